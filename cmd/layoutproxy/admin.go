@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// admin answers the operator.
+type admin struct {
+	tree     *layoutstore.Tree
+	refusals *refusals
+	log      *zap.Logger
+	draining atomic.Bool
+	changed  chan struct{} // of one: a generation that is to be checked
+}
+
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.HandleFunc("GET /status", a.status)
+	mux.HandleFunc("POST /reload", a.reload)
+	return mux
+}
+
+// ready says whether requests are welcome. The first scan is over before anything listens.
+func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
+	if a.draining.Load() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	w.Write([]byte("ready\n"))
+}
+
+// status is the document of /status.
+type status struct {
+	Generation   uint64                     `json:"generation"`
+	Repositories int                        `json:"repositories"`
+	Tags         int                        `json:"tags"`
+	Roots        []string                   `json:"roots"`
+	Sources      []layoutstore.SourceStatus `json:"sources"`
+	Problems     []layoutstore.Problem      `json:"problems"`
+	Imports      []struct{}                 `json:"imports"`
+	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
+	Refused      int64                      `json:"refused"` // requests for content that is not served
+}
+
+// checkWait is how long /status waits for the check of a new generation.
+const checkWait = 2 * time.Second
+
+func (a *admin) status(w http.ResponseWriter, req *http.Request) {
+	s := a.tree.Snapshot()
+	ctx, cancel := context.WithTimeout(req.Context(), checkWait)
+	defer cancel()
+	checked := s.Check(ctx, runtime.GOMAXPROCS(0)) == nil
+	answer(w, status{
+		Generation:   s.Generation(),
+		Repositories: s.RepositoryCount(),
+		Tags:         s.TagCount(),
+		Roots:        append([]string{}, s.Roots()...),
+		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
+		Problems:     append([]layoutstore.Problem{}, s.Problems()...),
+		Imports:      []struct{}{},
+		Checked:      checked,
+		Refused:      a.refusals.count.Load(),
+	})
+}
+
+// reload answers when a scan that began after the request is over.
+func (a *admin) reload(w http.ResponseWriter, req *http.Request) {
+	change, err := a.refresh(req.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	answer(w, map[string]uint64{"generation": change.Generation})
+}
+
+// refresh scans the sources and logs what changed.
+func (a *admin) refresh(ctx context.Context) (layoutstore.Change, error) {
+	change, err := a.tree.Refresh(ctx)
+	if err != nil || !change.Changed {
+		return change, err
+	}
+	s := a.tree.Snapshot()
+	a.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
+		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
+	if change.Roots {
+		a.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
+	}
+	select {
+	case a.changed <- struct{}{}:
+	default: // the check has yet to begin
+	}
+	return change, nil
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // fails only when the client has gone
+}

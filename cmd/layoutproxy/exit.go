@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// The exit statuses of the program.
+const (
+	exitDone    = 0
+	exitFailed  = 1 // a source missing, a port taken
+	exitUsage   = 2 // wrong usage
+	exitContent = 3 // content damaged, incomplete or different
+)
+
+// usageError is an error of who called the program.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// contentError says that something is wrong with the content of a source.
+type contentError struct{ error }
+
+func (e contentError) Unwrap() error { return e.error }
+
+// hintedError says what to do next as well.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+func exitStatus(err error) int {
+	var usage usageError
+	var content contentError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &content):
+		return exitContent
+	}
+	return exitFailed
+}
+
+// sourceError sorts what opening a tree failed with.
+func sourceError(err error) error {
+	switch {
+	case errors.Is(err, layoutstore.ErrRootInvalid):
+		return usageError{hintedError{err, "a root is lower-case path segments separated by slashes, as deckhouse/ee; at most 255 bytes"}}
+	case errors.Is(err, layoutstore.ErrNoSource):
+		return usageError{hintedError{err, "name the directory of the bundle: layoutproxy serve /media/bundle"}}
+	}
+	return err
+}
+
+// problemsError is the error for n problems that keep a command from being done.
+func problemsError(n int) error {
+	noun := "problems"
+	if n == 1 {
+		noun = "problem"
+	}
+	return contentError{fmt.Errorf("%d %s in the sources", n, noun)}
+}

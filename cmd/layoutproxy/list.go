@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+func newList(c *common) *cobra.Command {
+	var flags treeFlags
+	cmd := &cobra.Command{
+		Use:   "list SOURCE...",
+		Short: "List repositories, tags, digests and sizes",
+		Long: `List what a server of these sources would serve, discovery tags too: a line of
+repository, tag, digest and size of the manifest for each tag, separated by tabs
+and sorted. Problems go to standard error; the exit status is 3 if content is
+damaged, incomplete or named illegally.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags.flags(cmd.Flags())
+	return cmd
+}
+
+// listed is one tag of the list.
+type listed struct {
+	Repository string `json:"repository"`
+	Tag        string `json:"tag"`
+	layoutstore.Descriptor
+}
+
+func list(ctx context.Context, c *common, flags *treeFlags, sources []string, stdout, stderr io.Writer) error {
+	tree, err := flags.open(ctx, sources)
+	if err != nil {
+		return err
+	}
+	snapshot := tree.Snapshot()
+	if err := snapshot.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
+		return err
+	}
+	all, err := listAll(snapshot)
+	if err != nil {
+		return err
+	}
+	if c.output == "json" {
+		err = printJSON(stdout, all)
+	} else {
+		err = printList(stdout, all)
+	}
+	if err != nil {
+		return err
+	}
+	problems := snapshot.Problems()
+	for _, p := range problems {
+		fmt.Fprintln(stderr, p)
+	}
+	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return p.Kind == layoutstore.Conflict })
+	if len(problems) > 0 {
+		return problemsError(len(problems))
+	}
+	return nil
+}
+
+// listAll collects the tags of all repositories, sorted by repository and tag.
+func listAll(s *layoutstore.Snapshot) ([]listed, error) {
+	all := make([]listed, 0, s.TagCount())
+	names, _ := s.Repositories("", -1)
+	for _, name := range names {
+		repo, err := s.Repository(name)
+		if err != nil {
+			return nil, err
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			desc, err := repo.Tag(tag)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, listed{name, tag, desc})
+		}
+	}
+	return all, nil
+}
+
+func printList(w io.Writer, all []listed) error {
+	b := bufio.NewWriter(w)
+	for _, l := range all {
+		fmt.Fprintf(b, "%s\t%s\t%s\t%d\n", l.Repository, l.Tag, l.Digest, l.Size)
+	}
+	return b.Flush()
+}

@@ -1,0 +1,64 @@
+// Layoutproxy serves trees of OCI image layouts as a container registry.
+//
+// This package is the program: flags, wiring and exit statuses, a file a
+// command. What it does lies in the packages registry and layoutstore.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs the command that args name and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root, common := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !common.started {
+		err = usageError{err}
+	}
+	if err == nil {
+		return exitDone
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
+	}
+	var hint hintedError
+	if errors.As(err, &hint) {
+		fmt.Fprintf(stderr, "layoutproxy: hint: %s\n", hint.hint)
+	}
+	return exitStatus(err)
+}
+
+// newRoot is the command `layoutproxy` with all others below it.
+func newRoot() (*cobra.Command, *common) {
+	c := &common{}
+	root := &cobra.Command{
+		Use:           "layoutproxy",
+		Short:         "Serve trees of OCI image layouts as a container registry",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return c.start(cmd.ErrOrStderr())
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.started = false
+			return errors.New("no command given; see layoutproxy --help")
+		},
+	}
+	c.flags(root.PersistentFlags())
+	root.AddCommand(newServe(c), newList(c), newVersion(c))
+	return root, c
+}

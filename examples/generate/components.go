@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// component is a module or a package: a family of layouts.
+type component struct {
+	path            string
+	releases        string // the layout of its channels, below path
+	versions        versions
+	extra, extraTag string // a layout below path/extra and its tag; none if empty
+}
+
+// versions are two of everything: stable and rock-solid stand at the older one,
+// alpha at the newer one.
+type versions struct{ older, newer string }
+
+func writeComponent(tree *layouttest.Tree, c component) {
+	l := tree.Layout(c.path)
+	internal := writeInternal(l, "controller")
+	writeVersions(l, c.versions, func(version string) layouttest.Image {
+		image := sample(c.path, version)
+		image.Files = map[string]string{
+			"images_digests.json": fmt.Sprintf(`{"controller":%q}`, internal.Digest),
+		}
+		if c.extra != "" {
+			image.Files["extra_images.json"] = fmt.Sprintf(`{%q:%q}`, c.extra, c.extraTag)
+		}
+		return image
+	})
+	l.Write()
+	writeChannels(tree.Layout(c.path+"/"+c.releases), c.versions)
+	if c.extra != "" {
+		extra := tree.Layout(c.path + "/extra/" + c.extra)
+		extra.Tag(extra.Image(sample(extra.Path(), c.extraTag)), c.extraTag)
+		extra.Write()
+	}
+}
+
+// writeChannels writes a layout of releases: images that hold no more than the
+// version, under that version and under the channels that stand at it.
+func writeChannels(l *layouttest.Layout, v versions) {
+	older, newer := writeVersions(l, v, func(version string) layouttest.Image {
+		image := sample(l.Path(), version)
+		image.Files = map[string]string{"version.json": fmt.Sprintf(`{"version":%q}`, version)}
+		return image
+	})
+	tagChannels(l, older, newer)
+	l.Write()
+}
+
+func tagChannels(l *layouttest.Layout, older, newer ocispec.Descriptor) {
+	l.Tag(newer, "alpha")
+	l.Tag(older, "stable")
+	l.Tag(older, "rock-solid")
+}
+
+// writeVersions writes and tags an image of each version: Docker's for the older,
+// OCI's for the newer, as a source that is some years old has both.
+func writeVersions(l *layouttest.Layout, v versions, image func(version string) layouttest.Image) (older, newer ocispec.Descriptor) {
+	docker := image(v.older)
+	docker.Docker = true
+	older, newer = l.Image(docker), l.Image(image(v.newer))
+	l.Tag(older, v.older)
+	l.Tag(newer, v.newer)
+	return older, newer
+}
+
+// writeInternal writes an image that others name by digest; d8 tags it with the hex
+// of that digest.
+func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
+	image := sample(name, "internal")
+	image.Docker = true
+	d := l.Image(image)
+	l.Tag(d, d.Digest.Encoded())
+	return d
+}
+
+// sample is an image that can be pulled and unpacked, and does nothing.
+func sample(name, version string) layouttest.Image {
+	title := name + " " + version
+	return layouttest.Image{
+		Name:  title,
+		Files: map[string]string{"README": "A sample of " + title + ".\n"},
+	}
+}

@@ -1,0 +1,99 @@
+package layoutstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Blob is content whose size is what a manifest says, where one says it.
+type Blob struct {
+	Digest digest.Digest
+	Size   int64 // bytes
+	where  extent.List
+	bytes  []byte // where the blob is none of the tree's
+}
+
+// Open opens the blob for reading. A plain file stays one for the kernel: see
+// package extent. Errors: ErrStale where it changed since it was found; the file
+// system's.
+func (b *Blob) Open() (io.ReadSeekCloser, error) {
+	if b.where == nil {
+		return readSeekNopCloser{bytes.NewReader(b.bytes)}, nil
+	}
+	return b.where.Open()
+}
+
+type readSeekNopCloser struct{ io.ReadSeeker }
+
+func (readSeekNopCloser) Close() error { return nil }
+
+// Blob finds the blob d. It need not be reachable, only lie in the repository;
+// a manifest is a blob if it is served as a manifest. Errors: ErrBlobUnknown, as
+// *CorruptError where every manifest says another size or the file system fails;
+// those that [Exhausted] knows.
+func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
+	if b, ok := r.synthetic[d]; ok {
+		return &Blob{Digest: d, Size: int64(len(b)), bytes: b}, nil
+	}
+	c, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	claims := c.claimsOf(d)
+	if n := r.manifestNode(c, d); n != nil {
+		m, err := r.load(n)
+		var corrupt *CorruptError
+		switch {
+		case errors.As(err, &corrupt):
+			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, ErrBlobUnknown}
+		case err != nil:
+			return nil, err
+		}
+		claims = []claim{{size: m.Size}}
+	}
+	where, err := r.locate(d, claims)
+	if err != nil {
+		return nil, err
+	}
+	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
+}
+
+// manifestNode is the node of d if it is a manifest, and no blob that an
+// index.json happens to name.
+func (r *Repository) manifestNode(c *contents, d digest.Digest) *node {
+	if n := c.children[d]; n != nil {
+		return n
+	}
+	if n := r.topNode(d); n != nil && (n.tag != "" || isManifest(n.mediaType)) {
+		return n
+	}
+	return nil
+}
+
+// locate finds a copy of d that has one of the claimed sizes, or any where none is claimed.
+func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error) {
+	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
+	for _, p := range slices.Backward(r.parts) {
+		where, err := p.vol.Locate(p.path, d)
+		switch {
+		case Exhausted(err):
+			return nil, err
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			worst = &CorruptError{d, Damaged, err.Error(), ErrBlobUnknown}
+		case len(claims) > 0 && !slices.ContainsFunc(claims, func(c claim) bool { return c.size == where.Size() }):
+			worst = &CorruptError{d, Damaged, fmt.Sprintf("%s: %s", where, wrongSize(where.Size(), []int64{claims[0].size})), ErrBlobUnknown}
+		default:
+			return where, nil
+		}
+	}
+	return nil, worst
+}

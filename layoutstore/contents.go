@@ -1,0 +1,285 @@
+package layoutstore
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unique"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// contents is what the manifests of a repository tell: the children of indexes,
+// how large blobs are, and what refers to what.
+type contents struct {
+	children  map[digest.Digest]*node   // reachable manifests that no index.json names
+	sizes     map[digest.Digest][]int64 // that indexes claim of manifests which have a node already
+	claims    []claim                   // by key, then size
+	odd       map[key]digest.Digest     // digests that a key does not hold
+	referrers map[digest.Digest][]*node
+	problems  []Problem
+}
+
+// key stands for a digest in a quarter of its bytes: there may be a hundred
+// thousand. It is the sum itself for sha256, and the sha256 of the digest's text
+// for other algorithms.
+type key [sha256.Size]byte
+
+func keyOf(d digest.Digest) (k key, plain bool) {
+	if d.Algorithm() == digest.SHA256 {
+		if n, err := hex.Decode(k[:], []byte(d.Encoded())); err == nil && n == len(k) {
+			return k, true
+		}
+	}
+	return sha256.Sum256([]byte(d)), false
+}
+
+// claim is what one or more manifests say of a blob.
+type claim struct {
+	key      key
+	optional bool  // may be missing: a layer that is not to be distributed
+	size     int64 // bytes
+	owner    *node // a manifest that says so
+}
+
+func compareClaims(a, b claim) int {
+	return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(a.size, b.size))
+}
+
+// claimsOf are the claims about d, one a size.
+func (c *contents) claimsOf(d digest.Digest) []claim {
+	k, _ := keyOf(d)
+	from, _ := slices.BinarySearchFunc(c.claims, k, func(cl claim, k key) int { return bytes.Compare(cl.key[:], k[:]) })
+	to := from
+	for to < len(c.claims) && c.claims[to].key == k {
+		to++
+	}
+	return c.claims[from:to]
+}
+
+func (c *contents) digestOf(cl claim) digest.Digest {
+	if d, ok := c.odd[cl.key]; ok {
+		return d
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(cl.key[:]))
+}
+
+// manifestDoc is the union of what the kinds of manifest hold that leads on.
+type manifestDoc struct {
+	MediaType string          `json:"mediaType"`
+	Config    *descriptorDoc  `json:"config"`
+	Layers    []descriptorDoc `json:"layers"`
+	Blobs     []descriptorDoc `json:"blobs"` // of an artifact manifest
+	Manifests []descriptorDoc `json:"manifests"`
+	Subject   *descriptorDoc  `json:"subject"`
+}
+
+type descriptorDoc struct {
+	MediaType string   `json:"mediaType"`
+	Digest    string   `json:"digest"`
+	Size      int64    `json:"size"`
+	URLs      []string `json:"urls"`
+}
+
+// read returns the contents, reading all manifests of the repository at the
+// first call. The error is one that [Exhausted] knows, and a later call tries anew.
+func (r *Repository) read() (*contents, error) {
+	if c := r.contents.Load(); c != nil {
+		return c, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.contents.Load(); c != nil {
+		return c, nil
+	}
+	rd := &reading{repo: r, contents: &contents{
+		children:  map[digest.Digest]*node{},
+		sizes:     map[digest.Digest][]int64{},
+		odd:       map[key]digest.Digest{},
+		referrers: map[digest.Digest][]*node{},
+	}}
+	if err := rd.all(); err != nil {
+		return nil, err
+	}
+	r.contents.Store(rd.contents)
+	return rd.contents, nil
+}
+
+// reading walks from the indexes to everything that they lead to, breadth first:
+// how deep indexes nest is up to whoever made them.
+type reading struct {
+	*contents
+	repo *Repository
+	todo []visit
+	have map[digest.Digest]int64 // size of each manifest that was read
+}
+
+type visit struct {
+	node  *node
+	owner *node // the one in an index.json that led here
+}
+
+func (rd *reading) all() error {
+	rd.have = map[digest.Digest]int64{}
+	for _, n := range rd.repo.top {
+		if n.tag == "" && !isManifest(n.mediaType) {
+			// A blob that an index.json names for itself.
+			for _, size := range n.sizes {
+				rd.blob(descriptorDoc{MediaType: n.mediaType, Digest: string(n.digest), Size: size}, n)
+			}
+			continue
+		}
+		rd.todo = append(rd.todo, visit{n, n})
+	}
+	for i := 0; i < len(rd.todo); i++ {
+		if err := rd.visit(rd.todo[i]); err != nil {
+			return err
+		}
+	}
+	for _, v := range rd.todo {
+		rd.checkSize(v)
+	}
+	slices.SortFunc(rd.claims, compareClaims)
+	rd.claims = slices.Clip(slices.CompactFunc(rd.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
+	for _, nodes := range rd.referrers {
+		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest, b.digest) })
+	}
+	return nil
+}
+
+func (rd *reading) visit(v visit) error {
+	body, err := rd.repo.readManifest(v.node.digest)
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		rd.problem(corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
+		return nil
+	case err != nil:
+		return err
+	}
+	rd.have[v.node.digest] = int64(len(body))
+	if !isManifest(v.node.mediaType) {
+		return nil
+	}
+	var doc manifestDoc
+	if err := json.Unmarshal(body, &doc); err != nil {
+		rd.problem(Damaged, v.node.digest, v.owner, fmt.Sprintf("not a manifest: %v", err))
+		return nil
+	}
+	rd.follow(doc, v)
+	return nil
+}
+
+func (rd *reading) follow(doc manifestDoc, v visit) {
+	for _, d := range doc.Manifests {
+		if isManifest(d.MediaType) {
+			rd.child(d, v.owner)
+		} else {
+			rd.blob(d, v.owner)
+		}
+	}
+	if doc.Config != nil {
+		rd.blob(*doc.Config, v.owner)
+	}
+	for _, d := range doc.Layers {
+		rd.blob(d, v.owner)
+	}
+	for _, d := range doc.Blobs {
+		rd.blob(d, v.owner)
+	}
+	if doc.Subject != nil {
+		if subject, err := digest.Parse(doc.Subject.Digest); err == nil {
+			rd.referrers[subject] = append(rd.referrers[subject], v.node)
+		}
+	}
+}
+
+// child adds a manifest that an index names.
+func (rd *reading) child(doc descriptorDoc, owner *node) {
+	d, err := digest.Parse(doc.Digest)
+	if err != nil {
+		rd.problem(Damaged, owner.digest, owner, fmt.Sprintf("a child's digest %.100q: %v", doc.Digest, err))
+		return
+	}
+	n := rd.repo.topNode(d)
+	if n == nil {
+		n = rd.children[d]
+	}
+	if n != nil {
+		if !slices.Contains(rd.sizes[d], doc.Size) {
+			rd.sizes[d] = append(rd.sizes[d], doc.Size)
+		}
+		return
+	}
+	n = &node{digest: d, mediaType: unique.Make(doc.MediaType).Value(), sizes: []int64{doc.Size}}
+	rd.children[d] = n
+	rd.todo = append(rd.todo, visit{n, owner})
+}
+
+// blob adds what a manifest says of a config or layer.
+func (rd *reading) blob(doc descriptorDoc, owner *node) {
+	d, err := digest.Parse(doc.Digest)
+	if err != nil {
+		rd.problem(Damaged, owner.digest, owner, fmt.Sprintf("a blob's digest %.100q: %v", doc.Digest, err))
+		return
+	}
+	k, plain := keyOf(d)
+	if !plain {
+		rd.odd[k] = d
+	}
+	optional := len(doc.URLs) > 0 || strings.Contains(doc.MediaType, "foreign") || strings.Contains(doc.MediaType, "nondistributable")
+	rd.claims = append(rd.claims, claim{k, optional, doc.Size, owner})
+}
+
+// checkSize reports descriptors of a manifest that lie about its size.
+func (rd *reading) checkSize(v visit) {
+	have, ok := rd.have[v.node.digest]
+	if !ok {
+		return
+	}
+	for _, size := range slices.Concat(v.node.sizes, rd.sizes[v.node.digest]) {
+		if size != have {
+			rd.problem(Damaged, v.node.digest, v.owner, wrongSize(have, []int64{size}))
+		}
+	}
+}
+
+func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
+	rd.problems = appendBounded(rd.problems, Problem{Kind: kind, Path: rd.repo.where(), Tag: owner.tag, Digest: d, Reason: reason})
+}
+
+// Media types of manifests that the image specification's package does not name.
+const (
+	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	artifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
+)
+
+// isManifest says whether content of a media type is a manifest or an index. A
+// descriptor without a type stands where a manifest is expected.
+func isManifest(mediaType string) bool {
+	switch mediaType {
+	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, dockerManifest, dockerManifestList, artifactManifest:
+		return true
+	}
+	return false
+}
+
+// mediaTypeOf is the media type that a manifest gives itself, or the one that its fields speak for.
+func mediaTypeOf(body []byte) string {
+	var doc manifestDoc
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return "application/octet-stream"
+	}
+	if doc.MediaType == "" && doc.Manifests != nil {
+		return specs.MediaTypeImageIndex
+	}
+	return cmp.Or(doc.MediaType, specs.MediaTypeImageManifest)
+}

@@ -1,0 +1,70 @@
+// Package discovery makes the images that tell a cluster which modules, packages
+// and plugins there are.
+//
+// A Deckhouse cluster learns them from the tag list of <root>/modules and its
+// like, so each directory below is a tag there ([Names]), and each tag needs an
+// image ([New]). The field's own tool pushes random bytes; here the same name
+// gives the same bytes on every machine and in every version, so that a server,
+// a list and a push agree, and a second push sends nothing.
+//
+// An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer,
+// created in 1970 and labelled with its name.
+package discovery
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Indexes are the paths, below the root, whose tag lists a cluster reads.
+func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
+
+// The layer is a literal and not made anew: compressors change their output
+// from version to version. It holds an empty tar archive.
+const (
+	layer  = "\x1f\x8b\b\x00\x00\x00\x00\x00\x00\xffb\x18\x05\xa3`\x14\x8cX\x00\b\x00\x00\xff\xff.\xaf\xb5\xef\x00\x04\x00\x00"
+	diffID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+)
+
+// Image is one discovery image, whole.
+type Image struct {
+	MediaType               string // of the manifest
+	Manifest, Config, Layer []byte
+}
+
+// New makes the image for a name, which is a component of a repository name.
+func New(name string) Image {
+	config := fmt.Sprintf(`{"created":"1970-01-01T00:00:00Z","architecture":"amd64","os":"linux",`+
+		`"config":{"Labels":{"org.opencontainers.image.title":%q}},`+
+		`"rootfs":{"type":"layers","diff_ids":[%q]},`+
+		`"history":[{"created":"1970-01-01T00:00:00Z","created_by":"layoutproxy","comment":"discovery tag"}]}`,
+		name, diffID)
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,`+
+		`"config":{"mediaType":%q,"digest":%q,"size":%d},`+
+		`"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		specs.MediaTypeImageManifest,
+		specs.MediaTypeImageConfig, digest.FromString(config), len(config),
+		specs.MediaTypeImageLayerGzip, digest.FromString(layer), len(layer))
+	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
+}
+
+// Names are the tags of the repository index among the repositories at paths:
+// the names of the directories directly below it that are a repository or hold
+// one, in byte order.
+func Names(index string, paths []string) []string {
+	var names []string
+	for _, p := range paths {
+		below, ok := strings.CutPrefix(p, index+"/")
+		if !ok {
+			continue
+		}
+		name, _, _ := strings.Cut(below, "/")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

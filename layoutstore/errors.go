@@ -1,0 +1,40 @@
+package layoutstore
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// What a lookup can fail with. Test with errors.Is.
+var (
+	ErrNameInvalid       = errors.New("invalid repository name")
+	ErrRepositoryUnknown = errors.New("repository unknown")
+	ErrManifestUnknown   = errors.New("manifest unknown")
+	ErrBlobUnknown       = errors.New("blob unknown")
+	// ErrStale says that a file changed between being found and being opened.
+	ErrStale = extent.ErrStale
+)
+
+// CorruptError says that content is named by the tree but cannot be served:
+// missing, or not what its descriptor says. It wraps ErrManifestUnknown or
+// ErrBlobUnknown.
+type CorruptError struct {
+	Digest digest.Digest
+	Kind   Kind // Damaged, Incomplete or Limited
+	Reason string
+	err    error
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason) }
+func (e *CorruptError) Unwrap() error { return e.err }
+
+// Exhausted says whether err tells of the process or the system, which is out
+// of files or memory for the moment, and nothing of the content.
+func Exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}

@@ -1,0 +1,121 @@
+// Package extent says where bytes live, and reads them there.
+//
+// An [Extent] is a run of bytes in a file; a [List] is several runs read one
+// after the other as if they were one file. A blob of an unpacked layout is a
+// list of one extent that covers a whole file, an entry of a tar archive a list
+// of one extent in the middle of it, and an entry of an archive that was cut
+// into chunks a list of as many extents as it touches chunks.
+//
+// Start with [List.Slice], which is the only byte arithmetic of the program, and
+// [List.Open].
+//
+// What [List.Open] returns for a single extent keeps the kernel's fast path:
+// net/http reaches sendfile(2) through it, also from the middle of a file. It
+// never yields a byte from outside of its extents.
+package extent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// ErrStale says that a file no longer holds the bytes that an extent was made
+// for: it was cut short, replaced or removed since.
+var ErrStale = errors.New("the file has changed since it was indexed")
+
+// File is something whose bytes can be opened again and again, each time with a
+// position of its own.
+type File interface {
+	// Open opens the file for reading. The caller closes it.
+	Open() (*os.File, error)
+	// String is the file's path as a person would look for it.
+	String() string
+}
+
+// Extent is a run of Len bytes of File from byte Off on.
+type Extent struct {
+	File     File
+	Off, Len int64
+}
+
+// List is the concatenation of its extents.
+type List []Extent
+
+// Size is the number of bytes in the list.
+func (l List) Size() int64 {
+	var n int64
+	for _, e := range l {
+		n += e.Len
+	}
+	return n
+}
+
+// String names the files of the list.
+func (l List) String() string {
+	switch len(l) {
+	case 0:
+		return "nothing"
+	case 1:
+		return l[0].File.String()
+	}
+	return fmt.Sprintf("%s … %s", l[0].File, l[len(l)-1].File)
+}
+
+// Slice is the part of the list that begins at byte off and is n bytes long. A
+// part that does not lie within the list is an error that wraps
+// [io.ErrUnexpectedEOF].
+func (l List) Slice(off, n int64) (List, error) {
+	size := l.Size()
+	if off < 0 || n < 0 || off > size || n > size-off {
+		return nil, fmt.Errorf("bytes %d to %d of %d: %w", off, off+n, size, io.ErrUnexpectedEOF)
+	}
+	var part List
+	for _, e := range l {
+		if off >= e.Len {
+			off -= e.Len
+			continue
+		}
+		if n == 0 {
+			break
+		}
+		take := min(n, e.Len-off)
+		part = append(part, Extent{File: e.File, Off: e.Off + off, Len: take})
+		off, n = 0, n-take
+	}
+	return part, nil
+}
+
+// Open opens the list for reading from its first byte. Errors: those of opening
+// the files, and [ErrStale] where a file is too short for its extent. Of a list
+// of several extents one file is open at a time, opened when reading reaches it.
+func (l List) Open() (io.ReadSeekCloser, error) {
+	if len(l) == 1 {
+		return openSection(l[0])
+	}
+	j := &joined{list: l, size: l.Size()}
+	if len(l) > 0 {
+		if err := j.enter(0, 0); err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+// ReadAll reads the whole list into memory; the caller has bounded its size.
+func (l List) ReadAll() ([]byte, error) {
+	r, err := l.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b := make([]byte, l.Size())
+	if _, err := io.ReadFull(r, b); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = ErrStale
+		}
+		return nil, fmt.Errorf("%s: %w", l, err)
+	}
+	return b, nil
+}

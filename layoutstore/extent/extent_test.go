@@ -1,0 +1,181 @@
+package extent
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+type path string
+
+func (p path) Open() (*os.File, error) { return os.Open(string(p)) }
+func (p path) String() string          { return string(p) }
+
+func write(t testing.TB, data []byte) path {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path(name)
+}
+
+func numbered(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	return b
+}
+
+// The hazard that the bounded WriteTo is there for: io.Copy from a section into
+// a socket must end where the section ends.
+func TestCopyToSocketEndsWithTheSection(t *testing.T) {
+	data := numbered(100_000)
+	l := List{{write(t, data), 1000, 5000}}
+	server, client := tcpPair(t)
+	r, err := l.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer server.Close()
+		io.Copy(server, r)
+	}()
+	got, err := io.ReadAll(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, data[1000:6000]) {
+		t.Fatalf("%d bytes arrived, want 5000 of the section", len(got))
+	}
+}
+
+// What http.ServeContent does: the kernel moves the file's position, and a read
+// after it goes on from there.
+func TestReadAfterSendfile(t *testing.T) {
+	data := numbered(100_000)
+	l := List{{write(t, data), 1000, 5000}}
+	server, client := tcpPair(t)
+	r, err := l.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer server.Close()
+		if n, err := server.(*net.TCPConn).ReadFrom(io.LimitReader(r, 4000)); n != 4000 || err != nil {
+			t.Errorf("sent %d bytes, %v", n, err)
+		}
+	}()
+	got, err := io.ReadAll(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(append(got, rest...), data[1000:6000]) {
+		t.Fatal("the bytes differ from the section's")
+	}
+}
+
+func tcpPair(t *testing.T) (server, client net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err = net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close(); client.Close() })
+	return server, client
+}
+
+func TestOpenOfAShortFileIsStale(t *testing.T) {
+	f := write(t, numbered(10))
+	for _, l := range []List{{{f, 5, 6}}, {{f, 0, 11}}, {{f, 11, 0}}, {{f, 11, 1}, {f, 0, 1}}} {
+		if _, err := l.Open(); !errors.Is(err, ErrStale) {
+			t.Errorf("%v: %v, want ErrStale", l, err)
+		}
+	}
+	later := List{{f, 0, 5}, {f, 8, 5}}
+	if _, err := later.ReadAll(); !errors.Is(err, ErrStale) {
+		t.Errorf("second extent too long: %v, want ErrStale", err)
+	}
+}
+
+func TestSliceOutsideIsAnError(t *testing.T) {
+	l := List{{path("x"), 0, 10}}
+	for _, c := range [][2]int64{{-1, 1}, {0, -1}, {11, 0}, {0, 11}, {10, 1}, {1, 1<<63 - 1}} {
+		if _, err := l.Slice(c[0], c[1]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Slice(%d, %d): %v, want an unexpected EOF", c[0], c[1], err)
+		}
+	}
+}
+
+// FuzzList: whatever the cuts and wherever a reader seeks, a slice of a list reads the
+// bytes of the same slice of the file.
+func FuzzList(f *testing.F) {
+	f.Add([]byte{10, 20, 30}, uint16(5), uint16(40), uint16(7))
+	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))
+	f.Add([]byte{1, 0, 255}, uint16(0), uint16(256), uint16(255))
+	data := numbered(70_000)
+	file := write(f, data)
+	f.Fuzz(func(t *testing.T, cuts []byte, off, n, seek uint16) {
+		if len(cuts) > 64 {
+			return
+		}
+		var l List
+		var want []byte
+		at := int64(3)
+		for _, c := range cuts {
+			l = append(l, Extent{file, at, int64(c)})
+			want = append(want, data[at:at+int64(c)]...)
+			at += int64(c) + 1
+		}
+		part, err := l.Slice(int64(off), int64(n))
+		if outside := int(off)+int(n) > len(want); outside != (err != nil) {
+			t.Fatalf("Slice(%d, %d) of %d: %v", off, n, len(want), err)
+		}
+		if err != nil {
+			return
+		}
+		want = want[off:][:n]
+		r, err := part.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		got, err := io.ReadAll(r)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("read %d bytes, %v; want %d", len(got), err, len(want))
+		}
+		if end, err := r.Seek(0, io.SeekEnd); end != int64(n) || err != nil {
+			t.Fatalf("the end is at %d, %v; want %d", end, err, n)
+		}
+		if _, err := r.Seek(int64(seek), io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		got, err = io.ReadAll(r)
+		if rest := want[min(int(seek), len(want)):]; err != nil || !bytes.Equal(got, rest) {
+			t.Fatalf("after seek %d: %d bytes, %v; want %d", seek, len(got), err, len(rest))
+		}
+		if _, err := r.Seek(-1, io.SeekStart); err == nil {
+			t.Fatal("a seek before the beginning went through")
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package extent
+
+import (
+	"fmt"
+	"io"
+)
+
+// joined reads several extents, or none, as one. It holds one of them open.
+type joined struct {
+	list List
+	size int64
+	pos  int64
+
+	open *section // the extent that pos lies in, or nil at the end
+	next int      // number of the extent behind the open one
+}
+
+// enter opens extent i at byte off of it.
+func (j *joined) enter(i int, off int64) error {
+	if j.open != nil {
+		j.open.Close()
+		j.open = nil
+	}
+	s, err := openSection(j.list[i])
+	if err != nil {
+		return err
+	}
+	if _, err := s.Seek(off, io.SeekStart); err != nil {
+		s.Close()
+		return err
+	}
+	j.open, j.next = s, i+1
+	return nil
+}
+
+func (j *joined) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for j.pos < j.size {
+		if j.open == nil {
+			if err := j.seekTo(j.pos); err != nil {
+				return 0, err
+			}
+		}
+		n, err := j.open.Read(p)
+		j.pos += int64(n)
+		if n > 0 || err != io.EOF {
+			return n, err
+		}
+		if left, _ := j.open.left(); left > 0 {
+			return 0, fmt.Errorf("%s: %w", j.list[j.next-1].File, ErrStale)
+		}
+		if err := j.enter(j.next, 0); err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.EOF
+}
+
+func (j *joined) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += j.pos
+	case io.SeekEnd:
+		offset += j.size
+	default:
+		return 0, fmt.Errorf("seek: whence %d", whence)
+	}
+	if offset < 0 {
+		return 0, errSeek
+	}
+	if offset == j.pos {
+		return offset, nil
+	}
+	// The file is opened by the next Read: http.ServeContent seeks to the end
+	// and back only to learn the size.
+	if j.open != nil {
+		j.open.Close()
+		j.open = nil
+	}
+	j.pos = offset
+	return offset, nil
+}
+
+// seekTo opens the extent that byte pos lies in.
+func (j *joined) seekTo(pos int64) error {
+	for i, e := range j.list {
+		if pos < e.Len {
+			return j.enter(i, pos)
+		}
+		pos -= e.Len
+	}
+	return io.EOF
+}
+
+func (j *joined) Close() error {
+	if j.open == nil {
+		return nil
+	}
+	s := j.open
+	j.open = nil
+	return s.Close()
+}

@@ -1,0 +1,92 @@
+package extent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// section reads one extent. The file's own position is the only position it
+// has, because the kernel moves that one when net/http sends by sendfile.
+type section struct {
+	f        *os.File
+	off, len int64
+}
+
+var errSeek = errors.New("seek before the beginning")
+
+func openSection(e Extent) (*section, error) {
+	f, err := e.File.Open()
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size()-e.Len < e.Off {
+		err = fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
+	}
+	if err == nil && e.Off > 0 {
+		_, err = f.Seek(e.Off, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &section{f, e.Off, e.Len}, nil
+}
+
+// left is the number of bytes between the position and the section's end.
+func (s *section) left() (int64, error) {
+	pos, err := s.f.Seek(0, io.SeekCurrent)
+	return s.off + s.len - pos, err
+}
+
+func (s *section) Read(p []byte) (int, error) {
+	left, err := s.left()
+	if err != nil {
+		return 0, err
+	}
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	return s.f.Read(p[:min(int64(len(p)), left)])
+}
+
+func (s *section) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+		offset += s.off
+	case io.SeekCurrent:
+		pos, err := s.f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return 0, err
+		}
+		offset += pos
+	case io.SeekEnd:
+		offset += s.off + s.len
+	default:
+		return 0, fmt.Errorf("seek: whence %d", whence)
+	}
+	if offset < s.off {
+		return 0, errSeek
+	}
+	pos, err := s.f.Seek(offset, io.SeekStart)
+	return pos - s.off, err
+}
+
+// SyscallConn lets net/http send the section by sendfile: it takes the file
+// descriptor, its position, and a length from the io.LimitedReader around us.
+func (s *section) SyscallConn() (syscall.RawConn, error) { return s.f.SyscallConn() }
+
+// WriteTo bounds what a bare io.Copy sends: without it the copy would find
+// SyscallConn and go on behind the section, to the end of the file.
+func (s *section) WriteTo(w io.Writer) (int64, error) {
+	left, err := s.left()
+	if err != nil || left <= 0 {
+		return 0, err
+	}
+	return io.Copy(w, &io.LimitedReader{R: s.f, N: left})
+}
+
+func (s *section) Close() error { return s.f.Close() }

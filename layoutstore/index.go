@@ -1,0 +1,145 @@
+package layoutstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unique"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// shortTag is the annotation that a Deckhouse bundle keeps the tag in.
+const shortTag = "io.deckhouse.image.short_tag"
+
+// maxIndex is the longest index.json that is read, some 150,000 descriptors.
+const maxIndex = 64 << 20
+
+// Descriptor is what a tree says of a piece of content, without its annotations.
+type Descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // bytes
+}
+
+// part is one layout: the share that one volume has in a repository.
+type part struct {
+	vol   volume.Volume
+	path  string // of the layout in the volume, and of the repository in the tree
+	stamp volume.Stamp
+	index *index
+}
+
+// index is a parsed index.json.
+type index struct {
+	sum     [sha256.Size]byte // of its bytes
+	entries []entry           // in their order
+	votes   map[string]int    // roots that its references speak for
+	// problems lack path and repository, which the index does not know.
+	problems []Problem
+}
+
+// entry is a descriptor of an index.json and its tag, which is empty where it has none.
+type entry struct {
+	Descriptor
+	tag string
+}
+
+type indexJSON struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	Manifests     []indexDescriptorDoc `json:"manifests"`
+}
+
+type indexDescriptorDoc struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Size        int64             `json:"size"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// readIndex reads and parses the index of a layout. Where its bytes are those
+// that old was parsed from, old is returned.
+func readIndex(l volume.Layout, old *index) (*index, error) {
+	if size := l.Index.Size(); size > maxIndex {
+		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, maxIndex, errTooLarge)
+	}
+	data, err := l.Index.ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && sha256.Sum256(data) == old.sum {
+		return old, nil
+	}
+	return parseIndex(data, l.Path)
+}
+
+var errTooLarge = errors.New("too large")
+
+// parseIndex parses the index.json of the layout at path.
+func parseIndex(data []byte, path string) (*index, error) {
+	var doc indexJSON
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("not an OCI image index: %w", err)
+	}
+	if doc.SchemaVersion != 2 && doc.Manifests == nil {
+		return nil, errors.New("not an OCI image index: no schemaVersion and no manifests")
+	}
+	ix := &index{sum: sha256.Sum256(data), votes: map[string]int{}, entries: make([]entry, 0, len(doc.Manifests))}
+	for i, d := range doc.Manifests {
+		ix.add(i, d, path)
+	}
+	return ix, nil
+}
+
+func (ix *index) add(i int, d indexDescriptorDoc, path string) {
+	tag := tagOf(d.Annotations)
+	dg, err := digest.Parse(d.Digest)
+	if err != nil {
+		ix.problem(Problem{Kind: Damaged, Tag: tag,
+			Reason: fmt.Sprintf("descriptor %d: digest %.100q: %v", i, d.Digest, err)})
+		return
+	}
+	if root, ok := vote(d.Annotations[specs.AnnotationRefName], path); ok {
+		ix.votes[root]++
+	}
+	if tag != "" && !ValidTag(tag) {
+		ix.problem(Problem{Kind: IllegalName, Tag: tag, Digest: dg, Reason: "not a legal tag; served by digest only"})
+		tag = ""
+	}
+	ix.entries = append(ix.entries, entry{Descriptor{unique.Make(d.MediaType).Value(), dg, d.Size}, tag})
+}
+
+// maxProblems bounds how many problems of one index or of one repository are listed.
+const maxProblems = 1000
+
+func (ix *index) problem(p Problem) { ix.problems = appendBounded(ix.problems, p) }
+
+// appendBounded appends p, or at the bound one that says that there are more.
+func appendBounded(ps []Problem, p Problem) []Problem {
+	switch {
+	case len(ps) < maxProblems:
+		p.Tag = p.Tag[:min(len(p.Tag), 256)]
+		return append(ps, p)
+	case len(ps) == maxProblems:
+		return append(ps, Problem{Kind: p.Kind, Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems)})
+	}
+	return ps
+}
+
+// tagOf is the tag that a descriptor's annotations name: the short tag, else
+// the tag in the reference name, else none. It may be an illegal one.
+func tagOf(annotations map[string]string) string {
+	if tag := annotations[shortTag]; tag != "" {
+		return tag
+	}
+	ref := annotations[specs.AnnotationRefName]
+	if !bytes.ContainsAny([]byte(ref), "/:@") {
+		return ref
+	}
+	return ParseReference(ref).Tag
+}

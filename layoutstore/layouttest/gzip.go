@@ -1,0 +1,32 @@
+package layouttest
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4).
+// compress/gzip may cut its blocks elsewhere in another version of Go, even when it
+// does not compress, and every digest of a sample or a golden file would change.
+func storedGzip(data []byte) []byte {
+	const largest = 1<<16 - 1
+	sum, size := crc32.ChecksumIEEE(data), uint32(len(data))
+	// Method deflate, no flags, no time, no level, unknown system.
+	out := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
+	for len(data) > largest {
+		out = appendStored(out, data[:largest], 0)
+		data = data[largest:]
+	}
+	out = appendStored(out, data, 1)
+	out = binary.LittleEndian.AppendUint32(out, sum)
+	return binary.LittleEndian.AppendUint32(out, size)
+}
+
+// appendStored appends one block; final is 1 for the last.
+func appendStored(out, block []byte, final byte) []byte {
+	n := uint16(len(block))
+	out = append(out, final)
+	out = binary.LittleEndian.AppendUint16(out, n)
+	out = binary.LittleEndian.AppendUint16(out, ^n)
+	return append(out, block...)
+}

@@ -1,0 +1,107 @@
+package layouttest
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types of Docker's image manifest version 2, schema 2.
+const (
+	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	MediaTypeDockerConfig       = "application/vnd.docker.container.image.v1+json"
+	MediaTypeDockerLayer        = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)
+
+// Image says what an image, or an artifact, is made of. Its layers are those of
+// Files, Layers and LayerSizes, in this order.
+type Image struct {
+	// Name tells images apart: it is a label in the config and the seed of
+	// LayerSizes.
+	Name string
+	// Docker asks for Docker's media types in place of OCI's.
+	Docker bool
+	// Files, by path, make one tar+gzip layer.
+	Files map[string]string
+	// Layers are written as they are, whatever their media type promises.
+	Layers [][]byte
+	// LayerSizes makes layers of exactly these sizes from bytes that no compressor
+	// shortens; they cannot be unpacked.
+	LayerSizes []int64
+	// LayerMediaType is the media type of Layers and LayerSizes, if not tar+gzip.
+	LayerMediaType string
+	// Platform is linux/amd64 if nil.
+	Platform *ocispec.Platform
+	// ArtifactType makes it an artifact, whose config is the empty one.
+	ArtifactType string
+	// ConfigMediaType makes the media type of an image's config another one, and
+	// gives an artifact an image's config.
+	ConfigMediaType string
+	Subject         *ocispec.Descriptor
+	Annotations     map[string]string
+	// Algorithm names all blobs, manifest and config among them; sha256 if empty.
+	Algorithm digest.Algorithm
+}
+
+// Image writes layers, config and manifest, and returns the manifest's descriptor:
+// with its platform, ready to be an index's child, but without an artifact type,
+// which readers have to find in the manifest. index.json does not name it yet.
+func (l *Layout) Image(o Image) ocispec.Descriptor {
+	l.tree.tb.Helper()
+	o.Algorithm = cmp.Or(o.Algorithm, digest.SHA256)
+	if o.Platform == nil && o.ArtifactType == "" {
+		o.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	}
+	layers, diffIDs := l.layers(o)
+	manifest := ocispec.Manifest{
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    o.choose(MediaTypeDockerManifest, ocispec.MediaTypeImageManifest),
+		ArtifactType: o.ArtifactType,
+		Config:       l.config(o, diffIDs),
+		Layers:       layers,
+		Subject:      bare(o.Subject),
+		Annotations:  o.Annotations,
+	}
+	d := l.jsonBlob(o.Algorithm, manifest.MediaType, manifest)
+	d.Platform = o.Platform
+	return d
+}
+
+func (l *Layout) config(o Image, diffIDs []digest.Digest) ocispec.Descriptor {
+	l.tree.tb.Helper()
+	if o.ArtifactType != "" && o.ConfigMediaType == "" {
+		return l.BlobAlg(o.Algorithm, ocispec.MediaTypeEmptyJSON, []byte("{}"))
+	}
+	config := ocispec.Image{
+		Created: new(time.Unix(0, 0).UTC()),
+		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
+	}
+	if o.Platform != nil {
+		config.Platform = *o.Platform
+	}
+	if o.Name != "" {
+		config.Config.Labels = map[string]string{ocispec.AnnotationTitle: o.Name}
+	}
+	usual := o.choose(MediaTypeDockerConfig, ocispec.MediaTypeImageConfig)
+	return l.jsonBlob(o.Algorithm, cmp.Or(o.ConfigMediaType, usual), config)
+}
+
+func (o Image) choose(docker, oci string) string {
+	if o.Docker {
+		return docker
+	}
+	return oci
+}
+
+// bare takes away what a subject does not carry: its platform and its annotations
+// stand in the manifest that it names.
+func bare(d *ocispec.Descriptor) *ocispec.Descriptor {
+	if d == nil {
+		return nil
+	}
+	return &ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}

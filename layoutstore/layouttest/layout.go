@@ -1,0 +1,85 @@
+package layouttest
+
+import (
+	"encoding/json"
+	"maps"
+	"path/filepath"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// AnnotationShortTag is the annotation in which d8 keeps the tag alone.
+const AnnotationShortTag = "io.deckhouse.image.short_tag"
+
+// Layout is one OCI image layout of a tree.
+type Layout struct {
+	tree      *Tree
+	path      string
+	dir       string
+	manifests []ocispec.Descriptor
+}
+
+// Dir is the directory of the layout.
+func (l *Layout) Dir() string { return l.dir }
+
+// Path is the layout's path below the tree, with slashes; "." for the root layout.
+func (l *Layout) Path() string { return l.path }
+
+// Tag notes d under a tag, as d8 mirror pull does: the tag alone, the whole
+// reference, and a platform that means nothing. A tag that is the hex of d's own
+// digest stands for an image pulled by digest, and gets a reference with "@". One
+// tag may be given several times: index.json keeps the order of the calls.
+func (l *Layout) Tag(d ocispec.Descriptor, tag string) {
+	d.Annotations = maps.Clone(d.Annotations)
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[AnnotationShortTag] = tag
+	d.Annotations[ocispec.AnnotationRefName] = l.reference(d, tag)
+	d.Platform = &ocispec.Platform{}
+	l.Add(d)
+}
+
+func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
+	name := l.tree.Source
+	if l.path != "." {
+		name += "/" + l.path
+	}
+	if tag == d.Digest.Encoded() {
+		return name + "@" + d.Digest.String()
+	}
+	return name + ":" + tag
+}
+
+// Add notes d as it is, annotations and all: untagged, or tagged in whatever way
+// the caller made up.
+func (l *Layout) Add(d ocispec.Descriptor) {
+	l.manifests = append(l.manifests, d)
+}
+
+// Write replaces index.json by what was noted so far. It can be called again when
+// more was noted.
+func (l *Layout) Write() {
+	l.tree.tb.Helper()
+	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		// Appended to an empty slice: a nil one would be written as null.
+		Manifests: append([]ocispec.Descriptor{}, l.manifests...),
+	})
+}
+
+func (l *Layout) writeJSON(name string, v any) {
+	l.tree.tb.Helper()
+	data, err := json.MarshalIndent(v, "", "  ")
+	l.check(err)
+	l.check(writeFile(filepath.Join(l.dir, name), data))
+}
+
+func (l *Layout) check(err error) {
+	l.tree.tb.Helper()
+	if err != nil {
+		l.tree.tb.Fatalf("layout %s: %v", l.path, err)
+	}
+}

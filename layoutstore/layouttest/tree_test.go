@@ -1,0 +1,135 @@
+package layouttest_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// buildAll uses every builder at least once.
+func buildAll(tb layouttest.TB, dir string) *layouttest.Tree {
+	tree := layouttest.New(tb, dir)
+	root := tree.Layout(".")
+	image := root.Image(layouttest.Image{
+		Name:       "image",
+		Files:      map[string]string{"b/two": "2", "a/one": strings.Repeat("1", 1<<17)},
+		Layers:     [][]byte{[]byte("raw")},
+		LayerSizes: []int64{0, 70000},
+	})
+	root.Tag(image, "v1")
+	root.Add(root.Image(layouttest.Image{ArtifactType: "application/vnd.example", Subject: &image}))
+	root.Write()
+
+	other := tree.Layout("modules/x")
+	child := other.Image(layouttest.Image{Name: "child", Docker: true, Algorithm: digest.SHA512})
+	other.Tag(other.Index(layouttest.Index{Docker: true, Children: []ocispec.Descriptor{child}}), "v2")
+	other.Write()
+	return tree
+}
+
+func TestSameCallsSameBytes(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	buildAll(t, first)
+	buildAll(t, second)
+	if diff := cmp.Diff(files(t, first), files(t, second)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestGolden fails when a version of Go, or an edit, changes what is written.
+func TestGolden(t *testing.T) {
+	tree := buildAll(t, t.TempDir())
+	got := map[string]digest.Digest{}
+	for _, path := range []string{".", "modules/x"} {
+		data, err := os.ReadFile(filepath.Join(tree.Layout(path).Dir(), ocispec.ImageIndexFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[path] = digest.FromBytes(data)
+	}
+	want := map[string]digest.Digest{
+		".":         "sha256:93a43cfadd652f9514cef1e8cf8b7e9ca17c59506115437fc27aa37f597dba39",
+		"modules/x": "sha256:afb3311193a31a90d0bbc88181c17702595424176e2342546a6b25fc33fa9c9a",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBlobsAreNamedByTheirContent(t *testing.T) {
+	dir := t.TempDir()
+	buildAll(t, dir)
+	blobs := 0
+	for path, data := range files(t, dir) {
+		elems := strings.Split(path, "/")
+		n := len(elems)
+		if n < 3 || elems[n-3] != ocispec.ImageBlobsDir {
+			continue
+		}
+		blobs++
+		want := digest.NewDigestFromEncoded(digest.Algorithm(elems[n-2]), elems[n-1])
+		if got := want.Algorithm().FromString(data); got != want {
+			t.Errorf("%s holds %s", path, got)
+		}
+	}
+	if want := 11; blobs != want {
+		t.Errorf("%d blobs, want %d", blobs, want)
+	}
+}
+
+func TestLayoutIsOnePerPath(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	if tree.Layout("install") != tree.Layout("install") {
+		t.Error("two layouts of one path")
+	}
+}
+
+func TestLayoutRefusesPath(t *testing.T) {
+	for _, path := range []string{"", "..", "../x", "/x", "./x", "x/", "x//y"} {
+		tb := &recorder{}
+		func() {
+			// recorder's Fatalf leaves by panic, as it may not return.
+			defer func() { _ = recover() }()
+			layouttest.New(tb, t.TempDir()).Layout(path)
+		}()
+		if tb.message == "" {
+			t.Errorf("path %q was accepted", path)
+		}
+	}
+}
+
+type recorder struct{ message string }
+
+func (*recorder) Helper() {}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.message = fmt.Sprintf(format, args...)
+	panic(r.message)
+}
+
+// files reads everything below dir, by slash-separated path.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, path))
+		all[path] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

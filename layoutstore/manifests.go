@@ -1,0 +1,120 @@
+package layoutstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// maxManifest is the longest manifest that is read. The distribution
+// specification asks for 4 MiB at least; containerd takes 8 MiB at most.
+const maxManifest = 8 << 20
+
+// Manifest is a manifest or index whose bytes match its digest and a descriptor's size.
+type Manifest struct {
+	Descriptor
+	Body []byte // not to be changed
+}
+
+// Manifest returns the manifest d if it is reachable from an index.json: named
+// there, or a child of one that is. Errors: ErrManifestUnknown, as *CorruptError
+// where the tree names it and does not hold it as it should; those that
+// [Exhausted] knows.
+func (r *Repository) Manifest(d digest.Digest) (*Manifest, error) {
+	n := r.topNode(d)
+	if n == nil {
+		c, err := r.read()
+		if err != nil {
+			return nil, err
+		}
+		if n = c.children[d]; n == nil {
+			return nil, fmt.Errorf("%s: %w", d, ErrManifestUnknown)
+		}
+	}
+	return r.load(n)
+}
+
+// load is the manifest of a node, its bytes checked.
+func (r *Repository) load(n *node) (*Manifest, error) {
+	if m := n.kept.Load(); m != nil {
+		return m, nil
+	}
+	body, err := r.readManifest(n.digest)
+	if err != nil {
+		return nil, err
+	}
+	size := int64(len(body))
+	if !slices.Contains(n.sizes, size) {
+		// An index deeper down may tell the truth.
+		c, err := r.read()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(c.sizes[n.digest], size) {
+			return nil, &CorruptError{n.digest, Damaged, wrongSize(size, n.sizes), ErrManifestUnknown}
+		}
+	}
+	m := &Manifest{Descriptor{n.mediaType, n.digest, size}, body}
+	if m.MediaType == "" {
+		m.MediaType = mediaTypeOf(body)
+	}
+	r.cache.keep(n, m)
+	return m, nil
+}
+
+// readManifest reads the manifest d from the first layout that has it right.
+func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
+	if b, ok := r.synthetic[d]; ok {
+		return b, nil
+	}
+	worst := &CorruptError{d, Incomplete, "not there", ErrManifestUnknown}
+	for _, p := range slices.Backward(r.parts) {
+		body, err := p.manifest(d)
+		var corrupt *CorruptError
+		switch {
+		case err == nil:
+			return body, nil
+		case errors.As(err, &corrupt):
+			worst = corrupt
+		case Exhausted(err):
+			return nil, err
+		case !errors.Is(err, fs.ErrNotExist):
+			worst = &CorruptError{d, Damaged, err.Error(), ErrManifestUnknown}
+		}
+	}
+	return nil, worst
+}
+
+// manifest reads the manifest d from a layout and checks its digest. A file that
+// changes under us is looked for once more.
+func (p *part) manifest(d digest.Digest) ([]byte, error) {
+	var body []byte
+	where, err := p.vol.Locate(p.path, d)
+	if err != nil {
+		return nil, err
+	}
+	if size := where.Size(); size > maxManifest {
+		return nil, &CorruptError{d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), ErrManifestUnknown}
+	}
+	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
+		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
+			body, err = where.ReadAll()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := d.Algorithm().FromBytes(body); got != d {
+		return nil, &CorruptError{d, Damaged, fmt.Sprintf("the bytes of %s are those of %s", where, got), ErrManifestUnknown}
+	}
+	return body, nil
+}
+
+func wrongSize(have int64, claimed []int64) string {
+	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed[0])
+}

@@ -1,0 +1,63 @@
+package layoutstore
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Kind says what is wrong with something that is not served.
+type Kind = volume.Kind
+
+// The kinds of problem.
+const (
+	Damaged     = volume.Damaged
+	Incomplete  = volume.Incomplete
+	Conflict    = volume.Conflict
+	IllegalName = volume.IllegalName
+	Limited     = volume.Limited
+)
+
+// Problem is something that cannot be served: what, where and why. The fields
+// that say nothing are empty.
+type Problem struct {
+	Kind       Kind          `json:"kind"`
+	Path       string        `json:"path"`       // file or directory
+	Entry      string        `json:"entry"`      // of an archive
+	Repository string        `json:"repository"` // as it is served, below the first root
+	Tag        string        `json:"tag"`
+	Digest     digest.Digest `json:"digest"`
+	Reason     string        `json:"reason"`
+}
+
+// String is the problem on one line.
+func (p Problem) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", p.Kind, p.Path)
+	if p.Entry != "" {
+		fmt.Fprintf(&b, ": %s", p.Entry)
+	}
+	if p.Repository != "" {
+		fmt.Fprintf(&b, ": repository %s", p.Repository)
+	}
+	if p.Tag != "" {
+		fmt.Fprintf(&b, ": tag %q", p.Tag)
+	}
+	if p.Digest != "" {
+		fmt.Fprintf(&b, ": %s", p.Digest)
+	}
+	return b.String() + ": " + p.Reason
+}
+
+func sortProblems(ps []Problem) {
+	slices.SortFunc(ps, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Entry, b.Entry),
+			strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag),
+			strings.Compare(string(a.Digest), string(b.Digest)), strings.Compare(a.Reason, b.Reason))
+	})
+}

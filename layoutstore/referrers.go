@@ -1,0 +1,46 @@
+package layoutstore
+
+import (
+	"encoding/json"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Referrers are the reachable manifests whose subject is d, by digest, each with
+// its artifact type and annotations as the distribution specification 1.1
+// ("Listing Referrers") wants them. None is no error, and one that cannot be
+// served is left out. Errors: those that [Exhausted] knows.
+func (r *Repository) Referrers(d digest.Digest) ([]specs.Descriptor, error) {
+	c, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]specs.Descriptor, 0, len(c.referrers[d]))
+	for _, n := range c.referrers[d] {
+		m, err := r.load(n)
+		if Exhausted(err) {
+			return nil, err
+		}
+		if err != nil {
+			continue // a Problem already
+		}
+		list = append(list, referrer(m))
+	}
+	return list, nil
+}
+
+func referrer(m *Manifest) specs.Descriptor {
+	var doc struct {
+		ArtifactType string            `json:"artifactType"`
+		Config       *descriptorDoc    `json:"config"`
+		Annotations  map[string]string `json:"annotations"`
+	}
+	// What could not be parsed has no subject, and is not here.
+	_ = json.Unmarshal(m.Body, &doc)
+	if doc.ArtifactType == "" && doc.Config != nil {
+		doc.ArtifactType = doc.Config.MediaType
+	}
+	return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
+		ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
+}

@@ -1,0 +1,181 @@
+package layoutstore
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+)
+
+// Repository is the union of the layouts of one path over all volumes, and the
+// discovery tags of that path. It does not change, and its methods may be called
+// at the same time from several goroutines.
+type Repository struct {
+	path      string
+	parts     []*part  // in the order of the volumes; empty if it is there for discovery only
+	discovery []string // names of the discovery tags, also those that a real tag hides
+	cache     *manifestCache
+
+	tags      []tagged // by tag
+	top       []*node  // what the indexes name, by digest
+	synthetic map[digest.Digest][]byte
+	problems  []Problem // of the indexes and of their union
+
+	mu       sync.Mutex // held while contents are read
+	contents atomic.Pointer[contents]
+	checked  atomic.Pointer[[]Problem]
+}
+
+type tagged struct {
+	tag  string
+	node *node
+}
+
+// node is a manifest that is reachable from an index.
+type node struct {
+	digest    digest.Digest
+	mediaType string  // of the first descriptor that has one
+	sizes     []int64 // that descriptors claim, each once
+	tag       string  // one that leads to it, for problems; may be empty
+	kept      atomic.Pointer[Manifest]
+}
+
+func (n *node) claim(size int64) {
+	if !slices.Contains(n.sizes, size) {
+		n.sizes = append(n.sizes, size)
+	}
+}
+
+// newRepository unites parts, later ones winning a tag.
+func newRepository(path string, parts []*part, discovered []string, cache *manifestCache) *Repository {
+	r := &Repository{path: path, parts: parts, discovery: discovered, cache: cache}
+	nodes := map[digest.Digest]*node{}
+	tags := map[string]*node{}
+	for _, p := range parts {
+		r.unite(p, nodes, tags)
+	}
+	for _, name := range discovered {
+		r.discover(name, nodes, tags)
+	}
+	for tag, n := range tags {
+		r.tags = append(r.tags, tagged{tag, n})
+		if n.tag == "" || tag < n.tag {
+			n.tag = tag
+		}
+	}
+	slices.SortFunc(r.tags, func(a, b tagged) int { return strings.Compare(a.tag, b.tag) })
+	for _, n := range nodes {
+		r.top = append(r.top, n)
+	}
+	slices.SortFunc(r.top, func(a, b *node) int { return cmp.Compare(a.digest, b.digest) })
+	return r
+}
+
+// unite adds the descriptors of one layout. Within it the last of a tag wins
+// silently, against an earlier volume it wins and is reported.
+func (r *Repository) unite(p *part, nodes map[digest.Digest]*node, tags map[string]*node) {
+	own := map[string]*node{}
+	for _, e := range p.index.entries {
+		n := nodes[e.Digest]
+		if n == nil {
+			n = &node{digest: e.Digest}
+			nodes[e.Digest] = n
+		}
+		n.claim(e.Size)
+		n.mediaType = cmp.Or(n.mediaType, e.MediaType)
+		if e.tag != "" {
+			own[e.tag] = n
+		}
+	}
+	for tag, n := range own {
+		if other := tags[tag]; other != nil && other != n {
+			r.problem(p, Problem{Kind: Conflict, Tag: tag, Digest: n.digest,
+				Reason: fmt.Sprintf("an earlier source has the tag for %s, which is served by digest only", other.digest)})
+		}
+		tags[tag] = n
+	}
+	for _, problem := range p.index.problems {
+		r.problem(p, problem)
+	}
+}
+
+// discover adds the discovery tag name where no real tag has its name.
+func (r *Repository) discover(name string, nodes map[digest.Digest]*node, tags map[string]*node) {
+	if !ValidTag(name) {
+		r.problems = appendBounded(r.problems, Problem{Kind: IllegalName, Path: r.path, Tag: name,
+			Reason: "the directory's name is no legal tag, so it has no discovery tag"})
+		return
+	}
+	if tags[name] != nil {
+		return
+	}
+	img := discovery.New(name)
+	d := digest.FromBytes(img.Manifest)
+	n := nodes[d]
+	if n == nil {
+		n = &node{digest: d, mediaType: img.MediaType}
+		nodes[d] = n
+	}
+	n.claim(int64(len(img.Manifest)))
+	tags[name] = n
+	if r.synthetic == nil {
+		r.synthetic = map[digest.Digest][]byte{}
+	}
+	for _, b := range [][]byte{img.Manifest, img.Config, img.Layer} {
+		r.synthetic[digest.FromBytes(b)] = b
+	}
+}
+
+func (r *Repository) problem(p *part, problem Problem) {
+	problem.Path = p.vol.String()
+	if p.path != "." {
+		problem.Path += "/" + p.path
+	}
+	r.problems = appendBounded(r.problems, problem)
+}
+
+// Path is the path of the repository's layouts; "." is the root layout.
+func (r *Repository) Path() string { return r.path }
+
+// Tag is the descriptor that tag leads to. Errors: ErrManifestUnknown.
+func (r *Repository) Tag(tag string) (Descriptor, error) {
+	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
+	if i == len(r.tags) || r.tags[i].tag != tag {
+		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
+	}
+	n := r.tags[i].node
+	return n.descriptor(), nil
+}
+
+func (n *node) descriptor() Descriptor { return Descriptor{n.mediaType, n.digest, n.sizes[0]} }
+
+// Tags are at most n tags behind after in byte order, all of them where n is
+// negative, and whether there are more. The empty after is before every tag.
+func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
+	from := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after })
+	page := r.tags[from:]
+	if n >= 0 && n < len(page) {
+		page, more = page[:n], true
+	}
+	tags = make([]string, len(page))
+	for i, t := range page {
+		tags[i] = t.tag
+	}
+	return tags, more
+}
+
+// topNode is the manifest d where an index names it.
+func (r *Repository) topNode(d digest.Digest) *node {
+	i, ok := slices.BinarySearchFunc(r.top, d, func(n *node, d digest.Digest) int { return cmp.Compare(n.digest, d) })
+	if !ok {
+		return nil
+	}
+	return r.top[i]
+}

@@ -1,0 +1,96 @@
+package layoutstore
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// Snapshot is the tree as one scan found it. It does not change.
+type Snapshot struct {
+	generation uint64
+	roots      []string
+	names      []string               // of repositories, sorted
+	repos      map[string]*Repository // by name
+	paths      []string               // of repositories, below the roots, sorted
+	byPath     map[string]*Repository
+	tags       int
+	problems   []Problem // of the scan
+	sources    []SourceStatus
+}
+
+// SourceStatus is the state of one source.
+type SourceStatus struct {
+	Path         string `json:"path"`
+	Kind         string `json:"kind"`  // "directory"
+	State        string `json:"state"` // "ready", "missing" or "failing"
+	Repositories int    `json:"repositories"`
+	Detail       string `json:"detail"`
+}
+
+// Generation counts the changes of the tree, from 1 on.
+func (s *Snapshot) Generation() uint64 { return s.generation }
+
+// Roots are the paths below which the tree is served; "" stands for the bare paths.
+func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
+
+// Sources are the sources in their order.
+func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
+
+// TagCount is the number of tags over all repositories.
+func (s *Snapshot) TagCount() int { return s.tags }
+
+// RepositoryCount is the number of repositories.
+func (s *Snapshot) RepositoryCount() int { return len(s.names) }
+
+// Repository returns the repository of a name, root included. Errors:
+// ErrNameInvalid, ErrRepositoryUnknown.
+func (s *Snapshot) Repository(name string) (*Repository, error) {
+	if r := s.repos[name]; r != nil {
+		return r, nil
+	}
+	if !ValidName(name) {
+		return nil, fmt.Errorf("%.300q: %w", name, ErrNameInvalid)
+	}
+	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
+}
+
+// Repositories are at most n names behind after in byte order, all of them where
+// n is negative, and whether there are more. The empty after is before every name.
+func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
+	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
+	page := s.names[from:]
+	if n >= 0 && n < len(page) {
+		page, more = page[:n], true
+	}
+	return slices.Clone(page), more
+}
+
+// Problems is what is known by now that cannot be served. [Snapshot.Check] makes
+// it complete as far as sizes and the digests of manifests go.
+func (s *Snapshot) Problems() []Problem {
+	all := slices.Clone(s.problems)
+	for _, path := range s.paths {
+		found := s.byPath[path].found()
+		if len(found) == 0 {
+			continue
+		}
+		name := s.servedName(path)
+		for _, p := range found {
+			p.Repository = name
+			all = append(all, p)
+		}
+	}
+	sortProblems(all)
+	return all
+}
+
+// servedName is the name of the repository at path below the first root that gives it one.
+func (s *Snapshot) servedName(path string) string {
+	for _, root := range s.roots {
+		if name := underRoot(root, path); name != "" {
+			return name
+		}
+	}
+	return path
+}

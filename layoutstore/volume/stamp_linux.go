@@ -1,0 +1,16 @@
+package volume
+
+import (
+	"fmt"
+	"io/fs"
+	"syscall"
+)
+
+// stampOf identifies a state of a file: size, times and inode. The change time
+// sees what a restored modification time would hide.
+func stampOf(info fs.FileInfo) string {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("%d %d %d %d", st.Size, info.ModTime().UnixNano(), st.Ctim.Nano(), st.Ino)
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package volume
+
+import (
+	"fmt"
+	"io/fs"
+)
+
+// stampOf identifies a state of a file: size and modification time.
+func stampOf(info fs.FileInfo) string {
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+}

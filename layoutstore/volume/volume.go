@@ -1,0 +1,85 @@
+// Package volume says where the files of OCI image layouts live: today in a
+// directory tree.
+//
+// A [Volume] lists the layouts it holds ([Volume.Layouts]) and says where the
+// bytes of a blob lie ([Volume.Locate]). It knows paths and bytes, and nothing
+// of what an index or a manifest says. What it cannot read is a [Fault], never
+// a reason to stop.
+//
+// Every implementation passes the suite in package volumetest. No volume opens
+// a file outside of its source: directories are opened through [os.Root].
+//
+// The layout of files is that of the OCI image layout specification 1.1
+// (image-layout.md): index.json, and blobs/<alg>/<encoded>.
+package volume
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Volume is a place that holds layouts. Its methods may be called at the same
+// time from several goroutines.
+type Volume interface {
+	// Layouts looks for layouts now. The error is the context's; what could
+	// not be read is in the listing's faults.
+	Layouts(ctx context.Context) (Listing, error)
+	// Locate says where the blob d of a layout lies. Errors wrap
+	// fs.ErrNotExist where there is none; others are the file system's.
+	Locate(layout string, d digest.Digest) (extent.List, error)
+	// String is the path of the volume as the user gave it.
+	String() string
+}
+
+// Listing is what one look into a volume found.
+type Listing struct {
+	Layouts []Layout // by byte order of their paths
+	Faults  []Fault
+}
+
+// Layout is one OCI image layout: a directory with an index.json.
+type Layout struct {
+	Path  string // slash-separated, below the volume; "." is the volume itself
+	Index extent.List
+	Stamp Stamp
+}
+
+// Stamp is equal for two looks at a layout if its index.json was not written
+// between them. A stamp that is not Settled is too young to tell.
+type Stamp struct {
+	ID      string
+	Settled bool
+}
+
+// Same says whether nothing was written since stamp old was taken.
+func (s Stamp) Same(old Stamp) bool { return old.Settled && s.ID == old.ID }
+
+// Kind says what is wrong with something that cannot be served.
+type Kind string
+
+// The kinds of fault, as `/status` shows them.
+const (
+	Damaged     Kind = "damaged"      // bytes that are not what they have to be
+	Incomplete  Kind = "incomplete"   // bytes that are not there
+	Conflict    Kind = "conflict"     // two contents for one name
+	IllegalName Kind = "illegal-name" // a name that no registry can serve
+	Limited     Kind = "limited"      // beyond a limit of ours or of the system
+)
+
+// Fault is something in a volume that could not be read.
+type Fault struct {
+	Kind Kind
+	// Path, below the volume, is what could not be read: a directory, with all
+	// layouts at and below it, or the index.json of one layout.
+	Path string
+	Err  error
+	// Passing is set where the trouble says nothing of the content, as a
+	// refused or failed read does: what was there before is there still.
+	Passing bool
+}
+
+func (f Fault) String() string { return fmt.Sprintf("%s: %s: %v", f.Kind, f.Path, f.Err) }

@@ -1,0 +1,230 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Bounds of a walk, far above any bundle, that end it in a tree made to be
+// endless (links that multiply paths).
+const (
+	maxPath = 1024      // bytes of a path below the volume
+	maxDirs = 1_000_000 // directories
+)
+
+// settle is how much older than the look at it a file must be for its stamp to
+// be trusted: the clocks of file systems are coarse, some by two seconds.
+const settle = 2 * time.Second
+
+// Layouts implements [Volume]. It opens directories only, and no index. A link
+// is followed while it stays in the tree. Names that begin with a dot and the
+// blobs of a layout are not looked into.
+func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
+	d.forgetRoots()
+	w := &walk{dir: d, now: time.Now(), limit: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	w.group, ctx = errgroup.WithContext(ctx)
+	w.group.Go(func() error { return w.visit(ctx, d.root, ".", nil) })
+	if err := w.group.Wait(); err != nil {
+		return Listing{}, err
+	}
+	slices.SortFunc(w.found.Layouts, func(a, b Layout) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(w.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
+	return w.found, nil
+}
+
+type walk struct {
+	dir   *Dir
+	now   time.Time
+	group *errgroup.Group
+	limit chan struct{} // one slot a goroutine beyond the first
+
+	mu    sync.Mutex
+	found Listing
+	dirs  int
+}
+
+// parents are the directories that lead to one, to see links that run in a circle.
+type parents struct {
+	info fs.FileInfo
+	up   *parents
+}
+
+func (p *parents) has(info fs.FileInfo) bool {
+	for ; p != nil; p = p.up {
+		if os.SameFile(p.info, info) {
+			return true
+		}
+	}
+	return false
+}
+
+// visit looks into the directory root, at rel in the volume.
+func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	info, err := root.Stat(".")
+	if err != nil {
+		w.fault(rel, err)
+		return nil
+	}
+	if up.has(info) {
+		w.faultf(Limited, rel, "the link leads back to a directory that it lies in")
+		return nil
+	}
+	if !w.count(rel) {
+		return nil
+	}
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		w.fault(rel, err)
+	}
+	isLayout := w.layout(root, rel, entries)
+	up = &parents{info, up}
+	for _, e := range entries {
+		if w.skip(e, isLayout) {
+			continue
+		}
+		if err := w.descend(ctx, root, rel, e, up); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip says whether e is nothing to look into: hidden, the blobs of a layout, or a file.
+func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
+	name := e.Name()
+	if strings.HasPrefix(name, ".") || inLayout && name == "blobs" {
+		return true
+	}
+	return !e.IsDir() && e.Type()&fs.ModeSymlink == 0
+}
+
+// descend visits the directory or link e, in a goroutine of its own where one is free.
+func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.DirEntry, up *parents) error {
+	name := path.Join(rel, e.Name())
+	if len(name) > maxPath {
+		w.faultf(Limited, name, "path longer than %d bytes", maxPath)
+		return nil
+	}
+	var root *os.Root
+	var err error
+	if e.Type()&fs.ModeSymlink != 0 {
+		info, statErr := w.dir.root.Stat(filepath.FromSlash(name))
+		if statErr == nil && !info.IsDir() {
+			return nil
+		}
+		// From the top, as the link may leave its directory but not the tree.
+		if root, err = w.dir.root.OpenRoot(filepath.FromSlash(name)); err != nil {
+			w.fault(name, fmt.Errorf("a link that leads out of the source or nowhere (links must be relative): %w", err))
+			return nil
+		}
+	} else if root, err = parent.OpenRoot(e.Name()); err != nil {
+		w.fault(name, err)
+		return nil
+	}
+	visit := func() error {
+		defer root.Close()
+		return w.visit(ctx, root, name, up)
+	}
+	select {
+	case w.limit <- struct{}{}:
+		w.group.Go(func() error {
+			defer func() { <-w.limit }()
+			return visit()
+		})
+		return nil
+	default:
+		return visit()
+	}
+}
+
+// layout records the directory at rel if it is a layout, and says whether it is one.
+func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) bool {
+	var index, marker, blobs bool
+	for _, e := range entries {
+		switch e.Name() {
+		case "index.json":
+			index = true
+		case "oci-layout":
+			marker = true
+		case "blobs":
+			blobs = true
+		}
+	}
+	if !index {
+		if marker && blobs {
+			w.faultf(Incomplete, rel, "an OCI layout without index.json")
+		}
+		return marker && blobs
+	}
+	name := path.Join(rel, "index.json")
+	info, err := root.Stat("index.json")
+	if err != nil { // a link that leaves the directory, perhaps
+		info, err = w.dir.root.Stat(filepath.FromSlash(name))
+	}
+	switch {
+	case err != nil:
+		w.fault(name, err)
+	case !info.Mode().IsRegular():
+		w.faultf(Damaged, name, "not a regular file")
+	default:
+		file := &rootFile{w.dir.root, filepath.FromSlash(name), filepath.Join(w.dir.name, name)}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.found.Layouts = append(w.found.Layouts, Layout{
+			Path:  rel,
+			Index: extent.List{{File: file, Len: info.Size()}},
+			Stamp: Stamp{ID: stampOf(info), Settled: w.now.Sub(info.ModTime()) > settle},
+		})
+	}
+	return true
+}
+
+// count counts one more directory and says whether there may be more.
+func (w *walk) count(rel string) bool {
+	w.mu.Lock()
+	w.dirs++
+	n := w.dirs
+	w.mu.Unlock()
+	if n == maxDirs+1 {
+		w.faultf(Limited, rel, "more than %d directories: the rest is not looked at", maxDirs)
+	}
+	return n <= maxDirs
+}
+
+// fault records what the file system said of rel. What was removed while we
+// looked is no fault: it is gone.
+func (w *walk) fault(rel string, err error) {
+	if errors.Is(err, fs.ErrNotExist) && rel != "." {
+		if info, lerr := w.dir.root.Lstat(filepath.FromSlash(rel)); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return
+		}
+	}
+	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: true})
+}
+
+func (w *walk) faultf(kind Kind, rel, format string, args ...any) {
+	w.add(Fault{Kind: kind, Path: rel, Err: fmt.Errorf(format, args...)})
+}
+
+func (w *walk) add(f Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.found.Faults = append(w.found.Faults, f)
+}

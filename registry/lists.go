@@ -1,0 +1,174 @@
+package registry
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/distribution/reference"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// page is the part of a list that a request asks for: at most n entries behind
+// last in byte order, all of them where n is negative.
+type page struct {
+	n    int
+	last string
+}
+
+// whole is the page that holds all of a list.
+var whole = page{n: -1}
+
+// parsePage reads `n` and `last` (distribution specification 1.1, "Listing Tags").
+// No n means all; a negative one, or what is no number of this machine, is an error.
+func parsePage(req *http.Request) (page, error) {
+	if req.URL.RawQuery == "" {
+		return whole, nil
+	}
+	q := req.URL.Query()
+	p := page{-1, q.Get("last")}
+	if s := q.Get("n"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			return page{}, fmt.Errorf("%.100q: %w", s, errNumber)
+		}
+		p.n = n
+	}
+	return p, nil
+}
+
+// tags answers the tag list of a repository.
+func (r *registry) tags(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string) error {
+	var p page
+	repo, err := repository(s, name, func() (err error) {
+		p, err = parsePage(req)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	list := func() (*list, error) {
+		tags, more := repo.Tags(p.last, p.n)
+		l, err := newList(struct {
+			Name string   `json:"name"`
+			Tags []string `json:"tags"`
+		}{name, tags})
+		if err == nil && more && p.n > 0 {
+			l.next, err = r.nextTags(name, p.n, tags[len(tags)-1])
+		}
+		return l, err
+	}
+	return r.serveList(w, req, s, name, p, list)
+}
+
+// catalog answers the list of repositories.
+func (r *registry) catalog(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
+	p, err := parsePage(req)
+	if err != nil {
+		return err
+	}
+	list := func() (*list, error) {
+		names, more := s.Repositories(p.last, p.n)
+		l, err := newList(struct {
+			Repositories []string `json:"repositories"`
+		}{append([]string{}, names...)})
+		if err == nil && more && p.n > 0 {
+			l.next, err = r.urls.BuildCatalogURL(nextPage(p.n, names[len(names)-1]))
+		}
+		return l, err
+	}
+	return r.serveList(w, req, s, "", p, list)
+}
+
+func nextPage(n int, last string) url.Values {
+	return url.Values{"n": {strconv.Itoa(n)}, "last": {last}}
+}
+
+func (r *registry) nextTags(name string, n int, last string) (string, error) {
+	named, err := reference.WithName(name)
+	if err != nil {
+		return "", err
+	}
+	return r.urls.BuildTagsURL(named, nextPage(n, last))
+}
+
+// list is a page of a list as it is sent.
+type list struct {
+	body []byte
+	etag []string // one, strong
+	size []string // of the body, decimal
+	next string   // path and query of the page behind it, or empty
+}
+
+func newList(v any) (*list, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(body)
+	return &list{body: body, etag: []string{`"` + hex.EncodeToString(sum[:]) + `"`}, size: []string{strconv.Itoa(len(body))}}, nil
+}
+
+// lists keeps the whole lists of one snapshot once they were asked for.
+type lists struct {
+	of atomic.Pointer[snapshotLists]
+}
+
+type snapshotLists struct {
+	snapshot *layoutstore.Snapshot
+	byName   sync.Map // repository, or "" for the catalog, to *list
+}
+
+func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
+	kept := l.of.Load()
+	if kept == nil || kept.snapshot != s {
+		kept = &snapshotLists{snapshot: s}
+		l.of.Store(kept)
+	}
+	return kept
+}
+
+var contentJSON = []string{"application/json"}
+
+// serveList answers with the page p of the list of that name, which it makes
+// unless it is kept.
+func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, make func() (*list, error)) error {
+	var l *list
+	kept := r.lists.get(s)
+	if v, ok := kept.byName.Load(name); ok && p == whole {
+		l = v.(*list)
+	} else {
+		var err error
+		if l, err = make(); err != nil {
+			return err
+		}
+		if p == whole {
+			kept.byName.Store(name, l)
+		}
+	}
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noCache
+	h["Etag"] = l.etag
+	if l.next != "" {
+		prefix, _, _ := cut(req.URL.Path)
+		h.Set("Link", fmt.Sprintf(`<%s%s>; rel="next"`, (&url.URL{Path: prefix}).EscapedPath(), l.next))
+	}
+	if conditional(req.Header) {
+		return serveContent(w, req, bytes.NewReader(l.body), int64(len(l.body)))
+	}
+	h["Content-Length"] = l.size
+	if req.Method == http.MethodHead {
+		return nil
+	}
+	_, err := w.Write(l.body)
+	return written(err)
+}

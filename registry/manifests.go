@@ -1,0 +1,83 @@
+package registry
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+var (
+	noCache     = []string{"no-cache"}
+	acceptBytes = []string{"bytes"}
+)
+
+// manifests answers GET and HEAD of a manifest by tag or digest.
+func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
+	var d digest.Digest
+	byDigest := strings.Contains(reference, ":")
+	repo, err := repository(s, name, func() (err error) {
+		if byDigest {
+			d, err = parseDigest(reference)
+		} else if !layoutstore.ValidTag(reference) {
+			err = fmt.Errorf("%.200q: %w", reference, errTag)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	cache := r.immutable
+	if !byDigest {
+		cache = noCache
+		desc, err := repo.Tag(reference)
+		if err != nil {
+			return err
+		}
+		d = desc.Digest
+	}
+	m, err := repo.Manifest(d)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = []string{m.MediaType}
+	h["Cache-Control"] = cache
+	describe(h, m.Digest)
+	if conditional(req.Header) {
+		return serveContent(w, req, bytes.NewReader(m.Body), m.Size)
+	}
+	h["Accept-Ranges"] = acceptBytes
+	h["Content-Length"] = []string{strconv.FormatInt(m.Size, 10)}
+	if req.Method == http.MethodHead {
+		return nil
+	}
+	_, err = w.Write(m.Body)
+	return written(err)
+}
+
+// describe sets what tells the digest of the body, which is its strong ETag too.
+func describe(h http.Header, d digest.Digest) {
+	quoted := `"` + string(d) + `"`
+	h["Docker-Content-Digest"] = []string{quoted[1 : len(quoted)-1]}
+	h["Etag"] = []string{quoted}
+}
+
+// conditional says whether a request asks for anything but the whole content.
+func conditional(h http.Header) bool {
+	for _, name := range [...]string{"Range", "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
+		if _, ok := h[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// never is the modification time of what has none: a digest says enough.
+var never time.Time

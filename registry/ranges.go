@@ -1,0 +1,152 @@
+package registry
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/felixge/httpsnoop"
+)
+
+// maxRanges is how many ranges one request may ask for; of more, the Range
+// header is ignored, as RFC 9110, section 14.2 allows.
+const maxRanges = 100
+
+// serveContent answers with content, which is size bytes long, or with the
+// ranges of it that are asked for. http.ServeContent does the work; this is what
+// it gets wrong:
+//   - HEAD ignores Range (RFC 9110, section 14.2 defines it for GET alone);
+//   - an unknown unit is ignored, and `Bytes` is a known one;
+//   - on an empty body every range is answered with all of it;
+//   - a number beyond 64 bits is a large number;
+//   - 416 has the error body of the registry API.
+func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
+	header, asked := req.Header["Range"]
+	if !asked {
+		http.ServeContent(w, req, "", never, content)
+		return nil
+	}
+	ranges, verdict := parseRange(strings.Join(header, ","), size)
+	if req.Method == http.MethodHead || size == 0 {
+		verdict = ignore
+	}
+	plain := *req
+	plain.Header = req.Header.Clone()
+	switch verdict {
+	case ignore:
+		plain.Header.Del("Range")
+	case satisfiable:
+		plain.Header.Set("Range", ranges)
+	case unsatisfiable:
+		// ServeContent still has to look at If-Range and the like first.
+		plain.Header.Set("Range", fmt.Sprintf("bytes=%d-", size))
+		return serveUnsatisfiable(w, &plain, content, size)
+	}
+	http.ServeContent(w, &plain, "", never, content)
+	return nil
+}
+
+// serveUnsatisfiable lets http.ServeContent answer, and takes its place where it answers 416.
+func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
+	refused := false
+	hooked := httpsnoop.Wrap(w, httpsnoop.Hooks{
+		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+			return func(code int) {
+				if refused = code == http.StatusRequestedRangeNotSatisfiable; !refused {
+					next(code)
+				}
+			}
+		},
+		Write: func(next httpsnoop.WriteFunc) httpsnoop.WriteFunc {
+			return func(p []byte) (int, error) {
+				if refused {
+					return len(p), nil
+				}
+				return next(p)
+			}
+		},
+	})
+	http.ServeContent(hooked, req, "", never, content)
+	if !refused {
+		return nil
+	}
+	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+	return errRange
+}
+
+// verdict is what becomes of a Range header.
+type verdict int
+
+const (
+	ignore verdict = iota
+	satisfiable
+	unsatisfiable
+)
+
+// parseRange reads a Range header (RFC 9110, section 14.1.2) against a content of
+// size bytes, and writes it anew without what lies outside. An illegal set is
+// unsatisfiable, as is one of which nothing lies within.
+func parseRange(header string, size int64) (string, verdict) {
+	unit, set, ok := strings.Cut(header, "=")
+	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+		return "", ignore
+	}
+	var within []string
+	specs := strings.Split(set, ",")
+	if len(specs) > maxRanges {
+		return "", ignore
+	}
+	for _, spec := range specs {
+		spec = strings.Trim(spec, " \t")
+		if spec == "" {
+			continue
+		}
+		first, last, legal := parseSpec(spec, size)
+		if !legal {
+			return "", unsatisfiable
+		}
+		if first < size && first <= last {
+			within = append(within, strconv.FormatInt(first, 10)+"-"+strconv.FormatInt(min(last, size-1), 10))
+		}
+	}
+	if len(within) == 0 {
+		return "", unsatisfiable
+	}
+	return "bytes=" + strings.Join(within, ","), satisfiable
+}
+
+// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of no bytes lies nowhere:
+// its first byte is the size.
+func parseSpec(spec string, size int64) (first, last int64, legal bool) {
+	a, b, ok := strings.Cut(spec, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	if a == "" {
+		n, ok := parseNumber(b)
+		return max(size-n, 0), size - 1, ok
+	}
+	if first, ok = parseNumber(a); !ok {
+		return 0, 0, false
+	}
+	if b == "" {
+		return first, math.MaxInt64, true
+	}
+	last, ok = parseNumber(b)
+	return first, last, ok && first <= last
+}
+
+// parseNumber reads digits; a number too large for 64 bits is the largest of them.
+func parseNumber(s string) (int64, bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return math.MaxInt64, true
+	}
+	return n, true
+}

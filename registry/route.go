@@ -1,0 +1,95 @@
+package registry
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// cut finds the API path of a request: what follows the first /v2/. The prefix
+// is what stands before it.
+func cut(path string) (prefix, api string, ok bool) {
+	if i := strings.Index(path, "/v2/"); i >= 0 {
+		return path[:i], path[i+len("/v2/"):], true
+	}
+	prefix, ok = strings.CutSuffix(path, "/v2")
+	return prefix, "", ok
+}
+
+// api sends a request to the handler of its path. Paths are cut from the right,
+// as repository names hold slashes and may hold any of the words.
+func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
+	_, path, ok := cut(req.URL.Path)
+	if !ok {
+		return errRoute
+	}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		return errMethod
+	}
+	switch path {
+	case "":
+		return r.base(w)
+	case "_catalog":
+		return r.catalog(w, req, s)
+	}
+	rest, last := cutLast(path)
+	name, word := cutLast(rest)
+	if name == "" {
+		return errRoute
+	}
+	switch word {
+	case "manifests":
+		return r.manifests(w, req, s, name, last)
+	case "blobs":
+		return r.blobs(w, req, s, name, last)
+	case "referrers":
+		return r.referrers(w, req, s, name, last)
+	case "tags":
+		if last == "list" {
+			return r.tags(w, req, s, name)
+		}
+	}
+	return errRoute
+}
+
+// cutLast cuts a path before its last segment.
+func cutLast(path string) (before, last string) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:]
+}
+
+// base is the answer that tells a client that this is a registry.
+func (r *registry) base(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", "2")
+	_, err := w.Write([]byte("{}"))
+	return written(err)
+}
+
+// parseDigest checks the digest of a request.
+func parseDigest(s string) (digest.Digest, error) {
+	d, err := digest.Parse(s)
+	if err != nil {
+		return "", &digestError{s, err}
+	}
+	return d, nil
+}
+
+// repository finds the repository of a request, after check has looked at the
+// rest of it: an illegal name is told before an illegal digest or tag, an unknown
+// name after it.
+func repository(s *layoutstore.Snapshot, name string, check func() error) (*layoutstore.Repository, error) {
+	repo, unknown := s.Repository(name)
+	if unknown != nil && !layoutstore.ValidName(name) {
+		return nil, unknown
+	}
+	if err := check(); err != nil {
+		return nil, err
+	}
+	return repo, unknown
+}
