@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"layoutproxy": main})
+}
+
+// TestScripts runs the program as a user would: each script is a manual of one thing.
+func TestScripts(t *testing.T) {
+	sample, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("SAMPLE", sample+"/../../examples/bundle")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"listening": addresses,
+			"http":      request,
+			"exits":     exits,
+		},
+	})
+}
+
+// exits is `exits STATUS COMMAND...`: it runs the command to its end and fails
+// where it ends with another status.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	status := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		status = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if fmt.Sprint(status) != args[0] {
+		ts.Fatalf("%q ended with status %d, want %s", args[1:], status, args[0])
+	}
+}
+
+// addresses waits for an address file and sets $registry and $admin from it.
+func addresses(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			for line := range strings.Lines(string(data)) {
+				name, address, _ := strings.Cut(strings.TrimSpace(line), "=")
+				ts.Setenv(name, address)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %v", file, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// request is `http METHOD URL STATUS`: it writes the answer's headers and body to
+// the file `answer`, and fails where the status is another.
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	req, err := http.NewRequest(args[0], args[1], nil)
+	ts.Check(err)
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if neg {
+		if err == nil {
+			resp.Body.Close()
+			ts.Fatalf("%s answered %s", args[1], resp.Status)
+		}
+		return
+	}
+	ts.Check(err)
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	ts.Check(resp.Header.Write(&b))
+	b.WriteString("\n")
+	_, err = io.Copy(&b, resp.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("answer"), b.Bytes(), 0o644))
+	if got := fmt.Sprint(resp.StatusCode); got != args[2] {
+		ts.Fatalf("%s %s: %s, want %s\n%s", args[0], args[1], resp.Status, args[2], b.String())
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// process is the program, running.
+type process struct {
+	*exec.Cmd
+	addresses map[string]string
+	ended     chan error
+}
+
+// start runs `layoutproxy serve` with args and waits until it listens.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "addresses")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	p := &process{ended: make(chan error, 1), addresses: map[string]string{}}
+	p.Cmd = exec.CommandContext(ctx, name, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", file}, args...)...)
+	var log bytes.Buffer
+	p.Stderr = &log
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.Wait() }()
+	for {
+		if data, err := os.ReadFile(file); err == nil {
+			for line := range strings.Lines(string(data)) {
+				key, address, _ := strings.Cut(strings.TrimSpace(line), "=")
+				p.addresses[key] = address
+			}
+			return p
+		}
+		select {
+		case err := <-p.ended:
+			t.Fatalf("layoutproxy ended before it listened: %v\n%s", err, log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bigBlob is a tree with a blob too large for the buffers of a connection.
+func bigBlob(t *testing.T) (dir string, d digest.Digest) {
+	dir = t.TempDir()
+	l := layouttest.New(t, dir).Layout("big")
+	d = l.Blob("application/octet-stream", bytes.Repeat([]byte("0123456789abcdef"), 4<<20)).Digest
+	l.Write()
+	return dir, d
+}
+
+// stall begins to fetch a blob and stops after the first byte.
+func stall(t *testing.T, p *process, d digest.Digest) *bufio.Reader {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + p.addresses["registry"] + "/v2/big/blobs/" + string(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	body := bufio.NewReaderSize(resp.Body, 16)
+	if _, err := body.ReadByte(); err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// draining waits until the program says that it is stopping.
+func draining(t *testing.T, p *process) {
+	t.Helper()
+	for range 1000 {
+		resp, err := http.Get("http://" + p.addresses["admin"] + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusServiceUnavailable {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("not ready is never said")
+}
+
+func TestRunningTransferEndsWholeAfterSIGTERM(t *testing.T) {
+	dir, d := bigBlob(t)
+	p := start(t, "--shutdown-timeout", "1m", dir)
+	body := stall(t, p, d)
+	p.signal(t, syscall.SIGTERM)
+	draining(t, p)
+	if resp, err := http.Get("http://" + p.addresses["registry"] + "/v2/"); err == nil {
+		resp.Body.Close()
+		t.Error("a new connection is taken while the server stops")
+	}
+	rest, err := io.ReadAll(body)
+	if err != nil || len(rest) != 64<<20-1 {
+		t.Errorf("%d bytes, %v; want the rest of the blob", len(rest), err)
+	}
+	if err := <-p.ended; err != nil {
+		t.Errorf("ended with %v, want status 0", err)
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	dir, d := bigBlob(t)
+	p := start(t, "--shutdown-timeout", "1h", dir)
+	body := stall(t, p, d)
+	p.signal(t, syscall.SIGTERM)
+	draining(t, p)
+	p.signal(t, syscall.SIGTERM)
+	if err := <-p.ended; err != nil {
+		t.Errorf("ended with %v, want status 0", err)
+	}
+	if n, err := io.Copy(io.Discard, body); err == nil {
+		t.Errorf("the transfer ended without an error after %d bytes", n)
+	}
+}
+
+func TestShutdownTimeoutCutsTransfers(t *testing.T) {
+	dir, d := bigBlob(t)
+	p := start(t, "--shutdown-timeout", "50ms", dir)
+	body := stall(t, p, d)
+	p.signal(t, syscall.SIGTERM)
+	if err := <-p.ended; err != nil {
+		t.Errorf("ended with %v, want status 0", err)
+	}
+	if n, err := io.Copy(io.Discard, body); err == nil {
+		t.Errorf("the transfer ended without an error after %d bytes", n)
+	}
+}

@@ -1,0 +1,152 @@
+package layoutstore
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func TestTagOf(t *testing.T) {
+	hex := strings.Repeat("0a", 32)
+	for _, c := range []struct{ short, ref, want string }{
+		{"v1", "host.example/a:v2", "v1"},
+		{"", "host.example/a:v2", "v2"},
+		{"", "host.example/a:v2@sha256:" + hex, "v2"},
+		{"", "host.example/a@sha256:" + hex, ""},
+		{hex, "host.example/a@sha256:" + hex, hex},
+		{"", "v2", "v2"},
+		{"", "host.example:5000/a", ""},
+		{"", "a/b", ""},
+		{"", "", ""},
+		{"not a tag", "host.example/a:v2", "not a tag"}, // no further fallback
+	} {
+		got := tagOf(map[string]string{shortTag: c.short, specs.AnnotationRefName: c.ref})
+		if got != c.want {
+			t.Errorf("short tag %q, reference %q: %q, want %q", c.short, c.ref, got, c.want)
+		}
+	}
+}
+
+func TestParseIndex(t *testing.T) {
+	d := digest.FromString("x")
+	for name, c := range map[string]struct {
+		json     string
+		tags     []string
+		problems int
+		bad      bool
+	}{
+		"null manifests":       {json: `{"schemaVersion":2,"manifests":null}`},
+		"no manifests":         {json: `{"schemaVersion":2,"manifests":[]}`},
+		"d8's media type":      {json: `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.layout.v1+json","manifests":[]}`},
+		"no schema version":    {json: `{"manifests":[{"digest":"` + string(d) + `"}]}`, tags: []string{""}},
+		"an illegal tag":       {json: `{"schemaVersion":2,"manifests":[{"digest":"` + string(d) + `","annotations":{"io.deckhouse.image.short_tag":"a b"}}]}`, tags: []string{""}, problems: 1},
+		"an illegal digest":    {json: `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`, problems: 1},
+		"a digest of md5":      {json: `{"schemaVersion":2,"manifests":[{"digest":"md5:d41d8cd98f00b204e9800998ecf8427e"}]}`, problems: 1},
+		"a null descriptor":    {json: `{"schemaVersion":2,"manifests":[null]}`, problems: 1},
+		"cut short":            {json: `{"schemaVersion":2,"manifests":[`, bad: true},
+		"nothing":              {json: ``, bad: true},
+		"another document":     {json: `{"version":"v1.69.3"}`, bad: true},
+		"an array":             {json: `[]`, bad: true},
+		"trailing garbage":     {json: `{"schemaVersion":2,"manifests":[]}x`, bad: true},
+		"nested without end":   {json: strings.Repeat(`{"manifests":[`, 100_000), bad: true},
+		"manifests is a map":   {json: `{"schemaVersion":2,"manifests":{}}`, bad: true},
+		"a size that is float": {json: `{"schemaVersion":2,"manifests":[{"size":1.5}]}`, bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ix, err := parseIndex([]byte(c.json), ".")
+			if (err != nil) != c.bad {
+				t.Fatalf("error %v, want one: %v", err, c.bad)
+			}
+			if c.bad {
+				return
+			}
+			var tags []string
+			for _, e := range ix.entries {
+				tags = append(tags, e.tag)
+			}
+			if diff := cmp.Diff(c.tags, tags); diff != "" || len(ix.problems) != c.problems {
+				t.Errorf("%s problems %v, want %d", diff, ix.problems, c.problems)
+			}
+		})
+	}
+}
+
+func TestProblemsOfAnIndexAreBounded(t *testing.T) {
+	doc := indexJSON{SchemaVersion: 2, Manifests: make([]indexDescriptorDoc, 5000)}
+	data, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix, err := parseIndex(data, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ix.problems) != maxProblems+1 || !strings.Contains(ix.problems[maxProblems].Reason, "more than") {
+		t.Errorf("%d problems, the last %v", len(ix.problems), ix.problems[len(ix.problems)-1])
+	}
+}
+
+// FuzzParseIndex: what comes out of an index is always fit to be served.
+func FuzzParseIndex(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "modules/x")
+	f.Add(fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":%q,"size":3,"annotations":{"org.opencontainers.image.ref.name":"h.example/r/modules/x:v1"}}]}`, digest.FromString("x")), "modules/x")
+	f.Fuzz(func(t *testing.T, data []byte, path string) {
+		ix, err := parseIndex(data, path)
+		if err != nil {
+			return
+		}
+		for _, e := range ix.entries {
+			if e.Digest.Validate() != nil || e.tag != "" && !ValidTag(e.tag) {
+				t.Errorf("entry %+v", e)
+			}
+		}
+		for root := range ix.votes {
+			if !ValidName(root) {
+				t.Errorf("a vote for %q", root)
+			}
+		}
+	})
+}
+
+func TestVote(t *testing.T) {
+	for _, c := range []struct{ ref, path, want string }{
+		{"registry.deckhouse.io/deckhouse/ee/install:v1", "install", "deckhouse/ee"},
+		{"registry.deckhouse.io/deckhouse/ee:v1", ".", "deckhouse/ee"},
+		{"registry.deckhouse.io/deckhouse/ee/modules/x@sha256:00", "modules/x", "deckhouse/ee"},
+		{"registry.deckhouse.io/deckhouse/ee/xinstall:v1", "install", ""},
+		{"registry.deckhouse.io/install:v1", "install", ""},
+		{"registry.deckhouse.io/Deckhouse/install:v1", "install", ""},
+		{"v1", ".", ""},
+	} {
+		if got, ok := vote(c.ref, c.path); got != c.want && ok || ok != (c.want != "") {
+			t.Errorf("%s in %s: %q, %v; want %q", c.ref, c.path, got, ok, c.want)
+		}
+	}
+}
+
+func TestElect(t *testing.T) {
+	for name, c := range map[string]struct {
+		votes []map[string]int
+		want  string
+	}{
+		"nobody votes":             {nil, ""},
+		"most votes":               {[]map[string]int{{"a/b": 2}, {"c": 1}, {"c": 2}}, "c"},
+		"a tie goes to the longer": {[]map[string]int{{"a": 1, "bb": 1}}, "bb"},
+		"then to the first":        {[]map[string]int{{"b": 1, "a": 1}}, "a"},
+	} {
+		var parts []*part
+		for _, v := range c.votes {
+			parts = append(parts, &part{index: &index{votes: v}})
+		}
+		for range 20 { // the order of a map is another each time
+			if got := elect(parts); got != c.want {
+				t.Fatalf("%s: %q, want %q", name, got, c.want)
+			}
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package volume_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
+)
+
+func openDir(t *testing.T, dir string) *volume.Dir {
+	t.Helper()
+	v, err := volume.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestDirConformance(t *testing.T) {
+	volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume { return openDir(t, tree.Dir()) })
+}
+
+// tree builds layouts at paths, each with one image, and returns a layer of the last.
+func tree(t *testing.T, dir string, paths ...string) (layer digest.Digest) {
+	t.Helper()
+	tr := layouttest.New(t, dir)
+	for _, p := range paths {
+		l := tr.Layout(p)
+		layer = l.Blob("application/octet-stream", []byte("layer of "+p)).Digest
+		l.Write()
+	}
+	return layer
+}
+
+func symlink(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]volume.Fault) {
+	t.Helper()
+	listing, err := v.Layouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listing.Layouts {
+		layouts = append(layouts, l.Path)
+	}
+	faults = map[string]volume.Fault{}
+	for _, f := range listing.Faults {
+		faults[f.Path] = f
+	}
+	return layouts, faults
+}
+
+func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
+	dir := t.TempDir()
+	layer := tree(t, dir, "modules/x")
+	symlink(t, "modules", filepath.Join(dir, "linked"))
+	// A blob and an index that lie elsewhere in the tree.
+	encoded := layer.Encoded()
+	symlink(t, "../../../modules/x/blobs/sha256/"+encoded, filepath.Join(dir, "shared/blobs/sha256", encoded))
+	symlink(t, "../modules/x/index.json", filepath.Join(dir, "shared/index.json"))
+	v := openDir(t, dir)
+	layouts, faults := look(t, v)
+	if diff := cmp.Diff([]string{"linked/x", "modules/x", "shared"}, layouts); diff != "" || len(faults) > 0 {
+		t.Fatalf("%s faults %v", diff, faults)
+	}
+	for _, layout := range layouts {
+		where, err := v.Locate(layout, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := where.ReadAll(); digest.FromBytes(got) != layer {
+			t.Errorf("%s: %q, %v", layout, got, err)
+		}
+	}
+}
+
+func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	layer := tree(t, outside, "x")
+	tree(t, dir, "good")
+	symlink(t, outside, filepath.Join(dir, "absolute"))
+	symlink(t, "../"+filepath.Base(outside), filepath.Join(dir, "relative"))
+	symlink(t, "nowhere", filepath.Join(dir, "dangling"))
+	symlink(t, filepath.Join(outside, "x/index.json"), filepath.Join(dir, "index/index.json"))
+	symlink(t, filepath.Join(outside, "x/blobs"), filepath.Join(dir, "blob/blobs"))
+	v := openDir(t, dir)
+	layouts, faults := look(t, v)
+	if diff := cmp.Diff([]string{"good"}, layouts); diff != "" {
+		t.Error(diff)
+	}
+	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
+		if _, ok := faults[path]; !ok {
+			t.Errorf("%s is no fault; faults are %v", path, faults)
+		}
+	}
+	if where, err := v.Locate("blob", layer); err == nil {
+		t.Errorf("a blob outside of the tree was located at %s", where)
+	}
+}
+
+func TestLinksInACircleEnd(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "a/b")
+	symlink(t, "..", filepath.Join(dir, "a/b/up"))
+	symlink(t, ".", filepath.Join(dir, "self"))
+	layouts, faults := look(t, openDir(t, dir))
+	if diff := cmp.Diff([]string{"a/b"}, layouts); diff != "" {
+		t.Error(diff)
+	}
+	for _, path := range []string{"a/b/up", "self"} {
+		if f := faults[path]; f.Kind != volume.Limited {
+			t.Errorf("%s: %v, want a fault of kind limited", path, f)
+		}
+	}
+}
+
+func TestSourceThatIsALink(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, filepath.Join(dir, "one"), "x")
+	tree(t, filepath.Join(dir, "two"), "y")
+	link := filepath.Join(dir, "link")
+	symlink(t, "one", link)
+	first, again := openDir(t, link), openDir(t, link)
+	if !first.SameAs(again) {
+		t.Error("the same directory is told apart")
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	symlink(t, "two", link)
+	if second := openDir(t, link); second.SameAs(first) {
+		t.Error("two directories are taken for the same")
+	}
+}
+
+func TestBlobsDirectoryReplaced(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "x")
+	v := openDir(t, dir)
+	old := digest.FromString("layer of x")
+	if _, err := v.Locate("x", old); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, ".old")); err != nil {
+		t.Fatal(err)
+	}
+	l := layouttest.New(t, dir).Layout("x")
+	fresh := l.Blob("application/octet-stream", []byte("new")).Digest
+	l.Write()
+	where, err := v.Locate("x", fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := where.ReadAll(); string(got) != "new" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	layer := tree(t, dir, "x")
+	name := filepath.Join(dir, "x/blobs/sha256", layer.Encoded())
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(name, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "y/index.json"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	v := openDir(t, dir)
+	if _, err := v.Locate("x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory in the place of a blob: %v", err)
+	}
+	if _, faults := look(t, v); faults["y/index.json"].Kind != volume.Damaged {
+		t.Errorf("a directory in the place of an index: %v", faults)
+	}
+}
+
+func TestLayoutWithoutIndex(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "x", "x/below")
+	if err := os.Remove(filepath.Join(dir, "x/index.json")); err != nil {
+		t.Fatal(err)
+	}
+	layouts, faults := look(t, openDir(t, dir))
+	if diff := cmp.Diff([]string{"x/below"}, layouts); diff != "" {
+		t.Error(diff)
+	}
+	if f := faults["x"]; f.Kind != volume.Incomplete || !strings.Contains(f.String(), "index.json") {
+		t.Errorf("fault %v, want that index.json is missing", f)
+	}
+}
+
+func TestStampSeesAWrite(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "x")
+	index := filepath.Join(dir, "x/index.json")
+	stamp := func() volume.Stamp {
+		t.Helper()
+		listing, err := openDir(t, dir).Layouts(context.Background())
+		if err != nil || len(listing.Layouts) != 1 {
+			t.Fatalf("%v, %v", listing, err)
+		}
+		return listing.Layouts[0].Stamp
+	}
+	young := stamp()
+	if stamp().Same(young) {
+		t.Error("a file written a moment ago is trusted not to have changed since")
+	}
+	data, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-time.Hour)
+	for name, change := range map[string]func() error{
+		"written in place": func() error { return os.WriteFile(index, append(data, '\n'), 0o644) },
+		"renamed in, with the size and time of the old one": func() error {
+			if err := os.WriteFile(index+".new", data, 0o644); err != nil {
+				return err
+			}
+			if err := os.Chtimes(index+".new", long, long); err != nil {
+				return err
+			}
+			return os.Rename(index+".new", index)
+		},
+	} {
+		if err := os.WriteFile(index, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(index, long, long); err != nil {
+			t.Fatal(err)
+		}
+		before := stamp()
+		if !stamp().Same(before) {
+			t.Errorf("%s: the stamp changes without a write", name)
+		}
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if stamp().Same(before) {
+			t.Errorf("%s: the stamp is the same", name)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+// Package volumetest is the suite that every implementation of volume.Volume passes.
+package volumetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Open makes a volume of a tree of layouts that a test has built.
+type Open func(t *testing.T, tree *layouttest.Tree) volume.Volume
+
+// Run runs the suite.
+func Run(t *testing.T, open Open) {
+	t.Run("lists every layout by its path", func(t *testing.T) { layouts(t, open) })
+	t.Run("reads each index byte for byte", func(t *testing.T) { indexes(t, open) })
+	t.Run("locates each blob byte for byte", func(t *testing.T) { blobs(t, open) })
+	t.Run("a blob that is not there does not exist", func(t *testing.T) { missing(t, open) })
+	t.Run("names that begin with a dot are not read", func(t *testing.T) { hidden(t, open) })
+	t.Run("an empty volume has no layouts", func(t *testing.T) { empty(t, open) })
+	t.Run("a look that is over ends with the context", func(t *testing.T) { cancelled(t, open) })
+	t.Run("serves many at the same time", func(t *testing.T) { together(t, open) })
+}
+
+// content is what the suite's tree holds: blobs of each layout, by layout.
+type content map[string][]digest.Digest
+
+func build(t *testing.T) (*layouttest.Tree, content) {
+	tree := layouttest.New(t, t.TempDir())
+	have := content{}
+	for _, path := range []string{".", "install", "modules/x", "modules/x/release", "modules/blobs", "a/b/c/d/e/f"} {
+		l := tree.Layout(path)
+		l.Tag(l.Image(layouttest.Image{Name: path, LayerSizes: []int64{0, 1, 5000}}), "v1")
+		l.Tag(l.Image(layouttest.Image{Name: path + "512", LayerSizes: []int64{10}, Algorithm: digest.SHA512}), "v2")
+		l.Write()
+		have[path] = blobsOf(t, l.Dir())
+	}
+	tree.Layout("empty").Write()
+	have["empty"] = nil
+	return tree, have
+}
+
+// blobsOf reads the digests of a layout's blobs off their file names.
+func blobsOf(t *testing.T, dir string) []digest.Digest {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no blobs below %s: %v", dir, err)
+	}
+	var all []digest.Digest
+	for _, f := range files {
+		alg := filepath.Base(filepath.Dir(f))
+		all = append(all, digest.NewDigestFromEncoded(digest.Algorithm(alg), filepath.Base(f)))
+	}
+	return all
+}
+
+func list(t *testing.T, v volume.Volume) []volume.Layout {
+	t.Helper()
+	listing, err := v.Layouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(listing.Faults) > 0 {
+		t.Fatalf("faults: %v", listing.Faults)
+	}
+	return listing.Layouts
+}
+
+func paths(layouts []volume.Layout) []string {
+	var all []string
+	for _, l := range layouts {
+		all = append(all, l.Path)
+	}
+	return all
+}
+
+func layouts(t *testing.T, open Open) {
+	tree, _ := build(t)
+	want := []string{".", "a/b/c/d/e/f", "empty", "install", "modules/blobs", "modules/x", "modules/x/release"}
+	if diff := cmp.Diff(want, paths(list(t, open(t, tree)))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func indexes(t *testing.T, open Open) {
+	tree, _ := build(t)
+	for _, l := range list(t, open(t, tree)) {
+		want, err := os.ReadFile(filepath.Join(tree.Dir(), l.Path, "index.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Index.ReadAll()
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, %v; want %d", l.Path, len(got), err, len(want))
+		}
+		if l.Stamp.ID == "" {
+			t.Errorf("%s has no stamp", l.Path)
+		}
+	}
+}
+
+func blobs(t *testing.T, open Open) {
+	tree, have := build(t)
+	v := open(t, tree)
+	for path, digests := range have {
+		for _, d := range digests {
+			check(t, v, path, d)
+		}
+	}
+}
+
+// check locates and reads a blob, and compares it with its digest.
+func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
+	t.Helper()
+	where, err := v.Locate(layout, d)
+	if err != nil {
+		t.Errorf("%s in %s: %v", d, layout, err)
+		return
+	}
+	got, err := where.ReadAll()
+	if err != nil || d.Algorithm().FromBytes(got) != d {
+		t.Errorf("%s in %s: %d bytes of something else, %v", d, layout, len(got), err)
+	}
+}
+
+func missing(t *testing.T, open Open) {
+	tree, have := build(t)
+	v := open(t, tree)
+	for name, c := range map[string]struct {
+		layout string
+		digest digest.Digest
+	}{
+		"unknown digest":         {"install", digest.FromString("nothing has this")},
+		"another algorithm":      {"install", digest.SHA512.FromString("nothing has this")},
+		"a blob of another":      {"empty", have["install"][0]},
+		"unknown layout":         {"modules/y", have["install"][0]},
+		"a directory, no layout": {"modules", have["install"][0]},
+		"not a digest":           {"install", "sha256:../../index.json"},
+		"no algorithm":           {"install", "index.json"},
+		"empty":                  {"install", ""},
+		"outside":                {"../install", have["install"][0]},
+	} {
+		if where, err := v.Locate(c.layout, c.digest); !errors.Is(err, fs.ErrNotExist) && !(name == "outside" && err != nil) {
+			t.Errorf("%s: %v, %v; want that it does not exist", name, where, err)
+		}
+	}
+}
+
+func hidden(t *testing.T, open Open) {
+	tree, _ := build(t)
+	for _, path := range []string{".tmp/modules/x", "modules/.old"} {
+		tree.Layout(path).Write()
+	}
+	for _, path := range paths(list(t, open(t, tree))) {
+		if path == ".tmp/modules/x" || path == "modules/.old" {
+			t.Errorf("%s was read", path)
+		}
+	}
+}
+
+func empty(t *testing.T, open Open) {
+	if got := list(t, open(t, layouttest.New(t, t.TempDir()))); len(got) > 0 {
+		t.Errorf("layouts %v", paths(got))
+	}
+}
+
+func cancelled(t *testing.T, open Open) {
+	tree, _ := build(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := open(t, tree).Layouts(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that the context is cancelled", err)
+	}
+}
+
+func together(t *testing.T, open Open) {
+	tree, have := build(t)
+	v := open(t, tree)
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for path, digests := range have {
+				for _, d := range digests {
+					check(t, v, path, d)
+				}
+				if _, err := v.Layouts(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
