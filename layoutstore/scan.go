@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,7 +35,10 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	if old != nil {
 		change = next.follow(old)
 	}
-	next.generation = change.Generation
+	next.generation, next.since = change.Generation, time.Now()
+	if !change.Changed {
+		next.since = old.since
+	}
 	t.snapshot.Store(next)
 	return change, nil
 }
@@ -60,6 +64,7 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	for _, st := range states {
 		s.problems = append(s.problems, st.problems...)
 		s.sources = append(s.sources, st.status)
+		s.dirs = append(s.dirs, st.dirs...)
 		for _, p := range st.parts {
 			if p.path != "." && !ValidName(p.path) {
 				s.problems = append(s.problems, Problem{Kind: IllegalName, Path: p.vol.String() + "/" + p.path,

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 )
 
 // Snapshot is the tree as one scan found it. It does not change.
 type Snapshot struct {
 	generation uint64
+	since      time.Time // the generation's
+	dirs       []string
 	roots      []string
 	names      []string               // of repositories, sorted
 	repos      map[string]*Repository // by name
@@ -30,6 +33,13 @@ type SourceStatus struct {
 
 // Generation counts the changes of the tree, from 1 on.
 func (s *Snapshot) Generation() uint64 { return s.generation }
+
+// Since is when the generation was made.
+func (s *Snapshot) Since() time.Time { return s.since }
+
+// Directories are those in which a change may be one of the tree: all of the
+// sources but those of blobs.
+func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
 // Roots are the paths below which the tree is served; "" stands for the bare paths.
 func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }

@@ -27,6 +27,7 @@ type sourceState struct {
 	vol      *volume.Dir
 	parts    []*part // by path
 	problems []Problem
+	dirs     []string // in which a change may be one of the tree
 	status   SourceStatus
 }
 
@@ -56,7 +57,7 @@ func (s *source) scan(ctx context.Context) (sourceState, error) {
 		next.status.State, next.status.Detail = "missing", err.Error()
 		return next, nil
 	case err != nil:
-		next.vol, next.parts = s.vol, s.parts
+		next.vol, next.parts, next.dirs = s.vol, s.parts, s.dirs
 		next.problem(Damaged, s.path, fmt.Sprintf("%v: what was there before is still served", err))
 		next.status.State, next.status.Detail = "failing", err.Error()
 		return next, nil
@@ -73,6 +74,7 @@ func (s *source) scan(ctx context.Context) (sourceState, error) {
 		next.fault(f, s.parts)
 	}
 	next.archives()
+	next.dirs = listing.Dirs
 	slices.SortFunc(next.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
 	next.status.Repositories = len(next.parts)
 	return next, nil

@@ -56,6 +56,29 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	return errRoute
 }
 
+// Route names the route of a request's path, for whoever counts requests: base,
+// catalog, manifests, blobs, tags, referrers or other.
+func Route(req *http.Request) string {
+	_, path, ok := cut(req.URL.Path)
+	switch {
+	case !ok:
+		return "other"
+	case path == "":
+		return "base"
+	case path == "_catalog":
+		return "catalog"
+	}
+	rest, last := cutLast(path)
+	_, word := cutLast(rest)
+	switch {
+	case word == "manifests" || word == "blobs" || word == "referrers":
+		return word
+	case word == "tags" && last == "list":
+		return word
+	}
+	return "other"
+}
+
 // cutLast cuts a path before its last segment.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')

@@ -8,18 +8,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 // admin answers the operator.
 type admin struct {
-	tree     *layoutstore.Tree
+	live     *live
 	refusals *refusals
-	log      *zap.Logger
+	metrics  prometheus.Gatherer
 	draining atomic.Bool
-	changed  chan struct{} // of one: a generation that is to be checked
 }
 
 func (a *admin) handler() http.Handler {
@@ -27,6 +27,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /status", a.status)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /reload", a.reload)
 	return mux
 }
@@ -57,7 +58,7 @@ type status struct {
 const checkWait = 2 * time.Second
 
 func (a *admin) status(w http.ResponseWriter, req *http.Request) {
-	s := a.tree.Snapshot()
+	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(req.Context(), checkWait)
 	defer cancel()
 	checked := s.Check(ctx, runtime.GOMAXPROCS(0)) == nil
@@ -67,7 +68,7 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 		Tags:         s.TagCount(),
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
-		Problems:     append([]layoutstore.Problem{}, s.Problems()...),
+		Problems:     append([]layoutstore.Problem{}, a.live.problems()...),
 		Imports:      []struct{}{},
 		Checked:      checked,
 		Refused:      a.refusals.count.Load(),
@@ -76,31 +77,12 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 
 // reload answers when a scan that began after the request is over.
 func (a *admin) reload(w http.ResponseWriter, req *http.Request) {
-	change, err := a.refresh(req.Context())
+	change, err := a.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	answer(w, map[string]uint64{"generation": change.Generation})
-}
-
-// refresh scans the sources and logs what changed.
-func (a *admin) refresh(ctx context.Context) (layoutstore.Change, error) {
-	change, err := a.tree.Refresh(ctx)
-	if err != nil || !change.Changed {
-		return change, err
-	}
-	s := a.tree.Snapshot()
-	a.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
-		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
-	if change.Roots {
-		a.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
-	}
-	select {
-	case a.changed <- struct{}{}:
-	default: // the check has yet to begin
-	}
-	return change, nil
 }
 
 func answer(w http.ResponseWriter, v any) {

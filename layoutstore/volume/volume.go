@@ -39,6 +39,9 @@ type Volume interface {
 type Listing struct {
 	Layouts []Layout // by byte order of their paths
 	Faults  []Fault
+	// Dirs are paths in the file system of the directories in which a change may
+	// be one of the layouts: all but those of blobs.
+	Dirs []string
 }
 
 // Layout is one OCI image layout: a directory with an index.json.

@@ -201,6 +201,9 @@ func (w *walk) count(rel string) bool {
 	w.mu.Lock()
 	w.dirs++
 	n := w.dirs
+	if n <= maxDirs {
+		w.found.Dirs = append(w.found.Dirs, filepath.Join(w.dir.name, rel))
+	}
 	w.mu.Unlock()
 	if n == maxDirs+1 {
 		w.faultf(Limited, rel, "more than %d directories: the rest is not looked at", maxDirs)

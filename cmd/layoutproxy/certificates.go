@@ -1,0 +1,155 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+)
+
+// tlsFlags are the files that TLS is made of.
+type tlsFlags struct {
+	cert, key, clientCA string
+}
+
+func (t *tlsFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&t.cert, "tls-cert", "", "`file` with the certificate chain (PEM); read again when it changes")
+	f.StringVar(&t.key, "tls-key", "", "`file` with the key of the certificate (PEM)")
+	f.StringVar(&t.clientCA, "client-ca", "", "`file` with the authorities (PEM) one of which must have signed a client's certificate")
+}
+
+func (t tlsFlags) on() bool { return t.cert != "" }
+
+func (t tlsFlags) check() error {
+	if (t.cert == "") != (t.key == "") {
+		return usageError{errors.New("--tls-cert and --tls-key go together")}
+	}
+	if t.clientCA != "" && !t.on() {
+		return usageError{errors.New("--client-ca needs --tls-cert and --tls-key")}
+	}
+	return nil
+}
+
+// certificates is the TLS configuration of the files as they are now. They are
+// looked at again when a client connects, at most once a second, through
+// whatever links lead to them. While they do not fit together, as in the middle
+// of a change, the last good ones stay.
+type certificates struct {
+	log   *zap.Logger
+	files tlsFlags
+
+	now     atomic.Pointer[tls.Config]
+	looking sync.Mutex
+	looked  time.Time
+	state   string // of the files that now was read from
+	failed  string // state of the files that were last complained of
+}
+
+const lookAgain = time.Second
+
+func newCertificates(log *zap.Logger, files tlsFlags) (*certificates, error) {
+	c := &certificates{log: log, files: files}
+	state, err := c.files.state()
+	if err != nil {
+		return nil, err
+	}
+	config, err := c.files.read()
+	if err != nil {
+		return nil, err
+	}
+	c.now.Store(config)
+	c.state, c.looked = state, time.Now()
+	return c, nil
+}
+
+// config is the configuration of the server.
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			c.look()
+			return c.now.Load(), nil
+		},
+		// GetConfigForClient has the certificate; without one net/http asks for files.
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return &c.now.Load().Certificates[0], nil
+		},
+	}
+}
+
+// look reads the files again if they are others than those that were read.
+func (c *certificates) look() {
+	if !c.looking.TryLock() {
+		return // somebody does
+	}
+	defer c.looking.Unlock()
+	if time.Since(c.looked) < lookAgain {
+		return
+	}
+	c.looked = time.Now()
+	state, err := c.files.state()
+	if err == nil && state == c.state {
+		return
+	}
+	config, readErr := c.files.read()
+	if err = errors.Join(err, readErr); err != nil {
+		if state == "" || state != c.failed {
+			c.log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
+		}
+		c.failed = state
+		return
+	}
+	c.now.Store(config)
+	c.state = state
+	c.log.Info("TLS files read again", zap.String("certificate", c.files.cert))
+}
+
+// read makes a configuration of the files.
+func (t tlsFlags) read() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(t.cert, t.key)
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate %s with key %s: %w", t.cert, t.key, err)
+	}
+	config := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+		Certificates: []tls.Certificate{pair},
+	}
+	if t.clientCA == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(t.clientCA)
+	if err != nil {
+		return nil, fmt.Errorf("client authorities: %w", err)
+	}
+	config.ClientCAs = x509.NewCertPool()
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("client authorities %s: no certificate in it", t.clientCA)
+	}
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	return config, nil
+}
+
+// state is another string when one of the files was written or replaced.
+func (t tlsFlags) state() (string, error) {
+	var s string
+	for _, name := range []string{t.cert, t.key, t.clientCA} {
+		if name == "" {
+			continue
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return "", fmt.Errorf("TLS files: %w", err)
+		}
+		s += fmt.Sprintf("%s %d %v;", name, info.Size(), info.ModTime())
+	}
+	return s, nil
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/registry"
+	"github.com/layoutproxy/layoutproxy/registry/observe"
+)
+
+// server is the program while it serves.
+type server struct {
+	log      *zap.Logger
+	live     *live
+	admin    *admin
+	refusals *refusals
+	servers  []listening
+}
+
+// listening is an HTTP server and where it listens.
+type listening struct {
+	name string
+	*http.Server
+	net.Listener
+}
+
+// newServer listens on the addresses and says where in the address file.
+func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sources []string) (_ *server, err error) {
+	s := &server{log: log, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	metrics := prometheus.NewRegistry()
+	api, err := s.api(tree, flags, metrics)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.listen("registry", flags.listen, api); err != nil {
+		return nil, err
+	}
+	if flags.tls.on() {
+		certificates, err := newCertificates(log, flags.tls)
+		if err != nil {
+			return nil, err
+		}
+		s.servers[0].TLSConfig = certificates.config()
+	}
+	s.admin = &admin{live: s.live, refusals: s.refusals, metrics: metrics}
+	if flags.adminListen != "" {
+		if err = s.listen("admin", flags.adminListen, s.admin.handler()); err != nil {
+			return nil, err
+		}
+	}
+	if flags.addressFile != "" {
+		if err = s.writeAddresses(flags.addressFile); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// api is the registry with its middleware and metrics.
+func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometheus.Registry) (http.Handler, error) {
+	api, err := registry.New(tree, registry.Options{Refused: s.refusals.add})
+	if err != nil {
+		return nil, err
+	}
+	options := observe.Options{Route: registry.Route, Registerer: metrics}
+	if flags.accessLog {
+		options.AccessLog = s.log.Named("access")
+	}
+	for _, c := range []prometheus.Collector{
+		observe.Tree{Snapshot: tree.Snapshot, Problems: s.live.problems, Refused: s.refusals.count.Load},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := metrics.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return observe.New(api, options)
+}
+
+func (s *server) listen(name, address string, h http.Handler) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return hintedError{fmt.Errorf("listening for the %s: %w", name, err),
+			fmt.Sprintf("is another program there? choose another address with --%s", map[string]string{"registry": "listen", "admin": "admin-listen"}[name])}
+	}
+	quiet, err := zap.NewStdLogAt(s.log.Named(name), zap.DebugLevel)
+	if err != nil {
+		return err
+	}
+	s.servers = append(s.servers, listening{name, &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          quiet, // what clients do wrong
+	}, l})
+	return nil
+}
+
+func (s *server) close() {
+	for _, l := range s.servers {
+		l.Listener.Close()
+	}
+}
+
+// writeAddresses tells who waits for the file where the servers listen.
+func (s *server) writeAddresses(file string) error {
+	var text string
+	for _, l := range s.servers {
+		text += fmt.Sprintf("%s=%s\n", l.name, l.Listener.Addr())
+	}
+	tmp := file + ".tmp"
+	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("address file: %w", err)
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return fmt.Errorf("address file: %w", err)
+	}
+	return nil
+}
+
+// announce logs what is served where.
+func (s *server) announce(sources []string) {
+	snapshot := s.live.tree.Snapshot()
+	fields := []zap.Field{
+		zap.Strings("sources", sources), zap.Strings("roots", snapshot.Roots()),
+		zap.Int("repositories", snapshot.RepositoryCount()), zap.Int("tags", snapshot.TagCount()),
+	}
+	for _, l := range s.servers {
+		addr := l.Listener.Addr()
+		fields = append(fields, zap.Stringer(l.name, addr))
+		if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && l.TLSConfig == nil {
+			s.log.Warn("listening beyond loopback without TLS: whoever reaches the address can read everything, and change it on the way",
+				zap.String("listener", l.name), zap.Stringer("address", addr))
+		}
+	}
+	s.log.Info("serving", fields...)
+	logProblems(s.log, snapshot.Problems())
+}
+
+// serve answers until the server is shut down.
+func (l listening) serve() error {
+	var err error
+	if l.TLSConfig != nil {
+		err = l.ServeTLS(l.Listener, "", "")
+	} else {
+		err = l.Serve(l.Listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving the %s: %w", l.name, err)
+}
+
+// run serves until ctx ends, then lets running transfers end for at most
+// timeout. A second signal ends them at once.
+func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, l := range s.servers {
+		group.Go(l.serve)
+	}
+	group.Go(func() error { return s.live.run(groupCtx) })
+	group.Go(func() error {
+		<-groupCtx.Done()
+		s.admin.draining.Store(true)
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
+		defer signal.Stop(again)
+		stop()
+		s.log.Info("stopping: running transfers may end", zap.Duration("timeout", timeout))
+		s.drain(again, timeout)
+		return nil
+	})
+	return group.Wait()
+}
+
+// drain stops the servers, the admin one last, that readiness can be asked for to the end.
+func (s *server) drain(again <-chan os.Signal, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-again:
+			s.log.Warn("stopping at once")
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for _, l := range s.servers {
+		if err := l.Shutdown(ctx); err != nil {
+			s.log.Warn("transfers were cut", zap.String("listener", l.name), zap.Error(err))
+			l.Server.Close()
+		}
+	}
+}

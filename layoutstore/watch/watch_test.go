@@ -1,0 +1,154 @@
+package watch_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what has to come.
+const patience = 30 * time.Second
+
+// run runs a watcher and returns it with the channel of its signals.
+func run(t *testing.T, tick time.Duration) (*watch.Watcher, <-chan struct{}) {
+	t.Helper()
+	signals := make(chan struct{}, 1000)
+	w := watch.New(watch.Options{Tick: tick, Changed: func(context.Context) { signals <- struct{}{} }})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return w, signals
+}
+
+func wait(t *testing.T, signals <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-signals:
+	case <-time.After(patience):
+		t.Fatalf("%s: no signal", what)
+	}
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryKindOfChangeIsSignalled(t *testing.T) {
+	dir := t.TempDir()
+	w, signals := run(t, 0)
+	w.Watch([]string{dir}, nil)
+	file, other := filepath.Join(dir, "index.json"), filepath.Join(dir, "other")
+	for _, c := range []struct {
+		name   string
+		change func() error
+	}{
+		{"a new file", func() error { return os.WriteFile(file, []byte("1"), 0o644) }},
+		{"a write in place", func() error { return os.WriteFile(file, []byte("2"), 0o644) }},
+		{"a new directory", func() error { return os.Mkdir(other, 0o755) }},
+		{"a rename", func() error { return os.Rename(file, filepath.Join(dir, "renamed")) }},
+		{"a removal", func() error { return os.Remove(other) }},
+		{"a link", func() error { return os.Symlink("x", filepath.Join(dir, "link")) }},
+	} {
+		try(t, c.change())
+		wait(t, signals, c.name)
+	}
+	if err := w.Failure(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChangesTogetherAreOneSignal(t *testing.T) {
+	dir := t.TempDir()
+	w, signals := run(t, 0)
+	w.Watch([]string{dir}, nil)
+	const changes = 500
+	for i := range changes {
+		try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
+	}
+	wait(t, signals, "many changes")
+	// However slow the machine was, signals are at least a pause apart.
+	if n := len(signals); n > changes/10 {
+		t.Errorf("%d more signals for %d changes", n, changes)
+	}
+}
+
+func TestPathsAreWatchedAlone(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "current")
+	try(t, os.Symlink("one", link))
+	w, signals := run(t, 0)
+	w.Watch(nil, []string{link})
+	try(t, os.WriteFile(filepath.Join(dir, "neighbour"), nil, 0o644))
+	try(t, os.Symlink("two", link+".new"))
+	select {
+	case <-signals:
+		t.Error("a neighbour of the path is signalled")
+	case <-time.After(500 * time.Millisecond): // longer than changes are collected
+	}
+	try(t, os.Rename(link+".new", link))
+	wait(t, signals, "the link's swap")
+}
+
+func TestWatchedDirectoryReplaced(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "dir")
+	try(t, os.Mkdir(dir, 0o755))
+	w, signals := run(t, 0)
+	w.Watch([]string{parent, dir}, nil)
+	try(t, os.Rename(dir, dir+".old"))
+	wait(t, signals, "the directory's rename")
+	try(t, os.Mkdir(dir, 0o755))
+	wait(t, signals, "the new directory")
+	w.Watch([]string{parent, dir}, nil)
+	try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	wait(t, signals, "a file in the new directory")
+}
+
+func TestWhatIsNoLongerWatched(t *testing.T) {
+	dir := t.TempDir()
+	w, signals := run(t, 0)
+	w.Watch([]string{dir}, nil)
+	w.Watch(nil, nil)
+	try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	select {
+	case <-signals:
+		t.Error("signalled")
+	case <-time.After(500 * time.Millisecond):
+	}
+}
+
+func TestTick(t *testing.T) {
+	_, signals := run(t, time.Millisecond)
+	for range 3 {
+		wait(t, signals, "tick")
+	}
+}
+
+func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
+	w, _ := run(t, 0)
+	w.Watch([]string{filepath.Join(t.TempDir(), "gone")}, nil)
+	if err := w.Failure(); err != nil {
+		t.Error(err)
+	}
+	w.Watch([]string{"/proc/self/environ/x"}, nil)
+	if err := w.Failure(); err == nil {
+		t.Error("a directory that cannot be watched is no failure")
+	}
+}
