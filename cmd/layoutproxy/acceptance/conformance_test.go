@@ -1,0 +1,42 @@
+package acceptance
+
+import (
+	"maps"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// TestConformance runs the whole suite with everything that it can ask for, what it
+// leaves out by default too.
+func TestConformance(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {
+		tree.Layout(name).Write() // empty, so that the suite's first questions find a repository
+	}
+	server := serve(t, dir, "--root-repository", "")
+	front := httptest.NewServer(newFront(t, dir, server))
+	defer front.Close()
+
+	got := conformance(t, front.Listener.Addr().String(), "OCI_VERSION=1.1+dev", "OCI_DATA_SPARSE=true")
+	t.Log(got.counts)
+	// The suite calls what a server lacks skipped, and passes all the same. Here
+	// nothing is lacking: the front has all that writes. Fewer tests would mean that
+	// parts of the suite were not run.
+	if passed := got.counts["Pass"]; got.result != "Pass" || passed != got.counts["Total"] || passed < 1000 {
+		t.Errorf("result %s: %v\n%s", got.result, got.counts, got.output)
+	}
+	for _, name := range slices.Sorted(maps.Keys(got.states)) {
+		if state := got.states[name]; state != "Pass" {
+			t.Errorf("%s: %s", name, state)
+		}
+	}
+	for _, name := range []string{"Blob get range", "Referrers", "Tag listing", "Manifest get by tag"} {
+		if got.states[name] != "Pass" {
+			t.Errorf("%s: %q in the summary", name, got.states[name])
+		}
+	}
+}

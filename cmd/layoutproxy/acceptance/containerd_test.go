@@ -1,0 +1,158 @@
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// pull pulls as containerd does, platforms that do not match too, and returns what
+// its content store then holds.
+func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest.Digest) contents {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	name, d, err := resolver.Resolve(ctx, reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Digest != want {
+		t.Fatalf("%s: resolved to %s, want %s", reference, d.Digest, want)
+	}
+	fetcher, err := resolver.Fetcher(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	store, err := local.NewStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handlers := images.Handlers(remotes.FetchHandler(store, fetcher), images.ChildrenHandler(store))
+	if err := images.Dispatch(ctx, handlers, nil, d); err != nil {
+		t.Fatalf("%s: %v", reference, err)
+	}
+	return contentOf(t, layout(dir), d.Digest) // the store's blobs lie as a layout's do
+}
+
+// direct asks the registry by its own address.
+func direct() remotes.Resolver {
+	return docker.NewResolver(docker.ResolverOptions{
+		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
+	})
+}
+
+func TestContainerdPulls(t *testing.T) {
+	s := serve(t, bundleDir)
+	for _, i := range sample(t) {
+		got := pull(t, direct(), i.reference(s), i.digest)
+		if i.discovery() {
+			checkDiscovery(t, i, got)
+		} else {
+			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
+		}
+	}
+}
+
+// TestContainerdPullsThroughHosts has the server as a mirror below a path of its
+// own: the registry that it stands for is never asked.
+func TestContainerdPullsThroughHosts(t *testing.T) {
+	s := serve(t, bundleDir)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		t.Errorf("asked of upstream: %s %s", req.Method, req.URL)
+		http.NotFound(w, req)
+	}))
+	defer upstream.Close()
+	hosts := t.TempDir()
+	writeHosts(t, filepath.Join(hosts, "registry.example"), upstream.URL, "http://"+s.registry+"/mirrors/a/v2")
+
+	for _, i := range sample(t) {
+		resolver := docker.NewResolver(docker.ResolverOptions{
+			Hosts: config.ConfigureHosts(t.Context(), config.HostOptions{HostDir: config.HostDirFromRoot(hosts)}),
+		})
+		got := pull(t, resolver, "registry.example/"+i.name(), i.digest)
+		if i.discovery() {
+			checkDiscovery(t, i, got)
+		} else {
+			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
+		}
+	}
+}
+
+func writeHosts(t *testing.T, dir, upstream, mirror string) {
+	t.Helper()
+	text := fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n", upstream, mirror)
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestContainerdFetchesReferrers finds what has no tag by its subject.
+func TestContainerdFetchesReferrers(t *testing.T) {
+	s := serve(t, bundleDir)
+	i := pick(t, sample(t), installer)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	fetcher, err := direct().Fetcher(ctx, i.reference(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := fetcher.(remotes.ReferrersFetcher).FetchReferrers(ctx, i.digest)
+	if err != nil || len(got) != 1 || got[0].Digest != sbom {
+		t.Errorf("%+v, %v, want %s", got, err, sbom)
+	}
+}
+
+// TestContainerdPullsInRanges has layers so large that containerd asks for their
+// parts side by side, and closes each connection after its part.
+func TestContainerdPullsInRanges(t *testing.T) {
+	dir := t.TempDir()
+	large := layouttest.New(t, dir).Layout("large")
+	d := large.Image(layouttest.Image{Name: "large", LayerSizes: []int64{5<<20 + 1, 3 << 20, 1}})
+	large.Tag(d, "v1")
+	large.Write()
+	s := serve(t, dir, "--root-repository", "")
+
+	var ranges atomic.Int64
+	resolver := docker.NewResolver(docker.ResolverOptions{
+		Hosts: docker.ConfigureDefaultRegistries(
+			docker.WithPlainHTTP(docker.MatchLocalhost),
+			docker.WithClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := http.DefaultTransport.RoundTrip(req)
+				if err == nil && resp.StatusCode == http.StatusPartialContent {
+					ranges.Add(1)
+				}
+				return resp, err
+			})}),
+		),
+	})
+	resolver.(remotes.ResolverWithOptions).SetOptions(transfer.WithConcurrentLayerFetchBuffer(512<<10), transfer.WithMaxConcurrentDownloads(4))
+	got := pull(t, resolver, s.registry+"/large:v1", d.Digest)
+	contentOf(t, layout(large.Dir()), d.Digest).compare(t, "large:v1", got)
+	if n := ranges.Load(); n < 8 {
+		t.Errorf("%d ranges were asked for", n)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -1,0 +1,112 @@
+package acceptance
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// contents are blobs by their digests, held against them.
+type contents map[digest.Digest][]byte
+
+// contentOf reads manifests with all that they name: children, configs and layers.
+// All of it must be there.
+func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
+	t.Helper()
+	found := contents{}
+	for _, d := range manifests {
+		found[d] = blob(t, l, d)
+		m := parse(t, found[d])
+		for _, child := range m.Manifests {
+			maps.Copy(found, contentOf(t, l, child.Digest))
+		}
+		for _, part := range m.parts() {
+			found[part.Digest] = blob(t, l, part.Digest)
+		}
+	}
+	return found
+}
+
+// compare fails the test unless got is want, byte for byte.
+func (want contents) compare(t *testing.T, what string, got contents) {
+	t.Helper()
+	for _, d := range slices.Sorted(maps.Keys(want)) {
+		if data, ok := got[d]; !ok {
+			t.Errorf("%s: %s is missing", what, d)
+		} else if !bytes.Equal(data, want[d]) {
+			t.Errorf("%s: %s differs", what, d)
+		}
+	}
+	if len(got) > len(want) {
+		t.Errorf("%s: %d blobs, want %d", what, len(got), len(want))
+	}
+}
+
+// manifest is an image's manifest or an index.
+type manifest struct {
+	ArtifactType string               `json:"artifactType"`
+	Config       *ocispec.Descriptor  `json:"config"`
+	Layers       []ocispec.Descriptor `json:"layers"`
+	Manifests    []ocispec.Descriptor `json:"manifests"`
+	Subject      *ocispec.Descriptor  `json:"subject"`
+}
+
+func parse(t *testing.T, data []byte) (m manifest) {
+	t.Helper()
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// parts are the config, if there is one, and the layers.
+func (m manifest) parts() []ocispec.Descriptor {
+	if m.Config == nil {
+		return m.Layers
+	}
+	return append([]ocispec.Descriptor{*m.Config}, m.Layers...)
+}
+
+// blob reads a blob, which must be what its name says.
+func blob(t *testing.T, l layout, d digest.Digest) []byte {
+	t.Helper()
+	data, err := os.ReadFile(l.blobPath(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Algorithm().FromBytes(data); got != d {
+		t.Fatalf("%s: the content's digest is %s", l.blobPath(d), got)
+	}
+	return data
+}
+
+func indexOf(t *testing.T, l layout) (index ocispec.Index) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(string(l), ocispec.ImageIndexFile))
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
+// tagged is the digest that a tag has in a layout that a client wrote.
+func tagged(t *testing.T, l layout, tag string) digest.Digest {
+	t.Helper()
+	for _, d := range indexOf(t, l).Manifests {
+		if tagOf(d) == tag {
+			return d.Digest
+		}
+	}
+	t.Fatalf("%s: no tag %q", l, tag)
+	return ""
+}

@@ -1,0 +1,15 @@
+// Package acceptance holds the built program against the OCI conformance suite and
+// against clients that people use: crane, regctl, oras, skopeo and containerd.
+//
+// It is a module of its own, as what it needs must not weigh on the product's
+// go.mod. The tools come with that module's go.mod, by its tool directives; skopeo
+// is the distribution's package. A test that lacks a tool fails, and says how to
+// get it.
+//
+// # Where to start
+//
+// [TestConformance] runs the whole suite, which writes too: a [front] takes the
+// writes and turns them into plain OCI layouts, and the program under test serves
+// those. The client tests pull examples/bundle and compare what they got with what
+// lies there: see [sample].
+package acceptance

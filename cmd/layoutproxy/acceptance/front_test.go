@@ -1,0 +1,159 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// front makes a registry that can be written to out of a server that cannot: what
+// is written becomes plain OCI layouts, and all else is asked of the server, which
+// serves those layouts. So a suite that writes first judges a read-only server.
+type front struct {
+	dir    string // above the layouts
+	server server
+	reads  http.Handler
+	fail   func(format string, args ...any) // for what is no answer to a client
+
+	mu      sync.Mutex // one write at a time, and its reload
+	uploads map[string]*upload
+}
+
+func newFront(t *testing.T, dir string, s server) *front {
+	return &front{
+		dir:     dir,
+		server:  s,
+		reads:   httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.registry}),
+		fail:    t.Errorf,
+		uploads: map[string]*upload{},
+	}
+}
+
+// Repository names hold slashes, so paths are matched from the right.
+var (
+	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([^/]*)$`)
+	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([^/]+)$`)
+	manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
+)
+
+// statusError is an answer to a client other than success.
+type statusError struct {
+	status int
+	reason string
+}
+
+func (e statusError) Error() string { return e.reason }
+
+var (
+	errBadDigest  = statusError{http.StatusBadRequest, "digest invalid, or not of the content"}
+	errUnknown    = statusError{http.StatusNotFound, "unknown"}
+	errOutOfOrder = statusError{http.StatusRequestedRangeNotSatisfiable, "chunk out of order"}
+	errMethod     = statusError{http.StatusMethodNotAllowed, "method not allowed"}
+)
+
+func (f *front) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	write := f.route(req)
+	if write == nil {
+		f.reads.ServeHTTP(w, req)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := write(w, req)
+	var answer statusError
+	switch {
+	case errors.As(err, &answer):
+		http.Error(w, answer.reason, answer.status)
+	case err != nil:
+		f.fail("front: %s %s: %v", req.Method, req.URL, err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// write answers a request that writes.
+type write func(w http.ResponseWriter, req *http.Request) error
+
+// route returns nil for what the server answers.
+func (f *front) route(req *http.Request) write {
+	path := req.URL.Path
+	if m := uploadPath.FindStringSubmatch(path); m != nil {
+		return f.in(m[1], func(l layout, w http.ResponseWriter, req *http.Request) error {
+			return f.upload(l, m[1], m[2], w, req)
+		})
+	}
+	if req.Method == http.MethodGet || req.Method == http.MethodHead {
+		return nil
+	}
+	if m := manifestPath.FindStringSubmatch(path); m != nil {
+		return f.in(m[1], func(l layout, w http.ResponseWriter, req *http.Request) error {
+			return f.manifest(l, m[1], m[2], w, req)
+		})
+	}
+	if m := blobPath.FindStringSubmatch(path); m != nil && req.Method == http.MethodDelete {
+		return f.in(m[1], func(l layout, w http.ResponseWriter, req *http.Request) error {
+			return f.deleteBlob(l, m[2], w, req)
+		})
+	}
+	return func(http.ResponseWriter, *http.Request) error { return errMethod }
+}
+
+// in finds the layout of a repository.
+func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Request) error) write {
+	return func(w http.ResponseWriter, req *http.Request) error {
+		l := layout(filepath.Join(f.dir, filepath.FromSlash(name)))
+		if !l.exists() {
+			return errUnknown
+		}
+		return write(l, w, req)
+	}
+}
+
+// commitBlob writes content and makes the server see it, and answers where it is.
+func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.ResponseWriter, req *http.Request) error {
+	d, err := checked(dgst, data)
+	if err != nil {
+		return err
+	}
+	if err := l.writeBlob(d, data); err != nil {
+		return err
+	}
+	return f.created(req.Context(), w, fmt.Sprintf("/v2/%s/blobs/%s", name, d), d)
+}
+
+// created answers once the server has seen what was written.
+func (f *front) created(ctx context.Context, w http.ResponseWriter, location string, d digest.Digest) error {
+	if err := f.server.reload(ctx); err != nil {
+		return err
+	}
+	w.Header().Set("Location", location)
+	w.Header().Set("Docker-Content-Digest", d.String())
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// deleted answers once the server has seen what is gone.
+func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
+	if err := f.server.reload(ctx); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// checked parses a digest and holds it against the content.
+func checked(dgst string, data []byte) (digest.Digest, error) {
+	d, err := digest.Parse(dgst)
+	if err != nil || d.Algorithm().FromBytes(data) != d {
+		return "", errBadDigest
+	}
+	return d, nil
+}

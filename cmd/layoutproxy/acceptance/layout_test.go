@@ -1,0 +1,117 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// layout is a directory that a front writes a repository to: a plain OCI layout,
+// whose tags are the bare ref.name.
+type layout string
+
+func (l layout) exists() bool {
+	_, err := os.Stat(filepath.Join(string(l), ocispec.ImageLayoutFile))
+	return err == nil
+}
+
+func (l layout) blobPath(dgst digest.Digest) string {
+	return filepath.Join(string(l), ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
+}
+
+// writeBlob writes data, which the caller has checked against dgst.
+func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
+	path := l.blobPath(dgst)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return replace(path, data)
+}
+
+// add notes a manifest in index.json: untagged, or under each of the tags, which
+// others lose.
+func (l layout) add(d ocispec.Descriptor, tags ...string) error {
+	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
+		for _, tag := range tags {
+			manifests = untag(manifests, tag)
+			tagged := d
+			tagged.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
+			manifests = append(manifests, tagged)
+		}
+		return keep(manifests, d)
+	})
+}
+
+// removeTag reports whether there was such a tag. The manifest stays.
+func (l layout) removeTag(tag string) (found bool, err error) {
+	err = l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
+		found = slices.ContainsFunc(manifests, func(d ocispec.Descriptor) bool { return tagOf(d) == tag })
+		return untag(manifests, tag)
+	})
+	return found, err
+}
+
+// removeManifest drops a manifest with all its tags.
+func (l layout) removeManifest(dgst digest.Digest) error {
+	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
+		return slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool { return d.Digest == dgst })
+	})
+}
+
+func (l layout) edit(change func([]ocispec.Descriptor) []ocispec.Descriptor) error {
+	path := filepath.Join(string(l), ocispec.ImageIndexFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	index.Manifests = change(index.Manifests)
+	if data, err = json.Marshal(index); err != nil {
+		return err
+	}
+	return replace(path, data)
+}
+
+func tagOf(d ocispec.Descriptor) string { return d.Annotations[ocispec.AnnotationRefName] }
+
+// untag takes the tag away from the manifest that has it.
+func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
+	var lost []ocispec.Descriptor
+	manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
+		if tagOf(d) != tag {
+			return false
+		}
+		d.Annotations = nil
+		lost = append(lost, d)
+		return true
+	})
+	for _, d := range lost {
+		manifests = keep(manifests, d)
+	}
+	return manifests
+}
+
+// keep adds d untagged unless it is there under any tag or none.
+func keep(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
+	if slices.ContainsFunc(manifests, func(m ocispec.Descriptor) bool { return m.Digest == d.Digest }) {
+		return manifests
+	}
+	return append(manifests, d)
+}
+
+// replace puts data in place by a rename, as the server may read at any time.
+func replace(path string, data []byte) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	if err := os.WriteFile(temp, data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

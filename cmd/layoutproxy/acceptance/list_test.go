@@ -1,0 +1,68 @@
+package acceptance
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// TestListIsWhatLiesThere reads the sample's index.json files by itself: the other
+// tests believe the list.
+func TestListIsWhatLiesThere(t *testing.T) {
+	want := []string{
+		"deckhouse/ee/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
+		"deckhouse/ee/modules:csi-ceph", "deckhouse/ee/packages:echo",
+	}
+	for _, dir := range layouts(t, bundleDir) {
+		below, err := filepath.Rel(bundleDir, string(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository := strings.TrimSuffix(sampleRoot+"/"+filepath.ToSlash(below), "/.")
+		for _, d := range indexOf(t, dir).Manifests {
+			if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
+				want = append(want, repository+":"+tag+" "+d.Digest.String())
+			}
+		}
+	}
+	var got []string
+	for _, i := range sample(t) {
+		if i.discovery() {
+			got = append(got, i.name())
+			continue
+		}
+		got = append(got, i.name()+" "+i.digest.String())
+		if size := int64(len(blob(t, i.layout(), i.digest))); size != i.size {
+			t.Errorf("%s: %d bytes listed, %d on disk", i.name(), i.size, size)
+		}
+	}
+	compareLines(t, "list", got, want)
+}
+
+// layouts finds the layouts below dir, itself included.
+func layouts(t *testing.T, dir string) (found []layout) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == ocispec.ImageLayoutFile {
+			found = append(found, layout(filepath.Dir(path)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// compareLines compares without regard to order.
+func compareLines(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got\n\t%s\nwant\n\t%s", what, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}

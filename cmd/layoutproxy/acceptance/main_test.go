@@ -1,0 +1,55 @@
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// projectDir is the main module, and bundleDir the sample in it.
+const (
+	projectDir = "../../.."
+	bundleDir  = projectDir + "/examples/bundle"
+)
+
+// program is the built layoutproxy.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "layoutproxy-acceptance-")
+	if err == nil {
+		program = filepath.Join(dir, "layoutproxy")
+		err = build(program)
+	}
+	status := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "acceptance:", err)
+	} else {
+		status = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// build builds the program in its own module: built in this one it would hold the
+// versions of dependencies that this module's go.mod agrees on. No test reads its
+// commit, and asking for that fails in a clone that is somebody else's.
+func build(output string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	output, err := filepath.Abs(output)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", output, "./cmd/layoutproxy")
+	cmd.Dir = projectDir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building layoutproxy: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package acceptance
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// sampleRoot is the repository that the sample's own layout becomes.
+const sampleRoot = "deckhouse/ee"
+
+// installer is an image of the sample that sbom, which has no tag, refers to.
+const (
+	installer = sampleRoot + "/install:v1.70.1"
+	sbom      = digest.Digest("sha256:a2a8b48e9dcb57cb333f35e37b01dac3e0facfaf99ebbb76668ac6c8968667ff")
+)
+
+// attested is an image of the sample that has an attestation by a digest tag.
+const (
+	attestedHex = "7bc015c036d422fdda569989b95f38191514ed1cd759efae15e6ec206545fd7c"
+	attested    = sampleRoot + ":" + attestedHex
+	attestation = sampleRoot + ":sha256-" + attestedHex + ".att"
+)
+
+// plugin is an index of two platforms.
+const plugin = sampleRoot + "/deckhouse-cli/plugins/stronghold:v1.0.0"
+
+// image is a tag of the sample.
+type image struct {
+	repository, tag string
+	digest          digest.Digest
+	size            int64
+}
+
+// reference names the image to a client.
+func (i image) reference(s server) string { return s.registry + "/" + i.name() }
+
+// name is the reference without the registry.
+func (i image) name() string { return i.repository + ":" + i.tag }
+
+// layout is where the image lies, if it does.
+func (i image) layout() layout {
+	return layout(filepath.Join(bundleDir, strings.TrimPrefix(i.repository, sampleRoot)))
+}
+
+// discovery tells a tag that layoutproxy makes up, so that modules can be found:
+// there is no layout of its repository.
+func (i image) discovery() bool { return !i.layout().exists() }
+
+// sample is what layoutproxy list says about the sample.
+func sample(t *testing.T) []image {
+	t.Helper()
+	dir, err := filepath.Abs(bundleDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []image
+	for line := range strings.Lines(run(t, program, "list", dir)) {
+		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
+		if len(fields) != 4 {
+			t.Fatalf("list: %q", line)
+		}
+		size, err := strconv.ParseInt(fields[3], 10, 64)
+		if err != nil {
+			t.Fatalf("list: %q: %v", line, err)
+		}
+		images = append(images, image{fields[0], fields[1], digest.Digest(fields[2]), size})
+	}
+	return images
+}
+
+// pick returns the image of the sample that name names.
+func pick(t *testing.T, images []image, name string) image {
+	t.Helper()
+	i := slices.IndexFunc(images, func(i image) bool { return i.name() == name })
+	if i < 0 {
+		t.Fatalf("the sample has no %s", name)
+	}
+	return images[i]
+}
+
+// discoveryTags are those of the sample.
+func discoveryTags(t *testing.T) []image {
+	t.Helper()
+	return slices.DeleteFunc(sample(t), func(i image) bool { return !i.discovery() })
+}
+
+// repositories are the sorted names of the images' repositories.
+func repositories(images []image) []string {
+	names := map[string]bool{}
+	for _, i := range images {
+		names[i.repository] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// tags are the sorted tags of one repository.
+func tags(images []image, repository string) []string {
+	var tags []string
+	for _, i := range images {
+		if i.repository == repository {
+			tags = append(tags, i.tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}

@@ -1,0 +1,107 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a running layoutproxy: the addresses of its registry and admin APIs.
+type server struct{ registry, admin string }
+
+// serve runs layoutproxy serve on free ports until the test ends.
+func serve(t *testing.T, dir string, flags ...string) server {
+	t.Helper()
+	addresses := filepath.Join(t.TempDir(), "addresses")
+	args := append([]string{
+		"serve", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", addresses,
+	}, flags...)
+	cmd := exec.Command(program, args...)
+	var log bytes.Buffer // read only after Wait
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { stop(t, cmd.Process, ended, &log) })
+	return waitFor(t, addresses, ended)
+}
+
+// waitFor waits for the address file. It appears complete, by a rename.
+func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		if data, err := os.ReadFile(addresses); err == nil {
+			for line := range strings.Lines(string(data)) {
+				name, address, _ := strings.Cut(strings.TrimSpace(line), "=")
+				switch name {
+				case "registry":
+					s.registry = address
+				case "admin":
+					s.admin = address
+				}
+			}
+			if s.registry == "" || s.admin == "" {
+				t.Fatalf("address file: %q", data)
+			}
+			return s
+		}
+		select {
+		case err := <-ended:
+			ended <- err // for stop
+			t.Fatalf("layoutproxy ended before it listened: %v", err)
+		case <-deadline:
+			t.Fatal("layoutproxy does not listen")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends the process as an operator does, and fails the test unless it ends well.
+func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buffer) {
+	_ = process.Signal(syscall.SIGTERM) // fails only if it has ended
+	var err error
+	select {
+	case err = <-ended:
+	case <-time.After(40 * time.Second): // beyond --shutdown-timeout
+		_ = process.Kill()
+		err = fmt.Errorf("killed, as it did not end: %w", <-ended)
+	}
+	if err != nil {
+		t.Errorf("layoutproxy: %v", err)
+	}
+	if t.Failed() {
+		t.Logf("layoutproxy's log:\n%s", log)
+	}
+}
+
+// reload makes the server see what was written.
+func (s server) reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/reload", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("reload: %s %q: %w", resp.Status, body, err)
+	}
+	return nil
+}
