@@ -27,9 +27,8 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	}
 	defer content.Close()
 	h := w.Header()
-	h["Content-Type"] = []string{"application/octet-stream"}
 	h["Cache-Control"] = r.immutable
-	describe(h, d)
+	describe(h, "application/octet-stream", d)
 	return serveContent(w, req, content, blob.Size)
 }
 

@@ -47,9 +47,8 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 		return err
 	}
 	h := w.Header()
-	h["Content-Type"] = []string{m.MediaType}
 	h["Cache-Control"] = cache
-	describe(h, m.Digest)
+	describe(h, m.MediaType, m.Digest)
 	if conditional(req.Header) {
 		return serveContent(w, req, bytes.NewReader(m.Body), m.Size)
 	}
@@ -62,11 +61,14 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	return written(err)
 }
 
-// describe sets what tells the digest of the body, which is its strong ETag too.
-func describe(h http.Header, d digest.Digest) {
+// describe sets what tells the type and the digest of the body, which is its
+// strong ETag too.
+func describe(h http.Header, mediaType string, d digest.Digest) {
 	quoted := `"` + string(d) + `"`
-	h["Docker-Content-Digest"] = []string{quoted[1 : len(quoted)-1]}
-	h["Etag"] = []string{quoted}
+	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one allocation for the three
+	h["Content-Type"] = values[0:1:1]
+	h["Docker-Content-Digest"] = values[1:2:2]
+	h["Etag"] = values[2:3:3]
 }
 
 // conditional says whether a request asks for anything but the whole content.

@@ -62,11 +62,17 @@ func New(source Source, options Options) (http.Handler, error) {
 	if options.Private {
 		r.immutable = []string{"private, max-age=31536000, immutable"}
 	}
-	router := mux.NewRouter().SkipClean(true)
+	router := mux.NewRouter()
 	router.PathPrefix("/v2").Handler(r.handle(r.api))
 	// Any prefix, and whatever is no path of the API.
 	router.NotFoundHandler = r.handle(r.api)
-	return router, nil
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// Not by the router's own ServeHTTP, which copies the request twice to hand
+		// its variables on: a manifest has nothing else that costs as much.
+		var match mux.RouteMatch
+		router.Match(req, &match)
+		match.Handler.ServeHTTP(w, req)
+	}), nil
 }
 
 var apiVersion = []string{"registry/2.0"}

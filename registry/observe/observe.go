@@ -1,5 +1,5 @@
-// Package observe tells of the requests that a handler answers: metrics, an
-// access log, and an id for each request.
+// Package observe tells of the requests that a handler answers: metrics, and an
+// access log with an id for each request, which the answer carries too.
 //
 // [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that a
 // plain blob still goes from its file to the socket without passing through us.
@@ -66,8 +66,11 @@ type response struct {
 func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
-	id := o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
-	w.Header()["X-Request-Id"] = []string{id}
+	var id string
+	if o.options.AccessLog != nil { // without a log there is nothing to find by it
+		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
+		w.Header()["X-Request-Id"] = []string{id}
+	}
 	var r response
 	defer func() {
 		// Also where the handler panics to cut the connection.
