@@ -53,13 +53,18 @@ func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
-			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, ErrBlobUnknown}
+			return nil, &CorruptError{d, corrupt.Kind, corrupt.Path, corrupt.Reason, ErrBlobUnknown}
 		case err != nil:
 			return nil, err
 		}
-		claims = []claim{{size: m.Size}}
+		// The bytes that were checked, and not those that a file of the size has now.
+		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
 	where, err := r.locate(d, claims)
+	var corrupt *CorruptError
+	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && len(claims) > 0 && !claims[0].optional {
+		err = &CorruptError{d, Incomplete, "", "not there", ErrBlobUnknown}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,9 +93,9 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 			return nil, err
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			worst = &CorruptError{d, Damaged, err.Error(), ErrBlobUnknown}
+			worst = &CorruptError{d, Damaged, p.where(), err.Error(), ErrBlobUnknown}
 		case len(claims) > 0 && !slices.ContainsFunc(claims, func(c claim) bool { return c.size == where.Size() }):
-			worst = &CorruptError{d, Damaged, fmt.Sprintf("%s: %s", where, wrongSize(where.Size(), []int64{claims[0].size})), ErrBlobUnknown}
+			worst = &CorruptError{d, Damaged, p.where(), fmt.Sprintf("%s: %s", where, wrongSize(where.Size(), []int64{claims[0].size})), ErrBlobUnknown}
 		default:
 			return where, nil
 		}

@@ -63,16 +63,16 @@ func (r *Repository) checkBlob(c *contents, claims []claim) ([]Problem, error) {
 	if _, synthetic := r.synthetic[d]; synthetic {
 		return nil, nil
 	}
-	at := Problem{Kind: Damaged, Path: r.where(), Tag: claims[0].owner.tag, Digest: d}
+	at := Problem{Kind: Damaged, Tag: claims[0].owner.tag, Digest: d}
 	switch {
 	case errors.As(err, &corrupt):
-		at.Reason = corrupt.Reason
+		at.Path, at.Reason = corrupt.Path, corrupt.Reason
 		return []Problem{at}, nil
 	case errors.Is(err, ErrBlobUnknown):
 		if claims[0].optional {
 			return nil, nil
 		}
-		at.Kind, at.Reason = Incomplete, "the blob is not there"
+		at.Path, at.Kind, at.Reason = r.namedBy(claims[0].owner).where(), Incomplete, "the blob is not there"
 		return []Problem{at}, nil
 	case err != nil:
 		return nil, err
@@ -81,6 +81,7 @@ func (r *Repository) checkBlob(c *contents, claims []claim) ([]Problem, error) {
 	for _, cl := range claims {
 		if cl.size != where.Size() {
 			lie := at
+			lie.Path = r.namedBy(cl.owner).where()
 			lie.Tag, lie.Reason = cl.owner.tag, wrongSize(where.Size(), []int64{cl.size})
 			found = append(found, lie)
 		}
@@ -99,14 +100,31 @@ func (r *Repository) found() []Problem {
 	return r.problems
 }
 
-// where is the path of the repository's last layout, for problems.
+// namedBy is the last layout whose index names n.
+func (r *Repository) namedBy(n *node) *part {
+	for _, p := range slices.Backward(r.parts) {
+		if slices.ContainsFunc(p.index.entries, func(e entry) bool { return e.Digest == n.digest }) {
+			return p
+		}
+	}
+	return nil
+}
+
+// where is the path of the layout, for problems.
+func (p *part) where() string {
+	switch {
+	case p == nil:
+		return ""
+	case p.path == ".":
+		return p.vol.String()
+	}
+	return p.vol.String() + "/" + p.path
+}
+
+// where is the path of the repository's last layout, for problems of its name.
 func (r *Repository) where() string {
 	if len(r.parts) == 0 {
 		return r.path
 	}
-	p := r.parts[len(r.parts)-1]
-	if p.path == "." {
-		return p.vol.String()
-	}
-	return p.vol.String() + "/" + p.path
+	return r.parts[len(r.parts)-1].where()
 }

@@ -159,7 +159,7 @@ func (rd *reading) visit(v visit) error {
 	var corrupt *CorruptError
 	switch {
 	case errors.As(err, &corrupt):
-		rd.problem(corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
+		rd.problemAt(corrupt.Path, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
 		return nil
 	case err != nil:
 		return err
@@ -252,7 +252,16 @@ func (rd *reading) checkSize(v visit) {
 }
 
 func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
-	rd.problems = appendBounded(rd.problems, Problem{Kind: kind, Path: rd.repo.where(), Tag: owner.tag, Digest: d, Reason: reason})
+	rd.problemAt("", kind, d, owner, reason)
+}
+
+// problemAt adds a problem of the layout at path, or of the one that names owner.
+func (rd *reading) problemAt(path string, kind Kind, d digest.Digest, owner *node, reason string) {
+	if len(rd.problems) > maxProblems {
+		return
+	}
+	path = cmp.Or(path, rd.repo.namedBy(owner).where())
+	rd.problems = appendBounded(rd.problems, Problem{Kind: kind, Path: path, Tag: owner.tag, Digest: d, Reason: reason})
 }
 
 // Media types of manifests that the image specification's package does not name.

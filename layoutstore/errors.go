@@ -25,7 +25,8 @@ var (
 // ErrBlobUnknown.
 type CorruptError struct {
 	Digest digest.Digest
-	Kind   Kind // Damaged, Incomplete or Limited
+	Kind   Kind   // Damaged, Incomplete or Limited
+	Path   string // of the layout that has it wrong; empty where none has it
 	Reason string
 	err    error
 }

@@ -56,7 +56,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, err
 		}
 		if !slices.Contains(c.sizes[n.digest], size) {
-			return nil, &CorruptError{n.digest, Damaged, wrongSize(size, n.sizes), ErrManifestUnknown}
+			return nil, &CorruptError{n.digest, Damaged, r.namedBy(n).where(), wrongSize(size, n.sizes), ErrManifestUnknown}
 		}
 	}
 	m := &Manifest{Descriptor{n.mediaType, n.digest, size}, body}
@@ -72,7 +72,7 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return b, nil
 	}
-	worst := &CorruptError{d, Incomplete, "not there", ErrManifestUnknown}
+	worst := &CorruptError{d, Incomplete, "", "not there", ErrManifestUnknown}
 	for _, p := range slices.Backward(r.parts) {
 		body, err := p.manifest(d)
 		var corrupt *CorruptError
@@ -84,7 +84,7 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 		case Exhausted(err):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
-			worst = &CorruptError{d, Damaged, err.Error(), ErrManifestUnknown}
+			worst = &CorruptError{d, Damaged, p.where(), err.Error(), ErrManifestUnknown}
 		}
 	}
 	return nil, worst
@@ -99,7 +99,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
-		return nil, &CorruptError{d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), ErrManifestUnknown}
+		return nil, &CorruptError{d, Limited, p.where(), fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), ErrManifestUnknown}
 	}
 	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
 		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
@@ -110,7 +110,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, &CorruptError{d, Damaged, fmt.Sprintf("the bytes of %s are those of %s", where, got), ErrManifestUnknown}
+		return nil, &CorruptError{d, Damaged, p.where(), fmt.Sprintf("the bytes of %s are those of %s", where, got), ErrManifestUnknown}
 	}
 	return body, nil
 }

@@ -134,10 +134,7 @@ func (r *Repository) discover(name string, nodes map[digest.Digest]*node, tags m
 }
 
 func (r *Repository) problem(p *part, problem Problem) {
-	problem.Path = p.vol.String()
-	if p.path != "." {
-		problem.Path += "/" + p.path
-	}
+	problem.Path = p.where()
 	r.problems = appendBounded(r.problems, problem)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,7 +38,7 @@ func parsePage(req *http.Request) (page, error) {
 	p := page{-1, q.Get("last")}
 	if s := q.Get("n"); s != "" {
 		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 {
+		if err != nil || n < 0 || s[0] == '+' {
 			return page{}, fmt.Errorf("%.100q: %w", s, errNumber)
 		}
 		p.n = n
@@ -154,14 +155,28 @@ func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layout
 			kept.byName.Store(name, l)
 		}
 	}
-	h := w.Header()
-	h["Content-Type"] = contentJSON
-	h["Cache-Control"] = noCache
-	h["Etag"] = l.etag
 	if l.next != "" {
 		prefix, _, _ := cut(req.URL.Path)
-		h.Set("Link", fmt.Sprintf(`<%s%s>; rel="next"`, (&url.URL{Path: prefix}).EscapedPath(), l.next))
+		w.Header().Set("Link", fmt.Sprintf(`<%s%s>; rel="next"`, linkPrefix(prefix), l.next))
 	}
+	return l.send(w, req, contentJSON)
+}
+
+// linkPrefix is the prefix of a request's path as a link repeats it. With two
+// slashes in front a client would take its first segment for a host.
+func linkPrefix(prefix string) string {
+	if trimmed := strings.TrimLeft(prefix, "/"); trimmed != "" {
+		return (&url.URL{Path: "/" + trimmed}).EscapedPath()
+	}
+	return ""
+}
+
+// send answers with the list.
+func (l *list) send(w http.ResponseWriter, req *http.Request, contentType []string) error {
+	h := w.Header()
+	h["Content-Type"] = contentType
+	h["Cache-Control"] = noCache
+	h["Etag"] = l.etag
 	if conditional(req.Header) {
 		return serveContent(w, req, bytes.NewReader(l.body), int64(len(l.body)))
 	}

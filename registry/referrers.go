@@ -1,10 +1,8 @@
 package registry
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	versioned "github.com/opencontainers/image-spec/specs-go"
@@ -28,12 +26,11 @@ func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layout
 	if err != nil {
 		return err
 	}
-	h := w.Header()
 	if want := req.URL.Query().Get("artifactType"); want != "" {
 		found = slices.DeleteFunc(found, func(d specs.Descriptor) bool { return d.ArtifactType != want })
-		h.Set("OCI-Filters-Applied", "artifactType")
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	body, err := json.Marshal(specs.Index{
+	l, err := newList(specs.Index{
 		Versioned: versioned.Versioned{SchemaVersion: 2},
 		MediaType: specs.MediaTypeImageIndex,
 		Manifests: found,
@@ -41,12 +38,7 @@ func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layout
 	if err != nil {
 		return err
 	}
-	h.Set("Content-Type", specs.MediaTypeImageIndex)
-	h["Cache-Control"] = noCache
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if req.Method == http.MethodHead {
-		return nil
-	}
-	_, err = w.Write(body)
-	return written(err)
+	return l.send(w, req, contentIndex)
 }
+
+var contentIndex = []string{specs.MediaTypeImageIndex}

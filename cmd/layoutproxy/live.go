@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -124,6 +125,7 @@ func (l *live) check(ctx context.Context) {
 		if found := snapshot.Problems(); ctx.Err() == nil && len(found) > before {
 			logProblems(l.log, found)
 		}
+		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
 		select {
 		case <-l.changed:
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -66,6 +67,11 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 	defer stop()
 	if err := flags.check(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		// The heap is a few megabytes, and at Go's default a busy server collects
+		// it dozens of times a second.
+		debug.SetGCPercent(200)
 	}
 	tree, err := flags.open(ctx, sources)
 	if err != nil {

@@ -3,10 +3,14 @@ package extent
 import (
 	"fmt"
 	"io"
+	"sync"
 )
 
 // joined reads several extents, or none, as one. It holds one of them open.
+// http.ServeContent may leave a goroutine behind that still reads when the caller
+// closes: hence the lock, where a file has its own.
 type joined struct {
+	mu   sync.Mutex
 	list List
 	size int64
 	pos  int64
@@ -34,6 +38,8 @@ func (j *joined) enter(i int, off int64) error {
 }
 
 func (j *joined) Read(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -59,6 +65,8 @@ func (j *joined) Read(p []byte) (int, error) {
 }
 
 func (j *joined) Seek(offset int64, whence int) (int64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	switch whence {
 	case io.SeekStart:
 	case io.SeekCurrent:
@@ -96,6 +104,9 @@ func (j *joined) seekTo(pos int64) error {
 }
 
 func (j *joined) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.pos = j.size // what still reads finds the end, and opens nothing anew
 	if j.open == nil {
 		return nil
 	}

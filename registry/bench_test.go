@@ -1,0 +1,112 @@
+package registry_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+const benchBlob = 16 << 20
+
+// benched is a server of an image with one large layer under very many tags.
+type benched struct {
+	*server
+	manifest int // bytes
+	blob     string
+}
+
+func newBenched(b *testing.B) *benched {
+	b.Helper()
+	l := layouttest.New(b, b.TempDir()).Layout("app")
+	d := l.Image(layouttest.Image{Name: "bench", LayerSizes: []int64{benchBlob}})
+	for i := range 405 {
+		l.Tag(d, fmt.Sprintf("v1.%d.%d", i/20, i%20))
+	}
+	l.Write()
+	s := &benched{server: serveBare(b, l.Dir()+"/.."), manifest: int(d.Size)}
+	s.blob = "/v2/app/blobs/" + layerOf(b, l, d.Digest).String()
+	// The first request reads the manifests; the others are what is measured.
+	s.head(s.blob).wantStatus(b, http.StatusOK)
+	return s
+}
+
+// loop asks for path over one connection that is kept, and checks how much comes.
+func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
+	b.Helper()
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.url+path, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if ranges != "" {
+		req.Header.Set("Range", ranges)
+	}
+	b.SetBytes(int64(size))
+	for b.Loop() {
+		resp, err := s.client.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != status || n != int64(size) {
+			b.Fatalf("status %d, %d bytes, %v; want %d and %d", resp.StatusCode, n, err, status, size)
+		}
+	}
+}
+
+// discard is a ResponseWriter that costs as little as one can.
+type discard struct {
+	header http.Header
+	n      int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// direct asks the handler itself.
+func (s *benched) direct(b *testing.B, path string, size int) {
+	b.Helper()
+	req := httptest.NewRequest(http.MethodGet, path, nil)
+	w := &discard{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.header)
+		w.n = 0
+		s.handler.ServeHTTP(w, req)
+		if w.n != size {
+			b.Fatalf("%d bytes, want %d", w.n, size)
+		}
+	}
+}
+
+func BenchmarkManifestGET(b *testing.B) {
+	s := newBenched(b)
+	const path = "/v2/app/manifests/v1.7.0"
+	b.Run("loopback", func(b *testing.B) { s.loop(b, path, "", http.StatusOK, s.manifest) })
+	b.Run("handler", func(b *testing.B) { s.direct(b, path, s.manifest) })
+}
+
+func BenchmarkTagList(b *testing.B) {
+	s := newBenched(b)
+	const path = "/v2/app/tags/list"
+	size := len(s.get(path).body)
+	b.Run("loopback", func(b *testing.B) { s.loop(b, path, "", http.StatusOK, size) })
+	b.Run("handler", func(b *testing.B) { s.direct(b, path, size) })
+	page := len(s.get(path + "?n=100").body)
+	b.Run("page", func(b *testing.B) { s.direct(b, path+"?n=100", page) })
+}
+
+func BenchmarkBlobGET(b *testing.B) {
+	s := newBenched(b)
+	s.loop(b, s.blob, "", http.StatusOK, benchBlob)
+}
+
+func BenchmarkBlobRange(b *testing.B) {
+	s := newBenched(b)
+	s.loop(b, s.blob, fmt.Sprintf("bytes=%d-%d", 5<<20, 6<<20-1), http.StatusPartialContent, 1<<20)
+}

@@ -1,0 +1,167 @@
+package registry_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// start begins a download and returns its body unread, but for the first bytes.
+func (s *server) start(path string, header ...string) io.ReadCloser {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if len(header) > 0 {
+		req.Header.Set(header[0], header[1])
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { resp.Body.Close() })
+	if n, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+		s.Fatalf("%s: %d bytes, %v", path, n, err)
+	}
+	return resp.Body
+}
+
+// sparseSize is more than the buffers of a connection hold.
+const sparseSize = 64 << 20
+
+// sparse makes a blob of zeros that takes no room, and serves it.
+func sparse(t *testing.T) (s *server, file, path string) {
+	t.Helper()
+	l := layouttest.New(t, t.TempDir()).Layout("app")
+	d := l.Blob("", []byte("its digest is nobody's concern")).Digest
+	if err := os.Truncate(l.BlobPath(d), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(l.BlobPath(d), sparseSize); err != nil {
+		t.Fatal(err)
+	}
+	l.Write()
+	return serveBare(t, l.Dir()+"/.."), l.BlobPath(d), "/v2/app/blobs/" + d.String()
+}
+
+// A complete 200 with wrong bytes ends a pull, a connection that is cut is asked again.
+func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
+	s, file, path := sparse(t)
+	for _, header := range [][]string{nil, {"Range", "bytes=5-"}, {"Range", "bytes=0-30000000,30000002-60000000"}} {
+		if err := os.Truncate(file, sparseSize); err != nil {
+			t.Fatal(err)
+		}
+		body := s.start(path, header...)
+		if err := os.Truncate(file, 10); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%v: %d more bytes, then %v", header, n, err)
+		}
+	}
+}
+
+func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+	s, file, path := sparse(t)
+	body := s.start(path)
+	overwrite(t, file+".new", bytes.Repeat([]byte("new"), 100))
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	var total int64 = 1000
+	zeros := make([]byte, 1<<20)
+	for buf := make([]byte, len(zeros)); ; {
+		n, err := body.Read(buf)
+		total += int64(n)
+		if !bytes.Equal(buf[:n], zeros[:n]) {
+			t.Fatalf("new bytes within the %d before byte %d", n, total)
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) || total != sparseSize {
+				t.Errorf("%d bytes, then %v", total, err)
+			}
+			return
+		}
+	}
+}
+
+// containerd asks for open ranges and closes each after its share.
+func TestAbortedDownloadsAreNormal(t *testing.T) {
+	s, _, path := sparse(t)
+	var logged bytes.Buffer
+	listening := httptest.NewUnstartedServer(s.handler)
+	listening.Config.ErrorLog = log.New(&logged, "", 0)
+	listening.Start()
+	s.url = listening.URL
+	for i := range 20 {
+		s.start(path, "Range", fmt.Sprintf("bytes=%d-", i<<20)).Close()
+		s.start(path, "Range", fmt.Sprintf("bytes=%d-60000000,60000002-", i<<20)).Close()
+	}
+	s.head(path).wantStatus(t, http.StatusOK)
+	listening.Close() // waits for the handlers
+	if heard := s.refusals(); logged.Len() > 0 || len(heard) > 0 {
+		t.Errorf("logged %q, refused %v", logged.String(), heard)
+	}
+}
+
+// Everything at once, from the first request on, while the tree is scanned again.
+func TestRequestsAtTheSameTime(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	want := map[string]digest.Digest{}
+	for name, manifests := range b.manifests {
+		for _, m := range manifests {
+			want["/v2/"+name+"/manifests/"+m.Digest.String()] = m.Digest
+			want["/v2/"+name+"/blobs/"+m.Digest.String()] = m.Digest
+		}
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for path, d := range want {
+				if err := s.fetch(path, d); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	changing := b.Layout("install-standalone")
+	for i := range 10 {
+		image(changing, fmt.Sprint(i), fmt.Sprint(i))
+		changing.Write()
+		if _, err := s.tree.Refresh(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	group.Wait()
+	if got := s.tags(bundleRoot + "/install-standalone"); len(got) != 10 {
+		t.Errorf("tags %q", got)
+	}
+}
+
+// fetch says whether path has the content d; it may be called from any goroutine.
+func (s *server) fetch(path string, d digest.Digest) error {
+	resp, err := s.client.Get(s.url + path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if got := d.Algorithm().FromBytes(body); err != nil || resp.StatusCode != http.StatusOK || got != d {
+		return fmt.Errorf("%s: status %d, %d bytes of %s, %w", path, resp.StatusCode, len(body), got, err)
+	}
+	return nil
+}

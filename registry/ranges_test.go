@@ -1,0 +1,317 @@
+package registry_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// span is a range of bytes, its last one included.
+type span struct{ first, last int }
+
+// readPartial takes a 206 apart and compares each part with the content: what it
+// returns are the spans that came.
+func readPartial(header http.Header, body, content []byte) ([]span, error) {
+	mediaType, params, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil || mediaType != "multipart/byteranges" {
+		s, err := readPart(header.Get("Content-Range"), body, content)
+		return []span{s}, err
+	}
+	var spans []span
+	for parts := multipart.NewReader(bytes.NewReader(body), params["boundary"]); ; {
+		part, err := parts.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			return spans, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(part)
+		if err != nil {
+			return nil, err
+		}
+		s, err := readPart(part.Header.Get("Content-Range"), data, content)
+		if err != nil {
+			return nil, err
+		}
+		spans = append(spans, s)
+	}
+}
+
+func readPart(contentRange string, body, content []byte) (span, error) {
+	var s span
+	var size int
+	n, err := fmt.Sscanf(contentRange, "bytes %d-%d/%d", &s.first, &s.last, &size)
+	switch {
+	case n != 3 || contentRange != fmt.Sprintf("bytes %d-%d/%d", s.first, s.last, size):
+		return s, fmt.Errorf("Content-Range %q: %v", contentRange, err)
+	case size != len(content) || s.first < 0 || s.first > s.last || s.last >= size:
+		return s, fmt.Errorf("Content-Range %q of %d bytes", contentRange, len(content))
+	case !bytes.Equal(body, content[s.first:s.last+1]):
+		return s, fmt.Errorf("Content-Range %q: the %d bytes are not the file's", contentRange, len(body))
+	}
+	return s, nil
+}
+
+// checkPartial checks that the answer to a Range header is a 206 of these spans.
+func checkPartial(tb testing.TB, asked string, r response, content []byte, want []span) {
+	tb.Helper()
+	if r.status != http.StatusPartialContent {
+		tb.Errorf("Range %q: status %d, want 206", asked, r.status)
+		return
+	}
+	got, err := readPartial(r.header, r.body, content)
+	if err != nil || !slices.Equal(got, want) {
+		tb.Errorf("Range %q: %v came, %v; want %v", asked, got, err, want)
+	}
+	if n := r.header.Get("Content-Length"); n != strconv.Itoa(len(r.body)) {
+		tb.Errorf("Range %q: Content-Length %q of %d bytes", asked, n, len(r.body))
+	}
+	if single := r.header.Get("Content-Range") != ""; single != (len(want) == 1) {
+		tb.Errorf("Range %q: Content-Range %q for %d ranges", asked, r.header.Get("Content-Range"), len(want))
+	}
+	if r.header.Get("Accept-Ranges") != "bytes" || r.header.Get("Etag") == "" || r.header.Get("Docker-Content-Digest") == "" {
+		tb.Errorf("Range %q: headers %v", asked, r.header)
+	}
+}
+
+// ranged is a server of one blob of 1000 bytes, an empty one and a manifest.
+type ranged struct {
+	*server
+	blob, empty, manifest, tag, list string // paths
+	content, manifestContent         []byte
+}
+
+func newRanged(tb testing.TB) *ranged {
+	tb.Helper()
+	l := layouttest.New(tb, tb.TempDir()).Layout("app")
+	r := &ranged{content: bytes.Repeat([]byte("0123456789abcdefghijklmnopqrs, nearly"), 30)[:1000]}
+	d := l.Image(layouttest.Image{Layers: [][]byte{r.content, {}}})
+	l.Tag(d, "v1")
+	l.Write()
+	r.server = serveBare(tb, l.Dir()+"/..")
+	r.manifestContent = readFile(tb, l.BlobPath(d.Digest))
+	r.blob = "/v2/app/blobs/" + l.Blob("", r.content).Digest.String()
+	r.empty = "/v2/app/blobs/" + l.Blob("", nil).Digest.String()
+	r.manifest, r.tag, r.list = "/v2/app/manifests/"+d.Digest.String(), "/v2/app/manifests/v1", "/v2/app/tags/list"
+	return r
+}
+
+// rangeCases are against 1000 bytes. No span means 416.
+var rangeCases = []struct {
+	header string
+	want   []span
+}{
+	{"bytes=0-", []span{{0, 999}}},
+	{"bytes=0-0", []span{{0, 0}}},
+	{"bytes=500-", []span{{500, 999}}},
+	{"bytes=999-", []span{{999, 999}}},
+	{"bytes=999-999", []span{{999, 999}}},
+	{"bytes=990-5000", []span{{990, 999}}},
+	{"bytes=-1", []span{{999, 999}}},
+	{"bytes=-1000", []span{{0, 999}}},
+	{"bytes=-5000", []span{{0, 999}}},
+	{"bytes=007-0008", []span{{7, 8}}},
+	{"bytes= 0-1", []span{{0, 1}}},
+	{"Bytes=0-1", []span{{0, 1}}},
+	{"BYTES=0-1", []span{{0, 1}}},
+	{"bytes=0-1,4-5", []span{{0, 1}, {4, 5}}},
+	{"bytes=4-5 ,\t0-1", []span{{4, 5}, {0, 1}}},
+	{"bytes=0-1,,-1,", []span{{0, 1}, {999, 999}}},
+	{"bytes=0-1,1000-", []span{{0, 1}}},
+	{"bytes=-0,3-4", []span{{3, 4}}},
+	// Beyond 64 bits.
+	{"bytes=0-99999999999999999999", []span{{0, 999}}},
+	{"bytes=-99999999999999999999", []span{{0, 999}}},
+	{"bytes=0-9223372036854775807", []span{{0, 999}}},
+	{"bytes=-9223372036854775807", []span{{0, 999}}},
+	{"bytes=99999999999999999999-", nil},
+	{"bytes=9223372036854775807-", nil},
+	{"bytes=9223372036854775808-9223372036854775809", nil},
+	{"bytes=99999999999999999999-99999999999999999999", nil},
+	// Outside.
+	{"bytes=-0", nil},
+	{"bytes=1000-", nil},
+	{"bytes=1000-2000", nil},
+	{"bytes=1000-,2000-3000,-0", nil},
+	// Illegal.
+	{"bytes=5-4", nil},
+	{"bytes=0-1,5-4", nil},
+	{"bytes=", nil},
+	{"bytes=,", nil},
+	{"bytes=-", nil},
+	{"bytes=--1", nil},
+	{"bytes=1", nil},
+	{"bytes=a-b", nil},
+	{"bytes=1-2-3", nil},
+	{"bytes=0-1,x", nil},
+	{"bytes=+1-2", nil},
+	{"bytes=0x1-2", nil},
+	{"bytes=1.0-2", nil},
+	{"bytes=0-1;2-3", nil},
+	{"bytes=0-1,bytes=2-3", nil},
+}
+
+func TestRanges(t *testing.T) {
+	s := newRanged(t)
+	for _, c := range rangeCases {
+		r := s.get(s.blob, "Range", c.header)
+		if c.want != nil {
+			checkPartial(t, c.header, r, s.content, c.want)
+			continue
+		}
+		r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
+		if got := r.header.Values("Content-Range"); !slices.Equal(got, []string{"bytes */1000"}) {
+			t.Errorf("%q: Content-Range %q", c.header, got)
+		}
+	}
+}
+
+func TestHeadAndAnEmptyBodyIgnoreEveryRange(t *testing.T) {
+	s := newRanged(t)
+	for _, c := range rangeCases {
+		head := s.head(s.blob, "Range", c.header)
+		if head.status != http.StatusOK || head.header.Get("Content-Length") != "1000" || head.header.Get("Content-Range") != "" {
+			t.Errorf("HEAD with Range %q: status %d, %v", c.header, head.status, head.header)
+		}
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			empty := s.do(method, s.empty, "Range", c.header)
+			if empty.status != http.StatusOK || empty.header.Get("Content-Length") != "0" || empty.header.Get("Content-Range") != "" {
+				t.Errorf("%s of nothing with Range %q: status %d, %v", method, c.header, empty.status, empty.header)
+			}
+		}
+	}
+}
+
+func TestRangesThatAreIgnored(t *testing.T) {
+	s := newRanged(t)
+	many := "bytes=0-0" + strings.Repeat(",1-1", 100)
+	for _, header := range []string{"items=0-1", "seconds=-0", "bytesx=5-4", "none=", many, many + ",5-4"} {
+		r := s.get(s.blob, "Range", header)
+		if r.status != http.StatusOK || !bytes.Equal(r.body, s.content) || r.header.Get("Content-Range") != "" {
+			t.Errorf("Range %.20q: status %d, %d bytes", header, r.status, len(r.body))
+		}
+	}
+}
+
+func TestHundredRangesAreAnswered(t *testing.T) {
+	s := newRanged(t)
+	var specs []string
+	var want []span
+	for i := range 100 {
+		specs = append(specs, fmt.Sprintf("%d-%d", 3*i, 3*i+1))
+		want = append(want, span{3 * i, 3*i + 1})
+	}
+	header := "bytes=" + strings.Join(specs, ",")
+	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
+}
+
+// A client that asks for everything many times over gets it once, or as it asked.
+func TestOverlappingRangesAreTrue(t *testing.T) {
+	s := newRanged(t)
+	for _, header := range []string{"bytes=0-,0-", "bytes=0-900,100-999,-900", "bytes=0-" + strings.Repeat(",0-", 99)} {
+		if err := truth(s.get(s.blob, "Range", header), s.content); err != nil {
+			t.Errorf("Range %.30q: %v", header, err)
+		}
+	}
+}
+
+// containerd 2 with concurrent_layer_fetch_buffer asks for everything, manifests too,
+// from the first byte on; 416 would end its pull.
+func TestManifestsFromTheFirstByteOn(t *testing.T) {
+	s := newRanged(t)
+	for _, path := range []string{s.tag, s.manifest} {
+		r := s.get(path, "Range", "bytes=0-", "Accept-Encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5")
+		if err := truth(r, s.manifestContent); err != nil || r.status == http.StatusRequestedRangeNotSatisfiable {
+			t.Errorf("%s: status %d: %v", path, r.status, err)
+		}
+		if got := r.header.Get("Content-Type"); got != "application/vnd.oci.image.manifest.v1+json" {
+			t.Errorf("%s: Content-Type %q", path, got)
+		}
+		checkPartial(t, "bytes=5-9", s.get(path, "Range", "bytes=5-9"), s.manifestContent, []span{{5, 9}})
+		s.get(path, "Range", "bytes=100000-").wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
+	}
+}
+
+// A client that was cut off asks for the rest, without If-Range, and puts both together.
+func TestResume(t *testing.T) {
+	s := newRanged(t)
+	for cut := range len(s.content) {
+		r := s.get(s.blob, "Range", fmt.Sprintf("bytes=%d-", cut))
+		if r.status != http.StatusPartialContent {
+			t.Fatalf("from %d: status %d", cut, r.status)
+		}
+		if diff := cmp.Diff(string(s.content), string(s.content[:cut])+string(r.body)); diff != "" {
+			t.Fatalf("from %d: %s", cut, diff)
+		}
+	}
+}
+
+// truth says what is wrong with an answer to a GET with any Range whatever.
+func truth(r response, content []byte) error {
+	switch r.status {
+	case http.StatusOK:
+		if !bytes.Equal(r.body, content) || r.header.Get("Content-Range") != "" {
+			return fmt.Errorf("200 with %d bytes, Content-Range %q", len(r.body), r.header.Get("Content-Range"))
+		}
+	case http.StatusPartialContent:
+		spans, err := readPartial(r.header, r.body, content)
+		if err != nil || len(spans) == 0 {
+			return fmt.Errorf("206 of %v: %w", spans, err)
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		if !bytes.Contains(r.body, []byte(`"code":"RANGE_INVALID"`)) || r.header.Get("Content-Type") != "application/json" ||
+			r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(content)) {
+			return fmt.Errorf("416 with %v, %q", r.header, r.body)
+		}
+	default:
+		return fmt.Errorf("status %d", r.status)
+	}
+	return nil
+}
+
+// FuzzRange: whatever the Range header, an answer is all of the file, parts of it at the
+// places that it names, or a refusal in the words of the registry API.
+func FuzzRange(f *testing.F) {
+	for _, c := range rangeCases {
+		f.Add(c.header)
+	}
+	f.Add("bytes=0-,0-,0-")
+	f.Add("bytes=0-0" + strings.Repeat(",1-1", 100))
+	f.Add("bytes=0-0\r\nX: y")
+	s := newRanged(f)
+	ask := func(method, path, header string) response {
+		req := httptest.NewRequest(method, path, nil)
+		req.Header["Range"] = []string{header}
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, req)
+		return response{w.Code, w.Result().Header, w.Body.Bytes()}
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		for path, content := range map[string][]byte{s.blob: s.content, s.empty: nil, s.tag: s.manifestContent} {
+			r := ask(http.MethodGet, path, header)
+			if err := truth(r, content); err != nil {
+				t.Errorf("Range %q of %s: %v", header, path, err)
+			}
+			if len(content) == 0 && r.status != http.StatusOK {
+				t.Errorf("Range %q of nothing: status %d", header, r.status)
+			}
+			if r := ask(http.MethodHead, path, header); r.status != http.StatusOK || r.header.Get("Content-Range") != "" {
+				t.Errorf("HEAD with Range %q of %s: status %d, %v", header, path, r.status, r.header)
+			}
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package registry_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry"
+)
+
+// server is a registry that listens, and a client of it that changes nothing of
+// what the registry answers.
+type server struct {
+	testing.TB
+	url     string
+	handler http.Handler
+	tree    *layoutstore.Tree
+	client  *http.Client
+
+	mu      sync.Mutex
+	refused []refusal // guarded by mu
+}
+
+// refusal is a call of Options.Refused.
+type refusal struct {
+	repository, reference string
+	err                   *layoutstore.CorruptError
+}
+
+// serve opens a tree and serves it on a loopback port until the test ends.
+func serve(tb testing.TB, o layoutstore.Options) *server {
+	tb.Helper()
+	tree, err := layoutstore.Open(tb.Context(), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &server{TB: tb, tree: tree}
+	s.handler, err = registry.New(tree, registry.Options{Refused: s.refuse})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.listen(s.handler)
+	return s
+}
+
+// serveBare serves one directory without a root, so that a layout's path is its repository.
+func serveBare(tb testing.TB, dir string) *server {
+	tb.Helper()
+	return serve(tb, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
+}
+
+// listen has the client ask h from now on.
+func (s *server) listen(h http.Handler) {
+	s.Helper()
+	listening := httptest.NewServer(h)
+	transport := &http.Transport{DisableCompression: true}
+	s.Cleanup(func() {
+		transport.CloseIdleConnections()
+		listening.Close()
+	})
+	s.url = listening.URL
+	s.client = &http.Client{
+		Transport:     transport,
+		Timeout:       time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (s *server) refuse(repository, reference string, err *layoutstore.CorruptError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, refusal{repository, reference, err})
+}
+
+// refusals are the calls of Options.Refused since the last time it was asked.
+func (s *server) refusals() []refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	heard := s.refused
+	s.refused = nil
+	return heard
+}
+
+// response is an answer, read to its end.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request; header is names and values by turns. What holds for every
+// answer whatever was asked is checked here: it names the API, is not encoded, and is
+// as long as it says.
+func (s *server) do(method, path string, header ...string) response {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	req.Header.Set("Accept-Encoding", "zstd, gzip")
+	for pair := range slices.Chunk(header, 2) {
+		req.Header.Add(pair[0], pair[1])
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	// As large as it will be: growing costs more than the rest, with the race detector.
+	content := bytes.NewBuffer(make([]byte, 0, max(resp.ContentLength, 0)+bytes.MinRead))
+	if n, err := content.ReadFrom(resp.Body); err != nil {
+		s.Fatalf("%s %s: %d bytes, then %v", method, path, n, err)
+	}
+	body := content.Bytes()
+	if got := resp.Header.Values("Content-Encoding"); len(got) != 0 || resp.Uncompressed {
+		s.Errorf("%s %s: encoded as %q", method, path, got)
+	}
+	if got := resp.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
+		s.Errorf("%s %s: Docker-Distribution-Api-Version %q", method, path, got)
+	}
+	if method == http.MethodHead && len(body) > 0 {
+		s.Errorf("HEAD %s: a body of %d bytes", path, len(body))
+	}
+	if n := resp.ContentLength; method != http.MethodHead && n >= 0 && n != int64(len(body)) {
+		s.Errorf("%s %s: Content-Length %d of %d bytes", method, path, n, len(body))
+	}
+	return response{resp.StatusCode, resp.Header, body}
+}
+
+func (s *server) get(path string, header ...string) response {
+	s.Helper()
+	return s.do(http.MethodGet, path, header...)
+}
+
+func (s *server) head(path string, header ...string) response {
+	s.Helper()
+	return s.do(http.MethodHead, path, header...)
+}
+
+// problems are those known after everything was looked at.
+func (s *server) problems() []layoutstore.Problem {
+	s.Helper()
+	snapshot := s.tree.Snapshot()
+	if err := snapshot.Check(s.Context(), 1); err != nil {
+		s.Fatal(err)
+	}
+	return snapshot.Problems()
+}
+
+// wantStatus ends the test where the status is another.
+func (r response) wantStatus(tb testing.TB, status int) {
+	tb.Helper()
+	if r.status != status {
+		tb.Fatalf("status %d, want %d: %.300q", r.status, status, r.body)
+	}
+}
+
+// wantError checks that a GET was answered with an error of the specification, and
+// returns the error's detail.
+func (r response) wantError(tb testing.TB, status int, code string) (detail any) {
+	tb.Helper()
+	if r.status != status {
+		tb.Errorf("status %d, want %d %s: %.300q", r.status, status, code, r.body)
+		return nil
+	}
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		tb.Errorf("%d with Content-Type %q", r.status, got)
+	}
+	if got := r.header.Get("Cache-Control"); got != "" && got != "no-cache" && got != "no-store" {
+		tb.Errorf("%d with Cache-Control %q", r.status, got)
+	}
+	var doc struct {
+		Errors []struct {
+			Code, Message string
+			Detail        any
+		}
+	}
+	if err := json.Unmarshal(r.body, &doc); err != nil || len(doc.Errors) != 1 {
+		tb.Errorf("not the error body of the specification (%v): %.300q", err, r.body)
+		return nil
+	}
+	if e := doc.Errors[0]; e.Code != code || e.Message == "" {
+		tb.Errorf("code %q, message %q, want code %q", e.Code, e.Message, code)
+	}
+	return doc.Errors[0].Detail
+}
+
+// wantFile checks that the answer is the whole of content under its digest.
+func (r response) wantFile(tb testing.TB, d digest.Digest, content []byte) {
+	tb.Helper()
+	if r.status != http.StatusOK || string(r.body) != string(content) {
+		tb.Errorf("%s: status %d and %d bytes, want the %d of the file", d, r.status, len(r.body), len(content))
+	}
+	if got := r.header.Get("Docker-Content-Digest"); got != d.String() {
+		tb.Errorf("Docker-Content-Digest %q, want %q", got, d)
+	}
+}
+
+// decode reads a JSON body.
+func decode[T any](tb testing.TB, r response) (v T) {
+	tb.Helper()
+	if err := json.Unmarshal(r.body, &v); err != nil {
+		tb.Fatalf("%v: %.300q", err, r.body)
+	}
+	return v
+}
+
+// tags reads the tag list of a repository, and fails if it is none.
+func (s *server) tags(repository string) []string {
+	s.Helper()
+	r := s.get("/v2/" + repository + "/tags/list")
+	r.wantStatus(s, http.StatusOK)
+	return decode[struct{ Tags []string }](s, r).Tags
+}
+
+func readFile(tb testing.TB, path string) []byte {
+	tb.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return data
+}
+
+// image makes a small image of a name and tags it.
+func image(l *layouttest.Layout, name, tag string) digest.Digest {
+	d := l.Image(layouttest.Image{Name: name, LayerSizes: []int64{300}})
+	l.Tag(d, tag)
+	return d.Digest
+}

@@ -1,0 +1,195 @@
+package registry_test
+
+import (
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+const immutable = "max-age=31536000, immutable"
+
+// files are the blobs of the tree, by the path that a registry serves them under. They
+// are found by a walk of their own, which knows nothing of the program's.
+func (b *bundle) files(tb testing.TB) map[string]string {
+	tb.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(b.Dir(), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(b.Dir(), path)
+		if err != nil {
+			return err
+		}
+		parts := strings.Split(filepath.ToSlash(rel), "/")
+		n := len(parts)
+		if n < 3 || parts[n-3] != "blobs" {
+			return nil
+		}
+		name := strings.Join(append([]string{bundleRoot}, parts[:n-3]...), "/")
+		found["/v2/"+name+"/blobs/"+parts[n-2]+":"+parts[n-1]] = path
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found
+}
+
+// wantHeader checks every header that tells of the content.
+func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Digest, size int) {
+	tb.Helper()
+	for name, want := range map[string]string{
+		"Content-Type":          mediaType,
+		"Content-Length":        strconv.Itoa(size),
+		"Docker-Content-Digest": d.String(),
+		"Etag":                  `"` + d.String() + `"`,
+		"Cache-Control":         cache,
+		"Accept-Ranges":         "bytes",
+	} {
+		if got := r.header.Values(name); !slices.Equal(got, []string{want}) {
+			tb.Errorf("%s: %s %q, want %q", d, name, got, want)
+		}
+	}
+}
+
+func TestEveryBlobIsItsFile(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	files := b.files(t)
+	if len(files) < 30 {
+		t.Fatalf("the walk found %d blobs only", len(files))
+	}
+	for path, file := range files {
+		content := readFile(t, file)
+		d := digest.Digest(path[strings.LastIndexByte(path, '/')+1:])
+		got := s.get(path)
+		got.wantFile(t, d, content)
+		got.wantHeader(t, "application/octet-stream", immutable, d, len(content))
+		head := s.head(path)
+		head.wantStatus(t, http.StatusOK)
+		head.wantHeader(t, "application/octet-stream", immutable, d, len(content))
+	}
+}
+
+func TestEveryManifestIsItsFile(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	files := b.files(t)
+	check := func(path, mediaType, cache string, d digest.Digest, file string) {
+		content := readFile(t, file)
+		got := s.get(path)
+		got.wantFile(t, d, content)
+		got.wantHeader(t, mediaType, cache, d, len(content))
+		head := s.head(path)
+		head.wantStatus(t, http.StatusOK)
+		head.wantHeader(t, mediaType, cache, d, len(content))
+	}
+	for name, manifests := range b.manifests {
+		for _, m := range manifests {
+			file := files[fmt.Sprintf("/v2/%s/blobs/%s", name, m.Digest)]
+			check(fmt.Sprintf("/v2/%s/manifests/%s", name, m.Digest), m.MediaType, immutable, m.Digest, file)
+			for tag, d := range b.tags[name] {
+				if d == m.Digest {
+					check(fmt.Sprintf("/v2/%s/manifests/%s", name, tag), m.MediaType, "no-cache", d, file)
+				}
+			}
+		}
+	}
+}
+
+func TestNothingIsWrongWithTheBundle(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	if got := s.problems(); len(got) != 0 {
+		t.Errorf("problems: %v", got)
+	}
+	for name, tags := range b.tags {
+		for tag := range tags {
+			if !slices.Contains(s.tags(name), tag) {
+				t.Errorf("%s: tag %s is not listed", name, tag)
+			}
+		}
+	}
+}
+
+// The reader that answers is not asked what it meant: the file is.
+func TestRandomRangesAreTheFile(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	large := 0
+	for path, file := range b.files(t) {
+		content := readFile(t, file)
+		if len(content) < 1<<20 {
+			continue
+		}
+		large++
+		random := rand.New(rand.NewPCG(1, uint64(len(content))))
+		for i := range 200 {
+			asked, want := randomRange(random, i%6, len(content))
+			r := s.get(path, "Range", asked)
+			if len(want) == 0 {
+				r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
+				if got := r.header.Get("Content-Range"); got != fmt.Sprintf("bytes */%d", len(content)) {
+					t.Errorf("Range %q: Content-Range %q", asked, got)
+				}
+				continue
+			}
+			checkPartial(t, asked, r, content, want)
+		}
+	}
+	if large != 2 {
+		t.Errorf("%d large blobs, want one of each algorithm", large)
+	}
+}
+
+// randomRange makes a Range header of a kind and the spans that it asks for, none
+// where it cannot be satisfied.
+func randomRange(random *rand.Rand, kind, size int) (header string, want []span) {
+	first := random.IntN(size)
+	last := first + random.IntN(size-first)
+	switch kind {
+	case 0: // closed, perhaps to beyond the end
+		header = fmt.Sprintf("bytes=%d-%d", first, last+random.IntN(2)*size)
+		if strings.HasSuffix(header, fmt.Sprintf("-%d", last)) {
+			return header, []span{{first, last}}
+		}
+		return header, []span{{first, size - 1}}
+	case 1:
+		return fmt.Sprintf("bytes=%d-", first), []span{{first, size - 1}}
+	case 2:
+		n := 1 + random.IntN(2*size)
+		return fmt.Sprintf("bytes=-%d", n), []span{{max(size-n, 0), size - 1}}
+	case 3:
+		return randomRanges(random, size)
+	case 4:
+		return fmt.Sprintf("bytes=%d-%d", size+first, size+last), nil
+	default:
+		illegal := []string{fmt.Sprintf("bytes=%d-%d", last+1, first), fmt.Sprintf("bytes=%d", first),
+			fmt.Sprintf("bytes=%d-x", first), fmt.Sprintf("bytes=%d-%d,-", first, last), "bytes=-0"}
+		return illegal[random.IntN(len(illegal))], nil
+	}
+}
+
+// randomRanges asks for several small spans, and for one that lies beyond the end.
+func randomRanges(random *rand.Rand, size int) (header string, want []span) {
+	var specs []string
+	for range 2 + random.IntN(4) {
+		first := random.IntN(size - 10000)
+		s := span{first, first + random.IntN(10000)}
+		want = append(want, s)
+		specs = append(specs, fmt.Sprintf("%d-%d", s.first, s.last))
+	}
+	beyond := random.IntN(len(specs) + 1)
+	return "bytes=" + strings.Join(slices.Insert(specs, beyond, fmt.Sprintf("%d-", size)), ", "), want
+}
