@@ -16,7 +16,10 @@ import (
 )
 
 // server is a running layoutproxy: the addresses of its registry and admin APIs.
-type server struct{ registry, admin string }
+type server struct {
+	registry, admin string
+	pid             int
+}
 
 // serve runs layoutproxy serve on free ports until the test ends.
 func serve(t *testing.T, dir string, flags ...string) server {
@@ -34,7 +37,9 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { stop(t, cmd.Process, ended, &log) })
-	return waitFor(t, addresses, ended)
+	s := waitFor(t, addresses, ended)
+	s.pid = cmd.Process.Pid
+	return s
 }
 
 // waitFor waits for the address file. It appears complete, by a rename.

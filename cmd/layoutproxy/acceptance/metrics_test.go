@@ -1,0 +1,56 @@
+package acceptance
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The metrics keep to the conventions that promtool knows, and say what happened.
+func TestMetrics(t *testing.T) {
+	s := serve(t, bundleDir)
+	client := &http.Client{Timeout: time.Minute}
+	get := func(url string) string {
+		t.Helper()
+		resp, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	get("http://" + s.registry + "/v2/deckhouse/ee/install/manifests/v1.70.1")
+	get("http://" + s.registry + "/v2/deckhouse/ee/nothing/manifests/v1")
+	get("http://" + s.registry + "/v2/deckhouse/ee/install/tags/list")
+	metrics := get("http://" + s.admin + "/metrics")
+
+	check := exec.CommandContext(t.Context(), packaged(t, "promtool"), "check", "metrics")
+	check.Stdin = strings.NewReader(metrics)
+	var said bytes.Buffer
+	check.Stdout, check.Stderr = &said, &said
+	if err := check.Run(); err != nil || said.Len() > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, &said)
+	}
+	for _, line := range []string{
+		`layoutproxy_http_requests_total{code="200",method="GET",route="manifests"} 1`,
+		`layoutproxy_http_requests_total{code="404",method="GET",route="manifests"} 1`,
+		`layoutproxy_http_requests_total{code="200",method="GET",route="tags"} 1`,
+		`layoutproxy_http_requests_in_flight 0`,
+		`layoutproxy_repositories 15`,
+		`layoutproxy_generation 1`,
+		`layoutproxy_problems{kind="damaged"} 0`,
+		`layoutproxy_refused_requests_total 0`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("no line %s in\n%s", line, metrics)
+		}
+	}
+}

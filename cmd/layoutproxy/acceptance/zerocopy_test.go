@@ -1,0 +1,134 @@
+package acceptance
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A plain blob goes from its file to the socket inside the kernel: through user
+// space pass the request and the answer's header, and no payload. strace sees
+// every byte that does.
+func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
+	const size = 16 << 20
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("big")
+	blob := l.Blob("application/octet-stream", bytes.Repeat([]byte("0123456789abcdef"), size/16))
+	l.Write()
+	s := serve(t, tree.Dir(), "--root-repository", "", "--rescan", "0", "--access-log")
+	url := "http://" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
+	fetch(t, url, "", size) // what a first request reads beside the blob is not meant
+
+	for name, c := range map[string]struct {
+		ranges string
+		want   int64
+	}{
+		"whole":      {"", size},
+		"a range":    {"bytes=1000000-", size - 1000000},
+		"a part":     {"bytes=5-8388612", 8 << 20},
+		"the suffix": {"bytes=-1048576", 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := traced(t, s.pid, func() { fetch(t, url, c.ranges, c.want) })
+			copied, sent := calls.bytes(copying), calls.bytes(sending)
+			if copied >= 4<<10 {
+				t.Errorf("%d bytes passed through user space", copied)
+			}
+			// net/http copies the first 512 bytes itself, to have looked at them.
+			if sent < c.want-512 {
+				t.Errorf("the kernel sent %d bytes of %d", sent, c.want)
+			}
+		})
+	}
+}
+
+var (
+	copying = []string{"read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "write", "pwrite64", "writev", "pwritev", "sendto", "sendmsg"}
+	sending = []string{"sendfile", "splice", "copy_file_range"}
+)
+
+// fetch gets a URL, or a range of it, and compares how much came.
+func fetch(t *testing.T, url, ranges string, want int64) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ranges != "" {
+		req.Header.Set("Range", ranges)
+	}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); n != want || err != nil {
+		t.Fatalf("%s %s: %d bytes, %v; want %d", resp.Status, ranges, n, err, want)
+	}
+}
+
+// calls are lines of strace.
+type calls []string
+
+var traceLine = regexp.MustCompile(`(?:^|\s)(\w+)(?:\(| resumed>).*\)\s+= (\d+)`)
+
+// bytes adds up what the named system calls returned.
+func (c calls) bytes(names []string) (sum int64) {
+	for _, line := range c {
+		m := traceLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		for _, name := range names {
+			if m[1] == name {
+				n, _ := strconv.ParseInt(m[2], 10, 64) // digits
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// traced returns the system calls by which a process moves bytes while do runs.
+// Wake-ups that Go writes to itself (8 bytes each) are among them.
+func traced(t *testing.T, pid int, do func()) calls {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.CommandContext(t.Context(), packaged(t, "strace"), "-f", "-e", "signal=none",
+		"-e", "trace="+strings.Join(append(append([]string{}, copying...), sending...), ","), "-o", file, "-p", fmt.Sprint(pid))
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(stderr)
+	if !said.Scan() || !strings.Contains(said.Text(), "attached") {
+		cmd.Process.Kill()
+		cmd.Wait()
+		t.Fatalf("strace: %s", said.Text())
+	}
+	go io.Copy(io.Discard, stderr)
+	do()
+	cmd.Process.Signal(os.Interrupt) // strace lets go, and ends by the same signal
+	cmd.Wait()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(string(data), "\n")
+}
