@@ -72,7 +72,7 @@ func (r *Repository) checkBlob(c *contents, claims []claim) ([]Problem, error) {
 		if claims[0].optional {
 			return nil, nil
 		}
-		at.Path, at.Kind, at.Reason = r.namedBy(claims[0].owner).where(), Incomplete, "the blob is not there"
+		at.Path, at.Kind, at.Reason = r.namedBy(claims[0].owner).where(), Incomplete, "not there"
 		return []Problem{at}, nil
 	case err != nil:
 		return nil, err

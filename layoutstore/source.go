@@ -35,16 +35,25 @@ type sourceState struct {
 func openSource(path string) (*source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("source %w", err)
+		return nil, sourceError(path, err)
 	}
 	if !info.IsDir() {
 		return nil, fmt.Errorf("source %s: not a directory; unpack archives into a directory of their own each", path)
 	}
 	vol, err := volume.OpenDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("source %w", err)
+		return nil, sourceError(path, err)
 	}
 	return &source{path: path, sourceState: sourceState{vol: vol}}, nil
+}
+
+// sourceError says what is wrong with a source, without the name of the system call.
+func sourceError(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return fmt.Errorf("source %s: %w", path, err)
 }
 
 // scan looks at the source anew. The error is the context's.

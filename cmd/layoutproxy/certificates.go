@@ -116,7 +116,7 @@ func (c *certificates) look() {
 func (t tlsFlags) read() (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(t.cert, t.key)
 	if err != nil {
-		return nil, fmt.Errorf("TLS certificate %s with key %s: %w", t.cert, t.key, err)
+		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.cert, t.key, err)
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
@@ -128,11 +128,11 @@ func (t tlsFlags) read() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(t.clientCA)
 	if err != nil {
-		return nil, fmt.Errorf("client authorities: %w", err)
+		return nil, fmt.Errorf("--client-ca: %w", err)
 	}
 	config.ClientCAs = x509.NewCertPool()
 	if !config.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("client authorities %s: no certificate in it", t.clientCA)
+		return nil, fmt.Errorf("--client-ca %s: no certificate in it", t.clientCA)
 	}
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	return config, nil
@@ -141,15 +141,15 @@ func (t tlsFlags) read() (*tls.Config, error) {
 // state is another string when one of the files was written or replaced.
 func (t tlsFlags) state() (string, error) {
 	var s string
-	for _, name := range []string{t.cert, t.key, t.clientCA} {
-		if name == "" {
+	for _, file := range []struct{ flag, name string }{{"tls-cert", t.cert}, {"tls-key", t.key}, {"client-ca", t.clientCA}} {
+		if file.name == "" {
 			continue
 		}
-		info, err := os.Stat(name)
+		info, err := os.Stat(file.name)
 		if err != nil {
-			return "", fmt.Errorf("TLS files: %w", err)
+			return "", fmt.Errorf("--%s: %w", file.flag, err)
 		}
-		s += fmt.Sprintf("%s %d %v;", name, info.Size(), info.ModTime())
+		s += fmt.Sprintf("%s %d %v;", file.name, info.Size(), info.ModTime())
 	}
 	return s, nil
 }

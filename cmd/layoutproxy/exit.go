@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -52,6 +53,9 @@ func sourceError(err error) error {
 		return usageError{hintedError{err, "a root is lower-case path segments separated by slashes, as deckhouse/ee; at most 255 bytes"}}
 	case errors.Is(err, layoutstore.ErrNoSource):
 		return usageError{hintedError{err, "name the directory of the bundle: layoutproxy serve /media/bundle"}}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return hintedError{err, "is the disk mounted? a source is the directory of an unpacked bundle"}
 	}
 	return err
 }

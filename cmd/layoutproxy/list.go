@@ -20,8 +20,8 @@ func newList(c *common) *cobra.Command {
 		Short: "List repositories, tags, digests and sizes",
 		Long: `List what a server of these sources would serve, discovery tags too: a line of
 repository, tag, digest and size of the manifest for each tag, separated by tabs
-and sorted. Problems go to standard error; the exit status is 3 if content is
-damaged, incomplete or named illegally.`,
+and sorted. Problems go to standard error; the exit status is 3 if there is any
+but conflicts, which are two contents for one tag.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
