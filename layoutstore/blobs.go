@@ -40,6 +40,14 @@ func (readSeekNopCloser) Close() error { return nil }
 // *CorruptError where every manifest says another size or the file system fails;
 // those that [Exhausted] knows.
 func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
+	b, err := r.blob(d)
+	if err != nil {
+		r.refused(err)
+	}
+	return b, err
+}
+
+func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return &Blob{Digest: d, Size: int64(len(b)), bytes: b}, nil
 	}
@@ -53,7 +61,7 @@ func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
-			return nil, &CorruptError{d, corrupt.Kind, corrupt.Path, corrupt.Reason, ErrBlobUnknown}
+			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, corrupt.place, ErrBlobUnknown}
 		case err != nil:
 			return nil, err
 		}
@@ -63,7 +71,7 @@ func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
 	where, err := r.locate(d, claims)
 	var corrupt *CorruptError
 	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && len(claims) > 0 && !claims[0].optional {
-		err = &CorruptError{d, Incomplete, "", "not there", ErrBlobUnknown}
+		err = &CorruptError{d, Incomplete, "not there", place{}, ErrBlobUnknown}
 	}
 	if err != nil {
 		return nil, err
@@ -93,9 +101,9 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 			return nil, err
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			worst = &CorruptError{d, Damaged, p.where(), err.Error(), ErrBlobUnknown}
+			worst = &CorruptError{d, Damaged, err.Error(), p.where().blob(d), ErrBlobUnknown}
 		case len(claims) > 0 && !slices.ContainsFunc(claims, func(c claim) bool { return c.size == where.Size() }):
-			worst = &CorruptError{d, Damaged, p.where(), fmt.Sprintf("%s: %s", where, wrongSize(where.Size(), []int64{claims[0].size})), ErrBlobUnknown}
+			worst = &CorruptError{d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown}
 		default:
 			return where, nil
 		}

@@ -3,7 +3,10 @@ package layoutstore
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
+
+	"github.com/opencontainers/go-digest"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -21,6 +24,12 @@ func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	return group.Wait()
 }
 
+// checked is what a check found.
+type checked struct {
+	problems []Problem
+	lacking  []digest.Digest // blobs that are missing or have a wrong size
+}
+
 // check looks for every blob that a manifest of the repository names.
 func (r *Repository) check(ctx context.Context) error {
 	if r.checked.Load() != nil {
@@ -33,7 +42,7 @@ func (r *Repository) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems := slices.Clone(c.problems)
+	done := checked{problems: slices.Clone(c.problems)}
 	for rest := c.claims; len(rest) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -42,62 +51,100 @@ func (r *Repository) check(ctx context.Context) error {
 		for n < len(rest) && rest[n].key == rest[0].key {
 			n++
 		}
-		found, err := r.checkBlob(c, rest[:n])
-		if err != nil {
+		if err := r.checkBlob(c, rest[:n], &done); err != nil {
 			return err
-		}
-		for _, p := range found {
-			problems = appendBounded(problems, p)
 		}
 		rest = rest[n:]
 	}
-	r.checked.Store(&problems)
+	r.checked.Store(&done)
 	return nil
 }
 
+// changed says whether something of what a check found wrong may be right by now,
+// or the other way round. It costs a look at what was wrong, and no more.
+func (r *Repository) changed() bool {
+	if r.suspect.Load() {
+		return true
+	}
+	c := r.contents.Load()
+	if c == nil {
+		return false
+	}
+	for _, d := range c.broken {
+		if _, err := r.readManifest(d); err == nil {
+			return true
+		}
+	}
+	if done := r.checked.Load(); done != nil {
+		for _, d := range done.lacking {
+			if _, err := r.locate(d, c.claimsOf(d)); err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // checkBlob looks at one blob, of which claims speak.
-func (r *Repository) checkBlob(c *contents, claims []claim) ([]Problem, error) {
+func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error {
 	d := c.digestOf(claims[0])
+	if _, synthetic := r.synthetic[d]; synthetic {
+		return nil
+	}
+	// To find who names a blob takes a while: not for what is not listed.
+	problem := func(at place, kind Kind, owner *node, reason string) {
+		if len(done.problems) > maxProblems {
+			return
+		}
+		if at == (place{}) {
+			at = r.namedBy(owner).where().blob(d)
+		}
+		done.problems = appendBounded(done.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
+	}
 	var corrupt *CorruptError
 	where, err := r.locate(d, claims)
-	if _, synthetic := r.synthetic[d]; synthetic {
-		return nil, nil
-	}
-	at := Problem{Kind: Damaged, Tag: claims[0].owner.tag, Digest: d}
 	switch {
 	case errors.As(err, &corrupt):
-		at.Path, at.Reason = corrupt.Path, corrupt.Reason
-		return []Problem{at}, nil
+		done.lacking = append(done.lacking, d)
+		problem(corrupt.place, Damaged, claims[0].owner, corrupt.Reason)
 	case errors.Is(err, ErrBlobUnknown):
-		if claims[0].optional {
-			return nil, nil
+		if !claims[0].optional {
+			done.lacking = append(done.lacking, d)
+			problem(place{}, Incomplete, claims[0].owner, "not there")
 		}
-		at.Path, at.Kind, at.Reason = r.namedBy(claims[0].owner).where(), Incomplete, "not there"
-		return []Problem{at}, nil
 	case err != nil:
-		return nil, err
-	}
-	var found []Problem
-	for _, cl := range claims {
-		if cl.size != where.Size() {
-			lie := at
-			lie.Path = r.namedBy(cl.owner).where()
-			lie.Tag, lie.Reason = cl.owner.tag, wrongSize(where.Size(), []int64{cl.size})
-			found = append(found, lie)
+		return err
+	default:
+		for _, cl := range claims {
+			if cl.size != where.Size() {
+				problem(place{}, Damaged, cl.owner, wrongSize(where.Size(), []int64{cl.size}))
+			}
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // found are the problems known of the repository so far.
 func (r *Repository) found() []Problem {
-	if checked := r.checked.Load(); checked != nil {
-		return slices.Concat(r.problems, *checked)
+	if done := r.checked.Load(); done != nil {
+		return slices.Concat(r.problems, done.problems)
 	}
 	if c := r.contents.Load(); c != nil {
 		return slices.Concat(r.problems, c.problems)
 	}
 	return r.problems
+}
+
+// refused remembers that content was refused, so that the next refresh looks at the
+// repository again if its problems do not say so yet.
+func (r *Repository) refused(err error) {
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) || r.suspect.Load() {
+		return
+	}
+	if !slices.ContainsFunc(r.found(), func(p Problem) bool { return p.Digest == corrupt.Digest }) {
+		r.suspect.Store(true)
+	}
 }
 
 // namedBy is the last layout whose index names n.
@@ -110,21 +157,45 @@ func (r *Repository) namedBy(n *node) *part {
 	return nil
 }
 
-// where is the path of the layout, for problems.
-func (p *part) where() string {
-	switch {
-	case p == nil:
-		return ""
-	case p.path == ".":
-		return p.vol.String()
+// place is where a person would look for something: a file or directory, and the
+// entry where the file is an archive. The zero value is nowhere in particular.
+type place struct{ path, entry string }
+
+func (p place) String() string {
+	if p.entry == "" {
+		return p.path
 	}
-	return p.vol.String() + "/" + p.path
+	return p.path + ": " + p.entry
 }
 
-// where is the path of the repository's last layout, for problems of its name.
-func (r *Repository) where() string {
+// problem is the problem with its place.
+func (p place) problem(problem Problem) Problem {
+	problem.Path, problem.Entry = p.path, p.entry
+	return problem
+}
+
+// blob is the place of a blob of the layout at the place; in a directory that of
+// the layout says enough.
+func (p place) blob(d digest.Digest) place {
+	if p.entry != "" {
+		p.entry = path.Join(p.entry, "blobs", d.Algorithm().String(), d.Encoded())
+	}
+	return p
+}
+
+// where is the place of the layout.
+func (p *part) where() place {
+	if p == nil {
+		return place{}
+	}
+	path, entry := p.vol.Where(p.path)
+	return place{path, entry}
+}
+
+// where is the place of the repository's last layout, for problems of its name.
+func (r *Repository) where() place {
 	if len(r.parts) == 0 {
-		return r.path
+		return place{path: r.path}
 	}
 	return r.parts[len(r.parts)-1].where()
 }

@@ -24,6 +24,7 @@ type contents struct {
 	claims    []claim                   // by key, then size
 	odd       map[key]digest.Digest     // digests that a key does not hold
 	referrers map[digest.Digest][]*node
+	broken    []digest.Digest // manifests that are missing or damaged
 	problems  []Problem
 }
 
@@ -89,7 +90,8 @@ type descriptorDoc struct {
 }
 
 // read returns the contents, reading all manifests of the repository at the
-// first call. The error is one that [Exhausted] knows, and a later call tries anew.
+// first call. The error is ErrStale or one that [Exhausted] knows, and a later call
+// tries anew.
 func (r *Repository) read() (*contents, error) {
 	if c := r.contents.Load(); c != nil {
 		return c, nil
@@ -147,7 +149,8 @@ func (rd *reading) all() error {
 		rd.checkSize(v)
 	}
 	slices.SortFunc(rd.claims, compareClaims)
-	rd.claims = slices.Clip(slices.CompactFunc(rd.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
+	// A copy, as there are many and the room to grow is half of it.
+	rd.claims = slices.Clone(slices.CompactFunc(rd.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
 	for _, nodes := range rd.referrers {
 		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest, b.digest) })
 	}
@@ -159,7 +162,8 @@ func (rd *reading) visit(v visit) error {
 	var corrupt *CorruptError
 	switch {
 	case errors.As(err, &corrupt):
-		rd.problemAt(corrupt.Path, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
+		rd.broken = append(rd.broken, v.node.digest)
+		rd.problemAt(corrupt.place, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
 		return nil
 	case err != nil:
 		return err
@@ -213,9 +217,7 @@ func (rd *reading) child(doc descriptorDoc, owner *node) {
 		n = rd.children[d]
 	}
 	if n != nil {
-		if !slices.Contains(rd.sizes[d], doc.Size) {
-			rd.sizes[d] = append(rd.sizes[d], doc.Size)
-		}
+		rd.sizes[d] = appendSize(rd.sizes[d], doc.Size)
 		return
 	}
 	n = &node{digest: d, mediaType: unique.Make(doc.MediaType).Value(), sizes: []int64{doc.Size}}
@@ -252,16 +254,18 @@ func (rd *reading) checkSize(v visit) {
 }
 
 func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
-	rd.problemAt("", kind, d, owner, reason)
+	rd.problemAt(place{}, kind, d, owner, reason)
 }
 
-// problemAt adds a problem of the layout at path, or of the one that names owner.
-func (rd *reading) problemAt(path string, kind Kind, d digest.Digest, owner *node, reason string) {
+// problemAt adds a problem at a place, or of the layout that names owner.
+func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, reason string) {
 	if len(rd.problems) > maxProblems {
 		return
 	}
-	path = cmp.Or(path, rd.repo.namedBy(owner).where())
-	rd.problems = appendBounded(rd.problems, Problem{Kind: kind, Path: path, Tag: owner.tag, Digest: d, Reason: reason})
+	if at == (place{}) {
+		at = rd.repo.namedBy(owner).where().blob(d)
+	}
+	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
 }
 
 // Media types of manifests that the image specification's package does not name.

@@ -3,11 +3,11 @@ package layoutstore
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // What a lookup can fail with. Test with errors.Is.
@@ -25,9 +25,9 @@ var (
 // ErrBlobUnknown.
 type CorruptError struct {
 	Digest digest.Digest
-	Kind   Kind   // Damaged, Incomplete or Limited
-	Path   string // of the layout that has it wrong; empty where none has it
+	Kind   Kind // Damaged, Incomplete or Limited
 	Reason string
+	place  place // that has it wrong; nowhere where none has it
 	err    error
 }
 
@@ -37,5 +37,5 @@ func (e *CorruptError) Unwrap() error { return e.err }
 // Exhausted says whether err tells of the process or the system, which is out
 // of files or memory for the moment, and nothing of the content.
 func Exhausted(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+	return volume.Exhausted(err)
 }

@@ -1,21 +1,18 @@
 package layoutstore
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"unique"
 
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
-
-// shortTag is the annotation that a Deckhouse bundle keeps the tag in.
-const shortTag = "io.deckhouse.image.short_tag"
 
 // maxIndex is the longest index.json that is read, some 150,000 descriptors.
 const maxIndex = 64 << 20
@@ -56,10 +53,17 @@ type indexJSON struct {
 }
 
 type indexDescriptorDoc struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      string            `json:"digest"`
-	Size        int64             `json:"size"`
-	Annotations map[string]string `json:"annotations"`
+	MediaType   string         `json:"mediaType"`
+	Digest      string         `json:"digest"`
+	Size        int64          `json:"size"`
+	Annotations annotationsDoc `json:"annotations"`
+}
+
+// annotationsDoc is those annotations that lead to a tag: the one in which a
+// Deckhouse bundle keeps it, and the specification's reference name.
+type annotationsDoc struct {
+	ShortTag string `json:"io.deckhouse.image.short_tag"`
+	RefName  string `json:"org.opencontainers.image.ref.name"`
 }
 
 // readIndex reads and parses the index of a layout. Where its bytes are those
@@ -68,7 +72,7 @@ func readIndex(l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > maxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, maxIndex, errTooLarge)
 	}
-	data, err := l.Index.ReadAll()
+	data, err := readIndexFile(l.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +80,19 @@ func readIndex(l volume.Layout, old *index) (*index, error) {
 		return old, nil
 	}
 	return parseIndex(data, l.Path)
+}
+
+// readIndexFile reads an index.json: where it is a file of its own all of the one
+// that is there now, which may be another than the scan saw a moment ago.
+func readIndexFile(where extent.List) ([]byte, error) {
+	if len(where) == 1 && where[0].Whole {
+		data, err := extent.ReadFile(where[0].File, maxIndex)
+		if errors.Is(err, extent.ErrTooLong) {
+			err = errors.Join(err, errTooLarge)
+		}
+		return data, err
+	}
+	return where.ReadAll()
 }
 
 var errTooLarge = errors.New("too large")
@@ -104,7 +121,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 			Reason: fmt.Sprintf("descriptor %d: digest %.100q: %v", i, d.Digest, err)})
 		return
 	}
-	if root, ok := vote(d.Annotations[specs.AnnotationRefName], path); ok {
+	if root, ok := vote(d.Annotations.RefName, path); ok {
 		ix.votes[root]++
 	}
 	if tag != "" && !ValidTag(tag) {
@@ -133,13 +150,12 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 
 // tagOf is the tag that a descriptor's annotations name: the short tag, else
 // the tag in the reference name, else none. It may be an illegal one.
-func tagOf(annotations map[string]string) string {
-	if tag := annotations[shortTag]; tag != "" {
-		return tag
+func tagOf(a annotationsDoc) string {
+	if a.ShortTag != "" {
+		return a.ShortTag
 	}
-	ref := annotations[specs.AnnotationRefName]
-	if !bytes.ContainsAny([]byte(ref), "/:@") {
-		return ref
+	if !strings.ContainsAny(a.RefName, "/:@") {
+		return a.RefName
 	}
-	return ParseReference(ref).Tag
+	return ParseReference(a.RefName).Tag
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestTagOf(t *testing.T) {
@@ -25,7 +24,7 @@ func TestTagOf(t *testing.T) {
 		{"", "", ""},
 		{"not a tag", "host.example/a:v2", "not a tag"}, // no further fallback
 	} {
-		got := tagOf(map[string]string{shortTag: c.short, specs.AnnotationRefName: c.ref})
+		got := tagOf(annotationsDoc{ShortTag: c.short, RefName: c.ref})
 		if got != c.want {
 			t.Errorf("short tag %q, reference %q: %q, want %q", c.short, c.ref, got, c.want)
 		}

@@ -23,9 +23,17 @@ type Manifest struct {
 
 // Manifest returns the manifest d if it is reachable from an index.json: named
 // there, or a child of one that is. Errors: ErrManifestUnknown, as *CorruptError
-// where the tree names it and does not hold it as it should; those that
-// [Exhausted] knows.
+// where the tree names it and does not hold it as it should; ErrStale where a
+// refresh is due; those that [Exhausted] knows.
 func (r *Repository) Manifest(d digest.Digest) (*Manifest, error) {
+	m, err := r.manifest(d)
+	if err != nil {
+		r.refused(err)
+	}
+	return m, err
+}
+
+func (r *Repository) manifest(d digest.Digest) (*Manifest, error) {
 	n := r.topNode(d)
 	if n == nil {
 		c, err := r.read()
@@ -56,7 +64,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, err
 		}
 		if !slices.Contains(c.sizes[n.digest], size) {
-			return nil, &CorruptError{n.digest, Damaged, r.namedBy(n).where(), wrongSize(size, n.sizes), ErrManifestUnknown}
+			return nil, &CorruptError{n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown}
 		}
 	}
 	m := &Manifest{Descriptor{n.mediaType, n.digest, size}, body}
@@ -72,7 +80,7 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return b, nil
 	}
-	worst := &CorruptError{d, Incomplete, "", "not there", ErrManifestUnknown}
+	worst := &CorruptError{d, Incomplete, "not there", place{}, ErrManifestUnknown}
 	for _, p := range slices.Backward(r.parts) {
 		body, err := p.manifest(d)
 		var corrupt *CorruptError
@@ -81,10 +89,10 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 			return body, nil
 		case errors.As(err, &corrupt):
 			worst = corrupt
-		case Exhausted(err):
+		case Exhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
-			worst = &CorruptError{d, Damaged, p.where(), err.Error(), ErrManifestUnknown}
+			worst = &CorruptError{d, Damaged, err.Error(), p.where().blob(d), ErrManifestUnknown}
 		}
 	}
 	return nil, worst
@@ -99,7 +107,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
-		return nil, &CorruptError{d, Limited, p.where(), fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), ErrManifestUnknown}
+		return nil, &CorruptError{d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), p.where().blob(d), ErrManifestUnknown}
 	}
 	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
 		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
@@ -110,7 +118,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, &CorruptError{d, Damaged, p.where(), fmt.Sprintf("the bytes of %s are those of %s", where, got), ErrManifestUnknown}
+		return nil, &CorruptError{d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown}
 	}
 	return body, nil
 }

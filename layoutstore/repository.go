@@ -30,7 +30,8 @@ type Repository struct {
 
 	mu       sync.Mutex // held while contents are read
 	contents atomic.Pointer[contents]
-	checked  atomic.Pointer[[]Problem]
+	checked  atomic.Pointer[checked]
+	suspect  atomic.Bool // something was refused that a check had found whole
 }
 
 type tagged struct {
@@ -47,10 +48,16 @@ type node struct {
 	kept      atomic.Pointer[Manifest]
 }
 
-func (n *node) claim(size int64) {
-	if !slices.Contains(n.sizes, size) {
-		n.sizes = append(n.sizes, size)
+// maxSizes is how many sizes of one manifest are told apart. One is right at most.
+const maxSizes = 8
+
+func (n *node) claim(size int64) { n.sizes = appendSize(n.sizes, size) }
+
+func appendSize(sizes []int64, size int64) []int64 {
+	if len(sizes) >= maxSizes || slices.Contains(sizes, size) {
+		return sizes
 	}
+	return append(sizes, size)
 }
 
 // newRepository unites parts, later ones winning a tag.
@@ -70,6 +77,7 @@ func newRepository(path string, parts []*part, discovered []string, cache *manif
 			n.tag = tag
 		}
 	}
+	sortProblems(r.problems)
 	slices.SortFunc(r.tags, func(a, b tagged) int { return strings.Compare(a.tag, b.tag) })
 	for _, n := range nodes {
 		r.top = append(r.top, n)
@@ -134,8 +142,7 @@ func (r *Repository) discover(name string, nodes map[digest.Digest]*node, tags m
 }
 
 func (r *Repository) problem(p *part, problem Problem) {
-	problem.Path = p.where()
-	r.problems = appendBounded(r.problems, problem)
+	r.problems = appendBounded(r.problems, p.where().problem(problem))
 }
 
 // Path is the path of the repository's layouts; "." is the root layout.
@@ -148,10 +155,14 @@ func (r *Repository) Tag(tag string) (Descriptor, error) {
 		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
 	n := r.tags[i].node
-	return n.descriptor(), nil
+	d := Descriptor{n.mediaType, n.digest, n.sizes[0]}
+	if len(n.sizes) > 1 { // one of them at most is true
+		if m, err := r.load(n); err == nil {
+			d.Size = m.Size
+		}
+	}
+	return d, nil
 }
-
-func (n *node) descriptor() Descriptor { return Descriptor{n.mediaType, n.digest, n.sizes[0]} }
 
 // Tags are at most n tags behind after in byte order, all of them where n is
 // negative, and whether there are more. The empty after is before every tag.

@@ -16,18 +16,23 @@ import (
 // t.scanning, or is alone.
 func (t *Tree) scan(ctx context.Context) (Change, error) {
 	states := make([]sourceState, len(t.sources))
+	now := time.Now()
 	group, scanCtx := errgroup.WithContext(ctx)
 	for i, s := range t.sources {
 		group.Go(func() (err error) {
-			states[i], err = s.scan(scanCtx)
+			states[i], err = s.scan(scanCtx, now)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return Change{}, err
 	}
+	var again time.Duration
 	for i, s := range t.sources {
-		s.sourceState = states[i]
+		s.sourceState, s.scanned = states[i], true
+		if d := states[i].again; d > 0 && (again == 0 || d < again) {
+			again = d
+		}
 	}
 	old := t.snapshot.Load()
 	next := t.assemble(ctx, states, old)
@@ -35,6 +40,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	if old != nil {
 		change = next.follow(old)
 	}
+	change.Again = again
 	next.generation, next.since = change.Generation, time.Now()
 	if !change.Changed {
 		next.since = old.since
@@ -63,17 +69,22 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	byPath := map[string][]*part{}
 	for _, st := range states {
 		s.problems = append(s.problems, st.problems...)
-		s.sources = append(s.sources, st.status)
 		s.dirs = append(s.dirs, st.dirs...)
-		for _, p := range st.parts {
-			if p.path != "." && !ValidName(p.path) {
-				s.problems = append(s.problems, Problem{Kind: IllegalName, Path: p.vol.String() + "/" + p.path,
-					Reason: "the path is not a legal repository name"})
-				continue
-			}
-			all = append(all, p)
-			byPath[p.path] = append(byPath[p.path], p)
+		for _, h := range st.volumes() {
+			s.sources = append(s.sources, h.status)
+			s.problems = append(s.problems, h.problems...)
+			all = append(all, h.parts...)
 		}
+	}
+	all = slices.DeleteFunc(all, func(p *part) bool {
+		if p.path == "." || ValidName(p.path) {
+			return false
+		}
+		s.problems = append(s.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
+		return true
+	})
+	for _, p := range all {
+		byPath[p.path] = append(byPath[p.path], p)
 	}
 	s.roots = resolveRoots(t.options.Roots, all)
 	discovered := t.discover(byPath)
@@ -101,7 +112,8 @@ func (t *Tree) discover(byPath map[string][]*part) map[string][]string {
 }
 
 // repository takes the repository at path from the old snapshot if it is the
-// same still. One with problems is looked at again: what was missing may be there now.
+// same still. What was wrong with it is looked at again: a blob that was missing may
+// be there now, though no index was written.
 func (t *Tree) repository(ctx context.Context, path string, parts []*part, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {
@@ -110,12 +122,11 @@ func (t *Tree) repository(ctx context.Context, path string, parts []*part, disco
 	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.discovery, discovered) {
 		return newRepository(path, parts, discovered, t.cache)
 	}
-	known := prev.found()
-	if len(known) == len(prev.problems) {
+	if !prev.changed() {
 		return prev
 	}
 	fresh := newRepository(path, parts, discovered, t.cache)
-	if err := fresh.check(ctx); err != nil || slices.Equal(known, fresh.found()) {
+	if err := fresh.check(ctx); err != nil {
 		return prev
 	}
 	return fresh
@@ -132,8 +143,8 @@ func (s *Snapshot) nameAll() {
 		}
 	}
 	if r := s.byPath["."]; r != nil && !slices.ContainsFunc(s.roots, func(root string) bool { return root != "" }) {
-		s.problems = append(s.problems, Problem{Kind: IllegalName, Path: r.where(),
-			Reason: "the root layout has no name without a root: give it one with --root-repository NAME"})
+		s.problems = append(s.problems, r.where().problem(Problem{Kind: IllegalName,
+			Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
 	}
 	s.names = slices.Sorted(maps.Keys(s.repos))
 	for _, r := range s.repos {
@@ -145,11 +156,11 @@ func (s *Snapshot) name(name, path string) {
 	switch other := s.repos[name]; {
 	case name == "":
 	case !ValidName(name):
-		s.problems = append(s.problems, Problem{Kind: IllegalName, Path: s.byPath[path].where(), Repository: name,
-			Reason: fmt.Sprintf("with its root the name is %d bytes long, more than %d", len(name), maxName)})
+		s.problems = append(s.problems, s.byPath[path].where().problem(Problem{Kind: IllegalName, Repository: name,
+			Reason: fmt.Sprintf("with its root the name is %d bytes long, more than %d", len(name), maxName)}))
 	case other != nil && other.path != path:
-		s.problems = append(s.problems, Problem{Kind: Conflict, Path: s.byPath[path].where(), Repository: name,
-			Reason: fmt.Sprintf("below another root this is the name of %s, which is served", other.where())})
+		s.problems = append(s.problems, s.byPath[path].where().problem(Problem{Kind: Conflict, Repository: name,
+			Reason: fmt.Sprintf("below another root this is the name of %s, which is served", other.where())}))
 	default:
 		s.repos[name] = s.byPath[path]
 	}

@@ -22,15 +22,6 @@ type Snapshot struct {
 	sources    []SourceStatus
 }
 
-// SourceStatus is the state of one source.
-type SourceStatus struct {
-	Path         string `json:"path"`
-	Kind         string `json:"kind"`  // "directory"
-	State        string `json:"state"` // "ready", "missing" or "failing"
-	Repositories int    `json:"repositories"`
-	Detail       string `json:"detail"`
-}
-
 // Generation counts the changes of the tree, from 1 on.
 func (s *Snapshot) Generation() uint64 { return s.generation }
 
@@ -44,7 +35,8 @@ func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 // Roots are the paths below which the tree is served; "" stands for the bare paths.
 func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
 
-// Sources are the sources in their order.
+// Sources are the sources in their order, each archive in a directory before the
+// directory itself.
 func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
 
 // TagCount is the number of tags over all repositories.

@@ -7,44 +7,81 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"syscall"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
+// SourceStatus is the state of a source, or of an archive that lies in one.
+type SourceStatus struct {
+	Path string `json:"path"`
+	Kind string `json:"kind"` // "directory", "tar" or "chunks"
+	// State is "ready"; "waiting", for an archive that is still being written;
+	// "incomplete", for one that is not whole; "missing" or "failing".
+	State        string `json:"state"`
+	Repositories int    `json:"repositories"`
+	Detail       string `json:"detail"`
+}
+
 // source is one SOURCE of the user's, and its state after the last scan. A scan
 // makes a new state and leaves the old one as it was.
 type source struct {
-	path string
+	path    string
+	cache   volume.Cache
+	settle  time.Duration
+	scanned bool // at least once
 	sourceState
 }
 
 type sourceState struct {
-	vol      *volume.Dir
-	parts    []*part // by path
+	archives []*held // by byte order of their names
+	loose    *held   // the directory's own tree; nil where the source is an archive
 	problems []Problem
-	dirs     []string // in which a change may be one of the tree
-	status   SourceStatus
+	dirs     []string      // in which a change may be one of the source
+	again    time.Duration // when to look again without being told; 0 is never
 }
 
-// openSource opens a source that has to be there.
-func openSource(path string) (*source, error) {
-	info, err := os.Stat(path)
+// held is one volume of a source, and what the last look at it found.
+type held struct {
+	vol      volume.Volume // nil while an archive is waiting
+	parts    []*part       // by path
+	problems []Problem
+	status   SourceStatus
+
+	name     string // of an archive
+	identity string // of its files
+	seen     time.Time
+}
+
+// volumes are in the order of their union.
+func (st *sourceState) volumes() []*held {
+	if st.loose == nil {
+		return st.archives
+	}
+	return append(slices.Clip(st.archives), st.loose)
+}
+
+// errNotSource says that a source is something else than it may be.
+var errNotSource = errors.New("neither a directory nor a .tar archive nor a chunk of one (NAME.tar.0000.chunk)")
+
+// openSource makes a source of a path at which there has to be one.
+func openSource(path string, o Options) (*source, error) {
+	path = filepath.Clean(path)
+	s := &source{path: path, cache: volume.Cache(o.CacheDir), settle: o.Settle}
+	dir, archive, err := s.find()
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("source %s: not a directory; unpack archives into a directory of their own each", path)
-	}
-	vol, err := volume.OpenDir(path)
+	found, err := volume.FindArchives(dir)
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
-	return &source{path: path, sourceState: sourceState{vol: vol}}, nil
+	if archive != "" && !slices.ContainsFunc(found.Sets, func(set volume.Set) bool { return set.Name == archive }) {
+		return nil, sourceError(path, fs.ErrNotExist)
+	}
+	return s, nil
 }
 
 // sourceError says what is wrong with a source, without the name of the system call.
@@ -56,157 +93,142 @@ func sourceError(path string, err error) error {
 	return fmt.Errorf("source %s: %w", path, err)
 }
 
-// scan looks at the source anew. The error is the context's.
-func (s *source) scan(ctx context.Context) (sourceState, error) {
-	next := sourceState{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
-	vol, err := s.reopen()
+// find says which directory the source is, or in which it lies if it is an
+// archive. Links in its path are followed anew each time.
+func (s *source) find() (dir, archive string, err error) {
+	info, err := os.Stat(s.path)
+	if err == nil && info.IsDir() {
+		return s.path, "", nil
+	}
+	path := s.path
+	if err == nil {
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return "", "", err
+		}
+	}
+	// A chunk set may go by the name of the archive that its chunks are of.
+	archive, ok := volume.IsArchive(filepath.Base(path))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		next.problem(Incomplete, s.path, "the source is gone: its repositories are not served")
-		next.status.State, next.status.Detail = "missing", err.Error()
-		return next, nil
+	case ok && (err == nil || errors.Is(err, fs.ErrNotExist)):
+		return filepath.Dir(path), archive, nil
 	case err != nil:
-		next.vol, next.parts, next.dirs = s.vol, s.parts, s.dirs
-		next.problem(Damaged, s.path, fmt.Sprintf("%v: what was there before is still served", err))
-		next.status.State, next.status.Detail = "failing", err.Error()
-		return next, nil
+		return "", "", err
 	}
-	next.vol = vol
-	listing, err := vol.Layouts(ctx)
-	if err != nil {
+	return "", "", errNotSource
+}
+
+// scan looks at the source anew. The error is the context's, or one that
+// [Exhausted] knows: it says nothing of the source.
+func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
+	dir, archive, err := s.find()
+	var found volume.Found
+	if err == nil {
+		found, err = volume.FindArchives(dir)
+	}
+	if archive != "" {
+		found = only(found, archive)
+		if err == nil && len(found.Sets) == 0 && len(found.Faults) == 0 {
+			err = fs.ErrNotExist
+		}
+	}
+	switch {
+	case Exhausted(err):
+		return sourceState{}, err
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
+		return s.gone(err), nil
+	case err != nil:
+		return s.failing(err), nil
+	}
+	next := sourceState{dirs: []string{dir}}
+	if err := s.scanArchives(ctx, &next, found, now); err != nil {
 		return sourceState{}, err
 	}
-	if err := next.readIndexes(ctx, listing.Layouts, s.parts); err != nil {
-		return sourceState{}, err
+	if archive == "" {
+		if next.loose, err = s.scanLoose(ctx, &next, dir); err != nil {
+			return sourceState{}, err
+		}
 	}
-	for _, f := range listing.Faults {
-		next.fault(f, s.parts)
-	}
-	next.archives()
-	next.dirs = listing.Dirs
-	slices.SortFunc(next.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
-	next.status.Repositories = len(next.parts)
 	return next, nil
 }
 
-// reopen opens the source's path anew, as it may be a link that was set to
-// another directory, and returns the volume we have if it is the same still.
-func (s *source) reopen() (*volume.Dir, error) {
-	vol, err := volume.OpenDir(s.path)
+// only is what was found of one archive.
+func only(found volume.Found, archive string) volume.Found {
+	found.Sets = slices.DeleteFunc(found.Sets, func(s volume.Set) bool { return s.Name != archive })
+	found.Faults = slices.DeleteFunc(found.Faults, func(f volume.Fault) bool {
+		name, _ := volume.IsArchive(f.Path)
+		return name != archive
+	})
+	return found
+}
+
+// gone is the state of a source that is not there any more.
+func (s *source) gone(err error) sourceState {
+	return sourceState{
+		problems: []Problem{{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"}},
+		archives: []*held{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "missing", Detail: err.Error()}}},
+	}
+}
+
+// failing is the state of a source that cannot be looked at: as it was, and a problem.
+func (s *source) failing(err error) sourceState {
+	next := s.sourceState
+	if s.loose != nil {
+		loose := *s.loose
+		loose.status.State, loose.status.Detail = "failing", err.Error()
+		next.loose = &loose
+	}
+	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: what was there before is still served", err)}}
+	next.again = 0
+	return next
+}
+
+func (s *source) kind() string {
+	if name, ok := volume.IsArchive(filepath.Base(s.path)); ok {
+		if name != filepath.Base(s.path) {
+			return "chunks"
+		}
+		return "tar"
+	}
+	return "directory"
+}
+
+// scanLoose looks at the layouts that lie unpacked in the directory.
+func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string) (*held, error) {
+	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
+	vol, err := s.reopen(dir)
+	if err != nil {
+		if s.loose == nil {
+			return h, nil // it went between two looks; the next one will tell
+		}
+		return s.loose, nil
+	}
+	h.vol = vol
+	var old []*part
+	if s.loose != nil {
+		old = s.loose.parts
+	}
+	listing, err := vol.Layouts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.vol != nil && vol.SameAs(s.vol) {
-		return s.vol, nil
+	if err := h.read(ctx, listing, old); err != nil {
+		return nil, err
+	}
+	next.dirs = append(next.dirs, listing.Dirs...)
+	return h, nil
+}
+
+// reopen opens the directory anew, as its path may be a link that was set to
+// another one, and returns the volume we have if it is the same still.
+func (s *source) reopen(dir string) (*volume.Dir, error) {
+	vol, err := volume.OpenDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if s.loose != nil {
+		if have, ok := s.loose.vol.(*volume.Dir); ok && vol.SameAs(have) {
+			return have, vol.Close()
+		}
 	}
 	return vol, nil
-}
-
-// readIndexes makes a part of each layout, from the index it had where nothing
-// was written since, else from what it reads now. Where that is no index, the
-// last good state stays.
-func (st *sourceState) readIndexes(ctx context.Context, layouts []volume.Layout, old []*part) error {
-	before := map[string]*part{}
-	for _, p := range old {
-		before[p.path] = p
-	}
-	parts := make([]*part, len(layouts))
-	failed := make([]error, len(layouts))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, l := range layouts {
-		prev := before[l.Path]
-		if prev != nil && prev.vol == st.vol && l.Stamp.Same(prev.stamp) {
-			parts[i] = prev
-			continue
-		}
-		group.Go(func() error {
-			parts[i], failed[i] = st.readPart(l, prev)
-			return ctx.Err()
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, p := range parts {
-		if p != nil {
-			st.parts = append(st.parts, p)
-		}
-		if err := failed[i]; err != nil {
-			st.indexProblem(layouts[i], p != nil, err)
-		}
-	}
-	return nil
-}
-
-// readPart reads the index of a layout; prev is its last good state or nil, and
-// what it falls back to beside an error.
-func (st *sourceState) readPart(l volume.Layout, prev *part) (*part, error) {
-	var old *index
-	if prev != nil {
-		old = prev.index
-	}
-	ix, err := readIndex(l, old)
-	if err != nil {
-		return prev, err
-	}
-	if prev != nil && prev.vol == st.vol && ix == prev.index && l.Stamp == prev.stamp {
-		return prev, nil
-	}
-	return &part{st.vol, l.Path, l.Stamp, ix}, nil
-}
-
-func (st *sourceState) indexProblem(l volume.Layout, kept bool, err error) {
-	kind, reason := Damaged, err.Error()
-	if errors.Is(err, errTooLarge) {
-		kind = Limited
-	}
-	if kept {
-		reason += ": the last good state is still served"
-	}
-	st.problem(kind, l.Index.String(), reason)
-}
-
-// fault makes a problem of what the volume could not read, and keeps what was
-// there before where the trouble says nothing of it.
-func (st *sourceState) fault(f volume.Fault, old []*part) {
-	reason := f.Err.Error()
-	if f.Passing {
-		have := map[string]bool{}
-		for _, p := range st.parts {
-			have[p.path] = true
-		}
-		for _, p := range old {
-			if p.vol == st.vol && !have[p.path] && concerns(f.Path, p.path) {
-				st.parts = append(st.parts, p)
-			}
-		}
-	}
-	st.problem(f.Kind, filepath.Join(st.vol.String(), f.Path), reason)
-}
-
-// concerns says whether a fault at the path fault speaks of the layout at path layout.
-func concerns(fault, layout string) bool {
-	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
-		return true
-	}
-	index := layout + "/index.json"
-	if layout == "." {
-		index = "index.json"
-	}
-	return fault == index
-}
-
-// archives reports the archives in the directory, which are not read.
-func (st *sourceState) archives() {
-	names, _ := filepath.Glob(filepath.Join(st.vol.String(), "*"))
-	for _, name := range names {
-		if ext := filepath.Ext(name); (ext == ".tar" || ext == ".chunk") && !strings.HasPrefix(filepath.Base(name), ".") {
-			st.problem(Limited, name, "archives are not served yet: unpack each into a directory of its own and give all of them as sources")
-		}
-	}
-}
-
-func (st *sourceState) problem(kind Kind, path, reason string) {
-	st.problems = append(st.problems, Problem{Kind: kind, Path: path, Reason: reason})
 }

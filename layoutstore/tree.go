@@ -7,8 +7,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // defaultManifestCache is how many bytes of manifests are kept in memory.
@@ -16,7 +18,8 @@ const defaultManifestCache = 16 << 20
 
 // Options say what a Tree is made of.
 type Options struct {
-	// Sources are directories. Of two that hold a tag the later one wins.
+	// Sources are directories, archives (NAME.tar) and chunk sets, which go by their
+	// archive's name or that of any chunk. Of two that hold a tag the later one wins.
 	Sources []string
 	// Roots are the paths below which the tree is served: AutoRoot, "" for the
 	// bare paths, or repository names. None is AutoRoot.
@@ -24,6 +27,11 @@ type Options struct {
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
 	Indexes []string
+	// CacheDir is where the indexes of archives are kept; empty is nowhere.
+	CacheDir string
+	// Settle is how long an archive has to be unchanged before it is read, unless
+	// it is there and whole at the first scan.
+	Settle time.Duration
 }
 
 // ErrRootInvalid says that a root or index path is not a repository name.
@@ -73,7 +81,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	}
 	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}}
 	for _, path := range options.Sources {
-		s, err := openSource(path)
+		s, err := openSource(path, options)
 		if err != nil {
 			return nil, err
 		}
@@ -88,11 +96,34 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 // Snapshot is the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
+// Keep keeps the indexes of the archives that were read, for the next process. It
+// is worth nothing to this one, and is called when nothing else is to be done.
+func (t *Tree) Keep(ctx context.Context) {
+	t.scanning.Lock()
+	var archives []*volume.Archive
+	for _, s := range t.sources {
+		for _, h := range s.archives {
+			if a, ok := h.vol.(*volume.Archive); ok {
+				archives = append(archives, a)
+			}
+		}
+	}
+	t.scanning.Unlock()
+	for _, a := range archives {
+		if ctx.Err() != nil {
+			return
+		}
+		a.Keep(volume.Cache(t.options.CacheDir))
+	}
+}
+
 // Change is what a refresh found.
 type Change struct {
 	Generation uint64 // after it
 	Changed    bool   // whether there is a new generation
 	Roots      bool   // whether the roots are others than before
+	// Again is when something that is waited for has to be looked at again; 0 is never.
+	Again time.Duration
 }
 
 // refresh is one scan that several callers of Refresh wait for.

@@ -6,9 +6,11 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/felixge/httpsnoop"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // blobs answers GET and HEAD of a blob.
@@ -29,7 +31,47 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	h := w.Header()
 	h["Cache-Control"] = r.immutable
 	describe(h, "application/octet-stream", d)
+	if sender, ok := content.(extent.Sender); ok {
+		w = sendSections(w, sender)
+	}
 	return serveContent(w, req, content, blob.Size)
+}
+
+// The end of a content is sent through user space, where its file is checked
+// first: an archive that is written while it is sent never yields a complete body.
+const checkedEnd = 2 << 10
+
+// sendSections is w, which sends what it is given of content file by file: the
+// kernel does not see through a reader of several, and would copy nothing of it.
+func sendSections(w http.ResponseWriter, content extent.Sender) http.ResponseWriter {
+	return httpsnoop.Wrap(w, httpsnoop.Hooks{
+		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
+			return func(src io.Reader) (sent int64, err error) {
+				part, ok := src.(*io.LimitedReader)
+				if !ok || part.R != io.Reader(content) {
+					return next(src)
+				}
+				for part.N > checkedEnd {
+					section, err := content.Section(part.N - checkedEnd)
+					if err != nil {
+						return sent, err
+					}
+					want := section.N
+					n, err := next(section)
+					sent += n
+					part.N -= n
+					if err != nil || n < want {
+						return sent, err
+					}
+				}
+				if err := content.Check(); err != nil {
+					return sent, err
+				}
+				n, err := next(struct{ io.Reader }{part})
+				return sent + n, err
+			}
+		},
+	})
 }
 
 // open opens a blob. A file that changed between being found and being opened is
@@ -47,6 +89,8 @@ func open(repo *layoutstore.Repository, d digest.Digest) (*layoutstore.Blob, io.
 		case errors.Is(err, layoutstore.ErrStale) && !again:
 		case layoutstore.Exhausted(err):
 			return nil, nil, err
+		case errors.Is(err, layoutstore.ErrStale):
+			return nil, nil, fmt.Errorf("%s: %w: %w", d, layoutstore.ErrBlobUnknown, err)
 		default:
 			return nil, nil, fmt.Errorf("%w: %w", layoutstore.ErrBlobUnknown, err)
 		}

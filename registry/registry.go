@@ -15,6 +15,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -28,6 +29,12 @@ import (
 // Source hands out the tree as it is now.
 type Source interface {
 	Snapshot() *layoutstore.Snapshot
+}
+
+// refresher is a Source that can look anew, which is done once for a request that
+// finds a file changed since the last look.
+type refresher interface {
+	Refresh(context.Context) (layoutstore.Change, error)
 }
 
 // Options of a registry.
@@ -81,7 +88,13 @@ var apiVersion = []string{"registry/2.0"}
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
-		if err := h(w, req, r.source.Snapshot()); err != nil {
+		err := h(w, req, r.source.Snapshot())
+		if source, ok := r.source.(refresher); ok && errors.Is(err, layoutstore.ErrStale) {
+			if _, refreshErr := source.Refresh(req.Context()); refreshErr == nil {
+				err = h(w, req, r.source.Snapshot())
+			}
+		}
+		if err != nil {
 			r.serveError(w, req, err)
 		}
 	})

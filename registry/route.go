@@ -28,6 +28,10 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
+		if req.ContentLength != 0 {
+			// Or net/http would wait for the body before it answers.
+			w.Header().Set("Connection", "close")
+		}
 		return errMethod
 	}
 	switch path {

@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,8 +50,8 @@ type certificates struct {
 	now     atomic.Pointer[tls.Config]
 	looking sync.Mutex
 	looked  time.Time
-	state   string // of the files that now was read from
-	failed  string // state of the files that were last complained of
+	state   []fs.FileInfo // of the files that now was read from
+	failed  []fs.FileInfo // state of the files that were last complained of
 }
 
 const lookAgain = time.Second
@@ -96,12 +98,12 @@ func (c *certificates) look() {
 	}
 	c.looked = time.Now()
 	state, err := c.files.state()
-	if err == nil && state == c.state {
+	if err == nil && sameFiles(state, c.state) {
 		return
 	}
 	config, readErr := c.files.read()
 	if err = errors.Join(err, readErr); err != nil {
-		if state == "" || state != c.failed {
+		if !sameFiles(state, c.failed) {
 			c.log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
 		}
 		c.failed = state
@@ -138,18 +140,26 @@ func (t tlsFlags) read() (*tls.Config, error) {
 	return config, nil
 }
 
-// state is another string when one of the files was written or replaced.
-func (t tlsFlags) state() (string, error) {
-	var s string
+// state is what the files are now; see sameFiles.
+func (t tlsFlags) state() ([]fs.FileInfo, error) {
+	var state []fs.FileInfo
 	for _, file := range []struct{ flag, name string }{{"tls-cert", t.cert}, {"tls-key", t.key}, {"client-ca", t.clientCA}} {
 		if file.name == "" {
 			continue
 		}
 		info, err := os.Stat(file.name)
 		if err != nil {
-			return "", fmt.Errorf("--%s: %w", file.flag, err)
+			return nil, fmt.Errorf("--%s: %w", file.flag, err)
 		}
-		s += fmt.Sprintf("%s %d %v;", file.name, info.Size(), info.ModTime())
+		state = append(state, info)
 	}
-	return s, nil
+	return state, nil
+}
+
+// sameFiles says whether none of the files was written or replaced between two
+// states. Files of one size and time are told apart by what the system calls them.
+func sameFiles(a, b []fs.FileInfo) bool {
+	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	})
 }

@@ -55,7 +55,7 @@ func sourceError(err error) error {
 		return usageError{hintedError{err, "name the directory of the bundle: layoutproxy serve /media/bundle"}}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return hintedError{err, "is the disk mounted? a source is the directory of an unpacked bundle"}
+		return hintedError{err, "is the disk mounted? a source is a directory, a .tar or a chunk of one"}
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -43,8 +44,8 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 	if err != nil {
 		return err
 	}
-	snapshot := tree.Snapshot()
-	if err := snapshot.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
+	snapshot, err := checkAll(ctx, tree)
+	if err != nil {
 		return err
 	}
 	all, err := listAll(snapshot)
@@ -59,6 +60,10 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 	if err != nil {
 		return err
 	}
+	tree.Keep(ctx)
+	if snapshot.RepositoryCount() == 0 {
+		fmt.Fprintln(stderr, "layoutproxy: no repositories in the sources")
+	}
 	problems := snapshot.Problems()
 	for _, p := range problems {
 		fmt.Fprintln(stderr, p)
@@ -68,6 +73,20 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 		return problemsError(len(problems))
 	}
 	return nil
+}
+
+// checkAll checks a tree, once more where a file changed meanwhile or an index that
+// was kept of an archive proves wrong.
+func checkAll(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapshot, error) {
+	snapshot := tree.Snapshot()
+	err := snapshot.Check(ctx, runtime.GOMAXPROCS(0))
+	if errors.Is(err, layoutstore.ErrStale) {
+		if _, err = tree.Refresh(ctx); err == nil {
+			snapshot = tree.Snapshot()
+			err = snapshot.Check(ctx, runtime.GOMAXPROCS(0))
+		}
+	}
+	return snapshot, err
 }
 
 // listAll collects the tags of all repositories, sorted by repository and tag.

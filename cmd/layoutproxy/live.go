@@ -23,16 +23,13 @@ type live struct {
 	changed chan struct{} // of one: there is a generation to check
 
 	mu      sync.Mutex
-	failure string // of the watcher, as it was logged last
+	failing bool            // the watcher, when it was asked last
+	told    map[string]bool // problems that were logged and are there still
 }
 
 func newLive(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *live {
 	l := &live{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1)}
-	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: func(ctx context.Context) {
-		if _, err := l.refresh(ctx); err != nil && ctx.Err() == nil {
-			log.Warn("looking at the sources", zap.Error(err))
-		}
-	}})
+	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.look})
 	return l
 }
 
@@ -41,52 +38,55 @@ func (l *live) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.watcher.Run(ctx) })
 	group.Go(func() error {
-		if l.watch() {
-			// What changed between the first scan and now told nobody.
-			if _, err := l.refresh(ctx); err != nil && ctx.Err() == nil {
-				l.log.Warn("looking at the sources", zap.Error(err))
-			}
-		}
+		l.watch()
+		// What changed between the first scan and now told nobody.
+		l.look(ctx)
 		l.check(ctx)
 		return nil
 	})
 	return group.Wait()
 }
 
-// refresh looks at the sources and says what changed.
+// look is a refresh that nobody waits for.
+func (l *live) look(ctx context.Context) {
+	if _, err := l.refresh(ctx); err != nil && ctx.Err() == nil {
+		l.log.Warn("looking at the sources", zap.Error(err))
+	}
+}
+
+// refresh looks at the sources once and says what changed.
 func (l *live) refresh(ctx context.Context) (layoutstore.Change, error) {
-	var all layoutstore.Change
-	for {
-		change, err := l.tree.Refresh(ctx)
-		if err != nil {
-			return all, err
-		}
-		all.Generation = change.Generation
-		all.Changed = all.Changed || change.Changed
-		all.Roots = all.Roots || change.Roots
+	change, err := l.tree.Refresh(ctx)
+	if err != nil {
+		return change, err
+	}
+	if l.watch() {
 		// A directory that is watched from now on may have changed since it was
 		// looked at.
-		if !l.watch() {
-			break
-		}
+		l.watcher.Again(lookAgainAfter)
+	} else if change.Again > 0 {
+		l.watcher.Again(change.Again)
 	}
-	if all.Changed {
-		l.tell(all)
+	if change.Changed {
+		l.tell(change)
 	}
-	return all, nil
+	return change, nil
 }
+
+// lookAgainAfter is when to look again at directories that were not watched before.
+const lookAgainAfter = 100 * time.Millisecond
 
 // watch has the watcher follow the tree, and says whether it began to watch anything.
 func (l *live) watch() bool {
 	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.sources)
-	if err := l.watcher.Failure(); err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.failure != err.Error() {
-			l.failure = err.Error()
-			l.log.Warn("changes are seen at the next --rescan only", zap.Error(err))
-		}
+	err := l.watcher.Failure()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	failed := err != nil
+	if failed && !l.failing {
+		l.log.Warn("changes are seen at the next --rescan only", zap.Error(err))
 	}
+	l.failing = failed
 	return begun
 }
 
@@ -97,10 +97,28 @@ func (l *live) tell(change layoutstore.Change) {
 	if change.Roots {
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
+	l.tellProblems()
 	select {
 	case l.changed <- struct{}{}:
 	default: // the check has yet to begin
 	}
+}
+
+// tellProblems logs the problems that were not there when it was called last.
+func (l *live) tellProblems() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := map[string]bool{}
+	var fresh []layoutstore.Problem
+	for _, p := range l.tree.Snapshot().Problems() {
+		line := p.String()
+		if !l.told[line] {
+			fresh = append(fresh, p)
+		}
+		known[line] = true
+	}
+	l.told = known
+	logProblems(l.log, fresh)
 }
 
 // problems are those of the tree, and of watching it.
@@ -117,22 +135,25 @@ func (l *live) problems() []layoutstore.Problem {
 // served is known before it is asked for.
 func (l *live) check(ctx context.Context) {
 	for {
-		snapshot := l.tree.Snapshot()
-		before := len(snapshot.Problems())
-		if err := snapshot.Check(ctx, 1); err != nil && ctx.Err() == nil {
-			l.log.Warn("checking the sources", zap.Error(err))
+		var again <-chan time.Time
+		l.tree.Keep(ctx)
+		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
+			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
+			again = time.After(checkAgainAfter)
 		}
-		if found := snapshot.Problems(); ctx.Err() == nil && len(found) > before {
-			logProblems(l.log, found)
-		}
+		l.tellProblems()
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
 		select {
 		case <-l.changed:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
+
+// checkAgainAfter is when to try again what the system had no files or memory for.
+const checkAgainAfter = 10 * time.Second
 
 // logProblems logs the first few problems; /status has them all.
 func logProblems(log *zap.Logger, problems []layoutstore.Problem) {

@@ -49,10 +49,11 @@ func inProcess(t *testing.T, flags *serveFlags, sources ...string) (registry, ad
 	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
 }
 
-// eventually asks until ok says yes.
+// eventually asks until ok says yes. The bound is several times what the program
+// promises, and far below the default of --rescan.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(6 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: never", what)
 		}
@@ -144,6 +145,8 @@ func TestPullsDuringChanges(t *testing.T) {
 		dir := t.TempDir()
 		publish(t, dir, "stable", "v1", "v2")
 		publish(t, dir, "changing", "v1", "generation-0")
+		var published sync.Map // digests that the tag moving:v1 has had
+		move(t, dir, 0, &published)
 		registry, admin := inProcess(t, &serveFlags{rescan: time.Second}, dir)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -155,10 +158,14 @@ func TestPullsDuringChanges(t *testing.T) {
 				defer transport.CloseIdleConnections()
 				c := &puller{client: &http.Client{Transport: transport}, base: "http://" + registry + "/v2/"}
 				for ctx.Err() == nil {
-					for _, repo := range []string{"stable", "changing"} {
-						if err := c.pull(repo); err != nil {
+					for _, repo := range []string{"stable", "changing", "moving"} {
+						d, err := c.pull(repo)
+						if err != nil {
 							t.Error(err)
 							return
+						}
+						if _, ok := published.Load(d); repo == "moving" && !ok {
+							t.Errorf("moving:v1 was never %s", d)
 						}
 						pulls.Add(1)
 					}
@@ -170,8 +177,21 @@ func TestPullsDuringChanges(t *testing.T) {
 			changes++
 			publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", changes))
 			publish(t, dir, fmt.Sprintf("modules/m%d", changes%3), "v1")
+			move(t, dir, changes, &published)
 		}
 		clients.Wait()
+		generation := func() string {
+			t.Helper()
+			resp, err := http.Post("http://"+admin+"/reload", "", nil)
+			try(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			try(t, err)
+			return string(body)
+		}
+		if first, again := generation(), generation(); first != again {
+			t.Errorf("nothing changes any more, and the generation does: %s %s", first, again)
+		}
 		http.DefaultClient.CloseIdleConnections()
 		eventually(t, "the last change", func() bool {
 			return statusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
@@ -187,38 +207,48 @@ func TestPullsDuringChanges(t *testing.T) {
 	})
 }
 
+// move gives the tag moving:v1 to another image, and notes its digest first.
+func move(t *testing.T, dir string, n int, published *sync.Map) {
+	t.Helper()
+	l := layouttest.New(t, dir).Layout("moving")
+	d := l.Image(layouttest.Image{Name: fmt.Sprint(n), LayerSizes: []int64{100_000}})
+	published.Store(d.Digest, true)
+	l.Tag(d, "v1")
+	l.Write()
+}
+
 // puller pulls a repository whole and checks what it gets.
 type puller struct {
 	client *http.Client
 	base   string
 }
 
-func (c *puller) pull(repo string) error {
+func (c *puller) pull(repo string) (digest.Digest, error) {
 	tags, _, err := c.get(repo + "/tags/list")
 	if err != nil {
-		return err
+		return "", err
 	}
 	// v1 is in every generation; other tags may go between the list and the pull.
 	if !strings.Contains(string(tags), `"v1"`) {
-		return fmt.Errorf("%s: tags %s without v1", repo, tags)
+		return "", fmt.Errorf("%s: tags %s without v1", repo, tags)
 	}
 	body, said, err := c.get(repo + "/manifests/v1")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if digest.FromBytes(body) != said {
-		return fmt.Errorf("%s:v1 is torn: %d bytes that are not %s", repo, len(body), said)
+		return "", fmt.Errorf("%s:v1 is torn: %d bytes that are not %s", repo, len(body), said)
 	}
 	for _, d := range blobDigests(body) {
 		blob, _, err := c.get(repo + "/blobs/" + string(d))
 		if err != nil {
-			return err
+			return "", err
 		}
 		if digest.FromBytes(blob) != d {
-			return fmt.Errorf("%s: blob %s is torn: %d bytes", repo, d, len(blob))
+			return "", fmt.Errorf("%s: blob %s is torn: %d bytes", repo, d, len(blob))
 		}
 	}
-	return nil
+	return said, nil
 }
 
 // blobDigests are the digests in a manifest.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -33,10 +32,13 @@ func newServe(c *common) *cobra.Command {
 	var flags serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve SOURCE...",
-		Short: "Serve directories of OCI image layouts as a registry",
-		Long: `Serve the layouts in the sources as a read-only registry. The path of a layout
-in its source is the name of its repository, below the root. Several sources are
-one tree; of two that hold a tag the later one wins.`,
+		Short: "Serve trees and archives of OCI image layouts as a registry",
+		Long: `Serve the layouts in the sources as a read-only registry. A source is a
+directory, which may hold unpacked layouts, archives (NAME.tar) and archives cut
+into chunks (NAME.tar.0000.chunk and so on); or one archive; or any one chunk of
+one. Nothing is unpacked. The path of a layout in its source is the name of its
+repository, below the root. All sources together are one tree; of two that hold a
+tag the later one wins.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return sourceError(layoutstore.ErrNoSource)
@@ -55,6 +57,7 @@ one tree; of two that hold a tag the later one wins.`,
 	f.DurationVar(&flags.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running transfers may go on after SIGTERM")
 	f.BoolVar(&flags.strict, "strict", false, "do not start with anything that cannot be served: exit 3")
 	f.DurationVar(&flags.rescan, "rescan", 10*time.Second, "how often the sources are looked at beside the events of the file system; 0 means never")
+	f.DurationVar(&flags.settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
 	flags.tls.flags(f)
 	return cmd
@@ -81,7 +84,7 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 		return err
 	}
 	if flags.strict {
-		if err := checkStrictly(ctx, tree.Snapshot(), stderr); err != nil {
+		if err := checkStrictly(ctx, tree, stderr); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -98,6 +101,9 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 
 // check finds what is wrong with the flags before anything is read.
 func (f *serveFlags) check() error {
+	if f.settle < 0 {
+		return usageError{fmt.Errorf("--settle %s: less than nothing", f.settle)}
+	}
 	if f.rescan < 0 {
 		return usageError{fmt.Errorf("--rescan %s: less than nothing", f.rescan)}
 	}
@@ -108,11 +114,17 @@ func (f *serveFlags) check() error {
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.
-func checkStrictly(ctx context.Context, s *layoutstore.Snapshot, stderr io.Writer) error {
-	if err := s.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
+func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer) error {
+	s, err := checkAll(ctx, tree)
+	if err != nil {
 		return err
 	}
 	problems := s.Problems()
+	for _, source := range s.Sources() {
+		if source.State == "waiting" { // it would start without this one
+			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})
+		}
+	}
 	for _, p := range problems {
 		fmt.Fprintln(stderr, p)
 	}

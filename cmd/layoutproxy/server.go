@@ -153,7 +153,10 @@ func (s *server) announce(sources []string) {
 		}
 	}
 	s.log.Info("serving", fields...)
-	logProblems(s.log, snapshot.Problems())
+	if snapshot.RepositoryCount() == 0 {
+		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", sources))
+	}
+	s.live.tellProblems()
 }
 
 // serve answers until the server is shut down.
@@ -178,6 +181,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 		group.Go(l.serve)
 	}
 	group.Go(func() error { return s.live.run(groupCtx) })
+	group.Go(func() error { s.onHangup(groupCtx); return nil })
 	group.Go(func() error {
 		<-groupCtx.Done()
 		s.admin.draining.Store(true)
@@ -190,6 +194,21 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 		return nil
 	})
 	return group.Wait()
+}
+
+// onHangup looks at the sources at each SIGHUP, which would end the program otherwise.
+func (s *server) onHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-hangup:
+			s.live.look(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // drain stops the servers, the admin one last, that readiness can be asked for to the end.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -34,10 +35,33 @@ type File interface {
 	String() string
 }
 
+// Checker is a File that can tell whether an open file is still in the state that
+// its extents were made for. Bytes that are read from it are checked before they
+// are handed out; those that the kernel sends are not: see [Sender].
+type Checker interface {
+	File
+	// Check returns an error that wraps ErrStale if the file has changed.
+	Check(fs.FileInfo) error
+}
+
+// Sender is what a reader of [List.Open] offers where plain reading would copy
+// what the kernel can send, or would miss that the file changes meanwhile.
+type Sender interface {
+	io.ReadSeekCloser
+	// Section is a reader of the next bytes, at most n of them, that lie in one
+	// file; its length is how many. The position moves behind them, and the caller
+	// reads all of them or nothing more at all.
+	Section(n int64) (*io.LimitedReader, error)
+	// Check returns an error that wraps ErrStale if a file that bytes came from has
+	// changed since.
+	Check() error
+}
+
 // Extent is a run of Len bytes of File from byte Off on.
 type Extent struct {
 	File     File
 	Off, Len int64
+	Whole    bool // all of the file: one that is longer by now is another
 }
 
 // List is the concatenation of its extents.
@@ -81,7 +105,7 @@ func (l List) Slice(off, n int64) (List, error) {
 			break
 		}
 		take := min(n, e.Len-off)
-		part = append(part, Extent{File: e.File, Off: e.Off + off, Len: take})
+		part = append(part, Extent{File: e.File, Off: e.Off + off, Len: take, Whole: e.Whole && take == e.Len})
 		off, n = 0, n-take
 	}
 	return part, nil
@@ -90,9 +114,17 @@ func (l List) Slice(off, n int64) (List, error) {
 // Open opens the list for reading from its first byte. Errors: those of opening
 // the files, and [ErrStale] where a file is too short for its extent. Of a list
 // of several extents one file is open at a time, opened when reading reaches it.
+// The reader is a [Sender] where there are several, or where the file is a [Checker].
 func (l List) Open() (io.ReadSeekCloser, error) {
 	if len(l) == 1 {
-		return openSection(l[0])
+		s, err := openSection(l[0])
+		if err != nil {
+			return nil, err
+		}
+		if s.checker != nil {
+			return checked{s}, nil
+		}
+		return s, nil
 	}
 	j := &joined{list: l, size: l.Size()}
 	if len(l) > 0 {
@@ -102,6 +134,24 @@ func (l List) Open() (io.ReadSeekCloser, error) {
 	}
 	return j, nil
 }
+
+// ReadFile reads all of a file of at most limit bytes, however long it is by now.
+// A longer one is an error that wraps ErrTooLong.
+func ReadFile(f File, limit int64) ([]byte, error) {
+	file, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s: more than %d bytes: %w", f, limit, ErrTooLong)
+	}
+	return data, err
+}
+
+// ErrTooLong says that a file is longer than may be read into memory.
+var ErrTooLong = errors.New("the file is too long")
 
 // ReadAll reads the whole list into memory; the caller has bounded its size.
 func (l List) ReadAll() ([]byte, error) {

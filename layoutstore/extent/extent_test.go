@@ -36,7 +36,7 @@ func numbered(n int) []byte {
 // a socket must end where the section ends.
 func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 	data := numbered(100_000)
-	l := List{{write(t, data), 1000, 5000}}
+	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
 	r, err := l.Open()
 	if err != nil {
@@ -60,7 +60,7 @@ func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 // after it goes on from there.
 func TestReadAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
-	l := List{{write(t, data), 1000, 5000}}
+	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
 	r, err := l.Open()
 	if err != nil {
@@ -107,19 +107,19 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 
 func TestOpenOfAShortFileIsStale(t *testing.T) {
 	f := write(t, numbered(10))
-	for _, l := range []List{{{f, 5, 6}}, {{f, 0, 11}}, {{f, 11, 0}}, {{f, 11, 1}, {f, 0, 1}}} {
+	for _, l := range []List{{{File: f, Off: 5, Len: 6}}, {{File: f, Off: 0, Len: 11}}, {{File: f, Off: 11, Len: 0}}, {{File: f, Off: 11, Len: 1}, {File: f, Off: 0, Len: 1}}} {
 		if _, err := l.Open(); !errors.Is(err, ErrStale) {
 			t.Errorf("%v: %v, want ErrStale", l, err)
 		}
 	}
-	later := List{{f, 0, 5}, {f, 8, 5}}
+	later := List{{File: f, Off: 0, Len: 5}, {File: f, Off: 8, Len: 5}}
 	if _, err := later.ReadAll(); !errors.Is(err, ErrStale) {
 		t.Errorf("second extent too long: %v, want ErrStale", err)
 	}
 }
 
 func TestSliceOutsideIsAnError(t *testing.T) {
-	l := List{{path("x"), 0, 10}}
+	l := List{{File: path("x"), Len: 10}}
 	for _, c := range [][2]int64{{-1, 1}, {0, -1}, {11, 0}, {0, 11}, {10, 1}, {1, 1<<63 - 1}} {
 		if _, err := l.Slice(c[0], c[1]); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("Slice(%d, %d): %v, want an unexpected EOF", c[0], c[1], err)
@@ -143,7 +143,7 @@ func FuzzList(f *testing.F) {
 		var want []byte
 		at := int64(3)
 		for _, c := range cuts {
-			l = append(l, Extent{file, at, int64(c)})
+			l = append(l, Extent{File: file, Off: at, Len: int64(c)})
 			want = append(want, data[at:at+int64(c)]...)
 			at += int64(c) + 1
 		}

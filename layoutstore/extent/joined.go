@@ -3,6 +3,7 @@ package extent
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -19,11 +20,15 @@ type joined struct {
 	next int      // number of the extent behind the open one
 }
 
-// enter opens extent i at byte off of it.
+// enter opens extent i at byte off of it, and leaves the one that is open.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
+		stale := j.open.check()
 		j.open.Close()
 		j.open = nil
+		if stale != nil {
+			return stale
+		}
 	}
 	s, err := openSection(j.list[i])
 	if err != nil {
@@ -62,6 +67,42 @@ func (j *joined) Read(p []byte) (int, error) {
 		}
 	}
 	return 0, io.EOF
+}
+
+// Section implements Sender.
+func (j *joined) Section(n int64) (*io.LimitedReader, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.pos < j.size {
+		if j.open == nil {
+			if err := j.seekTo(j.pos); err != nil {
+				return nil, err
+			}
+		}
+		left, err := j.open.left()
+		if err != nil {
+			return nil, err
+		}
+		if left > 0 {
+			n = min(n, left)
+			j.pos += n
+			return &io.LimitedReader{R: j.open, N: n}, nil
+		}
+		if err := j.enter(j.next, 0); err != nil {
+			return nil, err
+		}
+	}
+	return &io.LimitedReader{R: strings.NewReader("")}, nil
+}
+
+// Check implements Sender. Files that were left were checked then.
+func (j *joined) Check() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.open == nil {
+		return nil
+	}
+	return j.open.check()
 }
 
 func (j *joined) Seek(offset int64, whence int) (int64, error) {

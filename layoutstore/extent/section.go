@@ -13,7 +13,23 @@ import (
 type section struct {
 	f        *os.File
 	off, len int64
+	checker  Checker // nil where the file's state is nobody's concern
 }
+
+// checked is the section of a file that may change, as a Sender.
+type checked struct{ *section }
+
+// Section implements Sender.
+func (c checked) Section(n int64) (*io.LimitedReader, error) {
+	left, err := c.left()
+	if err != nil {
+		return nil, err
+	}
+	return &io.LimitedReader{R: c.section, N: min(n, left)}, nil
+}
+
+// Check implements Sender.
+func (c checked) Check() error { return c.check() }
 
 var errSeek = errors.New("seek before the beginning")
 
@@ -23,7 +39,7 @@ func openSection(e Extent) (*section, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Size()-e.Len < e.Off {
+	if err == nil && (info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len) {
 		err = fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
 	}
 	if err == nil && e.Off > 0 {
@@ -33,7 +49,20 @@ func openSection(e Extent) (*section, error) {
 		f.Close()
 		return nil, err
 	}
-	return &section{f, e.Off, e.Len}, nil
+	checker, _ := e.File.(Checker)
+	return &section{f, e.Off, e.Len, checker}, nil
+}
+
+// check says whether the file has changed since it was opened.
+func (s *section) check() error {
+	if s.checker == nil {
+		return nil
+	}
+	info, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	return s.checker.Check(info)
 }
 
 // left is the number of bytes between the position and the section's end.
@@ -50,7 +79,11 @@ func (s *section) Read(p []byte) (int, error) {
 	if left <= 0 {
 		return 0, io.EOF
 	}
-	return s.f.Read(p[:min(int64(len(p)), left)])
+	n, err := s.f.Read(p[:min(int64(len(p)), left)])
+	if stale := s.check(); stale != nil {
+		return 0, stale
+	}
+	return n, err
 }
 
 func (s *section) Seek(offset int64, whence int) (int64, error) {

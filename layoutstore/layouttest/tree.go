@@ -16,6 +16,10 @@
 // file. Nothing writes it implicitly: a layout without index.json is a case that
 // tests need, and so is content that no index names.
 //
+// [Tree.Bundle] packs what was written into the archives of a bundle, [Tree.Archive]
+// into one of any form, and [Cut] cuts an archive into chunks. [Tar] writes archives
+// that no packer would.
+//
 // # What it promises
 //
 // The same calls make the same bytes, on every machine and with every version of

@@ -7,24 +7,17 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// openRoots bounds the blob directories that a Dir keeps open, and with them
-// the file descriptors it holds between requests.
-const openRoots = 256
-
 // Dir is a directory tree of layouts.
 type Dir struct {
-	name string // as the user gave it
-	root *os.Root
-
-	mu    sync.Mutex
-	blobs map[string]*os.Root // <layout>/blobs/<alg>, opened once
+	name  string // as the user gave it
+	root  *os.Root
+	blobs roots // <layout>/blobs/<alg>, opened once
 }
 
 // OpenDir opens the directory tree at name, which may be a link.
@@ -33,8 +26,12 @@ func OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{name: name, root: root, blobs: map[string]*os.Root{}}, nil
+	return &Dir{name: name, root: root, blobs: roots{open: map[string]*sharedRoot{}}}, nil
 }
+
+// Close gives the directory back. Only who opened it for a look may call it:
+// requests use what they got of a Dir for as long as they like.
+func (d *Dir) Close() error { return d.root.Close() }
 
 // SameAs says whether d and other are the same directory of the file system,
 // which they are not when a link that led to one was set to another.
@@ -49,66 +46,67 @@ func (d *Dir) SameAs(other *Dir) bool {
 
 func (d *Dir) String() string { return d.name }
 
+// Where implements [Volume].
+func (d *Dir) Where(layout string) (path, entry string) { return filepath.Join(d.name, layout), "" }
+
 // Locate implements [Volume].
 func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
 	if err := dg.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dg, fs.ErrNotExist)
 	}
-	dir := path.Join(layout, "blobs", dg.Algorithm().String())
-	if root := d.blobRoot(dir); root != nil {
-		if info, err := root.Stat(dg.Encoded()); err == nil {
-			return d.whole(root, dg.Encoded(), path.Join(dir, dg.Encoded()), info)
-		}
-	}
-	// Once more from the top: the directory was replaced since it was opened,
-	// or the blob is a link that leaves its directory but not the tree.
-	name := path.Join(dir, dg.Encoded())
-	info, err := d.root.Stat(filepath.FromSlash(name))
+	f := &blobFile{d, path.Join(layout, "blobs", dg.Algorithm().String()), dg.Encoded()}
+	info, err := f.stat()
 	if err != nil {
 		return nil, err
 	}
-	return d.whole(d.root, name, name, info)
-}
-
-func (d *Dir) whole(root *os.Root, name, shown string, info fs.FileInfo) (extent.List, error) {
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file: %w", filepath.Join(d.name, shown), fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: not a regular file: %w", f, fs.ErrInvalid)
 	}
-	return extent.List{{File: &rootFile{root, name, filepath.Join(d.name, shown)}, Len: info.Size()}}, nil
+	return extent.List{{File: f, Len: info.Size(), Whole: true}}, nil
 }
 
-// blobRoot is the open directory dir of the tree, or nil. To open a blob
-// through it costs a third of an open through all segments of its path.
-func (d *Dir) blobRoot(dir string) *os.Root {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if root, ok := d.blobs[dir]; ok {
-		return root
-	}
-	root, err := d.root.OpenRoot(filepath.FromSlash(dir))
-	if err != nil {
-		return nil
-	}
-	if len(d.blobs) >= openRoots {
-		for other := range d.blobs { // any one: the map's order is as good as another
-			delete(d.blobs, other)
-			break
+// blobFile is a blob of a directory tree.
+type blobFile struct {
+	vol       *Dir
+	dir, name string // below the volume, with slashes
+}
+
+// in calls do with the blob's directory and name, and once more with the volume's
+// root and the whole path where that fails: the directory was replaced since it was
+// opened, or the blob is a link that leaves its directory but not the tree.
+func (f *blobFile) in(do func(root *os.Root, name string) error) error {
+	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
+		err := do(shared.root, f.name)
+		f.vol.blobs.give(shared)
+		if err == nil || Exhausted(err) {
+			return err
 		}
 	}
-	d.blobs[dir] = root
-	return root
+	return do(f.vol.root, filepath.FromSlash(path.Join(f.dir, f.name)))
 }
 
-// forgetRoots drops the open directories, so that ones that were replaced are
-// found anew. They are not closed here, as requests may be using them: os.Root
-// closes itself when nothing refers to it any longer.
-func (d *Dir) forgetRoots() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	clear(d.blobs)
+func (f *blobFile) stat() (info fs.FileInfo, err error) {
+	err = f.in(func(root *os.Root, name string) (err error) {
+		info, err = root.Stat(name)
+		return err
+	})
+	return info, err
 }
 
-// rootFile is a file below an open directory.
+func (f *blobFile) Open() (file *os.File, err error) {
+	err = f.in(func(root *os.Root, name string) (err error) {
+		file, err = root.Open(name)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w: %w", f, extent.ErrStale, err)
+	}
+	return file, err
+}
+
+func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }
+
+// rootFile is another file of a directory tree.
 type rootFile struct {
 	root  *os.Root
 	name  string

@@ -25,12 +25,16 @@ import (
 // Volume is a place that holds layouts. Its methods may be called at the same
 // time from several goroutines.
 type Volume interface {
-	// Layouts looks for layouts now. The error is the context's; what could
+	// Layouts looks for layouts now. The error is the context's, or one that
+	// Exhausted knows; what could
 	// not be read is in the listing's faults.
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate says where the blob d of a layout lies. Errors wrap
 	// fs.ErrNotExist where there is none; others are the file system's.
 	Locate(layout string, d digest.Digest) (extent.List, error)
+	// Where says where a person would look for a layout: a path in the file
+	// system, and in an archive the entry.
+	Where(layout string) (path, entry string)
 	// String is the path of the volume as the user gave it.
 	String() string
 }
@@ -79,7 +83,9 @@ type Fault struct {
 	// Path, below the volume, is what could not be read: a directory, with all
 	// layouts at and below it, or the index.json of one layout.
 	Path string
-	Err  error
+	// Entry is the entry of an archive that the fault is of, as the archive has it.
+	Entry string
+	Err   error
 	// Passing is set where the trouble says nothing of the content, as a
 	// refused or failed read does: what was there before is there still.
 	Passing bool

@@ -34,7 +34,7 @@ const settle = 2 * time.Second
 // is followed while it stays in the tree. Names that begin with a dot and the
 // blobs of a layout are not looked into.
 func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
-	d.forgetRoots()
+	d.blobs.forget()
 	w := &walk{dir: d, now: time.Now(), limit: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	w.group, ctx = errgroup.WithContext(ctx)
 	w.group.Go(func() error { return w.visit(ctx, d.root, ".", nil) })
@@ -79,8 +79,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	}
 	info, err := root.Stat(".")
 	if err != nil {
-		w.fault(rel, err)
-		return nil
+		return w.fault(rel, err)
 	}
 	if up.has(info) {
 		w.faultf(Limited, rel, "the link leads back to a directory that it lies in")
@@ -91,9 +90,14 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	}
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
-		w.fault(rel, err)
+		if err := w.fault(rel, err); err != nil {
+			return err
+		}
 	}
-	isLayout := w.layout(root, rel, entries)
+	isLayout, err := w.layout(root, rel, entries)
+	if err != nil {
+		return err
+	}
 	up = &parents{info, up}
 	for _, e := range entries {
 		if w.skip(e, isLayout) {
@@ -125,18 +129,19 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 	var root *os.Root
 	var err error
 	if e.Type()&fs.ModeSymlink != 0 {
+		if _, archive := IsArchive(name); archive && rel == "." {
+			return nil // told of where archives are looked for
+		}
 		info, statErr := w.dir.root.Stat(filepath.FromSlash(name))
 		if statErr == nil && !info.IsDir() {
 			return nil
 		}
 		// From the top, as the link may leave its directory but not the tree.
 		if root, err = w.dir.root.OpenRoot(filepath.FromSlash(name)); err != nil {
-			w.fault(name, fmt.Errorf("a link that leads out of the source or nowhere (links must be relative): %w", err))
-			return nil
+			return w.fault(name, fmt.Errorf("a link that leads out of the source or nowhere (links must be relative): %w", err))
 		}
 	} else if root, err = parent.OpenRoot(e.Name()); err != nil {
-		w.fault(name, err)
-		return nil
+		return w.fault(name, err)
 	}
 	visit := func() error {
 		defer root.Close()
@@ -155,7 +160,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 }
 
 // layout records the directory at rel if it is a layout, and says whether it is one.
-func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) bool {
+func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, error) {
 	var index, marker, blobs bool
 	for _, e := range entries {
 		switch e.Name() {
@@ -168,10 +173,13 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) bool {
 		}
 	}
 	if !index {
-		if marker && blobs {
-			w.faultf(Incomplete, rel, "an OCI layout without index.json")
+		// Blobs come before the index in the archives of the field, so this is what
+		// an unpacking that was cut short leaves. Another directory may be called so.
+		cut := blobs && (marker || hasAlgorithm(root))
+		if cut {
+			w.faultf(Incomplete, rel, "blobs of an OCI layout without its index.json")
 		}
-		return marker && blobs
+		return cut, nil
 	}
 	name := path.Join(rel, "index.json")
 	info, err := root.Stat("index.json")
@@ -180,7 +188,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) bool {
 	}
 	switch {
 	case err != nil:
-		w.fault(name, err)
+		return true, w.fault(name, err)
 	case !info.Mode().IsRegular():
 		w.faultf(Damaged, name, "not a regular file")
 	default:
@@ -189,11 +197,21 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) bool {
 		defer w.mu.Unlock()
 		w.found.Layouts = append(w.found.Layouts, Layout{
 			Path:  rel,
-			Index: extent.List{{File: file, Len: info.Size()}},
+			Index: extent.List{{File: file, Len: info.Size(), Whole: true}},
 			Stamp: Stamp{ID: stampOf(info), Settled: w.now.Sub(info.ModTime()) > settle},
 		})
 	}
-	return true
+	return true, nil
+}
+
+// hasAlgorithm says whether the directory blobs below root holds blobs.
+func hasAlgorithm(root *os.Root) bool {
+	for _, name := range []string{"blobs/sha256", "blobs/sha512"} {
+		if info, err := root.Stat(filepath.FromSlash(name)); err == nil && info.IsDir() {
+			return true
+		}
+	}
+	return false
 }
 
 // count counts one more directory and says whether there may be more.
@@ -211,15 +229,19 @@ func (w *walk) count(rel string) bool {
 	return n <= maxDirs
 }
 
-// fault records what the file system said of rel. What was removed while we
-// looked is no fault: it is gone.
-func (w *walk) fault(rel string, err error) {
+// fault records what the file system said of rel. What was removed while we looked
+// is no fault: it is gone. The error is one that [Exhausted] knows: it ends the walk.
+func (w *walk) fault(rel string, err error) error {
+	if Exhausted(err) {
+		return err
+	}
 	if errors.Is(err, fs.ErrNotExist) && rel != "." {
 		if info, lerr := w.dir.root.Lstat(filepath.FromSlash(rel)); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
-			return
+			return nil
 		}
 	}
-	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: true})
+	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: passes(err)})
+	return nil
 }
 
 func (w *walk) faultf(kind Kind, rel, format string, args ...any) {
@@ -229,5 +251,11 @@ func (w *walk) faultf(kind Kind, rel, format string, args ...any) {
 func (w *walk) add(f Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	switch n := len(w.found.Faults); {
+	case n == maxFaults:
+		f = Fault{Kind: Limited, Path: ".", Err: fmt.Errorf("more than %d faults: the rest is not listed", maxFaults), Passing: f.Passing}
+	case n > maxFaults:
+		return
+	}
 	w.found.Faults = append(w.found.Faults, f)
 }

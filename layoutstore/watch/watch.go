@@ -13,7 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,72 +42,113 @@ const (
 // Watcher watches directories.
 type Watcher struct {
 	options Options
-	fs      *fsnotify.Watcher // nil where the system has none left for us
+	again   chan time.Duration
 
 	mu      sync.Mutex
-	watched map[string]bool // whether an event of any name in the directory counts
-	names   map[string]bool // paths whose events count where their directory's do not
+	fs      *fsnotify.Watcher      // nil while the system has none left for us
+	watched map[string]fs.FileInfo // the directories, as they were when the watch began
+	all     map[string]bool        // those in which an event of any name counts
+	names   map[string]bool        // paths whose events count anyway
 	failure error
 }
 
 // New makes a watcher. It works by its tick alone where the system refuses to
 // watch; [Watcher.Failure] tells.
 func New(options Options) *Watcher {
-	w := &Watcher{options: options, watched: map[string]bool{}, names: map[string]bool{}}
-	var err error
-	if w.fs, err = fsnotify.NewWatcher(); err != nil {
-		w.failure = fmt.Errorf("watching the file system: %w", err)
-	}
+	w := &Watcher{options: options, again: make(chan time.Duration, 1), watched: map[string]fs.FileInfo{}}
+	w.open()
 	return w
 }
 
+// open asks the system for a queue of events. The caller holds the lock.
+func (w *Watcher) open() {
+	if w.fs, w.failure = fsnotify.NewWatcher(); w.failure != nil {
+		w.fs, w.failure = nil, fmt.Errorf("watching the file system: %w", w.failure)
+	}
+}
+
 // Watch replaces what is watched: everything directly in the directories dirs,
-// and the paths themselves, by way of the directories that they lie in. What
-// cannot be watched is left to the tick, and to [Watcher.Failure]. It says whether
-// it began to watch anything: what changed there before is not signalled.
+// and the paths themselves, by way of the directories that they and the links in
+// them lie in. What cannot be watched is left to the tick, and to
+// [Watcher.Failure]. It says whether it began to watch anything: what changed there
+// before is not signalled.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fs == nil {
-		return false
+		if w.open(); w.fs == nil {
+			return false
+		}
+		w.Again(0) // so that Run sees the queue
 	}
+	w.all, w.names = map[string]bool{}, map[string]bool{}
 	want := map[string]bool{}
-	clear(w.names)
 	for _, p := range paths {
-		p = filepath.Clean(p)
-		want[filepath.Dir(p)] = false
-		w.names[p] = true
+		for _, name := range links(p) {
+			w.names[name] = true
+			want[filepath.Dir(name)] = true
+		}
 	}
 	for _, d := range dirs {
-		want[filepath.Clean(d)] = true
+		d = filepath.Clean(d)
+		w.all[d], want[d] = true, true
 	}
 	for d := range w.watched {
-		if _, ok := want[d]; !ok {
-			_ = w.fs.Remove(d) // it may be gone already
-			delete(w.watched, d)
+		if !want[d] {
+			w.drop(d)
 		}
 	}
 	w.failure = nil
-	for d, all := range want {
-		// Again for those that are watched: another directory may stand there now.
-		if err := w.fs.Add(d); err != nil {
-			w.failed(d, err)
-			delete(w.watched, d)
-			continue
+	failed := 0
+	for _, d := range slices.Sorted(maps.Keys(want)) {
+		fresh, err := w.add(d)
+		begun = begun || fresh
+		if err != nil {
+			if failed++; failed == 1 {
+				w.failure = err
+			}
 		}
-		if _, ok := w.watched[d]; !ok {
-			begun = true
-		}
-		w.watched[d] = all
 	}
 	return begun
 }
 
-// failed keeps the first failure. A directory that has gone meanwhile is none: its
-// parent tells of it.
-func (w *Watcher) failed(dir string, err error) {
-	if w.failure == nil && !errors.Is(err, fs.ErrNotExist) {
-		w.failure = fmt.Errorf("watching %s: %w", dir, err)
+func (w *Watcher) drop(dir string) {
+	_ = w.fs.Remove(dir) // it may be gone already
+	delete(w.watched, dir)
+}
+
+// add watches a directory, anew if another one stands there by now. A directory that
+// is gone is none to watch: its parent tells when there is one.
+func (w *Watcher) add(dir string) (begun bool, err error) {
+	info, err := os.Stat(dir)
+	if before := w.watched[dir]; before != nil {
+		if err == nil && os.SameFile(before, info) {
+			return false, nil
+		}
+		w.drop(dir)
+	}
+	if err == nil {
+		err = w.fs.Add(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return false, fmt.Errorf("not every directory can be watched: %w", err)
+	}
+	w.watched[dir] = info
+	return true, nil
+}
+
+// Again asks for a signal after d, in place of one that was asked for before.
+func (w *Watcher) Again(d time.Duration) {
+	select {
+	case w.again <- d:
+	default: // one that was asked for just now is as good
 	}
 }
 
@@ -124,26 +168,31 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := filepath.Clean(e.Name)
-	return w.names[name] || w.watched[name] || w.watched[filepath.Dir(name)]
+	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
+}
+
+// queue is where events come from; both are nil while there is none.
+func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fs == nil {
+		return nil, nil
+	}
+	return w.fs.Events, w.fs.Errors
 }
 
 // Run gives the signals until the context ends, and then releases the watches.
 func (w *Watcher) Run(ctx context.Context) error {
-	var events chan fsnotify.Event
-	var failures chan error
-	if w.fs != nil {
-		defer w.fs.Close()
-		events, failures = w.fs.Events, w.fs.Errors
-	}
+	defer w.close()
 	var tick <-chan time.Time
 	if w.options.Tick > 0 {
 		t := time.NewTicker(w.options.Tick)
 		defer t.Stop()
 		tick = t.C
 	}
-	due := time.NewTimer(time.Hour)
-	due.Stop()
+	due, later := stopped(), stopped()
 	defer due.Stop()
+	defer later.Stop()
 	var first time.Time // of the events that are not signalled yet
 	soon := func() {
 		now := time.Now()
@@ -153,6 +202,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		due.Reset(min(quiet, latest-now.Sub(first)))
 	}
 	for {
+		events, failures := w.queue()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -162,11 +212,31 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		case <-failures: // events were lost: look
 			soon()
+		case d := <-w.again:
+			later.Reset(d)
 		case <-tick:
+			w.options.Changed(ctx)
+		case <-later.C:
 			w.options.Changed(ctx)
 		case <-due.C:
 			first = time.Time{}
 			w.options.Changed(ctx)
 		}
+	}
+}
+
+// stopped is a timer that is not set.
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+func (w *Watcher) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fs != nil {
+		w.fs.Close()
+		w.fs = nil
 	}
 }

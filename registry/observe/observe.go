@@ -78,6 +78,9 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		o.done(req, &r, id, time.Since(start))
 	}()
 	o.next.ServeHTTP(httpsnoop.Wrap(w, r.hooks()), req)
+	if req.Method == http.MethodHead {
+		r.bytes = 0 // what was written was not sent
+	}
 }
 
 // hooks count what goes through a response. ReadFrom is passed on as it is, as it

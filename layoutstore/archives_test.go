@@ -1,0 +1,683 @@
+package layoutstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// The tests of archives serve below one root, so that the root layout has a name,
+// and without discovery tags.
+const root = "r"
+
+func archiveOptions(sources ...string) layoutstore.Options {
+	return layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{""}}
+}
+
+// build makes a tree with two images in each layout, of layers small and larger than
+// the chunks that tests cut.
+func build(t *testing.T, seed string, layouts ...string) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	for _, p := range layouts {
+		l := tree.Layout(p)
+		for _, tag := range []string{"v1", "v2"} {
+			l.Tag(l.Image(layouttest.Image{Name: seed + p + tag, LayerSizes: []int64{100, 7000}}), tag)
+		}
+		l.Write()
+	}
+	return tree
+}
+
+func buildUsual(t *testing.T, seed string) *layouttest.Tree {
+	t.Helper()
+	return build(t, seed, ".", "install", "modules/x")
+}
+
+// pack packs a tree into an archive of a new directory.
+func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
+	t.Helper()
+	archive = filepath.Join(t.TempDir(), "platform.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	return archive
+}
+
+// content is what an archive or a tree holds: the files of layouts by their names.
+type content map[string][]byte
+
+func contentOf(t *testing.T, tree *layouttest.Tree) content {
+	t.Helper()
+	all := content{}
+	err := filepath.WalkDir(tree.Dir(), func(file string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(tree.Dir(), file)
+		if err != nil {
+			return err
+		}
+		all[filepath.ToSlash(rel)], err = os.ReadFile(file)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// blobAt says of which layout and blob a file is; ok is false where it is no blob.
+func blobAt(name string) (layout string, d digest.Digest, ok bool) {
+	parts := strings.Split(name, "/")
+	n := len(parts)
+	if n < 3 || parts[n-3] != "blobs" {
+		return "", "", false
+	}
+	return path.Clean(strings.Join(parts[:n-3], "/")), digest.NewDigestFromEncoded(digest.Algorithm(parts[n-2]), parts[n-1]), true
+}
+
+func repositoryName(layout string) string {
+	return path.Join(root, layout)
+}
+
+// readBlob reads a blob to its end. What it reads is what the digest promises, or
+// the test fails, whatever is wrong with the archive.
+func readBlob(t *testing.T, tree *layoutstore.Tree, name string, d digest.Digest) error {
+	t.Helper()
+	r, err := tree.Snapshot().Repository(name)
+	if err != nil {
+		return err
+	}
+	return readFrom(t, r, d)
+}
+
+func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
+	t.Helper()
+	blob, err := r.Blob(d)
+	if err != nil {
+		return err
+	}
+	f, err := blob.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	if int64(len(got)) != blob.Size || d.Algorithm().FromBytes(got) != d {
+		t.Errorf("%s: %d bytes of something else are served as %s", r.Path(), len(got), d)
+	}
+	return nil
+}
+
+// wantServed checks that exactly the files that whole says yes to are served, and the
+// tags v1 and v2 of each layout that has its index.
+func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(name string) bool) {
+	t.Helper()
+	var want []string
+	for name := range have {
+		index := path.Base(name) == "index.json"
+		if index && whole(name) {
+			for _, tag := range []string{"v1", "v2"} {
+				want = append(want, repositoryName(path.Dir(name))+":"+tag)
+			}
+		}
+		layout, d, ok := blobAt(name)
+		if !ok {
+			continue
+		}
+		err := readBlob(t, tree, repositoryName(layout), d)
+		if should := whole(name) && whole(path.Join(layout, "index.json")); should != (err == nil) {
+			t.Errorf("%s: %v, want served: %v", name, err, should)
+		}
+	}
+	slices.Sort(want)
+	got := served(t, tree)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tags: %s", diff)
+	}
+}
+
+func all(string) bool  { return true }
+func none(string) bool { return false }
+
+// wantAll checks that all of a content is served, and that nothing is wrong.
+func wantAll(t *testing.T, tree *layoutstore.Tree, have content) {
+	t.Helper()
+	wantServed(t, tree, have, all)
+	if found := allProblems(t, tree); len(found) > 0 {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
+	t.Helper()
+	s := tree.Snapshot()
+	if err := s.Check(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	return s.Problems()
+}
+
+// wantProblem checks that the problems of the sources, not of what they lack, name an
+// archive and say something.
+func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
+	t.Helper()
+	found := tree.Snapshot().Problems()
+	if !slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
+		return p.Kind == kind && p.Path == archive && strings.Contains(p.Reason, reason)
+	}) {
+		t.Errorf("no problem %q of %s with %q in %v", kind, archive, reason, found)
+	}
+}
+
+func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
+	t.Helper()
+	sources := tree.Snapshot().Sources()
+	i := slices.IndexFunc(sources, func(s layoutstore.SourceStatus) bool { return s.Path == path })
+	if i < 0 {
+		t.Fatalf("no source %s in %+v", path, sources)
+	}
+	return sources[i].State
+}
+
+// wholeWithout says which entries of an archive can be read without the bytes from
+// from on to to, when headers are followed as a chain and not searched for.
+func wholeWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
+	whole := map[string]bool{}
+	for _, p := range places {
+		if p.Header < to && p.Body > from {
+			break
+		}
+		end := p.Body + int64(len(have[p.Name]))
+		whole[p.Name] = end <= from || p.Body >= to
+	}
+	return func(name string) bool { return whole[name] }
+}
+
+const never = int64(1) << 62
+
+func write(t *testing.T, file string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func size(t *testing.T, file string) int64 {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// old gives files a time long ago: nobody may be writing them any more.
+func old(t *testing.T, files ...string) {
+	t.Helper()
+	for _, file := range files {
+		long := time.Now().Add(-24 * time.Hour)
+		if err := os.Chtimes(file, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestEveryChunkLostInTurn(t *testing.T) {
+	for _, chunk := range []int64{3000, 4096, 512} {
+		tree := buildUsual(t, "")
+		have := contentOf(t, tree)
+		archive := pack(t, tree)
+		places := layouttest.Places(t, archive)
+		chunks := layouttest.Cut(t, archive, chunk)
+		step := max(len(chunks)/50, 1)
+		for i := 0; i < len(chunks); i += step {
+			lose(t, chunks, i, func() {
+				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+				from := int64(i) * chunk
+				to := from + chunk
+				if i == len(chunks)-1 {
+					to = never
+				}
+				wantServed(t, opened, have, wholeWithout(places, have, from, to))
+				wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d is missing", i))
+			})
+		}
+		lose(t, chunks, len(chunks)-1, func() {
+			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+			wantServed(t, opened, have, wholeWithout(places, have, int64(len(chunks)-1)*chunk, never))
+			wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d is missing", len(chunks)-1))
+		})
+		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
+	}
+}
+
+// lose takes a chunk away while f runs.
+func lose(t *testing.T, chunks []string, i int, f func()) {
+	t.Helper()
+	away := filepath.Join(t.TempDir(), "away")
+	if err := os.Rename(chunks[i], away); err != nil {
+		t.Fatal(err)
+	}
+	before := t.Failed()
+	f()
+	if t.Failed() && !before {
+		t.Fatalf("so it was without %s", chunks[i])
+	}
+	if err := os.Rename(away, chunks[i]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestArchiveCutShort(t *testing.T) {
+	tree := buildUsual(t, "")
+	have := contentOf(t, tree)
+	archive := pack(t, tree)
+	places := layouttest.Places(t, archive)
+	data := read(t, archive)
+	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
+	for _, p := range places {
+		cuts = append(cuts, p.Header, p.Header+1, p.Header+511, p.Body, p.Body+1, p.Body+int64(len(have[p.Name])), p.End-1)
+	}
+	slices.Sort(cuts)
+	for _, n := range slices.Compact(cuts) {
+		write(t, archive, data[:n])
+		opened := openWith(t, archiveOptions(archive))
+		wantServed(t, opened, have, wholeWithout(places, have, n, never))
+		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
+		if t.Failed() {
+			t.Fatalf("so it was with %d bytes of %d", n, len(data))
+		}
+	}
+}
+
+func TestPaddedArchiveIsWhole(t *testing.T) {
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	// As tar does, to a multiple of its blocking factor.
+	if err := os.Truncate(archive, (size(t, archive)+10239)/10240*10240); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, openWith(t, archiveOptions(archive)), contentOf(t, tree))
+	layouttest.Cut(t, archive, 512)
+	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
+}
+
+func TestFlippedBitInAHeader(t *testing.T) {
+	tree := buildUsual(t, "")
+	have := contentOf(t, tree)
+	archive := pack(t, tree)
+	places := layouttest.Places(t, archive)
+	data := read(t, archive)
+	for _, p := range places {
+		// In the name, the size, the checksum and the type.
+		for _, at := range []int64{p.Header, p.Body - 512 + 130, p.Body - 512 + 150, p.Body - 512 + 156} {
+			flipped := slices.Clone(data)
+			flipped[at] ^= 4
+			write(t, archive, flipped)
+			opened := openWith(t, archiveOptions(archive))
+			wantServed(t, opened, have, wholeWithout(places, have, p.Header, never))
+			wantProblem(t, opened, layoutstore.Damaged, archive, "")
+			if t.Failed() {
+				t.Fatalf("so it was with byte %d flipped, in the header of %s", at, p.Name)
+			}
+		}
+	}
+}
+
+func TestFlippedBitInAnIndex(t *testing.T) {
+	tree := buildUsual(t, "")
+	have := contentOf(t, tree)
+	archive := pack(t, tree)
+	data := read(t, archive)
+	for _, p := range layouttest.Places(t, archive) {
+		if path.Base(p.Name) != "index.json" {
+			continue
+		}
+		flipped := slices.Clone(data)
+		flipped[p.Body] ^= 1
+		write(t, archive, flipped)
+		opened := openWith(t, archiveOptions(archive))
+		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
+		found := opened.Snapshot().Problems()
+		if len(found) != 1 || found[0].Kind != layoutstore.Damaged || found[0].Path != archive || found[0].Entry != p.Name {
+			t.Errorf("%s: problems %v", p.Name, found)
+		}
+	}
+}
+
+func TestArchiveBesideItsChunks(t *testing.T) {
+	one, two := buildUsual(t, "one"), buildUsual(t, "two")
+	archive := pack(t, one)
+	layouttest.Cut(t, archive, 20000)
+	two.Archive(archive, layouttest.Archive{})
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	wantServed(t, opened, contentOf(t, two), all)
+	wantProblem(t, opened, layoutstore.Conflict, archive, "chunk")
+	if found := allProblems(t, opened); len(found) != 1 {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+func TestChunkOfAWrongSize(t *testing.T) {
+	const chunk = 3000
+	tree := buildUsual(t, "")
+	have := contentOf(t, tree)
+	archive := pack(t, tree)
+	places := layouttest.Places(t, archive)
+	chunks := layouttest.Cut(t, archive, chunk)
+	for i := range chunks[:len(chunks)-1] {
+		data := read(t, chunks[i])
+		from := int64(i) * chunk
+		for _, n := range []int64{0, 1, 512, chunk - 1} {
+			write(t, chunks[i], data[:n])
+			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+			wantServed(t, opened, have, wholeWithout(places, have, from+n, from+chunk))
+			wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", i))
+			if t.Failed() {
+				t.Fatalf("so it was with %d bytes of chunk %d", n, i)
+			}
+		}
+		write(t, chunks[i], append(slices.Clone(data), "more"...))
+		opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+		wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", i))
+		// What is served is true: wantServed would have said so.
+		for name := range have {
+			if layout, d, ok := blobAt(name); ok {
+				_ = readBlob(t, opened, repositoryName(layout), d)
+			}
+		}
+		write(t, chunks[i], data)
+	}
+	last := chunks[len(chunks)-1]
+	write(t, last, append(read(t, last), make([]byte, chunk)...))
+	wantProblem(t, openWith(t, archiveOptions(filepath.Dir(archive))), layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", len(chunks)-1))
+}
+
+// A set has one chunk of each number.
+func TestTwoChunksOfOneNumber(t *testing.T) {
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	layouttest.Cut(t, archive, 20000)
+	other := archive + ".00001.chunk"
+	write(t, other, []byte("something else"))
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	wantServed(t, opened, contentOf(t, tree), all)
+	if found := allProblems(t, opened); len(found) != 1 || found[0].Path != other {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+func TestManyChunks(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("install")
+	for _, tag := range []string{"v1", "v2"} {
+		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{40000}}), tag)
+	}
+	l.Write()
+	archive := pack(t, tree)
+	if chunks := layouttest.Cut(t, archive, 8); len(chunks) <= 10000 {
+		t.Fatalf("%d chunks, want numbers of five digits", len(chunks))
+	}
+	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
+}
+
+func TestTwoArchivesUnite(t *testing.T) {
+	dir := t.TempDir()
+	tags := map[string]map[string]digest.Digest{}
+	for _, from := range []struct {
+		file string
+		tags []string
+	}{
+		{"a.tar", []string{"v1", "v2", "same"}}, {"b.tar", []string{"v2", "v3", "same"}}, {"", []string{"v3", "v4", "same"}},
+	} {
+		tree := layouttest.New(t, t.TempDir())
+		if from.file == "" {
+			tree = layouttest.New(t, dir)
+		}
+		l := tree.Layout("install")
+		tags[from.file] = map[string]digest.Digest{}
+		for _, tag := range from.tags {
+			seed := from.file
+			if tag == "same" {
+				seed = ""
+			}
+			d := l.Image(layouttest.Image{Name: seed + tag, LayerSizes: []int64{100}})
+			l.Tag(d, tag)
+			tags[from.file][tag] = d.Digest
+		}
+		l.Write()
+		if from.file != "" {
+			tree.Archive(filepath.Join(dir, from.file), layouttest.Archive{})
+		}
+	}
+	opened := openWith(t, archiveOptions(dir))
+	r := repository(t, opened, repositoryName("install"))
+	for tag, want := range map[string]digest.Digest{
+		"v1": tags["a.tar"]["v1"], "v2": tags["b.tar"]["v2"], "v3": tags[""]["v3"], "v4": tags[""]["v4"], "same": tags[""]["same"],
+	} {
+		if d, err := r.Tag(tag); d.Digest != want {
+			t.Errorf("%s is %s, %v; want %s", tag, d.Digest, err, want)
+		}
+	}
+	if got, _ := r.Tags("", -1); len(got) != 5 {
+		t.Errorf("tags %v", got)
+	}
+	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
+		if _, err := r.Manifest(loser); err != nil {
+			t.Errorf("a loser by digest: %v", err)
+		}
+	}
+	var conflicts []string
+	for _, p := range allProblems(t, opened) {
+		conflicts = append(conflicts, fmt.Sprintf("%s %s %s %s %s", p.Kind, p.Path, p.Entry, p.Repository, p.Tag))
+	}
+	want := []string{
+		"conflict " + filepath.Join(dir, "b.tar") + " install r/install v2",
+		"conflict " + filepath.Join(dir, "install") + "  r/install v3",
+	}
+	if diff := cmp.Diff(want, conflicts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The versions of packages lie in two archives of every bundle.
+func TestBundle(t *testing.T) {
+	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
+		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
+	dir := t.TempDir()
+	tree.Bundle(dir)
+	wantAll(t, openWith(t, archiveOptions(dir)), contentOf(t, tree))
+	var sources []string
+	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, archive := range archives {
+		if i%2 == 0 {
+			archive = layouttest.Cut(t, archive, 10000)[0]
+		}
+		sources = append(sources, archive)
+	}
+	if len(sources) != 8 {
+		t.Fatalf("%d archives", len(sources))
+	}
+	wantAll(t, openWith(t, archiveOptions(dir)), contentOf(t, tree))
+	wantAll(t, openWith(t, archiveOptions(sources...)), contentOf(t, tree))
+}
+
+func TestArchivesOfOldBundles(t *testing.T) {
+	for _, test := range []struct {
+		archive, strip string
+		layouts        []string
+		moved          bool
+	}{
+		{"module-x.tar", "modules/x", []string{"modules/x", "modules/x/release", "modules/x/extra/y"}, true},
+		{"module-x.tar", "modules/x", []string{"modules/x/release"}, true},
+		{"module-x-y.tar", "modules/x-y", []string{"modules/x-y", "modules/x-y/extra/y"}, true},
+		{"module-x.tar", "modules/x", []string{"modules/x", "modules/x/release", "modules/x/install"}, false},
+		{"module-x.tar", "modules/x", []string{"modules/x", "modules/x/release/y"}, false},
+		{"module-x.tar", "", []string{"modules/x", "modules/x/release"}, false},
+		{"platform.tar", "modules/x", []string{"modules/x", "modules/x/release"}, false},
+		{"security.tar", "security", []string{"security/trivy-db", "security/trivy-bdu"}, true},
+		{"security-ee.tar", "security", []string{"security/trivy-db"}, true},
+		{"security.tar", "security", []string{"security/trivy-db", "security/other"}, false},
+		{"security.tar", "", []string{"security/trivy-db"}, false},
+		{"platform.tar", "security", []string{"security/trivy-db"}, false},
+	} {
+		for _, chunk := range []int64{0, 7000} {
+			tree := build(t, "", test.layouts...)
+			archive := filepath.Join(t.TempDir(), test.archive)
+			tree.Archive(archive, layouttest.Archive{Layouts: test.layouts, Strip: test.strip})
+			if chunk > 0 {
+				layouttest.Cut(t, archive, chunk)
+			}
+			have := contentOf(t, tree)
+			if !test.moved {
+				have = stripped(have, test.strip)
+			}
+			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
+			if t.Failed() {
+				t.Fatalf("so it was with %+v", test)
+			}
+		}
+	}
+}
+
+// stripped is a content by the names that it has in an archive.
+func stripped(have content, strip string) content {
+	bare := content{}
+	for name, data := range have {
+		bare[strings.TrimPrefix(name, strip+"/")] = data
+	}
+	return bare
+}
+
+func TestFilesThatAreNoArchives(t *testing.T) {
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	dir := filepath.Dir(archive)
+	foreign := build(t, "foreign", "foreign")
+	for _, name := range []string{"half.tar.tmp", "chunked.tar.0000.chunk.tmp", ".hidden.tar", ".hidden.tar.0000.chunk", ".tmp/half.tar", "nested/archive.tar"} {
+		foreign.Archive(filepath.Join(dir, name), layouttest.Archive{})
+	}
+	for _, name := range []string{"platform.tar.gostsum", "platform.tar.0000.chunk.gostsum", "deckhousereleases.yaml", "tar", "a.chunk", "a.tar.0.chunk"} {
+		write(t, filepath.Join(dir, name), []byte("text"))
+	}
+	// A directory of the tree may be called so.
+	if err := os.CopyFS(filepath.Join(dir, "loose.tar"), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
+		t.Fatal(err)
+	}
+	have := contentOf(t, tree)
+	for name, data := range contentOf(t, build(t, "loose", "l")) {
+		have["loose.tar"+strings.TrimPrefix(name, "l")] = data
+	}
+	wantAll(t, openWith(t, archiveOptions(dir)), have)
+}
+
+func TestArchivesThatAreLinks(t *testing.T) {
+	dir := t.TempDir()
+	one, two := build(t, "one", "install"), build(t, "two", "install")
+	one.Archive(filepath.Join(dir, ".data/one.tar"), layouttest.Archive{})
+	two.Archive(filepath.Join(dir, ".data/two.tar"), layouttest.Archive{})
+	link := filepath.Join(dir, "current.tar")
+	set := func(link, to string) {
+		t.Helper()
+		if err := errors.Join(os.Symlink(to, link+".new"), os.Rename(link+".new", link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(link, ".data/one.tar")
+	source := filepath.Join(t.TempDir(), "source.tar")
+	set(source, filepath.Join(dir, ".data/one.tar"))
+	within, itself := openWith(t, archiveOptions(dir)), openWith(t, archiveOptions(source))
+	wantAll(t, within, contentOf(t, one))
+	wantAll(t, itself, contentOf(t, one))
+	set(link, ".data/two.tar")
+	set(source, filepath.Join(dir, ".data/two.tar"))
+	refresh(t, within)
+	refresh(t, itself)
+	wantAll(t, within, contentOf(t, two))
+	wantAll(t, itself, contentOf(t, two))
+	set(link, source)
+	refresh(t, within)
+	wantServed(t, within, contentOf(t, two), none)
+	wantProblem(t, within, layoutstore.Damaged, link, "link")
+}
+
+func TestSourceIsAnArchive(t *testing.T) {
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	other := build(t, "other", "other")
+	other.Archive(filepath.Join(filepath.Dir(archive), "other.tar"), layouttest.Archive{})
+	opened := openWith(t, archiveOptions(archive))
+	wantAll(t, opened, contentOf(t, tree)) // and nothing of the other
+	if got := stateOf(t, opened, archive); got != "ready" {
+		t.Errorf("state %s", got)
+	}
+	chunks := layouttest.Cut(t, archive, 9000)
+	for _, chunk := range []string{chunks[0], chunks[3], chunks[len(chunks)-1]} {
+		wantAll(t, openWith(t, archiveOptions(chunk)), contentOf(t, tree))
+	}
+	gone := openWith(t, archiveOptions(chunks[1]))
+	for _, chunk := range chunks {
+		if err := os.Remove(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refresh(t, gone)
+	wantServed(t, gone, contentOf(t, tree), none)
+	if got := stateOf(t, gone, chunks[1]); got != "missing" {
+		t.Errorf("state %s", got)
+	}
+	if found := gone.Snapshot().Problems(); len(found) == 0 {
+		t.Error("a source is gone, and there is no problem")
+	}
+	for _, missing := range []string{archive, chunks[0]} {
+		if _, err := layoutstore.Open(context.Background(), archiveOptions(missing)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", missing, err)
+		}
+	}
+}
+
+// What problems are told of an archive, by entry.
+func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[string]layoutstore.Problem {
+	t.Helper()
+	found := map[string]layoutstore.Problem{}
+	for _, p := range tree.Snapshot().Problems() {
+		if p.Path != archive {
+			t.Errorf("%v is not of the archive", p)
+		}
+		found[p.Entry] = p
+	}
+	return found
+}
+
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,386 @@
+package layoutstore_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// entriesOf are the files of a tree as entries in the order of their names.
+func entriesOf(t *testing.T, tree *layouttest.Tree, format tar.Format) (all []layouttest.Entry) {
+	t.Helper()
+	have := contentOf(t, tree)
+	for _, name := range keys(have) {
+		e := layouttest.File(name, have[name])
+		e.Format = format
+		all = append(all, e)
+	}
+	return all
+}
+
+func TestEveryKindOfTar(t *testing.T) {
+	tree := buildUsual(t, "")
+	l := tree.Layout("sha512")
+	for _, tag := range []string{"v1", "v2"} {
+		l.Tag(l.Image(layouttest.Image{Name: tag, Algorithm: digest.SHA512, LayerSizes: []int64{10}}), tag)
+	}
+	l.Write()
+	deep := tree.Layout(strings.Repeat("long/", 30) + "name")
+	for _, tag := range []string{"v1", "v2"} {
+		deep.Tag(deep.Image(layouttest.Image{Name: tag + "deep", LayerSizes: []int64{10}}), tag)
+	}
+	deep.Write()
+	short := []string{".", "install", "modules/x"} // names that ustar has room for
+	for name, a := range map[string]layouttest.Archive{
+		"gnu":                     {},
+		"gnu, as by hand":         {DotSlash: true, Directories: true},
+		"gnu, with directories":   {Directories: true},
+		"pax":                     {Format: tar.FormatPAX},
+		"pax, as by hand":         {Format: tar.FormatPAX, DotSlash: true, Directories: true},
+		"ustar":                   {Format: tar.FormatUSTAR, Layouts: short},
+		"ustar, as by hand":       {Format: tar.FormatUSTAR, Layouts: short, DotSlash: true, Directories: true},
+		"ustar, with directories": {Format: tar.FormatUSTAR, Layouts: short, Directories: true},
+	} {
+		for _, chunk := range []int64{0, 1000} {
+			archive := filepath.Join(t.TempDir(), "platform.tar")
+			tree.Archive(archive, a)
+			if chunk > 0 {
+				layouttest.Cut(t, archive, chunk)
+			}
+			have := contentOf(t, tree)
+			for file := range have {
+				if a.Layouts != nil && (strings.HasPrefix(file, "sha512/") || strings.HasPrefix(file, "long/")) {
+					delete(have, file)
+				}
+			}
+			options := archiveOptions(filepath.Dir(archive))
+			options.CacheDir = t.TempDir()
+			for range 2 { // the second time from the kept index
+				wantAll(t, openKept(t, options), have)
+				if t.Failed() {
+					t.Fatalf("so it was with %s, chunks of %d", name, chunk)
+				}
+			}
+		}
+	}
+}
+
+// odd are entries that cannot be served, by name, each in front of a file that can.
+func odd(seed string) map[string]layouttest.Entry {
+	blob := func(what string) string { return "odd/blobs/sha256/" + digest.FromString(seed+what).Encoded() }
+	header := func(name string, flag byte, linkname string) layouttest.Entry {
+		return layouttest.Entry{Header: tar.Header{Typeflag: flag, Name: name, Linkname: linkname, Mode: 0o777}}
+	}
+	sparse := layouttest.Entry{
+		Header: tar.Header{Typeflag: tar.TypeReg, Name: blob("old sparse"), Mode: 0o644}, Body: []byte("abc"),
+		Patch: map[int]string{156: "S", 386: "00000000000\x0000000000003\x00", 483: "00000001750\x00"},
+	}
+	all := map[string]layouttest.Entry{}
+	for _, e := range []layouttest.Entry{
+		header(blob("symbolic link"), tar.TypeSymlink, "../../../install/index.json"),
+		header("odd/index.json", tar.TypeLink, "install/index.json"),
+		header(blob("hard link"), tar.TypeLink, "install/oci-layout"),
+		header(blob("character device"), tar.TypeChar, ""),
+		header(blob("block device"), tar.TypeBlock, ""),
+		header(blob("pipe"), tar.TypeFifo, ""),
+		header("elsewhere/link", tar.TypeSymlink, "/etc/passwd"),
+		sparse,
+		layouttest.File("../escape/index.json", []byte("{}")),
+		layouttest.File("install/../../escape/index.json", []byte("{}")),
+		layouttest.File("install/..", []byte("{}")),
+		layouttest.File("/absolute/index.json", []byte("{}")),
+		layouttest.File("./../"+blob("escape"), []byte("{}")),
+	} {
+		all[e.Name] = e
+	}
+	return all
+}
+
+// newSparse is an entry in the form of PAX, sparse version 1.0, which GNU tar writes.
+func newSparse(name string) []layouttest.Entry {
+	var records bytes.Buffer
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1000"} {
+		n := len(r) + 4 // of two digits, a space and a newline
+		if n > 99 {
+			n++
+		}
+		fmt.Fprintf(&records, "%d %s\n", n, r)
+	}
+	body := make([]byte, 512, 515)
+	copy(body, "1\n0\n3\n")
+	extended := layouttest.File("PaxHeaders/x", records.Bytes())
+	extended.Patch = map[int]string{156: "x"}
+	return []layouttest.Entry{extended, {
+		Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR},
+		Body:   append(body, "abc"...),
+	}}
+}
+
+func TestEntriesThatCannotBeServed(t *testing.T) {
+	tree := buildUsual(t, "")
+	good := entriesOf(t, tree, tar.FormatGNU)
+	refused := odd("")
+	var entries []layouttest.Entry
+	for i, name := range keys(refused) {
+		entries = append(entries, refused[name], good[i])
+	}
+	pax := "odd/blobs/sha256/" + digest.FromString("new sparse").Encoded()
+	entries = append(slices.Concat(entries, newSparse(pax)), good[len(refused):]...)
+	want := append(keys(refused), pax)
+	slices.Sort(want)
+	for _, chunk := range []int64{0, 700} {
+		archive := filepath.Join(t.TempDir(), "platform.tar")
+		layouttest.Tar(t, archive, entries...)
+		if chunk > 0 {
+			layouttest.Cut(t, archive, chunk)
+		}
+		options := archiveOptions(filepath.Dir(archive))
+		options.CacheDir = t.TempDir()
+		for range 2 { // the second time from the kept index
+			opened := openKept(t, options)
+			wantServed(t, opened, contentOf(t, tree), all)
+			found := problemsByEntry(t, opened, archive)
+			delete(found, "odd") // that the layout has no index may be told or not
+			if diff := cmp.Diff(want, keys(found)); diff != "" {
+				t.Errorf("entries of problems: %s", diff)
+			}
+			for entry, p := range found {
+				if p.Kind != layoutstore.Damaged && p.Kind != layoutstore.Limited || p.Reason == "" {
+					t.Errorf("%s: %v", entry, p)
+				}
+			}
+		}
+	}
+}
+
+// A sparse entry does not tell how long it is on disk: what follows it is found all the same.
+func TestBehindASparseEntry(t *testing.T) {
+	long := build(t, "", strings.Repeat("long/", 30)+"name")
+	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
+		for name, sparse := range map[string][]layouttest.Entry{"old": {odd("")["odd/blobs/sha256/"+digest.FromString("old sparse").Encoded()]}, "new": newSparse("odd/x")} {
+			entries := append(slices.Clone(sparse), entriesOf(t, long, format)...)
+			entries = append(entries, sparse...) // and at the end
+			archive := filepath.Join(t.TempDir(), "platform.tar")
+			layouttest.Tar(t, archive, entries...)
+			options := archiveOptions(archive)
+			options.CacheDir = t.TempDir()
+			for i := range 3 {
+				opened := openKept(t, options)
+				wantServed(t, opened, contentOf(t, long), all)
+				for _, p := range opened.Snapshot().Problems() {
+					if p.Entry == "" {
+						t.Errorf("the archive is whole: %v", p)
+					}
+				}
+				if t.Failed() {
+					t.Fatalf("so it was with %s, %s, open %d", name, format, i)
+				}
+			}
+		}
+	}
+}
+
+func TestLastEntryOfANameWins(t *testing.T) {
+	one, two := build(t, "one", "install"), build(t, "two", "install")
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	first, second := contentOf(t, one), contentOf(t, two)
+	// The index of the second, the same under another spelling, and that of the first between them.
+	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
+		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
+		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})
+	layouttest.Tar(t, archive, entries...)
+	opened := openWith(t, archiveOptions(archive))
+	both := maps.Clone(second)
+	delete(first, "install/index.json")
+	maps.Copy(both, first)
+	wantServed(t, opened, both, all)
+	d, err := repository(t, opened, repositoryName("install")).Tag("v1")
+	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
+		t.Errorf("v1 is %s, %v: not of the last index", d.Digest, err)
+	}
+	// A link takes the place of the file before it.
+	link := layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "install/index.json", Linkname: "../x"}}
+	layouttest.Tar(t, archive, append(entriesOf(t, one, tar.FormatGNU), link)...)
+	opened = openWith(t, archiveOptions(archive))
+	wantServed(t, opened, contentOf(t, one), none)
+	wantProblem(t, opened, layoutstore.Damaged, archive, "link")
+}
+
+// Entries of more than 8 GiB have sizes that do not fit into the field of a plain header.
+func TestLargeEntries(t *testing.T) {
+	const large = 9<<30 + 5
+	tree := build(t, "", "install")
+	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
+		d := digest.FromString("its content is nobody's concern")
+		entry := layouttest.File("install/blobs/sha256/"+d.Encoded(), []byte("begin"))
+		entry.Size, entry.Format = large, format
+		archive := filepath.Join(t.TempDir(), "platform.tar")
+		layouttest.Tar(t, archive, append([]layouttest.Entry{entry}, entriesOf(t, tree, format)...)...)
+		options := archiveOptions(archive)
+		options.CacheDir = t.TempDir()
+		for range 2 {
+			opened := openKept(t, options)
+			wantAll(t, opened, contentOf(t, tree))
+			blob, err := repository(t, opened, repositoryName("install")).Blob(d)
+			if err != nil || blob.Size != large {
+				t.Fatalf("%+v, %v", blob, err)
+			}
+			f, err := blob.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			begin := make([]byte, 6)
+			if _, err := io.ReadFull(f, begin); err != nil || string(begin) != "begin\x00" {
+				t.Errorf("%q, %v", begin, err)
+			}
+			if _, err := f.Seek(-3, io.SeekEnd); err != nil {
+				t.Error(err)
+			}
+			if end, err := io.ReadAll(f); err != nil || string(end) != "\x00\x00\x00" {
+				t.Errorf("%q, %v", end, err)
+			}
+		}
+	}
+}
+
+// Entries that are not files of layouts are no trouble.
+func TestOtherEntries(t *testing.T) {
+	tree := buildUsual(t, "")
+	entries := append([]layouttest.Entry{
+		{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": "by git"}}},
+		layouttest.File("README.md", []byte("read me")),
+		layouttest.File("install/blobs/sha256/no-digest", []byte("x")),
+		layouttest.File("install/blobs/README", []byte("x")),
+		layouttest.File("install/blobs/md5/d41d8cd98f00b204e9800998ecf8427e", nil),
+		layouttest.File("install/.index.json", []byte("x")),
+		layouttest.File(".hidden/index.json", []byte("x")),
+		layouttest.File("install/"+strings.Repeat("very-long/", 20)+"name", []byte("x")),
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "café", Format: tar.FormatPAX}, Body: []byte("x")},
+	}, entriesOf(t, tree, tar.FormatGNU)...)
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	layouttest.Tar(t, archive, entries...)
+	wantAll(t, openWith(t, archiveOptions(archive)), contentOf(t, tree))
+}
+
+func TestNameWithoutBound(t *testing.T) {
+	tree := buildUsual(t, "")
+	long := layouttest.File(strings.Repeat("a/", 200_000)+"index.json", []byte("{}"))
+	long.Format = tar.FormatPAX
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	layouttest.Tar(t, archive, append([]layouttest.Entry{long}, entriesOf(t, tree, tar.FormatGNU)...)...)
+	opened := openWith(t, archiveOptions(archive))
+	wantServed(t, opened, contentOf(t, tree), all)
+	found := opened.Snapshot().Problems()
+	if len(found) != 1 || found[0].Path != archive || len(found[0].Entry) > 1<<16 {
+		t.Errorf("%d problems", len(found))
+	}
+}
+
+// A name may be that of a layout whose repository nobody can serve.
+func TestLayoutsWithIllegalNames(t *testing.T) {
+	tree := buildUsual(t, "")
+	entries := append([]layouttest.Entry{layouttest.File("Modules/X Y/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))},
+		entriesOf(t, tree, tar.FormatGNU)...)
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	layouttest.Tar(t, archive, entries...)
+	opened := openWith(t, archiveOptions(archive))
+	wantServed(t, opened, contentOf(t, tree), all)
+	found := opened.Snapshot().Problems()
+	if len(found) != 1 || found[0].Kind != layoutstore.IllegalName || found[0].Path != archive || found[0].Entry != "Modules/X Y" {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+func TestCompressedArchives(t *testing.T) {
+	tree := buildUsual(t, "")
+	plain := read(t, pack(t, tree))
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	if _, err := w.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	compressed := map[string][]byte{
+		"gzip":  gz.Bytes(),
+		"zstd":  append([]byte("\x28\xb5\x2f\xfd"), plain...),
+		"xz":    append([]byte("\xfd7zXZ\x00"), plain...),
+		"bzip2": append([]byte("BZh91AY&SY"), plain...),
+		"lz4":   append([]byte("\x04\x22\x4d\x18"), plain...),
+	}
+	for kind, data := range compressed {
+		for _, n := range []int{len(data), 700, 10} {
+			for _, name := range []string{"platform.tar", "platform.tar.gz", "platform.tgz", "platform.tar.zst", "platform.tar.xz", "platform.tar.0000.chunk"} {
+				dir := t.TempDir()
+				write(t, filepath.Join(dir, name), data[:n])
+				other := build(t, "other", "other")
+				other.Archive(filepath.Join(dir, "other.tar"), layouttest.Archive{})
+				opened := openWith(t, archiveOptions(dir))
+				wantServed(t, opened, contentOf(t, other), all)
+				if !slices.ContainsFunc(opened.Snapshot().Problems(), func(p layoutstore.Problem) bool {
+					return strings.HasPrefix(filepath.Base(p.Path), "platform.") && strings.Contains(p.Reason, "compressed") && strings.Contains(p.Reason, "unpack")
+				}) {
+					t.Errorf("%d bytes of %s as %s: problems %v", n, kind, name, opened.Snapshot().Problems())
+				}
+			}
+		}
+	}
+}
+
+// A blob that lies behind a hole in the chain is not found, and what names it says so.
+func TestWhatIsLostIsNamed(t *testing.T) {
+	const chunk = 3000
+	tree := build(t, "", "install")
+	archive := pack(t, tree)
+	places := layouttest.Places(t, archive)
+	have := contentOf(t, tree)
+	chunks := layouttest.Cut(t, archive, chunk)
+	for i := range chunks[1 : len(chunks)-1] {
+		i++
+		lose(t, chunks, i, func() {
+			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+			whole := wholeWithout(places, have, int64(i)*chunk, int64(i+1)*chunk)
+			if !whole("install/index.json") {
+				return
+			}
+			var want []string
+			for name := range have {
+				if _, d, ok := blobAt(name); ok && !whole(name) {
+					want = append(want, string(d))
+				}
+			}
+			var got []string
+			for _, p := range allProblems(t, opened) {
+				if p.Digest != "" && p.Path == archive && path.Base(p.Entry) == p.Digest.Encoded() {
+					got = append(got, string(p.Digest))
+				}
+			}
+			// A lost manifest hides what it alone names: what is told of has to be lost.
+			slices.Sort(got)
+			for _, d := range got {
+				if !slices.Contains(want, d) {
+					t.Errorf("%s is told of and not lost", d)
+				}
+			}
+			if len(want) > 0 && len(got) == 0 {
+				t.Errorf("%d blobs are lost, and none is named", len(want))
+			}
+		})
+	}
+}

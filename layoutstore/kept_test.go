@@ -1,0 +1,238 @@
+package layoutstore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// keptBundle is a bundle as an archive and as chunks, and a cache directory.
+func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
+	t.Helper()
+	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
+	dir := t.TempDir()
+	tree.Bundle(dir)
+	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
+	options = archiveOptions(dir)
+	options.CacheDir = filepath.Join(t.TempDir(), "made/when needed")
+	return options, contentOf(t, tree)
+}
+
+// openKept opens a tree and keeps its indexes in the cache.
+func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
+	t.Helper()
+	tree := openWith(t, options)
+	tree.Keep(context.Background())
+	return tree
+}
+
+// kept are the files of a cache directory.
+func kept(t *testing.T, options layoutstore.Options) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(options.CacheDir, func(file string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			files = append(files, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
+	options, have := keptBundle(t)
+	for range 3 {
+		wantAll(t, openKept(t, options), have)
+		if n := len(kept(t, options)); n != 2 {
+			t.Errorf("%d files are kept of an archive and a chunk set", n)
+		}
+	}
+	// Archives that are not whole are served with a cache as without.
+	archive := filepath.Join(options.Sources[0], "platform.tar")
+	data := read(t, archive)
+	write(t, archive, data[:len(data)/2])
+	places := layouttest.Places(t, func() string {
+		file := filepath.Join(t.TempDir(), "whole.tar")
+		write(t, file, data)
+		return file
+	}())
+	inPlatform := wholeWithout(places, have, int64(len(data)/2), never)
+	whole := func(name string) bool {
+		in := slices.ContainsFunc(places, func(p layouttest.Place) bool { return p.Name == name })
+		return !in || inPlatform(name)
+	}
+	for range 2 {
+		opened := openKept(t, options)
+		wantServed(t, opened, have, whole)
+		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
+	}
+	write(t, archive, data)
+	wantAll(t, openKept(t, options), have)
+}
+
+// Whatever the files of the cache hold, the answers are those of the archives.
+func TestDamagedCache(t *testing.T) {
+	options, have := keptBundle(t)
+	wantAll(t, openKept(t, options), have)
+	good := map[string][]byte{}
+	for _, file := range kept(t, options) {
+		good[file] = read(t, file)
+	}
+	files := keys(good)
+	damage := func(what string, do func(file string)) {
+		t.Helper()
+		for _, file := range files {
+			do(file)
+		}
+		wantAll(t, openKept(t, options), have)
+		wantAll(t, openKept(t, options), have)
+		for _, file := range files {
+			if err := os.RemoveAll(file); err != nil {
+				t.Fatal(err)
+			}
+			write(t, file, good[file])
+		}
+		if t.Failed() {
+			t.Fatalf("so it was with the kept index %s", what)
+		}
+	}
+	damage("removed", func(file string) { _ = os.Remove(file) })
+	damage("emptied", func(file string) { write(t, file, nil) })
+	damage("cut to a few bytes", func(file string) { write(t, file, good[file][:10]) })
+	damage("cut in half", func(file string) { write(t, file, good[file][:len(good[file])/2]) })
+	damage("cut by a byte", func(file string) { write(t, file, good[file][:len(good[file])-1]) })
+	damage("longer", func(file string) { write(t, file, append(slices.Clone(good[file]), 0)) })
+	damage("of garbage", func(file string) {
+		write(t, file, []byte("garbage in place of what was kept, and longer than any sum"))
+	})
+	damage("of another archive", func(file string) { write(t, file, good[files[(slices.Index(files, file)+1)%len(files)]]) })
+	damage("a directory", func(file string) {
+		if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	damage("a link to itself", func(file string) {
+		if err := errors.Join(os.Remove(file), os.Symlink(file, file)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	longest := 0
+	for _, data := range good {
+		longest = max(longest, len(data))
+	}
+	for at := 0; at < longest; at += 1 + longest/40 {
+		damage("flipped in a bit", func(file string) {
+			data := slices.Clone(good[file])
+			data[at%len(data)] ^= 0x10
+			write(t, file, data)
+		})
+	}
+}
+
+func TestCacheThatCannotBeWritten(t *testing.T) {
+	options, have := keptBundle(t)
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, []byte("in its place"))
+	for _, dir := range []string{file, filepath.Join(file, "below"), "/dev/null", "/proc/no/such", ""} {
+		options.CacheDir = dir
+		for range 2 {
+			wantAll(t, openKept(t, options), have)
+		}
+	}
+	if got := read(t, file); string(got) != "in its place" {
+		t.Errorf("the file is now %q", got)
+	}
+}
+
+// clockMoves waits until a file that is written now gets a later time than file has.
+func clockMoves(t *testing.T, file string) {
+	t.Helper()
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for probe := filepath.Join(t.TempDir(), "probe"); ; {
+		write(t, probe, nil)
+		now, err := os.Stat(probe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.ModTime().After(before.ModTime()) {
+			return
+		}
+	}
+}
+
+// An archive of the same size and time as the one before, and of the same name.
+func TestArchiveChangedWithoutATrace(t *testing.T) {
+	one, two := buildUsual(t, "one"), buildUsual(t, "two")
+	for how, replace := range map[string]func(archive string, data []byte){
+		"in place":  func(archive string, data []byte) { write(t, archive, data) },
+		"by rename": func(archive string, data []byte) { write(t, archive+".tmp", data); rename(t, archive+".tmp", archive) },
+	} {
+		for _, chunk := range []int64{0, 30000} {
+			archive := pack(t, one)
+			other := pack(t, two)
+			files, others := []string{archive}, []string{other}
+			if chunk > 0 {
+				files, others = layouttest.Cut(t, archive, chunk), layouttest.Cut(t, other, chunk)
+			}
+			old(t, files...)
+			options := archiveOptions(filepath.Dir(archive))
+			options.CacheDir = t.TempDir()
+			opened := openKept(t, options)
+			wantAll(t, opened, contentOf(t, one))
+			clockMoves(t, files[0])
+			for i, file := range files {
+				info, err := os.Stat(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				data := read(t, others[i])
+				if int64(len(data)) != info.Size() {
+					t.Fatalf("%d bytes in place of %d", len(data), info.Size())
+				}
+				clockMovesFrom(t)
+				replace(file, data)
+				if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Before anyone has looked again: nothing, or the truth.
+			for name := range contentOf(t, one) {
+				if layout, d, ok := blobAt(name); ok {
+					_ = readBlob(t, opened, repositoryName(layout), d)
+				}
+			}
+			wantAll(t, openKept(t, options), contentOf(t, two))
+			refresh(t, opened)
+			wantAll(t, opened, contentOf(t, two))
+			if t.Failed() {
+				t.Fatalf("so it was with a change %s, chunks of %d", how, chunk)
+			}
+		}
+	}
+}
+
+// clockMovesFrom waits until the clock of the file system has moved from now.
+func clockMovesFrom(t *testing.T) {
+	t.Helper()
+	probe := filepath.Join(t.TempDir(), "now")
+	write(t, probe, nil)
+	clockMoves(t, probe)
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,138 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// read makes parts and problems of what a look into the volume found; old are the
+// parts that the volume had before.
+func (h *held) read(ctx context.Context, listing volume.Listing, old []*part) error {
+	if err := h.readIndexes(ctx, listing.Layouts, old); err != nil {
+		return err
+	}
+	for _, f := range listing.Faults {
+		h.fault(f, old)
+	}
+	slices.SortFunc(h.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
+	h.status.Repositories = len(h.parts)
+	return nil
+}
+
+// readIndexes makes a part of each layout, from the index it had where nothing
+// was written since, else from what it reads now. Where that is no index, the
+// last good state stays.
+func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*part) error {
+	before := map[string]*part{}
+	for _, p := range old {
+		before[p.path] = p
+	}
+	parts := make([]*part, len(layouts))
+	failed := make([]error, len(layouts))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, l := range layouts {
+		prev := before[l.Path]
+		if prev != nil && prev.vol == h.vol && l.Stamp.Same(prev.stamp) {
+			parts[i] = prev
+			continue
+		}
+		group.Go(func() error {
+			parts[i], failed[i] = h.readPart(l, prev)
+			return ctx.Err()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, p := range parts {
+		if p != nil {
+			h.parts = append(h.parts, p)
+		}
+		if err := failed[i]; err != nil {
+			h.indexProblem(layouts[i], p != nil, err)
+		}
+	}
+	return nil
+}
+
+// readPart reads the index of a layout; prev is its last good state or nil, and
+// what it falls back to beside an error.
+func (h *held) readPart(l volume.Layout, prev *part) (*part, error) {
+	var old *index
+	if prev != nil {
+		old = prev.index
+	}
+	ix, err := readIndex(l, old)
+	if err != nil {
+		if prev != nil && prev.vol != h.vol {
+			prev = nil // another archive's
+		}
+		return prev, err
+	}
+	if prev != nil && prev.vol == h.vol && ix == prev.index && l.Stamp == prev.stamp {
+		return prev, nil
+	}
+	return &part{h.vol, l.Path, l.Stamp, ix}, nil
+}
+
+func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
+	kind, reason := Damaged, err.Error()
+	if errors.Is(err, errTooLarge) {
+		kind = Limited
+	}
+	if kept {
+		reason += ": the last good state is still served"
+	}
+	path, entry := h.vol.Where(l.Path)
+	if entry == "" {
+		path = l.Index.String()
+	} else {
+		entry = strings.TrimPrefix(entry+"/index.json", "./")
+	}
+	h.problem(kind, path, entry, reason)
+}
+
+// fault makes a problem of what the volume could not read, and keeps what was
+// there before where the trouble says nothing of it.
+func (h *held) fault(f volume.Fault, old []*part) {
+	if f.Passing {
+		have := map[string]bool{}
+		for _, p := range h.parts {
+			have[p.path] = true
+		}
+		for _, p := range old {
+			if p.vol == h.vol && !have[p.path] && concerns(f.Path, p.path) {
+				h.parts = append(h.parts, p)
+			}
+		}
+	}
+	path := h.vol.String()
+	if f.Path != "" {
+		path, _ = h.vol.Where(f.Path)
+	}
+	h.problem(f.Kind, path, f.Entry, f.Err.Error())
+}
+
+// concerns says whether a fault at the path fault speaks of the layout at path layout.
+func concerns(fault, layout string) bool {
+	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
+		return true
+	}
+	index := layout + "/index.json"
+	if layout == "." {
+		index = "index.json"
+	}
+	return fault == index
+}
+
+func (h *held) problem(kind Kind, path, entry, reason string) {
+	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason})
+}

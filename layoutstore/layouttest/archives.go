@@ -1,0 +1,280 @@
+package layouttest
+
+import (
+	"archive/tar"
+	"cmp"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Archive says how layouts of a tree are packed. The zero value packs all of the
+// tree, as d8 mirror pull does: GNU format, no directories, no "./".
+type Archive struct {
+	// Layouts are the paths of those to pack, without the layouts that are nested
+	// in them. Nil means all that lies in the tree, layout or not.
+	Layouts []string
+	// Format is that of the headers; GNU if unknown.
+	Format tar.Format
+	// DotSlash begins every name with "./", as tar -cf FILE . does.
+	DotSlash bool
+	// Directories gives them entries of their own.
+	Directories bool
+	// Strip is a path to take off the front of every name. Archives of old bundles
+	// have names without the directory that they belong in.
+	Strip string
+}
+
+// Archive packs layouts, as they lie on disk now, into a tar archive. It appears
+// by a rename.
+func (t *Tree) Archive(file string, a Archive) {
+	t.tb.Helper()
+	dir, base := filepath.Split(file)
+	t.check(file, os.MkdirAll(filepath.Clean(dir), 0o755))
+	temp := filepath.Join(dir, "."+base+".tmp")
+	f, err := os.Create(temp)
+	t.check(file, err)
+	p := packer{tree: t, Archive: a, w: tar.NewWriter(f)}
+	t.check(file, p.pack())
+	t.check(file, p.w.Close())
+	t.check(file, f.Close())
+	t.check(file, os.Rename(temp, file))
+}
+
+// Bundle packs the tree as d8 mirror pull does: into archives in dir, by product.
+// What a bundle has no archive for goes into platform.tar.
+func (t *Tree) Bundle(dir string) {
+	t.tb.Helper()
+	archives := map[string][]string{}
+	for _, layout := range t.onDisk() {
+		for _, name := range archivesOf(layout) {
+			archives[name] = append(archives[name], layout)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(archives)) {
+		t.Archive(filepath.Join(dir, name), Archive{Layouts: archives[name]})
+	}
+}
+
+// archivesOf are the archives that carry the layout at path.
+func archivesOf(layout string) []string {
+	s := strings.Split(layout, "/")
+	switch {
+	case layout == "installer":
+		return []string{"installer.tar"}
+	case s[0] == "security" && len(s) > 1:
+		return []string{"security.tar"}
+	case s[0] == "modules" && len(s) > 1:
+		return []string{"module-" + s[1] + ".tar"}
+	case s[0] == "packages" && len(s) == 3 && s[2] == "version":
+		return []string{"package-" + s[1] + ".tar", "package-versions.tar"}
+	case s[0] == "packages" && len(s) > 1:
+		return []string{"package-" + s[1] + ".tar"}
+	case len(s) == 3 && s[0] == "deckhouse-cli" && s[1] == "plugins":
+		return []string{"plugin-" + s[2] + ".tar"}
+	}
+	return []string{"platform.tar"}
+}
+
+// onDisk finds the layouts that have an index.json.
+func (t *Tree) onDisk() (layouts []string) {
+	t.tb.Helper()
+	err := fs.WalkDir(os.DirFS(t.dir), ".", func(name string, _ fs.DirEntry, err error) error {
+		if path.Base(name) == ocispec.ImageIndexFile {
+			layouts = append(layouts, path.Dir(name))
+		}
+		return err
+	})
+	t.check(t.dir, err)
+	return layouts
+}
+
+func (t *Tree) check(what string, err error) {
+	t.tb.Helper()
+	if err != nil {
+		t.tb.Fatalf("%s: %v", what, err)
+	}
+}
+
+// packer writes one archive.
+type packer struct {
+	Archive
+	tree *Tree
+	w    *tar.Writer
+}
+
+// pack walks in the order of filepath.Walk, which is d8's: blobs stand before the
+// index.json that needs them.
+func (p *packer) pack() error {
+	missing := map[string]bool{}
+	for _, l := range p.Layouts {
+		missing[l] = true
+	}
+	err := filepath.WalkDir(p.tree.dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(p.tree.dir, file)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		switch {
+		case !p.wanted(rel, e.IsDir()):
+			return nil
+		case e.IsDir():
+			return p.directory(rel)
+		}
+		delete(missing, layoutOf(rel))
+		return p.file(rel, file)
+	})
+	if err == nil && len(missing) > 0 {
+		return fmt.Errorf("nothing to pack of %v", slices.Sorted(maps.Keys(missing)))
+	}
+	return err
+}
+
+// layoutOf is the path of the layout that a file belongs to.
+func layoutOf(file string) string {
+	switch path.Base(file) {
+	case ocispec.ImageIndexFile, ocispec.ImageLayoutFile:
+		return path.Dir(file)
+	}
+	dir, _ := path.Split(path.Dir(file))
+	if path.Base(dir) == ocispec.ImageBlobsDir {
+		return path.Dir(path.Clean(dir))
+	}
+	return path.Dir(file)
+}
+
+// wanted says whether a file belongs to one of the layouts, or a directory leads to one.
+func (p *packer) wanted(rel string, dir bool) bool {
+	if p.Layouts == nil {
+		return true
+	}
+	if !dir {
+		return slices.Contains(p.Layouts, layoutOf(rel))
+	}
+	return slices.ContainsFunc(p.Layouts, func(l string) bool {
+		blobs := path.Join(l, ocispec.ImageBlobsDir)
+		return rel == "." || rel == l || strings.HasPrefix(l, rel+"/") || rel == blobs || path.Dir(rel) == blobs
+	})
+}
+
+// name is the entry's name of rel, and "" where Strip takes all of it.
+func (p *packer) name(rel string) (string, error) {
+	name := rel
+	if p.Strip != "" {
+		if strings.HasPrefix(p.Strip+"/", rel+"/") {
+			return "", nil
+		}
+		stripped, ok := strings.CutPrefix(rel, p.Strip+"/")
+		if !ok && rel != "." {
+			return "", fmt.Errorf("%s does not lie in %s", rel, p.Strip)
+		}
+		name = stripped
+	}
+	if p.DotSlash {
+		return "./" + name, nil
+	}
+	return name, nil
+}
+
+func (p *packer) directory(rel string) error {
+	if !p.Directories {
+		return nil
+	}
+	name := "./"
+	if rel != "." {
+		stripped, err := p.name(rel)
+		if err != nil || stripped == "" {
+			return err
+		}
+		name = stripped + "/"
+	} else if !p.DotSlash {
+		return nil
+	}
+	return p.header(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755})
+}
+
+func (p *packer) file(rel, file string) error {
+	name, err := p.name(rel)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := p.header(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: info.Size(), Mode: 0o777}); err != nil {
+		return err
+	}
+	_, err = io.Copy(p.w, f)
+	return err
+}
+
+func (p *packer) header(h *tar.Header) error {
+	h.Format = cmp.Or(p.Format, tar.FormatGNU)
+	h.ModTime = time.Unix(0, 0)
+	if err := p.w.WriteHeader(h); err != nil {
+		return fmt.Errorf("entry %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// Cut cuts an archive into chunks of size bytes beside it, named as d8 names them,
+// and removes it.
+func Cut(tb TB, archive string, size int64) (chunks []string) {
+	tb.Helper()
+	if err := cut(archive, size, &chunks); err != nil {
+		tb.Fatalf("%s: %v", archive, err)
+	}
+	return chunks
+}
+
+func cut(archive string, size int64, chunks *[]string) error {
+	if size <= 0 {
+		return fmt.Errorf("chunks of %d bytes", size)
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	dir, base := filepath.Split(archive)
+	temp := func(n int) string { return filepath.Join(dir, fmt.Sprintf(".%s.%04d.tmp", base, n)) }
+	for off := int64(0); off < info.Size() || off == 0; off += size {
+		if _, err := copyFile(temp(len(*chunks)), io.NewSectionReader(f, off, size)); err != nil {
+			return err
+		}
+		*chunks = append(*chunks, fmt.Sprintf("%s.%04d.chunk", archive, len(*chunks)))
+	}
+	// The file would win over chunks beside it.
+	if err := os.Remove(archive); err != nil {
+		return err
+	}
+	for i, chunk := range *chunks {
+		if err := os.Rename(temp(i), chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}

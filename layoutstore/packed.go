@@ -1,0 +1,162 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// scanArchives looks at the archives that were found in the source's directory. One
+// whose files are as they were is taken over; one that changed a moment ago is
+// waited for.
+func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, now time.Time) error {
+	before := map[string]*held{}
+	for _, h := range s.archives {
+		before[h.name] = h
+	}
+	for _, f := range found.Faults {
+		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error()})
+		name, _ := volume.IsArchive(f.Path)
+		if h := before[name]; h != nil && f.Passing {
+			next.archives = append(next.archives, h) // what was there before
+			delete(before, name)
+		}
+	}
+	have := map[string]bool{}
+	for _, h := range next.archives {
+		have[h.name] = true
+	}
+	sets := slices.DeleteFunc(found.Sets, func(set volume.Set) bool { return have[set.Name] })
+	looked := make([]*held, len(sets))
+	again := make([]time.Duration, len(sets))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, set := range sets {
+		group.Go(func() (err error) {
+			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, d := range again {
+		if d > 0 && (next.again == 0 || d < next.again) {
+			next.again = d
+		}
+	}
+	next.archives = append(next.archives, looked...)
+	slices.SortFunc(next.archives, func(a, b *held) int { return strings.Compare(a.name, b.name) })
+	return nil
+}
+
+func (s *source) archivePath(found volume.Found, name string) string {
+	return filepath.Join(found.Dir, name)
+}
+
+// scanArchive looks at one archive; prev is its state after the last scan, or nil.
+// again is when it has to be looked at once more.
+func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, now time.Time) (h *held, again time.Duration, err error) {
+	h = &held{name: set.Name, identity: set.Identity(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
+	if set.Chunked {
+		h.status.Kind = "chunks"
+	}
+	var old []*part
+	if prev != nil {
+		old, h.seen = prev.parts, prev.seen
+	}
+	if prev == nil || prev.identity != h.identity {
+		if h.seen = now; !s.scanned {
+			h.seen = time.Time{}
+		}
+	}
+	if prev != nil && prev.identity == h.identity && prev.vol != nil && !prev.vol.(*volume.Archive).Stale() {
+		return prev, 0, nil
+	}
+	age := h.age(set, now)
+	if s.scanned && age < s.settle {
+		h.wait("it changed a moment ago")
+		return h, s.settle - age, nil
+	}
+	archive, listing, err := s.openArchive(ctx, set, prev)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, 0, err
+		}
+		return s.unreadable(h, prev, err)
+	}
+	trouble := archive.Trouble()
+	if trouble != (volume.Trouble{}) && age < s.settle {
+		h.wait(trouble.Reason)
+		return h, s.settle - age, nil
+	}
+	h.vol, h.status.State = archive, "ready"
+	if trouble != (volume.Trouble{}) {
+		h.status.State, h.status.Detail = "incomplete", trouble.Reason
+		h.problem(trouble.Kind, set.Path(), "", trouble.Reason)
+	}
+	if err := h.read(ctx, listing, old); err != nil || !archive.Stale() {
+		return h, 0, err
+	}
+	// A kept index was not of these files after all: once more, without it.
+	h.parts, h.problems = nil, nil
+	return s.scanArchive(ctx, set, h, now)
+}
+
+// age is for how long the files have been as they are. At the first scan only
+// their times tell; a time in the future tells nothing.
+func (h *held) age(set volume.Set, now time.Time) time.Duration {
+	changed := h.seen
+	if set.Changed.After(changed) && !set.Changed.After(now) {
+		changed = set.Changed
+	}
+	return now.Sub(changed)
+}
+
+func (h *held) wait(reason string) { h.status.State, h.status.Detail = "waiting", reason }
+
+// openArchive opens an archive and lists its layouts; a kept index that is not of
+// these files after all is passed over.
+func (s *source) openArchive(ctx context.Context, set volume.Set, prev *held) (*volume.Archive, volume.Listing, error) {
+	cache := s.cache
+	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {
+		cache = "" // it has just proved wrong
+	}
+	for {
+		archive, err := volume.OpenArchive(ctx, set, cache)
+		if err != nil {
+			return nil, volume.Listing{}, err
+		}
+		listing, err := archive.Layouts(ctx)
+		if errors.Is(err, ErrStale) && cache != "" {
+			cache = ""
+			continue
+		}
+		return archive, listing, err
+	}
+}
+
+// unreadable keeps what was there before of an archive that cannot be read now.
+func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, error) {
+	if errors.Is(cause, ErrStale) {
+		h.wait("it changed while it was read")
+		return h, max(s.settle, time.Second), nil
+	}
+	if prev != nil && prev.vol != nil {
+		kept := *prev
+		h = &kept
+		h.problems = nil
+	}
+	h.identity = "" // to be looked at again
+	h.status.State, h.status.Detail = "failing", cause.Error()
+	h.problem(Damaged, h.status.Path, "", cause.Error())
+	return h, 0, nil
+}

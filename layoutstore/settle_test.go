@@ -1,0 +1,265 @@
+package layoutstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// appendTo writes more into a file.
+func appendTo(t *testing.T, file string, data []byte) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantState(t *testing.T, tree *layoutstore.Tree, archive, want string) {
+	t.Helper()
+	if got := stateOf(t, tree, archive); got != want {
+		t.Errorf("%s is %s, want %s", filepath.Base(archive), got, want)
+	}
+}
+
+// With an hour to settle nothing settles while the test runs.
+func TestArchiveThatIsBeingWritten(t *testing.T) {
+	first, second, third := buildUsual(t, "first"), build(t, "second", "second"), buildUsual(t, "third")
+	archive, other := pack(t, first), pack(t, second)
+	dir := filepath.Dir(archive)
+	arriving := filepath.Join(dir, "arriving.tar")
+	options := archiveOptions(dir)
+	options.Settle = time.Hour
+	tree := openWith(t, options)
+	// At the start what is whole is served, though it was written a moment ago.
+	wantAll(t, tree, contentOf(t, first))
+	wantState(t, tree, archive, "ready")
+
+	data := read(t, other)
+	appendTo(t, arriving, data[:len(data)/2])
+	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
+		t.Errorf("to be looked at again: %v", change.Again)
+	}
+	wantState(t, tree, arriving, "waiting")
+	wantAll(t, tree, contentOf(t, first))
+	appendTo(t, arriving, data[len(data)/2:])
+	refresh(t, tree)
+	wantState(t, tree, arriving, "waiting")
+	wantAll(t, tree, contentOf(t, first))
+
+	// One that was served is replaced: by rename, and in place.
+	third.Archive(archive, layouttest.Archive{})
+	refresh(t, tree)
+	wantState(t, tree, archive, "waiting")
+	wantServed(t, tree, contentOf(t, first), none)
+	if found := tree.Snapshot().Problems(); len(found) > 0 {
+		t.Errorf("waiting is no problem: %v", found)
+	}
+	chunks := layouttest.Cut(t, archive, 10000)
+	refresh(t, tree)
+	wantState(t, tree, archive, "waiting")
+	wantServed(t, tree, contentOf(t, third), none)
+
+	// A process that starts now serves all that is whole.
+	both := contentOf(t, third)
+	for name, data := range contentOf(t, second) {
+		both[name] = data
+	}
+	tree = openWith(t, options)
+	wantAll(t, tree, both)
+
+	// And waits for what is not, if it is young.
+	last := chunks[len(chunks)-1]
+	end := read(t, last)
+	if err := os.Remove(last); err != nil {
+		t.Fatal(err)
+	}
+	tree = openWith(t, options)
+	wantState(t, tree, archive, "waiting")
+	wantAll(t, tree, contentOf(t, second))
+	old(t, chunks[:len(chunks)-1]...)
+	tree = openWith(t, options)
+	wantState(t, tree, archive, "incomplete")
+	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
+
+	// The last chunk arrives, and is being written.
+	write(t, last, end[:len(end)/2])
+	refresh(t, tree)
+	wantState(t, tree, archive, "waiting")
+	wantAll(t, tree, contentOf(t, second))
+}
+
+// until has a tree scanned until the archive is in a state. Whenever it is waiting
+// nothing of it is served.
+func until(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		change := refresh(t, tree)
+		got := stateOf(t, tree, archive)
+		if got == state {
+			return
+		}
+		if got != "waiting" {
+			t.Fatalf("%s is %s on its way to %s", archive, got, state)
+		}
+		wantServed(t, tree, have, none)
+		if t.Failed() {
+			t.Fatalf("so it was while it was %s", got)
+		}
+		if change.Again <= 0 {
+			t.Fatal("it waits, and nobody is told to look again")
+		}
+		time.Sleep(change.Again)
+	}
+}
+
+func TestArchiveIsServedWhenItIsStill(t *testing.T) {
+	for _, chunk := range []int64{0, 9000} {
+		tree := buildUsual(t, "")
+		have := contentOf(t, tree)
+		packed := pack(t, tree)
+		places := layouttest.Places(t, packed)
+		data := read(t, packed)
+		files := []string{packed}
+		if chunk > 0 {
+			files = layouttest.Cut(t, packed, chunk)
+		}
+		dir := t.TempDir()
+		archive := filepath.Join(dir, "platform.tar")
+		options := archiveOptions(dir)
+		options.Settle = 200 * time.Millisecond
+		opened := openWith(t, options)
+		wantAll(t, opened, content{})
+
+		// A part of it: all chunks but the last, or half of the file.
+		half := int64(len(data) / 2)
+		if chunk > 0 {
+			half = int64(len(files)-1) * chunk
+		}
+		if chunk > 0 {
+			for _, file := range files[:len(files)-1] {
+				write(t, filepath.Join(dir, filepath.Base(file)), read(t, file))
+			}
+		} else {
+			write(t, archive, data[:half])
+		}
+		until(t, opened, archive, "incomplete", have)
+		wantServed(t, opened, have, wholeWithout(places, have, half, never))
+		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
+
+		// The rest, as a copy that keeps times does: from yesterday, or of a clock that is ahead.
+		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
+		appendTo(t, end, data[half:])
+		if chunk > 0 {
+			ahead := time.Now().Add(time.Hour)
+			if err := os.Chtimes(end, ahead, ahead); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			old(t, end)
+		}
+		until(t, opened, archive, "ready", have)
+		wantAll(t, opened, have)
+		if change := refresh(t, opened); change.Changed || change.Again != 0 {
+			t.Errorf("nothing is awaited, and the refresh says %+v", change)
+		}
+	}
+}
+
+func TestArchiveReplacedAndRemoved(t *testing.T) {
+	one, two, loose := buildUsual(t, "one"), buildUsual(t, "two"), build(t, "loose", "loose")
+	for _, chunk := range []int64{0, 9000} {
+		archive := pack(t, one)
+		dir := filepath.Dir(archive)
+		if err := os.CopyFS(filepath.Join(dir, "loose"), os.DirFS(filepath.Join(loose.Dir(), "loose"))); err != nil {
+			t.Fatal(err)
+		}
+		options := archiveOptions(dir)
+		options.CacheDir = t.TempDir()
+		opened := openWith(t, options)
+		with := func(tree *layouttest.Tree) content {
+			have := contentOf(t, loose)
+			for name, data := range contentOf(t, tree) {
+				have[name] = data
+			}
+			return have
+		}
+		wantAll(t, opened, with(one))
+		before := repository(t, opened, repositoryName("install"))
+		kept := repository(t, opened, repositoryName("loose"))
+
+		two.Archive(archive, layouttest.Archive{})
+		files := []string{archive}
+		if chunk > 0 {
+			files = layouttest.Cut(t, archive, chunk)
+		}
+		if change := refresh(t, opened); !change.Changed {
+			t.Errorf("an archive was replaced, and the refresh says %+v", change)
+		}
+		wantAll(t, opened, with(two))
+		if repository(t, opened, repositoryName("loose")) != kept {
+			t.Error("an unchanged repository was made anew")
+		}
+		// A request from before the change gets nothing, or what it asked for.
+		for name := range contentOf(t, one) {
+			if layout, d, ok := blobAt(name); ok && layout == "install" {
+				_ = readFrom(t, before, d)
+			}
+		}
+		if change := refresh(t, opened); change.Changed {
+			t.Errorf("nothing changed, and the refresh says %+v", change)
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refresh(t, opened)
+		wantAll(t, opened, contentOf(t, loose))
+	}
+}
+
+// A request never waits for an archive: what cannot be read now was read before.
+func TestArchivesUnderReaders(t *testing.T) {
+	one, two := build(t, "one", "install"), build(t, "two", "install")
+	archive := pack(t, one)
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r, err := opened.Snapshot().Repository(repositoryName("install"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, tree := range []*layouttest.Tree{one, two} {
+				for name := range contentOf(t, tree) {
+					if _, d, ok := blobAt(name); ok {
+						_ = readFrom(t, r, d)
+					}
+				}
+			}
+		}
+	}()
+	for i := range 20 {
+		[]*layouttest.Tree{two, one}[i%2].Archive(archive, layouttest.Archive{})
+		refresh(t, opened)
+	}
+	close(stop)
+	<-done
+	wantAll(t, opened, contentOf(t, one))
+}

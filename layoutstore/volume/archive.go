@@ -1,0 +1,269 @@
+package volume
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Archive is a tar archive of layouts, in one file or cut into chunks, read where
+// it lies. Its headers are read once, and every entry is a slice of the files.
+type Archive struct {
+	set    Set
+	base   extent.List
+	index  *tarIndex
+	prefix string // what the paths of an archive of the old form lack, with a slash at the end
+
+	// kept is set where the index was made by another process: an entry's header is
+	// looked at before the entry is first trusted.
+	kept    bool
+	trusted []atomic.Bool // of each layout's index.json, then of its blobs
+	starts  map[string]int
+	stored  atomic.Bool // Keep was called
+	stale   atomic.Bool // an entry was not where the kept index said
+}
+
+// Stale says whether the index was found not to be one of the archive.
+func (a *Archive) Stale() bool { return a.stale.Load() }
+
+// OpenArchive reads the headers of an archive, or takes its index from cache where
+// that has one of these very files. Errors: the context's; those of opening and
+// reading the files. What is wrong with the archive itself is among the faults.
+func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
+	a := &Archive{set: set, base: set.list()}
+	if a.index, a.kept = cache.load(set); !a.kept {
+		var err error
+		if a.index, err = scanTar(ctx, a.base); err != nil {
+			return nil, err
+		}
+	}
+	a.prefix = legacyPrefix(set.Name, a.index.layouts)
+	if a.kept {
+		a.distrust()
+	}
+	return a, nil
+}
+
+// distrust makes room to remember which entries were looked at.
+func (a *Archive) distrust() {
+	a.starts = make(map[string]int, len(a.index.layouts))
+	n := 0
+	for _, l := range a.index.layouts {
+		a.starts[l.path] = n
+		n += 1 + len(l.blobs)
+	}
+	a.trusted = make([]atomic.Bool, n)
+}
+
+// Keep keeps the index in cache, unless it came from there or the archive is not
+// whole. To make a file is dearer than to read the headers of a small archive, so
+// this is for when nobody waits.
+func (a *Archive) Keep(cache Cache) {
+	if !a.kept && a.stored.CompareAndSwap(false, true) {
+		cache.store(a.set, a.index)
+	}
+}
+
+// Trouble says why the archive is not whole: its files first, then what they hold.
+func (a *Archive) Trouble() Trouble {
+	if a.set.trouble != "" {
+		return Trouble{Incomplete, a.set.trouble}
+	}
+	if t := a.index.trouble; a.set.Chunked && t.Kind == Incomplete {
+		next := 0
+		if m := chunkName.FindStringSubmatch(a.set.last); m != nil {
+			next, _ = strconv.Atoi(m[2]) // it was a number when the set was found
+			next++
+		}
+		return incomplete("chunk %04d is missing, or the one before it is cut short: %s", next, t.Reason)
+	}
+	return a.index.trouble
+}
+
+func (a *Archive) String() string { return a.set.Path() }
+
+// Where implements [Volume].
+func (a *Archive) Where(layout string) (path, entry string) {
+	return a.set.Path(), strings.TrimPrefix(layout, a.prefix)
+}
+
+// Layouts implements [Volume].
+func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
+	if err := ctx.Err(); err != nil {
+		return Listing{}, err
+	}
+	var found Listing
+	found.Faults = append(found.Faults, a.index.faults...)
+	for i := range a.index.layouts {
+		l := &a.index.layouts[i]
+		if !l.index.there() {
+			if len(l.blobs) > 0 || len(l.odd) > 0 {
+				found.Faults = append(found.Faults, Fault{Kind: Incomplete, Entry: l.path, Err: errors.New("blobs of an OCI layout without its index.json")})
+			}
+			continue
+		}
+		where, err := a.slice(l, 0, "index.json", l.index)
+		if err != nil {
+			return Listing{}, err
+		}
+		found.Layouts = append(found.Layouts, Layout{
+			Path:  a.treePath(l.path),
+			Index: where,
+			Stamp: Stamp{ID: fmt.Sprintf("%s %d %d", a.set.identity, l.index.off, l.index.size), Settled: true},
+		})
+	}
+	return found, nil
+}
+
+// treePath is the path in the tree of the layout that the archive has at p.
+func (a *Archive) treePath(p string) string {
+	if a.prefix == "" {
+		return p
+	}
+	return path.Join(a.prefix, p)
+}
+
+// archivePath is the path in the archive of the layout at p in the tree.
+func (a *Archive) archivePath(p string) (string, bool) {
+	if a.prefix == "" {
+		return p, true
+	}
+	if p+"/" == a.prefix {
+		return ".", true
+	}
+	return strings.CutPrefix(p, a.prefix)
+}
+
+// Locate implements [Volume]. Where the archive is not what its kept index says,
+// opening what was located fails with [extent.ErrStale].
+func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
+	p, ok := a.archivePath(layout)
+	l := a.index.layout(p)
+	if !ok || l == nil || d.Validate() != nil {
+		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
+	}
+	e, i, ok := l.blob(d)
+	if !ok {
+		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
+	}
+	return a.slice(l, i, "blobs/"+d.Algorithm().String()+"/"+d.Encoded(), e)
+}
+
+// slice is where the entry number i of a layout lies.
+func (a *Archive) slice(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
+	where, err := a.base.Slice(e.off, e.size)
+	if err != nil || !a.kept || len(where) == 0 {
+		return where, err
+	}
+	d := &distrusted{File: where[0].File, archive: a, name: path.Join(l.path, name), entry: e}
+	if i >= 0 {
+		d.seen = &a.trusted[a.starts[l.path]+i]
+		if d.seen.Load() {
+			return where, nil
+		}
+	}
+	where[0].File = d
+	return where, nil
+}
+
+// distrusted is the file of an entry that a kept index speaks of, as long as
+// nobody has looked whether the entry is there.
+type distrusted struct {
+	extent.File
+	archive *Archive
+	name    string
+	entry   tarEntry
+	seen    *atomic.Bool // nil where that is not remembered
+}
+
+func (d *distrusted) Open() (*os.File, error) {
+	if err := d.archive.lookAtHeader(d.name, d.entry); err != nil {
+		if errors.Is(err, extent.ErrStale) {
+			d.archive.stale.Store(true)
+		}
+		return nil, err
+	}
+	if d.seen != nil {
+		d.seen.Store(true)
+	}
+	return d.File.Open()
+}
+
+// Check implements extent.Checker.
+func (d *distrusted) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
+
+// lookAtHeader checks that the header in front of an entry is one of that name and size.
+func (a *Archive) lookAtHeader(name string, e tarEntry) error {
+	where, err := a.base.Slice(e.off-int64(e.header), int64(e.header))
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", a, extent.ErrStale, err)
+	}
+	header, err := where.ReadAll()
+	if err != nil {
+		return err
+	}
+	// An entry of the largest size may follow the header: the reader is not asked for it.
+	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
+	if err != nil || path.Clean(h.Name) != name || h.Size != e.size || refusal(h) != "" {
+		return fmt.Errorf("%s: the header of %s is not where it was: %w", a, name, extent.ErrStale)
+	}
+	return nil
+}
+
+// zeros is what a tar reader finds behind the one header that it is given.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// archiveFile is one file of an archive: it opens only in the state that the
+// archive was indexed in.
+type archiveFile struct {
+	dir, name string
+	shown     string
+	info      fs.FileInfo
+	stamp     string // of info
+}
+
+func (f *archiveFile) Open() (*os.File, error) {
+	// By the path and not from a directory that is kept open: there is one for every
+	// look at the source, and few would ever be used.
+	file, err := os.OpenInRoot(f.dir, f.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && stampOf(info) != f.stamp {
+		err = fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// Check implements extent.Checker. A file that another took the place of since it
+// was opened is what it was, though its change time is not.
+func (f *archiveFile) Check(info fs.FileInfo) error {
+	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
+		return fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
+	}
+	return nil
+}
+
+func (f *archiveFile) String() string { return f.shown }

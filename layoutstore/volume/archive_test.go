@@ -1,0 +1,266 @@
+package volume_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
+)
+
+// openArchive opens the one archive in dir.
+func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
+	t.Helper()
+	found, err := volume.FindArchives(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Sets) != 1 {
+		t.Fatalf("%d archives, faults %v", len(found.Sets), found.Faults)
+	}
+	a, err := volume.OpenArchive(context.Background(), found.Sets[0], cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestArchiveConformance(t *testing.T) {
+	for name, how := range map[string]struct {
+		archive layouttest.Archive
+		chunk   int64
+		kept    bool
+	}{
+		"as d8 packs":           {},
+		"PAX":                   {archive: layouttest.Archive{Format: tar.FormatPAX}},
+		"by hand":               {archive: layouttest.Archive{DotSlash: true, Directories: true}},
+		"chunks":                {chunk: 1000},
+		"chunks of one block":   {chunk: 512},
+		"chunks of odd size":    {chunk: 777},
+		"from a kept index":     {kept: true},
+		"chunks, from an index": {chunk: 3000, kept: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
+				dir := t.TempDir()
+				file := filepath.Join(dir, "bundle.tar")
+				tree.Archive(file, how.archive)
+				if how.chunk > 0 {
+					layouttest.Cut(t, file, how.chunk)
+				}
+				if !how.kept {
+					return whole(t, openArchive(t, dir, ""))
+				}
+				cache := volume.Cache(t.TempDir())
+				openArchive(t, dir, cache).Keep(cache)
+				if kept, err := filepath.Glob(string(cache) + "/*.index"); len(kept) != 1 || err != nil {
+					t.Fatalf("kept: %v, %v", kept, err)
+				}
+				return whole(t, openArchive(t, dir, cache))
+			})
+		})
+	}
+}
+
+func whole(t testing.TB, a *volume.Archive) *volume.Archive {
+	t.Helper()
+	if trouble := a.Trouble(); trouble != (volume.Trouble{}) {
+		t.Fatalf("the archive is not whole: %v", trouble)
+	}
+	return a
+}
+
+// FuzzArchive: whatever the bytes and wherever they are cut, every blob and index
+// that is located reads what archive/tar reads of the last entry of its name.
+func FuzzArchive(f *testing.F) {
+	seeds := seedArchives(f)
+	for _, s := range seeds {
+		f.Add(s, uint16(0))
+		f.Add(s, uint16(700))
+		f.Add(s[:len(s)*2/3], uint16(0))
+	}
+	f.Add([]byte("\x1f\x8b\x08compressed"), uint16(0))
+	f.Fuzz(func(t *testing.T, data []byte, chunk uint16) {
+		if len(data) == 0 || chunk > 0 && len(data)/int(chunk) > 500 {
+			return
+		}
+		dir := t.TempDir()
+		if chunk == 0 {
+			write(t, filepath.Join(dir, "a.tar"), data)
+		}
+		for i := 0; chunk > 0 && i*int(chunk) < len(data); i++ {
+			write(t, filepath.Join(dir, fmt.Sprintf("a.tar.%04d.chunk", i)), data[i*int(chunk):min((i+1)*int(chunk), len(data))])
+		}
+		cache := volume.Cache(t.TempDir())
+		a := openArchive(t, dir, cache)
+		compare(t, a, data)
+		a.Keep(cache)
+		compare(t, openArchive(t, dir, cache), data)
+	})
+}
+
+// compare reads all that the archive has through the volume and through archive/tar.
+func compare(t *testing.T, a *volume.Archive, data []byte) {
+	t.Helper()
+	want := entriesOf(data)
+	listing, err := a.Layouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listing.Layouts {
+		got, err := l.Index.ReadAll()
+		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
+			t.Errorf("index of %q: %d bytes, %v; archive/tar reads %d, %v", l.Path, len(got), err, len(w), ok)
+		}
+	}
+	for name, w := range want {
+		dir, encoded := path.Split(name)
+		dir, alg := path.Split(strings.TrimSuffix(dir, "/"))
+		layout, ok := strings.CutSuffix("/"+dir, "/blobs/")
+		d := digest.NewDigestFromEncoded(digest.Algorithm(alg), encoded)
+		if !ok || d.Validate() != nil {
+			continue
+		}
+		if layout = strings.TrimPrefix(layout, "/"); layout == "" {
+			layout = "."
+		}
+		where, err := a.Locate(layout, d)
+		if err != nil {
+			continue // it may be refused; it may not be wrong
+		}
+		if got, err := where.ReadAll(); err != nil || !bytes.Equal(got, w) {
+			t.Errorf("%s: %d bytes, %v; archive/tar reads %d", name, len(got), err, len(w))
+		}
+	}
+}
+
+// entriesOf is what archive/tar reads of an archive, the last entry of each name.
+func entriesOf(data []byte) map[string][]byte {
+	all := map[string][]byte{}
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err != nil {
+			return all
+		}
+		body, err := io.ReadAll(r)
+		if err != nil {
+			return all
+		}
+		all[path.Clean(h.Name)] = body
+	}
+}
+
+func seedArchives(f *testing.F) (seeds [][]byte) {
+	tree := layouttest.New(f, f.TempDir())
+	for _, p := range []string{".", "modules/x"} {
+		l := tree.Layout(p)
+		l.Tag(l.Image(layouttest.Image{Name: p, LayerSizes: []int64{10}}), "v1")
+		l.Write()
+	}
+	for i, a := range []layouttest.Archive{{}, {Format: tar.FormatPAX, DotSlash: true, Directories: true}} {
+		file := filepath.Join(f.TempDir(), fmt.Sprint(i))
+		tree.Archive(file, a)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		seeds = append(seeds, data)
+	}
+	return append(seeds, handmade(f))
+}
+
+// handmade is an archive with one of each entry that is refused.
+func handmade(f *testing.F) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	d := digest.FromString("x").Encoded()
+	for _, h := range []tar.Header{
+		{Name: "blobs/sha256/" + d, Size: 1, Typeflag: tar.TypeReg},
+		{Name: "blobs/sha256/" + d, Linkname: "y", Typeflag: tar.TypeSymlink},
+		{Name: "../blobs/sha256/" + d, Size: 1, Typeflag: tar.TypeReg},
+		{Name: "/index.json", Size: 1, Typeflag: tar.TypeReg},
+		{Name: strings.Repeat("long/", 60) + "index.json", Size: 1, Typeflag: tar.TypeReg},
+		{Name: "device", Typeflag: tar.TypeChar},
+		{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}},
+		{Name: "index.json", Size: 1, Typeflag: tar.TypeReg},
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			f.Fatal(err)
+		}
+		if h.Size > 0 {
+			if _, err := w.Write([]byte("x")); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		f.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func write(t testing.TB, file string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzKeptIndex: whatever lies in the cache, what is located is what the archive has.
+func FuzzKeptIndex(f *testing.F) {
+	tree := layouttest.New(f, f.TempDir())
+	l := tree.Layout("x")
+	l.Tag(l.Image(layouttest.Image{Name: "x", LayerSizes: []int64{10}}), "v1")
+	l.Write()
+	dir, cache := f.TempDir(), volume.Cache(f.TempDir())
+	file := filepath.Join(dir, "a.tar")
+	tree.Archive(file, layouttest.Archive{})
+	data, err := os.ReadFile(file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	openArchive(f, dir, cache).Keep(cache)
+	kept, err := filepath.Glob(string(cache) + "/*.index")
+	if err != nil || len(kept) != 1 {
+		f.Fatal(kept, err)
+	}
+	index, err := os.ReadFile(kept[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(index)
+	f.Add(index[:len(index)/2])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, index []byte) {
+		write(t, kept[0], index)
+		compare(t, openArchive(t, dir, cache), data)
+	})
+}
+
+func TestCancelledOpen(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("x").Write()
+	tree.Archive(filepath.Join(dir, "a.tar"), layouttest.Archive{})
+	found, err := volume.FindArchives(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := volume.OpenArchive(ctx, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that the context is cancelled", err)
+	}
+}

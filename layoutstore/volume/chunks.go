@@ -1,0 +1,234 @@
+package volume
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and
+// so on, which joined are the archive.
+type Set struct {
+	Name    string // of the archive, without its directory
+	Chunked bool
+	// Changed is the latest modification of its files.
+	Changed time.Time
+
+	dir      string // as the user gave it
+	files    []extent.Extent
+	last     string // name of the last chunk
+	identity string // another one when any of its files is another or was written
+	trouble  string // why it cannot be whole; empty where the files do not tell
+}
+
+// Identity is equal for two looks at the same files in the same state.
+func (s Set) Identity() string { return s.identity }
+
+// Path is where a person would look for the archive; chunks are beside it.
+func (s Set) Path() string { return filepath.Join(s.dir, s.Name) }
+
+func (s Set) list() extent.List { return extent.List(s.files) }
+
+// Found is what a directory has of archives.
+type Found struct {
+	Dir    string // as the user gave it
+	Sets   []Set  // by byte order of their names
+	Faults []Fault
+}
+
+var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
+
+// compressedName matches names of archives that would have to be unpacked first.
+var compressedName = regexp.MustCompile(`\.(tar\.(gz|zst|xz|bz2|lz4)|tgz)$`)
+
+// FindArchives looks for archives directly in the directory at dir. The error is
+// that of reading the directory; a file that cannot be looked at is a fault.
+func FindArchives(dir string) (Found, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return Found{}, err
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return Found{}, err
+	}
+	f := finder{found: Found{Dir: dir}, dir: dir, root: root, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
+	for _, e := range entries {
+		f.look(e.Name())
+	}
+	return f.finish(), nil
+}
+
+// IsArchive says whether a file name is that of an archive or a chunk, and the
+// name of the archive.
+func IsArchive(file string) (archive string, ok bool) {
+	if m := chunkName.FindStringSubmatch(file); m != nil {
+		return m[1], true
+	}
+	return file, strings.HasSuffix(file, ".tar")
+}
+
+// chunk is a file of a set.
+type chunk struct {
+	number int
+	info   fs.FileInfo
+	file   *archiveFile
+}
+
+type finder struct {
+	dir    string
+	root   *os.Root
+	plain  map[string]chunk
+	chunks map[string][]chunk
+	found  Found
+}
+
+func (f *finder) fault(kind Kind, name string, err error) {
+	f.found.Faults = append(f.found.Faults, Fault{Kind: kind, Path: name, Err: err, Passing: passes(err)})
+}
+
+// look takes in the file called name.
+func (f *finder) look(name string) {
+	archive, ok := IsArchive(name)
+	if strings.HasPrefix(name, ".") {
+		return
+	}
+	if compressedName.MatchString(name) {
+		f.fault(Limited, name, errors.New("it is compressed: unpack it to a plain .tar"))
+	}
+	if !ok {
+		return
+	}
+	info, err := f.root.Stat(name)
+	link, linkErr := f.root.Lstat(name)
+	switch {
+	case err != nil && linkErr == nil && link.Mode()&fs.ModeSymlink != 0:
+		f.fault(Damaged, name, errors.New("a link that leads out of the source or nowhere (links must be relative)"))
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		return // it went while we looked
+	case err != nil:
+		f.fault(Damaged, name, err)
+		return
+	case info.IsDir():
+		return // a directory of the tree that is called so
+	case !info.Mode().IsRegular():
+		f.fault(Damaged, name, errors.New("not a regular file"))
+		return
+	}
+	c := chunk{info: info, file: &archiveFile{f.dir, name, filepath.Join(f.dir, name), info, stampOf(info)}}
+	if archive == name {
+		f.plain[name] = c
+		return
+	}
+	m := chunkName.FindStringSubmatch(name)
+	if c.number, err = strconv.Atoi(m[2]); err != nil || c.number >= maxChunks {
+		f.fault(Damaged, name, fmt.Errorf("not a number of a chunk: %s", m[2]))
+		return
+	}
+	f.chunks[archive] = append(f.chunks[archive], c)
+}
+
+// maxChunks bounds the chunks of an archive.
+const maxChunks = 1_000_000
+
+func (f *finder) finish() Found {
+	for name, c := range f.plain {
+		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.info.ModTime(), dir: f.dir, identity: c.file.stamp,
+			files: []extent.Extent{{File: c.file, Len: c.info.Size()}}})
+	}
+	for name, chunks := range f.chunks {
+		if _, ok := f.plain[name]; ok {
+			f.fault(Conflict, name, fmt.Errorf("its %d chunks lie beside it and are not read: remove one or the other", len(chunks)))
+			continue
+		}
+		f.found.Sets = append(f.found.Sets, f.join(name, chunks))
+	}
+	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(f.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
+	return f.found
+}
+
+// join makes a set of chunks. A hole stands where one is missing.
+func (f *finder) join(name string, chunks []chunk) Set {
+	// Of two with a number the shorter name is the one that the format has.
+	slices.SortFunc(chunks, func(a, b chunk) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.name), len(b.file.name)))
+	})
+	chunks = slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
+		if a.number == b.number {
+			f.fault(Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
+		}
+		return a.number == b.number
+	})
+	s := Set{Name: name, Chunked: true, dir: f.dir}
+	size := chunkSize(chunks)
+	var id strings.Builder
+	next := 0
+	for i, c := range chunks {
+		if c.info.ModTime().After(s.Changed) {
+			s.Changed = c.info.ModTime()
+		}
+		fmt.Fprintf(&id, "%d: %s;", c.number, c.file.stamp)
+		for ; next < c.number; next++ {
+			s.lacks(fmt.Sprintf("chunk %04d is missing", next), size)
+		}
+		have, last := c.info.Size(), i == len(chunks)-1
+		s.files = append(s.files, extent.Extent{File: c.file, Len: min(have, size)})
+		switch {
+		case have > size:
+			s.complain(fmt.Sprintf("chunk %04d has %d bytes, the others have %d", c.number, have, size))
+		case have < size && !last:
+			s.complain(fmt.Sprintf("chunk %04d has %d bytes, the others have %d", c.number, have, size))
+			s.lacks(fmt.Sprintf("the end of chunk %04d is missing", c.number), size-have)
+		}
+		next++
+	}
+	s.identity, s.last = id.String(), chunks[len(chunks)-1].file.name
+	return s
+}
+
+// lacks puts a hole of n bytes where a part of the archive is missing.
+func (s *Set) lacks(reason string, n int64) {
+	s.complain(reason)
+	s.files = append(s.files, extent.Extent{File: hole{strings.TrimSuffix(reason, " is missing")}, Len: n})
+}
+
+// complain adds to what is wrong with the set.
+func (s *Set) complain(reason string) {
+	switch {
+	case s.trouble == "":
+		s.trouble = reason
+	case len(s.trouble) < 1000:
+		s.trouble += "; " + reason
+	}
+}
+
+// chunkSize is the size that all chunks but the last have: that of most of them,
+// as the first may be the one that is cut short.
+func chunkSize(chunks []chunk) int64 {
+	count := map[int64]int{}
+	for i, c := range chunks {
+		if i < len(chunks)-1 || len(chunks) == 1 {
+			count[c.info.Size()]++
+		}
+	}
+	var size int64
+	for n, k := range count {
+		if best := count[size]; k > best || k == best && n > size {
+			size = n
+		}
+	}
+	return size
+}

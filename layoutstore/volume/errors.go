@@ -1,0 +1,20 @@
+package volume
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+)
+
+// Exhausted says whether err tells of the process or the system, which is out of
+// files or memory for the moment, and nothing of the content.
+func Exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// passes says whether err tells of a disk, a network or a permission, and not of
+// what lies there: what was seen before is there still.
+func passes(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
+		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
+}

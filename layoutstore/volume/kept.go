@@ -1,0 +1,201 @@
+package volume
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// Cache is a directory that keeps the indexes of archives, so that the next
+// process reads no header again. It is never needed: what cannot be written is not
+// kept, and what cannot be read, or is of another state of the files, is made anew.
+// The empty Cache keeps nothing.
+type Cache string
+
+// keptVersion changes with the form of a kept index.
+const keptVersion = "layoutproxy tar index 1\n"
+
+func (c Cache) file(s Set) string {
+	sum := sha256.Sum256([]byte(absolute(s.Path())))
+	return filepath.Join(string(c), hex.EncodeToString(sum[:16])+".index")
+}
+
+func absolute(name string) string {
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return name
+}
+
+// load returns the index that is kept of exactly these files.
+func (c Cache) load(s Set) (*tarIndex, bool) {
+	if c == "" {
+		return nil, false
+	}
+	data, err := os.ReadFile(c.file(s))
+	if err != nil || len(data) < sha256.Size {
+		return nil, false
+	}
+	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
+	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
+		return nil, false
+	}
+	d := decoder{rest: body}
+	if d.text() != keptVersion || d.text() != s.Path() || d.text() != s.identity {
+		return nil, false
+	}
+	ix := d.index()
+	if d.bad || len(d.rest) > 0 {
+		return nil, false
+	}
+	return ix, true
+}
+
+// store keeps an index, if the directory can be written. It appears by a rename,
+// and without a sync: a torn one is told by its sum.
+func (c Cache) store(s Set, ix *tarIndex) {
+	if c == "" || ix.unsure || ix.trouble != (Trouble{}) || s.trouble != "" {
+		return // what is not whole will be looked at again
+	}
+	var e encoder
+	e.text(keptVersion)
+	e.text(s.Path())
+	e.text(s.identity)
+	e.index(ix)
+	sum := sha256.Sum256(e.out)
+	if os.MkdirAll(string(c), 0o755) != nil {
+		return
+	}
+	tmp, err := os.CreateTemp(string(c), ".tmp-*")
+	if err != nil {
+		return
+	}
+	_, err = tmp.Write(append(e.out, sum[:]...))
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), c.file(s))
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name()) // a file that is in nobody's way
+	}
+}
+
+// encoder writes a kept index: numbers as varints, texts with their length.
+type encoder struct{ out []byte }
+
+func (e *encoder) number(n int64) { e.out = binary.AppendVarint(e.out, n) }
+
+func (e *encoder) text(s string) {
+	e.number(int64(len(s)))
+	e.out = append(e.out, s...)
+}
+
+func (e *encoder) entry(t tarEntry) {
+	e.number(t.off)
+	e.number(t.size)
+	e.number(int64(t.header))
+}
+
+func (e *encoder) index(ix *tarIndex) {
+	e.number(int64(ix.entries))
+	e.number(int64(len(ix.faults)))
+	for _, f := range ix.faults {
+		e.text(string(f.Kind))
+		e.text(f.Entry)
+		e.text(f.Err.Error())
+	}
+	e.number(int64(len(ix.layouts)))
+	for _, l := range ix.layouts {
+		e.text(l.path)
+		e.entry(l.index)
+		e.number(int64(len(l.blobs)))
+		for _, b := range l.blobs {
+			e.out = append(e.out, b.sum[:]...)
+			e.entry(b.tarEntry)
+		}
+		e.number(int64(len(l.odd)))
+		for d, t := range l.odd {
+			e.text(d)
+			e.entry(t)
+		}
+	}
+}
+
+// decoder reads what an encoder wrote. It allocates no more than there are bytes
+// to read, whatever they say.
+type decoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *decoder) number() int64 {
+	n, size := binary.Varint(d.rest)
+	if size <= 0 {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[size:]
+	return n
+}
+
+// count is a number of things each at least size bytes long.
+func (d *decoder) count(size int) int {
+	n := d.number()
+	if n < 0 || n > int64(len(d.rest)/size) {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) text() string { return string(d.take(d.count(1))) }
+
+func (d *decoder) take(n int) []byte {
+	if n > len(d.rest) {
+		d.bad, d.rest = true, nil
+		return make([]byte, n)
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) entry() tarEntry {
+	t := tarEntry{off: d.number(), size: d.number()}
+	header := d.number()
+	if t.off < 0 || t.size < 0 || header < 0 || header > t.off || header >= 1<<31 {
+		d.bad = true
+		return tarEntry{}
+	}
+	t.header = uint32(header)
+	return t
+}
+
+func (d *decoder) index() *tarIndex {
+	ix := &tarIndex{entries: int(d.number())}
+	for range d.count(3) {
+		ix.faults = append(ix.faults, Fault{Kind: Kind(d.text()), Entry: d.text(), Err: errors.New(d.text())})
+	}
+	n := d.count(6)
+	ix.layouts = make([]tarLayout, n)
+	for i := range ix.layouts {
+		l := &ix.layouts[i]
+		l.path = d.text()
+		l.index = d.entry()
+		l.blobs = make([]tarBlob, d.count(sha256.Size+3))
+		for j := range l.blobs {
+			l.blobs[j].sum = [sha256.Size]byte(d.take(sha256.Size))
+			l.blobs[j].tarEntry = d.entry()
+		}
+		for range d.count(4) {
+			if l.odd == nil {
+				l.odd = map[string]tarEntry{}
+			}
+			l.odd[d.text()] = d.entry()
+		}
+	}
+	return ix
+}

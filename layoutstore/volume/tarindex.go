@@ -1,0 +1,375 @@
+package volume
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Bounds of an archive, far above any bundle.
+const (
+	maxEntries = 4_000_000
+	maxFaults  = 1000
+)
+
+// tarIndex says where the entries of a tar archive lie. It is made by reading the
+// headers once, and never changes.
+type tarIndex struct {
+	layouts []tarLayout // by path
+	faults  []Fault     // entries that are not served, at most maxFaults
+	trouble Trouble     // why the archive does not end as a tar archive has to
+	entries int
+	unsure  bool // some header sizes are not known, so the index cannot be kept
+}
+
+// Trouble is why an archive is not whole. The zero value is none.
+type Trouble struct {
+	Kind   Kind
+	Reason string
+}
+
+func incomplete(format string, args ...any) Trouble {
+	return Trouble{Incomplete, fmt.Sprintf(format, args...)}
+}
+
+func damaged(format string, args ...any) Trouble {
+	return Trouble{Damaged, fmt.Sprintf(format, args...)}
+}
+
+// tarLayout is a layout of an archive.
+type tarLayout struct {
+	path  string
+	index tarEntry // of index.json; the zero value where there is none
+	blobs []tarBlob
+	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
+}
+
+// tarEntry is where an entry's bytes lie in the archive, and its header before them.
+type tarEntry struct {
+	off, size int64
+	header    uint32 // bytes of header in front of off
+}
+
+func (e tarEntry) there() bool { return e.off > 0 }
+
+type tarBlob struct {
+	sum [sha256.Size]byte
+	tarEntry
+}
+
+func compareSums(b tarBlob, sum [sha256.Size]byte) int { return bytes.Compare(b.sum[:], sum[:]) }
+
+// layout returns the layout at path, or nil.
+func (ix *tarIndex) layout(p string) *tarLayout {
+	i, ok := slices.BinarySearchFunc(ix.layouts, p, func(l tarLayout, p string) int { return strings.Compare(l.path, p) })
+	if !ok {
+		return nil
+	}
+	return &ix.layouts[i]
+}
+
+// blob returns where the blob d lies, and its number among the layout's entries,
+// of which index.json is the first; blobs of odd algorithms have none.
+func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
+	if d.Algorithm() != digest.SHA256 {
+		e, ok := l.odd[string(d)]
+		return e, -1, ok
+	}
+	var sum [sha256.Size]byte
+	if n, err := hex.Decode(sum[:], []byte(d.Encoded())); err != nil || n != len(sum) {
+		return tarEntry{}, -1, false
+	}
+	i, ok := slices.BinarySearchFunc(l.blobs, sum, compareSums)
+	if !ok {
+		return tarEntry{}, -1, false
+	}
+	return l.blobs[i].tarEntry, i + 1, true
+}
+
+// scan is one reading of an archive's headers.
+type scan struct {
+	base    extent.List
+	size    int64
+	window  *window
+	layouts map[string]*scanLayout
+	faults  []Fault
+	entries int
+	unsure  bool
+}
+
+type scanLayout struct {
+	tarLayout
+	sums map[[sha256.Size]byte]tarEntry
+}
+
+// scanTar reads the headers of the archive that the list holds. What it cannot
+// read ends it: headers are followed as a chain, and never searched for. The error
+// is the context's, or one of opening the files.
+func scanTar(ctx context.Context, base extent.List) (*tarIndex, error) {
+	w := newWindow(base)
+	defer w.Close()
+	s := &scan{base: base, size: base.Size(), window: w, layouts: map[string]*scanLayout{}}
+	trouble, err := s.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(trouble), nil
+}
+
+// all follows the headers to the end, and says what is wrong with it.
+func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
+	if s.size == 0 {
+		return incomplete("the file is empty"), nil
+	}
+	if hint := s.compressed(); hint != "" {
+		return Trouble{Limited, hint}, nil
+	}
+	r := tar.NewReader(s.window)
+	var next int64 // where the next header begins; negative behind a sparse entry, whose length on disk is not told
+	for {
+		if s.entries%1024 == 0 {
+			if err := ctx.Err(); err != nil {
+				return Trouble{}, err
+			}
+		}
+		if s.entries >= maxEntries {
+			return Trouble{Limited, fmt.Sprintf("more than %d entries: the rest is not read", maxEntries)}, nil
+		}
+		h, err := r.Next()
+		if s.window.err != nil {
+			return Trouble{}, s.window.err
+		}
+		if next < 0 {
+			next = max(s.window.pos-1024, 0)
+		}
+		switch {
+		case s.window.failed != nil && (err != nil || s.window.failed.touches(next, s.window.pos)):
+			return incomplete("%v", s.window.failed), nil
+		case errors.Is(err, io.EOF):
+			return s.end(next), nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return incomplete("it ends early, after %d bytes", s.size), nil
+		case err != nil:
+			return damaged("no header at byte %d: %v: what lies behind is not read", next, err), nil
+		}
+		s.entries++
+		e := tarEntry{off: s.window.pos, size: h.Size}
+		if n := e.off - next; n > 0 && n < 1<<31 {
+			e.header = uint32(n)
+		}
+		switch next = padded(e.off); {
+		case sparse(h):
+			next, s.unsure = -1, true
+		case hasBody(h.Typeflag):
+			if e.size > s.size-e.off {
+				return incomplete("it ends early, in the entry %.300s", h.Name), nil
+			}
+			next += padded(e.size)
+		}
+		s.entry(h, e)
+	}
+}
+
+// padded is n rounded up to whole blocks.
+func padded(n int64) int64 { return (n + 511) &^ 511 }
+
+// hasBody says whether bytes follow the header of an entry of a type.
+func hasBody(flag byte) bool {
+	switch flag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo, tar.TypeXGlobalHeader:
+		return false
+	}
+	return true
+}
+
+// end says what is wrong with the archive's end, which has to be two blocks of zeros at next.
+func (s *scan) end(next int64) Trouble {
+	var blocks [1024]byte
+	if next > s.size-int64(len(blocks)) {
+		return incomplete("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size)
+	}
+	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
+	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
+		return incomplete("%v", err)
+	}
+	if s.window.failed != nil && s.window.failed.touches(next, next+1024) {
+		return incomplete("%v", s.window.failed)
+	}
+	if blocks != [1024]byte{} {
+		return damaged("no header at byte %d: what lies behind is not read", next+512)
+	}
+	return Trouble{}
+}
+
+// compressed says what to do with an archive that is compressed.
+func (s *scan) compressed() string {
+	var magic [6]byte
+	n, _ := io.ReadFull(s.window, magic[:])
+	_, _ = s.window.Seek(0, io.SeekStart) // within the window, always
+	for prefix, tool := range map[string]string{
+		"\x1f\x8b": "gunzip", "\x28\xb5\x2f\xfd": "unzstd", "BZh": "bunzip2", "\xfd7zXZ\x00": "unxz", "\x04\x22\x4d\x18": "unlz4",
+	} {
+		if bytes.HasPrefix(magic[:n], []byte(prefix)) {
+			return fmt.Sprintf("it is compressed: unpack it to a plain .tar with %s", tool)
+		}
+	}
+	return ""
+}
+
+// entry takes one entry in. The last of a name wins.
+func (s *scan) entry(h *tar.Header, e tarEntry) {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return
+	}
+	name, illegal := cleanName(h.Name)
+	switch {
+	case illegal != "":
+		s.fault(Damaged, h.Name, illegal)
+		return
+	case h.Typeflag == tar.TypeDir || hidden(name):
+		return
+	}
+	layout, blob, ok := parseName(name)
+	refused := refusal(h)
+	if refused != "" {
+		s.fault(Damaged, name, refused)
+		e = tarEntry{} // what it stands for takes the place of an earlier entry of the name
+	}
+	if !ok {
+		return
+	}
+	l := s.layouts[layout]
+	if l == nil {
+		l = &scanLayout{tarLayout: tarLayout{path: layout}, sums: map[[sha256.Size]byte]tarEntry{}}
+		s.layouts[layout] = l
+	}
+	switch {
+	case blob == "":
+		l.index = e
+	case blob.Algorithm() == digest.SHA256:
+		var sum [sha256.Size]byte
+		_, _ = hex.Decode(sum[:], []byte(blob.Encoded())) // parseName has validated it
+		l.sums[sum] = e
+	default:
+		if l.odd == nil {
+			l.odd = map[string]tarEntry{}
+		}
+		l.odd[string(blob)] = e
+	}
+}
+
+// refusal says why an entry is not served: only plain files are.
+func refusal(h *tar.Header) string {
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, '\x00':
+	case tar.TypeLink, tar.TypeSymlink:
+		return fmt.Sprintf("a link to %.300q: links in archives are not followed (tar --dereference --hard-dereference packs files in their place)", h.Linkname)
+	case tar.TypeGNUSparse:
+	default:
+		return fmt.Sprintf("not a file (type %q)", h.Typeflag)
+	}
+	if sparse(h) {
+		return "a sparse file: pack it without tar's --sparse"
+	}
+	return ""
+}
+
+// sparse says whether an entry is stored without its holes.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}
+
+// cleanName is an entry's name without what leads to the archive's own root.
+func cleanName(name string) (clean, illegal string) {
+	if len(name) > maxPath {
+		return "", fmt.Sprintf("a name longer than %d bytes", maxPath)
+	}
+	if strings.HasPrefix(name, "/") {
+		return "", "an absolute name: names must be relative"
+	}
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return "", "a name with \"..\" in it"
+	}
+	return path.Clean(name), ""
+}
+
+// hidden says whether a segment of name begins with a dot.
+func hidden(name string) bool { return name[0] == '.' && name != "." || strings.Contains(name, "/.") }
+
+// parseName says of which layout a file is the index, for which blob is empty, or a
+// blob. It is neither where ok is false.
+func parseName(name string) (layout string, blob digest.Digest, ok bool) {
+	dir, file := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if file == "index.json" {
+		return cmp.Or(dir, "."), "", true
+	}
+	dir, algorithm := path.Split(dir)
+	layout, found := strings.CutSuffix("/"+dir, "/blobs/")
+	if !found {
+		return "", "", false
+	}
+	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), file)
+	if !(algorithm == "sha256" && len(file) == 2*sha256.Size && strings.Trim(file, "0123456789abcdef") == "") && d.Validate() != nil {
+		return "", "", false
+	}
+	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
+}
+
+func (s *scan) fault(kind Kind, entry, reason string) {
+	if len(s.faults) < maxFaults {
+		s.faults = append(s.faults, Fault{Kind: kind, Entry: entry[:min(len(entry), maxPath)], Err: errors.New(reason)})
+	}
+}
+
+// finish sorts what was found and lets go of what was needed to find it.
+func (s *scan) finish(trouble Trouble) *tarIndex {
+	ix := &tarIndex{faults: s.faults, trouble: trouble, entries: s.entries, unsure: s.unsure}
+	for _, l := range s.layouts {
+		l.blobs = make([]tarBlob, 0, len(l.sums))
+		for sum, e := range l.sums {
+			if s.readable(e) {
+				l.blobs = append(l.blobs, tarBlob{sum, e})
+			}
+		}
+		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
+		for d, e := range l.odd {
+			if !s.readable(e) {
+				delete(l.odd, d)
+			}
+		}
+		if !s.readable(l.index) {
+			l.index = tarEntry{}
+		}
+		ix.layouts = append(ix.layouts, l.tarLayout)
+	}
+	slices.SortFunc(ix.layouts, func(a, b tarLayout) int { return strings.Compare(a.path, b.path) })
+	return ix
+}
+
+// readable says whether all of an entry's bytes are there.
+func (s *scan) readable(e tarEntry) bool {
+	if !e.there() {
+		return false
+	}
+	part, err := s.base.Slice(e.off, e.size)
+	return err == nil && !slices.ContainsFunc(part, func(x extent.Extent) bool { _, hole := x.File.(hole); return hole })
+}

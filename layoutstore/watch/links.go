@@ -1,0 +1,38 @@
+package watch
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxLinks ends links that run in a circle, as the system does.
+const maxLinks = 40
+
+// links are the paths at which a change may lead the path p elsewhere: p itself, and
+// each link on the way to what it stands for, as Kubernetes swaps one far above a
+// mounted file.
+func links(p string) []string {
+	found := []string{filepath.Clean(p)}
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return found
+	}
+	done, rest := string(filepath.Separator), strings.Split(abs, string(filepath.Separator))
+	for n := 0; len(rest) > 0 && n < maxLinks; {
+		done, rest = filepath.Join(done, rest[0]), rest[1:]
+		target, err := os.Readlink(done)
+		if err != nil {
+			continue // no link, or nothing at all
+		}
+		n++
+		found = append(found, done)
+		if filepath.IsAbs(target) {
+			done = string(filepath.Separator)
+		} else {
+			done = filepath.Dir(done)
+		}
+		rest = append(strings.Split(filepath.Clean(target), string(filepath.Separator)), rest...)
+	}
+	return found
+}

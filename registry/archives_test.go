@@ -1,0 +1,354 @@
+package registry_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// forms are the bundle in every form that it may be served in, each as its sources.
+func (b *bundle) forms(tb testing.TB) map[string][]string {
+	tb.Helper()
+	packed := func() string {
+		dir := tb.TempDir()
+		b.Bundle(dir)
+		return dir
+	}
+	cut := func(dir, pattern string, size int64) string {
+		for _, archive := range glob(tb, dir, pattern) {
+			layouttest.Cut(tb, archive, size)
+		}
+		return dir
+	}
+	handMade := tb.TempDir()
+	b.Archive(filepath.Join(handMade, "any name.tar"), layouttest.Archive{DotSlash: true, Directories: true})
+	return map[string][]string{
+		"archives":                 {packed()},
+		"one archive made by hand": {handMade},
+		"chunks of 1 MiB":          {cut(packed(), "*.tar", 1<<20)},
+		"chunks of 4000 bytes":     {cut(packed(), "*.tar", 4000)},
+		"a mix":                    {b.mix(tb, cut(packed(), "platform.tar", 1<<20), "plugin-stronghold.tar")},
+		"single files":             b.single(tb, cut(packed(), "module-*.tar", 5000)),
+	}
+}
+
+// mix replaces an archive in dir by the loose layouts, and lays some of another beside it.
+func (b *bundle) mix(tb testing.TB, dir, archive string) string {
+	tb.Helper()
+	remove(tb, filepath.Join(dir, archive))
+	for _, layout := range []string{"deckhouse-cli/plugins/stronghold", "modules/console/release"} {
+		if err := os.CopyFS(filepath.Join(dir, layout), os.DirFS(filepath.Join(b.Dir(), layout))); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// single names each archive of dir, and of each chunk set one chunk.
+func (b *bundle) single(tb testing.TB, dir string) []string {
+	tb.Helper()
+	return append(glob(tb, dir, "*.tar"), glob(tb, dir, "*.0001.chunk")...)
+}
+
+func glob(tb testing.TB, dir, pattern string) []string {
+	tb.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) == 0 {
+		tb.Fatalf("no %s in %s: %v", pattern, dir, err)
+	}
+	return found
+}
+
+// asked is a request; its answer has to be the same in every form.
+type asked struct{ method, path, header, value string }
+
+// requests are those of the tests of truth, and what a client asks around them.
+func (b *bundle) requests(tb testing.TB) (all []asked) {
+	tb.Helper()
+	both := func(path string) {
+		all = append(all, asked{method: http.MethodGet, path: path}, asked{method: http.MethodHead, path: path})
+	}
+	files := b.files(tb)
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		both(path)
+		all = append(all, ranges(path, len(readFile(tb, files[path])))...)
+	}
+	repositories := append(slices.Sorted(maps.Keys(b.manifests)), bundleRoot+"/install-standalone", bundleRoot+"/nothing")
+	for _, name := range repositories {
+		for _, d := range slices.Concat(b.manifests[name], b.manifests[bundleRoot]) {
+			both("/v2/" + name + "/manifests/" + d.Digest.String())
+			both("/v2/" + name + "/referrers/" + d.Digest.String())
+			// Of another repository, which the same archive may hold.
+			both("/v2/" + name + "/blobs/" + d.Digest.String())
+			all = append(all, asked{http.MethodGet, "/v2/" + name + "/manifests/" + d.Digest.String(), "If-None-Match", `"` + d.Digest.String() + `"`})
+		}
+		for tag := range b.tags[name] {
+			both("/v2/" + name + "/manifests/" + tag)
+		}
+		both("/v2/" + name + "/tags/list")
+		both("/v2/" + name + "/tags/list?n=1")
+		both("/v2/" + name + "/manifests/no-such-tag")
+	}
+	both("/v2/_catalog")
+	both("/v2/_catalog?n=2&last=" + bundleRoot)
+	for index, tag := range map[string]string{"modules": "console", "deckhouse-cli/plugins": "stronghold"} {
+		both("/v2/" + bundleRoot + "/" + index + "/tags/list")
+		both("/v2/" + bundleRoot + "/" + index + "/manifests/" + tag)
+	}
+	return all
+}
+
+// ranges are seeded requests for parts of a blob: of a large one many, at its
+// chunks' borders too.
+func ranges(path string, size int) (all []asked) {
+	random := rand.New(rand.NewPCG(7, uint64(size)))
+	n := 2
+	if size >= 1<<20 {
+		n = 48
+		for at := 0; at < size; at += 1 << 20 {
+			all = append(all, asked{http.MethodGet, path, "Range", fmt.Sprintf("bytes=%d-%d", max(at-2, 0), at+2)})
+		}
+	}
+	for i := range n {
+		if size <= 10000 {
+			first := random.IntN(size + 1)
+			all = append(all, asked{http.MethodGet, path, "Range", fmt.Sprintf("bytes=%d-%d", first, first+random.IntN(size+1))})
+			continue
+		}
+		header, _ := randomRange(random, i%6, size)
+		all = append(all, asked{http.MethodGet, path, "Range", header})
+	}
+	return all
+}
+
+// answer is all of a response but its date, and the boundary that each server draws.
+type answer struct {
+	status int
+	header string
+	body   digest.Digest
+	size   int
+}
+
+func (s *server) answer(a asked) answer {
+	s.Helper()
+	var header []string
+	if a.header != "" {
+		header = []string{a.header, a.value}
+	}
+	r := s.do(a.method, a.path, header...)
+	r.header.Del("Date")
+	body := r.body
+	if _, params, err := mime.ParseMediaType(r.header.Get("Content-Type")); err == nil && params["boundary"] != "" {
+		r.header.Set("Content-Type", strings.ReplaceAll(r.header.Get("Content-Type"), params["boundary"], "boundary"))
+		body = []byte(strings.ReplaceAll(string(body), params["boundary"], "boundary"))
+	}
+	var b strings.Builder
+	if err := r.header.Write(&b); err != nil {
+		s.Fatal(err)
+	}
+	return answer{r.status, b.String(), digest.FromBytes(body), len(body)}
+}
+
+// Whatever form a bundle is in, and whatever is asked of it, the answer is the same.
+func TestEveryFormAnswersTheSame(t *testing.T) {
+	b := newBundle(t)
+	requests := b.requests(t)
+	tree := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	want := make([]answer, len(requests))
+	statuses := map[int]int{}
+	for i, a := range requests {
+		want[i] = tree.answer(a)
+		statuses[want[i].status]++
+	}
+	for _, status := range []int{200, 206, 304, 404, 416} {
+		if statuses[status] < 10 {
+			t.Errorf("the tree answered %d with %d: that asks for little", statuses[status], status)
+		}
+	}
+	for form, sources := range b.forms(t) {
+		t.Run(form, func(t *testing.T) {
+			s := serve(t, layoutstore.Options{Sources: sources})
+			for i, a := range requests {
+				if got := s.answer(a); got != want[i] {
+					t.Errorf("%+v: %s", a, cmp.Diff(want[i], got, cmp.AllowUnexported(answer{})))
+				}
+			}
+			if found := s.problems(); len(found) > 0 {
+				t.Errorf("problems: %v", found)
+			}
+			if heard := s.refusals(); len(heard) > 0 {
+				t.Errorf("refused: %v", heard)
+			}
+		})
+	}
+}
+
+// hollow is a server of an archive with a large blob of zeros, which takes no room on
+// disk but where it is cut into chunks, and a small one behind it.
+type hollow struct {
+	*server
+	archive string
+	path    string // of the large blob
+	after   digest.Digest
+}
+
+func hollowEntries(seed string) (entries []layouttest.Entry, large, after digest.Digest) {
+	large, after = digest.FromString("its digest is nobody's concern"), digest.FromString(seed)
+	entry := layouttest.File("app/blobs/sha256/"+large.Encoded(), []byte(seed))
+	entry.Size = sparseSize
+	return []layouttest.Entry{
+		layouttest.File("app/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`)),
+		entry,
+		layouttest.File("app/blobs/sha256/"+after.Encoded(), []byte(seed)),
+	}, large, after
+}
+
+func newHollow(t *testing.T, chunk int64) *hollow {
+	t.Helper()
+	dir := t.TempDir()
+	h := &hollow{archive: filepath.Join(dir, "app.tar")}
+	entries, large, after := hollowEntries("old")
+	layouttest.Tar(t, h.archive, entries...)
+	if chunk > 0 {
+		layouttest.Cut(t, h.archive, chunk)
+	}
+	h.path, h.after = "/v2/app/blobs/"+large.String(), after
+	h.server = serveBare(t, dir)
+	return h
+}
+
+// rest reads a download that start began to its end, and says whether its bytes are
+// those of the old archive.
+func rest(t *testing.T, body io.Reader) (n int, err error) {
+	t.Helper()
+	buf := make([]byte, 1<<20)
+	zeros := make([]byte, len(buf))
+	for n = 1000; err == nil; {
+		var k int
+		k, err = body.Read(buf)
+		n += k
+		if string(buf[:k]) != string(zeros[:k]) {
+			return n, fmt.Errorf("other bytes within the %d before byte %d", k, n)
+		}
+	}
+	return n, err
+}
+
+// clockMoves waits until a file that is written now gets a later time than file has.
+func clockMoves(t *testing.T, file string) {
+	t.Helper()
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for probe := filepath.Join(t.TempDir(), "probe"); ; {
+		overwrite(t, probe, nil)
+		now, err := os.Stat(probe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.ModTime().After(before.ModTime()) {
+			return
+		}
+	}
+}
+
+func TestAnArchiveReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+	h := newHollow(t, 0)
+	body := h.start(h.path)
+	ranged := h.start(h.path, "Range", "bytes=5-")
+	entries, _, after := hollowEntries("new content")
+	layouttest.Tar(t, h.archive, entries...)
+	if n, err := rest(t, body); !errors.Is(err, io.EOF) || n != sparseSize {
+		t.Errorf("%d bytes, then %v", n, err)
+	}
+	if n, err := rest(t, ranged); !errors.Is(err, io.EOF) || n != sparseSize-5 {
+		t.Errorf("%d bytes of a range, then %v", n, err)
+	}
+	h.refreshUntil(t, "the new archive", func() bool { return h.get("/v2/app/blobs/"+after.String()).status == http.StatusOK })
+	h.get("/v2/app/blobs/"+after.String()).wantFile(t, after, []byte("new content"))
+	h.get("/v2/app/blobs/"+h.after.String()).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
+}
+
+// refreshUntil has the tree scanned until ok says yes.
+func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		if _, err := s.tree.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("%s: never", what)
+}
+
+// A complete answer with bytes of two archives would end a pull: the connection is
+// cut, and the client asks again.
+func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
+	for name, rewrite := range map[string]func(*testing.T, *os.File){
+		"other bytes of the same size": func(t *testing.T, f *os.File) {
+			if _, err := f.WriteAt([]byte("x"), sparseSize/2); err != nil {
+				t.Error(err)
+			}
+		},
+		"other bytes at the very end": func(t *testing.T, f *os.File) {
+			if _, err := f.WriteAt([]byte("x"), sparseSize+1000); err != nil {
+				t.Error(err)
+			}
+		},
+		"cut short and longer again": func(t *testing.T, f *os.File) {
+			info, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(f.Truncate(10), f.Truncate(info.Size())); err != nil {
+				t.Error(err)
+			}
+		},
+		"cut short": func(t *testing.T, f *os.File) {
+			if err := f.Truncate(5000); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		for _, header := range [][]string{nil, {"Range", "bytes=5-"}, {"Range", "bytes=0-30000000,30000002-60000000"}} {
+			for _, chunk := range []int64{0, sparseSize} {
+				t.Run(fmt.Sprintf("%s, %v, chunks of %d", name, header, chunk), func(t *testing.T) {
+					h := newHollow(t, chunk)
+					file := h.archive
+					if chunk > 0 {
+						file += ".0000.chunk"
+					}
+					clockMoves(t, file)
+					body := h.start(h.path, header...)
+					f, err := os.OpenFile(file, os.O_RDWR, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					rewrite(t, f)
+					if n, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
+						t.Errorf("%d more bytes, then %v", n, err)
+					}
+				})
+			}
+		}
+	}
+}
