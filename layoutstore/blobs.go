@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
@@ -85,7 +86,7 @@ func (r *Repository) manifestNode(c *contents, d digest.Digest) *node {
 	if n := c.children[d]; n != nil {
 		return n
 	}
-	if n := r.topNode(d); n != nil && (n.tag != "" || isManifest(n.mediaType)) {
+	if n := r.topNode(d); n != nil && (n.tag != "" || closure.IsManifest(n.mediaType)) {
 		return n
 	}
 	return nil

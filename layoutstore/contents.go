@@ -5,15 +5,12 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
-	"unique"
 
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
 // contents is what the manifests of a repository tell: the children of indexes,
@@ -72,23 +69,6 @@ func (c *contents) digestOf(cl claim) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(cl.key[:]))
 }
 
-// manifestDoc is the union of what the kinds of manifest hold that leads on.
-type manifestDoc struct {
-	MediaType string          `json:"mediaType"`
-	Config    *descriptorDoc  `json:"config"`
-	Layers    []descriptorDoc `json:"layers"`
-	Blobs     []descriptorDoc `json:"blobs"` // of an artifact manifest
-	Manifests []descriptorDoc `json:"manifests"`
-	Subject   *descriptorDoc  `json:"subject"`
-}
-
-type descriptorDoc struct {
-	MediaType string   `json:"mediaType"`
-	Digest    string   `json:"digest"`
-	Size      int64    `json:"size"`
-	URLs      []string `json:"urls"`
-}
-
 // read returns the contents, reading all manifests of the repository at the
 // first call. The error is ErrStale or one that [Exhausted] knows, and a later call
 // tries anew.
@@ -131,10 +111,10 @@ type visit struct {
 func (rd *reading) all() error {
 	rd.have = map[digest.Digest]int64{}
 	for _, n := range rd.repo.top {
-		if n.tag == "" && !isManifest(n.mediaType) {
+		if n.tag == "" && !closure.IsManifest(n.mediaType) {
 			// A blob that an index.json names for itself.
 			for _, size := range n.sizes {
-				rd.blob(descriptorDoc{MediaType: n.mediaType, Digest: string(n.digest), Size: size}, n)
+				rd.blob(closure.Ref{Descriptor: Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: size}}, n)
 			}
 			continue
 		}
@@ -169,75 +149,56 @@ func (rd *reading) visit(v visit) error {
 		return err
 	}
 	rd.have[v.node.digest] = int64(len(body))
-	if !isManifest(v.node.mediaType) {
+	if !closure.IsManifest(v.node.mediaType) {
 		return nil
 	}
-	var doc manifestDoc
-	if err := json.Unmarshal(body, &doc); err != nil {
-		rd.problem(Damaged, v.node.digest, v.owner, fmt.Sprintf("not a manifest: %v", err))
+	refs, err := closure.Parse(body)
+	if err != nil {
+		rd.problem(Damaged, v.node.digest, v.owner, err.Error())
 		return nil
 	}
-	rd.follow(doc, v)
+	rd.follow(refs, v)
 	return nil
 }
 
-func (rd *reading) follow(doc manifestDoc, v visit) {
-	for _, d := range doc.Manifests {
-		if isManifest(d.MediaType) {
-			rd.child(d, v.owner)
-		} else {
-			rd.blob(d, v.owner)
-		}
+func (rd *reading) follow(refs closure.Refs, v visit) {
+	for _, fault := range refs.Faults {
+		rd.problem(Damaged, v.node.digest, v.owner, fault)
 	}
-	if doc.Config != nil {
-		rd.blob(*doc.Config, v.owner)
+	for _, d := range refs.Children {
+		rd.child(d, v.owner)
 	}
-	for _, d := range doc.Layers {
-		rd.blob(d, v.owner)
+	for _, ref := range refs.Blobs {
+		rd.blob(ref, v.owner)
 	}
-	for _, d := range doc.Blobs {
-		rd.blob(d, v.owner)
-	}
-	if doc.Subject != nil {
-		if subject, err := digest.Parse(doc.Subject.Digest); err == nil {
-			rd.referrers[subject] = append(rd.referrers[subject], v.node)
-		}
+	if refs.Subject != nil {
+		subject := refs.Subject.Digest
+		rd.referrers[subject] = append(rd.referrers[subject], v.node)
 	}
 }
 
 // child adds a manifest that an index names.
-func (rd *reading) child(doc descriptorDoc, owner *node) {
-	d, err := digest.Parse(doc.Digest)
-	if err != nil {
-		rd.problem(Damaged, owner.digest, owner, fmt.Sprintf("a child's digest %.100q: %v", doc.Digest, err))
-		return
-	}
-	n := rd.repo.topNode(d)
+func (rd *reading) child(d Descriptor, owner *node) {
+	n := rd.repo.topNode(d.Digest)
 	if n == nil {
-		n = rd.children[d]
+		n = rd.children[d.Digest]
 	}
 	if n != nil {
-		rd.sizes[d] = appendSize(rd.sizes[d], doc.Size)
+		rd.sizes[d.Digest] = appendSize(rd.sizes[d.Digest], d.Size)
 		return
 	}
-	n = &node{digest: d, mediaType: unique.Make(doc.MediaType).Value(), sizes: []int64{doc.Size}}
-	rd.children[d] = n
+	n = &node{digest: d.Digest, mediaType: d.MediaType, sizes: []int64{d.Size}}
+	rd.children[d.Digest] = n
 	rd.todo = append(rd.todo, visit{n, owner})
 }
 
 // blob adds what a manifest says of a config or layer.
-func (rd *reading) blob(doc descriptorDoc, owner *node) {
-	d, err := digest.Parse(doc.Digest)
-	if err != nil {
-		rd.problem(Damaged, owner.digest, owner, fmt.Sprintf("a blob's digest %.100q: %v", doc.Digest, err))
-		return
-	}
-	k, plain := keyOf(d)
+func (rd *reading) blob(ref closure.Ref, owner *node) {
+	k, plain := keyOf(ref.Digest)
 	if !plain {
-		rd.odd[k] = d
+		rd.odd[k] = ref.Digest
 	}
-	optional := len(doc.URLs) > 0 || strings.Contains(doc.MediaType, "foreign") || strings.Contains(doc.MediaType, "nondistributable")
-	rd.claims = append(rd.claims, claim{k, optional, doc.Size, owner})
+	rd.claims = append(rd.claims, claim{k, ref.Optional, ref.Size, owner})
 }
 
 // checkSize reports descriptors of a manifest that lie about its size.
@@ -268,31 +229,11 @@ func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, 
 	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
 }
 
-// Media types of manifests that the image specification's package does not name.
-const (
-	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
-	artifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
-)
-
-// isManifest says whether content of a media type is a manifest or an index. A
-// descriptor without a type stands where a manifest is expected.
-func isManifest(mediaType string) bool {
-	switch mediaType {
-	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, dockerManifest, dockerManifestList, artifactManifest:
-		return true
-	}
-	return false
-}
-
 // mediaTypeOf is the media type that a manifest gives itself, or the one that its fields speak for.
 func mediaTypeOf(body []byte) string {
-	var doc manifestDoc
-	if err := json.Unmarshal(body, &doc); err != nil {
+	refs, err := closure.Parse(body)
+	if err != nil {
 		return "application/octet-stream"
 	}
-	if doc.MediaType == "" && doc.Manifests != nil {
-		return specs.MediaTypeImageIndex
-	}
-	return cmp.Or(doc.MediaType, specs.MediaTypeImageManifest)
+	return refs.MediaType
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -18,11 +19,7 @@ import (
 const maxIndex = 64 << 20
 
 // Descriptor is what a tree says of a piece of content, without its annotations.
-type Descriptor struct {
-	MediaType string        `json:"mediaType"`
-	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"` // bytes
-}
+type Descriptor = closure.Descriptor
 
 // part is one layout: the share that one volume has in a repository.
 type part struct {
@@ -30,6 +27,7 @@ type part struct {
 	path  string // of the layout in the volume, and of the repository in the tree
 	stamp volume.Stamp
 	index *index
+	at    extent.List // where its index.json lies
 }
 
 // index is a parsed index.json.
@@ -44,7 +42,8 @@ type index struct {
 // entry is a descriptor of an index.json and its tag, which is empty where it has none.
 type entry struct {
 	Descriptor
-	tag string
+	tag    string
+	number int // in the file, where a descriptor may not have made an entry
 }
 
 type indexJSON struct {
@@ -128,7 +127,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 		ix.problem(Problem{Kind: IllegalName, Tag: tag, Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
-	ix.entries = append(ix.entries, entry{Descriptor{unique.Make(d.MediaType).Value(), dg, d.Size}, tag})
+	ix.entries = append(ix.entries, entry{Descriptor{MediaType: unique.Make(d.MediaType).Value(), Digest: dg, Size: d.Size}, tag, i})
 }
 
 // maxProblems bounds how many problems of one index or of one repository are listed.

@@ -80,7 +80,7 @@ func (h *held) readPart(l volume.Layout, prev *part) (*part, error) {
 	if prev != nil && prev.vol == h.vol && ix == prev.index && l.Stamp == prev.stamp {
 		return prev, nil
 	}
-	return &part{h.vol, l.Path, l.Stamp, ix}, nil
+	return &part{h.vol, l.Path, l.Stamp, ix, l.Index}, nil
 }
 
 func (h *held) indexProblem(l volume.Layout, kept bool, err error) {

@@ -67,7 +67,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, &CorruptError{n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown}
 		}
 	}
-	m := &Manifest{Descriptor{n.mediaType, n.digest, size}, body}
+	m := &Manifest{Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: size}, body}
 	if m.MediaType == "" {
 		m.MediaType = mediaTypeOf(body)
 	}

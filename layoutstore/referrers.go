@@ -1,10 +1,10 @@
 package layoutstore
 
 import (
-	"encoding/json"
-
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
 // Referrers are the reachable manifests whose subject is d, by digest, each with
@@ -31,16 +31,8 @@ func (r *Repository) Referrers(d digest.Digest) ([]specs.Descriptor, error) {
 }
 
 func referrer(m *Manifest) specs.Descriptor {
-	var doc struct {
-		ArtifactType string            `json:"artifactType"`
-		Config       *descriptorDoc    `json:"config"`
-		Annotations  map[string]string `json:"annotations"`
-	}
 	// What could not be parsed has no subject, and is not here.
-	_ = json.Unmarshal(m.Body, &doc)
-	if doc.ArtifactType == "" && doc.Config != nil {
-		doc.ArtifactType = doc.Config.MediaType
-	}
+	refs, _ := closure.Parse(m.Body)
 	return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
-		ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
+		ArtifactType: refs.ArtifactType, Annotations: refs.Annotations}
 }

@@ -155,7 +155,7 @@ func (r *Repository) Tag(tag string) (Descriptor, error) {
 		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
 	n := r.tags[i].node
-	d := Descriptor{n.mediaType, n.digest, n.sizes[0]}
+	d := Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: n.sizes[0]}
 	if len(n.sizes) > 1 { // one of them at most is true
 		if m, err := r.load(n); err == nil {
 			d.Size = m.Size

@@ -1,0 +1,242 @@
+package closure
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Top is what an index names: where a walk begins. Descriptors of one digest are
+// one top.
+type Top struct {
+	Digest    digest.Digest
+	MediaType string
+	Sizes     []int64  // that its descriptors claim, each once; bytes
+	Tags      []string // that lead to it, sorted
+}
+
+// Read returns the bytes of a manifest, proven by its digest. The gap says why it
+// cannot be had; err ends the walk.
+type Read func(context.Context, digest.Digest) (body []byte, gap, err error)
+
+// Graph is everything that the tops lead to.
+type Graph struct {
+	// Manifests are there once each. One stands behind its children and behind its
+	// subject, if that is among them: in this order a registry takes them.
+	Manifests []*Manifest
+	Blobs     []*Blob // once each, by digest
+}
+
+// Manifest is a manifest or an index of a graph.
+type Manifest struct {
+	Descriptor          // the size is that of its bytes; where they cannot be had, what is claimed
+	Claims     []int64  // sizes that descriptors say, each once; bytes
+	Tags       []string // that an index gives it, sorted
+	Top        bool     // an index names it
+	Refs       Refs     // zero where the bytes cannot be had, or are no manifest
+	Parents    []*Manifest
+	// Gap says why it is not to be had: it is missing, its bytes are others, or no
+	// descriptor says the right size. It is nil where the manifest is whole.
+	Gap error
+}
+
+// Blob is a config or layer of a graph, or what an index names for itself.
+type Blob struct {
+	Digest   digest.Digest
+	Claims   []Claim // one a size and manifest
+	Optional bool    // nothing needs it: it is not to be distributed
+}
+
+// Claim is what a manifest says of a blob.
+type Claim struct {
+	Size int64     // bytes
+	By   *Manifest // nil where it is an index that names the blob for itself
+	Tags []string  // of that index
+}
+
+// Size is the size that the first claim says, in bytes.
+func (b *Blob) Size() int64 { return b.Claims[0].Size }
+
+// TagsTo are the tags that lead to m by way of its parents, its own among them, sorted.
+func (m *Manifest) TagsTo() []string {
+	var tags []string
+	seen := map[*Manifest]bool{m: true}
+	for todo := []*Manifest{m}; len(todo) > 0; {
+		at := todo[0]
+		todo = todo[1:]
+		tags = append(tags, at.Tags...)
+		for _, p := range at.Parents {
+			if !seen[p] {
+				seen[p] = true
+				todo = append(todo, p)
+			}
+		}
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}
+
+// TagsTo are the tags that lead to b, sorted.
+func (b *Blob) TagsTo() []string {
+	var tags []string
+	for _, c := range b.Claims {
+		tags = append(tags, c.Tags...)
+		if c.By != nil {
+			tags = append(tags, c.By.TagsTo()...)
+		}
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}
+
+// Walk reads all manifests that the tops lead to. The error is one of read's, or
+// the context's.
+func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
+	w := &walk{manifests: map[digest.Digest]*Manifest{}, blobs: map[digest.Digest]*Blob{}}
+	for _, t := range tops {
+		w.top(t)
+	}
+	for i := 0; i < len(w.found); i++ { // breadth first: how deep indexes nest is up to whoever made them
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := w.visit(ctx, w.found[i], read); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range w.found {
+		if m.Gap == nil && !slices.Contains(m.Claims, m.Size) {
+			m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
+		}
+	}
+	return &Graph{w.ordered(), w.sortedBlobs()}, nil
+}
+
+type walk struct {
+	manifests map[digest.Digest]*Manifest
+	found     []*Manifest // in the order in which they are read
+	blobs     map[digest.Digest]*Blob
+}
+
+func (w *walk) top(t Top) {
+	if len(t.Tags) == 0 && !IsManifest(t.MediaType) {
+		for _, size := range t.Sizes {
+			w.claim(Ref{Descriptor{t.MediaType, t.Digest, size}, false}, Claim{Size: size, Tags: t.Tags})
+		}
+		return
+	}
+	m := w.manifest(Descriptor{MediaType: t.MediaType, Digest: t.Digest})
+	m.Top, m.Tags, m.Claims = true, t.Tags, slices.Clone(t.Sizes)
+}
+
+// manifest is the one of a digest, made at the first call.
+func (w *walk) manifest(d Descriptor) *Manifest {
+	m := w.manifests[d.Digest]
+	if m == nil {
+		m = &Manifest{Descriptor: d}
+		w.manifests[d.Digest] = m
+		w.found = append(w.found, m)
+	}
+	m.MediaType = cmp.Or(m.MediaType, d.MediaType)
+	return m
+}
+
+// maxClaims is how many sizes of one manifest are told apart. One is right at most.
+const maxClaims = 8
+
+func (w *walk) visit(ctx context.Context, m *Manifest, read Read) error {
+	body, gap, err := read(ctx, m.Digest)
+	if err != nil {
+		return err
+	}
+	if m.Gap = gap; gap != nil {
+		if len(m.Claims) > 0 {
+			m.Size = m.Claims[0]
+		}
+		return nil
+	}
+	m.Size = int64(len(body))
+	if !IsManifest(m.MediaType) {
+		return nil // tagged content of another type leads nowhere
+	}
+	if m.Refs, m.Gap = Parse(body); m.Gap != nil {
+		return nil
+	}
+	m.MediaType = cmp.Or(m.MediaType, m.Refs.MediaType)
+	for _, d := range m.Refs.Children {
+		child := w.manifest(d)
+		if len(child.Claims) < maxClaims && !slices.Contains(child.Claims, d.Size) {
+			child.Claims = append(child.Claims, d.Size)
+		}
+		if n := len(child.Parents); n == 0 || child.Parents[n-1] != m {
+			child.Parents = append(child.Parents, m)
+		}
+	}
+	for _, ref := range m.Refs.Blobs {
+		w.claim(ref, Claim{Size: ref.Size, By: m})
+	}
+	return nil
+}
+
+func (w *walk) claim(ref Ref, c Claim) {
+	b := w.blobs[ref.Digest]
+	if b == nil {
+		b = &Blob{Digest: ref.Digest, Optional: true}
+		w.blobs[ref.Digest] = b
+	}
+	b.Optional = b.Optional && ref.Optional
+	// A manifest's claims come one after the other.
+	for _, have := range slices.Backward(b.Claims) {
+		if have.By != c.By {
+			break
+		}
+		if have.Size == c.Size {
+			return
+		}
+	}
+	b.Claims = append(b.Claims, c)
+}
+
+// ordered puts each manifest behind its children and its subject.
+func (w *walk) ordered() []*Manifest {
+	waits := make(map[*Manifest]int, len(w.found)) // how many it still has to stand behind
+	behind := map[*Manifest][]*Manifest{}
+	for _, m := range w.found {
+		needs := slices.Clone(m.Refs.Children)
+		if m.Refs.Subject != nil {
+			needs = append(needs, *m.Refs.Subject)
+		}
+		for _, d := range needs {
+			if n := w.manifests[d.Digest]; n != nil && n != m {
+				waits[m]++
+				behind[n] = append(behind[n], m)
+			}
+		}
+	}
+	order := make([]*Manifest, 0, len(w.found))
+	for _, m := range w.found {
+		if waits[m] == 0 {
+			order = append(order, m)
+		}
+	}
+	for i := 0; i < len(order); i++ {
+		for _, m := range behind[order[i]] {
+			if waits[m]--; waits[m] == 0 {
+				order = append(order, m)
+			}
+		}
+	}
+	return order // digests cannot name one another in a circle, so that is all of them
+}
+
+func (w *walk) sortedBlobs() []*Blob {
+	blobs := make([]*Blob, 0, len(w.blobs))
+	for _, b := range w.blobs {
+		blobs = append(blobs, b)
+	}
+	slices.SortFunc(blobs, func(a, b *Blob) int { return cmp.Compare(a.Digest, b.Digest) })
+	return blobs
+}

@@ -1,0 +1,150 @@
+// Package closure says what a manifest names, and what everything that is named
+// leads to.
+//
+// Start with [Parse] for one manifest, and with [Walk] for all that the descriptors
+// of an index lead to: a [Graph] of manifests, each behind those that it needs, and
+// of blobs. What cannot be had stands in the graph with the reason, so that whoever
+// verifies, pushes, imports or pulls sees the same gaps.
+//
+// The formats are those of the OCI image specification 1.1 (manifest.md,
+// image-index.md, descriptor.md), of its withdrawn artifact manifest, and of Docker's
+// image manifest version 2, schema 2. The package reads no file: bytes come from who
+// calls it.
+package closure
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unique"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Descriptor is what is said of a piece of content, without annotations.
+type Descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // bytes
+}
+
+// Refs is what one manifest names, in its order.
+type Refs struct {
+	// MediaType is the one that it gives itself, or the one that its fields speak for.
+	MediaType string
+	// ArtifactType is its own, else the media type of its config.
+	ArtifactType string
+	Annotations  map[string]string
+	Children     []Descriptor // manifests
+	Blobs        []Ref        // the config first
+	Subject      *Descriptor  // nil where it refers to nothing
+	// Faults are names in it that are no digests: content that cannot be found.
+	Faults []string
+}
+
+// Ref is a blob that a manifest names.
+type Ref struct {
+	Descriptor
+	// Optional is set where it may be missing: a layer that is not to be distributed.
+	Optional bool
+}
+
+// document is the union of what the kinds of manifest hold that leads on.
+type document struct {
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Annotations  map[string]string `json:"annotations"`
+	Config       *reference        `json:"config"`
+	Layers       []reference       `json:"layers"`
+	Blobs        []reference       `json:"blobs"` // of an artifact manifest
+	Manifests    []reference       `json:"manifests"`
+	Subject      *reference        `json:"subject"`
+}
+
+type reference struct {
+	MediaType string   `json:"mediaType"`
+	Digest    string   `json:"digest"`
+	Size      int64    `json:"size"`
+	URLs      []string `json:"urls"`
+}
+
+// Parse reads a manifest or index. The error says that the bytes are none.
+func Parse(body []byte) (Refs, error) {
+	var doc document
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return Refs{}, fmt.Errorf("not a manifest: %w", err)
+	}
+	r := Refs{MediaType: doc.MediaType, ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
+	if r.MediaType == "" {
+		r.MediaType = specs.MediaTypeImageManifest
+		if doc.Manifests != nil {
+			r.MediaType = specs.MediaTypeImageIndex
+		}
+	}
+	for _, ref := range doc.Manifests {
+		r.child(ref)
+	}
+	if doc.Config != nil {
+		r.ArtifactType = cmp.Or(r.ArtifactType, doc.Config.MediaType)
+		r.blob(*doc.Config)
+	}
+	for _, refs := range [][]reference{doc.Layers, doc.Blobs} {
+		for _, ref := range refs {
+			r.blob(ref)
+		}
+	}
+	if doc.Subject != nil {
+		// One with a digest that is none refers to nothing, which is legal.
+		if d, err := digest.Parse(doc.Subject.Digest); err == nil {
+			r.Subject = &Descriptor{doc.Subject.MediaType, d, doc.Subject.Size}
+		}
+	}
+	return r, nil
+}
+
+// child adds what an index names: a manifest, as a rule.
+func (r *Refs) child(ref reference) {
+	if !IsManifest(ref.MediaType) {
+		r.blob(ref)
+		return
+	}
+	if d, ok := r.descriptor("child", ref); ok {
+		r.Children = append(r.Children, d)
+	}
+}
+
+func (r *Refs) blob(ref reference) {
+	if d, ok := r.descriptor("blob", ref); ok {
+		optional := len(ref.URLs) > 0 || strings.Contains(ref.MediaType, "foreign") || strings.Contains(ref.MediaType, "nondistributable")
+		r.Blobs = append(r.Blobs, Ref{d, optional})
+	}
+}
+
+func (r *Refs) descriptor(what string, ref reference) (Descriptor, bool) {
+	d, err := digest.Parse(ref.Digest)
+	if err != nil {
+		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, ref.Digest, err))
+		return Descriptor{}, false
+	}
+	// There are many descriptors and few types.
+	return Descriptor{unique.Make(ref.MediaType).Value(), d, ref.Size}, true
+}
+
+// Media types of manifests that the image specification's package does not name.
+const (
+	DockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
+)
+
+// IsManifest says whether content of a media type is a manifest or an index. A
+// descriptor without a type stands where a manifest is expected.
+func IsManifest(mediaType string) bool {
+	switch mediaType {
+	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, DockerManifest, DockerManifestList, ArtifactManifest:
+		return true
+	}
+	return false
+}

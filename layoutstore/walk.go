@@ -1,0 +1,126 @@
+package layoutstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// Paths are the paths of all repositories below the roots, sorted; "." is the root
+// layout. They are what a tree is copied by: names depend on the roots.
+func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
+
+// At is the repository at a path. Errors: ErrRepositoryUnknown.
+func (s *Snapshot) At(path string) (*Repository, error) {
+	if r := s.byPath[path]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
+}
+
+// Closure reads everything that the repository's indexes and discovery tags lead
+// to. A gap in it is a *CorruptError, or says that the bytes are no manifest or that
+// no descriptor has their size. Errors: ErrStale where a refresh is due; those that
+// [Exhausted] knows; the context's.
+func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
+	tags := map[*node][]string{}
+	for _, t := range r.tags {
+		tags[t.node] = append(tags[t.node], t.tag)
+	}
+	tops := make([]closure.Top, len(r.top))
+	for i, n := range r.top {
+		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Sizes: n.sizes, Tags: tags[n]}
+	}
+	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
+		body, err := r.readManifest(d)
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			return nil, err, nil
+		}
+		return body, nil, err
+	})
+}
+
+// IsDiscovery says whether d is of a discovery image that was made for the
+// repository: its manifest, config or layer. It lies in no layout.
+func (r *Repository) IsDiscovery(d digest.Digest) bool {
+	_, ok := r.synthetic[d]
+	return ok
+}
+
+// Layout is one OCI image layout: the share that one volume has in a repository.
+type Layout struct{ part *part }
+
+// Layouts are the repository's layouts in the order of their union: a later one wins
+// a tag. There is none where discovery tags are all that the repository has.
+func (r *Repository) Layouts() []Layout {
+	layouts := make([]Layout, len(r.parts))
+	for i, p := range r.parts {
+		layouts[i] = Layout{p}
+	}
+	return layouts
+}
+
+// Where is where a person would look for the layout: a path in the file system, and
+// in an archive the entry.
+func (l Layout) Where() (path, entry string) {
+	at := l.part.where()
+	return at.path, at.entry
+}
+
+// Volume is the directory or archive that the layout lies in, as the user gave it.
+func (l Layout) Volume() string { return l.part.vol.String() }
+
+// Locate says where a blob of the layout lies, whatever its size and bytes. Errors
+// wrap fs.ErrNotExist where there is none; others are the file system's.
+func (l Layout) Locate(d digest.Digest) (extent.List, error) {
+	return l.part.vol.Locate(l.part.path, d)
+}
+
+// IndexEntry is a descriptor of an index.json.
+type IndexEntry struct {
+	Descriptor
+	Tag string          // empty where it has none, or an illegal one
+	Raw json.RawMessage // the descriptor as it stands there, annotations and all
+}
+
+// Index reads the descriptors of the layout's index.json, in their order, without
+// those whose digest is none. Errors: ErrStale where the index is another one by now;
+// the file system's.
+func (l Layout) Index() ([]IndexEntry, error) {
+	data, err := readIndexFile(l.part.at)
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(data) != l.part.index.sum {
+		return nil, fmt.Errorf("index.json of %s: %w", l.part.where(), ErrStale)
+	}
+	return ParseIndex(data, l.part.path)
+}
+
+// ParseIndex parses the index.json of the layout at path as a tree does.
+func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
+	ix, err := parseIndex(data, path)
+	if err != nil {
+		return nil, err
+	}
+	var raw struct {
+		Manifests []json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	entries := make([]IndexEntry, len(ix.entries))
+	for i, e := range ix.entries {
+		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number]}
+	}
+	return entries, nil
+}

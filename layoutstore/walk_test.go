@@ -1,0 +1,125 @@
+package layoutstore_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// The closure of a repository is what it serves: nested children, discovery images,
+// and what is missing with the reason.
+func TestClosure(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("modules/a")
+	leaf := l.Image(layouttest.Image{Name: "leaf"})
+	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{leaf}}), "multi")
+	lost := l.Image(layouttest.Image{Name: "lost"})
+	l.Tag(lost, "lost")
+	l.Write()
+	if err := os.Remove(l.BlobPath(lost.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := opened.Snapshot()
+	if got := s.Paths(); !slices.Equal(got, []string{"modules", "modules/a"}) {
+		t.Errorf("paths %q", got)
+	}
+	if _, err := s.At("nobody"); !errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+		t.Error(err)
+	}
+	repo, err := s.At("modules/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := repo.Closure(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole int
+	for _, m := range g.Manifests {
+		var corrupt *layoutstore.CorruptError
+		switch {
+		case m.Digest == lost.Digest && (!errors.As(m.Gap, &corrupt) || corrupt.Kind != layoutstore.Incomplete):
+			t.Errorf("the lost manifest: %v", m.Gap)
+		case m.Digest != lost.Digest && m.Gap != nil:
+			t.Error(m.Gap)
+		case m.Gap == nil:
+			whole++
+		}
+		if repo.IsDiscovery(m.Digest) {
+			t.Errorf("%s is no discovery image", m.Digest)
+		}
+	}
+	if whole != 2 || len(g.Manifests) != 3 {
+		t.Errorf("%d of %d manifests are whole", whole, len(g.Manifests))
+	}
+
+	names, err := s.At("modules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err = names.Closure(context.Background())
+	if err != nil || len(g.Manifests) != 1 || len(g.Blobs) != 2 || !names.IsDiscovery(g.Manifests[0].Digest) {
+		t.Errorf("discovery: %+v, %v", g, err)
+	}
+	if n := len(names.Layouts()); n != 0 {
+		t.Errorf("%d layouts of a repository that is there for discovery", n)
+	}
+}
+
+// Descriptors come as they stand in the file, with the tag that they are served by.
+func TestLayoutIndex(t *testing.T) {
+	dir := t.TempDir()
+	index := `{"schemaVersion":2,"manifests":[
+		{"mediaType":"a","digest":"nonsense","size":1},
+		{"mediaType":"b","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"annotations":{"io.deckhouse.image.short_tag":"v1","own":"kept"}}]}`
+	file := filepath.Join(dir, "r", "index.json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(index), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := tree.Snapshot().At("r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	layouts := repo.Layouts()
+	if len(layouts) != 1 || layouts[0].Volume() != dir {
+		t.Fatalf("%d layouts", len(layouts))
+	}
+	if path, entry := layouts[0].Where(); path != filepath.Dir(file) || entry != "" {
+		t.Errorf("where: %q %q", path, entry)
+	}
+	entries, err := layouts[0].Index()
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	var raw struct{ Annotations map[string]string }
+	if err := json.Unmarshal(entries[0].Raw, &raw); err != nil || raw.Annotations["own"] != "kept" || entries[0].Tag != "v1" || entries[0].Size != 2 {
+		t.Errorf("%+v %v", entries[0], err)
+	}
+	if err := os.WriteFile(file, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := layouts[0].Index(); !errors.Is(err, layoutstore.ErrStale) {
+		t.Errorf("an index that was written since: %v", err)
+	}
+}
