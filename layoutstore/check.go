@@ -191,11 +191,3 @@ func (p *part) where() place {
 	path, entry := p.vol.Where(p.path)
 	return place{path, entry}
 }
-
-// where is the place of the repository's last layout, for problems of its name.
-func (r *Repository) where() place {
-	if len(r.parts) == 0 {
-		return place{path: r.path}
-	}
-	return r.parts[len(r.parts)-1].where()
-}

@@ -15,8 +15,9 @@ type Snapshot struct {
 	roots      []string
 	names      []string               // of repositories, sorted
 	repos      map[string]*Repository // by name
-	paths      []string               // of repositories, below the roots, sorted
-	byPath     map[string]*Repository
+	paths      []string               // of repositories, below the roots, sorted; keys of byPath
+	byPath     map[string]*Repository // by path, or by what [scope.key] makes of it
+	served     map[string]string      // first names, by path
 	tags       int
 	problems   []Problem // of the scan
 	sources    []SourceStatus
@@ -87,12 +88,10 @@ func (s *Snapshot) Problems() []Problem {
 	return all
 }
 
-// servedName is the name of the repository at path below the first root that gives it one.
+// servedName is the first name of the repository at path, or its path if it has none.
 func (s *Snapshot) servedName(path string) string {
-	for _, root := range s.roots {
-		if name := underRoot(root, path); name != "" {
-			return name
-		}
+	if name, ok := s.served[path]; ok {
+		return name
 	}
-	return path
+	return s.byPath[path].path
 }

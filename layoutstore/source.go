@@ -29,6 +29,7 @@ type SourceStatus struct {
 // makes a new state and leaves the old one as it was.
 type source struct {
 	path    string
+	roots   []string // of its own; none means the tree's
 	cache   volume.Cache
 	settle  time.Duration
 	scanned bool // at least once
@@ -68,8 +69,9 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 
 // openSource makes a source of a path at which there has to be one.
 func openSource(path string, o Options) (*source, error) {
+	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
-	s := &source{path: path, cache: volume.Cache(o.CacheDir), settle: o.Settle}
+	s := &source{path: path, roots: roots, cache: volume.Cache(o.CacheDir), settle: o.Settle}
 	dir, archive, err := s.find()
 	if err != nil {
 		return nil, sourceError(path, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,9 @@ type Options struct {
 	// Roots are the paths below which the tree is served: AutoRoot, "" for the
 	// bare paths, or repository names. None is AutoRoot.
 	Roots []string
+	// SourceRoots are the roots of the sources that have their own, by the path
+	// that stands in Sources. AutoRoot is what the descriptors of that source name.
+	SourceRoots map[string][]string
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
 	Indexes []string
@@ -37,6 +41,10 @@ type Options struct {
 // ErrRootInvalid says that a root or index path is not a repository name.
 var ErrRootInvalid = errors.New("not a legal repository name")
 
+// Check fails with what Open fails with before it reads anything: ErrRootInvalid
+// or ErrNoSource.
+func (o Options) Check() error { return o.check() }
+
 // check fills in defaults, and fails with ErrRootInvalid or ErrNoSource.
 func (o *Options) check() error {
 	if len(o.Roots) == 0 {
@@ -45,7 +53,11 @@ func (o *Options) check() error {
 	if o.Indexes == nil {
 		o.Indexes = discovery.Indexes()
 	}
-	for _, r := range slices.Concat(o.Roots, o.Indexes) {
+	roots := slices.Concat(o.Roots, o.Indexes)
+	for _, own := range o.SourceRoots {
+		roots = append(roots, own...)
+	}
+	for _, r := range roots {
 		if r != "" && !ValidName(r) {
 			return fmt.Errorf("%q: %w", r, ErrRootInvalid)
 		}
@@ -80,17 +92,56 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 		return nil, err
 	}
 	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}}
-	for _, path := range options.Sources {
-		s, err := openSource(path, options)
-		if err != nil {
-			return nil, err
-		}
-		t.sources = append(t.sources, s)
+	var err error
+	if t.sources, err = openSources(options, nil); err != nil {
+		return nil, err
 	}
 	if _, err := t.scan(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// openSources opens the sources of options, and takes over those that are among old,
+// even ones that are gone for now.
+func openSources(options Options, old []*source) ([]*source, error) {
+	var sources []*source
+	for _, path := range options.Sources {
+		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == filepath.Clean(path) }); i >= 0 {
+			kept := *old[i]
+			kept.roots = options.SourceRoots[path]
+			sources = append(sources, &kept)
+			continue
+		}
+		s, err := openSource(path, options)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+// Reconfigure makes options those of the tree and scans. Sources that stay keep what
+// was read of them, with their cache and their time to settle, and whoever holds a
+// snapshot keeps it. Errors: as of [Open]; the tree then stays as it was.
+func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error) {
+	if err := options.check(); err != nil {
+		return Change{}, err
+	}
+	t.scanning.Lock()
+	defer t.scanning.Unlock()
+	sources, err := openSources(options, t.sources)
+	if err != nil {
+		return Change{}, err
+	}
+	oldOptions, oldSources := t.options, t.sources
+	t.options, t.sources = options, sources
+	change, err := t.scan(ctx)
+	if err != nil {
+		t.options, t.sources = oldOptions, oldSources
+	}
+	return change, err
 }
 
 // Snapshot is the tree as the last scan found it. It never waits.
@@ -108,12 +159,13 @@ func (t *Tree) Keep(ctx context.Context) {
 			}
 		}
 	}
+	cache := volume.Cache(t.options.CacheDir)
 	t.scanning.Unlock()
 	for _, a := range archives {
 		if ctx.Err() != nil {
 			return
 		}
-		a.Keep(volume.Cache(t.options.CacheDir))
+		a.Keep(cache)
 	}
 }
 

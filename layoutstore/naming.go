@@ -1,0 +1,196 @@
+package layoutstore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+)
+
+// scope is the layouts of sources that are served below the same roots: all the
+// sources without roots of their own are one, and each other source is one. Where
+// the names of two scopes meet, the layouts of both are united.
+type scope struct {
+	prefix string   // of its keys; "" for the sources without roots of their own
+	roots  []string // as they are asked for, then as they are
+	parts  []*part
+	byPath map[string][]*part
+}
+
+// key is what a snapshot finds the layouts at path by: their path, where the scope
+// has no roots of its own.
+func (sc *scope) key(path string) string { return sc.prefix + path }
+
+// has says whether a key is one of the scope.
+func (sc *scope) has(key string) bool {
+	prefix, _, _ := strings.Cut(key, ":") // which no path holds
+	if sc.prefix == "" {
+		return prefix == key
+	}
+	return prefix+":" == sc.prefix
+}
+
+// naming finds the names of a snapshot's repositories, and what each stands for.
+type naming struct {
+	*Snapshot
+	scopes  []*scope            // the first is of the sources without roots of their own
+	order   map[*part]int       // of the union
+	keys    map[string][]string // by name: of the layouts that it stands for
+	parts   map[string][]*part  // by key
+	ordered []string            // the names in the order of roots and paths
+}
+
+// newNaming sorts the layouts of the sources' states by the roots they are served
+// below, and gives each its names there.
+func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
+	n := &naming{Snapshot: s, order: map[*part]int{}, keys: map[string][]string{}, parts: map[string][]*part{}}
+	n.scopes = []*scope{{roots: t.options.Roots, byPath: map[string][]*part{}}}
+	for i, st := range states {
+		sc := n.scopes[0]
+		if own := t.sources[i].roots; len(own) > 0 {
+			sc = &scope{prefix: strconv.Itoa(i) + ":", roots: own, byPath: map[string][]*part{}}
+			n.scopes = append(n.scopes, sc)
+		}
+		for _, h := range st.volumes() {
+			n.add(sc, h.parts)
+		}
+	}
+	for _, sc := range n.scopes {
+		if len(sc.parts) > 0 || len(n.scopes) == 1 { // else its roots name nothing
+			n.below(sc)
+		}
+	}
+	return n
+}
+
+// add adds layouts to a scope, all but those whose path is no repository name.
+func (n *naming) add(sc *scope, parts []*part) {
+	for _, p := range parts {
+		sc.parts = append(sc.parts, p)
+		if p.path != "." && !ValidName(p.path) {
+			n.problems = append(n.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
+			continue
+		}
+		n.order[p] = len(n.order)
+		sc.byPath[p.path] = append(sc.byPath[p.path], p)
+	}
+}
+
+// below names the layouts of a scope below each of its roots.
+func (n *naming) below(sc *scope) {
+	paths := slices.Sorted(maps.Keys(sc.byPath))
+	for _, path := range paths {
+		n.parts[sc.key(path)] = sc.byPath[path]
+	}
+	sc.roots = resolveRoots(sc.roots, sc.parts)
+	for _, root := range sc.roots {
+		if !slices.Contains(n.roots, root) {
+			n.roots = append(n.roots, root)
+		}
+		for _, path := range paths {
+			n.name(sc, underRoot(root, path), path)
+		}
+	}
+	if parts := sc.byPath["."]; parts != nil && !slices.ContainsFunc(sc.roots, func(root string) bool { return root != "" }) {
+		n.problems = append(n.problems, lastPlace(parts).problem(Problem{Kind: IllegalName,
+			Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
+	}
+}
+
+// lastPlace is where the last of some layouts lies.
+func lastPlace(parts []*part) place { return parts[len(parts)-1].where() }
+
+// name has name stand for the layouts at path of a scope as well. Within one scope
+// it stands for one path only.
+func (n *naming) name(sc *scope, name, path string) {
+	key := sc.key(path)
+	problem := func(kind Kind, reason string) {
+		n.problems = append(n.problems, lastPlace(n.parts[key]).problem(Problem{Kind: kind, Repository: name, Reason: reason}))
+	}
+	if name == "" {
+		return
+	}
+	if !ValidName(name) {
+		problem(IllegalName, fmt.Sprintf("with its root the name is %d bytes long, more than %d", len(name), maxName))
+		return
+	}
+	have := n.keys[name]
+	if len(have) > 0 && sc.has(have[len(have)-1]) {
+		if last := have[len(have)-1]; last != key {
+			problem(Conflict, fmt.Sprintf("below another root this is the name of %s, which is served", lastPlace(n.parts[last])))
+		}
+		return
+	}
+	if len(have) == 0 {
+		n.ordered = append(n.ordered, name)
+	}
+	n.keys[name] = append(have, key)
+}
+
+// united are the layouts of some keys, in the order of their union.
+func (n *naming) united(keys []string) []*part {
+	if len(keys) == 1 {
+		return n.parts[keys[0]]
+	}
+	var all []*part
+	for _, key := range keys {
+		all = append(all, n.parts[key]...)
+	}
+	slices.SortFunc(all, func(a, b *part) int { return n.order[a] - n.order[b] })
+	return all
+}
+
+// discover finds the discovery tags of each index below each root, and names the
+// indexes that are there for their sake only.
+func (n *naming) discover(indexes []string) map[string][]string {
+	found := map[string][]string{}
+	names := slices.Clone(n.ordered)
+	for _, root := range n.roots {
+		for _, index := range indexes {
+			name := underRoot(root, index)
+			tags := discovery.Names(name, names)
+			if len(tags) == 0 {
+				continue
+			}
+			found[name] = tags
+			if n.keys[name] == nil {
+				n.ordered = append(n.ordered, name)
+				n.keys[name] = []string{index}
+			}
+		}
+	}
+	return found
+}
+
+// makeRepositories makes a repository for each name, the same one where names stand
+// for the same layouts and discovery tags.
+func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
+	discovered := n.discover(t.options.Indexes)
+	tags := map[string][]string{} // discovery tags, by key
+	for _, name := range n.ordered {
+		keys := n.keys[name]
+		key := strings.Join(keys, "+")
+		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
+			key += "@" + name // another scope has more below this root
+		}
+		if n.byPath[key] == nil {
+			tags[key] = discovered[name]
+			n.byPath[key] = t.repository(ctx, key, n.united(keys), discovered[name], old)
+			n.served[key] = name
+		}
+		n.repos[name] = n.byPath[key]
+		n.tags += len(n.byPath[key].tags)
+	}
+	for _, keys := range n.keys {
+		for _, key := range keys {
+			delete(n.parts, key)
+		}
+	}
+	for key, parts := range n.parts { // what has no name has problems all the same
+		n.byPath[key] = t.repository(ctx, key, parts, nil, old)
+	}
+}
