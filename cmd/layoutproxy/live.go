@@ -18,11 +18,11 @@ import (
 type live struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
-	sources []string
 	watcher *watch.Watcher
 	changed chan struct{} // of one: there is a generation to check
 
 	mu      sync.Mutex
+	sources []string
 	failing bool            // the watcher, when it was asked last
 	told    map[string]bool // problems that were logged and are there still
 }
@@ -57,9 +57,27 @@ func (l *live) look(ctx context.Context) {
 // refresh looks at the sources once and says what changed.
 func (l *live) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
-	if err != nil {
-		return change, err
+	if err == nil {
+		l.follow(change)
 	}
+	return change, err
+}
+
+// reconfigure has the tree be of other sources.
+func (l *live) reconfigure(ctx context.Context, options layoutstore.Options) error {
+	change, err := l.tree.Reconfigure(ctx, options)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.sources = options.Sources
+	l.mu.Unlock()
+	l.follow(change)
+	return nil
+}
+
+// follow watches what a refresh found, and says what changed.
+func (l *live) follow(change layoutstore.Change) {
 	if l.watch() {
 		// A directory that is watched from now on may have changed since it was
 		// looked at.
@@ -70,15 +88,21 @@ func (l *live) refresh(ctx context.Context) (layoutstore.Change, error) {
 	if change.Changed {
 		l.tell(change)
 	}
-	return change, nil
 }
 
 // lookAgainAfter is when to look again at directories that were not watched before.
 const lookAgainAfter = 100 * time.Millisecond
 
+// paths are the sources.
+func (l *live) paths() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sources
+}
+
 // watch has the watcher follow the tree, and says whether it began to watch anything.
 func (l *live) watch() bool {
-	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.sources)
+	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
 	err := l.watcher.Failure()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +149,7 @@ func (l *live) tellProblems() {
 func (l *live) problems() []layoutstore.Problem {
 	found := l.tree.Snapshot().Problems()
 	if err := l.watcher.Failure(); err != nil {
-		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.sources[0],
+		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
 			Reason: err.Error() + ": changes are seen at the next --rescan only; raise fs.inotify.max_user_watches or max_user_instances"})
 	}
 	return found

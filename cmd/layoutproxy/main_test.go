@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +35,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"listening": addresses,
 			"http":      request,
+			"until":     until,
+			"hangup":    hangUp,
 			"exits":     exits,
 		},
 	})
@@ -100,4 +103,28 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprint(resp.StatusCode); got != args[2] {
 		ts.Fatalf("%s %s: %s, want %s\n%s", args[0], args[1], resp.Status, args[2], b.String())
 	}
+}
+
+// until is `until URL STATUS [TEXT]`: it asks until the answer has the status, and
+// the text in its body.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.Join(args[2:], " ")
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get(args[0])
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err == nil && fmt.Sprint(resp.StatusCode) == args[1] && strings.Contains(string(body), text) {
+			return
+		}
+	}
+	ts.Fatalf("%s never answers %s %s", args[0], args[1], text)
+}
+
+// hangUp is `hangup`: it sends SIGHUP to the command that was started last.
+func hangUp(ts *testscript.TestScript, _ bool, _ []string) {
+	commands := ts.BackgroundCmds()
+	ts.Check(commands[len(commands)-1].Process.Signal(syscall.SIGHUP))
 }

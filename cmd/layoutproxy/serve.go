@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -26,12 +27,13 @@ type serveFlags struct {
 	rescan          time.Duration
 	accessLog       bool
 	tls             tlsFlags
+	config          configuration
 }
 
 func newServe(c *common) *cobra.Command {
 	var flags serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve SOURCE...",
+		Use:   "serve [SOURCE...]",
 		Short: "Serve trees and archives of OCI image layouts as a registry",
 		Long: `Serve the layouts in the sources as a read-only registry. A source is a
 directory, which may hold unpacked layouts, archives (NAME.tar) and archives cut
@@ -39,18 +41,31 @@ into chunks (NAME.tar.0000.chunk and so on); or one archive; or any one chunk of
 one. Nothing is unpacked. The path of a layout in its source is the name of its
 repository, below the root. All sources together are one tree; of two that hold a
 tag the later one wins.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return sourceError(layoutstore.ErrNoSource)
+		Args: cobra.ArbitraryArgs, // the sources may be in the configuration
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.complete(cmd.Flags(), args, os.Environ()); err != nil {
+				c.started = true // whether it is wrong usage the error says
+				return err
 			}
-			return nil
+			return c.start(cmd.ErrOrStderr())
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return serve(cmd.Context(), c, &flags, args, cmd.ErrOrStderr())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flags.config.warn(c.log)
+			if flags.config.check {
+				return checkConfiguration(c, &flags, cmd.OutOrStdout())
+			}
+			return serve(cmd.Context(), c, &flags, flags.config.sources, cmd.ErrOrStderr())
 		},
 	}
-	f := cmd.Flags()
-	flags.flags(f)
+	serveSettings(cmd.Flags(), &flags)
+	return cmd
+}
+
+// serveSettings puts the flags of serve into a set; the environment and the
+// configuration file have each of them by itself.
+func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
+	flags.treeFlags.flags(f)
+	flags.config.flags(f)
 	f.StringVar(&flags.listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks one")
 	f.StringVar(&flags.adminListen, "admin-listen", "127.0.0.1:5001", "`address` of /healthz, /readyz, /metrics, /status and POST /reload; empty means off")
 	f.StringVar(&flags.addressFile, "address-file", "", "`file` to write registry=HOST:PORT and admin=HOST:PORT to when listening")
@@ -60,7 +75,6 @@ tag the later one wins.`,
 	f.DurationVar(&flags.settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
 	flags.tls.flags(f)
-	return cmd
 }
 
 // serve serves the sources until a signal or the context ends it.

@@ -24,9 +24,11 @@ import (
 // server is the program while it serves.
 type server struct {
 	log      *zap.Logger
+	flags    *serveFlags // as at the start
 	live     *live
 	admin    *admin
 	refusals *refusals
+	reloaded prometheus.Gauge
 	servers  []listening
 }
 
@@ -39,7 +41,7 @@ type listening struct {
 
 // newServer listens on the addresses and says where in the address file.
 func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sources []string) (_ *server, err error) {
-	s := &server{log: log, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log)}
+	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -85,7 +87,7 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 		options.AccessLog = s.log.Named("access")
 	}
 	for _, c := range []prometheus.Collector{
-		observe.Tree{Snapshot: tree.Snapshot, Problems: s.live.problems, Refused: s.refusals.count.Load},
+		observe.Tree{Snapshot: tree.Snapshot, Problems: s.live.problems, Refused: s.refusals.count.Load}, s.reloaded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := metrics.Register(c); err != nil {
@@ -194,21 +196,6 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 		return nil
 	})
 	return group.Wait()
-}
-
-// onHangup looks at the sources at each SIGHUP, which would end the program otherwise.
-func (s *server) onHangup(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-hangup:
-			s.live.look(ctx)
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // drain stops the servers, the admin one last, that readiness can be asked for to the end.

@@ -14,10 +14,11 @@ import (
 
 // treeFlags say how sources become a tree.
 type treeFlags struct {
-	roots    []string
-	indexes  []string
-	cacheDir string
-	settle   time.Duration
+	roots       []string
+	sourceRoots map[string][]string
+	indexes     []string
+	cacheDir    string
+	settle      time.Duration
 }
 
 func (t *treeFlags) flags(f *pflag.FlagSet) {
@@ -34,6 +35,11 @@ func (t *treeFlags) flags(f *pflag.FlagSet) {
 
 // open scans the sources.
 func (t *treeFlags) open(ctx context.Context, sources []string) (*layoutstore.Tree, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: t.roots, Indexes: t.indexes, CacheDir: t.cacheDir, Settle: t.settle})
+	tree, err := layoutstore.Open(ctx, t.options(sources))
 	return tree, sourceError(err)
+}
+
+// options of the tree of some sources.
+func (t *treeFlags) options(sources []string) layoutstore.Options {
+	return layoutstore.Options{Sources: sources, Roots: t.roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, CacheDir: t.cacheDir, Settle: t.settle}
 }

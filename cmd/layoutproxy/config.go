@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+)
+
+// configuration completes the flags of a command by the environment and a file: a
+// flag of the command line beats the environment, which beats the file. Every flag
+// of the command is in both by its own name.
+type configuration struct {
+	file  string
+	check bool
+
+	set     *pflag.FlagSet
+	given   map[string][]string // what the command line says
+	args    []string            // the sources of the command line
+	sources []string
+	roots   map[string][]string // of the sources that have their own
+	unknown []string            // variables that look like settings
+}
+
+func (c *configuration) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; LAYOUTPROXY_LISTEN and the like beat it, and flags beat both")
+	f.BoolVar(&c.check, "check-config", false, "check the configuration and end")
+}
+
+// notSettings are flags that cannot stand in a file.
+var notSettings = []string{"config", "check-config", "help"}
+
+// complete takes what the flags of f do not say from the environment and from the
+// file, and the sources from args or else from the file. A file that cannot be read
+// is an error, and what is wrong in it or in the environment a usageError.
+func (c *configuration) complete(f *pflag.FlagSet, args, environ []string) error {
+	c.set, c.args, c.given = f, args, map[string][]string{}
+	f.Visit(func(flag *pflag.Flag) { c.given[flag.Name] = flagValues(flag) })
+	if err := c.readEnvironment(environ); err != nil {
+		return usageError{err}
+	}
+	if c.file != "" {
+		if err := c.readFile(); err != nil {
+			return err
+		}
+	}
+	if len(args) > 0 {
+		c.sources, c.roots = args, nil
+	}
+	return nil
+}
+
+// again are the flags that the same command line and environment give with the file
+// as it is now.
+func (f *serveFlags) again() (*serveFlags, error) {
+	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	(&common{}).flags(set)
+	next := &serveFlags{}
+	serveSettings(set, next)
+	for name, values := range f.config.given {
+		if flag := set.Lookup(name); flag != nil {
+			if err := setFlag(flag, values); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := next.complete(set, f.config.args, os.Environ()); err != nil {
+		return nil, err
+	}
+	return next, next.check()
+}
+
+// complete is that of the configuration.
+func (f *serveFlags) complete(set *pflag.FlagSet, args, environ []string) error {
+	if err := f.config.complete(set, args, environ); err != nil {
+		return err
+	}
+	f.sourceRoots = f.config.roots
+	return nil
+}
+
+// flagValues are the values of a flag, one where it is no list.
+func flagValues(flag *pflag.Flag) []string {
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{flag.Value.String()}
+}
+
+// setFlag sets a flag to values, of which there is one if it is no list.
+func setFlag(flag *pflag.Flag, values []string) error {
+	flag.Changed = true
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.Replace(values)
+	}
+	return flag.Value.Set(values[0])
+}
+
+const variablePrefix = "LAYOUTPROXY_"
+
+// variable is the environment's name of a flag.
+func variable(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// readEnvironment sets the flags that the command line does not. Commas separate
+// the values of a list. Only variables that are there count, also empty ones.
+func (c *configuration) readEnvironment(environ []string) error {
+	values := map[string]string{}
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, variablePrefix) {
+			values[name] = value
+		}
+	}
+	var known []string
+	var failed error
+	c.set.VisitAll(func(flag *pflag.Flag) {
+		name := variable(flag.Name)
+		if flag.Name == "help" {
+			return
+		}
+		known = append(known, name)
+		value, there := values[name]
+		if !there || flag.Changed || failed != nil {
+			return
+		}
+		list := []string{value}
+		if _, ok := flag.Value.(pflag.SliceValue); ok {
+			list = strings.Split(value, ",")
+		}
+		if err := setFlag(flag, list); err != nil {
+			failed = fmt.Errorf("%s=%s: %w", name, value, err)
+		}
+	})
+	for name := range values {
+		if !slices.Contains(known, name) && !isServiceLink(name) {
+			c.unknown = append(c.unknown, fmt.Sprintf("%s; the nearest setting is %s", name, nearest(name, known)))
+		}
+	}
+	slices.Sort(c.unknown)
+	return failed
+}
+
+// isServiceLink says whether Kubernetes sets such a variable for a service that is
+// named layoutproxy.
+func isServiceLink(name string) bool {
+	name = strings.TrimPrefix(name, variablePrefix)
+	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
+}
+
+// warn logs what may be meant as a setting and is none.
+func (c *configuration) warn(log *zap.Logger) {
+	for _, variable := range c.unknown {
+		log.Warn("this variable of the environment is no setting and is ignored", zap.String("variable", variable))
+	}
+}
+
+// checkConfiguration does what serve does before it reads the sources.
+func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
+	if err := flags.check(); err != nil {
+		return err
+	}
+	if err := sourceError(flags.options(flags.config.sources).Check()); err != nil {
+		return err
+	}
+	if flags.tls.on() {
+		if _, err := newCertificates(c.log, flags.tls); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(stdout, "the configuration is right")
+	return err
+}
+
+// changedSince names the settings that differ from those of old and are read at the
+// start only.
+func (c *configuration) changedSince(old *configuration) []string {
+	var names []string
+	c.set.VisitAll(func(flag *pflag.Flag) {
+		was := old.set.Lookup(flag.Name)
+		if was != nil && !slices.Contains(readAgain, flag.Name) && !slices.Equal(flagValues(flag), flagValues(was)) {
+			names = append(names, flag.Name)
+		}
+	})
+	return names
+}
+
+// readAgain are the settings that SIGHUP reads again, beside the sources.
+var readAgain = []string{"root-repository", "index-repository"}

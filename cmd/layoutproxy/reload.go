@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// newReloaded is the metric that says how the last reload went.
+func newReloaded() prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "layoutproxy_configuration_last_reload_successful",
+		Help: "Whether the configuration was usable when it was read last: 1 or 0.",
+	})
+	g.Set(1)
+	return g
+}
+
+// onHangup reads the configuration again at each SIGHUP, which would end the
+// program otherwise.
+func (s *server) onHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-hangup:
+			s.reload(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload takes sources and roots from the configuration as it is now, and looks at
+// the sources. Where that fails, all stays as it was.
+func (s *server) reload(ctx context.Context) {
+	next, err := s.flags.again()
+	if err == nil {
+		err = s.live.reconfigure(ctx, next.options(next.config.sources))
+	}
+	s.reloaded.Set(0)
+	if err != nil {
+		s.log.Error("the configuration cannot be used: all stays as it was", zap.Error(err))
+		s.live.look(ctx)
+		return
+	}
+	s.reloaded.Set(1)
+	next.config.warn(s.log)
+	s.log.Info("configuration read again", zap.Strings("sources", next.config.sources))
+	if names := next.config.changedSince(&s.flags.config); len(names) > 0 {
+		s.log.Warn("these settings changed, which is seen at the next start only", zap.Strings("settings", names))
+	}
+}
