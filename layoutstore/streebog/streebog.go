@@ -1,0 +1,109 @@
+// Package streebog computes the hash function of GOST R 34.11-2012, 256 bits long,
+// which the `.gostsum` files beside the archives of a bundle hold.
+//
+// Start with [New]. The sum's bytes are in the order that gogost and OpenSSL give
+// them. RFC 6986 writes a message and its sum as one number, the last byte first: a
+// sum here is the reverse of what is printed there. A `.gostsum` file is the bytes
+// of a sum in lower-case hexadecimal ([Text]), without a newline.
+//
+// The standard is RFC 6986; sections are named where they are carried out.
+package streebog
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+)
+
+const (
+	// Size is the length of a sum in bytes.
+	Size = 32
+	// BlockSize is the length in bytes of what is taken in at once.
+	BlockSize = 64
+)
+
+// block is 512 bits. Its first word is the least significant, as its first byte is.
+type block [8]uint64
+
+// state is a hash under way (section 9).
+type state struct {
+	table *table
+	h     block
+	bits  block // taken in so far
+	sum   block // of the blocks, as numbers
+	tail  [BlockSize]byte
+	n     int // bytes of tail that wait for more
+}
+
+// New returns a hash of nothing yet.
+func New() hash.Hash {
+	s := &state{table: tables()}
+	s.Reset()
+	return s
+}
+
+// Sum returns the sum of data.
+func Sum(data []byte) [Size]byte {
+	h := New()
+	h.Write(data)
+	return [Size]byte(h.Sum(nil))
+}
+
+// Text is a sum as a `.gostsum` file holds it.
+func Text(sum []byte) string { return hex.EncodeToString(sum) }
+
+func (s *state) Size() int      { return Size }
+func (s *state) BlockSize() int { return BlockSize }
+
+func (s *state) Reset() {
+	*s = state{table: s.table}
+	for i := range s.h {
+		s.h[i] = 0x0101010101010101 // the initial value of 256 bits (section 6.1)
+	}
+}
+
+// Write takes in p. It never fails.
+func (s *state) Write(p []byte) (int, error) {
+	n := len(p)
+	if s.n > 0 {
+		k := copy(s.tail[s.n:], p)
+		s.n, p = s.n+k, p[k:]
+		if s.n < BlockSize {
+			return n, nil
+		}
+		s.block(s.tail[:], BlockSize)
+		s.n = 0
+	}
+	for len(p) >= BlockSize {
+		s.block(p[:BlockSize], BlockSize)
+		p = p[BlockSize:]
+	}
+	s.n = copy(s.tail[:], p)
+	return n, nil
+}
+
+// Sum appends the sum to b. What was written may go on afterwards.
+func (s *state) Sum(b []byte) []byte {
+	end := *s
+	clear(end.tail[end.n:])
+	end.tail[end.n] = 1 // section 9, stage 3
+	end.block(end.tail[:], end.n)
+	var none block
+	end.table.compress(&end.h, &none, &end.bits)
+	end.table.compress(&end.h, &none, &end.sum)
+	for _, word := range end.h[4:] {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return b
+}
+
+// block takes in a block of which n bytes are the message's.
+func (s *state) block(p []byte, n int) {
+	var m block
+	for i := range m {
+		m[i] = binary.LittleEndian.Uint64(p[8*i:])
+	}
+	s.table.compress(&s.h, &s.bits, &m)
+	s.bits.add(&block{uint64(n) * 8})
+	s.sum.add(&m)
+}

@@ -1,0 +1,141 @@
+package streebog_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"slices"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
+)
+
+// examples are those of RFC 6986, section 10, as they are printed there.
+var examples = []struct{ message, sum string }{
+	{
+		"323130393837363534333231303938373635343332313039383736353433323130393837363534333231303938373635343332313039383736353433323130",
+		"00557be5e584fd52a449b16b0251d05d27f94ab76cbaa6da890b59d8ef1e159d",
+	},
+	{
+		"fbe2e5f0eee3c820fbeafaebef20fffbf0e1e0f0f520e0ed20e8ece0ebe5f0f2f120fff0eeec20f120faf2fee5e2202ce8f6f3ede220e8e6eee1e8f0f2d1202ce8f0f2e5e220e5d1",
+		"508f7e553c06501d749a66fc28c6cac0b005746d97537fa85d9e40904efed29d",
+	},
+}
+
+// bytesOf are the bytes of a number that is printed with its last byte first.
+func bytesOf(t *testing.T, printed string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(printed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(b)
+	return b
+}
+
+func TestExamplesOfTheStandard(t *testing.T) {
+	for _, e := range examples {
+		sum := streebog.Sum(bytesOf(t, e.message))
+		printed := slices.Clone(sum[:])
+		slices.Reverse(printed)
+		if got := hex.EncodeToString(printed); got != e.sum {
+			t.Errorf("as the standard prints it: %s, want %s", got, e.sum)
+		}
+		if want := hex.EncodeToString(bytesOf(t, e.sum)); streebog.Text(sum[:]) != want {
+			t.Errorf("as a .gostsum file has it: %s, want %s", streebog.Text(sum[:]), want)
+		}
+	}
+	// The first one once more, with every byte where gogost prints it.
+	const message = "012345678901234567890123456789012345678901234567890123456789012"
+	sum := streebog.Sum([]byte(message))
+	if got, want := streebog.Text(sum[:]), "9d151eefd8590b89daa6ba6cb74af9275dd051026bb149a452fd84e5e57b5500"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Sums that libgcrypt 1.10 gives: of n bytes, each 7 more than the one before it,
+// the first one 3; and of two blocks whose sum as numbers runs over.
+func TestSumsOfAnotherProgram(t *testing.T) {
+	for n, want := range map[int]string{
+		0:      "3f539a213e97c802cc229d474c6aa32a825a360b2a933a949fd925208d9ce1bb",
+		1:      "a2bbd7d298cae810287eb234dd0fbcac7ef16c1299a96d06bab6c23471230b37",
+		31:     "e3f27f41dc69558713baf6e1ebe83b5d8a2f3d53faa2c96f5f493d028748be1f",
+		32:     "cb2117b66b2574f1c7c745d70cb0cf7728eb7b623be1c09a9b725d330080ecd9",
+		63:     "f8eb6899b91816f6e8e530df4bae028052e883ff526a6ff5458fb5fdf9c0689e",
+		64:     "d3e3fd952ab5799cf10a3f78532664c82ee4441d7511ea188cff9d0e77899e2a",
+		65:     "fada862f81c5b109848699d2c0507b9b255247516fbd4921f6d6a898cba384d2",
+		127:    "65f562503599798e266e534577afdd88b3af1d6f26b203d6da67e3749b71c66e",
+		128:    "cc7039ece11c50f823e040e42b125bdd0b8c023c3e303fbfe53993ff8e140368",
+		1000:   "8b4226a19cbc2407457776e3b2756750968fb23175a3ea8ae86808c79688e427",
+		100000: "fa50677d00eef09118f3fd65a5fadcbb062d4ca0cc62e557d9eb76a12bf81dfa",
+	} {
+		sum := streebog.Sum(ramp(n))
+		if got := streebog.Text(sum[:]); got != want {
+			t.Errorf("%d bytes: %s, want %s", n, got, want)
+		}
+	}
+	sum := streebog.Sum(bytes.Repeat([]byte{0xff}, 128))
+	if got, want := streebog.Text(sum[:]), "4749bfc37b7ddad7c745dc2da1fb22619f70154c064ae3b6cb34bc2b2c0827c1"; got != want {
+		t.Errorf("two blocks of ones: %s, want %s", got, want)
+	}
+}
+
+func ramp(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*7 + 3)
+	}
+	return b
+}
+
+func TestSumLeavesTheHashAsItIs(t *testing.T) {
+	h := streebog.New()
+	h.Write(ramp(100))
+	first := h.Sum([]byte("before"))
+	if !bytes.HasPrefix(first, []byte("before")) || len(first) != len("before")+h.Size() {
+		t.Fatalf("%q is not appended to what was there", first)
+	}
+	if again := h.Sum([]byte("before")); !bytes.Equal(again, first) {
+		t.Errorf("a second sum is %x, the first was %x", again, first)
+	}
+	h.Write(ramp(1000)[100:])
+	if got, want := h.Sum(nil), streebog.Sum(ramp(1000)); !bytes.Equal(got, want[:]) {
+		t.Errorf("going on after a sum: %x, want %x", got, want)
+	}
+	h.Reset()
+	if got, want := h.Sum(nil), streebog.Sum(nil); !bytes.Equal(got, want[:]) {
+		t.Errorf("after a reset: %x, want %x", got, want)
+	}
+	if h.BlockSize() != streebog.BlockSize {
+		t.Errorf("block size %d", h.BlockSize())
+	}
+}
+
+// However a message is cut, its sum is the same.
+func FuzzSplitWrites(f *testing.F) {
+	f.Add(ramp(200), uint16(63), uint16(2))
+	f.Add(ramp(64), uint16(64), uint16(0))
+	f.Add([]byte{}, uint16(0), uint16(0))
+	f.Fuzz(func(t *testing.T, message []byte, a, b uint16) {
+		want := streebog.Sum(message)
+		h := streebog.New()
+		first := min(int(a), len(message))
+		second := min(first+int(b), len(message))
+		for _, part := range [][]byte{message[:first], message[first:second], message[second:]} {
+			if n, err := h.Write(part); n != len(part) || err != nil {
+				t.Fatalf("wrote %d of %d bytes: %v", n, len(part), err)
+			}
+		}
+		if got := h.Sum(nil); !bytes.Equal(got, want[:]) {
+			t.Errorf("%d bytes cut at %d and %d: %x, want %x", len(message), first, second, got, want)
+		}
+	})
+}
+
+func BenchmarkWrite(b *testing.B) {
+	h := streebog.New()
+	data := ramp(1 << 20)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		h.Write(data)
+	}
+}
