@@ -28,7 +28,7 @@ func (h *held) read(ctx context.Context, listing volume.Listing, old []*part) er
 
 // readIndexes makes a part of each layout, from the index it had where nothing
 // was written since, else from what it reads now. Where that is no index, the
-// last good state stays.
+// last good state stays. The error is the context's, or one that [Exhausted] knows.
 func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*part) error {
 	before := map[string]*part{}
 	for _, p := range old {
@@ -45,7 +45,9 @@ func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*
 			continue
 		}
 		group.Go(func() error {
-			parts[i], failed[i] = h.readPart(l, prev)
+			if parts[i], failed[i] = h.readPart(l, prev); Exhausted(failed[i]) {
+				return failed[i]
+			}
 			return ctx.Err()
 		})
 	}

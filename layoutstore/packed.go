@@ -65,30 +65,35 @@ func (s *source) archivePath(found volume.Found, name string) string {
 // scanArchive looks at one archive; prev is its state after the last scan, or nil.
 // again is when it has to be looked at once more.
 func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, now time.Time) (h *held, again time.Duration, err error) {
-	h = &held{name: set.Name, identity: set.Identity(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
+	h = &held{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
 		h.status.Kind = "chunks"
 	}
 	var old []*part
+	written := prev == nil || prev.written != h.written
 	if prev != nil {
-		old, h.seen = prev.parts, prev.seen
+		old = prev.parts
 	}
-	if prev == nil || prev.identity != h.identity {
-		if h.seen = now; !s.scanned {
-			h.seen = time.Time{}
-		}
+	switch {
+	case !written:
+		h.seen = prev.seen
+	case s.scanned:
+		h.seen = now
 	}
-	if prev != nil && prev.identity == h.identity && prev.vol != nil && !prev.vol.(*volume.Archive).Stale() {
+	opened := !written && prev.vol != nil
+	if opened && prev.identity == h.identity && !prev.unread && !prev.vol.(*volume.Archive).Stale() {
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	if s.scanned && age < s.settle {
+	// One that was waited for once has another mode now, or might have.
+	known := opened || !written && prev.unread
+	if s.scanned && !known && age < s.settle {
 		h.wait("it changed a moment ago")
 		return h, s.settle - age, nil
 	}
 	archive, listing, err := s.openArchive(ctx, set, prev)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || Exhausted(err) {
 			return nil, 0, err
 		}
 		return s.unreadable(h, prev, err)
@@ -144,19 +149,18 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *held) (*
 	}
 }
 
-// unreadable keeps what was there before of an archive that cannot be read now.
+// unreadable keeps what there is of an archive that cannot be read now, unless other
+// files stand there than before.
 func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.wait("it changed while it was read")
 		return h, max(s.settle, time.Second), nil
 	}
-	if prev != nil && prev.vol != nil {
-		kept := *prev
-		h = &kept
-		h.problems = nil
+	if prev != nil && prev.written == h.written {
+		h.vol, h.parts, h.status.Repositories = prev.vol, prev.parts, prev.status.Repositories
 	}
-	h.identity = "" // to be looked at again
-	h.status.State, h.status.Detail = "failing", cause.Error()
+	h.unread = true
+	h.fail(cause)
 	h.problem(Damaged, h.status.Path, "", cause.Error())
 	return h, 0, nil
 }

@@ -66,7 +66,7 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 		s.problems = append(s.problems, st.problems...)
 		s.dirs = append(s.dirs, st.dirs...)
 		for _, h := range st.volumes() {
-			s.sources = append(s.sources, h.status)
+			s.sources = append(s.sources, st.status(h))
 			s.problems = append(s.problems, h.problems...)
 		}
 	}

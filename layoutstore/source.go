@@ -40,6 +40,7 @@ type sourceState struct {
 	archives []*held // by byte order of their names
 	loose    *held   // the directory's own tree; nil where the source is an archive
 	problems []Problem
+	failed   error         // of the last look; the rest is of an earlier one then
 	dirs     []string      // in which a change may be one of the source
 	again    time.Duration // when to look again without being told; 0 is never
 }
@@ -53,7 +54,9 @@ type held struct {
 
 	name     string // of an archive
 	identity string // of its files
+	written  string // of its files
 	seen     time.Time
+	unread   bool // they could not be read: to be tried again at each look
 }
 
 // volumes are in the order of their union.
@@ -62,6 +65,16 @@ func (st *sourceState) volumes() []*held {
 		return st.archives
 	}
 	return append(slices.Clip(st.archives), st.loose)
+}
+
+// status is that of one of the volumes.
+func (st *sourceState) status(h *held) SourceStatus {
+	if st.failed == nil {
+		return h.status
+	}
+	failing := *h
+	failing.fail(st.failed)
+	return failing.status
 }
 
 // errNotSource says that a source is something else than it may be.
@@ -174,15 +187,13 @@ func (s *source) gone(err error) sourceState {
 // failing is the state of a source that cannot be looked at: as it was, and a problem.
 func (s *source) failing(err error) sourceState {
 	next := s.sourceState
-	if s.loose != nil {
-		loose := *s.loose
-		loose.status.State, loose.status.Detail = "failing", err.Error()
-		next.loose = &loose
-	}
+	next.failed = err
 	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: what was there before is still served", err)}}
 	next.again = 0
 	return next
 }
+
+func (h *held) fail(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
 
 func (s *source) kind() string {
 	if name, ok := volume.IsArchive(filepath.Base(s.path)); ok {
@@ -198,6 +209,9 @@ func (s *source) kind() string {
 func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string) (*held, error) {
 	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
 	vol, err := s.reopen(dir)
+	if Exhausted(err) {
+		return nil, err
+	}
 	if err != nil {
 		if s.loose == nil {
 			return h, nil // it went between two looks; the next one will tell

@@ -28,11 +28,17 @@ type Set struct {
 	files    []extent.Extent
 	last     string // name of the last chunk
 	identity string // another one when any of its files is another or was written
+	written  string // the same, and blind to changes of modes, owners and links
 	trouble  string // why it cannot be whole; empty where the files do not tell
 }
 
 // Identity is equal for two looks at the same files in the same state.
 func (s Set) Identity() string { return s.identity }
+
+// Written is equal for two looks between which no file was replaced or written, as
+// far as its size and the time of writing tell. Beside it [Set.Identity] changes with
+// the mode, the owner and the links of a file.
+func (s Set) Written() string { return s.written }
 
 // Path is where a person would look for the archive; chunks are beside it.
 func (s Set) Path() string { return filepath.Join(s.dir, s.Name) }
@@ -145,7 +151,8 @@ const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {
 	for name, c := range f.plain {
-		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.info.ModTime(), dir: f.dir, identity: c.file.stamp,
+		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.info.ModTime(), dir: f.dir,
+			identity: c.file.stamp, written: writtenOf(c.info),
 			files: []extent.Extent{{File: c.file, Len: c.info.Size()}}})
 	}
 	for name, chunks := range f.chunks {
@@ -174,13 +181,14 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	})
 	s := Set{Name: name, Chunked: true, dir: f.dir}
 	size := chunkSize(chunks)
-	var id strings.Builder
+	var id, written strings.Builder
 	next := 0
 	for i, c := range chunks {
 		if c.info.ModTime().After(s.Changed) {
 			s.Changed = c.info.ModTime()
 		}
 		fmt.Fprintf(&id, "%d: %s;", c.number, c.file.stamp)
+		fmt.Fprintf(&written, "%d: %s;", c.number, writtenOf(c.info))
 		for ; next < c.number; next++ {
 			s.lacks(fmt.Sprintf("chunk %04d is missing", next), size)
 		}
@@ -195,7 +203,7 @@ func (f *finder) join(name string, chunks []chunk) Set {
 		}
 		next++
 	}
-	s.identity, s.last = id.String(), chunks[len(chunks)-1].file.name
+	s.identity, s.written, s.last = id.String(), written.String(), chunks[len(chunks)-1].file.name
 	return s
 }
 

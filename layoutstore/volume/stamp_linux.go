@@ -14,3 +14,12 @@ func stampOf(info fs.FileInfo) string {
 	}
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
+
+// writtenOf identifies what was written into a file: its stamp without the change
+// time, which moves with the mode, the owner and the number of links too.
+func writtenOf(info fs.FileInfo) string {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("%d %d %d", st.Size, info.ModTime().UnixNano(), st.Ino)
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+}

@@ -11,3 +11,6 @@ import (
 func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
+
+// writtenOf identifies what was written into a file.
+func writtenOf(info fs.FileInfo) string { return stampOf(info) }

@@ -1,0 +1,227 @@
+package layoutstore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// child marks the process that runs a test for its parent.
+const child = "LAYOUTPROXY_TEST_CHILD"
+
+// apart says whether this is the process to run the test in. In the first one it is
+// not: that one starts another, which modes of files bind even if root runs the tests.
+func apart(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(child) != "" {
+		return true
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "test")
+	if err := os.WriteFile(program, read(t, os.Args[0]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), child+"=1")
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+func chmod(t *testing.T, file string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(file, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An archive that cannot be read is what it was before, and a problem, however often
+// one looks; and nobody waits for it when it can be read again.
+func TestArchiveThatCannotBeRead(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	for _, chunk := range []int64{0, 9000} {
+		tree := buildUsual(t, "")
+		archive := pack(t, tree)
+		file := archive
+		if chunk > 0 {
+			file = layouttest.Cut(t, archive, chunk)[1]
+		}
+		options := archiveOptions(filepath.Dir(archive))
+		options.Settle = time.Hour
+		opened := openWith(t, options)
+		tags := served(t, opened)
+		chmod(t, file, 0)
+		if change := refresh(t, opened); !change.Changed {
+			t.Error("nothing is said to have changed")
+		}
+		for range 2 {
+			wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
+			wantState(t, opened, archive, "failing")
+			if got := served(t, opened); len(got) != len(tags) {
+				t.Errorf("%d tags are left of %d", len(got), len(tags))
+			}
+			if change := refresh(t, opened); change.Changed || change.Again != 0 {
+				t.Errorf("nothing changed, and the refresh says %+v", change)
+			}
+		}
+		chmod(t, file, 0o644)
+		refresh(t, opened)
+		wantState(t, opened, archive, "ready")
+		wantAll(t, opened, contentOf(t, tree))
+	}
+}
+
+func TestArchiveThatCannotBeReadAtTheStart(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	chmod(t, archive, 0)
+	options := archiveOptions(filepath.Dir(archive))
+	options.Settle = time.Hour
+	opened := openWith(t, options)
+	for range 2 {
+		wantState(t, opened, archive, "failing")
+		wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
+		wantServed(t, opened, contentOf(t, tree), none)
+		if change := refresh(t, opened); change.Changed {
+			t.Errorf("nothing changed, and the refresh says %+v", change)
+		}
+	}
+	chmod(t, archive, 0o644)
+	refresh(t, opened)
+	wantState(t, opened, archive, "ready")
+	wantAll(t, opened, contentOf(t, tree))
+}
+
+// Other files than those that were read are nothing to keep.
+func TestArchiveReplacedByOneThatCannotBeRead(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	archive := pack(t, buildUsual(t, "one"))
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	other := pack(t, buildUsual(t, "two"))
+	chmod(t, other, 0)
+	rename(t, other, archive)
+	refresh(t, opened)
+	wantState(t, opened, archive, "failing")
+	if got := served(t, opened); len(got) > 0 {
+		t.Errorf("served of a file that is gone: %v", got)
+	}
+}
+
+func TestSourceThatCannotBeRead(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	archive := pack(t, buildUsual(t, ""))
+	dir := filepath.Dir(archive)
+	for _, source := range []string{dir, archive} {
+		opened := openWith(t, archiveOptions(source))
+		tags := served(t, opened)
+		chmod(t, dir, 0)
+		refresh(t, opened)
+		wantProblem(t, opened, layoutstore.Damaged, source, "what was there before is still served")
+		for _, s := range opened.Snapshot().Sources() {
+			if s.State != "failing" {
+				t.Errorf("%s is %s", s.Path, s.State)
+			}
+		}
+		if got := served(t, opened); len(got) != len(tags) {
+			t.Errorf("%d tags are left of %d", len(got), len(tags))
+		}
+		chmod(t, dir, 0o755)
+		refresh(t, opened)
+		wantState(t, opened, archive, "ready")
+	}
+}
+
+// A process out of files knows nothing of an archive: what it had stays.
+func TestArchivesWithoutFilesLeft(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	archive := pack(t, buildUsual(t, "one"))
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	before := opened.Snapshot()
+	rename(t, pack(t, buildUsual(t, "two")), archive)
+	var taken []*os.File
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range taken {
+			f.Close()
+		}
+	})
+	for {
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	// A few files are enough for the directory, and not for the archive in it.
+	for free := range len(taken) {
+		_, err := opened.Refresh(context.Background())
+		if err == nil {
+			if free == 0 {
+				t.Error("a look without any file went through")
+			}
+			break
+		}
+		if !layoutstore.Exhausted(err) || opened.Snapshot() != before {
+			t.Errorf("with %d files: %v, the tree is another one: %v", free, err, opened.Snapshot() != before)
+		}
+		taken[free].Close()
+	}
+	if found := opened.Snapshot().Problems(); len(found) > 0 {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+// A read-only cache gives what it has and takes nothing.
+func TestReadOnlyCache(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	options, have := keptBundle(t)
+	wantAll(t, openKept(t, options), have)
+	filled := options.CacheDir
+	t.Cleanup(func() { chmod(t, filled, 0o755) })
+	chmod(t, filled, 0o555)
+	files := kept(t, options)
+	for _, file := range files {
+		wantAll(t, openKept(t, options), have)
+		chmod(t, file, 0)
+		wantAll(t, openKept(t, options), have)
+	}
+	empty := t.TempDir()
+	chmod(t, empty, 0o555)
+	options.CacheDir = empty
+	wantAll(t, openKept(t, options), have)
+	if _, err := os.Create(filepath.Join(empty, "file")); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("the cache can be written: %v", err)
+	}
+}
