@@ -19,6 +19,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry"
 )
 
 // forms are the bundle in every form that it may be served in, each as its sources.
@@ -119,7 +120,7 @@ func ranges(path string, size int) (all []asked) {
 	random := rand.New(rand.NewPCG(7, uint64(size)))
 	n := 2
 	if size >= 1<<20 {
-		n = 48
+		n = 200
 		for at := 0; at < size; at += 1 << 20 {
 			all = append(all, asked{http.MethodGet, path, "Range", fmt.Sprintf("bytes=%d-%d", max(at-2, 0), at+2)})
 		}
@@ -350,5 +351,34 @@ func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// still is a source that nobody can have looked at anew.
+type still struct{ snapshot *layoutstore.Snapshot }
+
+func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
+
+// A client that is told 429 asks again, and finds what was being replaced.
+func TestWhatChangesAtEachLookIsAskedAgain(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	app := tree.Layout("app")
+	d := app.Image(layouttest.Image{Name: "one"})
+	app.Tag(d, "v1")
+	app.Write()
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	s := serveBare(t, filepath.Dir(archive))
+	h, err := registry.New(still{s.tree.Snapshot()}, registry.Options{Refused: s.refuse})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.listen(h)
+	tree.Archive(archive, layouttest.Archive{})
+	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/manifests/" + d.Digest.String(), "/v2/app/blobs/" + d.Digest.String(), "/v2/app/referrers/" + d.Digest.String()} {
+		s.get(path).wantError(t, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+	}
+	if heard := s.refusals(); len(heard) > 0 {
+		t.Errorf("refused: %v", heard)
 	}
 }

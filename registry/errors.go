@@ -42,8 +42,10 @@ var codes = []struct {
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
-	// A client that is told 429 asks again here; 503 ends its pull.
+	// A client that is told 429 asks again here; 503 ends its pull. A file that
+	// changes at each look will be still in a while.
 	{layoutstore.Exhausted, errcode.ErrorCodeTooManyRequests},
+	{as(layoutstore.ErrStale), errcode.ErrorCodeTooManyRequests},
 }
 
 func as(target error) func(error) bool {

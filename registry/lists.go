@@ -38,7 +38,7 @@ func parsePage(req *http.Request) (page, error) {
 	p := page{-1, q.Get("last")}
 	if s := q.Get("n"); s != "" {
 		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 || s[0] == '+' {
+		if err != nil || strings.Trim(s, "0123456789") != "" {
 			return page{}, fmt.Errorf("%.100q: %w", s, errNumber)
 		}
 		p.n = n

@@ -167,7 +167,7 @@ func TestNoEntries(t *testing.T) {
 
 func TestIllegalNumbers(t *testing.T) {
 	s := newListed(t)
-	for _, n := range []string{"-1", "-0x1", "x", "1x", "1.5", "1e3", "0x10", "%20", "1%202", "9223372036854775808", "-9223372036854775809", "99999999999999999999999"} {
+	for _, n := range []string{"-1", "-0", "%2B1", "-0x1", "x", "1x", "1.5", "1e3", "0x10", "%20", "1%202", "9223372036854775808", "-9223372036854775809", "99999999999999999999999"} {
 		for _, path := range []string{"/v2/" + listedName + "/tags/list?n=", "/v2/_catalog?last=a&n="} {
 			s.get(path+n).wantError(t, http.StatusBadRequest, "PAGINATION_NUMBER_INVALID")
 			s.head(path+n).wantStatus(t, http.StatusBadRequest)
