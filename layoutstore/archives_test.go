@@ -592,12 +592,14 @@ func TestFilesThatAreNoArchives(t *testing.T) {
 		write(t, filepath.Join(dir, name), []byte("text"))
 	}
 	// A directory of the tree may be called so.
-	if err := os.CopyFS(filepath.Join(dir, "loose.tar"), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
-		t.Fatal(err)
-	}
 	have := contentOf(t, tree)
-	for name, data := range contentOf(t, build(t, "loose", "l")) {
-		have["loose.tar"+strings.TrimPrefix(name, "l")] = data
+	for _, as := range []string{"loose.tar", "loose.tar.gz"} {
+		if err := os.CopyFS(filepath.Join(dir, as), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range contentOf(t, build(t, "loose", "l")) {
+			have[as+strings.TrimPrefix(name, "l")] = data
+		}
 	}
 	wantAll(t, openWith(t, archiveOptions(dir)), have)
 }

@@ -167,6 +167,25 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 	}
 }
 
+// Where there is no end to what is wrong, the last problem says so.
+func TestManyEntriesThatCannotBeServed(t *testing.T) {
+	var entries []layouttest.Entry
+	for i := range 1500 {
+		entries = append(entries, layouttest.File(fmt.Sprintf("../%d", i), nil))
+	}
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	layouttest.Tar(t, archive, entries...)
+	options := archiveOptions(archive)
+	options.CacheDir = t.TempDir()
+	for range 2 { // the second time from the kept index
+		opened := openKept(t, options)
+		if n := len(opened.Snapshot().Problems()); n != 1001 {
+			t.Errorf("%d problems", n)
+		}
+		wantProblem(t, opened, layoutstore.Damaged, archive, "more than 1000 entries are refused: the rest is not listed")
+	}
+}
+
 // A sparse entry does not tell how long it is on disk: what follows it is found all the same.
 func TestBehindASparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")

@@ -128,6 +128,8 @@ func (s *source) find() (dir, archive string, err error) {
 		return filepath.Dir(path), archive, nil
 	case err != nil:
 		return "", "", err
+	case volume.IsCompressed(path):
+		return "", "", fmt.Errorf("%w: %w", errNotSource, volume.ErrCompressed)
 	}
 	return "", "", errNotSource
 }

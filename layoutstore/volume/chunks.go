@@ -57,6 +57,12 @@ var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
 // compressedName matches names of archives that would have to be unpacked first.
 var compressedName = regexp.MustCompile(`\.(tar\.(gz|zst|xz|bz2|lz4)|tgz)$`)
 
+// ErrCompressed says that a file is an archive that cannot be read where it lies.
+var ErrCompressed = errors.New("it is compressed: unpack it to a plain .tar")
+
+// IsCompressed says whether a file name is that of a compressed archive.
+func IsCompressed(file string) bool { return compressedName.MatchString(file) }
+
 // FindArchives looks for archives directly in the directory at dir. The error is
 // that of reading the directory; a file that cannot be looked at is a fault.
 func FindArchives(dir string) (Found, error) {
@@ -110,10 +116,8 @@ func (f *finder) look(name string) {
 	if strings.HasPrefix(name, ".") {
 		return
 	}
-	if compressedName.MatchString(name) {
-		f.fault(Limited, name, errors.New("it is compressed: unpack it to a plain .tar"))
-	}
-	if !ok {
+	compressed := compressedName.MatchString(name)
+	if !ok && !compressed {
 		return
 	}
 	info, err := f.root.Stat(name)
@@ -129,6 +133,9 @@ func (f *finder) look(name string) {
 		return
 	case info.IsDir():
 		return // a directory of the tree that is called so
+	case compressed:
+		f.fault(Limited, name, ErrCompressed)
+		return
 	case !info.Mode().IsRegular():
 		f.fault(Damaged, name, errors.New("not a regular file"))
 		return

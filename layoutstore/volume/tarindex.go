@@ -29,7 +29,7 @@ const (
 // headers once, and never changes.
 type tarIndex struct {
 	layouts []tarLayout // by path
-	faults  []Fault     // entries that are not served, at most maxFaults
+	faults  []Fault     // entries that are not served, at most maxFaults and one that says so
 	trouble Trouble     // why the archive does not end as a tar archive has to
 	entries int
 	unsure  bool // some header sizes are not known, so the index cannot be kept
@@ -335,8 +335,11 @@ func parseName(name string) (layout string, blob digest.Digest, ok bool) {
 }
 
 func (s *scan) fault(kind Kind, entry, reason string) {
-	if len(s.faults) < maxFaults {
+	switch n := len(s.faults); {
+	case n < maxFaults:
 		s.faults = append(s.faults, Fault{Kind: kind, Entry: entry[:min(len(entry), maxPath)], Err: errors.New(reason)})
+	case n == maxFaults:
+		s.faults = append(s.faults, Fault{Kind: kind, Err: fmt.Errorf("more than %d entries are refused: the rest is not listed", maxFaults)})
 	}
 }
 
