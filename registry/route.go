@@ -83,6 +83,23 @@ func Route(req *http.Request) string {
 	return "other"
 }
 
+// Scope is what a request reads, in the words of distribution's token
+// specification: "repository" and its name, "registry" and "catalog", or nothing.
+func Scope(req *http.Request) (kind, name string) {
+	switch Route(req) {
+	case "base", "other":
+		return "", ""
+	case "catalog":
+		return "registry", "catalog"
+	}
+	_, path, _ := cut(req.URL.Path)
+	rest, _ := cutLast(path)
+	if name, _ = cutLast(rest); !layoutstore.ValidName(name) {
+		return "", "" // nothing is there to be read
+	}
+	return "repository", name
+}
+
 // cutLast cuts a path before its last segment.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')

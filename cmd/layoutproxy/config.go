@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -172,6 +173,9 @@ func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
 			return err
 		}
 	}
+	if _, err := flags.auth.wrap(http.NotFoundHandler(), c.log); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(stdout, "the configuration is right")
 	return err
 }
@@ -190,4 +194,7 @@ func (c *configuration) changedSince(old *configuration) []string {
 }
 
 // readAgain are the settings that SIGHUP reads again, beside the sources.
-var readAgain = []string{"root-repository", "index-repository"}
+var readAgain = []string{
+	"root-repository", "index-repository",
+	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
+}

@@ -20,15 +20,21 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
+// hangups are the signals that have the configuration read again. They are caught
+// before anybody is told that the program runs.
+func hangups() chan os.Signal {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	return hangup
+}
+
 // onHangup reads the configuration again at each SIGHUP, which would end the
 // program otherwise.
 func (s *server) onHangup(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+	defer signal.Stop(s.hangup)
 	for {
 		select {
-		case <-hangup:
+		case <-s.hangup:
 			s.reload(ctx)
 		case <-ctx.Done():
 			return
@@ -36,13 +42,10 @@ func (s *server) onHangup(ctx context.Context) {
 	}
 }
 
-// reload takes sources and roots from the configuration as it is now, and looks at
-// the sources. Where that fails, all stays as it was.
+// reload takes sources, roots and credentials from the configuration as it is now,
+// and looks at the sources. Where that fails, all stays as it was.
 func (s *server) reload(ctx context.Context) {
-	next, err := s.flags.again()
-	if err == nil {
-		err = s.live.reconfigure(ctx, next.options(next.config.sources))
-	}
+	next, err := s.reconfigure(ctx)
 	s.reloaded.Set(0)
 	if err != nil {
 		s.log.Error("the configuration cannot be used: all stays as it was", zap.Error(err))
@@ -55,4 +58,22 @@ func (s *server) reload(ctx context.Context) {
 	if names := next.config.changedSince(&s.flags.config); len(names) > 0 {
 		s.log.Warn("these settings changed, which is seen at the next start only", zap.Strings("settings", names))
 	}
+}
+
+// reconfigure reads the configuration and follows it.
+func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
+	next, err := s.flags.again()
+	if err != nil {
+		return nil, err
+	}
+	guarded, err := s.guarded(next.auth)
+	if err != nil {
+		return nil, err
+	}
+	before := s.pulls.now.Swap(guarded) // first: what comes is for those alone who may have it
+	if err := s.live.reconfigure(ctx, next.options(next.config.sources)); err != nil {
+		s.pulls.now.Store(before)
+		return nil, err
+	}
+	return next, nil
 }

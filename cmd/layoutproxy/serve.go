@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type serveFlags struct {
 	rescan          time.Duration
 	accessLog       bool
 	tls             tlsFlags
+	auth            authFlags
 	config          configuration
 }
 
@@ -75,6 +77,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	f.DurationVar(&flags.settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
 	flags.tls.flags(f)
+	flags.auth.flags(f)
 }
 
 // serve serves the sources until a signal or the context ends it.
@@ -124,7 +127,7 @@ func (f *serveFlags) check() error {
 	if f.shutdownTimeout < 0 {
 		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
 	}
-	return f.tls.check()
+	return cmp.Or(f.tls.check(), f.auth.check())
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.

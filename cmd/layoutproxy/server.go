@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,8 @@ type server struct {
 	admin    *admin
 	refusals *refusals
 	reloaded prometheus.Gauge
+	pulls    pulls
+	hangup   chan os.Signal
 	servers  []listening
 }
 
@@ -41,7 +44,7 @@ type listening struct {
 
 // newServer listens on the addresses and says where in the address file.
 func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sources []string) (_ *server, err error) {
-	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded()}
+	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded(), hangup: hangups()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -78,10 +81,11 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 
 // api is the registry with its middleware and metrics.
 func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometheus.Registry) (http.Handler, error) {
-	api, err := registry.New(tree, registry.Options{Refused: s.refusals.add})
+	guarded, err := s.guarded(flags.auth)
 	if err != nil {
 		return nil, err
 	}
+	s.pulls.now.Store(guarded)
 	options := observe.Options{Route: registry.Route, Registerer: metrics}
 	if flags.accessLog {
 		options.AccessLog = s.log.Named("access")
@@ -94,7 +98,24 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 			return nil, err
 		}
 	}
-	return observe.New(api, options)
+	return observe.New(&s.pulls, options)
+}
+
+// guarded is the registry, for those who may pull.
+func (s *server) guarded(flags authFlags) (*http.Handler, error) {
+	api, err := registry.New(s.live.tree, registry.Options{Refused: s.refusals.add, Private: flags.on()})
+	if err != nil {
+		return nil, err
+	}
+	guarded, err := flags.wrap(api, s.log)
+	return &guarded, err
+}
+
+// pulls hands a request to the handler that is in place now.
+type pulls struct{ now atomic.Pointer[http.Handler] }
+
+func (p *pulls) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	(*p.now.Load()).ServeHTTP(w, req)
 }
 
 func (s *server) listen(name, address string, h http.Handler) error {
@@ -118,6 +139,7 @@ func (s *server) listen(name, address string, h http.Handler) error {
 }
 
 func (s *server) close() {
+	signal.Stop(s.hangup)
 	for _, l := range s.servers {
 		l.Listener.Close()
 	}
@@ -152,6 +174,9 @@ func (s *server) announce(sources []string) {
 		if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && l.TLSConfig == nil {
 			s.log.Warn("listening beyond loopback without TLS: whoever reaches the address can read everything, and change it on the way",
 				zap.String("listener", l.name), zap.Stringer("address", addr))
+			if l.name == "registry" && s.flags.auth.on() {
+				s.log.Warn("credentials come in the clear, for whoever is on the way to read", zap.Stringer("address", addr))
+			}
 		}
 	}
 	s.log.Info("serving", fields...)

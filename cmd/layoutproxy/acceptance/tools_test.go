@@ -43,18 +43,42 @@ func packaged(t *testing.T, name string) string {
 // empty home, so that no configuration and no credentials of the machine count.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
+	return in(t, t.TempDir(), name, args...)
+}
+
+// in is run with a home that is kept, for a client that logs in.
+func in(t *testing.T, home, name string, args ...string) string {
+	t.Helper()
+	stdout, stderr, err := execute(t, home, name, args)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout
+}
+
+// fails runs a client that has to fail for want of credentials.
+func fails(t *testing.T, home, name string, args ...string) {
+	t.Helper()
+	stdout, stderr, err := execute(t, home, name, args)
+	if err == nil {
+		t.Fatalf("%s %s: it should have failed\n%s%s", name, strings.Join(args, " "), stdout, stderr)
+	}
+	if text := strings.ToLower(stdout + stderr); !strings.Contains(text, "unauthorized") && !strings.Contains(text, "authentication required") && !strings.Contains(text, "invalid username") {
+		t.Errorf("%s %s: failed for another reason: %s%s", name, strings.Join(args, " "), stdout, stderr)
+	}
+}
+
+func execute(t *testing.T, home, name string, args []string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = t.TempDir()
-	cmd.Env = bareEnv(cmd.Dir)
+	cmd.Dir = home
+	cmd.Env = bareEnv(home)
 	cmd.WaitDelay = 5 * time.Second // for what it leaves behind with its output open
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, &stdout, &stderr)
-	}
-	return stdout.String()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
 // bareEnv is an environment without configuration: no proxies, no credentials.

@@ -27,8 +27,12 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	l := tree.Layout("big")
 	blob := l.Blob("application/octet-stream", bytes.Repeat([]byte("0123456789abcdef"), size/16))
 	l.Write()
-	s := serve(t, tree.Dir(), "--root-repository", "", "--rescan", "0", "--access-log")
-	url := "http://" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
+	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(htpasswd, []byte(htpasswdLine), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, tree.Dir(), "--root-repository", "", "--rescan", "0", "--access-log", "--htpasswd", htpasswd)
+	url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
 	fetch(t, url, "", size) // what a first request reads beside the blob is not meant
 
 	for name, c := range map[string]struct {

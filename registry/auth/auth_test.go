@@ -1,0 +1,422 @@
+package auth_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/auth/token"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/layoutproxy/layoutproxy/registry"
+	"github.com/layoutproxy/layoutproxy/registry/auth"
+	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
+)
+
+func entry(t testing.TB, user, password string) string {
+	t.Helper()
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user + ":" + string(h) + "\n"
+}
+
+// guarded is a handler behind o that answers 204, and what it logs.
+func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zapcore.DebugLevel)
+	o.Log, o.Scope = zap.New(core), registry.Scope
+	h, err := auth.New(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, logs
+}
+
+func write(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask asks a handler for a path, with an Authorization header if it is not empty.
+func ask(h http.Handler, method, path, authorization string) *http.Response {
+	req := httptest.NewRequest(method, path, nil)
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w.Result()
+}
+
+func basic(user, password string) string {
+	req := http.Request{Header: http.Header{}}
+	req.SetBasicAuth(user, password)
+	return req.Header.Get("Authorization")
+}
+
+func refused(t *testing.T, what string, resp *http.Response, challenge string) {
+	t.Helper()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s: %s, want 401", what, resp.Status)
+	}
+	if got := resp.Header.Get("WWW-Authenticate"); got != challenge {
+		t.Errorf("%s: challenge %q, want %q", what, got, challenge)
+	}
+	if resp.Header.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
+		t.Errorf("%s: no API version: %v", what, resp.Header)
+	}
+	var body struct {
+		Errors []struct{ Code, Message string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || len(body.Errors) != 1 || body.Errors[0].Code != "UNAUTHORIZED" {
+		t.Errorf("%s: body %v, %v", what, body, err)
+	}
+}
+
+func TestPasswords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	write(t, file, entry(t, "ann", "päss: word")+entry(t, "bob", ""))
+	h, logs := guarded(t, auth.Options{Htpasswd: file})
+	const challenge = `Basic realm="layoutproxy"`
+	for _, path := range []string{"/v2", "/v2/", "/v2/_catalog", "/v2/a/tags/list", "/v2/a/manifests/v1", "/mirror/v2/a/blobs/x", "/", "/metrics", "/healthz"} {
+		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
+			refused(t, method+" "+path, ask(h, method, path, ""), challenge)
+		}
+		for range 3 { // by the hash, then by what is remembered
+			if resp := ask(h, "GET", path, basic("ann", "päss: word")); resp.StatusCode != http.StatusNoContent {
+				t.Errorf("%s: %s", path, resp.Status)
+			}
+		}
+	}
+	for name, a := range map[string]string{
+		"a wrong password": basic("ann", "pass"), "no password": basic("ann", ""), "no such user": basic("eve", "päss: word"),
+		"another's password": basic("bob", "päss: word"), "a token": "Bearer abc", "no base64": "Basic %%%", "nothing": "Basic",
+		"the dummy's": basic("", ""),
+	} {
+		refused(t, name, ask(h, "GET", "/v2/", a), challenge)
+	}
+	if resp := ask(h, "GET", "/v2/", basic("bob", "")); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("the empty password: %s", resp.Status)
+	}
+	for _, e := range logs.All() {
+		t.Errorf("logged: %s %v", e.Message, e.ContextMap())
+	}
+}
+
+func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	missing, bad, key := filepath.Join(dir, "missing"), filepath.Join(dir, "bad"), filepath.Join(dir, "key")
+	write(t, bad, "ann:secret")
+	write(t, key, "{}")
+	server := tokentest.New(t)
+	certs, jwks := server.WriteKeys(dir)
+	whole := auth.Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", RootCerts: certs, JWKS: jwks}
+	with := func(change func(*auth.Token)) auth.Options {
+		token := whole
+		change(&token)
+		return auth.Options{Token: token}
+	}
+	for name, o := range map[string]auth.Options{
+		"missing": {Htpasswd: missing}, "bad": {Htpasswd: bad}, "a directory": {Htpasswd: dir}, "nothing": {},
+		"both":             {Htpasswd: bad, Token: whole},
+		"no realm":         with(func(t *auth.Token) { t.Realm = "" }),
+		"a realm of files": with(func(t *auth.Token) { t.Realm = "file:///token" }),
+		"no service":       with(func(t *auth.Token) { t.Service = "" }),
+		"no issuer":        with(func(t *auth.Token) { t.Issuer = "" }),
+		"no keys":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
+		"keys missing":     with(func(t *auth.Token) { t.JWKS = missing }),
+		"keys empty":       with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
+	} {
+		o.Log, o.Scope = zap.NewNop(), registry.Scope
+		if _, err := auth.New(http.NotFoundHandler(), o); err == nil {
+			t.Errorf("%s: no error", name)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the error tells what is in the file: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(missing); !os.IsNotExist(err) {
+		t.Errorf("a missing file was made: %v", err)
+	}
+	o := auth.Options{Token: whole, Log: zap.NewNop(), Scope: registry.Scope}
+	if _, err := auth.New(http.NotFoundHandler(), o); err != nil {
+		t.Errorf("whole: %v", err)
+	}
+}
+
+// The file is swapped, written in place step by step, broken, emptied and removed
+// under load: who may pull always can, and who is removed cannot two seconds later.
+func TestHtpasswdChangesUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "htpasswd")
+	ann, bob := entry(t, "ann", "a"), entry(t, "bob", "b")
+	write(t, file, bob+ann)
+	h, logs := guarded(t, auth.Options{Htpasswd: file})
+	may := func(user, password string) bool {
+		return ask(h, "GET", "/v2/", basic(user, password)).StatusCode == http.StatusNoContent
+	}
+	var asked, failed atomic.Int64
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				asked.Add(1)
+				if !may("ann", "a") {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	swap := func(text string) {
+		write(t, file+".new", text)
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Within two seconds a change counts, and stays.
+	counts := func(what string, want bool) {
+		t.Helper()
+		time.Sleep(2 * time.Second)
+		for range 3 {
+			if may("bob", "b") != want {
+				t.Errorf("%s: bob may pull: %v", what, !want)
+			}
+		}
+	}
+	if !may("bob", "b") {
+		t.Error("bob may not pull")
+	}
+	swap(ann)
+	counts("swapped without bob", false)
+	swap(ann + bob)
+	counts("swapped with bob", true)
+
+	// In place, in pieces that are each whole lines or not.
+	write(t, file, "")
+	time.Sleep(100 * time.Millisecond)
+	write(t, file, bob)
+	time.Sleep(100 * time.Millisecond)
+	write(t, file, bob+ann[:30])
+	time.Sleep(1500 * time.Millisecond) // a writer that hangs
+	if !may("bob", "b") {
+		t.Error("the last good file does not count while a new one is half written")
+	}
+	write(t, file, ann)
+	counts("written in place without bob", false)
+
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	swap(ann + bob)
+	counts("back after it was removed", true)
+
+	close(stop)
+	load.Wait()
+	if failed.Load() != 0 || asked.Load() < 100 {
+		t.Errorf("%d of %d requests of a user who may pull failed", failed.Load(), asked.Load())
+	}
+	t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
+	for _, e := range logs.All() {
+		if text := fmt.Sprint(e.Message, e.ContextMap()); strings.Contains(text, "$2") || strings.Contains(text, "ann:") || strings.Contains(text, "bob") {
+			t.Errorf("logged: %s", text)
+		}
+	}
+	// The whole list goes: then nobody may.
+	swap("# nobody\n")
+	time.Sleep(2 * time.Second)
+	if may("ann", "a") || may("bob", "b") {
+		t.Error("an empty list lets somebody in")
+	}
+}
+
+// A change that happened long ago counts at the first request.
+func TestChangeWhileNobodyAsks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	write(t, file, entry(t, "ann", "a"))
+	h, _ := guarded(t, auth.Options{Htpasswd: file})
+	if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusNoContent {
+		t.Fatal(resp.Status)
+	}
+	write(t, file, entry(t, "bob", "b"))
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(file, old, old); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // it is not looked at more often
+	if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a user who is gone: %s", resp.Status)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	server := tokentest.New(t)
+	certs, jwks := server.WriteKeys(t.TempDir())
+	challenge := func(rest string) string {
+		return `Bearer realm="https://tokens.example/token",service="layoutproxy.example"` + rest
+	}
+	for name, o := range map[string]auth.Token{"by certificate": {RootCerts: certs}, "by JWKS": {JWKS: jwks}} {
+		t.Run(name, func(t *testing.T) {
+			o.Realm, o.Service, o.Issuer = "https://tokens.example/token", server.Service, server.Issuer
+			h, _ := guarded(t, auth.Options{Token: o})
+			pull := `,scope="repository:a/b:pull"`
+			refused(t, "the base", ask(h, "GET", "/v2/", ""), challenge(""))
+			refused(t, "a manifest", ask(h, "GET", "/v2/a/b/manifests/v1", ""), challenge(pull))
+			refused(t, "below a prefix", ask(h, "HEAD", "/mirror/v2/a/b/blobs/x", ""), challenge(pull))
+			refused(t, "a push", ask(h, "PUT", "/v2/a/b/manifests/v1", ""), challenge(pull))
+			refused(t, "tags", ask(h, "GET", "/v2/a/b/tags/list", ""), challenge(pull))
+			refused(t, "referrers", ask(h, "GET", "/v2/a/b/referrers/sha256:0", ""), challenge(pull))
+			refused(t, "the catalog", ask(h, "GET", "/v2/_catalog", ""), challenge(`,scope="registry:catalog:*"`))
+			refused(t, "an illegal name", ask(h, "GET", `/v2/A"B/manifests/v1`, ""), challenge(""))
+			good := "Bearer " + server.Token(server.Claims("ann", "repository:a/b:pull"))
+			for _, path := range []string{"/v2/", "/v2/a/b/manifests/v1", "/v2/a/b/tags/list"} {
+				if resp := ask(h, "GET", path, good); resp.StatusCode != http.StatusNoContent {
+					t.Errorf("%s: %s", path, resp.Status)
+				}
+			}
+			insufficient := `,error="insufficient_scope"`
+			refused(t, "another repository", ask(h, "GET", "/v2/a/c/manifests/v1", good), challenge(`,scope="repository:a/c:pull"`+insufficient))
+			refused(t, "the catalog", ask(h, "GET", "/v2/_catalog", good), challenge(`,scope="registry:catalog:*"`+insufficient))
+			refused(t, "a password", ask(h, "GET", "/v2/", basic("ann", "a")), challenge(""))
+			badTokens(t, h, server, challenge(pull))
+		})
+	}
+}
+
+// badTokens offers tokens each of which is wrong in one thing.
+func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge string) {
+	other := tokentest.New(t)
+	claims := func(change func(*token.ClaimSet)) string {
+		c := server.Claims("ann", "repository:a/b:pull")
+		change(&c)
+		return server.Token(c)
+	}
+	good := claims(func(*token.ClaimSet) {})
+	for name, raw := range map[string]string{
+		"of another key":      other.Token(server.Claims("ann", "repository:a/b:pull")),
+		"of another issuer":   claims(func(c *token.ClaimSet) { c.Issuer = "eve" }),
+		"for another service": claims(func(c *token.ClaimSet) { c.Audience = []string{"other"} }),
+		"expired":             claims(func(c *token.ClaimSet) { c.Expiration = time.Now().Add(-2 * time.Minute).Unix() }),
+		"of tomorrow":         claims(func(c *token.ClaimSet) { c.NotBefore = time.Now().Add(time.Hour).Unix() }),
+		"changed":             good[:len(good)-8] + "AAAAAAAA",
+		"half":                good[:len(good)/2],
+		"nonsense":            "abc",
+		"with a secret":       symmetric(t),
+	} {
+		resp := ask(h, "GET", "/v2/a/b/manifests/v1", "Bearer "+raw)
+		if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), challenge) {
+			t.Errorf("a token %s: %s %q", name, resp.Status, resp.Header.Get("WWW-Authenticate"))
+		}
+	}
+}
+
+// symmetric is a token that is signed with a secret.
+func symmetric(t *testing.T) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(strings.Repeat("k", 32))}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := jwt.Signed(signer).Claims(token.ClaimSet{}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// The keys of the token server are changed without a restart.
+func TestTokenKeysReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	old, next := tokentest.New(t), tokentest.New(t)
+	_, jwks := old.WriteKeys(dir)
+	h, _ := guarded(t, auth.Options{Token: auth.Token{Realm: "https://tokens.example/", Service: old.Service, Issuer: old.Issuer, JWKS: jwks}})
+	status := func(s *tokentest.Server) int {
+		return ask(h, "GET", "/v2/", "Bearer "+s.Token(s.Claims("ann"))).StatusCode
+	}
+	if status(old) != http.StatusNoContent || status(next) != http.StatusUnauthorized {
+		t.Fatalf("%d, %d", status(old), status(next))
+	}
+	write(t, jwks, "{")
+	time.Sleep(1500 * time.Millisecond)
+	if status(old) != http.StatusNoContent {
+		t.Error("the last good keys do not count while the file is broken")
+	}
+	next.WriteKeys(dir)
+	time.Sleep(2 * time.Second)
+	if status(old) != http.StatusUnauthorized || status(next) != http.StatusNoContent {
+		t.Errorf("after the change: %d with the old key, %d with the new one", status(old), status(next))
+	}
+}
+
+// Whatever a client writes into the header lets it in only if it is right.
+func FuzzAuthorization(f *testing.F) {
+	dir := f.TempDir()
+	file := filepath.Join(dir, "htpasswd")
+	write(f, file, entry(f, "ann", "a"))
+	byPassword, _ := guarded(f, auth.Options{Htpasswd: file})
+	server := tokentest.New(f)
+	certs, jwks := server.WriteKeys(dir)
+	byToken, _ := guarded(f, auth.Options{Token: auth.Token{Realm: "https://tokens.example/", Service: server.Service, Issuer: server.Issuer, RootCerts: certs, JWKS: jwks}})
+	good := "Bearer " + server.Token(server.Claims("ann", "repository:a:pull"))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	embedded, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, &jose.SignerOptions{EmbedJWK: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	stranger, err := jwt.Signed(embedded).Claims(server.Claims("ann", "repository:a:pull")).Serialize()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"", "Basic", basic("ann", "a"), basic("ann", "b"), good, good[:len(good)-3], "Bearer " + stranger, "bearer\x00", "Bearer a.b.c", "Basic =="} {
+		f.Add(s, "/v2/a/manifests/v1")
+	}
+	f.Add("", "/v2/%2e%2e/\"\r\n/tags/list")
+	f.Fuzz(func(t *testing.T, authorization, path string) {
+		req := httptest.NewRequest("GET", "/", nil)
+		req.URL.Path = path
+		req.Header["Authorization"] = []string{authorization}
+		for name, h := range map[string]http.Handler{"password": byPassword, "token": byToken} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			user, password, _ := req.BasicAuth()
+			right := name == "password" && user == "ann" && password == "a" ||
+				name == "token" && strings.EqualFold(authorization[:min(7, len(authorization))], "bearer ") && authorization[min(7, len(authorization)):] == good[7:]
+			if w.Code == http.StatusNoContent && !right {
+				t.Fatalf("by %s: %q was let in", name, authorization)
+			}
+			if w.Code != http.StatusNoContent && (w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "") {
+				t.Fatalf("by %s: %q: %d, challenge %q", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
+			}
+			if strings.ContainsAny(w.Header().Get("WWW-Authenticate"), "\r\n") {
+				t.Fatalf("a challenge of two lines: %q", w.Header().Get("WWW-Authenticate"))
+			}
+		}
+	})
+}

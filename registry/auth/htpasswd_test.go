@@ -1,0 +1,81 @@
+package auth
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// hash is of the least cost, so that tests are fast.
+func hash(t testing.TB, password string) string {
+	t.Helper()
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(h)
+}
+
+func TestParseUsers(t *testing.T) {
+	a, b := hash(t, "a"), strings.Replace(hash(t, "b"), "$2a$", "$2y$", 1)
+	u, err := parseUsers([]byte("# users\n\nann:" + a + "\r\n  bob:" + b + "\n"))
+	if err != nil || len(u.hashes) != 2 || string(u.hashes["ann"]) != a || string(u.hashes["bob"]) != b {
+		t.Errorf("%v, %v", u.hashes, err)
+	}
+	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost {
+		t.Errorf("the dummy costs %d, %v", cost, err)
+	}
+	for name, c := range map[string]struct{ data, want string }{
+		"half a hash":      {"ann:" + a + "\nbob:" + b[:40], "line 2: not a whole bcrypt hash"},
+		"half a name":      {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
+		"no name":          {":" + a, "line 1: not USER:HASH"},
+		"MD5":              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
+		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
+		"a clear password": {"ann:secret", "line 1: not a bcrypt hash"},
+		"twice":            {"ann:" + a + "\nann:" + b, "line 2: a user that there is already"},
+		"too dear":         {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: a bcrypt cost of 31"},
+		"too large":        {strings.Repeat("#\n", maxHtpasswd), "longer than"},
+		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: not a whole"},
+	} {
+		_, err := parseUsers([]byte(c.data))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "ann") || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%s: the error says what stands in the file: %v", name, err)
+		}
+	}
+}
+
+// What is taken is a whole file, line by line: each user's hash stands in it, and
+// bcrypt can compare with it.
+func FuzzHtpasswd(f *testing.F) {
+	good := "ann:" + hash(f, "a") + "\n# comment\nbob:" + hash(f, "b") + "\n"
+	for i := 0; i <= len(good); i += 7 {
+		f.Add(good[:i])
+	}
+	f.Add("ann:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\r\n")
+	f.Add("ann:" + strings.Repeat("\x00", 60))
+	f.Fuzz(func(t *testing.T, data string) {
+		u, err := parseUsers([]byte(data))
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "too long") {
+				t.Fatalf("an error without a line: %v", err)
+			}
+			return
+		}
+		for name, hash := range u.hashes {
+			if !strings.Contains(data, fmt.Sprintf("%s:%s", name, hash)) {
+				t.Fatalf("%q:%q is not in the file", name, hash)
+			}
+			if cost, err := bcrypt.Cost(hash); err != nil || cost > maxCost {
+				t.Fatalf("%q: cost %d, %v", hash, cost, err)
+			}
+		}
+		if cost, err := bcrypt.Cost(u.dummy); err != nil || cost > maxCost {
+			t.Fatalf("the dummy %q: cost %d, %v", u.dummy, cost, err)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package auth
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// kept is what was read from some files, and is read again when they change. While
+// they cannot be used, what was read last stays.
+//
+// A file that is written in place passes through states that look whole, as one
+// with half of its users. So a change counts only when nothing was written for
+// settle. Files are looked at when somebody asks, at most once in lookAgain: together
+// that is less than the two seconds within which a change has to count.
+type kept[T any] struct {
+	log   *zap.Logger
+	files []string
+	read  func() (T, error)
+
+	now     atomic.Pointer[T]
+	looking sync.Mutex
+	looked  time.Time
+	used    []fs.FileInfo // the state that now was read in
+	seen    []fs.FileInfo // the state at the last look
+	since   time.Time     // when it was first seen
+	failed  []fs.FileInfo // the state that was last complained of
+}
+
+const (
+	lookAgain = 200 * time.Millisecond
+	settle    = time.Second
+)
+
+// keep reads the files for the first time. Errors: those of reading.
+func keep[T any](log *zap.Logger, files []string, read func() (T, error)) (*kept[T], error) {
+	k := &kept[T]{log: log, files: files, read: read, looked: time.Now()}
+	var err error
+	if k.used, err = k.state(); err != nil {
+		return nil, err
+	}
+	now, err := read()
+	if err != nil {
+		return nil, err
+	}
+	k.now.Store(&now)
+	return k, nil
+}
+
+// get is what the files said when they could be used last.
+func (k *kept[T]) get() T {
+	if k.looking.TryLock() { // else somebody looks already
+		if time.Since(k.looked) >= lookAgain {
+			k.look()
+			k.looked = time.Now()
+		}
+		k.looking.Unlock()
+	}
+	return *k.now.Load()
+}
+
+// look reads the files if they are others than those that were read, and settled.
+func (k *kept[T]) look() {
+	state, err := k.state()
+	if err == nil && same(state, k.used) {
+		k.seen, k.failed = nil, nil
+		return
+	}
+	if k.since.IsZero() || !same(state, k.seen) {
+		k.seen, k.since = state, time.Now()
+	}
+	if !k.settled() {
+		return
+	}
+	var now T
+	if err == nil {
+		now, err = k.read()
+	}
+	if err != nil {
+		if k.failed == nil || !same(state, k.failed) {
+			k.log.Warn("credentials cannot be read: the last good ones count", zap.Strings("files", k.files), zap.Error(err))
+		}
+		k.failed = append([]fs.FileInfo{}, state...)
+		return
+	}
+	k.now.Store(&now)
+	k.used, k.seen, k.failed = state, nil, nil
+	k.log.Info("credentials read again", zap.Strings("files", k.files))
+}
+
+// settled says whether nothing was written to what was seen for a while: by the
+// files' own times, and by our clock where those are of another one.
+func (k *kept[T]) settled() bool {
+	now := time.Now()
+	return now.Sub(k.since) >= settle ||
+		!slices.ContainsFunc(k.seen, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
+}
+
+// state is what the files are now.
+func (k *kept[T]) state() ([]fs.FileInfo, error) {
+	var state []fs.FileInfo
+	for _, file := range k.files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, fmt.Errorf("credentials: %w", err)
+		}
+		state = append(state, info)
+	}
+	return state, nil
+}
+
+// same says whether no file was written or replaced between two states.
+func same(a, b []fs.FileInfo) bool {
+	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	})
+}

@@ -1,0 +1,115 @@
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/distribution/distribution/v3/registry/auth"
+	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
+)
+
+// passwords is an access controller by a file of users.
+type passwords struct {
+	users      *kept[users]
+	secret     [32]byte // of the hashes by which pairs are remembered
+	remembered remembered
+
+	// Bcrypt is made to be slow, and a stranger can ask for it as often as he likes:
+	// one pair is verified once at a time, and only so many side by side, so that who
+	// is known already is answered meanwhile.
+	verifying singleflight.Group
+	slots     chan struct{}
+	waiting   atomic.Int64
+}
+
+// maxWaiting is how many verifications may wait for others.
+const maxWaiting = 256
+
+// errBusy says that too many clients have their passwords verified.
+var errBusy = errors.New("too many passwords are being verified: try again")
+
+func newPasswords(file string, log *zap.Logger) (*passwords, error) {
+	p := &passwords{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	if _, err := rand.Read(p.secret[:]); err != nil {
+		return nil, err
+	}
+	var err error
+	p.users, err = keep(log, []string{file}, func() (users, error) {
+		u, err := readUsers(file)
+		if err == nil && len(u.hashes) == 0 {
+			log.Warn("no user in the file: nobody may pull", zap.String("file", file))
+		}
+		return u, err
+	})
+	return p, err
+}
+
+// Authorized lets in whoever knows the password of a user. Errors: a challenge,
+// errBusy, the context's.
+func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant, error) {
+	name, password, ok := req.BasicAuth()
+	if !ok {
+		return nil, basicChallenge{auth.ErrInvalidCredential}
+	}
+	u := p.users.get()
+	hash, known := u.hashes[name]
+	if !known {
+		hash = u.dummy
+	}
+	key := p.key(name, password, hash)
+	if known && p.remembered.has(key) {
+		return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
+	}
+	verified := p.verifying.DoChan(string(key[:]), func() (any, error) { return nil, p.verify(hash, password) })
+	select {
+	case v := <-verified:
+		switch {
+		case errors.Is(v.Err, errBusy):
+			return nil, v.Err
+		case v.Err != nil || !known:
+			return nil, basicChallenge{auth.ErrAuthenticationFailure}
+		}
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+	p.remembered.add(key)
+	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
+}
+
+// key stands for a pair that was verified against a hash: with another hash, or
+// none, it is another key. Nobody can make one without the secret.
+func (p *passwords) key(name, password string, hash []byte) [sha256.Size]byte {
+	b := make([]byte, 0, 256)
+	b = append(b, p.secret[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
+	b = append(b, name...)
+	b = append(b, hash...) // of one size
+	return sha256.Sum256(append(b, password...))
+}
+
+// verify compares when there is a slot for it.
+func (p *passwords) verify(hash []byte, password string) error {
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > maxWaiting {
+		return errBusy
+	}
+	p.slots <- struct{}{}
+	defer func() { <-p.slots }()
+	return bcrypt.CompareHashAndPassword(hash, []byte(password))
+}
+
+// basicChallenge asks for a name and a password.
+type basicChallenge struct{ error }
+
+// SetHeaders sets the challenge of RFC 7617, section 2.
+func (c basicChallenge) SetHeaders(_ *http.Request, w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", "layoutproxy"))
+}

@@ -1,0 +1,95 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/auth"
+	"go.uber.org/zap"
+)
+
+func TestPairsAreRememberedByAHashOnly(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:"+hash(t, "a")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPasswords(file, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func(name, password string) error {
+		req := httptest.NewRequest("GET", "/v2/", nil)
+		req.SetBasicAuth(name, password)
+		_, err := p.Authorized(req)
+		return err
+	}
+	if err := login("ann", "a"); err != nil {
+		t.Fatal(err)
+	}
+	var challenge auth.Challenge
+	for _, wrong := range [][2]string{{"ann", "b"}, {"eve", "a"}, {"", ""}} {
+		if err := login(wrong[0], wrong[1]); !errors.As(err, &challenge) {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+	if n := len(p.remembered.ends); n != 1 {
+		t.Errorf("%d pairs are remembered, want the right one", n)
+	}
+	// From what is remembered, with all slots taken.
+	for range cap(p.slots) {
+		p.slots <- struct{}{}
+	}
+	if err := login("ann", "a"); err != nil {
+		t.Errorf("a known pair while others are verified: %v", err)
+	}
+	// A flood of strangers is told to come back, and no more than so many wait.
+	const flood = 2 * maxWaiting
+	var clients sync.WaitGroup
+	busy := make(chan error, flood)
+	for i := range flood {
+		clients.Go(func() { busy <- login("eve", string(binary.BigEndian.AppendUint32(nil, uint32(i)))) })
+	}
+	for range flood - maxWaiting {
+		if err := <-busy; !errors.Is(err, errBusy) {
+			t.Errorf("%v, want that it is busy", err)
+		}
+	}
+	for range cap(p.slots) {
+		<-p.slots
+	}
+	clients.Wait()
+	for range maxWaiting {
+		if err := <-busy; !errors.As(err, &challenge) {
+			t.Errorf("%v, want a challenge", err)
+		}
+	}
+}
+
+func TestRememberedIsBoundedAndEnds(t *testing.T) {
+	var r remembered
+	key := func(i uint32) (k [sha256.Size]byte) {
+		binary.BigEndian.PutUint32(k[:], i)
+		return k
+	}
+	for i := range uint32(3 * maxRemembered) {
+		r.add(key(i))
+		if !r.has(key(i)) {
+			t.Fatalf("%d is not remembered", i)
+		}
+		if len(r.ends) > maxRemembered {
+			t.Fatalf("%d are remembered", len(r.ends))
+		}
+	}
+	last := key(3*maxRemembered - 1)
+	r.ends[last] = time.Now().Add(-time.Second)
+	if r.has(last) {
+		t.Error("remembered beyond its end")
+	}
+}

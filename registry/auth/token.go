@@ -1,0 +1,74 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/distribution/distribution/v3/registry/auth"
+	_ "github.com/distribution/distribution/v3/registry/auth/token" // the controller named "token"
+	"github.com/sirupsen/logrus"
+	"go.uber.org/zap"
+)
+
+// Token is whose tokens are taken. All of it is needed, and one of the two files.
+type Token struct {
+	Realm   string // the token server's URL, told to clients
+	Service string // the name of this registry, the tokens' audience
+	Issuer  string // the token server's name in its tokens
+
+	RootCerts string // a file (PEM) with certificates that tokens are signed under
+	JWKS      string // a file with public keys, as JSON
+}
+
+// Check finds what is missing.
+func (t Token) Check() error {
+	if t.Realm == "" || t.Service == "" || t.Issuer == "" {
+		return errors.New("token authentication needs a realm, a service and an issuer")
+	}
+	if u, err := url.Parse(t.Realm); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("the token realm %q is not a URL of http or https", t.Realm)
+	}
+	if t.RootCerts == "" && t.JWKS == "" {
+		return errors.New("token authentication needs root certificates or a JWKS")
+	}
+	return nil
+}
+
+// asymmetric are the algorithms of signatures that are taken. Those of a shared
+// secret are not: what verifies a token here must not be enough to make one.
+func asymmetric() []any {
+	return []any{"EdDSA", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
+}
+
+// tokens is distribution's controller with its keys as the files have them now.
+type tokens struct {
+	controller *kept[auth.AccessController]
+}
+
+func newTokens(t Token, log *zap.Logger) (*tokens, error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	// The controller logs each token that it refuses there, in the client's words.
+	logrus.SetLevel(logrus.WarnLevel)
+	options := map[string]any{"realm": t.Realm, "service": t.Service, "issuer": t.Issuer, "signingalgorithms": asymmetric()}
+	var files []string
+	for key, file := range map[string]string{"rootcertbundle": t.RootCerts, "jwks": t.JWKS} {
+		if file != "" {
+			options[key] = file
+			files = append(files, file)
+		}
+	}
+	controller, err := keep(log, files, func() (auth.AccessController, error) { return auth.GetAccessController("token", options) })
+	if err != nil {
+		return nil, err
+	}
+	return &tokens{controller}, nil
+}
+
+// Authorized lets in whom a valid token allows all of access.
+func (t *tokens) Authorized(req *http.Request, access ...auth.Access) (*auth.Grant, error) {
+	return t.controller.get().Authorized(req, access...)
+}

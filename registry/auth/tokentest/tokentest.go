@@ -1,0 +1,151 @@
+// Package tokentest is a small token server, for tests: it knows some users and
+// gives them tokens of the distribution project's specification ("Token
+// Authentication Specification"), signed with a key of its own.
+//
+// Make one with [New], serve its [Server.ServeHTTP] below any path, and give a
+// registry the files that [Server.WriteKeys] writes.
+package tokentest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/auth/token"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// Server gives tokens. Set its fields before it serves.
+type Server struct {
+	Issuer, Service string
+	// Users are passwords by name.
+	Users map[string]string
+	// May says whether a user may pull from a repository. Nil means all of them.
+	May func(user, repository string) bool
+	// Lasts is how long a token is good for.
+	Lasts time.Duration
+
+	tb   testing.TB
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+// New makes a server with a new key.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	s := &Server{Issuer: "tokens.example", Service: "layoutproxy.example", Users: map[string]string{}, Lasts: 5 * time.Minute, tb: tb}
+	var err error
+	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: s.Issuer},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &s.key.PublicKey, s.key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if s.cert, err = x509.ParseCertificate(der); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// WriteKeys writes the server's certificate and public key into dir and returns
+// the files: one in PEM, one a JWKS.
+func (s *Server) WriteKeys(dir string) (certs, jwks string) {
+	s.tb.Helper()
+	certs, jwks = filepath.Join(dir, "certs.pem"), filepath.Join(dir, "jwks.json")
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &s.key.PublicKey, KeyID: s.keyID(), Algorithm: "ES256", Use: "sig"}}})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for file, data := range map[string][]byte{certs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.cert.Raw}), jwks: set} {
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			s.tb.Fatal(err)
+		}
+	}
+	return certs, jwks
+}
+
+func (s *Server) keyID() string { return token.GetJWKThumbprint(&s.key.PublicKey) }
+
+// Token is a token that says whatever claims say.
+func (s *Server) Token(claims token.ClaimSet) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: s.keyID()}},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		s.tb.Error(err)
+		return ""
+	}
+	signed, err := jwt.Signed(signer).Claims(claims).Serialize()
+	if err != nil {
+		s.tb.Error(err)
+	}
+	return signed
+}
+
+// Claims are those of a good token for user, who may do what the scopes say.
+func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
+	now := time.Now()
+	claims := token.ClaimSet{
+		Issuer: s.Issuer, Subject: user, Audience: []string{s.Service}, JWTID: now.String(),
+		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expiration: now.Add(s.Lasts).Unix(),
+		Access: []*token.ResourceActions{},
+	}
+	for _, scope := range scopes {
+		kind, rest, _ := strings.Cut(scope, ":")
+		last := strings.LastIndex(rest, ":")
+		if last < 0 {
+			continue
+		}
+		name, actions := rest[:last], strings.Split(rest[last+1:], ",")
+		if kind == "repository" && s.May != nil && !s.May(user, name) {
+			continue
+		}
+		actions = slices.DeleteFunc(actions, func(a string) bool { return a != "pull" && a != "*" })
+		claims.Access = append(claims.Access, &token.ResourceActions{Type: kind, Name: name, Actions: actions})
+	}
+	return claims
+}
+
+// ServeHTTP answers a request for a token, of a client that says who it is as
+// RFC 7617 has it, or in a form as docker does.
+func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	user, password, _ := req.BasicAuth()
+	if req.Method == http.MethodPost {
+		user, password = req.PostFormValue("username"), req.PostFormValue("password")
+	}
+	if want, known := s.Users[user]; !known || want != password {
+		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
+		return
+	}
+	if req.FormValue("service") != s.Service {
+		http.Error(w, "another service's", http.StatusBadRequest)
+		return
+	}
+	var scopes []string
+	for _, scope := range req.Form["scope"] {
+		scopes = append(scopes, strings.Fields(scope)...)
+	}
+	signed := s.Token(s.Claims(user, scopes...))
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{ // fails only when the client has gone
+		"token": signed, "access_token": signed, "expires_in": int(s.Lasts.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
+	})
+}
