@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// upstreamFlags say how another registry is spoken to. Every command that does so
+// has them.
+type upstreamFlags struct {
+	username      string
+	passwordStdin bool
+	caFile        string
+	cert          string
+	key           string
+	insecure      bool
+	plainHTTP     bool
+	private       bool
+	jobs          int
+	retries       int
+}
+
+func (u *upstreamFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&u.username, "username", "", "`name` to log in with; $LAYOUTPROXY_USERNAME, then docker's credential store by default")
+	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input; $LAYOUTPROXY_PASSWORD by default")
+	f.StringVar(&u.caFile, "ca-file", "", "PEM `file` of authorities to trust, beside the system's")
+	f.StringVar(&u.cert, "client-cert", "", "PEM `file` of the certificate to show to the registry")
+	f.StringVar(&u.key, "client-key", "", "PEM `file` of its key")
+	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "take any certificate of the registry")
+	f.BoolVar(&u.plainHTTP, "plain-http", false, "speak HTTP without TLS; a registry on this machine may do so without it")
+	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, and log in there")
+	f.IntVar(&u.jobs, "jobs", client.DefaultJobs, "how many requests run at once; fewer while the registry says that it has too many")
+	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that fails for the moment")
+}
+
+// parseUpstream reads a REGISTRY/PATH of the command line.
+func parseUpstream(arg string) (client.Reference, error) {
+	r, err := client.ParseReference(arg)
+	if err == nil {
+		return r, nil
+	}
+	hint := "name the registry and the path below it: registry.example:5000/deckhouse/ee"
+	if strings.Contains(arg, "://") {
+		hint = "leave the scheme away; --plain-http is for a registry without TLS"
+	}
+	return client.Reference{}, usageError{hintedError{err, hint}}
+}
+
+// check finds flags that do not go together.
+func (u *upstreamFlags) check() error {
+	switch {
+	case u.jobs < 1:
+		return usageError{fmt.Errorf("--jobs %d: at least 1", u.jobs)}
+	case u.retries < 0:
+		return usageError{fmt.Errorf("--retries %d: at least 0", u.retries)}
+	case (u.cert == "") != (u.key == ""):
+		return usageError{errors.New("--client-cert and --client-key belong together")}
+	case u.passwordStdin && u.username == "":
+		return usageError{errors.New("--password-stdin needs --username")}
+	case u.plainHTTP && (u.caFile != "" || u.cert != "" || u.insecure):
+		return usageError{errors.New("--plain-http has no certificates")}
+	}
+	return nil
+}
+
+// open makes a client of a registry; push says whether it will be written to. The
+// password is read from stdin if the flags say so.
+func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	credential, err := u.credential(stdin)
+	if err != nil {
+		return nil, err
+	}
+	retries := u.retries
+	if retries == 0 {
+		retries = -1 // 0 is the default to the client
+	}
+	return client.New(client.Options{
+		Registry: r.Registry, PlainHTTP: u.plainHTTP, InsecureSkipVerify: u.insecure,
+		CAFile: u.caFile, CertFile: u.cert, KeyFile: u.key,
+		Credential: credential, Keychain: client.NewKeychain(),
+		AllowPrivateRedirects: u.private, Jobs: u.jobs, Retries: retries, Push: push,
+		UserAgent: "layoutproxy/" + version,
+		Retrying: func(err error, pause time.Duration) {
+			log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
+		},
+	})
+}
+
+// maxPassword is how much is read of standard input.
+const maxPassword = 64 << 10
+
+// credential is what the flags and the environment say; empty is for the keychain to
+// find.
+func (u *upstreamFlags) credential(stdin io.Reader) (client.Credential, error) {
+	c := client.Credential{Username: u.username, Source: "--username"}
+	if c.Username == "" {
+		c.Username, c.Source = os.Getenv("LAYOUTPROXY_USERNAME"), "LAYOUTPROXY_USERNAME"
+	}
+	if c.Username == "" {
+		return client.Credential{}, nil
+	}
+	if !u.passwordStdin {
+		password, ok := os.LookupEnv("LAYOUTPROXY_PASSWORD")
+		if !ok {
+			return c, usageError{hintedError{fmt.Errorf("%s without a password", c.Source), "pipe it in with --password-stdin, or set LAYOUTPROXY_PASSWORD"}}
+		}
+		c.Password = password
+		return c, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(stdin, maxPassword))
+	if err != nil {
+		return c, fmt.Errorf("password from standard input: %w", err)
+	}
+	c.Password = strings.TrimRight(string(data), "\r\n")
+	if c.Password == "" {
+		return c, usageError{errors.New("--password-stdin: standard input is empty")}
+	}
+	return c, nil
+}
+
+// upstreamError adds to what a registry, or the way to it, failed with what to do next.
+func upstreamError(err error) error {
+	for _, h := range []struct {
+		cause error
+		hint  string
+	}{
+		{client.ErrPlainHTTP, "add --plain-http if this network is safe without TLS"},
+		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
+		{client.ErrPrivate, "add --allow-private-redirects"},
+		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
+		{client.ErrUnauthorized, "log in with docker login, or give --username and --password-stdin"},
+		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
+	} {
+		var hinted hintedError
+		if errors.Is(err, h.cause) && !errors.As(err, &hinted) {
+			return hintedError{err, h.hint}
+		}
+	}
+	return err
+}

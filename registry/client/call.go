@@ -1,0 +1,161 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// call is one request of the protocol, however often it has to be sent.
+type call struct {
+	op         string // for errors, as "put manifest"
+	method     string
+	url        *url.URL
+	repository string
+	reference  string
+	header     http.Header
+	want       []int    // the statuses that are an answer
+	scopes     []string // of a token
+
+	body     func() (io.ReadCloser, error) // made anew for each try; nil is none
+	size     int64                         // of the body
+	patience time.Duration                 // beside the usual silence, before the answer
+
+	anonymous bool        // without a login
+	basic     *Credential // of a token server
+	unbounded bool        // outside of the limiter: the caller holds a turn already
+	once      bool        // not to be sent again: the caller knows better how to go on
+}
+
+func (k *call) setBody(b []byte) {
+	k.size = int64(len(b))
+	k.body = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+// fail is an error of the call.
+func (k *call) fail(side Side, cause, err error) *Error {
+	return &Error{Op: k.op, Host: k.url.Host, Repository: k.repository, Reference: k.reference, Side: side, Cause: cause, Err: err}
+}
+
+// do sends a call until it is answered with a status that is wanted, or fails for
+// good. The caller closes the body of the answer, which holds a turn of the limiter
+// until then. Errors: *Error, and the context's.
+func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
+	for try := 0; ; try++ {
+		resp, err := c.attempt(ctx, k)
+		if err == nil {
+			return resp, nil
+		}
+		if err := c.pause(ctx, try, err, k.once); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits before another try after err, which was the one of number try from 0
+// on. It returns err where another try makes no sense.
+func (c *Client) pause(ctx context.Context, try int, err error, once bool) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var e *Error
+	if once || !errors.As(err, &e) || !e.temporary() || try >= c.options.Retries {
+		return err
+	}
+	pause := max(c.backoff(try), e.retryAfter)
+	if e.retryAfter > maxRetryAfter {
+		return err
+	}
+	c.retries.Add(1)
+	if c.options.Retrying != nil {
+		c.options.Retrying(err, pause)
+	}
+	return sleep(ctx, pause)
+}
+
+// attempt sends a call once; twice where the first answer is that of a login.
+func (c *Client) attempt(ctx context.Context, k *call) (*http.Response, error) {
+	if !k.unbounded {
+		if err := c.limiter.acquire(ctx); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := c.exchange(ctx, k)
+	if err != nil && !k.unbounded {
+		c.limiter.release()
+	}
+	return resp, err
+}
+
+// exchange gets an answer and judges it. The turn of the limiter is released by
+// the answer's body, or by the caller in case of an error.
+func (c *Client) exchange(ctx context.Context, k *call) (*http.Response, error) {
+	began := time.Now()
+	resp, err := c.logIn(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(k.want, resp.StatusCode) {
+		c.limiter.succeeded()
+		return resp, nil
+	}
+	defer resp.Body.(*receiving).discard()
+	e := c.judge(k, resp)
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
+		pause := e.retryAfter
+		if pause > maxRetryAfter {
+			pause = 0 // it ends the call, and others shall find out by themselves
+		}
+		c.limiter.overloaded(began, pause)
+	}
+	return nil, e
+}
+
+// judge makes an error of an answer that is not wanted.
+func (c *Client) judge(k *call, resp *http.Response) *Error {
+	// What cannot be read of it says nothing.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	e := k.fail(SideRegistry, causeOf(resp.StatusCode), nil)
+	e.Host = resp.Request.URL.Host
+	e.Status, e.Server, e.Codes = resp.StatusCode, oneLine(resp.Header.Get("Server"), 60), codesOf(body)
+	e.retryAfter = retryAfter(resp.Header, time.Now())
+	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+		e.Err = errors.New("it speaks TLS, and was spoken to without")
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		credential, err := c.credential(resp.Request.Context(), e.Host, k.repository)
+		if err == nil && k.basic == nil {
+			e.Err = errors.New("tried with " + credential.String())
+		}
+	}
+	if resp.StatusCode/100 == 3 {
+		if to, err := resp.Request.URL.Parse(resp.Header.Get("Location")); err == nil {
+			e.Err = errors.New("it redirects to " + to.Scheme + "://" + to.Host)
+		}
+	}
+	if e.retryAfter > maxRetryAfter {
+		e.Err = errors.New("it asks to come back in " + e.retryAfter.String())
+	}
+	return e
+}
+
+// logIn sends the call, once more where it turns out that a login is needed.
+func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
+	scope := ""
+	for again := false; ; again = true {
+		resp, err := c.send(ctx, k, scope)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || again {
+			return resp, err
+		}
+		var chance bool
+		if scope, chance = c.challenged(resp.Request, resp, k); !chance {
+			return resp, nil
+		}
+		resp.Body.(*receiving).discard()
+	}
+}

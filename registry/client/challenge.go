@@ -1,0 +1,83 @@
+package client
+
+import (
+	"net/http"
+	"strings"
+)
+
+// challenge is one way in which a server wants to be authenticated to (RFC 7235,
+// section 4.1).
+type challenge struct {
+	scheme string // lower case
+	params map[string]string
+}
+
+// challengeOf is the challenge of an answer that we can meet: Bearer before Basic.
+func challengeOf(h http.Header) (challenge, bool) {
+	var basic challenge
+	for _, line := range h.Values("WWW-Authenticate") {
+		for _, c := range parseChallenges(line) {
+			switch c.scheme {
+			case "bearer":
+				return c, true
+			case "basic":
+				basic = c
+			}
+		}
+	}
+	return basic, basic.scheme != ""
+}
+
+// parseChallenges reads a WWW-Authenticate header. From what breaks the grammar on
+// it reads nothing.
+func parseChallenges(s string) (all []challenge) {
+	for {
+		s = strings.TrimLeft(s, " \t,")
+		word, rest := token(s)
+		if word == "" {
+			return all
+		}
+		if value, after, ok := parameter(rest); ok && len(all) > 0 {
+			all[len(all)-1].params[strings.ToLower(word)] = value
+			s = after
+			continue
+		}
+		all = append(all, challenge{strings.ToLower(word), map[string]string{}})
+		s = rest
+	}
+}
+
+// token cuts a token (RFC 7230, section 3.2.6) off the front of s.
+func token(s string) (word, rest string) {
+	n := strings.IndexFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+	})
+	if n < 0 {
+		return s, ""
+	}
+	return s[:n], s[n:]
+}
+
+// parameter reads `=value` or `="value"` at the front of s.
+func parameter(s string) (value, rest string, ok bool) {
+	s, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
+	if !ok {
+		return "", "", false
+	}
+	s = strings.TrimLeft(s, " \t")
+	if !strings.HasPrefix(s, `"`) {
+		value, rest = token(s)
+		return value, rest, true
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return b.String(), s[i+1:], true
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", false // the quote has no end
+}

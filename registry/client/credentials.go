@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
+)
+
+// Credential is how to log in to a registry. The zero value is nobody in particular.
+type Credential struct {
+	Username      string
+	Password      string
+	IdentityToken string // to be exchanged for others
+	RegistryToken string // to be shown as it is
+	Source        string // where it was found, for people
+}
+
+// String says whose credential it is, and holds no secret.
+func (c Credential) String() string {
+	switch {
+	case c.empty():
+		return "no credentials"
+	case c.Username == "":
+		return "a token of " + c.Source
+	}
+	return fmt.Sprintf("user %q of %s", c.Username, c.Source)
+}
+
+// GoString is String: %#v shows no secret either.
+func (c Credential) GoString() string { return c.String() }
+
+func (c Credential) empty() bool {
+	return c.Username == "" && c.Password == "" && c.IdentityToken == "" && c.RegistryToken == ""
+}
+
+// Keychain finds credentials where the field's tools keep them.
+type Keychain struct {
+	files []string
+
+	mu    sync.Mutex // held while helpers run: one of a kind is enough
+	known map[string]known
+}
+
+// known is what was found for a repository.
+type known struct {
+	credential Credential
+	at         time.Time
+}
+
+// keepKnown is how long a finding is kept. Helpers hand out what expires.
+const keepKnown = 10 * time.Minute
+
+// NewKeychain reads the environment, and no file yet. Credentials are looked for in
+// the file that REGISTRY_AUTH_FILE names; in docker's configuration ($DOCKER_CONFIG,
+// or .docker in the home), with the credential helpers that it names and
+// DOCKER_AUTH_CONFIG; in podman's auth.json.
+func NewKeychain() *Keychain {
+	home, _ := os.UserHomeDir()
+	k := &Keychain{known: map[string]known{}}
+	add := func(dir string, elem ...string) {
+		if dir != "" {
+			k.files = append(k.files, filepath.Join(append([]string{dir}, elem...)...))
+		}
+	}
+	add(os.Getenv("REGISTRY_AUTH_FILE"))
+	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
+		add(dir, config.ConfigFileName)
+	} else {
+		add(home, ".docker", config.ConfigFileName)
+	}
+	add(os.Getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
+	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		add(dir, "containers", "auth.json")
+	} else {
+		add(home, ".config", "containers", "auth.json")
+	}
+	return k
+}
+
+// Credential is the first one for a repository of host, or the empty one. Errors wrap
+// ErrCredentials: a file that cannot be read, a helper that fails.
+func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := host + "/" + repository
+	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
+		return have.credential, nil
+	}
+	c, err := k.find(ctx, host, repository)
+	if err == nil {
+		k.known[key] = known{c, time.Now()}
+	}
+	return c, err
+}
+
+func (k *Keychain) find(ctx context.Context, host, repository string) (Credential, error) {
+	for i, file := range k.files {
+		if err := ctx.Err(); err != nil {
+			return Credential{}, err
+		}
+		c, err := k.lookUp(file, host, repository)
+		if errors.Is(err, fs.ErrNotExist) && i == 0 && file == os.Getenv("REGISTRY_AUTH_FILE") {
+			return Credential{}, fmt.Errorf("REGISTRY_AUTH_FILE: %w: %w", ErrCredentials, err)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Credential{}, fmt.Errorf("%s: %w: %w", file, ErrCredentials, err)
+		}
+		if !c.empty() {
+			return c, nil
+		}
+	}
+	return lookUpEnvironment(host)
+}
+
+// lookUp looks into one file: for the repository and the paths above it, as podman
+// keeps them, then for the host.
+func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return Credential{}, err
+	}
+	defer f.Close()
+	doc, err := config.LoadFromReader(f)
+	if err != nil {
+		return Credential{}, err
+	}
+	for path := repository; path != ""; path = parent(path) {
+		if entry, ok := doc.AuthConfigs[host+"/"+path]; ok {
+			return credentialOf(entry, file), nil
+		}
+	}
+	// Docker takes a login of any path for one of its host.
+	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return ofPath(key) })
+	// A helper knows hosts only: it need not run for each repository.
+	key := "\x00" + file + "\x00" + host
+	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
+		return have.credential, nil
+	}
+	entry, err := doc.GetAuthConfig(host)
+	if err == nil {
+		k.known[key] = known{credentialOf(entry, file), time.Now()}
+	}
+	return credentialOf(entry, file), err
+}
+
+// ofPath says whether a key of an auth file is of a path in a registry, and not of a
+// registry, which has gone by the URL of an API version as well.
+func ofPath(key string) bool {
+	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://"), "/")
+	path = strings.TrimSuffix(path, "/")
+	return path != "" && path != "v1" && path != "v2"
+}
+
+// lookUpEnvironment is for where there is no file at all: DOCKER_AUTH_CONFIG is read
+// by docker's package, beside whatever file there is.
+func lookUpEnvironment(host string) (Credential, error) {
+	doc, err := config.LoadFromReader(strings.NewReader("{}"))
+	if err != nil {
+		return Credential{}, err
+	}
+	entry, err := doc.GetAuthConfig(host)
+	if err != nil {
+		return Credential{}, fmt.Errorf("DOCKER_AUTH_CONFIG: %w: %w", ErrCredentials, err)
+	}
+	return credentialOf(entry, "DOCKER_AUTH_CONFIG"), nil
+}
+
+func credentialOf(entry types.AuthConfig, source string) Credential {
+	c := Credential{
+		Username: entry.Username, Password: entry.Password,
+		IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken, Source: source,
+	}
+	if c.Username == "<token>" { // how helpers hand out an identity token
+		c.Username, c.Password, c.IdentityToken = "", "", c.Password
+	}
+	return c
+}
+
+// parent is the path above path.
+func parent(path string) string {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)]
+}

@@ -1,0 +1,70 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// call begins the call of an endpoint of a repository, as manifests and a reference.
+// Errors: those of [Client.Ping].
+func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
+	if err := c.Ping(ctx); err != nil {
+		return nil, err
+	}
+	target := *c.base.Load()
+	target.Path += strings.Join([]string{repository, kind, reference}, "/")
+	k := &call{op: op, method: method, url: &target, repository: repository, reference: reference, header: http.Header{}}
+	k.scopes = []string{c.scope(repository, method)}
+	return k, nil
+}
+
+// scope is what a token has to allow for a method on a repository.
+func (c *Client) scope(repository, method string) string {
+	actions := "pull"
+	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
+		actions = "pull,push"
+	}
+	return "repository:" + repository + ":" + actions
+}
+
+// answer is an answer that was read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	url    *url.URL // that gave it, after redirects
+}
+
+// fetch does a call and reads the answer, of at most limit bytes. An answer that
+// breaks off is asked for again.
+func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error) {
+	for try := 0; ; try++ {
+		resp, err := c.do(ctx, k)
+		if err != nil {
+			return answer{}, err
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		resp.Body.Close()
+		if err == nil && int64(len(body)) > limit {
+			return answer{}, k.fail(SideRegistry, ErrMismatch, tooLong(limit))
+		}
+		if err == nil {
+			return answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
+		}
+		if err := c.pause(ctx, try, c.cut(k, resp, err), k.once); err != nil {
+			return answer{}, err
+		}
+	}
+}
+
+// cut makes an error of an answer that broke off.
+func (c *Client) cut(k *call, resp *http.Response, err error) error {
+	if errors.Is(context.Cause(resp.Request.Context()), ErrStalled) {
+		err = ErrStalled
+	}
+	return c.broken(k, resp.Request.URL, err)
+}

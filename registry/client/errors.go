@@ -1,0 +1,179 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// The causes that an [Error] may wrap. Test with errors.Is.
+var (
+	ErrNotFound     = errors.New("not found")                        // 404: it is not there
+	ErrUnauthorized = errors.New("no valid credentials")             // 401
+	ErrDenied       = errors.New("denied")                           // 403
+	ErrTooLarge     = errors.New("the body is too large")            // 413
+	ErrRateLimited  = errors.New("too many requests")                // 429
+	ErrServer       = errors.New("the server is failing")            // 5xx
+	ErrRefused      = errors.New("refused")                          // any other status
+	ErrUnsupported  = errors.New("not supported")                    // 405, 501
+	ErrUnreachable  = errors.New("unreachable")                      // no connection, or it was cut
+	ErrStalled      = errors.New("nothing was heard for too long")   // a silence
+	ErrCertificate  = errors.New("the certificate is not trusted")   // TLS
+	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")     // and was asked by TLS
+	ErrPrivate      = errors.New("leads to a private address")       // a realm, a redirect or a Location
+	ErrMismatch     = errors.New("the answer is not what was asked") // wrong digest, size or range
+	ErrCredentials  = errors.New("credentials cannot be read")       // ours, on this machine
+)
+
+// Side is where the fault of an error lies.
+type Side string
+
+// The sides.
+const (
+	SideLocal    Side = "local"    // this machine's configuration
+	SideNetwork  Side = "network"  // between here and there
+	SideToken    Side = "token"    // the token server
+	SideRegistry Side = "registry" // the registry, or what stands in front of it
+)
+
+// Error is a request that failed for good.
+type Error struct {
+	Op         string // what was asked, as "put manifest"
+	Host       string // who was asked
+	Repository string // empty where none is concerned
+	Reference  string // tag or digest; may be empty
+	Side       Side
+	Status     int    // of HTTP; 0 without an answer
+	Server     string // the Server header of the answer
+	Codes      []Code // of the answer's body, where it is one of a registry
+
+	Cause error // one of the causes
+	Err   error // more about it; may be nil
+
+	retryAfter time.Duration // that the server asked for
+	final      bool          // not to be tried again whatever the cause
+}
+
+// Code is one error of a registry's answer (distribution specification, "Error Codes").
+type Code struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Repository != "" {
+		b.WriteString(" " + e.Repository)
+		switch {
+		case strings.Contains(e.Reference, ":"):
+			b.WriteString("@" + e.Reference)
+		case e.Reference != "":
+			b.WriteString(":" + e.Reference)
+		}
+	}
+	fmt.Fprintf(&b, ": %s", e.Host)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " answers %d %s", e.Status, http.StatusText(e.Status))
+	}
+	fmt.Fprintf(&b, ": %v", e.Cause)
+	for _, c := range e.Codes {
+		fmt.Fprintf(&b, ": %s %s", c.Code, c.Message)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Cause}
+	}
+	return []error{e.Cause, e.Err}
+}
+
+// HasCode says whether the registry's answer names the code, as NAME_UNKNOWN.
+func (e *Error) HasCode(code string) bool {
+	for _, c := range e.Codes {
+		if c.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// temporary says whether the same request may fare better a little later.
+func (e *Error) temporary() bool {
+	if e.final {
+		return false
+	}
+	switch {
+	case e.Status == http.StatusRequestTimeout:
+		return true
+	case errors.Is(e.Cause, ErrRateLimited), errors.Is(e.Cause, ErrServer), errors.Is(e.Cause, ErrStalled), errors.Is(e.Cause, ErrUnreachable):
+		return true
+	}
+	return false
+}
+
+// causeOf is the cause that a status speaks of.
+func causeOf(status int) error {
+	switch status {
+	case http.StatusNotFound:
+		return ErrNotFound
+	case http.StatusUnauthorized:
+		return ErrUnauthorized
+	case http.StatusForbidden:
+		return ErrDenied
+	case http.StatusRequestEntityTooLarge:
+		return ErrTooLarge
+	case http.StatusTooManyRequests:
+		return ErrRateLimited
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return ErrUnsupported
+	}
+	if status >= 500 {
+		return ErrServer
+	}
+	return ErrRefused
+}
+
+// maxErrorBody is how much is read of an answer that is an error.
+const maxErrorBody = 64 << 10
+
+// codesOf reads the body of an error. What is not a registry's (a proxy's page, say)
+// has none.
+func codesOf(body []byte) []Code {
+	var doc struct {
+		Errors []Code `json:"errors"`
+	}
+	if json.Unmarshal(body, &doc) != nil {
+		return nil
+	}
+	if len(doc.Errors) > 5 {
+		doc.Errors = doc.Errors[:5]
+	}
+	for i, c := range doc.Errors {
+		doc.Errors[i] = Code{oneLine(c.Code, 60), oneLine(c.Message, 300)}
+	}
+	return doc.Errors
+}
+
+// oneLine makes text of a server fit for a line of ours.
+func oneLine(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,143 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestLimiterBounds(t *testing.T) {
+	l := newLimiter(3)
+	var mu sync.Mutex
+	running, most := 0, 0
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if err := l.acquire(t.Context()); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			l.release()
+		})
+	}
+	group.Wait()
+	if most != 3 || l.running != 0 {
+		t.Errorf("%d ran at once, want 3; %d run still", most, l.running)
+	}
+}
+
+func TestLimiterAdapts(t *testing.T) {
+	l := newLimiter(8)
+	began := time.Now()
+	l.overloaded(began, 0)
+	l.overloaded(began, 0) // the same burst: it began before the bound was lowered
+	if l.bound() != 4 {
+		t.Errorf("the bound is %d, want 4", l.bound())
+	}
+	for range 10 {
+		l.overloaded(time.Now().Add(time.Second), 0)
+	}
+	if l.bound() != 1 {
+		t.Errorf("the bound is %d, want 1", l.bound())
+	}
+	for range goodRun*8*8 + 1 {
+		l.succeeded()
+	}
+	if l.bound() != 8 {
+		t.Errorf("the bound is %d, want 8 again and no more", l.bound())
+	}
+}
+
+func TestLimiterPauses(t *testing.T) {
+	l := newLimiter(2)
+	l.overloaded(time.Now(), time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.acquire(ctx); err == nil {
+		t.Error("a turn during the pause")
+	}
+	l.until = time.Time{}
+	if err := l.acquire(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		value, date string
+		want        time.Duration
+	}{
+		{"", "", 0}, {"7", "", 7 * time.Second}, {"-7", "", 0}, {"soon", "", 0},
+		{"Thu, 01 Jan 2026 00:01:00 GMT", "", time.Minute},
+		{"Thu, 01 Jan 2026 02:01:00 GMT", "Thu, 01 Jan 2026 02:00:00 GMT", time.Minute}, // its clock is two hours ahead
+		{"Thu, 01 Jan 2015 00:01:00 GMT", "", 0},
+	} {
+		h := http.Header{}
+		h.Set("Retry-After", test.value)
+		h.Set("Date", test.date)
+		if got := retryAfter(h, now); got != test.want {
+			t.Errorf("%q: %v, want %v", test.value, got, test.want)
+		}
+	}
+}
+
+func TestReceived(t *testing.T) {
+	for value, want := range map[string]int64{
+		"0-0": 0, "0-1": 2, "0-99": 100, "bytes=0-99": 100,
+		"": -1, "5-9": -1, "0--1": -1, "0-x": -1, "0-9223372036854775807": -1,
+	} {
+		n, ok := received(http.Header{"Range": {value}})
+		if !ok {
+			n = -1
+		}
+		if n != want {
+			t.Errorf("%q: %d, want %d", value, n, want)
+		}
+	}
+}
+
+func TestChallenges(t *testing.T) {
+	for line, want := range map[string]string{
+		`Bearer realm="https://a/t",service="s, x",scope="repository:a/b:pull,push"`: "bearer s, x",
+		`Basic realm="x"`: "basic ",
+		`Negotiate, Basic realm="a\"b", Bearer realm=r , service = s`: "bearer s",
+		`Digest realm="x"`:     " ",
+		`Bearer realm="no end`: "bearer ",
+		``:                     " ", `,,,`: " ",
+	} {
+		c, _ := challengeOf(http.Header{"Www-Authenticate": {line}})
+		if got := c.scheme + " " + c.params["service"]; got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// Whatever the header: what is read of it stood in it.
+func FuzzChallenges(f *testing.F) {
+	f.Add(`Bearer realm="https://a/t",service="s",scope="repository:a/b:pull,push", Basic realm="y"`)
+	f.Add(`a b=c,d="\"`)
+	f.Fuzz(func(t *testing.T, line string) {
+		plain := strings.ToLower(strings.ReplaceAll(line, `\`, ""))
+		for _, c := range parseChallenges(line) {
+			if c.scheme == "" || !strings.Contains(plain, c.scheme) {
+				t.Fatalf("the scheme %q of %q", c.scheme, line)
+			}
+			for name, value := range c.params {
+				if !strings.Contains(plain, name) || !strings.Contains(plain, strings.ToLower(strings.ReplaceAll(value, `\`, ""))) {
+					t.Fatalf("%q=%q of %q", name, value, line)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,269 @@
+package client_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/goleak"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// manifest is the manifest of an image.
+func manifest(config, layer blob) client.Manifest {
+	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		specs.MediaTypeImageManifest, specs.MediaTypeImageConfig, config.digest, len(config.data), specs.MediaTypeImageLayer, layer.digest, len(layer.data))
+	return client.Manifest{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString(body), Body: []byte(body)}
+}
+
+func TestManifests(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	current := goleak.IgnoreCurrent()
+	c := dial(t, r)
+	want := image(t, c, "a/b", "v1")
+	for _, reference := range []string{"v1", want.Digest.String()} {
+		got, err := c.Manifest(t.Context(), "a/b", reference)
+		if err != nil || got.Digest != want.Digest || got.MediaType != want.MediaType || string(got.Body) != string(want.Body) {
+			t.Errorf("%s: %+v, %v", reference, got, err)
+		}
+		d, err := c.HeadManifest(t.Context(), "a/b", reference)
+		if err != nil || d.Digest != want.Digest || d.Size != int64(len(want.Body)) || d.MediaType != want.MediaType {
+			t.Errorf("%s: %+v, %v", reference, d, err)
+		}
+	}
+	_, err := c.Manifest(t.Context(), "a/b", "nothing")
+	e := failure(t, err, client.ErrNotFound)
+	if !e.HasCode("MANIFEST_UNKNOWN") || e.Repository != "a/b" || e.Reference != "nothing" {
+		t.Errorf("%+v", e)
+	}
+	_, err = c.HeadManifest(t.Context(), "nowhere", "x")
+	wantCause(t, err, client.ErrNotFound)
+	c.Close()
+	r.CloseClientConnections()
+	goleak.VerifyNone(t, current)
+}
+
+// A digest that lies is no answer, whatever the way that it comes.
+func TestManifestsThatLie(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	m := image(t, c, "x", "v1")
+	other := digest.FromString("other")
+	fault := registrytest.Edit(registrytest.On("GET manifests"), func(h http.Header) { h.Set("Docker-Content-Digest", other.String()) })
+	r.Inject(fault)
+	for _, reference := range []string{"v1", m.Digest.String()} {
+		_, err := c.Manifest(t.Context(), "x", reference)
+		wantCause(t, err, client.ErrMismatch)
+	}
+	r.Inject(registrytest.Edit(registrytest.On("HEAD manifests"), func(h http.Header) { h.Set("Docker-Content-Digest", other.String()) }))
+	_, err := c.HeadManifest(t.Context(), "x", m.Digest.String())
+	wantCause(t, err, client.ErrMismatch)
+	r.Inject(registrytest.Edit(registrytest.On("PUT manifests"), func(h http.Header) { h.Set("Docker-Content-Digest", other.String()) }))
+	_, err = c.PutManifest(t.Context(), "x", "v2", m)
+	wantCause(t, err, client.ErrMismatch)
+}
+
+func TestHeadWithoutADigest(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	m := image(t, c, "x", "v1")
+	r.Inject(registrytest.Edit(registrytest.On("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }))
+	d, err := c.HeadManifest(t.Context(), "x", "v1")
+	if err != nil || d.Digest != m.Digest || d.Size != int64(len(m.Body)) {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// Lists come in pages; the registry says where the next one is.
+func TestLists(t *testing.T) {
+	const tags = 2500
+	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		var from int
+		_, _ = fmt.Sscan(r.FormValue("last"), &from)
+		var names []string
+		for i := from + 1; i <= min(from+1000, tags); i++ {
+			names = append(names, fmt.Sprint(i))
+		}
+		if from+1000 < tags {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?n=1000&last=%d>; rel="next"`, r.URL.Path, from+1000))
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"tags": names, "repositories": names})
+	})
+	c := dial(t, registrytest.New(t, registrytest.Options{Handler: pages}))
+	got, err := c.Tags(t.Context(), "x")
+	if err != nil || len(got) != tags || got[tags-1] != fmt.Sprint(tags) {
+		t.Errorf("%d tags, %v", len(got), err)
+	}
+	if got, err = c.Catalog(t.Context()); err != nil || len(got) != tags {
+		t.Errorf("%d repositories, %v", len(got), err)
+	}
+}
+
+func TestListsOfDistribution(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	for _, repository := range []string{"a", "b/c"} {
+		image(t, c, repository, "v1")
+		image(t, c, repository, "v2")
+	}
+	tags, err := c.Tags(t.Context(), "b/c")
+	if err != nil || !slices.Equal(tags, []string{"v1", "v2"}) {
+		t.Errorf("%q, %v", tags, err)
+	}
+	repositories, err := c.Catalog(t.Context())
+	if err != nil || !slices.Equal(repositories, []string{"a", "b/c"}) {
+		t.Errorf("%q, %v", repositories, err)
+	}
+	_, err = c.Tags(t.Context(), "nowhere")
+	wantCause(t, err, client.ErrNotFound)
+}
+
+func TestListsThatHaveNoEnd(t *testing.T) {
+	circle := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", `</v2/x/tags/list?n=1000>; rel="next"`)
+		fmt.Fprint(w, `{"tags":["a"]}`)
+	})
+	c := dial(t, registrytest.New(t, registrytest.Options{Handler: circle}))
+	_, err := c.Tags(t.Context(), "x")
+	wantCause(t, err, client.ErrMismatch)
+}
+
+// Distribution has no referrers API: what refers is listed by a tag.
+func TestReferrersByTag(t *testing.T) {
+	c := dial(t, registrytest.New(t, registrytest.Options{}))
+	m := image(t, c, "x", "v1")
+	list, api, err := c.Referrers(t.Context(), "x", m.Digest)
+	if err != nil || api || len(list) != 0 {
+		t.Errorf("%v, %v, %v", list, api, err)
+	}
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
+	body := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromString(index), Body: []byte(index)}
+	if _, err := c.PutManifest(t.Context(), "x", client.ReferrersTag(m.Digest), body); err != nil {
+		t.Fatal(err)
+	}
+	list, api, err = c.Referrers(t.Context(), "x", m.Digest)
+	if err != nil || api || len(list) != 1 || list[0].Digest != m.Digest {
+		t.Errorf("%v, %v, %v", list, api, err)
+	}
+}
+
+func TestReferrersByAPI(t *testing.T) {
+	want := digest.FromString("x")
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/referrers/") {
+			_ = json.NewEncoder(w).Encode(specs.Index{Manifests: []specs.Descriptor{{Digest: want, Size: 1}}})
+		}
+	})
+	c := dial(t, registrytest.New(t, registrytest.Options{Handler: handler}))
+	list, api, err := c.Referrers(t.Context(), "x", want)
+	if err != nil || !api || len(list) != 1 || list[0].Digest != want {
+		t.Errorf("%v, %v, %v", list, api, err)
+	}
+}
+
+// What is wrong for the moment is tried again; 4xx is not.
+func TestRetries(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault registrytest.Fault
+		cause error // nil: it gets through
+		asked int
+	}{
+		{"500 twice", registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), 500), nil, 3},
+		{"502 once", registrytest.Answer(registrytest.First(1, registrytest.On("GET manifests")), 502), nil, 2},
+		{"429 with Retry-After", registrytest.Answer(registrytest.First(1, registrytest.On("GET manifests")), 429, "Retry-After: 0"), nil, 2},
+		{"lost answer", registrytest.Lose(registrytest.First(1, registrytest.On("GET manifests"))), nil, 2},
+		{"answer cut", registrytest.Truncate(registrytest.First(1, registrytest.On("GET manifests")), 10), nil, 2},
+		{"503 for ever", registrytest.Answer(registrytest.On("GET manifests"), 503), client.ErrServer, 4},
+		{"429 for ever", registrytest.Answer(registrytest.On("GET manifests"), 429), client.ErrRateLimited, 4},
+		{"a quota", registrytest.Answer(registrytest.On("GET manifests"), 429, "Retry-After: 3600"), client.ErrRateLimited, 1},
+		{"403", registrytest.Answer(registrytest.On("GET manifests"), 403), client.ErrDenied, 1},
+		{"400", registrytest.AnswerCode(registrytest.On("GET manifests"), 400, "UNSUPPORTED"), client.ErrRefused, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			c := dial(t, r, func(o *client.Options) { o.Retries = 3 })
+			want := image(t, c, "x", "v1")
+			r.Forget()
+			r.Inject(test.fault)
+			got, err := c.Manifest(t.Context(), "x", "v1")
+			if test.cause != nil {
+				wantCause(t, err, test.cause)
+			} else if err != nil || got.Digest != want.Digest {
+				t.Errorf("%v, %v", got.Digest, err)
+			}
+			if n := r.Kinds()["GET manifests"]; n != test.asked {
+				t.Errorf("asked %d times, want %d", n, test.asked)
+			}
+		})
+	}
+}
+
+// A server that falls silent is given up and asked anew.
+func TestSilence(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r, func(o *client.Options) { o.Silence, o.Retries = 50*time.Millisecond, 2 })
+	want := image(t, c, "x", "v1")
+	once, release := registrytest.Stall(registrytest.First(1, registrytest.On("GET manifests")))
+	defer release()
+	r.Inject(once)
+	got, err := c.Manifest(t.Context(), "x", "v1")
+	if err != nil || got.Digest != want.Digest {
+		t.Errorf("%v, %v", got.Digest, err)
+	}
+	always, release := registrytest.Stall(registrytest.On("GET manifests"))
+	defer release()
+	r.Inject(always)
+	_, err = c.Manifest(t.Context(), "x", "v1")
+	wantCause(t, err, client.ErrStalled)
+}
+
+func TestUnreachable(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	r.Close()
+	asked := 0
+	c := dial(t, r, func(o *client.Options) { o.Retrying = func(error, time.Duration) { asked++ } })
+	e := failure(t, c.Ping(t.Context()), client.ErrUnreachable)
+	if e.Side != client.SideNetwork || asked > 0 {
+		t.Errorf("%+v, tried again %d times: a wrong address shall be told at once", e, asked)
+	}
+	if strings.Contains(e.Error(), "http://") {
+		t.Errorf("%v: the URL of a request may hold a secret", e)
+	}
+}
+
+func TestCancelledRequestsEndAtOnce(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r, func(o *client.Options) { o.Jobs = 1 })
+	image(t, c, "x", "v1")
+	stall, release := registrytest.Stall(registrytest.On("GET manifests"))
+	defer release()
+	r.Inject(stall)
+	ctx, cancel := contextWithCancel(t)
+	done := make(chan error, 2)
+	for range 2 { // the second waits for its turn
+		go func() {
+			_, err := c.Manifest(ctx, "x", "v1")
+			done <- err
+		}()
+	}
+	cancel()
+	for range 2 {
+		if err := <-done; !errors.Is(err, ctx.Err()) {
+			t.Errorf("%v", err)
+		}
+	}
+}

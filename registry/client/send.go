@@ -1,0 +1,172 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+)
+
+const (
+	maxRedirects = 5
+	// expectFrom is the size from which on a body waits for the server's consent: what
+	// is refused (a token that has expired, a body that is too large) is then not sent.
+	expectFrom = 1 << 20
+)
+
+// send sends the call and goes after its redirects, without a judgement on the answer.
+func (c *Client) send(ctx context.Context, k *call, scope string) (*http.Response, error) {
+	target := k.url
+	for range maxRedirects {
+		resp, err := c.sendTo(ctx, k, target, scope)
+		if err != nil || !redirects(resp.StatusCode, k.method) {
+			return resp, err
+		}
+		resp.Body.(*receiving).discard()
+		if target, err = c.follow(target, resp.Header.Get("Location")); err != nil {
+			return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its redirect: %w", err))
+		}
+	}
+	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
+}
+
+// redirects says whether an answer of the status to the method is to be gone after.
+func redirects(status int, method string) bool {
+	switch status {
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+		return method == http.MethodGet || method == http.MethodHead
+	}
+	return false
+}
+
+// sendTo sends the call to one URL.
+func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, scope string) (*http.Response, error) {
+	watched, s := newSilence(ctx, c.options.Silence+k.patience)
+	req, body, err := c.request(watched, k, target, s)
+	if err == nil {
+		err = c.authorize(ctx, req, k, scope) // by the caller's clock: it is another request
+	}
+	if err != nil {
+		s.end()
+		return nil, err
+	}
+	s.listen(k.patience)
+	c.requests.Add(1)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		cause := context.Cause(watched)
+		s.end()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if failed := body.failed(); failed != nil {
+			return nil, failed
+		}
+		if errors.Is(cause, ErrStalled) {
+			err = ErrStalled
+		}
+		return nil, c.broken(k, target, err)
+	}
+	c.reached.Store(true)
+	s.pause()
+	resp.Body = &receiving{
+		ReadCloser: resp.Body, silence: s,
+		got: func(n int) { c.received.Add(int64(n)) },
+		done: func() {
+			if !k.unbounded {
+				c.limiter.release()
+			}
+		},
+	}
+	return resp, nil
+}
+
+// request builds the request of a call. Its body is nil where it has none.
+func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silence) (*http.Request, *sending, error) {
+	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), nil)
+	if err != nil {
+		return nil, nil, k.fail(SideLocal, ErrRefused, errors.New("no request can be made of it"))
+	}
+	for name, values := range k.header {
+		req.Header[name] = values
+	}
+	req.Header.Set("User-Agent", c.options.UserAgent)
+	if k.basic != nil {
+		req.SetBasicAuth(k.basic.Username, k.basic.Password)
+	}
+	if k.body == nil {
+		return req, nil, nil
+	}
+	r, err := k.body()
+	if err != nil {
+		return nil, nil, &LocalError{err}
+	}
+	body := &sending{ReadCloser: r, silence: s, patience: k.patience, sent: func(n int) { c.sent.Add(int64(n)) }}
+	req.ContentLength, req.Body = k.size, body
+	if k.size == 0 {
+		r.Close()
+		req.Body = http.NoBody
+	}
+	if k.size >= expectFrom {
+		req.Header.Set("Expect", "100-continue")
+	}
+	return req, body, nil
+}
+
+// LocalError is a failure to read what is to be sent: the fault is on this side.
+type LocalError struct{ Err error }
+
+func (e *LocalError) Error() string { return e.Err.Error() }
+func (e *LocalError) Unwrap() error { return e.Err }
+
+// broken makes an error of a request that got no answer. The URL that http's errors
+// name is left out: it may hold a secret.
+func (c *Client) broken(k *call, target *url.URL, err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	e := k.fail(SideNetwork, ErrUnreachable, err)
+	e.Host = target.Host
+	var unknown x509.UnknownAuthorityError
+	var verification *tls.CertificateVerificationError
+	var name *net.DNSError
+	switch {
+	case errors.Is(err, ErrStalled):
+		e.Cause, e.Err = ErrStalled, nil
+	case errors.Is(err, http.ErrSchemeMismatch):
+		e.Cause, e.Err = ErrPlainHTTP, nil
+	case errors.As(err, &verification), errors.As(err, &unknown):
+		e.Cause = ErrCertificate
+	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
+		// Later it is a registry that starts anew; at first it is the wrong place.
+		e.final = !c.reached.Load()
+	case errors.Is(err, io.EOF):
+		e.Err = errors.New("the connection was closed before an answer")
+	}
+	return e
+}
+
+// isAlert says whether the server broke the TLS handshake off, as it does without a
+// client certificate that it wants.
+func isAlert(err error) bool {
+	var alert tls.AlertError
+	var op *net.OpError
+	return errors.As(err, &alert) || errors.As(err, &op) && op.Op == "remote error"
+}
+
+// discard reads a little of a body that nobody wants, so that its connection can be
+// used again, and closes it, without giving the turn of the limiter back.
+func (r *receiving) discard() {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<10))
+	r.done = func() {}
+	r.Close()
+}

@@ -1,0 +1,211 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// session is an upload that the registry has begun: the requests of the specification's
+// "Pushing a blob in chunks", one try each.
+type session struct {
+	c          *Client
+	repository string
+	digest     string
+	location   *url.URL
+}
+
+// commitRate is how many bytes a second a registry is taken to hash or copy when it
+// puts an upload together, in silence.
+const commitRate = 20 << 20
+
+// opPatch is the operation of sending a part.
+const opPatch = "patch blob"
+
+func (s *session) call(op, method string) *call {
+	target := *s.location
+	k := &call{op: op, method: method, url: &target, repository: s.repository, reference: s.digest, header: http.Header{}, once: true}
+	k.scopes = []string{s.c.scope(s.repository, http.MethodPost)}
+	return k
+}
+
+// begin starts an upload; from, if not empty, is a repository to mount the blob from.
+// The session is nil where the blob was mounted. Errors: *Error.
+func (c *Client) begin(ctx context.Context, repository, digest, from string) (*session, error) {
+	k, err := c.call(ctx, "start upload", http.MethodPost, repository, "blobs/uploads", "")
+	if err != nil {
+		return nil, err
+	}
+	k.reference = digest
+	k.want = []int{http.StatusAccepted}
+	if from != "" {
+		k.op = "mount blob"
+		k.url.RawQuery = url.Values{"mount": {digest}, "from": {from}}.Encode()
+		k.scopes = append(k.scopes, "repository:"+from+":pull")
+		k.want = append(k.want, http.StatusCreated)
+	}
+	resp, err := c.do(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusCreated {
+		return nil, nil
+	}
+	s := &session{c: c, repository: repository, digest: digest, location: resp.Request.URL}
+	return s, s.move(k, resp, true)
+}
+
+// move takes on the Location of an answer, which has to be there or not.
+func (s *session) move(k *call, resp *http.Response, required bool) error {
+	location := resp.Header.Get("Location")
+	if location == "" && !required {
+		return nil
+	}
+	to, err := s.c.follow(resp.Request.URL, location)
+	if err != nil {
+		return k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its upload: %w", err))
+	}
+	s.location = to
+	return nil
+}
+
+// offset asks how many bytes the registry has.
+func (s *session) offset(ctx context.Context) (int64, error) {
+	k := s.call("ask for upload", http.MethodGet)
+	k.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
+	resp, err := s.c.do(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if err := s.move(k, resp, false); err != nil {
+		return 0, err
+	}
+	n, ok := received(resp.Header)
+	if !ok {
+		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it says the range %.60q", resp.Header.Get("Range")))
+	}
+	return n, nil
+}
+
+// received reads how many bytes a registry has from its Range header. Some say 0-0 for
+// none and for one: none is the safe reading, as a wrong one is answered 416.
+func received(h http.Header) (int64, bool) {
+	first, last, ok := strings.Cut(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
+	n, err := strconv.ParseInt(last, 10, 64)
+	if !ok || err != nil || first != "0" || n < 0 || n == 1<<63-1 {
+		return 0, false
+	}
+	if n == 0 {
+		return 0, true
+	}
+	return n + 1, true
+}
+
+// patch sends the bytes [from, to) of content. ranged says whether to name them, which
+// a registry may need only where it has some already. It returns how many it has then.
+func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) (int64, error) {
+	k := s.call(opPatch, http.MethodPatch)
+	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
+	k.header.Set("Content-Type", "application/octet-stream")
+	if ranged {
+		k.header.Set("Content-Range", fmt.Sprintf("%d-%d", from, to-1))
+	}
+	k.size = to - from
+	k.patience = time.Duration(k.size/commitRate) * time.Second
+	k.body = func() (io.ReadCloser, error) { return content.open(from, to) }
+	resp, err := s.c.do(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if err := s.move(k, resp, false); err != nil {
+		return 0, err
+	}
+	if n, ok := received(resp.Header); ok && n > 0 {
+		return n, nil
+	}
+	return to, nil
+}
+
+// commit ends the upload: with all of content in the request, or with none of it where
+// content is nil and size bytes were sent before.
+func (s *session) commit(ctx context.Context, content *content, size int64) error {
+	k := s.call("put blob", http.MethodPut)
+	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusNoContent, http.StatusAccepted}
+	k.patience = time.Duration(size/commitRate) * time.Second
+	query := k.url.Query()
+	query.Set("digest", s.digest)
+	k.url.RawQuery = query.Encode()
+	k.header.Set("Content-Type", "application/octet-stream")
+	k.body = func() (io.ReadCloser, error) { return http.NoBody, nil }
+	if content != nil {
+		k.size = size
+		k.body = func() (io.ReadCloser, error) { return content.open(0, size) }
+	} else {
+		k.op = "commit blob"
+	}
+	resp, err := s.c.do(ctx, k)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// cancel gives the upload up. Not every registry can.
+func (s *session) cancel(ctx context.Context) error {
+	k := s.call("cancel upload", http.MethodDelete)
+	k.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
+	resp, err := s.c.do(ctx, k)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// UploadProbe is what a test upload found out.
+type UploadProbe struct {
+	Patch error // why uploads in parts, and so resuming, do not work; nil if they do
+}
+
+// ProbeUpload starts an upload in a repository, sends two bytes of it and cancels it, so
+// that nothing remains. Errors: *Error of the start of the upload.
+func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProbe, error) {
+	s, err := c.begin(ctx, repository, "", "")
+	if err != nil {
+		return UploadProbe{}, err
+	}
+	var p UploadProbe
+	two := &content{size: 2, reader: func() (io.ReadSeekCloser, error) { return nopSeekCloser{strings.NewReader("ok")}, nil }}
+	if _, err := s.patch(ctx, two, 0, 2, false); err != nil {
+		if ctx.Err() != nil {
+			return p, ctx.Err()
+		}
+		p.Patch = err
+		c.noPatch.Store(refusesPatch(err))
+	}
+	// What cannot be cancelled the registry drops by itself, some day.
+	_ = s.cancel(ctx)
+	return p, ctx.Err()
+}
+
+type nopSeekCloser struct{ io.ReadSeeker }
+
+func (nopSeekCloser) Close() error { return nil }
+
+// refusesPatch says whether err tells of a registry, or a proxy, that knows no PATCH.
+func refusesPatch(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return errors.Is(e.Cause, ErrUnsupported) || e.HasCode("UNSUPPORTED") ||
+		e.Status == http.StatusNotFound && !e.HasCode("BLOB_UPLOAD_UNKNOWN")
+}

@@ -1,0 +1,70 @@
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// newTransport makes the transport that all requests share. It speaks HTTP/1.1:
+// with HTTP/2 all streams of a push would share one connection, and its fate.
+func (o *Options) newTransport() (*http.Transport, error) {
+	tlsConfig, err := o.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: min(30*time.Second, o.Silence), KeepAlive: 30 * time.Second}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                 o.Proxy,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       tlsConfig,
+		TLSHandshakeTimeout:   min(30*time.Second, o.Silence),
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   o.Jobs + 2,
+		DisableCompression:    true,
+		Protocols:             protocols,
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        64 << 10,
+	}, nil
+}
+
+func (o *Options) tlsConfig() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: o.InsecureSkipVerify,
+	}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate authority: %w", err)
+		}
+		// Beside those of the system: redirects may lead out of the closed network.
+		c.RootCAs, err = x509.SystemCertPool()
+		if err != nil {
+			c.RootCAs = x509.NewCertPool()
+		}
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("certificate authority: %s holds no certificate in PEM", o.CAFile)
+		}
+	}
+	if o.CertFile == "" && o.KeyFile == "" {
+		return c, nil
+	}
+	if o.CertFile == "" || o.KeyFile == "" {
+		return nil, errors.New("a client certificate needs its key, and a key its certificate")
+	}
+	cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	c.Certificates = []tls.Certificate{cert}
+	return c, nil
+}

@@ -1,0 +1,328 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// minChunk is the least that a stream is cut into for a proxy that limits bodies: this
+	// part of Options.StreamFrom.
+	minChunk = 3
+	// mountRefusals is how many mounts are refused before no more are tried, if none was
+	// granted.
+	mountRefusals = 3
+)
+
+// Sessions keep where the upload of one blob goes on, beyond the end of the process.
+type Sessions interface {
+	// Load is the Location that was saved last, or "".
+	Load() string
+	// Save keeps a Location. What cannot be kept cannot be resumed, and nothing more.
+	Save(location string)
+	// Drop forgets it.
+	Drop()
+}
+
+// Upload is a blob to be uploaded.
+type Upload struct {
+	Repository string
+	Digest     digest.Digest
+	Size       int64
+	Open       func() (io.ReadSeekCloser, error) // the content, from its start, each time
+	From       string                            // repository to mount the blob from, or ""
+	Sessions   Sessions                          // nil is none
+	// Progress is told how many bytes the registry has or was sent, also when it is less
+	// than before. It may be nil.
+	Progress func(int64)
+}
+
+// Uploaded is how a blob came into a repository.
+type Uploaded int
+
+// The ways.
+const (
+	Sent Uploaded = iota
+	Mounted
+)
+
+// Upload mounts or uploads a blob. Below Options.StreamFrom it is one POST and one PUT; above, it
+// is streamed by PATCH, and what breaks off, now or in an earlier process, goes on from
+// the byte that the registry says. The registry checks the digest. Errors: *Error;
+// *LocalError where the content cannot be read or has not that digest; the context's.
+func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
+	x := &uploading{Upload: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
+	if x.Sessions == nil {
+		x.Sessions = noSessions{}
+	}
+	if err := c.Ping(ctx); err != nil {
+		return 0, err
+	}
+	x.recall()
+	for {
+		how, err := x.run(ctx)
+		arrived := err == nil || x.arrived(ctx, err)
+		if arrived {
+			x.Sessions.Drop()
+			return how, nil
+		}
+		if err := x.recover(ctx, err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// uploading is the state of an upload.
+type uploading struct {
+	Upload
+	c       *Client
+	content *content
+
+	session  *session // nil where one has to be started
+	pos      int64    // bytes that the registry has
+	ask      bool     // pos is not known: ask first
+	fresh    bool     // the session is new, and nothing was sent in it
+	commits  bool     // all was sent once: the registry may have the blob
+	tries    int      // since pos last grew
+	furthest int64
+	restarts int
+	invalid  int // times that the registry found another digest
+	disputes int // times that it did not want the bytes that it lacks
+}
+
+// recall takes up the session of an earlier process.
+func (x *uploading) recall() {
+	location := x.Sessions.Load()
+	if location == "" || !x.streams() {
+		return
+	}
+	to, err := url.Parse(location)
+	if err != nil || x.c.allowed(x.c.base.Load(), to) != nil {
+		x.Sessions.Drop()
+		return
+	}
+	x.session = &session{c: x.c, repository: x.Repository, digest: x.Digest.String(), location: to}
+	x.ask = true
+}
+
+// streams says whether the blob is uploaded in parts.
+func (x *uploading) streams() bool {
+	if x.c.noPatch.Load() {
+		return false
+	}
+	chunk := x.c.chunk.Load()
+	return x.Size >= x.c.options.StreamFrom || chunk > 0 && x.Size > chunk
+}
+
+// run takes the upload to its end, or to the first thing that goes wrong.
+func (x *uploading) run(ctx context.Context) (Uploaded, error) {
+	if x.session == nil {
+		mounted, err := x.start(ctx)
+		if mounted || err != nil {
+			return Mounted, err
+		}
+	}
+	if !x.streams() {
+		x.commits = true
+		return Sent, x.session.commit(ctx, x.content, x.Size)
+	}
+	return Sent, x.stream(ctx)
+}
+
+// start mounts the blob, or starts a session. A refused mount is no error.
+func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
+	from := x.From
+	if x.c.mountsRefused.Load() >= mountRefusals {
+		from = ""
+	}
+	x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), from)
+	if from != "" {
+		x.From = "" // once is enough
+	}
+	if from != "" && mountRefused(err) {
+		x.c.mountsRefused.Add(1)
+		x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), "")
+	}
+	if err != nil {
+		x.session = nil
+		return false, err
+	}
+	if x.session == nil {
+		x.c.mountsRefused.Store(-1 << 30)
+		return true, nil
+	}
+	x.pos, x.ask, x.fresh, x.commits = 0, false, true, false
+	if x.streams() {
+		x.Sessions.Save(x.session.location.String())
+	}
+	return false, nil
+}
+
+// mountRefused says whether err is the answer to a mount, and not a failure.
+func mountRefused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && !e.temporary()
+}
+
+// stream sends what the registry lacks, and commits.
+func (x *uploading) stream(ctx context.Context) error {
+	if x.ask {
+		n, err := x.session.offset(ctx)
+		if err != nil {
+			return err
+		}
+		if n > x.Size {
+			return errForgotten
+		}
+		x.at(n)
+		x.ask = false
+	}
+	for x.pos < x.Size {
+		end := x.Size
+		if chunk := x.c.chunk.Load(); chunk > 0 {
+			end = min(end, x.pos+chunk)
+		}
+		ranged := !x.fresh || end < x.Size
+		x.ask, x.fresh = true, false
+		n, err := x.session.patch(ctx, x.content, x.pos, end, ranged)
+		if err != nil {
+			return err
+		}
+		if n <= x.pos || n > x.Size {
+			return errForgotten
+		}
+		x.at(n)
+		x.ask = false
+		x.Sessions.Save(x.session.location.String())
+	}
+	x.commits = true
+	return x.session.commit(ctx, nil, x.Size)
+}
+
+// at notes how far the upload is.
+func (x *uploading) at(n int64) {
+	x.pos = n
+	if n > x.furthest {
+		x.furthest, x.tries = n, 0
+	}
+	if x.Progress != nil {
+		x.Progress(n)
+	}
+}
+
+// errForgotten says that the registry does not know how the upload stands.
+var errForgotten = errors.New("the registry has forgotten the upload")
+
+// recover makes ready for another run after err, or returns what the upload fails with.
+func (x *uploading) recover(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var e *Error
+	switch {
+	case errors.Is(err, errForgotten):
+		return x.restart(&Error{Op: opPatch, Host: x.c.options.Registry, Repository: x.Repository, Reference: x.Digest.String(), Side: SideRegistry, Cause: ErrRefused, Err: err})
+	case !errors.As(err, &e) || x.session == nil:
+		return err
+	case e.Status == http.StatusRequestEntityTooLarge:
+		return x.shrink(e)
+	case e.HasCode("DIGEST_INVALID"):
+		return x.doubt(ctx, e)
+	case e.Op == opPatch && x.pos == 0 && refusesPatch(e):
+		x.c.noPatch.Store(true)
+		x.giveUp()
+		return nil
+	case e.Status == http.StatusRequestedRangeNotSatisfiable:
+		return x.dispute(ctx, e)
+	case e.Status == http.StatusNotFound, e.HasCode("BLOB_UPLOAD_UNKNOWN"), e.HasCode("BLOB_UPLOAD_INVALID"), e.HasCode("SIZE_INVALID"),
+		errors.Is(e.Cause, ErrMismatch):
+		return x.restart(e)
+	}
+	if err := x.c.pause(ctx, x.tries, e, false); err != nil {
+		return err
+	}
+	x.tries++
+	if !x.streams() {
+		x.session = nil // a PUT that broke off leaves a session in a state that nobody knows
+	}
+	return nil
+}
+
+// giveUp forgets the session.
+func (x *uploading) giveUp() {
+	x.Sessions.Drop()
+	x.session = nil
+}
+
+// restart gives the session up and has another one started, but not for ever.
+func (x *uploading) restart(err error) error {
+	x.giveUp()
+	if x.restarts++; x.restarts > max(x.c.options.Retries, 1) {
+		return err
+	}
+	return nil
+}
+
+// dispute asks anew where the upload stands: the registry may have been writing still
+// what it got before. One that insists has counted wrong, and is sent all of it again.
+func (x *uploading) dispute(ctx context.Context, e *Error) error {
+	if x.disputes++; x.disputes > 2 {
+		x.disputes = 0
+		return x.restart(e)
+	}
+	return sleep(ctx, x.c.backoff(x.disputes-1))
+}
+
+// shrink makes the parts smaller than what was too large.
+func (x *uploading) shrink(e *Error) error {
+	sent := x.Size
+	if chunk := x.c.chunk.Load(); chunk > 0 {
+		sent = min(sent, chunk)
+	}
+	stream := x.c.options.StreamFrom
+	if x.c.noPatch.Load() || sent <= stream/minChunk {
+		return e
+	}
+	x.c.chunk.Store(max(stream/minChunk, min(sent/4, stream)))
+	x.giveUp()
+	return nil
+}
+
+// doubt finds out who is wrong when the registry found another digest.
+func (x *uploading) doubt(ctx context.Context, e *Error) error {
+	got, err := x.content.digest(ctx, x.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	if got != x.Digest {
+		x.giveUp()
+		return &LocalError{fmt.Errorf("%s: its bytes are those of %s", x.Digest, got)}
+	}
+	if x.invalid++; x.invalid > 1 {
+		return e
+	}
+	return x.restart(e)
+}
+
+// arrived says whether the registry has the blob although err came back for it: the
+// answer to the commit was lost, and the upload is unknown now.
+func (x *uploading) arrived(ctx context.Context, err error) bool {
+	var e *Error
+	if !x.commits || !errors.As(err, &e) || e.Status != 0 && e.Status != http.StatusNotFound && e.Status < 500 {
+		return false
+	}
+	n, err := x.c.HeadBlob(ctx, x.Repository, x.Digest)
+	return err == nil && n == x.Size
+}
+
+type noSessions struct{}
+
+func (noSessions) Load() string { return "" }
+func (noSessions) Save(string)  {}
+func (noSessions) Drop()        {}

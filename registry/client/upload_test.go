@@ -1,0 +1,343 @@
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// streamFrom is from where on the tests' clients stream: large enough for the server's
+// buffers, and small enough for many tests.
+const streamFrom = 2 << 20
+
+// big is a blob that is streamed.
+func big() blob { return noise(streamFrom+12345, 7) }
+
+func TestUploadSmall(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	for _, b := range []blob{noise(0, 1), noise(1, 1), noise(100_000, 1)} {
+		upload(t, c, b.upload("x"), b)
+	}
+	kinds := r.Kinds()
+	if kinds["POST uploads"] != 3 || kinds["PUT uploads"] != 3 || kinds["PATCH uploads"] != 0 || kinds["HEAD blobs"] != 0 {
+		t.Errorf("%v", kinds)
+	}
+}
+
+func TestUploadStreams(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	b := big()
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	var last int64
+	u.Progress = func(n int64) { last = n }
+	upload(t, c, u, b)
+	kinds := r.Kinds()
+	if kinds["POST uploads"] != 1 || kinds["PUT uploads"] != 1 || kinds["PATCH uploads"] != 1 {
+		t.Errorf("%v", kinds)
+	}
+	if kept.location != "" || last != int64(len(b.data)) {
+		t.Errorf("session %q, progress %d", kept.location, last)
+	}
+}
+
+func TestMount(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	b := noise(1000, 1)
+	upload(t, c, b.upload("x"), b)
+	u := b.upload("y")
+	u.From = "x"
+	if how := upload(t, c, u, b); how != client.Mounted {
+		t.Errorf("%v, want a mount", how)
+	}
+	u.From = "nowhere" // the registry answers 202, and the session is used
+	u.Repository = "z"
+	if how := upload(t, c, u, b); how != client.Sent {
+		t.Errorf("%v, want an upload", how)
+	}
+	if n := r.Kinds()["POST uploads"]; n != 3 {
+		t.Errorf("%d uploads were started, want 3", n)
+	}
+}
+
+// mounting matches the start of an upload that asks for a mount.
+func mounting(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.FormValue("mount") != ""
+}
+
+func TestRefusedMountsBecomeUploads(t *testing.T) {
+	for _, status := range []int{401, 403, 404, 405} {
+		r := registrytest.New(t, registrytest.Options{})
+		r.Inject(registrytest.Answer(mounting, status))
+		c := dial(t, r)
+		for i := range 5 {
+			b := noise(1000, byte(i))
+			u := b.upload("y")
+			u.From = "x"
+			if how := upload(t, c, u, b); how != client.Sent {
+				t.Errorf("%d: %v", status, how)
+			}
+		}
+		if n := r.Kinds()["POST uploads"]; n != 5+3 {
+			t.Errorf("%d: %d uploads were started: after three refusals no more mounts are tried", status, n)
+		}
+	}
+}
+
+// Every fault of the way ends in the whole blob.
+func TestUploadsOverFaults(t *testing.T) {
+	patch, put, post := registrytest.On("PATCH uploads"), registrytest.On("PUT uploads"), registrytest.On("POST uploads")
+	const mid = streamFrom / 2
+	for _, test := range []struct {
+		name  string
+		fault registrytest.Fault
+		sent  float64 // of the blob, at most
+	}{
+		{"reset in mid PATCH", registrytest.Reset(registrytest.First(1, patch), mid), 2.1},
+		{"reset three times", registrytest.Reset(registrytest.First(3, patch), mid/4), 4.1},
+		{"500 to the PATCH", registrytest.Answer(registrytest.First(2, patch), 500), 3.1},
+		{"429 to the PATCH", registrytest.Answer(registrytest.First(1, patch), 429, "Retry-After: 0"), 2.1},
+		{"answer to the PATCH lost", registrytest.Lose(registrytest.First(1, patch)), 1.1},
+		{"answer to the PUT lost", registrytest.Lose(registrytest.First(1, put)), 1.1},
+		{"answer to the POST lost", registrytest.Lose(registrytest.First(1, post)), 1.1},
+		{"502 to the PUT", registrytest.Answer(registrytest.First(1, put), 502), 1.1},
+		{"session forgotten at the PATCH", registrytest.AnswerCode(registrytest.First(1, patch), 404, "BLOB_UPLOAD_UNKNOWN"), 2.1},
+		{"session forgotten at the PUT", registrytest.AnswerCode(registrytest.First(1, put), 404, "BLOB_UPLOAD_UNKNOWN"), 2.1},
+		{"416 once", registrytest.AnswerCode(registrytest.First(1, patch), 416, "RANGE_INVALID"), 2.1},
+		{"416 thrice", registrytest.AnswerCode(registrytest.First(3, patch), 416, "RANGE_INVALID"), 4.1},
+		{"no PATCH", registrytest.Answer(patch, 405), 2.1},
+		{"no PATCH, 404", registrytest.Answer(patch, 404), 2.1},
+		{"413 of large bodies", refuseLarge(streamFrom / 2), 2.1},
+		{"wrong digest once", registrytest.AnswerCode(registrytest.First(1, put), 400, "DIGEST_INVALID"), 2.1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
+			r.Inject(test.fault)
+			c := dial(t, r)
+			b := big()
+			upload(t, c, b.upload("x"), b)
+			if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > test.sent {
+				t.Errorf("%.2f times the blob was sent, want at most %.2f", sent, test.sent)
+			}
+			// What a socket has swallowed counts as sent; what is asked for tells.
+			requests := r.Requests()
+			last := requests[len(requests)-3] // before the PUT and our check
+			if strings.HasPrefix(test.name, "reset") && (last.Method != http.MethodPatch || last.Length > int64(len(b.data))-mid/4) {
+				t.Errorf("the last part is %+v", last)
+			}
+		})
+	}
+}
+
+// refuseLarge is a proxy that takes bodies of at most n bytes.
+func refuseLarge(n int64) registrytest.Fault {
+	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
+}
+
+func TestUploadsThatCannotBe(t *testing.T) {
+	patch := registrytest.On("PATCH uploads")
+	for _, test := range []struct {
+		name  string
+		fault registrytest.Fault
+		cause error
+	}{
+		{"403", registrytest.AnswerCode(registrytest.On("POST uploads"), 403, "DENIED"), client.ErrDenied},
+		{"413 of everything", refuseLarge(streamFrom / 8), client.ErrTooLarge},
+		{"500 for ever", registrytest.Answer(patch, 500), client.ErrServer},
+		{"wrong digest for ever", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
+		{"forgotten for ever", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
+		{"no Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Del("Location") }), client.ErrRefused},
+		{"a Location that is no URL", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "http://[") }), client.ErrRefused},
+		{"a Location of a file", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "file:///etc/passwd") }), client.ErrRefused},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			r.Inject(test.fault)
+			c := dial(t, r, func(o *client.Options) { o.Retries = 2 })
+			b := big()
+			_, err := c.Upload(t.Context(), b.upload("x"))
+			wantCause(t, err, test.cause)
+		})
+	}
+}
+
+// What the tree holds under a digest may be something else: that is not the registry's fault.
+func TestUploadOfWrongBytes(t *testing.T) {
+	for _, n := range []int{1000, streamFrom + 1} {
+		c := dial(t, registrytest.New(t, registrytest.Options{}))
+		b := noise(n, 1)
+		u := b.upload("x")
+		flipped := bytes.Clone(b.data)
+		flipped[n/2] ^= 1
+		u.Open = func() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(flipped)}, nil }
+		_, err := c.Upload(t.Context(), u)
+		var local *client.LocalError
+		if !errors.As(err, &local) {
+			t.Errorf("%d bytes: %v, want a LocalError", n, err)
+		}
+	}
+}
+
+func TestUploadOfWhatCannotBeRead(t *testing.T) {
+	broken := errors.New("no such disk")
+	for _, test := range map[string]func() (io.ReadSeekCloser, error){
+		"open":  func() (io.ReadSeekCloser, error) { return nil, broken },
+		"read":  func() (io.ReadSeekCloser, error) { return brokenReader{broken}, nil },
+		"short": func() (io.ReadSeekCloser, error) { return nopCloser{strings.NewReader("short")}, nil },
+	} {
+		r := registrytest.New(t, registrytest.Options{})
+		c := dial(t, r)
+		u := noise(1000, 1).upload("x")
+		u.Open = test
+		_, err := c.Upload(t.Context(), u)
+		var local *client.LocalError
+		if !errors.As(err, &local) || !errors.Is(err, broken) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%v, want a LocalError", err)
+		}
+		if n := r.Kinds()["POST uploads"]; n != 1 {
+			t.Errorf("%d tries", n)
+		}
+	}
+}
+
+type brokenReader struct{ err error }
+
+func (b brokenReader) Read([]byte) (int, error)       { return 0, b.err }
+func (b brokenReader) Seek(int64, int) (int64, error) { return 0, nil }
+func (b brokenReader) Close() error                   { return nil }
+
+// An upload that one process began another one ends, from where it was.
+func TestUploadsGoOnInAnotherProcess(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
+	b := big()
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
+	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
+	if _, err := first.Upload(t.Context(), u); err == nil {
+		t.Fatal("the first process was to fail")
+	}
+	if kept.location == "" {
+		t.Fatal("no session was kept")
+	}
+	second := dial(t, r)
+	upload(t, second, u, b)
+	if sent := float64(second.Stats().Sent) / float64(len(b.data)); sent > 0.6 {
+		t.Errorf("%.2f times the blob was sent", sent)
+	}
+	if kept.location != "" {
+		t.Errorf("the session is still kept: %s", kept.location)
+	}
+}
+
+func TestKeptSessionsThatAreWorthNothing(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	for _, location := range []string{
+		"http://" + r.Host + "/v2/x/blobs/uploads/2b4b0a1c-8a2e-4c5e-8a3a-2f5f1d7d9f11?_state=none",
+		"http://10.0.0.1:1/v2/x/blobs/uploads/1", "nonsense", "http://[", "file:///etc/passwd",
+	} {
+		c := dial(t, r)
+		b := big()
+		u := b.upload("x")
+		kept := &sessions{location}
+		u.Sessions = kept
+		upload(t, c, u, b)
+		if kept.location != "" {
+			t.Errorf("%s is still kept", location)
+		}
+	}
+}
+
+func TestLocations(t *testing.T) {
+	for name, edit := range map[string]func(host, location string) string{
+		"absolute": func(host, location string) string { return location },
+		"relative": func(host, location string) string { return strings.TrimPrefix(location, "http://"+host) },
+		"no host":  func(host, location string) string { return strings.TrimPrefix(location, "http:") },
+	} {
+		r := registrytest.New(t, registrytest.Options{})
+		r.Inject(registrytest.Edit(func(r *http.Request) bool { return true }, func(h http.Header) {
+			if l := h.Get("Location"); l != "" {
+				h.Set("Location", edit(r.Host, l))
+			}
+		}))
+		c := dial(t, r)
+		for _, b := range []blob{noise(1000, 1), big()} {
+			t.Run(name, func(t *testing.T) { upload(t, c, b.upload("x"), b) })
+		}
+	}
+}
+
+// A Location at another private address has to be allowed, and then gets the login.
+func TestLocationsElsewhere(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Basic: true})
+	other := registrytest.New(t, registrytest.Options{Handler: r})
+	r.Inject(registrytest.Edit(func(*http.Request) bool { return true }, func(h http.Header) {
+		if l := h.Get("Location"); l != "" {
+			l = strings.Replace(l, r.Host, other.Host, 1)
+			h.Set("Location", l)
+		}
+	}))
+	login := func(o *client.Options) { o.Credential = user }
+	b := big()
+	_, err := dial(t, r, login).Upload(t.Context(), b.upload("x"))
+	e := failure(t, err, client.ErrPrivate)
+	if !strings.Contains(e.Error(), "--allow-private-redirects") {
+		t.Errorf("%v names no way out", e)
+	}
+	c := dial(t, r, login, func(o *client.Options) { o.AllowPrivateRedirects = true })
+	upload(t, c, b.upload("x"), b)
+	if other.Kinds()["PATCH uploads"] == 0 {
+		t.Error("nothing was sent to the other host")
+	}
+}
+
+func TestUploadEndsWhenCancelled(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	stall, release := registrytest.Stall(registrytest.On("PATCH uploads"))
+	defer release()
+	ctx, cancel := contextWithCancel(t)
+	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		if req.Method == http.MethodPatch {
+			time.AfterFunc(10*time.Millisecond, cancel)
+		}
+		return stall(w, req, next)
+	})
+	b := big()
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	if _, err := dial(t, r).Upload(ctx, u); !errors.Is(err, ctx.Err()) {
+		t.Errorf("%v", err)
+	}
+	if kept.location == "" {
+		t.Error("the session is lost")
+	}
+}
+
+func TestProbe(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	p, err := c.ProbeUpload(t.Context(), "x")
+	if err != nil || p.Patch != nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if n := r.Kinds()["DELETE uploads"]; n != 1 {
+		t.Errorf("cancelled %d times", n)
+	}
+	r.Inject(registrytest.Answer(registrytest.On("PATCH uploads"), 405))
+	if p, err = c.ProbeUpload(t.Context(), "x"); err != nil || !errors.Is(p.Patch, client.ErrUnsupported) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -1,0 +1,222 @@
+// Package registrytest runs real registries for tests, and puts faults in front of
+// them.
+//
+// Start with [New]: distribution v3 in this process, open, with basic authentication,
+// or with tokens ([Options]). Each request is remembered ([Registry.Requests]) and may
+// be answered by a [Fault] in its place.
+package registrytest
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/sirupsen/logrus"
+
+	// What a registry is configured with, by name.
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	_ "github.com/distribution/distribution/v3/registry/auth/token"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+)
+
+// The credentials that registries with authentication know.
+const (
+	Username = "user"
+	Password = "a-secret-password"
+	// hash is Password's, with bcrypt's least cost.
+	hash = "$2a$04$dy.BapuuCtmjGDiTopp46OIXKMilbBOEvtkrX1fKD1J4ISxE1Z6aG"
+)
+
+// Options say which registry to run.
+type Options struct {
+	Dir   string // where it keeps its content; empty is a new directory
+	Basic bool   // with basic authentication
+	Token bool   // with tokens, of a server on another port
+	TLS   bool
+	// ClientCertificates has TLS ask for a certificate, whoever signed it.
+	ClientCertificates bool
+	// Handler is the registry, in place of distribution.
+	Handler http.Handler
+}
+
+// Registry is a running registry.
+type Registry struct {
+	*httptest.Server
+	Host   string  // host and port
+	Tokens *Tokens // nil without
+
+	app    http.Handler
+	mu     sync.Mutex
+	faults []Fault
+	seen   []Request
+}
+
+// Request is a request that arrived.
+type Request struct {
+	Method, Path, Query string
+	Authorization       string
+	Length              int64 // of the body, as it was announced
+	Status              int
+}
+
+// Kind is the method and what the path is one of, as "PUT manifests" and "PATCH uploads".
+func (r Request) Kind() string {
+	for _, kind := range []string{"uploads", "manifests", "blobs", "tags", "referrers"} {
+		if strings.Contains(r.Path, "/"+kind+"/") {
+			return r.Method + " " + kind
+		}
+	}
+	return r.Method + " " + r.Path
+}
+
+// Fault answers a request in place of the registry, or has next answer it and meddles
+// with that. It returns false where it has done neither.
+type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
+
+// New runs a registry until the test ends.
+func New(tb testing.TB, o Options) *Registry {
+	tb.Helper()
+	logrus.SetOutput(io.Discard)
+	r := &Registry{app: o.Handler}
+	if o.Token {
+		r.Tokens = newTokens(tb)
+	}
+	if r.app == nil {
+		r.app = r.distribution(tb, o)
+	}
+	r.Server = httptest.NewUnstartedServer(r)
+	r.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if o.TLS {
+		r.Server.TLS = &tls.Config{}
+		if o.ClientCertificates {
+			r.Server.TLS.ClientAuth = tls.RequireAnyClientCert
+		}
+		r.StartTLS()
+	} else {
+		r.Start()
+	}
+	tb.Cleanup(func() {
+		r.CloseClientConnections()
+		r.Close()
+	})
+	r.Host = r.Listener.Addr().String()
+	return r
+}
+
+func (r *Registry) distribution(tb testing.TB, o Options) http.Handler {
+	tb.Helper()
+	dir := o.Dir
+	if dir == "" {
+		dir = tb.TempDir()
+	}
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{"filesystem": configuration.Parameters{"rootdirectory": dir}, "delete": configuration.Parameters{"enabled": true}},
+		Catalog: configuration.Catalog{MaxEntries: 1000},
+	}
+	config.Log.Level = "fatal"
+	config.Log.AccessLog.Disabled = true
+	config.HTTP.Secret = "of a test"
+	switch {
+	case o.Basic:
+		file := filepath.Join(tb.TempDir(), "htpasswd")
+		if err := os.WriteFile(file, []byte(Username+":"+hash+"\n"), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		config.Auth = configuration.Auth{"htpasswd": configuration.Parameters{"realm": "test", "path": file}}
+	case o.Token:
+		config.Auth = configuration.Auth{"token": r.Tokens.parameters(tb)}
+	}
+	app := handlers.NewApp(context.Background(), config)
+	tb.Cleanup(func() {
+		if err := app.Shutdown(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return app
+}
+
+// Inject puts a fault in front, before those that are there.
+func (r *Registry) Inject(f Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append([]Fault{f}, r.faults...)
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	i := len(r.seen)
+	r.seen = append(r.seen, Request{Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
+		Authorization: req.Header.Get("Authorization"), Length: req.ContentLength})
+	faults := r.faults
+	r.mu.Unlock()
+	s := &statusWriter{ResponseWriter: w}
+	defer func() {
+		r.mu.Lock()
+		r.seen[i].Status = s.status
+		r.mu.Unlock()
+	}()
+	for _, f := range faults {
+		if f(s, req, r.app) {
+			return
+		}
+	}
+	r.app.ServeHTTP(s, req)
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (s *statusWriter) WriteHeader(status int) {
+	if s.status != 0 {
+		return // distribution does it twice at times, and net/http would log it
+	}
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *statusWriter) Write(p []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	return s.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// Requests are the requests so far.
+func (r *Registry) Requests() []Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Request(nil), r.seen...)
+}
+
+// Kinds counts the requests so far by [Request.Kind].
+func (r *Registry) Kinds() map[string]int {
+	kinds := map[string]int{}
+	for _, req := range r.Requests() {
+		kinds[req.Kind()]++
+	}
+	return kinds
+}
+
+// Forget forgets the requests so far.
+func (r *Registry) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = nil
+}

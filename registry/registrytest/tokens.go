@@ -1,0 +1,138 @@
+package registrytest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+)
+
+// Tokens is a token server (distribution's token specification) that knows one user,
+// and grants all that is asked for.
+type Tokens struct {
+	*httptest.Server
+	Host string
+
+	key *ecdsa.PrivateKey
+	mu  sync.Mutex
+	// Life is how long tokens live, by their answer and in truth.
+	life   time.Duration
+	asked  []string
+	serial int
+}
+
+func newTokens(tb testing.TB) *Tokens {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &Tokens{key: key, life: time.Minute}
+	t.Server = httptest.NewServer(t)
+	tb.Cleanup(t.Close)
+	t.Host = t.Listener.Addr().String()
+	return t
+}
+
+// Asked are the scopes that tokens were asked for, a string a token.
+func (t *Tokens) Asked() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]string(nil), t.asked...)
+}
+
+// parameters configure distribution to trust the server.
+func (t *Tokens) parameters(tb testing.TB) configuration.Parameters {
+	tb.Helper()
+	point, err := t.key.PublicKey.Bytes()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	jwks := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","kid":"test","use":"sig","x":%q,"y":%q}]}`, encode(point[1:33]), encode(point[33:]))
+	file := filepath.Join(tb.TempDir(), "jwks.json")
+	if err := os.WriteFile(file, []byte(jwks), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return configuration.Parameters{"realm": t.URL + "/token", "issuer": "test", "service": "registry", "jwks": file}
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// ServeHTTP implements http.Handler: GET with basic authentication, POST with a refresh
+// token, which is the password.
+func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	user, password, _ := r.BasicAuth()
+	if r.Method == http.MethodPost {
+		user, password = Username, r.PostForm.Get("refresh_token")
+	}
+	if user != Username || password != Password {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	scopes := r.Form["scope"]
+	if len(scopes) == 1 {
+		scopes = strings.Fields(scopes[0])
+	}
+	token, err := t.issue(scopes)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, token, int(t.life/time.Second))
+}
+
+// issue makes a signed token (RFC 7519, ES256).
+func (t *Tokens) issue(scopes []string) (string, error) {
+	t.mu.Lock()
+	t.asked = append(t.asked, strings.Join(scopes, " "))
+	t.serial++
+	serial := t.serial
+	t.mu.Unlock()
+	type access struct {
+		Type    string   `json:"type"`
+		Name    string   `json:"name"`
+		Actions []string `json:"actions"`
+	}
+	var granted []access
+	for _, s := range scopes {
+		kind, rest, _ := strings.Cut(s, ":")
+		name, actions, _ := strings.Cut(rest, ":")
+		granted = append(granted, access{kind, name, strings.Split(actions, ",")})
+	}
+	now := time.Now()
+	claims, err := json.Marshal(map[string]any{
+		"iss": "test", "sub": Username, "aud": "registry", "jti": fmt.Sprint(serial), "access": granted,
+		"iat": now.Unix(), "nbf": now.Unix() - 10, "exp": now.Add(t.life).Unix(),
+	})
+	if err != nil {
+		return "", err
+	}
+	signed := encode([]byte(`{"alg":"ES256","typ":"JWT","kid":"test"}`)) + "." + encode(claims)
+	sum := sha256.Sum256([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, t.key, sum[:])
+	if err != nil {
+		return "", err
+	}
+	return signed + "." + encode(append(bytes32(r), bytes32(s)...)), nil
+}
+
+func bytes32(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }
