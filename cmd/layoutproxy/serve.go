@@ -29,6 +29,7 @@ type serveFlags struct {
 	accessLog       bool
 	tls             tlsFlags
 	auth            authFlags
+	clients         clientFlags
 	config          configuration
 }
 
@@ -78,6 +79,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
 	flags.tls.flags(f)
 	flags.auth.flags(f)
+	flags.clients.flags(f)
 }
 
 // serve serves the sources until a signal or the context ends it.
@@ -127,7 +129,7 @@ func (f *serveFlags) check() error {
 	if f.shutdownTimeout < 0 {
 		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
 	}
-	return cmp.Or(f.tls.check(), f.auth.check())
+	return cmp.Or(f.tls.check(), f.auth.check(), f.clients.check())
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.

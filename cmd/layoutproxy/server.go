@@ -58,6 +58,9 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 	if err = s.listen("registry", flags.listen, api); err != nil {
 		return nil, err
 	}
+	if err = flags.clients.connected(s.servers[0].Server, metrics); err != nil {
+		return nil, err
+	}
 	if flags.tls.on() {
 		certificates, err := newCertificates(log, flags.tls)
 		if err != nil {
@@ -98,7 +101,15 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 			return nil, err
 		}
 	}
-	return observe.New(&s.pulls, options)
+	limited, err := flags.clients.limited(&s.pulls)
+	if err != nil {
+		return nil, err
+	}
+	observed, err := observe.New(limited, options)
+	if err != nil {
+		return nil, err
+	}
+	return flags.clients.forwarded(observed)
 }
 
 // guarded is the registry, for those who may pull.

@@ -31,7 +31,7 @@ type passwords struct {
 }
 
 // maxWaiting is how many verifications may wait for others.
-const maxWaiting = 256
+const maxWaiting = 64
 
 // errBusy says that too many clients have their passwords verified.
 var errBusy = errors.New("too many passwords are being verified: try again")

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// hostile runs the program over a small tree and returns it with the path of a
+// manifest and of a blob of a megabyte.
+func hostile(t *testing.T, args ...string) (p *process, manifest, blob string) {
+	t.Helper()
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("app")
+	d := l.Blob("application/octet-stream", bytes.Repeat([]byte("0123456789abcdef"), 64<<10)).Digest
+	l.Tag(l.Image(layouttest.Image{Name: "v1", LayerSizes: []int64{2000}}), "v1")
+	l.Write()
+	p = start(t, append(args, "--root-repository", "", dir)...)
+	t.Cleanup(func() {
+		p.signal(t, syscall.SIGTERM)
+		if err := <-p.ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	return p, "/v2/app/manifests/v1", "/v2/app/blobs/" + string(d)
+}
+
+// peak is the most memory in bytes that the program has had.
+func (p *process) peak(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kilobytes, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kilobytes << 10
+}
+
+// bounded fails where the program came to have more than most bytes more than before.
+func (p *process) bounded(t *testing.T, before, most int64) {
+	t.Helper()
+	grown := p.peak(t) - before
+	t.Logf("memory: %d MB more than before", grown>>20)
+	if grown > most {
+		t.Errorf("memory grew by %d bytes, more than %d", grown, most)
+	}
+}
+
+// served has another client ask n times, on new connections and on one that is kept,
+// and fails where not all is answered.
+func (p *process) served(t *testing.T, path string, n int) {
+	t.Helper()
+	good := 0
+	for i := range n {
+		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+		resp, err := client.Get("http://" + p.addresses["registry"] + path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusOK {
+			good++
+		}
+		resp.Body.Close()
+		client.CloseIdleConnections()
+	}
+	if good != n {
+		t.Errorf("%d of %d requests of another client were answered", good, n)
+	}
+}
+
+func (p *process) dial(t *testing.T) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.addresses["registry"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*net.TCPConn)
+}
+
+// Clients that send their header a byte at a time are cut off, and no other is.
+func TestSlowHeaders(t *testing.T) {
+	const clients = 200
+	p, manifest, _ := hostile(t)
+	before := p.peak(t)
+	var cut atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		conn := p.dial(t)
+		all.Go(func() {
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n")
+			for range 300 { // a minute: several times what a header may take
+				if _, err := fmt.Fprint(conn, "X"); err != nil {
+					cut.Add(1)
+					return
+				}
+				err := conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+				if err == nil {
+					_, err = conn.Read(make([]byte, 1))
+				}
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					cut.Add(1)
+					return
+				}
+			}
+		})
+	}
+	p.served(t, manifest, 100)
+	all.Wait()
+	if cut.Load() != clients {
+		t.Errorf("%d of %d slow clients were cut off", cut.Load(), clients)
+	}
+	p.bounded(t, before, 64<<20)
+}
+
+func TestIdleConnections(t *testing.T) {
+	const clients = 2000
+	p, manifest, _ := hostile(t)
+	before := p.peak(t)
+	answered := 0
+	for range clients {
+		conn := p.dial(t)
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", manifest)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil && resp.StatusCode == http.StatusOK {
+			answered++
+		}
+	}
+	if answered != clients {
+		t.Errorf("%d of %d clients were answered", answered, clients)
+	}
+	p.served(t, manifest, 100)
+	p.bounded(t, before, clients*128<<10) // a sixth of that without the race detector
+}
+
+func TestPipelinedRequests(t *testing.T) {
+	const requests = 10_000
+	p, manifest, blob := hostile(t)
+	before := p.peak(t)
+	// One that reads none of its answers.
+	deaf := p.dial(t)
+	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // until it is closed
+
+	conn := p.dial(t)
+	go io.Copy(conn, strings.NewReader(strings.Repeat("GET "+manifest+" HTTP/1.1\r\nHost: x\r\n\r\n", requests)))
+	answers := bufio.NewReader(conn)
+	for i := range requests {
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		if n, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK || n != resp.ContentLength {
+			t.Fatalf("answer %d: %s, %d bytes, %v", i, resp.Status, n, err)
+		}
+	}
+	p.served(t, manifest, 100)
+	p.bounded(t, before, 64<<20)
+}
+
+func TestHugeHeaders(t *testing.T) {
+	const clients = 50
+	p, manifest, _ := hostile(t)
+	before := p.peak(t)
+	refused := 0
+	for i := range clients {
+		conn := p.dial(t)
+		request := "GET " + manifest + " HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"
+		if i%2 == 0 {
+			request = "GET /v2/" + strings.Repeat("a/", 1<<19) + "manifests/v1 HTTP/1.1\r\nHost: x\r\n\r\n"
+		}
+		go io.WriteString(conn, request) // it is not read to its end
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil && resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+			refused++
+		}
+	}
+	if refused != clients {
+		t.Errorf("%d of %d headers of a megabyte were refused", refused, clients)
+	}
+	p.served(t, manifest, 100)
+	p.bounded(t, before, 64<<20)
+}
+
+// One client that asks for too much gets its share, and clients behind a proxy that
+// is trusted are told apart.
+func TestClientsAreLimited(t *testing.T) {
+	p, manifest, _ := hostile(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
+	count := func(n int, from string, header http.Header) map[int]int {
+		codes := map[int]int{}
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+		defer client.CloseIdleConnections()
+		for range n {
+			req, err := http.NewRequest("GET", "http://"+p.addresses["registry"]+manifest, nil)
+			try(t, err)
+			req.Header = header
+			resp, err := client.Do(req)
+			try(t, err)
+			_, err = io.Copy(io.Discard, resp.Body)
+			try(t, err)
+			resp.Body.Close()
+			codes[resp.StatusCode]++
+		}
+		return codes
+	}
+	for _, c := range []struct {
+		from, forwarded string
+	}{
+		{"127.0.0.1", ""},
+		{"127.0.0.3", "198.51.100.9"}, // no proxy of ours: it is itself, whatever it says
+		{"127.0.0.2", "198.51.100.1"},
+		{"127.0.0.2", "198.51.100.2"},
+	} {
+		header := http.Header{}
+		if c.forwarded != "" {
+			header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if codes := count(50, c.from, header); codes[200] != 10 || codes[429] != 40 {
+			t.Errorf("%v: %v; want 10 answered, 40 refused", c, codes)
+		}
+	}
+	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
+		t.Errorf("another name in its header gives a client another share: %v", codes)
+	}
+	// Connections: twenty stay, and the rest is closed.
+	stay := 0
+	for range 100 {
+		conn := p.dial(t)
+		fmt.Fprint(conn, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+			stay++
+		}
+	}
+	if stay < 19 || stay > 20 { // one may be of the requests before, and closing yet
+		t.Errorf("%d of 100 connections of one client stay, want 20", stay)
+	}
+	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")
+	try(t, err)
+	body, err := io.ReadAll(resp.Body)
+	try(t, err)
+	resp.Body.Close()
+	if !bytes.Contains(body, []byte("layoutproxy_connections_refused_total "+strconv.Itoa(100-stay))) {
+		t.Errorf("refused connections are not counted: %s", body)
+	}
+}

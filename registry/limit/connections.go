@@ -1,0 +1,54 @@
+package limit
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+)
+
+// Connections bounds how many connections one client has open. Its State is the
+// ConnState hook of a server.
+type Connections struct {
+	max     int
+	trusted []netip.Prefix
+	refused atomic.Int64
+
+	mu   sync.Mutex
+	open map[netip.Addr]int // no more than there are connections
+}
+
+// NewConnections lets a client have so many connections at once. Trusted proxies,
+// which connect for many, are not bound.
+func NewConnections(most int, trusted []netip.Prefix) *Connections {
+	return &Connections{max: most, trusted: trusted, open: map[netip.Addr]int{}}
+}
+
+// Refused is how many connections were closed for being too many.
+func (c *Connections) Refused() int64 { return c.refused.Load() }
+
+// State counts the connection, and closes it if it is one too many.
+func (c *Connections) State(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew && state != http.StateClosed && state != http.StateHijacked {
+		return
+	}
+	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil || contains(c.trusted, peer.Addr()) {
+		return
+	}
+	addr := share(peer.Addr())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state != http.StateNew {
+		if c.open[addr]--; c.open[addr] <= 0 {
+			delete(c.open, addr)
+		}
+		return
+	}
+	c.open[addr]++ // also of one too many, whose end is told of as well
+	if c.open[addr] > c.max {
+		c.refused.Add(1)
+		conn.Close()
+	}
+}

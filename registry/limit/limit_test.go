@@ -1,0 +1,236 @@
+package limit
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+var fine = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+func ask(h http.Handler, remote string, forwarded ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest("GET", "/v2/", nil)
+	req.RemoteAddr = remote
+	req.Header["X-Forwarded-For"] = forwarded
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w
+}
+
+func TestRequestsAreLimitedByClient(t *testing.T) {
+	h, err := Requests(fine, 0.001, 5) // no second burst while the test runs
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		remotes []string
+		taken   int
+	}{
+		{[]string{"192.0.2.1:1", "192.0.2.1:2", "[::ffff:192.0.2.1]:3", "192.0.2.1"}, 5},
+		{[]string{"192.0.2.2:1"}, 5},
+		{[]string{"[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::ffff:1]:1"}, 5}, // of one /64
+		{[]string{"[2001:db8:0:1::1]:1"}, 5},
+	} {
+		taken := 0
+		for i := range 50 {
+			w := ask(h, c.remotes[i%len(c.remotes)])
+			switch w.Code {
+			case http.StatusNoContent:
+				taken++
+			case http.StatusTooManyRequests:
+				var body struct{ Errors []struct{ Code string } }
+				if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Errors[0].Code != "TOOMANYREQUESTS" || w.Header().Get("Retry-After") == "" {
+					t.Fatalf("%v %s", w.Header(), w.Body)
+				}
+			default:
+				t.Fatal(w.Code)
+			}
+		}
+		if taken != c.taken {
+			t.Errorf("%v: %d of 50 requests taken, want %d", c.remotes, taken, c.taken)
+		}
+	}
+}
+
+func TestWhoWaitsMayAskAgain(t *testing.T) {
+	h, err := Requests(fine, 1000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(h, "192.0.2.1:1")
+	time.Sleep(20 * time.Millisecond)
+	if w := ask(h, "192.0.2.1:1"); w.Code != http.StatusNoContent {
+		t.Error(w.Code)
+	}
+}
+
+func TestClientsAreBounded(t *testing.T) {
+	h, err := Requests(fine, 0.001, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := h.(*requests)
+	for i := range uint32(3 * maxClients) {
+		var a [4]byte
+		binary.BigEndian.PutUint32(a[:], i)
+		if w := ask(h, netip.AddrFrom4(a).String()); w.Code != http.StatusNoContent {
+			t.Fatalf("client %d: %d", i, w.Code)
+		}
+		ask(h, "192.0.2.1") // who comes again is not forgotten
+		if len(r.clients) > maxClients || r.order.Len() != len(r.clients) {
+			t.Fatalf("%d clients, %d in order", len(r.clients), r.order.Len())
+		}
+	}
+	if w := ask(h, "192.0.2.1"); w.Code != http.StatusTooManyRequests {
+		t.Error("the busiest client was forgotten")
+	}
+}
+
+func TestNoRateAtAllIsAnError(t *testing.T) {
+	for _, c := range []struct {
+		rate  float64
+		burst int
+	}{{0, 1}, {-1, 1}, {1, 0}, {math.Inf(1), 1}, {math.NaN(), 1}} {
+		if _, err := Requests(fine, c.rate, c.burst); err == nil {
+			t.Errorf("%v: no error", c)
+		}
+	}
+}
+
+func TestForwarded(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for _, c := range []struct {
+		remote    string
+		forwarded []string
+		want      string
+	}{
+		{"192.0.2.1:99", []string{"198.51.100.1"}, "192.0.2.1:99"}, // not from a proxy
+		{"10.0.0.1:99", nil, "10.0.0.1:99"},
+		{"10.0.0.1:99", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"[::ffff:10.0.0.1]:99", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"[fd00::1]:99", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
+		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the first is the client's own word
+		{"10.0.0.1:99", []string{"203.0.113.9", "198.51.100.1", "10.0.0.2"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"10.0.0.1:99", []string{"198.51.100.1, nonsense"}, "10.0.0.1:99"},
+		{"10.0.0.1:99", []string{"nonsense, 10.0.0.2"}, "10.0.0.2"},
+		{"10.0.0.1:99", []string{""}, "10.0.0.1:99"},
+		{"nonsense", []string{"198.51.100.1"}, "nonsense"},
+	} {
+		var got string
+		h := Forwarded(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { got = req.RemoteAddr }), trusted)
+		if ask(h, c.remote, c.forwarded...); got != c.want {
+			t.Errorf("%s, %q: %s, want %s", c.remote, c.forwarded, got, c.want)
+		}
+	}
+}
+
+// Whatever stands in the header, the client is the peer, or an address that is in it
+// and behind which there are trusted proxies only.
+func FuzzForwarded(f *testing.F) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Add("10.0.0.1", "198.51.100.1, 10.0.0.2")
+	f.Add("192.0.2.1", "a,,b")
+	f.Add("10.0.0.1", ",[::1]:2,10.1.1.1")
+	f.Fuzz(func(t *testing.T, remote, forwarded string) {
+		peer, err := netip.ParseAddr(remote)
+		if err != nil {
+			return
+		}
+		client := behind(peer, []string{forwarded}, trusted)
+		if client == peer {
+			return
+		}
+		hops := strings.Split(forwarded, ",")
+		for i := len(hops) - 1; i >= 0; i-- {
+			addr, ok := hop(strings.TrimSpace(hops[i]))
+			if !ok {
+				t.Fatalf("%q: %s from behind something that is no address", forwarded, client)
+			}
+			if addr == client {
+				return
+			}
+			if !contains(trusted, addr) {
+				t.Fatalf("%q: %s from behind %s", forwarded, client, addr)
+			}
+		}
+		t.Fatalf("%q: %s is not in it", forwarded, client)
+	})
+}
+
+func TestConnectionsOfOneClient(t *testing.T) {
+	const most = 3
+	connections := NewConnections(most, nil)
+	server := httptest.NewUnstartedServer(fine)
+	server.Config.ConnState = connections.State
+	server.Start()
+	defer server.Close()
+	get := func() (net.Conn, bool) {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		buf := make([]byte, 12)
+		n, _ := conn.Read(buf)
+		return conn, string(buf[:n]) == "HTTP/1.1 204"
+	}
+	var open []net.Conn
+	for i := range 10 {
+		conn, ok := get()
+		defer conn.Close()
+		if ok != (i < most) {
+			t.Errorf("connection %d answered: %v", i, ok)
+		}
+		if ok {
+			open = append(open, conn)
+		}
+	}
+	if connections.Refused() != 10-most {
+		t.Errorf("%d refused", connections.Refused())
+	}
+	open[0].Close() // makes room for another, when the server has seen it
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, ok := get()
+		defer conn.Close()
+		if ok {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no room after a connection was closed")
+		}
+	}
+	for _, conn := range open {
+		conn.Close()
+	}
+}
+
+func TestTrustedProxiesConnectFreely(t *testing.T) {
+	connections := NewConnections(1, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	server := httptest.NewUnstartedServer(fine)
+	server.Config.ConnState = connections.State
+	server.Start()
+	defer server.Close()
+	for range 5 {
+		client := http.Client{Transport: &http.Transport{}} // a connection of its own
+		resp, err := client.Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		defer client.CloseIdleConnections()
+	}
+	if n := connections.Refused(); n != 0 {
+		t.Errorf("%d refused", n)
+	}
+}
