@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -19,15 +20,28 @@ type benched struct {
 	blob     string
 }
 
-func newBenched(b *testing.B) *benched {
+// forms that the image lies in.
+var benchForms = []string{"tree", "tar", "chunks"}
+
+func newBenched(b *testing.B, form string) *benched {
 	b.Helper()
-	l := layouttest.New(b, b.TempDir()).Layout("app")
+	tree := layouttest.New(b, b.TempDir())
+	l := tree.Layout("app")
 	d := l.Image(layouttest.Image{Name: "bench", LayerSizes: []int64{benchBlob}})
 	for i := range 405 {
 		l.Tag(d, fmt.Sprintf("v1.%d.%d", i/20, i%20))
 	}
 	l.Write()
-	s := &benched{server: serveBare(b, l.Dir()+"/.."), manifest: int(d.Size)}
+	dir := tree.Dir()
+	if form != "tree" {
+		dir = b.TempDir()
+		archive := filepath.Join(dir, "app.tar")
+		tree.Archive(archive, layouttest.Archive{})
+		if form == "chunks" {
+			layouttest.Cut(b, archive, 1<<20)
+		}
+	}
+	s := &benched{server: serveBare(b, dir), manifest: int(d.Size)}
 	s.blob = "/v2/app/blobs/" + layerOf(b, l, d.Digest).String()
 	// The first request reads the manifests; the others are what is measured.
 	s.head(s.blob).wantStatus(b, http.StatusOK)
@@ -85,14 +99,16 @@ func (s *benched) direct(b *testing.B, path string, size int) {
 }
 
 func BenchmarkManifestGET(b *testing.B) {
-	s := newBenched(b)
 	const path = "/v2/app/manifests/v1.7.0"
-	b.Run("loopback", func(b *testing.B) { s.loop(b, path, "", http.StatusOK, s.manifest) })
-	b.Run("handler", func(b *testing.B) { s.direct(b, path, s.manifest) })
+	for _, form := range benchForms {
+		s := newBenched(b, form)
+		b.Run(form+"/loopback", func(b *testing.B) { s.loop(b, path, "", http.StatusOK, s.manifest) })
+		b.Run(form+"/handler", func(b *testing.B) { s.direct(b, path, s.manifest) })
+	}
 }
 
 func BenchmarkTagList(b *testing.B) {
-	s := newBenched(b)
+	s := newBenched(b, "tree")
 	const path = "/v2/app/tags/list"
 	size := len(s.get(path).body)
 	b.Run("loopback", func(b *testing.B) { s.loop(b, path, "", http.StatusOK, size) })
@@ -102,11 +118,18 @@ func BenchmarkTagList(b *testing.B) {
 }
 
 func BenchmarkBlobGET(b *testing.B) {
-	s := newBenched(b)
-	s.loop(b, s.blob, "", http.StatusOK, benchBlob)
+	for _, form := range benchForms {
+		s := newBenched(b, form)
+		b.Run(form, func(b *testing.B) { s.loop(b, s.blob, "", http.StatusOK, benchBlob) })
+	}
 }
 
+// BenchmarkBlobRange asks for a mebibyte, which lies in two chunks.
 func BenchmarkBlobRange(b *testing.B) {
-	s := newBenched(b)
-	s.loop(b, s.blob, fmt.Sprintf("bytes=%d-%d", 5<<20, 6<<20-1), http.StatusPartialContent, 1<<20)
+	for _, form := range benchForms {
+		s := newBenched(b, form)
+		b.Run(form, func(b *testing.B) {
+			s.loop(b, s.blob, fmt.Sprintf("bytes=%d-%d", 5<<20, 6<<20-1), http.StatusPartialContent, 1<<20)
+		})
+	}
 }

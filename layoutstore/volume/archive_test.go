@@ -178,7 +178,43 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 		}
 		seeds = append(seeds, data)
 	}
-	return append(seeds, handmade(f))
+	return append(seeds, handmade(f), faulty(f))
+}
+
+// faulty is an archive with an entry of each kind that archive/tar does not write, and
+// one that says it is far longer than the archive at its end.
+func faulty(f *testing.F) []byte {
+	f.Helper()
+	blob := func(what string) string { return "x/blobs/sha256/" + digest.FromString(what).Encoded() }
+	special := func(flag byte, name, linkname string) layouttest.Entry {
+		return layouttest.Entry{Header: tar.Header{Typeflag: flag, Name: name, Linkname: linkname}}
+	}
+	oldSparse := layouttest.File(blob("old sparse"), []byte("abc"))
+	oldSparse.Patch = map[int]string{156: "S", 386: "00000000000\x0000000000003\x00", 483: "00000001750\x00"}
+	newSparse := layouttest.File("GNUSparseFile.0/x", append(append([]byte("1\n0\n3\n"), make([]byte, 506)...), "abc"...))
+	contiguous := layouttest.File(blob("contiguous"), []byte("abc"))
+	contiguous.Patch = map[int]string{156: "7"}
+	ancient := layouttest.File(blob("ancient"), []byte("abc"))
+	ancient.Patch = map[int]string{156: "\x00"}
+	unknown := layouttest.File(blob("unknown"), []byte("abc"))
+	unknown.Patch = map[int]string{156: "V"}
+	records := layouttest.File("PaxHeaders/x", []byte("22 GNU.sparse.major=1\n"+"22 GNU.sparse.minor=0\n"+"28 GNU.sparse.realsize=1000\n"))
+	records.Patch = map[int]string{156: "x"}
+	long := layouttest.File("PaxHeaders/y", fmt.Appendf(nil, "%d path=%s\n", 3000+len("3000 path=\n"), strings.Repeat("n", 3000)))
+	long.Patch = map[int]string{156: "x"}
+	huge := layouttest.File(blob("huge"), []byte("abc"))
+	huge.Patch = map[int]string{124: "\x80\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00"} // 8 GiB, in binary
+	file := filepath.Join(f.TempDir(), "faulty.tar")
+	layouttest.Tar(f, file,
+		special(tar.TypeLink, blob("hard link"), blob("ancient")), special(tar.TypeFifo, blob("pipe"), ""), special(tar.TypeBlock, blob("disk"), ""),
+		oldSparse, ancient, records, newSparse, contiguous, unknown, long, layouttest.File("named by the record before", nil),
+		layouttest.File(blob("twice"), []byte("one")), layouttest.File("./"+blob("twice"), []byte("two")), layouttest.File("x/.hidden/index.json", []byte("{}")),
+		layouttest.File("x/index.json", []byte("{}")), huge)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return data
 }
 
 // handmade is an archive with one of each entry that is refused.

@@ -1,0 +1,126 @@
+package layoutstore_test
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// heap is archives of many small blobs, each of one layout.
+type heap struct {
+	dir     string
+	entries int           // of each archive
+	last    digest.Digest // of the last blob of each
+}
+
+func pile(b *testing.B, archives, entries, size int) heap {
+	b.Helper()
+	h := heap{dir: b.TempDir(), entries: entries}
+	for i := range archives {
+		if err := h.write(i, size); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return h
+}
+
+func (h *heap) write(archive, size int) error {
+	f, err := os.Create(filepath.Join(h.dir, fmt.Sprintf("archive-%02d.tar", archive)))
+	if err != nil {
+		return err
+	}
+	buf := bufio.NewWriterSize(f, 1<<20)
+	w := tar.NewWriter(buf)
+	layout := fmt.Sprintf("layout-%02d", archive)
+	body := make([]byte, size)
+	entry := func(name string, body []byte) error {
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: layout + "/" + name, Size: int64(len(body)), Mode: 0o777, Format: tar.FormatGNU})
+		if err == nil {
+			_, err = w.Write(body)
+		}
+		return err
+	}
+	for i := range h.entries - 1 {
+		sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		h.last = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
+		if err := entry("blobs/sha256/"+h.last.Encoded(), body); err != nil {
+			return err
+		}
+	}
+	err = entry("index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
+	return errors.Join(err, w.Close(), buf.Flush(), f.Close())
+}
+
+func (h *heap) open(b *testing.B, cache string) *layoutstore.Tree {
+	b.Helper()
+	tree, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{h.dir}, CacheDir: cache})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tree
+}
+
+// found opens the last blob of each archive.
+func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
+	b.Helper()
+	names, _ := tree.Snapshot().Repositories("", -1)
+	if len(names) == 0 || len(tree.Snapshot().Problems()) > 0 {
+		b.Fatal(names, tree.Snapshot().Problems())
+	}
+	for _, name := range names {
+		r, err := tree.Snapshot().Repository(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		blob, err := r.Blob(h.last)
+		if err != nil {
+			b.Fatal(err)
+		}
+		content, err := blob.Open()
+		if err != nil {
+			b.Fatal(err)
+		}
+		content.Close()
+	}
+}
+
+// BenchmarkArchives opens archives for the first time, and with their kept indexes.
+func BenchmarkArchives(b *testing.B) {
+	for _, c := range []struct{ archives, entries, size int }{
+		{1, 10_000, 512},
+		{20, 4_000, 512},
+		{1, 1_000_000, 0}, // half a gigabyte of headers
+	} {
+		b.Run(fmt.Sprintf("%dx%d", c.archives, c.entries), func(b *testing.B) {
+			h := pile(b, c.archives, c.entries, c.size)
+			loop := func(cache string) func(b *testing.B) {
+				return func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						h.found(b, h.open(b, cache))
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.archives*c.entries), "ns/entry")
+				}
+			}
+			b.Run("cold", loop(""))
+			cache := b.TempDir()
+			h.open(b, cache).Keep(context.Background())
+			if kept, err := filepath.Glob(filepath.Join(cache, "*.index")); len(kept) != c.archives {
+				b.Fatal(kept, err)
+			}
+			b.Run("kept", loop(cache))
+		})
+	}
+}
