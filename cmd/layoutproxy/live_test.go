@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -287,4 +289,25 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, Certificates: certificates},
 	}}
+}
+
+// Where the system has no watches left it is a problem that is told, and no failure.
+func TestWatchesRunOut(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, dir, "install", "v1")
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
+	try(t, err)
+	var limit syscall.Rlimit
+	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	l := newLive(zap.NewNop(), tree, []string{dir}, time.Hour)
+	found := l.problems()
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
+		t.Errorf("problems: %v", found)
+	}
+	l.watch()
+	if found := l.problems(); len(found) > 0 {
+		t.Errorf("watches are to be had again: %v", found)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,4 +152,47 @@ func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
 	if err := w.Failure(); err == nil {
 		t.Error("a directory that cannot be watched is no failure")
 	}
+}
+
+// The queues that the system has for a user run out, or the process's files: changes
+// are seen by the tick, and by events as soon as there is a queue.
+func TestWithoutAQueue(t *testing.T) {
+	var limit syscall.Rlimit
+	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	restore := func() { try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
+	dir := t.TempDir()
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	defer restore()
+	w, signals := run(t, time.Millisecond)
+	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
+		t.Errorf("it watches without a file: %v", w.Failure())
+	}
+	wait(t, signals, "tick")
+	restore()
+	if !w.Watch([]string{dir}, nil) || w.Failure() != nil {
+		t.Errorf("it does not watch with files: %v", w.Failure())
+	}
+}
+
+func TestQueueThatCameLate(t *testing.T) {
+	var limit syscall.Rlimit
+	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	dir := t.TempDir()
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	w, signals := run(t, 0)
+	failure := w.Failure()
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if failure == nil {
+		t.Fatal("it watches without a file")
+	}
+	w.Watch([]string{dir}, nil)
+	for len(signals) > 0 {
+		<-signals
+	}
+	time.Sleep(200 * time.Millisecond) // what asked Run to look at the queue is over
+	for len(signals) > 0 {
+		<-signals
+	}
+	try(t, os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644))
+	wait(t, signals, "a change")
 }
