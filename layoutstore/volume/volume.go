@@ -1,16 +1,25 @@
-// Package volume says where the files of OCI image layouts live: today in a
-// directory tree.
+// Package volume says where the files of OCI image layouts live: in a directory
+// tree, in a tar archive, or in the chunks that one was cut into.
 //
 // A [Volume] lists the layouts it holds ([Volume.Layouts]) and says where the
 // bytes of a blob lie ([Volume.Locate]). It knows paths and bytes, and nothing
 // of what an index or a manifest says. What it cannot read is a [Fault], never
 // a reason to stop.
 //
+// [OpenDir] opens a tree. [FindArchives] finds the archives and chunk sets in a
+// directory, and [OpenArchive] reads the headers of one, and nothing else of it, or
+// takes what an earlier process kept of them in a [Cache]. The last entry of a name
+// counts. [Archive.Trouble] says why an archive is not whole; what of it is, up to
+// where its headers can be followed, is there all the same.
+//
 // Every implementation passes the suite in package volumetest. No volume opens
-// a file outside of its source: directories are opened through [os.Root].
+// a file outside of its source: files are opened through [os.Root], and links in
+// archives are refused.
 //
 // The layout of files is that of the OCI image layout specification 1.1
-// (image-layout.md): index.json, and blobs/<alg>/<encoded>.
+// (image-layout.md): index.json, and blobs/<alg>/<encoded>. Archives are ustar, PAX
+// or GNU, uncompressed, and end in two blocks of zeros (POSIX.1, pax, "ustar
+// Interchange Format"); chunks are NAME.tar.NNNN.chunk, from 0000 on.
 package volume
 
 import (
@@ -26,8 +35,7 @@ import (
 // time from several goroutines.
 type Volume interface {
 	// Layouts looks for layouts now. The error is the context's, or one that
-	// Exhausted knows; what could
-	// not be read is in the listing's faults.
+	// Exhausted knows; what could not be read is in the listing's faults.
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate says where the blob d of a layout lies. Errors wrap
 	// fs.ErrNotExist where there is none; others are the file system's.

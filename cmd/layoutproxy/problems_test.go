@@ -1,0 +1,61 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Parts of a reason that stand for something else each time.
+var (
+	placeholder = regexp.MustCompile(`NNNN|DIGEST|FILE|NAME|PATH|TAG|…|"|'.'|: |[0-9]+|\b(?:[NM]|child|blob|gunzip)\b`)
+	reasonCell  = regexp.MustCompile("(?m)^\\| (`.*?) \\| ")
+	quotedText  = regexp.MustCompile("`([^`]+)`")
+)
+
+// Who looks a reason up has to find it: each one in docs/problems.md is in the code.
+func TestReasonsInTheDocument(t *testing.T) {
+	page, err := os.ReadFile("../../docs/problems.md")
+	try(t, err)
+	code := goSources(t, "../../layoutstore", ".")
+	reasons := 0
+	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
+		for _, reason := range quotedText.FindAllStringSubmatch(cell[1], -1) {
+			if regexp.MustCompile(`^(layoutproxy|GET|serve|/)`).MatchString(reason[1]) {
+				continue // of the table of places
+			}
+			reasons++
+			for _, part := range placeholder.Split(reason[1], -1) {
+				if part = strings.Trim(part, " :`()"); len(part) > 3 && !ofTheSystem[part] && !strings.Contains(code, part) {
+					t.Errorf("docs/problems.md: %q of the reason %q is nowhere in the code", part, reason[1])
+				}
+			}
+		}
+	}
+	if reasons < 40 {
+		t.Errorf("only %d reasons were found", reasons)
+	}
+}
+
+// ofTheSystem are reasons in the words of the operating system.
+var ofTheSystem = map[string]bool{"permission denied": true, "input/output error": true}
+
+// goSources are all Go files below dirs but tests, joined.
+func goSources(t *testing.T, dirs ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, dir := range dirs {
+		try(t, filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(name)
+			all.WriteString(strings.ReplaceAll(string(data), `\"`, `"`))
+			return err
+		}))
+	}
+	return all.String()
+}
