@@ -39,7 +39,7 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 
 // The end of a content is sent through user space, where its file is checked
 // first: an archive that is written while it is sent never yields a complete body.
-const checkedEnd = 2 << 10
+const checkedEnd = 512
 
 // sendSections is w, which sends what it is given of content file by file: the
 // kernel does not see through a reader of several, and would copy nothing of it.
