@@ -34,6 +34,10 @@ type CorruptError struct {
 func (e *CorruptError) Error() string { return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason) }
 func (e *CorruptError) Unwrap() error { return e.err }
 
+// Where is the file that has it wrong, and in an archive the entry. Both are empty
+// where no layout has it at all.
+func (e *CorruptError) Where() (path, entry string) { return e.place.path, e.place.entry }
+
 // Exhausted says whether err tells of the process or the system, which is out
 // of files or memory for the moment, and nothing of the content.
 func Exhausted(err error) bool {

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -16,8 +17,8 @@ import (
 
 // scanArchives looks at the archives that were found in the source's directory. One
 // whose files are as they were is taken over; one that changed a moment ago is
-// waited for.
-func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, now time.Time) error {
+// waited for, unless an import put it there: then it came whole.
+func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *storeView, now time.Time) error {
 	before := map[string]*held{}
 	for _, h := range s.archives {
 		before[h.name] = h
@@ -41,7 +42,11 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, set := range sets {
 		group.Go(func() (err error) {
-			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now)
+			settle := s.settle
+			if _, generation := store.packedAs(set.Name); generation > 0 {
+				settle = 0
+			}
+			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
 			return err
 		})
 	}
@@ -54,7 +59,11 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		}
 	}
 	next.archives = append(next.archives, looked...)
-	slices.SortFunc(next.archives, func(a, b *held) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(next.archives, func(a, b *held) int {
+		_, ageA := store.packedAs(a.name)
+		_, ageB := store.packedAs(b.name)
+		return cmp.Or(cmp.Compare(ageA, ageB), strings.Compare(a.name, b.name))
+	})
 	return nil
 }
 
@@ -64,7 +73,7 @@ func (s *source) archivePath(found volume.Found, name string) string {
 
 // scanArchive looks at one archive; prev is its state after the last scan, or nil.
 // again is when it has to be looked at once more.
-func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, now time.Time) (h *held, again time.Duration, err error) {
+func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, now time.Time, settle time.Duration) (h *held, again time.Duration, err error) {
 	h = &held{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
 		h.status.Kind = "chunks"
@@ -87,9 +96,9 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	age := h.age(set, now)
 	// One that was waited for once has another mode now, or might have.
 	known := opened || !written && prev.unread
-	if s.scanned && !known && age < s.settle {
+	if s.scanned && !known && age < settle {
 		h.wait("it changed a moment ago")
-		return h, s.settle - age, nil
+		return h, settle - age, nil
 	}
 	archive, listing, err := s.openArchive(ctx, set, prev)
 	if err != nil {
@@ -99,9 +108,9 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		return s.unreadable(h, prev, err)
 	}
 	trouble := archive.Trouble()
-	if trouble != (volume.Trouble{}) && age < s.settle {
+	if trouble != (volume.Trouble{}) && age < settle {
 		h.wait(trouble.Reason)
-		return h, s.settle - age, nil
+		return h, settle - age, nil
 	}
 	h.vol, h.status.State = archive, "ready"
 	if trouble != (volume.Trouble{}) {
@@ -113,7 +122,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	}
 	// A kept index was not of these files after all: once more, without it.
 	h.parts, h.problems = nil, nil
-	return s.scanArchive(ctx, set, h, now)
+	return s.scanArchive(ctx, set, h, now, settle)
 }
 
 // age is for how long the files have been as they are. At the first scan only

@@ -134,9 +134,8 @@ func (s *source) find() (dir, archive string, err error) {
 	return "", "", errNotSource
 }
 
-// scan looks at the source anew. The error is the context's, or one that
-// [Exhausted] knows: it says nothing of the source.
-func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
+// look looks at the source once; store is its state if it is a store.
+func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sourceState, error) {
 	dir, archive, err := s.find()
 	var found volume.Found
 	if err == nil {
@@ -157,11 +156,14 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 		return s.failing(err), nil
 	}
 	next := sourceState{dirs: []string{dir}}
-	if err := s.scanArchives(ctx, &next, found, now); err != nil {
+	if store != nil {
+		next.dirs = append(next.dirs, filepath.Join(dir, StoreDir))
+	}
+	if err := s.scanArchives(ctx, &next, store.archives(found), store, now); err != nil {
 		return sourceState{}, err
 	}
 	if archive == "" {
-		if next.loose, err = s.scanLoose(ctx, &next, dir); err != nil {
+		if next.loose, err = s.scanLoose(ctx, &next, dir, store); err != nil {
 			return sourceState{}, err
 		}
 	}
@@ -208,7 +210,7 @@ func (s *source) kind() string {
 }
 
 // scanLoose looks at the layouts that lie unpacked in the directory.
-func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string) (*held, error) {
+func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *storeView) (*held, error) {
 	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
 	vol, err := s.reopen(dir)
 	if Exhausted(err) {
@@ -229,7 +231,7 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string) (
 	if err != nil {
 		return nil, err
 	}
-	if err := h.read(ctx, listing, old); err != nil {
+	if err := h.read(ctx, store.layouts(listing), old); err != nil {
 		return nil, err
 	}
 	next.dirs = append(next.dirs, listing.Dirs...)

@@ -88,8 +88,9 @@ func (l Layout) Locate(d digest.Digest) (extent.List, error) {
 // IndexEntry is a descriptor of an index.json.
 type IndexEntry struct {
 	Descriptor
-	Tag string          // empty where it has none, or an illegal one
-	Raw json.RawMessage // the descriptor as it stands there, annotations and all
+	Tag    string          // empty where it has none, or an illegal one
+	Raw    json.RawMessage // the descriptor as it stands there, annotations and all
+	Number int             // of the descriptor in the file, from 0 on
 }
 
 // Index reads the descriptors of the layout's index.json, in their order, without
@@ -120,7 +121,7 @@ func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
 	}
 	entries := make([]IndexEntry, len(ix.entries))
 	for i, e := range ix.entries {
-		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number]}
+		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number], e.number}
 	}
 	return entries, nil
 }

@@ -81,6 +81,9 @@ func (f *serveFlags) complete(set *pflag.FlagSet, args, environ []string) error 
 		return err
 	}
 	f.sourceRoots = f.config.roots
+	if f.store.dir != "" {
+		f.config.sources = append(slices.Clone(f.config.sources), f.store.dir) // the last one wins a tag
+	}
 	return nil
 }
 

@@ -14,6 +14,8 @@ const (
 	exitFailed  = 1 // a source missing, a port taken
 	exitUsage   = 2 // wrong usage
 	exitContent = 3 // content damaged, incomplete or different
+
+	exitInterrupted = 130 // by a signal; a second run goes on from there
 )
 
 // usageError is an error of who called the program.
@@ -26,6 +28,11 @@ type contentError struct{ error }
 
 func (e contentError) Unwrap() error { return e.error }
 
+// interruptedError says that a signal ended a command before it was done.
+type interruptedError struct{ error }
+
+func (e interruptedError) Unwrap() error { return e.error }
+
 // hintedError says what to do next as well.
 type hintedError struct {
 	error
@@ -37,11 +44,14 @@ func (e hintedError) Unwrap() error { return e.error }
 func exitStatus(err error) int {
 	var usage usageError
 	var content contentError
+	var interrupted interruptedError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &content):
 		return exitContent
+	case errors.As(err, &interrupted):
+		return exitInterrupted
 	}
 	return exitFailed
 }

@@ -30,6 +30,7 @@ type serveFlags struct {
 	tls             tlsFlags
 	auth            authFlags
 	clients         clientFlags
+	store           storeFlags
 	config          configuration
 }
 
@@ -80,6 +81,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	flags.tls.flags(f)
 	flags.auth.flags(f)
 	flags.clients.flags(f)
+	flags.store.flags(f)
 }
 
 // serve serves the sources until a signal or the context ends it.
@@ -94,6 +96,9 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 		// The heap is a few megabytes, and at Go's default a busy server collects
 		// it dozens of times a second.
 		debug.SetGCPercent(200)
+	}
+	if err := flags.store.ready(ctx, c.log); err != nil {
+		return err
 	}
 	tree, err := flags.open(ctx, sources)
 	if err != nil {

@@ -26,11 +26,16 @@ func (t *treeFlags) flags(f *pflag.FlagSet) {
 		"`path` below which the tree is served, repeatable; auto takes it from the bundle, empty means the bare paths")
 	f.StringArrayVar(&t.indexes, "index-repository", discovery.Indexes(),
 		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
-	cache := ""
-	if dir, err := os.UserCacheDir(); err == nil {
-		cache = filepath.Join(dir, "layoutproxy")
+	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+}
+
+// cacheDir is where the user's programs keep what they can make anew, or empty.
+func cacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
 	}
-	f.StringVar(&t.cacheDir, "cache-dir", cache, "`directory` where the indexes of archives are kept; empty means nowhere")
+	return filepath.Join(dir, "layoutproxy")
 }
 
 // open scans the sources.

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 			return nil, err
 		}
 	}
-	a.prefix = legacyPrefix(set.Name, a.index.layouts)
+	a.prefix = legacyPrefix(cmp.Or(set.As, set.Name), a.index.layouts)
 	if a.kept {
 		a.distrust()
 	}

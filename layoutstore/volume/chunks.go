@@ -20,6 +20,7 @@ import (
 // so on, which joined are the archive.
 type Set struct {
 	Name    string // of the archive, without its directory
+	As      string // the name to go by in its place, where the archive was given another; may be empty
 	Chunked bool
 	// Changed is the latest modification of its files.
 	Changed time.Time

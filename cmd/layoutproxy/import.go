@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+)
+
+func newImport(c *common) *cobra.Command {
+	var o importer.Options
+	cmd := &cobra.Command{
+		Use:   "import BUNDLE... --store DIR",
+		Short: "Verify bundles and publish them into a store",
+		Long: `Make bundles part of the store at DIR: wholly, verified, or not at all. A bundle is
+what serve takes for a source: a directory of layouts, archives and chunks, or one
+archive. All bundles of one call are one generation of the store; of two that hold a
+tag the later one wins, and a tag of the store that they hold is replaced.
+
+The digest of every blob is computed while it is copied. A bundle that lacks
+something is refused, with exit status 3. A server of DIR, in this process or another,
+shows the old tree until all of the new one is there, also if the import is killed.
+Interrupted, it exits with 130, and the next import goes on from what it has copied.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Log = c.log
+			return importBundles(cmd.Context(), c, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is made if it is not there")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is whole of a bundle that is not, and exit 3")
+	f.StringVar(&o.CacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+	return cmd
+}
+
+// importBundles imports the bundles and says what came of it.
+func importBundles(ctx context.Context, c *common, o importer.Options, bundles []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	p := newProgress(c.log, stderr, "importing")
+	o.Progress = p
+	i, err := importer.New(o)
+	if err != nil {
+		return importError(err)
+	}
+	report, err := i.Import(ctx, bundles...)
+	p.stop()
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return interruptedError{errors.New("interrupted: what was copied is kept, and the same import goes on from there")}
+		}
+		return importError(err)
+	}
+	if c.output == "json" {
+		err = printJSON(stdout, report)
+	} else {
+		err = printReport(stdout, report)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range report.Gaps {
+		fmt.Fprintln(stderr, p)
+	}
+	if n := len(report.Gaps); n > 0 {
+		return contentError{fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n)}
+	}
+	return nil
+}
+
+func printReport(w io.Writer, r importer.Report) error {
+	if !r.Changed {
+		_, err := fmt.Fprintf(w, "nothing new: all of it is in %s already, generation %d (%d tags, %s verified)\n",
+			r.Store, r.Generation, r.Tags.Same, humanize.Bytes(uint64(r.Blobs.Bytes)))
+		return err
+	}
+	_, err := fmt.Fprintf(w, `published in %s as generation %d
+repositories: %d
+tags: %d new, %d replaced, %d unchanged
+blobs: %d written, %d linked, %d already there; %s verified
+`, r.Store, r.Generation, r.Repositories, r.Tags.New, r.Tags.Replaced, r.Tags.Same,
+		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, humanize.Bytes(uint64(r.Blobs.Bytes)))
+	return err
+}
+
+// importError sorts what an import failed with, and says what to do.
+func importError(err error) error {
+	var gap *importer.GapError
+	var damaged *importer.DamagedError
+	var room *importer.RoomError
+	switch {
+	case errors.Is(err, importer.ErrNoStore):
+		return usageError{hintedError{err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"}}
+	case errors.As(err, &gap):
+		return contentError{hintedError{err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"}}
+	case errors.As(err, &damaged):
+		return contentError{hintedError{err, "mend or remove that file; the blobs beside it can stay"}}
+	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return hintedError{err, "nothing was changed: make room and import again"}
+	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
+		return hintedError{err, "an import writes to the store: may this user?"}
+	}
+	return sourceError(err)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"go.uber.org/zap"
+	"golang.org/x/term"
+)
+
+// progress tells how far a long command is: by a bar on a terminal, and by a line
+// in the log every ten seconds elsewhere.
+type progress struct {
+	log   *zap.Logger
+	what  string
+	bars  *mpb.Progress // nil where there is no terminal
+	bar   *mpb.Bar
+	every time.Duration
+
+	began time.Time
+	total int64
+	done  atomic.Int64
+	ended chan struct{}
+	lines sync.WaitGroup
+}
+
+// lineEvery is how often the log has a line of progress.
+const lineEvery = 10 * time.Second
+
+// newProgress makes a progress of what is done; nothing is told before begin.
+func newProgress(log *zap.Logger, stderr io.Writer, what string) *progress {
+	p := &progress{log: log, what: what, every: lineEvery, ended: make(chan struct{})}
+	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bars = mpb.New(mpb.WithOutput(stderr))
+	}
+	return p
+}
+
+// Begin says how many files and bytes there are. It is called once.
+func (p *progress) Begin(_ int, bytes int64) {
+	p.total, p.began = bytes, time.Now()
+	p.log.Debug(p.what, zap.String("all", humanize.Bytes(uint64(bytes))))
+	if p.bars == nil {
+		p.lines.Go(p.tell)
+		return
+	}
+	p.bar = p.bars.AddBar(bytes,
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(p.what+" "), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f")),
+		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
+}
+
+// Read says that n bytes more are done.
+func (p *progress) Read(n int) {
+	p.done.Add(int64(n))
+	if p.bar != nil {
+		p.bar.IncrBy(n)
+	}
+}
+
+// stop ends it. What was done stays unsaid: the result says it.
+func (p *progress) stop() {
+	close(p.ended)
+	p.lines.Wait()
+	if p.bar != nil {
+		p.bar.Abort(true)
+	}
+	if p.bars != nil {
+		p.bars.Wait()
+	}
+}
+
+func (p *progress) tell() {
+	tick := time.NewTicker(p.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.line()
+		case <-p.ended:
+			return
+		}
+	}
+}
+
+func (p *progress) line() {
+	done, spent := p.done.Load(), time.Since(p.began)
+	rate := float64(done) / spent.Seconds()
+	fields := []zap.Field{zap.String("done", humanize.Bytes(uint64(done))), zap.String("of", humanize.Bytes(uint64(p.total))),
+		zap.String("rate", humanize.Bytes(uint64(rate))+"/s")}
+	if rate > 0 {
+		left := time.Duration(float64(p.total-done) / rate * float64(time.Second))
+		fields = append(fields, zap.Duration("left", left.Round(time.Second)))
+	}
+	p.log.Info(p.what, fields...)
+}

@@ -1,0 +1,173 @@
+package importer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// bundle is what is imported: one or more sources as one tree.
+type bundle struct {
+	names []string
+	tree  *layoutstore.Tree
+	*layoutstore.Snapshot
+}
+
+// openBundle reads the indexes of the bundles. A bundle has no discovery tags: those
+// of the store follow from the paths in it.
+func openBundle(ctx context.Context, names []string, o Options) (*bundle, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir})
+	if err != nil {
+		return nil, err
+	}
+	return &bundle{names, tree, tree.Snapshot()}, nil
+}
+
+// again reads what changed since.
+func (b *bundle) again(ctx context.Context) error {
+	_, err := b.tree.Refresh(ctx)
+	b.Snapshot = b.tree.Snapshot()
+	return err
+}
+
+// gaps are what a look at the bundle finds wrong, without its content. Conflicts are
+// none: the later archive wins.
+func (b *bundle) gaps() *gaps {
+	g := &gaps{}
+	var root [2]string // where the root layout lies
+	if r, err := b.At("."); err == nil {
+		if layouts := r.Layouts(); len(layouts) > 0 {
+			root[0], root[1] = layouts[len(layouts)-1].Where()
+		}
+	}
+	for _, p := range b.Problems() {
+		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
+		if p.Kind != layoutstore.Conflict && !nameless { // a root layout gets its name from who serves it
+			g.add(p)
+		}
+	}
+	for _, at := range b.Paths() {
+		if reserved(at) {
+			g.add(layoutstore.Problem{Kind: layoutstore.IllegalName, Path: b.names[0], Repository: at,
+				Reason: "the path has a segment that is a file of layouts: index.json, oci-layout or blobs"})
+		}
+	}
+	if len(b.Paths()) == 0 && len(g.all) == 0 {
+		g.add(layoutstore.Problem{Kind: layoutstore.Incomplete, Path: strings.Join(b.names, " "), Reason: "no image layout and no archive in it"})
+	}
+	return g
+}
+
+// reserved says whether a layout at the path would lie in another one's files.
+func reserved(at string) bool {
+	return slices.ContainsFunc(strings.Split(at, "/"), func(segment string) bool {
+		return segment == "blobs" || segment == "index.json" || segment == "oci-layout"
+	})
+}
+
+// gaps collects what a bundle lacks.
+type gaps struct {
+	all  []layoutstore.Problem
+	more bool
+}
+
+func (g *gaps) add(p layoutstore.Problem) {
+	switch {
+	case len(g.all) < maxGaps:
+		g.all = append(g.all, p)
+	case !g.more:
+		g.more = true
+		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d gaps: the rest is not listed", maxGaps)})
+	}
+}
+
+func (g *gaps) err() error {
+	if len(g.all) == 0 {
+		return nil
+	}
+	return &GapError{g.all}
+}
+
+// copyOf is a blob in one layout of the bundle.
+type copyOf struct {
+	layout layoutstore.Layout
+	size   int64 // bytes
+}
+
+// find finds the copies of a blob that have one of the sizes, those of later layouts
+// first, or says why there is none. The error is one that layoutstore.Exhausted knows.
+func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []copyOf, lack *layoutstore.Problem, err error) {
+	lack = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: "not there"}
+	layouts := repo.Layouts()
+	if len(layouts) > 0 {
+		lack.Path, lack.Entry = blobPlace(layouts[len(layouts)-1], d)
+	}
+	for _, l := range slices.Backward(layouts) {
+		where, err := l.Locate(d)
+		switch {
+		case layoutstore.Exhausted(err):
+			return nil, nil, err
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err == nil && slices.Contains(sizes, where.Size()):
+			copies = append(copies, copyOf{l, where.Size()})
+			continue
+		case err == nil:
+			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
+		}
+		lack.Kind, lack.Reason = layoutstore.Damaged, err.Error()
+		lack.Path, lack.Entry = blobPlace(l, d)
+	}
+	if len(copies) > 0 {
+		lack = nil
+	}
+	return copies, lack, nil
+}
+
+// blobPlace is where a person would look for a blob.
+func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
+	file, entry = l.Where()
+	name := path.Join("blobs", d.Algorithm().String(), d.Encoded())
+	if entry == "" {
+		return path.Join(file, name), ""
+	}
+	return file, path.Join(entry, name)
+}
+
+// manifestGap is the problem of a manifest that cannot be had.
+func manifestGap(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error()}
+	var corrupt *layoutstore.CorruptError
+	if errors.As(m.Gap, &corrupt) {
+		p.Kind, p.Reason = corrupt.Kind, corrupt.Reason
+		p.Path, p.Entry = corrupt.Where()
+	}
+	return placed(repo, p)
+}
+
+// placed gives a problem the place of the repository's last layout where it has none.
+func placed(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
+	if layouts := repo.Layouts(); p.Path == "" && len(layouts) > 0 {
+		p.Path, p.Entry = blobPlace(layouts[len(layouts)-1], p.Digest)
+	}
+	return p
+}
+
+// of names whose gap it is.
+func of(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
+	p.Repository = repo.Path()
+	if len(tags) > 0 {
+		p.Tag = cmp.Or(p.Tag, tags[0])
+	}
+	return p
+}

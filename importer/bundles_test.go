@@ -1,0 +1,241 @@
+package importer_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// oldBundle writes a bundle as archives and returns its directory.
+func oldBundle(t *testing.T) string {
+	tree := layouttest.New(t, t.TempDir())
+	root := tree.Layout(".")
+	root.Tag(root.Image(layouttest.Image{Name: "platform", Docker: true, LayerSizes: []int64{3000, 100}}), "v1.0.0")
+	root.Write()
+	module := tree.Layout("modules/console")
+	one := module.Image(layouttest.Image{Name: "console", LayerSizes: []int64{5000}})
+	module.Tag(one, "v1.0.0")
+	module.Tag(one, "stable")
+	module.Write()
+	tree.Layout("modules/empty").Write()
+	return packed(t, tree)
+}
+
+// newBundle is one that replaces a tag of the old one, shares blobs with it, and adds
+// repositories: one with an index of images, one with a referrer.
+func newBundle(t *testing.T) string {
+	tree := layouttest.New(t, t.TempDir())
+	module := tree.Layout("modules/console")
+	two := module.Image(layouttest.Image{Name: "console", LayerSizes: []int64{5000, 70_000}})
+	module.Tag(two, "v1.1.0")
+	module.Tag(two, "stable")
+	module.Write()
+	release := tree.Layout("modules/console/release")
+	release.Tag(release.Image(layouttest.Image{Name: "console", LayerSizes: []int64{5000}}), "stable")
+	release.Tag(release.Image(layouttest.Image{Name: "sig", ArtifactType: "application/x-sig", Layers: [][]byte{[]byte("sig")}, Subject: &two}), "sha256-x.sig")
+	release.Write()
+	for _, name := range []string{"one", "two", "three", "four", "five", "six"} {
+		extra := tree.Layout("modules/console/extra/" + name)
+		extra.Tag(extra.Image(layouttest.Image{Name: name, LayerSizes: []int64{300, 700}}), name)
+		extra.Write()
+	}
+	plugin := tree.Layout("deckhouse-cli/plugins/one")
+	plugin.Tag(plugin.Index(layouttest.Index{Children: platforms(plugin)}), "v1")
+	plugin.Write()
+	return packed(t, tree)
+}
+
+// platforms are images for two architectures.
+func platforms(l *layouttest.Layout) []ocispec.Descriptor {
+	var all []ocispec.Descriptor
+	for _, arch := range []string{"amd64", "arm64"} {
+		all = append(all, l.Image(layouttest.Image{Name: arch, LayerSizes: []int64{200}, Platform: &ocispec.Platform{OS: "linux", Architecture: arch}}))
+	}
+	return all
+}
+
+// scratch is a directory in memory where there is such: what writes out everything
+// some thousand times would take minutes elsewhere.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func packed(t *testing.T, tree *layouttest.Tree) string {
+	dir := t.TempDir()
+	tree.Bundle(dir)
+	return dir
+}
+
+// newImporter makes an importer with one job, whose steps come in the same order always.
+func newImporter(t *testing.T, store string) *importer.Importer {
+	t.Helper()
+	i, err := importer.New(importer.Options{Store: store, Jobs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func imported(t *testing.T, store string, bundles ...string) importer.Report {
+	t.Helper()
+	report, err := newImporter(t, store).Import(t.Context(), bundles...)
+	if err != nil {
+		t.Fatalf("importing %v: %v", bundles, err)
+	}
+	return report
+}
+
+// content is what a tree holds: the digest of each tag of each path, all that they
+// lead to proven. Paths without a tag are there as well.
+type content map[string]string
+
+// contentOf reads all of a source. What cannot be proven is an error.
+func contentOf(ctx context.Context, source string) (content, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{source}, Indexes: []string{}})
+	if err != nil {
+		return nil, err
+	}
+	return contentOfSnapshot(ctx, tree.Snapshot())
+}
+
+func contentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (content, error) {
+	all := content{}
+	for _, p := range s.Problems() {
+		if p.Path != "" && p.Kind != layoutstore.Conflict && p.Kind != layoutstore.IllegalName {
+			return nil, fmt.Errorf("problem: %s", p)
+		}
+	}
+	for _, at := range s.Paths() {
+		repo, err := s.At(at)
+		if err != nil {
+			return nil, err
+		}
+		all[at] = ""
+		if err := prove(ctx, repo); err != nil {
+			return nil, fmt.Errorf("%s: %w", at, err)
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			d, err := repo.Tag(tag)
+			if err != nil {
+				return nil, err
+			}
+			all[at+":"+tag] = string(d.Digest)
+		}
+	}
+	return all, nil
+}
+
+// prove reads everything that a repository leads to and compares it with its digest.
+func prove(ctx context.Context, repo *layoutstore.Repository) error {
+	graph, err := repo.Closure(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range graph.Manifests {
+		if m.Gap != nil {
+			return fmt.Errorf("manifest %s: %w", m.Digest, m.Gap)
+		}
+	}
+	for _, b := range graph.Blobs {
+		blob, err := repo.Blob(b.Digest)
+		if err != nil {
+			return err
+		}
+		f, err := blob.Open()
+		if err != nil {
+			return err
+		}
+		got, err := b.Digest.Algorithm().FromReader(f)
+		f.Close()
+		if err != nil || got != b.Digest {
+			return fmt.Errorf("blob %s: the bytes are those of %s (%v)", b.Digest, got, err)
+		}
+	}
+	return nil
+}
+
+func mustContent(t *testing.T, source string) content {
+	t.Helper()
+	c, err := contentOf(t.Context(), source)
+	if err != nil {
+		t.Fatalf("%s: %v", source, err)
+	}
+	return c
+}
+
+// over is what a tree holds after a bundle of other content was imported.
+func (c content) over(other content) content {
+	both := maps.Clone(c)
+	maps.Copy(both, other)
+	return both
+}
+
+func same(t *testing.T, what string, got, want content) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// files are the paths below a directory, with the sizes of those that are no directories.
+func files(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	all := map[string]int64{}
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && !e.IsDir() {
+			all[p[len(dir):]] = info.Size()
+		} else {
+			all[p[len(dir):]] = -1
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// stands says which files of an import that did not end are in a store.
+func stands(t *testing.T, store string) []string {
+	t.Helper()
+	var all []string
+	for name := range files(t, filepath.Join(store, ".layoutproxy")) {
+		if name != "" && name != "/lock" && name != "/store.json" {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func copied(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(scratch(t), "store")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}

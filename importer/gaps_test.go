@@ -1,0 +1,233 @@
+package importer_test
+
+import (
+	"archive/tar"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// refused imports a bundle that is not whole, and fails unless it is refused and
+// the store is as it was.
+func refused(t *testing.T, bundle string) []layoutstore.Problem {
+	t.Helper()
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, oldBundle(t))
+	before := files(t, store)
+	_, err := newImporter(t, store).Import(t.Context(), bundle)
+	var gap *importer.GapError
+	if !errors.As(err, &gap) {
+		t.Fatalf("the error is %v", err)
+	}
+	if after := files(t, store); !maps.Equal(after, before) {
+		t.Errorf("the store has changed: %v", after)
+	}
+	return gap.Gaps
+}
+
+// one is a bundle of one archive with one image, and where each entry lies in it.
+func one(t *testing.T) (archive string, places []layouttest.Place) {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/one")
+	l.Tag(l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000}}), "v1")
+	l.Write()
+	archive = filepath.Join(t.TempDir(), "module-one.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	return archive, layouttest.Places(t, archive)
+}
+
+// largest is the place of the layer.
+func largest(places []layouttest.Place) (p layouttest.Place) {
+	for _, q := range places {
+		if q.End-q.Body > p.End-p.Body {
+			p = q
+		}
+	}
+	return p
+}
+
+func TestFlippedBlob(t *testing.T) {
+	archive, places := one(t)
+	layer := largest(places)
+	flip(t, archive, layer.Body+4000)
+	gaps := refused(t, archive)
+	hex := filepath.Base(layer.Name)
+	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
+		t.Errorf("%+v", gaps)
+	}
+}
+
+// Each entry counts: with another byte in whichever, nothing comes of it.
+func TestFlippedEntries(t *testing.T) {
+	archive, places := one(t)
+	for _, p := range places {
+		if strings.HasSuffix(p.Name, "oci-layout") {
+			continue // nothing depends on it
+		}
+		at := p.Body // elsewhere an index may be another one, and whole
+		t.Run(filepath.Base(p.Name), func(t *testing.T) {
+			flip(t, archive, at)
+			defer flip(t, archive, at)
+			refused(t, archive)
+		})
+	}
+}
+
+func TestCutAnywhere(t *testing.T) {
+	archive, _ := one(t)
+	data, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < len(data); n += len(data)/11 + 1 {
+		cut := filepath.Join(t.TempDir(), "module-one.tar")
+		if err := os.WriteFile(cut, data[:n], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if gaps := refused(t, cut); gaps[0].Path != cut {
+			t.Errorf("cut at %d: %+v", n, gaps)
+		}
+	}
+}
+
+func TestMissingChunk(t *testing.T) {
+	archive, _ := one(t)
+	chunks := layouttest.Cut(t, archive, 2000)
+	for i := range chunks {
+		data, err := os.ReadFile(chunks[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(chunks[i]); err != nil {
+			t.Fatal(err)
+		}
+		if gaps := refused(t, filepath.Dir(archive)); !strings.Contains(gaps[0].Reason, "missing") {
+			t.Errorf("without chunk %d: %+v", i, gaps)
+		}
+		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	imported(t, filepath.Join(scratch(t), "store"), filepath.Dir(archive))
+}
+
+func TestMissingBlob(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/one")
+	image := l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000}})
+	l.Tag(image, "v1")
+	l.Write()
+	if err := os.Remove(l.BlobPath(image.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	gaps := refused(t, tree.Dir())
+	if g := gaps[0]; g.Kind != layoutstore.Incomplete || g.Tag != "v1" || g.Digest != image.Digest || g.Path == "" || g.Reason != "not there" {
+		t.Errorf("%+v", gaps)
+	}
+}
+
+// With leave, what is whole is published; a good tag is never replaced by one that is not.
+func TestAllowIncomplete(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	whole := l.Image(layouttest.Image{Name: "whole", LayerSizes: []int64{100}})
+	broken := l.Image(layouttest.Image{Name: "broken", LayerSizes: []int64{65_000, 4000}})
+	flipped := l.Image(layouttest.Image{Name: "flipped", LayerSizes: []int64{66_000}})
+	l.Tag(whole, "v2")
+	l.Tag(broken, "stable")
+	l.Tag(l.Index(layouttest.Index{Children: platforms(l)}), "multi")
+	l.Tag(flipped, "v1.0.0")
+	l.Write()
+	dropped := 0
+	for name, size := range files(t, tree.Dir()) {
+		if size == 65_000 {
+			dropped++
+			if err := os.Remove(tree.Dir() + name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if size == 66_000 {
+			dropped++
+			flip(t, tree.Dir()+name, 60_000)
+		}
+	}
+	if dropped != 2 {
+		t.Fatal("no layer was damaged")
+	}
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, oldBundle(t))
+	before := mustContent(t, store)
+	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := i.Import(t.Context(), tree.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := mustContent(t, store)
+	if len(report.Gaps) != 2 || report.Tags != (importer.Tags{New: 2, LeftOut: 2}) || after["modules/console:stable"] != before["modules/console:stable"] || after["modules/console:v1.0.0"] != before["modules/console:v1.0.0"] {
+		t.Errorf("report %+v", report)
+	}
+	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
+		t.Errorf("what is whole is not there: %v", after)
+	}
+	for name, size := range files(t, store) {
+		if size == 4000 || size == 66_000 {
+			t.Errorf("%s was published, and nothing needs it", name)
+		}
+	}
+}
+
+// Names that would lead elsewhere refuse the bundle, and nothing is written there.
+func TestHostileEntries(t *testing.T) {
+	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
+	for name, e := range map[string]layouttest.Entry{
+		"dots":     layouttest.File("../evil/index.json", index),
+		"absolute": layouttest.File("/tmp/evil/index.json", index),
+		"inside":   layouttest.File("modules/../../evil/index.json", index),
+		"link":     {Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "modules/x/index.json", Linkname: "/etc/passwd"}},
+		"device":   {Header: tar.Header{Typeflag: tar.TypeChar, Name: "modules/x/index.json", Devmajor: 1, Devminor: 3}},
+		"upper":    layouttest.File("Modules/x/index.json", index),
+		"unicode":  layouttest.File("modules/\u00e9/index.json", index),
+		"blobs":    layouttest.File("modules/blobs/index.json", index),
+		"marker":   layouttest.File("modules/oci-layout/index.json", index),
+		"nested":   layouttest.File("modules/x/index.json", []byte(strings.Repeat(`{"manifests":[`, 20_000))),
+		"no index": layouttest.File("modules/x/index.json", []byte("{}")),
+		"huge":     {Header: tar.Header{Typeflag: tar.TypeReg, Name: "modules/x/index.json", Size: 1 << 30}},
+		"lie":      layouttest.File("modules/x/index.json", []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:`+strings.Repeat("0", 64)+`","size":3}]}`)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			archive := filepath.Join(dir, "in", "evil.tar")
+			if err := os.Mkdir(filepath.Dir(archive), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			layouttest.Tar(t, archive, e, layouttest.File("modules/x/blobs/sha256/"+strings.Repeat("0", 64), []byte("abc")))
+			gaps := refused(t, archive)
+			if gaps[0].Reason == "" {
+				t.Errorf("%+v", gaps)
+			}
+			for file := range files(t, dir) {
+				if strings.Contains(file, "evil/") {
+					t.Errorf("%s was written", file)
+				}
+			}
+		})
+	}
+}
+
+// An empty directory is no bundle, as a disk that is not mounted is.
+func TestNothingInIt(t *testing.T) {
+	if gaps := refused(t, t.TempDir()); len(gaps) != 1 || gaps[0].Kind != layoutstore.Incomplete {
+		t.Errorf("%+v", gaps)
+	}
+}

@@ -1,0 +1,188 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// Options say where bundles go and how.
+type Options struct {
+	// Store is the directory of the store. The first import makes it.
+	Store string
+	// AllowIncomplete publishes what is whole of a bundle that has gaps.
+	AllowIncomplete bool
+	// CacheDir is where the indexes of archives are kept; empty is nowhere.
+	CacheDir string
+	// Jobs is how many blobs are read at a time; 0 is one for each processor.
+	Jobs int
+	// Progress is told how far an import is. It may be nil.
+	Progress Progress
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// Progress is told how far an import is, from several goroutines at once.
+type Progress interface {
+	// Begin says how many blobs and bytes there are to prove. It is called once an import.
+	Begin(blobs int, bytes int64)
+	// Read says that n bytes more are behind us.
+	Read(n int)
+}
+
+// silent is a Progress that nobody asked for.
+type silent struct{}
+
+func (silent) Begin(int, int64) {}
+func (silent) Read(int)         {}
+
+// Importer imports bundles into one store. Its methods may be called from several
+// goroutines and processes at once: they take turns.
+type Importer struct {
+	options Options
+	before  func(op, path string) error // of a disk; set by tests
+}
+
+// ErrNoStore says that no store was named.
+var ErrNoStore = errors.New("no store given")
+
+// New makes an importer. It touches no file. Errors: ErrNoStore.
+func New(o Options) (*Importer, error) {
+	if o.Store == "" {
+		return nil, ErrNoStore
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = runtime.GOMAXPROCS(0)
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	o.Store = filepath.Clean(o.Store)
+	return &Importer{options: o}, nil
+}
+
+// Import publishes bundles as one generation of the store; a later bundle wins a
+// tag. Errors: *GapError where a bundle is not whole; *RoomError where the store's
+// file system has no room for it; those of layoutstore.Open for a bundle that is not
+// there; the context's; the file system's. The report tells of gaps beside a nil
+// error where they are allowed.
+func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
+	b, err := openBundle(ctx, bundles, i.options)
+	if err != nil {
+		return Report{}, err
+	}
+	s, err := i.open(ctx, i.turn)
+	if err != nil {
+		return Report{}, err
+	}
+	defer s.close()
+	report, err := s.take(ctx, b)
+	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
+		// It was written to meanwhile, or a kept index of an archive proved wrong.
+		if err = b.again(ctx); err == nil {
+			report, err = s.take(ctx, b)
+		}
+	}
+	if err != nil {
+		return Report{}, s.failed(ctx, err)
+	}
+	return report, s.clear()
+}
+
+// Recover finishes the publication that a process was killed in, if there is one,
+// and makes the store if it is not there. It does not wait: where another process
+// holds the lock, that one has finished it. Errors: the context's; the file system's.
+func (i *Importer) Recover(ctx context.Context) error {
+	s, err := i.open(ctx, func() error { return errLocked })
+	if errors.Is(err, errLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
+
+// turn says that another import is waited for.
+func (i *Importer) turn() error {
+	i.options.Log.Info("waiting for another import into the store", zap.String("store", i.options.Store))
+	return nil
+}
+
+// store is a store that is locked for writing.
+type store struct {
+	Options
+	*disk
+	state layoutstore.Store
+	begun bool // Progress was told
+}
+
+// open locks the store, made if need be, and finishes what stands in its journal.
+func (i *Importer) open(ctx context.Context, waiting func() error) (*store, error) {
+	if err := os.MkdirAll(i.options.Store, 0o755); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	d, err := openDisk(i.options.Store, i.before)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	s := &store{Options: i.options, disk: d}
+	if err := s.begin(ctx, waiting); err != nil {
+		d.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *store) begin(ctx context.Context, waiting func() error) error {
+	if err := s.mkdirAll(layoutstore.StoreDir); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if err := s.lock(ctx, waiting); err != nil {
+		return err
+	}
+	var err error
+	if s.state, err = layoutstore.ReadStore(s.Store); errors.Is(err, layoutstore.ErrNotStore) {
+		s.state = layoutstore.Store{Format: layoutstore.StoreFormat}
+		err = s.publishFile(layoutstore.StoreFile, storeJSON(s.state))
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.recover(); err != nil {
+		return err
+	}
+	return s.removeAll(temporary)
+}
+
+// failed empties staging, unless the context ended the import: then what is proven
+// stays for the next one.
+func (s *store) failed(ctx context.Context, err error) error {
+	var standing *standingError
+	switch {
+	case errors.As(err, &standing):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return errors.Join(err, s.clear())
+}
+
+// clear empties staging.
+func (s *store) clear() error {
+	if err := s.removeAll(staging); err != nil {
+		return fmt.Errorf("emptying the staging of the store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package importer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// shortTag is the annotation in which a Deckhouse bundle keeps a tag.
+const shortTag = "io.deckhouse.image.short_tag"
+
+// wanted is a descriptor that the store is to have.
+type wanted struct {
+	layoutstore.Descriptor
+	tag string // empty for none
+	raw json.RawMessage
+}
+
+// indexes makes the new index of each repository that the bundle changes, and counts
+// what becomes of its tags.
+func (v *survey) indexes(ctx context.Context, report *Report) ([]layoutstore.IndexChange, error) {
+	var changes []layoutstore.IndexChange
+	for _, at := range v.bundle.Paths() {
+		if reserved(at) {
+			continue
+		}
+		repo, err := v.bundle.At(at)
+		if err != nil {
+			return nil, err
+		}
+		report.Repositories++
+		want, err := v.wanted(ctx, repo, &report.Tags)
+		if err != nil {
+			return nil, err
+		}
+		change, err := v.merge(at, want, &report.Tags)
+		if err != nil {
+			return nil, err
+		}
+		if change.New != nil {
+			changes = append(changes, change)
+		}
+	}
+	return changes, nil
+}
+
+// wanted are the descriptors of a repository of the bundle, in their order. A tag that
+// a later layout or descriptor took leaves its own descriptor untagged.
+func (v *survey) wanted(ctx context.Context, repo *layoutstore.Repository, tags *Tags) ([]wanted, error) {
+	whole := func(digest.Digest) bool { return true }
+	if len(v.gaps.all) > 0 {
+		ok, err := v.whole(ctx, repo)
+		if err != nil {
+			return nil, err
+		}
+		whole = func(d digest.Digest) bool { return ok[d] }
+	}
+	var want []wanted
+	seen := map[wantedKey]int{}
+	for _, l := range repo.Layouts() {
+		entries, err := l.Index()
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			w := wanted{e.Descriptor, e.Tag, e.Raw}
+			if winner, err := repo.Tag(w.tag); w.tag == "" || err != nil || winner.Digest != w.Digest {
+				w = w.untagged()
+			}
+			if c := v.byDigest[w.Digest]; c == nil || c.size != w.Size || !whole(w.Digest) {
+				continue
+			}
+			key := wantedKey{w.Digest, w.tag}
+			if i, ok := seen[key]; ok {
+				want[i] = w // the last descriptor of a tag wins
+				continue
+			}
+			seen[key] = len(want)
+			want = append(want, w)
+		}
+	}
+	all, _ := repo.Tags("", -1)
+	for _, tag := range all {
+		if d, err := repo.Tag(tag); err == nil {
+			if _, ok := seen[wantedKey{d.Digest, tag}]; !ok {
+				tags.LeftOut++
+			}
+		}
+	}
+	return want, nil
+}
+
+type wantedKey struct {
+	digest digest.Digest
+	tag    string
+}
+
+// merge makes the index of the layout at a path with what is wanted in it. The change
+// has no new bytes where there is none.
+func (v *survey) merge(at string, want []wanted, tags *Tags) (layoutstore.IndexChange, error) {
+	m, err := v.merging(at)
+	if err != nil {
+		return layoutstore.IndexChange{}, err
+	}
+	for _, w := range want {
+		if w.tag == "" {
+			continue
+		}
+		old, err := m.union(w.tag)
+		switch {
+		case err == nil && old == w.Digest:
+			tags.Same++
+			continue
+		case err == nil:
+			tags.Replaced++
+		default:
+			tags.New++
+		}
+		m.untag(w.tag)
+		m.add(w)
+	}
+	for _, w := range want {
+		if w.tag == "" && !m.named[w.Digest] {
+			m.add(w)
+		}
+	}
+	change := layoutstore.IndexChange{Path: at, Old: m.old}
+	if m.changed || m.old == nil && !m.known {
+		change.New, err = m.bytes()
+	}
+	return change, err
+}
+
+// merging is the index of a layout of the store, to be changed.
+type merging struct {
+	old     []byte // nil where there is none
+	doc     map[string]json.RawMessage
+	entries []wanted                                // one that names no digest stays as it is
+	union   func(tag string) (digest.Digest, error) // of the store
+	named   map[digest.Digest]bool                  // by any index of the repository in the store
+	known   bool                                    // the store has the repository
+	changed bool
+}
+
+func (v *survey) merging(at string) (*merging, error) {
+	m := &merging{named: map[digest.Digest]bool{}, doc: map[string]json.RawMessage{
+		"schemaVersion": json.RawMessage("2"),
+		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
+	}}
+	m.union = func(string) (digest.Digest, error) { return "", layoutstore.ErrRepositoryUnknown }
+	if repo, err := v.target.At(at); err == nil {
+		m.known = true
+		m.union = func(tag string) (digest.Digest, error) {
+			d, err := repo.Tag(tag)
+			return d.Digest, err
+		}
+		for _, l := range repo.Layouts() {
+			entries, err := l.Index()
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				m.named[e.Digest] = true
+			}
+		}
+	}
+	name := path.Join(at, ocispec.ImageIndexFile)
+	data, err := fs.ReadFile(v.store.root.FS(), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		err = m.parse(data, at)
+	}
+	if err != nil {
+		return nil, &DamagedError{path.Join(v.store.dir, name), err}
+	}
+	return m, nil
+}
+
+// DamagedError says that an index of the store cannot be added to.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("the store's %s: %v", e.Path, e.Err) }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+func (m *merging) parse(data []byte, at string) error {
+	entries, err := layoutstore.ParseIndex(data, at)
+	if err != nil {
+		return err
+	}
+	var doc map[string]json.RawMessage
+	var raw []json.RawMessage
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return err
+	}
+	if list, ok := doc["manifests"]; ok {
+		if err := json.Unmarshal(list, &raw); err != nil {
+			return err
+		}
+	}
+	m.old, m.doc = data, doc
+	m.entries = make([]wanted, len(raw))
+	for i, r := range raw {
+		m.entries[i].raw = r
+	}
+	for _, e := range entries {
+		m.entries[e.Number] = wanted{e.Descriptor, e.Tag, e.Raw}
+	}
+	return nil
+}
+
+// untag takes a tag from what has it. Its manifest stays named, so that a pull that
+// goes on by digest ends.
+func (m *merging) untag(tag string) {
+	for i, e := range m.entries {
+		if e.tag == tag {
+			m.entries[i], m.changed = e.untagged(), true
+		}
+	}
+}
+
+func (m *merging) add(w wanted) {
+	m.entries = append(m.entries, w)
+	m.named[w.Digest], m.changed = true, true
+}
+
+// bytes is the new index. What is named with a tag is not named without one as well.
+func (m *merging) bytes() ([]byte, error) {
+	tagged := map[digest.Digest]bool{}
+	for _, e := range m.entries {
+		tagged[e.Digest] = tagged[e.Digest] || e.tag != ""
+	}
+	list := []json.RawMessage{}
+	once := map[digest.Digest]bool{}
+	for _, e := range m.entries {
+		if e.Digest != "" && e.tag == "" {
+			if tagged[e.Digest] || once[e.Digest] {
+				continue
+			}
+			once[e.Digest] = true
+		}
+		list = append(list, e.raw)
+	}
+	raw, err := marshal(list)
+	if err != nil {
+		return nil, err
+	}
+	m.doc["manifests"] = raw
+	return marshal(m.doc)
+}
+
+// untagged is the descriptor without its tag, and with what else it says.
+func (w wanted) untagged() wanted {
+	w.tag, w.raw = "", withoutTag(w.raw, w.Digest)
+	// JSON has more than one way to write a name: the tag is gone when a reader says so.
+	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
+	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
+		w.raw, _ = marshal(w.Descriptor) // strings and a number
+	}
+	return w
+}
+
+// withoutTag takes the annotations that lead to a tag out of a descriptor. A whole
+// reference becomes one by digest: it still tells the root that the bundle came from.
+func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
+	var doc, annotations map[string]json.RawMessage
+	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+		return raw
+	}
+	var reference string
+	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // empty where it is none
+	delete(annotations, shortTag)
+	delete(annotations, ocispec.AnnotationRefName)
+	if ref := layoutstore.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
+		annotations[ocispec.AnnotationRefName], _ = marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
+	}
+	delete(doc, "annotations")
+	if len(annotations) > 0 {
+		doc["annotations"], _ = marshal(annotations) // they were read as JSON
+	}
+	out, err := marshal(doc)
+	if err != nil {
+		return raw
+	}
+	return out
+}
+
+// marshal writes JSON as it was read: nothing is escaped for HTML.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// layoutMarker is the oci-layout of a new layout.
+func layoutMarker() []byte {
+	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
+}
+
+// storeJSON is the content of the state file.
+func storeJSON(s layoutstore.Store) func(*output) error {
+	data, err := json.Marshal(s)
+	return func(f *output) error {
+		if err != nil {
+			return err
+		}
+		return bytesOf(append(data, '\n'))(f)
+	}
+}

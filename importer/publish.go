@@ -1,0 +1,279 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// take makes a bundle part of the store.
+func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
+	v, err := s.survey(ctx, b)
+	if err != nil {
+		return Report{}, err
+	}
+	if err := v.gaps.err(); err != nil && !s.AllowIncomplete {
+		return Report{}, err
+	}
+	if err := v.link(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := s.sweep(v.wantedBlobs()); err != nil {
+		return Report{}, err
+	}
+	if err := v.enoughRoom(); err != nil {
+		return Report{}, err
+	}
+	report := Report{Store: s.Store, Generation: s.state.Generation}
+	if report.Blobs, err = v.stage(ctx); err != nil {
+		return Report{}, err
+	}
+	changes, err := v.indexes(ctx, &report)
+	if err != nil {
+		return Report{}, err
+	}
+	report.Gaps = append([]layoutstore.Problem{}, v.gaps.all...)
+	wanted := v.wantedBlobs()
+	if len(v.gaps.all) > 0 {
+		if err := s.sweep(wanted); err != nil {
+			return Report{}, err
+		}
+	}
+	if len(changes) == 0 && len(wanted) == 0 {
+		return report, nil
+	}
+	if err := s.publish(ctx, &layoutstore.Journal{Generation: s.state.Generation + 1, Indexes: changes}); err != nil {
+		return Report{}, err
+	}
+	report.Generation, report.Changed = s.state.Generation, true
+	return report, nil
+}
+
+// publish makes what is staged part of the tree, at once for who reads it.
+func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
+	if err := s.stageIndexes(j); err != nil {
+		return err
+	}
+	if err := s.syncAll(); err != nil {
+		return fmt.Errorf("writing out what is staged: %w", err)
+	}
+	if err := ctx.Err(); err != nil { // the last moment at which nothing has happened
+		return err
+	}
+	write := func(f *output) error { _, err := j.WriteTo(f); return err }
+	if err := s.publishFile(layoutstore.JournalFile, write); err != nil {
+		return errors.Join(err, s.abandon(nil))
+	}
+	p := &publication{store: s, journal: j}
+	if err := p.place(); err != nil {
+		return errors.Join(fmt.Errorf("publishing: %w", err), s.abandon(p))
+	}
+	if err := p.commit(); err != nil {
+		return &standingError{err}
+	}
+	return nil
+}
+
+// stageIndexes writes what the journal will have put in place, while there may be no
+// room for it.
+func (s *store) stageIndexes(j *layoutstore.Journal) error {
+	for _, c := range j.Indexes {
+		if err := s.stageFile(stagedPath(path.Join(c.Path, ocispec.ImageIndexFile)), c.New); err != nil {
+			return err
+		}
+		marker := path.Join(c.Path, ocispec.ImageLayoutFile)
+		if _, err := s.root.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
+			if err := s.stageFile(stagedPath(marker), layoutMarker()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *store) stageFile(name string, data []byte) error {
+	if err := s.removeAll(name); err != nil {
+		return err
+	}
+	if err := s.mkdirAll(path.Dir(name)); err != nil {
+		return err
+	}
+	f, err := s.create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bytesOf(data)(f), f.Close())
+}
+
+// sweep removes all from staging but the blobs that are wanted: what an import
+// before this one has left, or what this one does not publish after all.
+func (s *store) sweep(wanted map[string]bool) error {
+	return s.staged(func(at string, dir bool) error {
+		if dir || wanted[at] {
+			return nil
+		}
+		return s.remove(stagedPath(at))
+	})
+}
+
+// staged visits what is staged for the tree: each directory before what is in it.
+func (s *store) staged(visit func(at string, dir bool) error) error {
+	err := fs.WalkDir(s.root.FS(), stagedTree, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || name == stagedTree {
+			return err
+		}
+		return visit(strings.TrimPrefix(name, stagedTree+"/"), e.IsDir())
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// publication is a journal that stands, on its way into the tree.
+type publication struct {
+	*store
+	journal *layoutstore.Journal
+	made    []string // directories, outer ones first
+	placed  []string // files
+}
+
+// place gives each staged blob its place. No index names one that is new, and
+// readers look at no layout that is new.
+func (p *publication) place() error {
+	dirs := map[string]bool{}
+	err := p.staged(func(at string, dir bool) error {
+		if !dir {
+			if path.Base(at) == ocispec.ImageIndexFile {
+				return nil
+			}
+			if err := p.rename(stagedPath(at), at); err != nil {
+				return err
+			}
+			p.placed = append(p.placed, at)
+			dirs[path.Dir(at)] = true
+			return nil
+		}
+		if info, err := p.root.Stat(at); err == nil && info.IsDir() {
+			return nil
+		}
+		if err := p.mkdirAll(at); err != nil {
+			return err
+		}
+		p.made = append(p.made, at)
+		dirs[path.Dir(at)] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.syncDirs(dirs)
+}
+
+// undo takes back what place did.
+func (p *publication) undo() error {
+	var failed error
+	for _, name := range slices.Backward(p.placed) {
+		failed = errors.Join(failed, p.remove(name))
+	}
+	for _, name := range slices.Backward(p.made) {
+		failed = errors.Join(failed, p.remove(name))
+	}
+	return failed
+}
+
+// abandon removes the journal before any index has changed, and what was placed.
+func (s *store) abandon(p *publication) error {
+	if p != nil {
+		if err := p.undo(); err != nil {
+			return &standingError{err}
+		}
+	}
+	err := s.remove(layoutstore.JournalFile)
+	if err == nil {
+		err = s.syncDir(layoutstore.StoreDir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &standingError{err}
+	}
+	return nil
+}
+
+// commit puts the new indexes in place, then the generation, and removes the journal.
+func (p *publication) commit() error {
+	dirs := map[string]bool{}
+	for _, c := range p.journal.Indexes {
+		if err := p.replaceIndex(c); err != nil {
+			return err
+		}
+		dirs[c.Path] = true
+	}
+	if err := p.syncDirs(dirs); err != nil {
+		return err
+	}
+	next := p.state
+	next.Generation = p.journal.Generation
+	next.Packed = slices.Concat(next.Packed, p.journal.Packed)
+	if err := p.publishFile(layoutstore.StoreFile, storeJSON(next)); err != nil {
+		return err
+	}
+	p.state = next
+	if err := p.remove(layoutstore.JournalFile); err != nil {
+		return err
+	}
+	return p.syncDir(layoutstore.StoreDir)
+}
+
+// replaceIndex puts one new index in place: the one that is staged, or what the
+// journal says where a process that was killed has done so or was about to.
+func (p *publication) replaceIndex(c layoutstore.IndexChange) error {
+	name := path.Join(c.Path, ocispec.ImageIndexFile)
+	err := p.rename(stagedPath(name), name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if have, err := fs.ReadFile(p.root.FS(), name); err == nil && string(have) == string(c.New) {
+		return nil
+	}
+	return p.publishFile(name, bytesOf(c.New))
+}
+
+// standingError says that a journal stands that could not be finished: staging is
+// needed still, and readers see the tree as it was before.
+type standingError struct{ error }
+
+func (e *standingError) Unwrap() error { return e.error }
+
+func (e *standingError) Error() string {
+	return "publishing stopped half way, and readers see the store as it was before; the next import finishes it: " + e.error.Error()
+}
+
+// recover finishes what stands in the journal.
+func (s *store) recover() error {
+	j, err := layoutstore.ReadJournal(s.dir)
+	if err != nil || j == nil {
+		return err
+	}
+	if j.Generation <= s.state.Generation { // all was done but to remove it
+		if err := s.abandon(nil); err != nil {
+			return err
+		}
+		return s.clear()
+	}
+	p := &publication{store: s, journal: j}
+	if err := p.place(); err != nil {
+		return &standingError{err}
+	}
+	if err := p.commit(); err != nil {
+		return &standingError{err}
+	}
+	return s.clear()
+}

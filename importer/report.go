@@ -1,0 +1,63 @@
+package importer
+
+import (
+	"fmt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// Report is what an import did.
+type Report struct {
+	Store        string `json:"store"`
+	Generation   uint64 `json:"generation"`   // of the store, after it
+	Changed      bool   `json:"changed"`      // whether the generation is a new one
+	Repositories int    `json:"repositories"` // that the bundles hold
+	Tags         Tags   `json:"tags"`
+	Blobs        Blobs  `json:"blobs"`
+	// Gaps are what the bundles lack, where that is allowed. What needs it was not published.
+	Gaps []layoutstore.Problem `json:"gaps"`
+}
+
+// Tags counts the tags of the bundles by what became of them.
+type Tags struct {
+	New      int `json:"new"`
+	Replaced int `json:"replaced"` // the store had another digest
+	Same     int `json:"same"`
+	LeftOut  int `json:"leftOut"` // for a gap
+}
+
+// Blobs counts blobs, manifests among them.
+type Blobs struct {
+	Verified int   `json:"verified"` // digests that were computed
+	Bytes    int64 `json:"bytes"`    // that were read for it
+	Written  int   `json:"written"`
+	Linked   int   `json:"linked"` // to a copy in another repository
+	Present  int   `json:"present"`
+}
+
+// GapError says that a bundle is not whole: it lacks something that it names, or has
+// it wrong.
+type GapError struct {
+	Gaps []layoutstore.Problem // at most maxGaps
+}
+
+// maxGaps is how many gaps are told one by one.
+const maxGaps = 1000
+
+func (e *GapError) Error() string {
+	if len(e.Gaps) == 1 {
+		return "the bundle is not whole: " + e.Gaps[0].String()
+	}
+	return fmt.Sprintf("the bundle is not whole: %s (and %d more)", e.Gaps[0], len(e.Gaps)-1)
+}
+
+// RoomError says that a file system has no room for an import.
+type RoomError struct {
+	Store        string
+	What         string // "bytes" or "files"
+	Needed, Free int64
+}
+
+func (e *RoomError) Error() string {
+	return fmt.Sprintf("no room in the store %s: %d %s needed, %d free", e.Store, e.Needed, e.What, e.Free)
+}

@@ -1,0 +1,310 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// transfer proves the contents of a bundle, and stages those that the store lacks.
+type transfer struct {
+	*survey
+	bufs sync.Pool
+
+	mu    sync.Mutex // guards blobs and the survey's gaps
+	blobs Blobs
+}
+
+// stage reads each content once. The first gap ends it, unless gaps are allowed.
+func (v *survey) stage(ctx context.Context) (Blobs, error) {
+	t := &transfer{survey: v, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+	t.begin()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.store.Jobs)
+	for _, c := range v.contents {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return t.content(ctx, c) })
+	}
+	err := group.Wait()
+	return t.blobs, err
+}
+
+// begin says how much there is to do.
+func (t *transfer) begin() {
+	if t.store.begun {
+		return // it is done a second time, as something has changed
+	}
+	t.store.begun = true
+	var total int64
+	for _, c := range t.contents {
+		total += c.size
+	}
+	t.store.Progress.Begin(len(t.contents), total)
+}
+
+// bufferSize is how much is read and written at a time.
+const bufferSize = 512 << 10
+
+// content proves one content, and stages it in each place that lacks it.
+func (t *transfer) content(ctx context.Context, c *content) error {
+	base, err := t.base(ctx, c)
+	if err != nil || !c.proven { // a gap, which is allowed
+		return err
+	}
+	t.count(func(b *Blobs) {
+		b.Verified++
+		if len(c.places) == 0 {
+			b.Present++
+		}
+	})
+	for _, at := range c.places {
+		if err := t.place(ctx, c, base, at); err != nil {
+			return fmt.Errorf("staging %s of %s: %w", c.digest, at, err)
+		}
+	}
+	return nil
+}
+
+// base proves a content, and returns where the store has it already, staged or not:
+// empty if nothing lacks it.
+func (t *transfer) base(ctx context.Context, c *content) (string, error) {
+	for _, at := range c.places {
+		name := stagedPath(blobName(at, c.digest))
+		if ok, err := t.staged(ctx, c, name); ok || err != nil {
+			c.proven = ok
+			return name, err
+		}
+	}
+	write := len(c.places) > 0 && c.linked == ""
+	for _, from := range c.copies {
+		name, err := t.copy(ctx, c, from, write)
+		var bad *badError
+		switch {
+		case errors.As(err, &bad):
+			if err := t.bad(ctx, c, from, bad); err != nil {
+				return "", err
+			}
+			continue
+		case err != nil:
+			return "", err
+		}
+		c.proven, c.size = true, from.size
+		if !write && len(c.places) > 0 {
+			name = blobName(c.linked, c.digest)
+		}
+		return name, nil
+	}
+	return "", nil
+}
+
+// staged says whether an import that was interrupted has left the content at name.
+func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
+	f, err := t.store.root.Open(name)
+	if err != nil {
+		return false, nil
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() == c.size {
+		err := t.verify(ctx, f, nil, c.digest, c.size)
+		var bad *badError
+		if err == nil || !errors.As(err, &bad) {
+			return err == nil, err
+		}
+	}
+	return false, t.store.removeAll(name)
+}
+
+// copy reads one copy of a content, and writes it to a temporary file of staging if
+// that is asked for.
+func (t *transfer) copy(ctx context.Context, c *content, from copyOf, write bool) (name string, err error) {
+	where, err := from.layout.Locate(c.digest)
+	if err != nil {
+		return "", unreadable(err)
+	}
+	r, err := where.Open()
+	if err != nil {
+		return "", unreadable(err)
+	}
+	defer r.Close()
+	if !write {
+		return "", t.verify(ctx, r, nil, c.digest, from.size)
+	}
+	out, err := t.store.createTemp()
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(t.verify(ctx, r, out, c.digest, from.size), out.Close()); err != nil {
+		out.drop()
+		return "", err
+	}
+	t.count(func(b *Blobs) { b.Written++ })
+	return out.name, nil
+}
+
+// badError says that a copy is not what it has to be.
+type badError struct{ error }
+
+func (e *badError) Unwrap() error { return e.error }
+
+// unreadable is an error of reading the bundle.
+func unreadable(err error) error {
+	if errors.Is(err, layoutstore.ErrStale) || layoutstore.Exhausted(err) {
+		return err
+	}
+	return &badError{err}
+}
+
+// verify reads r to its end, writes it to out if that is not nil, and fails with a
+// badError if it has not the digest and size.
+func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64) error {
+	buf := t.bufs.Get().(*[bufferSize]byte)
+	defer t.bufs.Put(buf)
+	hash := d.Algorithm().Hash()
+	var n int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m, err := r.Read(buf[:])
+		hash.Write(buf[:m])
+		n += int64(m)
+		t.store.Progress.Read(m)
+		if m > 0 && out != nil {
+			if _, err := out.Write(buf[:m]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return unreadable(err)
+		}
+	}
+	t.count(func(b *Blobs) { b.Bytes += n })
+	if got := digest.NewDigest(d.Algorithm(), hash); got != d || n != size {
+		return &badError{fmt.Errorf("its bytes are those of %s", got)}
+	}
+	return nil
+}
+
+// bad notes that a copy is bad. The error is nil where that is allowed.
+func (t *transfer) bad(ctx context.Context, c *content, from copyOf, cause *badError) error {
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error()}
+	p.Path, p.Entry = blobPlace(from.layout, c.digest)
+	repo, err := t.bundle.At(c.repo)
+	if err != nil {
+		return err
+	}
+	tags, err := tagsTo(ctx, repo, c.digest)
+	if err != nil {
+		return err
+	}
+	p = of(repo, tags, p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gaps.add(p)
+	if t.store.AllowIncomplete {
+		return nil
+	}
+	return &GapError{[]layoutstore.Problem{p}}
+}
+
+// tagsTo are the tags of a repository that lead to a digest.
+func tagsTo(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) ([]string, error) {
+	graph, err := repo.Closure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range graph.Manifests {
+		if m.Digest == d {
+			return m.TagsTo(), nil
+		}
+	}
+	for _, b := range graph.Blobs {
+		if b.Digest == d {
+			return b.TagsTo(), nil
+		}
+	}
+	return nil, nil
+}
+
+// place stages a proven content for one layout of the store: by a link to base, or
+// a copy where there are no links.
+func (t *transfer) place(ctx context.Context, c *content, base, at string) error {
+	name := stagedPath(blobName(at, c.digest))
+	if name == base {
+		return nil
+	}
+	if err := t.store.mkdirAll(path.Dir(name)); err != nil {
+		return err
+	}
+	if path.Dir(base) == temporary { // the first place gets the file itself
+		if first := stagedPath(blobName(c.places[0], c.digest)); name == first {
+			return t.store.rename(base, name)
+		}
+		base = stagedPath(blobName(c.places[0], c.digest))
+	}
+	if t.same(base, name) {
+		return nil
+	}
+	err := t.store.removeAll(name)
+	if err == nil {
+		err = t.store.link(base, name)
+	}
+	if err == nil {
+		t.count(func(b *Blobs) { b.Linked++ })
+		return nil
+	}
+	if !noLinks(err) {
+		return err
+	}
+	return t.duplicate(ctx, c, base, name)
+}
+
+// same says whether two names are one file.
+func (t *transfer) same(a, b string) bool {
+	x, err := t.store.root.Lstat(a)
+	if err != nil {
+		return false
+	}
+	y, err := t.store.root.Lstat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// duplicate copies what is staged, where the file system has no links.
+func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
+	f, err := t.store.root.Open(base)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	out, err := t.store.createTemp()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(t.verify(ctx, f, out, c.digest, c.size), out.Close()); err != nil {
+		out.drop()
+		return err
+	}
+	t.count(func(b *Blobs) { b.Written++ })
+	return t.store.rename(out.name, name)
+}
+
+func (t *transfer) count(add func(*Blobs)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	add(&t.blobs)
+}

@@ -1,0 +1,267 @@
+package importer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// content is a blob or a manifest of the bundle. What several repositories have is
+// one content: it is read once.
+type content struct {
+	digest digest.Digest
+	size   int64 // bytes; of the copy that proves right
+	copies []copyOf
+	repo   string   // the first path that has it
+	places []string // layouts of the store that lack it
+	linked string   // another layout of the store that has it, if one lacks it
+	proven bool     // its digest was computed and is right
+}
+
+// name is the path of a blob below a layout.
+func blobName(layout string, d digest.Digest) string {
+	return path.Join(layout, "blobs", d.Algorithm().String(), d.Encoded())
+}
+
+// survey is what an import has to do.
+type survey struct {
+	store    *store
+	bundle   *bundle
+	target   *layoutstore.Snapshot // the store's tree
+	contents []*content            // in an order in which they are likely to lie
+	byDigest map[digest.Digest]*content
+	gaps     *gaps
+	// needed are the paths in the tree of the blobs that something whole leads to.
+	// It is nil as long as everything is whole.
+	needed map[string]bool
+}
+
+// survey reads all manifests of the bundle and finds out what it has, what it lacks,
+// and what the store lacks of it. No blob is read.
+func (s *store) survey(ctx context.Context, b *bundle) (*survey, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Store}, Indexes: []string{}, CacheDir: s.CacheDir})
+	if err != nil {
+		return nil, err
+	}
+	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps()}
+	for _, at := range b.Paths() {
+		if reserved(at) {
+			continue
+		}
+		if err := v.repository(ctx, at); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// repository takes in what one repository of the bundle has.
+func (v *survey) repository(ctx context.Context, at string) error {
+	repo, err := v.bundle.At(at)
+	if err != nil {
+		return err
+	}
+	graph, err := repo.Closure(ctx)
+	if err != nil {
+		return err
+	}
+	have, err := v.has(at)
+	if err != nil {
+		return err
+	}
+	from := len(v.contents)
+	for _, m := range graph.Manifests {
+		if m.Gap != nil {
+			v.gaps.add(of(repo, m.TagsTo(), manifestGap(repo, m)))
+			continue
+		}
+		for _, fault := range m.Refs.Faults {
+			v.gaps.add(of(repo, m.TagsTo(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
+		}
+		if err := v.add(repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo, have); err != nil {
+			return err
+		}
+	}
+	for _, b := range graph.Blobs {
+		var sizes []int64
+		for _, c := range b.Claims {
+			if !slices.Contains(sizes, c.Size) {
+				sizes = append(sizes, c.Size)
+			}
+		}
+		if err := v.add(repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo, have); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(v.contents[from:], func(a, b *content) int { return cmp.Compare(a.digest, b.digest) })
+	return nil
+}
+
+// add takes in a blob of a repository. sizes are those that it may have, claims those
+// that descriptors say.
+func (v *survey) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string, have func(digest.Digest, int64) bool) error {
+	copies, lack, err := find(repo, d, sizes)
+	if err != nil {
+		return err
+	}
+	if lack == nil && !d.Algorithm().Available() {
+		lack = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "an algorithm that this program does not compute"}
+	}
+	if lack != nil {
+		if !optional || lack.Kind == layoutstore.Damaged {
+			v.gaps.add(of(repo, tags(), *lack))
+		}
+		return nil
+	}
+	size := copies[0].size
+	for _, claim := range claims {
+		if claim != size {
+			v.gaps.add(of(repo, tags(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: fmt.Sprintf("%d bytes, the descriptor says %d", size, claim)})))
+		}
+	}
+	c := v.byDigest[d]
+	if c == nil {
+		c = &content{digest: d, size: size, repo: repo.Path()}
+		v.byDigest[d] = c
+		v.contents = append(v.contents, c)
+	}
+	c.copies = append(c.copies, copies...)
+	if !have(d, size) {
+		c.places = append(c.places, repo.Path())
+	}
+	return nil
+}
+
+// has returns a function that says whether the layouts of the store at a path have a
+// blob of a digest and size.
+func (v *survey) has(at string) (func(digest.Digest, int64) bool, error) {
+	repo, err := v.target.At(at)
+	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+		return func(digest.Digest, int64) bool { return false }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(d digest.Digest, size int64) bool {
+		return slices.ContainsFunc(repo.Layouts(), func(l layoutstore.Layout) bool {
+			where, err := l.Locate(d)
+			return err == nil && where.Size() == size
+		})
+	}, nil
+}
+
+// link finds contents that the store lacks in one repository and has in another.
+func (v *survey) link(ctx context.Context) error {
+	lacking := map[string]*content{}
+	for _, c := range v.contents {
+		if len(c.places) > 0 {
+			lacking[path.Join(c.digest.Algorithm().String(), c.digest.Encoded())] = c
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	for _, at := range v.target.Paths() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		algorithms, err := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs"))
+		if err != nil {
+			continue // an archive's, or nothing that could be linked
+		}
+		for _, algorithm := range algorithms {
+			blobs, _ := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs", algorithm.Name()))
+			for _, blob := range blobs {
+				c := lacking[path.Join(algorithm.Name(), blob.Name())]
+				if c == nil || c.linked != "" {
+					continue
+				}
+				if info, err := blob.Info(); err == nil && info.Mode().IsRegular() && info.Size() == c.size {
+					c.linked = at
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// wantedBlobs are the paths in the tree of the blobs that have to be staged.
+func (v *survey) wantedBlobs() map[string]bool {
+	wanted := map[string]bool{}
+	for _, c := range v.contents {
+		for _, at := range c.places {
+			if name := blobName(at, c.digest); v.needed == nil || v.needed[name] {
+				wanted[name] = true
+			}
+		}
+	}
+	return wanted
+}
+
+// whole finds which of the digests that the repository's indexes name are whole: all
+// that they lead to is proven. What they lead to is needed from then on.
+func (v *survey) whole(ctx context.Context, repo *layoutstore.Repository) (map[digest.Digest]bool, error) {
+	graph, err := repo.Closure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// lacks says whether something is missing that is needed, or not as it has to be.
+	lacks := func(d digest.Digest, size int64, optional bool) bool {
+		_, lack, err := find(repo, d, []int64{size})
+		if err != nil || lack != nil {
+			return !optional || err != nil || lack.Kind == layoutstore.Damaged
+		}
+		c := v.byDigest[d]
+		return c == nil || !c.proven || c.size != size
+	}
+	ok := map[digest.Digest]bool{}
+	optional := map[digest.Digest]bool{}
+	for _, b := range graph.Blobs {
+		optional[b.Digest] = b.Optional
+		for _, c := range b.Claims {
+			if c.By == nil { // the index names it for itself
+				ok[b.Digest] = ok[b.Digest] || !lacks(b.Digest, c.Size, false)
+			}
+		}
+	}
+	for _, m := range graph.Manifests { // children come first
+		ok[m.Digest] = m.Gap == nil && len(m.Refs.Faults) == 0 && !lacks(m.Digest, m.Size, false) &&
+			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
+			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return lacks(r.Digest, r.Size, optional[r.Digest]) })
+	}
+	v.need(repo.Path(), graph, ok)
+	return ok, nil
+}
+
+// need notes which blobs whole manifests lead to.
+func (v *survey) need(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
+	if v.needed == nil {
+		v.needed = map[string]bool{}
+	}
+	reached := map[digest.Digest]bool{}
+	for _, m := range slices.Backward(graph.Manifests) { // parents come first
+		if ok[m.Digest] && (m.Top || reached[m.Digest]) {
+			v.needed[blobName(at, m.Digest)] = true
+			for _, d := range m.Refs.Children {
+				reached[d.Digest] = true
+			}
+			for _, r := range m.Refs.Blobs {
+				v.needed[blobName(at, r.Digest)] = true
+			}
+		}
+	}
+	for _, b := range graph.Blobs {
+		if ok[b.Digest] {
+			v.needed[blobName(at, b.Digest)] = true
+		}
+	}
+}

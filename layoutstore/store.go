@@ -1,0 +1,223 @@
+package layoutstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// The files of a store beside its layouts. They are paths below the store.
+const (
+	StoreDir    = ".layoutproxy"
+	StoreFile   = StoreDir + "/store.json" // a Store: what makes a directory one
+	JournalFile = StoreDir + "/journal"    // a Journal, while an import is published
+)
+
+// StoreFormat is the version of the files in StoreDir that this program knows.
+const StoreFormat = 1
+
+// Store is the state of a store: a tree of layouts into which bundles are imported,
+// each import a generation that readers see wholly or not at all.
+type Store struct {
+	Format     int      `json:"format"`
+	Generation uint64   `json:"generation"` // of the last import; 0 before the first
+	Packed     []Packed `json:"packed,omitempty"`
+}
+
+// Packed is an archive that lies in a store as it came.
+type Packed struct {
+	File       string `json:"file"` // NAME.tar in the store, of a chunk set as well
+	Name       string `json:"name"` // that it came under
+	Generation uint64 `json:"generation"`
+}
+
+// ErrNotStore says that a directory is no store.
+var ErrNotStore = errors.New("not a store")
+
+// maxStoreFile bounds what is read of a store's own files.
+const maxStoreFile = 1 << 30
+
+// ReadStore reads the state of the store at dir. Errors: ErrNotStore; the file
+// system's; that the state is none, or one of a later version.
+func ReadStore(dir string) (Store, error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return Store{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
+	}
+	data, _, err := readStoreFile(dir, StoreFile)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return Store{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
+	}
+	var s Store
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err == nil {
+		err = checkFormat(s.Format)
+	}
+	if err != nil {
+		return Store{}, fmt.Errorf("the state of the store, %s: %w", path.Join(dir, StoreFile), err)
+	}
+	return s, nil
+}
+
+func checkFormat(format int) error {
+	if format != StoreFormat {
+		return fmt.Errorf("format %d, this program knows format %d", format, StoreFormat)
+	}
+	return nil
+}
+
+// readStoreFile reads a file of a store, and says which one it was.
+func readStoreFile(dir, name string) ([]byte, fs.FileInfo, error) {
+	f, err := os.OpenInRoot(dir, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxStoreFile {
+		return nil, nil, fmt.Errorf("%s: no file of a store", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxStoreFile))
+	return data, info, err
+}
+
+// storeView is the state of a store that a scan goes by. Nil is that of a source
+// that is no store.
+type storeView struct {
+	Store
+	journal *standing // nil where no import is being published
+}
+
+// viewStore reads which state of a store is to be seen at dir.
+func viewStore(dir string) (*storeView, error) {
+	s, err := ReadStore(dir)
+	if errors.Is(err, ErrNotStore) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	j, err := readStanding(dir)
+	return &storeView{s, j}, err
+}
+
+// same says whether two looks saw one state.
+func (v *storeView) same(other *storeView) bool {
+	if v == nil || other == nil {
+		return v == other
+	}
+	if v.Generation != other.Generation || (v.journal == nil) != (other.journal == nil) {
+		return false
+	}
+	return v.journal == nil || v.journal.same(other.journal)
+}
+
+// Between two looks at a store that an import was published meanwhile, and how many
+// there are before the state that was there is kept.
+const (
+	storePause = 20 * time.Millisecond
+	storeTries = 50
+)
+
+// scan looks at the source anew. Where the source is a store it looks until nothing
+// was published meanwhile. The error is the context's, or one that [Exhausted]
+// knows: it says nothing of the source.
+func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
+	for try := 0; ; try++ {
+		before, err := viewStore(s.path)
+		switch {
+		case Exhausted(err):
+			return sourceState{}, err
+		case err != nil:
+			return s.failing(err), nil
+		}
+		next, err := s.look(ctx, now, before)
+		if err != nil {
+			return sourceState{}, err
+		}
+		if after, err := viewStore(s.path); err == nil && before.same(after) {
+			return next, nil
+		}
+		if try >= storeTries && s.scanned {
+			next = s.sourceState
+			next.again = time.Second
+			return next, nil
+		}
+		select {
+		case <-time.After(storePause):
+		case <-ctx.Done():
+			return sourceState{}, ctx.Err()
+		}
+	}
+}
+
+// packedAs says under which name an archive came into the store, and in which
+// generation: 0 for one that no import brought.
+func (v *storeView) packedAs(file string) (name string, generation uint64) {
+	if v == nil {
+		return file, 0
+	}
+	for _, p := range v.Packed {
+		if p.File == file {
+			return p.Name, p.Generation
+		}
+	}
+	return file, 0
+}
+
+// archives are those to be read of what lies in the directory: without any that is
+// being published.
+func (v *storeView) archives(found volume.Found) volume.Found {
+	if v == nil {
+		return found
+	}
+	found.Sets = slices.Clone(found.Sets)
+	if v.journal != nil {
+		found.Sets = slices.DeleteFunc(found.Sets, func(set volume.Set) bool {
+			return slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == set.Name })
+		})
+	}
+	for i := range found.Sets {
+		found.Sets[i].As, _ = v.packedAs(found.Sets[i].Name)
+	}
+	return found
+}
+
+// layouts are those to be read of the loose tree: while an import is being published
+// as they were before it.
+func (v *storeView) layouts(listing volume.Listing) volume.Listing {
+	if v == nil || v.journal == nil {
+		return listing
+	}
+	var layouts []volume.Layout
+	for _, l := range listing.Layouts {
+		if old, ok := v.journal.old(l.Path); ok {
+			if old == nil {
+				continue
+			}
+			// Never a settled stamp: the file that is there now may be the new one.
+			l.Index, l.Stamp = old, volume.Stamp{ID: "journal"}
+		}
+		layouts = append(layouts, l)
+	}
+	listing.Layouts = layouts
+	listing.Faults = slices.DeleteFunc(slices.Clone(listing.Faults), func(f volume.Fault) bool {
+		old, ok := v.journal.old(f.Path)
+		return ok && old == nil
+	})
+	return listing
+}
