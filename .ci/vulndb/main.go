@@ -1,0 +1,106 @@
+// Vulndb makes the database that govulncheck reads (https://go.dev/doc/security/vuln/database)
+// of the files that the Go security team publishes, which come as the Go module
+// golang.org/x/vulndb: for where the module proxy can be reached and vuln.go.dev
+// cannot.
+//
+//	vulndb DATA/OSV OUT
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// report is the part of an OSV entry that the index is made of.
+type report struct {
+	ID       string    `json:"id"`
+	Modified time.Time `json:"modified"`
+	Affected []struct {
+		Package struct{ Name string } `json:"package"`
+		Ranges  []struct {
+			Events []struct{ Fixed string } `json:"events"`
+		} `json:"ranges"`
+	} `json:"affected"`
+}
+
+type vuln struct {
+	ID       string    `json:"id"`
+	Modified time.Time `json:"modified"`
+	Fixed    string    `json:"fixed,omitempty"`
+}
+
+type module struct {
+	Path  string `json:"path"`
+	Vulns []vuln `json:"vulns"`
+}
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: vulndb DATA/OSV OUT")
+		os.Exit(2)
+	}
+	if err := write(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "vulndb:", err)
+		os.Exit(1)
+	}
+}
+
+func write(osv, out string) error {
+	files, err := filepath.Glob(filepath.Join(osv, "GO-*.json"))
+	if err != nil {
+		return err
+	}
+	if len(files) < 1000 {
+		return fmt.Errorf("%d reports in %s: that is not the database", len(files), osv)
+	}
+	modules := map[string][]vuln{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var r report
+		if err := json.Unmarshal(data, &r); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := put(filepath.Join(out, "ID", r.ID+".json"), json.RawMessage(data)); err != nil {
+			return err
+		}
+		for _, a := range r.Affected {
+			v := vuln{ID: r.ID, Modified: r.Modified}
+			for _, ranges := range a.Ranges {
+				for _, e := range ranges.Events {
+					v.Fixed = cmp.Or(e.Fixed, v.Fixed)
+				}
+			}
+			modules[a.Package.Name] = append(modules[a.Package.Name], v)
+		}
+	}
+	index := make([]module, 0, len(modules))
+	for path, vulns := range modules {
+		index = append(index, module{path, vulns})
+	}
+	slices.SortFunc(index, func(a, b module) int { return cmp.Compare(a.Path, b.Path) })
+	if err := put(filepath.Join(out, "index", "modules.json"), index); err != nil {
+		return err
+	}
+	fmt.Printf("%d reports\n", len(files))
+	// When it was made the module does not say: its version does.
+	return put(filepath.Join(out, "index", "db.json"), map[string]time.Time{"modified": {}})
+}
+
+func put(file string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o644)
+}
