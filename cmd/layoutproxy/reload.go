@@ -35,7 +35,7 @@ func (s *server) onHangup(ctx context.Context) {
 	for {
 		select {
 		case <-s.hangup:
-			s.reload(ctx)
+			s.notify.while(func() { s.reload(ctx) })
 		case <-ctx.Done():
 			return
 		}

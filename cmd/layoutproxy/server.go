@@ -32,6 +32,7 @@ type server struct {
 	reloaded prometheus.Gauge
 	pulls    pulls
 	hangup   chan os.Signal
+	notify   notifier
 	servers  []listening
 }
 
@@ -44,7 +45,7 @@ type listening struct {
 
 // newServer listens on the addresses and says where in the address file.
 func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sources []string) (_ *server, err error) {
-	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded(), hangup: hangups()}
+	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded(), notify: newNotifier(log), hangup: hangups()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -218,6 +219,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	for _, l := range s.servers {
 		group.Go(l.serve)
 	}
+	s.notify.tell("READY=1")
 	group.Go(func() error { return s.live.run(groupCtx) })
 	group.Go(func() error { s.onHangup(groupCtx); return nil })
 	group.Go(func() error {
@@ -227,6 +229,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
 		defer signal.Stop(again)
 		stop()
+		s.notify.tell("STOPPING=1")
 		s.log.Info("stopping: running transfers may end", zap.Duration("timeout", timeout))
 		s.drain(again, timeout)
 		return nil

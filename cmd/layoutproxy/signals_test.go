@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -113,16 +114,28 @@ func draining(t *testing.T, p *process) {
 	t.Fatal("not ready is never said")
 }
 
+// refuses waits until the program takes no new connection, which is soon after it
+// says that it is stopping.
+func refuses(t *testing.T, p *process) {
+	t.Helper()
+	for range 1000 {
+		conn, err := net.Dial("tcp", p.addresses["registry"])
+		if err != nil {
+			return
+		}
+		conn.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("new connections are taken while the server stops")
+}
+
 func TestRunningTransferEndsWholeAfterSIGTERM(t *testing.T) {
 	dir, d := bigBlob(t)
 	p := start(t, "--shutdown-timeout", "1m", dir)
 	body := stall(t, p, d)
 	p.signal(t, syscall.SIGTERM)
 	draining(t, p)
-	if resp, err := http.Get("http://" + p.addresses["registry"] + "/v2/"); err == nil {
-		resp.Body.Close()
-		t.Error("a new connection is taken while the server stops")
-	}
+	refuses(t, p)
 	rest, err := io.ReadAll(body)
 	if err != nil || len(rest) != 64<<20-1 {
 		t.Errorf("%d bytes, %v; want the rest of the blob", len(rest), err)

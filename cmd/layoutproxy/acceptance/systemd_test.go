@@ -1,0 +1,67 @@
+package acceptance
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+// worstExposure is what systemd may find open in the unit's sandbox, of 10. It
+// weighs what a service cannot do without: the network, and the paths it serves.
+const worstExposure = 1.5
+
+// The unit is one that systemd takes without a word, and its sandbox is shut.
+func TestSystemdUnit(t *testing.T) {
+	analyze := packaged(t, "systemd-analyze")
+	root := systemRoot(t)
+	combined := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("systemd-analyze %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if said := combined("verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
+		t.Errorf("systemd-analyze verify says:\n%s", said)
+	}
+	said := combined("security", "--no-pager", "--offline=yes", "--root="+root, "layoutproxy.service")
+	level := regexp.MustCompile(`exposure level for layoutproxy\.service: ([0-9.]+)`).FindStringSubmatch(said)
+	if level == nil {
+		t.Fatalf("no exposure level in\n%s", said)
+	}
+	if f, err := strconv.ParseFloat(level[1], 64); err != nil || f > worstExposure {
+		t.Errorf("exposure level %s, more than %v:\n%s", level[1], worstExposure, said)
+	}
+}
+
+// systemRoot is the root of a system with the unit, what it runs, and the targets
+// that it has to do with.
+func systemRoot(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	put := func(from, to string, mode os.FileMode) {
+		t.Helper()
+		data, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to = filepath.Join(root, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, data, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(projectDir+"/deploy/systemd/layoutproxy.service", "etc/systemd/system/layoutproxy.service", 0o644)
+	put(program, "usr/local/bin/layoutproxy", 0o755)
+	put(packaged(t, "kill"), "bin/kill", 0o755)
+	for _, target := range []string{"sysinit", "basic", "shutdown", "network", "local-fs", "remote-fs", "multi-user"} {
+		put("/lib/systemd/system/"+target+".target", "etc/systemd/system/"+target+".target", 0o644)
+	}
+	return root
+}

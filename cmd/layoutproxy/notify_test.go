@@ -1,0 +1,86 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// serviceManager is the end of the notification socket that systemd has.
+func serviceManager(t *testing.T) (socket string, next func() string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return socket, func() string {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		datagram := make([]byte, 1024)
+		n, err := conn.Read(datagram)
+		if err != nil {
+			t.Fatalf("nothing is told: %v", err)
+		}
+		return string(datagram[:n])
+	}
+}
+
+func TestServiceManagerIsTold(t *testing.T) {
+	socket, next := serviceManager(t)
+	t.Setenv("NOTIFY_SOCKET", socket)
+	dir := t.TempDir()
+	layouttest.New(t, dir).Layout("app").Write()
+	p := start(t, dir)
+	if got := next(); got != "READY=1" {
+		t.Fatalf("told %q, want READY=1", got)
+	}
+	for _, url := range []string{"http://" + p.addresses["registry"] + "/v2/", "http://" + p.addresses["admin"] + "/readyz"} {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatalf("ready, and yet: %v", err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", url, resp.Status)
+		}
+	}
+	p.signal(t, syscall.SIGHUP)
+	for _, want := range []string{"RELOADING=1", "READY=1"} {
+		if got := next(); got != want {
+			t.Fatalf("told %q after SIGHUP, want %q", got, want)
+		}
+	}
+	p.signal(t, syscall.SIGTERM)
+	if got := next(); got != "STOPPING=1" {
+		t.Errorf("told %q after SIGTERM, want STOPPING=1", got)
+	}
+	if err := <-p.ended; err != nil {
+		t.Errorf("ended with %v, want status 0", err)
+	}
+}
+
+// A service manager that does not answer keeps nobody from serving.
+func TestServiceManagerThatIsGone(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	dir := t.TempDir()
+	layouttest.New(t, dir).Layout("app").Write()
+	p := start(t, dir)
+	resp, err := http.Get("http://" + p.addresses["registry"] + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	p.signal(t, syscall.SIGTERM)
+	if err := <-p.ended; err != nil {
+		t.Errorf("ended with %v, want status 0", err)
+	}
+}
