@@ -1,0 +1,155 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	rulesDir  = projectDir + "/deploy/prometheus"
+	dashboard = projectDir + "/deploy/grafana/layoutproxy.json"
+)
+
+// promtool takes the alert rules, and each rings and is silent when it has to.
+func TestAlertRules(t *testing.T) {
+	promtool := packaged(t, "promtool")
+	for _, args := range [][]string{
+		{"check", "rules", "layoutproxy.rules.yaml"},
+		{"test", "rules", "layoutproxy.rules.test.yaml"},
+	} {
+		cmd := exec.CommandContext(t.Context(), promtool, args...)
+		cmd.Dir = rulesDir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	rules := read(t, filepath.Join(rulesDir, "layoutproxy.rules.yaml"))
+	tests := read(t, filepath.Join(rulesDir, "layoutproxy.rules.test.yaml"))
+	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alerts")
+	}
+	for _, alert := range alerts {
+		if !regexp.MustCompile(`alertname: ` + alert[1] + `\n +exp_alerts:`).MatchString(tests) {
+			t.Errorf("no test makes %s ring", alert[1])
+		}
+	}
+}
+
+// A query that promtool cannot read, or of a metric that there is not, shows an
+// empty panel or never rings.
+func TestQueriesAreOfMetricsThatThereAre(t *testing.T) {
+	s := serve(t, bundleDir)
+	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
+		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
+	}
+	there := map[string]bool{"up": true} // Prometheus' own
+	for line := range strings.Lines(body(t, "http://"+s.admin+"/metrics")) {
+		if name, _, _ := strings.Cut(line, " "); !strings.HasPrefix(name, "#") {
+			name, _, _ = strings.Cut(name, "{")
+			there[name] = true
+		}
+	}
+	metric := regexp.MustCompile(`\b(?:layoutproxy|process|go)_\w+`)
+	asked := 0
+	for name, text := range map[string]string{
+		"the dashboard": strings.Join(queries(t), "\n"),
+		"the rules":     expressions(read(t, filepath.Join(rulesDir, "layoutproxy.rules.yaml"))),
+		"the docs":      documented(t),
+	} {
+		for _, found := range metric.FindAllString(text, -1) {
+			asked++
+			if !there[found] && !there[found+"_bucket"] {
+				t.Errorf("%s asks for %s, which the program does not have", name, found)
+			}
+		}
+	}
+	if asked < 30 {
+		t.Errorf("%d metrics are asked for: are all queries found?", asked)
+	}
+}
+
+// expressions is the text of the rules without the names of alerts.
+func expressions(rules string) string {
+	return regexp.MustCompile(`(?m)^.*(name|summary|description): .*$`).ReplaceAllString(rules, "")
+}
+
+// documented are the metrics in the first column of the tables of docs/metrics.md.
+func documented(t *testing.T) string {
+	var names []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(read(t, projectDir+"/docs/metrics.md"), -1) {
+		names = append(names, m[1])
+	}
+	return strings.Join(names, "\n")
+}
+
+// queries are those of the dashboard, each read by promtool.
+func queries(t *testing.T) []string {
+	t.Helper()
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, dashboard)), &board); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	var rules strings.Builder // one file, as promtool reads no expression by itself
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	for _, p := range board.Panels {
+		if len(p.Targets) == 0 {
+			t.Errorf("the panel %q is empty", p.Title)
+		}
+		for _, target := range p.Targets {
+			all = append(all, target.Expr)
+			expr, err := json.Marshal(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules.WriteString("  - record: a:query" + strings.Repeat("x", len(all)) + "\n    expr: " + string(expr) + "\n")
+		}
+	}
+	file := filepath.Join(t.TempDir(), "queries.yaml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), packaged(t, "promtool"), "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("promtool check rules: %v\n%s", err, out)
+	}
+	return all
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// body is what a URL has, which must be there.
+func body(t *testing.T, url string) string {
+	t.Helper()
+	client := &http.Client{Timeout: time.Minute}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %q: %v", url, resp.Status, data, err)
+	}
+	return string(data)
+}
