@@ -1,0 +1,117 @@
+package deployment
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	yaml "sigs.k8s.io/yaml"
+)
+
+const chartDir = "../../../../deploy/helm/layoutproxy"
+
+func load(t *testing.T) *chart.Chart {
+	t.Helper()
+	c, err := loader.LoadDir(chartDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// render renders the chart as `helm install mirror` does, with values in YAML over
+// those of the chart. The schema of the values is checked on the way.
+func render(t *testing.T, values string) (map[string]string, error) {
+	t.Helper()
+	c := load(t)
+	given, err := chartutil.ReadValues([]byte(values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := chartutil.ToRenderValues(c, given, chartutil.ReleaseOptions{
+		Name: "mirror", Namespace: "registry", Revision: 1, IsInstall: true,
+	}, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Engine{Strict: true}.Render(c, all)
+}
+
+// objects are what the chart makes of values, each decoded into its type. A field
+// that the type does not have, or has twice, is an error.
+func objects(t *testing.T, values string) []runtime.Object {
+	t.Helper()
+	files, err := render(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		apps.AddToScheme, core.AddToScheme, networking.AddToScheme, monitoring.AddToScheme,
+	} {
+		utilruntime.Must(add(scheme))
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var all []runtime.Object
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !strings.HasSuffix(name, ".yaml") {
+			continue
+		}
+		for document := range strings.SplitSeq(files[name], "\n---\n") {
+			var content any
+			if err := yaml.UnmarshalStrict([]byte(document), &content); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, document)
+			}
+			if content == nil {
+				continue
+			}
+			object, _, err := decoder.Decode([]byte(document), nil, nil)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, document)
+			}
+			all = append(all, object)
+		}
+	}
+	return all
+}
+
+// one is the only object of its type.
+func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
+	t.Helper()
+	var found []T
+	for _, object := range all {
+		if o, ok := object.(T); ok {
+			found = append(found, o)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d objects of type %T, want one", len(found), *new(T))
+	}
+	return found[0]
+}
+
+// none fails if there is an object of the type.
+func none[T runtime.Object](t *testing.T, all []runtime.Object) {
+	t.Helper()
+	for _, object := range all {
+		if _, ok := object.(T); ok {
+			t.Errorf("there is a %T", object)
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package deployment
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+const deploymentValues = `
+mode: Deployment
+bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
+`
+
+// refusals are the names of the checks of the restricted level that refuse the pod.
+func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	var names []string
+	for _, result := range evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec) {
+		if !result.Allowed {
+			names = append(names, result.ForbiddenReason)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
+	d := one[*apps.Deployment](t, objects(t, deploymentValues))
+	if got := refusals(t, d.Spec.Template); len(got) > 0 {
+		t.Errorf("refused: %q", got)
+	}
+	none[*apps.DaemonSet](t, objects(t, deploymentValues))
+}
+
+// A directory and a port of the node are what a DaemonSet is for, and all in it that
+// the restricted level refuses.
+func TestDaemonSetDepartsFromRestrictedByPathAndPortOnly(t *testing.T) {
+	d := one[*apps.DaemonSet](t, objects(t, ""))
+	got := refusals(t, d.Spec.Template)
+	if want := []string{"hostPort", "restricted volume types"}; !slices.Equal(got, want) {
+		t.Errorf("refused: %q, want %q", got, want)
+	}
+	container := d.Spec.Template.Spec.Containers[0]
+	if p := container.Ports[0]; p.HostPort != 5000 || p.HostIP != "127.0.0.1" || p.ContainerPort != 5000 {
+		t.Errorf("port of the node: %+v", p)
+	}
+	bundle := d.Spec.Template.Spec.Volumes[0]
+	if bundle.HostPath == nil || bundle.HostPath.Path != "/srv/bundle" || *bundle.HostPath.Type != core.HostPathDirectory {
+		t.Errorf("bundle: %+v", bundle)
+	}
+	none[*apps.Deployment](t, objects(t, ""))
+}
+
+func TestPod(t *testing.T) {
+	for name, values := range map[string]string{"DaemonSet": "mode: DaemonSet", "Deployment": deploymentValues} {
+		t.Run(name, func(t *testing.T) {
+			selector, template := workload(t, name, values)
+			if !matches(t, selector, template.Labels) {
+				t.Errorf("the selector %v does not match its pods", selector)
+			}
+			container := template.Spec.Containers[0]
+			for what, probe := range map[string]*core.Probe{
+				"/readyz": container.ReadinessProbe, "/healthz": container.LivenessProbe,
+			} {
+				if probe.HTTPGet.Path != what || probe.HTTPGet.Port.StrVal != "admin" {
+					t.Errorf("probe: %+v, want %s of the admin address", probe.HTTPGet, what)
+				}
+			}
+			if container.StartupProbe == nil {
+				t.Error("no startup probe: the first look at a large bundle would be killed")
+			}
+			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
+				t.Errorf("resources: %+v", container.Resources)
+			}
+			for _, mount := range container.VolumeMounts {
+				if mount.Name != "cache" && !mount.ReadOnly {
+					t.Errorf("%s is mounted for writing", mount.Name)
+				}
+			}
+			if !*container.SecurityContext.ReadOnlyRootFilesystem || *template.Spec.AutomountServiceAccountToken {
+				t.Error("the root file system is writable, or a token is mounted")
+			}
+		})
+	}
+}
+
+func TestSecretsAndFlags(t *testing.T) {
+	_, template := workload(t, "Deployment", deploymentValues+`
+tls: {secretName: certificate, clientCA: true}
+htpasswd: {secretName: users, key: auth}
+rootRepositories: [system/deckhouse, ""]
+args: [--access-log]
+env: [{name: GOMEMLIMIT, value: 200MiB}]
+`)
+	container := template.Spec.Containers[0]
+	want := "serve --listen=:5000 --admin-listen=:5001 --cache-dir=/cache --root-repository=system/deckhouse --root-repository= " +
+		"--tls-cert=/tls/tls.crt --tls-key=/tls/tls.key --client-ca=/tls/ca.crt --htpasswd=/htpasswd/auth --access-log /bundle"
+	got := slices.Clone(container.Args)
+	// The order of flags is free; the command comes first and the source last.
+	wanted := strings.Split(want, " ")
+	slices.Sort(got)
+	slices.Sort(wanted)
+	if !slices.Equal(got, wanted) || container.Args[0] != "serve" || container.Args[len(container.Args)-1] != "/bundle" {
+		t.Errorf("arguments:\n%q, want\n%q", container.Args, want)
+	}
+	secrets := map[string]string{}
+	for _, v := range template.Spec.Volumes {
+		if v.Secret != nil {
+			secrets[v.Name] = v.Secret.SecretName
+		}
+	}
+	if secrets["tls"] != "certificate" || secrets["htpasswd"] != "users" {
+		t.Errorf("secrets: %v", secrets)
+	}
+	if len(container.Env) != 1 || container.Env[0].Name != "GOMEMLIMIT" {
+		t.Errorf("environment: %v", container.Env)
+	}
+}
+
+// workload is the selector and the pod of the chart's workload.
+func workload(t *testing.T, kind, values string) (*metav1.LabelSelector, core.PodTemplateSpec) {
+	t.Helper()
+	all := objects(t, values)
+	if kind == "DaemonSet" {
+		d := one[*apps.DaemonSet](t, all)
+		return d.Spec.Selector, d.Spec.Template
+	}
+	d := one[*apps.Deployment](t, all)
+	return d.Spec.Selector, d.Spec.Template
+}
+
+func matches(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
+	t.Helper()
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Matches(labels.Set(set))
+}

@@ -1,0 +1,43 @@
+package deployment
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestWrongValuesAreRefused(t *testing.T) {
+	for values, want := range map[string]string{
+		"mode: StatefulSet":                        "mode",
+		"modus: DaemonSet":                         "modus",
+		"hostPort: {port: 70000}":                  "port",
+		"bundle: {hostPath: srv/bundle}":           "hostPath",
+		"serviceMonitor: {interval: often}":        "interval",
+		"mode: Deployment":                         "a Deployment needs a volume",
+		"bundle: {hostPath: ''}":                   "say where the bundle is",
+		"bundle: {volume: {a: {}, b: {}}}":         "volume",
+		"image: {repository: ''}":                  "repository",
+		"replicas: two\nmode: Deployment":          "replicas",
+		"networkPolicy: {registryFrom: [a, b, c]}": "registryFrom",
+	} {
+		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one about %q", values, err, want)
+		}
+	}
+}
+
+// What the notes say is what is installed.
+func TestNotes(t *testing.T) {
+	for values, want := range map[string]string{
+		"":               "--endpoint http://127.0.0.1:5000 ",
+		deploymentValues: "mirror-layoutproxy.registry.svc:5000",
+		"tls: {secretName: a}\nhostPort: {ip: '', port: 5443}": "--endpoint https://127.0.0.1:5443 ",
+	} {
+		files, err := render(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notes := files["layoutproxy/templates/NOTES.txt"]; !strings.Contains(notes, want) {
+			t.Errorf("values %q: no %s in\n%s", values, want, notes)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+{{- /* The pod, the same for both modes but for what is served and the port of the node. */}}
+{{- define "layoutproxy.pod" -}}
+metadata:
+  labels:
+    {{- include "layoutproxy.labels" . | nindent 4 }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    {{- with .Values.supplementalGroups }}
+    supplementalGroups:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    seccompProfile:
+      type: RuntimeDefault
+  containers:
+    - name: layoutproxy
+      image: {{ include "layoutproxy.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args:
+        - serve
+        - --listen=:5000
+        - --admin-listen=:5001
+        - --cache-dir=/cache
+        {{- range .Values.rootRepositories }}
+        - {{ printf "--root-repository=%s" . | quote }}
+        {{- end }}
+        {{- if .Values.tls.secretName }}
+        - --tls-cert=/tls/tls.crt
+        - --tls-key=/tls/tls.key
+        {{- if .Values.tls.clientCA }}
+        - --client-ca=/tls/ca.crt
+        {{- end }}
+        {{- end }}
+        {{- if .Values.htpasswd.secretName }}
+        - --htpasswd=/htpasswd/{{ .Values.htpasswd.key }}
+        {{- end }}
+        {{- range .Values.args }}
+        - {{ . | quote }}
+        {{- end }}
+        - /bundle
+      {{- with .Values.env }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      ports:
+        - name: registry
+          containerPort: 5000
+          {{- if and (eq .Values.mode "DaemonSet") .Values.hostPort.enabled }}
+          hostPort: {{ .Values.hostPort.port }}
+          {{- with .Values.hostPort.ip }}
+          hostIP: {{ . }}
+          {{- end }}
+          {{- end }}
+        - name: admin
+          containerPort: 5001
+      # Nothing listens before the first look at the bundle is over.
+      startupProbe:
+        httpGet: {path: /readyz, port: admin}
+        periodSeconds: 5
+        failureThreshold: {{ .Values.startupFailureThreshold }}
+      readinessProbe:
+        httpGet: {path: /readyz, port: admin}
+        periodSeconds: 5
+        timeoutSeconds: 3
+      livenessProbe:
+        httpGet: {path: /healthz, port: admin}
+        periodSeconds: 20
+        timeoutSeconds: 5
+      {{- with .Values.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities:
+          drop: [ALL]
+      volumeMounts:
+        - name: bundle
+          mountPath: /bundle
+          readOnly: true
+          # A disk that is mounted on the node later is seen as well.
+          {{- if and (not .Values.bundle.volume) (eq .Values.mode "DaemonSet") }}
+          mountPropagation: HostToContainer
+          {{- end }}
+        - name: cache
+          mountPath: /cache
+        {{- if .Values.tls.secretName }}
+        - name: tls
+          mountPath: /tls
+          readOnly: true
+        {{- end }}
+        {{- if .Values.htpasswd.secretName }}
+        - name: htpasswd
+          mountPath: /htpasswd
+          readOnly: true
+        {{- end }}
+  volumes:
+    - name: bundle
+      {{- if .Values.bundle.volume }}
+      {{- toYaml .Values.bundle.volume | nindent 6 }}
+      {{- else if eq .Values.mode "Deployment" }}
+      {{- fail "bundle.volume: a Deployment needs a volume with the bundle, as {persistentVolumeClaim: {claimName: bundle}}" }}
+      {{- else }}
+      hostPath:
+        path: {{ required "bundle.hostPath or bundle.volume: say where the bundle is" .Values.bundle.hostPath | quote }}
+        type: Directory
+      {{- end }}
+    - name: cache
+      emptyDir:
+        sizeLimit: {{ .Values.cache.sizeLimit }}
+    {{- with .Values.tls.secretName }}
+    - name: tls
+      secret:
+        secretName: {{ . }}
+    {{- end }}
+    {{- with .Values.htpasswd.secretName }}
+    - name: htpasswd
+      secret:
+        secretName: {{ . }}
+    {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
