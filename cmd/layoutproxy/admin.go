@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ type admin struct {
 	live     *live
 	refusals *refusals
 	metrics  prometheus.Gatherer
+	pprof    bool
 	draining atomic.Bool
 }
 
@@ -29,7 +31,20 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /status", a.status)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /reload", a.reload)
+	if a.pprof {
+		profiles(mux)
+	}
 	return mux
+}
+
+// profiles adds what `go tool pprof` asks for. A profile may run for as long as its
+// reader says, and shows what the program works on.
+func profiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // ready says whether requests are welcome. The first scan is over before anything listens.

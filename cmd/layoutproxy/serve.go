@@ -26,6 +26,7 @@ type serveFlags struct {
 	shutdownTimeout time.Duration
 	strict          bool
 	rescan          time.Duration
+	pprof           bool
 	accessLog       bool
 	tls             tlsFlags
 	auth            authFlags
@@ -77,6 +78,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	f.BoolVar(&flags.strict, "strict", false, "do not start with anything that cannot be served: exit 3")
 	f.DurationVar(&flags.rescan, "rescan", 10*time.Second, "how often the sources are looked at beside the events of the file system; 0 means never")
 	f.DurationVar(&flags.settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
+	f.BoolVar(&flags.pprof, "pprof", false, "profiles of the running program at /debug/pprof/ of the admin address")
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
 	flags.tls.flags(f)
 	flags.auth.flags(f)

@@ -69,7 +69,7 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 		s.servers[0].TLSConfig = certificates.config()
 	}
-	s.admin = &admin{live: s.live, refusals: s.refusals, metrics: metrics}
+	s.admin = &admin{live: s.live, refusals: s.refusals, metrics: metrics, pprof: flags.pprof}
 	if flags.adminListen != "" {
 		if err = s.listen("admin", flags.adminListen, s.admin.handler()); err != nil {
 			return nil, err

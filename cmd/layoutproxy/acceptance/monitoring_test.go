@@ -47,7 +47,7 @@ func TestAlertRules(t *testing.T) {
 // A query that promtool cannot read, or of a metric that there is not, shows an
 // empty panel or never rings.
 func TestQueriesAreOfMetricsThatThereAre(t *testing.T) {
-	s := serve(t, bundleDir)
+	s := serve(t, bundleDir, "--client-connections", "100") // which has a metric
 	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
 		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
 	}

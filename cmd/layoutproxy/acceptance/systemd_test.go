@@ -38,6 +38,15 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
+// The configuration beside the unit is one that the program takes.
+func TestSystemdConfiguration(t *testing.T) {
+	file, err := filepath.Abs(projectDir + "/deploy/systemd/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, program, "serve", "--config", file, "--check-config")
+}
+
 // systemRoot is the root of a system with the unit, what it runs, and the targets
 // that it has to do with.
 func systemRoot(t *testing.T) string {
