@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -73,20 +74,27 @@ func TestArchiveThatCannotBeRead(t *testing.T) {
 		if change := refresh(t, opened); !change.Changed {
 			t.Error("nothing is said to have changed")
 		}
-		for range 2 {
-			wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
-			wantState(t, opened, archive, "failing")
-			if got := served(t, opened); len(got) != len(tags) {
-				t.Errorf("%d tags are left of %d", len(got), len(tags))
-			}
-			if change := refresh(t, opened); change.Changed || change.Again != 0 {
-				t.Errorf("nothing changed, and the refresh says %+v", change)
-			}
-		}
+		wantFailing(t, opened, archive, tags)
 		chmod(t, file, 0o644)
 		refresh(t, opened)
 		wantState(t, opened, archive, "ready")
 		wantAll(t, opened, contentOf(t, tree))
+	}
+}
+
+// wantFailing checks that an archive cannot be read and has its tags, and that who
+// looks again finds the same.
+func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []string) {
+	t.Helper()
+	for range 2 {
+		wantState(t, opened, archive, "failing")
+		wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
+		if got := served(t, opened); !slices.Equal(got, tags) {
+			t.Errorf("tags %q, want %q", got, tags)
+		}
+		if change := refresh(t, opened); change.Changed || change.Again != 0 {
+			t.Errorf("nothing changed, and the refresh says %+v", change)
+		}
 	}
 }
 
@@ -100,14 +108,7 @@ func TestArchiveThatCannotBeReadAtTheStart(t *testing.T) {
 	options := archiveOptions(filepath.Dir(archive))
 	options.Settle = time.Hour
 	opened := openWith(t, options)
-	for range 2 {
-		wantState(t, opened, archive, "failing")
-		wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
-		wantServed(t, opened, contentOf(t, tree), none)
-		if change := refresh(t, opened); change.Changed {
-			t.Errorf("nothing changed, and the refresh says %+v", change)
-		}
-	}
+	wantFailing(t, opened, archive, nil)
 	chmod(t, archive, 0o644)
 	refresh(t, opened)
 	wantState(t, opened, archive, "ready")

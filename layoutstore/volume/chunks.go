@@ -125,7 +125,7 @@ func (f *finder) look(name string) {
 	link, linkErr := f.root.Lstat(name)
 	switch {
 	case err != nil && linkErr == nil && link.Mode()&fs.ModeSymlink != 0:
-		f.fault(Damaged, name, errors.New("a link that leads out of the source or nowhere (links must be relative)"))
+		f.fault(Damaged, name, errLink)
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		return // it went while we looked

@@ -57,7 +57,7 @@ func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
 	f := &blobFile{d, path.Join(layout, "blobs", dg.Algorithm().String()), dg.Encoded()}
 	info, err := f.stat()
 	if err != nil {
-		return nil, err
+		return nil, linkError(d.root, filepath.FromSlash(path.Join(f.dir, f.name)), err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file: %w", f, fs.ErrInvalid)

@@ -96,7 +96,7 @@ func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
 func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	layer := tree(t, outside, "x")
-	tree(t, dir, "good")
+	own := tree(t, dir, "good")
 	symlink(t, outside, filepath.Join(dir, "absolute"))
 	symlink(t, "../"+filepath.Base(outside), filepath.Join(dir, "relative"))
 	symlink(t, "nowhere", filepath.Join(dir, "dangling"))
@@ -107,10 +107,26 @@ func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 	if diff := cmp.Diff([]string{"good"}, layouts); diff != "" {
 		t.Error(diff)
 	}
+	const reason = "a link that leads out of the source or nowhere"
 	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
-		if _, ok := faults[path]; !ok {
-			t.Errorf("%s is no fault; faults are %v", path, faults)
+		if f, ok := faults[path]; !ok || !strings.Contains(f.Err.Error(), reason) {
+			t.Errorf("%s is no fault of a link; faults are %v", path, faults)
 		}
+	}
+	file := filepath.Join(dir, "good/blobs/sha256", own.Encoded())
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	symlink(t, filepath.Join(outside, "x/blobs/sha256", layer.Encoded()), file)
+	if _, err := v.Locate("good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a blob that is a link out of the tree: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	symlink(t, "nowhere", file)
+	if _, err := v.Locate("good", own); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a blob that is a link to nothing: %v", err)
 	}
 	if where, err := v.Locate("blob", layer); err == nil {
 		t.Errorf("a blob outside of the tree was located at %s", where)

@@ -2,7 +2,9 @@ package volume
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 )
 
@@ -17,4 +19,15 @@ func Exhausted(err error) bool {
 func passes(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
+}
+
+// errLink says why a link is not followed.
+var errLink = errors.New("a link that leads out of the source or nowhere (links must be relative)")
+
+// linkError says of an error that was met at name that a link stands there, if one does.
+func linkError(root *os.Root, name string, err error) error {
+	if info, lerr := root.Lstat(name); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errLink, err)
 }

@@ -138,7 +138,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 		}
 		// From the top, as the link may leave its directory but not the tree.
 		if root, err = w.dir.root.OpenRoot(filepath.FromSlash(name)); err != nil {
-			return w.fault(name, fmt.Errorf("a link that leads out of the source or nowhere (links must be relative): %w", err))
+			return w.fault(name, fmt.Errorf("%w: %w", errLink, err))
 		}
 	} else if root, err = parent.OpenRoot(e.Name()); err != nil {
 		return w.fault(name, err)
@@ -188,7 +188,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	}
 	switch {
 	case err != nil:
-		return true, w.fault(name, err)
+		return true, w.fault(name, linkError(w.dir.root, filepath.FromSlash(name), err))
 	case !info.Mode().IsRegular():
 		w.faultf(Damaged, name, "not a regular file")
 	default:
