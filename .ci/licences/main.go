@@ -29,6 +29,7 @@ func known() []licence {
 		{"BSD-3-Clause", []string{"Redistributions in binary form must reproduce", "Neither the name"}},
 		{"BSD-2-Clause", []string{"Redistributions in binary form must reproduce"}},
 		{"MIT", []string{"Permission is hereby granted, free of charge", "The above copyright notice and this permission notice"}},
+		{"Unlicense", []string{"This is free and unencumbered software released into the public domain."}},
 		{"ISC", []string{"Permission to use, copy, modify, and/or distribute this software"}},
 	}
 }
@@ -131,7 +132,7 @@ func find(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	isLicence := regexp.MustCompile(`(?i)^(licen[cs]e|copying)(\.(md|txt))?$`)
+	isLicence := regexp.MustCompile(`(?i)^((un)?licen[cs]e|copying)(\.(md|txt))?$`)
 	var names []string
 	for _, e := range entries {
 		if !isLicence.MatchString(e.Name()) {
