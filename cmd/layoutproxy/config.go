@@ -81,10 +81,15 @@ func (f *serveFlags) complete(set *pflag.FlagSet, args, environ []string) error 
 		return err
 	}
 	f.sourceRoots = f.config.roots
-	if f.store.dir != "" {
-		f.config.sources = append(slices.Clone(f.config.sources), f.store.dir) // the last one wins a tag
-	}
 	return nil
+}
+
+// sources are all that are served with a store: it is the last, which wins a tag.
+func (f *serveFlags) sources(store string) []string {
+	if store == "" {
+		return f.config.sources
+	}
+	return append(slices.Clone(f.config.sources), store)
 }
 
 // flagValues are the values of a flag, one where it is no list.
@@ -168,7 +173,7 @@ func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
 	if err := flags.check(); err != nil {
 		return err
 	}
-	if err := sourceError(flags.options(flags.config.sources).Check()); err != nil {
+	if err := sourceError(flags.options(flags.sources(flags.store.dir)).Check()); err != nil {
 		return err
 	}
 	if flags.tls.on() {

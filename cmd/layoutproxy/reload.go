@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -54,11 +55,14 @@ func (s *server) reload(ctx context.Context) {
 	}
 	s.reloaded.Set(1)
 	next.config.warn(s.log)
-	s.log.Info("configuration read again", zap.Strings("sources", next.config.sources))
+	s.log.Info("configuration read again", zap.Strings("sources", next.sources(s.flags.store.dir)))
 	if names := next.config.changedSince(&s.flags.config); len(names) > 0 {
 		s.log.Warn("these settings changed, which is seen at the next start only", zap.Strings("settings", names))
 	}
 }
+
+// errOpen keeps half of a file from opening the registry to everybody.
+var errOpen = errors.New("it asks for no credentials any more: that needs a restart")
 
 // reconfigure reads the configuration and follows it.
 func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
@@ -66,14 +70,18 @@ func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.private && !next.auth.on() {
+		return nil, errOpen
+	}
 	guarded, err := s.guarded(next.auth)
 	if err != nil {
 		return nil, err
 	}
 	before := s.pulls.now.Swap(guarded) // first: what comes is for those alone who may have it
-	if err := s.live.reconfigure(ctx, next.options(next.config.sources)); err != nil {
+	if err := s.live.reconfigure(ctx, next.options(next.sources(s.flags.store.dir))); err != nil {
 		s.pulls.now.Store(before)
 		return nil, err
 	}
+	s.private = next.auth.on()
 	return next, nil
 }

@@ -59,7 +59,7 @@ tag the later one wins.`,
 			if flags.config.check {
 				return checkConfiguration(c, &flags, cmd.OutOrStdout())
 			}
-			return serve(cmd.Context(), c, &flags, flags.config.sources, cmd.ErrOrStderr())
+			return serve(cmd.Context(), c, &flags, flags.sources(flags.store.dir), cmd.ErrOrStderr())
 		},
 	}
 	serveSettings(cmd.Flags(), &flags)

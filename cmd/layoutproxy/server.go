@@ -31,6 +31,7 @@ type server struct {
 	refusals *refusals
 	reloaded prometheus.Gauge
 	pulls    pulls
+	private  bool // whether pulls asks for credentials
 	hangup   chan os.Signal
 	notify   notifier
 	servers  []listening
@@ -90,6 +91,7 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 		return nil, err
 	}
 	s.pulls.now.Store(guarded)
+	s.private = flags.auth.on()
 	options := observe.Options{Route: registry.Route, Registerer: metrics}
 	if flags.accessLog {
 		options.AccessLog = s.log.Named("access")
