@@ -17,16 +17,18 @@ import (
 //
 // A file that is written in place passes through states that look whole, as one
 // with half of its users. So a change counts only when nothing was written for
-// settle. Files are looked at when somebody asks, at most once in lookAgain: together
-// that is less than the two seconds within which a change has to count.
+// settle. Files are looked at when somebody asks, at most once in lookAgain, and before
+// the answer if they were not for overdue: together that is less than the two seconds
+// within which a change has to count.
 type kept[T any] struct {
 	log   *zap.Logger
 	files []string
 	read  func() (T, error)
 
 	now     atomic.Pointer[T]
-	looking sync.Mutex
-	looked  time.Time
+	start   time.Time
+	looked  atomic.Int64  // nanoseconds after start
+	looking sync.Mutex    // guards what follows
 	used    []fs.FileInfo // the state that now was read in
 	seen    []fs.FileInfo // the state at the last look
 	since   time.Time     // when it was first seen
@@ -35,12 +37,13 @@ type kept[T any] struct {
 
 const (
 	lookAgain = 200 * time.Millisecond
+	overdue   = 500 * time.Millisecond
 	settle    = time.Second
 )
 
 // keep reads the files for the first time. Errors: those of reading.
 func keep[T any](log *zap.Logger, files []string, read func() (T, error)) (*kept[T], error) {
-	k := &kept[T]{log: log, files: files, read: read, looked: time.Now()}
+	k := &kept[T]{log: log, files: files, read: read, start: time.Now()}
 	var err error
 	if k.used, err = k.state(); err != nil {
 		return nil, err
@@ -53,16 +56,31 @@ func keep[T any](log *zap.Logger, files []string, read func() (T, error)) (*kept
 	return k, nil
 }
 
-// get is what the files said when they could be used last.
+// get is what the files said when they could be used last. Who asks does not wait for
+// one who looks, unless nobody has for too long to go by what was seen then.
 func (k *kept[T]) get() T {
-	if k.looking.TryLock() { // else somebody looks already
-		if time.Since(k.looked) >= lookAgain {
-			k.look()
-			k.looked = time.Now()
-		}
+	if age := k.age(); age >= overdue {
+		k.looking.Lock()
+		k.lookOnce()
+		k.looking.Unlock()
+	} else if age >= lookAgain && k.looking.TryLock() {
+		k.lookOnce()
 		k.looking.Unlock()
 	}
 	return *k.now.Load()
+}
+
+// age is how long ago the files were looked at.
+func (k *kept[T]) age() time.Duration { return time.Since(k.start) - time.Duration(k.looked.Load()) }
+
+// lookOnce looks, unless somebody else just has. The caller holds the lock.
+func (k *kept[T]) lookOnce() {
+	if k.age() < lookAgain {
+		return
+	}
+	now := time.Since(k.start)
+	k.look()
+	k.looked.Store(int64(now))
 }
 
 // look reads the files if they are others than those that were read, and settled.
