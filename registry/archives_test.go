@@ -181,10 +181,15 @@ func TestEveryFormAnswersTheSame(t *testing.T) {
 			t.Errorf("the tree answered %d with %d: that asks for little", statuses[status], status)
 		}
 	}
+	// All ranges take a while: the other forms are asked a part of them.
+	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
 			s := serve(t, layoutstore.Options{Sources: sources})
 			for i, a := range requests {
+				if a.header == "Range" && !wholly[form] && i%4 != 0 {
+					continue
+				}
 				if got := s.answer(a); got != want[i] {
 					t.Errorf("%+v: %s", a, cmp.Diff(want[i], got, cmp.AllowUnexported(answer{})))
 				}
