@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/registry/containerd"
+)
+
+// mirrorFlags are the flags of mirror-config.
+type mirrorFlags struct {
+	containerd.MirrorOptions
+	write  string
+	remove bool
+}
+
+func newMirrorConfig(c *common) *cobra.Command {
+	var flags mirrorFlags
+	cmd := &cobra.Command{
+		Use:   "mirror-config HOST",
+		Short: "Make containerd's hosts.toml for a registry that this proxy stands for",
+		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST
+through a layoutproxy, or put it in place with --write: what a hand wrote into that
+file stays as it is, line for line, and layoutproxy's own part stands before the
+other hosts. Written again it is replaced; --write DIR --remove takes it out and
+leaves the file as it was. HOST is what images are named by, as registry.example or
+registry.example:5000; _default is each registry that has no file of its own.`,
+		Example: `  layoutproxy mirror-config registry.deckhouse.io --endpoint http://127.0.0.1:5000
+  layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d
+  layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d --remove`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.Host = args[0]
+			return mirrorConfig(c, &flags, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.Endpoint, "endpoint", "http://127.0.0.1:5000", "`URL` of the proxy, as this node reaches it")
+	f.StringVar(&flags.CA, "ca", "", "`file` with the authority (PEM) of the proxy's certificate")
+	f.StringVar(&flags.ClientCert, "client-cert", "", "`file` with the certificate (PEM) that the node shows the proxy")
+	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with its key (PEM), if that is a file of its own")
+	f.BoolVar(&flags.OverridePath, "override-path", false, "the path of the endpoint is the root of the API; it gets /v2 if it does not end in it")
+	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never ask HOST itself for what the proxy lacks")
+	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, as "+containerd.DefaultDir)
+	f.BoolVar(&flags.remove, "remove", false, "take out what --write put in")
+	return cmd
+}
+
+func mirrorConfig(c *common, flags *mirrorFlags, stdout, stderr io.Writer) error {
+	if flags.remove && flags.write == "" {
+		return usageError{hintedError{errors.New("--remove needs --write DIR"), "name the directory that was written to: --write " + containerd.DefaultDir + " --remove"}}
+	}
+	mirror, err := containerd.NewMirror(flags.MirrorOptions)
+	if err != nil {
+		return usageError{hintedError{err, "see layoutproxy mirror-config --help"}}
+	}
+	if flags.write == "" {
+		return printMirror(c, mirror, flags, stdout)
+	}
+	change, err := flags.change(mirror)
+	if err != nil {
+		return advised(err)
+	}
+	for _, warning := range change.Warnings {
+		fmt.Fprintf(stderr, "layoutproxy: warning: %s\n", warning)
+	}
+	if c.output == "json" {
+		return printJSON(stdout, change)
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %s\n", change.File, change.Did)
+	return err
+}
+
+// change does what is to be done to the files.
+func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, error) {
+	if f.remove {
+		return containerd.Remove(f.write, f.Host)
+	}
+	return mirror.Write(f.write)
+}
+
+// printMirror prints the file, and where it belongs.
+func printMirror(c *common, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
+	text := mirror.Text(containerd.DefaultDir)
+	if c.output == "json" {
+		return printJSON(stdout, map[string]string{
+			"host": flags.Host, "endpoint": mirror.Endpoint(), "file": mirror.File(containerd.DefaultDir), "hosts_toml": text,
+		})
+	}
+	_, err := io.WriteString(stdout, text)
+	return err
+}
+
+// advised takes over what an error of containerd's files advises.
+func advised(err error) error {
+	var advice *containerd.AdviceError
+	if errors.As(err, &advice) {
+		return hintedError{err, advice.Advice}
+	}
+	return err
+}

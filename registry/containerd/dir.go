@@ -1,0 +1,208 @@
+package containerd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+const hostsFile = "hosts.toml"
+
+// DefaultDir is where containerd's hosts.toml files usually lie.
+const DefaultDir = "/etc/containerd/certs.d"
+
+// hostDirectory is the name that containerd looks for first: :PORT becomes _PORT_.
+func hostDirectory(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i > 0 {
+		return host[:i] + "_" + host[i+1:] + "_"
+	}
+	return host
+}
+
+// HostDirs are the directories in which containerd looks for a registry's hosts.toml,
+// in its order. It takes the first that exists, whatever is in it.
+func HostDirs(dir, host string) []string {
+	names := []string{hostDirectory(host), host, defaultHost}
+	var dirs []string
+	for i, name := range names {
+		if i == 0 || name != names[i-1] {
+			dirs = append(dirs, filepath.Join(dir, name))
+		}
+	}
+	return dirs
+}
+
+// Change is what [Mirror.Write] or [Remove] did.
+type Change struct {
+	File string `json:"file"`
+	// Did is created, changed, unchanged, removed or, where there was nothing to
+	// remove, absent.
+	Did string `json:"did"`
+	// Warnings say what no longer holds as it did.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Write puts the mirror into the hosts.toml of its registry below dir, which is made
+// if it is missing. An earlier part of another endpoint is replaced. The errors are
+// those of the file system, and [*AdviceError] for a file that cannot take the part.
+func (m *Mirror) Write(dir string) (Change, error) {
+	if err := m.checkFiles(); err != nil {
+		return Change{}, err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Change{}, err
+	}
+	target := target(dir, m.options.Host)
+	change := Change{File: filepath.Join(target, hostsFile), Did: "changed"}
+	text, what, err := read(change.File)
+	if err != nil {
+		return change, err
+	}
+	edited, err := m.edit(text, change.File, what)
+	if err != nil {
+		return change, fmt.Errorf("%s: %w", change.File, err)
+	}
+	switch {
+	case what != madeNothing:
+		change.Did = "created"
+		change.Warnings = shadows(dir, m.options.Host, target)
+	case bytes.Equal(edited, text):
+		change.Did = "unchanged"
+		return change, nil
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return change, err
+	}
+	return change, replace(change.File, edited)
+}
+
+// target is the directory that containerd takes for a registry: the first that exists
+// of those that are the registry's own.
+func target(dir, host string) string {
+	dirs := HostDirs(dir, host)
+	for _, d := range dirs {
+		if filepath.Base(d) == defaultHost && host != defaultHost {
+			continue
+		}
+		if _, err := os.Stat(d); err == nil {
+			return d
+		}
+	}
+	return dirs[0]
+}
+
+// read reads a hosts.toml, or says what would have to be made for it.
+func read(file string) ([]byte, made, error) {
+	text, err := os.ReadFile(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, madeNothing, err
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return nil, madeNothing, advise("make what the link leads to, or take the link away", "%s: a link that leads nowhere", file)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		return nil, madeTheDir, nil
+	}
+	return nil, madeTheFile, nil
+}
+
+// shadows says what containerd no longer reads once a registry has a hosts.toml in
+// target.
+func shadows(dir, host, target string) (warnings []string) {
+	// Docker's pattern counts only where there is no hosts.toml.
+	for _, pattern := range []string{"*.crt", "*.cert"} {
+		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
+			warnings = append(warnings, fmt.Sprintf("containerd no longer reads %s by itself, now that %s is beside it: name it in that file for the registry itself (ca, client)", found[0], hostsFile))
+		}
+	}
+	general := filepath.Join(dir, defaultHost, hostsFile)
+	if _, err := os.Stat(general); err == nil && host != defaultHost {
+		warnings = append(warnings, fmt.Sprintf("%s no longer holds for %s, which has a file of its own now", general, host))
+	}
+	return warnings
+}
+
+// replace replaces a file by a rename, through links, and keeps its mode.
+func replace(file string, text []byte) error {
+	if to, err := filepath.EvalSymlinks(file); err == nil {
+		file = to
+	}
+	pending, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pending.Cleanup() }() // fails once the file is in place
+	if _, err := pending.Write(text); err != nil {
+		return err
+	}
+	if err := pending.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(file))
+}
+
+// syncDir makes what happened in a directory outlast a crash.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Remove takes the part that [Mirror.Write] put into the hosts.toml of a registry out
+// of it, and the file and its directory with it if they were made for it and hold
+// nothing else. The errors are those of [Mirror.Write].
+func Remove(dir, host string) (Change, error) {
+	if err := checkHost(host); err != nil {
+		return Change{}, err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Change{}, err
+	}
+	change := Change{File: filepath.Join(target(dir, host), hostsFile), Did: "absent"}
+	for _, d := range HostDirs(dir, host) {
+		if filepath.Base(d) == defaultHost && host != defaultHost {
+			continue
+		}
+		file := filepath.Join(d, hostsFile)
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return change, err
+		}
+		rest, what, found, err := take(text)
+		if err != nil {
+			return Change{File: file}, fmt.Errorf("%s: %w", file, err)
+		}
+		if found {
+			return Change{File: file, Did: "removed"}, putBack(file, rest, what)
+		}
+	}
+	return change, nil
+}
+
+// putBack leaves what was there before our part.
+func putBack(file string, rest []byte, what made) error {
+	if len(rest) > 0 || what == madeNothing {
+		return replace(file, rest)
+	}
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	dir := filepath.Dir(file)
+	if what == madeTheDir && os.Remove(dir) == nil { // fails where something else is in it
+		dir = filepath.Dir(dir)
+	}
+	return syncDir(dir)
+}

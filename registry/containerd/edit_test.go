@@ -1,0 +1,105 @@
+package containerd
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Whatever a hand wrote: our part comes out again and leaves it byte for byte, it is
+// asked before all other hosts, and writing twice is writing once.
+func FuzzEdit(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.toml")
+	if err != nil || len(files) < 5 {
+		f.Fatalf("%d seeds: %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text, false)
+		f.Add(text, true)
+	}
+	f.Add([]byte("\ufeff[host.\"a\"]\n"), false)
+	f.Add([]byte("server = 'http://127.0.0.1:5000'"), true)
+	f.Fuzz(func(t *testing.T, text []byte, alone bool) {
+		m, err := NewMirror(MirrorOptions{Host: "registry.example", Endpoint: "http://127.0.0.1:5000", NoFallback: alone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := findPart(text); p != nil || err != nil {
+			return // a part of ours is no hand's
+		}
+		const file = "/certs.d/registry.example/hosts.toml"
+		edited, err := m.edit(text, file, madeNothing)
+		if err != nil {
+			return
+		}
+		again, err := m.edit(edited, file, madeNothing)
+		if err != nil || !bytes.Equal(again, edited) {
+			t.Fatalf("written twice: %q, %v; once: %q", again, err, edited)
+		}
+		if first := firstHost(edited); first != m.Endpoint() {
+			t.Errorf("%q is asked first in %q", first, edited)
+		}
+		rest, _, found, err := take(edited)
+		if err != nil || !found || !bytes.Equal(rest, text) {
+			t.Errorf("%q is left of %q: %v", rest, text, err)
+		}
+	})
+}
+
+// firstHost is the first host table, found as containerd finds it.
+func firstHost(text []byte) string {
+	var p unstable.Parser
+	p.Reset(text)
+	for p.NextExpression() {
+		e := p.Expression()
+		if e.Kind != unstable.Table {
+			continue
+		}
+		var keys []string
+		for it := e.Key(); it.Next(); {
+			keys = append(keys, string(it.Node().Data))
+		}
+		if len(keys) > 1 && keys[0] == "host" {
+			return keys[1]
+		}
+	}
+	return ""
+}
+
+func TestEndpoint(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		override bool
+		want     string
+	}{
+		{"http://127.0.0.1:5000", false, "http://127.0.0.1:5000/v2"},
+		{"http://127.0.0.1:5000/v2/", false, "http://127.0.0.1:5000/v2"},
+		{"https://Proxy.Example:443", false, "https://proxy.example/v2"},
+		{"proxy.example", false, "https://proxy.example/v2"},
+		{"http://[::1]:80/a/", false, "http://[::1]/a/v2"},
+		{"http://proxy/a/v2", true, "http://proxy/a/v2"},
+		{"http://proxy/a", true, "http://proxy/a"},
+		{"http://proxy", true, "http://proxy"},
+	} {
+		if got, err := Endpoint(test.name, test.override); err != nil || got != test.want {
+			t.Errorf("%s: %s, %v, want %s", test.name, got, err, test.want)
+		}
+	}
+}
+
+// Quoted strings are read back as they were.
+func TestQuote(t *testing.T) {
+	for _, s := range []string{`a"b\c`, "\a\v\x7f\x00", "tab\there", "ü", `\x41`, `\\a`} {
+		keys, err := parse([]byte("k = " + quote(s)))
+		if err != nil || keys["k"] != s {
+			t.Errorf("%q: %v, %v", s, keys["k"], err)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Endpoint is what containerd asks below for a host entry of hosts.toml, whose key
+// or `server` is name: scheme, host and the path of the API. Two entries of one
+// Endpoint are the same mirror, however they are spelled. The error says what is
+// wrong with the name.
+func Endpoint(name string, overridePath bool) (string, error) {
+	if !strings.HasPrefix(name, "http") { // as containerd does
+		name = "https://" + name
+	}
+	u, err := url.Parse(name)
+	if err != nil {
+		return "", err
+	}
+	host := strings.ToLower(u.Host)
+	if _, port, err := net.SplitHostPort(host); err == nil && port == defaultPorts[u.Scheme] {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	api := ""
+	if u.Path != "" {
+		api = path.Clean(u.Path)
+	}
+	if !overridePath && !strings.HasSuffix(api, "/v2") {
+		api = strings.TrimSuffix(api, "/") + "/v2"
+	}
+	return u.Scheme + "://" + host + api, nil
+}
+
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+// checkEndpoint returns the URL of a mirror as it is written.
+func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
+	case u.User != nil:
+		return nil, fmt.Errorf("endpoint %q: containerd takes no user and password from hosts.toml", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("endpoint %q: a query or a fragment has no meaning here", endpoint)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	if overridePath && !strings.HasSuffix(u.Path, "/v2") {
+		// The path is all that containerd puts before the repository then, and a
+		// registry answers below /v2/ only.
+		u.Path += "/v2"
+	}
+	u.RawPath = ""
+	return u, nil
+}
+
+// checkHost refuses what is no name of a registry: containerd looks for a directory
+// of exactly that name.
+func checkHost(host string) error {
+	switch {
+	case host == "":
+		return errors.New("the name of a registry is empty")
+	case host == defaultHost:
+		return nil
+	case strings.Contains(host, "://"):
+		return fmt.Errorf("registry %q: the name stands without a scheme, as in an image's name", host)
+	case strings.ContainsRune(host, '/'):
+		return fmt.Errorf("registry %q: the name stands alone, without a repository: %s", host, host[:strings.IndexByte(host, '/')])
+	}
+	u, err := url.Parse("https://" + host)
+	if err != nil || u.Host != host || u.Hostname() == "" || strings.HasPrefix(host, ".") {
+		return fmt.Errorf("registry %q: not of the form HOST or HOST:PORT", host)
+	}
+	return nil
+}
+
+// defaultHost is containerd's directory for registries that have none of their own.
+const defaultHost = "_default"
+
+// serverOf is the address that containerd asks for a registry without a hosts.toml,
+// and empty where that depends on more than the name.
+func serverOf(host string) string {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	switch ip := net.ParseIP(strings.Trim(name, "[]")); {
+	case host == defaultHost, name == "localhost", ip != nil && ip.IsLoopback():
+		return ""
+	case host == "docker.io":
+		return "https://registry-1.docker.io"
+	}
+	return "https://" + host
+}
