@@ -59,6 +59,6 @@ func newRoot() (*cobra.Command, *common) {
 		},
 	}
 	c.flags(root.PersistentFlags())
-	root.AddCommand(newServe(c), newList(c), newImport(c), newMirrorConfig(c), newVersion(c))
+	root.AddCommand(newServe(c), newList(c), newImport(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
 }

@@ -1,0 +1,131 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	maxConfig = 8 << 20
+	maxPart   = 64 << 10 // of a layer
+	maxLayers = 200
+)
+
+const adviceBlob = "layoutproxy verify SOURCE says which file is missing or damaged; copy that archive or chunk again"
+
+// fetchBlobs fetches the config, asks for each layer, and reads a part of the largest
+// from its middle on, as a pull does that was cut.
+func (d *doctor) fetchBlobs(ctx context.Context) Step {
+	if d.image.repository == "" {
+		return skipped("no image was named")
+	}
+	var largest ocispec.Descriptor
+	if config := d.leaf.Config; config != nil {
+		if step, bad := d.fetchConfig(ctx, *config); bad {
+			return step
+		}
+		largest = *config
+	}
+	asked := 0
+	for _, layer := range d.leaf.Layers {
+		if len(layer.URLs) > 0 || asked == maxLayers {
+			continue // a foreign layer lies elsewhere
+		}
+		asked++
+		if step, bad := d.askBlob(ctx, layer); bad {
+			return step
+		}
+		if layer.Size > largest.Size {
+			largest = layer
+		}
+	}
+	if largest.Size < 2 {
+		return ok("config and %d layers are there; none is long enough for a range", asked)
+	}
+	if step, bad := d.fetchRange(ctx, largest); bad {
+		return step
+	}
+	return ok("config and %d layers are there, and %s answers from its middle on", asked, largest.Digest)
+}
+
+func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {
+	what := d.describeBlob(config)
+	if err := config.Digest.Validate(); err != nil {
+		return damaged(adviceBlob, "%s: %v", what, err), true
+	}
+	a, step, bad := d.getBlob(ctx, config, "", maxConfig+1)
+	got := config.Digest.Algorithm().FromBytes(a.body)
+	switch {
+	case bad:
+		return step, true
+	case a.code != http.StatusOK:
+		return d.refused(a, what), true
+	case int64(len(a.body)) != config.Size || got != config.Digest:
+		return damaged(adviceBlob, "%s: %d bytes with the digest %s, the manifest says %d", what, len(a.body), got, config.Size), true
+	}
+	return Step{}, false
+}
+
+// getBlob asks for a blob, or a range of it, and reads at most limit bytes.
+func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges string, limit int64) (a answer, step Step, bad bool) {
+	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/blobs/"+desc.Digest.String())
+	if err != nil {
+		return a, failed("", "%v", err), true
+	}
+	req.Header.Set("Accept", desc.MediaType+", */*")
+	if ranges != "" {
+		req.Header.Set("Range", ranges)
+	}
+	if a, err = d.do(req, limit); err != nil {
+		step = failed("see the server's log", "GET %s: %v", d.describeBlob(desc), err)
+		if errors.Is(err, errBroken) {
+			step = damaged(adviceBlob, "GET %s: %v", d.describeBlob(desc), err)
+		}
+		return a, step, true
+	}
+	return a, Step{}, false
+}
+
+// askBlob asks whether a blob is there, and how long.
+func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
+	what := d.describeBlob(desc)
+	if err := desc.Digest.Validate(); err != nil {
+		return damaged(adviceBlob, "%s: %v", what, err), true
+	}
+	a, step, bad := d.ask(ctx, http.MethodHead, "blobs/"+desc.Digest.String(), what)
+	if bad {
+		return step, true
+	}
+	if a.length != desc.Size {
+		return damaged(adviceBlob, "%s: %d bytes, the manifest says %d", what, a.length, desc.Size), true
+	}
+	return Step{}, false
+}
+
+// fetchRange reads from the middle of a blob on.
+func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
+	what, from := d.describeBlob(desc), desc.Size/2
+	want := min(desc.Size-from, maxPart)
+	a, step, bad := d.getBlob(ctx, desc, fmt.Sprintf("bytes=%d-", from), want)
+	if bad {
+		return step, true
+	}
+	const advice = "a pull that is cut begins again at the start; something before the registry drops Range"
+	header := fmt.Sprintf("bytes %d-%d/%d", from, desc.Size-1, desc.Size)
+	switch {
+	case a.code == http.StatusOK:
+		return warning(advice, "%s: a range is answered with the whole", what), true
+	case a.code != http.StatusPartialContent:
+		return failed(advice, "%s: a range is answered with %s", what, a.status), true
+	case a.header.Get("Content-Range") != header:
+		return failed(advice, "%s: Content-Range is %q, not %q", what, a.header.Get("Content-Range"), header), true
+	case int64(len(a.body)) != want:
+		return damaged(adviceBlob, "%s: %v after %d bytes of the range", what, io.ErrUnexpectedEOF, len(a.body)), true
+	}
+	return Step{}, false
+}

@@ -1,0 +1,241 @@
+package doctor_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/doctor"
+)
+
+func TestHealthy(t *testing.T) {
+	s := listen(t, bundle(t))
+	for image, want := range map[string]map[string]doctor.State{
+		"":                    {"tag": doctor.Skipped, "manifest": doctor.Skipped, "child": doctor.Skipped, "blob": doctor.Skipped},
+		"app:v1":              {"tag": doctor.OK, "manifest": doctor.OK, "child": doctor.Skipped, "blob": doctor.OK},
+		"app:nested":          {"tag": doctor.OK, "manifest": doctor.OK, "child": doctor.OK, "blob": doctor.OK},
+		"app:strange":         {"tag": doctor.OK, "manifest": doctor.OK, "child": doctor.Warning, "blob": doctor.OK},
+		"reg.example/app:v1":  {"tag": doctor.OK, "blob": doctor.OK},
+		"localhost:80/app:v1": {"tag": doctor.OK, "blob": doctor.OK},
+	} {
+		t.Run(image, func(t *testing.T) {
+			r := examine(t, doctor.Options{URL: s.URL + "/mirrors/a/v2/", Image: image})
+			for _, name := range []string{"name", "connection", "api", "credentials", "clock"} {
+				expect(t, r, name, doctor.OK)
+			}
+			for name, state := range want {
+				expect(t, r, name, state)
+			}
+			if r.State == doctor.Failed || r.Content() {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
+	expect(t, r, "child", doctor.OK, "4 manifests")
+	expect(t, r, "blob", doctor.OK, "3 layers")
+}
+
+// By a digest alone no tag is asked for; with both, the digest counts.
+func TestByDigest(t *testing.T) {
+	s := listen(t, bundle(t))
+	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
+	digest = strings.TrimSuffix(digest, ",")
+	r := examine(t, doctor.Options{URL: s.URL, Image: "app@" + digest})
+	expect(t, r, "tag", doctor.Skipped)
+	expect(t, r, "blob", doctor.OK)
+	r = examine(t, doctor.Options{URL: s.URL, Image: "app:nested@" + digest})
+	expect(t, r, "tag", doctor.Warning, digest)
+	expect(t, r, "manifest", doctor.OK, digest+", image")
+	r = examine(t, doctor.Options{URL: s.URL, Image: "app@sha256:" + strings.Repeat("0", 64)})
+	expect(t, r, "manifest", doctor.Failed, "404")
+	if !r.Content() {
+		t.Error("what is not there is no matter of content")
+	}
+}
+
+// fault answers in place of the registry, where it does not leave the request to it.
+type fault func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder)
+
+// behind puts a fault between the registry and whoever asks.
+func behind(h http.Handler, f fault) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, req)
+		f(w, req, answer)
+	})
+}
+
+func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+	for name, values := range answer.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.Code)
+	w.Write(answer.Body.Bytes())
+}
+
+// on changes answers to one method, and to paths that hold a word.
+func on(method, path string, change func(answer *httptest.ResponseRecorder)) fault {
+	return func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder) {
+		if req.Method == method && strings.Contains(req.URL.Path, path) {
+			change(answer)
+		}
+		pass(w, answer)
+	}
+}
+
+func drop(header string) func(*httptest.ResponseRecorder) {
+	return func(answer *httptest.ResponseRecorder) { answer.Header().Del(header) }
+}
+
+// damage changes a byte, and no length.
+func damage(answer *httptest.ResponseRecorder) {
+	body := bytes.Replace(answer.Body.Bytes(), []byte("sha256:"), []byte("sha256;"), 1)
+	body = bytes.Replace(body, []byte("amd64"), []byte("amd46"), 1)
+	answer.Body = bytes.NewBuffer(body)
+}
+
+func missing(answer *httptest.ResponseRecorder) {
+	answer.Code = http.StatusNotFound
+	answer.Header().Del("Content-Length")
+	answer.Body = bytes.NewBufferString(`{"errors":[{"code":"BLOB_UNKNOWN","message":"gone\nfishing","detail":"archive.tar"}]}`)
+}
+
+func status(code int) func(*httptest.ResponseRecorder) {
+	return func(answer *httptest.ResponseRecorder) {
+		answer.Code = code
+		answer.Header().Del("Content-Length")
+		answer.Body = &bytes.Buffer{}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	healthy := bundle(t)
+	for name, test := range map[string]struct {
+		fault   fault
+		step    string
+		state   doctor.State
+		words   []string
+		content bool
+	}{
+		"no digest":       {on("HEAD", "/manifests/", drop("Docker-Content-Digest")), "tag", doctor.Failed, []string{"Docker-Content-Digest"}, false},
+		"no type":         {on("HEAD", "/manifests/", func(a *httptest.ResponseRecorder) { a.Header()["Content-Type"] = nil }), "tag", doctor.Failed, []string{"Content-Type"}, false},
+		"no tag":          {on("HEAD", "/manifests/", missing), "tag", doctor.Failed, []string{"404", "layoutproxy list"}, true},
+		"no login":        {on("HEAD", "/manifests/", status(403)), "tag", doctor.Failed, []string{"403", "login"}, false},
+		"a bad gateway":   {on("GET", "/manifests/", status(502)), "manifest", doctor.Failed, []string{"502"}, false},
+		"a changed byte":  {on("GET", "/manifests/", damage), "manifest", doctor.Failed, []string{"layoutproxy verify"}, true},
+		"no config":       {on("GET", "/blobs/", missing), "blob", doctor.Failed, []string{"404: BLOB_UNKNOWN: gone fishing \"archive.tar\"", "layoutproxy list"}, true},
+		"a bad config":    {on("GET", "/blobs/", damage), "blob", doctor.Failed, []string{"digest", "layoutproxy verify"}, true},
+		"no layer":        {on("HEAD", "/blobs/", missing), "blob", doctor.Failed, []string{"404"}, true},
+		"a short layer":   {on("HEAD", "/blobs/", func(a *httptest.ResponseRecorder) { a.Header().Set("Content-Length", "7") }), "blob", doctor.Failed, []string{"7 bytes"}, true},
+		"no range":        {on("GET", "/blobs/", whole), "blob", doctor.Warning, []string{"whole"}, false},
+		"another range":   {on("GET", "/blobs/", shifted), "blob", doctor.Failed, []string{"Content-Range"}, false},
+		"a refused range": {on("GET", "/blobs/", refused), "blob", doctor.Failed, []string{"416"}, false},
+		"a cut range":     {cut, "blob", doctor.Failed, []string{"layoutproxy verify"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := listen(t, behind(healthy, test.fault))
+			r := examine(t, doctor.Options{URL: s.URL, Image: "app:v1"})
+			expect(t, r, test.step, test.state, test.words...)
+			if r.State != test.state || r.Content() != test.content {
+				t.Errorf("the report is %s, content %v", r.State, r.Content())
+			}
+		})
+	}
+}
+
+func partial(a *httptest.ResponseRecorder) bool { return a.Code == http.StatusPartialContent }
+
+func whole(a *httptest.ResponseRecorder) {
+	if partial(a) {
+		a.Code = http.StatusOK
+	}
+}
+
+func shifted(a *httptest.ResponseRecorder) {
+	if partial(a) {
+		a.Header().Set("Content-Range", "bytes 0-1/2")
+	}
+}
+
+func refused(a *httptest.ResponseRecorder) {
+	if partial(a) {
+		status(http.StatusRequestedRangeNotSatisfiable)(a)
+	}
+}
+
+// cut ends a range early.
+func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecorder) {
+	if partial(answer) {
+		answer.Body.Truncate(answer.Body.Len() / 10)
+	}
+	pass(w, answer)
+}
+
+// A child that is damaged is found, of whatever platform.
+func TestChildOfAnotherPlatform(t *testing.T) {
+	healthy := bundle(t)
+	n := 0
+	s := listen(t, behind(healthy, on("GET", "/manifests/", func(a *httptest.ResponseRecorder) {
+		if n++; n == 4 { // the index, the one in it, and its first child
+			damage(a)
+		}
+	})))
+	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
+	expect(t, r, "child", doctor.Failed, "digest")
+	expect(t, r, "blob", doctor.Skipped, "rests on child")
+}
+
+func TestClock(t *testing.T) {
+	healthy := bundle(t)
+	for name, test := range map[string]struct {
+		apart time.Duration
+		state doctor.State
+		words string
+	}{
+		"ahead":  {time.Hour, doctor.Failed, "ahead of"},
+		"behind": {-time.Hour, doctor.Failed, "behind"},
+		"a bit":  {time.Minute, doctor.Warning, "chrony"},
+		"well":   {time.Second, doctor.OK, "apart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				w.Header().Set("Date", time.Now().Add(test.apart).UTC().Format(http.TimeFormat))
+				healthy.ServeHTTP(w, req)
+			}))
+			expect(t, examine(t, doctor.Options{URL: s.URL}), "clock", test.state, test.words)
+		})
+	}
+}
+
+// What is no registry is told from one that ails.
+func TestAPI(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		state  doctor.State
+		word   string
+	}{
+		"not found": {http.NotFound, doctor.Failed, "--admin-listen"},
+		"a page":    {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }, doctor.Warning, "does not say that it is a registry"},
+		"failing":   {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusServiceUnavailable) }, doctor.Failed, "503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expect(t, examine(t, doctor.Options{URL: listen(t, test.answer).URL}), "api", test.state, test.word)
+		})
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, o := range []doctor.Options{
+		{URL: ""}, {URL: "127.0.0.1:5000"}, {URL: "ftp://a"}, {URL: "http://a:b@c"},
+		{URL: "http://a", Image: "app:v1:v2"}, {URL: "http://a", Image: "APP"}, {URL: "http://a", Image: "app@sha256:0"},
+		{URL: "http://a", Image: "app:"}, {URL: "http://a", Image: "reg.example/"},
+	} {
+		if r, err := doctor.Run(t.Context(), o); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%+v: %+v, %v", o, r, err)
+		}
+	}
+}

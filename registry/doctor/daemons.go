@@ -1,0 +1,95 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/containerd"
+)
+
+// examineDaemons looks whether the containerds that run here read the hosts.toml that
+// was found.
+func (d *doctor) examineDaemons(context.Context) Step {
+	daemons, err := containerd.Daemons(d.Proc)
+	switch {
+	case err != nil:
+		return warning("run as root to see it", "a containerd runs here, and cannot be looked at: %v", err)
+	case len(daemons) == 0:
+		return skipped("no containerd runs on this machine")
+	case d.reader == "":
+		return skipped("%s, and no hosts.toml leads to %s", describeDaemon(daemons[0]), d.url)
+	}
+	worst := Step{}
+	for _, daemon := range daemons {
+		s := d.examine(daemon)
+		if worst.State == "" || rank(s.State) > rank(worst.State) {
+			worst = s
+		}
+	}
+	return worst
+}
+
+func rank(s State) int { return slices.Index([]State{Skipped, OK, Warning, Failed}, s) }
+
+func describeDaemon(d containerd.Daemon) string {
+	if d.Major == 0 {
+		return fmt.Sprintf("containerd runs as process %d", d.PID)
+	}
+	return fmt.Sprintf("containerd %d.x runs as process %d", d.Major, d.PID)
+}
+
+// startedWithin is how exactly the start of a process is known.
+const startedWithin = 2 * time.Second
+
+// examine looks at one containerd.
+func (d *doctor) examine(daemon containerd.Daemon) Step {
+	who := describeDaemon(daemon)
+	config, err := containerd.ReadConfig(daemon.Config)
+	if err != nil {
+		return failed(adviceOf(err, "run as root to see it"), "%s: %v", who, err)
+	}
+	if daemon.Major == 0 && config.Version >= 3 {
+		daemon.Major = 2
+	}
+	dir := filepath.Dir(filepath.Dir(d.reader))
+	plugin := containerd.CRIPlugin
+	if daemon.Major >= 2 {
+		plugin = containerd.ImagesPlugin
+	}
+	advice := fmt.Sprintf("in %s, below [plugins.%q.registry], set config_path = %q, and restart containerd", config.File, plugin, dir)
+	dirs := config.Dirs(daemon.Major)
+	switch {
+	case config.CRIDisabled:
+		return skipped("%s, without the CRI plugin: no kubelet pulls by it", who)
+	case config.Mirrors:
+		return failed("take [registry.mirrors] out of "+config.File+", as containerd reads one or the other. "+advice,
+			"%s: registry.mirrors is set, so the kubelet's pulls do not read hosts.toml", who)
+	case len(dirs) == 0:
+		return failed(advice, "%s: config_path is not set, so the kubelet's pulls do not read hosts.toml", who)
+	case !slices.ContainsFunc(dirs, func(p string) bool { return same(p, dir) }):
+		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
+	case config.Changed.After(daemon.Started.Add(startedWithin)):
+		return warning("restart containerd", "%s since before %s was changed", who, config.File)
+	case daemon.Major >= 2:
+		return d.examineTransfer(config, who, dir, dirs, advice)
+	}
+	return ok("%s reads %s", who, dir)
+}
+
+// examineTransfer looks at what 2.x needs besides: it pulls by its transfer service.
+func (d *doctor) examineTransfer(config *containerd.Config, who, dir string, dirs []string, advice string) Step {
+	switch {
+	case len(dirs) > 1 && !config.LocalPull:
+		return warning(advice, "%s has %s for its config_path, and its transfer service reads only a single directory", who, strings.Join(dirs, ":"))
+	case !same(config.TransferPath, dir):
+		return warning(fmt.Sprintf("in %s, below [plugins.%q], set config_path = %q, and restart containerd", config.File, containerd.TransferPlugin, dir),
+			"%s reads %s for the kubelet, and its transfer plugin has config_path = %q", who, dir, config.TransferPath)
+	}
+	return ok("%s reads %s, its transfer plugin too", who, dir)
+}
+
+func same(a, b string) bool { return a != "" && filepath.Clean(a) == filepath.Clean(b) }

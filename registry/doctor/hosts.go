@@ -1,0 +1,144 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/registry/containerd"
+)
+
+// certsDirs are the directories in which hosts.toml files are looked for: the given
+// one, or those of the containerds that run here, or the usual one.
+func (d *doctor) certsDirs() []string {
+	if d.HostsDir != "" {
+		return []string{d.HostsDir}
+	}
+	daemons, _ := containerd.Daemons(d.Proc) // told by the step of containerd
+	var dirs []string
+	for _, daemon := range daemons {
+		if config, err := containerd.ReadConfig(daemon.Config); err == nil {
+			dirs = append(dirs, config.Dirs(daemon.Major)...)
+		}
+	}
+	if len(dirs) == 0 {
+		dirs = []string{containerd.DefaultDir}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// readHosts looks whether this node's hosts.toml leads to the registry.
+func (d *doctor) readHosts(context.Context) Step {
+	own, err := containerd.Endpoint(d.url.String(), false)
+	if err != nil {
+		return failed("", "%v", err)
+	}
+	dirs := d.certsDirs()
+	if !slices.ContainsFunc(dirs, exists) {
+		return skipped("there is no %s on this machine", strings.Join(dirs, ", "))
+	}
+	if d.image.host == "" {
+		return d.findHosts(dirs, own)
+	}
+	advice := fmt.Sprintf("layoutproxy mirror-config %s --endpoint %s --write %s", d.image.host, d.url, dirs[0])
+	for _, dir := range dirs {
+		h, err := containerd.ReadHosts(dir, d.image.host)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return failed(adviceOf(err, "see to it that root can read that file"), "%v", err)
+		}
+		return d.judge(h, own, advice)
+	}
+	return failed(advice, "no hosts.toml for %s below %s: containerd pulls from the registry itself", d.image.host, strings.Join(dirs, ", "))
+}
+
+// findHosts looks for whichever hosts.toml leads to the registry.
+func (d *doctor) findHosts(dirs []string, own string) Step {
+	var files []string
+	for _, dir := range dirs {
+		for _, h := range containerd.AllHosts(dir) {
+			if slices.ContainsFunc(append(h.Hosts, h.Server), func(host containerd.Host) bool { return host.Endpoint == own }) {
+				files = append(files, h.File)
+				if step := d.judge(h, own, ""); step.State != OK {
+					return step
+				}
+			}
+		}
+	}
+	if len(files) == 0 {
+		return skipped("no hosts.toml below %s leads to %s; layoutproxy mirror-config writes one", strings.Join(dirs, ", "), d.url)
+	}
+	d.reader = files[0]
+	return ok("%s leads here", strings.Join(files, ", "))
+}
+
+// judge says what a hosts.toml makes of the registry.
+func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
+	d.reader = h.File
+	at := slices.IndexFunc(h.Hosts, func(host containerd.Host) bool { return host.Endpoint == own })
+	host, place := h.Server, "as the registry itself"
+	if at >= 0 {
+		host, place = h.Hosts[at], "first"
+	} else if h.Server.Endpoint != own {
+		return failed(advice, "%s leads to %s, and not to %s", h.File, namesOfHosts(h), d.url)
+	}
+	for _, file := range host.Files {
+		if _, err := os.ReadFile(file); err != nil {
+			return failed("put that file in place: until then containerd pulls nothing by this hosts.toml", "%s names a certificate: %v", h.File, err)
+		}
+	}
+	switch {
+	case !host.Can("pull"):
+		return failed("add \"pull\" to its capabilities", "%s does not let %s be pulled from", h.File, host.Name)
+	case !host.Can("resolve"):
+		return warning("add \"resolve\" to its capabilities, if tags are to come from the bundle", "%s lets tags be asked of others than %s", h.File, host.Name)
+	case at > 0:
+		return warning("if the bundle is to be asked first, let mirror-config write its part, or move the table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
+	}
+	return ok("%s leads here %s%s", h.File, place, afterwards(h, own))
+}
+
+// afterwards says what is asked for what is missing here.
+func afterwards(h *containerd.Hosts, own string) string {
+	switch {
+	case h.Server.Endpoint == own:
+		return ", and nowhere else"
+	case h.Server.Name != "":
+		return ", then to " + h.Server.Name
+	}
+	return ", then to the registry itself"
+}
+
+func namesOfHosts(h *containerd.Hosts) string {
+	var names []string
+	for _, host := range append(h.Hosts, h.Server) {
+		if host.Name != "" {
+			names = append(names, host.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "the registry itself"
+	}
+	return strings.Join(names, ", ")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// adviceOf takes the advice of an error that has some.
+func adviceOf(err error, otherwise string) string {
+	var advice *containerd.AdviceError
+	if errors.As(err, &advice) {
+		return advice.Advice
+	}
+	return otherwise
+}

@@ -1,0 +1,217 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// manifest is a manifest or an index that was fetched.
+type manifest struct {
+	Config    *ocispec.Descriptor  `json:"config"`
+	Layers    []ocispec.Descriptor `json:"layers"`
+	Manifests []ocispec.Descriptor `json:"manifests"`
+}
+
+// accept is what containerd accepts when it resolves a tag.
+const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
+	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
+
+const adviceMissing = "see what the server has: layoutproxy list SOURCE, and its /status; the name is the root repository and the path in the bundle"
+
+// resolveTag asks what a tag leads to.
+func (d *doctor) resolveTag(ctx context.Context) Step {
+	if d.image.repository == "" {
+		return skipped("no image was named")
+	}
+	if d.image.tag == "" {
+		return skipped("the image is named by its digest alone")
+	}
+	what := d.image.repository + ":" + d.image.tag
+	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
+	if bad {
+		return step
+	}
+	dgst, err := digest.Parse(a.header.Get("Docker-Content-Digest"))
+	const advice = "containerd needs all three to resolve a tag: something before the registry strips them from a HEAD"
+	switch {
+	case err != nil:
+		return failed(advice, "HEAD %s: Docker-Content-Digest is %q", what, a.header.Get("Docker-Content-Digest"))
+	case a.length <= 0:
+		return failed(advice, "HEAD %s: no Content-Length", what)
+	case a.header.Get("Content-Type") == "":
+		return failed(advice, "HEAD %s: no Content-Type", what)
+	case d.image.digest != "" && d.image.digest != dgst:
+		return warning("containerd takes the digest, so this does no harm", "%s is %s now, and the image is named as %s", what, dgst, d.image.digest)
+	}
+	d.image.digest = dgst
+	return ok("%s is %s, %d bytes", what, dgst, a.length)
+}
+
+// ask asks below a repository, and tells what is not there from what cannot be got.
+func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
+	req, err := d.request(ctx, method, d.image.repository+"/"+path)
+	if err != nil {
+		return a, failed("", "%v", err), true
+	}
+	req.Header.Set("Accept", accept)
+	if a, err = d.do(req, maxErrorBody); err != nil {
+		return a, failed("see the server's log", "%s %s: %v", method, what, err), true
+	}
+	if a.code == http.StatusOK {
+		return a, Step{}, false
+	}
+	if method == http.MethodHead { // the reason is in a body
+		if req, err := d.request(ctx, http.MethodGet, d.image.repository+"/"+path); err == nil {
+			if again, err := d.do(req, maxErrorBody); err == nil && again.code == a.code {
+				a.body = again.body
+			}
+		}
+	}
+	return a, d.refused(a, what), true
+}
+
+// refused makes a step of an answer that is none.
+func (d *doctor) refused(a answer, what string) Step {
+	said := errorsOf(a.body)
+	switch a.code {
+	case http.StatusNotFound:
+		return damaged(adviceMissing, "%s: 404%s", what, said)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return failed("this login may not pull that repository", "%s: %s%s", what, a.status, said)
+	}
+	return failed("see the log of the server, or of the proxy before it", "%s: %s%s", what, a.status, said)
+}
+
+// fetchManifest fetches the manifest by its digest.
+func (d *doctor) fetchManifest(ctx context.Context) Step {
+	if d.image.repository == "" {
+		return skipped("no image was named")
+	}
+	m, size, step, bad := d.get(ctx, d.image.digest, -1)
+	if bad {
+		return step
+	}
+	d.manifest = m
+	kind := "image"
+	if len(m.Manifests) > 0 {
+		kind = "index"
+	}
+	return ok("%s, %s, %d bytes with that digest", d.image.digest, kind, size)
+}
+
+// get fetches a manifest and holds it against its digest, and its size if that is known.
+func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m manifest, got int64, step Step, bad bool) {
+	what := d.image.repository + "@" + dgst.String()
+	const advice = "the bytes changed on their way or on the disk: layoutproxy verify says which file it is"
+	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/manifests/"+dgst.String())
+	if err != nil {
+		return m, 0, failed("", "%v", err), true
+	}
+	req.Header.Set("Accept", accept)
+	a, err := d.do(req, maxManifest+1)
+	body := a.body
+	switch {
+	case err != nil:
+		return m, 0, failed("see the server's log", "GET %s: %v", what, err), true
+	case a.code != http.StatusOK:
+		return m, 0, d.refused(a, what), true
+	case len(body) > maxManifest:
+		return m, 0, damaged("containerd takes no longer ones", "%s: longer than %d bytes", what, maxManifest), true
+	case dgst.Algorithm().FromBytes(body) != dgst:
+		return m, 0, damaged(advice, "%s: the bytes have the digest %s", what, dgst.Algorithm().FromBytes(body)), true
+	case size >= 0 && int64(len(body)) != size:
+		return m, 0, damaged(advice, "%s: %d bytes, its index says %d", what, len(body), size), true
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, 0, damaged(advice, "%s: %v", what, err), true
+	}
+	return m, int64(len(body)), Step{}, false
+}
+
+// Of an index with more children, or deeper, only so much is looked at.
+const (
+	maxChildren = 100
+	maxDepth    = 4
+)
+
+// fetchChildren fetches the manifests of an index, of all platforms, as containerd 2.x
+// does.
+func (d *doctor) fetchChildren(ctx context.Context) Step {
+	if d.image.repository == "" {
+		return skipped("no image was named")
+	}
+	if len(d.manifest.Manifests) == 0 {
+		d.leaf = d.manifest
+		return skipped("the image is no index")
+	}
+	c := children{doctor: d}
+	if step, bad := c.fetch(ctx, d.manifest, 1); bad {
+		return step
+	}
+	d.leaf = c.leaf
+	if !c.matched {
+		return warning("this node can run none of them; another may", "%d manifests, none for %s: %s", c.count, platform(), strings.Join(c.platforms, ", "))
+	}
+	return ok("%d manifests, one for %s", c.count, platform())
+}
+
+// children fetches what an index leads to.
+type children struct {
+	*doctor
+	count     int
+	platforms []string
+	leaf      manifest // the first, or the first that matches
+	matched   bool
+}
+
+func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
+	if depth > maxDepth {
+		return damaged("no client follows an index as deep as that", "indexes within indexes, %d deep", depth), true
+	}
+	for _, child := range index.Manifests {
+		if c.count++; c.count > maxChildren {
+			return Step{}, false
+		}
+		if err := child.Digest.Validate(); err != nil {
+			return damaged("the index was made wrong", "a child with the digest %q: %v", child.Digest, err), true
+		}
+		m, _, step, bad := c.get(ctx, child.Digest, child.Size)
+		if bad {
+			return step, true
+		}
+		if len(m.Manifests) > 0 {
+			if step, bad := c.fetch(ctx, m, depth+1); bad {
+				return step, true
+			}
+			continue
+		}
+		c.take(child, m)
+	}
+	return Step{}, false
+}
+
+// take notes a manifest that is no index.
+func (c *children) take(child ocispec.Descriptor, m manifest) {
+	matches := child.Platform != nil && child.Platform.OS == runtime.GOOS && child.Platform.Architecture == runtime.GOARCH
+	if child.Platform != nil {
+		c.platforms = append(c.platforms, child.Platform.OS+"/"+child.Platform.Architecture)
+	}
+	if matches && !c.matched || c.leaf.Config == nil {
+		c.leaf = m
+	}
+	c.matched = c.matched || matches
+}
+
+func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
+
+// describeBlob names a blob in a step.
+func (d *doctor) describeBlob(desc ocispec.Descriptor) string {
+	return fmt.Sprintf("blob %s of %s", desc.Digest, d.image.repository)
+}

@@ -1,0 +1,107 @@
+package doctor_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry"
+	"github.com/layoutproxy/layoutproxy/registry/doctor"
+)
+
+// bundle is a tree with an image, an index within an index, and one of a platform that
+// no machine has.
+func bundle(t *testing.T) http.Handler {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	image := l.Image(layouttest.Image{Name: "one", Platform: platform("linux", runtime.GOARCH), LayerSizes: []int64{100, 200_000, 5}})
+	other := l.Image(layouttest.Image{Name: "two", Platform: platform("linux", "riscv64"), LayerSizes: []int64{64}})
+	strange := l.Image(layouttest.Image{Name: "three", Platform: platform("plan9", "vax")})
+	inner := l.Index(layouttest.Index{Children: []ocispec.Descriptor{image, other}})
+	l.Tag(image, "v1")
+	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{inner, strange}}), "nested")
+	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{strange}}), "strange")
+	l.Write()
+	store, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := registry.New(store, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func platform(os, arch string) *ocispec.Platform {
+	return &ocispec.Platform{OS: os, Architecture: arch}
+}
+
+// listen serves on loopback until the test ends.
+func listen(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// examine runs the doctor. Nothing on this machine counts.
+func examine(t *testing.T, o doctor.Options) *doctor.Report {
+	t.Helper()
+	if o.HostsDir == "" {
+		o.HostsDir = t.TempDir() + "/certs.d"
+	}
+	if o.Proc == "" {
+		o.Proc = t.TempDir()
+	}
+	r, err := doctor.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Steps) != len(doctor.Names()) {
+		t.Fatalf("%d steps", len(r.Steps))
+	}
+	for i, name := range doctor.Names() {
+		s := r.Steps[i]
+		if s.Name != name || s.Detail == "" || strings.Contains(s.Detail, "\n") {
+			t.Errorf("step %d is %+v, want %s and one line", i, s, name)
+		}
+		if s.State == doctor.Failed && s.Advice == "" {
+			t.Errorf("%s fails (%s) and advises nothing", s.Name, s.Detail)
+		}
+	}
+	return r
+}
+
+// step returns a step of a report.
+func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
+	t.Helper()
+	for _, s := range r.Steps {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no step %s", name)
+	return doctor.Step{}
+}
+
+// expect wants a step in a state, with words in what it says.
+func expect(t *testing.T, r *doctor.Report, name string, state doctor.State, words ...string) {
+	t.Helper()
+	s := step(t, r, name)
+	if s.State != state {
+		t.Errorf("%s is %s, want %s: %s", name, s.State, state, s.Detail)
+	}
+	for _, word := range words {
+		if !strings.Contains(s.Detail+"\n"+s.Advice, word) {
+			t.Errorf("%s says %q and advises %q, want %q", name, s.Detail, s.Advice, word)
+		}
+	}
+}
