@@ -1,9 +1,10 @@
 // Package acceptance holds the built program against the OCI conformance suite and
-// against clients that people use: crane, regctl, oras, skopeo and containerd.
+// against clients that people use: crane, regctl, oras, skopeo and containerd, as a library and
+// as the daemon that it is.
 //
 // It is a module of its own, as what it needs must not weigh on the product's
-// go.mod. The tools come with that module's go.mod, by its tool directives; skopeo
-// is the distribution's package. A test that lacks a tool fails, and says how to
+// go.mod. The tools come with that module's go.mod, by its tool directives; skopeo,
+// containerd and runc are the distribution's packages. A test that lacks a tool fails, and says how to
 // get it.
 //
 // # Where to start

@@ -34,7 +34,7 @@ func packaged(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatalf("%v\nhint: apt-get install %s (promtool is in the package prometheus, systemd-analyze in systemd)", err, name)
+		t.Fatalf("%v\nhint: apt-get install %s (promtool is in the package prometheus, systemd-analyze in systemd, ctr in containerd)", err, name)
 	}
 	return path
 }

@@ -1,0 +1,230 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// release is a containerd to run: where its programs lie, and how its configuration
+// is written.
+type release struct {
+	name  string
+	bin   string // the directory of containerd, ctr and the shim
+	major int
+}
+
+// packagedRelease is the distribution's.
+func packagedRelease(t *testing.T) release {
+	t.Helper()
+	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
+}
+
+// containerd is a running one, with a root, a state and a certs.d of its own.
+type containerd struct {
+	release
+	dir, socket, certs string
+	pid                int
+
+	cmd *exec.Cmd
+	log *os.File
+}
+
+// startContainerd runs a containerd until the test ends. settings are lines of its
+// configuration for a plugin, by the plugin's name.
+func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("containerd runs as root only\nhint: run the tests as root")
+	}
+	dir, err := os.MkdirTemp("", "lp-") // short, as names of sockets are
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { clearAway(t, dir) })
+	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
+	c.mkdir(t, "certs.d", "bin", "home", "plugins")
+	for _, program := range []string{filepath.Join(r.bin, "containerd-shim-runc-v2"), packaged(t, "runc")} {
+		if err := os.Symlink(program, filepath.Join(dir, "bin", filepath.Base(program))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.write(t, "config.toml", c.config(settings))
+	c.start(t)
+	t.Cleanup(func() { c.stop(t, syscall.SIGTERM) })
+	return c
+}
+
+func (c *containerd) mkdir(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := os.MkdirAll(filepath.Join(c.dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (c *containerd) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Namespaces share no content, so that each pull fetches all of it.
+const metadataPlugin = "io.containerd.metadata.v1.bolt"
+
+// config is written as the release's administrators write it.
+func (c *containerd) config(settings map[string]string) string {
+	var b strings.Builder
+	version, cri := 2, "io.containerd.grpc.v1.cri"
+	if c.major >= 2 {
+		version, cri = 3, "io.containerd.cri.v1.images"
+	}
+	fmt.Fprintf(&b, "version = %d\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n[debug]\n  level = \"warn\"\n", version, c.dir+"/root", c.dir+"/state", c.socket)
+	plugins := map[string]string{
+		metadataPlugin:                      `content_sharing_policy = "isolated"`,
+		cri + `".registry"`:                 fmt.Sprintf("config_path = %q", c.certs),
+		"io.containerd.internal.v1.opt":     fmt.Sprintf("path = %q", c.dir+"/opt"),
+		"io.containerd.transfer.v1.local":   fmt.Sprintf("config_path = %q", c.certs),
+		"io.containerd.nri.v1.nri":          "disable = true",
+		"io.containerd.internal.v1.tracing": "",
+	}
+	for name, lines := range settings {
+		plugins[name] = lines
+	}
+	for name, lines := range plugins {
+		plugin, table, _ := strings.Cut(name, `".`)
+		if table != "" {
+			table = "." + strings.Trim(table, `"`)
+		}
+		fmt.Fprintf(&b, "[plugins.%q%s]\n%s\n", plugin, table, lines)
+	}
+	return b.String()
+}
+
+// start starts it, on whatever its root holds.
+func (c *containerd) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	c.cmd = exec.Command(filepath.Join(c.bin, "containerd"), "--config", filepath.Join(c.dir, "config.toml"))
+	c.cmd.Env = []string{"PATH=" + filepath.Join(c.dir, "bin"), "HOME=" + filepath.Join(c.dir, "home"), "TMPDIR=" + os.TempDir()}
+	c.cmd.Stdout, c.cmd.Stderr = log, log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.pid = c.cmd.Process.Pid
+	deadline := time.Now().Add(time.Minute)
+	for {
+		_, err := c.try(t, "default", "version")
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("containerd does not answer: %v\n%s", err, c.logged())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// stop ends it by a signal. The shims that it started live on.
+func (c *containerd) stop(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if c.cmd == nil {
+		return
+	}
+	_ = c.cmd.Process.Signal(signal) // fails only if it has ended
+	ended := make(chan error, 1)
+	go func() { ended <- c.cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		_ = c.cmd.Process.Kill()
+		t.Errorf("containerd did not end: %v", <-ended)
+	}
+	c.cmd = nil
+	if t.Failed() {
+		t.Logf("containerd's log:\n%s", c.logged())
+	}
+}
+
+func (c *containerd) logged() string {
+	log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
+	const most = 16 << 10
+	return string(log[max(0, len(log)-most):])
+}
+
+// clearAway removes a containerd's files, and what is mounted in them.
+func clearAway(t *testing.T, dir string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
+			if err := syscall.Unmount(fields[1], syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", fields[1], err)
+			}
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// try runs ctr in a namespace.
+func (c *containerd) try(t *testing.T, namespace string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "ctr"), append([]string{"-a", c.socket, "-n", namespace}, args...)...)
+	cmd.Env = []string{"HOME=" + filepath.Join(c.dir, "home"), "PATH=" + filepath.Join(c.dir, "bin")}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// ctr runs ctr to its end, and fails the test where it fails.
+func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string {
+	t.Helper()
+	out, err := c.try(t, namespace, args...)
+	if err != nil {
+		t.Fatalf("%s ctr %s: %v\n%s", c.name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// pulled is what the content store holds of an image, for one platform or for all.
+func (c *containerd) pulled(t *testing.T, d digest.Digest) contents {
+	t.Helper()
+	return contentOf(t, c.store(), d)
+}
+
+// store is the content store. Its blobs lie as a layout's do.
+func (c *containerd) store() layout {
+	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
+}
+
+// mirror has layoutproxy write the hosts.toml of a registry for this containerd.
+func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string) {
+	t.Helper()
+	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)
+}
+
+// namespace makes the name of a namespace that no other pull has used.
+func namespace(n int) string { return "pull-" + strconv.Itoa(n) }
