@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,34 +83,37 @@ func (c *containerd) write(t *testing.T, name, text string) {
 	}
 }
 
-// Namespaces share no content, so that each pull fetches all of it.
-const metadataPlugin = "io.containerd.metadata.v1.bolt"
+// Plugins that get settings here.
+const (
+	metadataPlugin = "io.containerd.metadata.v1.bolt"
+	transferPlugin = "io.containerd.transfer.v1.local"
+)
 
-// config is written as the release's administrators write it.
+// config is the configuration in the format of the release. settings are lines for
+// plugins, or for tables of them (PLUGIN".TABLE); they win over those that all have.
 func (c *containerd) config(settings map[string]string) string {
-	var b strings.Builder
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {
 		version, cri = 3, "io.containerd.cri.v1.images"
 	}
-	fmt.Fprintf(&b, "version = %d\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n[debug]\n  level = \"warn\"\n", version, c.dir+"/root", c.dir+"/state", c.socket)
-	plugins := map[string]string{
-		metadataPlugin:                      `content_sharing_policy = "isolated"`,
-		cri + `".registry"`:                 fmt.Sprintf("config_path = %q", c.certs),
-		"io.containerd.internal.v1.opt":     fmt.Sprintf("path = %q", c.dir+"/opt"),
-		"io.containerd.transfer.v1.local":   fmt.Sprintf("config_path = %q", c.certs),
-		"io.containerd.nri.v1.nri":          "disable = true",
-		"io.containerd.internal.v1.tracing": "",
+	path := fmt.Sprintf("config_path = %q", c.certs)
+	all := map[string]string{
+		metadataPlugin:                  `content_sharing_policy = "isolated"`, // so that each namespace pulls all
+		cri + `".registry`:              path,
+		transferPlugin:                  path,
+		"io.containerd.internal.v1.opt": fmt.Sprintf("path = %q", filepath.Join(c.dir, "opt")),
+		"io.containerd.nri.v1.nri":      "disable = true", // it would listen for the whole machine
 	}
-	for name, lines := range settings {
-		plugins[name] = lines
-	}
-	for name, lines := range plugins {
-		plugin, table, _ := strings.Cut(name, `".`)
-		if table != "" {
-			table = "." + strings.Trim(table, `"`)
+	maps.Copy(all, settings)
+	var b strings.Builder
+	fmt.Fprintf(&b, "version = %d\nroot = %q\nstate = %q\n[grpc]\naddress = %q\n[debug]\nlevel = \"warn\"\n",
+		version, filepath.Join(c.dir, "root"), filepath.Join(c.dir, "state"), c.socket)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		plugin, table, found := strings.Cut(name, `".`)
+		if found {
+			table = "." + table
 		}
-		fmt.Fprintf(&b, "[plugins.%q%s]\n%s\n", plugin, table, lines)
+		fmt.Fprintf(&b, "[plugins.%q%s]\n%s\n", plugin, table, all[name])
 	}
 	return b.String()
 }

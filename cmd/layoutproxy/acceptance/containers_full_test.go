@@ -1,0 +1,105 @@
+//go:build full
+
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const greeting = "hello from running <nil>"
+
+// A container runs from what was pulled, as ctr and as a kubelet run one.
+func TestNodesRunContainers(t *testing.T) {
+	a := newApp(t, "running")
+	s := serve(t, a.dir, "--root-repository", "")
+	reference := stoodFor + "/app:nested"
+	for _, r := range releases(t) {
+		t.Run(r.name, func(t *testing.T) {
+			c := startContainerd(t, r, podSettings(r, reference))
+			c.mirror(t, stoodFor, "http://"+s.registry)
+			c.ctr(t, "ctr", "images", "pull", "--hosts-dir", c.certs, reference)
+			if out := c.ctr(t, "ctr", "run", "--rm", reference, "greeter", "/hello"); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
+				t.Errorf("ctr run: %q", out)
+			}
+			if out := newKubelet(t, c).run(t, reference, t.TempDir()); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
+				t.Errorf("the pod's log: %q", out)
+			}
+		})
+	}
+}
+
+// podSettings have pods made of an image, on a machine that does not let root lower
+// the score that the kernel kills by, too.
+func podSettings(r release, sandbox string) map[string]string {
+	const score = "restrict_oom_score_adj = true"
+	if r.major < 2 {
+		return map[string]string{"io.containerd.grpc.v1.cri": fmt.Sprintf("sandbox_image = %q\n%s", sandbox, score)}
+	}
+	return map[string]string{
+		`io.containerd.cri.v1.images".pinned_images`: fmt.Sprintf("sandbox = %q", sandbox),
+		"io.containerd.cri.v1.runtime":               score,
+	}
+}
+
+// run runs /hello of an image in a pod, to its end, and returns its log. The pod's own
+// image is pulled on the way.
+func (k kubelet) run(t *testing.T, reference, logs string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	pod := &cri.PodSandboxConfig{
+		Metadata:     &cri.PodSandboxMetadata{Name: "greeter", Namespace: "default", Uid: "1"},
+		LogDirectory: logs,
+		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
+			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}, // there is no CNI
+		}},
+	}
+	sandbox, err := k.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: pod})
+	if err != nil {
+		t.Fatalf("RunPodSandbox: %v", err)
+	}
+	defer k.runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+	defer k.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+	if err := k.pull(ctx, reference); err != nil {
+		t.Fatal(err)
+	}
+	container, err := k.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
+		PodSandboxId: sandbox.PodSandboxId, SandboxConfig: pod,
+		Config: &cri.ContainerConfig{
+			Metadata: &cri.ContainerMetadata{Name: "hello"}, Image: &cri.ImageSpec{Image: reference},
+			Command: []string{"/hello"}, LogPath: "hello.log", Linux: &cri.LinuxContainerConfig{},
+		},
+	})
+	if err != nil {
+		t.Fatalf("CreateContainer: %v", err)
+	}
+	if _, err := k.runtime.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: container.ContainerId}); err != nil {
+		t.Fatalf("StartContainer: %v", err)
+	}
+	for {
+		status, err := k.runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: container.ContainerId})
+		if err != nil {
+			t.Fatalf("ContainerStatus: %v", err)
+		}
+		if status.Status.State == cri.ContainerState_CONTAINER_EXITED {
+			if status.Status.ExitCode != 0 {
+				t.Errorf("the container ended with %d: %s", status.Status.ExitCode, status.Status.Message)
+			}
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	log, err := os.ReadFile(filepath.Join(logs, "hello.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
+}

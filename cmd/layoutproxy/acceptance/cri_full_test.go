@@ -1,0 +1,36 @@
+//go:build full
+
+package acceptance
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// criNamespace is where the CRI plugin keeps its images.
+const criNamespace = "k8s.io"
+
+// kubelet asks a containerd what a kubelet asks it.
+type kubelet struct {
+	images  cri.ImageServiceClient
+	runtime cri.RuntimeServiceClient
+}
+
+func newKubelet(t *testing.T, c *containerd) kubelet {
+	t.Helper()
+	conn, err := grpc.NewClient("unix://"+c.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return kubelet{cri.NewImageServiceClient(conn), cri.NewRuntimeServiceClient(conn)}
+}
+
+func (k kubelet) pull(ctx context.Context, reference string) error {
+	_, err := k.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: reference}})
+	return err
+}

@@ -1,0 +1,49 @@
+//go:build full
+
+package acceptance
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Programs that are not of the distribution, and not of this module: their own
+// modules say what they are built of.
+const containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
+
+// installed is the directory of programs of a module, by their packages. The first
+// call builds them, which takes minutes; they are kept in the user's cache.
+func installed(t *testing.T, module string, packages ...string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, version, _ := strings.Cut(module, "@")
+	dir := filepath.Join(cache, "layoutproxy-ci", strings.ReplaceAll(path, "/", "-")+"-"+version)
+	for _, name := range packages {
+		if _, err := os.Stat(filepath.Join(dir, filepath.Base(name))); err == nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "go", "install", path+"/"+name+"@"+version)
+		cmd.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go install %s/%s@%s: %v\n%s", path, name, version, err, out)
+		}
+	}
+	return dir
+}
+
+// releases are the containerds that nodes have: 1.x and 2.x.
+func releases(t *testing.T) []release {
+	t.Helper()
+	dir := installed(t, containerd2, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2")
+	return []release{packagedRelease(t), {"2.x", dir, 2}}
+}

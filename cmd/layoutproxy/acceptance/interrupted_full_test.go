@@ -1,0 +1,147 @@
+//go:build full
+
+package acceptance
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A client that is killed in the middle of a layer goes on from there: the containerd
+// itself, or the ctr of 1.x, which fetches by itself.
+func TestNodesGoOnAfterAKill(t *testing.T) {
+	a := newApp(t, "killed")
+	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, w.url)
+		before := len(w.requests(string(a.large.Digest)))
+		reached := w.hold(a.large.Digest, a.large.Size/2)
+		if p.name == "cri" || p.name == "ctr" && c.major >= 2 {
+			go p.pull(t, c, stoodFor+"/app:v1") // fails, as it is killed
+			c.waitForHalf(t, reached)
+			c.stop(t, syscall.SIGKILL)
+			c.start(t)
+		} else {
+			ctr := c.begin(t, p, stoodFor+"/app:v1")
+			c.waitForHalf(t, reached)
+			if err := ctr.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = ctr.Wait() // killed
+		}
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		asked := w.requests(string(a.large.Digest))[before:]
+		last := asked[len(asked)-1]
+		var from int64
+		if n, _ := fmt.Sscanf(last.ranges, "bytes=%d-", &from); n != 1 || from == 0 || last.status != 206 {
+			t.Errorf("it did not go on: %+v", asked)
+		}
+	})
+}
+
+// begin starts a ctr that pulls.
+func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
+	t.Helper()
+	args := []string{"-a", c.socket, "-n", "ctr", "images", "pull", "--hosts-dir", c.certs}
+	if p.name == "ctr --local" {
+		args = append(args, "--local")
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(c.bin, "ctr"), append(args, reference)...)
+	cmd.Env = []string{"HOME=" + filepath.Join(c.dir, "home")}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// waitForHalf waits until a download has stopped, and some of it has been written.
+func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
+	t.Helper()
+	deadline := time.After(commandTimeout)
+	select {
+	case <-reached:
+	case <-deadline:
+		t.Fatalf("the layer is not asked for\n%s", c.logged())
+	}
+	for {
+		files, _ := filepath.Glob(filepath.Join(string(c.store()), "ingest", "*", "data"))
+		for _, file := range files {
+			if info, err := os.Stat(file); err == nil && info.Size() > 1<<20 {
+				return
+			}
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("nothing of the layer is written: %s", files)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// 2.x reads a layer in parts, side by side, and drops each connection after its part.
+func TestNodesPullInParts(t *testing.T) {
+	a := newApp(t, "in parts")
+	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
+	for _, r := range releases(t) {
+		if r.major < 2 {
+			continue // it knows no parts
+		}
+		for _, p := range r.pullers()[:2] { // the transfer service does it
+			t.Run(p.name, func(t *testing.T) {
+				c := startContainerd(t, r, map[string]string{
+					transferPlugin: "concurrent_layer_fetch_buffer = 1048576\nmax_concurrent_downloads = 4",
+				})
+				c.mirror(t, stoodFor, w.url)
+				before := len(w.requests(string(a.large.Digest)))
+				p.bring(t, c, stoodFor+"/app:nested", a.content(t, a.nested.Digest))
+				parts := map[string]bool{}
+				for _, asked := range w.requests(string(a.large.Digest))[before:] {
+					parts[asked.ranges] = true
+					if asked.status != 206 || !strings.HasPrefix(asked.ranges, "bytes=") {
+						t.Errorf("%+v", asked)
+					}
+				}
+				if len(parts) < 4 {
+					t.Errorf("parts: %v", parts)
+				}
+			})
+		}
+	}
+}
+
+// What docs/containerd.md says of 2.x and of lists of directories.
+func TestTransferServiceReadsNoList(t *testing.T) {
+	a := newApp(t, "list")
+	s := serve(t, a.dir, "--root-repository", "")
+	for name, test := range map[string]struct {
+		local bool
+		reads bool
+	}{
+		"by the transfer service": {false, false},
+		"locally":                 {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := releases(t)[1]
+			certs := filepath.Join(t.TempDir(), "certs.d")
+			c := startContainerd(t, r, map[string]string{
+				"io.containerd.cri.v1.images":           fmt.Sprintf("use_local_image_pull = %v", test.local),
+				`io.containerd.cri.v1.images".registry`: fmt.Sprintf("config_path = %q", certs+":/etc/docker/certs.d"),
+			})
+			c.certs = certs
+			c.mirror(t, stoodFor, "http://"+s.registry)
+			if out, err := byCRI(t, c, stoodFor+"/app:v1"); (err == nil) != test.reads {
+				t.Errorf("%s", out)
+			}
+			out := run(t, program, "doctor", "--hosts-dir", certs, "http://"+s.registry, stoodFor+"/app:v1")
+			if warned := strings.Contains(out, "only a single directory"); warned == test.reads {
+				t.Errorf("%s", out)
+			}
+		})
+	}
+}

@@ -1,0 +1,194 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// puller is a way to pull with a containerd.
+type puller struct {
+	name string
+	// pull returns what the client said.
+	pull func(t *testing.T, c *containerd, reference string) (string, error)
+}
+
+func byCtr(flags ...string) func(*testing.T, *containerd, string) (string, error) {
+	return func(t *testing.T, c *containerd, reference string) (string, error) {
+		args := append([]string{"images", "pull", "--hosts-dir", c.certs}, flags...)
+		return c.try(t, "ctr", append(args, reference)...)
+	}
+}
+
+func byCRI(t *testing.T, c *containerd, reference string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	err := newKubelet(t, c).pull(ctx, reference)
+	return fmt.Sprint(err), err
+}
+
+// pullers are the ways of a release.
+func (r release) pullers() []puller {
+	all := []puller{{"ctr", byCtr()}, {"cri", byCRI}}
+	if r.major >= 2 {
+		all = append(all, puller{"ctr --local", byCtr("--local")})
+	}
+	return all
+}
+
+// everyWay runs a test for each release and each way to pull with it, each with a
+// containerd of its own.
+func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
+	t.Helper()
+	for _, r := range releases(t) {
+		for _, p := range r.pullers() {
+			t.Run(r.name+"/"+p.name, func(t *testing.T) { test(t, startContainerd(t, r, nil), p) })
+		}
+	}
+}
+
+// bring pulls, and holds what came against what was to come.
+func (p puller) bring(t *testing.T, c *containerd, reference string, want contents) {
+	t.Helper()
+	if out, err := p.pull(t, c, reference); err != nil {
+		t.Fatalf("%s: %v\n%s", reference, err, out)
+	}
+	c.holds(t, reference, want)
+}
+
+// holds fails the test unless the content store has all of want.
+func (c *containerd) holds(t *testing.T, what string, want contents) {
+	t.Helper()
+	for d, data := range want {
+		if got := blob(t, c.store(), d); !bytes.Equal(got, data) {
+			t.Errorf("%s: %s differs", what, d)
+		}
+	}
+}
+
+// lacks says that the content store has nothing of a digest.
+func (c *containerd) lacks(t *testing.T, d digest.Digest) {
+	t.Helper()
+	if got := c.ctr(t, "ctr", "content", "ls", "-q") + c.ctr(t, criNamespace, "content", "ls", "-q"); strings.Contains(got, string(d)) {
+		t.Errorf("%s was pulled", d)
+	}
+}
+
+func TestNodesPull(t *testing.T) {
+	a := newApp(t, "pulled")
+	s := serve(t, a.dir, "--root-repository", "")
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, "http://"+s.registry)
+		p.bring(t, c, stoodFor+"/app:nested", a.content(t, a.nested.Digest))
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		if out := run(t, program, "doctor", "http://"+s.registry, stoodFor+"/app:nested"); !strings.Contains(out, "ok       containerd") {
+			t.Errorf("%s", out)
+		}
+	})
+}
+
+func TestNodesPullByDigest(t *testing.T) {
+	a := newApp(t, "by digest")
+	s := serve(t, a.dir, "--root-repository", "")
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, "http://"+s.registry)
+		p.bring(t, c, stoodFor+"/app@"+string(a.nested.Digest), a.content(t, a.nested.Digest))
+	})
+}
+
+func TestNodesPullByTLS(t *testing.T) {
+	a, files := newApp(t, "tls"), newCertificates(t)
+	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey)
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, "https://"+s.registry)
+		if out, err := p.pull(t, c, stoodFor+"/app:v1"); err == nil {
+			t.Errorf("pulled from a server that nobody vouches for: %s", out)
+		}
+		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca)
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+	})
+}
+
+func TestNodesPullByMutualTLS(t *testing.T) {
+	a, files := newApp(t, "mutual tls"), newCertificates(t)
+	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca)
+		if out, err := p.pull(t, c, stoodFor+"/app:v1"); err == nil {
+			t.Errorf("pulled without a certificate: %s", out)
+		}
+		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+	})
+}
+
+// Certificates are for the server too, where the mirror takes its place.
+func TestNodesPullByMutualTLSAndNoOther(t *testing.T) {
+	a, files := newApp(t, "alone by tls"), newCertificates(t)
+	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, "https://"+s.registry+"/below/here", "--no-fallback", "--override-path",
+			"--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+	})
+}
+
+func TestNodesPullBelowAPath(t *testing.T) {
+	a := newApp(t, "path")
+	s := serve(t, a.dir, "--root-repository", "")
+	w := newWire(t, s)
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		c.mirror(t, stoodFor, w.url+"/mirrors/a", "--override-path")
+		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+	})
+	if asked := w.requests("/mirrors/a/v2/app/manifests/v1"); len(asked) == 0 {
+		t.Errorf("nothing was asked below the path: %v", w.seen)
+	}
+}
+
+// What the mirror lacks comes from the registry itself, or from the server that a hand
+// wrote; with --no-fallback it comes from nowhere.
+func TestNodesFallThrough(t *testing.T) {
+	here, there := newApp(t, "here"), newApp(t, "there")
+	there.layout.Tag(there.image, "elsewhere")
+	there.layout.Write()
+	mirror := newWire(t, serve(t, here.dir, "--root-repository", ""))
+	upstream := newWire(t, serve(t, there.dir, "--root-repository", ""))
+	want := there.content(t, there.image.Digest)
+	everyWay(t, func(t *testing.T, c *containerd, p puller) {
+		// The registry itself is this machine's, which containerd asks by plain http.
+		reference := upstream.host() + "/app:elsewhere"
+		c.mirror(t, upstream.host(), mirror.url, "--no-fallback")
+		before := len(upstream.requests(""))
+		if out, err := p.pull(t, c, reference); err == nil {
+			t.Errorf("pulled from nowhere: %s", out)
+		}
+		if n := len(upstream.requests("")); n != before {
+			t.Errorf("the registry itself was asked %d times", n-before)
+		}
+		c.lacks(t, there.image.Digest)
+
+		c.mirror(t, upstream.host(), mirror.url)
+		p.bring(t, c, upstream.host()+"/app:v1", here.content(t, here.image.Digest))
+		p.bring(t, c, reference, want)
+
+		c.mkdir(t, "certs.d/"+stoodFor)
+		c.write(t, "certs.d/"+stoodFor+"/hosts.toml", fmt.Sprintf("# by hand\nserver = %q\n", upstream.url))
+		c.mirror(t, stoodFor, mirror.url)
+		p.bring(t, c, stoodFor+"/app:elsewhere", want)
+	})
+	for _, a := range mirror.requests("/app/manifests/elsewhere") {
+		if a.status != 404 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if len(mirror.requests("/app/manifests/elsewhere")) == 0 {
+		t.Error("the mirror was not asked first")
+	}
+}

@@ -1,0 +1,141 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// engine is a tool of the podman family with a configuration and a storage of its own.
+type engine struct {
+	program string
+	dir     string
+	flags   []string
+}
+
+// newEngine has images of a registry pulled through a mirror, as docs/containerd.md
+// says.
+func newEngine(t *testing.T, name string, lines string) *engine {
+	t.Helper()
+	dir := t.TempDir()
+	e := &engine{program: packaged(t, name), dir: dir, flags: []string{
+		"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs",
+	}}
+	if name == "podman" {
+		e.flags = append(e.flags, "--cgroup-manager=cgroupfs", "--runtime=runc")
+	}
+	for file, text := range map[string]string{
+		"registries.conf": lines,
+		"config.json":     "{}", // nobody is logged in
+		"policy.json":     `{"default":[{"type":"insecureAcceptAnything"}]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { clearAway(t, dir) })
+	return e
+}
+
+// mirrored is the registries.conf of a mirror by plain http.
+func mirrored(location string) string {
+	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", stoodFor, stoodFor, location)
+}
+
+// try runs a command of the engine.
+func (e *engine) try(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, e.program, append(append([]string{}, e.flags...), args...)...)
+	cmd.Dir = e.dir
+	cmd.Env = append(bareEnv(e.dir), "CONTAINERS_REGISTRIES_CONF="+filepath.Join(e.dir, "registries.conf"), "BUILDAH_ISOLATION=chroot")
+	cmd.WaitDelay = 5 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func (e *engine) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := e.try(t, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", e.program, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (e *engine) policy() string { return "--signature-policy=" + filepath.Join(e.dir, "policy.json") }
+
+func TestPodmanThroughAMirror(t *testing.T) {
+	a := newApp(t, "podman")
+	s := serve(t, a.dir, "--root-repository", "")
+	e := newEngine(t, "podman", mirrored(s.registry))
+	e.run(t, "pull", e.policy(), stoodFor+"/app:flat")
+	if out := e.run(t, "image", "inspect", "--format", "{{.Digest}} {{.RepoDigests}}", stoodFor+"/app:flat"); !strings.Contains(out, string(a.inner.Digest)) {
+		t.Errorf("%s, want %s", out, a.inner.Digest)
+	}
+	if out := e.run(t, "run", "--rm", "--network=none", "--ulimit=nofile=64:64", "--ulimit=nproc=64:64", "--log-driver=none", e.policy(), stoodFor+"/app:flat", "/hello"); !strings.Contains(out, "hello from podman") {
+		t.Errorf("%s", out)
+	}
+	if out, err := e.try(t, "pull", e.policy(), stoodFor+"/app:nothing"); err == nil {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestBuildahThroughAMirror(t *testing.T) {
+	a := newApp(t, "buildah")
+	s := serve(t, a.dir, "--root-repository", "")
+	e := newEngine(t, "buildah", mirrored(s.registry))
+	container := strings.TrimSpace(e.run(t, "from", e.policy(), stoodFor+"/app:v1"))
+	if container = container[strings.LastIndexByte(container, '\n')+1:]; container == "" {
+		t.Fatal("no container")
+	}
+	mount := strings.TrimSpace(e.run(t, "mount", container))
+	if name, err := os.ReadFile(filepath.Join(mount, "name")); err != nil || string(name) != "buildah" {
+		t.Errorf("%q, %v", name, err)
+	}
+	e.run(t, "umount", container)
+	e.run(t, "rm", container)
+}
+
+func TestSkopeoThroughAMirror(t *testing.T) {
+	a := newApp(t, "skopeo")
+	s := serve(t, a.dir, "--root-repository", "")
+	e := newEngine(t, "skopeo", mirrored(s.registry))
+	e.flags = []string{"--policy", filepath.Join(e.dir, "policy.json"), "--registries-conf", filepath.Join(e.dir, "registries.conf")}
+	to := filepath.Join(e.dir, "copy")
+	e.run(t, "copy", "--all", "--preserve-digests", "docker://"+stoodFor+"/app:flat", "oci:"+to+":copy")
+	from := layout(a.layout.Dir())
+	contentOf(t, from, a.inner.Digest).compare(t, "flat", contentOf(t, layout(to), a.inner.Digest))
+}
+
+// A place in the mirror's stead is how podman asks nobody else.
+func TestPodmanAsksNobodyElse(t *testing.T) {
+	a := newApp(t, "alone")
+	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
+	e := newEngine(t, "podman", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", stoodFor, w.host()))
+	e.run(t, "pull", e.policy(), stoodFor+"/app@"+string(a.image.Digest))
+	if out, err := e.try(t, "pull", e.policy(), stoodFor+"/app:nothing"); err == nil || !strings.Contains(out, "manifest unknown") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if len(w.requests("/v2/")) == 0 {
+		t.Error("GET /v2/ was not sent")
+	}
+	for d := range a.content(t, digest.Digest("")) {
+		if len(w.requests(string(d))) == 0 {
+			t.Errorf("%s was not asked for", d)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+//go:build full
+
+package acceptance
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// wire stands between a client and a server, passes all on as it is, and remembers
+// what was asked. It can stop in the middle of a blob.
+type wire struct {
+	url    string
+	server string
+
+	mu      sync.Mutex
+	seen    []asked
+	held    digest.Digest // the blob that is stopped in
+	half    int64         // after how many bytes
+	reached chan struct{} // closed once it is
+}
+
+// asked is one request and its answer.
+type asked struct {
+	method, path, ranges string
+	status               int
+}
+
+func newWire(t *testing.T, s server) *wire {
+	t.Helper()
+	w := &wire{server: "http://" + s.registry}
+	listening := httptest.NewServer(w)
+	t.Cleanup(func() {
+		listening.CloseClientConnections() // one may be stopped
+		listening.Close()
+	})
+	w.url = listening.URL
+	return w
+}
+
+// host is the address to ask.
+func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
+
+// hold stops the next download of a blob after half bytes, and returns what is closed
+// when it has stopped.
+func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held, w.half, w.reached = d, half, make(chan struct{})
+	return w.reached
+}
+
+// requests are those for a path that ends in a word.
+func (w *wire) requests(end string) (found []asked) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.seen {
+		if strings.HasSuffix(a.path, end) {
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+func (w *wire) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	out, err := http.NewRequestWithContext(req.Context(), req.Method, w.server+req.URL.RequestURI(), nil)
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	out.Header = req.Header
+	resp, err := http.DefaultTransport.RoundTrip(out)
+	if err != nil {
+		return // the client has gone
+	}
+	defer resp.Body.Close()
+	w.mu.Lock()
+	w.seen = append(w.seen, asked{req.Method, req.URL.Path, req.Header.Get("Range"), resp.StatusCode})
+	reached, half := w.reached, w.half
+	stop := w.held != "" && req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, string(w.held))
+	if stop {
+		w.held = ""
+	}
+	w.mu.Unlock()
+	for name, values := range resp.Header {
+		rw.Header()[name] = values
+	}
+	rw.WriteHeader(resp.StatusCode)
+	if !stop {
+		io.Copy(rw, resp.Body)
+		return
+	}
+	io.CopyN(rw, resp.Body, half)
+	rw.(http.Flusher).Flush()
+	close(reached)
+	<-req.Context().Done()
+}
