@@ -8,7 +8,7 @@
 // fails, and says how to get it.
 //
 // A second tier is behind the build tag full, as it takes many minutes: containerd 1.x
-// and 2.x by ctr and as a kubelet asks them, podman and buildah. What it
+// and 2.x by ctr and as a kubelet asks them, podman, buildah and helm. What it
 // needs and the distribution lacks it builds on first use, see installed.
 //
 // # Where to start

@@ -14,7 +14,10 @@ import (
 
 // Programs that are not of the distribution, and not of this module: their own
 // modules say what they are built of.
-const containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
+const (
+	containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
+	helm        = "helm.sh/helm/v3@v3.22.0"
+)
 
 // installed is the directory of programs of a module, by their packages. The first
 // call builds them, which takes minutes; they are kept in the user's cache.

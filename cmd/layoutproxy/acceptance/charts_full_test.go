@@ -1,0 +1,51 @@
+//go:build full
+
+package acceptance
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// writable is a server of layouts with a front that takes writes.
+func writable(t *testing.T, repositories ...string) (s server, front string) {
+	t.Helper()
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	for _, name := range repositories {
+		tree.Layout(name).Write()
+	}
+	s = serve(t, dir, "--root-repository", "")
+	listening := httptest.NewServer(newFront(t, dir, s))
+	t.Cleanup(listening.Close)
+	return s, listening.Listener.Addr().String()
+}
+
+func TestHelmPulls(t *testing.T) {
+	program := filepath.Join(installed(t, helm, "cmd/helm"), "helm")
+	s, front := writable(t, "charts/sample")
+	dir := t.TempDir()
+	run(t, program, "create", filepath.Join(dir, "sample"))
+	run(t, program, "package", filepath.Join(dir, "sample"), "--destination", dir)
+	chart := filepath.Join(dir, "sample-0.1.0.tgz")
+	run(t, program, "push", "--plain-http", chart, "oci://"+front+"/charts")
+
+	pulled := t.TempDir()
+	run(t, program, "pull", "--plain-http", "oci://"+s.registry+"/charts/sample", "--version", "0.1.0", "--destination", pulled)
+	want, err := os.ReadFile(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(pulled, "sample-0.1.0.tgz"))
+	if err != nil || string(got) != string(want) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+	}
+	if out := run(t, program, "show", "chart", "--plain-http", "oci://"+s.registry+"/charts/sample"); !strings.Contains(out, "name: sample") {
+		t.Errorf("%s", out)
+	}
+}
