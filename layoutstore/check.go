@@ -150,7 +150,7 @@ func (r *Repository) refused(err error) {
 // namedBy is the last layout whose index names n.
 func (r *Repository) namedBy(n *node) *part {
 	for _, p := range slices.Backward(r.parts) {
-		if slices.ContainsFunc(p.index.entries, func(e entry) bool { return e.Digest == n.digest }) {
+		if (Layout{p}).Names(n.digest) {
 			return p
 		}
 	}

@@ -38,6 +38,9 @@ func (e *CorruptError) Unwrap() error { return e.err }
 // where no layout has it at all.
 func (e *CorruptError) Where() (path, entry string) { return e.place.path, e.place.entry }
 
+// LostError says that a blob would lie in a chunk that is missing.
+type LostError = volume.LostError
+
 // Exhausted says whether err tells of the process or the system, which is out
 // of files or memory for the moment, and nothing of the content.
 func Exhausted(err error) bool {

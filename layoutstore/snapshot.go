@@ -71,10 +71,18 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 
 // Problems is what is known by now that cannot be served. [Snapshot.Check] makes
 // it complete as far as sizes and the digests of manifests go.
-func (s *Snapshot) Problems() []Problem {
+func (s *Snapshot) Problems() []Problem { return s.collect((*Repository).found) }
+
+// ScanProblems are the problems that the indexes alone tell: an [Inventory] has the
+// rest.
+func (s *Snapshot) ScanProblems() []Problem {
+	return s.collect(func(r *Repository) []Problem { return r.problems })
+}
+
+func (s *Snapshot) collect(of func(*Repository) []Problem) []Problem {
 	all := slices.Clone(s.problems)
 	for _, path := range s.paths {
-		found := s.byPath[path].found()
+		found := of(s.byPath[path])
 		if len(found) == 0 {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -76,11 +77,33 @@ func (l Layout) Where() (path, entry string) {
 	return at.path, at.entry
 }
 
+// WhereBlob is where a person would look for a blob of the layout, whether it is
+// there or not: a file, or an archive and the entry in it.
+func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
+	at := l.part.where().blob(d)
+	if at.entry == "" {
+		at.path = filepath.Join(at.path, "blobs", d.Algorithm().String(), d.Encoded())
+	}
+	return at.path, at.entry
+}
+
+// Blobs are the digests by which blobs lie in the layout, needed or not, by byte
+// order. Errors: the context's; the file system's.
+func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
+	return l.part.vol.Blobs(ctx, l.part.path)
+}
+
+// Names says whether the layout's index names d.
+func (l Layout) Names(d digest.Digest) bool {
+	return slices.ContainsFunc(l.part.index.entries, func(e entry) bool { return e.Digest == d })
+}
+
 // Volume is the directory or archive that the layout lies in, as the user gave it.
 func (l Layout) Volume() string { return l.part.vol.String() }
 
 // Locate says where a blob of the layout lies, whatever its size and bytes. Errors
-// wrap fs.ErrNotExist where there is none; others are the file system's.
+// wrap fs.ErrNotExist where there is none, as *LostError where it is known which
+// chunk would hold it; others are the file system's.
 func (l Layout) Locate(d digest.Digest) (extent.List, error) {
 	return l.part.vol.Locate(l.part.path, d)
 }

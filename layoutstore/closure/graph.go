@@ -60,20 +60,31 @@ type Claim struct {
 // Size is the size that the first claim says, in bytes.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// TagsTo are the tags that lead to m by way of its parents, its own among them, sorted.
-func (m *Manifest) TagsTo() []string {
-	var tags []string
+// Tops are the manifests that an index names and that lead to m, itself perhaps.
+func (m *Manifest) Tops() []*Manifest {
+	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
 	for todo := []*Manifest{m}; len(todo) > 0; {
 		at := todo[0]
 		todo = todo[1:]
-		tags = append(tags, at.Tags...)
+		if at.Top {
+			tops = append(tops, at)
+		}
 		for _, p := range at.Parents {
 			if !seen[p] {
 				seen[p] = true
 				todo = append(todo, p)
 			}
 		}
+	}
+	return tops
+}
+
+// TagsTo are the tags that lead to m by way of its parents, its own among them, sorted.
+func (m *Manifest) TagsTo() []string {
+	var tags []string
+	for _, top := range m.Tops() {
+		tags = append(tags, top.Tags...)
 	}
 	slices.Sort(tags)
 	return slices.Compact(tags)
@@ -83,13 +94,18 @@ func (m *Manifest) TagsTo() []string {
 func (b *Blob) TagsTo() []string {
 	var tags []string
 	for _, c := range b.Claims {
-		tags = append(tags, c.Tags...)
-		if c.By != nil {
-			tags = append(tags, c.By.TagsTo()...)
-		}
+		tags = append(tags, c.TagsTo()...)
 	}
 	slices.Sort(tags)
 	return slices.Compact(tags)
+}
+
+// TagsTo are the tags that lead to what says so, sorted.
+func (c Claim) TagsTo() []string {
+	if c.By == nil {
+		return c.Tags
+	}
+	return c.By.TagsTo()
 }
 
 // Walk reads all manifests that the tops lead to. The error is one of read's, or

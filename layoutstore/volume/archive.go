@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -110,7 +111,9 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
 		if !l.index.there() {
-			if len(l.blobs) > 0 || len(l.odd) > 0 {
+			if where := l.lost[""]; len(where) > 0 {
+				found.Faults = append(found.Faults, Fault{Kind: Incomplete, Entry: path.Join(l.path, "index.json"), Err: fmt.Errorf("it lies in %s, which is missing", strings.Join(where, " and "))})
+			} else if len(l.blobs) > 0 || len(l.odd) > 0 {
 				found.Faults = append(found.Faults, Fault{Kind: Incomplete, Entry: l.path, Err: errors.New("blobs of an OCI layout without its index.json")})
 			}
 			continue
@@ -156,10 +159,31 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
 	}
 	e, i, ok := l.blob(d)
+	if lost := l.lost[d]; !ok && lost != nil {
+		return nil, &LostError{d, lost}
+	}
 	if !ok {
 		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
 	}
 	return a.slice(l, i, "blobs/"+d.Algorithm().String()+"/"+d.Encoded(), e)
+}
+
+// Blobs implements [Volume].
+func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
+	p, ok := a.archivePath(layout)
+	l := a.index.layout(p)
+	if !ok || l == nil {
+		return nil, ctx.Err()
+	}
+	all := make([]digest.Digest, 0, len(l.blobs)+len(l.odd))
+	for _, b := range l.blobs {
+		all = append(all, digest.NewDigestFromBytes(digest.SHA256, b.sum[:]))
+	}
+	for d := range l.odd {
+		all = append(all, digest.Digest(d))
+	}
+	slices.Sort(all)
+	return all, ctx.Err()
 }
 
 // slice is where the entry number i of a layout lies.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -298,5 +299,32 @@ func TestCancelledOpen(t *testing.T) {
 	cancel()
 	if _, err := volume.OpenArchive(ctx, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want that the context is cancelled", err)
+	}
+}
+
+// A blob that runs across a chunk that is missing is lost, and the archive knows in
+// which chunk.
+func TestLostBlob(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("install")
+	layer := l.Blob("application/octet-stream", bytes.Repeat([]byte("layer "), 2000)).Digest
+	l.Write()
+	file := filepath.Join(dir, "a.tar")
+	tree.Archive(file, layouttest.Archive{})
+	chunks := layouttest.Cut(t, file, 4000)
+	for _, chunk := range chunks[1:3] {
+		if err := os.Remove(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := openArchive(t, dir, "")
+	_, err := a.Locate("install", layer)
+	var lost *volume.LostError
+	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.In, ", ") != "chunk 0001, chunk 0002" {
+		t.Errorf("%v", err)
+	}
+	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
+		t.Errorf("blobs %v, %v", have, err)
 	}
 }

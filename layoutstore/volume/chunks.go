@@ -92,6 +92,16 @@ func IsArchive(file string) (archive string, ok bool) {
 	return file, strings.HasSuffix(file, ".tar")
 }
 
+// IsChunk says whether a file name is that of a chunk, and its number as it is
+// written there.
+func IsChunk(file string) (number string, ok bool) {
+	m := chunkName.FindStringSubmatch(file)
+	if m == nil {
+		return "", false
+	}
+	return m[2], true
+}
+
 // chunk is a file of a set.
 type chunk struct {
 	number int

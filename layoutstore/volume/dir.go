@@ -1,12 +1,15 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
@@ -63,6 +66,55 @@ func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
 		return nil, fmt.Errorf("%s: not a regular file: %w", f, fs.ErrInvalid)
 	}
 	return extent.List{{File: f, Len: info.Size(), Whole: true}}, nil
+}
+
+// Blobs implements [Volume].
+func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
+	blobs := path.Join(layout, "blobs")
+	algorithms, err := d.names(blobs)
+	if err != nil {
+		return nil, err
+	}
+	var all []digest.Digest
+	for _, algorithm := range algorithms {
+		if !digest.Algorithm(algorithm).Available() {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		files, err := d.names(path.Join(blobs, algorithm))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			if dg := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), file); dg.Validate() == nil {
+				all = append(all, dg)
+			}
+		}
+	}
+	return all, ctx.Err()
+}
+
+// names are those in a directory below the volume, sorted; one that is not there,
+// or is none, has no names.
+func (d *Dir) names(dir string) ([]string, error) {
+	root, err := d.root.OpenRoot(filepath.FromSlash(dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }
 
 // blobFile is a blob of a directory tree.

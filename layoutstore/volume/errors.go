@@ -5,8 +5,24 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
+
+	"github.com/opencontainers/go-digest"
 )
+
+// LostError says that a blob would lie in parts of an archive that are not there.
+// It wraps fs.ErrNotExist.
+type LostError struct {
+	Digest digest.Digest
+	In     []string // as "chunk 0003"
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("%s lies in %s: %v", e.Digest, strings.Join(e.In, " and "), fs.ErrNotExist)
+}
+
+func (e *LostError) Unwrap() error { return fs.ErrNotExist }
 
 // Exhausted says whether err tells of the process or the system, which is out of
 // files or memory for the moment, and nothing of the content.

@@ -55,6 +55,9 @@ type tarLayout struct {
 	index tarEntry // of index.json; the zero value where there is none
 	blobs []tarBlob
 	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
+	// lost are the entries whose bytes are not there: the names of the holes that
+	// they lie in, by digest; the empty one is that of index.json.
+	lost map[digest.Digest][]string
 }
 
 // tarEntry is where an entry's bytes lie in the archive, and its header before them.
@@ -351,15 +354,19 @@ func (s *scan) finish(trouble Trouble) *tarIndex {
 		for sum, e := range l.sums {
 			if s.readable(e) {
 				l.blobs = append(l.blobs, tarBlob{sum, e})
+			} else {
+				s.lose(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e)
 			}
 		}
 		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
 		for d, e := range l.odd {
 			if !s.readable(e) {
+				s.lose(l, digest.Digest(d), e)
 				delete(l.odd, d)
 			}
 		}
 		if !s.readable(l.index) {
+			s.lose(l, "", l.index)
 			l.index = tarEntry{}
 		}
 		ix.layouts = append(ix.layouts, l.tarLayout)
@@ -374,5 +381,21 @@ func (s *scan) readable(e tarEntry) bool {
 		return false
 	}
 	part, err := s.base.Slice(e.off, e.size)
-	return err == nil && !slices.ContainsFunc(part, func(x extent.Extent) bool { _, hole := x.File.(hole); return hole })
+	return err == nil && len(holes(part)) == 0
+}
+
+// lose remembers where an entry lies that cannot be read. Few do: headers are not
+// followed through a hole, so each hole has one entry at most that runs across it.
+func (s *scan) lose(l *scanLayout, d digest.Digest, e tarEntry) {
+	if !e.there() {
+		return // it was refused
+	}
+	part, err := s.base.Slice(e.off, e.size)
+	if err != nil {
+		return
+	}
+	if l.lost == nil {
+		l.lost = map[digest.Digest][]string{}
+	}
+	l.lost[d] = holes(part)
 }

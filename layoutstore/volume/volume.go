@@ -1,10 +1,10 @@
 // Package volume says where the files of OCI image layouts live: in a directory
 // tree, in a tar archive, or in the chunks that one was cut into.
 //
-// A [Volume] lists the layouts it holds ([Volume.Layouts]) and says where the
-// bytes of a blob lie ([Volume.Locate]). It knows paths and bytes, and nothing
-// of what an index or a manifest says. What it cannot read is a [Fault], never
-// a reason to stop.
+// A [Volume] lists the layouts it holds ([Volume.Layouts]) and the blobs in them
+// ([Volume.Blobs]), and says where the bytes of a blob lie ([Volume.Locate]). It
+// knows paths and bytes, and nothing of what an index or a manifest says. What it
+// cannot read is a [Fault], never a reason to stop.
 //
 // [OpenDir] opens a tree. [FindArchives] finds the archives and chunk sets in a
 // directory, and [OpenArchive] reads the headers of one, and nothing else of it, or
@@ -38,8 +38,14 @@ type Volume interface {
 	// Exhausted knows; what could not be read is in the listing's faults.
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate says where the blob d of a layout lies. Errors wrap
-	// fs.ErrNotExist where there is none; others are the file system's.
+	// fs.ErrNotExist where there is none, as *LostError where it is known which
+	// file would hold it; others are the file system's.
 	Locate(layout string, d digest.Digest) (extent.List, error)
+	// Blobs are the digests by which blobs lie in a layout, whatever its index says
+	// and whatever their bytes are, by byte order. Files that no digest names are not
+	// among them; a layout that is not there has none. Errors: the context's; the
+	// file system's.
+	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	// Where says where a person would look for a layout: a path in the file
 	// system, and in an archive the entry.
 	Where(layout string) (path, entry string)

@@ -46,6 +46,16 @@ func (h hole) String() string          { return h.name }
 
 var errHole = errors.New("the chunk is missing")
 
+// holes are the names of the holes in a list.
+func holes(list extent.List) (names []string) {
+	for _, e := range list {
+		if h, ok := e.File.(hole); ok {
+			names = append(names, h.name)
+		}
+	}
+	return names
+}
+
 func newWindow(list extent.List) *window {
 	return &window{list: list, size: list.Size(), buf: make([]byte, 0, windowSize)}
 }

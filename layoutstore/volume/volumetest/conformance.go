@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -26,6 +28,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("lists every layout by its path", func(t *testing.T) { layouts(t, open) })
 	t.Run("reads each index byte for byte", func(t *testing.T) { indexes(t, open) })
 	t.Run("locates each blob byte for byte", func(t *testing.T) { blobs(t, open) })
+	t.Run("lists the blobs of each layout", func(t *testing.T) { lists(t, open) })
 	t.Run("a blob that is not there does not exist", func(t *testing.T) { missing(t, open) })
 	t.Run("names that begin with a dot are not read", func(t *testing.T) { hidden(t, open) })
 	t.Run("an empty volume has no layouts", func(t *testing.T) { empty(t, open) })
@@ -118,6 +121,38 @@ func blobs(t *testing.T, open Open) {
 		for _, d := range digests {
 			check(t, v, path, d)
 		}
+	}
+}
+
+// lists compares each layout's blobs with the files: those that no index names too,
+// and none of the names that are no digests.
+func lists(t *testing.T, open Open) {
+	tree, have := build(t)
+	l := tree.Layout("install")
+	extra := l.Blob("application/octet-stream", []byte("no index names this")).Digest
+	have["install"] = append(have["install"], extra)
+	for _, name := range []string{"notes.txt", ".hidden", extra.Encoded() + ".tmp", extra.Encoded()[:10]} {
+		if err := os.WriteFile(filepath.Join(l.Dir(), "blobs", "sha256", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := open(t, tree)
+	for path, want := range have {
+		slices.Sort(want)
+		got, err := v.Blobs(context.Background(), path)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", path, err, diff)
+		}
+	}
+	for _, path := range []string{"modules/y", "modules", "install/blobs"} {
+		if got, err := v.Blobs(context.Background(), path); len(got) > 0 || err != nil {
+			t.Errorf("%s, which is no layout: %v, %v", path, got, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := v.Blobs(ctx, "install"); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that the context is cancelled", err)
 	}
 }
 
