@@ -22,11 +22,16 @@ type treeFlags struct {
 }
 
 func (t *treeFlags) flags(f *pflag.FlagSet) {
+	t.nameFlags(f)
+	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+}
+
+// nameFlags say what repositories are called.
+func (t *treeFlags) nameFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.roots, "root-repository", []string{layoutstore.AutoRoot},
 		"`path` below which the tree is served, repeatable; auto takes it from the bundle, empty means the bare paths")
 	f.StringArrayVar(&t.indexes, "index-repository", discovery.Indexes(),
 		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
-	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 }
 
 // cacheDir is where the user's programs keep what they can make anew, or empty.

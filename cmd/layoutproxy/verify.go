@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// verifyFlags are the flags of verify.
+type verifyFlags struct {
+	treeFlags
+}
+
+func newVerify(c *common) *cobra.Command {
+	var flags verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify SOURCE...",
+		Short: "Read everything and say which tag lacks what",
+		Long: `Read everything that a server of these sources would serve, and say whether it is
+whole: for each tag that its manifests, configs and layers are there, with the size
+and the digest that they should have. Every copy of every blob is read once, also
+what no tag leads to. Checksums beside the archives (NAME.gostsum, NAME.sha256,
+SHA256SUMS) are compared as well.
+
+What is wrong comes grouped by its cause, with the tags that it takes. The exit
+status is 0 if all is whole, and 3 if anything is missing, short, wrong or illegal,
+or differs from its checksum. Two contents for one tag, blobs that nothing needs and
+checksums of files that are not here are listed and change nothing.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags.flags(cmd.Flags())
+	return cmd
+}
+
+// flags are those of the tree but for the kept indexes: what is to be verified is
+// read from the archives themselves.
+func (v *verifyFlags) flags(f *pflag.FlagSet) { v.nameFlags(f) }
+
+// verifySources verifies the sources and writes the report.
+func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	report, err := readSources(ctx, c, flags, sources, stderr)
+	if ctx.Err() != nil {
+		return interruptedError{errors.New("interrupted before the end: there is no report")}
+	}
+	if err != nil {
+		return err
+	}
+	if c.output == "json" {
+		err = printJSON(stdout, report)
+	} else {
+		err = report.WriteText(stdout)
+	}
+	if err != nil || report.Whole {
+		return err
+	}
+	return contentError{errors.New("the sources are not whole")}
+}
+
+// readSources reads the sources, once more from the start where one of them changed
+// before the reading began.
+func readSources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stderr io.Writer) (*verify.Report, error) {
+	tree, err := flags.open(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	for again := false; ; again = true {
+		p := newProgress(c.log, stderr, "verifying")
+		report, err := verify.Run(ctx, tree.Snapshot(), verify.Options{Progress: p})
+		p.stop()
+		if !errors.Is(err, layoutstore.ErrStale) || again {
+			return report, err
+		}
+		if _, err := tree.Refresh(ctx); err != nil {
+			return nil, fmt.Errorf("looking at the sources again: %w", err)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// endless is a tree with a blob that takes long to read: a file of holes.
+func endless(t *testing.T) string {
+	t.Helper()
+	const size = 1 << 40
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("a")
+	d := digest.FromString("endless")
+	if err := os.MkdirAll(filepath.Dir(l.BlobPath(d)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(l.BlobPath(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	l.Add(ocispec.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size})
+	l.Write()
+	return tree.Dir()
+}
+
+func TestVerifyInterrupted(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name
+		if err := os.Symlink(self, name); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, name, "verify", "--log-level", "debug", endless(t))
+		var stdout bytes.Buffer
+		cmd.Stdout = &stdout
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() && !strings.Contains(lines.Text(), "verifying") {
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		var last string
+		for lines.Scan() {
+			last = lines.Text()
+		}
+		var exit *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
+			t.Errorf("%v: %v, want exit status 130", signal, err)
+		}
+		if !strings.Contains(last, "interrupted") || stdout.Len() > 0 {
+			t.Errorf("%v: %q, and on standard output %q", signal, last, stdout.String())
+		}
+	}
+}
+
+func TestProgressInLines(t *testing.T) {
+	core, lines := observer.New(zap.InfoLevel)
+	p := newProgress(zap.New(core), &bytes.Buffer{}, "verifying")
+	p.every = time.Millisecond
+	p.Begin(2, 4_000_000)
+	p.Read(1_000_000)
+	for lines.Len() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	p.stop()
+	told := lines.Len()
+	time.Sleep(5 * time.Millisecond)
+	if lines.Len() != told {
+		t.Error("a line after the end")
+	}
+	line := lines.All()[1]
+	fields := line.ContextMap()
+	if line.Message != "verifying" || fields["done"] != "1.0 MB" || fields["of"] != "4.0 MB" || fields["rate"] == nil || fields["left"] == nil {
+		t.Errorf("%s %v", line.Message, fields)
+	}
+}

@@ -1,0 +1,166 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	_ "crypto/sha512" // an algorithm that blobs may be named by
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// task is something to read to its end: a copy of a blob, or a file that has a
+// checksum beside it.
+type task struct {
+	where    extent.List
+	stored   layoutstore.Stored
+	checksum *Checksum
+}
+
+// bufferSize is how much is read at once: what a processor's second cache holds.
+const bufferSize = 256 << 10
+
+// readAll reads each task once, several at a time.
+func (r *run) readAll(ctx context.Context) error {
+	var total int64
+	for _, t := range r.tasks {
+		total += t.where.Size()
+	}
+	r.tasks = schedule(r.tasks, total/int64(giantShare*r.Jobs))
+	r.Progress.Begin(len(r.tasks), total)
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range r.Jobs {
+		group.Go(func() error {
+			buf := make([]byte, bufferSize)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(r.tasks) {
+					return ctx.Err()
+				}
+				if err := r.do(ctx, &r.tasks[i], buf); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	r.report.Files, r.report.Bytes = len(r.tasks), total
+	return group.Wait()
+}
+
+// giantShare: what is larger than this part of what each job has to read may not
+// come last, where the other jobs would wait for it.
+const giantShare = 16
+
+// schedule puts giants first, the largest before the others, and behind them the
+// rest in the order in which it lies: a disk reads on where it is.
+func schedule(tasks []task, giant int64) []task {
+	type keyed struct {
+		task
+		giant int64
+		file  string
+		off   int64
+	}
+	all := make([]keyed, len(tasks))
+	for i, t := range tasks {
+		k := keyed{task: t}
+		size := t.where.Size()
+		switch {
+		case size > giant:
+			k.giant = size
+		case size > 0 && !t.where[0].Whole: // a directory has no order
+			k.file, k.off = t.where[0].File.String(), t.where[0].Off
+		}
+		all[i] = k
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int {
+		return cmp.Or(-cmp.Compare(a.giant, b.giant), cmp.Compare(a.file, b.file), cmp.Compare(a.off, b.off))
+	})
+	for i, k := range all {
+		tasks[i] = k.task
+	}
+	return tasks
+}
+
+// do reads one task. The error is the context's, or one that layoutstore.Exhausted
+// knows: what is wrong with the content is noted.
+func (r *run) do(ctx context.Context, t *task, buf []byte) error {
+	if t.checksum != nil {
+		return t.checksum.compare(ctx, t.where, buf, r.Progress.Read)
+	}
+	reason, err := Blob(ctx, t.stored, buf, r.Progress.Read)
+	if err != nil || reason == "" {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wrong = append(r.wrong, wrong{t.stored, reason})
+	return nil
+}
+
+// Blob reads a copy of a blob through buf and says why it is not what its name says;
+// the empty reason is that it is. A file that was replaced since it was located is
+// located once more. read is told of the bytes. The error is the context's, or one
+// that layoutstore.Exhausted knows.
+func Blob(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int)) (reason string, err error) {
+	got, err := sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
+	if errors.Is(err, layoutstore.ErrStale) {
+		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
+			got, err = sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case layoutstore.Exhausted(err):
+		return "", err
+	case errors.Is(err, layoutstore.ErrStale):
+		return "it changed while it was read", nil
+	case errors.Is(err, fs.ErrNotExist):
+		return "it was removed while it was read", nil
+	case err != nil:
+		return err.Error(), nil
+	}
+	if d := digest.NewDigestFromBytes(s.Digest.Algorithm(), got); d != s.Digest {
+		return fmt.Sprintf("its bytes are those of %s", d), nil
+	}
+	return "", nil
+}
+
+// sum hashes the bytes of a list. Fewer of them than the list has are an error that
+// wraps layoutstore.ErrStale.
+func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read func(n int)) ([]byte, error) {
+	content, err := where.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	left := where.Size()
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := content.Read(buf)
+		h.Write(buf[:n])
+		read(n)
+		left -= int64(n)
+		switch {
+		case errors.Is(err, io.EOF) && left > 0:
+			return nil, fmt.Errorf("%s: %d bytes less than there were: %w", where, left, layoutstore.ErrStale)
+		case errors.Is(err, io.EOF):
+			return h.Sum(nil), nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The algorithms of checksums.
+const (
+	gost = "gost"
+	sha2 = "sha256"
+)
+
+// form is what a file of checksums is by its name.
+type form struct {
+	algorithm string
+	of        string // the file that it is called after; empty for one that names several
+}
+
+// fileOf says of which form a file is; ok is false where it is none of checksums.
+func fileOf(name string) (f form, ok bool) {
+	if strings.HasPrefix(name, ".") {
+		return form{}, false
+	}
+	if of, ok := strings.CutSuffix(name, ".gostsum"); ok && of != "" {
+		return form{gost, of}, true
+	}
+	for _, suffix := range []string{".sha256", ".sha256sum"} {
+		if of, ok := strings.CutSuffix(name, suffix); ok && of != "" {
+			return form{sha2, of}, true
+		}
+	}
+	several := []string{"sha256sums", "sha256sums.txt", "sha256sum", "sha256sum.txt"}
+	return form{algorithm: sha2}, slices.Contains(several, strings.ToLower(name))
+}
+
+// named is a checksum and the name that it has.
+type named struct {
+	of    string
+	want  []byte
+	fault string // why it is none
+}
+
+// parse reads a file of checksums: bare ones, and the lines that sha256sum writes.
+// Other lines are passed over, as those of a signature are, unless there is nothing
+// else.
+func (f form) parse(data []byte) (all []named) {
+	if want, ok := checksum(strings.TrimSpace(string(data))); ok && f.of != "" {
+		return []named{{of: f.of, want: want}}
+	}
+	for line := range bytes.Lines(data) {
+		if n, ok := f.parseLine(strings.TrimRight(string(line), "\r\n")); ok {
+			all = append(all, n)
+		}
+	}
+	if all == nil {
+		return []named{{of: f.of, fault: fmt.Sprintf("no checksum of %s in it", f.algorithm)}}
+	}
+	return all
+}
+
+// Lines as `sha256sum` writes them, by text or in binary, and with --tag.
+var (
+	sumLine = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *](.+)$`)
+	tagLine = regexp.MustCompile(`^SHA256 \((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
+)
+
+func (f form) parseLine(line string) (n named, ok bool) {
+	text, name := "", ""
+	if m := sumLine.FindStringSubmatch(line); m != nil {
+		text, name = m[1], m[2]
+	} else if m := tagLine.FindStringSubmatch(line); m != nil && f.algorithm == sha2 {
+		text, name = m[2], m[1]
+	}
+	want, ok := checksum(text)
+	return named{of: name, want: want}, ok
+}
+
+// checksum reads a sum in hexadecimal: both algorithms have 32 bytes.
+func checksum(text string) ([]byte, bool) {
+	sum, err := hex.DecodeString(text)
+	return sum, err == nil && len(sum) == sha256.Size
+}

@@ -1,0 +1,150 @@
+package verify
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// How much of a long list is for people; JSON has all of it.
+const (
+	maxGapLines = 20
+	maxTagNames = 8
+)
+
+// WriteText writes the report for people: the causes first, each with the tags that
+// it takes, then what changes nothing, and the sum of it all last.
+func (r *Report) WriteText(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	for _, c := range r.Causes {
+		c.write(b)
+	}
+	r.writeChecksums(b)
+	if len(r.Conflicts) > 0 {
+		fmt.Fprintf(b, "%s; the later source wins:\n", count(len(r.Conflicts), "conflict"))
+		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxGapLines)] {
+			fmt.Fprintf(b, "  %s\n", p)
+		}
+		more(b, len(r.Conflicts))
+	}
+	r.writeUnreferenced(b)
+	if r.Whole {
+		fmt.Fprintf(b, "whole: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
+	} else {
+		fmt.Fprintf(b, "not whole: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))
+	}
+	fmt.Fprintf(b, "; %s, %s read\n", count(r.Files, "file"), humanize.Bytes(uint64(r.Bytes)))
+	return b.Flush()
+}
+
+func (c Cause) write(w io.Writer) {
+	fmt.Fprintf(w, "%s: ", c.Kind)
+	if c.Path != "" {
+		fmt.Fprintf(w, "%s: ", c.Path)
+	}
+	fmt.Fprint(w, c.Reason)
+	if c.Tags > 0 {
+		fmt.Fprintf(w, ": %s of %s", count(c.Tags, "tag"), count(c.Repositories, "repository"))
+	}
+	fmt.Fprintln(w)
+	for _, g := range c.Gaps[:min(len(c.Gaps), maxGapLines)] {
+		if line := describe(c, g); line != "" {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	more(w, len(c.Gaps))
+}
+
+func more(w io.Writer, n int) {
+	if n > maxGapLines {
+		fmt.Fprintf(w, "  and %d more: --output json has all\n", n-maxGapLines)
+	}
+}
+
+// describe is a gap in one line, without what its cause says already.
+func describe(c Cause, g layoutstore.Gap) string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if g.Repository != "" {
+		add("%s", g.Repository)
+	}
+	if len(g.Tags) > 0 {
+		names := strings.Join(g.Tags[:min(len(g.Tags), maxTagNames)], ", ")
+		if more := len(g.Tags) - maxTagNames; more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		add("%s", names)
+	} else if g.Digest != "" {
+		add("no tag")
+	}
+	switch {
+	case g.Entry != "" && len(g.Chunks) > 0:
+		add("%s in %s", g.Entry, strings.Join(g.Chunks, " and "))
+	case g.Entry != "":
+		add("%s", g.Entry)
+	case g.Path != c.Path:
+		add("%s", g.Path)
+	}
+	if g.MediaType != "" {
+		add("%s", g.MediaType)
+	}
+	if g.Reason != c.Reason {
+		add("%s", g.Reason)
+	}
+	return strings.Join(parts, ": ")
+}
+
+func (r *Report) writeChecksums(w io.Writer) {
+	same := 0
+	for _, c := range r.Checksums {
+		if c.State == Same {
+			same++
+		} else {
+			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, c.File, c.Reason)
+		}
+	}
+	if same > 0 {
+		verb := "agree"
+		if same == 1 {
+			verb = "agrees"
+		}
+		fmt.Fprintf(w, "%s beside the archives %s\n", count(same, "checksum"), verb)
+	}
+}
+
+func (r *Report) writeUnreferenced(w io.Writer) {
+	n := len(r.Unreferenced)
+	if n == 0 {
+		return
+	}
+	var size uint64
+	for _, u := range r.Unreferenced {
+		size += uint64(u.Size)
+	}
+	fmt.Fprintf(w, "%s that nothing needs, %s:\n", count(n, "blob"), humanize.Bytes(size))
+	for _, u := range r.Unreferenced[:min(n, maxGapLines)] {
+		fmt.Fprintf(w, "  %s", u.Path)
+		if u.Entry != "" {
+			fmt.Fprintf(w, ": %s", u.Entry)
+		}
+		fmt.Fprintln(w)
+	}
+	more(w, n)
+}
+
+// count is a number of things, in words.
+func count(n int, noun string) string {
+	if n != 1 {
+		if root, ok := strings.CutSuffix(noun, "y"); ok {
+			noun = root + "ies"
+		} else {
+			noun += "s"
+		}
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
