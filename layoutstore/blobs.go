@@ -103,11 +103,20 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			worst = &CorruptError{d, Damaged, err.Error(), p.where().blob(d), ErrBlobUnknown}
-		case len(claims) > 0 && !slices.ContainsFunc(claims, func(c claim) bool { return c.size == where.Size() }):
+		case len(claims) > 0 && !claimed(claims, where.Size()):
 			worst = &CorruptError{d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown}
 		default:
-			return where, nil
+			reason, wrong := r.condemned.holds(p, d, where)
+			if !wrong {
+				return where, nil
+			}
+			worst = &CorruptError{d, Damaged, reason, p.where().blob(d), ErrBlobUnknown}
 		}
 	}
 	return nil, worst
+}
+
+// claimed says whether one of some claims about a blob is of the size.
+func claimed(claims []claim, size int64) bool {
+	return slices.ContainsFunc(claims, func(c claim) bool { return c.size == size })
 }

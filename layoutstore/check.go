@@ -126,13 +126,13 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 
 // found are the problems known of the repository so far.
 func (r *Repository) found() []Problem {
+	known := r.problems
 	if done := r.checked.Load(); done != nil {
-		return slices.Concat(r.problems, done.problems)
+		known = slices.Concat(r.problems, done.problems)
+	} else if c := r.contents.Load(); c != nil {
+		known = slices.Concat(r.problems, c.problems)
 	}
-	if c := r.contents.Load(); c != nil {
-		return slices.Concat(r.problems, c.problems)
-	}
-	return r.problems
+	return r.condemnedProblems(known)
 }
 
 // refused remembers that content was refused, so that the next refresh looks at the

@@ -22,6 +22,7 @@ type Repository struct {
 	parts     []*part  // in the order of the volumes; empty if it is there for discovery only
 	discovery []string // names of the discovery tags, also those that a real tag hides
 	cache     *manifestCache
+	condemned *condemned
 
 	tags      []tagged // by tag
 	top       []*node  // what the indexes name, by digest
@@ -61,8 +62,8 @@ func appendSize(sizes []int64, size int64) []int64 {
 }
 
 // newRepository unites parts, later ones winning a tag.
-func newRepository(path string, parts []*part, discovered []string, cache *manifestCache) *Repository {
-	r := &Repository{path: path, parts: parts, discovery: discovered, cache: cache}
+func (t *Tree) newRepository(path string, parts []*part, discovered []string) *Repository {
+	r := &Repository{path: path, parts: parts, discovery: discovered, cache: t.cache, condemned: t.condemned}
 	nodes := map[digest.Digest]*node{}
 	tags := map[string]*node{}
 	for _, p := range parts {

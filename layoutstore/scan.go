@@ -90,12 +90,12 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*part, discov
 		path = parts[len(parts)-1].path
 	}
 	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.discovery, discovered) {
-		return newRepository(path, parts, discovered, t.cache)
+		return t.newRepository(path, parts, discovered)
 	}
 	if !prev.changed() {
 		return prev
 	}
-	fresh := newRepository(path, parts, discovered, t.cache)
+	fresh := t.newRepository(path, parts, discovered)
 	if err := fresh.check(ctx); err != nil {
 		return prev
 	}

@@ -77,6 +77,8 @@ type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
+	// condemned outlives every snapshot, as do the files that it is about.
+	condemned *condemned
 
 	scanning sync.Mutex // held during a scan; guards sources
 	sources  []*source
@@ -91,7 +93,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}}
+	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: &condemned{}}
 	var err error
 	if t.sources, err = openSources(options, nil); err != nil {
 		return nil, err

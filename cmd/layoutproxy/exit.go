@@ -46,8 +46,6 @@ func exitStatus(err error) int {
 	var content contentError
 	var interrupted interruptedError
 	switch {
-	case errors.As(err, &interrupted):
-		return exitInterrupted
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &content):

@@ -28,6 +28,7 @@ type serveFlags struct {
 	rescan          time.Duration
 	pprof           bool
 	accessLog       bool
+	scrub           string
 	tls             tlsFlags
 	auth            authFlags
 	clients         clientFlags
@@ -80,6 +81,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	f.DurationVar(&flags.settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
 	f.BoolVar(&flags.pprof, "pprof", false, "profiles of the running program at /debug/pprof/ of the admin address")
 	f.BoolVar(&flags.accessLog, "access-log", false, "log a line a request")
+	f.StringVar(&flags.scrub, "scrub", "", "read all blobs in the background at this `rate`, as 10MB/s, and refuse the wrong ones; empty means off")
 	flags.tls.flags(f)
 	flags.auth.flags(f)
 	flags.clients.flags(f)
@@ -136,7 +138,8 @@ func (f *serveFlags) check() error {
 	if f.shutdownTimeout < 0 {
 		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
 	}
-	return cmp.Or(f.tls.check(), f.auth.check(), f.clients.check())
+	_, err := parseRate(f.scrub)
+	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check())
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/observe"
@@ -34,6 +35,7 @@ type server struct {
 	private  bool // whether pulls asks for credentials
 	hangup   chan os.Signal
 	notify   notifier
+	scrub    *verify.Scrub // nil where none is wanted
 	servers  []listening
 }
 
@@ -55,6 +57,9 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 	metrics := prometheus.NewRegistry()
 	api, err := s.api(tree, flags, metrics)
 	if err != nil {
+		return nil, err
+	}
+	if s.scrub, err = s.newScrub(flags, metrics); err != nil {
 		return nil, err
 	}
 	if err = s.listen("registry", flags.listen, api); err != nil {
@@ -224,6 +229,9 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.live.run(groupCtx) })
 	group.Go(func() error { s.onHangup(groupCtx); return nil })
+	if s.scrub != nil {
+		group.Go(func() error { return s.scrub.Run(groupCtx) })
+	}
 	group.Go(func() error {
 		<-groupCtx.Done()
 		s.admin.draining.Store(true)

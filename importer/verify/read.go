@@ -98,7 +98,7 @@ func (r *run) do(ctx context.Context, t *task, buf []byte) error {
 	if t.checksum != nil {
 		return t.checksum.compare(ctx, t.where, buf, r.Progress.Read)
 	}
-	reason, err := Blob(ctx, t.stored, buf, r.Progress.Read)
+	reason, err := r.blob(ctx, t.stored, buf)
 	if err != nil || reason == "" {
 		return err
 	}
@@ -108,15 +108,14 @@ func (r *run) do(ctx context.Context, t *task, buf []byte) error {
 	return nil
 }
 
-// Blob reads a copy of a blob through buf and says why it is not what its name says;
-// the empty reason is that it is. A file that was replaced since it was located is
-// located once more. read is told of the bytes. The error is the context's, or one
-// that layoutstore.Exhausted knows.
-func Blob(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int)) (reason string, err error) {
-	got, err := sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
+// blob reads a copy of a blob and says why it is not what its name says; the empty
+// reason is that it is. A file that was replaced since it was located is located once
+// more. The error is as that of do.
+func (r *run) blob(ctx context.Context, s layoutstore.Stored, buf []byte) (reason string, err error) {
+	err = compare(ctx, s, buf, r.Progress.Read)
 	if errors.Is(err, layoutstore.ErrStale) {
 		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
-			got, err = sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
+			err = compare(ctx, s, buf, r.Progress.Read)
 		}
 	}
 	switch {
@@ -131,10 +130,24 @@ func Blob(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int
 	case err != nil:
 		return err.Error(), nil
 	}
-	if d := digest.NewDigestFromBytes(s.Digest.Algorithm(), got); d != s.Digest {
-		return fmt.Sprintf("its bytes are those of %s", d), nil
-	}
 	return "", nil
+}
+
+// wrongBytes says that a copy of a blob has other bytes than its name says.
+type wrongBytes struct{ got digest.Digest }
+
+func (e *wrongBytes) Error() string { return fmt.Sprintf("its bytes are those of %s", e.got) }
+
+// compare reads a copy of a blob. Errors: *wrongBytes; those of sum.
+func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int)) error {
+	got, err := sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
+	if err != nil {
+		return err
+	}
+	if d := digest.NewDigestFromBytes(s.Digest.Algorithm(), got); d != s.Digest {
+		return &wrongBytes{d}
+	}
+	return nil
 }
 
 // sum hashes the bytes of a list. Fewer of them than the list has are an error that

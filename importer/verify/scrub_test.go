@@ -1,0 +1,234 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// scrubbing runs a scrub of a tree until the test ends, and returns it with a channel of the
+// digests that it finds wrong.
+func scrubbing(t *testing.T, tree *layoutstore.Tree) (*verify.Scrub, <-chan digest.Digest) {
+	t.Helper()
+	wrong := make(chan digest.Digest, 100)
+	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot,
+		Wrong:  func(_, _ string, d digest.Digest, _ string) { wrong <- d },
+		Failed: func(file, _ string, _ digest.Digest, err error) { t.Errorf("%s: %v", file, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return s, wrong
+}
+
+func within(t *testing.T, wrong <-chan digest.Digest) digest.Digest {
+	t.Helper()
+	select {
+	case d := <-wrong:
+		return d
+	case <-time.After(time.Minute):
+		t.Fatal("the scrub found nothing")
+		return ""
+	}
+}
+
+// pull reads a blob as a client of the server does.
+func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) {
+	repo, err := tree.Snapshot().Repository(name)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := repo.Blob(d)
+	if err != nil {
+		return nil, err
+	}
+	content, err := blob.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	return io.ReadAll(content)
+}
+
+// TestScrubFindsAFlippedBit flips a bit while clients pull. From when the scrub has
+// found it no pull that begins gets a whole wrong blob, the problem is listed, also by
+// snapshots to come, and a repair ends it.
+func TestScrubFindsAFlippedBit(t *testing.T) {
+	dir := t.TempDir()
+	s := newSample(t, dir)
+	tree := open(t, dir)
+	_, wrong := scrubbing(t, tree)
+	d := s.digests["one.layer0"]
+	file := s.install.BlobPath(d)
+	sound, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found sync.RWMutex // held for reading by a pull; for writing by who found the bit
+	refused := false
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				found.RLock()
+				body, err := pull(tree, "deckhouse/ee/install", d)
+				if refused && err == nil && len(body) == len(sound) && !bytes.Equal(body, sound) {
+					t.Error("a wrong blob was handed out whole")
+				}
+				found.RUnlock()
+			}
+		})
+	}
+	reason := flip(t, file, sound)
+	if got := within(t, wrong); got != d {
+		t.Errorf("%s was found, not %s", got, d)
+	}
+	found.Lock()
+	refused = true
+	found.Unlock()
+	for range 3 {
+		var corrupt *layoutstore.CorruptError
+		if _, err := pull(tree, "deckhouse/ee/install", d); !errors.As(err, &corrupt) || corrupt.Reason != reason {
+			t.Errorf("%v, want that it is refused", err)
+		}
+		if n := problems(tree, d); n != 1 {
+			t.Errorf("%d problems, want 1: %v", n, tree.Snapshot().Problems())
+		}
+		if _, err := tree.Refresh(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Snapshot().Check(context.Background(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The other repository has a copy of its own.
+	if body, err := pull(tree, "deckhouse/ee/modules/x", d); err != nil || !bytes.Equal(body, sound) {
+		t.Errorf("the other copy: %v", err)
+	}
+	write(t, file, string(sound))
+	if body, err := pull(tree, "deckhouse/ee/install", d); err != nil || !bytes.Equal(body, sound) {
+		t.Errorf("after a repair: %v", err)
+	}
+	if _, err := tree.Refresh(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := problems(tree, d); n != 0 {
+		t.Errorf("after a repair: %v", tree.Snapshot().Problems())
+	}
+	close(stop)
+	clients.Wait()
+}
+
+// flip changes a byte of a file in place, as a disk does that rots, and returns what is
+// said of it.
+func flip(t *testing.T, file string, sound []byte) (reason string) {
+	t.Helper()
+	body := bytes.Clone(sound)
+	body[3] ^= 0x10
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(body[3:4], 3); err != nil {
+		t.Fatal(err)
+	}
+	return "its bytes are those of " + digest.FromBytes(body).String()
+}
+
+func problems(tree *layoutstore.Tree, d digest.Digest) (n int) {
+	for _, p := range tree.Snapshot().Problems() {
+		if p.Digest == d && p.Kind == layoutstore.Damaged {
+			n++
+		}
+	}
+	return n
+}
+
+// In an archive as well, and for a blob that nothing needs.
+func TestScrubOfAnArchive(t *testing.T) {
+	s := newSample(t, t.TempDir())
+	idle := s.install.Blob("", []byte("nothing needs this")).Digest
+	spoil(t, s.install.BlobPath(idle), "flipped")
+	packed := t.TempDir()
+	file := filepath.Join(packed, "all.tar")
+	s.Archive(file, layouttest.Archive{})
+	for _, chunk := range []int64{0, 600} {
+		if chunk > 0 {
+			layouttest.Cut(t, file, chunk)
+		}
+		tree := open(t, packed)
+		scrub, wrong := scrubbing(t, tree)
+		if got := within(t, wrong); got != idle {
+			t.Errorf("%s was found, not %s", got, idle)
+		}
+		if _, err := pull(tree, "deckhouse/ee/install", idle); !errors.Is(err, layoutstore.ErrBlobUnknown) {
+			t.Errorf("%v, want that it is refused", err)
+		}
+		if n := problems(tree, idle); n != 1 {
+			t.Errorf("%v", tree.Snapshot().Problems())
+		}
+		for scrub.Stats().Passes == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if got := scrub.Stats(); got.Wrong != 1 || got.Failed != 0 || got.Files < 21 || got.Bytes < got.PassTotal || got.PassTotal == 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestScrubKeepsItsRate(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("a")
+	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{1 << 20}}), "v1")
+	l.Write()
+	// A thousand bytes a second: the burst goes through, and hardly more.
+	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1000, Snapshot: open(t, dir).Snapshot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	for s.Stats().Bytes == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if read := s.Stats().Bytes; read > 256<<10 {
+		t.Errorf("%d bytes were read at once", read)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := verify.NewScrub(verify.ScrubOptions{}); err == nil {
+		t.Error("a scrub without a rate")
+	}
+}

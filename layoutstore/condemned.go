@@ -1,0 +1,153 @@
+package layoutstore
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// condemned are the copies of blobs that somebody read and found wrong. They are
+// refused until their file changes, in this snapshot and in those that follow.
+type condemned struct {
+	n  atomic.Int32 // how many there are: who finds 0 looks no further
+	mu sync.Mutex
+	at map[place]map[digest.Digest]verdict // by the place of their layout
+}
+
+// verdict is what was found wrong with a copy in one state of its file.
+type verdict struct{ stamp, reason string }
+
+// Condemn has a copy of d refused that lies in a layout of the repository and is not
+// what its name says. It holds as long as the file has the stamp, which is what
+// [Layout.Stamp] said before and after the copy was read. Condemn says whether that is
+// news: a copy whose size no manifest claims is refused for that already.
+func (r *Repository) Condemn(l Layout, d digest.Digest, stamp, reason string) bool {
+	if r.wrongSized(l, d) {
+		return false
+	}
+	c := r.condemned
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	where, v := l.part.where(), verdict{stamp, reason}
+	before, known := c.at[where][d]
+	if before == v {
+		return false
+	}
+	if c.at == nil {
+		c.at = map[place]map[digest.Digest]verdict{}
+	}
+	if c.at[where] == nil {
+		c.at[where] = map[digest.Digest]verdict{}
+	}
+	c.at[where][d] = v
+	if !known {
+		c.n.Add(1)
+	}
+	return true
+}
+
+// wrongSized says whether the copy of d in a layout has a size that no manifest claims,
+// as one has that is being written.
+func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
+	contents, err := r.read()
+	if err != nil {
+		return false
+	}
+	where, err := l.Locate(d)
+	claims := contents.claimsOf(d)
+	return err == nil && len(claims) > 0 && !claimed(claims, where.Size())
+}
+
+// Stamp identifies the state of the file or files that hold d in the layout: it is
+// another one when any of them was written or replaced since. Errors are those of
+// [Layout.Locate] and of opening the files.
+func (l Layout) Stamp(d digest.Digest) (string, error) {
+	where, err := l.Locate(d)
+	if err != nil {
+		return "", err
+	}
+	return volume.StampOf(where)
+}
+
+// holds says why the copy of d in a part is refused, and forgets the verdict if the
+// file is another one by now.
+func (c *condemned) holds(p *part, d digest.Digest, where extent.List) (reason string, ok bool) {
+	if c.n.Load() == 0 {
+		return "", false
+	}
+	at := p.where()
+	c.mu.Lock()
+	v, ok := c.at[at][d]
+	c.mu.Unlock()
+	if !ok {
+		return "", false
+	}
+	// Not under the lock: a disk may hang.
+	if stamp, err := volume.StampOf(where); err == nil && stamp == v.stamp {
+		return v.reason, true
+	}
+	c.forget(at, d, v)
+	return "", false
+}
+
+// forget drops a verdict, unless there is another one by now.
+func (c *condemned) forget(at place, d digest.Digest, v verdict) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if have, ok := c.at[at][d]; ok && have == v {
+		delete(c.at[at], d)
+		c.n.Add(-1)
+	}
+}
+
+// in are the digests that are condemned in the layout at a place, sorted.
+func (c *condemned) in(at place) (all []digest.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for d := range c.at[at] {
+		all = append(all, d)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// condemnedProblems adds to the problems of the repository those of its copies that are
+// condemned, if the check has not told of them.
+func (r *Repository) condemnedProblems(known []Problem) []Problem {
+	if r.condemned.n.Load() == 0 {
+		return known
+	}
+	all := slices.Clip(known)
+	for _, p := range r.parts {
+		for _, d := range r.condemned.in(p.where()) {
+			where, err := p.vol.Locate(p.path, d)
+			if err != nil {
+				continue // the check tells of it
+			}
+			reason, ok := r.condemned.holds(p, d, where)
+			problem := p.where().blob(d).problem(Problem{Kind: Damaged, Tag: r.tagOf(d), Digest: d, Reason: reason})
+			if ok && !slices.Contains(known, problem) {
+				all = append(all, problem)
+			}
+		}
+	}
+	return all
+}
+
+// tagOf is a tag that leads to d, if the manifests were read and there is one.
+func (r *Repository) tagOf(d digest.Digest) string {
+	if n := r.topNode(d); n != nil {
+		return n.tag
+	}
+	if c := r.contents.Load(); c != nil {
+		if claims := c.claimsOf(d); len(claims) > 0 {
+			return claims[0].owner.tag
+		}
+	}
+	return ""
+}
