@@ -34,7 +34,7 @@ func (r *run) findChecksums() {
 		for _, c := range lookBeside(dir, names) {
 			r.report.Checksums = append(r.report.Checksums, c.Checksum)
 			if c.State == "" {
-				r.tasks = append(r.tasks, task{where: c.where, checksum: c.Checksum})
+				r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})
 			}
 		}
 	}

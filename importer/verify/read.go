@@ -19,12 +19,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// task is something to read to its end: a copy of a blob, or a file that has a
-// checksum beside it.
+// task is something to read to its end: a copy of a blob, or what a checksum is of.
+// There may be a million, so it says no more than it has to.
 type task struct {
-	where    extent.List
-	stored   layoutstore.Stored
+	layout layoutstore.Layout
+	digest digest.Digest
+	size   int64  // bytes
+	file   string // archive or chunk that it begins in; in a directory there is no order
+	off    int64  // and where
+
 	checksum *Checksum
+	where    extent.List // of the checksum's file
+}
+
+func taskOf(s layoutstore.Stored) task {
+	t := task{layout: s.Layout, digest: s.Digest, size: s.Where.Size()}
+	if t.size > 0 && !s.Where[0].Whole {
+		t.file, t.off = s.Where[0].File.String(), s.Where[0].Off
+	}
+	return t
 }
 
 // bufferSize is how much is read at once: what a processor's second cache holds.
@@ -34,9 +47,9 @@ const bufferSize = 256 << 10
 func (r *run) readAll(ctx context.Context) error {
 	var total int64
 	for _, t := range r.tasks {
-		total += t.where.Size()
+		total += t.size
 	}
-	r.tasks = schedule(r.tasks, total/int64(giantShare*r.Jobs))
+	schedule(r.tasks, total/int64(giantShare*r.Jobs))
 	r.Progress.Begin(len(r.tasks), total)
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
@@ -64,32 +77,16 @@ const giantShare = 16
 
 // schedule puts giants first, the largest before the others, and behind them the
 // rest in the order in which it lies: a disk reads on where it is.
-func schedule(tasks []task, giant int64) []task {
-	type keyed struct {
-		task
-		giant int64
-		file  string
-		off   int64
-	}
-	all := make([]keyed, len(tasks))
-	for i, t := range tasks {
-		k := keyed{task: t}
-		size := t.where.Size()
-		switch {
-		case size > giant:
-			k.giant = size
-		case size > 0 && !t.where[0].Whole: // a directory has no order
-			k.file, k.off = t.where[0].File.String(), t.where[0].Off
+func schedule(tasks []task, giant int64) {
+	large := func(t task) int64 {
+		if t.size > giant {
+			return t.size
 		}
-		all[i] = k
+		return 0
 	}
-	slices.SortStableFunc(all, func(a, b keyed) int {
-		return cmp.Or(-cmp.Compare(a.giant, b.giant), cmp.Compare(a.file, b.file), cmp.Compare(a.off, b.off))
+	slices.SortStableFunc(tasks, func(a, b task) int {
+		return cmp.Or(-cmp.Compare(large(a), large(b)), cmp.Compare(a.file, b.file), cmp.Compare(a.off, b.off))
 	})
-	for i, k := range all {
-		tasks[i] = k.task
-	}
-	return tasks
 }
 
 // do reads one task. The error is the context's, or one that layoutstore.Exhausted
@@ -98,24 +95,27 @@ func (r *run) do(ctx context.Context, t *task, buf []byte) error {
 	if t.checksum != nil {
 		return t.checksum.compare(ctx, t.where, buf, r.Progress.Read)
 	}
-	reason, err := r.blob(ctx, t.stored, buf)
+	stored := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
+	reason, err := r.blob(ctx, &stored, buf)
 	if err != nil || reason == "" {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wrong = append(r.wrong, wrong{t.stored, reason})
+	r.wrong = append(r.wrong, wrong{stored, reason})
 	return nil
 }
 
-// blob reads a copy of a blob and says why it is not what its name says; the empty
-// reason is that it is. A file that was replaced since it was located is located once
-// more. The error is as that of do.
-func (r *run) blob(ctx context.Context, s layoutstore.Stored, buf []byte) (reason string, err error) {
-	err = compare(ctx, s, buf, r.Progress.Read)
-	if errors.Is(err, layoutstore.ErrStale) {
+// blob locates and reads a copy of a blob and says why it is not what its name says;
+// the empty reason is that it is. A file that is replaced between the two is located
+// once more. The error is as that of do.
+func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (reason string, err error) {
+	for again := false; ; again = true {
 		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
-			err = compare(ctx, s, buf, r.Progress.Read)
+			err = compare(ctx, *s, buf, r.Progress.Read)
+		}
+		if again || !errors.Is(err, layoutstore.ErrStale) {
+			break
 		}
 	}
 	switch {

@@ -74,16 +74,16 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
-	report   *Report
-	tasks    []task
-	gaps     []layoutstore.Gap
+
+	mu     sync.Mutex // guards what follows
+	report *Report
+	tasks  []task
+	gaps   []layoutstore.Gap
 	// holders are the paths of the repositories that a layout is part of: several,
 	// where sources have roots of their own.
 	holders map[layoutstore.Layout][]string
 	idle    map[copyKey]Unreferenced
-
-	mu    sync.Mutex // guards wrong
-	wrong []wrong
+	wrong   []wrong
 }
 
 // copyKey is a copy of a blob.
@@ -98,41 +98,31 @@ type wrong struct {
 	reason string
 }
 
-// takeInventory looks at presence and sizes, and notes what is to be read. The
-// graphs are let go of: they are made once more where bytes prove wrong.
+// takeInventory looks at presence and sizes, and notes what is to be read. Nothing
+// else of an inventory is kept: it is taken once more where bytes prove wrong.
 func (r *run) takeInventory(ctx context.Context) error {
-	paths := r.snapshot.Paths()
-	taken := make([]*layoutstore.Inventory, len(paths))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
-	for i, path := range paths {
+	for _, path := range r.snapshot.Paths() {
 		group.Go(func() error {
-			in, err := r.snapshot.Inventory(ctx, path)
+			repo, err := r.snapshot.At(path)
 			if err != nil {
 				return err
 			}
-			// Only what outlives the graph.
-			taken[i] = &layoutstore.Inventory{Gaps: in.Gaps, Blobs: in.Blobs}
-			return nil
+			in, err := r.snapshot.Inventory(ctx, path)
+			if err == nil {
+				r.note(path, repo, in)
+			}
+			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, path := range paths {
-		if err := r.note(path, taken[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return group.Wait()
 }
 
 // note takes in the inventory of the repository at path.
-func (r *run) note(path string, in *layoutstore.Inventory) error {
-	repo, err := r.snapshot.At(path)
-	if err != nil {
-		return err
-	}
+func (r *run) note(path string, repo *layoutstore.Repository, in *layoutstore.Inventory) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	tags, _ := repo.Tags("", -1)
 	r.report.Repositories++
 	r.report.Tags += len(tags)
@@ -143,7 +133,6 @@ func (r *run) note(path string, in *layoutstore.Inventory) error {
 	for _, s := range in.Blobs {
 		r.noteCopy(path, s)
 	}
-	return nil
 }
 
 // noteCopy notes a copy of a blob: to be read, if no other repository has it.
@@ -151,7 +140,7 @@ func (r *run) noteCopy(path string, s layoutstore.Stored) {
 	key := copyKey{s.Layout, s.Digest}
 	first := r.holders[s.Layout][0] == path
 	if first {
-		r.tasks = append(r.tasks, task{where: s.Where, stored: s})
+		r.tasks = append(r.tasks, taskOf(s))
 	}
 	if s.Needed {
 		delete(r.idle, key)
