@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +32,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SAMPLE", sample+"/../../examples/bundle")
+			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -38,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"until":     until,
 			"hangup":    hangUp,
 			"exits":     exits,
+			"registry":  runRegistry,
 		},
 	})
 }
@@ -57,6 +61,20 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%q ended with status %d, want %s", args[1:], status, args[0])
 	}
 }
+
+// runRegistry is `registry NAME`: it runs a registry and sets $NAME to its host and port.
+func runRegistry(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], registrytest.New(scriptTB{ts}, registrytest.Options{}).Host)
+}
+
+// scriptTB is a script as a test.
+type scriptTB struct{ *testscript.TestScript }
+
+func (s scriptTB) Helper()           {}
+func (s scriptTB) Error(args ...any) { s.Fatal(args...) }
+func (s scriptTB) Fatal(args ...any) { s.Fatalf("%s", fmt.Sprint(args...)) }
+func (s scriptTB) Cleanup(f func())  { s.Defer(f) }
+func (s scriptTB) TempDir() string   { return s.MkAbs("temporary") }
 
 // addresses waits for an address file and sets $registry and $admin from it.
 func addresses(ts *testscript.TestScript, _ bool, args []string) {

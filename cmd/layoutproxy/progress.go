@@ -56,11 +56,11 @@ func (p *progress) Begin(_ int, bytes int64) {
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 }
 
-// Read says that n bytes more are done.
+// Read says that n bytes more are done, or fewer where n is negative.
 func (p *progress) Read(n int) {
-	p.done.Add(int64(n))
+	done := p.done.Add(int64(n))
 	if p.bar != nil {
-		p.bar.IncrBy(n)
+		p.bar.SetCurrent(done)
 	}
 }
 

@@ -124,6 +124,9 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 	e.Host = resp.Request.URL.Host
 	e.Status, e.Server, e.Codes = resp.StatusCode, oneLine(resp.Header.Get("Server"), 60), codesOf(body)
 	e.retryAfter = retryAfter(resp.Header, time.Now())
+	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		e.Skew = theirs.Sub(time.Now().Truncate(time.Second))
+	}
 	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
 		e.Err = errors.New("it speaks TLS, and was spoken to without")
 	}

@@ -47,9 +47,10 @@ type Error struct {
 	Repository string // empty where none is concerned
 	Reference  string // tag or digest; may be empty
 	Side       Side
-	Status     int    // of HTTP; 0 without an answer
-	Server     string // the Server header of the answer
-	Codes      []Code // of the answer's body, where it is one of a registry
+	Status     int           // of HTTP; 0 without an answer
+	Server     string        // the Server header of the answer
+	Codes      []Code        // of the answer's body, where it is one of a registry
+	Skew       time.Duration // by which the clock of the answer is ahead of ours
 
 	Cause error // one of the causes
 	Err   error // more about it; may be nil

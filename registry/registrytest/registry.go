@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -36,6 +35,15 @@ const (
 	// hash is Password's, with bcrypt's least cost.
 	hash = "$2a$04$dy.BapuuCtmjGDiTopp46OIXKMilbBOEvtkrX1fKD1J4ISxE1Z6aG"
 )
+
+// TB is the part of testing.TB that a registry needs.
+type TB interface {
+	Helper()
+	Error(args ...any)
+	Fatal(args ...any)
+	Cleanup(func())
+	TempDir() string
+}
 
 // Options say which registry to run.
 type Options struct {
@@ -84,7 +92,7 @@ func (r Request) Kind() string {
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // New runs a registry until the test ends.
-func New(tb testing.TB, o Options) *Registry {
+func New(tb TB, o Options) *Registry {
 	tb.Helper()
 	logrus.SetOutput(io.Discard)
 	r := &Registry{app: o.Handler}
@@ -113,7 +121,7 @@ func New(tb testing.TB, o Options) *Registry {
 	return r
 }
 
-func (r *Registry) distribution(tb testing.TB, o Options) http.Handler {
+func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	tb.Helper()
 	dir := o.Dir
 	if dir == "" {
@@ -150,6 +158,13 @@ func (r *Registry) Inject(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append([]Fault{f}, r.faults...)
+}
+
+// Heal takes all faults away.
+func (r *Registry) Heal() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = nil
 }
 
 // ServeHTTP implements http.Handler.

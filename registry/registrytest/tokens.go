@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -35,7 +34,7 @@ type Tokens struct {
 	serial int
 }
 
-func newTokens(tb testing.TB) *Tokens {
+func newTokens(tb TB) *Tokens {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -56,7 +55,7 @@ func (t *Tokens) Asked() []string {
 }
 
 // parameters configure distribution to trust the server.
-func (t *Tokens) parameters(tb testing.TB) configuration.Parameters {
+func (t *Tokens) parameters(tb TB) configuration.Parameters {
 	tb.Helper()
 	point, err := t.key.PublicKey.Bytes()
 	if err != nil {

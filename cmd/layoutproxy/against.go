@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// againstFlags say which registry the sources are compared with, and what of them.
+type againstFlags struct {
+	registry string // REGISTRY/PATH; empty is none
+	selectionFlags
+	upstream upstreamFlags
+}
+
+func (a *againstFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&a.registry, "against", "", "compare with `REGISTRY/PATH` what a push there would have made of the sources")
+	a.selectionFlags.flags(f)
+	a.upstream.flags(f)
+}
+
+// check finds flags that are wrong, and that mean nothing without --against.
+func (a *againstFlags) check() (client.Reference, error) {
+	to, err := parseUpstream(a.registry)
+	if err != nil {
+		return to, err
+	}
+	if err := a.selectionFlags.check(); err != nil {
+		return to, err
+	}
+	return to, a.upstream.check()
+}
+
+// compare compares a registry with the sources and writes nothing to it. Gaps of the
+// sources are not compared: they are what else verify tells.
+func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, error) {
+	to, err := a.check()
+	if err != nil {
+		return nil, err
+	}
+	_, plan, err := planPush(ctx, &a.selectionFlags, cacheDir, sources, to)
+	if err != nil {
+		return nil, err
+	}
+	upstream, err := a.upstream.open(to, false, stdin, c.log)
+	if err != nil {
+		return nil, err
+	}
+	defer upstream.Close()
+	comparison, err := push.Compare(ctx, upstream, plan, a.upstream.jobs)
+	return comparison, pushError(err)
+}
+
+// comparisonError is the error for a registry that differs from the sources, or nil.
+func comparisonError(c *push.Comparison) error {
+	if len(c.Differences) == 0 {
+		return nil
+	}
+	return contentError{hintedError{fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
+		"layoutproxy push SOURCE... " + c.Registry + " sends what is missing"}}
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// selectionFlags say what of the sources is pushed, or compared.
+type selectionFlags struct {
+	files     []string
+	selection push.Selection
+}
+
+func (s *selectionFlags) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&s.files, "file", nil, "push this `archive` of the sources only, by its name; repeatable")
+	f.StringArrayVar(&s.selection.Include, "include", nil, "push repositories only whose path below the root matches this `glob`, or lies below one that does; repeatable")
+	f.StringArrayVar(&s.selection.Exclude, "exclude", nil, "leave those out whose path matches this `glob`; repeatable")
+	f.StringVar(&s.selection.ModulesPath, "modules-path-suffix", "", "`path` below the destination that takes the place of modules; / is the destination itself")
+}
+
+// check finds patterns that are none.
+func (s *selectionFlags) check() error {
+	if err := s.selection.Check(); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// sources are the sources, or the archives in them that are to be pushed.
+func (s *selectionFlags) sources(sources []string) ([]string, error) {
+	if len(s.files) == 0 {
+		return sources, nil
+	}
+	var chosen []string
+	for _, file := range s.files {
+		before := len(chosen)
+		for _, source := range sources {
+			if filepath.Base(source) == file {
+				chosen = append(chosen, source)
+			}
+			for _, name := range []string{file, file + ".0000.chunk"} {
+				if path := filepath.Join(source, name); isFile(path) {
+					chosen = append(chosen, path)
+					break
+				}
+			}
+		}
+		if len(chosen) == before {
+			return nil, hintedError{fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "name it as it lies there, as platform.tar; also if it is in chunks"}
+		}
+	}
+	return chosen, nil
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+type pushFlags struct {
+	selectionFlags
+	upstream   upstreamFlags
+	cacheDir   string
+	stateDir   string
+	dryRun     bool
+	noProbe    bool
+	incomplete bool
+}
+
+func newPush(c *common) *cobra.Command {
+	var flags pushFlags
+	cmd := &cobra.Command{
+		Use:   "push SOURCE... REGISTRY/PATH",
+		Short: "Push the sources to a registry",
+		Long: `Push what the sources hold to a registry: the repository at a path below the root
+goes to REGISTRY/PATH and that path, discovery tags too. Archives and chunks are
+read where they lie.
+
+A push that was interrupted goes on where it was when it is run again, inside of a
+large blob as well; what is there already is not sent. At the end all that was
+written is asked for once more. Damaged or incomplete content is refused before
+anything is sent: exit 3.`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return pushSources(cmd, c, &flags, args)
+		},
+	}
+	flags.flags(cmd.Flags())
+	return cmd
+}
+
+func (p *pushFlags) flags(f *pflag.FlagSet) {
+	p.selectionFlags.flags(f)
+	p.upstream.flags(f)
+	f.StringVar(&p.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+	f.StringVar(&p.stateDir, "state-dir", stateDirectory(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
+	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
+	f.BoolVar(&p.noProbe, "skip-preflight", false, "do not try an upload before the first one")
+	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push what is whole where the sources are damaged or incomplete")
+}
+
+// stateDirectory is the one of the XDG base directory specification.
+func stateDirectory() string {
+	dir := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(dir) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(dir, "layoutproxy")
+}
+
+func pushSources(cmd *cobra.Command, c *common, flags *pushFlags, args []string) error {
+	last := args[len(args)-1]
+	if _, err := os.Stat(last); err == nil {
+		return usageError{hintedError{fmt.Errorf("the last argument, %s, is a file or directory and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"}}
+	}
+	to, err := parseUpstream(last)
+	if err != nil {
+		return err
+	}
+	for _, check := range []func() error{flags.check, flags.upstream.check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = pushTo(ctx, cmd, c, flags, args[:len(args)-1], to)
+	if err != nil && ctx.Err() != nil {
+		return interruptedError{hintedError{errors.New("interrupted"), "what has arrived is kept: run the same command again to go on"}}
+	}
+	return err
+}
+
+func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags, sources []string, to client.Reference) error {
+	tree, plan, err := planPush(ctx, &flags.selectionFlags, flags.cacheDir, sources, to)
+	if err != nil {
+		return err
+	}
+	tree.Keep(ctx)
+	gaps := pushGaps(tree.Snapshot(), plan, flags.selection)
+	for _, g := range gaps {
+		fmt.Fprintln(cmd.ErrOrStderr(), g)
+	}
+	if flags.dryRun {
+		if err := printPlan(cmd.OutOrStdout(), c, plan); err != nil {
+			return err
+		}
+	}
+	if len(gaps) > 0 && !flags.incomplete {
+		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),
+			"get what is missing, or push the rest with --allow-incomplete"}}
+	}
+	if flags.dryRun {
+		return nil
+	}
+	return carryOut(ctx, cmd, c, flags, plan)
+}
+
+// planPush opens the sources and plans a push of them.
+func planPush(ctx context.Context, s *selectionFlags, cacheDir string, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
+	sources, err := s.sources(sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The names of the registry, so that whatever is wrong with one is found.
+	flags := treeFlags{roots: []string{to.Path}, cacheDir: cacheDir}
+	tree, err := flags.open(ctx, sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	snapshot, err := checkAll(ctx, tree)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := push.NewPlan(ctx, snapshot, to, s.selection)
+	if errors.Is(err, push.ErrName) {
+		err = usageError{hintedError{err, "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"}}
+	}
+	return tree, plan, err
+}
+
+// pushGaps are what keeps the selected sources from being pushed whole: the problems
+// of the tree that are no conflicts, and gaps of the plan that they do not tell.
+func pushGaps(s *layoutstore.Snapshot, plan *push.Plan, selection push.Selection) []fmt.Stringer {
+	var gaps []fmt.Stringer
+	told := map[string]bool{}
+	for _, p := range s.Problems() {
+		path := strings.TrimPrefix(strings.TrimPrefix(p.Repository, plan.Destination.Path), "/")
+		if p.Repository != "" && path == "" {
+			path = "."
+		}
+		// What concerns no repository concerns all of them.
+		if p.Kind == layoutstore.Conflict || path != "" && !selection.Has(path) {
+			continue
+		}
+		gaps = append(gaps, p)
+		told[p.Repository] = true
+	}
+	for _, g := range plan.Gaps {
+		if !told[g.Repository] {
+			gaps = append(gaps, g)
+		}
+	}
+	return gaps
+}
+
+func printPlan(w io.Writer, c *common, plan *push.Plan) error {
+	if c.output == "json" {
+		return printJSON(w, plan.Outline())
+	}
+	return plan.WriteText(w)
+}
+
+// carryOut pushes a plan, and prints what was done also if it fails.
+func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags, plan *push.Plan) error {
+	if len(plan.Repositories) == 0 {
+		return hintedError{errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows what there is"}
+	}
+	state, err := push.OpenState(flags.stateDir)
+	if err != nil {
+		return hintedError{fmt.Errorf("state directory: %w", err), "choose another one with --state-dir"}
+	}
+	upstream, err := flags.upstream.open(plan.Destination, true, cmd.InOrStdin(), c.log)
+	if err != nil {
+		return err
+	}
+	defer upstream.Close()
+	progress := newProgress(c.log, cmd.ErrOrStderr(), "pushing")
+	pusher, err := push.New(push.Options{
+		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.jobs, SkipPreflight: flags.noProbe,
+		Progress: transfers{progress}, Notice: func(s string) { c.log.Info(s) },
+	})
+	if err != nil {
+		progress.stop()
+		return err
+	}
+	summary, err := pusher.Push(ctx)
+	progress.stop()
+	var printed error
+	switch {
+	case c.output == "json":
+		printed = printJSON(cmd.OutOrStdout(), summary)
+	case err == nil || summary.Written():
+		printed = summary.WriteText(cmd.OutOrStdout())
+	}
+	if err != nil {
+		return pushError(err)
+	}
+	return printed
+}
+
+// pushError sorts what a push, or a comparison, failed with.
+func pushError(err error) error {
+	var side *push.Error
+	var gap *push.GapError
+	var known *push.Diagnosis
+	switch {
+	case errors.As(err, &gap):
+		return contentError{hintedError{err, "another writer, or a registry that forgets: run the command again, and verify --against"}}
+	case errors.As(err, &side) && side.Side == push.SideTree:
+		return contentError{hintedError{err, "layoutproxy verify says what else is wrong with the sources"}}
+	case errors.As(err, &known) && known.Remedy != "":
+		return hintedError{err, known.Remedy}
+	}
+	return upstreamError(err)
+}

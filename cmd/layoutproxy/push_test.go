@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// program is the command that runs the program.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, name, args...)
+}
+
+// What the field's own tools wrote becomes in an empty registry what their own push
+// makes of it.
+func TestPushParity(t *testing.T) {
+	want := expected(t, "testdata/d8/expected.tsv")
+	sources := map[string][]string{"archives": {"testdata/d8"}, "directories": unpackEach(t, "testdata/d8")}
+	chunks := t.TempDir()
+	if err := os.CopyFS(chunks, os.DirFS("testdata/d8")); err != nil {
+		t.Fatal(err)
+	}
+	archives, err := filepath.Glob(filepath.Join(chunks, "*.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, archive := range archives {
+		layouttest.Cut(t, archive, 100_000)
+	}
+	sources["chunks"] = []string{chunks}
+	for name, sources := range sources {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			args := append([]string{"push", "--state-dir", t.TempDir(), "--cache-dir", ""}, sources...)
+			if out, err := program(t, append(args, r.Host+"/deckhouse/ee")...).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
+				t.Error(diff)
+			}
+			compareAgainst(t, r.Host+"/deckhouse/ee", sources, 0)
+		})
+	}
+}
+
+// some is any number of differences but none.
+const some = -1
+
+// compareAgainst compares sources with a registry and wants none or some differences.
+func compareAgainst(t *testing.T, to string, sources []string, want int) {
+	t.Helper()
+	var a againstFlags
+	a.flags(pflag.NewFlagSet("test", pflag.ContinueOnError))
+	a.registry = to
+	c, err := a.compare(t.Context(), &common{log: zap.NewNop()}, "", sources, strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (comparisonError(c) == nil) != (want == 0) {
+		t.Errorf("%v, want %d differences (%d is some):\n%s", err, want, some, text.String())
+	}
+}
+
+// A push of a large blob is killed at twenty points of it, and what is sent in all is
+// hardly more than the blob.
+func TestPushKilled(t *testing.T) {
+	const size, kills = 100 << 20, 20
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("big")
+	l.Tag(l.Image(layouttest.Image{Name: "big", LayerSizes: []int64{size}}), "v1")
+	l.Write()
+	r := registrytest.New(t, registrytest.Options{})
+	var received atomic.Int64
+	var killAt atomic.Int64
+	var kill atomic.Pointer[os.Process]
+	r.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
+		req.Body = &metered{ReadCloser: req.Body, read: func(n int) {
+			if p := kill.Load(); received.Add(int64(n)) >= killAt.Load() && p != nil {
+				_ = p.Kill() // it may have ended
+			}
+		}}
+		return false
+	})
+	args := []string{"push", "--state-dir", t.TempDir(), "--cache-dir", "", dir, r.Host + "/x"}
+	for i := range kills {
+		killAt.Store(size / (kills + 1) * int64(i+1))
+		cmd := program(t, args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill.Store(cmd.Process)
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("push %d ended before it was killed", i)
+		}
+		kill.Store(nil)
+	}
+	killAt.Store(1 << 62)
+	if out, err := program(t, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if ratio := float64(received.Load()) / size; ratio > 1.1 {
+		t.Errorf("%.2f times the blob was sent", ratio)
+	}
+	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
+}
+
+// metered tells what is read of a body.
+type metered struct {
+	io.ReadCloser
+	read func(int)
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	m.read(n)
+	return n, err
+}
+
+// Ctrl-C ends a push with status 130 and keeps its state, also while the registry is
+// silent.
+func TestPushInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("big")
+	l.Tag(l.Image(layouttest.Image{Name: "big", LayerSizes: []int64{17 << 20}}), "v1")
+	l.Write()
+	r := registrytest.New(t, registrytest.Options{})
+	stall, release := registrytest.Stall(registrytest.Nth(2, 2, registrytest.On("PATCH uploads")))
+	defer release()
+	reached := make(chan struct{})
+	second := registrytest.Nth(2, 2, registrytest.On("PATCH uploads"))
+	r.Inject(stall)
+	r.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
+		if second(req) {
+			close(reached)
+		}
+		return false
+	})
+	args := []string{"push", "--state-dir", t.TempDir(), "--cache-dir", "", dir, r.Host + "/x"}
+	cmd := program(t, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("%v, want exit %d", err, exitInterrupted)
+	}
+	compareAgainst(t, r.Host+"/x", []string{dir}, some)
+	if out, err := program(t, args...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
+}
+
+// No secret shows in an error, in the log or in the list of processes.
+func TestPushShowsNoSecret(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Basic: true})
+	cmd := program(t, "push", "--log-level", "debug", "--username", registrytest.Username, "--password-stdin", "--retries", "1", "testdata/d8", r.Host+"/x")
+	cmd.Stdin = strings.NewReader(registrytest.Password)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
+	r.Inject(registrytest.Answer(registrytest.On("PUT uploads"), 500))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("it was to fail")
+	}
+	for _, secret := range []string{registrytest.Password, "_state"} {
+		if strings.Contains(string(out), secret) {
+			t.Errorf("%q shows in:\n%s", secret, out)
+		}
+	}
+	if strings.Contains(strings.Join(cmd.Args, " "), registrytest.Password) {
+		t.Error("the password is an argument")
+	}
+}

@@ -1,0 +1,230 @@
+package push
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// DifferenceKind says how something differs.
+type DifferenceKind string
+
+// The kinds.
+const (
+	Missing   DifferenceKind = "missing"
+	Different DifferenceKind = "different"  // a tag leads to another digest
+	WrongSize DifferenceKind = "wrong-size" // a manifest or blob has another size
+	Untold    DifferenceKind = "untold"     // a referrer is not listed with its subject
+)
+
+// Difference is something that a registry has not as the plan says.
+type Difference struct {
+	Kind       DifferenceKind `json:"kind"`
+	Repository string         `json:"repository"`
+	Reference  string         `json:"reference"` // tag, or digest of a manifest or blob
+	Digest     digest.Digest  `json:"digest"`    // that should be there
+	Found      string         `json:"found"`     // what is there instead; empty if nothing
+}
+
+func (d Difference) String() string {
+	s := fmt.Sprintf("%s: %s %s", d.Kind, d.Repository, d.Reference)
+	if d.Reference != d.Digest.String() && d.Digest != "" {
+		s += " → " + d.Digest.String()
+	}
+	if d.Found != "" {
+		s += ", there is " + d.Found
+	}
+	return s
+}
+
+// Extra is a tag of the registry that the plan has not. It is no difference.
+type Extra struct {
+	Repository string `json:"repository"`
+	Tag        string `json:"tag"`
+}
+
+// Comparison is what comparing a registry with a plan found.
+type Comparison struct {
+	Registry    string       `json:"registry"`
+	Compared    Totals       `json:"compared"`
+	Differences []Difference `json:"differences"`
+	Extra       []Extra      `json:"extra"`
+}
+
+// WriteText prints the comparison for people.
+func (c *Comparison) WriteText(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	for _, d := range c.Differences {
+		fmt.Fprintln(b, d)
+	}
+	for _, e := range c.Extra {
+		fmt.Fprintf(b, "only there: %s %s\n", e.Repository, e.Tag)
+	}
+	t := c.Compared
+	fmt.Fprintf(b, "compared %d repositories, %d tags, %d discovery tags, %d manifests and %d blobs with %s: ", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests, t.Blobs, c.Registry)
+	if len(c.Differences) == 0 {
+		fmt.Fprintln(b, "all there")
+	} else {
+		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
+	}
+	return b.Flush()
+}
+
+// Compare asks a registry for everything that the plan would push, and writes nothing:
+// each tag, the bytes of each manifest, the size of each blob in each repository, and
+// whether referrers are listed with their subjects. Discovery tags have to be there,
+// with whatever image. Gaps of the plan itself are not compared. Errors: *Error where
+// the registry cannot be asked; the context's.
+func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
+	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}}}
+	var tasks []*task
+	for _, r := range p.Repositories {
+		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}
+		tasks = append(tasks, list)
+		for _, m := range r.Manifests {
+			if !m.Discovery {
+				tasks = append(tasks, &task{run: func(ctx context.Context) error { return x.manifest(ctx, r, m) }})
+			}
+		}
+	}
+	for _, b := range p.Blobs {
+		for _, r := range b.Repositories {
+			if needed(r, b) {
+				tasks = append(tasks, &task{run: func(ctx context.Context) error { return x.blob(ctx, r, b) }})
+			}
+		}
+	}
+	if err := perform(ctx, max(jobs, 1), tasks); err != nil {
+		return nil, err
+	}
+	x.sort()
+	return &x.result, nil
+}
+
+// needed says whether something beside discovery images needs the blob.
+func needed(r *Repository, b *Blob) bool {
+	return slices.ContainsFunc(r.Manifests, func(m *Manifest) bool { return !m.Discovery && slices.Contains(m.Blobs, b) })
+}
+
+type comparing struct {
+	c      *client.Client
+	mu     sync.Mutex
+	result Comparison
+}
+
+func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string, d digest.Digest, found string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.result.Differences = append(x.result.Differences, Difference{kind, r.Name, reference, d, found})
+}
+
+// tags lists the tags of a repository: which the plan lacks, and whether the discovery
+// tags are there.
+func (x *comparing) tags(ctx context.Context, r *Repository) error {
+	tags, err := x.c.Tags(ctx, r.Name)
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return sided("list tags", r.Name, "", diagnose(err))
+	}
+	there := map[string]bool{}
+	for _, tag := range tags {
+		there[tag] = true
+	}
+	planned := map[string]bool{}
+	for _, t := range r.Tags {
+		planned[t.Name] = true
+		if t.Discovery && !there[t.Name] {
+			x.differ(Missing, r, t.Name, t.Digest, "")
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, tag := range tags {
+		if !planned[tag] {
+			x.result.Extra = append(x.result.Extra, Extra{r.Name, tag})
+		}
+	}
+	return nil
+}
+
+// manifest fetches a manifest by its digest, so that its bytes are proven, and asks
+// where its tags lead.
+func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) error {
+	_, err := x.c.Manifest(ctx, r.Name, m.Digest.String())
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		if len(m.Tags) == 0 {
+			x.differ(Missing, r, m.Digest.String(), m.Digest, "")
+		}
+	case errors.Is(err, client.ErrMismatch):
+		x.differ(Different, r, m.Digest.String(), m.Digest, "other bytes")
+	case err != nil:
+		return sided("get manifest", r.Name, m.Digest, diagnose(err))
+	}
+	for _, tag := range m.Tags {
+		if err := x.tag(ctx, r, m, tag); err != nil {
+			return err
+		}
+	}
+	if m.Refs.Subject == nil || err != nil {
+		return nil
+	}
+	return x.referrer(ctx, r, m)
+}
+
+func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) error {
+	d, err := x.c.HeadManifest(ctx, r.Name, tag)
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		x.differ(Missing, r, tag, m.Digest, "")
+	case err != nil:
+		return sided("head manifest", r.Name, m.Digest, diagnose(err))
+	case d.Digest != m.Digest:
+		x.differ(Different, r, tag, m.Digest, d.Digest.String())
+	case d.Size != m.Size:
+		x.differ(WrongSize, r, tag, m.Digest, fmt.Sprintf("%d bytes in place of %d", d.Size, m.Size))
+	}
+	return nil
+}
+
+func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
+	list, _, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
+	if err != nil {
+		return sided("list referrers", r.Name, m.Digest, diagnose(err))
+	}
+	if !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
+		x.differ(Untold, r, m.Digest.String(), m.Digest, "")
+	}
+	return nil
+}
+
+func (x *comparing) blob(ctx context.Context, r *Repository, b *Blob) error {
+	n, err := x.c.HeadBlob(ctx, r.Name, b.Digest)
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		x.differ(Missing, r, b.Digest.String(), b.Digest, "")
+	case err != nil:
+		return sided("head blob", r.Name, b.Digest, diagnose(err))
+	case n != b.Size:
+		x.differ(WrongSize, r, b.Digest.String(), b.Digest, fmt.Sprintf("%d bytes in place of %d", n, b.Size))
+	}
+	return nil
+}
+
+func (x *comparing) sort() {
+	slices.SortFunc(x.result.Differences, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Kind, b.Kind))
+	})
+	slices.SortFunc(x.result.Extra, func(a, b Extra) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag, b.Tag))
+	})
+}

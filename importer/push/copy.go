@@ -1,0 +1,214 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// copy writes what is missing, in three steps: blobs and manifests without a tag;
+// tagged manifests; discovery tags. The first step holds all the bytes, so that no tag
+// leads to something that is still under way.
+func (p *Pusher) copy(ctx context.Context, w *work) error {
+	p.Progress.Expect(w.total)
+	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
+		return err
+	}
+	for _, discovery := range []bool{false, true} {
+		var tasks []*task
+		for _, r := range p.Plan.Repositories {
+			tasks = append(tasks, p.manifestTasks(r, w.manifests[r], nil, func(m *Manifest) bool {
+				return len(m.Tags) > 0 && m.Discovery == discovery
+			})...)
+		}
+		if err := perform(ctx, p.Jobs, tasks); err != nil {
+			return err
+		}
+	}
+	return p.referrersTags(ctx, w)
+}
+
+// contentTasks send blobs, the largest first, and manifests without a tag behind them.
+func (p *Pusher) contentTasks(w *work) []*task {
+	var tasks []*task
+	blobs := map[place]*task{}
+	for _, b := range p.Plan.Blobs {
+		var first *task
+		for _, r := range w.blobs[b] {
+			t := &task{run: func(ctx context.Context) error { return p.sendBlob(ctx, b, r) }}
+			t.after(first) // then it is mounted
+			if first == nil {
+				first = t
+			}
+			blobs[place{r, b.Digest}] = t
+			tasks = append(tasks, t)
+		}
+	}
+	for _, r := range p.Plan.Repositories {
+		tasks = append(tasks, p.manifestTasks(r, w.manifests[r], blobs, func(m *Manifest) bool { return len(m.Tags) == 0 })...)
+	}
+	return tasks
+}
+
+// place is a blob in a repository.
+type place struct {
+	repository *Repository
+	digest     digest.Digest
+}
+
+// manifestTasks put the manifests that are wanted, each behind what it names.
+func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, wanted func(*Manifest) bool) []*task {
+	var tasks []*task
+	byDigest := map[digest.Digest]*task{}
+	for _, m := range manifests {
+		if !wanted(m) {
+			continue
+		}
+		t := &task{run: func(ctx context.Context) error { return p.putManifest(ctx, r, m) }}
+		for _, b := range m.Blobs {
+			t.after(blobs[place{r, b.Digest}])
+		}
+		for _, child := range m.Refs.Children {
+			t.after(byDigest[child.Digest])
+		}
+		if m.Refs.Subject != nil {
+			t.after(byDigest[m.Refs.Subject.Digest])
+		}
+		byDigest[m.Digest] = t
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// sendBlob has a repository have a blob.
+func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
+	p.mu.Lock()
+	empty, home := p.states[r].empty, p.homes[b.Digest]
+	p.mu.Unlock()
+	if !empty && home != r.Name {
+		n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
+		switch {
+		case err == nil && n == b.Size:
+			p.has(b, r, func(s *Summary) { s.Blobs.Present++ })
+			return nil
+		case err != nil && !errors.Is(err, client.ErrNotFound):
+			return sided("head blob", r.Name, b.Digest, diagnose(err))
+		}
+	}
+	return p.upload(ctx, b, r, home)
+}
+
+// has notes that a repository has a blob.
+func (p *Pusher) has(b *Blob, r *Repository, change func(*Summary)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.homes[b.Digest] = r.Name
+	change(&p.summary)
+}
+
+func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string) error {
+	if home == r.Name {
+		home = ""
+	}
+	began := time.Now()
+	transfer := &lazyTransfer{progress: p.Progress, name: b.Digest.Encoded()[:12], size: b.Size}
+	how, err := p.Client.Upload(ctx, client.Upload{
+		Repository: r.Name, Digest: b.Digest, Size: b.Size, Open: b.open, From: home,
+		Sessions: p.State.session(p.Client.Registry(), r.Name, b.Digest), Progress: transfer.at,
+	})
+	transfer.end(err == nil && how == client.Sent)
+	if err != nil {
+		return sided("upload blob", r.Name, b.Digest, diagnose(err))
+	}
+	p.has(b, r, func(s *Summary) {
+		if how == client.Mounted {
+			s.Blobs.Mounted++
+			return
+		}
+		s.Blobs.Pushed++
+		s.slowest(r.Name, b, time.Since(began))
+	})
+	return nil
+}
+
+// lazyTransfer is told to the progress when bytes begin to move: a mount has none.
+type lazyTransfer struct {
+	progress Progress
+	name     string
+	size     int64
+
+	mu       sync.Mutex
+	transfer Transfer
+}
+
+func (l *lazyTransfer) at(pos int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.transfer == nil {
+		l.transfer = l.progress.Begin(l.name, l.size)
+	}
+	l.transfer.At(pos)
+}
+
+func (l *lazyTransfer) end(done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.transfer == nil && done {
+		l.transfer = l.progress.Begin(l.name, l.size)
+		l.transfer.At(l.size)
+	}
+	if l.transfer != nil {
+		l.transfer.End(done)
+	}
+}
+
+// putManifest puts a manifest under its tags that lack it, or under its digest.
+func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
+	body, err := m.from.Manifest(m.Digest)
+	if err != nil {
+		return &Error{"put manifest", SideTree, r.Name, m.Digest, err}
+	}
+	p.mu.Lock()
+	state := p.states[r]
+	there, tags := state.manifests[m.Digest], state.lacking(m)
+	p.mu.Unlock()
+	names := tags
+	if len(m.Tags) == 0 {
+		names = []string{m.Digest.String()}
+	}
+	for _, name := range names {
+		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body.Body})
+		if err != nil {
+			return sided("put manifest", r.Name, m.Digest, diagnose(err))
+		}
+		p.put(r, m, name, subject, !there)
+		there = true
+	}
+	return nil
+}
+
+// put notes that a manifest was put under a name.
+func (p *Pusher) put(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := p.states[r]
+	if pushed {
+		p.summary.Manifests.Pushed++
+	}
+	if len(m.Tags) > 0 {
+		if state.tags[name] != "" {
+			p.summary.Tags.Replaced++
+		}
+		p.summary.Tags.Pushed++
+		state.tags[name] = m.Digest
+	}
+	state.manifests[m.Digest] = true
+	if m.Refs.Subject != nil && subject == "" {
+		state.untold = append(state.untold, m)
+	}
+}

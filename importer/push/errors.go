@@ -1,0 +1,53 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Side is where the fault of an error lies.
+type Side string
+
+// The sides.
+const (
+	SideTree     Side = "tree"
+	SideUpstream Side = "upstream"
+)
+
+// Error is what a push failed with.
+type Error struct {
+	Op         string // what was to be done, as "upload blob"
+	Side       Side
+	Repository string // in the registry
+	Digest     digest.Digest
+	Err        error
+}
+
+func (e *Error) Error() string {
+	if e.Side == SideTree {
+		return fmt.Sprintf("%s %s@%s: in the source: %v", e.Op, e.Repository, e.Digest, e.Err)
+	}
+	return e.Err.Error() // a client.Error names the rest itself
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// sided says on which side err lies.
+func sided(op, repository string, d digest.Digest, err error) error {
+	if err == nil {
+		return nil
+	}
+	var local *client.LocalError
+	if errors.As(err, &local) {
+		return &Error{op, SideTree, repository, d, local.Err}
+	}
+	var remote *client.Error
+	if errors.As(err, &remote) {
+		return &Error{op, SideUpstream, repository, d, err}
+	}
+	return err // the context's
+}

@@ -1,0 +1,217 @@
+package push_test
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// Whatever happens on the way: the push is complete in the end.
+func TestPushOverFaults(t *testing.T) {
+	on, first := registrytest.On, registrytest.First
+	mounts := func(r *http.Request) bool { return r.FormValue("mount") != "" }
+	for name, fault := range map[string]registrytest.Fault{
+		"429 with Retry-After":   registrytest.Answer(first(3, on("PUT manifests")), 429, "Retry-After: 0"),
+		"500":                    registrytest.Answer(first(2, on("POST uploads")), 500),
+		"502 to everything once": registrytest.Answer(first(5, func(*http.Request) bool { return true }), 502),
+		"reset in mid PATCH":     registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
+		"session forgotten":      registrytest.AnswerCode(registrytest.Nth(2, 2, on("PATCH uploads")), 404, "BLOB_UPLOAD_UNKNOWN"),
+		"mount refused, 401":     registrytest.Answer(mounts, 401),
+		"mount refused, 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if mounts(r) {
+				r.URL.RawQuery, r.Form = "", nil
+			}
+			return false
+		},
+		"no PATCH":                registrytest.Answer(on("PATCH uploads"), 405),
+		"no tag list":             registrytest.Answer(on("GET tags"), 403),
+		"lost answers":            registrytest.Lose(first(4, on("PUT manifests"))),
+		"lost commit":             registrytest.Lose(first(4, on("PUT uploads"))),
+		"referrers 404":           registrytest.Answer(on("GET referrers"), 404),
+		"413 of the large blob":   registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
+		"truncated list":          registrytest.Truncate(first(2, on("GET tags")), 3),
+		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, registrytest.Options{}, push.Selection{})
+			s.registry.Inject(fault)
+			if _, err := s.push(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.registry.Heal()
+			s.compare(t)
+		})
+	}
+}
+
+// What cannot end well is an error that names the cause and what to do.
+func TestPushesThatFail(t *testing.T) {
+	on := registrytest.On
+	message := func(m registrytest.Match, status int, code, text string) registrytest.Fault {
+		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if !m(r) {
+				return false
+			}
+			w.Header().Set("Server", "nginx")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"`+code+`","message":"`+text+`"}]}`)
+			return true
+		}
+	}
+	for name, test := range map[string]struct {
+		fault registrytest.Fault
+		want  string
+	}{
+		"project missing":    {message(on("POST uploads"), 404, "NOT_FOUND", "project mirror not found"), "the project mirror does not exist"},
+		"repository missing": {message(on("POST uploads"), 404, "NAME_UNKNOWN", "The repository with name 'x' does not exist in the registry with id '1'"), "ECR makes none"},
+		"unknown repository": {message(on("POST uploads"), 404, "NAME_UNKNOWN", "unknown"), "makes none by a push"},
+		"path too deep":      {message(on("POST uploads"), 400, "NAME_INVALID", "nested repositories"), "segments may be too many"},
+		"may not push":       {message(on("POST uploads"), 403, "DENIED", "requested access to the resource is denied"), "may not push"},
+		"read only":          {message(on("POST uploads"), 405, "UNSUPPORTED", "read only"), "read-only"},
+		"413":                {message(func(r *http.Request) bool { return r.ContentLength > 200 }, 413, "", ""), "nginx in front of the registry limits the size"},
+		"media type refused": {message(on("PUT manifests"), 400, "MANIFEST_INVALID", "unknown media type"), "its media type as a rule"},
+		"disk full":          {message(on("PUT uploads"), 500, "UNKNOWN", "write: no space left on device"), "no room left"},
+		"clock skew": {func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if r.Method != http.MethodPost {
+				return false
+			}
+			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			w.WriteHeader(401)
+			return true
+		}, "the clocks of this machine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, registrytest.Options{}, push.Selection{})
+			s.registry.Inject(test.fault)
+			s.dial(t, func(o *client.Options) { o.Retries = 1 })
+			summary, err := s.push(t.Context())
+			var known *push.Diagnosis
+			var side *push.Error
+			if !errors.As(err, &known) || !strings.Contains(err.Error(), test.want) || known.Remedy == "" || summary.Complete {
+				t.Fatalf("%+v, %v; want %q and a remedy", summary, err, test.want)
+			}
+			if !errors.As(err, &side) || side.Side != push.SideUpstream {
+				t.Errorf("%v is on no side", err)
+			}
+		})
+	}
+}
+
+// A registry that takes everything and keeps less is found out.
+func TestForgetfulRegistries(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	s.registry.Inject(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/stable") {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusCreated)
+		return true
+	})
+	summary, err := s.push(t.Context())
+	var gap *push.GapError
+	if !errors.As(err, &gap) || len(gap.Gaps) != 4 || summary.Complete {
+		t.Errorf("%v", err)
+	}
+	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
+	if err != nil || len(c.Differences) == 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// Bytes that are others than the digest says are the tree's fault, and stay here.
+func TestDamagedBlobs(t *testing.T) {
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("modules/alpha")
+	l.Tag(l.Image(layouttest.Image{Name: "x", Layers: [][]byte{[]byte("layer")}}), "v1")
+	l.Write()
+	if err := os.WriteFile(l.BlobPath(digest.FromString("layer")), []byte("lay3r"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
+	_, err := s.push(t.Context())
+	var side *push.Error
+	if !errors.As(err, &side) || side.Side != push.SideTree {
+		t.Errorf("%v", err)
+	}
+	if n := s.registry.Kinds()["PUT manifests"]; n != 0 {
+		t.Errorf("%d manifests were pushed", n)
+	}
+}
+
+// Gaps are told, and the rest goes where it is allowed to.
+func TestGaps(t *testing.T) {
+	dir := t.TempDir()
+	tree := buildTree(t, dir)
+	if err := os.Remove(tree.Layout("modules/alpha").BlobPath(digest.FromString("alpha"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(tree.Layout("deckhouse-cli/plugins/tool").BlobPath(digest.FromString("two"))); err != nil {
+		t.Fatal(err)
+	}
+	to := client.Reference{Registry: "localhost:1", Path: "mirror/ee"}
+	plan, err := push.NewPlan(t.Context(), open(t, to, dir), to, push.Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Gaps) != 3 { // an image, a child and the index above it
+		t.Errorf("%v", plan.Gaps)
+	}
+	for _, r := range plan.Repositories {
+		for _, tag := range r.Tags {
+			if tag.Name == "v2" || r.Name == "mirror/ee/modules/alpha" && tag.Name != "signature" {
+				t.Errorf("%s:%s is planned", r.Name, tag.Name)
+			}
+		}
+	}
+}
+
+func TestStateFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "state")
+	s := newSetup(t, registrytest.Options{Dir: t.TempDir()}, push.Selection{})
+	state, err := push.OpenState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.state = state
+	s.registry.Inject(registrytest.Reset(registrytest.Nth(2, 2, registrytest.On("PATCH uploads")), streamFrom*3/4))
+	s.dial(t, func(o *client.Options) { o.Retries = -1 })
+	if _, err := s.push(t.Context()); err == nil {
+		t.Fatal("the first push was to fail")
+	}
+	files, err := filepath.Glob(dir + "/*")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+	s.dial(t)
+	before := s.client.Stats().Sent
+	s.mustPush(t)
+	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
+		t.Errorf("%d bytes were sent, and three quarters of %d were there", sent, streamFrom)
+	}
+	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
+		t.Errorf("%v are left over", files)
+	}
+}

@@ -1,0 +1,126 @@
+package push
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+)
+
+// Outline is a plan for people and programs to read: its repositories and tags, how
+// much there is to carry, and the gaps.
+type Outline struct {
+	Destination  string              `json:"destination"`
+	Repositories []RepositoryOutline `json:"repositories"`
+	Blobs        []BlobOutline       `json:"blobs"`
+	Totals       Totals              `json:"totals"`
+	Gaps         []Gap               `json:"gaps"`
+}
+
+// RepositoryOutline is a repository of a plan.
+type RepositoryOutline struct {
+	Name      string            `json:"name"`
+	Manifests []ManifestOutline `json:"manifests"` // in the order of the push
+}
+
+// ManifestOutline is a manifest of a plan.
+type ManifestOutline struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Size      int64         `json:"size"`
+	Tags      []string      `json:"tags"`
+	Discovery bool          `json:"discovery,omitempty"`
+}
+
+// BlobOutline is a blob of a plan: uploaded once, mounted into the others.
+type BlobOutline struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	Upload string        `json:"upload"`
+	Mount  []string      `json:"mount"`
+}
+
+// Totals count a plan.
+type Totals struct {
+	Repositories  int   `json:"repositories"`
+	Tags          int   `json:"tags"`
+	DiscoveryTags int   `json:"discoveryTags"`
+	Manifests     int   `json:"manifests"`
+	Blobs         int   `json:"blobs"`
+	Bytes         int64 `json:"bytes"`  // of the blobs, each once
+	Mounts        int   `json:"mounts"` // of blobs that more than one repository needs
+}
+
+// Totals counts the plan.
+func (p *Plan) Totals() Totals {
+	t := Totals{Repositories: len(p.Repositories), Blobs: len(p.Blobs)}
+	for _, r := range p.Repositories {
+		t.Manifests += len(r.Manifests)
+		for _, tag := range r.Tags {
+			if tag.Discovery {
+				t.DiscoveryTags++
+			} else {
+				t.Tags++
+			}
+		}
+	}
+	for _, b := range p.Blobs {
+		t.Bytes += b.Size
+		t.Mounts += len(b.Repositories) - 1
+	}
+	return t
+}
+
+// Outline is the plan as it is printed.
+func (p *Plan) Outline() Outline {
+	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), Gaps: p.Gaps,
+		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}}
+	if o.Gaps == nil {
+		o.Gaps = []Gap{}
+	}
+	for _, r := range p.Repositories {
+		out := RepositoryOutline{Name: r.Name, Manifests: []ManifestOutline{}}
+		for _, m := range r.Manifests {
+			out.Manifests = append(out.Manifests, ManifestOutline{m.Digest, m.MediaType, m.Size, append([]string{}, m.Tags...), m.Discovery})
+		}
+		o.Repositories = append(o.Repositories, out)
+	}
+	for _, b := range p.Blobs {
+		out := BlobOutline{b.Digest, b.Size, b.Repositories[0].Name, []string{}}
+		for _, r := range b.Repositories[1:] {
+			out.Mount = append(out.Mount, r.Name)
+		}
+		o.Blobs = append(o.Blobs, out)
+	}
+	return o
+}
+
+// WriteText prints the plan for people.
+func (p *Plan) WriteText(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "push to %s\n", p.Destination)
+	for _, r := range p.Repositories {
+		fmt.Fprintf(b, "\n%s\n", r.Name)
+		for _, t := range r.Tags {
+			kind := ""
+			if t.Discovery {
+				kind = "  discovery tag"
+			}
+			fmt.Fprintf(b, "  %-40s %s%s\n", t.Name, t.Digest, kind)
+		}
+		for _, m := range r.Manifests {
+			if len(m.Tags) == 0 {
+				fmt.Fprintf(b, "  %-40s %s\n", "(by digest)", m.Digest)
+			}
+		}
+	}
+	t := p.Totals()
+	fmt.Fprintf(b, "\n%d repositories, %d tags and %d discovery tags, %d manifests\n", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests)
+	fmt.Fprintf(b, "%d blobs of %s to upload once each, and %d mounts\n", t.Blobs, humanize.IBytes(uint64(t.Bytes)), t.Mounts)
+	for _, g := range p.Gaps {
+		fmt.Fprintf(b, "gap: %s\n", g)
+	}
+	return b.Flush()
+}

@@ -1,0 +1,282 @@
+package push_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// The same arrives in every kind of registry.
+func TestPushIntoRegistries(t *testing.T) {
+	for name, o := range map[string]registrytest.Options{
+		"open":   {},
+		"basic":  {Basic: true},
+		"tokens": {Token: true},
+		"another implementation": {Handler: registry.New(registry.WithReferrersSupport(true),
+			registry.Logger(quiet()))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, o, push.Selection{})
+			summary := s.mustPush(t)
+			if summary.Tags.Pushed != tagsOfTree+discoveryOfTree || summary.Tags.Present != 0 || !summary.Complete {
+				t.Errorf("%+v", summary)
+			}
+			again, err := s.push(t.Context())
+			if err != nil || again.Tags.Pushed+again.Manifests.Pushed+again.Blobs.Pushed+again.Blobs.Mounted > 0 || again.Tags.Present != tagsOfTree+discoveryOfTree {
+				t.Errorf("%+v, %v", again, err)
+			}
+		})
+	}
+}
+
+// It is the same from a tree, from archives and from chunks.
+func TestPushFromAnySource(t *testing.T) {
+	tree := buildTree(t, t.TempDir())
+	archives, chunks := t.TempDir(), t.TempDir()
+	tree.Bundle(archives)
+	tree.Archive(filepath.Join(chunks, "all.tar"), layouttest.Archive{})
+	layouttest.Cut(t, filepath.Join(chunks, "all.tar"), 300_000)
+	first := newSetup(t, registrytest.Options{}, push.Selection{}, tree.Dir())
+	first.mustPush(t)
+	for name, source := range map[string]string{"archives": archives, "chunks": chunks} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, registrytest.Options{}, push.Selection{}, source)
+			s.mustPush(t)
+			s.plan = first.plan // all that the tree has
+			s.compare(t)
+		})
+	}
+}
+
+// What a push asks for: no HEAD where there is nothing, each blob once, one PUT a tag;
+// and a HEAD a manifest and no more when it is run again.
+func TestRequestsOfAPush(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	if _, err := s.push(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	totals := s.plan.Totals()
+	kinds := s.registry.Kinds()
+	tags, untagged := tagsOfTree+discoveryOfTree, 3
+	want := map[string]int{
+		"GET /v2/":       1,
+		"GET tags":       totals.Repositories,
+		"HEAD manifests": totals.Repositories + tags + untagged, // the first look at each, and the proof
+		"GET referrers":  1,
+		"GET manifests":  1 + 2, // the tag that lists referrers
+		"PUT manifests":  tags + untagged + 2,
+		"POST uploads":   totals.Blobs + totals.Mounts + 1, // and the preflight's
+		"PUT uploads":    totals.Blobs,
+		"PATCH uploads":  1 + 1,
+		"DELETE uploads": 1,
+	}
+	for kind, n := range want {
+		if kinds[kind] != n {
+			t.Errorf("%s: %d, want %d", kind, kinds[kind], n)
+		}
+	}
+	if sum(kinds) != sum(want) {
+		t.Errorf("%v", kinds)
+	}
+	s.registry.Forget()
+	s.dial(t)
+	if _, err := s.push(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kinds = s.registry.Kinds()
+	if kinds["HEAD manifests"] != tags+untagged || sum(kinds) != tags+untagged+1 {
+		t.Errorf("again: %v, want a HEAD for each of %d references and the first contact", kinds, tags+untagged)
+	}
+}
+
+// Content comes before what names it, tags come last, discovery tags after all others.
+func TestOrderOfAPush(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	s.mustPush(t)
+	discovery, tagged, content := -1, -1, -1
+	for i, r := range s.registry.Requests() {
+		switch {
+		case r.Kind() == "PUT manifests" && (strings.HasPrefix(r.Path, "/v2/mirror/ee/modules/manifests/") || strings.HasPrefix(r.Path, "/v2/mirror/ee/deckhouse-cli/plugins/manifests/")):
+			if discovery < 0 {
+				discovery = i
+			}
+		case r.Kind() == "PUT manifests" && strings.Contains(r.Path, "/sha256:"), r.Kind() == "PUT uploads":
+			content = i
+			if tagged >= 0 {
+				t.Fatalf("%s comes after a tag", r.Path)
+			}
+		case r.Kind() == "PUT manifests" && !strings.Contains(r.Path, "/sha256-"):
+			tagged = i
+			if discovery >= 0 {
+				t.Fatalf("%s comes after a discovery tag", r.Path)
+			}
+		}
+	}
+	if discovery < 0 || tagged < 0 || content < 0 {
+		t.Fatalf("%d %d %d", discovery, tagged, content)
+	}
+}
+
+func TestTagsAreReplaced(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	s.mustPush(t)
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("modules/alpha")
+	l.Tag(l.Image(layouttest.Image{Name: "newer", Layers: [][]byte{[]byte("newer")}}), "stable")
+	l.Write()
+	to := client.Reference{Registry: s.registry.Host, Path: "mirror/ee"}
+	plan, err := push.NewPlan(t.Context(), open(t, to, dir), to, push.Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.plan = plan
+	summary, err := s.push(t.Context())
+	if err != nil || summary.Tags.Replaced != 1 || summary.Tags.Pushed != 1 || summary.Tags.Present != 1 {
+		t.Errorf("%+v, %v", summary, err)
+	}
+	c, err := push.Compare(t.Context(), s.client, s.plan, 2)
+	if err != nil || len(c.Differences) != 0 || !slices.Contains(c.Extra, push.Extra{Repository: "mirror/ee/modules/alpha", Tag: "v1.0.0"}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestSelection(t *testing.T) {
+	for name, test := range map[string]struct {
+		selection push.Selection
+		want      string
+	}{
+		"one module":        {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"no module":         {push.Selection{Exclude: []string{"modules"}}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
+		"the root":          {push.Selection{Include: []string{"."}}, "."},
+		"releases":          {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
+		"but one":           {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"modules elsewhere": {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
+		"modules at the root": {push.Selection{Include: []string{"modules/alpha", "."}, ModulesPath: "/"},
+			".:alpha alpha alpha/release"},
+		"nothing": {push.Selection{Include: []string{"nothing"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t, registrytest.Options{}, test.selection)
+			var got []string
+			for _, r := range s.plan.Repositories {
+				path := strings.TrimPrefix(strings.TrimPrefix(r.Name, "mirror/ee"), "/")
+				if path == "" {
+					path = "."
+				}
+				var discovery []string
+				for _, tag := range r.Tags {
+					if tag.Discovery {
+						discovery = append(discovery, tag.Name)
+					}
+				}
+				if len(discovery) > 0 {
+					path += ":" + strings.Join(discovery, ",")
+				}
+				got = append(got, path)
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+			if len(got) > 0 {
+				s.mustPush(t)
+			}
+		})
+	}
+}
+
+func TestSelectionOfNonsense(t *testing.T) {
+	for _, s := range []push.Selection{{Include: []string{"[a"}}, {Exclude: []string{""}}} {
+		if s.Check() == nil {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// Where the root has no name, and where names are too long for a registry.
+func TestNamesThatCannotBe(t *testing.T) {
+	dir := t.TempDir()
+	buildTree(t, dir)
+	for _, path := range []string{"", strings.Repeat("a", 250)} {
+		to := client.Reference{Registry: "localhost:1", Path: path}
+		if _, err := push.NewPlan(t.Context(), open(t, to, dir), to, push.Selection{}); !errors.Is(err, push.ErrName) {
+			t.Errorf("%.20q: %v", path, err)
+		}
+	}
+}
+
+// An interrupted push leaves no tag that leads to a gap, and goes on later.
+func TestPushesThatAreInterrupted(t *testing.T) {
+	interrupted := 0
+	for n := 3; n < 70; n += 7 {
+		s := newSetup(t, registrytest.Options{}, push.Selection{})
+		ctx, cancel := context.WithCancel(t.Context())
+		everything := registrytest.Nth(n, 1<<30, func(*http.Request) bool { return true })
+		s.registry.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			if everything(r) {
+				cancel()
+			}
+			return false
+		})
+		_, err := s.push(ctx)
+		cancel()
+		if err == nil {
+			continue // it was over before
+		}
+		interrupted++
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("after %d requests: %v", n, err)
+		}
+		s.registry.Heal()
+		s.dial(t)
+		whole(t, s)
+		s.mustPush(t)
+	}
+	if interrupted < 5 {
+		t.Errorf("%d pushes were interrupted", interrupted)
+	}
+}
+
+// whole fails the test where a tag of the registry leads to something that lacks a part.
+func whole(t *testing.T, s *setup) {
+	t.Helper()
+	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := map[string]bool{}
+	for _, d := range c.Differences {
+		missing[d.Repository+"@"+d.Digest.String()] = true
+		if d.Kind != push.Missing && d.Kind != push.Untold {
+			t.Errorf("%v", d)
+		}
+	}
+	for _, r := range s.plan.Repositories {
+		for _, m := range r.Manifests {
+			if m.Discovery || len(m.Tags) == 0 || missing[r.Name+"@"+m.Digest.String()] {
+				continue
+			}
+			for _, b := range m.Blobs {
+				if missing[r.Name+"@"+b.Digest.String()] {
+					t.Errorf("%s:%s is there and lacks blob %s", r.Name, m.Tags[0], b.Digest)
+				}
+			}
+			for _, child := range m.Refs.Children {
+				if missing[r.Name+"@"+child.Digest.String()] {
+					t.Errorf("%s:%s is there and lacks child %s", r.Name, m.Tags[0], child.Digest)
+				}
+			}
+		}
+	}
+}

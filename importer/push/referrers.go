@@ -1,0 +1,72 @@
+package push
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// referrersTags lists what was pushed with a subject under the subject's referrers tag,
+// in the registries that have no API for it (distribution specification, "Pushing
+// Manifests with Subject"). A tag of that name in the tree stays as it is.
+func (p *Pusher) referrersTags(ctx context.Context, w *work) error {
+	var tasks []*task
+	for _, r := range p.Plan.Repositories {
+		bySubject := map[digest.Digest][]*Manifest{}
+		var subjects []digest.Digest
+		for _, m := range p.states[r].untold {
+			d := m.Refs.Subject.Digest
+			if slices.ContainsFunc(r.Tags, func(t Tag) bool { return t.Name == client.ReferrersTag(d) }) {
+				continue
+			}
+			if bySubject[d] == nil {
+				subjects = append(subjects, d)
+			}
+			bySubject[d] = append(bySubject[d], m)
+		}
+		for _, d := range subjects {
+			tasks = append(tasks, &task{run: func(ctx context.Context) error { return p.referrersTag(ctx, r, d, bySubject[d]) }})
+		}
+	}
+	return perform(ctx, p.Jobs, tasks)
+}
+
+// referrersTag adds manifests to the list of those that refer to a subject.
+func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
+	tag := client.ReferrersTag(subject)
+	list := specs.Index{MediaType: specs.MediaTypeImageIndex}
+	list.SchemaVersion = 2
+	have, err := p.Client.Manifest(ctx, r.Name, tag)
+	if err == nil {
+		err = json.Unmarshal(have.Body, &list)
+	}
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return sided("referrers tag", r.Name, subject, err)
+	}
+	before := len(list.Manifests)
+	for _, m := range manifests {
+		if !slices.ContainsFunc(list.Manifests, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
+			list.Manifests = append(list.Manifests, specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
+				ArtifactType: m.Refs.ArtifactType, Annotations: m.Refs.Annotations})
+		}
+	}
+	if len(list.Manifests) == before {
+		return nil
+	}
+	body, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	m := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromBytes(body), Body: body}
+	if _, err := p.Client.PutManifest(ctx, r.Name, tag, m); err != nil {
+		return sided("referrers tag", r.Name, subject, diagnose(err))
+	}
+	p.count(func(s *Summary) { s.ReferrersTags++ })
+	return nil
+}

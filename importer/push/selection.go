@@ -1,0 +1,80 @@
+package push
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Selection says which repositories of a tree are pushed, and where modules go.
+type Selection struct {
+	// Include and Exclude are globs of paths below the root: "*" stands for anything in
+	// one segment, "**" for any number of segments. A glob also matches all that lies
+	// below what it matches; "." is the root layout. No Include is all.
+	Include, Exclude []string
+	// ModulesPath takes the place of the leading segment "modules" in the registry; "/"
+	// is the destination itself. Empty changes nothing.
+	ModulesPath string
+}
+
+// Check finds globs that are none.
+func (s Selection) Check() error {
+	for _, glob := range append(append([]string(nil), s.Include...), s.Exclude...) {
+		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), "x"); err != nil || glob == "" {
+			return fmt.Errorf("%q is no pattern of paths", glob)
+		}
+	}
+	return nil
+}
+
+// Has says whether the repository at a path is selected.
+func (s Selection) Has(p string) bool {
+	if len(s.Include) > 0 && !matchesAny(s.Include, p) {
+		return false
+	}
+	return !matchesAny(s.Exclude, p)
+}
+
+func matchesAny(globs []string, p string) bool {
+	for _, glob := range globs {
+		if matches(strings.Split(strings.Trim(glob, "/"), "/"), strings.Split(p, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches says whether a glob matches a path, or one that it lies below.
+func matches(glob, p []string) bool {
+	for len(glob) > 0 {
+		if glob[0] == "**" {
+			for i := range len(p) + 1 {
+				if matches(glob[1:], p[i:]) {
+					return true
+				}
+			}
+			return false
+		}
+		if len(p) == 0 {
+			return false
+		}
+		if ok, err := path.Match(glob[0], p[0]); err != nil || !ok {
+			return false
+		}
+		glob, p = glob[1:], p[1:]
+	}
+	return true
+}
+
+// target is the path in the registry of the repository at a path of the tree.
+func (s Selection) target(p string) string {
+	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
+		return p
+	}
+	rest := strings.TrimPrefix(strings.TrimPrefix(p, "modules"), "/")
+	p = strings.Trim(path.Join(strings.Trim(s.ModulesPath, "/"), rest), "/")
+	if p == "" {
+		return "."
+	}
+	return p
+}

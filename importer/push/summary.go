@@ -1,0 +1,79 @@
+package push
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+)
+
+// Summary is what a push has done.
+type Summary struct {
+	Blobs         BlobCounts `json:"blobs"`
+	Manifests     Counts     `json:"manifests"`
+	Tags          TagCounts  `json:"tags"`
+	ReferrersTags int        `json:"referrersTags"` // written for a registry without the API
+	BytesSent     int64      `json:"bytesSent"`
+	Requests      int64      `json:"requests"`
+	Retries       int64      `json:"retries"`
+	Seconds       float64    `json:"seconds"`
+	Slowest       *Slowest   `json:"slowest"`  // nil where no blob was sent
+	Complete      bool       `json:"complete"` // all of the plan is there, and was asked for
+}
+
+// BlobCounts count blobs, once for each repository.
+type BlobCounts struct {
+	Pushed  int `json:"pushed"`
+	Mounted int `json:"mounted"`
+	Present int `json:"present"`
+}
+
+// Counts count manifests.
+type Counts struct {
+	Pushed  int `json:"pushed"`
+	Present int `json:"present"`
+}
+
+// TagCounts count tags; a replaced one led elsewhere before, and counts as pushed too.
+type TagCounts struct {
+	Pushed   int `json:"pushed"`
+	Present  int `json:"present"`
+	Replaced int `json:"replaced"`
+}
+
+// Slowest is the blob that took the longest.
+type Slowest struct {
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+	Size       int64         `json:"size"`
+	Seconds    float64       `json:"seconds"`
+}
+
+// Written says whether anything was written.
+func (s Summary) Written() bool {
+	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed > 0
+}
+
+func (s *Summary) slowest(repository string, b *Blob, took time.Duration) {
+	if s.Slowest == nil || took.Seconds() > s.Slowest.Seconds {
+		s.Slowest = &Slowest{repository, b.Digest, b.Size, took.Seconds()}
+	}
+}
+
+// WriteText prints the summary for people.
+func (s Summary) WriteText(w io.Writer) error {
+	if s.Complete && !s.Written() {
+		_, err := fmt.Fprintf(w, "nothing to push: all %d manifests are there already, and their %d tags lead to them; %d requests, %.1f s\n",
+			s.Manifests.Present, s.Tags.Present, s.Requests, s.Seconds)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "tags:      %d pushed (%d of them replaced), %d present\nmanifests: %d pushed, %d present\nblobs:     %d pushed, %d mounted, %d present\nsent:      %s in %.1f s, %d requests, %d retries\n",
+		s.Tags.Pushed, s.Tags.Replaced, s.Tags.Present, s.Manifests.Pushed, s.Manifests.Present,
+		s.Blobs.Pushed, s.Blobs.Mounted, s.Blobs.Present, humanize.IBytes(uint64(s.BytesSent)), s.Seconds, s.Requests, s.Retries)
+	if err == nil && s.Slowest != nil {
+		_, err = fmt.Fprintf(w, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.IBytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
+	}
+	return err
+}
