@@ -19,6 +19,11 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
 		return err
 	}
+	p.count(func(s *Summary) {
+		if w.mounts() > 0 && s.Blobs.Mounted == 0 {
+			p.Notice("the registry mounts no blobs across repositories: each one was sent to each")
+		}
+	})
 	for _, discovery := range []bool{false, true} {
 		var tasks []*task
 		for _, r := range p.Plan.Repositories {
@@ -106,9 +111,22 @@ func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 // has notes that a repository has a blob.
 func (p *Pusher) has(b *Blob, r *Repository, change func(*Summary)) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
+	p.mu.Unlock()
+	p.progress(b).Begin("", b.Size).End(true) // if it was not sent
+}
+
+// progress is where the transfer of a blob is told: once, as bytes are expected once,
+// also of a blob that has to be sent to several repositories.
+func (p *Pusher) progress(b *Blob) Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told[b] {
+		return silent{}
+	}
+	p.told[b] = true
+	return p.Progress
 }
 
 func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string) error {
@@ -116,12 +134,12 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 		home = ""
 	}
 	began := time.Now()
-	transfer := &lazyTransfer{progress: p.Progress, name: b.Digest.Encoded()[:12], size: b.Size}
+	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(b.Digest.Encoded()[:12], b.Size) }}
 	how, err := p.Client.Upload(ctx, client.Upload{
 		Repository: r.Name, Digest: b.Digest, Size: b.Size, Open: b.open, From: home,
 		Sessions: p.State.session(p.Client.Registry(), r.Name, b.Digest), Progress: transfer.at,
 	})
-	transfer.end(err == nil && how == client.Sent)
+	transfer.end(err == nil)
 	if err != nil {
 		return sided("upload blob", r.Name, b.Digest, diagnose(err))
 	}
@@ -138,9 +156,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 
 // lazyTransfer is told to the progress when bytes begin to move: a mount has none.
 type lazyTransfer struct {
-	progress Progress
-	name     string
-	size     int64
+	begin func() Transfer
 
 	mu       sync.Mutex
 	transfer Transfer
@@ -150,7 +166,7 @@ func (l *lazyTransfer) at(pos int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.transfer == nil {
-		l.transfer = l.progress.Begin(l.name, l.size)
+		l.transfer = l.begin()
 	}
 	l.transfer.At(pos)
 }
@@ -158,10 +174,6 @@ func (l *lazyTransfer) at(pos int64) {
 func (l *lazyTransfer) end(done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.transfer == nil && done {
-		l.transfer = l.progress.Begin(l.name, l.size)
-		l.transfer.At(l.size)
-	}
 	if l.transfer != nil {
 		l.transfer.End(done)
 	}

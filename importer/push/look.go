@@ -168,3 +168,11 @@ func (w *work) need(b *Blob, r *Repository) {
 	}
 	w.blobs[b] = append(repositories, r)
 }
+
+// mounts is how many blobs could be mounted once they are sent.
+func (w *work) mounts() (n int) {
+	for _, repositories := range w.blobs {
+		n += len(repositories) - 1
+	}
+	return n
+}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -278,5 +279,76 @@ func whole(t *testing.T, s *setup) {
 				}
 			}
 		}
+	}
+}
+
+// counter counts what a progress is told.
+type counter struct {
+	mu             sync.Mutex
+	expected, done int64
+	open           int
+}
+
+func (c *counter) Expect(bytes int64) { c.expected = bytes }
+
+func (c *counter) Begin(_ string, size int64) push.Transfer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open++
+	return &counted{c: c, size: size}
+}
+
+type counted struct {
+	c    *counter
+	size int64
+}
+
+func (t *counted) At(int64) {}
+
+func (t *counted) End(done bool) {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	t.c.open--
+	if done {
+		t.c.done += t.size
+	}
+}
+
+// A progress sees each expected byte once: sent, mounted, sent twice or there before.
+func TestProgressIsTold(t *testing.T) {
+	const there = "blobs there before"
+	for name, fault := range map[string]registrytest.Fault{
+		"as usual":  nil,
+		"no mounts": registrytest.Answer(func(r *http.Request) bool { return r.FormValue("mount") != "" }, 401),
+		there: func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") && registrytest.Answer(registrytest.On("PUT manifests"), 500)(w, r, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := name == there
+			s := newSetup(t, registrytest.Options{}, push.Selection{})
+			if fault != nil {
+				s.registry.Inject(fault)
+			}
+			if before {
+				s.dial(t, func(o *client.Options) { o.Retries = -1 })
+				if _, err := s.push(t.Context()); err == nil {
+					t.Fatal("the first push was to fail")
+				}
+				s.registry.Heal()
+				s.dial(t)
+			}
+			c := &counter{}
+			p, err := push.New(push.Options{Plan: s.plan, Client: s.client, State: s.state, Progress: c})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Push(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if c.done != c.expected || c.expected == 0 || c.open != 0 {
+				t.Errorf("%d bytes of %d expected, %d transfers without an end", c.done, c.expected, c.open)
+			}
+		})
 	}
 }

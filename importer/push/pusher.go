@@ -50,6 +50,7 @@ type Pusher struct {
 	states  map[*Repository]*remote
 	// homes are repositories that have a blob by now.
 	homes map[digest.Digest]string
+	told  map[*Blob]bool // to the progress
 }
 
 // New makes a pusher.
@@ -69,7 +70,7 @@ func New(o Options) (*Pusher, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}}
+	p := &Pusher{Options: o, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}}
 	}
