@@ -3,7 +3,8 @@
 // Start with [New] and [Importer.Import], which reads one or more bundles (trees of
 // layouts, archives, chunk sets) through package layoutstore, as a server would, and
 // publishes what they hold as one generation of the store. [Importer.Recover]
-// finishes what a process that was killed had begun to publish.
+// finishes what a process that was killed had begun to publish. [Importer.NewDrop]
+// imports what is dropped into a directory.
 //
 // # A store
 //
@@ -12,6 +13,7 @@
 //
 //	store.json   format, generation, archives that were taken in as they came
 //	lock         held by whoever writes
+//	dropped.json bundles that could not be moved out of a drop directory
 //	staging/     what has no place in the tree yet
 //	journal      while a generation is being published
 //

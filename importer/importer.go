@@ -138,7 +138,12 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*store, erro
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &store{Options: i.options, disk: d}
-	if err := s.begin(ctx, waiting); err != nil {
+	err = s.begin(ctx, waiting)
+	if d.locked != nil {
+		_ = s.removeAll(temporary) // what a process wrote to that was killed
+		_ = s.remove(staging)      // where nothing else is in it
+	}
+	if err != nil {
 		d.close()
 		return nil, err
 	}
@@ -160,10 +165,7 @@ func (s *store) begin(ctx context.Context, waiting func() error) error {
 	if err != nil {
 		return err
 	}
-	if err := s.recover(); err != nil {
-		return err
-	}
-	return s.removeAll(temporary)
+	return s.recover()
 }
 
 // failed empties staging, unless the context ended the import: then what is proven

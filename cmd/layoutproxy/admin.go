@@ -12,12 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 // admin answers the operator.
 type admin struct {
 	live     *live
+	dropping *dropping
 	refusals *refusals
 	metrics  prometheus.Gatherer
 	pprof    bool
@@ -64,7 +66,7 @@ type status struct {
 	Roots        []string                   `json:"roots"`
 	Sources      []layoutstore.SourceStatus `json:"sources"`
 	Problems     []layoutstore.Problem      `json:"problems"`
-	Imports      []struct{}                 `json:"imports"`
+	Imports      []importer.Dropped         `json:"imports"`
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
 	Refused      int64                      `json:"refused"` // requests for content that is not served
 }
@@ -84,7 +86,7 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
 		Problems:     append([]layoutstore.Problem{}, a.live.problems()...),
-		Imports:      []struct{}{},
+		Imports:      a.dropping.status(),
 		Checked:      checked,
 		Refused:      a.refusals.count.Load(),
 	})

@@ -32,7 +32,8 @@ type server struct {
 	refusals *refusals
 	reloaded prometheus.Gauge
 	pulls    pulls
-	private  bool // whether pulls asks for credentials
+	private  bool      // whether pulls asks for credentials
+	dropping *dropping // nil without a drop directory
 	hangup   chan os.Signal
 	notify   notifier
 	scrub    *verify.Scrub // nil where none is wanted
@@ -55,6 +56,14 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 	}()
 	metrics := prometheus.NewRegistry()
+	if s.dropping, err = newDropping(log, flags, s.live.look); err != nil {
+		return nil, err
+	}
+	if s.dropping != nil {
+		if err = metrics.Register(s.dropping); err != nil {
+			return nil, err
+		}
+	}
 	api, err := s.api(tree, flags, metrics)
 	if err != nil {
 		return nil, err
@@ -75,7 +84,7 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 		s.servers[0].TLSConfig = certificates.config()
 	}
-	s.admin = &admin{live: s.live, refusals: s.refusals, metrics: metrics, pprof: flags.pprof}
+	s.admin = &admin{live: s.live, dropping: s.dropping, refusals: s.refusals, metrics: metrics, pprof: flags.pprof}
 	if flags.adminListen != "" {
 		if err = s.listen("admin", flags.adminListen, s.admin.handler()); err != nil {
 			return nil, err
@@ -228,6 +237,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	}
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.live.run(groupCtx) })
+	group.Go(func() error { return s.dropping.run(groupCtx) })
 	group.Go(func() error { s.onHangup(groupCtx); return nil })
 	if s.scrub != nil {
 		group.Go(func() error { return s.scrub.Run(groupCtx) })

@@ -15,11 +15,13 @@ import (
 
 // storeFlags are the flags of serve that concern its store.
 type storeFlags struct {
-	dir string
+	dir  string
+	drop dropFlags
 }
 
 func (s *storeFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is made if it is not there")
+	s.drop.flags(f)
 }
 
 // ready makes the store, and finishes what an import that was killed has begun. A

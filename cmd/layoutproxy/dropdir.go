@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+)
+
+// dropFlags are the flags of serve that concern a directory into which bundles are dropped.
+type dropFlags struct {
+	dir   string
+	after string
+}
+
+func (d *dropFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&d.dir, "drop-dir", "", "`directory` whose bundles are imported into the store when they are whole")
+	f.StringVar(&d.after, "after-import", "keep", "`keep|remove` a bundle of the drop directory that was imported; kept ones go to done/ in it")
+}
+
+// check finds what is wrong with the flags; store is the directory of the store.
+func (d *dropFlags) check(store string) error {
+	if d.after != "keep" && d.after != "remove" {
+		return usageError{fmt.Errorf("--after-import %s: keep or remove", d.after)}
+	}
+	if d.dir == "" {
+		return nil
+	}
+	if store == "" {
+		return usageError{hintedError{errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"}}
+	}
+	if filepath.Clean(d.dir) == filepath.Clean(store) {
+		return usageError{errors.New("--drop-dir and --store are one directory")}
+	}
+	return nil
+}
+
+// dropping is a server's drop directory.
+type dropping struct{ *importer.Drop }
+
+// newDropping makes the drop directory of a server, or none where no flag asks for one.
+func newDropping(log *zap.Logger, flags *serveFlags, published func(context.Context)) (*dropping, error) {
+	if flags.store.drop.dir == "" {
+		return nil, nil
+	}
+	i, err := importer.New(importer.Options{Store: flags.store.dir, CacheDir: flags.cacheDir, Log: log.Named("import")})
+	if err != nil {
+		return nil, err
+	}
+	d, err := i.NewDrop(importer.DropOptions{Dir: flags.store.drop.dir, Settle: flags.settle, Tick: flags.rescan,
+		Remove: flags.store.drop.after == "remove", Published: published})
+	if err != nil {
+		return nil, hintedError{err, "make the directory, and let this user write to it"}
+	}
+	return &dropping{d}, nil
+}
+
+// run imports until ctx ends. Without a drop directory there is nothing to do.
+func (d *dropping) run(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	return d.Run(ctx)
+}
+
+// status is what /status says of imports.
+func (d *dropping) status() []importer.Dropped {
+	if d == nil {
+		return []importer.Dropped{}
+	}
+	return d.Status()
+}
+
+var (
+	droppedDesc     = prometheus.NewDesc("layoutproxy_dropped_bundles", "Bundles in the drop directory, by state.", []string{"state"}, nil)
+	importsDesc     = prometheus.NewDesc("layoutproxy_imports_total", "Bundles of the drop directory that were imported or refused, by result.", []string{"result"}, nil)
+	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles whose digests were computed.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (d *dropping) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+
+// Collect implements prometheus.Collector.
+func (d *dropping) Collect(ch chan<- prometheus.Metric) {
+	states := map[string]int{"waiting": 0, "verifying": 0}
+	for _, s := range d.Status() {
+		if _, ok := states[s.State]; ok {
+			states[s.State]++
+		}
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.GaugeValue, float64(n), state)
+	}
+	totals := d.Totals()
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Published), "published")
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Failed), "failed")
+	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
+}

@@ -1,0 +1,330 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
+)
+
+// DropOptions say how a directory is watched into which bundles are dropped.
+type DropOptions struct {
+	// Dir is the directory. It has to be there.
+	Dir string
+	// Settle is how long a bundle has to be unchanged.
+	Settle time.Duration
+	// Tick is how often to look beside the events of the file system; 0 is never.
+	Tick time.Duration
+	// Remove removes what was imported; else it goes to done/ in Dir.
+	Remove bool
+	// Published is called after each import that changed the store. It may be nil.
+	Published func(context.Context)
+	// Now is the clock; nil is the system's.
+	Now func() time.Time
+}
+
+// Drop imports what is dropped into a directory. Each archive there, in one file or
+// in chunks, is a bundle, and so is each subdirectory but done and failed. A bundle is
+// imported when it is whole and has not changed for a while; until then it waits. What
+// is whole and bad goes to failed/, with NAME.reason.json.
+type Drop struct {
+	DropOptions
+	importer *Importer
+	log      *zap.Logger
+	watcher  *watch.Watcher
+	record   record
+	looked   bool // at least once
+
+	mu      sync.Mutex // guards what follows; Look is called by one goroutine
+	items   map[string]*item
+	history []Dropped
+	totals  Totals
+}
+
+// Dropped is the state of one bundle of a drop directory.
+type Dropped struct {
+	Name string `json:"name"`
+	// State is "waiting", "verifying", "published" or "failed".
+	State  string    `json:"state"`
+	Detail string    `json:"detail"` // what it waits for, or why it failed
+	Since  time.Time `json:"since"`  // when the state began
+	// Bytes of Total are proven, at Rate bytes a second; all are 0 unless verifying.
+	Bytes      int64  `json:"bytes"`
+	Total      int64  `json:"total"`
+	Rate       int64  `json:"rate"`
+	Generation uint64 `json:"generation"` // of the store, once published
+}
+
+// Totals count what a Drop has done since it was made.
+type Totals struct {
+	Published, Failed int
+	Bytes             int64 // that were proven
+}
+
+// item is a bundle in the directory.
+type item struct {
+	candidate
+	status  Dropped
+	since   time.Time // since when it is as it is
+	pause   time.Duration
+	retry   time.Time // not before
+	settled bool      // nothing more is to be done with it as it is
+}
+
+// NewDrop makes a Drop that imports with the options of i. Errors: that the
+// directory cannot be read.
+func (i *Importer) NewDrop(o DropOptions) (*Drop, error) {
+	if _, err := os.ReadDir(o.Dir); err != nil {
+		return nil, fmt.Errorf("drop directory: %w", err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Published == nil {
+		o.Published = func(context.Context) {}
+	}
+	d := &Drop{DropOptions: o, log: i.options.Log, items: map[string]*item{}}
+	options := i.options
+	options.Progress = d
+	d.importer = &Importer{options: options, before: i.before}
+	d.record = readRecord(options.Store)
+	return d, nil
+}
+
+// Run looks whenever something changes, until ctx ends.
+func (d *Drop) Run(ctx context.Context) error {
+	d.watcher = watch.New(watch.Options{Tick: d.Tick, Changed: d.look})
+	d.watcher.Again(0)
+	return d.watcher.Run(ctx)
+}
+
+// moment is when to look again at a directory that was not watched before.
+const moment = 100 * time.Millisecond
+
+func (d *Drop) look(ctx context.Context) {
+	dirs, again, err := d.Look(ctx)
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("looking at the drop directory", zap.String("path", d.Dir), zap.Error(err))
+		return
+	}
+	if d.watcher.Watch(dirs, []string{d.Dir}) {
+		again = moment // what changed before the watch began told nobody
+	}
+	if again > 0 {
+		d.watcher.Again(again)
+	}
+}
+
+// Look looks at the directory once and imports what is ready. dirs are those in
+// which a change may be one of a bundle, and again is when to look once more in any
+// case; 0 is never. Errors: the context's; the file system's.
+func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
+	found, dirs, err := d.find(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	d.forget(found)
+	for _, c := range found {
+		wait := d.consider(ctx, c)
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		if wait > 0 && (again == 0 || wait < again) {
+			again = wait
+		}
+	}
+	d.looked = true
+	return dirs, again, nil
+}
+
+// forget lets go of the bundles that are not there any more.
+func (d *Drop) forget(found []candidate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name := range d.items {
+		if !slices.ContainsFunc(found, func(c candidate) bool { return c.name == name }) {
+			delete(d.items, name)
+		}
+	}
+}
+
+// consider imports a bundle if it is ready. wait is when to consider it again; 0 is
+// when it has changed.
+func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
+	it, now := d.item(c), d.Now()
+	switch age := now.Sub(it.since); {
+	case it.settled:
+		return 0
+	case age < d.Settle:
+		d.wait(it, "it changed a moment ago")
+		return d.Settle - age
+	case now.Before(it.retry):
+		return it.retry.Sub(now)
+	}
+	if reason, err := c.lacks(ctx, d.importer.options.CacheDir); err != nil {
+		return d.later(it, err)
+	} else if reason != "" {
+		d.wait(it, reason)
+		it.settled = true // until it changes
+		return 0
+	}
+	return d.take(ctx, it)
+}
+
+// item is what is known of a candidate; one that changed is looked at anew.
+func (d *Drop) item(c candidate) *item {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it, now := d.items[c.name], d.Now()
+	switch {
+	case it == nil:
+		it = &item{since: now}
+		if !d.looked && !c.dir && c.changed.Before(now) {
+			it.since = c.changed // it lay there before the program began
+		}
+		d.items[c.name] = it
+	case it.identity != c.identity:
+		*it = item{since: now}
+	default:
+		it.candidate = c
+		return it
+	}
+	it.candidate = c
+	it.status = Dropped{Name: c.name, State: "waiting", Since: now}
+	if known, ok := d.record[c.name]; ok && known.Identity == c.identity {
+		it.status, it.settled = known.Status, true
+	}
+	return it
+}
+
+// take imports a bundle, and does with it what is to be done then.
+func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
+	d.state(it, "verifying", "")
+	d.log.Info("importing", zap.String("bundle", it.name))
+	report, err := d.importer.Import(ctx, it.path)
+	var gap *GapError
+	switch {
+	case ctx.Err() != nil:
+		return 0
+	case errors.As(err, &gap) && it.dir && onlyLacks(gap):
+		d.wait(it, gap.Error())
+		it.settled = true
+		return 0
+	case errors.As(err, &gap):
+		d.log.Error("not imported", zap.String("bundle", it.name), zap.Error(err))
+		d.state(it, "failed", err.Error())
+		d.finish(ctx, it, "failed", func(dir string) error { return writeReason(dir, it.name, d.Now(), gap) })
+		return 0
+	case err != nil:
+		return d.later(it, err)
+	}
+	d.log.Info("imported", zap.String("bundle", it.name), zap.Uint64("generation", report.Generation), zap.Bool("changed", report.Changed))
+	d.mu.Lock()
+	it.status.Generation = report.Generation
+	d.mu.Unlock()
+	d.state(it, "published", "")
+	if report.Changed {
+		d.Published(ctx)
+	}
+	d.finish(ctx, it, "done", nil)
+	return 0
+}
+
+// onlyLacks says whether a bundle may become whole by what is added to it.
+func onlyLacks(gap *GapError) bool {
+	return !slices.ContainsFunc(gap.Gaps, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
+}
+
+// Pauses before a bundle is tried again that could not be imported for no fault of its own.
+const (
+	firstPause = 10 * time.Second
+	lastPause  = 10 * time.Minute
+)
+
+// later has a bundle tried again, after a pause that grows.
+func (d *Drop) later(it *item, err error) time.Duration {
+	it.pause = min(max(firstPause, 2*it.pause), lastPause)
+	it.retry = d.Now().Add(it.pause)
+	d.log.Warn("importing failed and is tried again", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
+	detail := err.Error()
+	var room *RoomError
+	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) {
+		detail = "room: " + detail
+	}
+	d.wait(it, detail)
+	return it.pause
+}
+
+func (d *Drop) wait(it *item, reason string) { d.state(it, "waiting", reason) }
+
+func (d *Drop) state(it *item, state, detail string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if it.status.State == state && it.status.Detail == detail {
+		return
+	}
+	it.status.State, it.status.Detail, it.status.Since = state, detail, d.Now()
+	it.status.Bytes, it.status.Total, it.status.Rate = 0, 0, 0
+	switch state {
+	case "published":
+		d.totals.Published++
+	case "failed":
+		d.totals.Failed++
+	}
+}
+
+// Begin implements Progress.
+func (d *Drop) Begin(_ int, bytes int64) {
+	d.verifying(func(s *Dropped) { s.Total = bytes })
+}
+
+// Read implements Progress.
+func (d *Drop) Read(n int) {
+	d.verifying(func(s *Dropped) { s.Bytes += int64(n) })
+}
+
+func (d *Drop) verifying(change func(*Dropped)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, it := range d.items {
+		if it.status.State == "verifying" {
+			before := it.status.Bytes
+			change(&it.status)
+			d.totals.Bytes += it.status.Bytes - before
+		}
+	}
+}
+
+// Status is the state of each bundle in the directory, by name, and behind them of
+// the last ones that went to done or failed, or were removed.
+func (d *Drop) Status() []Dropped {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := []Dropped{}
+	for _, it := range d.items {
+		s := it.status
+		if spent := d.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {
+			s.Rate = int64(float64(s.Bytes) / spent.Seconds())
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Dropped) int { return strings.Compare(a.Name, b.Name) })
+	return append(all, d.history...)
+}
+
+// Totals are what was done so far.
+func (d *Drop) Totals() Totals {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.totals
+}

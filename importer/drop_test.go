@@ -1,0 +1,346 @@
+package importer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// dropping is a drop directory with a clock that stands still until it is set.
+type dropping struct {
+	t          *testing.T
+	dir, store string
+	now        time.Time
+	drop       *importer.Drop
+	importer   *importer.Importer
+	published  int
+}
+
+func newDropping(t *testing.T) *dropping {
+	t.Helper()
+	d := &dropping{t: t, dir: scratch(t), store: filepath.Join(scratch(t), "store"), now: time.Now().Add(time.Hour)}
+	d.restart()
+	return d
+}
+
+// restart is what a new process begins with.
+func (d *dropping) restart(change ...func(*importer.DropOptions)) {
+	d.t.Helper()
+	d.importer = newImporter(d.t, d.store)
+	o := importer.DropOptions{Dir: d.dir, Settle: 3 * time.Second, Now: func() time.Time { return d.now }, Published: func(context.Context) { d.published++ }}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	if d.drop, err = d.importer.NewDrop(o); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// look looks after some time has passed.
+func (d *dropping) look(after time.Duration) (again time.Duration) {
+	d.t.Helper()
+	d.now = d.now.Add(after)
+	_, again, err := d.drop.Look(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return again
+}
+
+// wants fails unless the bundle has a state whose detail has some words in it.
+func (d *dropping) wants(name, state, detail string) importer.Dropped {
+	d.t.Helper()
+	for _, s := range d.drop.Status() {
+		if s.Name == name {
+			if s.State != state || !strings.Contains(s.Detail, detail) {
+				d.t.Errorf("%s is %s (%s), want %s (%s)", name, s.State, s.Detail, state, detail)
+			}
+			return s
+		}
+	}
+	d.t.Errorf("%s is not there, want %s", name, state)
+	return importer.Dropped{}
+}
+
+func (d *dropping) has(name string) bool {
+	_, err := os.Stat(filepath.Join(d.dir, name))
+	return err == nil
+}
+
+func (d *dropping) put(from, to string) {
+	d.t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, to), data, 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func TestDropArchive(t *testing.T) {
+	d := newDropping(t)
+	archive, _ := one(t)
+	d.look(0)
+	d.put(archive, "module-one.tar")
+	d.put(archive, "module-one.tar.gostsum")
+	if again := d.look(0); again != 3*time.Second {
+		t.Errorf("looks again after %s", again)
+	}
+	d.wants("module-one.tar", "waiting", "changed a moment ago")
+	d.look(3 * time.Second)
+	if s := d.wants("module-one.tar", "published", ""); s.Generation != 1 || d.published != 1 {
+		t.Errorf("%+v, published %d times", s, d.published)
+	}
+	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
+		t.Error("the archive is not in done/")
+	}
+	same(t, "the store", mustContent(t, d.store), mustContent(t, archive))
+	// Another of the name does not push the first one out.
+	d.put(archive, "module-one.tar")
+	d.look(time.Second)
+	d.look(3 * time.Second)
+	if !d.has("done/module-one.tar") || !d.has("done/2/module-one.tar") || d.published != 1 {
+		t.Error("the second archive")
+	}
+	if totals := d.drop.Totals(); totals.Published != 2 || totals.Failed != 0 || totals.Bytes == 0 {
+		t.Errorf("totals %+v", totals)
+	}
+}
+
+// Chunks come in any order, and the last one an hour later.
+func TestDropChunks(t *testing.T) {
+	archive, _ := one(t)
+	want := mustContent(t, archive)
+	chunks := layouttest.Cut(t, archive, 4000)
+	d := newDropping(t)
+	d.look(0)
+	for i := range chunks {
+		name := filepath.Base(chunks[len(chunks)-1-i])
+		if i == len(chunks)-1 {
+			d.look(time.Hour)
+			d.wants("module-one.tar", "waiting", "chunk 0000 is missing")
+			if d.look(time.Hour) != 0 {
+				t.Error("it is looked at again though nothing changes")
+			}
+		}
+		d.put(chunks[len(chunks)-1-i], name)
+		d.look(time.Second)
+	}
+	d.wants("module-one.tar", "waiting", "changed a moment ago")
+	d.look(3 * time.Second)
+	d.wants("module-one.tar", "published", "")
+	same(t, "the store", mustContent(t, d.store), want)
+	if !d.has("done/" + filepath.Base(chunks[0])) {
+		t.Error("the chunks are not in done/")
+	}
+}
+
+// An archive that is being copied is not whole, however slow that is.
+func TestDropSlowCopy(t *testing.T) {
+	archive, _ := one(t)
+	data, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDropping(t)
+	for n := 0; n < len(data); n += len(data)/5 + 1 {
+		if err := os.WriteFile(filepath.Join(d.dir, "module-one.tar"), data[:n], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d.look(time.Minute)
+		d.look(time.Minute)
+		d.wants("module-one.tar", "waiting", "")
+	}
+	d.put(archive, "module-one.tar")
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("module-one.tar", "published", "")
+}
+
+// A subdirectory is one bundle, when nothing in it is being written.
+func TestDropDirectory(t *testing.T) {
+	bundle := newBundle(t)
+	d := newDropping(t)
+	d.look(0)
+	if err := os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(bundle)); err != nil {
+		t.Fatal(err)
+	}
+	d.put(filepath.Join(bundle, "module-console.tar"), "bundle/extra.tar.tmp")
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("bundle", "waiting", "extra.tar.tmp is still being written")
+	if err := os.Remove(filepath.Join(d.dir, "bundle/extra.tar.tmp")); err != nil {
+		t.Fatal(err)
+	}
+	d.look(time.Second)
+	d.wants("bundle", "waiting", "changed a moment ago")
+	d.look(time.Minute)
+	d.wants("bundle", "published", "")
+	same(t, "the store", mustContent(t, d.store), mustContent(t, bundle))
+	if !d.has("done/bundle/module-console.tar") {
+		t.Error("the bundle is not in done/")
+	}
+}
+
+// A tree that lacks blobs may still get them.
+func TestDropDirectoryWaitsForBlobs(t *testing.T) {
+	tree := layouttest.New(t, filepath.Join(t.TempDir(), "tree"))
+	l := tree.Layout("modules/one")
+	image := l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000}})
+	l.Tag(image, "v1")
+	l.Write()
+	d := newDropping(t)
+	if err := os.CopyFS(filepath.Join(d.dir, "tree"), os.DirFS(tree.Dir())); err != nil {
+		t.Fatal(err)
+	}
+	lacking := filepath.Join(d.dir, "tree/modules/one/blobs/sha256", image.Digest.Encoded())
+	data, err := os.ReadFile(lacking)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(lacking); err != nil {
+		t.Fatal(err)
+	}
+	d.look(0)
+	d.look(time.Minute)
+	d.wants("tree", "waiting", image.Digest.String())
+	if err := os.WriteFile(lacking, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("tree", "published", "")
+}
+
+// What is whole and bad goes out of the way, with the reason beside it.
+func TestDropBad(t *testing.T) {
+	archive, places := one(t)
+	layer := largest(places)
+	flip(t, archive, layer.Body+4000)
+	d := newDropping(t)
+	d.put(archive, "module-one.tar")
+	d.look(time.Hour)
+	d.wants("module-one.tar", "failed", "modules/one")
+	if d.has("module-one.tar") || !d.has("failed/module-one.tar") || d.published > 0 {
+		t.Error("the archive is not in failed/")
+	}
+	data, err := os.ReadFile(filepath.Join(d.dir, "failed/module-one.tar.reason.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reason struct {
+		Error string
+		Gaps  []struct{ Entry, Tag string }
+	}
+	if err := json.Unmarshal(data, &reason); err != nil || len(reason.Gaps) != 1 || reason.Gaps[0].Entry != layer.Name || reason.Gaps[0].Tag != "v1" || reason.Error == "" {
+		t.Errorf("%v: %s", err, data)
+	}
+}
+
+func TestDropRemoves(t *testing.T) {
+	archive, _ := one(t)
+	d := newDropping(t)
+	d.restart(func(o *importer.DropOptions) { o.Remove = true })
+	d.put(archive, "module-one.tar")
+	d.look(time.Hour)
+	d.wants("module-one.tar", "published", "")
+	if left := files(t, d.dir); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// Without room a bundle waits, and is tried again after pauses that grow.
+func TestDropWaitsForRoom(t *testing.T) {
+	archive, _ := one(t)
+	d := newDropping(t)
+	full := true
+	d.importer.Before(func(op, _ string) error {
+		if full && op == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	var err error
+	if d.drop, err = d.importer.NewDrop(importer.DropOptions{Dir: d.dir, Settle: time.Second, Now: func() time.Time { return d.now }}); err != nil {
+		t.Fatal(err)
+	}
+	d.put(archive, "module-one.tar")
+	first := d.look(time.Hour)
+	d.wants("module-one.tar", "waiting", "room: ")
+	if len(stands(t, d.store)) > 0 {
+		t.Errorf("in staging: %v", stands(t, d.store))
+	}
+	if second := d.look(first); second != 2*first {
+		t.Errorf("pauses %s, then %s", first, second)
+	}
+	full = false
+	if left := d.look(first); left != first {
+		t.Errorf("%s are left of the second pause", left)
+	}
+	d.look(first)
+	d.wants("module-one.tar", "published", "")
+}
+
+// What cannot be moved away is not read again, also after a restart.
+func TestDropCannotMove(t *testing.T) {
+	archive, _ := one(t)
+	d := newDropping(t)
+	d.put(archive, "module-one.tar")
+	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // in the place of the directory
+		t.Fatal(err)
+	}
+	d.look(time.Hour)
+	d.wants("module-one.tar", "published", "")
+	for range 2 {
+		d.restart()
+		d.importer.Before(func(op, path string) error { return errors.New("it is read again: " + op + " " + path) })
+		if d.look(time.Hour) != 0 {
+			t.Error("it is to be looked at again")
+		}
+		d.wants("module-one.tar", "published", "")
+	}
+	if !d.has("module-one.tar") {
+		t.Error("it went")
+	}
+}
+
+func TestDropDirectoryMissing(t *testing.T) {
+	if _, err := newImporter(t, "store").NewDrop(importer.DropOptions{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Run sees what is dropped without being told.
+func TestDropRuns(t *testing.T) {
+	archive, _ := one(t)
+	d := newDropping(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	published := make(chan struct{})
+	drop, err := d.importer.NewDrop(importer.DropOptions{Dir: d.dir, Settle: 10 * time.Millisecond, Published: func(context.Context) { close(published) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- drop.Run(ctx) }()
+	d.put(archive, "module-one.tar")
+	select {
+	case <-published:
+	case <-time.After(time.Minute):
+		t.Error("never published")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
