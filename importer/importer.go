@@ -19,6 +19,9 @@ type Options struct {
 	Store string
 	// AllowIncomplete publishes what is whole of a bundle that has gaps.
 	AllowIncomplete bool
+	// KeepPacked takes archives into the store as they are. It does not go together
+	// with AllowIncomplete.
+	KeepPacked bool
 	// CacheDir is where the indexes of archives are kept; empty is nowhere.
 	CacheDir string
 	// Jobs is how many blobs are read at a time; 0 is one for each processor.
@@ -53,10 +56,17 @@ type Importer struct {
 // ErrNoStore says that no store was named.
 var ErrNoStore = errors.New("no store given")
 
-// New makes an importer. It touches no file. Errors: ErrNoStore.
+// ErrPackedIncomplete says that an archive cannot be kept as it is and yet be
+// published in part.
+var ErrPackedIncomplete = errors.New("what is not whole cannot be kept packed")
+
+// New makes an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete.
 func New(o Options) (*Importer, error) {
 	if o.Store == "" {
 		return nil, ErrNoStore
+	}
+	if o.KeepPacked && o.AllowIncomplete {
+		return nil, ErrPackedIncomplete
 	}
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
@@ -86,11 +96,15 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 		return Report{}, err
 	}
 	defer s.close()
-	report, err := s.take(ctx, b)
+	take := s.take
+	if s.KeepPacked {
+		take = s.takePacked
+	}
+	report, err := take(ctx, b)
 	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
 		// It was written to meanwhile, or a kept index of an archive proved wrong.
 		if err = b.again(ctx); err == nil {
-			report, err = s.take(ctx, b)
+			report, err = take(ctx, b)
 		}
 	}
 	if err != nil {

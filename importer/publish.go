@@ -221,7 +221,10 @@ func (p *publication) commit() error {
 	}
 	next := p.state
 	next.Generation = p.journal.Generation
-	next.Packed = slices.Concat(next.Packed, p.journal.Packed)
+	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool {
+		return slices.ContainsFunc(p.journal.Packed, func(fresh layoutstore.Packed) bool { return fresh.File == old.File })
+	})
+	next.Packed = slices.Concat(kept, p.journal.Packed)
 	if err := p.publishFile(layoutstore.StoreFile, storeJSON(next)); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ type Report struct {
 	Repositories int    `json:"repositories"` // that the bundles hold
 	Tags         Tags   `json:"tags"`
 	Blobs        Blobs  `json:"blobs"`
+	// Packed are the archives that were taken in as they are, by their names in the store.
+	Packed []string `json:"packed,omitempty"`
 	// Gaps are what the bundles lack, where that is allowed. What needs it was not published.
 	Gaps []layoutstore.Problem `json:"gaps"`
 }

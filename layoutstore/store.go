@@ -188,7 +188,8 @@ func (v *storeView) archives(found volume.Found) volume.Found {
 	found.Sets = slices.Clone(found.Sets)
 	if v.journal != nil {
 		found.Sets = slices.DeleteFunc(found.Sets, func(set volume.Set) bool {
-			return slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == set.Name })
+			_, before := v.packedAs(set.Name)
+			return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == set.Name })
 		})
 	}
 	for i := range found.Sets {

@@ -38,6 +38,7 @@ Interrupted, it exits with 130, and the next import goes on from what it has cop
 	f := cmd.Flags()
 	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is made if it is not there")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is whole of a bundle that is not, and exit 3")
+	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store as they are, and serve them from there")
 	f.StringVar(&o.CacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 	return cmd
 }
@@ -83,6 +84,11 @@ func printReport(w io.Writer, r importer.Report) error {
 			r.Store, r.Generation, r.Tags.Same, humanize.Bytes(uint64(r.Blobs.Bytes)))
 		return err
 	}
+	for _, name := range r.Packed {
+		if _, err := fmt.Fprintf(w, "archive: %s\n", name); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(w, `published in %s as generation %d
 repositories: %d
 tags: %d new, %d replaced, %d unchanged
@@ -100,6 +106,10 @@ func importError(err error) error {
 	switch {
 	case errors.Is(err, importer.ErrNoStore):
 		return usageError{hintedError{err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"}}
+	case errors.Is(err, importer.ErrPackedIncomplete):
+		return usageError{fmt.Errorf("--keep-packed and --allow-incomplete: %w", err)}
+	case errors.Is(err, importer.ErrNotPacked):
+		return usageError{hintedError{err, "import it by itself, without --keep-packed"}}
 	case errors.As(err, &gap):
 		return contentError{hintedError{err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"}}
 	case errors.As(err, &damaged):

@@ -1,0 +1,398 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// ErrNotPacked says that a bundle cannot be kept packed: a part of it is no archive.
+var ErrNotPacked = errors.New("not an archive, so it cannot be kept packed")
+
+// parcel is an archive on its way into the store as it is.
+type parcel struct {
+	set   volume.Set
+	dir   string   // that its files lie in
+	files []string // it, or its chunks
+	name  string   // NAME.tar in the store
+	there bool     // the store has it already
+}
+
+// takePacked makes the archives of a bundle part of the store without unpacking them:
+// every digest is proven, then they are linked into staging, and published. Tags that
+// they carry with other digests leave the loose indexes.
+func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
+	parcels, err := s.parcels(b)
+	if err != nil {
+		return Report{}, err
+	}
+	v, err := s.survey(ctx, b)
+	if err != nil {
+		return Report{}, err
+	}
+	if err := v.gaps.err(); err != nil {
+		return Report{}, err
+	}
+	for _, c := range v.contents {
+		c.places = nil // nothing is copied
+	}
+	if err := s.sweep(nil); err != nil {
+		return Report{}, err
+	}
+	report := Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{}}
+	if report.Blobs, err = v.stage(ctx); err != nil {
+		return Report{}, err
+	}
+	j := &layoutstore.Journal{Generation: s.state.Generation + 1}
+	if j.Indexes, err = v.untagged(&report); err != nil {
+		return Report{}, err
+	}
+	if report.Tags.New+report.Tags.Replaced == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
+		s.moved(parcels) // where an import was killed just before
+		return report, nil
+	}
+	for _, p := range parcels {
+		if err := s.stageParcel(ctx, p); err != nil {
+			return Report{}, fmt.Errorf("taking in %s: %w", p.set.Path(), err)
+		}
+		if p.there && !slices.ContainsFunc(s.state.Packed, func(k layoutstore.Packed) bool { return k.File == p.name }) {
+			continue // somebody put it there by hand, where readers see it already
+		}
+		j.Packed = append(j.Packed, layoutstore.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation})
+		report.Packed = append(report.Packed, p.name)
+	}
+	if err := s.publish(ctx, j); err != nil {
+		return Report{}, err
+	}
+	report.Generation, report.Changed = s.state.Generation, true
+	s.moved(parcels)
+	return report, nil
+}
+
+// parcels are the archives of a bundle, each with its name in the store.
+func (s *store) parcels(b *bundle) ([]*parcel, error) {
+	var all []*parcel
+	archives := map[string]bool{}
+	for _, source := range b.names {
+		dir, only := source, ""
+		if info, err := os.Stat(source); err != nil || !info.IsDir() {
+			dir = filepath.Dir(source)
+			only, _ = volume.IsArchive(filepath.Base(source))
+		}
+		found, err := volume.FindArchives(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, set := range found.Sets {
+			if only != "" && set.Name != only || archives[set.Path()] {
+				continue
+			}
+			archives[set.Path()] = true
+			p := &parcel{set: set, dir: dir}
+			if err := s.name(p, all); err != nil {
+				return nil, err
+			}
+			all = append(all, p)
+		}
+	}
+	for _, at := range b.Paths() {
+		repo, err := b.At(at)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range repo.Layouts() {
+			if !archives[l.Volume()] {
+				where, _ := l.Where()
+				return nil, fmt.Errorf("%s: %w", where, ErrNotPacked)
+			}
+		}
+	}
+	return all, nil
+}
+
+// name finds the files of an archive, and the name for it in the store: its own, or
+// one with the generation where other bytes have that.
+func (s *store) name(p *parcel, others []*parcel) error {
+	p.files = []string{p.set.Name}
+	if p.set.Chunked {
+		entries, err := os.ReadDir(p.dir)
+		if err != nil {
+			return err
+		}
+		p.files = slices.DeleteFunc(filesOf(p.set.Name, entries), func(name string) bool {
+			return name == p.set.Name || strings.HasSuffix(name, ".gostsum")
+		})
+	}
+	base := strings.TrimSuffix(p.set.Name, ".tar")
+	for n := 0; ; n++ {
+		switch n {
+		case 0:
+			p.name = p.set.Name
+		case 1:
+			p.name = fmt.Sprintf("%s.%d.tar", base, s.state.Generation+1)
+		default:
+			p.name = fmt.Sprintf("%s.%d.%d.tar", base, s.state.Generation+1, n)
+		}
+		if slices.ContainsFunc(others, func(o *parcel) bool { return o.name == p.name }) {
+			continue
+		}
+		taken, same, err := s.compare(p)
+		if err != nil {
+			return err
+		}
+		if p.there = taken && same; same || !taken {
+			return s.earlier(p)
+		}
+	}
+}
+
+// earlier finds the archive under the name that it got in an earlier generation.
+func (s *store) earlier(p *parcel) error {
+	name := p.name
+	for _, packed := range s.state.Packed {
+		if p.there || packed.Name != p.set.Name {
+			continue
+		}
+		p.name = packed.File
+		taken, same, err := s.compare(p)
+		if err != nil {
+			return err
+		}
+		p.there = taken && same
+	}
+	if !p.there {
+		p.name = name
+	}
+	return nil
+}
+
+// storeName is the name in the store of one of the archive's files.
+func (p *parcel) storeName(file string) string { return p.name + strings.TrimPrefix(file, p.set.Name) }
+
+// compare says whether something has the archive's name in the store, in one file or
+// in chunks, and whether that is the same archive.
+func (s *store) compare(p *parcel) (taken, same bool, err error) {
+	entries, err := fs.ReadDir(s.root.FS(), ".")
+	if err != nil {
+		return false, false, err
+	}
+	have := slices.DeleteFunc(filesOf(p.name, entries), func(name string) bool { return strings.HasSuffix(name, ".gostsum") })
+	_, err = s.root.Lstat(p.name)
+	if len(have) == 0 && errors.Is(err, fs.ErrNotExist) {
+		return false, false, nil
+	}
+	if len(have) != len(p.files) {
+		return true, false, nil
+	}
+	for _, file := range p.files {
+		equal, err := s.equal(filepath.Join(p.dir, file), p.storeName(file))
+		if err != nil || !equal {
+			return true, false, err
+		}
+	}
+	return true, true, nil
+}
+
+// equal says whether a file outside of the store has the bytes of one in it.
+func (s *store) equal(outside, inside string) (bool, error) {
+	a, err := os.Open(outside)
+	if err != nil {
+		return false, err
+	}
+	defer a.Close()
+	b, err := s.root.Open(inside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	x, err := a.Stat()
+	if err != nil {
+		return false, err
+	}
+	y, err := b.Stat()
+	if err != nil || x.Size() != y.Size() || os.SameFile(x, y) {
+		return err == nil && os.SameFile(x, y), err
+	}
+	return equalReaders(a, b)
+}
+
+func equalReaders(a, b io.Reader) (bool, error) {
+	x, y := make([]byte, bufferSize), make([]byte, bufferSize)
+	for {
+		n, err := io.ReadFull(a, x)
+		m, errB := io.ReadFull(b, y)
+		if string(x[:n]) != string(y[:m]) {
+			return false, nil
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return true, nil
+		case err != nil || errB != nil:
+			return false, errors.Join(err, errB)
+		}
+	}
+}
+
+// stageParcel links the files of an archive into staging, or copies them where that
+// is another file system. They have to be the ones that were proven.
+func (s *store) stageParcel(ctx context.Context, p *parcel) error {
+	if p.there {
+		return nil
+	}
+	if err := s.mkdirAll(stagedTree); err != nil {
+		return err
+	}
+	for _, file := range p.files {
+		from, err := filepath.EvalSymlinks(filepath.Join(p.dir, file))
+		if err != nil {
+			return err
+		}
+		to := stagedPath(p.storeName(file))
+		if err := s.linkFrom(from, to); err != nil {
+			if !noLinks(err) {
+				return err
+			}
+			if err := s.copyFrom(ctx, from, to); err != nil {
+				return err
+			}
+		}
+	}
+	found, err := volume.FindArchives(p.dir)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(found.Sets, func(set volume.Set) bool { return set.Name == p.set.Name && set.Written() == p.set.Written() }) {
+		return layoutstore.ErrStale
+	}
+	return nil
+}
+
+// linkFrom links a file from outside of the store.
+func (s *store) linkFrom(from, to string) error {
+	if err := s.before("link", to); err != nil {
+		return err
+	}
+	return os.Link(from, filepath.Join(s.dir, to))
+}
+
+// copyFrom copies a file from outside of the store, if there is room.
+func (s *store) copyFrom(ctx context.Context, from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := s.create(to)
+	if err != nil {
+		return err
+	}
+	if free, _, err := room(out.File); err == nil && info.Size() > free {
+		out.drop()
+		return &RoomError{s.Store, "bytes", info.Size(), free}
+	}
+	buf := make([]byte, bufferSize)
+	for {
+		n, err := in.Read(buf)
+		if _, werr := out.Write(buf[:n]); werr != nil {
+			out.drop()
+			return werr
+		}
+		if errors.Is(err, io.EOF) {
+			return out.Close()
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			out.drop()
+			return err
+		}
+	}
+}
+
+// moved removes the names that archives of the store have outside of it. What was
+// copied stays where it is.
+func (s *store) moved(parcels []*parcel) {
+	for _, p := range parcels {
+		if sameDir(p.dir, s.dir) {
+			continue
+		}
+		for _, file := range p.files {
+			outside := filepath.Join(p.dir, file)
+			a, err := os.Lstat(outside)
+			if err != nil {
+				continue
+			}
+			if b, err := s.root.Lstat(p.storeName(file)); err != nil || !os.SameFile(a, b) {
+				continue
+			}
+			if err := os.Remove(outside); err != nil {
+				s.Log.Warn("the archive is in the store, and its old name stays", zap.String("path", outside), zap.Error(err))
+			}
+		}
+	}
+}
+
+func sameDir(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// untagged makes the loose indexes that lose a tag to an archive of the bundle.
+func (v *survey) untagged(report *Report) (changes []layoutstore.IndexChange, err error) {
+	for _, at := range v.bundle.Paths() {
+		repo, err := v.bundle.At(at)
+		if err != nil {
+			return nil, err
+		}
+		report.Repositories++
+		m, err := v.merging(at)
+		if err != nil {
+			return nil, err
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			d, err := repo.Tag(tag)
+			if err != nil {
+				return nil, err
+			}
+			switch old, err := m.union(tag); {
+			case err == nil && old == d.Digest:
+				report.Tags.Same++
+				continue
+			case err == nil:
+				report.Tags.Replaced++
+			default:
+				report.Tags.New++
+			}
+			m.untag(tag)
+		}
+		if m.changed {
+			change := layoutstore.IndexChange{Path: at, Old: m.old}
+			if change.New, err = m.bytes(); err != nil {
+				return nil, err
+			}
+			changes = append(changes, change)
+		}
+	}
+	return changes, nil
+}

@@ -1,0 +1,179 @@
+package importer_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// packing makes an importer that keeps archives as they are.
+func packing(t *testing.T, store string) *importer.Importer {
+	t.Helper()
+	i, err := importer.New(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func kept(t *testing.T, store string, bundles ...string) importer.Report {
+	t.Helper()
+	report, err := packing(t, store).Import(t.Context(), bundles...)
+	if err != nil {
+		t.Fatalf("importing %v: %v", bundles, err)
+	}
+	return report
+}
+
+// image is an archive with one image in modules/console, tagged stable.
+func image(t *testing.T, store, file, name string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	l.Tag(l.Image(layouttest.Image{Name: name, LayerSizes: []int64{5000}}), "stable")
+	l.Write()
+	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(dir, file)
+	tree.Archive(archive, layouttest.Archive{})
+	return archive
+}
+
+func TestKeepPacked(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, oldBundle(t))
+	want := mustContent(t, store)
+	archive := image(t, store, "module-console.tar", "packed")
+	want = want.over(mustContent(t, archive))
+	spare := copied(t, filepath.Dir(archive))
+	report := kept(t, store, archive)
+	same(t, "the store", mustContent(t, store), want)
+	if report.Generation != 2 || report.Tags != (importer.Tags{Replaced: 1}) || len(report.Packed) != 1 || report.Blobs.Written > 0 {
+		t.Errorf("report %+v", report)
+	}
+	all := files(t, store)
+	if all["/module-console.tar"] == 0 || len(stands(t, store)) > 0 {
+		t.Errorf("the archive is not in the store: %v", all)
+	}
+	if _, err := os.Stat(archive); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it is where it was as well")
+	}
+	if report := kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
+		t.Errorf("once more: %+v", report)
+	}
+	// What is unpacked later wins over it, and it wins again when it is imported again.
+	bundle := newBundle(t)
+	imported(t, store, bundle)
+	same(t, "the store", mustContent(t, store), want.over(mustContent(t, bundle)))
+	if report := kept(t, store, spare); !report.Changed || report.Tags.Replaced != 1 {
+		t.Errorf("after another: %+v", report)
+	}
+	same(t, "the store", mustContent(t, store), want.over(mustContent(t, bundle)).over(mustContent(t, spare)))
+}
+
+// Other bytes with a name that is taken get another one, and the later generation wins
+// whatever the names are. An archive of the old form is still known by its own name.
+func TestKeepPackedNames(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	for n, name := range []string{"module-console.tar", "a.tar", "module-console.tar"} {
+		archive := image(t, store, name, string(rune('a'+n)))
+		want := mustContent(t, archive)
+		report := kept(t, store, archive)
+		same(t, name, mustContent(t, store), want)
+		if n == 2 && (len(report.Packed) != 1 || report.Packed[0] != "module-console.3.tar") {
+			t.Errorf("report %+v", report)
+		}
+	}
+	old := filepath.Join(filepath.Dir(image(t, store, "x.tar", "x")), "module-console.tar")
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	l.Tag(l.Image(layouttest.Image{Name: "legacy"}), "stable")
+	l.Write()
+	tree.Archive(old, layouttest.Archive{Strip: "modules/console"})
+	want := mustContent(t, old)
+	kept(t, store, old)
+	same(t, "an archive of the old form", mustContent(t, store), want)
+}
+
+func TestKeepPackedChunks(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	archive := image(t, store, "module-console.tar", "chunks")
+	want := mustContent(t, archive)
+	chunks := layouttest.Cut(t, archive, 3000)
+	kept(t, store, chunks[1])
+	same(t, "the store", mustContent(t, store), want)
+	if files(t, store)["/module-console.tar.0001.chunk"] != 3000 {
+		t.Error("the chunks are not in the store")
+	}
+}
+
+// What is damaged, or no archive, stays where it is.
+func TestKeepPackedRefuses(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	archive := image(t, store, "module-console.tar", "bad")
+	flip(t, archive, largest(layouttest.Places(t, archive)).Body)
+	var gap *importer.GapError
+	if _, err := packing(t, store).Import(t.Context(), archive); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != archive {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(archive); err != nil || len(mustContent(t, store)) > 0 {
+		t.Errorf("the archive went: %v", err)
+	}
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("a").Write()
+	if _, err := packing(t, store).Import(t.Context(), tree.Dir()); !errors.Is(err, importer.ErrNotPacked) {
+		t.Errorf("%v", err)
+	}
+	if _, err := importer.New(importer.Options{Store: store, KeepPacked: true, AllowIncomplete: true}); !errors.Is(err, importer.ErrPackedIncomplete) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A process that ends at any step leaves the old tree or the new one, the archive in
+// the store or where it was, and another import completes it.
+func TestKeepPackedEndAtEveryStep(t *testing.T) {
+	base := filepath.Join(scratch(t), "store")
+	imported(t, base, oldBundle(t))
+	old := mustContent(t, base)
+	for n, published := 1, false; ; n++ {
+		store, step := copied(t, base), 0
+		archive := image(t, store, "a.tar", "packed")
+		fresh := old.over(mustContent(t, archive))
+		i := packing(t, store)
+		i.Before(func(string, string) error {
+			if step++; step >= n {
+				return errors.New("dead")
+			}
+			return nil
+		})
+		_, err := i.Import(t.Context(), archive)
+		got := mustContent(t, store)
+		if now := maps.Equal(got, fresh); !now && (published || !maps.Equal(got, old)) {
+			t.Fatalf("step %d: neither the old tree nor the new one: %v", n, got)
+		} else {
+			published = now
+		}
+		if _, gone := os.Stat(archive); gone == nil {
+			kept(t, store, archive)
+		} else if !published {
+			t.Fatalf("step %d: the archive is lost", n)
+		}
+		same(t, "after a second import", mustContent(t, store), fresh)
+		if t.Failed() {
+			t.Fatalf("step %d", n)
+		}
+		if err == nil {
+			if n < 20 {
+				t.Errorf("%d steps prove little", n)
+			}
+			return
+		}
+	}
+}
