@@ -45,12 +45,12 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 		}
 	}
 	if largest.Size < 2 {
-		return ok("config and %d layers are there; none is long enough for a range", asked)
+		return ok("config and layers (%d) are there; none is long enough for a range", asked)
 	}
 	if step, bad := d.fetchRange(ctx, largest); bad {
 		return step
 	}
-	return ok("config and %d layers are there, and %s answers from its middle on", asked, largest.Digest)
+	return ok("config and layers (%d) are there, and %s answers from its middle on", asked, largest.Digest)
 }
 
 func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {

@@ -36,7 +36,7 @@ func TestHealthy(t *testing.T) {
 	}
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
 	expect(t, r, "child", doctor.OK, "4 manifests")
-	expect(t, r, "blob", doctor.OK, "3 layers")
+	expect(t, r, "blob", doctor.OK, "layers (3)")
 }
 
 // By a digest alone no tag is asked for; with both, the digest counts.
