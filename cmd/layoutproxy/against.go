@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -36,8 +40,30 @@ func (a *againstFlags) check() (client.Reference, error) {
 	return to, a.upstream.check()
 }
 
+// verify compares a registry with the sources, and writes what differs.
+func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, stdin io.Reader, stdout io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	comparison, err := a.compare(ctx, c, "", sources, stdin)
+	if ctx.Err() != nil {
+		return interruptedError{errors.New("interrupted before the end: there is no report")}
+	}
+	if err != nil {
+		return err
+	}
+	if c.output == "json" {
+		err = printJSON(stdout, comparison)
+	} else {
+		err = comparison.WriteText(stdout)
+	}
+	if err != nil {
+		return err
+	}
+	return comparisonError(comparison)
+}
+
 // compare compares a registry with the sources and writes nothing to it. Gaps of the
-// sources are not compared: they are what else verify tells.
+// sources are told and not compared.
 func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, error) {
 	to, err := a.check()
 	if err != nil {
@@ -58,6 +84,10 @@ func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, 
 
 // comparisonError is the error for a registry that differs from the sources, or nil.
 func comparisonError(c *push.Comparison) error {
+	if len(c.Gaps) > 0 {
+		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(c.Gaps), c.Registry, len(c.Differences)),
+			"layoutproxy verify SOURCE... says what is wrong with them"}}
+	}
 	if len(c.Differences) == 0 {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	treeFlags
+	against againstFlags
 }
 
 func newVerify(c *common) *cobra.Command {
@@ -35,9 +36,15 @@ SHA256SUMS) are compared as well.
 What is wrong comes grouped by its cause, with the tags that it takes. The exit
 status is 0 if all is whole, and 3 if anything is missing, short, wrong or illegal,
 or differs from its checksum. Two contents for one tag, blobs that nothing needs and
-checksums of files that are not here are listed and change nothing.`,
+checksums of files that are not here are listed and change nothing.
+
+With --against the sources are compared with a registry in place of that: its tags,
+the bytes of its manifests and the sizes of its blobs, as a push would have made them.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if flags.against.registry != "" {
+				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout())
+			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -47,7 +54,10 @@ checksums of files that are not here are listed and change nothing.`,
 
 // flags are those of the tree but for the kept indexes: what is to be verified is
 // read from the archives themselves.
-func (v *verifyFlags) flags(f *pflag.FlagSet) { v.nameFlags(f) }
+func (v *verifyFlags) flags(f *pflag.FlagSet) {
+	v.nameFlags(f)
+	v.against.flags(f)
+}
 
 // verifySources verifies the sources and writes the report.
 func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stdout, stderr io.Writer) error {

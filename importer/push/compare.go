@@ -59,6 +59,7 @@ type Comparison struct {
 	Compared    Totals       `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
+	Gaps        []Gap        `json:"gaps"` // of the sources: they were not compared
 }
 
 // WriteText prints the comparison for people.
@@ -66,6 +67,9 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, d := range c.Differences {
 		fmt.Fprintln(b, d)
+	}
+	for _, g := range c.Gaps {
+		fmt.Fprintf(b, "not compared: %s\n", g)
 	}
 	for _, e := range c.Extra {
 		fmt.Fprintf(b, "only there: %s %s\n", e.Repository, e.Tag)
@@ -86,7 +90,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 // with whatever image. Gaps of the plan itself are not compared. Errors: *Error where
 // the registry cannot be asked; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
-	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}}}
+	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...)}}
 	var tasks []*task
 	for _, r := range p.Repositories {
 		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}
