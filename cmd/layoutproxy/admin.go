@@ -20,6 +20,7 @@ import (
 type admin struct {
 	live     *live
 	dropping *dropping
+	follows  *following
 	refusals *refusals
 	metrics  prometheus.Gatherer
 	pprof    bool
@@ -86,7 +87,7 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
 		Problems:     append([]layoutstore.Problem{}, a.live.problems()...),
-		Imports:      a.dropping.status(),
+		Imports:      append(a.dropping.status(), a.follows.imports()...),
 		Checked:      checked,
 		Refused:      a.refusals.count.Load(),
 	})

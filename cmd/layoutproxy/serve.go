@@ -139,7 +139,7 @@ func (f *serveFlags) check() error {
 		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
 	}
 	_, err := parseRate(f.scrub)
-	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.store.drop.check(f.store.dir))
+	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.

@@ -32,8 +32,9 @@ type server struct {
 	refusals *refusals
 	reloaded prometheus.Gauge
 	pulls    pulls
-	private  bool      // whether pulls asks for credentials
-	dropping *dropping // nil without a drop directory
+	private  bool       // whether pulls asks for credentials
+	dropping *dropping  // nil without a drop directory
+	follows  *following // nil without a registry to push to
 	hangup   chan os.Signal
 	notify   notifier
 	scrub    *verify.Scrub // nil where none is wanted
@@ -56,7 +57,14 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 	}()
 	metrics := prometheus.NewRegistry()
-	if s.dropping, err = newDropping(log, flags, s.live.look); err != nil {
+	if s.follows, err = newFollowing(log, flags); err != nil {
+		return nil, err
+	}
+	published := func(ctx context.Context) {
+		s.live.look(ctx)
+		s.follows.push()
+	}
+	if s.dropping, err = newDropping(log, flags, published); err != nil {
 		return nil, err
 	}
 	if s.dropping != nil {
@@ -84,7 +92,7 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 		s.servers[0].TLSConfig = certificates.config()
 	}
-	s.admin = &admin{live: s.live, dropping: s.dropping, refusals: s.refusals, metrics: metrics, pprof: flags.pprof}
+	s.admin = &admin{live: s.live, dropping: s.dropping, follows: s.follows, refusals: s.refusals, metrics: metrics, pprof: flags.pprof}
 	if flags.adminListen != "" {
 		if err = s.listen("admin", flags.adminListen, s.admin.handler()); err != nil {
 			return nil, err
@@ -238,6 +246,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.live.run(groupCtx) })
 	group.Go(func() error { return s.dropping.run(groupCtx) })
+	group.Go(func() error { return s.follows.run(groupCtx) })
 	group.Go(func() error { s.onHangup(groupCtx); return nil })
 	if s.scrub != nil {
 		group.Go(func() error { return s.scrub.Run(groupCtx) })

@@ -17,11 +17,13 @@ import (
 type storeFlags struct {
 	dir  string
 	drop dropFlags
+	push pushToFlags
 }
 
 func (s *storeFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is made if it is not there")
 	s.drop.flags(f)
+	s.push.flags(f)
 }
 
 // ready makes the store, and finishes what an import that was killed has begun. A

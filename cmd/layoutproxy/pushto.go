@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// pushToFlags are the flags of serve that concern a registry which gets what is imported.
+type pushToFlags struct {
+	to       string
+	upstream upstreamFlags
+}
+
+func (p *pushToFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&p.to, "push-to", "", "`REGISTRY/PATH` that the store is pushed to at the start and after each import")
+	p.upstream.flags(f)
+}
+
+// check finds what is wrong with the flags; store is the directory of the store.
+func (p *pushToFlags) check(store string) error {
+	if p.to == "" {
+		return nil
+	}
+	if store == "" {
+		return usageError{hintedError{errors.New("--push-to without --store"), "it pushes what is imported into a store: --store /srv/store"}}
+	}
+	if _, err := parseUpstream(p.to); err != nil {
+		return err
+	}
+	return p.upstream.check()
+}
+
+// Pauses before a push is tried again.
+const (
+	firstPushPause = 10 * time.Second
+	lastPushPause  = 10 * time.Minute
+)
+
+// following pushes a store to a registry whenever it has changed. Serving never waits for it.
+type following struct {
+	log      *zap.Logger
+	store    string
+	cacheDir string
+	to       client.Reference
+	client   *client.Client
+	changed  chan struct{} // of one: there is something to push
+
+	mu     sync.Mutex
+	status importer.Dropped
+}
+
+// newFollowing makes what pushes a server's store, or nil where no flag asks for it.
+func newFollowing(log *zap.Logger, flags *serveFlags) (*following, error) {
+	p := &flags.store.push
+	if p.to == "" {
+		return nil, nil
+	}
+	to, err := parseUpstream(p.to)
+	if err != nil {
+		return nil, err
+	}
+	log = log.Named("push")
+	upstream, err := p.upstream.open(to, true, os.Stdin, log)
+	if err != nil {
+		return nil, err
+	}
+	f := &following{log: log, store: flags.store.dir, cacheDir: flags.cacheDir, to: to, client: upstream, changed: make(chan struct{}, 1)}
+	f.status.Name = p.to
+	f.push() // what an earlier process may not have pushed
+	return f, nil
+}
+
+// push asks for a push, and returns at once.
+func (f *following) push() {
+	if f == nil {
+		return
+	}
+	select {
+	case f.changed <- struct{}{}:
+	default: // one is to begin anyway
+	}
+}
+
+// run pushes until ctx ends.
+func (f *following) run(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
+	defer f.client.Close()
+	var again <-chan time.Time
+	for pause := time.Duration(0); ; {
+		select {
+		case <-f.changed:
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+		f.state("pushing", "")
+		err := f.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if again = nil; err == nil {
+			pause = 0
+			f.state("pushed", "")
+			continue
+		}
+		pause = min(max(firstPushPause, 2*pause), lastPushPause)
+		again = time.After(pause)
+		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.Error(err))
+		f.state("failed", err.Error())
+	}
+}
+
+// once pushes what the upstream registry lacks of the store. Where the store itself
+// has gaps, what is whole is pushed, and that is an error still.
+func (f *following) once(ctx context.Context) error {
+	tree, plan, err := planPush(ctx, &selectionFlags{}, f.cacheDir, []string{f.store}, f.to)
+	if err != nil || len(plan.Repositories) == 0 {
+		return err
+	}
+	state, err := push.OpenState(stateDirectory())
+	if err != nil {
+		return err
+	}
+	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Notice: func(s string) { f.log.Info(s) }})
+	if err != nil {
+		return err
+	}
+	if _, err := pusher.Push(ctx); err != nil {
+		return err
+	}
+	if gaps := pushGaps(tree.Snapshot(), plan, push.Selection{}); len(gaps) > 0 {
+		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(gaps), gaps[0])
+	}
+	f.log.Info("pushed", zap.String("to", f.status.Name))
+	return nil
+}
+
+func (f *following) state(state, detail string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
+}
+
+// imports is what /status says of the push: nothing before the first one.
+func (f *following) imports() []importer.Dropped {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status.State == "" {
+		return nil
+	}
+	return []importer.Dropped{f.status}
+}
