@@ -59,6 +59,6 @@ func newRoot() (*cobra.Command, *common) {
 		},
 	}
 	c.flags(root.PersistentFlags())
-	root.AddCommand(newServe(c), newList(c), newVerify(c), newPush(c), newImport(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
+	root.AddCommand(newServe(c), newList(c), newVerify(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
 }

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// pullFlags say what is pulled, and what is made of it.
+type pullFlags struct {
+	upstreamFlags
+	options  pull.Options
+	platform string
+	chunk    int64 // gigabytes
+	gost     bool
+	dryRun   bool
+}
+
+// gigabyte is the unit of --images-bundle-chunk-size.
+const gigabyte = 1_000_000_000
+
+func newPull(c *common) *cobra.Command {
+	var flags pullFlags
+	cmd := &cobra.Command{
+		Use:   "pull REGISTRY/PATH DIR",
+		Short: "Fetch from a source registry into bundle archives",
+		Long: `Fetch from a source registry into bundle archives in DIR, which can be served,
+imported or pushed as they are. With --repository, repositories are pulled as they
+are; else the source is one of Deckhouse (registry.deckhouse.io/deckhouse/ee), and
+its release channels say what is pulled.
+
+The bundle appears when all of it is there and whole. Until then DIR is as it was,
+but for .tmp, from which the next pull goes on within 24 hours. Over an older bundle
+only the difference is fetched. Where something is missing in the source, nothing
+is published, and the exit status is 3.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPull(cmd, c, &flags, args[0], args[1])
+		},
+	}
+	flags.upstreamFlags.flags(cmd.Flags())
+	flags.flags(cmd.Flags())
+	return cmd
+}
+
+func (p *pullFlags) flags(f *pflag.FlagSet) {
+	o := &p.options
+	f.StringArrayVar(&o.Repositories, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull as it is, . for itself; repeatable")
+	f.StringVar(&o.Tag, "tag", "", "of those repositories, pull only tags like this `glob`")
+	f.StringVar(&p.platform, "platform", "", "of images for several platforms keep the one for `os/arch`")
+	f.BoolVar(&o.Tree, "tree", false, "write directories in place of archives")
+	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (of 10^9 bytes); 0 leaves them whole")
+	f.BoolVar(&p.gost, "gost-digest", false, "write a .gostsum beside each file (GOST R 34.11-2012, 256 bit)")
+	f.BoolVar(&o.NoResume, "no-pull-resume", false, "begin anew, whatever an interrupted pull has left")
+	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
+	deckhouseFlags(f, &o.Selection)
+}
+
+// deckhouseFlags say what is pulled of a source of Deckhouse.
+func deckhouseFlags(f *pflag.FlagSet, s *pull.Selection) {
+	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if that is above the one of rock-solid")
+	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
+	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the versions of the platform that a `constraint` chooses, as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
+	f.BoolVar(&s.IgnoreSuspend, "ignore-suspend", false, "pull what suspended release channels point at")
+	f.StringArrayVarP(&s.IncludeModules, "include-module", "i", nil, "pull only the modules that are named, each as `name[@constraint]`; repeatable")
+	f.StringArrayVarP(&s.ExcludeModules, "exclude-module", "e", nil, "leave the module `name`; repeatable")
+	f.StringArrayVar(&s.IncludePackages, "include-package", nil, "pull only the packages that are named, each as `name[@constraint]`; repeatable")
+	f.StringArrayVar(&s.ExcludePackages, "exclude-package", nil, "leave the package `name`; repeatable")
+	f.StringArrayVar(&s.IncludePlugins, "include-plugin", nil, "pull a plugin of the command line, as `name[@constraint]`; repeatable")
+	f.BoolVar(&s.NoPlatform, "no-platform", false, "leave the platform")
+	f.BoolVar(&s.NoSecurityDB, "no-security-db", false, "leave the vulnerability databases")
+	f.BoolVar(&s.NoModules, "no-modules", false, "leave the modules")
+	f.BoolVar(&s.NoPackages, "no-packages", false, "leave the packages")
+	f.BoolVar(&s.NoInstaller, "no-installer", false, "leave the stand-alone installer")
+	f.BoolVar(&s.OnlyExtraImages, "only-extra-images", false, "of modules and packages pull the extra images alone")
+	f.StringVar(&s.InstallerTag, "installer-tag", "", "pull the stand-alone installer of this `tag` (latest, if there is one, by default)")
+	f.StringVar(&s.ModulesPathSuffix, "modules-path-suffix", "", "`path` below REGISTRY/PATH where the source has its modules, / for itself (modules by default)")
+	f.BoolVar(&s.SkipVexImages, "skip-vex-images", false, "leave VEX attestations")
+	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "the source lists no tags: try versions, from the lowest that a constraint names; names come from the --include flags")
+}
+
+// complete makes options of what the flags say.
+func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
+	o := p.options
+	o.Source, o.Dir, o.Jobs = source, dir, p.jobs
+	if p.chunk < 0 || p.chunk > 1<<33 {
+		return o, usageError{fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk)}
+	}
+	o.ChunkSize = p.chunk * gigabyte
+	if p.gost {
+		o.NewSum = func() hash.Hash { return streebog.New() }
+	}
+	if p.platform != "" {
+		platform, err := pull.ParsePlatform(p.platform)
+		if err != nil {
+			return o, usageError{err}
+		}
+		o.Platform = platform
+	}
+	return o, nil
+}
+
+func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string) error {
+	reference, err := parseUpstream(source)
+	if err != nil {
+		return err
+	}
+	options, err := flags.complete(reference, dir)
+	if err != nil {
+		return err
+	}
+	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.log)
+	if err != nil {
+		return upstreamError(err)
+	}
+	defer options.Registry.Close()
+	// The first signal lets end what is nearly done; the second ends the process.
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	watch := &pullWatch{log: c.log, stderr: cmd.ErrOrStderr()}
+	defer watch.stop()
+	if flags.dryRun {
+		plan, err := pull.Dry(ctx, options, watch)
+		watch.stop()
+		if err != nil {
+			return pullError(ctx, err)
+		}
+		return printPullPlan(c, cmd.OutOrStdout(), plan)
+	}
+	report, err := pull.Run(ctx, options, watch)
+	watch.stop()
+	if err != nil {
+		return pullError(ctx, err)
+	}
+	return printPulled(c, cmd.OutOrStdout(), report)
+}
+
+// pullError sorts what a pull failed with.
+func pullError(ctx context.Context, err error) error {
+	var incomplete *pull.IncompleteError
+	var suspended *pull.SuspendedError
+	switch {
+	case errors.Is(err, pull.ErrUsage):
+		return usageError{err}
+	case errors.As(err, &incomplete):
+		return contentError{hintedError{err, "nothing was published; what was fetched is kept for the next pull"}}
+	case errors.As(err, &suspended):
+		return hintedError{err, "wait until it is not, choose other versions, or add --ignore-suspend"}
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return interruptedError{errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there")}
+	}
+	return upstreamError(err)
+}
+
+// pullWatch shows how a pull gets on, a phase after the other.
+type pullWatch struct {
+	log    *zap.Logger
+	stderr io.Writer
+
+	mu      sync.Mutex
+	current *progress
+}
+
+// Phase implements pull.Watch.
+func (w *pullWatch) Phase(name string, total int64) {
+	w.stop()
+	w.log.Info(name)
+	if total == 0 {
+		return
+	}
+	p := newProgress(w.log, w.stderr, name)
+	p.Begin(0, total)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = p
+}
+
+// Add implements pull.Watch.
+func (w *pullWatch) Add(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != nil {
+		w.current.Read(int(n))
+	}
+}
+
+// stop ends what is shown.
+func (w *pullWatch) stop() {
+	w.mu.Lock()
+	p := w.current
+	w.current = nil
+	w.mu.Unlock()
+	if p != nil {
+		p.stop()
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+)
+
+// printPullPlan prints what would be pulled: a line of archive, layout, tag and digest for
+// each image, and the summary.
+func printPullPlan(c *common, w io.Writer, plan *pull.Plan) error {
+	if c.output == "json" {
+		return printJSON(w, plan)
+	}
+	b := bufio.NewWriter(w)
+	for _, a := range plan.Archives {
+		for _, l := range a.Layouts {
+			for _, i := range l.Images {
+				fmt.Fprintf(b, "%s\t%s\t%s\t%s\n", a.Name, l.Path, i.Tag, i.Digest)
+			}
+		}
+	}
+	if plan.Images() > 0 {
+		fmt.Fprintln(b)
+	}
+	printComponents(b, plan.Components)
+	blobs, bytes := plan.Blobs()
+	var total int64
+	for _, a := range plan.Archives {
+		total += a.Size
+	}
+	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), size(total), plan.Images(), blobs, size(bytes))
+	return b.Flush()
+}
+
+// printPulled prints what was pulled.
+func printPulled(c *common, w io.Writer, r *pull.Report) error {
+	if c.output == "json" {
+		return printJSON(w, r)
+	}
+	b := bufio.NewWriter(w)
+	printComponents(b, r.Components)
+	fmt.Fprintf(b, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
+		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
+	return b.Flush()
+}
+
+// printComponents prints what people know by name, and what was chosen of it.
+func printComponents(w io.Writer, components []*pull.Component) {
+	for _, c := range components {
+		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, size(c.Bytes))
+		if len(c.Versions) > 0 {
+			fmt.Fprintf(w, ": %s", strings.Join(c.Versions, ", "))
+		}
+		fmt.Fprintln(w)
+		for _, name := range pull.Channels(c) {
+			fmt.Fprintf(w, "  %s is %s\n", name, c.Channels[name])
+		}
+		for _, note := range c.Notes {
+			fmt.Fprintf(w, "  note: %s\n", note)
+		}
+	}
+}
+
+func size(n int64) string { return humanize.Bytes(uint64(max(0, n))) }

@@ -1,0 +1,223 @@
+package pull
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// d8 holds archives that the field's own tool wrote.
+const d8 = "../../cmd/layoutproxy/testdata/d8"
+
+// readArchive reads an archive into the layouts that it was written from.
+func readArchive(t *testing.T, archive string) (layouts []*Layout, bodies map[string][]byte) {
+	t.Helper()
+	f, err := os.Open(archive)
+	try(t, err)
+	defer f.Close()
+	byPath := map[string]*Layout{}
+	layout := func(p string) *Layout {
+		if byPath[p] == nil {
+			byPath[p] = &Layout{Path: p}
+			layouts = append(layouts, byPath[p])
+		}
+		return byPath[p]
+	}
+	bodies = map[string][]byte{}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return layouts, bodies
+		}
+		try(t, err)
+		body, err := io.ReadAll(r)
+		try(t, err)
+		bodies[h.Name] = body
+		dir, base := path.Split(h.Name)
+		switch {
+		case base == specs.ImageIndexFile:
+			layout(path.Clean(dir)).Images = readImages(t, body)
+		case strings.HasSuffix(dir, "blobs/sha256/"):
+			l := layout(path.Clean(strings.TrimSuffix(dir, "blobs/sha256/")))
+			l.blobs = append(l.blobs, closure.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, base), Size: h.Size})
+		}
+	}
+}
+
+func readImages(t *testing.T, index []byte) (images []Image) {
+	t.Helper()
+	var doc specs.Index
+	try(t, json.Unmarshal(index, &doc))
+	for _, d := range doc.Manifests {
+		images = append(images, Image{
+			Tag:        d.Annotations[annotationShortTag],
+			Reference:  d.Annotations[specs.AnnotationRefName],
+			Descriptor: closure.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+		})
+	}
+	return images
+}
+
+// What is written from the content of an archive of the field's own tool is that
+// archive, byte for byte, indexes and order and all.
+func TestArchivesAreTheFieldsOwn(t *testing.T) {
+	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
+	if err != nil || len(archives) != 10 {
+		t.Fatalf("%d archives, %v", len(archives), err)
+	}
+	for _, archive := range archives {
+		t.Run(filepath.Base(archive), func(t *testing.T) {
+			want, err := os.ReadFile(archive)
+			try(t, err)
+			layouts, bodies := readArchive(t, archive)
+			all, err := entries(layouts)
+			try(t, err)
+			if filepath.Base(archive) == "installer.tar" {
+				// The one index that its tool leaves as another library indents it.
+				for i, e := range all {
+					if path.Base(e.name) == specs.ImageIndexFile {
+						if diff := cmp.Diff(readImages(t, bodies[e.name]), readImages(t, e.data)); diff != "" {
+							t.Error(diff)
+						}
+						all[i].data = bodies[e.name]
+						all[i].size = int64(len(bodies[e.name]))
+					}
+				}
+			}
+			if size, err := tarSize(all); err != nil || size != int64(len(want)) {
+				t.Errorf("planned size %d, %v; it is %d", size, err, len(want))
+			}
+			var got bytes.Buffer
+			try(t, writeTar(&got, all, func(e entry) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(bodies[e.name])), nil
+			}))
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%d bytes differ from the %d of the archive", got.Len(), len(want))
+			}
+		})
+	}
+}
+
+// A tree that holds every case of order: names that are prefixes of others.
+func TestWalkOrderIsThatOfAWalk(t *testing.T) {
+	dir := t.TempDir()
+	var names []string
+	for _, name := range []string{"index.json", "oci-layout", "blobs/sha256/00", "install/index.json", "install-standalone/index.json",
+		"install/blobs/sha256/ff", "modules/a/index.json", "modules/a-b/index.json", "modules/a/release/index.json", "modules/a.b/x"} {
+		try(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		try(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+	}
+	try(t, filepath.Walk(dir, func(file string, info os.FileInfo, err error) error {
+		if err == nil && !info.IsDir() {
+			rel, _ := filepath.Rel(dir, file)
+			names = append(names, rel)
+		}
+		return err
+	}))
+	for i := range names {
+		for j := range names {
+			got, want := walkOrder(names[i], names[j]), 0
+			if i != j {
+				want = map[bool]int{true: -1, false: 1}[i < j]
+			}
+			if got < 0 != (want < 0) || got > 0 != (want > 0) {
+				t.Errorf("%s and %s: %d, want %d", names[i], names[j], got, want)
+			}
+		}
+	}
+}
+
+// The chunks joined are the archive, each has its checksum beside it, and readers
+// and writers come out the same.
+func TestChunks(t *testing.T) {
+	archive := filepath.Join(d8, "module-stronghold.tar")
+	want, err := os.ReadFile(archive)
+	try(t, err)
+	layouts, bodies := readArchive(t, archive)
+	all, err := entries(layouts)
+	try(t, err)
+	sums := map[string]func() hash.Hash{"without checksums": nil, "with checksums": sha256.New}
+	for name, newSum := range sums {
+		for _, chunk := range []int64{0, 512, 100_000, int64(len(want)), int64(len(want)) - 1} {
+			dir := t.TempDir()
+			parts := files("a.tar", int64(len(want)), chunk)
+			o := &output{dir: dir, rest: parts, newSum: newSum}
+			source := filepath.Join(t.TempDir(), "blob")
+			try(t, writeTar(o, all, func(e entry) (io.ReadCloser, error) {
+				try(t, os.WriteFile(source, bodies[e.name], 0o644))
+				return os.Open(source)
+			}))
+			try(t, o.Close())
+			var joined []byte
+			for i, p := range parts {
+				data, err := os.ReadFile(filepath.Join(dir, p.Name))
+				try(t, err)
+				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
+					t.Errorf("%s, chunks of %d: %s has %d bytes", name, chunk, p.Name, len(data))
+				}
+				joined = append(joined, data...)
+				sum, err := os.ReadFile(filepath.Join(dir, sumName(p.Name)))
+				if newSum == nil {
+					if err == nil {
+						t.Errorf("%s has a checksum", p.Name)
+					}
+					continue
+				}
+				try(t, err)
+				if h := sha256.Sum256(data); string(sum) != hex.EncodeToString(h[:]) {
+					t.Errorf("%s: checksum %q", p.Name, sum)
+				}
+			}
+			if !bytes.Equal(joined, want) {
+				t.Errorf("%s, chunks of %d: %d bytes differ from the archive", name, chunk, len(joined))
+			}
+		}
+	}
+}
+
+func TestOutputRefusesTooLittleAndTooMuch(t *testing.T) {
+	o := &output{dir: t.TempDir(), rest: files("a.tar", 10, 4)}
+	if _, err := o.Write(make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
+		t.Errorf("too little: %v", err)
+	}
+	o = &output{dir: t.TempDir(), rest: files("a.tar", 10, 4)}
+	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
+		t.Errorf("too much: %d, %v", n, err)
+	}
+}
+
+func TestBlobOfAnotherSizeIsRefused(t *testing.T) {
+	e := entry{name: "blobs/sha256/00", size: 4, blob: "sha256:00"}
+	for _, body := range []string{"abc", "abcde"} {
+		err := writeTar(io.Discard, []entry{e}, func(entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
+		if err == nil || !strings.Contains(err.Error(), "the manifest says 4") {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

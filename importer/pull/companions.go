@@ -1,0 +1,165 @@
+package pull
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// attestation ends the tag of a VEX attestation.
+const attestation = ".att"
+
+// suffixes end the tags of what belongs to the image that they name: attestations,
+// signatures, SBOMs; nothing, the list of its referrers.
+func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
+
+// isCompanion says whether a tag is one of those.
+func isCompanion(tag string) bool {
+	alg, rest, ok := strings.Cut(tag, "-")
+	if !ok {
+		return false
+	}
+	encoded, _, _ := strings.Cut(rest, ".")
+	return digest.Digest(alg+":"+encoded).Validate() == nil
+}
+
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
+
+// companions plans what belongs to the images of a layout and their children: by tags
+// that name a digest, and by the referrers API; and what belongs to that.
+func (p *planner) companions(ctx context.Context, l *planned) error {
+	seen := map[digest.Digest]bool{}
+	for {
+		next, err := p.unseen(ctx, l, seen)
+		if err != nil || len(next) == 0 {
+			return err
+		}
+		// The first tells whether there is a referrers API.
+		api, err := p.referrers(ctx, l, next[0])
+		if err != nil {
+			return err
+		}
+		if rest := next[1:]; api {
+			if err := p.each(ctx, len(rest), func(ctx context.Context, i int) error {
+				_, err := p.referrers(ctx, l, rest[i])
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		if err := p.each(ctx, len(next), func(ctx context.Context, i int) error { return p.byTag(ctx, l, next[i]) }); err != nil {
+			return err
+		}
+	}
+}
+
+// unseen are the digests of the layout's images, and of the children of those, that
+// are not seen yet.
+func (p *planner) unseen(ctx context.Context, l *planned, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
+	var todo []digest.Digest
+	for _, key := range sortedKeys(l.images) {
+		todo = append(todo, l.images[key].Digest)
+	}
+	for len(todo) > 0 {
+		d := todo[0]
+		todo = todo[1:]
+		if seen[d] {
+			continue
+		}
+		seen[d] = true
+		found = append(found, d)
+		body, err := p.src.body(ctx, l.Repository, d)
+		if absent(err) || errors.Is(err, client.ErrMismatch) {
+			continue // which is found out by the walk
+		}
+		if err != nil {
+			return nil, err
+		}
+		if refs, err := closure.Parse(body); err == nil {
+			for _, c := range refs.Children {
+				todo = append(todo, c.Digest)
+			}
+		}
+	}
+	return found, nil
+}
+
+// referrers plans what the referrers API lists for d, and says whether there is one.
+func (p *planner) referrers(ctx context.Context, l *planned, d digest.Digest) (api bool, err error) {
+	list, api, err := p.src.registry.Referrers(ctx, l.Repository, d)
+	if err != nil || !api {
+		return api, err
+	}
+	for _, r := range list {
+		if p.has(l, r.Digest) {
+			continue
+		}
+		if _, err := p.add(ctx, l, "", r.Digest.String()); err != nil {
+			return api, err
+		}
+	}
+	return api, nil
+}
+
+func (p *planner) has(l *planned, d digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, i := range l.images {
+		if i.Digest == d {
+			return true
+		}
+	}
+	return false
+}
+
+// byTag plans what is there under tags made of d.
+func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error {
+	for _, suffix := range suffixes() {
+		if suffix == attestation && p.Selection.SkipVexImages {
+			continue
+		}
+		tag := client.ReferrersTag(d) + suffix
+		ok, err := p.tagged(ctx, l.Repository, tag)
+		if err != nil {
+			return err
+		}
+		if ok {
+			if _, err := p.add(ctx, l, tag, tag); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tagged says whether a repository has a tag: by its list, or where it has none to
+// show, by asking.
+func (p *planner) tagged(ctx context.Context, repository, tag string) (bool, error) {
+	if !p.Selection.ProxyRegistry {
+		tags, err := p.src.tags(ctx, repository)
+		if err == nil {
+			return tags[tag], nil
+		}
+		if !absent(err) {
+			return false, err
+		}
+	}
+	_, err := p.src.registry.HeadManifest(ctx, repository, tag)
+	if absent(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// byReference orders images as an index.json does.
+func byReference(a, b Image) int {
+	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
+}

@@ -1,0 +1,194 @@
+package pull_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// childVariable makes the test program a pull that kills itself.
+const childVariable = "LAYOUTPROXY_TEST_PULL"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		if err := child(strings.Fields(os.Getenv(childVariable))); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/docker/go-events.(*Broadcaster).run")) // distribution's
+}
+
+// child pulls: HOST, DIR, the form, and the number of the point at which it dies, or 0.
+// It prints how many points there were.
+func child(args []string) error {
+	c, err := client.New(client.Options{Registry: args[0], PlainHTTP: true})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	o := pull.Options{Registry: c, Source: client.Reference{Registry: args[0], Path: "shop"}, Dir: args[1], Repositories: []string{"app", "."}}
+	switch args[2] {
+	case "tree":
+		o.Tree = true
+	case "chunks":
+		o.ChunkSize = 40_000
+	}
+	at, err := strconv.Atoi(args[3])
+	if err != nil {
+		return err
+	}
+	var reached atomic.Int64
+	o.SetReached(func(string) {
+		if int(reached.Add(1)) == at {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+	})
+	if _, err := pull.Run(context.Background(), o, nil); err != nil {
+		return err
+	}
+	fmt.Println(reached.Load())
+	return nil
+}
+
+// spawn runs a child; points is 0 if it was killed.
+func spawn(t *testing.T, host, dir, form string, at int) (points int) {
+	t.Helper()
+	self, err := os.Executable()
+	try(t, err)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d", childVariable, host, dir, form, at))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		return 0
+	}
+	if err != nil {
+		t.Fatalf("child: %v: %s", err, errs.String())
+	}
+	points, err = strconv.Atoi(strings.TrimSpace(out.String()))
+	try(t, err)
+	return points
+}
+
+// crashTree is one with enough blobs for a pull to be killed between them.
+func crashTree(t *testing.T) *layouttest.Tree {
+	tree := varied(t)
+	app := tree.Layout("shop/app")
+	for i := range 4 {
+		app.Tag(app.Image(layouttest.Image{Name: fmt.Sprint("more", i), LayerSizes: []int64{20_000, 300_000}}), fmt.Sprint("more", i))
+	}
+	app.Write()
+	return tree
+}
+
+// finished are the digests, in hex, of all blobs that are whole somewhere below dir.
+func finished(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		name := filepath.Base(file)
+		switch parent := filepath.Base(filepath.Dir(file)); {
+		case err != nil:
+			return err
+		case parent == "blobs" || parent == "sha256":
+			all[strings.TrimPrefix(name, "sha256-")] = true
+		}
+		return nil
+	}))
+	for _, sub := range []string{".", ".tmp/layoutproxy/archives"} {
+		archives, err := filepath.Glob(filepath.Join(dir, sub, "*.tar"))
+		try(t, err)
+		for _, a := range archives {
+			for _, p := range layouttest.Places(t, a) {
+				all[filepath.Base(p.Name)] = true
+			}
+		}
+	}
+	return all
+}
+
+// A pull that is killed, at any point, is taken up again: no blob that was there is
+// fetched a second time, and the bundle is the same as without.
+func TestKilled(t *testing.T) {
+	tree := crashTree(t)
+	r, _ := serveTree(t, tree.Dir())
+	for _, form := range []string{"archives", "chunks", "tree"} {
+		t.Run(form, func(t *testing.T) {
+			dir := t.TempDir()
+			total := spawn(t, r.Host, dir, form, 0)
+			if total < 20 {
+				t.Fatalf("a pull reaches %d points", total)
+			}
+			want := contents(t, dir)
+			// Spread over all of it, and each of the last ones.
+			points := []int{1, 2, total / 4, total / 2, total - 8, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
+			for _, at := range points {
+				dir := t.TempDir()
+				if spawn(t, r.Host, dir, form, at) != 0 {
+					t.Fatalf("not killed at %d of %d", at, total)
+				}
+				there := finished(t, dir)
+				r.Forget()
+				spawn(t, r.Host, dir, form, 0)
+				for _, q := range r.Requests() {
+					if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && there[hex] {
+						t.Errorf("killed at %d of %d: %s was there and is fetched again", at, total, hex)
+					}
+				}
+				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+					t.Errorf("killed at %d of %d: %s", at, total, diff)
+				}
+			}
+			// Over an older bundle, at the points where it is replaced.
+			dir = t.TempDir()
+			try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
+			try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
+			for _, at := range []int{total - 2, total - 1} {
+				spawn(t, r.Host, dir, form, at)
+			}
+			if form != "tree" { // which leaves what is no tree
+				spawn(t, r.Host, dir, form, 0)
+				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// contents are the files below a directory.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		name, _ := filepath.Rel(dir, file)
+		all[name] = string(data)
+		return err
+	}))
+	return all
+}

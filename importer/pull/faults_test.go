@@ -1,0 +1,325 @@
+package pull_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// nothingPublished fails the test if anything but the working directory is in dir.
+func nothingPublished(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	try(t, err)
+	for _, e := range left {
+		if e.Name() != ".tmp" {
+			t.Errorf("published: %s", e.Name())
+		}
+	}
+}
+
+// What fails for the moment is tried again, and goes on where it was cut.
+func TestFaultsForTheMoment(t *testing.T) {
+	tree := crashTree(t)
+	const get = "GET blobs"
+	for name, fault := range map[string]registrytest.Fault{
+		"cuts":                       registrytest.Truncate(registrytest.First(3, registrytest.On(get)), 15_000),
+		"too many requests":          registrytest.Answer(registrytest.First(2, registrytest.On(get)), http.StatusTooManyRequests, "Retry-After: 0"),
+		"too many manifests":         registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), http.StatusTooManyRequests, "Retry-After: 0"),
+		"a failing server":           registrytest.Answer(registrytest.First(2, registrytest.On("GET tags")), http.StatusBadGateway),
+		"a failing referrers server": registrytest.Answer(registrytest.First(1, registrytest.On("GET referrers")), http.StatusServiceUnavailable),
+		"connections that are reset": registrytest.Lose(registrytest.First(2, registrytest.On("GET manifests"))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := serveTree(t, tree.Dir())
+			r.Inject(fault)
+			o := options(t, r, "shop")
+			o.Repositories = []string{"app", "."}
+			run(t, o)
+			sameTree(t, tree.Dir(), o.Dir)
+		})
+	}
+}
+
+// A token that is not taken any more is replaced by another.
+func TestExpiredToken(t *testing.T) {
+	tree := varied(t)
+	dir := t.TempDir()
+	push(t, registrytest.New(t, registrytest.Options{Dir: dir}), openBare(t, tree.Dir()), func(name string) string { return name })
+	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
+	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
+	r.Inject(registrytest.Answer(registrytest.Nth(3, 4, registrytest.On("GET blobs")), http.StatusUnauthorized, challenge))
+	o := options(t, r, "shop")
+	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, AllowPrivateRedirects: true,
+		Credential: client.Credential{Username: registrytest.Username, Password: registrytest.Password}})
+	try(t, err)
+	defer c.Close()
+	o.Registry, o.Repositories = c, []string{"app"}
+	run(t, o)
+	sameTree(t, tree.Dir(), o.Dir)
+	if asked := r.Tokens.Asked(); len(asked) < 2 {
+		t.Errorf("tokens were asked for: %q", asked)
+	}
+}
+
+// What is refused, or goes on failing, is never taken for absent, whatever it is.
+func TestRefusalsAreNotAbsence(t *testing.T) {
+	s := newSynthetic(t)
+	s.build(edition, "v1.0.0", 1)
+	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
+		s.channel(edition+"/release-channel", channel, "v1.0.0", false)
+	}
+	s.writeAll()
+	for what, path := range map[string]string{
+		"the tags of modules":      edition + "/modules/tags/list",
+		"the tags of packages":     edition + "/packages/tags/list",
+		"the channel lts":          edition + "/release-channel/manifests/lts",
+		"the databases":            edition + "/security/trivy-db/manifests/2",
+		"the installer":            "deckhouse/installer/manifests/latest",
+		"the standalone installer": edition + "/install-standalone/manifests/v1.0.0",
+		"attestations":             edition + "/tags/list",
+		"referrers":                edition + "/referrers/",
+		"a manifest":               edition + "/manifests/sha256:",
+		"a blob":                   edition + "/blobs/",
+	} {
+		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
+				r, _ := serveTree(t, s.tree.Dir())
+				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
+				o := options(t, r, edition)
+				c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
+				try(t, err)
+				defer c.Close()
+				o.Registry = c
+				_, err = pull.Run(t.Context(), o, nil)
+				var failed *client.Error
+				var gaps *pull.IncompleteError
+				if !errors.As(err, &failed) || errors.As(err, &gaps) || failed.Status != status {
+					t.Errorf("%v", err)
+				}
+				nothingPublished(t, o.Dir)
+			})
+		}
+	}
+}
+
+// What the source lacks is listed, all of it, and nothing is published.
+func TestGapsAreListed(t *testing.T) {
+	tree := crashTree(t)
+	app := tree.Layout("shop/app")
+	var lost []string
+	for _, d := range finishedLayers(t, tree, 300_000)[:2] {
+		try(t, os.Remove(filepath.Join(app.Dir(), "blobs/sha256", d)))
+		lost = append(lost, d)
+	}
+	short := finishedLayers(t, tree, 70_000)[0]
+	try(t, os.Truncate(filepath.Join(app.Dir(), "blobs/sha256", short), 69_999))
+	wrong := finishedLayers(t, tree, 20_000)[0]
+	data, err := os.ReadFile(filepath.Join(app.Dir(), "blobs/sha256", wrong))
+	try(t, err)
+	data[7] ^= 1
+	try(t, os.WriteFile(filepath.Join(app.Dir(), "blobs/sha256", wrong), data, 0o644))
+	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app", "."}
+	_, err = pull.Run(t.Context(), o, nil)
+	var gaps *pull.IncompleteError
+	if !errors.As(err, &gaps) {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, g := range gaps.Gaps {
+		got[g.Digest.Encoded()] = g.Reason
+	}
+	if len(got) != 4 || got[lost[0]] != "not there" || got[lost[1]] != "not there" ||
+		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "another digest") {
+		t.Errorf("%v", got)
+	}
+	nothingPublished(t, o.Dir)
+}
+
+// finishedLayers are the files of a tree's app that have a size.
+func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(tree.Layout("shop/app").Dir(), "blobs/sha256"))
+	try(t, err)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Size() == size {
+			found = append(found, e.Name())
+		}
+	}
+	return found
+}
+
+// A tag that moves between two looks gives one image, not half of each; one that goes
+// leaves a gap.
+func TestTagsMove(t *testing.T) {
+	tree := varied(t)
+	want := listed(t, openBare(t, tree.Dir()))
+	r, refresh := serveTree(t, tree.Dir())
+	app := tree.Layout("shop/app")
+	var moved atomic.Bool
+	r.Inject(func(w http.ResponseWriter, q *http.Request, next http.Handler) bool {
+		if q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, "/manifests/v2.0") && moved.CompareAndSwap(false, true) {
+			next.ServeHTTP(w, q)
+			app.Tag(app.Image(layouttest.Image{Name: "another", LayerSizes: []int64{9}}), "v2.0")
+			app.Write()
+			refresh()
+			return true
+		}
+		return false
+	})
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	run(t, o)
+	if got := listed(t, openAt(t, "shop", o.Dir)); got["shop/app:v2.0"] != want["shop/app:v2.0"] {
+		t.Errorf("v2.0 is %s, it was %s", got["shop/app:v2.0"], want["shop/app:v2.0"])
+	}
+	sameTree(t, o.Dir, o.Dir)
+
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/manifests/v1.0") }, http.StatusNotFound))
+	o.Dir = t.TempDir()
+	_, err := pull.Run(t.Context(), o, nil)
+	var gaps *pull.IncompleteError
+	if !errors.As(err, &gaps) || !strings.Contains(err.Error(), "shop/app:v1.0: not there") {
+		t.Errorf("a tag went: %v", err)
+	}
+	nothingPublished(t, o.Dir)
+}
+
+// Interrupted, a pull keeps what it has, parts of blobs too, and goes on from there.
+func TestInterrupted(t *testing.T) {
+	tree := varied(t)
+	app := tree.Layout("shop/app")
+	app.Tag(app.Image(layouttest.Image{Name: "large", LayerSizes: []int64{40 << 20}}), "large")
+	app.Write()
+	r, _ := serveTree(t, tree.Dir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var sent atomic.Int64
+	large := finishedLayers(t, tree, 40<<20)[0]
+	r.Inject(func(w http.ResponseWriter, q *http.Request, next http.Handler) bool {
+		if !strings.HasSuffix(q.URL.Path, large) || q.Header.Get("Range") != "" {
+			return false
+		}
+		next.ServeHTTP(&interrupting{ResponseWriter: w, sent: &sent, at: 5 << 20, do: func() { cancel() }}, q)
+		return true
+	})
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	if _, err := pull.Run(ctx, o, nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	nothingPublished(t, o.Dir)
+	there := finished(t, o.Dir)
+	if len(there) < 2 {
+		t.Errorf("%d blobs were kept", len(there))
+	}
+	r.Forget()
+	run(t, o)
+	ranges := 0
+	for _, q := range r.Requests() {
+		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
+		if q.Kind() == "GET blobs" && there[hex] {
+			t.Errorf("%s was there and is fetched again", hex)
+		}
+		if hex == large && q.Status == http.StatusPartialContent {
+			ranges++
+		}
+	}
+	if ranges != 1 {
+		t.Errorf("the rest of the large blob was asked for %d times", ranges)
+	}
+	sameTree(t, tree.Dir(), o.Dir)
+
+	// Without the state all of it comes again.
+	o.Dir = t.TempDir()
+	ctx, again := context.WithCancel(t.Context())
+	defer again()
+	cancel = again
+	sent.Store(0)
+	if _, err := pull.Run(ctx, o, nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	r.Forget()
+	o.NoResume = true
+	run(t, o)
+	for _, q := range r.Requests() {
+		if q.Status == http.StatusPartialContent {
+			t.Errorf("%s was gone on with", q.Path)
+		}
+	}
+	sameTree(t, tree.Dir(), o.Dir)
+}
+
+// interrupting calls do when some bytes were sent.
+type interrupting struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+	at   int64
+	do   func()
+}
+
+func (i *interrupting) Write(p []byte) (int, error) {
+	if i.sent.Add(int64(len(p))) >= i.at {
+		_ = http.NewResponseController(i.ResponseWriter).Flush()
+		i.do()
+	}
+	return i.ResponseWriter.Write(p)
+}
+
+// plainFiles answers with what lies in a tree, right or wrong.
+func plainFiles(dir string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		path := strings.TrimPrefix(q.URL.Path, "/v2/")
+		for _, kind := range []string{"/tags/list", "/manifests/", "/blobs/"} {
+			name, reference, ok := strings.Cut(path, kind)
+			if !ok {
+				continue
+			}
+			layout := filepath.Join(dir, filepath.FromSlash(name))
+			index, err := os.ReadFile(filepath.Join(layout, "index.json"))
+			if err != nil {
+				break
+			}
+			var doc specs.Index
+			_ = json.Unmarshal(index, &doc)
+			tags := []string{}
+			for _, d := range doc.Manifests {
+				tag := d.Annotations[layouttest.AnnotationShortTag]
+				if tag == "" {
+					continue
+				}
+				tags = append(tags, tag)
+				if tag == reference {
+					reference = d.Digest.String()
+				}
+			}
+			if kind == "/tags/list" {
+				_ = json.NewEncoder(w).Encode(map[string]any{"name": name, "tags": tags})
+				return
+			}
+			if hex, ok := strings.CutPrefix(reference, "sha256:"); ok {
+				http.ServeFile(w, q, filepath.Join(layout, "blobs/sha256", hex))
+				return
+			}
+		}
+		if q.URL.Path != "/v2/" {
+			http.NotFound(w, q)
+		}
+	})
+}

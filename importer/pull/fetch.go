@@ -1,0 +1,146 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Meter is told how a pull gets on. Its methods may be called from several goroutines.
+type Meter interface {
+	// Add counts bytes that came over the wire, or need not come.
+	Add(n int64)
+}
+
+// fetcher fetches blobs into the working directory.
+type fetcher struct {
+	registry *client.Client
+	work     *work
+	meter    Meter
+}
+
+// fetch fetches a blob from the first of the repositories that has it, on from where
+// an earlier try was cut. Its bytes are proven while they are written. Errors:
+// errDigest where the registry sends other bytes; the client's; the file system's.
+func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
+	if f.work.has(b.Digest, b.Size) {
+		f.meter.Add(b.Size)
+		return nil
+	}
+	var err error
+	for _, repository := range repositories {
+		if err = f.from(ctx, repository, b); err == nil || !absent(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (f *fetcher) from(ctx context.Context, repository string, b closure.Descriptor) error {
+	resumed, err := f.attempt(ctx, repository, b)
+	if resumed && errors.Is(err, errDigest) { // the part may be what is wrong
+		_, err = f.attempt(ctx, repository, b)
+	}
+	return err
+}
+
+// attempt fetches what is missing of the blob. A part with wrong bytes is removed.
+func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Descriptor) (resumed bool, err error) {
+	part, err := os.OpenFile(f.work.part(b.Digest), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return false, err
+	}
+	defer part.Close()
+	v := b.Digest.Verifier()
+	have, err := io.Copy(v, part)
+	if err != nil {
+		return false, err
+	}
+	if have > b.Size {
+		v, have = b.Digest.Verifier(), 0
+		if err := rewind(part); err != nil {
+			return false, err
+		}
+	}
+	f.meter.Add(have)
+	if err := f.rest(ctx, repository, b, part, v, have); err != nil {
+		return have > 0, err
+	}
+	if !v.Verified() {
+		f.meter.Add(-b.Size)
+		return have > 0, errors.Join(fmt.Errorf("%s: %w", b.Digest, errDigest), os.Remove(part.Name()))
+	}
+	if err := part.Close(); err != nil {
+		return have > 0, err
+	}
+	f.work.prove(b.Digest)
+	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
+}
+
+// rest fetches the blob from byte have on, behind what is in the part.
+func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, v digest.Verifier, have int64) (err error) {
+	if have == b.Size && have > 0 {
+		return nil
+	}
+	r, err := f.registry.Blob(ctx, repository, b.Digest, b.Size, have)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.CopyBuffer(io.MultiWriter(part, v, counter{f.meter}), struct{ io.Reader }{r}, make([]byte, 1<<17))
+	if err == nil && have+n != b.Size {
+		err = fmt.Errorf("%s: %d bytes came, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		f.meter.Add(-have - n) // they are counted again at the next try
+	}
+	return err
+}
+
+func rewind(part *os.File) error {
+	if err := part.Truncate(0); err != nil {
+		return err
+	}
+	_, err := part.Seek(0, io.SeekStart)
+	return err
+}
+
+// counter counts what is written to it.
+type counter struct{ meter Meter }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.meter.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// copy makes a blob of the working directory of one that lies elsewhere. It says
+// whether the bytes there were those of the blob.
+func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
+	r, err := where.Open()
+	if err != nil {
+		return false, nil // it is fetched
+	}
+	defer r.Close()
+	part, err := os.Create(f.work.part(b.Digest))
+	if err != nil {
+		return false, err
+	}
+	v := b.Digest.Verifier()
+	_, err = io.CopyBuffer(io.MultiWriter(part, v), struct{ io.Reader }{withContext{ctx, r}}, make([]byte, 1<<18))
+	if err := part.Close(); err != nil {
+		return false, err
+	}
+	if err != nil || !v.Verified() {
+		return false, errors.Join(ctx.Err(), os.Remove(part.Name()))
+	}
+	f.work.prove(b.Digest)
+	return true, os.Rename(part.Name(), f.work.blob(b.Digest))
+}

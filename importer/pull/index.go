@@ -1,0 +1,52 @@
+package pull
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// annotationShortTag is the annotation in which a bundle keeps the tag alone.
+const annotationShortTag = "io.deckhouse.image.short_tag"
+
+// indexMediaType is what a bundle's index.json says of itself.
+const indexMediaType = "application/vnd.oci.image.layout.v1+json"
+
+// indexDoc is an index.json with its fields in the order of the field's own tool, so
+// that equal content makes equal bytes.
+type indexDoc struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     string          `json:"mediaType"`
+	Manifests     []descriptorDoc `json:"manifests"`
+}
+
+type descriptorDoc struct {
+	MediaType   string            `json:"mediaType"`
+	Size        int64             `json:"size"`
+	Digest      digest.Digest     `json:"digest"`
+	Annotations map[string]string `json:"annotations"`
+	Platform    platformDoc       `json:"platform"`
+}
+
+// platformDoc is empty always: it stands there because others write it.
+type platformDoc struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+}
+
+// indexJSON is the index.json that names the images, sorted by their references.
+func indexJSON(images []Image) ([]byte, error) {
+	doc := indexDoc{SchemaVersion: 2, MediaType: indexMediaType, Manifests: []descriptorDoc{}}
+	sorted := slices.Clone(images)
+	slices.SortStableFunc(sorted, byReference)
+	for _, i := range sorted {
+		annotations := map[string]string{specs.AnnotationRefName: i.Reference}
+		if i.Tag != "" {
+			annotations[annotationShortTag] = i.Tag
+		}
+		doc.Manifests = append(doc.Manifests, descriptorDoc{MediaType: i.MediaType, Size: i.Size, Digest: i.Digest, Annotations: annotations})
+	}
+	return json.MarshalIndent(doc, "", "  ")
+}

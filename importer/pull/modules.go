@@ -1,0 +1,287 @@
+package pull
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+)
+
+// family is modules or packages: the same, but for their names.
+type family struct {
+	one      string // as a component and an archive are called
+	segment  string // of the bundle
+	source   string // repository whose tags are their names
+	releases string // segment of the release channels and versions
+	include  []string
+	exclude  []string
+}
+
+func (p *planner) modules(ctx context.Context) error {
+	at := strings.Trim(p.Selection.ModulesPathSuffix, "/")
+	if p.Selection.ModulesPathSuffix == "" {
+		at = "modules"
+	}
+	return p.family(ctx, family{"module", "modules", p.Source.Repository(at), "release", p.Selection.IncludeModules, p.Selection.ExcludeModules})
+}
+
+// packages plans the packages, and one archive of the versions of every one of them,
+// wanted or not: a cluster shows what there is.
+func (p *planner) packages(ctx context.Context) error {
+	f := family{"package", "packages", p.Source.Repository("packages"), "version", p.Selection.IncludePackages, p.Selection.ExcludePackages}
+	if err := p.family(ctx, f); err != nil || p.Selection.OnlyExtraImages {
+		return err
+	}
+	return p.packageVersions(ctx, f)
+}
+
+func (p *planner) packageVersions(ctx context.Context, f family) error {
+	const archive = "package-versions.tar"
+	names, _, err := p.names(ctx, f)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	c := p.component("package versions", archive)
+	c.Versions = names
+	return p.each(ctx, len(names), func(ctx context.Context, i int) error {
+		at := path.Join(f.segment, names[i], f.releases)
+		l := p.layout(archive, at, path.Join(f.source, names[i], f.releases))
+		// What is planned for the package itself comes first: where a version is asked for,
+		// channels point at that.
+		own := p.imagesOf(f.one+"-"+names[i]+".tar", at)
+		p.mu.Lock()
+		maps.Copy(l.images, own)
+		p.mu.Unlock()
+		if p.Selection.ProxyRegistry { // nothing more is known
+			return nil
+		}
+		tags, err := p.src.tags(ctx, l.Repository)
+		if err != nil && !absent(err) {
+			return err
+		}
+		for _, tag := range sorted(tags) {
+			if _, ok := own[tag]; ok {
+				continue
+			}
+			if _, err := p.add(ctx, l, tag, tag); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// imagesOf are the images that are planned for a layout, by tag.
+func (p *planner) imagesOf(archive, at string) map[string]Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.layouts[archive+"\x00"+at]; l != nil {
+		return maps.Clone(l.images)
+	}
+	return nil
+}
+
+// names are all names of a family, and what is wanted of those that are.
+func (p *planner) names(ctx context.Context, f family) (all []string, wanted map[string]named, err error) {
+	include, err := parseNames(f.include)
+	if err != nil {
+		return nil, nil, err
+	}
+	exclude, err := parseNames(f.exclude)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Selection.ProxyRegistry {
+		for name := range exclude {
+			delete(include, name)
+		}
+		return sortedKeys(include), include, nil
+	}
+	tags, err := p.src.tags(ctx, f.source)
+	if err != nil && !absent(err) {
+		return nil, nil, err
+	}
+	wanted = map[string]named{}
+	for _, name := range sorted(tags) {
+		if !validSegment(name) {
+			return nil, nil, broken(f.source, name, unusable{fmt.Errorf("no name of a %s", f.one)})
+		}
+		all = append(all, name)
+		_, excluded := exclude[name]
+		n, included := include[name]
+		if included || len(include) == 0 && !excluded {
+			n.name = name
+			wanted[name] = n
+		}
+	}
+	for _, name := range sortedKeys(include) {
+		if !tags[name] {
+			p.gap(f.source, name, "there is no such "+f.one)
+		}
+	}
+	return all, wanted, nil
+}
+
+// family plans the wanted modules or packages.
+func (p *planner) family(ctx context.Context, f family) error {
+	all, wanted, err := p.names(ctx, f)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		p.component(f.segment).note("%s has no %s", f.source, f.segment)
+		return nil
+	}
+	names := sortedKeys(wanted)
+	members := make([]*member, len(names))
+	for i, name := range names {
+		members[i] = p.member(f, wanted[name])
+	}
+	return p.each(ctx, len(members), func(ctx context.Context, i int) error { return members[i].plan(ctx) })
+}
+
+// member is one module or package that is being planned.
+type member struct {
+	*planner
+	want       named
+	family     family
+	archive    string
+	at         string // in the bundle
+	repository string
+	shown      *Component
+	releases   *planned // its release channels and versions
+}
+
+func (p *planner) member(f family, n named) *member {
+	m := &member{planner: p, want: n, family: f, archive: f.one + "-" + n.name + ".tar",
+		at: path.Join(f.segment, n.name), repository: path.Join(f.source, n.name)}
+	m.shown = p.component(f.one+" "+n.name, m.archive)
+	m.releases = p.layout(m.archive, path.Join(m.at, f.releases), path.Join(m.repository, f.releases))
+	return m
+}
+
+func (m *member) plan(ctx context.Context) error {
+	versions, err := m.versions(ctx)
+	if err != nil {
+		return err
+	}
+	m.shown.Versions = versions
+	if len(versions) == 0 {
+		m.shown.note("nothing of it: no release channel, and no version is asked for")
+		if m.want.constraint != nil {
+			m.gap(m.repository, "", "no version of it is "+m.want.text)
+		}
+		return nil
+	}
+	return m.each(ctx, len(versions), func(ctx context.Context, i int) error { return m.version(ctx, versions[i]) })
+}
+
+// versions are the tags that are wanted: what the release channels point at, and what
+// the constraint chooses; one tag alone, where it asks for one.
+func (m *member) versions(ctx context.Context) ([]string, error) {
+	if m.want.constraint != nil && m.want.some == nil {
+		tag, err := m.exact(ctx, m.repository, m.want.tag)
+		if err != nil || m.Selection.OnlyExtraImages {
+			return []string{tag}, err
+		}
+		channels := defaultChannels()
+		if m.want.channel != "" {
+			channels = []string{m.want.channel}
+		}
+		return []string{tag}, m.alias(ctx, m.shown, m.releases, tag, tag, channels)
+	}
+	channels, err := m.channels(ctx, m.releases.Repository)
+	if err != nil {
+		return nil, err
+	}
+	var tags []string
+	for _, ch := range channels {
+		tags = append(tags, ch.tag)
+		m.shown.pointing(ch.name, ch.tag)
+		if m.Selection.OnlyExtraImages {
+			continue
+		}
+		if _, err := m.add(ctx, m.releases, ch.name, ch.name); err != nil {
+			return nil, err
+		}
+	}
+	if m.want.constraint != nil {
+		chosen, err := m.wanted(ctx, m.repository, m.want.constraint)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, chosen...)
+	}
+	return orderTags(tags), nil
+}
+
+// The files of a version's image that name others.
+const (
+	moduleDigests = "images_digests.json"
+	moduleExtras  = "extra_images.json"
+)
+
+// version plans one version: its image, what the image names, and its release image.
+func (m *member) version(ctx context.Context, tag string) error {
+	main := m.layout(m.archive, m.at, m.repository)
+	d, err := m.src.resolve(ctx, m.repository, tag)
+	if absent(err) {
+		m.gap(m.repository, tag, "not there")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	files, err := m.src.peek(ctx, m.repository, d, moduleDigests, moduleExtras)
+	if err != nil {
+		return broken(m.repository, tag, err)
+	}
+	if err := m.extras(ctx, tag, files[moduleExtras]); err != nil || m.Selection.OnlyExtraImages {
+		return err
+	}
+	if _, err := m.add(ctx, main, tag, tag); err != nil {
+		return err
+	}
+	if _, err := m.addIfThere(ctx, m.releases, tag, tag); err != nil {
+		return err
+	}
+	if data := files[moduleDigests]; data != nil {
+		return m.internal(ctx, main, m.repository, tag, moduleDigests, data)
+	}
+	return nil
+}
+
+// extras plans the extra images of a version, each in a layout of its own.
+func (m *member) extras(ctx context.Context, tag string, data []byte) error {
+	if data == nil {
+		return nil
+	}
+	// A tag is a string or a number, which is taken as it is written.
+	var doc map[string]json.RawMessage
+	err := json.Unmarshal(data, &doc)
+	for _, name := range sortedKeys(doc) {
+		var text string
+		if json.Unmarshal(doc[name], &text) != nil {
+			var number json.Number
+			if err = json.Unmarshal(doc[name], &number); err != nil {
+				break
+			}
+			text = number.String()
+		}
+		at := path.Join(m.at, "extra", name)
+		if path.Clean(name) != name || !validSegment(strings.ReplaceAll(name, "/", ".")) || text == "" {
+			err = fmt.Errorf("%q: %q is no name and tag of an image", name, text)
+			break
+		}
+		l := m.layout(m.archive, at, path.Join(m.repository, "extra", name))
+		if _, err := m.add(ctx, l, text, text); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return broken(m.repository, tag, unusable{fmt.Errorf("%s: %w", moduleExtras, err)})
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package pull
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"path"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Options say what is pulled from where into which directory.
+type Options struct {
+	Registry *client.Client
+	Source   client.Reference // REGISTRY/PATH
+	Dir      string           // of the bundle
+
+	// Repositories are pulled as they are, if there are any: paths below Source, "."
+	// for itself. Else the source is one of Deckhouse, and Selection says what of it.
+	Repositories []string
+	Tag          string // pattern of path.Match for the tags of Repositories; empty is all
+	Selection    Selection
+
+	Platform *Platform // of which one image of an index is kept; nil keeps indexes whole
+
+	Tree      bool             // directories in place of archives
+	ChunkSize int64            // bytes; 0 leaves archives whole
+	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
+	NoResume  bool             // begin anew, whatever an interrupted pull has left
+	Jobs      int              // blobs and manifests at once, 4 if 0
+
+	reached func(point string) // told where a crash would be worst, if not nil
+}
+
+// ErrUsage says that options do not go together, or cannot be read.
+var ErrUsage = errors.New("wrong usage")
+
+func usage(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, args...))
+}
+
+func (o *Options) check() error {
+	if o.Jobs <= 0 {
+		o.Jobs = 4
+	}
+	if o.ChunkSize < 0 {
+		return usage("a chunk size of %d bytes", o.ChunkSize)
+	}
+	if o.Tree && (o.ChunkSize > 0 || o.NewSum != nil) {
+		return usage("a tree has neither chunks nor checksum files")
+	}
+	if len(o.Repositories) == 0 {
+		if o.Tag != "" {
+			return usage("a pattern of tags goes with repositories only")
+		}
+		if o.Source.Path == "" {
+			return usage("%s is no source of Deckhouse, which is REGISTRY/PATH; repositories can be named", o.Source)
+		}
+		return o.Selection.check()
+	}
+	for i, r := range o.Repositories {
+		name := o.Source.Repository(r)
+		if r != "." {
+			o.Repositories[i] = strings.TrimSuffix(r, "/")
+			name = o.Source.Repository(o.Repositories[i])
+		}
+		if r == "" || !client.ValidRepository(name) {
+			return usage("repository %q: %q is no repository name; it is relative to %s", r, name, o.Source)
+		}
+	}
+	if _, err := path.Match(o.Tag, ""); err != nil {
+		return usage("tag pattern %q: %v", o.Tag, err)
+	}
+	if !o.Selection.none() {
+		return usage("repositories are pulled as they are: what selects of Deckhouse does not go with them")
+	}
+	return nil
+}
+
+// Platform is what an image runs on.
+type Platform struct{ OS, Architecture, Variant string }
+
+// ParsePlatform reads OS/ARCH or OS/ARCH/VARIANT.
+func ParsePlatform(s string) (*Platform, error) {
+	part := strings.Split(s, "/")
+	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {
+		return nil, usage("platform %q: OS/ARCH, as linux/amd64", s)
+	}
+	p := &Platform{OS: part[0], Architecture: part[1]}
+	if len(part) == 3 {
+		p.Variant = part[2]
+	}
+	return p, nil
+}
+
+func (p Platform) String() string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}

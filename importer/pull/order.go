@@ -1,0 +1,59 @@
+package pull
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// layoutMark is the oci-layout file, as the field's own tool writes it.
+const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
+
+// entry is a file of an archive or tree: a blob, or bytes of our own.
+type entry struct {
+	name string        // with slashes, below the root of the bundle
+	size int64         // bytes
+	blob digest.Digest // empty where data is what it holds
+	data []byte
+}
+
+// entries are the files of the layouts in the order in which a walk over them as
+// directories meets them (filepath.Walk): so blobs stand before the index.json that
+// names them.
+func entries(layouts []*Layout) ([]entry, error) {
+	var all []entry
+	for _, l := range layouts {
+		for _, b := range l.blobs {
+			all = append(all, entry{name: path.Join(l.Path, blobPath(b.Digest)), size: b.Size, blob: b.Digest})
+		}
+		index, err := indexJSON(l.Images)
+		if err != nil {
+			return nil, err
+		}
+		for name, data := range map[string][]byte{specs.ImageIndexFile: index, specs.ImageLayoutFile: []byte(layoutMark)} {
+			all = append(all, entry{name: path.Join(l.Path, name), size: int64(len(data)), data: data})
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int { return walkOrder(a.name, b.name) })
+	return all, nil
+}
+
+// walkOrder compares two paths as a walk does that sorts each directory by names:
+// "a/b" is before "a-b", for "a" is before "a-b".
+func walkOrder(a, b string) int {
+	for {
+		nameA, restA, moreA := strings.Cut(a, "/")
+		nameB, restB, moreB := strings.Cut(b, "/")
+		if nameA != nameB {
+			return strings.Compare(nameA, nameB)
+		}
+		if !moreA || !moreB {
+			return cmp.Compare(len(a), len(b))
+		}
+		a, b = restA, restB
+	}
+}

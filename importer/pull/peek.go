@@ -1,0 +1,194 @@
+package pull
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// maxFile is the longest file that is read out of an image, in bytes.
+const maxFile = 16 << 20
+
+// peek reads files out of an image, by their paths: those that it has. Layers are
+// looked at from the top down, as deep as it takes. A layer that cannot be read to its
+// end is an error: what was not seen may be there.
+func (s *source) peek(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
+	body, err := s.body(ctx, repository, image.Digest)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := closure.Parse(body)
+	if err != nil {
+		return nil, unusable{err}
+	}
+	if len(refs.Children) > 0 { // an index: any platform's image will do
+		return s.peek(ctx, repository, refs.Children[0], names...)
+	}
+	l := look{found: map[string][]byte{}, wanted: map[string]bool{}}
+	for _, name := range names {
+		l.wanted[name] = true
+	}
+	if len(refs.Blobs) > 0 {
+		refs.Blobs = refs.Blobs[1:] // behind the config
+	}
+	for _, layer := range slices.Backward(refs.Blobs) {
+		if len(l.wanted) == 0 {
+			break
+		}
+		if !strings.Contains(layer.MediaType, "tar") {
+			continue // of an artifact
+		}
+		if err := s.peekLayer(ctx, repository, layer.Descriptor, &l); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", layer.Digest, err)
+		}
+	}
+	return l.found, nil
+}
+
+func (s *source) peekLayer(ctx context.Context, repository string, layer closure.Descriptor, l *look) error {
+	if err := s.bring(ctx, repository, layer); err != nil {
+		return err
+	}
+	r, err := s.read(ctx, repository, layer)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := l.layer(r); err != nil {
+		var failed *client.Error
+		if errors.As(err, &failed) || ctx.Err() != nil {
+			return err
+		}
+		return unusable{err}
+	}
+	if len(l.wanted) == 0 {
+		return nil // what was looked for was there
+	}
+	_, err = io.Copy(io.Discard, r) // to the end, which says whether the bytes were right
+	return err
+}
+
+// bring fetches a layer whole, which will be needed whole, where anything may be written.
+func (s *source) bring(ctx context.Context, repository string, layer closure.Descriptor) error {
+	if s.work == nil {
+		return nil
+	}
+	_, err := remember(&s.mu, s.fetched, layer.Digest.String(), func() (struct{}, error) {
+		if where, _ := s.older.find(repository, layer.Digest, layer.Size); where != nil {
+			return struct{}{}, nil
+		}
+		f := &fetcher{s.registry, s.work, noMeter{}}
+		return struct{}{}, f.fetch(ctx, layer, []string{repository})
+	})
+	return err
+}
+
+type noMeter struct{}
+
+func (noMeter) Add(int64) {}
+
+// look is a search for files in layers.
+type look struct {
+	wanted map[string]bool
+	found  map[string][]byte
+}
+
+// layer looks through one layer: a tar archive, packed by gzip or zstd or not.
+func (l *look) layer(r io.Reader) error {
+	b := bufio.NewReaderSize(r, 1<<16)
+	unpacked, closer, err := unpack(b)
+	if err != nil {
+		return err
+	}
+	if closer != nil {
+		defer closer()
+	}
+	gone := map[string]bool{} // what this layer hides of those below
+	for t := tar.NewReader(unpacked); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := l.entry(t, h, gone); err != nil {
+			return err
+		}
+		if len(l.wanted) == 0 {
+			return nil
+		}
+	}
+	for name := range l.wanted {
+		for p := name; p != "."; p = path.Dir(p) {
+			if gone[p] || gone[path.Dir(p)+"/"] {
+				delete(l.wanted, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *look) entry(r io.Reader, h *tar.Header, gone map[string]bool) error {
+	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+	dir, base := path.Split(name)
+	if base == ".wh..wh..opq" {
+		gone[dir] = true
+		if dir == "" {
+			gone["./"] = true
+		}
+		return nil
+	}
+	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
+		gone[dir+hidden] = true
+		return nil
+	}
+	if !l.wanted[name] {
+		return nil
+	}
+	if h.Typeflag != tar.TypeReg {
+		return fmt.Errorf("%s is no regular file", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if len(data) > maxFile {
+		return fmt.Errorf("%s has more than %d bytes", name, maxFile)
+	}
+	l.found[name] = data
+	delete(l.wanted, name)
+	return nil
+}
+
+// unpack undoes the compression that the first bytes speak of.
+func unpack(b *bufio.Reader) (io.Reader, func(), error) {
+	magic, err := b.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	switch {
+	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
+		z, err := gzip.NewReader(b)
+		return z, nil, err
+	case string(magic) == "\x28\xb5\x2f\xfd":
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}
+	return b, nil, nil
+}

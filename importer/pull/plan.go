@@ -1,0 +1,157 @@
+package pull
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Plan is what a pull fetches and writes.
+type Plan struct {
+	Source     string       `json:"source"`
+	Archives   []*Archive   `json:"archives"`   // by their names
+	Components []*Component `json:"components"` // for people: what was chosen, and why
+}
+
+// Archive is one archive of a bundle: some layouts.
+type Archive struct {
+	Name    string    `json:"name"` // NAME.tar
+	Size    int64     `json:"size"` // bytes
+	Layouts []*Layout `json:"layouts"`
+
+	entries []entry
+}
+
+// Layout is one layout of a bundle: the images of one repository.
+type Layout struct {
+	Path       string  `json:"path"`       // in the bundle; "." is the root layout
+	Repository string  `json:"repository"` // in the registry
+	Images     []Image `json:"images"`
+
+	blobs []closure.Descriptor // all that the images lead to, manifests too, by digest
+}
+
+// Image is a manifest that an index.json names.
+type Image struct {
+	Tag       string `json:"tag,omitempty"` // empty where the bundle has it by digest alone
+	Reference string `json:"reference"`     // as the registry has it: HOST/PATH:TAG or HOST/PATH@DIGEST
+	closure.Descriptor
+}
+
+// Component is a part of a product, as a person knows it.
+type Component struct {
+	Name     string   `json:"name"`
+	Archives []string `json:"archives"`
+	Versions []string `json:"versions,omitempty"`
+	// Channels are release channels and the version that each points at.
+	Channels map[string]string `json:"channels,omitempty"`
+	Images   int               `json:"images"`          // that indexes name
+	Bytes    int64             `json:"bytes"`           // of its archives
+	Notes    []string          `json:"notes,omitempty"` // what was left out, and why
+}
+
+func (c *Component) note(format string, args ...any) {
+	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
+}
+
+// Gap is something that the source should have and has not.
+type Gap struct {
+	Repository string        `json:"repository"`
+	Tag        string        `json:"tag,omitempty"`
+	Digest     digest.Digest `json:"digest,omitempty"`
+	Reason     string        `json:"reason"`
+}
+
+func (g Gap) String() string {
+	s := g.Repository
+	if g.Tag != "" {
+		s += ":" + g.Tag
+	}
+	if g.Digest != "" {
+		s += "@" + g.Digest.String()
+	}
+	return s + ": " + g.Reason
+}
+
+// IncompleteError says that content is missing, or is not what it has to be. Nothing
+// was published.
+type IncompleteError struct{ Gaps []Gap }
+
+func (e *IncompleteError) Error() string {
+	lines := make([]string, len(e.Gaps))
+	for i, g := range e.Gaps {
+		lines[i] = g.String()
+	}
+	noun := "things are"
+	if len(lines) == 1 {
+		noun = "thing is"
+	}
+	return fmt.Sprintf("%d %s missing or wrong in the source:\n  %s", len(lines), noun, strings.Join(lines, "\n  "))
+}
+
+// incomplete is an error for the gaps, in an order of their own; nil for none.
+func incomplete(gaps []Gap) error {
+	if len(gaps) == 0 {
+		return nil
+	}
+	slices.SortFunc(gaps, func(a, b Gap) int {
+		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag),
+			cmp.Compare(a.Digest, b.Digest), strings.Compare(a.Reason, b.Reason))
+	})
+	return &IncompleteError{slices.Compact(gaps)}
+}
+
+// unusable says that content of the source is there and cannot be used.
+type unusable struct{ error }
+
+func (u unusable) Unwrap() error { return u.error }
+
+// broken is an error of looking into an image of the source: a gap, where it is the
+// content that is to blame.
+func broken(repository, reference string, err error) error {
+	var u unusable
+	if errors.As(err, &u) || errors.Is(err, errDigest) || errors.Is(err, client.ErrMismatch) || absent(err) {
+		return incomplete([]Gap{{Repository: repository, Tag: reference, Reason: err.Error()}})
+	}
+	return fmt.Errorf("%s:%s: %w", repository, reference, err)
+}
+
+// Blobs is how much the plan's archives hold, in blobs and in bytes: content that lies in several
+// layouts counts once.
+func (p *Plan) Blobs() (blobs int, size int64) {
+	seen := map[digest.Digest]bool{}
+	for _, a := range p.Archives {
+		for _, l := range a.Layouts {
+			for _, b := range l.blobs {
+				if !seen[b.Digest] {
+					seen[b.Digest] = true
+					blobs++
+					size += b.Size
+				}
+			}
+		}
+	}
+	return blobs, size
+}
+
+// Images is the number of manifests that the indexes name.
+func (p *Plan) Images() (n int) {
+	for _, a := range p.Archives {
+		n += a.images()
+	}
+	return n
+}
+
+func (a *Archive) images() (n int) {
+	for _, l := range a.Layouts {
+		n += len(l.Images)
+	}
+	return n
+}

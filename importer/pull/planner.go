@@ -1,0 +1,339 @@
+package pull
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// planner collects what is to be pulled. Its methods may be called from several
+// goroutines.
+type planner struct {
+	Options
+	src *source
+
+	mu         sync.Mutex
+	layouts    map[string]*planned // by archive and path
+	order      []*planned
+	components []*Component
+	gaps       []Gap
+}
+
+// planned is a layout that is being planned.
+type planned struct {
+	*Layout
+	archive string
+
+	images map[string]Image // by tag, or by digest where there is none
+}
+
+func newPlanner(o Options, src *source) *planner {
+	return &planner{Options: o, src: src, layouts: map[string]*planned{}}
+}
+
+// plan plans what the options ask for. Errors: ErrUsage, *IncompleteError,
+// *SuspendedError; those of the client.
+func (p *planner) plan(ctx context.Context) (*Plan, error) {
+	var err error
+	if len(p.Repositories) > 0 {
+		err = p.verbatim(ctx)
+	} else {
+		err = p.deckhouse(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.finish(ctx, p.order[i]) }); err != nil {
+		return nil, err
+	}
+	if err := incomplete(p.gaps); err != nil {
+		return nil, err
+	}
+	return p.assemble()
+}
+
+// each runs do for 0 to n-1, some at once.
+func (p *planner) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(p.Jobs)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// layout is the one at a path of an archive, made at the first call.
+func (p *planner) layout(archive, path, repository string) *planned {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := archive + "\x00" + path
+	l := p.layouts[key]
+	if l == nil {
+		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}}
+		p.layouts[key] = l
+		p.order = append(p.order, l)
+	}
+	return l
+}
+
+// component begins one of the plan's parts.
+func (p *planner) component(name string, archives ...string) *Component {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &Component{Name: name, Archives: archives}
+	p.components = append(p.components, c)
+	return c
+}
+
+func (p *planner) gap(repository, reference, reason string) {
+	g := Gap{Repository: repository, Reason: reason}
+	if d := digest.Digest(reference); d.Validate() == nil {
+		g.Digest = d
+	} else {
+		g.Tag = reference
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gaps = append(p.gaps, g)
+}
+
+// add plans the image of a reference, under a tag. One that is not there is a gap. It
+// says whether it is there.
+func (p *planner) add(ctx context.Context, l *planned, tag, reference string) (bool, error) {
+	ok, err := p.addIfThere(ctx, l, tag, reference)
+	if err == nil && !ok {
+		p.gap(l.Repository, reference, "not there")
+	}
+	return ok, err
+}
+
+// addIfThere plans the image of a reference, under a tag, if there is one.
+func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference string) (bool, error) {
+	d, err := p.src.resolve(ctx, l.Repository, reference)
+	if absent(err) {
+		return false, nil
+	}
+	if errors.Is(err, client.ErrMismatch) {
+		p.gap(l.Repository, reference, err.Error())
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if d, err = p.choose(ctx, l.Repository, reference, d); err != nil {
+		return false, err
+	}
+	if d.Digest == "" {
+		return true, nil // and a gap that says so
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.images[cmp.Or(tag, d.Digest.String())] = Image{Tag: tag, Reference: p.src.name(l.Repository, reference), Descriptor: d}
+	return true, nil
+}
+
+// choose is the manifest of the platform that is asked for where d is an index. Where
+// it has none, that is a gap, and the descriptor is zero.
+func (p *planner) choose(ctx context.Context, repository, reference string, d closure.Descriptor) (closure.Descriptor, error) {
+	if p.Platform == nil || d.MediaType != specs.MediaTypeImageIndex && d.MediaType != closure.DockerManifestList {
+		return d, nil
+	}
+	body, err := p.src.body(ctx, repository, d.Digest)
+	if err != nil {
+		return d, err
+	}
+	var index specs.Index
+	if err := json.Unmarshal(body, &index); err != nil {
+		p.gap(repository, reference, fmt.Sprintf("not an index: %v", err))
+		return closure.Descriptor{}, nil
+	}
+	for _, m := range index.Manifests {
+		if m.Platform == nil || m.Platform.OS != p.Platform.OS || m.Platform.Architecture != p.Platform.Architecture {
+			continue
+		}
+		if p.Platform.Variant == "" || m.Platform.Variant == p.Platform.Variant {
+			return p.child(ctx, repository, m.Digest)
+		}
+	}
+	if isCompanion(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
+		return d, nil // an index of something else than platforms
+	}
+	p.gap(repository, reference, fmt.Sprintf("no image for %s in its index", p.Platform))
+	return closure.Descriptor{}, nil
+}
+
+func (p *planner) child(ctx context.Context, repository string, d digest.Digest) (closure.Descriptor, error) {
+	c, err := p.src.resolve(ctx, repository, d.String())
+	if absent(err) {
+		p.gap(repository, d.String(), "not there, and its index names it")
+		return closure.Descriptor{}, nil
+	}
+	return c, err
+}
+
+// finish completes a layout: what belongs to its images, and all that they lead to.
+func (p *planner) finish(ctx context.Context, l *planned) error {
+	if err := p.companions(ctx, l); err != nil {
+		return err
+	}
+	var tops []closure.Top
+	byDigest := map[digest.Digest]int{}
+	for _, key := range sortedKeys(l.images) {
+		i := l.images[key]
+		l.Images = append(l.Images, i)
+		n, ok := byDigest[i.Digest]
+		if !ok {
+			n = len(tops)
+			byDigest[i.Digest] = n
+			tops = append(tops, closure.Top{Digest: i.Digest, MediaType: i.MediaType, Sizes: []int64{i.Size}})
+		}
+		if i.Tag != "" {
+			tops[n].Tags = append(tops[n].Tags, i.Tag)
+		}
+	}
+	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) ([]byte, error, error) {
+		body, err := p.src.body(ctx, l.Repository, d)
+		if absent(err) {
+			return nil, errors.New("not there"), nil
+		}
+		if errors.Is(err, client.ErrMismatch) {
+			return nil, err, nil
+		}
+		return body, nil, err
+	})
+	if err != nil {
+		return err
+	}
+	p.collect(l, graph)
+	return nil
+}
+
+// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it.
+func (p *planner) collect(l *planned, graph *closure.Graph) {
+	bad := func(d digest.Digest, tags []string, reason string) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		g := Gap{Repository: l.Repository, Digest: d, Reason: reason}
+		if len(tags) > 0 {
+			g.Tag = tags[0]
+		}
+		p.gaps = append(p.gaps, g)
+	}
+	for _, m := range graph.Manifests {
+		for _, fault := range m.Refs.Faults {
+			bad(m.Digest, m.TagsTo(), fault)
+		}
+		if m.Gap != nil {
+			bad(m.Digest, m.TagsTo(), m.Gap.Error())
+			continue
+		}
+		l.blobs = append(l.blobs, m.Descriptor)
+	}
+	for _, b := range graph.Blobs {
+		if b.Optional {
+			continue
+		}
+		for _, c := range b.Claims {
+			if c.Size != b.Size() || c.Size < 0 {
+				bad(b.Digest, b.TagsTo(), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
+				break
+			}
+		}
+		l.blobs = append(l.blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
+	}
+	slices.SortFunc(l.blobs, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
+	l.blobs = slices.CompactFunc(l.blobs, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
+}
+
+// assemble makes a plan of the layouts.
+func (p *planner) assemble() (*Plan, error) {
+	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components}
+	byName := map[string]*Archive{}
+	for _, l := range p.order {
+		if len(l.Images) == 0 && len(p.Repositories) == 0 {
+			continue // nothing was there
+		}
+		a := byName[l.archive]
+		if a == nil {
+			a = &Archive{Name: l.archive}
+			byName[l.archive] = a
+			plan.Archives = append(plan.Archives, a)
+		}
+		a.Layouts = append(a.Layouts, l.Layout)
+	}
+	slices.SortFunc(plan.Archives, func(a, b *Archive) int { return strings.Compare(a.Name, b.Name) })
+	for _, a := range plan.Archives {
+		slices.SortFunc(a.Layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
+		var err error
+		if a.entries, err = entries(a.Layouts); err != nil {
+			return nil, err
+		}
+		if a.Size, err = tarSize(a.entries); err != nil {
+			return nil, err
+		}
+	}
+	plan.Components = slices.DeleteFunc(p.components, func(c *Component) bool {
+		for _, name := range c.Archives {
+			if a := byName[name]; a != nil {
+				c.Images += a.images()
+				c.Bytes += a.Size
+			}
+		}
+		c.Archives = slices.DeleteFunc(c.Archives, func(name string) bool { return byName[name] == nil })
+		return len(c.Archives) == 0 && len(c.Notes) == 0
+	})
+	return plan, nil
+}
+
+// verbatim plans repositories as they are.
+func (p *planner) verbatim(ctx context.Context) error {
+	repositories := slices.Clone(p.Repositories)
+	slices.Sort(repositories)
+	for _, r := range slices.Compact(repositories) {
+		if err := p.repository(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) repository(ctx context.Context, relative string) error {
+	name := p.Source.Repository(relative)
+	archive := strings.ReplaceAll(relative, "/", "_") + ".tar"
+	if relative == "." {
+		archive = "root.tar"
+	}
+	tags, err := p.src.tags(ctx, name)
+	if err != nil {
+		return err
+	}
+	var chosen []string
+	for _, tag := range sorted(tags) {
+		if ok, _ := path.Match(p.Tag, tag); ok || p.Tag == "" {
+			chosen = append(chosen, tag)
+		}
+	}
+	if len(chosen) == 0 && p.Tag != "" {
+		return fmt.Errorf("%s: none of its %d tags is like %q", name, len(tags), p.Tag)
+	}
+	l := p.layout(archive, relative, name)
+	c := p.component(relative, archive)
+	c.Versions = chosen
+	return p.each(ctx, len(chosen), func(ctx context.Context, i int) error {
+		_, err := p.add(ctx, l, chosen[i], chosen[i])
+		return err
+	})
+}

@@ -1,0 +1,173 @@
+package pull
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Report is what a pull has done.
+type Report struct {
+	Source     string       `json:"source"`
+	Dir        string       `json:"dir"`
+	Components []*Component `json:"components"`
+	Written    []string     `json:"written"` // files of archives, or layouts of a tree
+	Kept       []string     `json:"kept"`    // archives that were there already
+	Images     int          `json:"images"`
+	Blobs      int          `json:"blobs"`
+	Bytes      int64        `json:"bytes"`   // of the blobs
+	Fetched    int64        `json:"fetched"` // bytes that came over the wire
+	Requests   int64        `json:"requests"`
+	Retries    int64        `json:"retries"`
+}
+
+// Watch is told how a pull gets on. Its methods may be called from several goroutines.
+type Watch interface {
+	// Phase says what begins now, and how many bytes it is about; 0 is unknown.
+	Phase(name string, total int64)
+	Meter
+}
+
+type noWatch struct{ noMeter }
+
+func (noWatch) Phase(string, int64) {}
+
+// Dry plans a pull and writes nothing. Errors: those of [Run].
+func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if watch == nil {
+		watch = noWatch{}
+	}
+	watch.Phase("planning", 0)
+	// What is there already is read, so that the network is spared.
+	old, err := openOlder(ctx, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return newPlanner(o, newSource(o.Registry, nil, old)).plan(ctx)
+}
+
+// Run pulls. What it reports as done lies in the directory, whole and on disk; where it
+// fails, the directory is as it was, but for state of its own that the next run goes on
+// from. When the context ends, blobs that are nearly done are ended first.
+//
+// Errors: ErrUsage; *IncompleteError where content is missing or wrong; *SuspendedError;
+// *client.Error; the file system's and the context's.
+func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if watch == nil {
+		watch = noWatch{}
+	}
+	w, err := openWork(o.Dir, !o.NoResume, time.Now(), o.reached)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	watch.Phase("planning", 0)
+	old, err := openOlder(ctx, o.Dir, w.archives())
+	if err != nil {
+		return nil, err
+	}
+	src := newSource(o.Registry, w, old)
+	plan, err := newPlanner(o, src).plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Options: o, plan: plan, work: w, older: old, watch: watch, src: src}
+	if err := r.all(ctx); err != nil {
+		return nil, err
+	}
+	return r.report(), w.finish()
+}
+
+// run is one pull, after it was planned.
+type run struct {
+	Options
+	plan  *Plan
+	src   *source
+	work  *work
+	older *older
+	watch Watch
+
+	kept, written []string
+	publication   publication
+}
+
+func (r *run) all(ctx context.Context) error {
+	if r.Tree {
+		return r.tree(ctx)
+	}
+	todo, err := r.sort()
+	if err != nil {
+		return err
+	}
+	if err := r.carry(ctx, todo); err != nil {
+		return err
+	}
+	if err := r.verify(ctx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.work.publish(r.publication)
+}
+
+// sort finds out which archives are there already, and returns the others.
+func (r *run) sort() (todo []*Archive, err error) {
+	for _, a := range r.plan.Archives {
+		now := files(a.Name, a.Size, r.ChunkSize)
+		if r.older.same(r.Dir, a, now) {
+			r.kept = append(r.kept, a.Name)
+			if err := r.sums(now); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err := r.replace(a.Name, now); err != nil {
+			return nil, err
+		}
+		if !r.older.same(r.work.archives(), a, now) || !r.haveSums(now) {
+			todo = append(todo, a)
+		}
+	}
+	return todo, nil
+}
+
+// replace notes that an archive takes the place of what the bundle has of it.
+func (r *run) replace(archive string, now []file) error {
+	var names []string
+	for _, f := range now {
+		names = append(names, f.Name)
+		r.written = append(r.written, f.Name)
+		if r.NewSum != nil {
+			names = append(names, sumName(f.Name))
+		}
+	}
+	old, err := replaces(r.Dir, archive, names)
+	r.publication.Place = append(r.publication.Place, names...)
+	r.publication.Remove = append(r.publication.Remove, old...)
+	return err
+}
+
+func (r *run) report() *Report {
+	blobs, bytes := r.plan.Blobs()
+	s := r.Registry.Stats()
+	return &Report{
+		Source: r.plan.Source, Dir: r.Dir, Components: r.plan.Components,
+		Written: append([]string{}, r.written...), Kept: append([]string{}, r.kept...),
+		Images: r.plan.Images(), Blobs: blobs, Bytes: bytes,
+		Fetched: s.Received, Requests: s.Requests, Retries: s.Retries,
+	}
+}
+
+func appendNew(all []string, s string) []string {
+	if slices.Contains(all, s) {
+		return all
+	}
+	return append(all, s)
+}

@@ -1,0 +1,146 @@
+package pull_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// openBare reads sources at their own paths, without discovery tags.
+func openBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
+	return openAt(t, "", sources...)
+}
+
+func openAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}})
+	try(t, err)
+	return tree.Snapshot()
+}
+
+const (
+	security  = "security/trivy-db:2, security/trivy-bdu:1, security/trivy-checks:0"
+	installer = "installer:latest"
+	channels  = "release-channel:alpha, release-channel:beta, release-channel:early-access, release-channel:stable, release-channel:rock-solid"
+	console   = `
+		modules/console:v1.0.1, modules/console:v1.1.0, modules/console:v1.2.0
+		modules/console:@console v1.0.1, modules/console:@console v1.1.0, modules/console:@console v1.2.0
+		modules/console/release:v1.0.1, modules/console/release:v1.1.0, modules/console/release:v1.2.0
+		modules/console/release:alpha, modules/console/release:beta, modules/console/release:stable
+		modules/console/release:early-access, modules/console/release:rock-solid`
+	extras     = "modules/stronghold/extra/scanner:3, modules/stronghold/extra/enforcer:v2"
+	stronghold = `
+		modules/stronghold:v1.0.1, modules/stronghold:v1.1.0, modules/stronghold:v1.2.0
+		modules/stronghold:@stronghold v1.0.1, modules/stronghold:@stronghold v1.1.0, modules/stronghold:@stronghold v1.2.0
+		modules/stronghold/release:v1.0.1, modules/stronghold/release:v1.1.0, modules/stronghold/release:v1.2.0
+		modules/stronghold/release:alpha, modules/stronghold/release:beta, modules/stronghold/release:stable
+		modules/stronghold/release:early-access, modules/stronghold/release:rock-solid
+		` + extras
+	consolePackage = `
+		packages/console-p:v1.0.1, packages/console-p:v1.1.0, packages/console-p:v1.2.0
+		packages/console-p:@console-p v1.0.1, packages/console-p:@console-p v1.1.0, packages/console-p:@console-p v1.2.0`
+	strongholdPackage = `
+		packages/stronghold-p:v1.0.1, packages/stronghold-p:v1.1.0, packages/stronghold-p:v1.2.0
+		packages/stronghold-p:@stronghold-p v1.0.1, packages/stronghold-p:@stronghold-p v1.1.0, packages/stronghold-p:@stronghold-p v1.2.0
+		packages/stronghold-p/extra/scanner:3, packages/stronghold-p/extra/enforcer:v2`
+)
+
+// build is what one build of the platform is made of.
+func build(version string) string {
+	return ":" + version + ",:@" + version + ",install:" + version + ",install-standalone:" + version + ",release-channel:" + version + "\n"
+}
+
+// packageVersions are all versions of all packages.
+func packageVersions() (lines string) {
+	for _, name := range []string{"console-p", "stronghold-p"} {
+		for _, tag := range []string{"v1.0.0", "v1.0.1", "v1.1.0", "v1.1.2", "v1.2.0", "v2.0.0", "alpha", "beta", "stable", "early-access", "rock-solid"} {
+			lines += "packages/" + name + "/version:" + tag + "\n"
+		}
+	}
+	return lines
+}
+
+// only leaves all components but those that a test is about.
+func only(change func(*pull.Selection)) pull.Selection {
+	s := pull.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
+	change(&s)
+	return s
+}
+
+// Each rule of selection, with the exact set of what it pulls.
+func TestSelection(t *testing.T) {
+	s := standard(t)
+	r := s.serve()
+	released := build("v1.68.1") + build("v1.68.2") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0")
+	tests := map[string]struct {
+		selection pull.Selection
+		want      string
+	}{
+		"everything": {pull.Selection{}, released + channels + "\n" + security + "\n" + installer + console + stronghold +
+			consolePackage + strongholdPackage + "\n" + packageVersions()},
+		"the platform": {only(func(s *pull.Selection) { s.NoPlatform = false }), released + channels},
+		"since a version": {only(func(s *pull.Selection) { s.NoPlatform = false; s.SinceVersion = "1.70" }),
+			build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + "release-channel:alpha, release-channel:beta"},
+		"since a version below rock-solid": {only(func(s *pull.Selection) { s.NoPlatform = false; s.SinceVersion = "v1.60.0" }), released + channels},
+		"a channel": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "beta" }), build("v1.70.0") +
+			"release-channel:alpha=beta, release-channel:beta=beta, release-channel:stable=beta, release-channel:early-access=beta, release-channel:rock-solid=beta"},
+		"a version": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "1.68.0" }), build("v1.68.0") +
+			"release-channel:alpha=v1.68.0, release-channel:beta=v1.68.0, release-channel:stable=v1.68.0, release-channel:early-access=v1.68.0, release-channel:rock-solid=v1.68.0"},
+		"a tag without a release channel, of an old form": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "pr42" }),
+			":pr42, install:pr42, :old-tag"},
+		"a range of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = ">=1.68 <=1.69" }),
+			build("v1.68.0") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + "release-channel:early-access, release-channel:stable"},
+		"a minor version of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = "~1.70.0" }), build("v1.70.1")},
+		"exactly a version of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = "=v1.67.5" }), build("v1.67.5") +
+			"release-channel:alpha=v1.67.5, release-channel:beta=v1.67.5, release-channel:stable=v1.67.5, release-channel:early-access=v1.67.5, release-channel:rock-solid=v1.67.5"},
+		"the databases":             {only(func(s *pull.Selection) { s.NoSecurityDB = false }), security},
+		"the installer":             {only(func(s *pull.Selection) { s.NoInstaller = false }), installer},
+		"a tag of the installer":    {only(func(s *pull.Selection) { s.NoInstaller = false; s.InstallerTag = "v2" }), "installer:v2"},
+		"the modules":               {only(func(s *pull.Selection) { s.NoModules = false }), console + stronghold},
+		"a module":                  {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console"} }), console},
+		"all but a module":          {only(func(s *pull.Selection) { s.NoModules = false; s.ExcludeModules = []string{"console"} }), stronghold},
+		"extra images alone":        {only(func(s *pull.Selection) { s.NoModules, s.OnlyExtraImages = false, true }), extras},
+		"a major line of a module":  {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
+		"a minor line of a module":  {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@~1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
+		"a range of a module":       {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@>=1.0.0 <1.1.0"} }), console + "\n" + version("console", "v1.0.0")},
+		"a higher major of modules": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@^2.0.0"} }), console + "\n" + version("console", "v2.0.0")},
+		"exactly a version of a module": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0"} }), version("console", "v1.0.0") + `
+			modules/console/release:alpha=v1.0.0, modules/console/release:beta=v1.0.0, modules/console/release:early-access=v1.0.0
+			modules/console/release:stable=v1.0.0, modules/console/release:rock-solid=v1.0.0`},
+		"exactly a version of a module in a channel": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0+stable"} }),
+			version("console", "v1.0.0") + "modules/console/release:stable=v1.0.0"},
+		"the packages": {only(func(s *pull.Selection) { s.NoPackages = false }), consolePackage + strongholdPackage + "\n" + packageVersions()},
+		"a package":    {only(func(s *pull.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p"} }), consolePackage + "\n" + packageVersions()},
+		"exactly a version of a package": {only(func(s *pull.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p@=v1.0.0"} }),
+			"packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0\n" + packageVersions() + `
+			packages/console-p/version:alpha=v1.0.0, packages/console-p/version:beta=v1.0.0, packages/console-p/version:early-access=v1.0.0
+			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0`},
+		"all but a package": {only(func(s *pull.Selection) { s.NoPackages = false; s.ExcludePackages = []string{"console-p"} }),
+			strongholdPackage + "\n" + packageVersions()},
+		"a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system"} }), "deckhouse-cli/plugins/system:v0.2.0"},
+		"versions of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@>=0.1.0"} }),
+			"deckhouse-cli/plugins/system:v0.1.0, deckhouse-cli/plugins/system:v0.2.0"},
+		"exactly a version of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@=v0.3.0-alpha.1"} }), "deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, r, edition)
+			o.Selection = test.selection
+			run(t, o)
+			got := openAt(t, edition, o.Dir)
+			whole(t, got)
+			if diff := cmp.Diff(s.wanted(test.want), listed(t, got)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// version is what one version of a module is made of.
+func version(module, tag string) string {
+	at := "modules/" + module
+	return at + ":" + tag + "," + at + ":@" + module + " " + tag + "," + at + "/release:" + tag + "\n"
+}

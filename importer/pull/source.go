@@ -1,0 +1,198 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// source reads a registry, each thing once: what an earlier pull left, or an older
+// bundle holds, is not asked for again. Its methods may be called from several
+// goroutines.
+type source struct {
+	registry *client.Client
+	work     *work  // nil where nothing may be written: manifests are kept in memory
+	older    *older // nil where there is none
+
+	mu       sync.Mutex
+	bodies   map[digest.Digest][]byte
+	resolved map[string]*once[closure.Descriptor] // by reference
+	lists    map[string]*once[map[string]bool]    // by repository
+	fetched  map[string]*once[struct{}]           // layers, by digest
+}
+
+// once is a value that is asked for by several and made by the first.
+type once[T any] struct {
+	do    sync.Once
+	value T
+	err   error
+}
+
+func newSource(registry *client.Client, w *work, o *older) *source {
+	return &source{registry: registry, work: w, older: o, bodies: map[digest.Digest][]byte{},
+		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
+		fetched: map[string]*once[struct{}]{}}
+}
+
+// remember makes and returns the value of a key.
+func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make func() (T, error)) (T, error) {
+	mu.Lock()
+	o := all[key]
+	if o == nil {
+		o = &once[T]{}
+		all[key] = o
+	}
+	mu.Unlock()
+	o.do.Do(func() { o.value, o.err = make() })
+	return o.value, o.err
+}
+
+// absent says whether an error means that something is not there. Only a 404 does:
+// what is refused, or failing, may be there.
+func absent(err error) bool { return errors.Is(err, client.ErrNotFound) }
+
+// name is a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
+func (s *source) name(repository, reference string) string {
+	sep := ":"
+	if digest.Digest(reference).Validate() == nil {
+		sep = "@"
+	}
+	return s.registry.Registry() + "/" + repository + sep + reference
+}
+
+// resolve fetches the manifest of a tag or digest. A tag leads to the same manifest
+// for as long as the source is used, whatever becomes of it in the registry. Errors:
+// those of [client.Client.Manifest].
+func (s *source) resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
+	return remember(&s.mu, s.resolved, s.name(repository, reference), func() (closure.Descriptor, error) {
+		if d := digest.Digest(reference); d.Validate() == nil {
+			if body, ok := s.kept(repository, d); ok {
+				// The type is in the body, or it was told by the fields.
+				refs, err := closure.Parse(body)
+				return closure.Descriptor{MediaType: refs.MediaType, Digest: d, Size: int64(len(body))}, err
+			}
+		}
+		m, err := s.registry.Manifest(ctx, repository, reference)
+		if err != nil {
+			return closure.Descriptor{}, err
+		}
+		if err := s.keep(m.Digest, m.Body); err != nil {
+			return closure.Descriptor{}, err
+		}
+		return closure.Descriptor{MediaType: mediaType(m), Digest: m.Digest, Size: int64(len(m.Body))}, nil
+	})
+}
+
+// mediaType is the type of a manifest: the registry's word counts if it is one of a
+// manifest, else its own.
+func mediaType(m client.Manifest) string {
+	if m.MediaType != "" && closure.IsManifest(m.MediaType) {
+		return m.MediaType
+	}
+	if refs, err := closure.Parse(m.Body); err == nil {
+		return refs.MediaType
+	}
+	return m.MediaType
+}
+
+func (s *source) keep(d digest.Digest, body []byte) error {
+	if s.work != nil {
+		return s.work.put(d, body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bodies[d] = body
+	return nil
+}
+
+// kept is a manifest that is there already, its digest proven.
+func (s *source) kept(layout string, d digest.Digest) ([]byte, bool) {
+	if s.work == nil {
+		s.mu.Lock()
+		body, ok := s.bodies[d]
+		s.mu.Unlock()
+		if ok {
+			return body, true
+		}
+	} else if s.work.has(d, -1) {
+		if body, err := readAll(s.work.open(d)); err == nil {
+			return body, true
+		}
+	}
+	where, _ := s.older.find(layout, d, -1)
+	if where == nil || where.Size() > client.MaxManifest {
+		return nil, false
+	}
+	body, err := where.ReadAll()
+	if err != nil || d.Algorithm().FromBytes(body) != d {
+		return nil, false
+	}
+	if s.work != nil && s.work.put(d, body) != nil {
+		return nil, false
+	}
+	return body, true
+}
+
+func readAll(r io.ReadCloser, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, client.MaxManifest+1))
+}
+
+// body is the bytes of a manifest by its digest.
+func (s *source) body(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
+	if body, ok := s.kept(repository, d); ok {
+		return body, nil
+	}
+	m, err := s.registry.Manifest(ctx, repository, d.String())
+	if err != nil {
+		return nil, err
+	}
+	return m.Body, s.keep(d, m.Body)
+}
+
+// tags are the tags of a repository. Errors: those of [client.Client.Tags].
+func (s *source) tags(ctx context.Context, repository string) (map[string]bool, error) {
+	return remember(&s.mu, s.lists, repository, func() (map[string]bool, error) {
+		list, err := s.registry.Tags(ctx, repository)
+		if err != nil {
+			return nil, err
+		}
+		set := make(map[string]bool, len(list))
+		for _, tag := range list {
+			set[tag] = true
+		}
+		return set, nil
+	})
+}
+
+func sorted(tags map[string]bool) []string { return slices.Sorted(maps.Keys(tags)) }
+
+// read opens a blob of the source: one that is there, or the registry's.
+func (s *source) read(ctx context.Context, repository string, b closure.Descriptor) (io.ReadCloser, error) {
+	if s.work != nil && s.work.has(b.Digest, b.Size) {
+		return s.work.open(b.Digest)
+	}
+	if where, _ := s.older.find(repository, b.Digest, b.Size); where != nil {
+		r, err := where.Open()
+		if err == nil {
+			return &proving{r, b.Digest.Verifier(), b.Digest}, nil
+		}
+	}
+	r, err := s.registry.Blob(ctx, repository, b.Digest, b.Size, 0)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	return &proving{r, b.Digest.Verifier(), b.Digest}, nil
+}

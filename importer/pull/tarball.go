@@ -1,0 +1,94 @@
+package pull
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"time"
+)
+
+const (
+	tarBlock = 512
+	// tarEnd is the two blocks of zeros at the end of an archive, in bytes.
+	tarEnd = 2 * tarBlock
+)
+
+// header is the header of an entry, with the one of its long name where it has one.
+func header(name string, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	err := tar.NewWriter(&b).WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg,
+		Name:     name,
+		Size:     size,
+		Mode:     0o777,
+		ModTime:  time.Unix(0, 0),
+		Format:   tar.FormatGNU,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("entry %s: %w", name, err)
+	}
+	return b.Bytes(), nil
+}
+
+// padding is how many zeros follow size bytes of an entry.
+func padding(size int64) int64 { return -size & (tarBlock - 1) }
+
+// tarSize is the size of the archive of the entries, in bytes.
+func tarSize(all []entry) (int64, error) {
+	size := int64(tarEnd)
+	for _, e := range all {
+		h, err := header(e.name, e.size)
+		if err != nil {
+			return 0, err
+		}
+		size += int64(len(h)) + e.size + padding(e.size)
+	}
+	return size, nil
+}
+
+// contents opens the bytes of an entry. The reader yields e.size bytes, or an error.
+type contents func(e entry) (io.ReadCloser, error)
+
+// writeTar writes the archive of the entries. What it writes depends on them alone.
+func writeTar(w io.Writer, all []entry, open contents) error {
+	for _, e := range all {
+		if err := writeEntry(w, e, open); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	_, err := w.Write(make([]byte, tarEnd))
+	return err
+}
+
+func writeEntry(w io.Writer, e entry, open contents) error {
+	h, err := header(e.name, e.size)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(h); err != nil {
+		return err
+	}
+	if err := copyEntry(w, e, open); err != nil {
+		return err
+	}
+	_, err = w.Write(make([]byte, padding(e.size)))
+	return err
+}
+
+func copyEntry(w io.Writer, e entry, open contents) error {
+	if e.blob == "" {
+		_, err := w.Write(e.data)
+		return err
+	}
+	r, err := open(e)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.Copy(w, r)
+	if err == nil && n != e.size {
+		err = fmt.Errorf("%d bytes were read, the manifest says %d", n, e.size)
+	}
+	return err
+}

@@ -1,0 +1,413 @@
+package pull_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// serveTree serves a tree, with a referrers API, and looks anew at refresh.
+func serveTree(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
+	try(t, err)
+	h, err := registry.New(tree, registry.Options{})
+	try(t, err)
+	return registrytest.New(t, registrytest.Options{Handler: h}), func() {
+		t.Helper()
+		_, err := tree.Refresh(t.Context())
+		try(t, err)
+	}
+}
+
+// varied is a tree with one of each: plain images, an index, signatures by tag, and
+// referrers of an image, of a child and of a referrer.
+func varied(t *testing.T) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	root := tree.Layout("shop")
+	root.Tag(root.Image(layouttest.Image{Name: "root", LayerSizes: []int64{3000}}), "v1")
+	root.Write()
+	app := tree.Layout("shop/app")
+	one := app.Image(layouttest.Image{Name: "one", LayerSizes: []int64{1000, 70_000}})
+	app.Tag(one, "v1.0")
+	app.Tag(one, "latest")
+	two := app.Image(layouttest.Image{Name: "two", Docker: true, LayerSizes: []int64{2000}})
+	app.Tag(two, "v2.0")
+	arm := app.Image(layouttest.Image{Name: "arm", Platform: &specs.Platform{OS: "linux", Architecture: "arm64"}, LayerSizes: []int64{11}})
+	amd := app.Image(layouttest.Image{Name: "amd", Platform: &specs.Platform{OS: "linux", Architecture: "amd64"}, LayerSizes: []int64{12}})
+	multi := app.Index(layouttest.Index{Children: []specs.Descriptor{arm, amd}})
+	app.Tag(multi, "multi")
+	app.Tag(app.Image(layouttest.Image{Name: "signature", LayerSizes: []int64{13}}), "sha256-"+two.Digest.Encoded()+".sig")
+	app.Tag(app.Image(layouttest.Image{Name: "sbom", LayerSizes: []int64{14}}), "sha256-"+amd.Digest.Encoded()+".sbom")
+	refers := app.Image(layouttest.Image{Name: "refers", ArtifactType: "application/x.sbom", Subject: &one, LayerSizes: []int64{15}})
+	app.Add(refers)
+	app.Add(app.Image(layouttest.Image{Name: "refers to it", ArtifactType: "application/x.signature", Subject: &refers, LayerSizes: []int64{16}}))
+	app.Add(app.Image(layouttest.Image{Name: "refers to a child", ArtifactType: "application/x.signature", Subject: &amd, LayerSizes: []int64{17}}))
+	app.Write()
+	tree.Layout("shop/empty").Write()
+	return tree
+}
+
+// sameReferrers compares the referrers of all tagged images and their children.
+func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
+	t.Helper()
+	tags, _ := got.Tags("", -1)
+	for _, tag := range tags {
+		d, err := got.Tag(tag)
+		try(t, err)
+		a, err := want.Referrers(d.Digest)
+		try(t, err)
+		b, err := got.Referrers(d.Digest)
+		try(t, err)
+		if diff := cmp.Diff(a, b); diff != "" {
+			t.Errorf("referrers of %s: %s", tag, diff)
+		}
+	}
+}
+
+// Repositories come as they are: names, tags, digests, indexes whole, referrers.
+func TestRepositoriesAsTheyAre(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app", ".", "empty"}
+	run(t, o)
+	files, err := filepath.Glob(o.Dir + "/*")
+	try(t, err)
+	want := []string{"app.tar", "empty.tar", "root.tar"}
+	for i, f := range files {
+		files[i] = filepath.Base(f)
+	}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+	got, source := openAt(t, "shop", o.Dir), openBare(t, tree.Dir())
+	whole(t, got)
+	if diff := cmp.Diff(listed(t, source), listed(t, got)); diff != "" {
+		t.Error(diff)
+	}
+	a, err := source.Repository("shop/app")
+	try(t, err)
+	b, err := got.Repository("shop/app")
+	try(t, err)
+	sameReferrers(t, a, b)
+	// The bundle itself says where it is from.
+	if auto := openAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
+		t.Errorf("roots %q", auto.Roots())
+	}
+}
+
+// With a glob, what belongs to the chosen images comes with them, and nothing else.
+func TestTagsByGlob(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	source, err := openBare(t, tree.Dir()).Repository("shop/app")
+	try(t, err)
+	for glob, want := range map[string][]string{
+		"v1*":    {"v1.0"},
+		"v2.?":   {"v2.0", ".sig"},
+		"multi":  {"multi", ".sbom"},
+		"latest": {"latest"},
+	} {
+		o := options(t, r, "shop")
+		o.Repositories, o.Tag = []string{"app"}, glob
+		run(t, o)
+		s := openAt(t, "shop", o.Dir)
+		whole(t, s)
+		repo, err := s.Repository("shop/app")
+		try(t, err)
+		var got []string
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			if strings.HasPrefix(tag, "sha256-") {
+				tag = filepath.Ext(tag)
+			}
+			got = append(got, tag)
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", glob, diff)
+		}
+		sameReferrers(t, source, repo)
+	}
+	o := options(t, r, "shop")
+	o.Repositories, o.Tag = []string{"app"}, "nothing*"
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `none of its 6 tags is like "nothing*"`) {
+		t.Errorf("no tag is like it: %v", err)
+	}
+}
+
+// A registry without a referrers API lists referrers under a tag, which comes with them.
+func TestReferrersByTag(t *testing.T) {
+	tree := varied(t)
+	app := tree.Layout("shop/app")
+	var subject specs.Descriptor
+	source := openBare(t, tree.Dir())
+	repo, err := source.Repository("shop/app")
+	try(t, err)
+	one, err := repo.Tag("v1.0")
+	try(t, err)
+	subject = specs.Descriptor{MediaType: one.MediaType, Digest: one.Digest, Size: one.Size}
+	refers := app.Image(layouttest.Image{Name: "by tag", ArtifactType: "application/x.sbom", Subject: &subject, LayerSizes: []int64{15}})
+	app.Tag(app.Index(layouttest.Index{Children: []specs.Descriptor{refers}}), "sha256-"+subject.Digest.Encoded())
+	app.Write()
+	r := registrytest.New(t, registrytest.Options{})
+	push(t, r, openBare(t, tree.Dir()), func(name string) string { return name })
+	o := options(t, r, "shop/app")
+	o.Repositories, o.Tag = []string{"."}, "v1.0"
+	run(t, o)
+	s := openAt(t, "shop/app", o.Dir)
+	whole(t, s)
+	repo, err = s.Repository("shop/app")
+	try(t, err)
+	if list, err := repo.Referrers(subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
+		t.Errorf("referrers %v, %v", list, err)
+	}
+}
+
+// Of an index the image of a platform takes its place.
+func TestPlatform(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.Tag = []string{"app"}, "multi"
+	var err error
+	o.Platform, err = pull.ParsePlatform("linux/arm64")
+	try(t, err)
+	run(t, o)
+	s := openAt(t, "shop", o.Dir)
+	whole(t, s)
+	repo, err := s.Repository("shop/app")
+	try(t, err)
+	if d, err := repo.Tag("multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
+		t.Errorf("%v, %v", d, err)
+	}
+	o.Dir = t.TempDir()
+	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
+	var gaps *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
+		t.Errorf("a platform that is not there: %v", err)
+	}
+	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
+		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// Unchanged archives are kept, byte for byte and untouched; of changed ones the
+// difference is fetched.
+func TestOverAnOlderBundle(t *testing.T) {
+	tree := varied(t)
+	r, refresh := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app", "."}
+	run(t, o)
+	before := map[string]os.FileInfo{}
+	for _, name := range []string{"app.tar", "root.tar"} {
+		info, err := os.Stat(filepath.Join(o.Dir, name))
+		try(t, err)
+		before[name] = info
+	}
+	r.Forget()
+	report := run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 0 || len(report.Written) != 0 || len(report.Kept) != 2 {
+		t.Errorf("%d blobs were fetched again; written %q, kept %q", n, report.Written, report.Kept)
+	}
+
+	app := tree.Layout("shop/app")
+	app.Tag(app.Image(layouttest.Image{Name: "three", LayerSizes: []int64{1000, 5000}}), "v3.0")
+	app.Write()
+	refresh()
+	r.Forget()
+	report = run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 3 || !slices.Equal(report.Written, []string{"app.tar"}) || !slices.Equal(report.Kept, []string{"root.tar"}) {
+		t.Errorf("%d blobs were fetched, 3 are new; written %q, kept %q", n, report.Written, report.Kept)
+	}
+	if info, err := os.Stat(filepath.Join(o.Dir, "root.tar")); err != nil || !os.SameFile(info, before["root.tar"]) || !info.ModTime().Equal(before["root.tar"].ModTime()) {
+		t.Errorf("root.tar was written again: %v", err)
+	}
+	s := openAt(t, "shop", o.Dir)
+	whole(t, s)
+	if diff := cmp.Diff(listed(t, openBare(t, tree.Dir())), listed(t, s)); diff != "" {
+		t.Error(diff)
+	}
+
+	// Cut into chunks, with checksums, and whole again: nothing is fetched.
+	r.Forget()
+	o.ChunkSize, o.NewSum = 30_000, sha256.New
+	run(t, o)
+	if _, err := os.Stat(filepath.Join(o.Dir, "app.tar")); err == nil {
+		t.Error("app.tar is there beside its chunks")
+	}
+	chunk, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk"))
+	try(t, err)
+	sum, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk.gostsum"))
+	try(t, err)
+	if h := sha256.Sum256(chunk); len(chunk) != 30_000 || string(sum) != hex.EncodeToString(h[:]) {
+		t.Errorf("chunk of %d bytes, checksum %q", len(chunk), sum)
+	}
+	whole(t, openAt(t, "shop", o.Dir))
+	o.ChunkSize = 0
+	run(t, o)
+	left, err := filepath.Glob(o.Dir + "/*")
+	try(t, err)
+	if len(left) != 4 { // two archives and their checksums
+		t.Errorf("left: %q", left)
+	}
+	try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
+	if report := run(t, o); !slices.Equal(report.Written, []string{"root.tar.gostsum"}) {
+		t.Errorf("written: %q", report.Written)
+	}
+	if n := r.Kinds()["GET blobs"]; n != 0 {
+		t.Errorf("%d blobs were fetched again", n)
+	}
+	whole(t, openAt(t, "shop", o.Dir))
+}
+
+// An old archive with a wrong blob is not believed.
+func TestDamagedOlderBundle(t *testing.T) {
+	tree := varied(t)
+	r, refresh := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	run(t, o)
+	data, err := os.ReadFile(filepath.Join(o.Dir, "app.tar"))
+	try(t, err)
+	largest := 0
+	for _, p := range layouttest.Places(t, filepath.Join(o.Dir, "app.tar")) {
+		if p.End-p.Body > 70_000 {
+			largest = int(p.Body)
+		}
+	}
+	data[largest+100] ^= 1
+	try(t, os.WriteFile(filepath.Join(o.Dir, "app.tar"), data, 0o644))
+	app := tree.Layout("shop/app")
+	app.Tag(app.Image(layouttest.Image{Name: "three", LayerSizes: []int64{1000}}), "v3.0")
+	app.Write()
+	refresh()
+	r.Forget()
+	run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 3 { // two new ones, and the wrong one
+		t.Errorf("%d blobs were fetched", n)
+	}
+	sameTree(t, tree.Dir(), o.Dir)
+}
+
+// sameTree compares what two sources serve, and proves the bytes of all of it.
+func sameTree(t *testing.T, want, got string) {
+	t.Helper()
+	s := openAt(t, "shop", got)
+	whole(t, s)
+	served := listed(t, s)
+	for key, d := range listed(t, openBare(t, want)) {
+		if name, _, _ := strings.Cut(key, ":"); served[key] != d {
+			if _, err := s.Repository(name); err == nil {
+				t.Errorf("%s is %s, want %s", key, served[key], d)
+			}
+		}
+	}
+	proveAll(t, s)
+}
+
+// Directories in place of archives, and again over themselves.
+func TestTree(t *testing.T) {
+	tree := varied(t)
+	r, refresh := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.Tree = []string{"app", ".", "empty"}, true
+	run(t, o)
+	sameTree(t, tree.Dir(), o.Dir)
+	if diff := cmp.Diff(listed(t, openBare(t, tree.Dir())), listed(t, openAt(t, "shop", o.Dir))); diff != "" {
+		t.Error(diff)
+	}
+	app := tree.Layout("shop/app")
+	app.Tag(app.Image(layouttest.Image{Name: "three", LayerSizes: []int64{1000}}), "v3.0")
+	app.Write()
+	refresh()
+	r.Forget()
+	run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 2 {
+		t.Errorf("%d blobs were fetched, 2 are new", n)
+	}
+	sameTree(t, tree.Dir(), o.Dir)
+}
+
+func TestWrongUsage(t *testing.T) {
+	r, _ := serveTree(t, varied(t).Dir())
+	for name, change := range map[string]func(*pull.Options){
+		"tag pattern":               func(o *pull.Options) { o.Repositories, o.Tag = []string{"app"}, "[" },
+		"tag without repository":    func(o *pull.Options) { o.Tag = "v*" },
+		"illegal repository":        func(o *pull.Options) { o.Repositories = []string{"../app"} },
+		"empty repository":          func(o *pull.Options) { o.Repositories = []string{""} },
+		"absolute repository":       func(o *pull.Options) { o.Repositories = []string{"/app"} },
+		"repository and selection":  func(o *pull.Options) { o.Repositories, o.Selection.NoModules = []string{"app"}, true },
+		"tree and chunks":           func(o *pull.Options) { o.Tree, o.ChunkSize = true, 1 },
+		"tree and checksums":        func(o *pull.Options) { o.Tree, o.NewSum = true, sha256.New },
+		"two choices of a platform": func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.SinceVersion = "a", "1.1" },
+		"no platform of a choice":   func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.NoPlatform = "a", true },
+		"no modules of a list":      func(o *pull.Options) { o.Selection.IncludeModules, o.Selection.NoModules = []string{"a"}, true },
+		"lowest version":            func(o *pull.Options) { o.Selection.SinceVersion = "new" },
+		"constraint":                func(o *pull.Options) { o.Selection.IncludePlatform = "latest" },
+		"empty constraint":          func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@"} },
+		"channel of a constraint":   func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@=v1+nightly"} },
+		"name":                      func(o *pull.Options) { o.Selection.IncludeModules = []string{"a/b"} },
+		"twice the same":            func(o *pull.Options) { o.Selection.IncludeModules = []string{"a", "a@1.0.0"} },
+		"no path":                   func(o *pull.Options) { o.Source.Path = "" },
+		"walk without a start":      func(o *pull.Options) { o.Selection.ProxyRegistry = true },
+		"walk without a bound": func(o *pull.Options) {
+			o.Selection = pull.Selection{ProxyRegistry: true, IncludePlatform: "<=1.70"}
+		},
+	} {
+		o := options(t, r, "shop")
+		change(&o)
+		r.Forget()
+		if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, pull.ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := len(r.Requests()); n != 0 {
+			t.Errorf("%s: %d requests", name, n)
+		}
+	}
+}
+
+// Two pulls into one directory would be in each other's way.
+func TestOneAtATime(t *testing.T) {
+	r, _ := serveTree(t, varied(t).Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	inside := make(chan error)
+	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		if strings.HasSuffix(req.URL.Path, "/tags/list") {
+			_, err := pull.Run(req.Context(), o, nil)
+			inside <- err
+		}
+		return false
+	})
+	done := make(chan error)
+	go func() {
+		_, err := pull.Run(t.Context(), o, nil)
+		done <- err
+	}()
+	if err := <-inside; err == nil || !strings.Contains(err.Error(), "another pull") {
+		t.Errorf("the second: %v", err)
+	}
+	try(t, <-done)
+}

@@ -1,0 +1,89 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// verify reads the archives of the plan as a server would, before they take their
+// place: every image has to be in its index, and every blob there.
+func (r *run) verify(ctx context.Context) error {
+	r.watch.Phase("verifying", 0)
+	var sources []string
+	for _, a := range r.plan.Archives {
+		dir := r.work.archives()
+		if slices.Contains(r.kept, a.Name) {
+			dir = r.Dir
+		}
+		// Of chunks any one stands for all.
+		sources = append(sources, filepath.Join(dir, files(a.Name, a.Size, r.ChunkSize)[0].Name))
+	}
+	if len(sources) == 0 {
+		return nil
+	}
+	return r.look(ctx, sources)
+}
+
+// verifyRoot is the name of the repository that the root layout is checked as.
+const verifyRoot = "root"
+
+// look compares what sources serve with the plan.
+func (r *run) look(ctx context.Context, sources []string) error {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}})
+	if err != nil {
+		return err
+	}
+	s := tree.Snapshot()
+	if err := s.Check(ctx, r.Jobs); err != nil {
+		return err
+	}
+	ours := map[string]bool{}
+	for _, l := range mergedLayouts(r.plan) {
+		ours[served(l)] = true
+	}
+	var gaps []Gap
+	for _, p := range s.Problems() {
+		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.Tree) {
+			gaps = append(gaps, Gap{Repository: p.Repository, Tag: p.Tag, Digest: p.Digest, Reason: fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)})
+		}
+	}
+	for _, a := range r.plan.Archives {
+		for _, l := range a.Layouts {
+			gaps = append(gaps, missing(s, l)...)
+		}
+	}
+	return incomplete(gaps)
+}
+
+// served is the name of a layout's repository while it is checked.
+func served(l *Layout) string {
+	if l.Path == "." {
+		return verifyRoot
+	}
+	return verifyRoot + "/" + l.Path
+}
+
+// missing are the images of a layout that a snapshot does not have.
+func missing(s *layoutstore.Snapshot, l *Layout) (gaps []Gap) {
+	repo, err := s.Repository(served(l))
+	if err != nil {
+		return []Gap{{Repository: l.Repository, Reason: err.Error()}}
+	}
+	for _, i := range l.Images {
+		_, err := repo.Manifest(i.Digest)
+		if err == nil && i.Tag != "" {
+			var d layoutstore.Descriptor
+			if d, err = repo.Tag(i.Tag); err == nil && d.Digest != i.Digest {
+				err = fmt.Errorf("the tag leads to %s", d.Digest)
+			}
+		}
+		if err != nil {
+			gaps = append(gaps, Gap{l.Repository, i.Tag, i.Digest, err.Error()})
+		}
+	}
+	return gaps
+}

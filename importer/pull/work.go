@@ -1,0 +1,203 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// workDir is where a bundle directory keeps what is not whole. Nothing reads names
+	// that begin with a dot.
+	workDir = ".tmp/layoutproxy"
+	// stateAge is how long what an interrupted pull has left is taken up again.
+	stateAge = 24 * time.Hour
+	stamp    = "state" // its modification is when the state was last used
+)
+
+// work is the working directory of a pull: blobs that are whole, parts of blobs, and
+// archives that are not published yet. It is locked as long as it is open.
+type work struct {
+	dir  string // of the bundle
+	path string
+	lock *os.File
+
+	reached func(point string) // of Options
+
+	mu     sync.Mutex
+	proven map[digest.Digest]bool // by this process: their digests need no second look
+}
+
+// errBusy says that another pull writes into the same directory.
+var errBusy = errors.New("another pull is writing there")
+
+// openWork makes the working directory in dir, or takes up the one that is there,
+// unless resume is not wanted or it is too old. Errors: errBusy, the file system's.
+func openWork(dir string, resume bool, now time.Time, reached func(string)) (*work, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(lock); err != nil {
+		return nil, joinClose(fmt.Errorf("%s: %w", dir, err), lock)
+	}
+	if reached == nil {
+		reached = func(string) {}
+	}
+	w := &work{dir: dir, path: filepath.Join(dir, workDir), lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
+	if err := w.prepare(resume, now); err != nil {
+		return nil, joinClose(err, lock)
+	}
+	return w, nil
+}
+
+func (w *work) prepare(resume bool, now time.Time) error {
+	// A publication that was begun is always ended: its old side is gone.
+	if err := w.publishAgain(); err != nil {
+		return err
+	}
+	info, err := os.Stat(filepath.Join(w.path, stamp))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || !resume || now.Sub(info.ModTime()) > stateAge {
+		if err := os.RemoveAll(w.path); err != nil {
+			return err
+		}
+	}
+	for _, sub := range []string{"blobs", "parts", "archives", "packing"} {
+		if err := os.MkdirAll(filepath.Join(w.path, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	return w.touch()
+}
+
+// touch says that the state was used now.
+func (w *work) touch() error {
+	return os.WriteFile(filepath.Join(w.path, stamp), []byte("of layoutproxy pull; removed at its end\n"), 0o644)
+}
+
+// finish removes the working directory after a pull that ended well.
+func (w *work) finish() error {
+	w.reached("finish")
+	err := os.RemoveAll(w.path)
+	_ = os.Remove(filepath.Dir(w.path)) // another tool's things may lie there
+	return err
+}
+
+// Close gives the lock back. The state stays.
+func (w *work) Close() error { return w.lock.Close() }
+
+func (w *work) file(sub string, d digest.Digest) string {
+	return filepath.Join(w.path, sub, d.Algorithm().String()+"-"+d.Encoded())
+}
+
+func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
+func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
+
+// archives is where archives lie that are whole and not published, and packing where
+// they are written.
+func (w *work) archives() string { return filepath.Join(w.path, "archives") }
+func (w *work) packing() string  { return filepath.Join(w.path, "packing") }
+
+// has says whether the blob is there whole. Where no size is known, it is -1.
+func (w *work) has(d digest.Digest, size int64) bool {
+	info, err := os.Stat(w.blob(d))
+	return err == nil && (size < 0 || info.Size() == size)
+}
+
+// prove says that the bytes of d were found to have its digest.
+func (w *work) prove(d digest.Digest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.proven[d] = true
+}
+
+func (w *work) isProven(d digest.Digest) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.proven[d]
+}
+
+// put keeps bytes that have the digest d.
+func (w *work) put(d digest.Digest, data []byte) error {
+	if w.has(d, int64(len(data))) && w.isProven(d) {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Join(w.path, "parts"), "put-*")
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return joinClose(err, f)
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	w.prove(d)
+	return os.Rename(f.Name(), w.blob(d))
+}
+
+// open opens a blob that is there. Where this process has not proven it, it is proven
+// while it is read: what it kept through a crash may not be what was written.
+func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
+	f, err := os.Open(w.blob(d))
+	if err != nil || w.isProven(d) {
+		return f, err
+	}
+	return &proving{f, d.Verifier(), d}, nil
+}
+
+// check says whether the bytes of a blob that is there have its digest.
+func (w *work) check(ctx context.Context, d digest.Digest) (bool, error) {
+	if w.isProven(d) {
+		return true, nil
+	}
+	f, err := os.Open(w.blob(d))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	v := d.Verifier()
+	if _, err := io.CopyBuffer(v, withContext{ctx, f}, make([]byte, 1<<18)); err != nil {
+		return false, err
+	}
+	if v.Verified() {
+		w.prove(d)
+	}
+	return v.Verified(), nil
+}
+
+// drop removes a blob that nothing needs any more.
+func (w *work) drop(d digest.Digest) { _ = os.Remove(w.blob(d)) }
+
+// proving is a reader whose end is an error if its bytes are not those of the digest.
+type proving struct {
+	io.ReadCloser
+	verifier digest.Verifier
+	want     digest.Digest
+}
+
+func (p *proving) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	_, _ = p.verifier.Write(b[:n]) // a hash takes everything
+	if err == io.EOF && !p.verifier.Verified() {
+		return n, fmt.Errorf("%s: %w", p.want, errDigest)
+	}
+	return n, err
+}
+
+// errDigest says that bytes are not those of their digest.
+var errDigest = errors.New("the bytes have another digest")
