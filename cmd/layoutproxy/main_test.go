@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SAMPLE", sample+"/../../examples/bundle")
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
+			env.Setenv("D8", sample+"/testdata/d8")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

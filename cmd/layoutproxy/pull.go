@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -132,7 +133,7 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	watch := &pullWatch{log: c.log, stderr: cmd.ErrOrStderr()}
+	watch := &pullWatch{log: c.log, stderr: cmd.ErrOrStderr(), told: time.Now()}
 	defer watch.stop()
 	if flags.dryRun {
 		plan, err := pull.Dry(ctx, options, watch)
@@ -174,6 +175,8 @@ type pullWatch struct {
 
 	mu      sync.Mutex
 	current *progress
+	loose   int64 // bytes outside of a phase that has a total
+	told    time.Time
 }
 
 // Phase implements pull.Watch.
@@ -196,7 +199,18 @@ func (w *pullWatch) Add(n int64) {
 	defer w.mu.Unlock()
 	if w.current != nil {
 		w.current.Read(int(n))
+		return
 	}
+	w.loose += n
+	if time.Since(w.told) > lineEvery {
+		w.told = time.Now()
+		w.log.Info("reading images", zap.String("done", size(w.loose)))
+	}
+}
+
+// Packed implements pull.Watch.
+func (w *pullWatch) Packed(name string, n int64) {
+	w.log.Info("written", zap.String("archive", name), zap.String("size", size(n)))
 }
 
 // stop ends what is shown.

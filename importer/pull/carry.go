@@ -260,6 +260,7 @@ func (c *carrier) pack(ctx context.Context, a *packed) error {
 		return err
 	}
 	c.work.reached("staged")
+	c.watch.Packed(a.Name, a.Size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range a.needs {

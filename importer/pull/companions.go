@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -127,6 +128,9 @@ func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error 
 			continue
 		}
 		tag := client.ReferrersTag(d) + suffix
+		if !layoutstore.ValidTag(tag) {
+			continue // the digest is too long for one
+		}
 		ok, err := p.tagged(ctx, l.Repository, tag)
 		if err != nil {
 			return err
@@ -140,15 +144,15 @@ func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error 
 	return nil
 }
 
-// tagged says whether a repository has a tag: by its list, or where it has none to
-// show, by asking.
+// tagged says whether a repository has a tag: by its list, or where none is to be had,
+// by asking.
 func (p *planner) tagged(ctx context.Context, repository, tag string) (bool, error) {
 	if !p.Selection.ProxyRegistry {
 		tags, err := p.src.tags(ctx, repository)
 		if err == nil {
 			return tags[tag], nil
 		}
-		if !absent(err) {
+		if !absent(err) && !errors.Is(err, client.ErrUnauthorized) && !errors.Is(err, client.ErrDenied) && !errors.Is(err, client.ErrUnsupported) {
 			return false, err
 		}
 	}

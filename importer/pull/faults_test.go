@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	versioned "github.com/opencontainers/image-spec/specs-go"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
@@ -91,7 +92,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 		"the databases":            edition + "/security/trivy-db/manifests/2",
 		"the installer":            "deckhouse/installer/manifests/latest",
 		"the standalone installer": edition + "/install-standalone/manifests/v1.0.0",
-		"attestations":             edition + "/tags/list",
+		"attestations":             edition + "/manifests/sha256-",
 		"referrers":                edition + "/referrers/",
 		"a manifest":               edition + "/manifests/sha256:",
 		"a blob":                   edition + "/blobs/",
@@ -99,6 +100,9 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				r, _ := serveTree(t, s.tree.Dir())
+				if what == "attestations" { // which are asked for one by one where no list is to be had
+					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
+				}
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
 				o := options(t, r, edition)
 				c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
@@ -148,6 +152,42 @@ func TestGapsAreListed(t *testing.T) {
 	if len(got) != 4 || got[lost[0]] != "not there" || got[lost[1]] != "not there" ||
 		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "another digest") {
 		t.Errorf("%v", got)
+	}
+	nothingPublished(t, o.Dir)
+}
+
+// A list of tags that is refused is no list that is empty: tags are asked for.
+func TestTagsWithoutAList(t *testing.T) {
+	s := platformOnly(t)
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(registrytest.On("GET tags"), http.StatusForbidden))
+	o := options(t, r, edition)
+	o.Selection = only(func(s *pull.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" })
+	run(t, o)
+	if got := listed(t, openAt(t, edition, o.Dir)); got[edition+":"+vex(s.names["v1.68.1"][0])] == "" {
+		t.Errorf("the attestation is missing: %v", got)
+	}
+}
+
+// Two manifests that see the size of one layer differently cannot both be right.
+func TestContradictions(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	for i, name := range []string{"shop/app", "shop/other"} {
+		l := tree.Layout(name)
+		config, layer := l.Blob(specs.MediaTypeImageConfig, []byte("{}")), l.Blob(specs.MediaTypeImageLayer, []byte("layer"))
+		layer.Size += int64(i)
+		body, err := json.Marshal(specs.Manifest{Versioned: versioned.Versioned{SchemaVersion: 2}, MediaType: specs.MediaTypeImageManifest, Config: config, Layers: []specs.Descriptor{layer}})
+		try(t, err)
+		l.Tag(l.Blob(specs.MediaTypeImageManifest, body), "v1")
+		l.Write()
+	}
+	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app", "other"}
+	var gaps *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "it has 6 bytes by a manifest of this repository, and 5 by one of another") {
+		t.Error(err)
 	}
 	nothingPublished(t, o.Dir)
 }

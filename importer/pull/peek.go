@@ -89,15 +89,11 @@ func (s *source) bring(ctx context.Context, repository string, layer closure.Des
 		if where, _ := s.older.find(repository, layer.Digest, layer.Size); where != nil {
 			return struct{}{}, nil
 		}
-		f := &fetcher{s.registry, s.work, noMeter{}}
+		f := &fetcher{s.registry, s.work, s.meter}
 		return struct{}{}, f.fetch(ctx, layer, []string{repository})
 	})
 	return err
 }
-
-type noMeter struct{}
-
-func (noMeter) Add(int64) {}
 
 // look is a search for files in layers.
 type look struct {

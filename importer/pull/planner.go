@@ -59,10 +59,25 @@ func (p *planner) plan(ctx context.Context) (*Plan, error) {
 	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.finish(ctx, p.order[i]) }); err != nil {
 		return nil, err
 	}
+	p.contradictions()
 	if err := incomplete(p.gaps); err != nil {
 		return nil, err
 	}
 	return p.assemble()
+}
+
+// contradictions finds blobs whose sizes two layouts see differently. One is wrong at
+// least, and an archive would not come out as it was planned.
+func (p *planner) contradictions() {
+	sizes := map[digest.Digest]int64{}
+	for _, l := range p.order {
+		for _, b := range l.blobs {
+			if size, ok := sizes[b.Digest]; ok && size != b.Size {
+				p.gap(l.Repository, b.Digest.String(), fmt.Sprintf("it has %d bytes by a manifest of this repository, and %d by one of another", b.Size, size))
+			}
+			sizes[b.Digest] = b.Size
+		}
+	}
 }
 
 // each runs do for 0 to n-1, some at once.
@@ -126,7 +141,8 @@ func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference str
 	if absent(err) {
 		return false, nil
 	}
-	if errors.Is(err, client.ErrMismatch) {
+	var u unusable
+	if errors.As(err, &u) || errors.Is(err, client.ErrMismatch) {
 		p.gap(l.Repository, reference, err.Error())
 		return true, nil
 	}
@@ -263,8 +279,8 @@ func (p *planner) assemble() (*Plan, error) {
 	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components}
 	byName := map[string]*Archive{}
 	for _, l := range p.order {
-		if len(l.Images) == 0 && len(p.Repositories) == 0 {
-			continue // nothing was there
+		if len(l.Images) == 0 && (len(p.Repositories) == 0 || p.Tag != "") {
+			continue // nothing of it was there
 		}
 		a := byName[l.archive]
 		if a == nil {
@@ -302,15 +318,22 @@ func (p *planner) assemble() (*Plan, error) {
 func (p *planner) verbatim(ctx context.Context) error {
 	repositories := slices.Clone(p.Repositories)
 	slices.Sort(repositories)
+	chosen := 0
 	for _, r := range slices.Compact(repositories) {
-		if err := p.repository(ctx, r); err != nil {
+		n, err := p.repository(ctx, r)
+		if err != nil {
 			return err
 		}
+		chosen += n
+	}
+	if chosen == 0 && p.Tag != "" {
+		return fmt.Errorf("%s: no tag of %s is like %q", p.Source, strings.Join(repositories, ", "), p.Tag)
 	}
 	return nil
 }
 
-func (p *planner) repository(ctx context.Context, relative string) error {
+// repository plans the tags of one repository, and says how many.
+func (p *planner) repository(ctx context.Context, relative string) (int, error) {
 	name := p.Source.Repository(relative)
 	archive := strings.ReplaceAll(relative, "/", "_") + ".tar"
 	if relative == "." {
@@ -318,7 +341,7 @@ func (p *planner) repository(ctx context.Context, relative string) error {
 	}
 	tags, err := p.src.tags(ctx, name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var chosen []string
 	for _, tag := range sorted(tags) {
@@ -326,13 +349,13 @@ func (p *planner) repository(ctx context.Context, relative string) error {
 			chosen = append(chosen, tag)
 		}
 	}
-	if len(chosen) == 0 && p.Tag != "" {
-		return fmt.Errorf("%s: none of its %d tags is like %q", name, len(tags), p.Tag)
-	}
 	l := p.layout(archive, relative, name)
 	c := p.component(relative, archive)
 	c.Versions = chosen
-	return p.each(ctx, len(chosen), func(ctx context.Context, i int) error {
+	if len(chosen) == 0 && p.Tag != "" {
+		c.note("none of its %d tags is like %q", len(tags), p.Tag)
+	}
+	return len(chosen), p.each(ctx, len(chosen), func(ctx context.Context, i int) error {
 		_, err := p.add(ctx, l, chosen[i], chosen[i])
 		return err
 	})

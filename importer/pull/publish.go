@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // publication says how a bundle directory gets its new archives. It is written down
@@ -78,14 +81,13 @@ func (w *work) publishAgain() error {
 // replaces are the files of the bundle that belong to an archive and are none of its
 // new ones: the old chunks of one that is whole now, or the other way round, and
 // checksums that speak of other bytes.
-func replaces(dir, archive string, now []string) ([]string, error) {
-	var old []string
-	for _, pattern := range []string{archive, archive + ".gostsum", archive + ".*.chunk", archive + ".*.chunk.gostsum"} {
-		found, err := fs.Glob(os.DirFS(dir), pattern)
-		if err != nil {
-			return nil, err
+func replaces(dir, archive string, now []string) (old []string, err error) {
+	all, err := os.ReadDir(dir)
+	for _, e := range all {
+		of, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), sumName("")))
+		if ok && of == archive && !slices.Contains(now, e.Name()) {
+			old = append(old, e.Name())
 		}
-		old = append(old, found...)
 	}
-	return slices.DeleteFunc(old, func(name string) bool { return slices.Contains(now, name) }), nil
+	return old, err
 }

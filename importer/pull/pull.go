@@ -26,11 +26,15 @@ type Watch interface {
 	// Phase says what begins now, and how many bytes it is about; 0 is unknown.
 	Phase(name string, total int64)
 	Meter
+	// Packed says that an archive was written.
+	Packed(name string, size int64)
 }
 
-type noWatch struct{ noMeter }
+type noWatch struct{}
 
-func (noWatch) Phase(string, int64) {}
+func (noWatch) Phase(string, int64)  {}
+func (noWatch) Add(int64)            {}
+func (noWatch) Packed(string, int64) {}
 
 // Dry plans a pull and writes nothing. Errors: those of [Run].
 func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
@@ -46,7 +50,7 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlanner(o, newSource(o.Registry, nil, old)).plan(ctx)
+	return newPlanner(o, newSource(o.Registry, watch, nil, old)).plan(ctx)
 }
 
 // Run pulls. What it reports as done lies in the directory, whole and on disk; where it
@@ -72,7 +76,7 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := newSource(o.Registry, w, old)
+	src := newSource(o.Registry, watch, w, old)
 	plan, err := newPlanner(o, src).plan(ctx)
 	if err != nil {
 		return nil, err
@@ -165,6 +169,7 @@ func (r *run) report() *Report {
 	}
 }
 
+// appendNew appends what is not there yet.
 func appendNew(all []string, s string) []string {
 	if slices.Contains(all, s) {
 		return all

@@ -73,7 +73,8 @@ func only(change func(*pull.Selection)) pull.Selection {
 // Each rule of selection, with the exact set of what it pulls.
 func TestSelection(t *testing.T) {
 	s := standard(t)
-	r := s.serve()
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
 	released := build("v1.68.1") + build("v1.68.2") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0")
 	tests := map[string]struct {
 		selection pull.Selection

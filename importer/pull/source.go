@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 // goroutines.
 type source struct {
 	registry *client.Client
+	meter    Meter
 	work     *work  // nil where nothing may be written: manifests are kept in memory
 	older    *older // nil where there is none
 
@@ -37,8 +39,8 @@ type once[T any] struct {
 	err   error
 }
 
-func newSource(registry *client.Client, w *work, o *older) *source {
-	return &source{registry: registry, work: w, older: o, bodies: map[digest.Digest][]byte{},
+func newSource(registry *client.Client, meter Meter, w *work, o *older) *source {
+	return &source{registry: registry, meter: meter, work: w, older: o, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
 		fetched: map[string]*once[struct{}]{}}
 }
@@ -85,23 +87,32 @@ func (s *source) resolve(ctx context.Context, repository, reference string) (clo
 		if err != nil {
 			return closure.Descriptor{}, err
 		}
-		if err := s.keep(m.Digest, m.Body); err != nil {
+		typ, err := mediaType(m)
+		if err != nil {
 			return closure.Descriptor{}, err
 		}
-		return closure.Descriptor{MediaType: mediaType(m), Digest: m.Digest, Size: int64(len(m.Body))}, nil
+		return closure.Descriptor{MediaType: typ, Digest: m.Digest, Size: int64(len(m.Body))}, s.keep(m.Digest, m.Body)
 	})
 }
 
-// mediaType is the type of a manifest: the registry's word counts if it is one of a
-// manifest, else its own.
-func mediaType(m client.Manifest) string {
-	if m.MediaType != "" && closure.IsManifest(m.MediaType) {
-		return m.MediaType
+// mediaType is the type of a manifest: the registry's word counts if it says one, else
+// the manifest's own. What is neither is unusable: old formats, above all.
+func mediaType(m client.Manifest) (string, error) {
+	switch m.MediaType {
+	case "", "application/json", "application/octet-stream", "text/plain":
+		var doc struct {
+			SchemaVersion int `json:"schemaVersion"`
+		}
+		if err := json.Unmarshal(m.Body, &doc); err != nil || doc.SchemaVersion == 1 {
+			return "", unusable{errors.New("no manifest of OCI, nor of Docker's schema 2")}
+		}
+		refs, err := closure.Parse(m.Body)
+		return refs.MediaType, err
 	}
-	if refs, err := closure.Parse(m.Body); err == nil {
-		return refs.MediaType
+	if !closure.IsManifest(m.MediaType) {
+		return "", unusable{fmt.Errorf("a manifest of the type %.80q, which no layout can hold", m.MediaType)}
 	}
-	return m.MediaType
+	return m.MediaType, nil
 }
 
 func (s *source) keep(d digest.Digest, body []byte) error {

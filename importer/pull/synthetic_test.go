@@ -10,7 +10,6 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
-	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // edition is where the synthetic source keeps its edition.
@@ -162,15 +161,6 @@ func (s *synthetic) plugin() {
 		}
 		s.tag(at, l.Index(layouttest.Index{Children: children}), v)
 	}
-}
-
-// serve pushes what was built into a registry of its own.
-func (s *synthetic) serve() *registrytest.Registry {
-	s.t.Helper()
-	s.writeAll()
-	r := registrytest.New(s.t, registrytest.Options{})
-	push(s.t, r, openBare(s.t, s.tree.Dir()), func(name string) string { return name })
-	return r
 }
 
 // writeAll writes the indexes of all that was built.

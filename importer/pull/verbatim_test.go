@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -149,7 +150,7 @@ func TestTagsByGlob(t *testing.T) {
 	}
 	o := options(t, r, "shop")
 	o.Repositories, o.Tag = []string{"app"}, "nothing*"
-	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `none of its 6 tags is like "nothing*"`) {
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app is like "nothing*"`) {
 		t.Errorf("no tag is like it: %v", err)
 	}
 }
@@ -410,4 +411,87 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("the second: %v", err)
 	}
 	try(t, <-done)
+}
+
+// State that is older than a day is not gone on from.
+func TestOldState(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	broken := registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden)
+	r.Inject(func(w http.ResponseWriter, q *http.Request, next http.Handler) bool { return broken(w, q, next) })
+	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
+		if _, err := pull.Run(t.Context(), o, nil); err == nil {
+			t.Fatal("it was pulled")
+		}
+		there := finished(t, o.Dir)
+		then := time.Now().Add(-age)
+		try(t, os.Chtimes(filepath.Join(o.Dir, ".tmp/layoutproxy/state"), then, then))
+		broken = func(http.ResponseWriter, *http.Request, http.Handler) bool { return false }
+		r.Forget()
+		run(t, o)
+		again := 0
+		for _, q := range r.Requests() {
+			if q.Kind() == "GET blobs" && there[q.Path[strings.LastIndex(q.Path, ":")+1:]] {
+				again++
+			}
+		}
+		if (again > 0) != (age > 24*time.Hour) {
+			t.Errorf("after %s, %d blobs of %d were fetched again", age, again, len(there))
+		}
+		o.Dir = t.TempDir()
+		broken = registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden)
+	}
+}
+
+// What belongs to another archive stays, however alike the names are.
+func TestOtherArchivesStay(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	others := []string{"app.tar.more.tar", "app.tar.more.tar.0000.chunk", "app.tar.more.tar.gostsum", "app.tar.tmp", "deckhousereleases.yaml", "notes.txt"}
+	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
+		try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
+	}
+	try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // of another tool
+	if _, err := pull.Run(t.Context(), o, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := append([]string{".tmp", "app.tar"}, others...)
+	slices.Sort(want)
+	var got []string
+	entries, err := os.ReadDir(o.Dir)
+	try(t, err)
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Manifests of old formats are no content that a layout could hold.
+func TestOldManifests(t *testing.T) {
+	for _, typ := range []string{"application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"} {
+		r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			switch {
+			case strings.HasSuffix(q.URL.Path, "/tags/list"):
+				_, _ = w.Write([]byte(`{"tags":["old"]}`))
+			case strings.HasSuffix(q.URL.Path, "/manifests/old"):
+				w.Header().Set("Content-Type", typ)
+				_, _ = w.Write([]byte(`{"schemaVersion":1,"fsLayers":[]}`))
+			case q.URL.Path != "/v2/":
+				http.NotFound(w, q)
+			}
+		})})
+		o := options(t, r, "shop")
+		o.Repositories = []string{"app"}
+		var gaps *pull.IncompleteError
+		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 1 || gaps.Gaps[0].Tag != "old" {
+			t.Errorf("%s: %v", typ, err)
+		}
+		nothingPublished(t, o.Dir)
+	}
 }

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -13,19 +14,38 @@ import (
 // place: every image has to be in its index, and every blob there.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
+	if err := r.purge(); err != nil {
+		return err
+	}
 	var sources []string
 	for _, a := range r.plan.Archives {
-		dir := r.work.archives()
+		source := r.work.archives()
 		if slices.Contains(r.kept, a.Name) {
-			dir = r.Dir
+			// Of chunks any one stands for all.
+			source = filepath.Join(r.Dir, files(a.Name, a.Size, r.ChunkSize)[0].Name)
 		}
-		// Of chunks any one stands for all.
-		sources = append(sources, filepath.Join(dir, files(a.Name, a.Size, r.ChunkSize)[0].Name))
+		sources = appendNew(sources, source)
 	}
 	if len(sources) == 0 {
 		return nil
 	}
 	return r.look(ctx, sources)
+}
+
+// purge removes archives that wait for publication and are no part of the plan any more.
+func (r *run) purge() error {
+	all, err := os.ReadDir(r.work.archives())
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if !slices.Contains(r.publication.Place, e.Name()) {
+			if err := os.Remove(filepath.Join(r.work.archives(), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // verifyRoot is the name of the repository that the root layout is checked as.

@@ -1,0 +1,78 @@
+package acceptance
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestPullBesideOthers pulls the sample, and holds what comes of it beside what crane
+// and skopeo make of the same repositories.
+func TestPullBesideOthers(t *testing.T) {
+	crane, skopeo := tool(t, "crane"), packaged(t, "skopeo")
+	images, source := sample(t), serve(t, bundleDir)
+	tree, archives := t.TempDir(), t.TempDir()
+	var args []string
+	for _, name := range repositories(images) {
+		args = append(args, "--repository", below(name))
+	}
+	run(t, program, append([]string{"pull", source.registry + "/" + sampleRoot, tree, "--tree"}, args...)...)
+	run(t, program, append([]string{"pull", source.registry + "/" + sampleRoot, archives}, args...)...)
+	copied := serve(t, archives, "--strict", "--root-repository", sampleRoot)
+	for _, i := range images {
+		l := layout(filepath.Join(tree, below(i.repository)))
+		got := contentOf(t, l, i.digest)
+		if !i.discovery() {
+			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
+		}
+		if got := strings.TrimSpace(run(t, crane, "digest", i.reference(copied))); got != i.digest.String() {
+			t.Errorf("%s: served %s, want %s", i.name(), got, i.digest)
+		}
+		if !strings.HasSuffix(i.tag, ".att") { // no image of layers
+			run(t, crane, "validate", "--remote", i.reference(copied))
+		}
+	}
+	// What refers to an image and has no tag came with it.
+	contentOf(t, layout(filepath.Join(tree, "install")), sbom)
+
+	for _, name := range []string{sampleRoot + "/install", sampleRoot + "/modules/console"} {
+		var synced []map[string]string
+		for _, s := range []server{source, copied} {
+			dir := t.TempDir()
+			run(t, skopeo, "--insecure-policy", "sync", "--all", "--src-tls-verify=false", "--src", "docker", "--dest", "dir", s.registry+"/"+name, dir)
+			synced = append(synced, files(t, dir))
+		}
+		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
+			t.Errorf("%s: skopeo syncs %d files from the source and %d from the copy, or others", name, len(synced[0]), len(synced[1]))
+		}
+	}
+}
+
+// below is the path of a repository of the sample below its root.
+func below(name string) string {
+	if name == sampleRoot {
+		return "."
+	}
+	return strings.TrimPrefix(name, sampleRoot+"/")
+}
+
+// files are the files below a directory.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(file string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		name, _ := filepath.Rel(dir, file)
+		all[name] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// What was pulled from the field's own bundle is what the field's own push made of it,
+// from archives, from their chunks and from a tree.
+func TestPullRoundTrip(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	want := expected(t, "testdata/d8/expected.tsv")
+	source := start(t, "--root-repository", "deckhouse/ee", "--root-repository", "deckhouse", "testdata/d8")
+	for form, flags := range map[string][]string{"archives": {"--gost-digest"}, "tree": {"--tree"}} {
+		dir := t.TempDir()
+		out, err := program(t, append([]string{"pull", source.addresses["registry"] + "/deckhouse/ee", dir}, flags...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", form, err, out)
+		}
+		p := start(t, "--strict", "--root-repository", "deckhouse/ee", dir)
+		if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
+			t.Errorf("%s: %s", form, diff)
+		}
+	}
+}
+
+// Ctrl-C ends a pull with a status of its own, and the next one goes on from there.
+func TestPullIsInterrupted(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("big")
+	l.Tag(l.Image(layouttest.Image{Name: "big", LayerSizes: []int64{60 << 20, 1000}}), "v1")
+	l.Write()
+	source := start(t, "--root-repository", "", tree.Dir())
+	inside := make(chan struct{})
+	upstream := registrytest.New(t, registrytest.Options{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: source.addresses["registry"]})})
+	upstream.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if registrytest.On("GET blobs")(r) && r.Header.Get("Range") == "" {
+			next.ServeHTTP(&stopping{ResponseWriter: w, left: 10 << 20, inside: inside, gone: r.Context().Done()}, r)
+			return true
+		}
+		return false
+	})
+	dir := t.TempDir()
+	args := []string{"pull", upstream.Host + "/big", dir, "--repository", "."}
+	cmd := program(t, args...)
+	try(t, cmd.Start())
+	<-inside
+	try(t, cmd.Process.Signal(os.Interrupt))
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+		t.Fatalf("interrupted: %v", err)
+	}
+	upstream.Forget()
+	if out, err := program(t, args...).CombinedOutput(); err != nil {
+		t.Fatalf("again: %v\n%s", err, out)
+	}
+	ranges := 0
+	for _, r := range upstream.Requests() {
+		if r.Status == http.StatusPartialContent {
+			ranges++
+		}
+	}
+	if ranges != 1 {
+		t.Errorf("%d ranges were asked for", ranges)
+	}
+}
+
+// stopping is an answer that stops in the middle.
+type stopping struct {
+	http.ResponseWriter
+	left   int64
+	inside chan struct{}
+	gone   <-chan struct{}
+}
+
+func (s *stopping) Write(p []byte) (int, error) {
+	if s.left -= int64(len(p)); s.left < 0 {
+		_ = http.NewResponseController(s.ResponseWriter).Flush()
+		close(s.inside)
+		<-s.gone
+		return 0, http.ErrAbortHandler
+	}
+	return s.ResponseWriter.Write(p)
+}
