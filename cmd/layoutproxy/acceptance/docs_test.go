@@ -1,0 +1,245 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A block of commands in the docs is fenced by ```sh and runs as it stands. One that
+// cannot, as it needs a machine of its own, is fenced by ```sh norun: REASON, and is
+// counted here, so that none is passed over in silence.
+var notRun = map[string]int{
+	"README.md":          2,
+	"docs/containerd.md": 3,
+	"docs/install.md":    5,
+}
+
+// block is a fenced block of commands.
+type block struct {
+	line   int
+	reason string // why it is not run; empty if it is
+	script string
+}
+
+var fence = regexp.MustCompile("(?m)^( *)```sh(?: norun: (.+))?\n((?s:.*?)\n)?\\s*```$")
+
+var opening = regexp.MustCompile("(?m)^ *```sh")
+
+func blocks(page string) (all []block) {
+	for _, m := range fence.FindAllStringSubmatchIndex(page, -1) {
+		b := block{line: 1 + strings.Count(page[:m[0]], "\n")}
+		if m[4] >= 0 {
+			b.reason = page[m[4]:m[5]]
+		}
+		if m[6] >= 0 {
+			b.script = page[m[6]:m[7]]
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// pages are the names and texts of all that a user reads.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob(projectDir + "/docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for _, name := range append(names, projectDir+"/README.md", projectDir+"/examples/README.md") {
+		relative, err := filepath.Rel(projectDir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[relative] = read(t, name)
+	}
+	return texts
+}
+
+func TestCommandsOfTheDocs(t *testing.T) {
+	texts := pages(t)
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		all := blocks(texts[name])
+		if opened := len(opening.FindAllString(texts[name], -1)); opened != len(all) {
+			t.Errorf("%s: %d blocks begin with ```sh and %d are understood", name, opened, len(all))
+		}
+		skipped := 0
+		for _, b := range all {
+			if b.reason != "" {
+				skipped++
+			}
+		}
+		if skipped != notRun[name] {
+			t.Errorf("%s: %d blocks are not run, want %d: see notRun", name, skipped, notRun[name])
+		}
+		if len(all) > skipped {
+			t.Run(name, func(t *testing.T) { newSandbox(t).run(name, all) })
+		}
+	}
+}
+
+// sandbox is where the commands of a page run, one block after the other. Absolute
+// paths of the text are below root, the ports are free ones, and layoutproxy serve
+// goes on in the background until another one or the end of the page.
+type sandbox struct {
+	*testing.T
+	root  string
+	text  *strings.Replacer
+	other string // where otherRegistry is
+}
+
+// otherRegistry is the registry that the docs push to.
+const otherRegistry = "registry.example:5000"
+
+// source is the project's copy in a sandbox, where each block begins.
+const source = "/src"
+
+func newSandbox(t *testing.T) *sandbox {
+	t.Helper()
+	s := &sandbox{T: t, root: t.TempDir()}
+	free := freePorts(t, 3)
+	rewritten := []string{"127.0.0.1:5000", free[0], "127.0.0.1:5001", free[1], otherRegistry, free[2]}
+	s.other = free[2]
+	for _, dir := range []string{"/srv/", "/media/", "/etc/", "/usr/local/", "/var/"} {
+		rewritten = append(rewritten, dir, s.root+dir)
+	}
+	s.text = strings.NewReplacer(rewritten...)
+	s.must("cp", "-R", abs(t, bundleDir), s.dir("/srv")+"/bundle")
+	s.must("cp", "-R", abs(t, projectDir+"/cmd/layoutproxy/testdata/d8"), s.dir("/media")+"/bundle")
+	s.must("sh", "-c", fmt.Sprintf("tar -C '%s' --exclude=./.git --exclude=./dist -cf - . | tar -C '%s' -xf -", abs(t, projectDir), s.dir(source)))
+	s.write("/etc/layoutproxy/config.yaml", s.text.Replace(read(t, projectDir+"/deploy/systemd/config.yaml")), 0o644)
+	s.write("/bin/layoutproxy", fmt.Sprintf(shim, program, s.root, free[0], free[1]), 0o755)
+	for _, d := range []string{"/usr/local/bin", "/etc/systemd/system"} {
+		s.dir(d)
+	}
+	return s
+}
+
+// shim is layoutproxy in a sandbox: serve answers as soon as it listens.
+const shim = `#!/bin/sh
+program='%s' root='%s'
+export LAYOUTPROXY_LISTEN='%s' LAYOUTPROXY_ADMIN_LISTEN='%s' LAYOUTPROXY_CACHE_DIR="$root/cache"
+case "$* " in
+*"--check-config "* | *"--help "*) exec "$program" "$@" ;;
+"serve "*) ;;
+*)
+	unset LAYOUTPROXY_LISTEN LAYOUTPROXY_ADMIN_LISTEN LAYOUTPROXY_CACHE_DIR
+	exec "$program" "$@"
+	;;
+esac
+stop-serving || exit
+rm -f "$root/addresses" "$root/status"
+(
+	"$program" "$@" --address-file "$root/addresses" >"$root/log" 2>&1 &
+	echo $! >"$root/pid"
+	wait $!
+	echo $? >"$root/status"
+) >/dev/null 2>&1 &
+while ! [ -e "$root/addresses" ]; do
+	if [ -e "$root/status" ]; then cat "$root/log" >&2; exit 1; fi
+	sleep 0.05
+done
+`
+
+// stopServing ends what the shim began, and fails unless it ended well.
+const stopServing = `#!/bin/sh
+root='%s'
+[ -e "$root/pid" ] || exit 0
+kill -TERM "$(cat "$root/pid")" 2>/dev/null
+while ! [ -s "$root/status" ]; do sleep 0.05; done
+rm "$root/pid"
+[ "$(cat "$root/status")" = 0 ] || { cat "$root/log" >&2; exit 1; }
+`
+
+// run runs the blocks of a page.
+func (s *sandbox) run(page string, all []block) {
+	s.Helper()
+	s.write("/bin/stop-serving", fmt.Sprintf(stopServing, s.root), 0o755)
+	defer func() {
+		if out, err := s.sh("stop-serving"); err != nil {
+			s.Errorf("%s: serve ended badly: %v\n%s", page, err, out)
+		}
+	}()
+	if slices.ContainsFunc(all, func(b block) bool { return strings.Contains(b.script, otherRegistry) }) {
+		s.serveOther()
+	}
+	for _, b := range all {
+		if b.reason != "" {
+			continue
+		}
+		if out, err := s.sh(s.text.Replace(b.script)); err != nil {
+			s.Fatalf("%s:%d: %v\n%s\n%s", page, b.line, err, b.script, out)
+		}
+	}
+}
+
+// serveOther runs an empty registry until the end of the page.
+func (s *sandbox) serveOther() {
+	s.Helper()
+	cmd := exec.CommandContext(s.Context(), tool(s.T, "crane"), "registry", "serve", "--address", s.other)
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = cmd.Wait() }) // it is killed with the context
+	for range 500 {
+		if conn, err := net.Dial("tcp", s.other); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.Fatal("the other registry does not listen")
+}
+
+// sh runs a script to its end. What it leaves in the background holds none of its
+// output open, but for serve.
+func (s *sandbox) sh(script string) (string, error) {
+	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
+	if s.Context().Err() != nil { // the page is over, and serve has to be stopped
+		ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	}
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-eu", "-c", script)
+	cmd.Dir = s.root + source
+	cmd.Env = append(os.Environ(), "PATH="+s.root+"/bin:"+s.root+"/usr/local/bin:"+os.Getenv("PATH"))
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func (s *sandbox) dir(path string) string {
+	s.Helper()
+	if err := os.MkdirAll(s.root+path, 0o755); err != nil {
+		s.Fatal(err)
+	}
+	return s.root + path
+}
+
+func (s *sandbox) write(path, text string, mode os.FileMode) {
+	s.Helper()
+	s.dir(filepath.Dir(path))
+	if err := os.WriteFile(s.root+path, []byte(text), mode); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *sandbox) must(name string, args ...string) {
+	s.Helper()
+	if out, err := exec.CommandContext(s.Context(), name, args...).CombinedOutput(); err != nil {
+		s.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
