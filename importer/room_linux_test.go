@@ -1,0 +1,118 @@
+package importer_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// small mounts a file system of some size and returns a path in it.
+func small(t *testing.T, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Fatalf("mounting a small file system: %v (run this test as root, in a container with CAP_SYS_ADMIN)", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "store")
+}
+
+// large is a bundle with a blob of 3 MB.
+func large(t *testing.T) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/large")
+	l.Tag(l.Image(layouttest.Image{Name: "large", LayerSizes: []int64{3 << 20}}), "v1")
+	l.Write()
+	return tree.Dir()
+}
+
+// A bundle for which there is no room is refused before its first byte.
+func TestNoRoom(t *testing.T) {
+	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
+		t.Run(what, func(t *testing.T) {
+			store := small(t, options)
+			imported(t, store, oldBundle(t))
+			before := files(t, store)
+			i := newImporter(t, store)
+			written := false
+			i.Before(func(op, _ string) error { written = written || op == "write"; return nil })
+			bundle := large(t)
+			if what == "files" {
+				bundle = newBundle(t)
+			}
+			_, err := i.Import(t.Context(), bundle)
+			var room *importer.RoomError
+			if !errors.As(err, &room) || room.What != what || room.Needed <= room.Free || written {
+				t.Errorf("written %v: %v", written, err)
+			}
+			if after := files(t, store); !maps.Equal(after, before) {
+				t.Errorf("the store has changed: %v", after)
+			}
+		})
+	}
+}
+
+// A disk that fills up meanwhile ends an import and harms nothing; with room the same
+// import succeeds.
+func TestFillsUp(t *testing.T) {
+	store, bundle := small(t, "size=8m"), large(t)
+	imported(t, store, oldBundle(t))
+	before, want := files(t, store), mustContent(t, store).over(mustContent(t, bundle))
+	filler := filepath.Join(filepath.Dir(store), "filler")
+	i, writes := newImporter(t, store), 0
+	i.Before(func(op, _ string) error {
+		if op != "write" {
+			return nil
+		}
+		if writes++; writes == 3 {
+			f, err := os.Create(filler)
+			if err != nil {
+				return nil
+			}
+			defer f.Close()
+			for err == nil {
+				_, err = f.Write(make([]byte, 64<<10))
+			}
+		}
+		return nil
+	})
+	if _, err := i.Import(t.Context(), bundle); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%v", err)
+	}
+	if after := files(t, store); !maps.Equal(after, before) {
+		t.Errorf("the store has changed: %v", after)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	imported(t, store, bundle)
+	same(t, "the store", mustContent(t, store), want)
+}
+
+// A store that may only be read is left alone, and says so.
+func TestReadOnlyStore(t *testing.T) {
+	store := small(t, "size=8m")
+	imported(t, store, oldBundle(t))
+	before := mustContent(t, store)
+	if err := syscall.Mount("", filepath.Dir(store), "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newImporter(t, store).Import(t.Context(), newBundle(t)); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("%v", err)
+	}
+	if err := newImporter(t, store).Recover(t.Context()); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("%v", err)
+	}
+	same(t, "the store", mustContent(t, store), before)
+}
