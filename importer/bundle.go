@@ -125,7 +125,10 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		lack.Kind, lack.Reason = layoutstore.Damaged, err.Error()
+		var lost *layoutstore.LostError
+		if lack.Kind, lack.Reason = layoutstore.Damaged, err.Error(); errors.As(err, &lost) {
+			lack.Kind = layoutstore.Incomplete
+		}
 		lack.Path, lack.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
