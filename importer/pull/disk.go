@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 )
 
 // writeFile writes a file to disk (fsync). It may be there in part after a crash: who
@@ -25,8 +26,11 @@ func writeFile(name string, data []byte) error {
 // joinClose closes c after err, which is the one that matters.
 func joinClose(err error, c io.Closer) error { return errors.Join(err, c.Close()) }
 
-// syncDir makes renames in a directory last.
+// syncDir makes renames in a directory last, where a directory can be synced.
 func syncDir(name string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(name)
 	if err != nil {
 		return err

@@ -25,6 +25,10 @@ func (r *run) tree(ctx context.Context) error {
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
+	// All of them at once, before the first index names one.
+	if err := syncTree(r.Dir); err != nil {
+		return err
+	}
 	for _, l := range layouts {
 		index, err := indexJSON(l.Images)
 		if err != nil {
@@ -135,9 +139,6 @@ func (c *carrier) placeAll(ctx, hard context.Context, n *need, places []string) 
 			}
 		}
 		have = c.work.blob(n.Digest)
-		if err := syncFile(have); err != nil {
-			return err
-		}
 	} else {
 		c.watch.Add(n.Size)
 	}
@@ -162,7 +163,7 @@ func place(from, to string, size int64) error {
 		return err
 	}
 	if os.Link(from, to) == nil {
-		return syncDir(filepath.Dir(to))
+		return nil
 	}
 	in, err := os.Open(from)
 	if err != nil {
@@ -206,16 +207,4 @@ func publishFile(temp *os.File, name string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(name))
-}
-
-// syncFile makes the bytes of a file last.
-func syncFile(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return joinClose(err, f)
-	}
-	return f.Close()
 }

@@ -66,7 +66,7 @@ type Registry struct {
 	app    http.Handler
 	mu     sync.Mutex
 	faults []Fault
-	seen   []Request
+	seen   []*Request
 }
 
 // Request is a request that arrived.
@@ -170,15 +170,15 @@ func (r *Registry) Heal() {
 // ServeHTTP implements http.Handler.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
-	i := len(r.seen)
-	r.seen = append(r.seen, Request{Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
-		Authorization: req.Header.Get("Authorization"), Length: req.ContentLength})
+	seen := &Request{Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
+		Authorization: req.Header.Get("Authorization"), Length: req.ContentLength}
+	r.seen = append(r.seen, seen)
 	faults := r.faults
 	r.mu.Unlock()
 	s := &statusWriter{ResponseWriter: w}
 	defer func() {
 		r.mu.Lock()
-		r.seen[i].Status = s.status
+		seen.Status = s.status // also if the request is forgotten by now
 		r.mu.Unlock()
 	}()
 	for _, f := range faults {
@@ -217,7 +217,11 @@ func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 func (r *Registry) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]Request(nil), r.seen...)
+	all := make([]Request, len(r.seen))
+	for i, q := range r.seen {
+		all[i] = *q
+	}
+	return all
 }
 
 // Kinds counts the requests so far by [Request.Kind].
