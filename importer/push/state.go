@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -100,7 +100,7 @@ func (f *stateFile) Save(content string) {
 	if f.name == "" {
 		return
 	}
-	if renameio.WriteFile(f.name, []byte(content), 0o600) == nil {
+	if maybe.WriteFile(f.name, []byte(content), 0o600) == nil {
 		syncDirectory(filepath.Dir(f.name))
 	}
 }

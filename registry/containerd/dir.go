@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 )
 
 const hostsFile = "hosts.toml"
@@ -134,15 +134,8 @@ func replace(file string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(file); err == nil {
 		file = to
 	}
-	pending, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = pending.Cleanup() }() // fails once the file is in place
-	if _, err := pending.Write(text); err != nil {
-		return err
-	}
-	if err := pending.CloseAtomicallyReplace(); err != nil {
+	// By a rename, but on Windows, where none of this is of use and all of it builds.
+	if err := maybe.WriteFile(file, text, 0o644); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(file))
