@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	for _, discovery := range []bool{false, true} {
 		var tasks []*task
 		for _, r := range p.Plan.Repositories {
-			tasks = append(tasks, p.manifestTasks(r, w.manifests[r], nil, func(m *Manifest) bool {
+			tasks = append(tasks, p.manifestTasks(r, w.manifests[r], nil, p.putManifest, func(m *Manifest) bool {
 				return len(m.Tags) > 0 && m.Discovery == discovery
 			})...)
 		}
@@ -55,9 +56,28 @@ func (p *Pusher) contentTasks(w *work) []*task {
 		}
 	}
 	for _, r := range p.Plan.Repositories {
-		tasks = append(tasks, p.manifestTasks(r, w.manifests[r], blobs, func(m *Manifest) bool { return len(m.Tags) == 0 })...)
+		needed := neededUntagged(w.manifests[r])
+		tasks = append(tasks, p.manifestTasks(r, w.manifests[r], blobs, p.putByDigest, func(m *Manifest) bool { return needed[m.Digest] })...)
 	}
 	return tasks
+}
+
+// neededUntagged are the manifests without a tag and all that they lead to: an index
+// that lost its tag may name an image that has one still, and registries take no
+// index before its children.
+func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
+	needed := map[digest.Digest]bool{}
+	for _, m := range slices.Backward(manifests) { // children come before what names them
+		if len(m.Tags) == 0 {
+			needed[m.Digest] = true
+		}
+		if needed[m.Digest] {
+			for _, child := range m.Refs.Children {
+				needed[child.Digest] = true
+			}
+		}
+	}
+	return needed
 }
 
 // place is a blob in a repository.
@@ -67,14 +87,14 @@ type place struct {
 }
 
 // manifestTasks put the manifests that are wanted, each behind what it names.
-func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, wanted func(*Manifest) bool) []*task {
+func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, put func(context.Context, *Repository, *Manifest) error, wanted func(*Manifest) bool) []*task {
 	var tasks []*task
 	byDigest := map[digest.Digest]*task{}
 	for _, m := range manifests {
 		if !wanted(m) {
 			continue
 		}
-		t := &task{run: func(ctx context.Context) error { return p.putManifest(ctx, r, m) }}
+		t := &task{run: func(ctx context.Context) error { return put(ctx, r, m) }}
 		for _, b := range m.Blobs {
 			t.after(blobs[place{r, b.Digest}])
 		}
@@ -181,18 +201,32 @@ func (l *lazyTransfer) end(done bool) {
 
 // putManifest puts a manifest under its tags that lack it, or under its digest.
 func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
+	p.mu.Lock()
+	names := p.states[r].lacking(m)
+	p.mu.Unlock()
+	return p.putNamed(ctx, r, m, names)
+}
+
+// putByDigest puts a manifest without its tags, if it is not there.
+func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) error {
+	p.mu.Lock()
+	there := p.states[r].manifests[m.Digest]
+	p.mu.Unlock()
+	if there {
+		return nil
+	}
+	return p.putNamed(ctx, r, m, []string{m.Digest.String()})
+}
+
+// putNamed puts a manifest under some names: tags, or its digest.
+func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
 	body, err := m.from.Manifest(m.Digest)
 	if err != nil {
 		return &Error{"put manifest", SideTree, r.Name, m.Digest, err}
 	}
 	p.mu.Lock()
-	state := p.states[r]
-	there, tags := state.manifests[m.Digest], state.lacking(m)
+	there := p.states[r].manifests[m.Digest]
 	p.mu.Unlock()
-	names := tags
-	if len(m.Tags) == 0 {
-		names = []string{m.Digest.String()}
-	}
 	for _, name := range names {
 		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body.Body})
 		if err != nil {
@@ -212,7 +246,7 @@ func (p *Pusher) put(r *Repository, m *Manifest, name string, subject digest.Dig
 	if pushed {
 		p.summary.Manifests.Pushed++
 	}
-	if len(m.Tags) > 0 {
+	if name != m.Digest.String() {
 		if state.tags[name] != "" {
 			p.summary.Tags.Replaced++
 		}
@@ -220,7 +254,7 @@ func (p *Pusher) put(r *Repository, m *Manifest, name string, subject digest.Dig
 		state.tags[name] = m.Digest
 	}
 	state.manifests[m.Digest] = true
-	if m.Refs.Subject != nil && subject == "" {
+	if m.Refs.Subject != nil && subject == "" && !slices.Contains(state.untold, m) {
 		state.untold = append(state.untold, m)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -351,4 +352,19 @@ func TestProgressIsTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An index that lost its tag to another one still names an image that has a tag: a
+// registry takes the index only behind it.
+func TestUntaggedIndexOfTaggedImages(t *testing.T) {
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("app")
+	image := l.Image(layouttest.Image{Name: "amd64"})
+	l.Tag(image, "v1-amd64")
+	l.Add(l.Index(layouttest.Index{Children: []ocispec.Descriptor{image}}))
+	l.Tag(l.Image(layouttest.Image{Name: "new"}), "v1")
+	l.Write()
+	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
+	s.mustPush(t)
+	s.compare(t)
 }
