@@ -41,10 +41,10 @@ func (a *againstFlags) check() (client.Reference, error) {
 }
 
 // verify compares a registry with the sources, and writes what differs.
-func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, stdin io.Reader, stdout io.Writer) error {
+func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	comparison, err := a.compare(ctx, c, "", sources, stdin)
+	comparison, gaps, err := a.compare(ctx, c, "", sources, stdin)
 	if ctx.Err() != nil {
 		return interruptedError{errors.New("interrupted before the end: there is no report")}
 	}
@@ -59,33 +59,38 @@ func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, 
 	if err != nil {
 		return err
 	}
-	return comparisonError(comparison)
+	for _, g := range gaps {
+		fmt.Fprintln(stderr, g)
+	}
+	return comparisonError(comparison, gaps)
 }
 
 // compare compares a registry with the sources and writes nothing to it. Gaps of the
 // sources are told and not compared.
-func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, error) {
+func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []fmt.Stringer, error) {
 	to, err := a.check()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, plan, err := planPush(ctx, &a.selectionFlags, cacheDir, sources, to)
+	tree, plan, err := planPush(ctx, &a.selectionFlags, cacheDir, sources, to)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	gaps := pushGaps(tree.Snapshot(), plan, a.selection)
 	upstream, err := a.upstream.open(to, false, stdin, c.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer upstream.Close()
 	comparison, err := push.Compare(ctx, upstream, plan, a.upstream.jobs)
-	return comparison, pushError(err)
+	return comparison, gaps, pushError(err)
 }
 
-// comparisonError is the error for a registry that differs from the sources, or nil.
-func comparisonError(c *push.Comparison) error {
-	if len(c.Gaps) > 0 {
-		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(c.Gaps), c.Registry, len(c.Differences)),
+// comparisonError is the error for a registry that differs from the sources, and for
+// gaps of the sources, which nobody knows whether the registry has; or nil.
+func comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
+	if len(gaps) > 0 {
+		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
 			"layoutproxy verify SOURCE... says what is wrong with them"}}
 	}
 	if len(c.Differences) == 0 {

@@ -125,7 +125,7 @@ func (c *configuration) readEnvironment(environ []string) error {
 			values[name] = value
 		}
 	}
-	var known []string
+	known := []string{variablePrefix + "PASSWORD"} // read where it is needed, and shown nowhere
 	var failed error
 	c.set.VisitAll(func(flag *pflag.Flag) {
 		name := variable(flag.Name)
@@ -143,6 +143,9 @@ func (c *configuration) readEnvironment(environ []string) error {
 		}
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
+			if flag.Name == "password-stdin" { // somebody may take it for the password
+				failed = fmt.Errorf("%s: true or false", name)
+			}
 		}
 	})
 	for name := range values {

@@ -110,7 +110,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.stateDir, "state-dir", stateDirectory(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "do not try an upload before the first one")
-	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push what is whole where the sources are damaged or incomplete")
+	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push what is whole where the sources are damaged or incomplete; exit 3")
 }
 
 // stateDirectory is the one of the XDG base directory specification.
@@ -168,10 +168,15 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags
 		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),
 			"get what is missing, or push the rest with --allow-incomplete"}}
 	}
-	if flags.dryRun {
-		return nil
+	if !flags.dryRun {
+		if err := carryOut(ctx, cmd, c, flags, plan); err != nil {
+			return err
+		}
 	}
-	return carryOut(ctx, cmd, c, flags, plan)
+	if len(gaps) > 0 {
+		return contentError{fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(gaps))}
+	}
+	return nil
 }
 
 // planPush opens the sources and plans a push of them.

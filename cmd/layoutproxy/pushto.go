@@ -54,6 +54,7 @@ type following struct {
 	cacheDir string
 	to       client.Reference
 	client   *client.Client
+	jobs     int
 	changed  chan struct{} // of one: there is something to push
 
 	mu     sync.Mutex
@@ -75,7 +76,7 @@ func newFollowing(log *zap.Logger, flags *serveFlags) (*following, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &following{log: log, store: flags.store.dir, cacheDir: flags.cacheDir, to: to, client: upstream, changed: make(chan struct{}, 1)}
+	f := &following{log: log, store: flags.store.dir, cacheDir: flags.cacheDir, to: to, client: upstream, jobs: p.upstream.jobs, changed: make(chan struct{}, 1)}
 	f.status.Name = p.to
 	f.push() // what an earlier process may not have pushed
 	return f, nil
@@ -127,21 +128,25 @@ func (f *following) run(ctx context.Context) error {
 // has gaps, what is whole is pushed, and that is an error still.
 func (f *following) once(ctx context.Context) error {
 	tree, plan, err := planPush(ctx, &selectionFlags{}, f.cacheDir, []string{f.store}, f.to)
-	if err != nil || len(plan.Repositories) == 0 {
+	if err != nil {
 		return err
+	}
+	gaps := pushGaps(tree.Snapshot(), plan, push.Selection{})
+	if len(plan.Repositories) == 0 && len(gaps) == 0 {
+		return nil
 	}
 	state, err := push.OpenState(stateDirectory())
 	if err != nil {
 		return err
 	}
-	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Notice: func(s string) { f.log.Info(s) }})
+	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {
 		return err
 	}
 	if _, err := pusher.Push(ctx); err != nil {
 		return err
 	}
-	if gaps := pushGaps(tree.Snapshot(), plan, push.Selection{}); len(gaps) > 0 {
+	if len(gaps) > 0 {
 		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(gaps), gaps[0])
 	}
 	f.log.Info("pushed", zap.String("to", f.status.Name))

@@ -43,7 +43,7 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if flags.against.registry != "" {
-				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout())
+				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},

@@ -76,10 +76,13 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	}
 	t := c.Compared
 	fmt.Fprintf(b, "compared %d repositories, %d tags, %d discovery tags, %d manifests and %d blobs with %s: ", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests, t.Blobs, c.Registry)
-	if len(c.Differences) == 0 {
-		fmt.Fprintln(b, "all there")
-	} else {
+	switch {
+	case len(c.Differences) > 0:
 		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
+	case len(c.Gaps) > 0:
+		fmt.Fprintln(b, "all that was compared is there")
+	default:
+		fmt.Fprintln(b, "all there")
 	}
 	return b.Flush()
 }

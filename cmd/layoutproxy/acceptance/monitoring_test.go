@@ -47,7 +47,8 @@ func TestAlertRules(t *testing.T) {
 // A query that promtool cannot read, or of a metric that there is not, shows an
 // empty panel or never rings.
 func TestQueriesAreOfMetricsThatThereAre(t *testing.T) {
-	s := serve(t, bundleDir, "--client-connections", "100") // which has a metric
+	// Each of these has metrics of its own.
+	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
 	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
 		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
 	}
