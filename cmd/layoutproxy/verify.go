@@ -45,6 +45,11 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 			if flags.against.registry != "" {
 				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
+			for _, name := range []string{"file", "include", "exclude", "modules-path-suffix"} {
+				if cmd.Flags().Changed(name) {
+					return usageError{fmt.Errorf("--%s: it says what is compared by --against; without that everything is verified", name)}
+				}
+			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
