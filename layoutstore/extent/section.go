@@ -8,13 +8,27 @@ import (
 	"syscall"
 )
 
-// section reads one extent. The file's own position is the only position it
-// has, because the kernel moves that one when net/http sends by sendfile.
+// section reads one extent. The position that counts is the file's own, because
+// the kernel moves that one when net/http sends by sendfile; a seek moves it when
+// the next byte is read, as http.ServeContent seeks to the end and back only to
+// learn the size.
 type section struct {
 	f        *os.File
 	off, len int64
 	checker  Checker // nil where the file's state is nobody's concern
+
+	pos   int64 // in the file
+	state position
 }
+
+// position says how pos and the position of the file stand to each other.
+type position int
+
+const (
+	atPos   position = iota // the file stands at pos
+	sought                  // the file is to be moved to pos
+	unknown                 // the kernel moved the file
+)
 
 // checked is the section of a file that may change, as a Sender.
 type checked struct{ *section }
@@ -42,15 +56,28 @@ func openSection(e Extent) (*section, error) {
 	if err == nil && (info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len) {
 		err = fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
 	}
-	if err == nil && e.Off > 0 {
-		_, err = f.Seek(e.Off, io.SeekStart)
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	checker, _ := e.File.(Checker)
-	return &section{f, e.Off, e.Len, checker}, nil
+	s := &section{f: f, off: e.Off, len: e.Len, pos: e.Off}
+	s.checker, _ = e.File.(Checker)
+	if e.Off > 0 {
+		s.state = sought
+	}
+	return s, nil
+}
+
+// place moves the file to where the last seek wanted it.
+func (s *section) place() error {
+	if s.state != sought {
+		return nil
+	}
+	_, err := s.f.Seek(s.pos, io.SeekStart)
+	if err == nil {
+		s.state = atPos
+	}
+	return err
 }
 
 // check says whether the file has changed since it was opened.
@@ -67,8 +94,20 @@ func (s *section) check() error {
 
 // left is the number of bytes between the position and the section's end.
 func (s *section) left() (int64, error) {
+	err := s.find()
+	return s.off + s.len - s.pos, err
+}
+
+// find learns where the kernel has moved the file.
+func (s *section) find() error {
+	if s.state != unknown {
+		return nil
+	}
 	pos, err := s.f.Seek(0, io.SeekCurrent)
-	return s.off + s.len - pos, err
+	if err == nil {
+		s.pos, s.state = pos, atPos
+	}
+	return err
 }
 
 func (s *section) Read(p []byte) (int, error) {
@@ -79,7 +118,11 @@ func (s *section) Read(p []byte) (int, error) {
 	if left <= 0 {
 		return 0, io.EOF
 	}
+	if err := s.place(); err != nil {
+		return 0, err
+	}
 	n, err := s.f.Read(p[:min(int64(len(p)), left)])
+	s.pos += int64(n)
 	if stale := s.check(); stale != nil {
 		return 0, stale
 	}
@@ -87,15 +130,14 @@ func (s *section) Read(p []byte) (int, error) {
 }
 
 func (s *section) Seek(offset int64, whence int) (int64, error) {
+	if err := s.find(); err != nil {
+		return 0, err
+	}
 	switch whence {
 	case io.SeekStart:
 		offset += s.off
 	case io.SeekCurrent:
-		pos, err := s.f.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return 0, err
-		}
-		offset += pos
+		offset += s.pos
 	case io.SeekEnd:
 		offset += s.off + s.len
 	default:
@@ -104,13 +146,21 @@ func (s *section) Seek(offset int64, whence int) (int64, error) {
 	if offset < s.off {
 		return 0, errSeek
 	}
-	pos, err := s.f.Seek(offset, io.SeekStart)
-	return pos - s.off, err
+	if offset != s.pos {
+		s.pos, s.state = offset, sought
+	}
+	return s.pos - s.off, nil
 }
 
 // SyscallConn lets net/http send the section by sendfile: it takes the file
 // descriptor, its position, and a length from the io.LimitedReader around us.
-func (s *section) SyscallConn() (syscall.RawConn, error) { return s.f.SyscallConn() }
+func (s *section) SyscallConn() (syscall.RawConn, error) {
+	if err := s.place(); err != nil {
+		return nil, err
+	}
+	s.state = unknown
+	return s.f.SyscallConn()
+}
 
 // WriteTo bounds what a bare io.Copy sends: without it the copy would find
 // SyscallConn and go on behind the section, to the end of the file.
@@ -119,6 +169,10 @@ func (s *section) WriteTo(w io.Writer) (int64, error) {
 	if err != nil || left <= 0 {
 		return 0, err
 	}
+	if err := s.place(); err != nil {
+		return 0, err
+	}
+	s.state = unknown
 	return io.Copy(w, &io.LimitedReader{R: s.f, N: left})
 }
 

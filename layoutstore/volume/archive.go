@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,8 +264,13 @@ type archiveFile struct {
 
 func (f *archiveFile) Open() (*os.File, error) {
 	// By the path and not from a directory that is kept open: there is one for every
-	// look at the source, and few would ever be used.
-	file, err := os.OpenInRoot(f.dir, f.name)
+	// look at the source, and few would ever be used. The directory is the user's to
+	// name, and the name in it is no path.
+	file, err := openNoFollow(filepath.Join(f.dir, f.name))
+	if err != nil {
+		// A link, or an error to tell: a link may lead to another name in the directory.
+		file, err = os.OpenInRoot(f.dir, f.name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)
 	}
