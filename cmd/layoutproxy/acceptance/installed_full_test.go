@@ -17,6 +17,7 @@ import (
 const (
 	containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
 	helm        = "helm.sh/helm/v3@v3.22.0"
+	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
 // installed is the directory of programs of a module, by their packages. The first

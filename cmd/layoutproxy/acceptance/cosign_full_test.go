@@ -1,0 +1,81 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// signer is cosign with a pair of keys.
+type signer struct {
+	program, dir string
+}
+
+func (s signer) try(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.program, args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(bareEnv(s.dir), "COSIGN_PASSWORD=", "COSIGN_EXPERIMENTAL=1")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func (s signer) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.try(t, args...)
+	if err != nil {
+		t.Fatalf("cosign %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// TestCosignVerifies has images signed where writes are taken, and their signatures
+// verified where they are not: under a tag, and as referrers.
+func TestCosignVerifies(t *testing.T) {
+	s, front := writable(t, "tagged", "referring", "unsigned")
+	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
+	c.run(t, "generate-key-pair")
+	verify := []string{"verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"}
+	for repository, how := range map[string]struct{ sign, verify string }{
+		"tagged":    {"--registry-referrers-mode=legacy", "--experimental-oci11=false"},
+		"referring": {"--registry-referrers-mode=oci-1-1", "--experimental-oci11"},
+	} {
+		t.Run(repository, func(t *testing.T) {
+			image := pushed(t, s, front, repository)
+			c.run(t, "sign", "--key", "cosign.key", "--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false", "--yes",
+				"--allow-http-registry", how.sign, front+image)
+			_, d, _ := strings.Cut(image, "@")
+			if out := c.run(t, append(verify, how.verify, s.registry+image)...); !strings.Contains(out, d) {
+				t.Errorf("%s", out)
+			}
+		})
+	}
+	image := pushed(t, s, front, "unsigned")
+	if out, err := c.try(t, append(verify, s.registry+image)...); err == nil {
+		t.Errorf("verified without a signature: %s", out)
+	}
+}
+
+// pushed writes an image into a repository that is served, and names it by its digest.
+func pushed(t *testing.T, s server, front, repository string) string {
+	t.Helper()
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout(repository)
+	d := l.Image(layouttest.Image{Name: repository, Files: map[string]string{"name": repository}})
+	l.Tag(d, "v1")
+	l.Write()
+	from := serve(t, dir, "--root-repository", "")
+	run(t, tool(t, "crane"), "copy", "--insecure", from.registry+"/"+repository+":v1", front+"/"+repository+":v1")
+	return "/" + repository + "@" + string(d.Digest)
+}
