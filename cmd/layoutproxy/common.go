@@ -17,6 +17,7 @@ type common struct {
 	logFormat string
 
 	started bool // past the parsing of the command line
+	console *console
 	log     *zap.Logger
 }
 
@@ -48,7 +49,8 @@ func (c *common) start(stderr io.Writer) error {
 	default:
 		return fmt.Errorf("--log-format %s: console or json", c.logFormat)
 	}
-	c.log = zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(stderr)), level))
+	c.console = &console{w: stderr}
+	c.log = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(c.console), level))
 	c.started = true
 	return nil
 }

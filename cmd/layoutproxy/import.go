@@ -47,7 +47,7 @@ Interrupted, it exits with 130, and the next import goes on from what it has cop
 func importBundles(ctx context.Context, c *common, o importer.Options, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	p := newProgress(c.log, stderr, "importing")
+	p := newProgress(c.log, c.console, "importing")
 	o.Progress = p
 	i, err := importer.New(o)
 	if err != nil {

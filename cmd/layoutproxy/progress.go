@@ -1,8 +1,6 @@
 package main
 
 import (
-	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,17 +9,17 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"go.uber.org/zap"
-	"golang.org/x/term"
 )
 
 // progress tells how far a long command is: by a bar on a terminal, and by a line
 // in the log every ten seconds elsewhere.
 type progress struct {
-	log   *zap.Logger
-	what  string
-	bars  *mpb.Progress // nil where there is no terminal
-	bar   *mpb.Bar
-	every time.Duration
+	log    *zap.Logger
+	what   string
+	screen *console
+	bars   *mpb.Progress // nil where there is no terminal
+	bar    *mpb.Bar
+	every  time.Duration
 
 	began time.Time
 	total int64
@@ -34,12 +32,8 @@ type progress struct {
 const lineEvery = 10 * time.Second
 
 // newProgress makes a progress of what is done; nothing is told before begin.
-func newProgress(log *zap.Logger, stderr io.Writer, what string) *progress {
-	p := &progress{log: log, what: what, every: lineEvery, ended: make(chan struct{})}
-	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bars = mpb.New(mpb.WithOutput(stderr))
-	}
-	return p
+func newProgress(log *zap.Logger, screen *console, what string) *progress {
+	return &progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
 }
 
 // Begin says how many files and bytes there are. It is called once.
@@ -50,10 +44,12 @@ func (p *progress) Begin(_ int, bytes int64) {
 		p.lines.Go(p.tell)
 		return
 	}
-	p.bar = p.bars.AddBar(bytes,
-		mpb.BarRemoveOnComplete(),
+	// Without a total at first, as a bar with one ends by itself, and with it what
+	// comes above it.
+	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what+" "), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f")),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
+	p.bar.SetTotal(bytes, false)
 }
 
 // Read says that n bytes more are done, or fewer where n is negative.
@@ -68,12 +64,11 @@ func (p *progress) Read(n int) {
 func (p *progress) stop() {
 	close(p.ended)
 	p.lines.Wait()
-	if p.bar != nil {
-		p.bar.Abort(true)
-	}
-	if p.bars != nil {
-		p.bars.Wait()
-	}
+	p.screen.hide(p.bars, func() {
+		if p.bar != nil {
+			p.bar.Abort(true)
+		}
+	})
 }
 
 func (p *progress) tell() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -133,7 +132,7 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	watch := &pullWatch{log: c.log, stderr: cmd.ErrOrStderr(), told: time.Now()}
+	watch := &pullWatch{log: c.log, screen: c.console, told: time.Now()}
 	defer watch.stop()
 	if flags.dryRun {
 		plan, err := pull.Dry(ctx, options, watch)
@@ -171,7 +170,7 @@ func pullError(ctx context.Context, err error) error {
 // pullWatch shows how a pull gets on, a phase after the other.
 type pullWatch struct {
 	log    *zap.Logger
-	stderr io.Writer
+	screen *console
 
 	mu      sync.Mutex
 	current *progress
@@ -186,7 +185,7 @@ func (w *pullWatch) Phase(name string, total int64) {
 	if total == 0 {
 		return
 	}
-	p := newProgress(w.log, w.stderr, name)
+	p := newProgress(w.log, w.screen, name)
 	p.Begin(0, total)
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -248,7 +248,7 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFla
 		return err
 	}
 	defer upstream.Close()
-	progress := newProgress(c.log, cmd.ErrOrStderr(), "pushing")
+	progress := newProgress(c.log, c.console, "pushing")
 	pusher, err := push.New(push.Options{
 		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.jobs, SkipPreflight: flags.noProbe,
 		Progress: transfers{progress}, Notice: func(s string) { c.log.Info(s) },

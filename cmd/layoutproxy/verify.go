@@ -50,7 +50,7 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 					return usageError{fmt.Errorf("--%s: it says what is compared by --against; without that everything is verified", name)}
 				}
 			}
-			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout())
 		},
 	}
 	flags.flags(cmd.Flags())
@@ -65,10 +65,10 @@ func (v *verifyFlags) flags(f *pflag.FlagSet) {
 }
 
 // verifySources verifies the sources and writes the report.
-func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stdout, stderr io.Writer) error {
+func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	report, err := readSources(ctx, c, flags, sources, stderr)
+	report, err := readSources(ctx, c, flags, sources)
 	if ctx.Err() != nil {
 		return interruptedError{errors.New("interrupted before the end: there is no report")}
 	}
@@ -88,13 +88,13 @@ func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources [
 
 // readSources reads the sources, once more from the start where one of them changed
 // before the reading began.
-func readSources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stderr io.Writer) (*verify.Report, error) {
+func readSources(ctx context.Context, c *common, flags *verifyFlags, sources []string) (*verify.Report, error) {
 	tree, err := flags.open(ctx, sources)
 	if err != nil {
 		return nil, err
 	}
 	for again := false; ; again = true {
-		p := newProgress(c.log, stderr, "verifying")
+		p := newProgress(c.log, c.console, "verifying")
 		report, err := verify.Run(ctx, tree.Snapshot(), verify.Options{Progress: p})
 		p.stop()
 		if !errors.Is(err, layoutstore.ErrStale) || again {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,7 +89,7 @@ func TestVerifyInterrupted(t *testing.T) {
 
 func TestProgressInLines(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
-	p := newProgress(zap.New(core), &bytes.Buffer{}, "verifying")
+	p := newProgress(zap.New(core), &console{w: io.Discard}, "verifying")
 	p.every = time.Millisecond
 	p.Begin(2, 4_000_000)
 	p.Read(1_000_000)

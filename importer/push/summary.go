@@ -71,9 +71,9 @@ func (s Summary) WriteText(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "tags:      %d pushed (%d of them replaced), %d present\nmanifests: %d pushed, %d present\nblobs:     %d pushed, %d mounted, %d present\nsent:      %s in %.1f s, %d requests, %d retries\n",
 		s.Tags.Pushed, s.Tags.Replaced, s.Tags.Present, s.Manifests.Pushed, s.Manifests.Present,
-		s.Blobs.Pushed, s.Blobs.Mounted, s.Blobs.Present, humanize.IBytes(uint64(s.BytesSent)), s.Seconds, s.Requests, s.Retries)
+		s.Blobs.Pushed, s.Blobs.Mounted, s.Blobs.Present, humanize.Bytes(uint64(s.BytesSent)), s.Seconds, s.Requests, s.Retries)
 	if err == nil && s.Slowest != nil {
-		_, err = fmt.Fprintf(w, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.IBytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
+		_, err = fmt.Fprintf(w, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.Bytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
 	}
 	return err
 }

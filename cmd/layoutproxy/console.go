@@ -1,0 +1,55 @@
+package main
+
+import (
+	"io"
+	"os"
+	"sync"
+
+	"github.com/vbauerster/mpb/v8"
+	"golang.org/x/term"
+)
+
+// console is standard error, which the log and the bars share: a line that is
+// written while bars are shown comes above them, and not between.
+type console struct {
+	mu   sync.Mutex
+	w    io.Writer
+	bars *mpb.Progress // nil while none are shown
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bars != nil {
+		if n, err := c.bars.Write(p); err == nil { // else they have ended
+			return n, nil
+		}
+	}
+	return c.w.Write(p)
+}
+
+// show begins to show bars, where there is a terminal for them.
+func (c *console) show() *mpb.Progress {
+	f, ok := c.w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	bars := mpb.New(mpb.WithOutput(f))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bars = bars
+	return bars
+}
+
+// hide ends the bars of show: end is to end the last of them. Who writes meanwhile
+// waits, as what is written to bars that have ended is lost.
+func (c *console) hide(bars *mpb.Progress, end func()) {
+	if bars == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end()
+	bars.Wait()
+	c.bars = nil
+}
