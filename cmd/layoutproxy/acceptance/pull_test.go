@@ -6,7 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
+
+// d8Bundle is what the field's own tool wrote.
+const d8Bundle = "../testdata/d8"
 
 // TestPullBesideOthers pulls the sample, and holds what comes of it beside what crane
 // and skopeo make of the same repositories.
@@ -47,6 +52,34 @@ func TestPullBesideOthers(t *testing.T) {
 		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
 			t.Errorf("%s: skopeo syncs %d files from the source and %d from the copy, or others", name, len(synced[0]), len(synced[1]))
 		}
+	}
+}
+
+// TestPulledReachesContainerd pulls as Deckhouse is pulled, from what the field's own
+// tool wrote, and has containerd pull from what came of it.
+func TestPulledReachesContainerd(t *testing.T) {
+	source := serve(t, d8Bundle, "--root-repository", "deckhouse/ee", "--root-repository", "deckhouse")
+	bundle := t.TempDir()
+	run(t, program, "pull", source.registry+"/deckhouse/ee", bundle)
+	run(t, program, "verify", bundle)
+	pulled := serve(t, bundle, "--strict", "--root-repository", "deckhouse/ee")
+	c := startContainerd(t, packagedRelease(t), nil)
+	c.mirror(t, stoodFor, "http://"+pulled.registry)
+
+	lines := strings.Split(strings.TrimSpace(run(t, program, "list", "--root-repository", "deckhouse/ee", bundle)), "\n")
+	if len(lines) < 100 {
+		t.Fatalf("%d tags were pulled", len(lines))
+	}
+	tried := map[string]bool{} // a tag of each repository: a pull of each of them takes a minute
+	for n, line := range lines {
+		fields := strings.Split(line, "\t") // repository, tag, digest
+		if tried[fields[0]] {
+			continue
+		}
+		tried[fields[0]] = true
+		reference := stoodFor + "/" + fields[0] + ":" + fields[1]
+		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, reference)
+		contentOf(t, c.store(), digest.Digest(fields[2]))
 	}
 }
 
