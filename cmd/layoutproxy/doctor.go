@@ -46,11 +46,11 @@ one does, 3 if what fails is missing or damaged content.`,
 }
 
 func runDoctor(ctx context.Context, c *common, flags *doctorFlags, args []string, stdin io.Reader, stdout io.Writer) error {
-	o, err := flags.doctorOptions(stdin)
+	options, err := flags.options(stdin)
 	if err != nil {
 		return err
 	}
-	o.URL, o.HostsDir = args[0], flags.hostsDir
+	o := doctor.Options{URL: args[0], Client: options, HostsDir: flags.hostsDir}
 	if !strings.Contains(o.URL, "://") {
 		scheme := "https://"
 		if flags.plainHTTP {
@@ -62,8 +62,11 @@ func runDoctor(ctx context.Context, c *common, flags *doctorFlags, args []string
 		o.Image = args[1]
 	}
 	report, err := doctor.Run(ctx, o)
-	if err != nil {
+	if errors.Is(err, doctor.ErrForm) {
 		return usageError{err}
+	}
+	if err != nil {
+		return err
 	}
 	if c.output == "json" {
 		err = printJSON(stdout, report)

@@ -72,30 +72,40 @@ func (u *upstreamFlags) check() error {
 	return nil
 }
 
-// open makes a client of a registry; push says whether it will be written to. The
-// password is read from stdin if the flags say so.
-func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
+// options are what the flags are to a client of any registry. The password is read
+// from stdin if they say so.
+func (u *upstreamFlags) options(stdin io.Reader) (client.Options, error) {
 	if err := u.check(); err != nil {
-		return nil, err
+		return client.Options{}, err
 	}
 	credential, err := u.credential(stdin)
 	if err != nil {
-		return nil, err
+		return client.Options{}, err
 	}
 	retries := u.retries
 	if retries == 0 {
 		retries = -1 // 0 is the default to the client
 	}
-	return client.New(client.Options{
-		Registry: r.Registry, PlainHTTP: u.plainHTTP, InsecureSkipVerify: u.insecure,
+	return client.Options{
+		PlainHTTP: u.plainHTTP, InsecureSkipVerify: u.insecure,
 		CAFile: u.caFile, CertFile: u.cert, KeyFile: u.key,
 		Credential: credential, Keychain: client.NewKeychain(),
-		AllowPrivateRedirects: u.private, Jobs: u.jobs, Retries: retries, Push: push,
+		AllowPrivateRedirects: u.private, Jobs: u.jobs, Retries: retries,
 		UserAgent: "layoutproxy/" + version,
-		Retrying: func(err error, pause time.Duration) {
-			log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
-		},
-	})
+	}, nil
+}
+
+// open makes a client of a registry; push says whether it will be written to.
+func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
+	o, err := u.options(stdin)
+	if err != nil {
+		return nil, err
+	}
+	o.Registry, o.Push = r.Registry, push
+	o.Retrying = func(err error, pause time.Duration) {
+		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
+	}
+	return client.New(o)
 }
 
 // maxPassword is how much is read of standard input.

@@ -3,9 +3,13 @@ package client
 import (
 	"context"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -66,6 +70,41 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, scop
 	return nil
 }
 
+// errNoWay says that no challenge of an answer can be met.
+var errNoWay = errors.New("it wants a login and names no way that we know: neither Basic nor Bearer")
+
+// Login is how the challenge of an answer is met.
+type Login struct {
+	Scheme        string // basic or bearer; empty where none is known
+	Credential    Credential
+	Authorization string // the header; empty where it wants a credential and there is none
+}
+
+// LogIn meets the challenge of an answer (401) with those headers to a request of from,
+// for who pulls from repository, which may be empty. It is bound by the same rules as
+// the client's own requests: what is known of the registry is shown to no other host,
+// and no token server is asked at a private address, or in the clear by a registry with
+// TLS. Errors: *Error, also beside what is known of the login; the context's.
+func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
+	k := &call{op: "log in", url: from, repository: repository}
+	ch, ok := challengeOf(header)
+	if !ok {
+		said := oneLine(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
+		return Login{}, k.fail(SideRegistry, ErrUnauthorized, fmt.Errorf("%w: %q", errNoWay, said))
+	}
+	credential, err := c.credential(ctx, from.Host, repository)
+	if err != nil {
+		return Login{Scheme: ch.scheme}, k.fail(SideLocal, ErrCredentials, err)
+	}
+	if repository != "" {
+		k.scopes = []string{c.scope(repository, http.MethodGet)}
+	}
+	c.auth.learn(from.Host, ch)
+	req := &http.Request{URL: from, Header: http.Header{}}
+	err = c.authorize(ctx, req, k, "")
+	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
+}
+
 // challenged takes in the challenge of a 401, and says whether another try has a
 // chance: the host was not known to want a login, or a token has expired. scope is
 // what the host wants a token for.
@@ -85,14 +124,14 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (sc
 
 // credential is how to log in to host.
 func (c *Client) credential(ctx context.Context, host, repository string) (Credential, error) {
-	if !c.options.Credential.empty() && c.trusted(host) {
+	if !c.options.Credential.Empty() && c.trusted(host) {
 		return c.options.Credential, nil
 	}
 	if c.options.Keychain == nil {
 		return Credential{}, nil
 	}
 	found, err := c.options.Keychain.Credential(ctx, host, repository)
-	if err == nil && found.empty() && host != c.options.Registry && c.trusted(host) {
+	if err == nil && found.Empty() && host != c.options.Registry && c.trusted(host) {
 		return c.options.Keychain.Credential(ctx, c.options.Registry, repository)
 	}
 	return found, err

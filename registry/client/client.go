@@ -141,6 +141,10 @@ func New(o Options) (*Client, error) {
 // Close closes the connections that no request uses.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
+// Transport is what the client's requests go through, for one that is to be neither
+// tried again nor led elsewhere. Its connections are the client's: see [Client.Close].
+func (c *Client) Transport() *http.Transport { return c.transport }
+
 // Registry is the host that the client was made for.
 func (c *Client) Registry() string { return c.options.Registry }
 
@@ -183,7 +187,7 @@ func (c *Client) contact(ctx context.Context, scheme string) error {
 		ch, ok := challengeOf(resp.Header)
 		if !ok {
 			return &Error{Op: "ping", Host: c.options.Registry, Side: SideRegistry, Status: resp.StatusCode, Server: resp.Header.Get("Server"),
-				Cause: ErrUnauthorized, Err: errors.New("it wants a login and names no way that we know: neither Basic nor Bearer")}
+				Cause: ErrUnauthorized, Err: errNoWay}
 		}
 		c.auth.learn(c.options.Registry, ch)
 	}

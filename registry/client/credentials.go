@@ -28,7 +28,7 @@ type Credential struct {
 // String says whose credential it is, and holds no secret.
 func (c Credential) String() string {
 	switch {
-	case c.empty():
+	case c.Empty():
 		return "no credentials"
 	case c.Username == "":
 		return "a token of " + c.Source
@@ -39,7 +39,8 @@ func (c Credential) String() string {
 // GoString is String: %#v shows no secret either.
 func (c Credential) GoString() string { return c.String() }
 
-func (c Credential) empty() bool {
+// Empty says that it is nobody.
+func (c Credential) Empty() bool {
 	return c.Username == "" && c.Password == "" && c.IdentityToken == "" && c.RegistryToken == ""
 }
 
@@ -115,7 +116,7 @@ func (k *Keychain) find(ctx context.Context, host, repository string) (Credentia
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Credential{}, fmt.Errorf("%s: %w: %w", file, ErrCredentials, err)
 		}
-		if !c.empty() {
+		if !c.Empty() {
 			return c, nil
 		}
 	}

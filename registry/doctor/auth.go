@@ -2,106 +2,60 @@ package doctor
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"regexp"
-	"strings"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-var errNoLogin = errors.New("no login")
+const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same as an imagePullSecret"
 
-func schemeOf(challenge string) string {
-	scheme, _, _ := strings.Cut(challenge, " ")
-	return scheme
-}
-
-// authorize makes an Authorization header that meets a challenge (RFC 7235; for
-// tokens, the distribution project's "Token Authentication Specification").
-func (d *doctor) authorize(ctx context.Context, challenge string, login Login) (string, error) {
-	switch strings.ToLower(schemeOf(challenge)) {
-	case "basic":
-		if login.User == "" {
-			return "", errNoLogin
-		}
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(login.User+":"+login.Password)), nil
-	case "bearer":
-		if login.RegistryToken != "" {
-			return "Bearer " + login.RegistryToken, nil
-		}
-		token, err := d.token(ctx, challenge, login)
-		return "Bearer " + token, err
+// logIn finds out whether a login is wanted, and whether ours will do.
+func (d *doctor) logIn(ctx context.Context) Step {
+	if d.api.code != http.StatusUnauthorized {
+		return ok("none are asked for")
 	}
-	return "", fmt.Errorf("it asks for a login of a kind that is not known: %q", challenge)
-}
-
-var parameter = regexp.MustCompile(`(\w+)="([^"]*)"`)
-
-// tokenRequest asks the token server that a challenge names: with a user's password,
-// or by OAuth2 with an identity token.
-func (d *doctor) tokenRequest(ctx context.Context, challenge string, login Login) (*http.Request, error) {
-	params := map[string]string{}
-	for _, m := range parameter.FindAllStringSubmatch(challenge, -1) {
-		params[strings.ToLower(m[1])] = m[2]
-	}
-	realm, err := url.Parse(params["realm"])
-	if err != nil || realm.Host == "" {
-		return nil, fmt.Errorf("it names no token server: %q", challenge)
-	}
-	values := realm.Query()
-	values.Set("service", params["service"])
-	if d.image.repository != "" {
-		values.Set("scope", "repository:"+d.image.repository+":pull")
-	}
-	if login.IdentityToken != "" {
-		values.Set("grant_type", "refresh_token")
-		values.Set("refresh_token", login.IdentityToken)
-		values.Set("client_id", "layoutproxy")
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(values.Encode()))
-		if err == nil {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		return req, err
-	}
-	realm.RawQuery = values.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
-	if err == nil && login.User != "" {
-		req.SetBasicAuth(login.User, login.Password)
-	}
-	return req, err
-}
-
-// token fetches a token.
-func (d *doctor) token(ctx context.Context, challenge string, login Login) (string, error) {
-	req, err := d.tokenRequest(ctx, challenge, login)
-	if err != nil {
-		return "", err
-	}
-	a, err := d.do(req, 1<<20)
-	if err != nil {
-		return "", fmt.Errorf("token server: %w", err)
-	}
+	login, err := d.login.LogIn(ctx, d.api.from, d.api.header, d.image.repository)
+	refused := errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
 	switch {
-	case a.code == http.StatusUnauthorized && login.empty():
-		return "", errNoLogin
+	case login.Scheme != "" && login.Credential.Empty() && (refused || err == nil && login.Authorization == ""):
+		return d.nobody(login.Scheme)
+	case err != nil:
+		return failed(adviceOfLogin(err), "%v", err)
+	}
+	d.auth = login.Authorization
+	req, err := d.request(ctx, http.MethodGet, "")
+	if err != nil {
+		return failed("", "%v", err)
+	}
+	a, err := d.do(req, maxErrorBody)
+	switch {
+	case err != nil:
+		return failed("see the server's log", "GET /v2/ with a login: %v", err)
 	case a.code != http.StatusOK:
-		return "", fmt.Errorf("the token server %s answers %s%s", req.URL.Host, a.status, errorsOf(a.body))
+		return failed(adviceLogin, "the login (%s, %v) is refused: %s%s", login.Scheme, login.Credential, a.status, errorsOf(a.body))
 	}
-	var given struct {
-		Token       string `json:"token"`
-		AccessToken string `json:"access_token"`
+	return ok("%s with %v is taken", login.Scheme, login.Credential)
+}
+
+// nobody is the step of who has no login.
+func (d *doctor) nobody(scheme string) Step {
+	if d.image.repository == "" {
+		return warning(adviceLogin, "it asks for a login (%s), and there is none; without an image none was tried", scheme)
 	}
-	if err := json.Unmarshal(a.body, &given); err != nil {
-		return "", fmt.Errorf("the token server %s: %w", req.URL.Host, err)
+	return failed(adviceLogin, "it asks for a login (%s), and there is none for %s", scheme, d.url.Host)
+}
+
+// adviceOfLogin says what to do where there is no way to log in.
+func adviceOfLogin(err error) string {
+	var e *client.Error
+	switch {
+	case errors.Is(err, client.ErrCredentials):
+		return "mend that file or helper, or give --username with --password-stdin"
+	case errors.Is(err, client.ErrPrivate):
+		return "add --allow-private-redirects if that token server is meant to have the login; containerd asks it without being told"
+	case errors.As(err, &e) && e.Side == client.SideRegistry:
+		return "see how the registry, or the proxy before it, is told to ask for a login"
 	}
-	if given.Token == "" {
-		given.Token = given.AccessToken
-	}
-	if given.Token == "" {
-		return "", fmt.Errorf("the token server %s gives no token", req.URL.Host)
-	}
-	return given.Token, nil
+	return adviceLogin
 }

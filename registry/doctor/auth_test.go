@@ -1,20 +1,20 @@
 package doctor_test
 
 import (
-	"context"
+	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-func login(user, password string) func(context.Context, string, string) (doctor.Login, error) {
-	return func(context.Context, string, string) (doctor.Login, error) {
-		return doctor.Login{User: user, Password: password, Source: "a test"}, nil
-	}
+func login(user, password string) client.Options {
+	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
 // guarded lets in who shows a header, and challenges all others.
@@ -38,17 +38,17 @@ func TestBasic(t *testing.T) {
 	s := listen(t, guarded(bundle(t), `Basic realm="registry"`, basic))
 	o := doctor.Options{URL: s.URL, Image: "app:v1"}
 	r := examine(t, o)
-	expect(t, r, "credentials", doctor.Failed, "Basic", "--username", "imagePullSecret")
+	expect(t, r, "credentials", doctor.Failed, "basic", "--username", "imagePullSecret")
 	expect(t, r, "tag", doctor.Skipped, "rests on credentials")
 
 	// A health check has no login, and need not have one.
 	expect(t, examine(t, doctor.Options{URL: s.URL}), "credentials", doctor.Warning, "--username")
 
-	o.Credentials = login("node", "guess")
+	o.Client = login("node", "guess")
 	r = examine(t, o)
 	expect(t, r, "credentials", doctor.Failed, "a test", "401", "who are you")
 
-	o.Credentials = login("node", "secret")
+	o.Client = login("node", "secret")
 	r = examine(t, o)
 	expect(t, r, "credentials", doctor.OK, "a test")
 	expect(t, r, "blob", doctor.OK)
@@ -56,10 +56,9 @@ func TestBasic(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 
-	o.Credentials = func(context.Context, string, string) (doctor.Login, error) {
-		return doctor.Login{}, errors.New("config.json: line 3")
-	}
-	expect(t, examine(t, o), "credentials", doctor.Failed, "config.json: line 3", "--username")
+	t.Setenv("REGISTRY_AUTH_FILE", write(t, "config.json", []byte("{")))
+	o.Client = client.Options{Keychain: client.NewKeychain()}
+	expect(t, examine(t, o), "credentials", doctor.Failed, "config.json", "--username")
 }
 
 func TestToken(t *testing.T) {
@@ -87,32 +86,98 @@ func TestToken(t *testing.T) {
 		return req.Header.Get("Authorization") == "Bearer t0ken"
 	}))
 	o := doctor.Options{URL: s.URL, Image: "app:v1"}
-	expect(t, examine(t, o), "credentials", doctor.Failed, "asks for a login (Bearer)")
-	o.Credentials = login("node", "guess")
-	expect(t, examine(t, o), "credentials", doctor.Failed, "the token server", "401")
-	o.Credentials = login("node", "secret")
+	expect(t, examine(t, o), "credentials", doctor.Failed, "asks for a login (bearer)")
+	o.Client = login("node", "guess")
+	expect(t, examine(t, o), "credentials", doctor.Failed, "the token server", "401", `user "node"`)
+	o.Client = login("node", "secret")
 	expect(t, examine(t, o), "blob", doctor.OK)
-	for _, l := range []doctor.Login{{IdentityToken: "identity"}, {RegistryToken: "t0ken"}} {
+	for _, l := range []client.Credential{{IdentityToken: "identity"}, {RegistryToken: "t0ken"}} {
 		l.Source = "a helper"
-		o.Credentials = func(context.Context, string, string) (doctor.Login, error) { return l, nil }
+		o.Client = client.Options{Credential: l}
 		r := examine(t, o)
 		expect(t, r, "credentials", doctor.OK, "a helper")
 		expect(t, r, "blob", doctor.OK)
 	}
-	o.Credentials = login("node", "secret")
+	o.Client = login("node", "secret")
 	o.Image = ""
 	expect(t, examine(t, o), "credentials", doctor.Failed, "400")
 }
 
 func TestStrangeChallenges(t *testing.T) {
 	for challenge, word := range map[string]string{
-		"":                                "not known",
+		"":                                "names no way",
 		"Negotiate":                       "Negotiate",
-		"Bearer service=\"a\"":            "no token server",
-		"Bearer realm=\"http://\"":        "no token server",
-		"Bearer realm=\"http://[::1]:1\"": "token server",
+		"Bearer service=\"a\"":            "no place to go",
+		"Bearer realm=\"http://\"":        "no place to go",
+		"Bearer realm=\"http://[::1]:1\"": "--allow-private-redirects",
 	} {
 		s := listen(t, guarded(http.NotFoundHandler(), challenge, func(*http.Request) bool { return false }))
-		expect(t, examine(t, doctor.Options{URL: s.URL, Credentials: login("a", "b")}), "credentials", doctor.Failed, word)
+		expect(t, examine(t, doctor.Options{URL: s.URL, Client: login("a", "b")}), "credentials", doctor.Failed, word)
 	}
+}
+
+// Of several challenges one that can be met is, wherever it stands.
+func TestSeveralChallenges(t *testing.T) {
+	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
+		h := bundle(t)
+		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if basic(req) {
+				h.ServeHTTP(w, req)
+				return
+			}
+			w.Header()["Www-Authenticate"] = challenges
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+		expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1", Client: login("node", "secret")}), "blob", doctor.OK)
+	}
+}
+
+// What is known of the registry goes nowhere else.
+func TestLoginStaysHome(t *testing.T) {
+	var asked, leaked atomic.Int64
+	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked.Add(1)
+		if req.Header.Get("Authorization") != "" {
+			leaked.Add(1)
+		}
+		w.Write([]byte(`{"token":"t0ken"}`))
+	}))
+	s := listen(t, guarded(bundle(t), `Bearer realm="`+elsewhere.URL+`/token"`, func(*http.Request) bool { return false }))
+	o := doctor.Options{URL: s.URL, Image: "app:v1", Client: login("node", "secret")}
+	expect(t, examine(t, o), "credentials", doctor.Failed, "private address", "--allow-private-redirects")
+	if asked.Load() != 0 {
+		t.Error("a token server at another private address was asked")
+	}
+	o.Client.AllowPrivateRedirects = true
+	examine(t, o)
+	if leaked.Load() == 0 {
+		t.Error("a token server that is allowed got no login")
+	}
+	leaked.Store(0)
+	h := bundle(t)
+	s = listen(t, guarded(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.Contains(req.URL.Path, "/blobs/") {
+			http.Redirect(w, req, elsewhere.URL, http.StatusTemporaryRedirect)
+			return
+		}
+		h.ServeHTTP(w, req)
+	}), `Basic realm="registry"`, basic))
+	o.URL, o.Client = s.URL, login("node", "secret")
+	before := asked.Load()
+	expect(t, examine(t, o), "blob", doctor.Failed)
+	if asked.Load() == before || leaked.Load() != 0 {
+		t.Errorf("%d requests were led elsewhere, %d with the login", asked.Load()-before, leaked.Load())
+	}
+}
+
+// A registry with TLS leads nobody to a token server without.
+func TestNoTokensInTheClear(t *testing.T) {
+	a := newAuthority(t)
+	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, a, nil)}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	o := doctor.Options{URL: s.URL, Client: login("node", "secret")}
+	o.Client.CAFile = a.file
+	expect(t, examine(t, o), "credentials", doctor.Failed, "from TLS to plain HTTP")
 }

@@ -12,5 +12,6 @@
 // headers, follows no redirect to another place without saying so, tries nothing
 // twice, and never pulls a layer: of the largest it reads a part. A step that rests on
 // one that failed is skipped, and says on which. The steps of the node (hosts.toml and
-// containerd) rest on none. No credential is in a report.
+// containerd) rest on none. No password or token is in a report; and what
+// we log in with is shown by the rules of a push, see [client.Client.LogIn].
 package doctor

@@ -2,13 +2,14 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // Options say what is looked at, and how it is reached.
@@ -16,32 +17,22 @@ type Options struct {
 	URL   string // of the registry, as http://127.0.0.1:5000; a path before /v2/ may follow
 	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty leaves the steps of the content out
 
-	Roots              *x509.CertPool    // authorities; nil is those of the system
-	Certificates       []tls.Certificate // to show
-	InsecureSkipVerify bool
-
-	// Credentials finds the login for a registry, which is empty where there is none,
-	// and says where it was found. It may be nil.
-	Credentials func(ctx context.Context, host, repository string) (Login, error)
+	// Client says which certificates are trusted and shown, and how to log in. Which
+	// registry it is, and how often a request is tried, is not for it to say.
+	Client client.Options
 
 	HostsDir string        // certs.d; empty is where the containerd that runs here looks
 	Proc     string        // /proc if empty
 	Timeout  time.Duration // of each request; 10 seconds if 0
 }
 
-// Login is how to log in to a registry.
-type Login struct {
-	User, Password string
-	IdentityToken  string // to be exchanged for others, in place of a password
-	RegistryToken  string // to be shown as it is
-	Source         string // where it was found
-}
-
-func (l Login) empty() bool { return l.User == "" && l.IdentityToken == "" && l.RegistryToken == "" }
+// ErrForm says of an URL or the name of an image that it is none.
+var ErrForm = errors.New("not of the form")
 
 const (
 	requestTimeout = 10 * time.Second
 	maxManifest    = 8 << 20 // as containerd takes at most
+	maxRedirects   = 5
 )
 
 // doctor is one run.
@@ -51,8 +42,9 @@ type doctor struct {
 	image  image
 	report *Report
 	client *http.Client
-	proxy  *url.URL // of the environment, for this URL; nil is none
-	failed string   // the step that those behind it rest on
+	login  *client.Client // logs in, and does nothing else
+	proxy  *url.URL       // of the environment, for this URL; nil is none
+	failed string         // the step that those behind it rest on
 
 	api      answer        // of /v2/
 	sent     time.Time     // when /v2/ was asked
@@ -63,14 +55,15 @@ type doctor struct {
 	reader   string        // the hosts.toml that leads to the registry, or should
 }
 
-// Run takes all steps. The error is one of the options: what is wrong with the
-// registry or the node is in the report. It ends early with the context's error.
+// Run takes all steps. The error is one of the options, as [ErrForm] or that of a
+// certificate's file: what is wrong with the registry or the node is in the report. It
+// ends early with the context's error.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	d, err := newDoctor(o)
 	if err != nil {
 		return nil, err
 	}
-	defer d.client.CloseIdleConnections()
+	defer d.login.Close()
 	for _, step := range []struct {
 		name   string
 		look   func(context.Context) Step
@@ -108,7 +101,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func newDoctor(o Options) (*doctor, error) {
 	u, err := url.Parse(strings.TrimRight(o.URL, "/"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
-		return nil, fmt.Errorf("URL %q: not of the form http://HOST:PORT or https://HOST:PORT", o.URL)
+		return nil, fmt.Errorf("URL %q: %w http://HOST:PORT or https://HOST:PORT", o.URL, ErrForm)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/v2")
 	d := &doctor{Options: o, url: u, report: &Report{URL: u.String(), Image: o.Image, State: OK}}
@@ -126,26 +119,24 @@ func newDoctor(o Options) (*doctor, error) {
 	if d.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: u}); err != nil {
 		return nil, fmt.Errorf("proxy of the environment: %w", err)
 	}
-	d.client = &http.Client{Timeout: d.Timeout, Transport: d.transport()}
+	o.Client.Registry, o.Client.Retries, o.Client.Silence = u.Host, -1, d.Timeout
+	if d.login, err = client.New(o.Client); err != nil {
+		return nil, err
+	}
+	d.client = &http.Client{Timeout: d.Timeout, Transport: d.login.Transport(), CheckRedirect: d.checkRedirect}
 	return d, nil
 }
 
-// transport speaks HTTP/1.1 as containerd does, and asks for nothing encoded.
-func (d *doctor) transport() *http.Transport {
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:              http.ProxyFromEnvironment,
-		TLSClientConfig:    d.tlsConfig(),
-		DisableCompression: true,
-		Protocols:          protocols,
+// checkRedirect follows anywhere, as containerd does, but shows the login to the
+// registry alone.
+func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
-}
-
-func (d *doctor) tlsConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: d.Roots, Certificates: d.Certificates, InsecureSkipVerify: d.InsecureSkipVerify,
+	if req.URL.Host != d.url.Host || req.URL.Scheme == "http" && d.url.Scheme == "https" {
+		req.Header.Del("Authorization")
 	}
+	return nil
 }
 
 // address is host and port.

@@ -24,7 +24,7 @@ func parseImage(s string) (image, error) {
 	if found {
 		d, err := digest.Parse(dgst)
 		if err != nil {
-			return image{}, fmt.Errorf("image %q: digest %q: %w", s, dgst, err)
+			return image{}, fmt.Errorf("image %q: %w REPOSITORY@DIGEST: digest %q: %w", s, ErrForm, dgst, err)
 		}
 		i.digest = d
 	}
@@ -34,13 +34,13 @@ func parseImage(s string) (image, error) {
 	if colon := strings.LastIndexByte(rest, ':'); colon >= 0 {
 		rest, i.tag = rest[:colon], rest[colon+1:]
 		if !reference.TagRegexp.MatchString(i.tag) || reference.TagRegexp.FindString(i.tag) != i.tag {
-			return image{}, fmt.Errorf("image %q: %q is no tag", s, i.tag)
+			return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG: %q is no tag", s, ErrForm, i.tag)
 		}
 	}
 	i.repository = rest
 	named, err := reference.WithName("x.y/" + rest) // a host, so that no part of the path is taken for one
 	if err != nil || reference.Path(named) != rest {
-		return image{}, fmt.Errorf("image %q: not of the form REPOSITORY:TAG or HOST/REPOSITORY:TAG", s)
+		return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG or HOST/REPOSITORY:TAG", s, ErrForm)
 	}
 	if i.tag == "" && i.digest == "" {
 		i.tag = "latest"

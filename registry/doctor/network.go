@@ -61,7 +61,7 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 	if d.proxy != nil {
 		return skipped("through %s, and looked at in the next step alone", d.proxy.Redacted())
 	}
-	config := d.tlsConfig()
+	config := d.login.Transport().TLSClientConfig.Clone()
 	config.InsecureSkipVerify = true // it is verified below, to tell the reasons apart
 	config.ServerName = d.url.Hostname()
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: d.Timeout}, Config: config}
@@ -94,7 +94,7 @@ func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{DNSName: d.url.Hostname(), Roots: d.Roots, Intermediates: intermediates})
+	_, err := leaf.Verify(x509.VerifyOptions{DNSName: d.url.Hostname(), Roots: d.login.Transport().TLSClientConfig.RootCAs, Intermediates: intermediates})
 	if err == nil {
 		return Step{}, false
 	}
@@ -110,7 +110,7 @@ func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		advice = "renew the certificate, or set this machine's clock, which says " + time.Now().UTC().Format(time.DateTime) + " UTC"
 	}
-	if d.InsecureSkipVerify {
+	if d.Client.InsecureSkipVerify {
 		return warning(advice, "%s is not trusted, which was asked to be overlooked: %v", describe(leaf), err), true
 	}
 	return failed(advice, "%s is not trusted: %v", describe(leaf), err), true

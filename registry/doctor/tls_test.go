@@ -7,13 +7,17 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"math/big"
 	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
@@ -22,6 +26,7 @@ type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pool *x509.CertPool
+	file string // PEM
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -30,7 +35,8 @@ func newAuthority(t *testing.T) *authority {
 		c.IsCA, c.KeyUsage, c.BasicConstraintsValid = true, x509.KeyUsageCertSign, true
 		c.Subject.CommonName = "the authority"
 	})
-	a := &authority{pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey), x509.NewCertPool()}
+	certFile, _ := files(t, pair)
+	a := &authority{pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey), x509.NewCertPool(), certFile}
 	a.pool.AddCert(a.cert)
 	return a
 }
@@ -68,6 +74,27 @@ func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tl
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
+// files writes a certificate and its key as PEM.
+func files(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})),
+		write(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+}
+
+// write writes a file into a directory of its own.
+func write(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // secure serves the bundle by TLS.
 func secure(t *testing.T, config *tls.Config) *httptest.Server {
 	t.Helper()
@@ -83,25 +110,24 @@ func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	for name, test := range map[string]struct {
 		change   func(*x509.Certificate)
-		options  doctor.Options
+		options  client.Options
 		state    doctor.State
 		words    []string
 		apiState doctor.State
 	}{
-		"trusted":  {nil, doctor.Options{Roots: a.pool}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
-		"unknown":  {nil, doctor.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
-		"overseen": {nil, doctor.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"overlooked"}, doctor.OK},
+		"trusted":  {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
+		"unknown":  {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
+		"overseen": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"overlooked"}, doctor.OK},
 		"another name": {func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"proxy.example"} },
-			doctor.Options{Roots: a.pool}, doctor.Failed, []string{"(proxy.example)"}, doctor.Skipped},
+			client.Options{CAFile: a.file}, doctor.Failed, []string{"(proxy.example)"}, doctor.Skipped},
 		"expired": {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) },
-			doctor.Options{Roots: a.pool}, doctor.Failed, []string{"renew", "clock"}, doctor.Skipped},
+			client.Options{CAFile: a.file}, doctor.Failed, []string{"renew", "clock"}, doctor.Skipped},
 		"soon": {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(24 * time.Hour) },
-			doctor.Options{Roots: a.pool}, doctor.Warning, []string{"renew"}, doctor.OK},
+			client.Options{CAFile: a.file}, doctor.Warning, []string{"renew"}, doctor.OK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := secure(t, &tls.Config{Certificates: []tls.Certificate{certificate(t, a, test.change)}})
-			test.options.URL = s.URL
-			r := examine(t, test.options)
+			r := examine(t, doctor.Options{URL: s.URL, Client: test.options})
 			expect(t, r, "tls", test.state, test.words...)
 			expect(t, r, "api", test.apiState)
 			if test.state == doctor.Failed {
@@ -116,11 +142,11 @@ func TestClientCertificate(t *testing.T) {
 	s := secure(t, &tls.Config{
 		Certificates: []tls.Certificate{certificate(t, a, nil)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool,
 	})
-	o := doctor.Options{URL: s.URL, Roots: a.pool, Image: "app:v1"}
+	o := doctor.Options{URL: s.URL, Image: "app:v1", Client: client.Options{CAFile: a.file}}
 	expect(t, examine(t, o), "api", doctor.Failed, "--client-cert")
-	o.Certificates = []tls.Certificate{certificate(t, newAuthority(t), nil)}
+	o.Client.CertFile, o.Client.KeyFile = files(t, certificate(t, newAuthority(t), nil))
 	expect(t, examine(t, o), "api", doctor.Failed, "--client-ca")
-	o.Certificates = []tls.Certificate{certificate(t, a, nil)}
+	o.Client.CertFile, o.Client.KeyFile = files(t, certificate(t, a, nil))
 	expect(t, examine(t, o), "blob", doctor.OK)
 }
 
