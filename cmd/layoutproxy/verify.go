@@ -42,13 +42,11 @@ With --against the sources are compared with a registry in place of that: its ta
 the bytes of its manifests and the sizes of its blobs, as a push would have made them.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.idle(cmd.Flags()); err != nil {
+				return err
+			}
 			if flags.against.registry != "" {
 				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-			}
-			for _, name := range []string{"file", "include", "exclude", "modules-path-suffix"} {
-				if cmd.Flags().Changed(name) {
-					return usageError{fmt.Errorf("--%s: it says what is compared by --against; without that everything is verified", name)}
-				}
 			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout())
 		},
@@ -62,6 +60,33 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.nameFlags(f)
 	v.against.flags(f)
+}
+
+// idle is the error for a flag that was given and would be ignored.
+func (v *verifyFlags) idle(given *pflag.FlagSet) error {
+	var flags pflag.FlagSet
+	if v.against.registry != "" {
+		new(treeFlags).nameFlags(&flags)
+		if name := firstGiven(&flags, given); name != "" {
+			return usageError{fmt.Errorf("--%s: the names are those of the registry, which --against gives", name)}
+		}
+		return nil
+	}
+	new(againstFlags).flags(&flags)
+	if name := firstGiven(&flags, given); name != "" {
+		return usageError{fmt.Errorf("--%s: it is for --against; without that no registry is asked, and everything is verified", name)}
+	}
+	return nil
+}
+
+// firstGiven is the first of some flags that was given a value, or empty.
+func firstGiven(flags, given *pflag.FlagSet) (name string) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if g := given.Lookup(f.Name); name == "" && g.Changed && g.Value.String() != "" {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // verifySources verifies the sources and writes the report.
