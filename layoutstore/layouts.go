@@ -99,7 +99,7 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 	} else {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
-	h.problem(kind, path, entry, reason)
+	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept})
 }
 
 // fault makes a problem of what the volume could not read, and keeps what was
@@ -120,7 +120,8 @@ func (h *held) fault(f volume.Fault, old []*part) {
 	if f.Path != "" {
 		path, _ = h.vol.Where(f.Path)
 	}
-	h.problem(f.Kind, path, f.Entry, f.Err.Error())
+	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(),
+		TagsUnknown: f.Kind != Conflict && !isBlob(f.Entry)})
 }
 
 // concerns says whether a fault at the path fault speaks of the layout at path layout.
@@ -135,6 +136,7 @@ func concerns(fault, layout string) bool {
 	return fault == index
 }
 
-func (h *held) problem(kind Kind, path, entry, reason string) {
-	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason})
-}
+// isBlob says whether an entry of an archive lies where blobs do.
+func isBlob(entry string) bool { return strings.Contains("/"+entry, "/blobs/") }
+
+func (h *held) problem(p Problem) { h.problems = append(h.problems, p) }

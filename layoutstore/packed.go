@@ -115,7 +115,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	h.vol, h.status.State = archive, "ready"
 	if trouble != (volume.Trouble{}) {
 		h.status.State, h.status.Detail = "incomplete", trouble.Reason
-		h.problem(trouble.Kind, set.Path(), "", trouble.Reason)
+		h.problem(Problem{Kind: trouble.Kind, Path: set.Path(), Reason: trouble.Reason, TagsUnknown: trouble.Unread})
 	}
 	if err := h.read(ctx, listing, old); err != nil || !archive.Stale() {
 		return h, 0, err
@@ -170,6 +170,6 @@ func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, e
 	}
 	h.unread = true
 	h.fail(cause)
-	h.problem(Damaged, h.status.Path, "", cause.Error())
+	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true})
 	return h, 0, nil
 }

@@ -33,6 +33,9 @@ type Problem struct {
 	Tag        string        `json:"tag"`
 	Digest     digest.Digest `json:"digest"`
 	Reason     string        `json:"reason"`
+	// TagsUnknown says that tags may lie in it that nobody can name: in an index that
+	// cannot be read, or behind the place where an archive's headers end.
+	TagsUnknown bool `json:"-"`
 }
 
 // String is the problem on one line.

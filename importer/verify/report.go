@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,21 +15,24 @@ import (
 type Report struct {
 	// Whole is set where nothing is missing, wrong or illegal. Conflicts, blobs that
 	// nothing needs and checksums of files that are not here leave it set.
-	Whole        bool                  `json:"whole"`
-	Repositories int                   `json:"repositories"`
-	Tags         int                   `json:"tags"`
-	TagsAffected int                   `json:"tagsAffected"` // that a gap keeps from being whole
-	Files        int                   `json:"files"`        // read: files and entries of archives
-	Bytes        int64                 `json:"bytes"`        // read
-	Causes       []Cause               `json:"causes"`       // by place
-	Checksums    []*Checksum           `json:"checksums"`    // by file
+	Whole        bool `json:"whole"`
+	Repositories int  `json:"repositories"`
+	Tags         int  `json:"tags"`
+	TagsAffected int  `json:"tagsAffected"` // that a gap keeps from being whole
+	// TagsUnknown are the indexes and archives that may hold tags which nobody can
+	// name, as they cannot be read. They are in neither of the two numbers.
+	TagsUnknown  []string              `json:"tagsUnknown"`
+	Files        int                   `json:"files"`     // read: files and entries of archives
+	Bytes        int64                 `json:"bytes"`     // read
+	Causes       []Cause               `json:"causes"`    // by place
+	Checksums    []*Checksum           `json:"checksums"` // by file
 	Conflicts    []layoutstore.Problem `json:"conflicts"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 }
 
 // newReport is a report of nothing: its lists are empty, where JSON would have null.
 func newReport() *Report {
-	return &Report{Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}}
+	return &Report{TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}}
 }
 
 // Cause is one thing that is wrong, with all gaps that come of it.
@@ -61,6 +65,9 @@ type tag struct{ repository, tag string }
 func (r *Report) group(gaps []layoutstore.Gap, problems []layoutstore.Problem) {
 	g := grouping{causes: map[causeKey]*Cause{}, troubles: map[string]string{}}
 	for _, p := range problems {
+		if p.TagsUnknown {
+			r.TagsUnknown = append(r.TagsUnknown, strings.TrimSuffix(p.Path+": "+p.Entry, ": "))
+		}
 		switch {
 		case p.Kind == layoutstore.Conflict:
 			r.Conflicts = append(r.Conflicts, p)

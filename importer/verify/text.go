@@ -33,6 +33,13 @@ func (r *Report) WriteText(w io.Writer) error {
 		more(b, len(r.Conflicts))
 	}
 	r.writeUnreferenced(b)
+	if n := len(r.TagsUnknown); n > 0 {
+		fmt.Fprintln(b, "tags that cannot be named, and are not counted, may lie in:")
+		for _, place := range r.TagsUnknown[:min(n, maxGapLines)] {
+			fmt.Fprintf(b, "  %s\n", place)
+		}
+		more(b, n)
+	}
 	if r.Whole {
 		fmt.Fprintf(b, "whole: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	} else {

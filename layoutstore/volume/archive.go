@@ -82,7 +82,7 @@ func (a *Archive) Keep(cache Cache) {
 // Trouble says why the archive is not whole: its files first, then what they hold.
 func (a *Archive) Trouble() Trouble {
 	if a.set.trouble != "" {
-		return Trouble{Incomplete, a.set.trouble}
+		return Trouble{Incomplete, a.set.trouble, a.index.trouble.Unread}
 	}
 	if t := a.index.trouble; a.set.Chunked && t.Kind == Incomplete {
 		next := 0

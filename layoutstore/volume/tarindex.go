@@ -39,14 +39,17 @@ type tarIndex struct {
 type Trouble struct {
 	Kind   Kind
 	Reason string
+	// Unread says that the headers could not be followed to the end, so that nobody
+	// knows what lies behind.
+	Unread bool
 }
 
 func incomplete(format string, args ...any) Trouble {
-	return Trouble{Incomplete, fmt.Sprintf(format, args...)}
+	return Trouble{Incomplete, fmt.Sprintf(format, args...), true}
 }
 
 func damaged(format string, args ...any) Trouble {
-	return Trouble{Damaged, fmt.Sprintf(format, args...)}
+	return Trouble{Damaged, fmt.Sprintf(format, args...), true}
 }
 
 // tarLayout is a layout of an archive.
@@ -138,7 +141,7 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 		return incomplete("the file is empty"), nil
 	}
 	if hint := s.compressed(); hint != "" {
-		return Trouble{Limited, hint}, nil
+		return Trouble{Limited, hint, true}, nil
 	}
 	r := tar.NewReader(s.window)
 	var next int64 // where the next header begins; negative behind a sparse entry, whose length on disk is not told
@@ -149,7 +152,7 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 			}
 		}
 		if s.entries >= maxEntries {
-			return Trouble{Limited, fmt.Sprintf("more than %d entries: the rest is not read", maxEntries)}, nil
+			return Trouble{Limited, fmt.Sprintf("more than %d entries: the rest is not read", maxEntries), true}, nil
 		}
 		h, err := r.Next()
 		if s.window.err != nil {
