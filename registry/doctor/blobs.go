@@ -16,6 +16,9 @@ const (
 	maxLayers = 200
 )
 
+// unchecked is what the step of blobs does not find out.
+const unchecked = "The digests of layers are not checked here: layoutproxy verify SOURCE does that"
+
 const adviceBlob = "layoutproxy verify SOURCE says which file is missing or damaged; copy that archive or chunk again"
 
 // fetchBlobs fetches the config, asks for each layer, and reads a part of the largest
@@ -45,12 +48,12 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 		}
 	}
 	if largest.Size < 2 {
-		return ok("config and layers (%d) are there; none is long enough for a range", asked)
+		return ok("config and layers (%d) are there; none is long enough for a range. %s", asked, unchecked)
 	}
 	if step, bad := d.fetchRange(ctx, largest); bad {
 		return step
 	}
-	return ok("config and layers (%d) are there, and %s answers from its middle on", asked, largest.Digest)
+	return ok("config and layers (%d) are there, and %s answers from its middle on. %s", asked, largest.Digest, unchecked)
 }
 
 func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {

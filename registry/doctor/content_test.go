@@ -36,7 +36,9 @@ func TestHealthy(t *testing.T) {
 	}
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
 	expect(t, r, "child", doctor.OK, "4 manifests")
-	expect(t, r, "blob", doctor.OK, "layers (3)")
+	expect(t, r, "blob", doctor.OK, "layers (3)", "not checked here: layoutproxy verify")
+	expect(t, r, "hosts.toml", doctor.Skipped, "--hosts-dir")
+	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
 // By a digest alone no tag is asked for; with both, the digest counts.

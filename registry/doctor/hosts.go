@@ -40,7 +40,7 @@ func (d *doctor) readHosts(context.Context) Step {
 	}
 	dirs := d.certsDirs()
 	if !slices.ContainsFunc(dirs, exists) {
-		return skipped("there is no %s on this machine", strings.Join(dirs, ", "))
+		return skipped("there is no %s on this machine; --hosts-dir names another certs.d", strings.Join(dirs, ", "))
 	}
 	if d.image.host == "" {
 		return d.findHosts(dirs, own)

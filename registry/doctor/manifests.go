@@ -23,7 +23,11 @@ type manifest struct {
 const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
-const adviceMissing = "see what the server has: layoutproxy list SOURCE, and its /status; the name is the root repository and the path in the bundle"
+// adviceMissing says where to look for what the registry says that it has not.
+func (d *doctor) adviceMissing() string {
+	return fmt.Sprintf("see what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the name is the root repository and the path in the bundle",
+		d.url, d.image.repository)
+}
 
 // resolveTag asks what a tag leads to.
 func (d *doctor) resolveTag(ctx context.Context) Step {
@@ -82,7 +86,7 @@ func (d *doctor) refused(a answer, what string) Step {
 	said := errorsOf(a.body)
 	switch a.code {
 	case http.StatusNotFound:
-		return damaged(adviceMissing, "%s: 404%s", what, said)
+		return damaged(d.adviceMissing(), "%s: 404%s", what, said)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return failed("this login may not pull that repository", "%s: %s%s", what, a.status, said)
 	}
