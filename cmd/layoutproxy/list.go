@@ -22,8 +22,9 @@ func newList(c *common) *cobra.Command {
 		Long: `List what a server of these sources would serve, discovery tags too: a line of
 repository, tag, digest and size of the manifest for each tag, separated by tabs
 and sorted. Problems go to standard error; the exit status is 3 if there is any
-but conflicts, which are two contents for one tag.`,
-		Args: cobra.MinimumNArgs(1),
+but conflicts, which are two contents for one tag, and if there is no repository at
+all.`,
+		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -61,10 +62,10 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 		return err
 	}
 	tree.Keep(ctx)
-	if snapshot.RepositoryCount() == 0 {
-		fmt.Fprintln(stderr, "layoutproxy: no repositories in the sources")
-	}
 	problems := snapshot.Problems()
+	if snapshot.RepositoryCount() == 0 && len(problems) == 0 {
+		return contentError{hintedError{errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"}}
+	}
 	for _, p := range problems {
 		fmt.Fprintln(stderr, p)
 	}

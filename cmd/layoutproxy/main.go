@@ -49,7 +49,9 @@ func newRoot() (*cobra.Command, *common) {
 		Short:         "Serve trees of OCI image layouts as a container registry",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noOther,
+
+		SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return c.start(cmd.ErrOrStderr())
 		},
@@ -61,4 +63,17 @@ func newRoot() (*cobra.Command, *common) {
 	c.flags(root.PersistentFlags())
 	root.AddCommand(newServe(c), newList(c), newVerify(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
+}
+
+// noOther is for the command line of no command that there is.
+func noOther(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.Name())
+	near := cmd.SuggestionsFor(args[0])
+	if len(near) == 0 {
+		return err
+	}
+	return hintedError{err, fmt.Sprintf("did you mean %s %s?", cmd.Name(), near[0])}
 }

@@ -55,7 +55,11 @@ func mirrorConfig(c *common, flags *mirrorFlags, stdout, stderr io.Writer) error
 	}
 	mirror, err := containerd.NewMirror(flags.MirrorOptions)
 	if err != nil {
-		return usageError{hintedError{err, "see layoutproxy mirror-config --help"}}
+		var hinted hintedError
+		if !errors.As(advised(err), &hinted) {
+			hinted = hintedError{err, "see layoutproxy mirror-config --help"}
+		}
+		return usageError{hinted}
 	}
 	if flags.write == "" {
 		return printMirror(c, mirror, flags, stdout)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -138,8 +139,28 @@ func (f *serveFlags) check() error {
 	if f.shutdownTimeout < 0 {
 		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
 	}
+	if err := checkListen("listen", f.listen); err != nil {
+		return err
+	}
+	if f.adminListen != "" {
+		if err := checkListen("admin-listen", f.adminListen); err != nil {
+			return err
+		}
+	}
 	_, err := parseRate(f.scrub)
 	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
+}
+
+// checkListen finds an address that nothing can listen on.
+func checkListen(flag, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err == nil {
+		return nil
+	}
+	return usageError{hintedError{fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"}}
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -32,6 +33,14 @@ func (t *treeFlags) nameFlags(f *pflag.FlagSet) {
 		"`path` below which the tree is served, repeatable; auto takes it from the bundle, empty means the bare paths")
 	f.StringArrayVar(&t.indexes, "index-repository", discovery.Indexes(),
 		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
+}
+
+// someSource asks for a source on the command line.
+func someSource(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return hintedError{layoutstore.ErrNoSource, "name the directory of the bundle: " + cmd.CommandPath() + " /media/bundle"}
+	}
+	return nil
 }
 
 // cacheDir is where the user's programs keep what they can make anew, or empty.

@@ -40,7 +40,7 @@ checksums of files that are not here are listed and change nothing.
 
 With --against the sources are compared with a registry in place of that: its tags,
 the bytes of its manifests and the sizes of its blobs, as a push would have made them.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.idle(cmd.Flags()); err != nil {
 				return err

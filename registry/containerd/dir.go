@@ -107,10 +107,33 @@ func read(file string) ([]byte, made, error) {
 	if _, err := os.Lstat(file); err == nil {
 		return nil, madeNothing, advise("make what the link leads to, or take the link away", "%s: a link that leads nowhere", file)
 	}
-	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
-		return nil, madeTheDir, nil
+	dir := filepath.Dir(file)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil, madeTheFile, nil
 	}
-	return nil, madeTheFile, nil
+	if madeFor(filepath.Dir(dir)) {
+		return nil, madeTheDirs, nil
+	}
+	return nil, madeTheDir, nil
+}
+
+// madeFor says whether a certs.d directory is missing, or was made for a part that is
+// still in it: the last of them to go takes it away.
+func madeFor(dir string) bool {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if p, err := findPart(text); err == nil && p != nil && p.made == madeTheDirs {
+			return true
+		}
+	}
+	return false
 }
 
 // shadows says what containerd no longer reads once a registry has a hosts.toml in
@@ -151,7 +174,7 @@ func syncDir(dir string) error {
 }
 
 // Remove takes the part that [Mirror.Write] put into the hosts.toml of a registry out
-// of it, and the file and its directory with it if they were made for it and hold
+// of it, and the file and the directories with it that were made for it and hold
 // nothing else. The errors are those of [Mirror.Write].
 func Remove(dir, host string) (Change, error) {
 	if err := checkHost(host); err != nil {
@@ -194,7 +217,8 @@ func putBack(file string, rest []byte, what made) error {
 		return err
 	}
 	dir := filepath.Dir(file)
-	if what == madeTheDir && os.Remove(dir) == nil { // fails where something else is in it
+	// A directory stays where something else is in it.
+	for n := what - madeTheFile; n > 0 && os.Remove(dir) == nil; n-- {
 		dir = filepath.Dir(dir)
 	}
 	return syncDir(dir)

@@ -41,6 +41,8 @@ var defaultPorts = map[string]string{"http": "80", "https": "443"}
 func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {
+	case !strings.Contains(endpoint, "://"):
+		return nil, advise("put http:// in front, or https:// where it has TLS: http://"+endpoint, "endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
 	case err != nil:
 		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":

@@ -13,6 +13,7 @@ const (
 	endLine   = "# END layoutproxy mirror-config"
 	madeFile  = "# The file was made for it."
 	madeDir   = "# The file and its directory were made for it."
+	madeDirs  = "# The file, its directory and the one above were made for it."
 )
 
 // By their beginnings the marks are known again.
@@ -27,7 +28,8 @@ type made int
 const (
 	madeNothing made = iota
 	madeTheFile
-	madeTheDir // and the file in it
+	madeTheDir  // and the file in it
+	madeTheDirs // and certs.d above it
 )
 
 // part is where our part lies in a text.
@@ -60,6 +62,8 @@ func findPart(text []byte) (*part, error) {
 			found.made = madeTheFile
 		case inside && trimmed == madeDir:
 			found.made = madeTheDir
+		case inside && trimmed == madeDirs:
+			found.made = madeTheDirs
 		}
 		offset += len(line)
 	}
@@ -94,6 +98,8 @@ func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 		lines += madeFile + "\n"
 	case madeTheDir:
 		lines += madeDir + "\n"
+	case madeTheDirs:
+		lines += madeDirs + "\n"
 	}
 	lines += m.comment(filepath.Dir(filepath.Dir(file)), file) + m.top(alone) + m.table() + endLine + "\n"
 	return []byte(strings.ReplaceAll(lines, "\n", eol))

@@ -160,7 +160,22 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	write(t, m, dir, "created")
 	write(t, m, dir, "unchanged")
 	remove(t, dir, "registry.example:5000", "removed")
-	gone(below(dir, ""))
+	gone(dir)
+
+	// The directory was made for both, and goes with whichever is the last.
+	write(t, m, dir, "created")
+	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.Host = "other.example" }), dir, "created")
+	remove(t, dir, "registry.example:5000", "removed")
+	remove(t, dir, "other.example", "removed")
+	gone(dir)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, m, dir, "created")
+	remove(t, dir, "registry.example:5000", "removed")
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a directory that was there is gone: %v", err)
+	}
 
 	write(t, m, dir, "created")
 	if err := os.WriteFile(below(dir, "ca.pem"), nil, 0o644); err != nil {
