@@ -129,6 +129,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		if lack.Kind, lack.Reason = layoutstore.Damaged, err.Error(); errors.As(err, &lost) {
 			lack.Kind = layoutstore.Incomplete
 		}
+		lack.Passing = layoutstore.Passing(err)
 		lack.Path, lack.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
@@ -149,10 +150,10 @@ func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 
 // manifestGap is the problem of a manifest that cannot be had.
 func manifestGap(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error()}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Passing: layoutstore.Passing(m.Gap)}
 	var corrupt *layoutstore.CorruptError
 	if errors.As(m.Gap, &corrupt) {
-		p.Kind, p.Reason = corrupt.Kind, corrupt.Reason
+		p.Kind, p.Reason, p.Passing = corrupt.Kind, corrupt.Reason, corrupt.Passing
 		p.Path, p.Entry = corrupt.Where()
 	}
 	return placed(repo, p)

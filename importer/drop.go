@@ -36,7 +36,8 @@ type DropOptions struct {
 // Drop imports what is dropped into a directory. Each archive there, in one file or
 // in chunks, is a bundle, and so is each subdirectory but done and failed. A bundle is
 // imported when it is whole and has not changed for a while; until then it waits. What
-// is whole and bad goes to failed/, with NAME.reason.json.
+// is whole and bad goes to failed/, with NAME.reason.json; what cannot be read now is
+// tried again.
 type Drop struct {
 	DropOptions
 	importer *Importer
@@ -216,6 +217,8 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	switch {
 	case ctx.Err() != nil:
 		return 0
+	case errors.As(err, &gap) && gap.Passing():
+		return d.later(it, err)
 	case errors.As(err, &gap) && it.dir && onlyLacks(gap):
 		d.wait(it, gap.Error())
 		it.settled = true

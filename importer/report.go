@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -51,6 +52,13 @@ func (e *GapError) Error() string {
 		return "the bundle is not whole: " + e.Gaps[0].String()
 	}
 	return fmt.Sprintf("the bundle is not whole: %s (and %d more)", e.Gaps[0], len(e.Gaps)-1)
+}
+
+// Passing says whether something could not be read and nothing is known to be bad: the
+// same bundle may be whole later.
+func (e *GapError) Passing() bool {
+	bad := func(p layoutstore.Problem) bool { return !p.Passing && p.Kind != layoutstore.Incomplete }
+	return slices.ContainsFunc(e.Gaps, func(p layoutstore.Problem) bool { return p.Passing }) && !slices.ContainsFunc(e.Gaps, bad)
 }
 
 // RoomError says that a file system has no room for an import.

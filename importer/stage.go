@@ -202,7 +202,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, d dig
 
 // bad notes that a copy is bad. The error is nil where that is allowed.
 func (t *transfer) bad(ctx context.Context, c *content, from copyOf, cause *badError) error {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error()}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Passing: layoutstore.Passing(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
 	repo, err := t.bundle.At(c.repo)
 	if err != nil {

@@ -62,7 +62,7 @@ func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
-			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, corrupt.place, ErrBlobUnknown}
+			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, corrupt.Passing, corrupt.place, ErrBlobUnknown}
 		case err != nil:
 			return nil, err
 		}
@@ -72,7 +72,7 @@ func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 	where, err := r.locate(d, claims)
 	var corrupt *CorruptError
 	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && len(claims) > 0 && !claims[0].optional {
-		err = &CorruptError{d, Incomplete, "not there", place{}, ErrBlobUnknown}
+		err = corruption(d, Incomplete, "not there", place{}, ErrBlobUnknown)
 	}
 	if err != nil {
 		return nil, err
@@ -102,15 +102,15 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 			return nil, err
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			worst = &CorruptError{d, Damaged, err.Error(), p.where().blob(d), ErrBlobUnknown}
+			worst = unreadable(d, err, p.where().blob(d), ErrBlobUnknown)
 		case len(claims) > 0 && !claimed(claims, where.Size()):
-			worst = &CorruptError{d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown}
+			worst = corruption(d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown)
 		default:
 			reason, wrong := r.condemned.holds(p, d, where)
 			if !wrong {
 				return where, nil
 			}
-			worst = &CorruptError{d, Damaged, reason, p.where().blob(d), ErrBlobUnknown}
+			worst = corruption(d, Damaged, reason, p.where().blob(d), ErrBlobUnknown)
 		}
 	}
 	return nil, worst

@@ -27,8 +27,19 @@ type CorruptError struct {
 	Digest digest.Digest
 	Kind   Kind // Damaged, Incomplete or Limited
 	Reason string
-	place  place // that has it wrong; nowhere where none has it
-	err    error
+	// Passing is set where it could not be read, which may be so for the moment only.
+	Passing bool
+	place   place // that has it wrong; nowhere where none has it
+	err     error
+}
+
+func corruption(d digest.Digest, kind Kind, reason string, at place, as error) *CorruptError {
+	return &CorruptError{Digest: d, Kind: kind, Reason: reason, place: at, err: as}
+}
+
+// unreadable is content that the file system does not hand out.
+func unreadable(d digest.Digest, cause error, at place, as error) *CorruptError {
+	return &CorruptError{Digest: d, Kind: Damaged, Reason: cause.Error(), Passing: Passing(cause), place: at, err: as}
 }
 
 func (e *CorruptError) Error() string { return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason) }
@@ -45,4 +56,10 @@ type LostError = volume.LostError
 // of files or memory for the moment, and nothing of the content.
 func Exhausted(err error) bool {
 	return volume.Exhausted(err)
+}
+
+// Passing says whether err tells of a disk, a network or a permission, and nothing of
+// the content: the same may be read well later.
+func Passing(err error) bool {
+	return volume.Passing(err)
 }

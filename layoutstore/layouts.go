@@ -100,6 +100,7 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
 	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept})
+	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, Passing: Passing(err)})
 }
 
 // fault makes a problem of what the volume could not read, and keeps what was
@@ -122,6 +123,7 @@ func (h *held) fault(f volume.Fault, old []*part) {
 	}
 	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(),
 		TagsUnknown: f.Kind != Conflict && !isBlob(f.Entry)})
+	h.problems = append(h.problems, Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(), Passing: f.Passing})
 }
 
 // concerns says whether a fault at the path fault speaks of the layout at path layout.

@@ -64,7 +64,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, err
 		}
 		if !slices.Contains(c.sizes[n.digest], size) {
-			return nil, &CorruptError{n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown}
+			return nil, corruption(n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 		}
 	}
 	m := &Manifest{Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: size}, body}
@@ -80,7 +80,7 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return b, nil
 	}
-	worst := &CorruptError{d, Incomplete, "not there", place{}, ErrManifestUnknown}
+	worst := corruption(d, Incomplete, "not there", place{}, ErrManifestUnknown)
 	for _, p := range slices.Backward(r.parts) {
 		body, err := p.manifest(d)
 		var corrupt *CorruptError
@@ -92,7 +92,7 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 		case Exhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
-			worst = &CorruptError{d, Damaged, err.Error(), p.where().blob(d), ErrManifestUnknown}
+			worst = unreadable(d, err, p.where().blob(d), ErrManifestUnknown)
 		}
 	}
 	return nil, worst
@@ -107,7 +107,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
-		return nil, &CorruptError{d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), p.where().blob(d), ErrManifestUnknown}
+		return nil, corruption(d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), p.where().blob(d), ErrManifestUnknown)
 	}
 	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
 		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
@@ -118,7 +118,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, &CorruptError{d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown}
+		return nil, corruption(d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown)
 	}
 	return body, nil
 }

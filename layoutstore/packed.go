@@ -24,7 +24,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		before[h.name] = h
 	}
 	for _, f := range found.Faults {
-		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error()})
+		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error(), Passing: f.Passing})
 		name, _ := volume.IsArchive(f.Path)
 		if h := before[name]; h != nil && f.Passing {
 			next.archives = append(next.archives, h) // what was there before
@@ -171,5 +171,6 @@ func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, e
 	h.unread = true
 	h.fail(cause)
 	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true})
+	h.problems = append(h.problems, Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), Passing: Passing(cause)})
 	return h, 0, nil
 }

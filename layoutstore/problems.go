@@ -36,6 +36,8 @@ type Problem struct {
 	// TagsUnknown says that tags may lie in it that nobody can name: in an index that
 	// cannot be read, or behind the place where an archive's headers end.
 	TagsUnknown bool `json:"-"`
+	// Passing is set where something could not be read, which says nothing of the content.
+	Passing bool `json:"-"`
 }
 
 // String is the problem on one line.

@@ -110,6 +110,8 @@ func importError(err error) error {
 		return usageError{fmt.Errorf("--keep-packed and --allow-incomplete: %w", err)}
 	case errors.Is(err, importer.ErrNotPacked):
 		return usageError{hintedError{err, "import it by itself, without --keep-packed"}}
+	case errors.As(err, &gap) && gap.Passing():
+		return contentError{hintedError{err, "the bundle cannot be read: look at its disk and at who may read it, and import again"}}
 	case errors.As(err, &gap):
 		return contentError{hintedError{err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"}}
 	case errors.As(err, &damaged):

@@ -118,7 +118,7 @@ type finder struct {
 }
 
 func (f *finder) fault(kind Kind, name string, err error) {
-	f.found.Faults = append(f.found.Faults, Fault{Kind: kind, Path: name, Err: err, Passing: passes(err)})
+	f.found.Faults = append(f.found.Faults, Fault{Kind: kind, Path: name, Err: err, Passing: Passing(err)})
 }
 
 // look takes in the file called name.

@@ -30,9 +30,9 @@ func Exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
-// passes says whether err tells of a disk, a network or a permission, and not of
+// Passing says whether err tells of a disk, a network or a permission, and not of
 // what lies there: what was seen before is there still.
-func passes(err error) bool {
+func Passing(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
 }

@@ -240,7 +240,7 @@ func (w *walk) fault(rel string, err error) error {
 			return nil
 		}
 	}
-	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: passes(err)})
+	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: Passing(err)})
 	return nil
 }
 

@@ -1,0 +1,33 @@
+package acceptance
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A bundle on a disk that fails in the middle of it is refused by the file's name, and
+// the store is what it was.
+func TestImportFromADiskThatFails(t *testing.T) {
+	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
+	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
+	layouttest.New(t, bundleDir).Bundle(bundle)
+	before, archive := files(t, store), filepath.Join(bundle, "module-console.tar")
+	// Headers are read by pread64, and what lies between them by read.
+	stdout, stderr, err := execute(t, t.TempDir(), packaged(t, "strace"), []string{"-f", "-o", os.DevNull, "-P", archive,
+		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(stderr, archive) || !strings.Contains(stderr, "input/output error") {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	if !maps.Equal(files(t, store), before) {
+		t.Error("the store has changed")
+	}
+	run(t, program, "import", bundle, "--store", store, "--cache-dir", "")
+}

@@ -1,0 +1,118 @@
+package importer_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// failing has the kernel answer reads of a file by this process with EIO, as it does
+// for a disk that fails, until the function that it returns is called. calls are
+// the system calls that fail: archives are read by pread64 for their headers and by
+// read for their entries.
+func failing(t *testing.T, file, calls string) (stop func()) {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatalf("%v (apt-get install strace)", err)
+	}
+	cmd := exec.CommandContext(t.Context(), strace, "-f", "-e", "signal=none", "-e", "trace="+calls, "-P", file,
+		"-e", "inject="+calls+":error=EIO", "-o", os.DevNull, "-p", fmt.Sprint(os.Getpid()))
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for said := bufio.NewScanner(stderr); ; {
+		if !said.Scan() {
+			t.Fatalf("strace does not attach: %v (run this test as root, or with ptrace allowed)", cmd.Wait())
+		}
+		if strings.Contains(said.Text(), "attached") {
+			break
+		}
+	}
+	go io.Copy(io.Discard, stderr)
+	return func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it lets go of us
+		_ = cmd.Wait()                       // and ends by the same signal
+	}
+}
+
+// A file that cannot be read refuses the bundle by its name, changes nothing, and
+// does not speak against the bundle: one that was dropped stays, and is published when
+// its disk answers again.
+func TestUnreadable(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/one")
+	image := l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000, 70_000, 30_000}})
+	l.Tag(image, "v1")
+	l.Write()
+	archive := filepath.Join(t.TempDir(), "module-one.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	layer := ""
+	for name, size := range files(t, tree.Dir()) {
+		if size == 30_000 {
+			layer = name
+		}
+	}
+	for name, c := range map[string]struct {
+		bundle, file, calls string
+		cut                 int64
+	}{
+		"layer":              {"tree", layer, "read", 0},
+		"manifest":           {"tree", "/modules/one/blobs/sha256/" + image.Digest.Encoded(), "read", 0},
+		"index":              {"tree", "/modules/one/index.json", "read", 0},
+		"archive":            {"module-one.tar", "", "read", 0},
+		"headers":            {"module-one.tar", "", "pread64", 0},
+		"chunk":              {"module-one.tar", ".0002.chunk", "read", 25_000},
+		"headers in a chunk": {"module-one.tar", ".0002.chunk", "pread64", 25_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDropping(t)
+			imported(t, d.store, oldBundle(t))
+			d.look(0)
+			bundle := filepath.Join(d.dir, c.bundle)
+			if c.bundle == "tree" {
+				if err := os.CopyFS(bundle, os.DirFS(tree.Dir())); err != nil {
+					t.Fatal(err)
+				}
+			} else if d.put(archive, c.bundle); c.cut > 0 {
+				layouttest.Cut(t, bundle, c.cut)
+			}
+			before, want := files(t, d.store), mustContent(t, d.store).over(mustContent(t, tree.Dir()))
+			d.look(0)
+
+			stop := failing(t, bundle+c.file, c.calls)
+			_, err := d.importer.Import(t.Context(), bundle)
+			pause := d.look(time.Minute)
+			stop()
+			var gap *importer.GapError
+			if !errors.As(err, &gap) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
+				t.Errorf("the error is %v, want one that names %s", err, bundle+c.file)
+			}
+			d.wants(c.bundle, "waiting", "input/output error")
+			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
+				t.Errorf("looks again after %s, %d published", pause, d.published)
+			}
+			if after := files(t, d.store); !maps.Equal(after, before) {
+				t.Errorf("the store has changed: %v", after)
+			}
+			d.look(pause)
+			d.wants(c.bundle, "published", "")
+			same(t, "the store", mustContent(t, d.store), want)
+		})
+	}
+}
