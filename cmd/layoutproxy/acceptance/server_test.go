@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 type server struct {
 	registry, admin string
 	pid             int
+	end             func() // stops it before the test ends
 }
 
 // serve runs layoutproxy serve on free ports until the test ends.
@@ -36,9 +38,10 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { stop(t, cmd.Process, ended, &log) })
+	end := sync.OnceFunc(func() { stop(t, cmd.Process, ended, &log) })
+	t.Cleanup(end)
 	s := waitFor(t, addresses, ended)
-	s.pid = cmd.Process.Pid
+	s.pid, s.end = cmd.Process.Pid, end
 	return s
 }
 

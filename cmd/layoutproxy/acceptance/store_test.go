@@ -1,0 +1,124 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// TestStoreGrows has a store live as it would on a site: the sample is imported and
+// served, a second bundle is dropped beside it while it is, and the server is started
+// anew. crane and containerd pull of both bundles what they held.
+func TestStoreGrows(t *testing.T) {
+	store, in := filepath.Join(t.TempDir(), "store"), t.TempDir()
+	run(t, program, "import", abs(t, bundleDir), "--store", store)
+	start := func() server {
+		return serve(t, "--store="+store, "--drop-dir", in, "--settle", "200ms", "--rescan", "1s")
+	}
+	s, c := start(), startContainerd(t, packagedRelease(t), nil)
+	first := samples(t, installer, plugin, sampleRoot+":v1.70.1", sampleRoot+"/modules/console:v1.1.0")
+	pulledByBoth(t, s, c, "before", first)
+
+	second := dropBundle(t, in)
+	waitForImport(t, s, "module-late.tar")
+	pulledByBoth(t, s, c, "second", second)
+	if _, err := os.Stat(filepath.Join(in, "done", "module-late.tar")); err != nil {
+		t.Error(err)
+	}
+
+	s.end()
+	pulledByBoth(t, start(), c, "after", append(first, second...))
+}
+
+// wanted is what a client has to get by a name.
+type wanted struct {
+	name    string // with tag, without the registry
+	digest  digest.Digest
+	content contents
+}
+
+// samples are images of the sample by their names.
+func samples(t *testing.T, names ...string) (all []wanted) {
+	t.Helper()
+	images := sample(t)
+	for _, name := range names {
+		i := pick(t, images, name)
+		all = append(all, wanted{name, i.digest, contentOf(t, i.layout(), i.digest)})
+	}
+	return all
+}
+
+// dropBundle copies a bundle of an image and an index into a drop directory as a hand
+// does: under another name first.
+func dropBundle(t *testing.T, in string) []wanted {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/late")
+	image := l.Image(layouttest.Image{Name: "late", LayerSizes: []int64{1 << 20, 100}})
+	index := l.Index(layouttest.Index{Children: []ocispec.Descriptor{image, l.Image(layouttest.Image{Name: "other", LayerSizes: []int64{300}})}})
+	l.Tag(image, "v1")
+	l.Tag(index, "multi")
+	l.Write()
+	name := filepath.Join(in, "module-late.tar")
+	tree.Archive(name+".tmp", layouttest.Archive{})
+	if err := os.Rename(name+".tmp", name); err != nil {
+		t.Fatal(err)
+	}
+	from := layout(l.Dir())
+	return []wanted{
+		{sampleRoot + "/modules/late:v1", image.Digest, contentOf(t, from, image.Digest)},
+		{sampleRoot + "/modules/late:multi", index.Digest, contentOf(t, from, index.Digest)},
+	}
+}
+
+// waitForImport waits until the server says that a dropped bundle is published.
+func waitForImport(t *testing.T, s server, name string) {
+	t.Helper()
+	deadline := time.Now().Add(commandTimeout)
+	for {
+		var status struct {
+			Imports []struct{ Name, State, Detail string }
+		}
+		resp, err := http.Get("http://" + s.admin + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = json.NewDecoder(resp.Body).Decode(&status)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range status.Imports {
+			if i.Name == name && i.State == "published" {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not published: %+v", status.Imports)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// pulledByBoth fails unless crane and containerd get all of it from the server. The
+// namespace is one that containerd has nothing in.
+func pulledByBoth(t *testing.T, s server, c *containerd, namespace string, all []wanted) {
+	t.Helper()
+	crane := tool(t, "crane")
+	c.mirror(t, stoodFor, "http://"+s.registry)
+	for _, w := range all {
+		dir := filepath.Join(t.TempDir(), "pulled")
+		run(t, crane, "pull", "--format", "oci", s.registry+"/"+w.name, dir)
+		w.content.compare(t, "crane: "+w.name, contentOf(t, layout(dir), w.digest))
+		c.ctr(t, namespace, "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, stoodFor+"/"+w.name)
+		w.content.compare(t, "ctr: "+w.name, c.pulled(t, w.digest))
+	}
+}
