@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,31 +119,40 @@ func TestDropArchive(t *testing.T) {
 	}
 }
 
-// Chunks come in any order, and the last one an hour later.
+// Chunks come in any order, and the last one an hour later, whichever that is: the
+// archive waits and says for what.
 func TestDropChunks(t *testing.T) {
 	archive, _ := one(t)
 	want := mustContent(t, archive)
 	chunks := layouttest.Cut(t, archive, 4000)
-	d := newDropping(t)
-	d.look(0)
-	for i := range chunks {
-		name := filepath.Base(chunks[len(chunks)-1-i])
-		if i == len(chunks)-1 {
+	for late := range chunks {
+		t.Run(fmt.Sprintf("%04d", late), func(t *testing.T) {
+			d := newDropping(t)
+			d.look(0)
+			for i := range chunks {
+				if i := len(chunks) - 1 - i; i != late {
+					d.put(chunks[i], filepath.Base(chunks[i]))
+					d.look(time.Second)
+				}
+			}
 			d.look(time.Hour)
-			d.wants("module-one.tar", "waiting", "chunk 0000 is missing")
+			d.wants("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
 			if d.look(time.Hour) != 0 {
 				t.Error("it is looked at again though nothing changes")
 			}
-		}
-		d.put(chunks[len(chunks)-1-i], name)
-		d.look(time.Second)
-	}
-	d.wants("module-one.tar", "waiting", "changed a moment ago")
-	d.look(3 * time.Second)
-	d.wants("module-one.tar", "published", "")
-	same(t, "the store", mustContent(t, d.store), want)
-	if !d.has("done/" + filepath.Base(chunks[0])) {
-		t.Error("the chunks are not in done/")
+			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a store was made of it: %v", err)
+			}
+			d.put(chunks[late], filepath.Base(chunks[late]))
+			d.look(time.Second)
+			d.wants("module-one.tar", "waiting", "changed a moment ago")
+			d.look(3 * time.Second)
+			d.wants("module-one.tar", "published", "")
+			same(t, "the store", mustContent(t, d.store), want)
+			if !d.has("done/" + filepath.Base(chunks[0])) {
+				t.Error("the chunks are not in done/")
+			}
+		})
 	}
 }
 

@@ -187,6 +187,53 @@ func TestAllowIncomplete(t *testing.T) {
 	}
 }
 
+// With leave, a set that has lost a chunk gives what does not lie in it, and the rest
+// when the chunk comes after all.
+func TestAllowIncompleteChunks(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	l.Tag(l.Image(layouttest.Image{Name: "whole", LayerSizes: []int64{100}}), "v2")
+	l.Tag(l.Image(layouttest.Image{Name: "lost", LayerSizes: []int64{90_000}}), "stable")
+	l.Write()
+	archive := filepath.Join(t.TempDir(), "module-console.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	layer, want := largest(layouttest.Places(t, archive)), mustContent(t, archive)
+	const size = 10_000
+	chunks := layouttest.Cut(t, archive, size)
+	lost := chunks[layer.Body/size+2] // no header lies in it
+	chunk, err := os.ReadFile(lost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, oldBundle(t))
+	before := mustContent(t, store)
+	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := i.Import(t.Context(), filepath.Dir(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Tags != (importer.Tags{New: 1, LeftOut: 1}) || len(report.Gaps) == 0 {
+		t.Errorf("report %+v", report)
+	}
+	same(t, "the store", mustContent(t, store), before.over(content{"modules/console": want["modules/console"], "modules/console:v2": want["modules/console:v2"]}))
+
+	if err := os.WriteFile(lost, chunk, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if report := imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Gaps) > 0 {
+		t.Errorf("the whole bundle: %+v", report)
+	}
+	same(t, "the store", mustContent(t, store), before.over(want))
+}
+
 // Names that would lead elsewhere refuse the bundle, and nothing is written there.
 func TestHostileEntries(t *testing.T) {
 	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
