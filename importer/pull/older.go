@@ -2,11 +2,8 @@ package pull
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,7 +17,6 @@ type older struct{ archives []oldArchive }
 
 type oldArchive struct {
 	dir  string
-	set  volume.Set
 	vol  *volume.Archive
 	list []volume.Layout
 }
@@ -45,7 +41,7 @@ func openOlder(ctx context.Context, dirs ...string) (*older, error) {
 			if err != nil {
 				return nil, err
 			}
-			o.archives = append(o.archives, oldArchive{dir, set, vol, listing.Layouts})
+			o.archives = append(o.archives, oldArchive{dir, vol, listing.Layouts})
 		}
 	}
 	return o, nil
@@ -77,64 +73,32 @@ func (old *oldArchive) locate(layout string, d digest.Digest, size int64) (exten
 	return where, err == nil && (size < 0 || where.Size() == size)
 }
 
-// same says whether a directory holds an archive in these files that is, as far as
-// names, sizes and indexes tell, what would be written.
-func (o *older) same(dir string, a *Archive, now []file) bool {
-	for _, f := range now {
-		if info, err := os.Stat(filepath.Join(dir, f.Name)); err != nil || info.Size() != f.Size {
-			return false
-		}
-	}
-	for i := range o.archives {
-		if old := &o.archives[i]; old.dir == dir && old.set.Name == a.Name && old.set.Chunked == (now[0].Name != a.Name) {
-			return old.vol.Trouble().Reason == "" && old.holds(a)
-		}
-	}
-	return false
-}
-
-// holds says whether the archive has the layouts, their indexes to the byte, and
-// their blobs by name and size.
-func (old *oldArchive) holds(a *Archive) bool {
-	if len(old.list) != len(a.Layouts) {
-		return false
-	}
-	indexes := map[string]volume.Layout{}
-	for _, l := range old.list {
-		indexes[l.Path] = l
-	}
-	for _, l := range a.Layouts {
-		want, err := indexJSON(l.Images)
-		have, ok := indexes[l.Path]
-		if err != nil || !ok || have.Index.Size() != int64(len(want)) {
-			return false
-		}
-		if data, err := have.Index.ReadAll(); err != nil || string(data) != string(want) {
-			return false
-		}
-		for _, b := range l.blobs {
-			if where, err := old.vol.Locate(l.Path, b.Digest); err != nil || where.Size() != b.Size {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// prove reads a blob to its end and says whether it has its digest.
+// prove reads a blob to its end and says whether it has its digest. What cannot be read
+// has not: the error is the context's.
 func prove(ctx context.Context, where extent.List, d digest.Digest) (bool, error) {
 	r, err := where.Open()
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
-		return false, nil
-	}
 	if err != nil {
-		return false, err
+		return false, ctx.Err()
 	}
 	defer r.Close()
+	return proveReader(ctx, r, d)
+}
+
+// proveFile does so with a file.
+func proveFile(ctx context.Context, name string, d digest.Digest) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, ctx.Err()
+	}
+	defer f.Close()
+	return proveReader(ctx, f, d)
+}
+
+func proveReader(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	v := d.Verifier()
 	// Without the reader's own methods: what is read has to pass the verifier.
 	if _, err := io.CopyBuffer(v, struct{ io.Reader }{withContext{ctx, r}}, make([]byte, 1<<18)); err != nil {
-		return false, ctx.Err() // one that cannot be read is fetched
+		return false, ctx.Err()
 	}
 	return v.Verified(), nil
 }

@@ -1,13 +1,11 @@
 package pull
 
 import (
-	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // file is one file of an archive: all of it, or a chunk.
@@ -138,9 +136,4 @@ func (o *output) Close() error {
 		return fmt.Errorf("%s was not written", o.rest[0].Name)
 	}
 	return nil
-}
-
-// writeSum writes a checksum file: lower-case hex and nothing else.
-func writeSum(name string, sum hash.Hash) error {
-	return writeFile(name, []byte(strings.ToLower(hex.EncodeToString(sum.Sum(nil)))))
 }

@@ -86,8 +86,8 @@ func (s *source) bring(ctx context.Context, repository string, layer closure.Des
 		return nil
 	}
 	_, err := remember(&s.mu, s.fetched, layer.Digest.String(), func() (struct{}, error) {
-		if where, _ := s.older.find(repository, layer.Digest, layer.Size); where != nil {
-			return struct{}{}, nil
+		if where, err := s.lies(ctx, repository, layer); where != nil || err != nil {
+			return struct{}{}, err
 		}
 		f := &fetcher{s.registry, s.work, s.meter}
 		return struct{}{}, f.fetch(ctx, layer, []string{repository})

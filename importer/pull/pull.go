@@ -105,7 +105,7 @@ func (r *run) all(ctx context.Context) error {
 	if r.Tree {
 		return r.tree(ctx)
 	}
-	todo, err := r.sort()
+	todo, err := r.sort(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,24 +122,52 @@ func (r *run) all(ctx context.Context) error {
 }
 
 // sort finds out which archives are there already, and returns the others.
-func (r *run) sort() (todo []*Archive, err error) {
-	for _, a := range r.plan.Archives {
-		now := files(a.Name, a.Size, r.ChunkSize)
-		if r.older.same(r.Dir, a, now) {
-			r.kept = append(r.kept, a.Name)
-			if err := r.sums(now); err != nil {
-				return nil, err
+func (r *run) sort(ctx context.Context) (todo []*Archive, err error) {
+	var total int64
+	for _, dir := range []string{r.Dir, r.work.archives()} {
+		for _, a := range r.plan.Archives {
+			if r.standing(dir, a).there() {
+				total += a.Size
 			}
-			continue
 		}
-		if err := r.replace(a.Name, now); err != nil {
+	}
+	if total > 0 {
+		r.watch.Phase("reading what is there", total)
+	}
+	for _, a := range r.plan.Archives {
+		there, err := r.stays(ctx, a)
+		if err != nil {
 			return nil, err
 		}
-		if !r.older.same(r.work.archives(), a, now) || !r.haveSums(now) {
+		if !there {
 			todo = append(todo, a)
 		}
 	}
 	return todo, nil
+}
+
+// stays says whether an archive need not be written: it is in its place, or an
+// interrupted pull left it where it waits for that.
+func (r *run) stays(ctx context.Context, a *Archive) (bool, error) {
+	s := r.standing(r.Dir, a)
+	same, err := s.same(ctx)
+	if err != nil {
+		return false, err
+	}
+	if same {
+		r.kept = append(r.kept, a.Name)
+		return true, r.addSums(s)
+	}
+	if err := r.replace(a.Name, s.files); err != nil {
+		return false, err
+	}
+	s = r.standing(r.work.archives(), a)
+	same, err = s.same(ctx)
+	return same && s.hasSums(), err
+}
+
+func (r *run) standing(dir string, a *Archive) *standing {
+	return &standing{dir: dir, Archive: a, files: files(a.Name, a.Size, r.ChunkSize), newSum: r.NewSum, meter: r.watch}
 }
 
 // replace notes that an archive takes the place of what the bundle has of it.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -30,6 +31,7 @@ type source struct {
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
 	fetched  map[string]*once[struct{}]           // layers, by digest
+	lying    map[string]*once[extent.List]        // the same, in older archives
 }
 
 // once is a value that is asked for by several and made by the first.
@@ -42,7 +44,7 @@ type once[T any] struct {
 func newSource(registry *client.Client, meter Meter, w *work, o *older) *source {
 	return &source{registry: registry, meter: meter, work: w, older: o, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
-		fetched: map[string]*once[struct{}]{}}
+		fetched: map[string]*once[struct{}]{}, lying: map[string]*once[extent.List]{}}
 }
 
 // remember makes and returns the value of a key.
@@ -195,9 +197,12 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 	if s.work != nil && s.work.has(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
 	}
-	if where, _ := s.older.find(repository, b.Digest, b.Size); where != nil {
-		r, err := where.Open()
-		if err == nil {
+	where, err := s.lies(ctx, repository, b)
+	if err != nil {
+		return nil, err
+	}
+	if where != nil {
+		if r, err := where.Open(); err == nil {
 			return &proving{r, b.Digest.Verifier(), b.Digest}, nil
 		}
 	}
@@ -206,4 +211,20 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 		return nil, fmt.Errorf("layer %s: %w", b.Digest, err)
 	}
 	return &proving{r, b.Digest.Verifier(), b.Digest}, nil
+}
+
+// lies is where an older archive has a blob; nil where none has it. Its digest is proven:
+// damage there is no fault of the registry, which has it still.
+func (s *source) lies(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
+	return remember(&s.mu, s.lying, b.Digest.String(), func() (extent.List, error) {
+		where, _ := s.older.find(repository, b.Digest, b.Size)
+		if where == nil {
+			return nil, nil
+		}
+		good, err := prove(ctx, where, b.Digest)
+		if !good {
+			return nil, err
+		}
+		return where, err
+	})
 }

@@ -1,34 +1,26 @@
 package pull
 
 import (
-	"io"
+	"encoding/hex"
+	"hash"
 	"os"
 	"path/filepath"
 )
 
-// sums makes the checksum files of an archive that stays, where they are wanted and
-// not there.
-func (r *run) sums(now []file) error {
-	if r.NewSum == nil {
-		return nil
-	}
-	for _, f := range now {
-		name := sumName(f.Name)
-		if _, err := os.Stat(filepath.Join(r.Dir, name)); err == nil {
+// sumText is what a checksum file holds: lower-case hex and nothing else.
+func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
+
+func writeSum(name string, sum hash.Hash) error { return writeFile(name, []byte(sumText(sum))) }
+
+// addSums makes the checksum files of an archive that stays, where they are wanted and
+// not there, or not right.
+func (r *run) addSums(s *standing) error {
+	for i, sum := range s.sums {
+		if s.hasSum(i) {
 			continue
 		}
-		in, err := os.Open(filepath.Join(r.Dir, f.Name))
-		if err != nil {
-			return err
-		}
-		sum := r.NewSum()
-		if _, err := io.Copy(sum, in); err != nil {
-			return joinClose(err, in)
-		}
-		if err := in.Close(); err != nil {
-			return err
-		}
-		if err := writeSum(filepath.Join(r.work.archives(), name), sum); err != nil {
+		name := sumName(s.files[i].Name)
+		if err := writeFile(filepath.Join(r.work.archives(), name), []byte(sum)); err != nil {
 			return err
 		}
 		r.publication.Place = append(r.publication.Place, name)
@@ -37,13 +29,17 @@ func (r *run) sums(now []file) error {
 	return nil
 }
 
-// haveSums says whether the checksum files of an archive that waits for publication
-// are there, if they are wanted.
-func (r *run) haveSums(now []file) bool {
-	for _, f := range now {
-		if _, err := os.Stat(filepath.Join(r.work.archives(), sumName(f.Name))); r.NewSum != nil && err != nil {
+// hasSums says whether the checksum files of the archive lie beside it, and are right.
+func (s *standing) hasSums() bool {
+	for i := range s.sums {
+		if !s.hasSum(i) {
 			return false
 		}
 	}
 	return true
+}
+
+func (s *standing) hasSum(i int) bool {
+	text, err := os.ReadFile(filepath.Join(s.dir, sumName(s.files[i].Name)))
+	return err == nil && string(text) == s.sums[i]
 }

@@ -3,23 +3,18 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// tree makes the layouts of the plan directories of the bundle's. Blobs come first, each
-// in its place by a rename, and indexes when all are there.
+// tree makes the layouts of the plan directories of the bundle. Blobs come first, each
+// put in its place in one step, and indexes when all are there.
 func (r *run) tree(ctx context.Context) error {
 	layouts := mergedLayouts(r.plan)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
@@ -79,105 +74,6 @@ func compareDigests(a, b digest.Digest) int {
 		return 1
 	}
 	return 0
-}
-
-// placeBlobs fetches what the layouts lack.
-func (r *run) placeBlobs(ctx context.Context, layouts []*Layout) error {
-	_, needs := needsOf([]*Archive{{Layouts: layouts}})
-	places := map[digest.Digest][]string{}
-	var total int64
-	for _, l := range layouts {
-		if err := os.MkdirAll(filepath.Join(r.Dir, filepath.FromSlash(l.Path), specs.ImageBlobsDir), 0o755); err != nil {
-			return err
-		}
-		for _, b := range l.blobs {
-			places[b.Digest] = append(places[b.Digest], filepath.Join(r.Dir, filepath.FromSlash(path.Join(l.Path, blobPath(b.Digest)))))
-		}
-	}
-	for _, n := range needs {
-		total += n.Size
-	}
-	r.watch.Phase("fetching", total)
-	c := &carrier{run: r, fetcher: fetcher{r.Registry, r.work, r.watch}}
-	group, hard := errgroup.WithContext(ctx)
-	group.SetLimit(r.Jobs)
-	for _, n := range needs {
-		group.Go(func() error {
-			if err := hard.Err(); err != nil {
-				return err
-			}
-			return c.gapOr(n, c.placeAll(ctx, hard, n, places[n.Digest]))
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return incomplete(c.gaps)
-}
-
-// blobPath is the path of a blob below its layout.
-func blobPath(d digest.Digest) string {
-	return path.Join(specs.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
-}
-
-// placeAll puts a blob where it is needed and is not: as links of one file, if the
-// file system has them.
-func (c *carrier) placeAll(ctx, hard context.Context, n *need, places []string) error {
-	have := ""
-	for _, p := range places {
-		if info, err := os.Stat(p); err == nil && info.Size() == n.Size {
-			have = p
-		}
-	}
-	if have == "" {
-		if err := c.find(ctx, hard, n); err != nil {
-			return err
-		}
-		if n.where != nil { // in an archive that lies there
-			if good, err := c.fetcher.copy(ctx, n.where, n.Descriptor); err != nil || !good {
-				return errors.Join(err, fmt.Errorf("%s: it changed while it was read", n.where))
-			}
-		}
-		have = c.work.blob(n.Digest)
-	} else {
-		c.watch.Add(n.Size)
-	}
-	for _, p := range places {
-		if err := place(have, p, n.Size); err != nil {
-			return err
-		}
-	}
-	c.work.drop(n.Digest)
-	return nil
-}
-
-// place makes to the same file as from, or a copy of it where there are no links.
-func place(from, to string, size int64) error {
-	if info, err := os.Stat(to); err == nil && info.Size() == size {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) { // of another size
-		return err
-	}
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	temp, err := os.CreateTemp(filepath.Dir(to), ".blob-*")
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(temp, in); err != nil {
-		return joinClose(err, temp)
-	}
-	return publishFile(temp, to)
 }
 
 // replaceFile writes a file anew, whole or not at all.

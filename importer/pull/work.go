@@ -143,6 +143,10 @@ func (w *work) put(d digest.Digest, data []byte) error {
 	if _, err := f.Write(data); err != nil {
 		return joinClose(err, f)
 	}
+	// A tree gets this very file, and is read by others.
+	if err := f.Chmod(0o644); err != nil {
+		return joinClose(err, f)
+	}
 	if err := f.Close(); err != nil {
 		return err
 	}
@@ -165,19 +169,11 @@ func (w *work) check(ctx context.Context, d digest.Digest) (bool, error) {
 	if w.isProven(d) {
 		return true, nil
 	}
-	f, err := os.Open(w.blob(d))
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	v := d.Verifier()
-	if _, err := io.CopyBuffer(v, withContext{ctx, f}, make([]byte, 1<<18)); err != nil {
-		return false, err
-	}
-	if v.Verified() {
+	good, err := proveFile(ctx, w.blob(d), d)
+	if good {
 		w.prove(d)
 	}
-	return v.Verified(), nil
+	return good, err
 }
 
 // drop removes a blob that nothing needs any more.

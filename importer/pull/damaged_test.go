@@ -1,0 +1,269 @@
+package pull_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// flip changes one byte of a file, and neither its size nor its time.
+func flip(t *testing.T, name string, at int64) {
+	t.Helper()
+	info, err := os.Stat(name)
+	try(t, err)
+	data, err := os.ReadFile(name)
+	try(t, err)
+	data[at] ^= 1
+	try(t, os.WriteFile(name, data, 0o644))
+	try(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
+}
+
+// largestBlob is where the largest blob of an archive begins, and its digest in hex.
+func largestBlob(t *testing.T, archive string) (at int64, hex string) {
+	t.Helper()
+	var size int64
+	for _, p := range layouttest.Places(t, archive) {
+		if n := p.End - p.Body; n > size && strings.Contains(p.Name, "blobs/") {
+			at, hex, size = p.Body, filepath.Base(p.Name), n
+		}
+	}
+	return at, hex
+}
+
+func sumOf(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	try(t, err)
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}
+
+// An older archive of the same names, sizes and indexes is not believed where its bytes
+// are others: what is wrong is fetched, and no checksum is made of it.
+func TestDamageInWhatWouldStay(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	first := options(t, r, "shop")
+	first.Repositories = []string{"app", "."}
+	run(t, first)
+	archive := filepath.Join(first.Dir, "app.tar")
+	want, err := os.ReadFile(archive)
+	try(t, err)
+	places := layouttest.Places(t, archive)
+	blob, _ := largestBlob(t, archive)
+	for name, test := range map[string]struct {
+		at    int64
+		blobs int // that are fetched
+	}{
+		"a blob":        {blob + 100, 1},
+		"a header":      {places[0].Header + 150, -1}, // its own checksum, so that the archive has no such entry
+		"the last byte": {int64(len(want)) - 1, -1},
+	} {
+		for _, chunk := range []int64{0, 30_000} {
+			t.Run(name, func(t *testing.T) {
+				o := first
+				o.Dir, o.ChunkSize, o.NewSum = t.TempDir(), chunk, nil
+				run(t, o)
+				file, at := filepath.Join(o.Dir, "app.tar"), test.at
+				if chunk > 0 {
+					file, at = filepath.Join(o.Dir, fmtChunk("app.tar", at/chunk)), at%chunk
+				}
+				flip(t, file, at)
+				r.Forget()
+				o.NewSum = sha256.New
+				report := run(t, o)
+				if !slices.Equal(report.Kept, []string{"root.tar"}) {
+					t.Errorf("kept: %q", report.Kept)
+				}
+				if n := r.Kinds()["GET blobs"]; test.blobs >= 0 && n != test.blobs {
+					t.Errorf("%d blobs were fetched, want %d", n, test.blobs)
+				}
+				if got := joinedFiles(t, o.Dir, "app.tar"); !bytes.Equal(got, want) {
+					t.Error("the archive is not what it was before the damage")
+				}
+				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
+				try(t, err)
+				if len(sums) < 2 {
+					t.Errorf("checksums: %q", sums)
+				}
+				for _, s := range sums {
+					text, err := os.ReadFile(s)
+					try(t, err)
+					if want := sumOf(t, strings.TrimSuffix(s, ".gostsum")); string(text) != want {
+						t.Errorf("%s is %s, want %s", s, text, want)
+					}
+				}
+				sameTree(t, tree.Dir(), o.Dir)
+			})
+		}
+	}
+}
+
+func fmtChunk(archive string, n int64) string {
+	return archive + ".000" + string(rune('0'+n)) + ".chunk"
+}
+
+// joinedFiles are the bytes of an archive, or of its chunks.
+func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, archive+".????.chunk"))
+	try(t, err)
+	if len(names) == 0 {
+		names = []string{filepath.Join(dir, archive)}
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		try(t, err)
+		all = append(all, data...)
+	}
+	return all
+}
+
+// A checksum that is wrong is made anew; the archive beside it stays.
+func TestWrongChecksum(t *testing.T) {
+	r, _ := serveTree(t, varied(t).Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.NewSum = []string{"app"}, sha256.New
+	run(t, o)
+	sum := filepath.Join(o.Dir, "app.tar.gostsum")
+	try(t, os.WriteFile(sum, []byte("00"), 0o644))
+	report := run(t, o)
+	if !slices.Equal(report.Kept, []string{"app.tar"}) || !slices.Equal(report.Written, []string{"app.tar.gostsum"}) {
+		t.Errorf("kept %q, written %q", report.Kept, report.Written)
+	}
+	if text, err := os.ReadFile(sum); err != nil || string(text) != sumOf(t, filepath.Join(o.Dir, "app.tar")) {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+// An archive that an interrupted pull had written is proven before it is published.
+func TestDamageInWhatWaits(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories = []string{"app"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.SetReached(func(point string) {
+		if point == "staged" {
+			cancel()
+		}
+	})
+	if _, err := pull.Run(ctx, o, nil); err == nil {
+		t.Fatal("it was not interrupted")
+	}
+	waits := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
+	at, _ := largestBlob(t, waits)
+	flip(t, waits, at+100)
+	o.SetReached(nil)
+	run(t, o)
+	sameTree(t, tree.Dir(), o.Dir)
+}
+
+// Damage in an older archive is no fault of the source, where an image is looked into.
+func TestDamageInAnInstaller(t *testing.T) {
+	s := platformOnly(t)
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Selection = only(func(s *pull.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" })
+	run(t, o)
+	archive := filepath.Join(o.Dir, "platform.tar")
+	want, err := os.ReadFile(archive)
+	try(t, err)
+	data := bytes.Clone(want)
+	changed := 0
+	for _, p := range layouttest.Places(t, archive) {
+		if body := want[p.Body:p.End]; strings.Contains(p.Name, "blobs/") && bytes.Contains(body, []byte("os-release")) {
+			data[p.Body+int64(bytes.Index(body, []byte("os-release")))+600] ^= 1
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Fatal("no layer of an installer lies there as it is")
+	}
+	try(t, os.WriteFile(archive, data, 0o644))
+	r.Forget()
+	if _, err := pull.Dry(t.Context(), o, nil); err != nil {
+		t.Error(err)
+	}
+	run(t, o)
+	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the archive is not what it was before the damage: %v", err)
+	}
+}
+
+// A blob of a tree with wrong bytes is fetched anew, in whichever layouts it is; what is
+// right in one layout mends the others.
+func TestDamagedTree(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.Tree = []string{"app", "."}, true
+	run(t, o)
+	want := contents(t, o.Dir)
+	var blobs []string
+	for name := range want {
+		if strings.Contains(name, "blobs/") {
+			blobs = append(blobs, name)
+		}
+	}
+	slices.Sort(blobs)
+	wrong := map[string]bool{}
+	for _, name := range blobs[:3] {
+		flip(t, filepath.Join(o.Dir, name), 0)
+		wrong[filepath.Base(name)] = true
+	}
+	r.Forget()
+	run(t, o)
+	for _, q := range r.Requests() {
+		if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && !wrong[hex] {
+			t.Errorf("%s was right and is fetched again", hex)
+		}
+	}
+	for name, body := range contents(t, o.Dir) {
+		if body != want[name] {
+			t.Errorf("%s has other bytes than before the damage", name)
+		}
+	}
+	sameTree(t, tree.Dir(), o.Dir)
+}
+
+// No name of a blob is there before the bytes of all of them are on disk, and whoever may
+// read the tree may read each.
+func TestNamesOfATreeComeLast(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.Tree = []string{"app", "."}, true
+	reached := false
+	o.SetReached(func(point string) {
+		if point != "fetched all" {
+			return
+		}
+		reached = true
+		for name := range contents(t, o.Dir) {
+			if !strings.HasPrefix(name, ".tmp/") {
+				t.Errorf("%s is there", name)
+			}
+		}
+	})
+	run(t, o)
+	if !reached {
+		t.Error("not all was fetched before it was placed")
+	}
+	for name := range contents(t, o.Dir) {
+		if info, err := os.Stat(filepath.Join(o.Dir, name)); err != nil || info.Mode().Perm()&0o444 != 0o444 {
+			t.Errorf("%s: %v %v", name, info.Mode(), err)
+		}
+	}
+}
