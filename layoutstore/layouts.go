@@ -99,8 +99,7 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 	} else {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
-	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept})
-	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, Passing: Passing(err)})
+	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Passing: Passing(err)})
 }
 
 // fault makes a problem of what the volume could not read, and keeps what was
@@ -122,8 +121,7 @@ func (h *held) fault(f volume.Fault, old []*part) {
 		path, _ = h.vol.Where(f.Path)
 	}
 	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(),
-		TagsUnknown: f.Kind != Conflict && !isBlob(f.Entry)})
-	h.problems = append(h.problems, Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(), Passing: f.Passing})
+		TagsUnknown: f.Kind != Conflict && !isBlob(f.Entry), Passing: f.Passing})
 }
 
 // concerns says whether a fault at the path fault speaks of the layout at path layout.

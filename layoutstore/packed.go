@@ -170,7 +170,6 @@ func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, e
 	}
 	h.unread = true
 	h.fail(cause)
-	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true})
-	h.problems = append(h.problems, Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), Passing: Passing(cause)})
+	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Passing: Passing(cause)})
 	return h, 0, nil
 }
