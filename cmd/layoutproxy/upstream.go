@@ -151,6 +151,7 @@ func upstreamError(err error) error {
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
 		{client.ErrUnauthorized, "log in with docker login, or give --username and --password-stdin"},
+		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
 		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
 	} {
 		var hinted hintedError

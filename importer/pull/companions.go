@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
@@ -17,6 +19,16 @@ import (
 
 // attestation ends the tag of a VEX attestation.
 const attestation = ".att"
+
+const (
+	// maxCompanions is how many manifests that refer to the images of a layout, or to each
+	// other, are pulled at most; maxDepth how long their chain may be. A registry can make
+	// up new ones for each that was asked for.
+	maxCompanions = 50_000
+	maxDepth      = 16
+	// fewerReferrers is what to do about too many.
+	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
+)
 
 // suffixes end the tags of what belongs to the image that they name: attestations,
 // signatures, SBOMs; nothing, the list of its referrers.
@@ -38,10 +50,13 @@ func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys
 // that name a digest, and by the referrers API; and what belongs to that.
 func (p *planner) companions(ctx context.Context, l *planned) error {
 	seen := map[digest.Digest]bool{}
-	for {
+	for depth := 0; ; depth++ {
 		next, err := p.unseen(ctx, l, seen)
 		if err != nil || len(next) == 0 {
 			return err
+		}
+		if depth > maxDepth {
+			return fmt.Errorf("%s: %s refers to an image over more than %d others, which signatures do not: %s", l.Repository, next[0], maxDepth, fewerReferrers)
 		}
 		// The first tells whether there is a referrers API.
 		api, err := p.referrers(ctx, l, next[0])
@@ -99,26 +114,32 @@ func (p *planner) referrers(ctx context.Context, l *planned, d digest.Digest) (a
 	if err != nil || !api {
 		return api, err
 	}
-	for _, r := range list {
-		if p.has(l, r.Digest) {
-			continue
-		}
-		if _, err := p.add(ctx, l, "", r.Digest.String()); err != nil {
+	others, err := p.others(l, list)
+	if err != nil {
+		return api, err
+	}
+	for _, d := range others {
+		if _, err := p.add(ctx, l, "", d.String()); err != nil {
 			return api, err
 		}
 	}
 	return api, nil
 }
 
-func (p *planner) has(l *planned, d digest.Digest) bool {
+// others are those of a list of referrers that the layout has not. It counts them: the
+// error is that they are too many.
+func (p *planner) others(l *planned, list []specs.Descriptor) (others []digest.Digest, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, i := range l.images {
-		if i.Digest == d {
-			return true
+	for _, r := range list {
+		if !l.digests[r.Digest] {
+			others = append(others, r.Digest)
 		}
 	}
-	return false
+	if l.companions += len(others); l.companions > maxCompanions {
+		return nil, fmt.Errorf("%s: more than %d manifests refer to its images: %s", l.Repository, maxCompanions, fewerReferrers)
+	}
+	return others, nil
 }
 
 // byTag plans what is there under tags made of d.

@@ -53,7 +53,7 @@ func FuzzLayer(f *testing.F) {
 	f.Add([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l := look{wanted: map[string]bool{"version.json": true}, found: map[string][]byte{}}
+		l := look{wanted: map[string]bool{"version.json": true}, found: map[string][]byte{}, limit: maxUnpacked}
 		err := l.layer(bytes.NewReader(data))
 		got, ok := l.found["version.json"]
 		if ok && (err != nil || len(l.wanted) != 0) {

@@ -18,25 +18,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxFile is the longest file that is read out of an image, in bytes.
-const maxFile = 16 << 20
+const (
+	// maxFile is the longest file that is read out of an image, in bytes.
+	maxFile = 16 << 20
+	// maxUnpacked is how long a layer may be that is looked into, in bytes, when it is
+	// unpacked: a few bytes may unpack to any number.
+	maxUnpacked = 64 << 30
+	// maxNested is how deep the indexes may lie in each other that lead to an image.
+	maxNested = 8
+)
 
 // peek reads files out of an image, by their paths: those that it has. Layers are
 // looked at from the top down, as deep as it takes. A layer that cannot be read to its
 // end is an error: what was not seen may be there.
 func (s *source) peek(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
-	body, err := s.body(ctx, repository, image.Digest)
+	refs, err := s.firstImage(ctx, repository, image)
 	if err != nil {
 		return nil, err
 	}
-	refs, err := closure.Parse(body)
-	if err != nil {
-		return nil, unusable{err}
-	}
-	if len(refs.Children) > 0 { // an index: any platform's image will do
-		return s.peek(ctx, repository, refs.Children[0], names...)
-	}
-	l := look{found: map[string][]byte{}, wanted: map[string]bool{}}
+	l := look{found: map[string][]byte{}, wanted: map[string]bool{}, limit: maxUnpacked}
 	for _, name := range names {
 		l.wanted[name] = true
 	}
@@ -55,6 +55,24 @@ func (s *source) peek(ctx context.Context, repository string, image closure.Desc
 		}
 	}
 	return l.found, nil
+}
+
+// firstImage is what an image names, or the first one of an index: any platform will do.
+func (s *source) firstImage(ctx context.Context, repository string, image closure.Descriptor) (refs closure.Refs, err error) {
+	for range maxNested {
+		body, err := s.body(ctx, repository, image.Digest)
+		if err != nil {
+			return refs, err
+		}
+		if refs, err = closure.Parse(body); err != nil {
+			return refs, unusable{err}
+		}
+		if len(refs.Children) == 0 {
+			return refs, nil
+		}
+		image = refs.Children[0]
+	}
+	return refs, unusable{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
 }
 
 func (s *source) peekLayer(ctx context.Context, repository string, layer closure.Descriptor, l *look) error {
@@ -99,6 +117,7 @@ func (s *source) bring(ctx context.Context, repository string, layer closure.Des
 type look struct {
 	wanted map[string]bool
 	found  map[string][]byte
+	limit  int64 // bytes of a layer, unpacked
 }
 
 // layer looks through one layer: a tar archive, packed by gzip or zstd or not.
@@ -112,7 +131,7 @@ func (l *look) layer(r io.Reader) error {
 		defer closer()
 	}
 	gone := map[string]bool{} // what this layer hides of those below
-	for t := tar.NewReader(unpacked); ; {
+	for t := tar.NewReader(&bounded{unpacked, l.limit, l.limit}); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -128,8 +147,8 @@ func (l *look) layer(r io.Reader) error {
 		}
 	}
 	for name := range l.wanted {
-		for p := name; p != "."; p = path.Dir(p) {
-			if gone[p] || gone[path.Dir(p)+"/"] {
+		for _, p := range hiders(name) {
+			if gone[p] {
 				delete(l.wanted, name)
 			}
 		}
@@ -137,18 +156,52 @@ func (l *look) layer(r io.Reader) error {
 	return nil
 }
 
+// hide notes what a layer hides, if that is anything that is looked for: a layer may hide
+// any number of things.
+func (l *look) hide(hidden string, gone map[string]bool) {
+	for name := range l.wanted {
+		if slices.Contains(hiders(name), hidden) {
+			gone[hidden] = true
+		}
+	}
+}
+
+// hiders are what a file goes with when a layer above takes it away: itself, a directory
+// that it is in, or, with a slash, what such a directory holds.
+func hiders(name string) (all []string) {
+	for p := name; p != "."; p = path.Dir(p) {
+		all = append(all, p, path.Dir(p)+"/")
+	}
+	return all
+}
+
+// bounded is a reader that fails after its limit.
+type bounded struct {
+	r           io.Reader
+	left, limit int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("it unpacks to more than %d bytes, as no image of a product does: is it the right tag?", b.limit)
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
 func (l *look) entry(r io.Reader, h *tar.Header, gone map[string]bool) error {
 	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 	dir, base := path.Split(name)
 	if base == ".wh..wh..opq" {
-		gone[dir] = true
 		if dir == "" {
-			gone["./"] = true
+			dir = "./"
 		}
+		l.hide(dir, gone)
 		return nil
 	}
 	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
-		gone[dir+hidden] = true
+		l.hide(dir+hidden, gone)
 		return nil
 	}
 	if !l.wanted[name] {

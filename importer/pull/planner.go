@@ -37,7 +37,10 @@ type planned struct {
 	*Layout
 	archive string
 
-	images map[string]Image // by tag, or by digest where there is none
+	images  map[string]Image       // by tag, or by digest where there is none
+	digests map[digest.Digest]bool // of them
+
+	companions int // that referrers lists have named
 }
 
 func newPlanner(o Options, src *source) *planner {
@@ -97,7 +100,7 @@ func (p *planner) layout(archive, path, repository string) *planned {
 	key := archive + "\x00" + path
 	l := p.layouts[key]
 	if l == nil {
-		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}}
+		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{}}
 		p.layouts[key] = l
 		p.order = append(p.order, l)
 	}
@@ -158,6 +161,7 @@ func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference str
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.images[cmp.Or(tag, d.Digest.String())] = Image{Tag: tag, Reference: p.src.name(l.Repository, reference), Descriptor: d}
+	l.digests[d.Digest] = true
 	return true, nil
 }
 

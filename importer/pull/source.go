@@ -17,6 +17,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
+const (
+	// maxListed is how many tags are remembered, of all repositories, and maxInMemory how
+	// many bytes of manifests where nothing may be written. No source has as many.
+	maxListed   = 4 << 20
+	maxInMemory = 1 << 30
+)
+
 // source reads a registry, each thing once: what an earlier pull left, or an older
 // bundle holds, is not asked for again. Its methods may be called from several
 // goroutines.
@@ -27,6 +34,8 @@ type source struct {
 	older    *older // nil where there is none
 
 	mu       sync.Mutex
+	inMemory int64 // bytes of bodies
+	listed   int   // tags of all lists
 	bodies   map[digest.Digest][]byte
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
@@ -123,6 +132,12 @@ func (s *source) keep(d digest.Digest, body []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.bodies[d] == nil {
+		s.inMemory += int64(len(body))
+	}
+	if s.inMemory > maxInMemory {
+		return fmt.Errorf("the manifests have more than %d bytes in all, which is too much for --dry-run: plan less at once", maxInMemory)
+	}
 	s.bodies[d] = body
 	return nil
 }
@@ -182,12 +197,25 @@ func (s *source) tags(ctx context.Context, repository string) (map[string]bool, 
 		if err != nil {
 			return nil, err
 		}
+		if err := s.count(len(list)); err != nil {
+			return nil, err
+		}
 		set := make(map[string]bool, len(list))
 		for _, tag := range list {
 			set[tag] = true
 		}
 		return set, nil
 	})
+}
+
+// count counts tags, which are remembered.
+func (s *source) count(tags int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listed += tags; s.listed > maxListed {
+		return fmt.Errorf("the repositories of the source list more than %d tags in all: remove old ones there, or pull fewer repositories at once", maxListed)
+	}
+	return nil
 }
 
 func sorted(tags map[string]bool) []string { return slices.Sorted(maps.Keys(tags)) }

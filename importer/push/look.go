@@ -89,7 +89,7 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 	_, err := p.Client.Tags(ctx, r.Name)
 	var e *client.Error
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, client.ErrTooMany):
 		return nil // it may have blobs of a manifest that is gone
 	case errors.Is(err, client.ErrNotFound):
 		p.mu.Lock()

@@ -11,8 +11,10 @@ import (
 )
 
 func tooLong(limit int64) error {
-	return fmt.Errorf("the answer is longer than %d bytes", limit)
+	return fmt.Errorf("%w than %d bytes", errTooLong, limit)
 }
+
+var errTooLong = errors.New("the answer is longer")
 
 // HeadBlob is the size of a blob in a repository. Errors: *Error, with ErrNotFound where
 // it is not there.

@@ -26,6 +26,7 @@ var (
 	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")     // and was asked by TLS
 	ErrPrivate      = errors.New("leads to a private address")       // a realm, a redirect or a Location
 	ErrMismatch     = errors.New("the answer is not what was asked") // wrong digest, size or range
+	ErrTooMany      = errors.New("more than is read")                // a list without an end
 	ErrCredentials  = errors.New("credentials cannot be read")       // ours, on this machine
 )
 

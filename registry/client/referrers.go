@@ -18,19 +18,14 @@ func ReferrersTag(d digest.Digest) string {
 
 // Referrers are the descriptors of the manifests whose subject is d: from the
 // referrers API, or from the referrers tag where there is none. None is no error. api
-// says which of both it was. Errors: *Error.
+// says which of both it was. Errors: *Error, with ErrTooMany.
 func (c *Client) Referrers(ctx context.Context, repository string, d digest.Digest) (list []specs.Descriptor, api bool, err error) {
 	k, err := c.call(ctx, "list referrers", http.MethodGet, repository, "referrers", d.String())
 	if err != nil {
 		return nil, false, err
 	}
 	k.header.Set("Accept", specs.MediaTypeImageIndex)
-	err = c.pages(ctx, k, func(page []byte) error {
-		var doc specs.Index
-		err := json.Unmarshal(page, &doc)
-		list = append(list, doc.Manifests...)
-		return err
-	})
+	list, err = pages[specs.Descriptor](ctx, c, k, maxReferrers, manifestsOf)
 	switch {
 	case err == nil:
 		return list, true, nil
@@ -43,7 +38,7 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 }
 
 // referrersByTag reads the referrers tag. It need not be there.
-func (c *Client) referrersByTag(ctx context.Context, repository string, d digest.Digest) ([]specs.Descriptor, error) {
+func (c *Client) referrersByTag(ctx context.Context, repository string, d digest.Digest) (list []specs.Descriptor, err error) {
 	m, err := c.Manifest(ctx, repository, ReferrersTag(d))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -51,10 +46,11 @@ func (c *Client) referrersByTag(ctx context.Context, repository string, d digest
 	if err != nil {
 		return nil, err
 	}
-	var doc specs.Index
-	if err := json.Unmarshal(m.Body, &doc); err != nil {
+	if list, err = entries(list, m.Body, maxReferrers, manifestsOf); err != nil {
 		return nil, &Error{Op: "list referrers", Host: c.options.Registry, Repository: repository, Reference: ReferrersTag(d),
-			Side: SideRegistry, Cause: ErrMismatch, Err: err}
+			Side: SideRegistry, Cause: causeAmong(err, ErrTooMany, ErrMismatch), Err: err}
 	}
-	return doc.Manifests, nil
+	return list, nil
 }
+
+func manifestsOf(p page) json.RawMessage { return p.Manifests }

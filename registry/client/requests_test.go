@@ -130,14 +130,53 @@ func TestListsOfDistribution(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
+// Whatever has no end, or too late a one, is an error that says so; referrers are then
+// not looked for elsewhere, where they may be fewer.
 func TestListsThatHaveNoEnd(t *testing.T) {
-	circle := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Link", `</v2/x/tags/list?n=1000>; rel="next"`)
-		fmt.Fprint(w, `{"tags":["a"]}`)
-	})
-	c := dial(t, registrytest.New(t, registrytest.Options{Handler: circle}))
-	_, err := c.Tags(t.Context(), "x")
-	wantCause(t, err, client.ErrMismatch)
+	subject := digest.FromString("subject")
+	long := strings.Repeat("x", 1<<10)
+	for name, test := range map[string]struct {
+		link func(page int) string // the query of the next page
+		body func(page int) string // entries of a page
+		want string
+	}{
+		"a circle":     {func(int) string { return "" }, func(int) string { return "" }, "circle"},
+		"empty pages":  {func(page int) string { return fmt.Sprint("&last=", page) }, func(int) string { return "" }, "more than 10000 pages"},
+		"many entries": {func(page int) string { return fmt.Sprint("&last=", page) }, func(int) string { return "ENTRY" + strings.Repeat(",ENTRY", 99_999) }, "entries"},
+		"many bytes":   {func(page int) string { return fmt.Sprint("&last=", page) }, func(int) string { return "LONG" + strings.Repeat(",LONG", 999) }, "bytes"},
+		"long links":   {func(page int) string { return fmt.Sprint("&last=", page, strings.Repeat("y", 1<<17)) }, func(int) string { return "" }, "bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v2/" {
+					return
+				}
+				var page int
+				_, _ = fmt.Sscan(r.FormValue("last"), &page)
+				w.Header().Set("Link", fmt.Sprintf(`<%s?n=1000%s>; rel="next"`, r.URL.Path, test.link(page+1)))
+				entry, longer := `"a"`, `"`+long+`"`
+				if strings.Contains(r.URL.Path, "referrers") {
+					entry, longer = `{}`, `{"artifactType":"`+long+`"}`
+				}
+				body := strings.NewReplacer("ENTRY", entry, "LONG", longer).Replace(test.body(page))
+				fmt.Fprintf(w, `{"tags":[%s],"repositories":[%s],"manifests":[%s]}`, body, body, body)
+			})}))
+			for kind, list := range map[string]func() error{
+				"tags":      func() error { _, err := c.Tags(t.Context(), "x"); return err },
+				"catalog":   func() error { _, err := c.Catalog(t.Context()); return err },
+				"referrers": func() error { _, _, err := c.Referrers(t.Context(), "x", subject); return err },
+			} {
+				if name == "empty pages" && kind != "tags" {
+					continue // once is enough for ten thousand requests
+				}
+				err := list()
+				wantCause(t, err, client.ErrTooMany)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%s: %v, want %q", kind, err, test.want)
+				}
+			}
+		})
+	}
 }
 
 // Distribution has no referrers API: what refers is listed by a tag.

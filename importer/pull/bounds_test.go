@@ -1,0 +1,125 @@
+package pull_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// endless is a registry with one image, and with referrers without end: those of the
+// image are as many as width, and each has another one.
+type endless struct {
+	width int
+	count atomic.Int64
+}
+
+func (e *endless) manifest(n int64) []byte {
+	const empty = `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}`
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[],"annotations":{"n":"%d"}}`, specs.MediaTypeImageManifest, empty, n)
+}
+
+func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind, reference := "", ""
+	if parts := strings.Split(r.URL.Path, "/"); len(parts) == 5 {
+		kind, reference = parts[3], parts[4]
+	}
+	switch kind {
+	case "tags":
+		fmt.Fprint(w, `{"tags":["v1"]}`)
+	case "referrers":
+		w.Header().Set("Content-Type", specs.MediaTypeImageIndex)
+		width := 1
+		if e.count.Load() == 0 {
+			width = e.width
+		}
+		var list []string
+		for range width {
+			body := e.manifest(e.count.Add(1))
+			list = append(list, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, specs.MediaTypeImageManifest, digest.FromBytes(body), len(body)))
+		}
+		fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[%s]}`, strings.Join(list, ","))
+	case "manifests":
+		for n := range e.count.Load() + 1 {
+			if body := e.manifest(n); reference == "v1" || digest.FromBytes(body).String() == reference {
+				w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
+				w.Header().Set("Docker-Content-Digest", digest.FromBytes(body).String())
+				_, _ = w.Write(body)
+				return
+			}
+		}
+		http.NotFound(w, r)
+	}
+}
+
+// A registry that makes up referrers of whatever it is asked for is not followed for ever.
+func TestReferrersWithoutEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		width int
+		want  string
+	}{
+		"a chain": {1, "app: sha256:"},
+		"a crowd": {60_000, "app: more than 50000 manifests refer to its images: have the registry cleaned up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{Handler: &endless{width: test.width}})
+			o := options(t, r, "")
+			o.Repositories = []string{"app"}
+			_, err := pull.Dry(t.Context(), o, nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "--tag") {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// A registry that has every tag that it is asked for has no end of versions.
+func TestVersionsWithoutEnd(t *testing.T) {
+	s := standard(t)
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
+	r.Inject(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
+		if q.Method != http.MethodHead || !strings.Contains(q.URL.Path, "/manifests/v") {
+			return false
+		}
+		w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
+		w.Header().Set("Docker-Content-Digest", digest.FromString(q.URL.Path).String())
+		w.Header().Set("Content-Length", "2")
+		return true
+	})
+	o := options(t, r, edition)
+	o.Selection = only(func(s *pull.Selection) {
+		s.NoPlatform, s.ProxyRegistry, s.IncludePlatform = false, true, ">=1.68"
+	})
+	_, err := pull.Dry(t.Context(), o, nil)
+	if err == nil || !strings.Contains(err.Error(), "more than 5000 versions were tried, up to v1.68.5000") || !strings.Contains(err.Error(), "=vX.Y.Z") {
+		t.Error(err)
+	}
+}
+
+// A list of tags without end ends the pull.
+func TestTagsWithoutEnd(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if !strings.HasSuffix(q.URL.Path, "/tags/list") {
+			return
+		}
+		var page int
+		_, _ = fmt.Sscan(q.FormValue("last"), &page)
+		w.Header().Set("Link", fmt.Sprintf(`</v2/app/tags/list?n=1000&last=%d>; rel="next"`, page+1))
+		fmt.Fprintf(w, `{"tags":["t%d"%s]}`, page, strings.Repeat(`,"more"`, 100_000))
+	})})
+	o := options(t, r, "")
+	o.Repositories = []string{"app"}
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), client.ErrTooMany.Error()) {
+		t.Error(err)
+	}
+	nothingPublished(t, o.Dir)
+}
