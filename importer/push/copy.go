@@ -20,11 +20,11 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
 		return err
 	}
-	p.count(func(s *Summary) {
-		if w.mounts() > 0 && s.Blobs.Mounted == 0 {
-			p.Notice("the registry mounts no blobs across repositories: each one was sent to each")
-		}
-	})
+	mounted := 0
+	p.count(func(s *Summary) { mounted = s.Blobs.Mounted })
+	if w.mounts() > 0 && mounted == 0 {
+		p.tell("the registry mounts no blobs across repositories: each one was sent to each")
+	}
 	for _, discovery := range []bool{false, true} {
 		var tasks []*task
 		for _, r := range p.Plan.Repositories {

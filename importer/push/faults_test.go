@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,35 @@ func TestPushesThatFail(t *testing.T) {
 				t.Errorf("%v is on no side", err)
 			}
 		})
+	}
+}
+
+// The preflight tells that mounts are refused, and what to do, before anything is sent;
+// the push is whole all the same, and nothing of the probe is left.
+func TestRefusedMountsAreToldBefore(t *testing.T) {
+	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
+	for status, want := range map[int]string{401: "right to pull", 403: "right to pull", 405: "pass POST with mount=", 201: "registry's storage", 0: ""} {
+		s := newSetup(t, registrytest.Options{}, push.Selection{})
+		if status != 0 {
+			s.registry.Inject(registrytest.Answer(mounting, status))
+		}
+		summary := s.mustPush(t)
+		told := strings.Join(summary.Notices, "\n")
+		if told != strings.Join(s.notices, "\n") || !strings.Contains(told, want) || strings.HasPrefix(told, "mounts from mirror/ee") != (want != "") {
+			t.Errorf("%d: %q, want %q", status, told, want)
+		}
+		sent := func(q registrytest.Request) bool { return q.Method == http.MethodPut }
+		asked := func(q registrytest.Request) bool { return strings.Contains(q.Query, "mount=") }
+		if all := s.registry.Requests(); slices.IndexFunc(all, asked) > slices.IndexFunc(all, sent) {
+			t.Errorf("%d: a mount was tried after the first blob", status)
+		}
+		if (summary.Blobs.Mounted > 0) != (status == 0) {
+			t.Errorf("%d: %d blobs were mounted", status, summary.Blobs.Mounted)
+		}
+		kinds := s.registry.Kinds()
+		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 2, false: 1}[status == 0] {
+			t.Errorf("%d: %d uploads were cancelled", status, begun)
+		}
 	}
 }
 

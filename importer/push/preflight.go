@@ -13,8 +13,8 @@ import (
 
 // preflight tries what the push will need, before it sends anything: it starts and
 // cancels an upload in a repository of each project, and asks for the referrers of
-// something where there are any to be pushed. What it finds out for the worse ends the
-// push or is told.
+// something where there are any to be pushed, and to mount something where blobs are to be
+// mounted. What it finds out for the worse ends the push or is told.
 func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.probed(w) {
 		probe, err := p.Client.ProbeUpload(ctx, r.Name)
@@ -22,8 +22,11 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 			return sided("preflight", r.Name, "", diagnose(err))
 		}
 		if probe.Patch != nil {
-			p.Notice(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
+			p.tell(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
 		}
+	}
+	if err := p.probeMounts(ctx, w); err != nil {
+		return err
 	}
 	for r, manifests := range w.manifests {
 		for _, m := range manifests {
@@ -33,6 +36,57 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 		}
 	}
 	return nil
+}
+
+// mount is a way that blobs are to take.
+type mount struct{ from, to string }
+
+// probeMounts tries a mount between each two projects between which there will be some.
+func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
+	for _, m := range p.mounts(w) {
+		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
+		if err != nil {
+			return sided("preflight", m.to, "", diagnose(err))
+		}
+		if refused != nil {
+			p.tell(fmt.Sprintf("mounts from %s into %s are refused, and blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
+		}
+	}
+	return nil
+}
+
+// mountRemedy is what to do about a refused mount.
+func mountRemedy(err error) string {
+	switch {
+	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
+		return "give the user the right to pull from there as well"
+	case errors.Is(err, client.ErrMismatch):
+		return "the registry's storage, or a proxy in front of it, is at fault"
+	}
+	return "let what stands in front of the registry pass POST with mount= and from="
+}
+
+// mounts are those to try: of each project into each, the first that the push will need.
+func (p *Pusher) mounts(w *work) (list []mount) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	tried := map[mount]bool{}
+	for _, b := range p.Plan.Blobs {
+		from := p.homes[b.Digest]
+		for _, r := range w.blobs[b] {
+			if from == "" {
+				from = r.Name // to which it is sent first
+			}
+			a, _, _ := strings.Cut(from, "/")
+			c, _, _ := strings.Cut(r.Name, "/")
+			if r.Name == from || tried[mount{a, c}] {
+				continue
+			}
+			tried[mount{a, c}] = true
+			list = append(list, mount{from, r.Name})
+		}
+	}
+	return list
 }
 
 // probed are the repositories to try: of each first segment, and below the destination
@@ -66,7 +120,7 @@ func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Dig
 		return sided("preflight", r.Name, d, diagnose(err))
 	}
 	if !api {
-		p.Notice("the registry has no referrers API: what refers to others is listed by tags")
+		p.tell("the registry has no referrers API: what refers to others is listed by tags")
 	}
 	return nil
 }

@@ -78,10 +78,10 @@ func TestRequestsOfAPush(t *testing.T) {
 		"GET referrers":  1,
 		"GET manifests":  1 + 2, // the tag that lists referrers
 		"PUT manifests":  tags + untagged + 2,
-		"POST uploads":   totals.Blobs + totals.Mounts + 1, // and the preflight's
+		"POST uploads":   totals.Blobs + totals.Mounts + 2, // and the preflight's, of which one asks for a mount
 		"PUT uploads":    totals.Blobs,
 		"PATCH uploads":  1 + 1,
-		"DELETE uploads": 1,
+		"DELETE uploads": 2,
 	}
 	for kind, n := range want {
 		if kinds[kind] != n {

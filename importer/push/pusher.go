@@ -70,7 +70,7 @@ func New(o Options) (*Pusher, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
+	p := &Pusher{Options: o, summary: Summary{Notices: []string{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}}
 	}
@@ -120,6 +120,12 @@ func (p *Pusher) push(ctx context.Context) error {
 	}
 	marker.Drop()
 	return nil
+}
+
+// tell tells what is worth knowing, at once and in the summary.
+func (p *Pusher) tell(message string) {
+	p.count(func(s *Summary) { s.Notices = append(s.Notices, message) })
+	p.Notice(message)
 }
 
 // count changes the summary.

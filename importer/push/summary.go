@@ -20,6 +20,7 @@ type Summary struct {
 	Retries       int64      `json:"retries"`
 	Seconds       float64    `json:"seconds"`
 	Slowest       *Slowest   `json:"slowest"`  // nil where no blob was sent
+	Notices       []string   `json:"notices"`  // what the registry was found to do for the worse, and no failure
 	Complete      bool       `json:"complete"` // all of the plan is there, and was asked for
 }
 

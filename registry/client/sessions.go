@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // session is an upload that the registry has begun: the requests of the specification's
@@ -37,16 +40,16 @@ func (s *session) call(op, method string) *call {
 
 // begin starts an upload; from, if not empty, is a repository to mount the blob from.
 // The session is nil where the blob was mounted. Errors: *Error.
-func (c *Client) begin(ctx context.Context, repository, digest, from string) (*session, error) {
+func (c *Client) begin(ctx context.Context, repository, blob, from string) (*session, error) {
 	k, err := c.call(ctx, "start upload", http.MethodPost, repository, "blobs/uploads", "")
 	if err != nil {
 		return nil, err
 	}
-	k.reference = digest
+	k.reference = blob
 	k.want = []int{http.StatusAccepted}
 	if from != "" {
 		k.op = "mount blob"
-		k.url.RawQuery = url.Values{"mount": {digest}, "from": {from}}.Encode()
+		k.url.RawQuery = url.Values{"mount": {blob}, "from": {from}}.Encode()
 		k.scopes = append(k.scopes, "repository:"+from+":pull")
 		k.want = append(k.want, http.StatusCreated)
 	}
@@ -58,7 +61,7 @@ func (c *Client) begin(ctx context.Context, repository, digest, from string) (*s
 	if resp.StatusCode == http.StatusCreated {
 		return nil, nil
 	}
-	s := &session{c: c, repository: repository, digest: digest, location: resp.Request.URL}
+	s := &session{c: c, repository: repository, digest: blob, location: resp.Request.URL}
 	return s, s.move(k, resp, true)
 }
 
@@ -194,6 +197,32 @@ func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProb
 	// What cannot be cancelled the registry drops by itself, some day.
 	_ = s.cancel(ctx)
 	return p, ctx.Err()
+}
+
+// ProbeMount asks to mount from another repository what neither has, which the
+// specification has answered by an upload that is then cancelled: nothing remains. refused
+// is why mounts will be refused, nil if they will not be; 404 says that the blob is not
+// there, and nothing of mounts. Errors: *Error where the registry fails; the context's.
+func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refused, err error) {
+	var nothing [32]byte
+	_, _ = rand.Read(nothing[:]) // which cannot fail
+	d := digest.FromBytes(nothing[:])
+	s, err := c.begin(ctx, repository, d.String(), from)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case mountRefused(err):
+		return err, nil
+	case err != nil:
+		return nil, err
+	case s == nil:
+		// Blobs that it says to have mounted would be missing.
+		c.mountsRefused.Store(mountRefusals)
+		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
+			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it says to have mounted what nobody has")}, nil
+	}
+	_ = s.cancel(ctx)
+	return nil, ctx.Err()
 }
 
 type nopSeekCloser struct{ io.ReadSeeker }

@@ -341,3 +341,57 @@ func TestProbe(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// A mount of what nobody has is answered by an upload, and nothing remains of it. What
+// refuses it is told, and a registry that grants it is not believed again.
+func TestProbeMount(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		cause  error // of the refusal
+		mounts int   // that are tried afterwards
+	}{
+		"as specified": {0, nil, 1},
+		"not there":    {404, nil, 1},
+		"not allowed":  {403, client.ErrDenied, 1},
+		"no such way":  {405, client.ErrUnsupported, 1},
+		"a lie":        {201, client.ErrMismatch, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			c := dial(t, r)
+			b := noise(1000, 1)
+			upload(t, c, b.upload("x"), b)
+			r.Forget()
+			if test.status != 0 {
+				r.Inject(registrytest.Answer(mounting, test.status))
+			}
+			refused, err := c.ProbeMount(t.Context(), "y", "x")
+			if err != nil || (refused != nil) != (test.cause != nil) || test.cause != nil && !errors.Is(refused, test.cause) {
+				t.Errorf("%v, %v; want %v", refused, err, test.cause)
+			}
+			left := map[bool]int{true: 1}[test.status == 0]
+			if kinds := r.Kinds(); kinds["POST uploads"] != 1 || kinds["DELETE uploads"] != left || kinds["PUT uploads"] != 0 {
+				t.Errorf("%v", kinds)
+			}
+			r.Heal()
+			r.Forget()
+			u := b.upload("y")
+			u.From = "x"
+			upload(t, c, u, b)
+			mounts := 0
+			for _, q := range r.Requests() {
+				if strings.Contains(q.Query, "mount=") {
+					mounts++
+				}
+			}
+			if mounts != test.mounts {
+				t.Errorf("%d mounts were tried, want %d", mounts, test.mounts)
+			}
+		})
+	}
+	r := registrytest.New(t, registrytest.Options{})
+	r.Inject(registrytest.Answer(mounting, 500))
+	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); refused != nil || !errors.Is(err, client.ErrServer) {
+		t.Errorf("%v, %v", refused, err)
+	}
+}
