@@ -33,6 +33,7 @@ type serveFlags struct {
 	tls             tlsFlags
 	auth            authFlags
 	clients         clientFlags
+	trace           traceFlags
 	store           storeFlags
 	config          configuration
 }
@@ -86,6 +87,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	flags.tls.flags(f)
 	flags.auth.flags(f)
 	flags.clients.flags(f)
+	flags.trace.flags(f)
 	flags.store.flags(f)
 }
 
@@ -148,7 +150,7 @@ func (f *serveFlags) check() error {
 		}
 	}
 	_, err := parseRate(f.scrub)
-	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
+	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.trace.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
 }
 
 // checkListen finds an address that nothing can listen on.

@@ -39,6 +39,7 @@ type server struct {
 	notify   notifier
 	scrub    *verify.Scrub // nil where none is wanted
 	servers  []listening
+	untrace  func() // sends the last spans
 }
 
 // listening is an HTTP server and where it listens.
@@ -134,7 +135,12 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 	if err != nil {
 		return nil, err
 	}
-	return flags.clients.forwarded(observed)
+	traced, untrace, err := flags.trace.traced(observed, s.log)
+	if err != nil {
+		return nil, err
+	}
+	s.untrace = untrace
+	return flags.clients.forwarded(traced)
 }
 
 // guarded is the registry, for those who may pull.
@@ -176,6 +182,9 @@ func (s *server) listen(name, address string, h http.Handler) error {
 
 func (s *server) close() {
 	signal.Stop(s.hangup)
+	if s.untrace != nil {
+		s.untrace()
+	}
 	for _, l := range s.servers {
 		l.Listener.Close()
 	}
@@ -243,6 +252,7 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	for _, l := range s.servers {
 		group.Go(l.serve)
 	}
+	defer s.untrace()
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.live.run(groupCtx) })
 	group.Go(func() error { return s.dropping.run(groupCtx) })

@@ -36,7 +36,8 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for form, source := range map[string]string{"tree": tree.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)} {
-		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswd)
+		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswd,
+			"--trace-endpoint", "http://127.0.0.1:1")
 		url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
 		fetch(t, url, "", size) // what a first request reads beside the blob is not meant
 

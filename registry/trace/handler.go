@@ -1,0 +1,84 @@
+package trace
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/felixge/httpsnoop"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// maxPath is how much of a path is in a span, in bytes.
+const maxPath = 512
+
+// Wrap makes a span of each request that next answers.
+func (t *Tracer) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx := propagation.TraceContext{}.Extract(req.Context(), propagation.HeaderCarrier(req.Header))
+		route := t.options.Route(req)
+		ctx, span := t.tracer.Start(ctx, method(req.Method)+" "+route,
+			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(t.asked(req, route)...))
+		code, cut := 0, true // a handler panics to cut the connection
+		defer func() { end(span, code, cut) }()
+		next.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{WriteHeader: remember(&code)}), req.WithContext(ctx))
+		cut = false
+	})
+}
+
+// remember notes the status that is sent. Nothing else of a response is hooked, and so
+// ReadFrom, which sends files by the kernel, is that of the server.
+func remember(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+		return func(c int) {
+			if *code == 0 && c >= 200 {
+				*code = c
+			}
+			next(c)
+		}
+	}
+}
+
+// asked are the attributes of a request.
+func (t *Tracer) asked(req *http.Request, route string) []attribute.KeyValue {
+	path := req.URL.Path
+	if len(path) > maxPath {
+		path = strings.ToValidUTF8(path[:maxPath], "")
+	}
+	all := []attribute.KeyValue{
+		attribute.String("http.request.method", method(req.Method)),
+		attribute.String("http.route", route),
+		attribute.String("url.path", path),
+		attribute.String("client.address", req.RemoteAddr),
+	}
+	if repository := t.options.Repository(req); repository != "" {
+		all = append(all, attribute.String("layoutproxy.repository", repository))
+	}
+	return all
+}
+
+// end ends the span of a request.
+func end(span trace.Span, code int, cut bool) {
+	if code == 0 {
+		code = http.StatusOK // what net/http sends for a handler that says nothing
+	}
+	span.SetAttributes(attribute.Int("http.response.status_code", code))
+	switch {
+	case cut:
+		span.SetStatus(codes.Error, "the answer was cut")
+	case code >= 500:
+		span.SetStatus(codes.Error, http.StatusText(code))
+	}
+	span.End()
+}
+
+// method is the method in a span, by OpenTelemetry's conventions.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "_OTHER"
+}

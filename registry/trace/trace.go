@@ -1,0 +1,91 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+)
+
+// Environment as an endpoint is the one that OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+// OTEL_EXPORTER_OTLP_ENDPOINT names.
+const Environment = "env"
+
+// Options say what is traced, and to where.
+type Options struct {
+	// Endpoint is the URL of a collector that takes OTLP over HTTP, or [Environment];
+	// without a path it is asked at /v1/traces. How it is asked (headers, certificates,
+	// timeout) and which requests are sampled the standard variables OTEL_… say.
+	Endpoint string
+	Version  string // of the program
+
+	// Route names the route of a request, one of a few; Repository what it is of, or "".
+	Route, Repository func(*http.Request) string
+
+	Log *zap.Logger // of what cannot be sent
+}
+
+// Tracer makes spans and sends them.
+type Tracer struct {
+	options  Options
+	provider *sdk.TracerProvider
+	tracer   trace.Tracer
+}
+
+// CheckEndpoint says what is wrong with an endpoint.
+func CheckEndpoint(endpoint string) error {
+	if endpoint == Environment {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
+	}
+	return nil
+}
+
+// New makes a tracer. It speaks to the collector when there is something to send.
+// Errors: missing options; those of [CheckEndpoint]; certificates of the environment
+// that cannot be read.
+func New(ctx context.Context, o Options) (*Tracer, error) {
+	if o.Route == nil || o.Repository == nil || o.Log == nil {
+		return nil, errors.New("tracing without a route, a repository or a log")
+	}
+	if err := CheckEndpoint(o.Endpoint); err != nil {
+		return nil, err
+	}
+	var to []otlptracehttp.Option
+	if o.Endpoint != Environment {
+		u, err := url.Parse(o.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path = "/v1/traces"
+		}
+		to = append(to, otlptracehttp.WithEndpointURL(u.String()))
+	}
+	exporter, err := otlptracehttp.New(ctx, to...)
+	if err != nil {
+		return nil, err
+	}
+	what, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", "layoutproxy"), attribute.String("service.version", o.Version),
+	), resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(&told{SpanExporter: exporter, log: o.Log}), sdk.WithResource(what))
+	return &Tracer{o, provider, provider.Tracer("github.com/layoutproxy/layoutproxy/registry/trace")}, nil
+}
+
+// Close sends what is left, for as long as the context lasts.
+func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }

@@ -1,0 +1,210 @@
+package trace_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/layoutproxy/layoutproxy/registry/trace"
+)
+
+// receiver is a collector that keeps what it gets.
+type receiver struct {
+	*httptest.Server
+	mu    sync.Mutex
+	paths []string
+	spans []*otlp.Span
+	names map[string]string // attributes of the resource
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{names: map[string]string{}}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err == nil && req.Header.Get("Content-Encoding") == "gzip" {
+		var z *gzip.Reader
+		if z, err = gzip.NewReader(bytes.NewReader(body)); err == nil {
+			body, err = io.ReadAll(z)
+		}
+	}
+	var sent collector.ExportTraceServiceRequest
+	if err == nil {
+		err = proto.Unmarshal(body, &sent)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paths = append(r.paths, req.URL.Path)
+	for _, of := range sent.ResourceSpans {
+		for _, a := range of.Resource.Attributes {
+			r.names[a.Key] = a.Value.GetStringValue()
+		}
+		for _, s := range of.ScopeSpans {
+			r.spans = append(r.spans, s.Spans...)
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+func attributes(s *otlp.Span) map[string]any {
+	all := map[string]any{}
+	for _, a := range s.Attributes {
+		all[a.Key] = a.Value.GetStringValue()
+		if a.Key == "http.response.status_code" {
+			all[a.Key] = a.Value.GetIntValue()
+		}
+	}
+	delete(all, "client.address") // its port is another each time
+	return all
+}
+
+func newTracer(t *testing.T, endpoint string, log *zap.Logger) *trace.Tracer {
+	t.Helper()
+	tracer, err := trace.New(t.Context(), trace.Options{
+		Endpoint: endpoint, Version: "v1", Log: log,
+		Route:      func(*http.Request) string { return "blob" },
+		Repository: func(r *http.Request) string { return strings.Trim(r.URL.Path, "/") },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tracer
+}
+
+// closed sends what is left.
+func closed(t *testing.T, tracer *trace.Tracer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := tracer.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func answers(w http.ResponseWriter, req *http.Request) {
+	switch req.URL.Path {
+	case "/copied":
+		if _, ok := w.(io.ReaderFrom); !ok {
+			w.WriteHeader(http.StatusNotImplemented)
+		}
+	case "/broken":
+		w.WriteHeader(http.StatusInternalServerError)
+	case "/cut":
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	to := newReceiver(t)
+	tracer := newTracer(t, to.URL, zap.NewNop())
+	s := httptest.NewServer(tracer.Wrap(http.HandlerFunc(answers)))
+	defer s.Close()
+	for _, path := range []string{"/copied", "/broken", "/cut"} {
+		req, err := http.NewRequest("GET", s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+		req.Close = true // or one that was cut is sent again
+		req.SetBasicAuth("frodo", "secret")
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if (err != nil) != (path == "/cut") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	s.Close()
+	closed(t, tracer)
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	if len(to.spans) != 3 || to.paths[0] != "/v1/traces" || to.names["service.name"] != "layoutproxy" || to.names["service.version"] != "v1" {
+		t.Fatalf("%d spans at %v of %v", len(to.spans), to.paths, to.names)
+	}
+	for i, want := range []struct {
+		path   string
+		code   int64
+		status otlp.Status_StatusCode
+	}{{"/copied", 200, otlp.Status_STATUS_CODE_UNSET}, {"/broken", 500, otlp.Status_STATUS_CODE_ERROR}, {"/cut", 200, otlp.Status_STATUS_CODE_ERROR}} {
+		span := to.spans[i]
+		if diff := cmp.Diff(map[string]any{
+			"http.request.method": "GET", "http.route": "blob", "url.path": want.path,
+			"layoutproxy.repository": want.path[1:], "http.response.status_code": want.code,
+		}, attributes(span)); diff != "" {
+			t.Errorf("%s: %s", want.path, diff)
+		}
+		if span.Name != "GET blob" || span.Kind != otlp.Span_SPAN_KIND_SERVER || span.GetStatus().GetCode() != want.status {
+			t.Errorf("%s: %q, %v, %v", want.path, span.Name, span.Kind, span.Status)
+		}
+		if got := hex.EncodeToString(span.TraceId) + " " + hex.EncodeToString(span.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331" {
+			t.Errorf("%s: it belongs to %s, and not to what the client asked in", want.path, got)
+		}
+		if strings.Contains(span.String(), "secret") || strings.Contains(span.String(), "frodo") {
+			t.Errorf("%v", span)
+		}
+	}
+}
+
+// The environment names a collector only where it is asked for.
+func TestEndpointOfTheEnvironment(t *testing.T) {
+	named, other := newReceiver(t), newReceiver(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
+	for _, endpoint := range []string{named.URL + "/otlp/v1/traces", trace.Environment} {
+		tracer := newTracer(t, endpoint, zap.NewNop())
+		tracer.Wrap(http.HandlerFunc(answers)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil))
+		closed(t, tracer)
+	}
+	if diff := cmp.Diff([]string{"/otlp/v1/traces"}, named.paths); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"/v1/traces"}, other.paths); diff != "" {
+		t.Error(diff)
+	}
+	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
+		if err := trace.CheckEndpoint(endpoint); err == nil {
+			t.Errorf("%q is taken", endpoint)
+		}
+	}
+}
+
+// What a collector does not take is told once, and harms nobody.
+func TestCollectorThatRefuses(t *testing.T) {
+	refusing := httptest.NewServer(http.NotFoundHandler())
+	defer refusing.Close()
+	core, logs := observer.New(zap.DebugLevel)
+	tracer := newTracer(t, refusing.URL, zap.New(core))
+	w := httptest.NewRecorder()
+	tracer.Wrap(http.HandlerFunc(answers)).ServeHTTP(w, httptest.NewRequest("GET", "/x", nil))
+	if w.Code != http.StatusOK {
+		t.Error(w.Code)
+	}
+	closed(t, tracer)
+	if n := logs.FilterMessage("traces cannot be sent").Len(); n != 1 || logs.Len() != 1 {
+		t.Errorf("it is told %d times in %d lines", n, logs.Len())
+	}
+}
