@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -326,5 +327,28 @@ func TestLostBlob(t *testing.T) {
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
 		t.Errorf("blobs %v, %v", have, err)
+	}
+}
+
+// A layout in each entry is more than any bundle has, and ends before it fills the memory.
+func TestTooManyLayouts(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "a.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buffered := bufio.NewWriterSize(f, 1<<20)
+	w := tar.NewWriter(buffered)
+	for i := range 100_002 {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("m%d/index.json", i), Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), buffered.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if trouble := openArchive(t, dir, "").Trouble(); trouble.Kind != volume.Limited || trouble.Reason != "more than 100000 layouts: the rest is not read" {
+		t.Errorf("%+v", trouble)
 	}
 }

@@ -22,6 +22,7 @@ import (
 // Bounds of an archive, far above any bundle.
 const (
 	maxEntries = 4_000_000
+	maxLayouts = 100_000 // each of them costs some hundred bytes here, and a kilobyte where it is served
 	maxFaults  = 1000
 )
 
@@ -185,7 +186,9 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 			}
 			next += padded(e.size)
 		}
-		s.entry(h, e)
+		if s.entry(h, e); len(s.layouts) > maxLayouts {
+			return Trouble{Limited, fmt.Sprintf("more than %d layouts: the rest is not read", maxLayouts), true}, nil
+		}
 	}
 }
 
