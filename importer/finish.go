@@ -37,6 +37,9 @@ func (d *Drop) finish(ctx context.Context, it *item, to string, reason func(dir 
 		}
 		return
 	}
+	if to == "failed" {
+		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.Dir, to)))
+	}
 	delete(d.items, it.name)
 	if d.history = append([]Dropped{it.status}, d.history...); len(d.history) > maxHistory {
 		d.history = d.history[:maxHistory]
