@@ -190,6 +190,12 @@ func TestEndpointOfTheEnvironment(t *testing.T) {
 			t.Errorf("%q is taken", endpoint)
 		}
 	}
+	for _, value := range []string{"", "collector:4318"} {
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
+		if err := trace.CheckEndpoint(trace.Environment); err == nil {
+			t.Errorf("%q of the environment is taken", value)
+		}
+	}
 }
 
 // What a collector does not take is told once, and harms nobody.
