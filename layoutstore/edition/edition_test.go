@@ -1,0 +1,103 @@
+package edition
+
+import (
+	"strings"
+	"testing"
+)
+
+// The facts are of deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01:
+// the table "where each layout goes" and the note on sources of one segment.
+func TestSplit(t *testing.T) {
+	for _, test := range []struct {
+		root, parent, sourceParent string
+	}{
+		{"deckhouse/ee", "deckhouse", "deckhouse"},
+		{"deckhouse/ce", "deckhouse", "deckhouse"},
+		{"deckhouse/be", "deckhouse", "deckhouse"},
+		{"deckhouse/se", "deckhouse", "deckhouse"},
+		{"deckhouse/se-plus", "deckhouse", "deckhouse"},
+		{"deckhouse/fe", "deckhouse", "deckhouse"},
+		{"deckhouse/cse", "deckhouse", "deckhouse"},
+		{"mirror/of/deckhouse/fe", "mirror/of/deckhouse", "mirror/of/deckhouse"},
+		{"ee/ee", "ee", "ee"},
+		// Nothing stands before the edition: only a source is split.
+		{"ee", "ee", ""},
+		{"se-plus", "se-plus", ""},
+		// No edition.
+		{"", "", ""},
+		{"deckhouse", "deckhouse", "deckhouse"},
+		{"deckhouse/ee/x", "deckhouse/ee/x", "deckhouse/ee/x"},
+		{"deckhouse/EE", "deckhouse/EE", "deckhouse/EE"},
+		{"deckhouse/eee", "deckhouse/eee", "deckhouse/eee"},
+		{"deckhouse/my-ee", "deckhouse/my-ee", "deckhouse/my-ee"},
+		{"deckhouse/se-plus2", "deckhouse/se-plus2", "deckhouse/se-plus2"},
+		{"deckhouse/plus", "deckhouse/plus", "deckhouse/plus"},
+		{"deckhouse/oss", "deckhouse/oss", "deckhouse/oss"},
+	} {
+		for _, c := range []struct {
+			what   string
+			got    Split
+			parent string
+		}{{"root", Of(test.root), test.parent}, {"source", OfSource(test.root), test.sourceParent}, {"unsplit", Unsplit(test.root), test.root}} {
+			if c.got.Root != test.root || c.got.Parent != c.parent || c.got.IsSplit() != (c.parent != test.root) || c.got.Reason == "" {
+				t.Errorf("%s %q: %+v, want the parent %q and a reason", c.what, test.root, c.got, c.parent)
+			}
+		}
+	}
+}
+
+func TestName(t *testing.T) {
+	for _, test := range []struct {
+		split             Split
+		path, name, alias string
+	}{
+		{Of("deckhouse/ee"), ".", "deckhouse/ee", ""},
+		{Of("deckhouse/ee"), "install", "deckhouse/ee/install", ""},
+		{Of("deckhouse/ee"), "install-standalone", "deckhouse/ee/install-standalone", ""},
+		{Of("deckhouse/ee"), "installer-x/y", "deckhouse/ee/installer-x/y", ""},
+		{Of("deckhouse/ee"), "modules/installer", "deckhouse/ee/modules/installer", ""},
+		{Of("deckhouse/ee"), "modules/console/release", "deckhouse/ee/modules/console/release", ""},
+		{Of("deckhouse/ee"), "installer", "deckhouse/installer", "deckhouse/ee/installer"},
+		{Of("deckhouse/ee"), "installer/installer", "deckhouse/installer/installer", "deckhouse/ee/installer/installer"},
+		{Of("deckhouse/ee"), "deckhouse-cli", "deckhouse/deckhouse-cli", "deckhouse/ee/deckhouse-cli"},
+		{Of("deckhouse/ee"), "deckhouse-cli/plugins/x", "deckhouse/deckhouse-cli/plugins/x", "deckhouse/ee/deckhouse-cli/plugins/x"},
+		{Of("deckhouse"), "installer", "deckhouse/installer", ""},
+		{Of("ee"), "installer", "ee/installer", ""},
+		{Of(""), "installer", "installer", ""},
+		{Of(""), ".", "", ""},
+		{Unsplit("deckhouse/ee"), "installer", "deckhouse/ee/installer", ""},
+		{OfSource("ee"), "installer", "installer", "ee/installer"},
+		{OfSource("ee"), "modules/x", "ee/modules/x", ""},
+	} {
+		if got := test.split.Name(test.path); got != test.name {
+			t.Errorf("%s of %q: %q, want %q", test.path, test.split.Root, got, test.name)
+		}
+		if got := test.split.Alias(test.path); got != test.alias {
+			t.Errorf("alias of %s of %q: %q, want %q", test.path, test.split.Root, got, test.alias)
+		}
+	}
+}
+
+// Names of one root never meet: neither two names, nor a name and an alias.
+func FuzzNamesNeverMeet(f *testing.F) {
+	f.Add("deckhouse/ee", "installer", "modules/x")
+	f.Add("ee", "deckhouse-cli", ".")
+	f.Add("deckhouse/se-plus", "deckhouse-cli/plugins/x", "plugins/x")
+	f.Fuzz(func(t *testing.T, root, a, b string) {
+		for _, s := range []string{root, a, b} {
+			if s == "" || strings.Trim(s, "/") != s || strings.Contains(s, "//") {
+				t.Skip("not a path")
+			}
+		}
+		if a == b || root == "." {
+			t.Skip("not two layouts below a root")
+		}
+		s := Of(root)
+		if s.Name(a) == s.Name(b) {
+			t.Errorf("below %s both %s and %s are %s", root, a, b, s.Name(a))
+		}
+		if alias := s.Alias(a); alias != "" && alias == s.Name(b) {
+			t.Errorf("below %s the alias of %s is the name of %s: %s", root, a, b, alias)
+		}
+	})
+}
