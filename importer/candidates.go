@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -51,7 +52,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 		}
 		all, dirs = append(all, c), append(dirs, inside...)
 	}
-	slices.SortFunc(all, func(a, b candidate) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b candidate) int { return layoutstore.CompareArchives(a.name, b.name) })
 	return all, dirs, nil
 }
 

@@ -75,8 +75,13 @@ func (v *survey) wanted(ctx context.Context, repo *layoutstore.Repository, tags 
 		}
 		for _, e := range entries {
 			w := wanted{e.Descriptor, e.Tag, e.Raw}
-			if winner, err := repo.Tag(w.tag); w.tag == "" || err != nil || winner.Digest != w.Digest {
+			winner, err := repo.Tag(w.tag)
+			switch {
+			case w.tag == "" && e.ByDigest:
+			case w.tag == "" || err != nil || winner.Digest != w.Digest:
 				w = w.untagged()
+			case e.Repository != "":
+				w = w.pinned()
 			}
 			if c := v.byDigest[w.Digest]; c == nil || c.size != w.Size || !whole(w.Digest) {
 				continue
@@ -262,6 +267,28 @@ func (m *merging) bytes() ([]byte, error) {
 	}
 	m.doc["manifests"] = raw
 	return marshal(m.doc)
+}
+
+// pinned is the descriptor with its tag as the short tag. Alone in its layout it had the
+// tag whatever repository its reference names; in the store's index it may come to lie
+// beside images of other repositories, and keeps it.
+func (w wanted) pinned() wanted {
+	var doc, annotations map[string]json.RawMessage
+	if json.Unmarshal(w.raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+		return w
+	}
+	tag, err := marshal(w.tag)
+	if err != nil {
+		return w
+	}
+	annotations[shortTag] = tag
+	if doc["annotations"], err = marshal(annotations); err != nil {
+		return w
+	}
+	if raw, err := marshal(doc); err == nil {
+		w.raw = raw
+	}
+	return w
 }
 
 // untagged is the descriptor without its tag, and with what else it says.

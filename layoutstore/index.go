@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unique"
 
@@ -34,7 +35,8 @@ type part struct {
 type index struct {
 	sum     [sha256.Size]byte // of its bytes
 	entries []entry           // in their order
-	votes   map[string]int    // roots that its references speak for
+	ballot  ballot            // on the root
+	named   []string          // repositories that references without a short tag name, each once, sorted
 	// problems lack path and repository, which the index does not know.
 	problems []Problem
 }
@@ -44,6 +46,10 @@ type entry struct {
 	Descriptor
 	tag    string
 	number int // in the file, where a descriptor may not have made an entry
+	// repository is what its reference names, where there is no short tag: a short tag
+	// goes with the layout's path, whatever the reference says.
+	repository string
+	byDigest   bool // its short tag says that it has no tag
 }
 
 type indexJSON struct {
@@ -105,10 +111,11 @@ func parseIndex(data []byte, path string) (*index, error) {
 	if doc.SchemaVersion != 2 && doc.Manifests == nil {
 		return nil, errors.New("not an OCI image index: no schemaVersion and no manifests")
 	}
-	ix := &index{sum: sha256.Sum256(data), votes: map[string]int{}, entries: make([]entry, 0, len(doc.Manifests))}
+	ix := &index{sum: sha256.Sum256(data), entries: make([]entry, 0, len(doc.Manifests))}
 	for i, d := range doc.Manifests {
 		ix.add(i, d, path)
 	}
+	ix.findStrays(path)
 	return ix, nil
 }
 
@@ -120,14 +127,67 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 			Reason: fmt.Sprintf("descriptor %d: digest %.100q: %v", i, d.Digest, err)})
 		return
 	}
-	if root, ok := vote(d.Annotations.RefName, path); ok {
-		ix.votes[root]++
-	}
+	ix.ballot.add(d.Annotations, path)
 	if tag != "" && !ValidTag(tag) {
 		ix.problem(Problem{Kind: IllegalName, Tag: tag, Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
-	ix.entries = append(ix.entries, entry{Descriptor{MediaType: unique.Make(d.MediaType).Value(), Digest: dg, Size: d.Size}, tag, i})
+	e := entry{Descriptor: Descriptor{MediaType: unique.Make(d.MediaType).Value(), Digest: dg, Size: d.Size}, tag: tag, number: i}
+	if d.Annotations.ShortTag == "" {
+		e.repository = repositoryOf(d.Annotations.RefName)
+	}
+	e.byDigest = isDigestTag(d.Annotations.ShortTag)
+	ix.entries = append(ix.entries, e)
+}
+
+// findStrays takes the tags from descriptors of other repositories, where the index of
+// the layout at path has images of several. Whose the root layout is depends on the
+// tree: see [naming.owner].
+func (ix *index) findStrays(path string) {
+	for _, e := range ix.entries {
+		if e.repository != "" && (len(ix.named) == 0 || e.repository != ix.named[len(ix.named)-1]) {
+			ix.named = append(ix.named, e.repository)
+		}
+	}
+	slices.Sort(ix.named)
+	ix.named = slices.Compact(ix.named)
+	if path == "." || len(ix.named) < 2 {
+		return
+	}
+	for i, e := range ix.entries {
+		if e.repository == "" || fits(e.repository, path) || e.tag == "" {
+			continue
+		}
+		ix.problem(strayProblem(e, path))
+		ix.entries[i].tag = ""
+	}
+}
+
+// isStray reports whether a descriptor is of another repository than the owner of a
+// root layout that names several.
+func (p *part) isStray(e entry, owner string) bool {
+	return p.hasSeveral() && e.repository != "" && e.repository != owner
+}
+
+// hasSeveral reports whether this is a root layout of images of several repositories.
+func (p *part) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
+
+// fits reports whether a repository can be that of the layout at path, below any root.
+func fits(repository, path string) bool {
+	return repository == path || strings.HasSuffix(repository, "/"+path)
+}
+
+// strayProblem is the problem of a descriptor that never takes its tag, in a layout that
+// belongs to owner.
+func strayProblem(e entry, owner string) Problem {
+	p := Problem{Kind: Conflict, Tag: e.tag, Digest: e.Digest}
+	if owner == "" {
+		p.Reason = fmt.Sprintf("its reference names %s, the layout names others as well, and its name is none or several of them: served by digest only; "+
+			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.repository)
+		return p
+	}
+	p.Reason = fmt.Sprintf("its reference names %s, and this is the layout of %s: served by digest only; move the image to a layout of its own", e.repository, owner)
+	return p
 }
 
 // maxProblems bounds how many problems of one index or of one repository are listed.
@@ -148,13 +208,36 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 }
 
 // tagOf is the tag that a descriptor's annotations name: the short tag, else
-// the tag in the reference name, else none. It may be an illegal one.
+// the tag in the reference name, else none. It may be an illegal one. A short tag that
+// is a digest, as sha256:HEX or @sha256:HEX, says that there is none.
 func tagOf(a annotationsDoc) string {
-	if a.ShortTag != "" {
+	switch {
+	case isDigestTag(a.ShortTag):
+		return ""
+	case a.ShortTag != "":
 		return a.ShortTag
 	}
 	if !strings.ContainsAny(a.RefName, "/:@") {
 		return a.RefName
 	}
 	return ParseReference(a.RefName).Tag
+}
+
+// isDigestTag reports whether a short tag is a digest. Facts: deckhouse-cli,
+// docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
+func isDigestTag(short string) bool {
+	if !strings.HasPrefix(strings.TrimPrefix(short, "@"), "sha256:") {
+		return false
+	}
+	_, err := digest.Parse(strings.TrimPrefix(short, "@"))
+	return err == nil
+}
+
+// repositoryOf is the repository that a reference names, without its host; empty for
+// a bare tag.
+func repositoryOf(ref string) string {
+	if !strings.ContainsAny(ref, "/:@") {
+		return ""
+	}
+	return unique.Make(ParseReference(ref).Path).Value()
 }

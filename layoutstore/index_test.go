@@ -23,6 +23,15 @@ func TestTagOf(t *testing.T) {
 		{"", "a/b", ""},
 		{"", "", ""},
 		{"not a tag", "host.example/a:v2", "not a tag"}, // no further fallback
+		// By digest, no tag: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
+		{"sha256:" + hex, "host.example/a:v2", ""},
+		{"@sha256:" + hex, "host.example/a@sha256:" + hex, ""},
+		{"@@sha256:" + hex, "", "@@sha256:" + hex},
+		{"sha256:" + hex[1:], "", "sha256:" + hex[1:]},
+		{"sha256:" + strings.ToUpper(hex), "", "sha256:" + strings.ToUpper(hex)},
+		// The tag that a source with a port leaves in the reference of an alias.
+		{"alpha", "localhost:alpha", "alpha"},
+		{"alpha", "registry.example:5000:alpha", "alpha"},
 	} {
 		got := tagOf(annotationsDoc{ShortTag: c.short, RefName: c.ref})
 		if got != c.want {
@@ -104,9 +113,11 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("entry %+v", e)
 			}
 		}
-		for root := range ix.votes {
-			if !ValidName(root) {
-				t.Errorf("a vote for %q", root)
+		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
+			for root := range votes {
+				if !ValidName(root) {
+					t.Errorf("a vote for %q", root)
+				}
 			}
 		}
 	})
@@ -131,16 +142,19 @@ func TestVote(t *testing.T) {
 func TestElect(t *testing.T) {
 	for name, c := range map[string]struct {
 		votes []map[string]int
+		weak  map[string]int
 		want  string
 	}{
-		"nobody votes":             {nil, ""},
-		"most votes":               {[]map[string]int{{"a/b": 2}, {"c": 1}, {"c": 2}}, "c"},
-		"a tie goes to the longer": {[]map[string]int{{"a": 1, "bb": 1}}, "bb"},
-		"then to the first":        {[]map[string]int{{"b": 1, "a": 1}}, "a"},
+		"nobody votes":             {nil, nil, ""},
+		"most votes":               {[]map[string]int{{"a/b": 2}, {"c": 1}, {"c": 2}}, nil, "c"},
+		"a tie goes to the longer": {[]map[string]int{{"a": 1, "bb": 1}}, nil, "bb"},
+		"then to the first":        {[]map[string]int{{"b": 1, "a": 1}}, nil, "a"},
+		"one vote beats weak ones": {[]map[string]int{{"a/b": 1}}, map[string]int{"a": 100, "long/er": 2}, "a/b"},
+		"weak ones alone":          {nil, map[string]int{"a": 2, "long/er": 1}, "a"},
 	} {
-		var parts []*part
+		parts := []*part{{index: &index{ballot: ballot{weak: c.weak}}}}
 		for _, v := range c.votes {
-			parts = append(parts, &part{index: &index{votes: v}})
+			parts = append(parts, &part{index: &index{ballot: ballot{votes: v}}})
 		}
 		for range 20 { // the order of a map is another each time
 			if got := elect(parts); got != c.want {

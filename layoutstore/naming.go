@@ -9,16 +9,18 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
 // scope is the layouts of sources that are served below the same roots: all the
 // sources without roots of their own are one, and each other source is one. Where
 // the names of two scopes meet, the layouts of both are united.
 type scope struct {
-	prefix string   // of its keys; "" for the sources without roots of their own
-	roots  []string // as they are asked for, then as they are
-	parts  []*part
-	byPath map[string][]*part
+	prefix  string   // of its keys; "" for the sources without roots of their own
+	roots   []string // as they are asked for, then as they are
+	elected string   // root, whether or not it is one of them
+	parts   []*part
+	byPath  map[string][]*part
 }
 
 // key is what a snapshot finds the layouts at path by: their path, where the scope
@@ -37,6 +39,7 @@ func (sc *scope) has(key string) bool {
 // naming finds the names of a snapshot's repositories, and what each stands for.
 type naming struct {
 	*Snapshot
+	options *Options
 	scopes  []*scope            // the first is of the sources without roots of their own
 	order   map[*part]int       // of the union
 	keys    map[string][]string // by name: of the layouts that it stands for
@@ -47,7 +50,7 @@ type naming struct {
 // newNaming sorts the layouts of the sources' states by the roots they are served
 // below, and gives each its names there.
 func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
-	n := &naming{Snapshot: s, order: map[*part]int{}, keys: map[string][]string{}, parts: map[string][]*part{}}
+	n := &naming{Snapshot: s, options: &t.options, order: map[*part]int{}, keys: map[string][]string{}, parts: map[string][]*part{}}
 	n.scopes = []*scope{{roots: t.options.Roots, byPath: map[string][]*part{}}}
 	for i, st := range states {
 		sc := n.scopes[0]
@@ -86,18 +89,21 @@ func (n *naming) below(sc *scope) {
 	for _, path := range paths {
 		n.parts[sc.key(path)] = sc.byPath[path]
 	}
-	sc.roots = resolveRoots(sc.roots, sc.parts)
+	sc.elected = elect(sc.parts)
+	sc.roots = resolveRoots(sc.roots, sc.elected)
 	for _, root := range sc.roots {
 		if !slices.Contains(n.roots, root) {
 			n.roots = append(n.roots, root)
 		}
+		split := n.options.split(root)
 		for _, path := range paths {
-			n.name(sc, underRoot(root, path), path)
+			n.name(sc, split.Name(path), path)
+			n.alias(split, path)
 		}
 	}
 	if parts := sc.byPath["."]; parts != nil && !slices.ContainsFunc(sc.roots, func(root string) bool { return root != "" }) {
 		n.problems = append(n.problems, lastPlace(parts).problem(Problem{Kind: IllegalName,
-			Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
+			Layout: ".", Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
 	}
 }
 
@@ -109,7 +115,7 @@ func lastPlace(parts []*part) place { return parts[len(parts)-1].where() }
 func (n *naming) name(sc *scope, name, path string) {
 	key := sc.key(path)
 	problem := func(kind Kind, reason string) {
-		n.problems = append(n.problems, lastPlace(n.parts[key]).problem(Problem{Kind: kind, Repository: name, Reason: reason}))
+		n.problems = append(n.problems, lastPlace(n.parts[key]).problem(Problem{Kind: kind, Repository: name, Layout: path, Reason: reason}))
 	}
 	if name == "" {
 		return
@@ -131,6 +137,21 @@ func (n *naming) name(sc *scope, name, path string) {
 	n.keys[name] = append(have, key)
 }
 
+// alias notes the name that older tools gave the repository of the layouts at path, or
+// of an index, below a root.
+func (n *naming) alias(split edition.Split, path string) {
+	alias := split.Alias(path)
+	if _, taken := n.aliases[alias]; ValidName(alias) && !taken {
+		n.aliases[alias] = split.Name(path)
+	}
+}
+
+// dropAliases keeps the aliases that lead somewhere. What really has a name is served
+// under it, and nothing else is.
+func (n *naming) dropAliases() {
+	maps.DeleteFunc(n.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
+}
+
 // united are the layouts of some keys, in the order of their union.
 func (n *naming) united(keys []string) []*part {
 	if len(keys) == 1 {
@@ -144,6 +165,57 @@ func (n *naming) united(keys []string) []*part {
 	return all
 }
 
+// owners are the repositories that own the tags of root layouts, by part. Only one with
+// images of several repositories has an owner.
+func (n *naming) owners(parts []*part, keys []string) []string {
+	owners := make([]string, len(parts))
+	for i, p := range parts {
+		if p.hasSeveral() {
+			owners[i] = owner(p.index.named, n.namesOf(keys), n.electedOf(p))
+		}
+	}
+	return owners
+}
+
+// namesOf are the names that stand for some keys and no others.
+func (n *naming) namesOf(keys []string) (names []string) {
+	for name, have := range n.keys {
+		if slices.Equal(have, keys) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// electedOf is the root that a part's scope elected.
+func (n *naming) electedOf(p *part) string {
+	for _, sc := range n.scopes {
+		if slices.Contains(sc.parts, p) {
+			return sc.elected
+		}
+	}
+	return ""
+}
+
+// owner is the one of the repositories named in a root layout that the layout belongs
+// to: the one that it is served as, else the one that the tree's references elect.
+// There is none where it is served as several of them: each would have the others' tags.
+func owner(named, served []string, elected string) string {
+	var found []string
+	for _, name := range named {
+		if slices.Contains(served, name) {
+			found = append(found, name)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0]
+	case len(found) == 0 && slices.Contains(named, elected):
+		return elected
+	}
+	return ""
+}
+
 // discover finds the discovery tags of each index below each root, and names the
 // indexes that are there for their sake only.
 func (n *naming) discover(indexes []string) map[string][]string {
@@ -151,12 +223,14 @@ func (n *naming) discover(indexes []string) map[string][]string {
 	names := slices.Clone(n.ordered)
 	for _, root := range n.roots {
 		for _, index := range indexes {
-			name := underRoot(root, index)
+			split := n.options.split(root)
+			name := split.Name(index)
 			tags := discovery.Names(name, names)
 			if len(tags) == 0 {
 				continue
 			}
 			found[name] = tags
+			n.alias(split, index)
 			if n.keys[name] == nil {
 				n.ordered = append(n.ordered, name)
 				n.keys[name] = []string{index}
@@ -170,6 +244,7 @@ func (n *naming) discover(indexes []string) map[string][]string {
 // for the same layouts and discovery tags.
 func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 	discovered := n.discover(t.options.Indexes)
+	n.dropAliases()
 	tags := map[string][]string{} // discovery tags, by key
 	for _, name := range n.ordered {
 		keys := n.keys[name]
@@ -179,7 +254,8 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		}
 		if n.byPath[key] == nil {
 			tags[key] = discovered[name]
-			n.byPath[key] = t.repository(ctx, key, n.united(keys), discovered[name], old)
+			parts := n.united(keys)
+			n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
 			n.served[key] = name
 		}
 		n.repos[name] = n.byPath[key]
@@ -191,6 +267,6 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		}
 	}
 	for key, parts := range n.parts { // what has no name has problems all the same
-		n.byPath[key] = t.repository(ctx, key, parts, nil, old)
+		n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
 	}
 }

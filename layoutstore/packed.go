@@ -60,9 +60,9 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	}
 	next.archives = append(next.archives, looked...)
 	slices.SortFunc(next.archives, func(a, b *held) int {
-		_, ageA := store.packedAs(a.name)
-		_, ageB := store.packedAs(b.name)
-		return cmp.Or(cmp.Compare(ageA, ageB), strings.Compare(a.name, b.name))
+		nameA, ageA := store.packedAs(a.name)
+		nameB, ageB := store.packedAs(b.name)
+		return cmp.Or(cmp.Compare(ageA, ageB), CompareArchives(nameA, nameB), strings.Compare(a.name, b.name))
 	})
 	return nil
 }

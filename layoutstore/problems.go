@@ -33,6 +33,9 @@ type Problem struct {
 	Tag        string        `json:"tag"`
 	Digest     digest.Digest `json:"digest"`
 	Reason     string        `json:"reason"`
+	// Layout is the path of the repository's layouts below the roots; empty where the
+	// problem concerns no repository.
+	Layout string `json:"-"`
 	// TagsUnknown says that tags may lie in it that nobody can name: in an index that
 	// cannot be read, or behind the place where an archive's headers end.
 	TagsUnknown bool `json:"-"`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 )
 
@@ -20,6 +21,7 @@ import (
 type Repository struct {
 	path      string
 	parts     []*part  // in the order of the volumes; empty if it is there for discovery only
+	owners    []string // by part: whose tags a root layout has that names several repositories
 	discovery []string // names of the discovery tags, also those that a real tag hides
 	cache     *manifestCache
 	condemned *condemned
@@ -62,12 +64,12 @@ func appendSize(sizes []int64, size int64) []int64 {
 }
 
 // newRepository unites parts, later ones winning a tag.
-func (t *Tree) newRepository(path string, parts []*part, discovered []string) *Repository {
-	r := &Repository{path: path, parts: parts, discovery: discovered, cache: t.cache, condemned: t.condemned}
+func (t *Tree) newRepository(path string, parts []*part, owners, discovered []string) *Repository {
+	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, condemned: t.condemned}
 	nodes := map[digest.Digest]*node{}
 	tags := map[string]*node{}
-	for _, p := range parts {
-		r.unite(p, nodes, tags)
+	for i, p := range parts {
+		r.unite(p, owners[i], nodes, tags)
 	}
 	for _, name := range discovered {
 		r.discover(name, nodes, tags)
@@ -88,8 +90,9 @@ func (t *Tree) newRepository(path string, parts []*part, discovered []string) *R
 }
 
 // unite adds the descriptors of one layout. Within it the last of a tag wins
-// silently, against an earlier volume it wins and is reported.
-func (r *Repository) unite(p *part, nodes map[digest.Digest]*node, tags map[string]*node) {
+// silently, against an earlier volume it wins and is reported. Images of other
+// repositories than the owner never take a tag.
+func (r *Repository) unite(p *part, owner string, nodes map[digest.Digest]*node, tags map[string]*node) {
 	own := map[string]*node{}
 	for _, e := range p.index.entries {
 		n := nodes[e.Digest]
@@ -99,7 +102,11 @@ func (r *Repository) unite(p *part, nodes map[digest.Digest]*node, tags map[stri
 		}
 		n.claim(e.Size)
 		n.mediaType = cmp.Or(n.mediaType, e.MediaType)
-		if e.tag != "" {
+		switch {
+		case e.tag == "":
+		case p.isStray(e, owner):
+			r.problem(p, strayProblem(e, owner))
+		default:
 			own[e.tag] = n
 		}
 	}
@@ -155,14 +162,29 @@ func (r *Repository) Tag(tag string) (Descriptor, error) {
 	if i == len(r.tags) || r.tags[i].tag != tag {
 		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
-	n := r.tags[i].node
+	return r.describe(r.tags[i].node), nil
+}
+
+// describe is the descriptor of a manifest.
+func (r *Repository) describe(n *node) Descriptor {
 	d := Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: n.sizes[0]}
 	if len(n.sizes) > 1 { // one of them at most is true
 		if m, err := r.load(n); err == nil {
 			d.Size = m.Size
 		}
 	}
-	return d, nil
+	return d
+}
+
+// Untagged are the manifests that an index names and no tag leads to, by digest.
+func (r *Repository) Untagged() []Descriptor {
+	var all []Descriptor
+	for _, n := range r.top {
+		if n.tag == "" && closure.IsManifest(n.mediaType) {
+			all = append(all, r.describe(n))
+		}
+	}
+	return all
 }
 
 // Tags are at most n tags behind after in byte order, all of them where n is

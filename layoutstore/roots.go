@@ -1,8 +1,12 @@
 package layoutstore
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // AutoRoot stands for the root that the descriptors themselves name.
@@ -23,15 +27,52 @@ func vote(ref, path string) (root string, ok bool) {
 	return root, ValidName(root)
 }
 
+// ballot counts the references of one or more layouts by the root that each names.
+type ballot struct {
+	votes map[string]int
+	// weak count where there are no votes. They are of layouts that name the parent of
+	// a root or the root, depending on the tool that wrote them, and of references
+	// without a repository.
+	weak map[string]int
+}
+
+// add adds what the descriptor of a layout at path names.
+func (b *ballot) add(a annotationsDoc, path string) {
+	root, ok := vote(a.RefName, path)
+	if !ok {
+		return
+	}
+	count := &b.votes
+	// A tool that cuts a reference at its first colon leaves host:<channel> of an
+	// alias. Its short tag shows that it is the same tool's.
+	if edition.IsShared(path) || a.ShortTag != "" && !strings.Contains(a.RefName, "/") {
+		count = &b.weak
+	}
+	if *count == nil {
+		*count = map[string]int{}
+	}
+	(*count)[root]++
+}
+
 // elect is the root with the most votes; of several the longest, then the first
 // in byte order. Without a vote it is empty: no root.
 func elect(parts []*part) string {
-	votes := map[string]int{}
+	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range parts {
-		for root, n := range p.index.votes {
+		for root, n := range p.index.ballot.votes {
 			votes[root] += n
 		}
+		for root, n := range p.index.ballot.weak {
+			weak[root] += n
+		}
 	}
+	if len(votes) > 0 {
+		return winner(votes)
+	}
+	return winner(weak)
+}
+
+func winner(votes map[string]int) string {
 	var winner string
 	for root, n := range votes {
 		best := votes[winner]
@@ -46,11 +87,11 @@ func elect(parts []*part) string {
 }
 
 // resolveRoots puts the elected root in the place of AutoRoot, each root once.
-func resolveRoots(roots []string, parts []*part) []string {
+func resolveRoots(roots []string, elected string) []string {
 	var out []string
 	for _, r := range roots {
 		if r == AutoRoot {
-			r = elect(parts)
+			r = elected
 		}
 		if !slices.Contains(out, r) {
 			out = append(out, r)
@@ -59,14 +100,44 @@ func resolveRoots(roots []string, parts []*part) []string {
 	return out
 }
 
-// underRoot is the name below root of the repository at path, or "" for the root
-// layout where there is no root to name it.
-func underRoot(root, path string) string {
+// isCatalog reports whether an archive lists the versions of all packages. A package's
+// own archive wins over it, whatever their names' order: else channels of the catalog
+// undo the pin of a package.
+func isCatalog(archive string) bool { return archive == "package-versions.tar" }
+
+// CompareArchives orders the archives of one directory by their names, for their union
+// and for their imports: a later one wins a tag.
+func CompareArchives(a, b string) int {
 	switch {
-	case path == ".":
-		return root
-	case root == "":
-		return path
+	case isCatalog(a) == isCatalog(b):
+		return strings.Compare(a, b)
+	case isCatalog(a):
+		return -1
 	}
-	return root + "/" + path
+	return 1
+}
+
+// catalogFirst moves the catalog of packages in front of the first archive beside it.
+// All other sources stay in their order.
+func catalogFirst(sources []string) []string {
+	archive := func(source string) string {
+		if name, ok := volume.IsArchive(filepath.Base(source)); ok {
+			return name
+		}
+		return ""
+	}
+	out := slices.Clone(sources)
+	for i, s := range out {
+		if !isCatalog(archive(s)) {
+			continue
+		}
+		dir := filepath.Dir(filepath.Clean(s))
+		first := slices.IndexFunc(out[:i], func(o string) bool {
+			return archive(o) != "" && !isCatalog(archive(o)) && filepath.Dir(filepath.Clean(o)) == dir
+		})
+		if first >= 0 {
+			out = slices.Insert(slices.Delete(out, i, i+1), first, s)
+		}
+	}
+	return out
 }

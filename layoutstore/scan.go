@@ -61,7 +61,7 @@ func (s *Snapshot) follow(old *Snapshot) Change {
 // assemble makes a snapshot of the sources' states, and takes over from the old
 // one every repository whose layouts and discovery tags are the same.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
-	s := &Snapshot{repos: map[string]*Repository{}, byPath: map[string]*Repository{}, served: map[string]string{}}
+	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}}
 	for _, st := range states {
 		s.problems = append(s.problems, st.problems...)
 		s.dirs = append(s.dirs, st.dirs...)
@@ -80,7 +80,7 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 // repository takes the repository of a key from the old snapshot if it is the
 // same still. What was wrong with it is looked at again: a blob that was missing may
 // be there now, though no index was written.
-func (t *Tree) repository(ctx context.Context, key string, parts []*part, discovered []string, old *Snapshot) *Repository {
+func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {
 		prev = old.byPath[key]
@@ -89,13 +89,13 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*part, discov
 	if len(parts) > 0 {
 		path = parts[len(parts)-1].path
 	}
-	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.discovery, discovered) {
-		return t.newRepository(path, parts, discovered)
+	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
+		return t.newRepository(path, parts, owners, discovered)
 	}
 	if !prev.changed() {
 		return prev
 	}
-	fresh := t.newRepository(path, parts, discovered)
+	fresh := t.newRepository(path, parts, owners, discovered)
 	if err := fresh.check(ctx); err != nil {
 		return prev
 	}

@@ -15,6 +15,7 @@ type Snapshot struct {
 	roots      []string
 	names      []string               // of repositories, sorted
 	repos      map[string]*Repository // by name
+	aliases    map[string]string      // names that older tools gave repositories, to the names of today
 	paths      []string               // of repositories, below the roots, sorted; keys of byPath
 	byPath     map[string]*Repository // by path, or by what [scope.key] makes of it
 	served     map[string]string      // first names, by path
@@ -46,11 +47,15 @@ func (s *Snapshot) TagCount() int { return s.tags }
 // RepositoryCount is the number of repositories.
 func (s *Snapshot) RepositoryCount() int { return len(s.names) }
 
-// Repository returns the repository of a name, root included. Errors:
-// ErrNameInvalid, ErrRepositoryUnknown.
+// Repository returns the repository of a name, root included, or of an alias: the name
+// that older tools gave it. Aliases are in no list. Errors: ErrNameInvalid,
+// ErrRepositoryUnknown.
 func (s *Snapshot) Repository(name string) (*Repository, error) {
 	if r := s.repos[name]; r != nil {
 		return r, nil
+	}
+	if current, ok := s.aliases[name]; ok {
+		return s.repos[current], nil
 	}
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%.300q: %w", name, ErrNameInvalid)
@@ -88,7 +93,7 @@ func (s *Snapshot) collect(of func(*Repository) []Problem) []Problem {
 		}
 		name := s.servedName(path)
 		for _, p := range found {
-			p.Repository = name
+			p.Repository, p.Layout = name, s.byPath[path].path
 			all = append(all, p)
 		}
 	}

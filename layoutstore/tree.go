@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -31,6 +32,9 @@ type Options struct {
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
 	Indexes []string
+	// NoEditionSplit keeps the installer and the d8 program below a root that ends in an
+	// edition. Without it they are beside it: see package edition.
+	NoEditionSplit bool
 	// CacheDir is where the indexes of archives are kept; empty is nowhere.
 	CacheDir string
 	// Settle is how long an archive has to be unchanged before it is read, unless
@@ -63,10 +67,19 @@ func (o *Options) check() error {
 		}
 	}
 	o.Indexes = slices.DeleteFunc(slices.Clone(o.Indexes), func(s string) bool { return s == "" })
+	o.Sources = catalogFirst(o.Sources)
 	if len(o.Sources) == 0 {
 		return ErrNoSource
 	}
 	return nil
+}
+
+// split says which layouts are named beside a root.
+func (o *Options) split(root string) edition.Split {
+	if o.NoEditionSplit {
+		return edition.Unsplit(root)
+	}
+	return edition.Of(root)
 }
 
 // ErrNoSource says that a tree was to be made of nothing.

@@ -114,6 +114,11 @@ type IndexEntry struct {
 	Tag    string          // empty where it has none, or an illegal one
 	Raw    json.RawMessage // the descriptor as it stands there, annotations and all
 	Number int             // of the descriptor in the file, from 0 on
+	// ByDigest says that its short tag is a digest: it has no tag, and is to have none.
+	ByDigest bool
+	// Repository is what its reference names, where there is no short tag. Where one
+	// index names several, that decides which of them has its tags.
+	Repository string
 }
 
 // Index reads the descriptors of the layout's index.json, in their order, without
@@ -144,7 +149,7 @@ func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
 	}
 	entries := make([]IndexEntry, len(ix.entries))
 	for i, e := range ix.entries {
-		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number], e.number}
+		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number], e.number, e.byDigest, e.repository}
 	}
 	return entries, nil
 }

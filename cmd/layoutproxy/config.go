@@ -206,6 +206,6 @@ func (c *configuration) changedSince(old *configuration) []string {
 
 // readAgain are the settings that SIGHUP reads again, beside the sources.
 var readAgain = []string{
-	"root-repository", "index-repository",
+	"root-repository", "index-repository", "no-edition-split",
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
 }

@@ -21,7 +21,7 @@ func newList(c *common) *cobra.Command {
 		Short: "List repositories, tags, digests and sizes",
 		Long: `List what a server of these sources would serve, discovery tags too: a line of
 repository, tag, digest and size of the manifest for each tag, separated by tabs
-and sorted. Problems go to standard error; the exit status is 3 if there is any
+and sorted. A manifest that an index names without a tag has the tag "-". Problems go to standard error; the exit status is 3 if there is any
 but conflicts, which are two contents for one tag, and if there is no repository at
 all.`,
 		Args: someSource,
@@ -33,7 +33,7 @@ all.`,
 	return cmd
 }
 
-// listed is one tag of the list.
+// listed is one tag of the list, or an untagged manifest.
 type listed struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag"`
@@ -90,7 +90,11 @@ func checkAll(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapsho
 	return snapshot, err
 }
 
-// listAll collects the tags of all repositories, sorted by repository and tag.
+// untagged stands for the tag of a manifest that has none.
+const untagged = "-"
+
+// listAll collects the tags of all repositories and the manifests that an index names
+// without one, sorted by repository, tag and digest.
 func listAll(s *layoutstore.Snapshot) ([]listed, error) {
 	all := make([]listed, 0, s.TagCount())
 	names, _ := s.Repositories("", -1)
@@ -98,6 +102,9 @@ func listAll(s *layoutstore.Snapshot) ([]listed, error) {
 		repo, err := s.Repository(name)
 		if err != nil {
 			return nil, err
+		}
+		for _, desc := range repo.Untagged() {
+			all = append(all, listed{name, untagged, desc})
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {

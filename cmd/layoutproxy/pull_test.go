@@ -20,7 +20,7 @@ import (
 func TestPullRoundTrip(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	want := expected(t, "testdata/d8/expected.tsv")
-	source := start(t, "--root-repository", "deckhouse/ee", "--root-repository", "deckhouse", "testdata/d8")
+	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")
 	for form, flags := range map[string][]string{"archives": {"--gost-digest"}, "tree": {"--tree"}} {
 		dir := t.TempDir()
 		out, err := program(t, append([]string{"pull", source.addresses["registry"] + "/deckhouse/ee", dir}, flags...)...).CombinedOutput()

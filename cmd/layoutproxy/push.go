@@ -32,6 +32,12 @@ func (s *selectionFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.selection.ModulesPath, "modules-path-suffix", "", "`path` below the destination that takes the place of modules; / is the destination itself")
 }
 
+// editionFlag is the flag of each command that names repositories below a root or a
+// destination.
+func editionFlag(f *pflag.FlagSet, off *bool) {
+	f.BoolVar(off, "no-edition-split", false, "name installer and deckhouse-cli below an edition, as deckhouse/ee/installer, and not beside it, as older tools did")
+}
+
 // check finds patterns that are none.
 func (s *selectionFlags) check() error {
 	if err := s.selection.Check(); err != nil {
@@ -87,8 +93,9 @@ func newPush(c *common) *cobra.Command {
 		Use:   "push SOURCE... REGISTRY/PATH",
 		Short: "Push the sources to a registry",
 		Long: `Push what the sources hold to a registry: the repository at a path below the root
-goes to REGISTRY/PATH and that path, discovery tags too. Archives and chunks are
-read where they lie.
+goes to REGISTRY/PATH and that path, discovery tags too. Where PATH ends in an
+edition, as deckhouse/ee, installer and deckhouse-cli go beside it, as
+deckhouse/installer. Archives and chunks are read where they lie.
 
 A push that was interrupted goes on where it was when it is run again, inside of a
 large blob as well; what is there already is not sent. At the end all that was
@@ -105,6 +112,7 @@ anything is sent: exit 3.`,
 
 func (p *pushFlags) flags(f *pflag.FlagSet) {
 	p.selectionFlags.flags(f)
+	editionFlag(f, &p.selection.NoEditionSplit)
 	p.upstream.flags(f)
 	f.StringVar(&p.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 	f.StringVar(&p.stateDir, "state-dir", stateDirectory(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
@@ -186,7 +194,7 @@ func planPush(ctx context.Context, s *selectionFlags, cacheDir string, sources [
 		return nil, nil, err
 	}
 	// The names of the registry, so that whatever is wrong with one is found.
-	flags := treeFlags{roots: []string{to.Path}, cacheDir: cacheDir}
+	flags := treeFlags{roots: []string{to.Path}, noEditionSplit: s.selection.NoEditionSplit, cacheDir: cacheDir}
 	tree, err := flags.open(ctx, sources)
 	if err != nil {
 		return nil, nil, err
@@ -208,16 +216,14 @@ func pushGaps(s *layoutstore.Snapshot, plan *push.Plan, selection push.Selection
 	var gaps []fmt.Stringer
 	told := map[string]bool{}
 	for _, p := range s.Problems() {
-		path := strings.TrimPrefix(strings.TrimPrefix(p.Repository, plan.Destination.Path), "/")
-		if p.Repository != "" && path == "" {
-			path = "."
-		}
 		// What concerns no repository concerns all of them.
-		if p.Kind == layoutstore.Conflict || path != "" && !selection.Has(path) {
+		if p.Kind == layoutstore.Conflict || p.Layout != "" && !selection.Has(p.Layout) {
 			continue
 		}
 		gaps = append(gaps, p)
-		told[p.Repository] = true
+		if p.Layout != "" {
+			told[selection.Name(plan.Destination, p.Layout)] = true
+		}
 	}
 	for _, g := range plan.Gaps {
 		if !told[g.Repository] {

@@ -57,8 +57,9 @@ type following struct {
 	jobs     int
 	changed  chan struct{} // of one: there is something to push
 
-	mu     sync.Mutex
-	status importer.Dropped
+	mu      sync.Mutex
+	status  importer.Dropped
+	unsplit bool // --no-edition-split
 }
 
 // newFollowing makes what pushes a server's store, or nil where no flag asks for it.
@@ -76,7 +77,7 @@ func newFollowing(log *zap.Logger, flags *serveFlags) (*following, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &following{log: log, store: flags.store.dir, cacheDir: flags.cacheDir, to: to, client: upstream, jobs: p.upstream.jobs, changed: make(chan struct{}, 1)}
+	f := &following{log: log, store: flags.store.dir, cacheDir: flags.cacheDir, to: to, unsplit: flags.noEditionSplit, client: upstream, jobs: p.upstream.jobs, changed: make(chan struct{}, 1)}
 	f.status.Name = p.to
 	f.push() // what an earlier process may not have pushed
 	return f, nil
@@ -90,6 +91,21 @@ func (f *following) push() {
 	select {
 	case f.changed <- struct{}{}:
 	default: // one is to begin anyway
+	}
+}
+
+// setEditionSplit follows a changed configuration: where repositories go to elsewhere
+// now, it asks for a push.
+func (f *following) setEditionSplit(unsplit bool) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	changed := f.unsplit != unsplit
+	f.unsplit = unsplit
+	f.mu.Unlock()
+	if changed {
+		f.push()
 	}
 }
 
@@ -127,11 +143,14 @@ func (f *following) run(ctx context.Context) error {
 // once pushes what the upstream registry lacks of the store. Where the store itself
 // has gaps, what is whole is pushed, and that is an error still.
 func (f *following) once(ctx context.Context) error {
-	tree, plan, err := planPush(ctx, &selectionFlags{}, f.cacheDir, []string{f.store}, f.to)
+	f.mu.Lock()
+	selection := push.Selection{NoEditionSplit: f.unsplit}
+	f.mu.Unlock()
+	tree, plan, err := planPush(ctx, &selectionFlags{selection: selection}, f.cacheDir, []string{f.store}, f.to)
 	if err != nil {
 		return err
 	}
-	gaps := pushGaps(tree.Snapshot(), plan, push.Selection{})
+	gaps := pushGaps(tree.Snapshot(), plan, selection)
 	if len(plan.Repositories) == 0 && len(gaps) == 0 {
 		return nil
 	}

@@ -83,5 +83,6 @@ func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
 		return nil, err
 	}
 	s.private = next.auth.on()
+	s.follows.setEditionSplit(next.noEditionSplit)
 	return next, nil
 }

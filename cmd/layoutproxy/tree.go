@@ -18,12 +18,15 @@ type treeFlags struct {
 	roots       []string
 	sourceRoots map[string][]string
 	indexes     []string
-	cacheDir    string
-	settle      time.Duration
+	// noEditionSplit names the installer and the d8 program below an edition.
+	noEditionSplit bool
+	cacheDir       string
+	settle         time.Duration
 }
 
 func (t *treeFlags) flags(f *pflag.FlagSet) {
 	t.nameFlags(f)
+	editionFlag(f, &t.noEditionSplit)
 	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 }
 
@@ -60,5 +63,5 @@ func (t *treeFlags) open(ctx context.Context, sources []string) (*layoutstore.Tr
 
 // options of the tree of some sources.
 func (t *treeFlags) options(sources []string) layoutstore.Options {
-	return layoutstore.Options{Sources: sources, Roots: t.roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, CacheDir: t.cacheDir, Settle: t.settle}
+	return layoutstore.Options{Sources: sources, Roots: t.roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.noEditionSplit, CacheDir: t.cacheDir, Settle: t.settle}
 }

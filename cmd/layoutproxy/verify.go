@@ -46,6 +46,7 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 				return err
 			}
 			if flags.against.registry != "" {
+				flags.against.selection.NoEditionSplit = flags.noEditionSplit
 				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout())
@@ -59,6 +60,7 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 // read from the archives themselves.
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.nameFlags(f)
+	editionFlag(f, &v.noEditionSplit)
 	v.against.flags(f)
 }
 

@@ -14,9 +14,10 @@ func openBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
 	return openAt(t, "", sources...)
 }
 
+// openAt names all layouts below the root: what is tested is which layout has what.
 func openAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
-	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}})
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true})
 	try(t, err)
 	return tree.Snapshot()
 }

@@ -217,12 +217,7 @@ func expected(t *testing.T) map[string]string {
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})
-	push(t, r, open(t, "deckhouse/ee", "../../cmd/layoutproxy/testdata/d8"), func(name string) string {
-		if name == "deckhouse/ee/installer" {
-			return "deckhouse/installer"
-		}
-		return name
-	})
+	push(t, r, open(t, "deckhouse/ee", "../../cmd/layoutproxy/testdata/d8"), func(name string) string { return name })
 	return r
 }
 

@@ -156,7 +156,7 @@ func (p *planning) add(src *source) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	name := p.plan.Destination.Repository(p.selection.target(src.path))
+	name := p.selection.Name(p.plan.Destination, src.path)
 	if !client.ValidRepository(name) {
 		return nameError(src.path, name)
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // preflight tries what the push will need, before it sends anything: it starts and
-// cancels an upload in a repository of each project, and asks for the referrers of
-// something where there are any to be pushed, and to mount something where blobs are to be
-// mounted. What it finds out for the worse ends the push or is told.
+// cancels an upload in a repository of each project, below the destination and beside
+// it, and asks for the referrers of something where there are any to be pushed, and to
+// mount something where blobs are to be mounted. What it finds out for the worse ends the push or is told.
 func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.probed(w) {
 		probe, err := p.Client.ProbeUpload(ctx, r.Name)
@@ -77,8 +77,7 @@ func (p *Pusher) mounts(w *work) (list []mount) {
 			if from == "" {
 				from = r.Name // to which it is sent first
 			}
-			a, _, _ := strings.Cut(from, "/")
-			c, _, _ := strings.Cut(r.Name, "/")
+			a, c := p.project(from), p.project(r.Name)
 			if r.Name == from || tried[mount{a, c}] {
 				continue
 			}
@@ -89,8 +88,18 @@ func (p *Pusher) mounts(w *work) (list []mount) {
 	return list
 }
 
-// probed are the repositories to try: of each first segment, and below the destination
-// each second one, the one with the most segments among those to be written.
+// project is the part of the registry whose rights a repository shares: the destination,
+// or what is beside it, as deckhouse/installer is beside deckhouse/ee. Without a path in
+// the destination it is the first segment.
+func (p *Pusher) project(repository string) string {
+	segments := strings.Split(repository, "/")
+	depth := strings.Count(p.Plan.Destination.Path, "/") + 1
+	return strings.Join(segments[:min(depth, len(segments))], "/")
+}
+
+// probed are the repositories to try: of each project the one with the most segments
+// among those to be written. What an edition has beside it is a project of its own: who
+// may write below deckhouse/ee may be refused at deckhouse/installer.
 func (p *Pusher) probed(w *work) []*Repository {
 	deepest := map[string]*Repository{}
 	var projects []string
@@ -98,7 +107,7 @@ func (p *Pusher) probed(w *work) []*Repository {
 		if len(w.manifests[r]) == 0 {
 			continue
 		}
-		project, _, _ := strings.Cut(r.Name, "/")
+		project := p.project(r.Name)
 		have := deepest[project]
 		if have == nil {
 			projects = append(projects, project)

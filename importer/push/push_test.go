@@ -78,10 +78,10 @@ func TestRequestsOfAPush(t *testing.T) {
 		"GET referrers":  1,
 		"GET manifests":  1 + 2, // the tag that lists referrers
 		"PUT manifests":  tags + untagged + 2,
-		"POST uploads":   totals.Blobs + totals.Mounts + 2, // and the preflight's, of which one asks for a mount
+		"POST uploads":   totals.Blobs + totals.Mounts + 4, // and the preflight's, below the edition and beside it, half of which ask for a mount
 		"PUT uploads":    totals.Blobs,
-		"PATCH uploads":  1 + 1,
-		"DELETE uploads": 2,
+		"PATCH uploads":  1 + 2,
+		"DELETE uploads": 4,
 	}
 	for kind, n := range want {
 		if kinds[kind] != n {
@@ -109,7 +109,7 @@ func TestOrderOfAPush(t *testing.T) {
 	discovery, tagged, content := -1, -1, -1
 	for i, r := range s.registry.Requests() {
 		switch {
-		case r.Kind() == "PUT manifests" && (strings.HasPrefix(r.Path, "/v2/mirror/ee/modules/manifests/") || strings.HasPrefix(r.Path, "/v2/mirror/ee/deckhouse-cli/plugins/manifests/")):
+		case r.Kind() == "PUT manifests" && (strings.HasPrefix(r.Path, "/v2/mirror/ee/modules/manifests/") || strings.HasPrefix(r.Path, "/v2/mirror/deckhouse-cli/plugins/manifests/")):
 			if discovery < 0 {
 				discovery = i
 			}
@@ -160,7 +160,9 @@ func TestSelection(t *testing.T) {
 		want      string
 	}{
 		"one module":        {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
-		"no module":         {push.Selection{Exclude: []string{"modules"}}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
+		"no module":         {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
+		"no module and no split": {push.Selection{Exclude: []string{"modules"}, NoEditionSplit: true}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
+		"what is beside":         {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
 		"the root":          {push.Selection{Include: []string{"."}}, "."},
 		"releases":          {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
 		"but one":           {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
@@ -174,6 +176,9 @@ func TestSelection(t *testing.T) {
 			var got []string
 			for _, r := range s.plan.Repositories {
 				path := strings.TrimPrefix(strings.TrimPrefix(r.Name, "mirror/ee"), "/")
+				if below, beside := strings.CutPrefix(path, "mirror/"); beside {
+					path = "../" + below
+				}
 				if path == "" {
 					path = "."
 				}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // Selection says which repositories of a tree are pushed, and where modules go.
@@ -15,6 +18,9 @@ type Selection struct {
 	// ModulesPath takes the place of the leading segment "modules" in the registry; "/"
 	// is the destination itself. Empty changes nothing.
 	ModulesPath string
+	// NoEditionSplit keeps the installer and the d8 program below a destination that
+	// ends in an edition. Without it they go beside it: see package edition.
+	NoEditionSplit bool
 }
 
 // Check finds globs that are none.
@@ -66,7 +72,18 @@ func matches(glob, p []string) bool {
 	return true
 }
 
-// target is the path in the registry of the repository at a path of the tree.
+// Name is the repository of the registry for the one at a path of the tree. It is
+// empty where neither the path nor the destination has a name.
+func (s Selection) Name(to client.Reference, p string) string {
+	split := edition.Of(to.Path)
+	if s.NoEditionSplit {
+		split = edition.Unsplit(to.Path)
+	}
+	to.Path = split.Base(p)
+	return to.Repository(s.target(p))
+}
+
+// target is the path below its base of the repository at a path of the tree.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

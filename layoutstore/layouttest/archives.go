@@ -79,6 +79,8 @@ func archivesOf(layout string) []string {
 		return []string{"package-" + s[1] + ".tar", "package-versions.tar"}
 	case s[0] == "packages" && len(s) > 1:
 		return []string{"package-" + s[1] + ".tar"}
+	case layout == "deckhouse-cli":
+		return []string{"deckhouse-cli.tar"}
 	case len(s) == 3 && s[0] == "deckhouse-cli" && s[1] == "plugins":
 		return []string{"plugin-" + s[2] + ".tar"}
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
 // AnnotationShortTag is the annotation in which d8 keeps the tag alone.
@@ -42,9 +44,9 @@ func (l *Layout) Tag(d ocispec.Descriptor, tag string) {
 }
 
 func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
-	name := l.tree.Source
-	if l.path != "." {
-		name += "/" + l.path
+	name := edition.Of(l.tree.Source).Name(l.path)
+	if l.tree.OldNames {
+		name = edition.Unsplit(l.tree.Source).Name(l.path)
 	}
 	if tag == d.Digest.Encoded() {
 		return name + "@" + d.Digest.String()

@@ -62,6 +62,9 @@ type TB interface {
 type Tree struct {
 	// Source is what Tag writes before the layout's path into the whole reference.
 	Source string
+	// OldNames has Tag name the installer and the d8 program below the edition of Source
+	// and not beside it, as d8 did until August 2026.
+	OldNames bool
 
 	tb      TB
 	dir     string

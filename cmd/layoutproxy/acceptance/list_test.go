@@ -14,7 +14,7 @@ import (
 // tests believe the list.
 func TestListIsWhatLiesThere(t *testing.T) {
 	want := []string{
-		"deckhouse/ee/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
+		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
 		"deckhouse/ee/modules:csi-ceph", "deckhouse/ee/packages:echo",
 	}
 	for _, dir := range layouts(t, bundleDir) {
@@ -22,7 +22,11 @@ func TestListIsWhatLiesThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := strings.TrimSuffix(sampleRoot+"/"+filepath.ToSlash(below), "/.")
+		root := sampleRoot
+		if strings.HasPrefix(filepath.ToSlash(below), "deckhouse-cli/") {
+			root = sampleParent
+		}
+		repository := strings.TrimSuffix(root+"/"+filepath.ToSlash(below), "/.")
 		for _, d := range indexOf(t, dir).Manifests {
 			if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 				want = append(want, repository+":"+tag+" "+d.Digest.String())

@@ -58,7 +58,7 @@ func TestPullBesideOthers(t *testing.T) {
 // TestPulledReachesContainerd pulls as Deckhouse is pulled, from what the field's own
 // tool wrote, and has containerd pull from what came of it.
 func TestPulledReachesContainerd(t *testing.T) {
-	source := serve(t, d8Bundle, "--root-repository", "deckhouse/ee", "--root-repository", "deckhouse")
+	source := serve(t, d8Bundle, "--root-repository", "deckhouse/ee")
 	bundle := t.TempDir()
 	run(t, program, "pull", source.registry+"/deckhouse/ee", bundle)
 	run(t, program, "verify", bundle)
@@ -88,7 +88,10 @@ func below(name string) string {
 	if name == sampleRoot {
 		return "."
 	}
-	return strings.TrimPrefix(name, sampleRoot+"/")
+	if path, ok := strings.CutPrefix(name, sampleRoot+"/"); ok {
+		return path
+	}
+	return strings.TrimPrefix(name, sampleParent+"/")
 }
 
 // files are the files below a directory.

@@ -14,6 +14,9 @@ import (
 // sampleRoot is the repository that the sample's own layout becomes.
 const sampleRoot = "deckhouse/ee"
 
+// sampleParent is what the sample's plugins are below.
+const sampleParent = "deckhouse"
+
 // installer is an image of the sample that sbom, which has no tag, refers to.
 const (
 	installer = sampleRoot + "/install:v1.70.1"
@@ -28,7 +31,8 @@ const (
 )
 
 // plugin is an index of two platforms.
-const plugin = sampleRoot + "/deckhouse-cli/plugins/stronghold:v1.0.0"
+// It is the same for all editions, and so beside the sample's.
+const plugin = sampleParent + "/deckhouse-cli/plugins/stronghold:v1.0.0"
 
 // image is a tag of the sample.
 type image struct {
@@ -45,7 +49,11 @@ func (i image) name() string { return i.repository + ":" + i.tag }
 
 // layout is where the image lies, if it does.
 func (i image) layout() layout {
-	return layout(filepath.Join(bundleDir, strings.TrimPrefix(i.repository, sampleRoot)))
+	below, ok := strings.CutPrefix(i.repository+"/", sampleRoot+"/")
+	if !ok {
+		below = strings.TrimPrefix(i.repository, sampleParent)
+	}
+	return layout(filepath.Join(bundleDir, below))
 }
 
 // discovery tells a tag that layoutproxy makes up, so that modules can be found:
@@ -64,6 +72,9 @@ func sample(t *testing.T) []image {
 		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
 		if len(fields) != 4 {
 			t.Fatalf("list: %q", line)
+		}
+		if fields[1] == "-" {
+			continue // a manifest that has no tag
 		}
 		size, err := strconv.ParseInt(fields[3], 10, 64)
 		if err != nil {

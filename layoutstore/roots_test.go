@@ -1,0 +1,86 @@
+package layoutstore
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBallot(t *testing.T) {
+	for _, c := range []struct {
+		short, ref, path string
+		votes, weak      string
+	}{
+		{"v1", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
+		{"", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
+		{"v1", "registry.example/deckhouse/ee:v1", ".", "deckhouse/ee", ""},
+		{"v1", "registry.example/deckhouse/ee/modules/installer:v1", "modules/installer", "deckhouse/ee", ""},
+		// These name the parent of the root, or the root: as the tool's version was.
+		{"latest", "registry.example/deckhouse/installer:latest", "installer", "", "deckhouse"},
+		{"latest", "registry.example/deckhouse/ee/installer:latest", "installer", "", "deckhouse/ee"},
+		{"v1", "registry.example/deckhouse/deckhouse-cli:v1", "deckhouse-cli", "", "deckhouse"},
+		{"v1", "registry.example/deckhouse/deckhouse-cli/plugins/x:v1", "deckhouse-cli/plugins/x", "", "deckhouse"},
+		// An alias that was cut at the colon of the port.
+		{"alpha", "localhost:alpha", ".", "", "localhost"},
+		{"alpha", "registry.example:alpha", "release-channel", "", ""},
+		{"", "app:1.0", ".", "app", ""},
+		{"", "1.0", ".", "", ""},
+	} {
+		var b ballot
+		b.add(annotationsDoc{ShortTag: c.short, RefName: c.ref}, c.path)
+		for _, half := range []struct {
+			got  map[string]int
+			want string
+		}{{b.votes, c.votes}, {b.weak, c.weak}} {
+			want := map[string]int(nil)
+			if half.want != "" {
+				want = map[string]int{half.want: 1}
+			}
+			if diff := cmp.Diff(want, half.got); diff != "" {
+				t.Errorf("%s in %s: %s", c.ref, c.path, diff)
+			}
+		}
+	}
+}
+
+func TestCatalogOfPackagesComesFirst(t *testing.T) {
+	for name, c := range map[string]struct{ sources, want []string }{
+		"none":               {[]string{"b.tar", "a.tar", "dir"}, []string{"b.tar", "a.tar", "dir"}},
+		"first":              {[]string{"package-versions.tar", "package-a.tar"}, []string{"package-versions.tar", "package-a.tar"}},
+		"as a shell globs":   {[]string{"d/package-a.tar", "d/package-versions.tar", "d/platform.tar"}, []string{"d/package-versions.tar", "d/package-a.tar", "d/platform.tar"}},
+		"chunks":             {[]string{"package-a.tar.0000.chunk", "./package-versions.tar.0003.chunk"}, []string{"./package-versions.tar.0003.chunk", "package-a.tar.0000.chunk"}},
+		"another directory":  {[]string{"old/package-a.tar", "new/package-versions.tar"}, []string{"old/package-a.tar", "new/package-versions.tar"}},
+		"behind a directory": {[]string{"d", "d/x.tar", "d/package-versions.tar"}, []string{"d", "d/package-versions.tar", "d/x.tar"}},
+		"a similar name":     {[]string{"package-a.tar", "package-versions2.tar"}, []string{"package-a.tar", "package-versions2.tar"}},
+		"of two directories": {[]string{"a/x.tar", "b/x.tar", "a/package-versions.tar", "b/package-versions.tar"},
+			[]string{"a/package-versions.tar", "a/x.tar", "b/package-versions.tar", "b/x.tar"}},
+	} {
+		given := append([]string(nil), c.sources...)
+		if diff := cmp.Diff(c.want, catalogFirst(given)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if diff := cmp.Diff(c.sources, given); diff != "" {
+			t.Errorf("%s: the caller's sources have changed: %s", name, diff)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	named := []string{"app", "db", "team/web"}
+	for name, c := range map[string]struct {
+		served  []string
+		elected string
+		want    string
+	}{
+		"served as one":              {[]string{"db"}, "app", "db"},
+		"served as one and another":  {[]string{"mirror/x", "team/web"}, "app", "team/web"},
+		"served as another":          {[]string{"mirror/x"}, "app", "app"},
+		"served as two":              {[]string{"app", "db"}, "app", ""},
+		"served as another and none": {[]string{"mirror/x"}, "deckhouse/ee", ""},
+		"not served":                 {nil, "", ""},
+	} {
+		if got := owner(named, c.served, c.elected); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
