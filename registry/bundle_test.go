@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -38,12 +39,7 @@ func newBundle(tb testing.TB) *bundle {
 }
 
 // name is the repository of a layout.
-func (b *bundle) name(l *layouttest.Layout) string {
-	if l.Path() == "." {
-		return bundleRoot
-	}
-	return bundleRoot + "/" + l.Path()
-}
+func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
 // reach notes manifests that are reachable, however.
 func (b *bundle) reach(l *layouttest.Layout, ds ...ocispec.Descriptor) {

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
 const immutable = "max-age=31536000, immutable"
@@ -36,7 +38,7 @@ func (b *bundle) files(tb testing.TB) map[string]string {
 		if n < 3 || parts[n-3] != "blobs" {
 			return nil
 		}
-		name := strings.Join(append([]string{bundleRoot}, parts[:n-3]...), "/")
+		name := edition.Of(bundleRoot).Name(cmp.Or(strings.Join(parts[:n-3], "/"), "."))
 		found["/v2/"+name+"/blobs/"+parts[n-2]+":"+parts[n-1]] = path
 		return nil
 	})

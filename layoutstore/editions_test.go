@@ -1,0 +1,403 @@
+package layoutstore_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// buildEdition builds a tree with what is below an edition and what is beside it.
+func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, dir)
+	tree.Source, tree.OldNames = source, oldNames
+	for path, tags := range map[string][]string{
+		".": {"v1"}, "install": {"v1"}, "modules/console": {"v1"}, "packages/echo": {"v1"},
+		"installer": {"latest"}, "deckhouse-cli": {"v2"}, "deckhouse-cli/plugins/system": {"v3"}, "deckhouse-cli/plugins/package": {"v3"},
+	} {
+		l := tree.Layout(path)
+		for _, tag := range tags {
+			l.Tag(l.Image(layouttest.Image{Name: path + tag}), tag)
+		}
+		l.Write()
+	}
+	return tree
+}
+
+// besideNames and belowNames are what is named beside an edition and below it.
+func besideNames(root string) []string {
+	return []string{
+		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
+		root + "/deckhouse-cli/plugins/package:v3", root + "/deckhouse-cli/plugins/system:v3", root + "/installer:latest",
+	}
+}
+
+func belowNames(root string) []string {
+	return []string{root + ":v1", root + "/install:v1", root + "/modules:console", root + "/modules/console:v1", root + "/packages:echo", root + "/packages/echo:v1"}
+}
+
+func sorted(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return all
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answered are those of some names and tags that are served, listed or not.
+func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
+	t.Helper()
+	for _, name := range names {
+		name, tag, _ := strings.Cut(name, ":")
+		r, err := tree.Snapshot().Repository(name)
+		if err != nil {
+			continue
+		}
+		if tags, _ := r.Tags("", -1); slices.Contains(tags, tag) {
+			all = append(all, name+":"+tag)
+		}
+	}
+	return all
+}
+
+func TestEditionSplit(t *testing.T) {
+	const ee, old = "registry.example/deckhouse/ee", true
+	for name, c := range map[string]struct {
+		source   string
+		oldNames bool
+		options  layoutstore.Options
+		want     []string
+		aliases  []string
+	}{
+		"the root that references elect": {ee, !old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
+		"a bundle of an older tool":      {ee, old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
+		"no split":                       {ee, !old, layoutstore.Options{NoEditionSplit: true}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse/ee")), nil},
+		"another edition":                {ee, !old, layoutstore.Options{Roots: []string{"a/b/se-plus"}}, sorted(belowNames("a/b/se-plus"), besideNames("a/b")), besideNames("a/b/se-plus")},
+		"no edition":                     {ee, !old, layoutstore.Options{Roots: []string{"system/deckhouse"}}, sorted(belowNames("system/deckhouse"), besideNames("system/deckhouse")), nil},
+		"nothing before the edition":     {ee, !old, layoutstore.Options{Roots: []string{"ee"}}, sorted(belowNames("ee"), besideNames("ee")), nil},
+		"two editions": {ee, !old, layoutstore.Options{Roots: []string{"deckhouse/ee", "deckhouse/fe"}},
+			sorted(belowNames("deckhouse/ee"), belowNames("deckhouse/fe"), besideNames("deckhouse")), append(besideNames("deckhouse/ee"), besideNames("deckhouse/fe")...)},
+		"the elected root and another": {ee, !old, layoutstore.Options{Roots: []string{layoutstore.AutoRoot, "mirror"}},
+			sorted(belowNames("deckhouse/ee"), besideNames("deckhouse"), belowNames("mirror"), besideNames("mirror")), besideNames("deckhouse/ee")},
+		"an edition and its parent": {ee, !old, layoutstore.Options{Roots: []string{"deckhouse/ee", "deckhouse"}},
+			sorted(belowNames("deckhouse/ee"), belowNames("deckhouse"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			buildEdition(t, dir, c.source, c.oldNames)
+			c.options.Sources = []string{dir}
+			tree := openWith(t, c.options)
+			if diff := cmp.Diff(c.want, sorted(served(t, tree))); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(c.aliases, answered(t, tree, c.aliases)); diff != "" {
+				t.Errorf("aliases: %s", diff)
+			}
+			if s := tree.Snapshot(); s.TagCount() != len(c.want) {
+				t.Errorf("%d tags are counted, want %d", s.TagCount(), len(c.want))
+			}
+			if found := allProblems(t, tree); len(found) != 0 {
+				t.Errorf("problems: %v", found)
+			}
+		})
+	}
+}
+
+// With the split turned off, or a root that is not split, no old name is answered that
+// is not served.
+func TestNoAliasWithoutASplit(t *testing.T) {
+	dir := t.TempDir()
+	buildEdition(t, dir, "registry.example/deckhouse/ee", false)
+	for _, o := range []layoutstore.Options{{NoEditionSplit: true}, {Roots: []string{"deckhouse/ee/x"}}, {Roots: []string{""}}} {
+		o.Sources = []string{dir}
+		tree := openWith(t, o)
+		for _, name := range []string{"deckhouse/installer", "deckhouse/deckhouse-cli/plugins"} {
+			if _, err := tree.Snapshot().Repository(name); err == nil {
+				t.Errorf("%+v: %s is answered", o, name)
+			}
+		}
+	}
+}
+
+// Each source may have roots of its own, and a name of one may be the alias of another.
+func TestEditionSplitOfSeveralSources(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	put(t, one, "installer", "one", "latest")
+	put(t, one, "install", "one", "v1")
+	put(t, two, "ee/installer", "two", "other")
+	put(t, two, "installer", "two", "v9")
+	tree := openWith(t, layoutstore.Options{
+		Sources: []string{one, two},
+		Roots:   []string{"deckhouse/ee"}, SourceRoots: map[string][]string{two: {"deckhouse"}},
+	})
+	want := []string{
+		"deckhouse/ee/install:v1",
+		"deckhouse/ee/installer:other",                         // a layout really has this name: it is nobody's alias
+		"deckhouse/installer:latest", "deckhouse/installer:v9", // the union of both
+	}
+	if diff := cmp.Diff(want, served(t, tree)); diff != "" {
+		t.Error(diff)
+	}
+	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"other"}) {
+		t.Errorf("tags %q", tags)
+	}
+	// When that layout goes, the alias is there again, and not before.
+	try(t, os.RemoveAll(filepath.Join(two, "ee")))
+	refresh(t, tree)
+	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
+		t.Errorf("tags %q", tags)
+	}
+	if slices.ContainsFunc(served(t, tree), func(s string) bool { return strings.HasPrefix(s, "deckhouse/ee/installer") }) {
+		t.Error("an alias is listed")
+	}
+}
+
+// Whichever archives of a bundle are there, a module never moves to another name.
+func TestElectedRootIsStable(t *testing.T) {
+	for _, oldNames := range []bool{false, true} {
+		t.Run(fmt.Sprintf("old names %v", oldNames), func(t *testing.T) {
+			t.Parallel()
+			bundle := t.TempDir()
+			source := buildEdition(t, t.TempDir(), "registry.example:5000/deckhouse/ee", oldNames)
+			for n := range 5 { // more plugins than all else
+				l := source.Layout(fmt.Sprintf("deckhouse-cli/plugins/p%d", n))
+				for m := range 9 {
+					l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint(n, m)}), fmt.Sprint("v", m))
+				}
+				l.Write()
+			}
+			source.Bundle(bundle)
+			archives, err := filepath.Glob(bundle + "/*.tar")
+			try(t, err)
+			all := openWith(t, layoutstore.Options{Sources: []string{bundle}})
+			names, _ := all.Snapshot().Repositories("", -1)
+			for seed := range 60 {
+				checkSubset(t, archives, names, uint64(seed))
+			}
+		})
+	}
+}
+
+// checkSubset serves some of the archives of a bundle: each repository has the name that it
+// has when all archives are there.
+func checkSubset(t *testing.T, archives, names []string, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 16))
+	var some []string
+	for _, archive := range archives {
+		if random.IntN(3) == 0 {
+			some = append(some, archive)
+		}
+	}
+	if len(some) == 0 {
+		return
+	}
+	random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	tree := openWith(t, layoutstore.Options{Sources: some})
+	got, _ := tree.Snapshot().Repositories("", -1)
+	for _, name := range got {
+		if !slices.Contains(names, name) {
+			t.Errorf("seed %d: of %q something is named %s", seed, some, name)
+		}
+	}
+	if len(got) == 0 {
+		t.Errorf("seed %d: nothing is served of %q", seed, some)
+	}
+}
+
+// A short tag that is a digest means no tag, and is no damage.
+func TestUntaggedManifests(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	for n, form := range []string{"sha256:", "@sha256:"} {
+		d := l.Image(layouttest.Image{Name: fmt.Sprint("by digest ", n)})
+		d.Annotations = map[string]string{
+			layouttest.AnnotationShortTag: form + d.Digest.Encoded(), ocispec.AnnotationRefName: "registry.example/deckhouse/ee/modules/console@" + d.Digest.String(),
+		}
+		l.Add(d)
+	}
+	l.Add(l.Image(layouttest.Image{Name: "plain"}))
+	image := l.Image(layouttest.Image{Name: "tagged"})
+	l.Add(image)
+	l.Tag(image, "v1")
+	l.Add(l.Blob("application/octet-stream", []byte("a blob that the index names for itself")))
+	l.Write()
+	served := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}})
+	if found := allProblems(t, served); len(found) != 0 {
+		t.Errorf("problems: %v", found)
+	}
+	repo := repository(t, served, "deckhouse/ee/modules/console")
+	untagged := repo.Untagged()
+	if len(untagged) != 3 || slices.ContainsFunc(untagged, func(d layoutstore.Descriptor) bool { return d.Digest == image.Digest || d.Size == 0 }) {
+		t.Errorf("%+v, want the three manifests without a tag", untagged)
+	}
+	for _, d := range untagged {
+		try(t, readFrom(t, repo, d.Digest))
+	}
+	if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) {
+		t.Errorf("tags %q", tags)
+	}
+}
+
+// named is a descriptor with a reference and no short tag, as skopeo and crane write it.
+func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
+	d := l.Image(layouttest.Image{Name: ref})
+	d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
+	return d
+}
+
+// Images of several repositories in one layout never take each other's names.
+func TestTwoImagesInOneLayout(t *testing.T) {
+	for name, c := range map[string]struct {
+		path       string
+		references []string
+		roots      []string
+		want       []string // served tags, each of the image whose reference it is
+		conflicts  int
+	}{
+		"one that fits": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
+			[]string{"app:1.0 registry.example/app:1.0"}, 2},
+		"in the other order": {"app", []string{"registry.example/db:1.0", "registry.example/app:1.0"}, []string{""},
+			[]string{"app:1.0 registry.example/app:1.0"}, 1},
+		"below a root": {"team/app", []string{"registry.example/x/team/app:1", "registry.example/x/team/db:2"}, nil,
+			[]string{"x/team/app:1 registry.example/x/team/app:1"}, 1},
+		"none that fits": {"web", []string{"registry.example/app:1.0", "registry.example/db:2.0"}, []string{""}, nil, 2},
+		"one repository that does not fit": {"web", []string{"registry.example/app:1.0", "other.example/app:2.0"}, []string{""},
+			[]string{"web:1.0 registry.example/app:1.0", "web:2.0 other.example/app:2.0"}, 0},
+		"bare tags beside them": {"app", []string{"3.0", "registry.example/app:1.0", "registry.example/db:1.0"}, []string{""},
+			[]string{"app:1.0 registry.example/app:1.0", "app:3.0 3.0"}, 1},
+		"a suffix that is no segment": {"app", []string{"registry.example/webapp:1.0", "registry.example/app:2.0"}, []string{""},
+			[]string{"app:2.0 registry.example/app:2.0"}, 1},
+		"the root layout, elected": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, nil,
+			[]string{"app:1.0 registry.example/app:1.0", "app:2.0 registry.example/app:2.0"}, 1},
+		"the root layout, another root": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"mirror/x"},
+			[]string{"mirror/x:1.0 registry.example/app:1.0", "mirror/x:2.0 registry.example/app:2.0"}, 1},
+		"the root layout, chosen": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"db"},
+			[]string{"db:1.0 registry.example/db:1.0"}, 2},
+		"the root layout, below both": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0"}, []string{"app", "db"}, nil, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tree := layouttest.New(t, t.TempDir())
+			l := tree.Layout(c.path)
+			for _, ref := range c.references {
+				l.Add(named(l, ref))
+			}
+			l.Write()
+			open := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: c.roots})
+			images := map[string]string{}
+			for _, ref := range c.references {
+				images[string(named(l, ref).Digest)] = ref
+			}
+			var got []string
+			for _, name := range served(t, open) {
+				repo, tag, _ := strings.Cut(name, ":")
+				d, err := repository(t, open, repo).Tag(tag)
+				try(t, err)
+				got = append(got, name+" "+images[string(d.Digest)])
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			found := allProblems(t, open)
+			if len(found) != c.conflicts || slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Conflict || p.Tag == "" || p.Digest == "" }) {
+				t.Errorf("%v, want %d conflicts", found, c.conflicts)
+			}
+			names, _ := open.Snapshot().Repositories("", -1)
+			for d := range images { // all are served by digest
+				try(t, readFrom(t, repository(t, open, names[0]), named(l, images[d]).Digest))
+			}
+		})
+	}
+}
+
+// A short tag goes with the layout's path, whatever the reference says.
+func TestShortTagsNeverConflict(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("install")
+	l.Tag(l.Image(layouttest.Image{Name: "v1"}), "v1")
+	for tag, ref := range map[string]string{"alpha": "localhost:alpha", "beta": "registry.example/elsewhere:beta", "stable": "registry.example/db:1.0"} {
+		d := named(l, ref)
+		d.Annotations[layouttest.AnnotationShortTag] = tag
+		l.Add(d)
+	}
+	l.Write()
+	open := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}})
+	if diff := cmp.Diff([]string{"deckhouse/ee/install:alpha", "deckhouse/ee/install:beta", "deckhouse/ee/install:stable", "deckhouse/ee/install:v1"}, served(t, open)); diff != "" {
+		t.Error(diff)
+	}
+	if found := allProblems(t, open); len(found) != 0 {
+		t.Errorf("problems: %v", found)
+	}
+}
+
+// A change of the root changes whose tags a root layout has.
+func TestOwnerFollowsTheRoot(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout(".")
+	l.Add(named(l, "registry.example/app:1.0"))
+	l.Add(named(l, "registry.example/db:2.0"))
+	l.Write()
+	open := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"app"}})
+	if diff := cmp.Diff([]string{"app:1.0"}, served(t, open)); diff != "" {
+		t.Error(diff)
+	}
+	_, err := open.Reconfigure(t.Context(), layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"db"}})
+	try(t, err)
+	if diff := cmp.Diff([]string{"db:2.0"}, served(t, open)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A package's own archive beats the catalog, whatever their names' order.
+func TestPackageBeatsTheCatalog(t *testing.T) {
+	dir := t.TempDir()
+	archive := func(name, version string) string {
+		tree := layouttest.New(t, t.TempDir())
+		l := tree.Layout("packages/echo/version")
+		l.Tag(l.Image(layouttest.Image{Name: version}), "stable")
+		l.Tag(l.Image(layouttest.Image{Name: version}), version)
+		l.Write()
+		file := filepath.Join(dir, name)
+		tree.Archive(file, layouttest.Archive{})
+		return file
+	}
+	catalog := archive("package-versions.tar", "v2")
+	for _, name := range []string{"package-echo.tar", "package-zulu.tar"} {
+		own := archive(name, "v1")
+		for form, sources := range map[string][]string{"directory": {dir}, "as a shell globs": {own, catalog}, "given first": {catalog, own}} {
+			open := openWith(t, layoutstore.Options{Sources: sources})
+			repo := repository(t, open, "deckhouse/ee/packages/echo/version")
+			stable, err := repo.Tag("stable")
+			try(t, err)
+			pinned, err := repo.Tag("v1")
+			try(t, err)
+			if stable.Digest != pinned.Digest {
+				t.Errorf("%s, %s: the catalog undid the pin", name, form)
+			}
+			if _, err := repo.Tag("v2"); err != nil {
+				t.Errorf("%s, %s: %v", name, form, err)
+			}
+			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag != "stable" {
+				t.Errorf("%s, %s: %v, want one conflict", name, form, found)
+			}
+		}
+		try(t, os.Remove(own))
+	}
+}

@@ -1,0 +1,86 @@
+package registry_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// The names that older tools gave to what is beside an edition now: all is answered
+// below them as below the names of today, and they are in no catalog.
+func TestOldNamesAreAnswered(t *testing.T) {
+	b := newBundle(t)
+	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
+	const current, old = "deckhouse/deckhouse-cli/plugins", "deckhouse/ee/deckhouse-cli/plugins"
+	var paths []string
+	for _, d := range b.manifests[current+"/stronghold"] {
+		paths = append(paths, "/stronghold/manifests/"+d.Digest.String(), "/stronghold/referrers/"+d.Digest.String(), "/stronghold/blobs/"+d.Digest.String())
+	}
+	for tag, d := range b.tags[current+"/stronghold"] {
+		paths = append(paths, "/stronghold/manifests/"+tag)
+		for _, blob := range blobsOf(t, s, current+"/stronghold", d.String()) {
+			paths = append(paths, "/stronghold/blobs/"+blob)
+		}
+	}
+	paths = append(paths, "/manifests/stronghold", "/stronghold/manifests/nothing", "/stronghold/blobs/sha256:"+strings.Repeat("0", 64), "/nothing/tags/list")
+	if len(paths) < 12 {
+		t.Fatalf("%q: nothing to ask for", paths)
+	}
+	for _, path := range paths {
+		want, got := s.get("/v2/"+current+path), s.get("/v2/"+old+path)
+		if got.status != want.status || got.status == http.StatusOK && string(got.body) != string(want.body) || got.header.Get("Docker-Content-Digest") != want.header.Get("Docker-Content-Digest") {
+			t.Errorf("%s: %d with %d bytes, want %d with %d", path, got.status, len(got.body), want.status, len(want.body))
+		}
+		if head := s.head("/v2/" + old + path); head.status != want.status {
+			t.Errorf("HEAD %s: %d", path, head.status)
+		}
+	}
+	for _, path := range []string{"", "/stronghold"} {
+		list := decode[struct {
+			Name string
+			Tags []string
+		}](t, s.get("/v2/"+old+path+"/tags/list"))
+		if diff := cmp.Diff(s.tags(current+path), list.Tags); diff != "" || list.Name != old+path || len(list.Tags) == 0 {
+			t.Errorf("the list of %s: %+v %s", old+path, list, diff)
+		}
+	}
+	page := s.get("/v2/" + old + "/stronghold/tags/list?n=1")
+	if link := page.header.Get("Link"); !strings.HasPrefix(link, "</v2/"+old+"/stronghold/tags/list?") {
+		t.Errorf("the next page is %q", link)
+	}
+	if slices.ContainsFunc(s.catalog(), func(name string) bool { return strings.HasPrefix(name, old) }) {
+		t.Errorf("the catalog has old names: %q", s.catalog())
+	}
+	s.get("/v2/deckhouse/ee/deckhouse-cli/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
+
+	unsplit := serve(t, layoutstore.Options{Sources: []string{b.Dir()}, NoEditionSplit: true})
+	unsplit.get("/v2/"+old+"/stronghold/tags/list").wantStatus(t, http.StatusOK)
+	unsplit.get("/v2/"+current+"/stronghold/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
+	if !slices.Contains(unsplit.catalog(), old) {
+		t.Errorf("the catalog is %q", unsplit.catalog())
+	}
+}
+
+// blobsOf are the digests that an image or the images of an index name.
+func blobsOf(t *testing.T, s *server, repository, reference string) (all []string) {
+	t.Helper()
+	m := decode[struct {
+		Manifests, Layers []struct{ Digest string }
+		Config            struct{ Digest string }
+	}](t, s.get("/v2/"+repository+"/manifests/"+reference))
+	for _, child := range m.Manifests {
+		all = append(all, blobsOf(t, s, repository, child.Digest)...)
+	}
+	for _, layer := range m.Layers {
+		all = append(all, layer.Digest)
+	}
+	if m.Config.Digest != "" {
+		all = append(all, m.Config.Digest)
+	}
+	return all
+}
