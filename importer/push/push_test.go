@@ -159,14 +159,14 @@ func TestSelection(t *testing.T) {
 		selection push.Selection
 		want      string
 	}{
-		"one module":        {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
-		"no module":         {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
+		"one module":             {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"no module":              {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
 		"no module and no split": {push.Selection{Exclude: []string{"modules"}, NoEditionSplit: true}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
 		"what is beside":         {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
-		"the root":          {push.Selection{Include: []string{"."}}, "."},
-		"releases":          {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
-		"but one":           {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
-		"modules elsewhere": {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
+		"the root":               {push.Selection{Include: []string{"."}}, "."},
+		"releases":               {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
+		"but one":                {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"modules elsewhere":      {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
 		"modules at the root": {push.Selection{Include: []string{"modules/alpha", "."}, ModulesPath: "/"},
 			".:alpha alpha alpha/release"},
 		"nothing": {push.Selection{Include: []string{"nothing"}}, ""},

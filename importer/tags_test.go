@@ -1,0 +1,207 @@
+package importer_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// What has a digest for its short tag is imported by digest, as it is.
+func TestImportsByDigest(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	want := map[string]string{}
+	for n, form := range []string{"sha256:", "@sha256:"} {
+		d := l.Image(layouttest.Image{Name: fmt.Sprint("by digest ", n)})
+		d.Annotations = map[string]string{layouttest.AnnotationShortTag: form + d.Digest.Encoded(), ocispec.AnnotationRefName: "registry.example/deckhouse/ee/modules/console@" + d.Digest.String()}
+		l.Add(d)
+		want[string(d.Digest)] = d.Annotations[layouttest.AnnotationShortTag]
+	}
+	l.Tag(l.Image(layouttest.Image{Name: "tagged"}), "v1")
+	l.Write()
+	store := filepath.Join(scratch(t), "store")
+	report := imported(t, store, tree.Dir())
+	if report.Tags != (importer.Tags{New: 1}) || len(report.Gaps) != 0 {
+		t.Errorf("report %+v", report)
+	}
+	got := map[string]string{}
+	for _, d := range indexOf(t, store, "modules/console") {
+		if short := d.Annotations[layouttest.AnnotationShortTag]; short != "v1" {
+			got[string(d.Digest)] = short
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("short tags: %s", diff)
+	}
+	same(t, "the store", mustContent(t, store), mustContent(t, tree.Dir()))
+	if report := imported(t, store, tree.Dir()); report.Changed {
+		t.Errorf("again: %+v", report)
+	}
+}
+
+// indexOf are the descriptors of a layout of a store.
+func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(store, path, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		t.Fatal(err)
+	}
+	return index.Manifests
+}
+
+// A bundle is served before its import as it is after it, where references name several
+// repositories.
+func TestImportsTwoImagesOfOneLayout(t *testing.T) {
+	bundle := func(path string, references ...string) string {
+		tree := layouttest.New(t, t.TempDir())
+		l := tree.Layout(path)
+		for _, ref := range references {
+			d := l.Image(layouttest.Image{Name: ref})
+			d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
+			l.Add(d)
+		}
+		l.Write()
+		return tree.Dir()
+	}
+	for name, c := range map[string]struct {
+		bundles []string
+		tags    int
+	}{
+		"one layout of two repositories":               {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0")}, 1},
+		"a root layout of two repositories":            {[]string{bundle(".", "registry.example/app:1.0", "registry.example/db:2.0")}, 1},
+		"layouts of one repository each":               {[]string{bundle(".", "registry.example/app:1.0"), bundle(".", "registry.example/db:2.0")}, 2},
+		"without a host":                               {[]string{bundle(".", "app:1.0"), bundle(".", "db:2.0")}, 2},
+		"layouts of other repositories":                {[]string{bundle("web", "registry.example/app:1.0"), bundle("web", "registry.example/db:2.0")}, 2},
+		"layouts of one repository, which fits":        {[]string{bundle("app", "registry.example/app:1.0"), bundle("app", "registry.example/db:2.0")}, 2},
+		"a layout of two beside one of one of the two": {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:2.0"), bundle("app", "registry.example/db:3.0")}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: c.bundles, Indexes: []string{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := contentOfSnapshot(t.Context(), tree.Snapshot())
+			if err != nil || tree.Snapshot().TagCount() != c.tags {
+				t.Fatalf("%d tags are served, want %d: %v", tree.Snapshot().TagCount(), c.tags, err)
+			}
+			store := filepath.Join(scratch(t), "store")
+			imported(t, store, c.bundles...)
+			same(t, "the store", mustContent(t, store), want)
+			if report := imported(t, store, c.bundles...); report.Changed {
+				t.Errorf("again: %+v", report)
+			}
+		})
+	}
+}
+
+// catalog makes an archive of a package's versions whose stable channel is at a version.
+func catalog(t *testing.T, dir, name, version string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("packages/echo/version")
+	image := l.Image(layouttest.Image{Name: version})
+	l.Tag(image, "stable")
+	l.Tag(image, version)
+	l.Write()
+	file := filepath.Join(dir, name)
+	tree.Archive(file, layouttest.Archive{})
+	return file
+}
+
+// The catalog of packages never undoes the pin of a package that came with it.
+func TestCatalogLosesAgainstAPackage(t *testing.T) {
+	const own, all = "package-echo.tar", "package-versions.tar"
+	stable := func(t *testing.T, store string) {
+		t.Helper()
+		c := mustContent(t, store)
+		if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
+			t.Errorf("%v: stable is not where the package pins it", c)
+		}
+	}
+	for form, sources := range map[string]func(dir string) []string{
+		"a directory":      func(dir string) []string { return []string{dir} },
+		"as a shell globs": func(dir string) []string { return []string{filepath.Join(dir, own), filepath.Join(dir, all)} },
+		"in chunks": func(dir string) []string {
+			chunks := layouttest.Cut(t, filepath.Join(dir, all), 3000)
+			return []string{filepath.Join(dir, own), chunks[1]}
+		},
+	} {
+		for how, run := range map[string]func(*testing.T, string, ...string) importer.Report{"loose": imported, "packed": kept} {
+			t.Run(form+", "+how, func(t *testing.T) {
+				dir, store := scratch(t), filepath.Join(scratch(t), "store")
+				catalog(t, dir, all, "v2")
+				catalog(t, dir, own, "v1")
+				run(t, store, sources(dir)...)
+				stable(t, store)
+			})
+		}
+	}
+	t.Run("a drop directory", func(t *testing.T) {
+		d := newDropping(t)
+		catalog(t, d.dir, all, "v2")
+		catalog(t, d.dir, own, "v1")
+		d.look(0)
+		d.look(3 * time.Second)
+		d.wants(own, "published", "")
+		d.wants(all, "published", "")
+		stable(t, d.store)
+	})
+}
+
+// A store that an older version made is served below the names of today and of then.
+func TestOldStore(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	tree.OldNames = true
+	for _, path := range []string{"install", "installer", "deckhouse-cli/plugins/system"} {
+		l := tree.Layout(path)
+		l.Tag(l.Image(layouttest.Image{Name: path}), "v1")
+		l.Write()
+	}
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, tree.Dir())
+	for _, file := range []string{"installer/index.json", "deckhouse-cli/plugins/system/index.json"} {
+		if files(t, store)["/"+file] == 0 {
+			t.Errorf("the store has no %s", file)
+		}
+	}
+	open, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open.Snapshot()
+	names, _ := s.Repositories("", -1)
+	want := []string{"deckhouse/deckhouse-cli/plugins", "deckhouse/deckhouse-cli/plugins/system", "deckhouse/ee/install", "deckhouse/installer"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	for _, name := range want {
+		old := name
+		if !strings.HasPrefix(name, "deckhouse/ee/") {
+			old = "deckhouse/ee" + strings.TrimPrefix(name, "deckhouse")
+		}
+		repo, err := s.Repository(old)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) && !slices.Equal(tags, []string{"system"}) {
+			t.Errorf("%s: tags %q", old, tags)
+		}
+	}
+}
