@@ -39,6 +39,61 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// TestListParity lists the same bundle, from archives, from their chunks, unpacked, and
+// from stores that it was imported into.
+func TestListParity(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	want := expected(t, "testdata/d8/expected.tsv")
+	chunks, unpacked := copies(t, anything), unpackEach(t, "testdata/d8")
+	sources := map[string][]string{"archives": {"testdata/d8"}, "chunks": {chunks}, "unpacked": unpacked}
+	for form, bundle := range map[string][]string{
+		"archives": {"testdata/d8"}, "each archive": single(t, copies(t, nothing)), "chunks": {chunks}, "unpacked": unpacked,
+	} {
+		store := newStore(t)
+		ends(t, append([]string{"import", "--store", store}, bundle...)...)
+		sources["imported from "+form] = []string{store}
+	}
+	store := newStore(t)
+	ends(t, "import", "--store", store, "--keep-packed", copies(t, nothing))
+	sources["imported and kept packed"] = []string{store}
+	for form, sources := range sources {
+		got := map[string]string{}
+		for line := range strings.Lines(ends(t, append([]string{"list"}, sources...)...)) {
+			f := strings.Split(line, "\t")
+			key := f[0] + ":" + f[1]
+			if got[key] = f[2]; want[key] == "-" {
+				got[key] = "-"
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", form, diff)
+		}
+	}
+}
+
+// newStore is where a store can be made, in memory if there is such a place: an import
+// waits for the disk at each file.
+func newStore(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
+	if err != nil {
+		return filepath.Join(t.TempDir(), "store")
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "store")
+}
+
+// ends runs the program to its end, which has to be a good one without a word on
+// standard error, and returns what it prints.
+func ends(t *testing.T, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), args, &stdout, &stderr); status != exitDone || stderr.Len() > 0 && args[0] == "list" {
+		t.Fatalf("%q ends with %d: %s", args, status, &stderr)
+	}
+	return stdout.String()
+}
+
 // expected reads repository, tag and digest of each line; the digest of a
 // discovery tag is "-".
 func expected(t *testing.T, file string) map[string]string {
