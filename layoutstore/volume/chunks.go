@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,16 +52,11 @@ type Found struct {
 	Faults []Fault
 }
 
-var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
-
-// compressedName matches names of archives that would have to be unpacked first.
-var compressedName = regexp.MustCompile(`\.(tar\.(gz|zst|xz|bz2|lz4)|tgz)$`)
-
 // ErrCompressed says that a file is an archive that cannot be read where it lies.
 var ErrCompressed = errors.New("it is compressed: unpack it to a plain .tar")
 
 // IsCompressed says whether a file name is that of a compressed archive.
-func IsCompressed(file string) bool { return compressedName.MatchString(file) }
+func IsCompressed(file string) bool { return ClassifyName(file).Kind == NameCompressed }
 
 // FindArchives looks for archives directly in the directory at dir. The error is
 // that of reading the directory; a file that cannot be looked at is a fault.
@@ -127,7 +121,7 @@ func (f *finder) look(name string) {
 	if strings.HasPrefix(name, ".") {
 		return
 	}
-	compressed := compressedName.MatchString(name)
+	compressed := IsCompressed(name)
 	if !ok && !compressed {
 		return
 	}

@@ -1,0 +1,234 @@
+package volume
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// NameKind says what kind of file a file name promises.
+type NameKind string
+
+// The kinds of file names.
+const (
+	NameOther      NameKind = "other"      // nothing of an archive: checksums, documents, anything else
+	NameArchive    NameKind = "archive"    // NAME.tar
+	NameChunk      NameKind = "chunk"      // NAME.tar.NNNN.chunk
+	NameForeign    NameKind = "foreign"    // an archive or a part of one, by a name that another tool gave
+	NameCompressed NameKind = "compressed" // an archive that has to be unpacked to a plain .tar first
+	NameUpload     NameKind = "upload"     // a temporary name: the file is still being written
+)
+
+// NameClass is what a file name says about its file, and why.
+type NameClass struct {
+	Kind NameKind
+	// Archive is the name of the archive that the file is, or will be once the advice
+	// is followed. It is empty where the name tells of no archive.
+	Archive string
+	// Number is the number of a chunk, as it is written in the name.
+	Number string
+	// Reason says why the file is not read, and Advice what to do. Both are empty for
+	// archives, chunks and other files.
+	Reason, Advice string
+	// Unread says that a source that has the file has to report it: it looks like an
+	// archive, and is not read. Names that begin with a dot and *.tmp are never
+	// reported: the format reserves them.
+	Unread bool
+}
+
+// Patterns of file names. Those of parts are what split(1) of GNU coreutils writes
+// (suffixes aa, 00, 000, zaaa; --additional-suffix), 7-Zip and HJSplit (001), and what
+// people add by hand (part1, chunk0001).
+const (
+	tarSuffix      = `\.tar`
+	compressedTar  = `(?:\.tar(?:\.[0-9]+\.chunk)?\.(?:gz|z|zst|zstd|xz|bz2|bz|lz4|lz|lzma|lzo|br|sz|7z|zip|rar)|\.(?:tgz|taz|tbz2?|tb2|tz2|txz|tlz|tzst))`
+	encryptedTar   = `(?:\.tar|` + compressedTar + `)\.(?:gpg|pgp|age|enc)`
+	partLetters    = `(?:[a-z]{2}|a[a-z]{2}|aa[a-z]{2,3}|za[a-z]{2})`
+	partWord       = `(?:part|chunk|split|vol|piece|disk|p)`
+	partSuffix     = `(?:[._-]?` + partWord + `[._-]?(?:[0-9]+|` + partLetters + `)|[._-]?[0-9]+|[._-]` + partLetters + `|a[a-z]|[._-][0-9]+of[0-9]+)`
+	temporaryWords = `(?:tmp|temp|part|partial|filepart|crdownload|opdownload|download|duckpart|aria2|lftp-pget-status|part\.minio|uploading|inprogress)`
+)
+
+var (
+	chunkName      = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
+	compressedName = regexp.MustCompile(`(?i)^(.+?)(` + compressedTar + `)$`)
+	compressedPart = regexp.MustCompile(`(?i)^(.+?)(` + compressedTar + `)(?:\.chunk|` + partSuffix + `(?:\.chunk)?)$`)
+	encryptedName  = regexp.MustCompile(`(?i)^(.+?)` + encryptedTar + `$`)
+	upperName      = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `$`)
+	upperChunk     = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `\.([0-9]{4,})\.chunk$`)
+	shortChunk     = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `[._-]?([0-9]{1,3})\.chunk$`)
+	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*)?\.chunk$`)
+	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
+
+	// What is behind a final dot and no part, though its letters could be those of one.
+	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
+
+	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
+	// rclone writes NAME.HASH.partial.
+	rcloneName = regexp.MustCompile(`^(.+)\.[0-9a-zA-Z]{8}\.partial$`)
+	// rsync writes .NAME.XXXXXX; lftp and ProFTPD write .in.NAME, the latter with a dot behind it.
+	rsyncName = regexp.MustCompile(`^\.(.+)\.[0-9A-Za-z]{6}$`)
+	inName    = regexp.MustCompile(`^\.in\.(.+?)\.?$`)
+	// s3transfer, which the AWS tools share, writes NAME.XXXXXXXX.
+	awsName = regexp.MustCompile(`^(.+(?:\.tar|\.chunk))\.[0-9A-Fa-f]{8}$`)
+	digits  = regexp.MustCompile(`^[0-9]+$`)
+
+	// bundleFile matches other files of bundles, which an upload writes as well.
+	bundleFile = regexp.MustCompile(`^(?:index\.json|oci-layout|[0-9a-f]{64}|[0-9a-f]{128}|.+\.(?:gostsum|sha256|ya?ml|json))$`)
+)
+
+// ClassifyName says what kind of file the name of one promises: a name, without its
+// directory. It knows nothing of the file itself: a directory may have any of these names.
+func ClassifyName(name string) NameClass {
+	if strings.HasPrefix(name, ".") {
+		return classifyHidden(name)
+	}
+	if m := chunkName.FindStringSubmatch(name); m != nil {
+		return NameClass{Kind: NameChunk, Archive: m[1], Number: m[2]}
+	}
+	if strings.HasSuffix(name, ".tar") {
+		return NameClass{Kind: NameArchive, Archive: name}
+	}
+	if c, ok := classifyUpload(name); ok {
+		return c
+	}
+	if c, ok := classifyCompressed(name); ok {
+		return c
+	}
+	if c, ok := classifyForeign(name); ok {
+		return c
+	}
+	return NameClass{Kind: NameOther}
+}
+
+// classifyHidden classifies a name that begins with a dot, which is never read.
+func classifyHidden(name string) NameClass {
+	upload := func(of string) NameClass {
+		return NameClass{Kind: NameUpload, Archive: archiveOf(of), Reason: uploading(of), Advice: uploadAdvice}
+	}
+	if m := inName.FindStringSubmatch(name); m != nil {
+		return upload(m[1])
+	}
+	if m := rsyncName.FindStringSubmatch(name); m != nil && (archiveOf(m[1]) != "" || bundleFile.MatchString(m[1])) {
+		return upload(m[1])
+	}
+	if m := temporarySuffix.FindStringSubmatch(name); m != nil {
+		return upload(strings.TrimPrefix(m[1], "."))
+	}
+	return NameClass{Kind: NameOther}
+}
+
+const uploadAdvice = "wait for the upload to end, or remove the file if nothing writes it any more"
+
+func uploading(of string) string {
+	return fmt.Sprintf("a temporary name of %s, which is still being written or was left unfinished", of)
+}
+
+func classifyUpload(name string) (NameClass, bool) {
+	m := rcloneName.FindStringSubmatch(name)
+	if m == nil || archiveOf(m[1]) == "" {
+		if m = awsName.FindStringSubmatch(name); m != nil && digits.MatchString(name[len(m[1])+1:]) {
+			m = nil // a date
+		}
+	}
+	if m == nil {
+		m = temporarySuffix.FindStringSubmatch(name)
+	}
+	if m == nil {
+		return NameClass{}, false
+	}
+	archive := archiveOf(m[1])
+	return NameClass{Kind: NameUpload, Archive: archive, Reason: uploading(m[1]), Advice: uploadAdvice,
+		Unread: archive != "" && !strings.HasSuffix(strings.ToLower(name), ".tmp")}, true
+}
+
+// archiveOf is the archive that a name speaks of, as an upload's temporary name holds
+// it, or empty.
+func archiveOf(name string) string {
+	if c := ClassifyName(name); c.Kind != NameUpload {
+		return c.Archive
+	}
+	return ""
+}
+
+// unpackers are the commands that unpack in place, by the end of a name.
+var unpackers = []struct{ suffix, command string }{
+	{"gz", "gunzip"}, {".z", "gunzip"}, {".taz", "gunzip"}, {"zst", "unzstd"}, {"zstd", "unzstd"}, {"xz", "unxz"},
+	{"bz2", "bunzip2"}, {"bz", "bunzip2"}, {"tb2", "bunzip2"}, {"tz2", "bunzip2"}, {"lz4", "unlz4"}, {"lzma", "unlzma"}, {".tlz", "unlzma"},
+	{".lz", "lzip -d"}, {"lzo", "lzop -d"}, {"br", "brotli -d"}, {"zip", "unzip"}, {"7z", "7z x"}, {"rar", "unrar x"},
+}
+
+func classifyCompressed(name string) (NameClass, bool) {
+	if m := encryptedName.FindStringSubmatch(name); m != nil {
+		return unread(NameForeign, m[1]+".tar", "an archive that is encrypted", fmt.Sprintf("decrypt it to %s", m[1]+".tar")), true
+	}
+	lower := strings.ToLower(name)
+	if m := compressedName.FindStringSubmatch(name); m != nil {
+		for _, u := range unpackers {
+			if strings.HasSuffix(lower, u.suffix) || u.suffix == "gz" && strings.HasSuffix(lower, ".tgz") {
+				return unread(NameCompressed, m[1]+".tar", ErrCompressed.Error(), u.command+" "+quoted(name)), true
+			}
+		}
+		return unread(NameCompressed, m[1]+".tar", ErrCompressed.Error(), ""), true
+	}
+	if m := compressedPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
+		return unread(NameCompressed, m[1]+".tar", "a part of an archive that is compressed",
+			fmt.Sprintf("join its parts, then unpack them to %s", m[1]+".tar")), true
+	}
+	return NameClass{}, false
+}
+
+func classifyForeign(name string) (NameClass, bool) {
+	rename := func(m []string, to, reason string) (NameClass, bool) {
+		return unread(NameForeign, m[1]+".tar", reason, fmt.Sprintf("mv %s %s", quoted(name), quoted(to))), true
+	}
+	if m := upperName.FindStringSubmatch(name); m != nil {
+		return rename(m, m[1]+".tar", "an archive's name has to end in .tar, in lower case")
+	}
+	if m := upperChunk.FindStringSubmatch(name); m != nil {
+		return rename(m, m[1]+".tar."+m[2]+".chunk", "a chunk's name has to end in .tar.NNNN.chunk, in lower case")
+	}
+	if m := shortChunk.FindStringSubmatch(name); m != nil {
+		return rename(m, fmt.Sprintf("%s.tar.%04s.chunk", m[1], m[2]), "a chunk's number has to have at least four digits, from 0000 on")
+	}
+	if m := foreignPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
+		stem := name[:len(name)-len(m[2])]
+		to := m[1] + ".tar"
+		return unread(NameForeign, to, "a part of an archive by the name of another tool, or a copy of one",
+			fmt.Sprintf("join the parts: cat %s > %s, or rename it if it is the whole archive", quoted(stem)+wildcards(m[2]), quoted(to))), true
+	}
+	if m := oddChunk.FindStringSubmatch(name); m != nil {
+		return unread(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
+	}
+	return NameClass{}, false
+}
+
+func unread(kind NameKind, archive, reason, advice string) NameClass {
+	return NameClass{Kind: kind, Archive: archive, Reason: reason, Advice: advice, Unread: true}
+}
+
+var (
+	partBegin = regexp.MustCompile(`(?i)^[._-]?` + partWord + `[._-]?`)
+	// partCount is what counts the parts, at the end of a part's suffix.
+	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
+)
+
+// wildcards is a shell pattern for the suffixes of all parts, of which suffix is one.
+func wildcards(suffix string) string {
+	word := partBegin.FindString(suffix)
+	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {
+		word = ""
+	}
+	count := partCount.FindString(suffix[len(word):])
+	return suffix[:len(suffix)-len(count)] + strings.Repeat("?", len(count))
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._+=:@%,~-]+$`)
+
+// quoted is a file name as a shell takes it.
+func quoted(name string) string {
+	if plainName.MatchString(name) && !strings.HasPrefix(name, "-") {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
