@@ -41,7 +41,7 @@ func (b *bundle) again(ctx context.Context) error {
 }
 
 // gaps are what a look at the bundle finds wrong, without its content. Conflicts are
-// none: the later archive wins.
+// none: the later archive wins. Nor are problems for which nothing is missing.
 func (b *bundle) gaps() *gaps {
 	g := &gaps{}
 	var root [2]string // where the root layout lies
@@ -52,7 +52,7 @@ func (b *bundle) gaps() *gaps {
 	}
 	for _, p := range b.Problems() {
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
-		if p.Kind != layoutstore.Conflict && !nameless { // a root layout gets its name from who serves it
+		if p.IsFailure() && !nameless { // a root layout gets its name from who serves it
 			g.add(p)
 		}
 	}

@@ -121,7 +121,7 @@ func (h *held) fault(f volume.Fault, old []*part) {
 		path, _ = h.vol.Where(f.Path)
 	}
 	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(),
-		TagsUnknown: f.Kind != Conflict && !isBlob(f.Entry), Passing: f.Passing})
+		TagsUnknown: f.Kind != Conflict && !f.Harmless && !isBlob(f.Entry), Harmless: f.Harmless, Passing: f.Passing})
 }
 
 // concerns says whether a fault at the path fault speaks of the layout at path layout.

@@ -24,7 +24,8 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		before[h.name] = h
 	}
 	for _, f := range found.Faults {
-		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error(), Passing: f.Passing})
+		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error(),
+			TagsUnknown: f.Kind == Limited && !f.Harmless, Harmless: f.Harmless, Passing: f.Passing})
 		name, _ := volume.IsArchive(f.Path)
 		if h := before[name]; h != nil && f.Passing {
 			next.archives = append(next.archives, h) // what was there before

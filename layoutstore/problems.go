@@ -39,9 +39,17 @@ type Problem struct {
 	// TagsUnknown says that tags may lie in it that nobody can name: in an index that
 	// cannot be read, or behind the place where an archive's headers end.
 	TagsUnknown bool `json:"-"`
+	// Harmless says that nothing is missing for it: it is reported and changes no exit
+	// status.
+	Harmless bool `json:"-"`
 	// Passing is set where something could not be read, which says nothing of the content.
 	Passing bool `json:"-"`
 }
+
+// IsFailure says whether content is missing, wrong or not served for the problem, so
+// that a command that meets it exits with 3. It is not so for a conflict, where the
+// later of two contents is served, nor for what is harmless.
+func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
 // String is the problem on one line.
 func (p Problem) String() string {

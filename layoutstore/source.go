@@ -30,6 +30,7 @@ type SourceStatus struct {
 type source struct {
 	path    string
 	roots   []string // of its own; none means the tree's
+	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration
 	scanned bool // at least once
@@ -84,7 +85,7 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 func openSource(path string, o Options) (*source, error) {
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
-	s := &source{path: path, roots: roots, cache: volume.Cache(o.CacheDir), settle: o.Settle}
+	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle}
 	dir, archive, err := s.find()
 	if err != nil {
 		return nil, sourceError(path, err)
@@ -93,8 +94,12 @@ func openSource(path string, o Options) (*source, error) {
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
-	if archive != "" && !slices.ContainsFunc(found.Sets, func(set volume.Set) bool { return set.Name == archive }) {
-		return nil, sourceError(path, fs.ErrNotExist)
+	if found = only(found, archive); archive != "" && len(found.Sets) == 0 {
+		err := fs.ErrNotExist
+		if len(found.Faults) > 0 {
+			err = found.Faults[0].Err
+		}
+		return nil, sourceError(path, err)
 	}
 	return s, nil
 }
@@ -128,8 +133,9 @@ func (s *source) find() (dir, archive string, err error) {
 		return filepath.Dir(path), archive, nil
 	case err != nil:
 		return "", "", err
-	case volume.IsCompressed(path):
-		return "", "", fmt.Errorf("%w: %w", errNotSource, volume.ErrCompressed)
+	}
+	if class := volume.ClassifyName(filepath.Base(path)); class.Reason != "" {
+		return "", "", fmt.Errorf("%w: %s: %s", errNotSource, class.Reason, class.Advice)
 	}
 	return "", "", errNotSource
 }
@@ -141,8 +147,8 @@ func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sou
 	if err == nil {
 		found, err = volume.FindArchives(dir)
 	}
+	found = only(found, archive)
 	if archive != "" {
-		found = only(found, archive)
 		if err == nil && len(found.Sets) == 0 && len(found.Faults) == 0 {
 			err = fs.ErrNotExist
 		}
@@ -170,8 +176,11 @@ func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sou
 	return next, nil
 }
 
-// only is what was found of one archive.
+// only is what was found of one archive, or all of it where none is named.
 func only(found volume.Found, archive string) volume.Found {
+	if archive == "" {
+		return found
+	}
 	found.Sets = slices.DeleteFunc(found.Sets, func(s volume.Set) bool { return s.Name != archive })
 	found.Faults = slices.DeleteFunc(found.Faults, func(f volume.Fault) bool {
 		name, _ := volume.IsArchive(f.Path)
@@ -231,11 +240,29 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	if err != nil {
 		return nil, err
 	}
+	listing.Faults = slices.DeleteFunc(listing.Faults, func(f volume.Fault) bool { return f.Nested && s.readsElsewhere(filepath.Join(dir, f.Path)) })
 	if err := h.read(ctx, store.layouts(listing), old); err != nil {
 		return nil, err
 	}
 	next.dirs = append(next.dirs, listing.Dirs...)
 	return h, nil
+}
+
+// readsElsewhere says whether an archive below the top of the source is read all the
+// same: it, or its directory, is a source of its own.
+func (s *source) readsElsewhere(file string) bool {
+	archive, _ := volume.IsArchive(filepath.Base(file))
+	dir := filepath.Dir(file)
+	return s.others[dir] || s.others[file] || s.others[filepath.Join(dir, archive)]
+}
+
+// pathsOf are the paths of sources, as a source has them.
+func pathsOf(sources []string) map[string]bool {
+	paths := make(map[string]bool, len(sources))
+	for _, path := range sources {
+		paths[filepath.Clean(path)] = true
+	}
+	return paths
 }
 
 // reopen opens the directory anew, as its path may be a link that was set to

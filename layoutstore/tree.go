@@ -124,7 +124,7 @@ func openSources(options Options, old []*source) ([]*source, error) {
 	for _, path := range options.Sources {
 		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == filepath.Clean(path) }); i >= 0 {
 			kept := *old[i]
-			kept.roots = options.SourceRoots[path]
+			kept.roots, kept.others = options.SourceRoots[path], pathsOf(options.Sources)
 			sources = append(sources, &kept)
 			continue
 		}

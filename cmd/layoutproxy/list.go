@@ -21,9 +21,10 @@ func newList(c *common) *cobra.Command {
 		Short: "List repositories, tags, digests and sizes",
 		Long: `List what a server of these sources would serve, discovery tags too: a line of
 repository, tag, digest and size of the manifest for each tag, separated by tabs
-and sorted. A manifest that an index names without a tag has the tag "-". Problems go to standard error; the exit status is 3 if there is any
-but conflicts, which are two contents for one tag, and if there is no repository at
-all.`,
+and sorted. A manifest that an index names without a tag has the tag "-". Problems go
+to standard error. The exit status is 3 if content is missing, damaged or not read, or
+if there is no repository at all. Conflicts, which are two contents for one tag, and
+problems that lose nothing change no exit status.`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -69,7 +70,7 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 	for _, p := range problems {
 		fmt.Fprintln(stderr, p)
 	}
-	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return p.Kind == layoutstore.Conflict })
+	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return !p.IsFailure() })
 	if len(problems) > 0 {
 		return problemsError(len(problems))
 	}

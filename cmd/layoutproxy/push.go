@@ -211,13 +211,13 @@ func planPush(ctx context.Context, s *selectionFlags, cacheDir string, sources [
 }
 
 // pushGaps are what keeps the selected sources from being pushed whole: the problems
-// of the tree that are no conflicts, and gaps of the plan that they do not tell.
+// of the tree for which something is missing or wrong, and gaps of the plan that they do not tell.
 func pushGaps(s *layoutstore.Snapshot, plan *push.Plan, selection push.Selection) []fmt.Stringer {
 	var gaps []fmt.Stringer
 	told := map[string]bool{}
 	for _, p := range s.Problems() {
 		// What concerns no repository concerns all of them.
-		if p.Kind == layoutstore.Conflict || p.Layout != "" && !selection.Has(p.Layout) {
+		if !p.IsFailure() || p.Layout != "" && !selection.Has(p.Layout) {
 			continue
 		}
 		gaps = append(gaps, p)

@@ -21,18 +21,21 @@ type Report struct {
 	TagsAffected int  `json:"tagsAffected"` // that a gap keeps from being whole
 	// TagsUnknown are the indexes and archives that may hold tags which nobody can
 	// name, as they cannot be read. They are in neither of the two numbers.
-	TagsUnknown  []string              `json:"tagsUnknown"`
-	Files        int                   `json:"files"`     // read: files and entries of archives
-	Bytes        int64                 `json:"bytes"`     // read
-	Causes       []Cause               `json:"causes"`    // by place
-	Checksums    []*Checksum           `json:"checksums"` // by file
-	Conflicts    []layoutstore.Problem `json:"conflicts"`
+	TagsUnknown []string              `json:"tagsUnknown"`
+	Files       int                   `json:"files"`     // read: files and entries of archives
+	Bytes       int64                 `json:"bytes"`     // read
+	Causes      []Cause               `json:"causes"`    // by place
+	Checksums   []*Checksum           `json:"checksums"` // by file
+	Conflicts   []layoutstore.Problem `json:"conflicts"`
+	// Harmless are problems for which nothing is missing, as bytes behind an archive's
+	// end. They leave Whole set.
+	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 }
 
 // newReport is a report of nothing: its lists are empty, where JSON would have null.
 func newReport() *Report {
-	return &Report{TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}}
+	return &Report{TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{}, Harmless: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}}
 }
 
 // Cause is one thing that is wrong, with all gaps that come of it.
@@ -71,6 +74,8 @@ func (r *Report) group(gaps []layoutstore.Gap, problems []layoutstore.Problem) {
 		switch {
 		case p.Kind == layoutstore.Conflict:
 			r.Conflicts = append(r.Conflicts, p)
+		case !p.IsFailure():
+			r.Harmless = append(r.Harmless, p)
 		case p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == "":
 			g.troubles[p.Path] = p.Reason // an archive's, as a rule
 			g.cause(p.Kind, p.Path, p.Reason)

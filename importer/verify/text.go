@@ -32,6 +32,13 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		more(b, len(r.Conflicts))
 	}
+	if len(r.Harmless) > 0 {
+		fmt.Fprintf(b, "%s, with nothing lost:\n", count(len(r.Harmless), "problem"))
+		for _, p := range r.Harmless[:min(len(r.Harmless), maxGapLines)] {
+			fmt.Fprintf(b, "  %s\n", p)
+		}
+		more(b, len(r.Harmless))
+	}
 	r.writeUnreferenced(b)
 	if n := len(r.TagsUnknown); n > 0 {
 		fmt.Fprintln(b, "tags that cannot be named, and are not counted, may lie in:")

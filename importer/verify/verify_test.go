@@ -333,7 +333,8 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"limited: DIR/more.tar.gz: it is compressed: unpack it to a plain .tar\nnot whole: 0 of 6 tags of 3 repositories\n",
+			"limited: DIR/more.tar.gz: not read: it is compressed: unpack it to a plain .tar: gunzip more.tar.gz\n" +
+				"tags that cannot be named, and are not counted, may lie in:\n  DIR/more.tar.gz\nnot whole: 0 of 6 tags of 3 repositories\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

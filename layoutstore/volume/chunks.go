@@ -52,12 +52,6 @@ type Found struct {
 	Faults []Fault
 }
 
-// ErrCompressed says that a file is an archive that cannot be read where it lies.
-var ErrCompressed = errors.New("it is compressed: unpack it to a plain .tar")
-
-// IsCompressed says whether a file name is that of a compressed archive.
-func IsCompressed(file string) bool { return ClassifyName(file).Kind == NameCompressed }
-
 // FindArchives looks for archives directly in the directory at dir. The error is
 // that of reading the directory; a file that cannot be looked at is a fault.
 func FindArchives(dir string) (Found, error) {
@@ -109,6 +103,7 @@ type finder struct {
 	plain  map[string]chunk
 	chunks map[string][]chunk
 	found  Found
+	unread unreadFiles
 }
 
 func (f *finder) fault(kind Kind, name string, err error) {
@@ -117,34 +112,18 @@ func (f *finder) fault(kind Kind, name string, err error) {
 
 // look takes in the file called name.
 func (f *finder) look(name string) {
-	archive, ok := IsArchive(name)
-	if strings.HasPrefix(name, ".") {
+	if f.passOver(name) {
 		return
 	}
-	compressed := IsCompressed(name)
-	if !ok && !compressed {
-		return
-	}
-	info, err := f.root.Stat(name)
-	link, linkErr := f.root.Lstat(name)
-	switch {
-	case err != nil && linkErr == nil && link.Mode()&fs.ModeSymlink != 0:
-		f.fault(Damaged, name, errLink)
-		return
-	case errors.Is(err, fs.ErrNotExist):
+	info, err := f.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
 		return // it went while we looked
-	case err != nil:
+	}
+	if err != nil {
 		f.fault(Damaged, name, err)
 		return
-	case info.IsDir():
-		return // a directory of the tree that is called so
-	case compressed:
-		f.fault(Limited, name, ErrCompressed)
-		return
-	case !info.Mode().IsRegular():
-		f.fault(Damaged, name, errors.New("not a regular file"))
-		return
 	}
+	archive, _ := IsArchive(name)
 	c := chunk{info: info, file: &archiveFile{f.dir, name, filepath.Join(f.dir, name), info, stampOf(info)}}
 	if archive == name {
 		f.plain[name] = c
@@ -174,6 +153,7 @@ func (f *finder) finish() Found {
 		}
 		f.found.Sets = append(f.found.Sets, f.join(name, chunks))
 	}
+	f.found.Faults = append(f.found.Faults, f.unread.list()...)
 	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(f.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
 	return f.found

@@ -57,7 +57,7 @@ var (
 	upperName      = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `$`)
 	upperChunk     = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `\.([0-9]{4,})\.chunk$`)
 	shortChunk     = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `[._-]?([0-9]{1,3})\.chunk$`)
-	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*)?\.chunk$`)
+	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
 	// What is behind a final dot and no part, though its letters could be those of one.
@@ -160,19 +160,19 @@ var unpackers = []struct{ suffix, command string }{
 
 func classifyCompressed(name string) (NameClass, bool) {
 	if m := encryptedName.FindStringSubmatch(name); m != nil {
-		return unread(NameForeign, m[1]+".tar", "an archive that is encrypted", fmt.Sprintf("decrypt it to %s", m[1]+".tar")), true
+		return notRead(NameForeign, m[1]+".tar", "an archive that is encrypted", fmt.Sprintf("decrypt it to %s", m[1]+".tar")), true
 	}
 	lower := strings.ToLower(name)
 	if m := compressedName.FindStringSubmatch(name); m != nil {
 		for _, u := range unpackers {
 			if strings.HasSuffix(lower, u.suffix) || u.suffix == "gz" && strings.HasSuffix(lower, ".tgz") {
-				return unread(NameCompressed, m[1]+".tar", ErrCompressed.Error(), u.command+" "+quoted(name)), true
+				return notRead(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar: "+u.command+" "+quoted(name)), true
 			}
 		}
-		return unread(NameCompressed, m[1]+".tar", ErrCompressed.Error(), ""), true
+		return notRead(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar"), true
 	}
 	if m := compressedPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
-		return unread(NameCompressed, m[1]+".tar", "a part of an archive that is compressed",
+		return notRead(NameCompressed, m[1]+".tar", "a part of an archive that is compressed",
 			fmt.Sprintf("join its parts, then unpack them to %s", m[1]+".tar")), true
 	}
 	return NameClass{}, false
@@ -180,7 +180,7 @@ func classifyCompressed(name string) (NameClass, bool) {
 
 func classifyForeign(name string) (NameClass, bool) {
 	rename := func(m []string, to, reason string) (NameClass, bool) {
-		return unread(NameForeign, m[1]+".tar", reason, fmt.Sprintf("mv %s %s", quoted(name), quoted(to))), true
+		return notRead(NameForeign, m[1]+".tar", reason, fmt.Sprintf("mv %s %s", quoted(name), quoted(to))), true
 	}
 	if m := upperName.FindStringSubmatch(name); m != nil {
 		return rename(m, m[1]+".tar", "an archive's name has to end in .tar, in lower case")
@@ -194,16 +194,16 @@ func classifyForeign(name string) (NameClass, bool) {
 	if m := foreignPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
 		stem := name[:len(name)-len(m[2])]
 		to := m[1] + ".tar"
-		return unread(NameForeign, to, "a part of an archive by the name of another tool, or a copy of one",
+		return notRead(NameForeign, to, "a part of an archive by the name of another tool, or a copy of one",
 			fmt.Sprintf("join the parts: cat %s > %s, or rename it if it is the whole archive", quoted(stem)+wildcards(m[2]), quoted(to))), true
 	}
 	if m := oddChunk.FindStringSubmatch(name); m != nil {
-		return unread(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
+		return notRead(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
 	}
 	return NameClass{}, false
 }
 
-func unread(kind NameKind, archive, reason, advice string) NameClass {
+func notRead(kind NameKind, archive, reason, advice string) NameClass {
 	return NameClass{Kind: kind, Archive: archive, Reason: reason, Advice: advice, Unread: true}
 }
 

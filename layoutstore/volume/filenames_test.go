@@ -53,7 +53,7 @@ func TestNamesAreClassified(t *testing.T) {
 		{"b.tar.012.chunk", volume.NameForeign, "b.tar", true, "mv b.tar.012.chunk b.tar.0012.chunk"},
 		{"b.tar.aa.chunk", volume.NameForeign, "b.tar", true, "rename"},
 		{"b.tar.chunk", volume.NameForeign, "b.tar", true, "rename"},
-		{"b.0000.chunk", volume.NameForeign, "b.0000.tar", true, "rename"},
+		{"b.0000.chunk", volume.NameForeign, "b.tar", true, "rename"},
 
 		// Archives that have to be unpacked first.
 		{"b.tar.gz", volume.NameCompressed, "b.tar", true, "gunzip b.tar.gz"},
@@ -117,6 +117,7 @@ func TestNamesAreClassified(t *testing.T) {
 		{"index.json", volume.NameOther, "", false, ""},
 		{"oci-layout", volume.NameOther, "", false, ""},
 		{"README.md", volume.NameOther, "", false, ""},
+		{"a.chunk", volume.NameOther, "", false, ""},
 		{"avatar", volume.NameOther, "", false, ""},
 		{"star.1", volume.NameOther, "", false, ""},
 		{"tar", volume.NameOther, "", false, ""},

@@ -100,6 +100,12 @@ type Fault struct {
 	// Entry is the entry of an archive that the fault is of, as the archive has it.
 	Entry string
 	Err   error
+	// Harmless says that nothing is missing for it: it is reported, and changes no exit
+	// status. It is clear where content is lost or wrong.
+	Harmless bool
+	// Nested is set for a file that looks like an archive and is below the top of a
+	// tree, where none is read.
+	Nested bool
 	// Passing is set where the trouble says nothing of the content, as a
 	// refused or failed read does: what was there before is there still.
 	Passing bool

@@ -82,7 +82,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 		return w.fault(rel, err)
 	}
 	if up.has(info) {
-		w.faultf(Limited, rel, "the link leads back to a directory that it lies in")
+		w.add(Fault{Kind: Limited, Path: rel, Harmless: true, Err: errors.New("the link leads back to a directory that it lies in")})
 		return nil
 	}
 	if !w.count(rel) {
@@ -98,6 +98,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	if err != nil {
 		return err
 	}
+	w.nestedArchives(root, rel, entries)
 	up = &parents{info, up}
 	for _, e := range entries {
 		if w.skip(e, isLayout) {
@@ -129,12 +130,12 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 	var root *os.Root
 	var err error
 	if e.Type()&fs.ModeSymlink != 0 {
-		if _, archive := IsArchive(name); archive && rel == "." {
-			return nil // told of where archives are looked for
-		}
 		info, statErr := w.dir.root.Stat(filepath.FromSlash(name))
 		if statErr == nil && !info.IsDir() {
 			return nil
+		}
+		if class := ClassifyName(e.Name()); statErr != nil && rel == "." && (class.Kind == NameArchive || class.Kind == NameChunk || class.Unread) {
+			return nil // reported where archives are looked for
 		}
 		// From the top, as the link may leave its directory but not the tree.
 		if root, err = w.dir.root.OpenRoot(filepath.FromSlash(name)); err != nil {

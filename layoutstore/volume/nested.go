@@ -1,0 +1,47 @@
+package volume
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// nestedArchives reports the files of a directory below the top of the tree, at rel,
+// that look like archives: archives are read directly in a source only.
+func (w *walk) nestedArchives(root *os.Root, rel string, entries []fs.DirEntry) {
+	if rel == "." {
+		return // where archives are looked for
+	}
+	var found unreadFiles
+	for _, e := range entries {
+		class := ClassifyName(e.Name())
+		if e.IsDir() || class.Kind != NameArchive && class.Kind != NameChunk && !class.Unread {
+			continue
+		}
+		if e.Type()&fs.ModeSymlink != 0 {
+			if to, err := root.Stat(e.Name()); err != nil || to.IsDir() {
+				continue // a link to a directory, or one that descend reports
+			}
+		}
+		found.add(rel, e.Name(), class, whyNested(class))
+	}
+	for _, f := range found.list() {
+		f.Nested = true
+		w.add(f)
+	}
+}
+
+func whyNested(c NameClass) error {
+	what := "an archive"
+	switch {
+	case c.Kind == NameChunk:
+		what = "a chunk of " + c.Archive
+	case c.Unread:
+		what = "it looks like an archive"
+	}
+	err := fmt.Errorf("not read: %s below the top of the source: move it to the top, or name its directory as a source of its own", what)
+	if c.Unread {
+		err = fmt.Errorf("%w; also, %s: %s", err, c.Reason, c.Advice)
+	}
+	return err
+}
