@@ -102,7 +102,6 @@ func odd(seed string) map[string]layouttest.Entry {
 		layouttest.File("../escape/index.json", []byte("{}")),
 		layouttest.File("install/../../escape/index.json", []byte("{}")),
 		layouttest.File("install/..", []byte("{}")),
-		layouttest.File("/absolute/index.json", []byte("{}")),
 		layouttest.File("./../"+blob("escape"), []byte("{}")),
 	} {
 		all[e.Name] = e

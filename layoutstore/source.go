@@ -29,7 +29,7 @@ type SourceStatus struct {
 // makes a new state and leaves the old one as it was.
 type source struct {
 	path    string
-	roots   []string // of its own; none means the tree's
+	roots   []string        // of its own; none means the tree's
 	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration

@@ -24,10 +24,11 @@ import (
 // Archive is a tar archive of layouts, in one file or cut into chunks, read where
 // it lies. Its headers are read once, and every entry is a slice of the files.
 type Archive struct {
-	set    Set
-	base   extent.List
-	index  *tarIndex
-	prefix string // what the paths of an archive of the old form lack, with a slash at the end
+	set       Set
+	base      extent.List
+	index     *tarIndex
+	misplaced []Fault
+	prefix    string // what the paths of an archive of the old form lack, with a slash at the end
 
 	// kept is set where the index was made by another process: an entry's header is
 	// looked at before the entry is first trusted.
@@ -53,6 +54,7 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 		}
 	}
 	a.prefix = legacyPrefix(cmp.Or(set.As, set.Name), a.index.layouts)
+	a.misplaced = misplaced(cmp.Or(set.As, set.Name), a.index.layouts)
 	if a.kept {
 		a.distrust()
 	}
@@ -108,7 +110,7 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	var found Listing
-	found.Faults = append(found.Faults, a.index.faults...)
+	found.Faults = slices.Concat(a.index.faults, a.misplaced)
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
 		if !l.index.there() {
@@ -242,10 +244,23 @@ func (a *Archive) lookAtHeader(name string, e tarEntry) error {
 	}
 	// An entry of the largest size may follow the header: the reader is not asked for it.
 	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
-	if err != nil || path.Clean(h.Name) != name || h.Size != e.size || refusal(h) != "" {
+	if err == nil && sparse(h) {
+		makePlain(h, header)
+	}
+	if err != nil || !a.index.isHeaderOf(name, h) || h.Size != e.size || refusal(h) != "" {
 		return fmt.Errorf("%s: the header of %s is not where it was: %w", a, name, extent.ErrStale)
 	}
 	return nil
+}
+
+// isHeaderOf says whether h is in front of the bytes of the entry called name.
+func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
+	want, linked := ix.headers[name]
+	if !linked {
+		want = name
+	}
+	have, illegal := cleanName(h.Name)
+	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
 // zeros is what a tar reader finds behind the one header that it is given.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,6 +127,15 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
 			t.Errorf("index of %q: %d bytes, %v; archive/tar reads %d, %v", l.Path, len(got), err, len(w), ok)
 		}
+		blobs, err := a.Blobs(context.Background(), l.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range blobs {
+			if _, ok := want[path.Join(l.Path, "blobs", d.Algorithm().String(), d.Encoded())]; !ok {
+				t.Errorf("%s of %q: archive/tar reads none", d, l.Path)
+			}
+		}
 	}
 	for name, w := range want {
 		dir, encoded := path.Split(name)
@@ -148,9 +158,10 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	}
 }
 
-// entriesOf is what archive/tar reads of an archive, the last entry of each name.
+// entriesOf is what archive/tar reads of an archive, the last entry of each name; a hard
+// link is the file that its name had when it was read.
 func entriesOf(data []byte) map[string][]byte {
-	all := map[string][]byte{}
+	all, regular := map[string][]byte{}, map[string]bool{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
 		h, err := r.Next()
 		if err != nil {
@@ -160,8 +171,30 @@ func entriesOf(data []byte) map[string][]byte {
 		if err != nil {
 			return all
 		}
-		all[path.Clean(h.Name)] = body
+		name := cleaned(h.Name)
+		switch h.Typeflag {
+		case tar.TypeDir:
+			continue
+		case tar.TypeLink:
+			to, ok := all[cleaned(h.Linkname)]
+			if ok = ok && regular[cleaned(h.Linkname)]; ok {
+				all[name], regular[name] = to, true
+			} else {
+				delete(all, name)
+			}
+			continue
+		}
+		all[name], regular[name] = body, h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont
 	}
+}
+
+// cleaned is the place in the tree that a name means, and for names that lead up a place
+// that nothing has.
+func cleaned(name string) string {
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return "../" + name
+	}
+	return path.Clean(strings.TrimLeft(name, "/"))
 }
 
 func seedArchives(f *testing.F) (seeds [][]byte) {

@@ -17,7 +17,7 @@ import (
 type Cache string
 
 // keptVersion changes with the form of a kept index.
-const keptVersion = "layoutproxy tar index 1\n"
+const keptVersion = "layoutproxy tar index 2\n"
 
 func (c Cache) file(s Set) string {
 	sum := sha256.Sum256([]byte(absolute(s.Path())))
@@ -93,6 +93,14 @@ func (e *encoder) text(s string) {
 	e.out = append(e.out, s...)
 }
 
+func (e *encoder) flag(set bool) {
+	var n int64
+	if set {
+		n = 1
+	}
+	e.number(n)
+}
+
 func (e *encoder) entry(t tarEntry) {
 	e.number(t.off)
 	e.number(t.size)
@@ -106,6 +114,12 @@ func (e *encoder) index(ix *tarIndex) {
 		e.text(string(f.Kind))
 		e.text(f.Entry)
 		e.text(f.Err.Error())
+		e.flag(f.Harmless)
+	}
+	e.number(int64(len(ix.headers)))
+	for name, header := range ix.headers {
+		e.text(name)
+		e.text(header)
 	}
 	e.number(int64(len(ix.layouts)))
 	for _, l := range ix.layouts {
@@ -176,8 +190,15 @@ func (d *decoder) entry() tarEntry {
 
 func (d *decoder) index() *tarIndex {
 	ix := &tarIndex{entries: int(d.number())}
-	for range d.count(3) {
-		ix.faults = append(ix.faults, Fault{Kind: Kind(d.text()), Entry: d.text(), Err: errors.New(d.text())})
+	for range d.count(4) {
+		ix.faults = append(ix.faults, Fault{Kind: Kind(d.text()), Entry: d.text(), Err: errors.New(d.text()), Harmless: d.number() != 0})
+	}
+	for range d.count(2) {
+		if ix.headers == nil {
+			ix.headers = map[string]string{}
+		}
+		name := d.text()
+		ix.headers[name] = d.text()
 	}
 	n := d.count(6)
 	ix.layouts = make([]tarLayout, n)

@@ -33,7 +33,8 @@ type tarIndex struct {
 	faults  []Fault     // entries that are not served, at most maxFaults and one that says so
 	trouble Trouble     // why the archive does not end as a tar archive has to
 	entries int
-	unsure  bool // some header sizes are not known, so the index cannot be kept
+	unsure  bool              // some header sizes are not known, so the index cannot be kept
+	headers map[string]string // the names in the headers of hard links' files, by entry
 }
 
 // tarLayout is a layout of an archive.
@@ -91,13 +92,17 @@ func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
 
 // scan is one reading of an archive's headers.
 type scan struct {
-	base    extent.List
-	size    int64
-	window  *window
-	layouts map[string]*scanLayout
-	faults  []Fault
-	entries int
-	unsure  bool
+	base     extent.List
+	size     int64
+	window   *window
+	layouts  map[string]*scanLayout
+	faults   []Fault
+	behind   []Fault // of what is behind the end
+	tail     int64   // where the archive ends, with its two blocks of zeros
+	links    links
+	entries  int
+	reserved int // files of layouts in tmp/
+	unsure   bool
 }
 
 type scanLayout struct {
@@ -113,6 +118,9 @@ func scanTar(ctx context.Context, base extent.List) (*tarIndex, error) {
 	defer w.Close()
 	s := &scan{base: base, size: base.Size(), window: w, layouts: map[string]*scanLayout{}}
 	trouble, err := s.all(ctx)
+	if err == nil && s.tail > 0 {
+		err = s.behindEnd(ctx, s.tail)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +170,8 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 		}
 		switch next = padded(e.off); {
 		case sparse(h):
-			next, s.unsure = -1, true
+			next = s.sparse(h, e, e.off-int64(e.header))
+			s.unsure = s.unsure || next < 0
 		case hasBody(h.Typeflag):
 			if e.size > s.size-e.off {
 				return incomplete("it ends early, in the entry %.300s", h.Name), nil
@@ -203,6 +212,7 @@ func (s *scan) end(next int64) Trouble {
 	if blocks != [1024]byte{} {
 		return damaged("no header at byte %d: what lies behind is not read", next+512)
 	}
+	s.tail = next + int64(len(blocks))
 	return Trouble{}
 }
 
@@ -231,16 +241,24 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	case illegal != "":
 		s.fault(Damaged, h.Name, illegal)
 		return
-	case h.Typeflag == tar.TypeDir || hidden(name):
+	case h.Typeflag == tar.TypeDir:
 		return
 	}
-	layout, blob, ok := parseName(name)
-	refused := refusal(h)
-	if refused != "" {
-		s.fault(Damaged, name, refused)
-		e = tarEntry{} // what it stands for takes the place of an earlier entry of the name
+	header, refused := name, refusal(h)
+	if h.Typeflag == tar.TypeLink {
+		e, header, refused = s.follow(h)
 	}
-	if !ok {
+	layout, blob, ok := parseName(name)
+	if refused != "" {
+		if e, header = (tarEntry{}), name; !hidden(name) && !reserved(name) { // it takes the place of an earlier entry of the name
+			s.fault(Damaged, name, refused)
+		}
+	}
+	if ok && reserved(name) && !hidden(name) {
+		s.reserved++
+	}
+	ok = ok && !hidden(name) && !reserved(name)
+	if s.links.remember(name, header, e, ok); !ok {
 		return
 	}
 	l := s.layouts[layout]
@@ -248,12 +266,10 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 		l = &scanLayout{tarLayout: tarLayout{path: layout}, sums: map[[sha256.Size]byte]tarEntry{}}
 		s.layouts[layout] = l
 	}
-	switch {
+	switch sum, plain := sumOf(blob); {
 	case blob == "":
 		l.index = e
-	case blob.Algorithm() == digest.SHA256:
-		var sum [sha256.Size]byte
-		_, _ = hex.Decode(sum[:], []byte(blob.Encoded())) // parseName has validated it
+	case plain:
 		l.sums[sum] = e
 	default:
 		if l.odd == nil {
@@ -263,30 +279,29 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	}
 }
 
-// refusal says why an entry is not served: only plain files are.
+// sumOf is the sum in a digest that parseName has validated, if it is of the usual algorithm.
+func sumOf(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
+	if d == "" || d.Algorithm() != digest.SHA256 {
+		return sum, false
+	}
+	_, _ = hex.Decode(sum[:], []byte(d.Encoded()))
+	return sum, true
+}
+
+// refusal says why an entry is not served: only plain files are, and hard links to them.
 func refusal(h *tar.Header) string {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont, '\x00':
-	case tar.TypeLink, tar.TypeSymlink:
-		return fmt.Sprintf("a link to %.300q: links in archives are not followed (tar --dereference --hard-dereference packs files in their place)", h.Linkname)
+	case tar.TypeReg, tar.TypeCont, tar.TypeLink, '\x00':
+	case tar.TypeSymlink:
+		return fmt.Sprintf("a link to %.300q: symbolic links in archives are not followed (tar --dereference packs files in their place)", h.Linkname)
 	case tar.TypeGNUSparse:
 	default:
 		return fmt.Sprintf("not a file (type %q)", h.Typeflag)
 	}
 	if sparse(h) {
-		return "a sparse file: pack it without tar's --sparse"
+		return sparseAdvice
 	}
 	return ""
-}
-
-// sparse says whether an entry is stored without its holes.
-func sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // cleanName is an entry's name without what leads to the archive's own root.
@@ -294,13 +309,10 @@ func cleanName(name string) (clean, illegal string) {
 	if len(name) > maxPath {
 		return "", fmt.Sprintf("a name longer than %d bytes", maxPath)
 	}
-	if strings.HasPrefix(name, "/") {
-		return "", "an absolute name: names must be relative"
-	}
 	if slices.Contains(strings.Split(name, "/"), "..") {
 		return "", "a name with \"..\" in it"
 	}
-	return path.Clean(name), ""
+	return path.Clean(strings.TrimLeft(name, "/")), ""
 }
 
 // hidden says whether a segment of name begins with a dot.
@@ -337,7 +349,10 @@ func (s *scan) fault(kind Kind, entry, reason string) {
 
 // finish sorts what was found and lets go of what was needed to find it.
 func (s *scan) finish(trouble Trouble) *tarIndex {
-	ix := &tarIndex{faults: s.faults, trouble: trouble, entries: s.entries, unsure: s.unsure}
+	if s.reserved > 0 {
+		s.behind = append(s.behind, s.reservedFault())
+	}
+	ix := &tarIndex{faults: append(s.faults, s.behind...), trouble: trouble, entries: s.entries, unsure: s.unsure, headers: s.links.headers}
 	for _, l := range s.layouts {
 		l.blobs = make([]tarBlob, 0, len(l.sums))
 		for sum, e := range l.sums {

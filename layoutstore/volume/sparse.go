@@ -1,0 +1,197 @@
+package volume
+
+import (
+	"archive/tar"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// sparseAdvice says why a sparse entry is not served, and what to do.
+const sparseAdvice = "a sparse file, stored without its holes: pack it again with GNU tar without --sparse, or with bsdtar --no-read-sparse"
+
+// sparse says whether an entry is stored with a map of its holes, of which there may be none.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}
+
+// sparse looks at the map of a sparse entry whose headers begin at from. One without
+// holes is a plain file, and h is made one. It returns where the next header begins,
+// negative where that is not known.
+func (s *scan) sparse(h *tar.Header, e tarEntry, from int64) (next int64) {
+	size := e.off - from
+	if s.unsure || size <= 0 || size > maxSparseHeader {
+		return -1
+	}
+	raw := make([]byte, size)
+	_, _ = s.window.Seek(from, io.SeekStart)
+	_, err := io.ReadFull(s.window, raw)
+	_, _ = s.window.Seek(e.off, io.SeekStart) // where the reader was
+	if err != nil {
+		return -1
+	}
+	stored, ok := makePlain(h, raw)
+	if !ok {
+		return -1
+	}
+	return padded(e.off + stored)
+}
+
+// maxSparseHeader bounds the headers of a sparse entry, which archive/tar bounds to less.
+const maxSparseHeader = 8 << 20
+
+// makePlain makes h the header of a plain file if its map has no holes: the bytes
+// that are stored are then those of the file. raw are the headers of the entry with the
+// map, up to the first byte of data. stored is how many bytes of data are stored; it is
+// not known where ok is false.
+//
+// The forms are those of the GNU tar manual, "Storing Sparse Files": a map in the
+// header (old GNU), in PAX records (0.0 and 0.1), or in front of the data (1.0).
+func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
+	at, stored := lastHeader(raw)
+	if at < 0 {
+		return 0, false
+	}
+	if size, given := h.PAXRecords["size"]; given {
+		n, err := strconv.ParseInt(size, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		stored = n
+	}
+	numbers, known := sparseMap(h, raw[at:])
+	if h.Typeflag != tar.TypeGNUSparse && h.PAXRecords["GNU.sparse.major"] == "1" {
+		stored -= int64(len(raw) - at - 512) // the map is stored with the data
+	}
+	if stored < 0 {
+		return 0, false
+	}
+	if known && stored == h.Size && coversAll(numbers, h.Size) {
+		h.Typeflag, h.PAXRecords = tar.TypeReg, nil
+	}
+	return stored, true
+}
+
+// lastHeader is where the last header of an entry is, behind those that extend it,
+// and the size that it gives; negative where there is none.
+func lastHeader(raw []byte) (at int, size int64) {
+	for at+512 <= len(raw) {
+		size, ok := number(raw[at+124 : at+136])
+		if !ok {
+			return -1, 0
+		}
+		switch raw[at+156] {
+		case tar.TypeXHeader, tar.TypeGNULongName, tar.TypeGNULongLink:
+			if size > int64(len(raw)) {
+				return -1, 0
+			}
+			at += 512 + int(padded(size))
+		default:
+			return at, size
+		}
+	}
+	return -1, 0
+}
+
+// number reads a number of a header: octal digits, or binary where the first bit is
+// set (GNU tar manual, "Basic Tar Format").
+func number(field []byte) (int64, bool) {
+	if field[0]&0x80 == 0 {
+		text := strings.Trim(string(field), " \x00")
+		if text == "" {
+			return 0, true
+		}
+		n, err := strconv.ParseInt(text, 8, 64)
+		return n, err == nil && n >= 0
+	}
+	n := int64(field[0] & 0x7f)
+	for _, b := range field[1:] {
+		if n >= 1<<55 {
+			return 0, false
+		}
+		n = n<<8 | int64(b)
+	}
+	return n, field[0]&0x40 == 0
+}
+
+// sparseMap are the offsets and lengths of a sparse entry's data, one behind the other;
+// raw begins with its last header.
+func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
+	version := h.PAXRecords["GNU.sparse.major"] + "." + h.PAXRecords["GNU.sparse.minor"]
+	switch {
+	case h.Typeflag == tar.TypeGNUSparse:
+		return oldMap(raw)
+	case version == "1.0":
+		text := strings.Split(string(raw[512:]), "\n")
+		count, err := strconv.Atoi(text[0])
+		if err != nil || count < 0 || count > (len(text)-1)/2 {
+			return nil, false
+		}
+		return parseAll(text[1 : 1+2*count])
+	case version == "0.0", version == "0.1", version == ".":
+		if h.PAXRecords["GNU.sparse.map"] == "" {
+			return nil, true
+		}
+		return parseAll(strings.Split(h.PAXRecords["GNU.sparse.map"], ","))
+	}
+	return nil, false // of a version that archive/tar does not expand
+}
+
+// oldMap reads the map of an old GNU sparse header, and of the blocks that extend it.
+func oldMap(raw []byte) (numbers []int64, ok bool) {
+	const size = 12
+	table, more := raw[386:482], raw[482]
+	for {
+		for ; len(table) >= 2*size; table = table[2*size:] {
+			if table[0] == 0 {
+				break
+			}
+			off, ok1 := number(table[:size])
+			n, ok2 := number(table[size : 2*size])
+			if !ok1 || !ok2 {
+				return nil, false
+			}
+			numbers = append(numbers, off, n)
+		}
+		if more == 0 {
+			return numbers, true
+		}
+		if raw = raw[512:]; len(raw) < 512 {
+			return nil, false
+		}
+		table, more = raw[:504], raw[504]
+	}
+}
+
+func parseAll(text []string) ([]int64, bool) {
+	numbers := make([]int64, len(text))
+	for i, t := range text {
+		n, err := strconv.ParseInt(t, 10, 64)
+		if err != nil {
+			return nil, false
+		}
+		numbers[i] = n
+	}
+	return numbers, len(numbers)%2 == 0
+}
+
+// coversAll says whether the data of a map is all of a file of that size, without a hole.
+func coversAll(numbers []int64, size int64) bool {
+	var end int64
+	for i := 0; i+1 < len(numbers); i += 2 {
+		off, n := numbers[i], numbers[i+1]
+		if n == 0 {
+			continue
+		}
+		if off != end || n < 0 || n > size-end {
+			return false
+		}
+		end += n
+	}
+	return end == size
+}
