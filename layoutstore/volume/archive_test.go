@@ -213,7 +213,10 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 		}
 		seeds = append(seeds, data)
 	}
-	return append(seeds, handmade(f), faulty(f))
+	for _, name := range []string{"gnu-sparse-old", "gnu-sparse-0.0", "gnu-sparse-1.0", "bsdtar-sparse", "gnu-hardlinks", "gnu-absolute"} {
+		seeds = append(seeds, written(f, name))
+	}
+	return append(seeds, handmade(f), faulty(f), append(bytes.Clone(seeds[0]), seeds[1]...))
 }
 
 // faulty is an archive with an entry of each kind that archive/tar does not write, and

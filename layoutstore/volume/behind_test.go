@@ -1,0 +1,217 @@
+package volume_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// entry is an entry of an archive; with a link it is a hard one, or a symbolic one.
+type entry struct {
+	name, body, link string
+	symbolic         bool
+}
+
+// pack packs entries, and two blocks of zeros behind them.
+func pack(t testing.TB, entries []entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		h := &tar.Header{Name: e.name, Size: int64(len(e.body)), Mode: 0o644, Typeflag: tar.TypeReg, Format: tar.FormatGNU, Linkname: e.link}
+		if e.link != "" {
+			h.Typeflag = tar.TypeLink
+		}
+		if e.symbolic {
+			h.Typeflag = tar.TypeSymlink
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(e.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func digestOf(body string) digest.Digest { return digest.FromString(body) }
+func sumOf(body string) string           { return digestOf(body).Encoded() }
+
+func TestBehindTheEnd(t *testing.T) {
+	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
+	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
+	zeros := func(n int) []byte { return make([]byte, n) }
+	for name, c := range map[string]struct {
+		behind   []byte
+		want     string // of the one fault; none if empty
+		harmless bool
+	}{
+		"nothing":                   {nil, "", false},
+		"padding of GNU tar":        {zeros(10240 - len(one)), "", false},
+		"zeros":                     {zeros(100_001), "", false},
+		"a byte":                    {[]byte("\n"), "1 bytes behind the archive's end, at byte 2048,", true},
+		"text":                      {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048,", true},
+		"text behind padding":       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048,", true},
+		"a block that is no header": {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
+		"a second archive":          {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
+		"one behind padding":        {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
+		"one at an odd place":       {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
+		"a cut one":                 {two[:700], "a second archive begins at byte 2048, ", false},
+		"one behind text":           {append([]byte("text"), two...), "2052 bytes behind", true},
+		"an extended header":        {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, faults []volume.Fault) {
+				switch {
+				case c.want == "" && len(faults) == 0:
+				case len(faults) != 1 || c.want == "":
+					t.Errorf("faults: %v", faults)
+				case faults[0].Kind != volume.Limited || faults[0].Harmless != c.harmless || !strings.HasPrefix(faults[0].Err.Error(), c.want):
+					t.Errorf("%+v", faults[0])
+				}
+			})
+		})
+	}
+}
+
+// What is far behind the end is not read; that it is there is reported.
+func TestFarBehindTheEnd(t *testing.T) {
+	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bundle.tar")
+	write(t, file, one)
+	if err := os.Truncate(file, 1<<40); err != nil {
+		t.Fatal(err)
+	} // a hole, which takes no space
+	listing, err := openArchive(t, dir, "").Layouts(context.Background())
+	if err != nil || len(listing.Faults) != 1 || !listing.Faults[0].Harmless || !strings.Contains(listing.Faults[0].Err.Error(), "the rest is not read") {
+		t.Errorf("%v, %v", listing.Faults, err)
+	}
+}
+
+// Chunks that an earlier and longer set left are reported by name. The last chunk of a
+// set may be empty, and padding may fill others.
+func TestChunksBehindTheEnd(t *testing.T) {
+	const chunk = 1024
+	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
+	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
+	stale := bytes.Repeat([]byte("stale"), chunk)[:chunk]
+	for name, c := range map[string]struct {
+		behind []byte
+		want   []string // of faults
+		failed bool
+	}{
+		"nothing":                  {nil, nil, false},
+		"padding":                  {make([]byte, 3*chunk), nil, false},
+		"a stale chunk":            {stale, []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, 1024 bytes"}, false},
+		"behind padding":           {append(make([]byte, chunk), stale...), []string{"behind the archive's end, and not read: bundle.tar.0003.chunk, 1024 bytes"}, false},
+		"two":                      {append(bytes.Clone(stale), stale...), []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, bundle.tar.0003.chunk, 2048 bytes"}, false},
+		"one that begins an entry": {two[:chunk], []string{"behind the archive's end, and not read: bundle.tar.0002.chunk"}, false},
+		"a second archive":         {append(make([]byte, chunk/2), two...), []string{"a second archive begins at byte 2560"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, dir := append(bytes.Clone(one), c.behind...), t.TempDir()
+			for i := 0; i*chunk < len(data); i++ {
+				write(t, filepath.Join(dir, fmt.Sprintf("bundle.tar.%04d.chunk", i)), data[i*chunk:min(len(data), (i+1)*chunk)])
+			}
+			listing, err := whole(t, openArchive(t, dir, "")).Layouts(context.Background())
+			if err != nil || len(listing.Faults) != len(c.want) {
+				t.Fatalf("%v, %v", listing.Faults, err)
+			}
+			for i, f := range listing.Faults {
+				if f.Harmless == c.failed || !strings.HasPrefix(f.Err.Error(), c.want[i]) {
+					t.Errorf("%+v", f)
+				}
+			}
+		})
+	}
+}
+
+// A look behind the end ends with its context.
+func TestCancelledBehindTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
+	found, err := volume.FindArchives(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first call is before the first header, the second behind the end.
+	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+}
+
+// afterCalls is a context that is cancelled after a number of questions.
+type afterCalls struct {
+	context.Context
+	left int
+}
+
+func (c *afterCalls) Err() error {
+	c.left--
+	return cmp.Or(c.Context.Err(), map[bool]error{true: context.Canceled}[c.left < 0])
+}
+
+func TestReservedAndMisplaced(t *testing.T) {
+	layout := func(p string) entry { return entry{name: p + "/index.json", body: "{}"} }
+	type fault struct {
+		entry    string
+		harmless bool
+	}
+	for name, c := range map[string]struct {
+		archive string
+		entries []entry
+		layouts string
+		faults  []fault
+	}{
+		"tmp":                  {"platform.tar", []entry{layout("install"), layout("tmp/x")}, "install", []fault{{"tmp", true}}},
+		"only tmp":             {"platform.tar", []entry{layout("/tmp/x/security/trivy-db")}, "", []fault{{"tmp", false}}},
+		"no layout in tmp":     {"platform.tar", []entry{layout("install"), {name: "tmp/note", body: "x"}}, "install", nil},
+		"tmp further down":     {"platform.tar", []entry{layout("modules/tmp/x")}, "modules/tmp/x", nil},
+		"an unclean directory": {"security.tar", []entry{layout("/mnt/tmp/security/trivy-db"), layout("/mnt/tmp/security/trivy-bdu")}, "mnt/tmp/security/trivy-bdu mnt/tmp/security/trivy-db", []fault{{"mnt/tmp/security/trivy-bdu", true}, {"mnt/tmp/security/trivy-db", true}}},
+		"a relative one":       {"security.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", []fault{{"scratch/security/trivy-db", true}}},
+		"a clean one":          {"security.tar", []entry{layout("security/trivy-db")}, "security/trivy-db", nil},
+		"the old form":         {"security.tar", []entry{layout("trivy-db")}, "security/trivy-db", nil},
+		"in another archive":   {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+				listing, err := a.Layouts(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var paths []string
+				for _, l := range listing.Layouts {
+					paths = append(paths, l.Path)
+				}
+				if got := strings.Join(paths, " "); got != c.layouts {
+					t.Errorf("layouts: %q, want %q", got, c.layouts)
+				}
+				var got []fault
+				for _, f := range faults {
+					got = append(got, fault{f.Entry, f.Harmless})
+					if f.Kind != volume.Limited {
+						t.Errorf("%+v", f)
+					}
+				}
+				if fmt.Sprint(got) != fmt.Sprint(c.faults) {
+					t.Errorf("faults: %v, want %v", got, c.faults)
+				}
+			})
+		})
+	}
+}

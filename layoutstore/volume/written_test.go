@@ -1,0 +1,180 @@
+package volume_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// written is an archive that another tool wrote: see testdata/written/README.md.
+func written(t testing.TB, name string) []byte {
+	t.Helper()
+	file, err := os.Open(filepath.Join("testdata", "written", name+".tar.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	r, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// openTwice opens an archive, and once more from its kept index.
+func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []volume.Fault)) {
+	t.Helper()
+	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
+	write(t, filepath.Join(dir, name), data)
+	for range 2 {
+		a := whole(t, openArchive(t, dir, cache))
+		listing, err := a.Layouts(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, a, listing.Faults)
+		a.Keep(cache)
+	}
+}
+
+// digests reads all blobs of an archive, and says how many each layout has whose bytes
+// are those of their digest.
+func digests(t *testing.T, a *volume.Archive) map[string]int {
+	t.Helper()
+	listing, err := a.Layouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound := map[string]int{}
+	for _, l := range listing.Layouts {
+		if index, err := l.Index.ReadAll(); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
+			t.Errorf("index of %s: %.100q, %v", l.Path, index, err)
+		}
+		blobs, err := a.Blobs(context.Background(), l.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range blobs {
+			where, err := a.Locate(l.Path, d)
+			if err != nil {
+				t.Errorf("%s of %s: %v", d, l.Path, err)
+				continue
+			}
+			data, err := where.ReadAll()
+			if err != nil || d.Algorithm().FromBytes(data) != d {
+				t.Errorf("%s of %s: %d bytes, %v", d, l.Path, len(data), err)
+				continue
+			}
+			sound[l.Path]++
+		}
+	}
+	return sound
+}
+
+func TestArchivesThatOtherToolsWrote(t *testing.T) {
+	long := strings.Repeat("long/", 12) + "name"
+	for name, want := range map[string]map[string]int{
+		"gnu-sparse-old":   {"app": 3, long: 3},
+		"gnu-sparse-0.0":   {"app": 3, long: 3},
+		"gnu-sparse-0.1":   {"app": 3, long: 3},
+		"gnu-sparse-1.0":   {"app": 3, long: 3},
+		"gnu-hardlinks":    {"app": 3, "web": 3, "z/web": 3},
+		"bsdtar-hardlinks": {"app": 3, "web": 3, "z/web": 3},
+		"gnu-absolute":     {"srv/mirror/app": 3},
+		"gnu-sparse-holes": {"app": 3},
+		"bsdtar-sparse":    {"app": 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			openTwice(t, "bundle.tar", written(t, name), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+				if diff := cmp.Diff(want, digests(t, a)); diff != "" {
+					t.Error(diff)
+				}
+				holes := name == "gnu-sparse-holes" || name == "bsdtar-sparse"
+				if len(faults) > 0 != holes {
+					t.Errorf("faults: %v", faults)
+				}
+				for _, f := range faults {
+					if f.Kind != volume.Damaged || !strings.Contains(f.Err.Error(), "bsdtar --no-read-sparse") || f.Harmless {
+						t.Errorf("%+v", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A hard link is what its name has when it is read: nothing that comes later, and
+// nothing that is no plain file.
+func TestHardLinks(t *testing.T) {
+	blob := "blobs/sha256/" + sumOf("abc")
+	file := func(name, body string) entry { return entry{name: name, body: body} }
+	link := func(name, to string) entry { return entry{name: name, link: to} }
+	for name, c := range map[string]struct {
+		entries []entry
+		want    map[string]string // blobs by layout
+		refused []string          // entries
+	}{
+		"another name":        {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
+		"a hidden file":       {[]entry{file(".x/y", "abc"), link("a/"+blob, ".x/y")}, map[string]string{"a": "abc"}, nil},
+		"a chain":             {[]entry{file("x", "abc"), link("y", "x"), link(".z", "y"), link("a/"+blob, ".z"), link("b/"+blob, "a/"+blob)}, map[string]string{"a": "abc", "b": "abc"}, nil},
+		"spellings":           {[]entry{file("./a/"+blob, "abc"), link("b/"+blob, "a//"+blob), link("./c/"+blob, "/b/./"+blob)}, map[string]string{"a": "abc", "b": "abc", "c": "abc"}, nil},
+		"itself":              {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "a/"+blob)}, map[string]string{"a": "abc"}, nil},
+		"replaced later":      {[]entry{file("x", "abc"), link("a/"+blob, "x"), file("x", "other")}, map[string]string{"a": "abc"}, nil},
+		"replaces":            {[]entry{file("x", "abc"), file("a/"+blob, "other"), link("a/"+blob, "x")}, map[string]string{"a": "abc"}, nil},
+		"then a file again":   {[]entry{file("x", "other"), link("a/"+blob, "x"), file("a/"+blob, "abc")}, map[string]string{"a": "abc"}, nil},
+		"forward":             {[]entry{link("a/"+blob, "x"), file("x", "abc")}, map[string]string{}, []string{"a/" + blob}},
+		"to nothing":          {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob}},
+		"to a symbolic link":  {[]entry{{name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"to what was refused": {[]entry{file("x", "abc"), {name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"upwards":             {[]entry{file("x", "abc"), link("a/"+blob, "../x")}, map[string]string{}, []string{"a/" + blob}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := slices.Clone(c.entries)
+			for _, l := range []string{"a", "b", "c"} {
+				all = append(all, file(l+"/index.json", "{}"))
+			}
+			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+				for _, l := range []string{"a", "b", "c"} {
+					where, err := a.Locate(l, digestOf("abc"))
+					if want, ok := c.want[l]; !ok {
+						if !errors.Is(err, fs.ErrNotExist) {
+							t.Errorf("%s: %v", l, err)
+						}
+						continue
+					} else if err != nil {
+						t.Errorf("%s: %v", l, err)
+					} else if got, err := where.ReadAll(); err != nil || string(got) != want {
+						t.Errorf("%s: %q, %v, want %q", l, got, err, want)
+					}
+				}
+				var refused []string
+				for _, f := range faults {
+					refused = append(refused, f.Entry)
+					if f.Kind != volume.Damaged || !strings.Contains(f.Err.Error(), "link to") {
+						t.Errorf("%+v", f)
+					}
+				}
+				slices.Sort(refused)
+				if diff := cmp.Diff(c.refused, refused); diff != "" {
+					t.Errorf("refused: %s", diff)
+				}
+			})
+		})
+	}
+}
