@@ -1,6 +1,8 @@
 package layoutstore
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,13 +25,13 @@ type condemned struct {
 type verdict struct{ stamp, reason string }
 
 // Condemn has a copy of d refused that lies in a layout of the repository and is not
-// what its name says. It holds as long as the file has the stamp, which is what
-// [Layout.Stamp] said before and after the copy was read. Condemn says whether that is
-// news: a copy whose size no manifest claims is refused for that already.
+// what its name says. It holds until the file has another stamp than the one that
+// [Layout.Stamp] said before and after the copy was read, or until [Repository.Clear]
+// lifts it. No error of opening or asking the file lifts it, nor its absence. Condemn
+// says whether that is news: a copy whose size no manifest claims is refused for that
+// already.
 func (r *Repository) Condemn(l Layout, d digest.Digest, stamp, reason string) bool {
-	if r.wrongSized(l, d) {
-		return false
-	}
+	news := !r.wrongSized(l, d)
 	c := r.condemned
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,24 +50,45 @@ func (r *Repository) Condemn(l Layout, d digest.Digest, stamp, reason string) bo
 	if !known {
 		c.n.Add(1)
 	}
-	return true
+	return news
+}
+
+// Clear lifts a verdict on a copy whose bytes were proven right while its file had the
+// stamp, before and after they were read.
+func (r *Repository) Clear(l Layout, d digest.Digest, stamp string) {
+	c := r.condemned
+	if c.n.Load() == 0 {
+		return
+	}
+	at := l.part.where()
+	c.mu.Lock()
+	v, ok := c.at[at][d]
+	c.mu.Unlock()
+	if ok && v.stamp == stamp {
+		c.forget(at, d, v)
+	}
 }
 
 // wrongSized says whether the copy of d in a layout has a size that no manifest claims,
 // as one has that is being written.
 func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
+	where, err := l.Locate(d)
+	return err == nil && r.unclaimed(d, where)
+}
+
+// unclaimed says whether manifests claim sizes of d, and none the one that it has there.
+func (r *Repository) unclaimed(d digest.Digest, where extent.List) bool {
 	contents, err := r.read()
 	if err != nil {
 		return false
 	}
-	where, err := l.Locate(d)
 	claims := contents.claimsOf(d)
-	return err == nil && len(claims) > 0 && !claimed(claims, where.Size())
+	return len(claims) > 0 && !claimed(claims, where.Size())
 }
 
-// Stamp identifies the state of the file or files that hold d in the layout: it is
-// another one when any of them was written or replaced since. Errors are those of
-// [Layout.Locate] and of opening the files.
+// Stamp identifies what was written into the file or files that hold d in the layout,
+// by sizes, modification times and inodes: links, modes and owners change nothing.
+// Errors are those of [Layout.Locate] and of opening the files.
 func (l Layout) Stamp(d digest.Digest) (string, error) {
 	where, err := l.Locate(d)
 	if err != nil {
@@ -87,12 +110,21 @@ func (c *condemned) holds(p *part, d digest.Digest, where extent.List) (reason s
 	if !ok {
 		return "", false
 	}
-	// Not under the lock: a disk may hang.
-	if stamp, err := volume.StampOf(where); err == nil && stamp == v.stamp {
+	// Not under the lock: a disk may hang. In doubt it holds: an error says nothing of
+	// the bytes.
+	if stamp, err := volume.StampOf(where); err != nil || stamp == v.stamp {
 		return v.reason, true
 	}
 	c.forget(at, d, v)
 	return "", false
+}
+
+// reason says why the copy of d in the layout at a place was condemned.
+func (c *condemned) reason(at place, d digest.Digest) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.at[at][d]
+	return v.reason, ok
 }
 
 // forget drops a verdict, unless there is another one by now.
@@ -126,12 +158,18 @@ func (r *Repository) condemnedProblems(known []Problem) []Problem {
 	for _, p := range r.parts {
 		for _, d := range r.condemned.in(p.where()) {
 			where, err := p.vol.Locate(p.path, d)
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
 				continue // the check tells of it
 			}
-			reason, ok := r.condemned.holds(p, d, where)
+			var reason string
+			var ok bool
+			if err == nil {
+				reason, ok = r.condemned.holds(p, d, where)
+			} else {
+				reason, ok = r.condemned.reason(p.where(), d)
+			}
 			problem := p.where().blob(d).problem(Problem{Kind: Damaged, Tag: r.tagOf(d), Digest: d, Reason: reason})
-			if ok && !slices.Contains(known, problem) {
+			if ok && !slices.Contains(known, problem) && (err != nil || !r.unclaimed(d, where)) {
 				all = append(all, problem)
 			}
 		}

@@ -149,11 +149,15 @@ func (s *Scrub) blob(ctx context.Context, repo *layoutstore.Repository, l layout
 	err = compare(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, buf, func(n int) { s.let(ctx, n) })
 	s.stats.files.Add(1)
 	var wrong *wrongBytes
-	if !errors.As(err, &wrong) {
+	if err != nil && !errors.As(err, &wrong) {
 		return gone(err)
 	}
 	if after, err := l.Stamp(d); err != nil || after != stamp {
 		return gone(err) // it was written meanwhile: the next pass will tell
+	}
+	if wrong == nil {
+		repo.Clear(l, d, stamp)
+		return nil
 	}
 	if repo.Condemn(l, d, stamp, wrong.Error()) {
 		s.stats.wrong.Add(1)

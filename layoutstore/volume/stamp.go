@@ -6,8 +6,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// StampOf identifies the state of the files that a list lies in: it is another one
-// when any of them was written or replaced since. Errors are those of opening them.
+// StampOf identifies what was written into the files that a list lies in, by their
+// sizes, modification times and inodes. It is not another one for a change time alone,
+// which a new link moves too. Errors are those of opening them.
 func StampOf(where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {
@@ -20,7 +21,7 @@ func StampOf(where extent.List) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		all.WriteString(stampOf(info) + ";")
+		all.WriteString(writtenOf(info) + ";")
 	}
 	return all.String(), nil
 }

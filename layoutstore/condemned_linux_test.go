@@ -1,0 +1,188 @@
+package layoutstore_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// quarantined is a tree with one blob that was condemned, in a file of its own or in an
+// archive.
+type quarantined struct {
+	tree   *layoutstore.Tree
+	digest digest.Digest
+	file   string // that holds it
+}
+
+func quarantine(t *testing.T, archive bool) quarantined {
+	t.Helper()
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	body := []byte("a layer that rots")
+	l.Tag(l.Image(layouttest.Image{Layers: [][]byte{body}}), "v1")
+	l.Write()
+	q := quarantined{digest: digest.FromBytes(body)}
+	q.file = l.BlobPath(q.digest)
+	source := built.Dir()
+	if archive {
+		source = t.TempDir()
+		q.file = filepath.Join(source, "app.tar")
+		built.Archive(q.file, layouttest.Archive{})
+	}
+	q.tree = openWith(t, layoutstore.Options{Sources: []string{source}, Roots: []string{""}, Indexes: []string{}})
+	repo, layout := q.repository(t)
+	stamp, err := layout.Stamp(q.digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !repo.Condemn(layout, q.digest, stamp, "rotten") {
+		t.Fatal("it is no news")
+	}
+	return q
+}
+
+func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutstore.Layout) {
+	t.Helper()
+	repo, err := q.tree.Snapshot().At("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo, repo.Layouts()[0]
+}
+
+// refused says whether the blob is refused, and whether the problems tell of it.
+func (q quarantined) refused(t *testing.T) bool {
+	t.Helper()
+	repo, _ := q.repository(t)
+	_, err := repo.Blob(q.digest)
+	told := slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
+	if refused := err != nil; refused != told {
+		t.Errorf("refused: %v, told of: %v", err, told)
+	}
+	return err != nil
+}
+
+// What does not change a file's bytes lifts no verdict, in a tree or an archive: a link, a
+// mode, a file that is gone for a while, or a system that is out of files while somebody
+// asks for the blob or for the problems.
+func TestQuarantineHolds(t *testing.T) {
+	for _, archive := range []bool{false, true} {
+		for name, disturb := range map[string]func(t *testing.T, q quarantined){
+			"a link": func(t *testing.T, q quarantined) {
+				if err := os.Link(q.file, filepath.Join(t.TempDir(), "link")); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"a mode": func(t *testing.T, q quarantined) { chmod(t, q.file, 0o600) },
+			"gone for a while": func(t *testing.T, q quarantined) {
+				if err := os.Rename(q.file, q.file+".away"); err != nil {
+					t.Fatal(err)
+				}
+				repo, _ := q.repository(t)
+				if _, err := repo.Blob(q.digest); err == nil && !archive {
+					t.Error("a file that is not there is found")
+				}
+				q.tree.Snapshot().Problems()
+				if err := os.Rename(q.file+".away", q.file); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"out of files": func(t *testing.T, q quarantined) {
+				repo, _ := q.repository(t)
+				withoutFiles(t, func() {
+					if _, err := repo.Blob(q.digest); err == nil {
+						t.Error("it is served while nothing can be opened")
+					}
+					q.tree.Snapshot().Problems()
+				})
+			},
+		} {
+			q := quarantine(t, archive)
+			disturb(t, q)
+			if !q.refused(t) {
+				t.Errorf("archive %v, %s: it is served again", archive, name)
+			}
+			refresh(t, q.tree)
+			if !q.refused(t) {
+				t.Errorf("archive %v, %s: it is served again after a rescan", archive, name)
+			}
+		}
+	}
+}
+
+// Other bytes, or a proof, lift it.
+func TestQuarantineIsLifted(t *testing.T) {
+	for _, archive := range []bool{false, true} {
+		for name, change := range map[string]func(t *testing.T, q quarantined){
+			"another time": func(t *testing.T, q quarantined) {
+				if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"another inode": func(t *testing.T, q quarantined) {
+				info, err := os.Stat(q.file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(q.file+".new", read(t, q.file), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(os.Chtimes(q.file+".new", time.Time{}, info.ModTime()), os.Rename(q.file+".new", q.file)); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"a proof": func(t *testing.T, q quarantined) {
+				repo, layout := q.repository(t)
+				stamp, err := layout.Stamp(q.digest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				repo.Clear(layout, q.digest, stamp+" of another state")
+				if !q.refused(t) {
+					t.Error("the proof of another state lifts it")
+				}
+				repo.Clear(layout, q.digest, stamp)
+			},
+		} {
+			q := quarantine(t, archive)
+			change(t, q)
+			refresh(t, q.tree)
+			if q.refused(t) {
+				t.Errorf("archive %v, %s: it is still refused", archive, name)
+			}
+		}
+	}
+}
+
+// withoutFiles does something while this process cannot open another file.
+func withoutFiles(t *testing.T, do func()) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	}()
+	if f, err := os.Open("."); !errors.Is(err, syscall.EMFILE) {
+		f.Close()
+		t.Errorf("a file can be opened: %v", err)
+	}
+	do()
+}
