@@ -104,10 +104,19 @@ type copyOf struct {
 	size   int64 // bytes
 }
 
+// notThere is the reason of a gap that nothing is known of but that.
+const notThere = "not there"
+
+// lostIn says whether an error tells of a chunk that is missing.
+func lostIn(err error) bool {
+	var lost *layoutstore.LostError
+	return errors.As(err, &lost)
+}
+
 // find finds the copies of a blob that have one of the sizes, those of later layouts
 // first, or says why there is none. The error is one that layoutstore.Exhausted knows.
 func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []copyOf, lack *layoutstore.Problem, err error) {
-	lack = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: "not there"}
+	lack = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: notThere}
 	layouts := repo.Layouts()
 	if len(layouts) > 0 {
 		lack.Path, lack.Entry = blobPlace(layouts[len(layouts)-1], d)
@@ -117,7 +126,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		switch {
 		case layoutstore.Exhausted(err):
 			return nil, nil, err
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist) && !lostIn(err):
 			continue
 		case err == nil && slices.Contains(sizes, where.Size()):
 			copies = append(copies, copyOf{l, where.Size()})
@@ -125,8 +134,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		var lost *layoutstore.LostError
-		if lack.Kind, lack.Reason = layoutstore.Damaged, err.Error(); errors.As(err, &lost) {
+		if lack.Kind, lack.Reason = layoutstore.Damaged, err.Error(); lostIn(err) {
 			lack.Kind = layoutstore.Incomplete
 		}
 		lack.Passing = layoutstore.Passing(err)

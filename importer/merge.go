@@ -83,7 +83,7 @@ func (v *survey) wanted(ctx context.Context, repo *layoutstore.Repository, tags 
 			case e.Repository != "":
 				w = w.pinned()
 			}
-			if c := v.byDigest[w.Digest]; c == nil || c.size != w.Size || !whole(w.Digest) {
+			if c := v.byDigest[w.Digest]; c == nil || c.size != w.Size || !whole(w.Digest) || v.contradicted[typedDigest{repo.Path(), w.Digest, w.MediaType}] {
 				continue
 			}
 			key := wantedKey{w.Digest, w.tag}

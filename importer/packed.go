@@ -50,7 +50,8 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if err := s.sweep(nil); err != nil {
 		return Report{}, err
 	}
-	report := Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{}}
+	report := Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{},
+		NonDistributable: append([]layoutstore.Problem{}, v.nonDistributable.all...)}
 	if report.Blobs, err = v.stage(ctx); err != nil {
 		return Report{}, err
 	}

@@ -41,6 +41,7 @@ func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	report.Gaps = append([]layoutstore.Problem{}, v.gaps.all...)
+	report.NonDistributable = append([]layoutstore.Problem{}, v.nonDistributable.all...)
 	wanted := v.wantedBlobs()
 	if len(v.gaps.all) > 0 {
 		if err := s.sweep(wanted); err != nil {

@@ -19,6 +19,9 @@ type Report struct {
 	Packed []string `json:"packed,omitempty"`
 	// Gaps are what the bundles lack, where that is allowed. What needs it was not published.
 	Gaps []layoutstore.Problem `json:"gaps"`
+	// NonDistributable are layers that the bundles lack and may lack, by their media type:
+	// the images were published, and clients have to get these layers elsewhere.
+	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
 }
 
 // Tags counts the tags of the bundles by what became of them.

@@ -40,9 +40,20 @@ type survey struct {
 	contents []*content            // in an order in which they are likely to lie
 	byDigest map[digest.Digest]*content
 	gaps     *gaps
+	// nonDistributable are layers that are not in the bundle and need not be.
+	nonDistributable gaps
+	// contradicted are descriptors whose media type the manifest contradicts.
+	contradicted map[typedDigest]bool
 	// needed are the paths in the tree of the blobs that something whole leads to.
 	// It is nil as long as everything is whole.
 	needed map[string]bool
+}
+
+// typedDigest is what descriptors in one repository of the bundle say of a manifest.
+type typedDigest struct {
+	repository string
+	digest     digest.Digest
+	mediaType  string
 }
 
 // survey reads all manifests of the bundle and finds out what it has, what it lacks,
@@ -52,7 +63,7 @@ func (s *store) survey(ctx context.Context, b *bundle) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps()}
+	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}}
 	for _, at := range b.Paths() {
 		if reserved(at) {
 			continue
@@ -83,6 +94,10 @@ func (v *survey) repository(ctx context.Context, at string) error {
 		if m.Gap != nil {
 			v.gaps.add(of(repo, m.TagsTo(), manifestGap(repo, m)))
 			continue
+		}
+		for _, t := range m.Contradicted {
+			v.contradicted[typedDigest{at, m.Digest, t}] = true
+			v.gaps.add(of(repo, m.TagsTo(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType)})))
 		}
 		for _, fault := range m.Refs.Faults {
 			v.gaps.add(of(repo, m.TagsTo(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
@@ -117,8 +132,10 @@ func (v *survey) add(repo *layoutstore.Repository, d digest.Digest, sizes, claim
 		lack = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "an algorithm that this program does not compute"}
 	}
 	if lack != nil {
-		if !optional || lack.Kind == layoutstore.Damaged {
+		if !optional || lack.Kind == layoutstore.Damaged || lack.Reason != notThere {
 			v.gaps.add(of(repo, tags(), *lack))
+		} else {
+			v.nonDistributable.add(of(repo, tags(), *lack))
 		}
 		return nil
 	}
@@ -218,7 +235,7 @@ func (v *survey) whole(ctx context.Context, repo *layoutstore.Repository) (map[d
 	lacks := func(d digest.Digest, size int64, optional bool) bool {
 		_, lack, err := find(repo, d, []int64{size})
 		if err != nil || lack != nil {
-			return !optional || err != nil || lack.Kind == layoutstore.Damaged
+			return !optional || err != nil || lack.Kind == layoutstore.Damaged || lack.Reason != notThere
 		}
 		c := v.byDigest[d]
 		return c == nil || !c.proven || c.size != size

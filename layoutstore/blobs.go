@@ -71,7 +71,7 @@ func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 	}
 	where, err := r.locate(d, claims)
 	var corrupt *CorruptError
-	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && len(claims) > 0 && !claims[0].optional {
+	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && !optional(claims) {
 		err = corruption(d, Incomplete, "not there", place{}, ErrBlobUnknown)
 	}
 	if err != nil {

@@ -108,7 +108,7 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 		done.lacking = append(done.lacking, d)
 		problem(corrupt.place, Damaged, claims[0].owner, corrupt.Reason)
 	case errors.Is(err, ErrBlobUnknown):
-		if !claims[0].optional {
+		if !optional(claims) {
 			done.lacking = append(done.lacking, d)
 			problem(place{}, Incomplete, claims[0].owner, "not there")
 		}

@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
+	"unique"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,10 +18,11 @@ import (
 // contents is what the manifests of a repository tell: the children of indexes,
 // how large blobs are, and what refers to what.
 type contents struct {
-	children  map[digest.Digest]*node   // reachable manifests that no index.json names
-	sizes     map[digest.Digest][]int64 // that indexes claim of manifests which have a node already
-	claims    []claim                   // by key, then size
-	odd       map[key]digest.Digest     // digests that a key does not hold
+	children  map[digest.Digest]*node    // reachable manifests that no index.json names
+	sizes     map[digest.Digest][]int64  // that indexes claim of manifests which have a node already
+	types     map[digest.Digest][]string // the same for media types, where they are others
+	claims    []claim                    // by key, then size; those that are not optional first
+	odd       map[key]digest.Digest      // digests that a key does not hold
 	referrers map[digest.Digest][]*node
 	broken    []digest.Digest // manifests that are missing or damaged
 	problems  []Problem
@@ -42,13 +45,29 @@ func keyOf(d digest.Digest) (k key, plain bool) {
 // claim is what one or more manifests say of a blob.
 type claim struct {
 	key      key
-	optional bool  // may be missing: a layer that is not to be distributed
+	optional bool  // may be missing as far as this goes: a layer that is not to be distributed
 	size     int64 // bytes
 	owner    *node // a manifest that says so
 }
 
 func compareClaims(a, b claim) int {
 	return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(a.size, b.size))
+}
+
+// orderClaims has a claim that needs the blob before one of the size that does not.
+func orderClaims(a, b claim) int {
+	needs := func(c claim) int {
+		if c.optional {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(compareClaims(a, b), cmp.Compare(needs(a), needs(b)))
+}
+
+// optional says whether nothing needs the blob that some claims are about.
+func optional(claims []claim) bool {
+	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
 // claimsOf are the claims about d, one a size.
@@ -84,6 +103,7 @@ func (r *Repository) read() (*contents, error) {
 	rd := &reading{repo: r, contents: &contents{
 		children:  map[digest.Digest]*node{},
 		sizes:     map[digest.Digest][]int64{},
+		types:     map[digest.Digest][]string{},
 		odd:       map[key]digest.Digest{},
 		referrers: map[digest.Digest][]*node{},
 	}}
@@ -100,7 +120,15 @@ type reading struct {
 	*contents
 	repo *Repository
 	todo []visit
-	have map[digest.Digest]int64 // size of each manifest that was read
+	have map[digest.Digest]manifestRead // of each manifest that was read
+}
+
+// manifestRead is what has to be remembered of a manifest until all descriptors of it
+// are known.
+type manifestRead struct {
+	size int64        // bytes
+	refs closure.Refs // the type alone
+	err  error        // why it is no manifest
 }
 
 type visit struct {
@@ -109,7 +137,7 @@ type visit struct {
 }
 
 func (rd *reading) all() error {
-	rd.have = map[digest.Digest]int64{}
+	rd.have = map[digest.Digest]manifestRead{}
 	for _, n := range rd.repo.top {
 		if n.tag == "" && !closure.IsManifest(n.mediaType) {
 			// A blob that an index.json names for itself.
@@ -127,8 +155,9 @@ func (rd *reading) all() error {
 	}
 	for _, v := range rd.todo {
 		rd.checkSize(v)
+		rd.checkType(v)
 	}
-	slices.SortFunc(rd.claims, compareClaims)
+	slices.SortFunc(rd.claims, orderClaims)
 	// A copy, as there are many and the room to grow is half of it.
 	rd.claims = slices.Clone(slices.CompactFunc(rd.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
 	for _, nodes := range rd.referrers {
@@ -148,16 +177,11 @@ func (rd *reading) visit(v visit) error {
 	case err != nil:
 		return err
 	}
-	rd.have[v.node.digest] = int64(len(body))
-	if !closure.IsManifest(v.node.mediaType) {
-		return nil
-	}
 	refs, err := closure.Parse(body)
-	if err != nil {
-		rd.problem(Damaged, v.node.digest, v.owner, err.Error())
-		return nil
+	rd.have[v.node.digest] = manifestRead{int64(len(body)), closure.Refs{MediaType: unique.Make(refs.MediaType).Value(), Typed: refs.Typed}, err}
+	if err == nil && refs.LeadsOn(rd.repo.typesOf(v.node)) {
+		rd.follow(refs, v)
 	}
-	rd.follow(refs, v)
 	return nil
 }
 
@@ -185,6 +209,9 @@ func (rd *reading) child(d Descriptor, owner *node) {
 	}
 	if n != nil {
 		rd.sizes[d.Digest] = appendSize(rd.sizes[d.Digest], d.Size)
+		if d.MediaType != "" && d.MediaType != n.mediaType {
+			rd.types[d.Digest] = appendType(rd.types[d.Digest], d.MediaType)
+		}
 		return
 	}
 	n = &node{digest: d.Digest, mediaType: d.MediaType, sizes: []int64{d.Size}}
@@ -208,10 +235,31 @@ func (rd *reading) checkSize(v visit) {
 		return
 	}
 	for _, size := range slices.Concat(v.node.sizes, rd.sizes[v.node.digest]) {
-		if size != have {
-			rd.problem(Damaged, v.node.digest, v.owner, wrongSize(have, []int64{size}))
+		if size != have.size {
+			rd.problem(Damaged, v.node.digest, v.owner, wrongSize(have.size, []int64{size}))
 		}
 	}
+}
+
+// checkType reports a manifest whose type is not what its descriptors say, and
+// descriptors that say a wrong one beside one that is right.
+func (rd *reading) checkType(v visit) {
+	have, ok := rd.have[v.node.digest]
+	if _, synthetic := rd.repo.synthetic[v.node.digest]; synthetic || !ok {
+		return
+	}
+	right, wrong, err := have.refs.Choose(have.err, append(rd.repo.typesOf(v.node), rd.types[v.node.digest]...))
+	if err != nil {
+		rd.problem(Damaged, v.node.digest, v.owner, err.Error())
+		return
+	}
+	for _, t := range wrong {
+		rd.problem(Damaged, v.node.digest, v.owner, wrongType(t, right))
+	}
+}
+
+func wrongType(claimed, right string) string {
+	return fmt.Sprintf("a descriptor says %.100q, and it is %.100q", claimed, right)
 }
 
 func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
@@ -227,13 +275,4 @@ func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, 
 		at = rd.repo.namedBy(owner).where().blob(d)
 	}
 	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
-}
-
-// mediaTypeOf is the media type that a manifest gives itself, or the one that its fields speak for.
-func mediaTypeOf(body []byte) string {
-	refs, err := closure.Parse(body)
-	if err != nil {
-		return "application/octet-stream"
-	}
-	return refs.MediaType
 }

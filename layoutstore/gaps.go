@@ -62,6 +62,9 @@ func (in *Inventory) manifest(m *closure.Manifest) {
 			}
 		}
 	}
+	for _, t := range m.Contradicted {
+		in.add(last, m.Digest, Damaged, nil, wrongType(t, m.MediaType))
+	}
 	for _, fault := range m.Refs.Faults {
 		in.add(last, m.Digest, Damaged, nil, fault)
 	}
@@ -73,7 +76,11 @@ func (in *Inventory) blob(b *closure.Blob) {
 	if in.repo.IsDiscovery(b.Digest) || n.manifest != nil {
 		return
 	}
-	if !n.there && !b.Optional {
+	switch {
+	case n.there:
+	case b.Optional && !in.lost(b.Digest):
+		in.NonDistributable = append(in.NonDistributable, in.gap(in.owner(b.Digest), b.Digest, Incomplete, nil, "not there, and its media type says that it need not be"))
+	default:
 		in.missing(b.Digest)
 	}
 	if len(n.in) == 0 {
@@ -110,6 +117,16 @@ func (in *Inventory) missing(d digest.Digest) {
 		}
 	}
 	in.add(at, d, kind, nil, reason)
+}
+
+// lost says whether a layout has d in a chunk that is missing, or behind an error: it
+// was not left out.
+func (in *Inventory) lost(d digest.Digest) bool {
+	return slices.ContainsFunc(in.repo.Layouts(), func(l Layout) bool {
+		_, err := l.Locate(d)
+		var lost *LostError
+		return err != nil && (errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist))
+	})
 }
 
 // owner is the last layout whose index leads to d.

@@ -19,8 +19,11 @@ import (
 // who reads the blobs.
 type Inventory struct {
 	Graph *closure.Graph
-	Gaps  []Gap    // by place
-	Blobs []Stored // by layout, then digest; without those of a wrong size
+	Gaps  []Gap // by place
+	// NonDistributable are layers that are not there and whose media type says that they
+	// need not be: no gap, and yet a client has to get them elsewhere.
+	NonDistributable []Gap
+	Blobs            []Stored // by layout, then digest; without those of a wrong size
 
 	repo *Repository
 	name string

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
@@ -67,12 +68,37 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, corruption(n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 		}
 	}
-	m := &Manifest{Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: size}, body}
-	if m.MediaType == "" {
-		m.MediaType = mediaTypeOf(body)
+	mediaType, err := r.mediaType(n, body)
+	if err != nil {
+		return nil, err
 	}
+	m := &Manifest{Descriptor{MediaType: mediaType, Digest: n.digest, Size: size}, body}
 	r.cache.keep(n, m)
 	return m, nil
+}
+
+// mediaType is that of a manifest with the bytes. The error says that it contradicts
+// its descriptors, or could be taken for two different things.
+func (r *Repository) mediaType(n *node, body []byte) (string, error) {
+	if _, ok := r.synthetic[n.digest]; ok {
+		return n.mediaType, nil
+	}
+	types := r.typesOf(n)
+	_, mediaType, _, err := closure.ParseAs(body, types...)
+	if err != nil && len(types) > 0 {
+		// An index deeper down may tell the truth.
+		c, rerr := r.read()
+		if rerr != nil {
+			return "", rerr
+		}
+		if more := c.types[n.digest]; len(more) > 0 {
+			_, mediaType, _, err = closure.ParseAs(body, append(types, more...)...)
+		}
+	}
+	if err != nil {
+		return "", corruption(n.digest, Damaged, err.Error(), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
+	}
+	return mediaType, nil
 }
 
 // readManifest reads the manifest d from the first layout that has it right.

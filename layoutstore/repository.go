@@ -29,7 +29,8 @@ type Repository struct {
 	tags      []tagged // by tag
 	top       []*node  // what the indexes name, by digest
 	synthetic map[digest.Digest][]byte
-	problems  []Problem // of the indexes and of their union
+	types     map[digest.Digest][]string // that descriptors say beside the node's, where they disagree
+	problems  []Problem                  // of the indexes and of their union
 
 	mu       sync.Mutex // held while contents are read
 	contents atomic.Pointer[contents]
@@ -45,13 +46,13 @@ type tagged struct {
 // node is a manifest that is reachable from an index.
 type node struct {
 	digest    digest.Digest
-	mediaType string  // of the first descriptor that has one
+	mediaType string  // of the first descriptor that has one, and rather one of a manifest
 	sizes     []int64 // that descriptors claim, each once
 	tag       string  // one that leads to it, for problems; may be empty
 	kept      atomic.Pointer[Manifest]
 }
 
-// maxSizes is how many sizes of one manifest are told apart. One is right at most.
+// maxSizes is how many sizes or media types of one manifest are told apart. One is right at most.
 const maxSizes = 8
 
 func (n *node) claim(size int64) { n.sizes = appendSize(n.sizes, size) }
@@ -101,7 +102,7 @@ func (r *Repository) unite(p *part, owner string, nodes map[digest.Digest]*node,
 			nodes[e.Digest] = n
 		}
 		n.claim(e.Size)
-		n.mediaType = cmp.Or(n.mediaType, e.MediaType)
+		r.claimType(n, e.MediaType)
 		switch {
 		case e.tag == "":
 		case p.isStray(e, owner):
@@ -120,6 +121,39 @@ func (r *Repository) unite(p *part, owner string, nodes map[digest.Digest]*node,
 	for _, problem := range p.index.problems {
 		r.problem(p, problem)
 	}
+}
+
+// claimType notes what a descriptor says of the media type of n.
+func (r *Repository) claimType(n *node, mediaType string) {
+	switch {
+	case mediaType == "" || mediaType == n.mediaType:
+		return
+	case n.mediaType == "":
+		n.mediaType = mediaType
+		return
+	case closure.IsManifest(mediaType) && !closure.IsManifest(n.mediaType):
+		n.mediaType, mediaType = mediaType, n.mediaType
+	}
+	if r.types == nil {
+		r.types = map[digest.Digest][]string{}
+	}
+	r.types[n.digest] = appendType(r.types[n.digest], mediaType)
+}
+
+// appendType appends a media type to few, each once.
+func appendType(types []string, mediaType string) []string {
+	if len(types) >= maxSizes || slices.Contains(types, mediaType) {
+		return types
+	}
+	return append(types, mediaType)
+}
+
+// typesOf are the media types that index.json files say of n.
+func (r *Repository) typesOf(n *node) []string {
+	if n.mediaType == "" {
+		return nil
+	}
+	return append([]string{n.mediaType}, r.types[n.digest]...)
 }
 
 // discover adds the discovery tag name where no real tag has its name.

@@ -38,7 +38,7 @@ func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
 	}
 	tops := make([]closure.Top, len(r.top))
 	for i, n := range r.top {
-		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Sizes: n.sizes, Tags: tags[n]}
+		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Others: r.types[n.digest], Sizes: n.sizes, Tags: tags[n]}
 	}
 	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
 		body, err := r.readManifest(d)

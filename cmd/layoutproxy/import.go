@@ -72,6 +72,9 @@ func importBundles(ctx context.Context, c *common, o importer.Options, bundles [
 	for _, p := range report.Gaps {
 		fmt.Fprintln(stderr, p)
 	}
+	for _, p := range report.NonDistributable {
+		fmt.Fprintln(stderr, "left out, as its media type allows:", p)
+	}
 	if n := len(report.Gaps); n > 0 {
 		return contentError{fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n)}
 	}

@@ -171,6 +171,10 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags
 		if err := printPlan(cmd.OutOrStdout(), c, plan); err != nil {
 			return err
 		}
+	} else {
+		for _, g := range plan.NonDistributable {
+			fmt.Fprintln(cmd.ErrOrStderr(), "left out:", g)
+		}
 	}
 	if len(gaps) > 0 && !flags.incomplete {
 		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),

@@ -237,12 +237,12 @@ func (p *planner) finish(ctx context.Context, l *planned) error {
 	if err != nil {
 		return err
 	}
-	p.collect(l, graph)
-	return nil
+	return p.collect(ctx, l, graph)
 }
 
-// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it.
-func (p *planner) collect(l *planned, graph *closure.Graph) {
+// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it. The
+// error is that of asking the registry.
+func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph) error {
 	bad := func(d digest.Digest, tags []string, reason string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -256,6 +256,9 @@ func (p *planner) collect(l *planned, graph *closure.Graph) {
 		for _, fault := range m.Refs.Faults {
 			bad(m.Digest, m.TagsTo(), fault)
 		}
+		for _, t := range m.Contradicted {
+			bad(m.Digest, m.TagsTo(), fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType))
+		}
 		if m.Gap != nil {
 			bad(m.Digest, m.TagsTo(), m.Gap.Error())
 			continue
@@ -264,7 +267,13 @@ func (p *planner) collect(l *planned, graph *closure.Graph) {
 	}
 	for _, b := range graph.Blobs {
 		if b.Optional {
-			continue
+			there, err := p.distributed(ctx, l, b)
+			if err != nil {
+				return err
+			}
+			if !there {
+				continue
+			}
 		}
 		for _, c := range b.Claims {
 			if c.Size != b.Size() || c.Size < 0 {
@@ -276,6 +285,28 @@ func (p *planner) collect(l *planned, graph *closure.Graph) {
 	}
 	slices.SortFunc(l.blobs, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	l.blobs = slices.CompactFunc(l.blobs, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
+	return nil
+}
+
+// distributed says whether the registry has a layer that its media type lets it leave
+// out. Where it does not, the layer is noted.
+func (p *planner) distributed(ctx context.Context, l *planned, b *closure.Blob) (bool, error) {
+	_, err := p.src.registry.HeadBlob(ctx, l.Repository, b.Digest)
+	switch {
+	case err == nil, errors.Is(err, client.ErrMismatch): // there, though the size is not said
+		return true, nil
+	case !absent(err):
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.components {
+		if slices.Contains(c.Archives, l.archive) {
+			c.note("%s: %s: left out: a non-distributable layer that the registry does not have", p.src.name(l.Repository, b.Digest.String()), strings.Join(b.TagsTo(), ", "))
+			break
+		}
+	}
+	return false, nil
 }
 
 // assemble makes a plan of the layouts.

@@ -91,7 +91,10 @@ func (s *source) resolve(ctx context.Context, repository, reference string) (clo
 			if body, ok := s.kept(repository, d); ok {
 				// The type is in the body, or it was told by the fields.
 				refs, err := closure.Parse(body)
-				return closure.Descriptor{MediaType: refs.MediaType, Digest: d, Size: int64(len(body))}, err
+				if err != nil {
+					return closure.Descriptor{}, unusable{err}
+				}
+				return closure.Descriptor{MediaType: refs.MediaType, Digest: d, Size: int64(len(body))}, nil
 			}
 		}
 		m, err := s.registry.Manifest(ctx, repository, reference)
@@ -118,10 +121,16 @@ func mediaType(m client.Manifest) (string, error) {
 			return "", unusable{errors.New("no manifest of OCI, nor of Docker's schema 2")}
 		}
 		refs, err := closure.Parse(m.Body)
-		return refs.MediaType, err
+		if err != nil {
+			return "", unusable{err}
+		}
+		return refs.MediaType, nil
 	}
 	if !closure.IsManifest(m.MediaType) {
 		return "", unusable{fmt.Errorf("a manifest of the type %.80q, which no layout can hold", m.MediaType)}
+	}
+	if _, _, _, err := closure.ParseAs(m.Body, m.MediaType); err != nil {
+		return "", unusable{err}
 	}
 	return m.MediaType, nil
 }

@@ -17,6 +17,8 @@ type Outline struct {
 	Blobs        []BlobOutline       `json:"blobs"`
 	Totals       Totals              `json:"totals"`
 	Gaps         []Gap               `json:"gaps"`
+	// NonDistributable are layers that are left out, as their media type allows.
+	NonDistributable []Gap `json:"nonDistributable"`
 }
 
 // RepositoryOutline is a repository of a plan.
@@ -76,7 +78,7 @@ func (p *Plan) Totals() Totals {
 // Outline is the plan as it is printed.
 func (p *Plan) Outline() Outline {
 	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), Gaps: p.Gaps,
-		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}}
+		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: append([]Gap{}, p.NonDistributable...)}
 	if o.Gaps == nil {
 		o.Gaps = []Gap{}
 	}
@@ -121,6 +123,9 @@ func (p *Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(b, "%d blobs of %s to upload once each, and %d mounts\n", t.Blobs, humanize.Bytes(uint64(t.Bytes)), t.Mounts)
 	for _, g := range p.Gaps {
 		fmt.Fprintf(b, "gap: %s\n", g)
+	}
+	for _, g := range p.NonDistributable {
+		fmt.Fprintf(b, "left out: %s\n", g)
 	}
 	return b.Flush()
 }

@@ -24,6 +24,8 @@ type Plan struct {
 	Repositories []*Repository // by name
 	Blobs        []*Blob       // each once, the largest first
 	Gaps         []Gap         // what the tree has not as it should
+	// NonDistributable are layers that the tree lacks and may lack, by their media type.
+	NonDistributable []Gap
 }
 
 // Repository is a repository of the registry.
@@ -220,6 +222,8 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 		for _, ref := range m.Refs.Blobs {
 			if found := blobs[ref.Digest]; found.blob != nil {
 				added.Blobs = append(added.Blobs, p.need(r, found.blob, src.repo))
+			} else {
+				p.plan.NonDistributable = append(p.plan.NonDistributable, Gap{r.Name, m.TagsTo(), ref.Digest, "a non-distributable layer that the sources do not have"})
 			}
 		}
 		r.Manifests = append(r.Manifests, added)
@@ -229,9 +233,8 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 
 // found is what the tree has of a blob.
 type found struct {
-	blob     *layoutstore.Blob // nil where it has none
-	optional bool
-	gap      string
+	blob *layoutstore.Blob // nil where it has none
+	gap  string
 }
 
 // blobsOf looks for the blobs of a source.
@@ -243,7 +246,7 @@ func (p *planning) blobsOf(src *source) (map[digest.Digest]found, error) {
 		case err == nil:
 			blobs[b.Digest] = found{blob: blob}
 		case errors.Is(err, layoutstore.ErrBlobUnknown):
-			blobs[b.Digest] = found{optional: b.Optional, gap: reasonOf(err)}
+			blobs[b.Digest] = found{gap: reasonOf(err)}
 		default:
 			return nil, err
 		}
@@ -257,8 +260,11 @@ func reasonOf(err error) string {
 	if errors.As(err, &corrupt) {
 		return corrupt.Reason
 	}
-	return "not there"
+	return notThere
 }
+
+// notThere is the reason of a gap that nothing is known of but that.
+const notThere = "not there"
 
 // gapOf says why a manifest cannot be pushed; "" is that it can.
 func gapOf(m *closure.Manifest, broken map[digest.Digest]bool, blobs map[digest.Digest]found) string {
@@ -276,7 +282,7 @@ func gapOf(m *closure.Manifest, broken map[digest.Digest]bool, blobs map[digest.
 	for _, ref := range m.Refs.Blobs {
 		b := blobs[ref.Digest]
 		switch {
-		case b.blob == nil && !ref.Optional:
+		case b.blob == nil && !(ref.Optional && b.gap == notThere):
 			return fmt.Sprintf("blob %s: %s", ref.Digest, b.gap)
 		case b.blob != nil && b.blob.Size != ref.Size:
 			return fmt.Sprintf("blob %s: %d bytes, the manifest says %d", ref.Digest, b.blob.Size, ref.Size)

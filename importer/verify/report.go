@@ -31,11 +31,16 @@ type Report struct {
 	// end. They leave Whole set.
 	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
+	// NonDistributable are layers that are not there and need not be, by their media type.
+	NonDistributable []layoutstore.Gap `json:"nonDistributable"`
 }
 
 // newReport is a report of nothing: its lists are empty, where JSON would have null.
 func newReport() *Report {
-	return &Report{TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{}, Harmless: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}}
+	return &Report{
+		TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{},
+		Harmless: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}, NonDistributable: []layoutstore.Gap{},
+	}
 }
 
 // Cause is one thing that is wrong, with all gaps that come of it.

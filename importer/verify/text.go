@@ -40,6 +40,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		more(b, len(r.Harmless))
 	}
 	r.writeUnreferenced(b)
+	r.writeNonDistributable(b)
 	if n := len(r.TagsUnknown); n > 0 {
 		fmt.Fprintln(b, "tags that cannot be named, and are not counted, may lie in:")
 		for _, place := range r.TagsUnknown[:min(n, maxGapLines)] {
@@ -147,6 +148,19 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 			fmt.Fprintf(w, ": %s", u.Entry)
 		}
 		fmt.Fprintln(w)
+	}
+	more(w, n)
+}
+
+// writeNonDistributable lists the layers that were left out, which changes nothing.
+func (r *Report) writeNonDistributable(w io.Writer) {
+	n := len(r.NonDistributable)
+	if n == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s missing whose media type allows it; clients must fetch them elsewhere:\n", count(n, "non-distributable layer"))
+	for _, g := range r.NonDistributable[:min(n, maxGapLines)] {
+		fmt.Fprintf(w, "  %s: %s: %s\n", g.Repository, strings.Join(g.Tags, ", "), g.Digest)
 	}
 	more(w, n)
 }

@@ -127,6 +127,7 @@ func (r *run) note(path string, repo *layoutstore.Repository, in *layoutstore.In
 	r.report.Repositories++
 	r.report.Tags += len(tags)
 	r.gaps = append(r.gaps, in.Gaps...)
+	r.report.NonDistributable = append(r.report.NonDistributable, in.NonDistributable...)
 	for _, l := range repo.Layouts() {
 		r.holders[l] = append(r.holders[l], path)
 	}
@@ -178,6 +179,7 @@ func (r *run) tellWrong(ctx context.Context) error {
 	for _, u := range r.idle {
 		r.report.Unreferenced = append(r.report.Unreferenced, u)
 	}
+	slices.SortFunc(r.report.NonDistributable, compareGaps)
 	slices.SortFunc(r.report.Unreferenced, func(a, b Unreferenced) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry))
 	})

@@ -311,7 +311,8 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"whole: 7 tags of 4 repositories\n",
+			"1 non-distributable layer missing whose media type allows it; clients must fetch them elsewhere:\n" +
+				"  deckhouse/ee/foreign: v1: " + digest.FromString("foreign").String() + "\nwhole: 7 tags of 4 repositories\n",
 		},
 		"a blob that nothing needs": {
 			func(t *testing.T, s *sample) { s.install.Blob("", []byte("nothing needs this")) },

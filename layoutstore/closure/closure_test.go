@@ -173,7 +173,7 @@ func TestParse(t *testing.T) {
 	}{
 		"docker image": {
 			`{"schemaVersion":2,"mediaType":"` + closure.DockerManifest + `","config":{"mediaType":"c","digest":"` + d + `","size":1},"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"` + d + `","size":2}]}`,
-			closure.Refs{MediaType: closure.DockerManifest, ArtifactType: "c", Blobs: []closure.Ref{
+			closure.Refs{MediaType: closure.DockerManifest, Typed: true, ArtifactType: "c", Blobs: []closure.Ref{
 				{Descriptor: closure.Descriptor{MediaType: "c", Digest: digest.Digest(d), Size: 1}},
 				{Descriptor: closure.Descriptor{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: digest.Digest(d), Size: 2}, Optional: true},
 			}},
@@ -186,7 +186,7 @@ func TestParse(t *testing.T) {
 		},
 		"artifact": {
 			`{"mediaType":"` + closure.ArtifactManifest + `","artifactType":"t","annotations":{"k":"v"},"blobs":[{"mediaType":"b","digest":"` + d + `","size":5}],"subject":{"mediaType":"s","digest":"` + d + `","size":6}}`,
-			closure.Refs{MediaType: closure.ArtifactManifest, ArtifactType: "t", Annotations: map[string]string{"k": "v"},
+			closure.Refs{MediaType: closure.ArtifactManifest, Typed: true, ArtifactType: "t", Annotations: map[string]string{"k": "v"},
 				Blobs:   []closure.Ref{{Descriptor: closure.Descriptor{MediaType: "b", Digest: digest.Digest(d), Size: 5}}},
 				Subject: &closure.Descriptor{MediaType: "s", Digest: digest.Digest(d), Size: 6}},
 		},

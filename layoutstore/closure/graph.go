@@ -14,6 +14,7 @@ import (
 type Top struct {
 	Digest    digest.Digest
 	MediaType string
+	Others    []string // further media types that descriptors say, each once
 	Sizes     []int64  // that its descriptors claim, each once; bytes
 	Tags      []string // that lead to it, sorted
 }
@@ -41,6 +42,12 @@ type Manifest struct {
 	// Gap says why it is not to be had: it is missing, its bytes are others, or no
 	// descriptor says the right size. It is nil where the manifest is whole.
 	Gap error
+	// Contradicted are the media types that descriptors give it wrongly, beside one
+	// that is right.
+	Contradicted []string
+
+	types  []string // that descriptors say, each once
+	parsed error    // why its bytes are no manifest
 }
 
 // Blob is a config or layer of a graph, or what an index names for itself.
@@ -124,6 +131,9 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 		}
 	}
 	for _, m := range w.found {
+		if m.Gap == nil {
+			m.settleType()
+		}
 		if m.Gap == nil && !slices.Contains(m.Claims, m.Size) {
 			m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
 		}
@@ -146,6 +156,7 @@ func (w *walk) top(t Top) {
 	}
 	m := w.manifest(Descriptor{MediaType: t.MediaType, Digest: t.Digest})
 	m.Top, m.Tags, m.Claims = true, t.Tags, slices.Clone(t.Sizes)
+	m.types = append(m.types, t.Others...)
 }
 
 // manifest is the one of a digest, made at the first call.
@@ -157,10 +168,18 @@ func (w *walk) manifest(d Descriptor) *Manifest {
 		w.found = append(w.found, m)
 	}
 	m.MediaType = cmp.Or(m.MediaType, d.MediaType)
+	if d.MediaType != "" && len(m.types) < maxClaims && !slices.Contains(m.types, d.MediaType) {
+		m.types = append(m.types, d.MediaType)
+	}
 	return m
 }
 
-// maxClaims is how many sizes of one manifest are told apart. One is right at most.
+// settleType finds which of the media types that descriptors say are right.
+func (m *Manifest) settleType() {
+	m.MediaType, m.Contradicted, m.Gap = m.Refs.Choose(m.parsed, m.types)
+}
+
+// maxClaims is how many sizes or types of one manifest are told apart. One is right at most.
 const maxClaims = 8
 
 func (w *walk) visit(ctx context.Context, m *Manifest, read Read) error {
@@ -175,13 +194,10 @@ func (w *walk) visit(ctx context.Context, m *Manifest, read Read) error {
 		return nil
 	}
 	m.Size = int64(len(body))
-	if !IsManifest(m.MediaType) {
-		return nil // tagged content of another type leads nowhere
-	}
-	if m.Refs, m.Gap = Parse(body); m.Gap != nil {
+	m.Refs, m.parsed = Parse(body)
+	if m.parsed != nil || !m.Refs.LeadsOn(m.types) {
 		return nil
 	}
-	m.MediaType = cmp.Or(m.MediaType, m.Refs.MediaType)
 	for _, d := range m.Refs.Children {
 		child := w.manifest(d)
 		if len(child.Claims) < maxClaims && !slices.Contains(child.Claims, d.Size) {

@@ -16,7 +16,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"unique"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +33,7 @@ type Descriptor struct {
 type Refs struct {
 	// MediaType is the one that it gives itself, or the one that its fields speak for.
 	MediaType string
+	Typed     bool // it gives itself the media type
 	// ArtifactType is its own, else the media type of its config.
 	ArtifactType string
 	Annotations  map[string]string
@@ -47,7 +47,8 @@ type Refs struct {
 // Ref is a blob that a manifest names.
 type Ref struct {
 	Descriptor
-	// Optional is set where it may be missing: a layer that is not to be distributed.
+	// Optional is set where it may be missing: a layer whose media type is that of one
+	// that is not to be distributed. Nothing else makes a blob optional; urls do not.
 	Optional bool
 }
 
@@ -64,24 +65,28 @@ type document struct {
 }
 
 type reference struct {
-	MediaType string   `json:"mediaType"`
-	Digest    string   `json:"digest"`
-	Size      int64    `json:"size"`
-	URLs      []string `json:"urls"`
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
 }
 
-// Parse reads a manifest or index. The error says that the bytes are none.
+// Parse reads a manifest or index. The error says that the bytes are none, or that two
+// readers could take them for two different ones: see [ErrAmbiguous].
 func Parse(body []byte) (Refs, error) {
 	var doc document
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return Refs{}, fmt.Errorf("not a manifest: %w", err)
 	}
-	r := Refs{MediaType: doc.MediaType, ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
-	if r.MediaType == "" {
-		r.MediaType = specs.MediaTypeImageManifest
-		if doc.Manifests != nil {
-			r.MediaType = specs.MediaTypeImageIndex
-		}
+	kind, err := kindOfFields(body)
+	if err != nil {
+		return Refs{}, err
+	}
+	r := Refs{MediaType: doc.MediaType, Typed: doc.MediaType != "", ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
+	if own := kindOf(doc.MediaType); kind != noKind && own != noKind && own != kind {
+		return Refs{}, fmt.Errorf("its mediaType is %q, and its fields are those of an %s: %w", doc.MediaType, kind, ErrAmbiguous)
+	}
+	if !r.Typed {
+		r.MediaType = kind.mediaType()
 	}
 	for _, ref := range doc.Manifests {
 		r.child(ref)
@@ -90,10 +95,11 @@ func Parse(body []byte) (Refs, error) {
 		r.ArtifactType = cmp.Or(r.ArtifactType, doc.Config.MediaType)
 		r.blob(*doc.Config)
 	}
-	for _, refs := range [][]reference{doc.Layers, doc.Blobs} {
-		for _, ref := range refs {
-			r.blob(ref)
-		}
+	for _, ref := range doc.Layers {
+		r.layer(ref)
+	}
+	for _, ref := range doc.Blobs {
+		r.blob(ref)
 	}
 	if doc.Subject != nil {
 		// One with a digest that is none refers to nothing, which is legal.
@@ -117,8 +123,13 @@ func (r *Refs) child(ref reference) {
 
 func (r *Refs) blob(ref reference) {
 	if d, ok := r.descriptor("blob", ref); ok {
-		optional := len(ref.URLs) > 0 || strings.Contains(ref.MediaType, "foreign") || strings.Contains(ref.MediaType, "nondistributable")
-		r.Blobs = append(r.Blobs, Ref{d, optional})
+		r.Blobs = append(r.Blobs, Ref{d, false})
+	}
+}
+
+func (r *Refs) layer(ref reference) {
+	if d, ok := r.descriptor("layer", ref); ok {
+		r.Blobs = append(r.Blobs, Ref{d, IsNonDistributable(ref.MediaType)})
 	}
 }
 
@@ -138,6 +149,19 @@ const (
 	DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
+
+// IsNonDistributable says whether a layer of the media type may be left out of a bundle
+// or registry: those of image-spec 1.1, layer.md, "Non-Distributable Layers", of
+// Docker's image manifest version 2, schema 2, and the uncompressed form of the latter
+// that containerd writes (core/images/mediatypes.go).
+func IsNonDistributable(mediaType string) bool {
+	switch mediaType {
+	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // what a source may hold
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "application/vnd.docker.image.rootfs.foreign.diff.tar":
+		return true
+	}
+	return false
+}
 
 // IsManifest says whether content of a media type is a manifest or an index. A
 // descriptor without a type stands where a manifest is expected.

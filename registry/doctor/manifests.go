@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
 	"runtime"
 	"strings"
@@ -14,9 +15,24 @@ import (
 
 // manifest is a manifest or an index that was fetched.
 type manifest struct {
+	MediaType string               `json:"mediaType"`
 	Config    *ocispec.Descriptor  `json:"config"`
 	Layers    []ocispec.Descriptor `json:"layers"`
 	Manifests []ocispec.Descriptor `json:"manifests"`
+}
+
+// contradicts says why a manifest is not one thing only, or not what the answer says that
+// it is; it is empty where all agree. Containerd refuses one that could be taken for an
+// image and for an index (CVE-2021-41190).
+func (m manifest) contradicts(contentType string) string {
+	said, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case m.Manifests != nil && (m.Layers != nil || m.Config != nil):
+		return "it has manifests, as an index, and a config or layers, as an image"
+	case m.MediaType != "" && err == nil && said != m.MediaType:
+		return fmt.Sprintf("its mediaType is %q, and the answer's Content-Type %q", m.MediaType, said)
+	}
+	return ""
 }
 
 // accept is what containerd accepts when it resolves a tag.
@@ -135,6 +151,9 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	}
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, 0, damaged(advice, "%s: %v", what, err), true
+	}
+	if why := m.contradicts(a.header.Get("Content-Type")); why != "" {
+		return m, 0, damaged("containerd refuses it: whoever made the image has to mend it", "%s: %s", what, why), true
 	}
 	return m, int64(len(body)), Step{}, false
 }

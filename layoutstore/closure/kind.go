@@ -1,0 +1,305 @@
+package closure
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ErrAmbiguous says that two readers could take one document for two different things:
+// an image and an index (CVE-2021-41190), or two digests for one layer.
+var ErrAmbiguous = errors.New("two readers could read two different manifests in it")
+
+// ErrContradiction says that a manifest is of another media type than its descriptor
+// says.
+var ErrContradiction = errors.New("the manifest contradicts its descriptor")
+
+// kind is what a document is.
+type kind string
+
+const (
+	noKind   kind = ""
+	image    kind = "image manifest"
+	index    kind = "image index"
+	artifact kind = "artifact manifest"
+)
+
+// kindOf is the kind that a media type stands for.
+func kindOf(mediaType string) kind {
+	switch mediaType {
+	case specs.MediaTypeImageManifest, DockerManifest:
+		return image
+	case specs.MediaTypeImageIndex, DockerManifestList:
+		return index
+	case ArtifactManifest:
+		return artifact
+	}
+	return noKind
+}
+
+// mediaType is that of a document of the kind that gives itself none.
+func (k kind) mediaType() string {
+	switch k {
+	case index:
+		return specs.MediaTypeImageIndex
+	case artifact:
+		return ArtifactManifest
+	}
+	return specs.MediaTypeImageManifest
+}
+
+// Contradicts says why the manifest is not what a descriptor of the media type says, or
+// returns nil. The empty media type says nothing.
+func (r Refs) Contradicts(mediaType string) error {
+	switch {
+	case mediaType == "" || mediaType == r.MediaType:
+		return nil
+	case r.Typed:
+		return fmt.Errorf("its mediaType is %.100q, its descriptor says %.100q: %w", r.MediaType, mediaType, ErrContradiction)
+	case kindOf(mediaType) != noKind && kindOf(mediaType) != kindOf(r.MediaType):
+		return fmt.Errorf("its fields are those of an %s, its descriptor says %.100q: %w", kindOf(r.MediaType), mediaType, ErrContradiction)
+	}
+	return nil
+}
+
+// ParseAs reads the content of descriptors, which say its media types: each once, none
+// where they say nothing. It returns the type that is right, and those that are wrong
+// beside it. Content of a type that is no manifest's leads nowhere. The error says that
+// the content is no manifest though it has to be one, that it is ambiguous, or that it
+// contradicts every descriptor.
+func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
+	r, parsed := Parse(body)
+	if mediaType, wrong, err = r.Choose(parsed, types); err != nil || !IsManifest(mediaType) {
+		return Refs{}, mediaType, wrong, err
+	}
+	return r, mediaType, wrong, nil
+}
+
+// Choose finds which of the types that descriptors say is right; parsed is why the
+// content is no manifest, or nil.
+func (r Refs) Choose(parsed error, types []string) (right string, wrong []string, err error) {
+	if len(types) == 0 {
+		return r.MediaType, nil, parsed
+	}
+	for _, t := range types {
+		bad := parsed
+		switch {
+		case IsManifest(t) && parsed == nil:
+			bad = r.Contradicts(t)
+		case !IsManifest(t):
+			if bad = nil; parsed == nil && r.Typed && IsManifest(r.MediaType) {
+				bad = r.Contradicts(t)
+			}
+		}
+		switch {
+		case bad != nil:
+			wrong = append(wrong, t)
+			err = cmp.Or(err, bad)
+		case right == "":
+			right = t
+		default:
+			return right, wrong, fmt.Errorf("one descriptor says %.100q, another %.100q: %w", right, t, ErrContradiction)
+		}
+	}
+	if right != "" {
+		return right, wrong, nil
+	}
+	return types[0], nil, err
+}
+
+// LeadsOn says whether what a manifest names is to be followed, as far as descriptors
+// have said its types.
+func (r Refs) LeadsOn(types []string) bool {
+	return len(types) == 0 || r.Typed && IsManifest(r.MediaType) || slices.ContainsFunc(types, IsManifest)
+}
+
+// kindOfFields is the kind that the fields of a document speak for. The error says that
+// they speak for several, or that a field is there more than once for a reader that
+// does not mind upper case: package encoding/json does not. A field that is null speaks
+// for its kind where nothing else does. body is valid JSON.
+func kindOfFields(body []byte) (kind, error) {
+	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
+		return noKind, errors.New("not a manifest: not a JSON object")
+	}
+	var seen names
+	var k, empty kind
+	err := eachField(body, func(name string, value []byte) error {
+		name, err := seen.known(name, "schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "annotations", "fsLayers")
+		if err != nil {
+			return err
+		}
+		has := kindOfField(name)
+		switch {
+		case bytes.Equal(value, []byte("null")):
+			empty = cmp.Or(empty, has)
+			return nil
+		case name == "fsLayers":
+			return errors.New("not a manifest of OCI, nor of Docker's schema 2: it has the fsLayers of schema 1")
+		case has != noKind && k != noKind && k != has:
+			return fmt.Errorf("it has the fields of an %s and of an %s: %w", k, has, ErrAmbiguous)
+		}
+		k = cmp.Or(has, k)
+		if has != noKind || name == "subject" {
+			return checkDescriptors(name, value)
+		}
+		return nil
+	})
+	return cmp.Or(k, empty), err
+}
+
+// kindOfField is the kind that has a field of the name.
+func kindOfField(name string) kind {
+	switch name {
+	case "config", "layers":
+		return image
+	case "manifests":
+		return index
+	case "blobs":
+		return artifact
+	}
+	return noKind
+}
+
+// checkDescriptors fails if one of the descriptors of a field is ambiguous.
+func checkDescriptors(field string, value []byte) error {
+	one := func(descriptor []byte) error {
+		var seen names
+		err := eachField(descriptor, func(name string, _ []byte) error {
+			_, err := seen.known(name, "mediaType", "digest", "size", "urls")
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("a descriptor in %s: %w", field, err)
+		}
+		return nil
+	}
+	if len(value) > 0 && value[0] == '[' {
+		return eachElement(value, one)
+	}
+	return one(value)
+}
+
+// names are the fields of an object that were met.
+type names []string
+
+// known returns the one of all that a name is, or "" for a name that means nothing. The
+// error says that it is written with other letters, or was met before.
+func (n *names) known(name string, all ...string) (string, error) {
+	for _, k := range all {
+		if !strings.EqualFold(name, k) {
+			continue
+		}
+		if name != k {
+			return "", fmt.Errorf("a field %.40q, which some readers take for %q: %w", name, k, ErrAmbiguous)
+		}
+		for _, before := range *n {
+			if before == k {
+				return "", fmt.Errorf("%q twice: %w", k, ErrAmbiguous)
+			}
+		}
+		*n = append(*n, k)
+		return k, nil
+	}
+	return "", nil
+}
+
+// eachField visits the fields of an object, which is valid JSON. It visits nothing of
+// any other value.
+func eachField(object []byte, visit func(name string, value []byte) error) error {
+	return eachPart(object, '{', func(key, value []byte) error {
+		var name string
+		if bytes.IndexByte(key, '\\') < 0 {
+			name = string(key[1 : len(key)-1])
+		} else if err := json.Unmarshal(key, &name); err != nil {
+			return err
+		}
+		return visit(name, value)
+	})
+}
+
+// eachElement visits the elements of an array, which is valid JSON.
+func eachElement(array []byte, visit func(value []byte) error) error {
+	return eachPart(array, '[', func(_, value []byte) error { return visit(value) })
+}
+
+// eachPart visits the values of an object or array, with their keys in an object.
+func eachPart(json []byte, open byte, visit func(key, value []byte) error) error {
+	at := skipSpace(json, 0)
+	if at >= len(json) || json[at] != open {
+		return nil
+	}
+	at = skipSpace(json, at+1)
+	for at < len(json) && json[at] != '}' && json[at] != ']' {
+		var key []byte
+		if open == '{' {
+			end := skipValue(json, at)
+			key = json[at:end]
+			at = skipSpace(json, end)
+			at = skipSpace(json, at+1) // the colon
+		}
+		end := skipValue(json, at)
+		if err := visit(key, json[at:end]); err != nil {
+			return err
+		}
+		if at = skipSpace(json, end); at < len(json) && json[at] == ',' {
+			at = skipSpace(json, at+1)
+		}
+	}
+	return nil
+}
+
+func skipSpace(json []byte, at int) int {
+	for at < len(json) && (json[at] == ' ' || json[at] == '\t' || json[at] == '\n' || json[at] == '\r') {
+		at++
+	}
+	return at
+}
+
+// skipValue is where a value ends that begins at a place.
+func skipValue(json []byte, at int) int {
+	depth := 0
+	for at < len(json) {
+		switch json[at] {
+		case '"':
+			at = skipString(json, at)
+			if depth == 0 {
+				return at
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return at // behind a number or a word
+			}
+			if depth--; depth == 0 {
+				return at + 1
+			}
+		case ',', ':', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return at
+			}
+		}
+		at++
+	}
+	return at
+}
+
+// skipString is where a string ends that begins at a place.
+func skipString(json []byte, at int) int {
+	for at++; at < len(json); at++ {
+		switch json[at] {
+		case '\\':
+			at++
+		case '"':
+			return at + 1
+		}
+	}
+	return len(json)
+}

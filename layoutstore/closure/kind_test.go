@@ -1,0 +1,218 @@
+package closure_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// fieldsOf are the fields of each kind of document, with one descriptor each.
+func fieldsOf() map[string]string {
+	d := `{"mediaType":"application/x","digest":"` + digest.FromString("x").String() + `","size":1}`
+	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}
+}
+
+// kinds are the media types of each kind of document.
+func kinds() map[string][]string {
+	return map[string][]string{
+		"image":    {specs.MediaTypeImageManifest, closure.DockerManifest},
+		"index":    {specs.MediaTypeImageIndex, closure.DockerManifestList},
+		"artifact": {closure.ArtifactManifest},
+	}
+}
+
+func kindOfType(mediaType string) string {
+	for kind, types := range kinds() {
+		if slices.Contains(types, mediaType) {
+			return kind
+		}
+	}
+	return ""
+}
+
+// Each set of fields, under each type of its own and each type of its descriptor. A
+// document is taken only if all that speak agree: its descriptor, its mediaType and its
+// fields (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix in
+// containerd is validateMediaType of core/images/image.go and in distribution the
+// validation in manifest/ocischema).
+func TestOneKindOnly(t *testing.T) {
+	names := []string{"config", "layers", "manifests", "blobs"}
+	kindOfName := map[string]string{"config": "image", "layers": "image", "manifests": "index", "blobs": "artifact"}
+	types := []string{"", "text/plain"}
+	for _, kind := range []string{"image", "index", "artifact"} {
+		types = append(types, kinds()[kind]...)
+	}
+	for set := 0; set < 1<<len(names); set++ {
+		var fields, kindsHere []string
+		for i, name := range names {
+			if set&(1<<i) != 0 {
+				fields = append(fields, fmt.Sprintf("%q:%s", name, fieldsOf()[name]))
+				if !slices.Contains(kindsHere, kindOfName[name]) {
+					kindsHere = append(kindsHere, kindOfName[name])
+				}
+			}
+		}
+		for _, own := range types {
+			for _, descriptor := range types {
+				doc := slices.Clone(fields)
+				if own != "" {
+					doc = append(doc, fmt.Sprintf(`"mediaType":%q`, own))
+				}
+				body := "{" + strings.Join(doc, ",") + "}"
+				_, got, wrong, err := closure.ParseAs([]byte(body), slices.DeleteFunc([]string{descriptor}, func(s string) bool { return s == "" })...)
+				want := agrees(kindsHere, own, descriptor)
+				if (err == nil) != want {
+					t.Errorf("descriptor %q, %s: error %v, want it taken: %v", descriptor, body, err, want)
+				}
+				if err == nil && (len(wrong) > 0 || descriptor != "" && got != descriptor) {
+					t.Errorf("descriptor %q, %s: it is %q, and %q are wrong", descriptor, body, got, wrong)
+				}
+			}
+		}
+	}
+}
+
+// agrees says whether a document may be taken.
+func agrees(fields []string, own, descriptor string) bool {
+	if descriptor == "text/plain" { // content of another type, unless it is a manifest by its own word
+		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
+	}
+	if len(fields) > 1 || own != "" && descriptor != "" && own != descriptor {
+		return false
+	}
+	says := own
+	if own == "" {
+		says = descriptor
+	}
+	if len(fields) == 0 {
+		// Of a document without fields its own type counts, else it is an image.
+		return own != "" || descriptor == "" || kindOfType(descriptor) == "image"
+	}
+	return kindOfType(says) == "" || kindOfType(says) == fields[0]
+}
+
+// What two readers of JSON take for two different things is taken by none: package
+// encoding/json takes the last of two fields, and one in other letters for the field.
+func TestAmbiguousFields(t *testing.T) {
+	d, other := digest.FromString("x").String(), digest.FromString("y").String()
+	layer := `{"mediaType":"l","digest":"` + d + `","size":1}`
+	for name, body := range map[string]string{
+		"layers twice":        `{"layers":[` + layer + `],"layers":[]}`,
+		"layers and Layers":   `{"layers":[` + layer + `],"Layers":[]}`,
+		"MANIFESTS":           `{"config":` + layer + `,"MANIFESTS":[]}`,
+		"mediaType twice":     `{"mediaType":"` + specs.MediaTypeImageManifest + `","mediaType":"` + specs.MediaTypeImageIndex + `"}`,
+		"an escaped name":     `{"layers":[` + layer + `],"l\u0061yers":[]}`,
+		"a long s":            `{"layer\u017f":[` + layer + `]}`,
+		"digest twice":        `{"layers":[{"digest":"` + d + `","size":1,"digest":"` + other + `"}]}`,
+		"digest and Digest":   `{"config":{"digest":"` + d + `","size":1,"Digest":"` + other + `"}}`,
+		"size in a child":     `{"manifests":[` + layer + `,{"digest":"` + d + `","size":1,"SIZE":2}]}`,
+		"mediaType in a blob": `{"blobs":[{"digest":"` + d + `","size":1,"mediatype":"x"}]}`,
+		"a subject":           `{"config":` + layer + `,"subject":{"digest":"` + d + `","Digest":"` + other + `"}}`,
+		"a config and null":   `{"config":` + layer + `,"config":null}`,
+	} {
+		if _, err := closure.Parse([]byte(body)); !errors.Is(err, closure.ErrAmbiguous) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, body := range map[string]string{
+		"a field that nobody knows, twice": `{"config":` + layer + `,"x":1,"x":[{"a":"}"}]}`,
+		"space":                            " {\n \"layers\" : [ " + layer + " , " + layer + " ] ,\t\"manifests\" : null , \"config\":" + layer + "\r\n} ",
+		"fields of annotations":            `{"config":` + layer + `,"annotations":{"layers":"a","Layers":"b","manifests":"\\\"]"}}`,
+		"an index of nothing":              `{"manifests":null}`,
+	} {
+		if _, err := closure.Parse([]byte(body)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, body := range []string{`null`, `{"fsLayers":[{"blobSum":"` + d + `"}]}`, `[]`, `"x"`} {
+		if _, err := closure.Parse([]byte(body)); err == nil {
+			t.Errorf("%s is taken for a manifest", body)
+		}
+	}
+}
+
+// Only the media type makes a layer optional, and only a layer (image-spec 1.1,
+// layer.md, "Non-Distributable Layers": the presence of urls should not be used to
+// determine it).
+func TestOptional(t *testing.T) {
+	d := `"digest":"` + digest.FromString("x").String() + `","size":1`
+	for mediaType, want := range map[string]bool{
+		"application/vnd.oci.image.layer.nondistributable.v1.tar":           true,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip":      true,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd":      true,
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":         true,
+		"application/vnd.docker.image.rootfs.foreign.diff.tar":              true,
+		specs.MediaTypeImageLayerGzip:                                       false,
+		"application/vnd.docker.image.rootfs.diff.tar.gzip":                 false,
+		"application/vnd.example.foreign":                                   false,
+		"application/vnd.example.nondistributable.tar":                      false,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted": false,
+		"": false,
+	} {
+		descriptor := `{"mediaType":"` + mediaType + `",` + d + `,"urls":["https://files.example/layer"]}`
+		for _, field := range []string{`"layers":[` + descriptor + `]`, `"config":` + descriptor, `"blobs":[` + descriptor + `]`} {
+			r, err := closure.Parse([]byte("{" + field + "}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if layer := strings.HasPrefix(field, `"layers"`); r.Blobs[0].Optional != (want && layer) {
+				t.Errorf("%s: optional %v", field, r.Blobs[0].Optional)
+			}
+		}
+	}
+}
+
+// Of several descriptors one is right: the others are named, and where none is, or two
+// are, the manifest is refused.
+func TestWalkChoosesType(t *testing.T) {
+	typed := []byte(`{"mediaType":"` + specs.MediaTypeImageManifest + `","config":` + fieldsOf()["config"] + `}`)
+	bare := []byte(`{"config":` + fieldsOf()["config"] + `}`)
+	for name, tc := range map[string]struct {
+		body         []byte
+		types        []string
+		right        string
+		contradicted []string
+		blobs        int
+	}{
+		"none":            {typed, nil, specs.MediaTypeImageManifest, nil, 1},
+		"one":             {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
+		"second":          {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
+		"opaque first":    {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
+		"wrong":           {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"opaque":          {typed, []string{"text/plain"}, "", nil, 0},
+		"bare":            {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
+		"bare, both":      {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
+		"bare, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"bare and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := digest.FromBytes(tc.body)
+			top := closure.Top{Digest: d, Sizes: []int64{int64(len(tc.body))}, Tags: []string{"t"}}
+			if len(tc.types) > 0 {
+				top.MediaType, top.Others = tc.types[0], tc.types[1:]
+			}
+			g, err := closure.Walk(context.Background(), []closure.Top{top}, content{d: tc.body}.read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := g.Manifests[0]
+			if tc.right == "" {
+				if !errors.Is(m.Gap, closure.ErrContradiction) {
+					t.Errorf("the gap is %v", m.Gap)
+				}
+				return
+			}
+			if m.Gap != nil || m.MediaType != tc.right || !slices.Equal(m.Contradicted, tc.contradicted) || len(g.Blobs) != tc.blobs {
+				t.Errorf("%+v, %d blobs", m, len(g.Blobs))
+			}
+		})
+	}
+}
