@@ -141,10 +141,23 @@ func (v *survey) merge(at string, want []wanted, tags *Tags) (layoutstore.IndexC
 		}
 	}
 	change := layoutstore.IndexChange{Path: at, Old: m.old}
-	if m.changed || m.old == nil && !m.known {
+	if m.changed || m.old == nil && (!m.known || v.gets(at)) {
 		change.New, err = m.bytes()
 	}
 	return change, err
+}
+
+// gets says whether the layout at a path gets blobs, so that it has to be one.
+func (v *survey) gets(at string) bool {
+	if v.receivers == nil {
+		v.receivers = map[string]bool{}
+		for _, c := range v.contents {
+			for _, place := range c.places {
+				v.receivers[place] = v.receivers[place] || c.proven
+			}
+		}
+	}
+	return v.receivers[at]
 }
 
 // merging is the index of a layout of the store, to be changed.

@@ -44,8 +44,11 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if err := v.gaps.err(); err != nil {
 		return Report{}, err
 	}
+	if err := v.findHeld(ctx); err != nil {
+		return Report{}, err
+	}
 	for _, c := range v.contents {
-		c.places = nil // nothing is copied
+		c.keepPacked()
 	}
 	if err := s.sweep(nil); err != nil {
 		return Report{}, err
@@ -59,7 +62,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if j.Indexes, err = v.untagged(&report); err != nil {
 		return Report{}, err
 	}
-	if report.Tags.New+report.Tags.Replaced == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
+	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
 		s.moved(parcels) // where an import was killed just before
 		return report, nil
 	}
@@ -79,6 +82,14 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	report.Generation, report.Changed = s.state.Generation, true
 	s.moved(parcels)
 	return report, nil
+}
+
+// keepPacked has nothing copied but what the store has wrong in files of its own: they
+// would be served before the archive. Wrong copies in other archives are not, as the new
+// one comes before them.
+func (c *content) keepPacked() {
+	c.places = nil
+	c.held = slices.DeleteFunc(c.held, func(h *held) bool { return h.relies != "" })
 }
 
 // parcels are the archives of a bundle, each with its name in the store.

@@ -23,7 +23,7 @@ func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
 	if err := v.gaps.err(); err != nil && !s.AllowIncomplete {
 		return Report{}, err
 	}
-	if err := v.link(ctx); err != nil {
+	if err := v.findHeld(ctx); err != nil {
 		return Report{}, err
 	}
 	if err := s.sweep(v.wantedBlobs()); err != nil {
@@ -156,10 +156,13 @@ func (p *publication) place() error {
 			if path.Base(at) == ocispec.ImageIndexFile {
 				return nil
 			}
+			_, err := p.root.Lstat(at)
 			if err := p.rename(stagedPath(at), at); err != nil {
 				return err
 			}
-			p.placed = append(p.placed, at)
+			if err != nil { // one that was repaired stays
+				p.placed = append(p.placed, at)
+			}
 			dirs[path.Dir(at)] = true
 			return nil
 		}

@@ -39,6 +39,7 @@ type Blobs struct {
 	Written  int   `json:"written"`
 	Linked   int   `json:"linked"` // to a copy in another repository
 	Present  int   `json:"present"`
+	Repaired int   `json:"repaired"` // that the store had wrong
 }
 
 // GapError says that a bundle is not whole: it lacks something that it names, or has

@@ -23,7 +23,7 @@ func (v *survey) enoughRoom() error {
 	for _, c := range v.contents {
 		copies := int64(len(c.places))
 		if copies > 0 && links {
-			if copies = 1; c.linked != "" || left[c] {
+			if copies = 1; c.linkable() || left[c] {
 				copies = 0
 			}
 		}

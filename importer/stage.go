@@ -57,9 +57,9 @@ func (t *transfer) begin() {
 // bufferSize is how much is read and written at a time.
 const bufferSize = 512 << 10
 
-// content proves one content, and stages it in each place that lacks it.
+// content proves one content, and stages it in each place that lacks it or has it wrong.
 func (t *transfer) content(ctx context.Context, c *content) error {
-	base, err := t.base(ctx, c)
+	base, err := t.prove(ctx, c)
 	if err != nil || !c.proven { // a gap, which is allowed
 		return err
 	}
@@ -77,19 +77,30 @@ func (t *transfer) content(ctx context.Context, c *content) error {
 	return nil
 }
 
-// base proves a content, and returns where the store has it already, staged or not:
-// empty if nothing lacks it.
-func (t *transfer) base(ctx context.Context, c *content) (string, error) {
+// prove proves a content and the copies that the store has of it, and returns where it
+// is in the store, staged or not: empty if nothing lacks it.
+func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
 		name := stagedPath(blobName(at, c.digest))
 		if ok, err := t.staged(ctx, c, name); ok || err != nil {
 			c.proven = ok
+			t.settle(c)
 			return name, err
 		}
 	}
-	write := len(c.places) > 0 && c.linked == ""
+	write := len(c.places) > 0 && !c.linkable()
 	for _, from := range c.copies {
 		name, err := t.copy(ctx, c, from, write)
+		if err == nil && name == "" {
+			c.size = from.size
+			t.settle(c)
+			if name = c.base(); name == "" && len(c.places) > 0 { // the store's copies are wrong
+				name, err = t.copy(ctx, c, from, true)
+			}
+		} else if err == nil {
+			c.size = from.size
+			t.settle(c)
+		}
 		var bad *badError
 		switch {
 		case errors.As(err, &bad):
@@ -100,13 +111,17 @@ func (t *transfer) base(ctx context.Context, c *content) (string, error) {
 		case err != nil:
 			return "", err
 		}
-		c.proven, c.size = true, from.size
-		if !write && len(c.places) > 0 {
-			name = blobName(c.linked, c.digest)
-		}
+		c.proven = true
 		return name, nil
 	}
 	return "", nil
+}
+
+// settle notes what of the store has to be replaced.
+func (t *transfer) settle(c *content) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.blobs.Repaired += t.survey.settle(c)
 }
 
 // staged says whether an import that was interrupted has left the content at name.
@@ -117,7 +132,7 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() == c.size {
-		err := t.verify(ctx, f, nil, c.digest, c.size)
+		err := t.verify(ctx, f, nil, c, c.size)
 		var bad *badError
 		if err == nil || !errors.As(err, &bad) {
 			return err == nil, err
@@ -139,13 +154,13 @@ func (t *transfer) copy(ctx context.Context, c *content, from copyOf, write bool
 	}
 	defer r.Close()
 	if !write {
-		return "", t.verify(ctx, r, nil, c.digest, from.size)
+		return "", t.verify(ctx, r, nil, c, from.size)
 	}
 	out, err := t.store.createTemp()
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(t.verify(ctx, r, out, c.digest, from.size), out.Close()); err != nil {
+	if err := errors.Join(t.verify(ctx, r, out, c, from.size), out.Close()); err != nil {
 		out.drop()
 		return "", err
 	}
@@ -166,9 +181,48 @@ func unreadable(err error) error {
 	return &badError{err}
 }
 
-// verify reads r to its end, writes it to out if that is not nil, and fails with a
-// badError if it has not the digest and size.
-func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64) error {
+// verify reads a copy to its end, writes it to out if that is not nil, and fails with a
+// badError if it has not the content's digest and this size. It finds which copies of the
+// store are the same.
+func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
+	first := c.held[:min(len(c.held), maxCompared)]
+	x, err := t.store.compareWith(c, first)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	if err := t.read(ctx, r, out, c.digest, size, x); err != nil {
+		return err
+	}
+	for _, h := range c.held[len(first):] {
+		if err := t.proveHeld(ctx, c, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proveHeld reads a copy of the store by itself.
+func (t *transfer) proveHeld(ctx context.Context, c *content, h *held) error {
+	r, err := t.store.open(c, h)
+	if layoutstore.Exhausted(err) {
+		return err
+	}
+	h.wrong = err != nil
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	var bad *badError
+	err = t.read(ctx, r, nil, c.digest, c.size, &comparing{})
+	if h.wrong = err != nil; errors.As(err, &bad) || errors.Is(err, layoutstore.ErrStale) {
+		return nil
+	}
+	return err
+}
+
+// read reads r to its end, and compares copies with it.
+func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparing) error {
 	buf := t.bufs.Get().(*[bufferSize]byte)
 	defer t.bufs.Put(buf)
 	hash := d.Algorithm().Hash()
@@ -181,6 +235,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, d dig
 		hash.Write(buf[:m])
 		n += int64(m)
 		t.store.Progress.Read(m)
+		x.next(buf[:m])
 		if m > 0 && out != nil {
 			if _, err := out.Write(buf[:m]); err != nil {
 				return err
@@ -193,6 +248,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, d dig
 			return unreadable(err)
 		}
 	}
+	x.end()
 	t.count(func(b *Blobs) { b.Bytes += n })
 	if got := digest.NewDigest(d.Algorithm(), hash); got != d || n != size {
 		return &badError{fmt.Errorf("its bytes are those of %s", got)}
@@ -295,7 +351,7 @@ func (t *transfer) duplicate(ctx context.Context, c *content, base, name string)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.verify(ctx, f, out, c.digest, c.size), out.Close()); err != nil {
+	if err := errors.Join(t.read(ctx, f, out, c.digest, c.size, &comparing{}), out.Close()); err != nil {
 		out.drop()
 		return err
 	}

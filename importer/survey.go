@@ -3,9 +3,7 @@ package importer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 
@@ -22,8 +20,10 @@ type content struct {
 	size   int64 // bytes; of the copy that proves right
 	copies []copyOf
 	repo   string   // the first path that has it
-	places []string // layouts of the store that lack it
-	linked string   // another layout of the store that has it, if one lacks it
+	wanted []string // paths that have it, each once
+	places []string // layouts of the store that get it: they lack it, or have it wrong
+	held   []*held  // copies of it in the store, of the right size and yet to be proven
+	wrong  []string // layouts of the store that have a file of its name and of another size
 	proven bool     // its digest was computed and is right
 }
 
@@ -44,6 +44,10 @@ type survey struct {
 	nonDistributable gaps
 	// contradicted are descriptors whose media type the manifest contradicts.
 	contradicted map[typedDigest]bool
+	// repaired are the paths in the tree of blobs of the store that proved wrong.
+	repaired map[string]bool
+	// receivers are the layouts of the store that get blobs; nil until they are asked for.
+	receivers map[string]bool
 	// needed are the paths in the tree of the blobs that something whole leads to.
 	// It is nil as long as everything is whole.
 	needed map[string]bool
@@ -63,7 +67,7 @@ func (s *store) survey(ctx context.Context, b *bundle) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}}
+	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.Paths() {
 		if reserved(at) {
 			continue
@@ -85,10 +89,6 @@ func (v *survey) repository(ctx context.Context, at string) error {
 	if err != nil {
 		return err
 	}
-	have, err := v.has(at)
-	if err != nil {
-		return err
-	}
 	from := len(v.contents)
 	for _, m := range graph.Manifests {
 		if m.Gap != nil {
@@ -102,7 +102,7 @@ func (v *survey) repository(ctx context.Context, at string) error {
 		for _, fault := range m.Refs.Faults {
 			v.gaps.add(of(repo, m.TagsTo(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
 		}
-		if err := v.add(repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo, have); err != nil {
+		if err := v.add(repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (v *survey) repository(ctx context.Context, at string) error {
 				sizes = append(sizes, c.Size)
 			}
 		}
-		if err := v.add(repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo, have); err != nil {
+		if err := v.add(repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -123,7 +123,7 @@ func (v *survey) repository(ctx context.Context, at string) error {
 
 // add takes in a blob of a repository. sizes are those that it may have, claims those
 // that descriptors say.
-func (v *survey) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string, have func(digest.Digest, int64) bool) error {
+func (v *survey) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
 	copies, lack, err := find(repo, d, sizes)
 	if err != nil {
 		return err
@@ -152,61 +152,8 @@ func (v *survey) add(repo *layoutstore.Repository, d digest.Digest, sizes, claim
 		v.contents = append(v.contents, c)
 	}
 	c.copies = append(c.copies, copies...)
-	if !have(d, size) {
-		c.places = append(c.places, repo.Path())
-	}
-	return nil
-}
-
-// has returns a function that says whether the layouts of the store at a path have a
-// blob of a digest and size.
-func (v *survey) has(at string) (func(digest.Digest, int64) bool, error) {
-	repo, err := v.target.At(at)
-	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		return func(digest.Digest, int64) bool { return false }, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return func(d digest.Digest, size int64) bool {
-		return slices.ContainsFunc(repo.Layouts(), func(l layoutstore.Layout) bool {
-			where, err := l.Locate(d)
-			return err == nil && where.Size() == size
-		})
-	}, nil
-}
-
-// link finds contents that the store lacks in one repository and has in another.
-func (v *survey) link(ctx context.Context) error {
-	lacking := map[string]*content{}
-	for _, c := range v.contents {
-		if len(c.places) > 0 {
-			lacking[path.Join(c.digest.Algorithm().String(), c.digest.Encoded())] = c
-		}
-	}
-	if len(lacking) == 0 {
-		return nil
-	}
-	for _, at := range v.target.Paths() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		algorithms, err := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs"))
-		if err != nil {
-			continue // an archive's, or nothing that could be linked
-		}
-		for _, algorithm := range algorithms {
-			blobs, _ := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs", algorithm.Name()))
-			for _, blob := range blobs {
-				c := lacking[path.Join(algorithm.Name(), blob.Name())]
-				if c == nil || c.linked != "" {
-					continue
-				}
-				if info, err := blob.Info(); err == nil && info.Mode().IsRegular() && info.Size() == c.size {
-					c.linked = at
-				}
-			}
-		}
+	if n := len(c.wanted); n == 0 || c.wanted[n-1] != repo.Path() {
+		c.wanted = append(c.wanted, repo.Path())
 	}
 	return nil
 }
@@ -216,7 +163,7 @@ func (v *survey) wantedBlobs() map[string]bool {
 	wanted := map[string]bool{}
 	for _, c := range v.contents {
 		for _, at := range c.places {
-			if name := blobName(at, c.digest); v.needed == nil || v.needed[name] {
+			if name := blobName(at, c.digest); v.needed == nil || v.needed[name] || v.repaired[name] {
 				wanted[name] = true
 			}
 		}

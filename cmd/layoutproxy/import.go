@@ -95,10 +95,18 @@ func printReport(w io.Writer, r importer.Report) error {
 	_, err := fmt.Fprintf(w, `published in %s as generation %d
 repositories: %d
 tags: %d new, %d replaced, %d unchanged
-blobs: %d written, %d linked, %d already there; %s verified
+blobs: %d written, %d linked, %d already there%s; %s verified
 `, r.Store, r.Generation, r.Repositories, r.Tags.New, r.Tags.Replaced, r.Tags.Same,
-		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, humanize.Bytes(uint64(r.Blobs.Bytes)))
+		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired(r.Blobs.Repaired), humanize.Bytes(uint64(r.Blobs.Bytes)))
 	return err
+}
+
+// repaired is what an import says of blobs that the store had wrong.
+func repaired(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of the store repaired", n)
 }
 
 // importError sorts what an import failed with, and says what to do.

@@ -1,0 +1,324 @@
+package importer_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// spoilers make a file of a store wrong, each in a way of its own. They leave its links
+// the same file where they can.
+func spoilers() map[string]func(t *testing.T, file string) {
+	return map[string]func(t *testing.T, file string){
+		"a flipped bit": func(t *testing.T, file string) {
+			info, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Size() == 0 {
+				t.Skip("no bit to flip")
+			}
+			flip(t, file, info.Size()-1)
+		},
+		"cut": func(t *testing.T, file string) {
+			if err := os.Truncate(file, 1); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"longer": func(t *testing.T, file string) {
+			f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString("x"); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another file": func(t *testing.T, file string) {
+			info, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Remove(file), os.WriteFile(file, make([]byte, info.Size()), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// blobFiles are the blobs of a store, each file once.
+func blobFiles(t *testing.T, store string) (names []string) {
+	t.Helper()
+	for name, size := range files(t, store) {
+		if size > 0 && strings.Contains(name, "/blobs/sha256/") {
+			names = append(names, store+name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// The store has a blob by its name and size, and other bytes in it. An import of a good
+// bundle finds that out, whichever blob it is and whatever became of it, and puts the
+// good copy there.
+func TestImportRepairs(t *testing.T) {
+	pristine, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
+	imported(t, pristine, bundle)
+	want := mustContent(t, pristine)
+	for how, spoil := range spoilers() {
+		t.Run(how, func(t *testing.T) {
+			store := copied(t, pristine)
+			for _, file := range blobFiles(t, store) {
+				spoil(t, file)
+				report := imported(t, store, bundle)
+				if report.Blobs.Repaired != 1 || !report.Changed || report.Tags != (importer.Tags{Same: 3}) {
+					t.Fatalf("%s: report %+v", file, report)
+				}
+				proven(t, file)
+			}
+			same(t, "the store", mustContent(t, store), want)
+			if report := imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
+				t.Errorf("once more: %+v", report)
+			}
+			if left := stands(t, store); len(left) > 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+// proven fails unless a file has the digest that it is named by.
+func proven(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := digest.FromBytes(data); got.Encoded() != filepath.Base(file) {
+		t.Errorf("%s: its bytes are those of %s", file, got)
+	}
+}
+
+// A wrong file that several repositories share is replaced in all of them, by a bundle
+// that has one of them or none: a new tag never leads to the wrong bytes.
+func TestImportRepairsOtherRepositories(t *testing.T) {
+	bundle := func(paths ...string) string {
+		tree := layouttest.New(t, t.TempDir())
+		for _, at := range paths {
+			l := tree.Layout(at)
+			l.Tag(l.Image(layouttest.Image{Name: "shared", LayerSizes: []int64{9000}}), "v1")
+			l.Write()
+		}
+		return tree.Dir()
+	}
+	for how, spoil := range spoilers() {
+		for name, good := range map[string]string{"one of them": bundle("a"), "another": bundle("d")} {
+			t.Run(how+", "+name, func(t *testing.T) {
+				store := filepath.Join(scratch(t), "store")
+				imported(t, store, bundle("a", "b", "c"))
+				layer := largestFile(t, store, "/b/")
+				spoil(t, layer)
+				imported(t, store, good)
+				mustContent(t, store)
+				var inodes []os.FileInfo
+				for _, file := range blobFiles(t, store) {
+					proven(t, file)
+					if filepath.Base(file) == filepath.Base(layer) {
+						info, err := os.Stat(file)
+						if err != nil {
+							t.Fatal(err)
+						}
+						inodes = append(inodes, info)
+					}
+				}
+				for _, info := range inodes[1:] {
+					if how != "another file" && !os.SameFile(info, inodes[0]) {
+						t.Error("the repositories do not share the file any more")
+					}
+				}
+			})
+		}
+	}
+}
+
+// largestFile is the largest file of a store whose path has a part.
+func largestFile(t *testing.T, store, part string) (name string) {
+	t.Helper()
+	var most int64
+	for file, size := range files(t, store) {
+		if strings.Contains(file, part) && size > most {
+			name, most = store+file, size
+		}
+	}
+	return name
+}
+
+// A blob that a scrub has quarantined is not served again for a link that an import of
+// another tag made to it: it is repaired by that import, and served then.
+func TestImportRepairsTheQuarantined(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, oldBundle(t))
+	layer := largestFile(t, store, "/modules/console/blobs/")
+	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
+	flip(t, layer, 10)
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := tree.Snapshot().At("modules/console")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := repo.Layouts()[0]
+	stamp, err := l.Stamp(d)
+	if err != nil || !repo.Condemn(l, d, stamp, "wrong") {
+		t.Fatal(err)
+	}
+	imported(t, store, newBundle(t)) // shares the layer
+	if _, err := tree.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := contentOfSnapshot(t.Context(), tree.Snapshot()); err != nil {
+		t.Error(err)
+	}
+	proven(t, layer)
+}
+
+// A wrong copy in an archive of the store gets a good one beside it, which is served
+// before it; and a wrong loose one is replaced when an archive is taken in, which it
+// would be served before.
+func TestImportRepairsBesideArchives(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	archive := image(t, store, "module-console.tar", "packed")
+	spare := copied(t, filepath.Dir(archive))
+	kept(t, store, archive)
+	want := mustContent(t, store)
+	inside := filepath.Join(store, "module-console.tar")
+	flip(t, inside, largest(layouttest.Places(t, inside)).Body+7)
+	report := imported(t, store, spare)
+	if report.Blobs.Repaired != 1 || report.Blobs.Written != 1 {
+		t.Errorf("report %+v", report)
+	}
+	same(t, "the store", mustContent(t, store), want)
+	if report := imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
+		t.Errorf("once more: %+v", report)
+	}
+
+	loose := filepath.Join(scratch(t), "store")
+	imported(t, loose, spare)
+	layer := largestFile(t, loose, "/blobs/")
+	flip(t, layer, 7)
+	if report := kept(t, loose, copied(t, spare)); report.Blobs.Repaired != 1 || !report.Changed {
+		t.Errorf("report %+v", report)
+	}
+	proven(t, layer)
+	same(t, "the loose store", mustContent(t, loose), want)
+}
+
+// The bundle has to prove what it repairs: a copy of it that is wrong itself refuses it,
+// and the store keeps its own.
+func TestWrongBundleRepairsNothing(t *testing.T) {
+	store, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
+	imported(t, store, bundle)
+	archive := filepath.Join(bundle, "module-console.tar")
+	flip(t, archive, largest(layouttest.Places(t, archive)).Body)
+	before := mustContent(t, store)
+	_, err := newImporter(t, store).Import(t.Context(), bundle)
+	var gap *importer.GapError
+	if !errors.As(err, &gap) {
+		t.Fatalf("the error is %v", err)
+	}
+	same(t, "the store", mustContent(t, store), before)
+}
+
+// Wherever a repair ends, no tag is lost and nothing that was right is wrong, and the
+// next import completes it.
+func TestRepairFailsAnywhere(t *testing.T) {
+	pristine, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
+	imported(t, pristine, bundle)
+	want := mustContent(t, pristine)
+	for n := 1; ; n++ {
+		store := copied(t, pristine)
+		for _, file := range blobFiles(t, store) {
+			flip(t, file, 0)
+		}
+		i, step := newImporter(t, store), 0
+		i.Before(func(string, string) error {
+			if step++; step >= n {
+				return errors.New("dead")
+			}
+			return nil
+		})
+		_, err := i.Import(t.Context(), bundle)
+		if missing := len(blobFiles(t, pristine)) - len(blobFiles(t, store)); missing > 0 {
+			t.Fatalf("step %d: %d blobs are gone", n, missing)
+		}
+		imported(t, store, bundle)
+		if same(t, "the store", mustContent(t, store), want); t.Failed() {
+			t.Fatalf("step %d", n)
+		}
+		if err == nil {
+			if n < 20 {
+				t.Errorf("%d steps prove little", n)
+			}
+			return
+		}
+	}
+}
+
+// Whatever happened to the files of a store, an import of all that it was made of makes
+// it what it was.
+func TestImportRepairsAnything(t *testing.T) {
+	pristine, old, bundle := filepath.Join(scratch(t), "store"), oldBundle(t), newBundle(t)
+	imported(t, pristine, old)
+	imported(t, pristine, bundle)
+	want := mustContent(t, pristine)
+	all := spoilers()
+	all["gone"] = func(t *testing.T, file string) {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all["a link to itself"] = func(t *testing.T, file string) {
+		if err := errors.Join(os.Remove(file), os.Symlink(filepath.Base(file), file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	for name := range all {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for seed := range uint64(8) {
+		random := rand.New(rand.NewPCG(seed, 17))
+		store := copied(t, pristine)
+		var did []string
+		for _, file := range blobFiles(t, store) {
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && random.IntN(3) == 0 {
+				name := names[random.IntN(len(names))]
+				all[name](t, file)
+				did = append(did, fmt.Sprintf("%s: %s", file, name))
+			}
+		}
+		imported(t, store, old, bundle)
+		got, err := contentOf(t.Context(), store)
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(did, "\n"))
+		}
+		same(t, fmt.Sprintf("seed %d", seed), got, want)
+	}
+}
