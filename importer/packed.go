@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.uber.org/zap"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -27,6 +25,8 @@ type parcel struct {
 	files []string // it, or its chunks
 	name  string   // NAME.tar in the store
 	there bool     // the store has it already
+
+	copied []Copied // files that were not linked
 }
 
 // takePacked makes the archives of a bundle part of the store without unpacking them:
@@ -63,7 +63,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
-		s.moved(parcels) // where an import was killed just before
+		s.moved(ctx, parcels) // where an import was killed just before
 		return report, nil
 	}
 	for _, p := range parcels {
@@ -75,12 +75,13 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		}
 		j.Packed = append(j.Packed, layoutstore.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation})
 		report.Packed = append(report.Packed, p.name)
+		report.Copied = append(report.Copied, p.copied...)
 	}
 	if err := s.publish(ctx, j); err != nil {
 		return Report{}, err
 	}
 	report.Generation, report.Changed = s.state.Generation, true
-	s.moved(parcels)
+	s.moved(ctx, parcels)
 	return report, nil
 }
 
@@ -259,8 +260,8 @@ func equalReaders(a, b io.Reader) (bool, error) {
 	}
 }
 
-// stageParcel links the files of an archive into staging, or copies them where that
-// is another file system. They have to be the ones that were proven.
+// stageParcel links the files of an archive into staging, or copies them: see
+// [store.stageFileOf]. They have to be the ones that were proven.
 func (s *store) stageParcel(ctx context.Context, p *parcel) error {
 	if p.there {
 		return nil
@@ -269,18 +270,13 @@ func (s *store) stageParcel(ctx context.Context, p *parcel) error {
 		return err
 	}
 	for _, file := range p.files {
-		from, err := filepath.EvalSymlinks(filepath.Join(p.dir, file))
+		name := filepath.Join(p.dir, file)
+		reason, err := s.stageFileOf(ctx, name, stagedPath(p.storeName(file)))
 		if err != nil {
 			return err
 		}
-		to := stagedPath(p.storeName(file))
-		if err := s.linkFrom(from, to); err != nil {
-			if !noLinks(err) {
-				return err
-			}
-			if err := s.copyFrom(ctx, from, to); err != nil {
-				return err
-			}
+		if reason != "" {
+			p.copied = append(p.copied, Copied{name, reason})
 		}
 	}
 	found, err := volume.FindArchives(p.dir)
@@ -301,7 +297,8 @@ func (s *store) linkFrom(from, to string) error {
 	return os.Link(from, filepath.Join(s.dir, to))
 }
 
-// copyFrom copies a file from outside of the store, if there is room.
+// copyFrom copies a file from outside of the store, if there is room. Where the file
+// system can, the two share their blocks until one of them is written.
 func (s *store) copyFrom(ctx context.Context, from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -315,6 +312,9 @@ func (s *store) copyFrom(ctx context.Context, from, to string) error {
 	out, err := s.create(to)
 	if err != nil {
 		return err
+	}
+	if clone(out.File, in) == nil {
+		return out.Close()
 	}
 	if free, _, err := room(out.File); err == nil && info.Size() > free {
 		out.drop()
@@ -333,29 +333,6 @@ func (s *store) copyFrom(ctx context.Context, from, to string) error {
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			out.drop()
 			return err
-		}
-	}
-}
-
-// moved removes the names that archives of the store have outside of it. What was
-// copied stays where it is.
-func (s *store) moved(parcels []*parcel) {
-	for _, p := range parcels {
-		if sameDir(p.dir, s.dir) {
-			continue
-		}
-		for _, file := range p.files {
-			outside := filepath.Join(p.dir, file)
-			a, err := os.Lstat(outside)
-			if err != nil {
-				continue
-			}
-			if b, err := s.root.Lstat(p.storeName(file)); err != nil || !os.SameFile(a, b) {
-				continue
-			}
-			if err := os.Remove(outside); err != nil {
-				s.Log.Warn("the archive is in the store, and its old name stays", zap.String("path", outside), zap.Error(err))
-			}
 		}
 	}
 }

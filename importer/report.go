@@ -17,6 +17,9 @@ type Report struct {
 	Blobs        Blobs  `json:"blobs"`
 	// Packed are the archives that were taken in as they are, by their names in the store.
 	Packed []string `json:"packed,omitempty"`
+	// Copied are files of these that were copied and stay where they were, as a link would
+	// have left the store with a file that is not its own.
+	Copied []Copied `json:"copied,omitempty"`
 	// Gaps are what the bundles lack, where that is allowed. What needs it was not published.
 	Gaps []layoutstore.Problem `json:"gaps"`
 	// NonDistributable are layers that the bundles lack and may lack, by their media type:

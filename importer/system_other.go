@@ -5,6 +5,7 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
@@ -16,5 +17,11 @@ func tryLock(*os.File) error { return errSystem }
 func syncFileSystem(*os.File) error { return errSystem }
 
 func room(*os.File) (bytes, files int64, err error) { return 0, 0, errSystem }
+
+func clone(_, _ *os.File) error { return errSystem }
+
+func ownership(fs.FileInfo) (links uint64, foreign bool) { return 0, true }
+
+func owned(fs.FileInfo) bool { return true }
 
 func noLinks(error) bool { return true }

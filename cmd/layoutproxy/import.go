@@ -92,6 +92,11 @@ func printReport(w io.Writer, r importer.Report) error {
 			return err
 		}
 	}
+	for _, copied := range r.Copied {
+		if _, err := fmt.Fprintf(w, "copied, and still there: %s: %s\n", copied.File, copied.Reason); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(w, `published in %s as generation %d
 repositories: %d
 tags: %d new, %d replaced, %d unchanged

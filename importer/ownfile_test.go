@@ -1,0 +1,155 @@
+package importer_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// An archive that has another name than the one it is imported by, or a mode that the
+// store's files do not have, is copied and stays: nobody can write the store's copy by
+// its other name, and a server may read it.
+func TestKeepPackedSharesNoFile(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(t *testing.T, archive string) (other string)
+		reason string
+	}{
+		"a second name": {func(t *testing.T, archive string) string {
+			other := archive + ".backup"
+			if err := os.Link(archive, other); err != nil {
+				t.Fatal(err)
+			}
+			return other
+		}, "2 names"},
+		"a mode": {func(t *testing.T, archive string) string {
+			if err := os.Chmod(archive, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return archive
+		}, "its mode is"},
+	} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				store := filepath.Join(scratch(t), "store")
+				archive := image(t, store, "module-console.tar", "packed")
+				want := mustContent(t, archive)
+				if chunked {
+					archive = layouttest.Cut(t, archive, 3000)[1]
+				}
+				other := tc.change(t, archive)
+				report := kept(t, store, archive)
+				if len(report.Copied) != 1 || report.Copied[0].File != archive || !strings.Contains(report.Copied[0].Reason, tc.reason) {
+					t.Errorf("copied: %+v", report.Copied)
+				}
+				if _, err := os.Stat(archive); err != nil {
+					t.Errorf("the copied archive has gone: %v", err)
+				}
+				inside := filepath.Join(store, filepath.Base(archive))
+				wantOwn(t, inside)
+				flip(t, other, 1000)
+				same(t, "the store, after a write by the other name", mustContent(t, store), want)
+			})
+		}
+	}
+}
+
+// wantOwn fails unless a file of a store has one name and the mode of one that was made
+// there.
+func wantOwn(t *testing.T, file string) {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := filepath.Join(t.TempDir(), "probe")
+	f, err := os.OpenFile(probe, os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	made, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != made.Mode() {
+		t.Errorf("%s: mode %v, want %v", file, info.Mode(), made.Mode())
+	}
+	if n := importer.Names(info); n != 1 {
+		t.Errorf("%s has %d names", file, n)
+	}
+}
+
+// One with its only name is moved, and has no more permissions than the store's files.
+func TestKeepPackedMoves(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	archive := image(t, store, "module-console.tar", "packed")
+	if err := os.Chmod(archive, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := kept(t, store, archive); len(report.Copied) > 0 {
+		t.Errorf("copied: %+v", report.Copied)
+	}
+	inside := filepath.Join(store, "module-console.tar")
+	after, err := os.Stat(inside)
+	if err != nil || !os.SameFile(before, after) {
+		t.Errorf("it was not moved: %v", err)
+	}
+	wantOwn(t, inside)
+	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its old name: %v", err)
+	}
+}
+
+// A tree is copied, whatever its files share: no file of the store is one of it.
+func TestImportSharesNoFile(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{9000}}), "v1")
+	l.Write()
+	for name, size := range files(t, tree.Dir()) {
+		if size > 0 {
+			if err := os.Chmod(tree.Dir()+name, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	store := filepath.Join(filepath.Dir(tree.Dir()), "store")
+	imported(t, store, tree.Dir())
+	for _, file := range blobFiles(t, store) {
+		wantOwn(t, file)
+	}
+}
+
+// Every fact that makes a file one of somebody else is a reason of its own.
+func TestWhyCopy(t *testing.T) {
+	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
+	if why := importer.WhyCopy(fine); why != "" {
+		t.Errorf("a file with one name: %s", why)
+	}
+	if why := importer.WhyCopy(importer.InodeFacts(false, 1, 0o777, 0o640, false)); why != "" {
+		t.Errorf("a wider mode: %s", why)
+	}
+	seen := map[string]bool{"": true}
+	for _, f := range []importer.Facts{
+		importer.InodeFacts(true, 1, 0o644, 0o644, false),
+		importer.InodeFacts(false, 2, 0o644, 0o644, false),
+		importer.InodeFacts(false, 1, 0o640, 0o644, false),
+		importer.InodeFacts(false, 1, 0o644, 0o644, true),
+	} {
+		why := importer.WhyCopy(f)
+		if seen[why] {
+			t.Errorf("%+v: %q", f, why)
+		}
+		seen[why] = true
+	}
+}
