@@ -193,12 +193,11 @@ func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
 	}
 }
 
-// Accept is ignored; the type is the descriptor's, else the manifest's own.
+// Accept is ignored; the type is the descriptor's, else the manifest's own. Where the two
+// differ nothing is served: not as a manifest, by tag or digest, and not as a blob.
 func TestContentTypeOfManifests(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout("app")
-	said := l.Image(layouttest.Image{Name: "said"})
-	said.MediaType = layouttest.MediaTypeDockerManifest
-	l.Tag(said, "descriptor")
+	l.Tag(l.Blob(layouttest.MediaTypeDockerManifest, []byte(`{"schemaVersion":2,"layers":[]}`)), "descriptor")
 	own := l.Image(layouttest.Image{Name: "own", Docker: true})
 	own.MediaType = ""
 	l.Tag(own, "own")
@@ -207,8 +206,14 @@ func TestContentTypeOfManifests(t *testing.T) {
 	l.Tag(index, "index")
 	bare := l.Blob("", []byte(`{"schemaVersion":2,"manifests":[]}`))
 	l.Tag(bare, "bare")
+	wrong := l.Image(layouttest.Image{Name: "wrong"})
+	wrong.MediaType = layouttest.MediaTypeDockerManifest
+	l.Tag(wrong, "wrong")
 	l.Write()
 	s := serveBare(t, l.Dir()+"/..")
+	for path, code := range map[string]string{"manifests/wrong": "MANIFEST_UNKNOWN", "manifests/" + wrong.Digest.String(): "MANIFEST_UNKNOWN", "blobs/" + wrong.Digest.String(): "BLOB_UNKNOWN"} {
+		s.get("/v2/app/"+path).wantError(t, http.StatusNotFound, code)
+	}
 	for tag, want := range map[string]string{
 		"descriptor": layouttest.MediaTypeDockerManifest,
 		"own":        layouttest.MediaTypeDockerManifest,

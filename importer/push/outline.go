@@ -18,7 +18,7 @@ type Outline struct {
 	Totals       Totals              `json:"totals"`
 	Gaps         []Gap               `json:"gaps"`
 	// NonDistributable are layers that are left out, as their media type allows.
-	NonDistributable []Gap `json:"nonDistributable"`
+	NonDistributable []Gap `json:"nonDistributable,omitempty"`
 }
 
 // RepositoryOutline is a repository of a plan.
@@ -78,7 +78,7 @@ func (p *Plan) Totals() Totals {
 // Outline is the plan as it is printed.
 func (p *Plan) Outline() Outline {
 	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), Gaps: p.Gaps,
-		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: append([]Gap{}, p.NonDistributable...)}
+		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: p.NonDistributable}
 	if o.Gaps == nil {
 		o.Gaps = []Gap{}
 	}

@@ -34,6 +34,8 @@ type Image struct {
 	LayerSizes []int64
 	// LayerMediaType is the media type of Layers and LayerSizes, if not tar+gzip.
 	LayerMediaType string
+	// LayerURLs are where the descriptors of all layers say that they are as well.
+	LayerURLs []string
 	// Platform is linux/amd64 if nil.
 	Platform *ocispec.Platform
 	// ArtifactType makes it an artifact, whose config is the empty one.
@@ -57,6 +59,9 @@ func (l *Layout) Image(o Image) ocispec.Descriptor {
 		o.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
 	}
 	layers, diffIDs := l.layers(o)
+	for i := range layers {
+		layers[i].URLs = o.LayerURLs
+	}
 	manifest := ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    o.choose(MediaTypeDockerManifest, ocispec.MediaTypeImageManifest),

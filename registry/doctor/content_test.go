@@ -123,12 +123,15 @@ func TestFaults(t *testing.T) {
 		words   []string
 		content bool
 	}{
-		"no digest":       {on("HEAD", "/manifests/", drop("Docker-Content-Digest")), "tag", doctor.Failed, []string{"Docker-Content-Digest"}, false},
-		"no type":         {on("HEAD", "/manifests/", func(a *httptest.ResponseRecorder) { a.Header()["Content-Type"] = nil }), "tag", doctor.Failed, []string{"Content-Type"}, false},
-		"no tag":          {on("HEAD", "/manifests/", missing), "tag", doctor.Failed, []string{"404", "layoutproxy list"}, true},
-		"no login":        {on("HEAD", "/manifests/", status(403)), "tag", doctor.Failed, []string{"403", "login"}, false},
-		"a bad gateway":   {on("GET", "/manifests/", status(502)), "manifest", doctor.Failed, []string{"502"}, false},
-		"a changed byte":  {on("GET", "/manifests/", damage), "manifest", doctor.Failed, []string{"layoutproxy verify"}, true},
+		"no digest":      {on("HEAD", "/manifests/", drop("Docker-Content-Digest")), "tag", doctor.Failed, []string{"Docker-Content-Digest"}, false},
+		"no type":        {on("HEAD", "/manifests/", func(a *httptest.ResponseRecorder) { a.Header()["Content-Type"] = nil }), "tag", doctor.Failed, []string{"Content-Type"}, false},
+		"no tag":         {on("HEAD", "/manifests/", missing), "tag", doctor.Failed, []string{"404", "layoutproxy list"}, true},
+		"no login":       {on("HEAD", "/manifests/", status(403)), "tag", doctor.Failed, []string{"403", "login"}, false},
+		"a bad gateway":  {on("GET", "/manifests/", status(502)), "manifest", doctor.Failed, []string{"502"}, false},
+		"a changed byte": {on("GET", "/manifests/", damage), "manifest", doctor.Failed, []string{"layoutproxy verify"}, true},
+		"another type": {on("GET", "/manifests/", func(a *httptest.ResponseRecorder) {
+			a.Header().Set("Content-Type", "application/vnd.oci.artifact.manifest.v1+json")
+		}), "manifest", doctor.Failed, []string{"mediaType", "containerd refuses it"}, true},
 		"no config":       {on("GET", "/blobs/", missing), "blob", doctor.Failed, []string{"404: BLOB_UNKNOWN: gone fishing \"archive.tar\"", "layoutproxy list"}, true},
 		"a bad config":    {on("GET", "/blobs/", damage), "blob", doctor.Failed, []string{"digest", "layoutproxy verify"}, true},
 		"no layer":        {on("HEAD", "/blobs/", missing), "blob", doctor.Failed, []string{"404"}, true},

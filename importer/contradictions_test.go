@@ -1,0 +1,83 @@
+package importer_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A bundle with a manifest that contradicts its descriptor or itself is refused, and the
+// rest of it is published where gaps are allowed.
+func TestContradictionsRefuseABundle(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	good := l.Image(layouttest.Image{Name: "good", LayerSizes: []int64{100}})
+	l.Tag(good, "good")
+	contradictions := l.Contradictions()
+	l.Write()
+	gaps := refused(t, tree.Dir())
+	for tag := range contradictions {
+		if !slices.ContainsFunc(gaps, func(p layoutstore.Problem) bool { return p.Tag == tag && p.Kind == layoutstore.Damaged }) {
+			t.Errorf("%s is no gap: %v", tag, gaps)
+		}
+	}
+	store := filepath.Join(scratch(t), "store")
+	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := i.Import(t.Context(), tree.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Tags != (importer.Tags{New: 1, LeftOut: len(contradictions)}) {
+		t.Errorf("report %+v", report)
+	}
+	same(t, "the store", mustContent(t, store), content{"modules/console": "", "modules/console:good": good.Digest.String()})
+}
+
+// layered is a bundle of one image whose layer, of a media type and with urls, is not
+// there.
+func layered(t *testing.T, mediaType string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("a layer")}, LayerMediaType: mediaType, LayerURLs: []string{"https://files.example/layer"}}), "v1")
+	l.Write()
+	if err := os.Remove(largestWith(t, tree.Dir(), "a layer")); err != nil {
+		t.Fatal(err)
+	}
+	return tree.Dir()
+}
+
+// largestWith is the file below a directory that has a content.
+func largestWith(t *testing.T, dir, body string) string {
+	t.Helper()
+	for name := range files(t, dir) {
+		if data, err := os.ReadFile(dir + name); err == nil && string(data) == body {
+			return dir + name
+		}
+	}
+	t.Fatalf("no file with %q", body)
+	return ""
+}
+
+// A missing layer refuses a bundle, whatever urls it has. One that need not be there by
+// its media type does not, and is listed.
+func TestUrlsMakeNoLayerOptional(t *testing.T) {
+	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != "not there" {
+		t.Errorf("gaps %v", gaps)
+	}
+	store := filepath.Join(scratch(t), "store")
+	report := imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold
+	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag != "v1" || n[0].Digest == "" {
+		t.Errorf("report %+v", report)
+	}
+}

@@ -1,0 +1,135 @@
+package pull_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// credulous is a registry that serves what a layout holds as its index says, and believes
+// everything.
+func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
+	t.Helper()
+	data, err := os.ReadFile(l.Dir() + "/index.json")
+	try(t, err)
+	var index specs.Index
+	try(t, json.Unmarshal(data, &index))
+	tags, types := map[string]specs.Descriptor{}, map[string]string{}
+	for _, d := range index.Manifests {
+		tags[d.Annotations[layouttest.AnnotationShortTag]], types[d.Digest.String()] = d, d.MediaType
+	}
+	return registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		at := req.URL.Path[strings.LastIndexByte(req.URL.Path, '/')+1:]
+		switch {
+		case at == "": // the ping
+			return
+		case strings.Contains(req.URL.Path, "/tags/list"):
+			var names []string
+			for name := range tags {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			_ = json.NewEncoder(w).Encode(map[string]any{"name": "app", "tags": names})
+			return
+		case strings.Contains(req.URL.Path, "/referrers/"):
+			http.NotFound(w, req)
+			return
+		}
+		if d, ok := tags[at]; ok {
+			at = d.Digest.String()
+		}
+		w.Header().Set("Content-Type", types[at])
+		if types[at] == "" {
+			w.Header().Set("Content-Type", "application/octet-stream")
+		}
+		w.Header().Set("Docker-Content-Digest", at)
+		if digest.Digest(at).Validate() != nil {
+			http.NotFound(w, req)
+			return
+		}
+		http.ServeFile(w, req, l.BlobPath(digest.Digest(at)))
+	})})
+}
+
+// What a registry serves as something that it is not, or that could be two things, is a
+// gap: no bundle has it.
+func TestContradictionsAreNotPulled(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "good")
+	contradictions := l.Contradictions()
+	l.Write()
+	o := options(t, credulous(t, l), "app")
+	o.Repositories = []string{"."}
+	_, err := pull.Run(t.Context(), o, nil)
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) {
+		t.Fatalf("the error is %v", err)
+	}
+	delete(contradictions, "text-for-image") // what a registry says then says nothing: its mediaType counts
+	for tag, d := range contradictions {
+		if !slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag == tag || g.Digest == d.Digest }) {
+			t.Errorf("%s is no gap: %v", tag, incomplete.Gaps)
+		}
+	}
+	if slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag == "good" }) {
+		t.Errorf("%v", incomplete.Gaps)
+	}
+}
+
+// A layer is fetched wherever the registry has it, with urls or with a media type that
+// would let it be missing; and only for the latter it may be missing, which is said.
+func TestNonDistributableLayers(t *testing.T) {
+	for mediaType, optional := range map[string]bool{
+		specs.MediaTypeImageLayerGzip:                               false,
+		specs.MediaTypeImageLayerNonDistributableGzip:               true, //nolint:staticcheck // what a source may hold
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
+	} {
+		for _, there := range []bool{true, false} {
+			tree := layouttest.New(t, t.TempDir())
+			l := tree.Layout("app")
+			layer := digest.FromString("a layer")
+			image := l.Image(layouttest.Image{Layers: [][]byte{[]byte("a layer")}, LayerMediaType: mediaType, LayerURLs: []string{"https://files.example/layer"}})
+			l.Tag(image, "v1")
+			l.Write()
+			if !there {
+				try(t, os.Remove(l.BlobPath(layer)))
+			}
+			o := options(t, credulous(t, l), "app")
+			o.Repositories = []string{"."}
+			report, err := pull.Run(t.Context(), o, nil)
+			var incomplete *pull.IncompleteError
+			switch {
+			case there || optional:
+				try(t, err)
+			case !errors.As(err, &incomplete):
+				t.Errorf("%s: the error is %v", mediaType, err)
+				continue
+			default:
+				continue
+			}
+			repo, err := open(t, "root", o.Dir).At(".")
+			try(t, err)
+			if _, err := repo.Blob(layer); (err == nil) != there {
+				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)
+			}
+			said := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {
+				return strings.Contains(s, layer.String()) && strings.Contains(s, "v1")
+			})
+			if said == there {
+				t.Errorf("%s, in the registry %v: notes %q", mediaType, there, report.Components[0].Notes)
+			}
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package push_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// What contradicts its descriptor or itself is a gap, and never sent.
+func TestContradictionsAreGaps(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "good")
+	contradictions := l.Contradictions()
+	l.Write()
+	to := client.Reference{Registry: "localhost:1", Path: "mirror/ee"}
+	plan, err := push.NewPlan(t.Context(), open(t, to, tree.Dir()), to, push.Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag := range contradictions {
+		if !slices.ContainsFunc(plan.Gaps, func(g push.Gap) bool { return slices.Contains(g.Tags, tag) }) {
+			t.Errorf("%s is no gap", tag)
+		}
+	}
+	for _, r := range plan.Repositories {
+		for _, tag := range r.Tags {
+			if tag.Name != "good" && !tag.Discovery {
+				t.Errorf("%s:%s is planned", r.Name, tag.Name)
+			}
+		}
+	}
+}
+
+// A missing layer is a gap, whatever urls it has; one that need not be there by its
+// media type is listed as left out.
+func TestUrlsMakeNoLayerOptional(t *testing.T) {
+	for mediaType, optional := range map[string]bool{
+		ocispec.MediaTypeImageLayerGzip:                 false,
+		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // what a source may hold
+	} {
+		tree := layouttest.New(t, t.TempDir())
+		l := tree.Layout("app")
+		l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("a layer")}, LayerMediaType: mediaType, LayerURLs: []string{"https://files.example/layer"}}), "v1")
+		l.Write()
+		if err := os.Remove(l.BlobPath(digest.FromString("a layer"))); err != nil {
+			t.Fatal(err)
+		}
+		to := client.Reference{Registry: "localhost:1", Path: "mirror/ee"}
+		plan, err := push.NewPlan(t.Context(), open(t, to, tree.Dir()), to, push.Selection{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (len(plan.Gaps) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
+			t.Errorf("%s: gaps %v, left out %v", mediaType, plan.Gaps, plan.NonDistributable)
+		}
+	}
+}

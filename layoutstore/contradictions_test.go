@@ -1,0 +1,153 @@
+package layoutstore_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// What contradicts its descriptor, or itself, is listed and never served: neither by tag
+// nor by digest, as a manifest or as a blob, before all manifests were read and after.
+func TestContradictionsAreRefused(t *testing.T) {
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	good := l.Image(layouttest.Image{LayerSizes: []int64{10}})
+	l.Tag(good, "good")
+	contradictions := l.Contradictions()
+	l.Write()
+	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
+	repo, err := tree.Snapshot().At("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for tag, d := range contradictions {
+			if got, err := repo.Tag(tag); err != nil || got.Digest != d.Digest {
+				t.Errorf("%s is not listed: %v", tag, err)
+			}
+			if tag == "child" {
+				continue // the index is what it says; its child is not
+			}
+			var corrupt *layoutstore.CorruptError
+			if _, err := repo.Manifest(d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
+				t.Errorf("%s: manifest: %v", tag, err)
+			}
+			if _, err := repo.Blob(d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
+				t.Errorf("%s: blob: %v", tag, err)
+			}
+		}
+		if m, err := repo.Manifest(good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
+			t.Errorf("the good one: %v", err)
+		}
+		check(t, tree)
+	}
+	problems := tree.Snapshot().Problems()
+	in, err := tree.Snapshot().Inventory(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag := range contradictions {
+		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag == tag && p.Kind == layoutstore.Damaged }) {
+			t.Errorf("%s is no problem: %v", tag, problems)
+		}
+		if !slices.ContainsFunc(in.Gaps, func(g layoutstore.Gap) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
+			t.Errorf("%s is no gap: %v", tag, in.Gaps)
+		}
+	}
+	if slices.ContainsFunc(in.Gaps, func(g layoutstore.Gap) bool { return slices.Contains(g.Tags, "good") }) {
+		t.Errorf("gaps of the good one: %v", in.Gaps)
+	}
+}
+
+// Where one of several descriptors is right the content is served as what it says, and
+// the other one is a problem.
+func TestOneOfSeveralTypesIsRight(t *testing.T) {
+	for _, wrongFirst := range []bool{false, true} {
+		built := layouttest.New(t, t.TempDir())
+		l := built.Layout("app")
+		good := l.Image(layouttest.Image{Docker: true, LayerSizes: []int64{10}})
+		wrong := good
+		wrong.MediaType = ocispec.MediaTypeImageManifest
+		if wrongFirst {
+			l.Tag(wrong, "wrong")
+			l.Tag(good, "good")
+		} else {
+			l.Tag(good, "good")
+			l.Tag(wrong, "wrong")
+		}
+		l.Write()
+		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
+		repo, err := tree.Snapshot().At("app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := repo.Manifest(good.Digest); err != nil || m.MediaType != good.MediaType {
+			t.Errorf("wrong first %v: %v", wrongFirst, err)
+		}
+		check(t, tree)
+		if problems := tree.Snapshot().Problems(); len(problems) != 1 || problems[0].Digest != good.Digest {
+			t.Errorf("problems: %v", problems)
+		}
+	}
+}
+
+// A layer with urls is an ordinary one: missing, it is a problem. Only its media type
+// makes it optional.
+func TestUrlsMakeNothingOptional(t *testing.T) {
+	for mediaType, optional := range map[string]bool{
+		ocispec.MediaTypeImageLayerGzip:                             false,
+		ocispec.MediaTypeImageLayerNonDistributableGzip:             true, //nolint:staticcheck // what a source may hold
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
+	} {
+		built := layouttest.New(t, t.TempDir())
+		l := built.Layout("app")
+		layer := l.Blob(mediaType, []byte("a layer"))
+		remove(t, l.BlobPath(layer.Digest))
+		layer.URLs = []string{"https://files.example/layer"}
+		config := l.Blob(ocispec.MediaTypeImageConfig, []byte("{}"))
+		l.Tag(l.Blob(ocispec.MediaTypeImageManifest, marshal(t, ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: []ocispec.Descriptor{layer}})), "v1")
+		l.Write()
+		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
+		check(t, tree)
+		if problems := tree.Snapshot().Problems(); (len(problems) == 0) != optional {
+			t.Errorf("%s: problems %v", mediaType, problems)
+		}
+		in, err := tree.Snapshot().Inventory(t.Context(), "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (len(in.Gaps) == 0) != optional || (len(in.NonDistributable) == 1) != optional {
+			t.Errorf("%s: gaps %v, non-distributable %v", mediaType, in.Gaps, in.NonDistributable)
+		}
+	}
+}
+
+func check(t *testing.T, tree *layoutstore.Tree) {
+	t.Helper()
+	if err := tree.Snapshot().Check(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

@@ -1,0 +1,45 @@
+package layouttest
+
+import (
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Contradictions tags content that no reader may take: manifests that are not what their
+// descriptors say, or that two readers could take for two different things. All that
+// they name is there. It returns the descriptors by tag.
+func (l *Layout) Contradictions() map[string]ocispec.Descriptor {
+	l.tree.tb.Helper()
+	const docker = "application/vnd.docker.distribution.manifest.v2+json"
+	raw := func(d ocispec.Descriptor) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, d.MediaType, d.Digest, d.Size)
+	}
+	config := raw(l.Blob(ocispec.MediaTypeImageConfig, []byte("{}")))
+	layer := raw(l.Blob(ocispec.MediaTypeImageLayer, []byte("a layer")))
+	child := l.Blob(ocispec.MediaTypeImageManifest, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","config":`+config+`,"layers":[]}`))
+	wrongChild := l.Blob(docker, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","config":`+config+`,"layers":[`+layer+`]}`))
+	image := `"config":` + config + `,"layers":[` + layer + `]`
+	index := `"manifests":[` + raw(child) + `]`
+	typed := func(mediaType string) string { return `,"mediaType":"` + mediaType + `"` }
+	all := map[string]ocispec.Descriptor{}
+	for tag, c := range map[string]struct{ body, descriptor string }{
+		"docker-for-oci":       {image + typed(ocispec.MediaTypeImageManifest), docker},
+		"index-for-image":      {image + typed(ocispec.MediaTypeImageManifest), ocispec.MediaTypeImageIndex},
+		"image-for-index":      {index + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageManifest},
+		"text-for-image":       {image + typed(ocispec.MediaTypeImageManifest), "text/plain"},
+		"untyped-image":        {image, ocispec.MediaTypeImageIndex},
+		"untyped-index":        {index, docker},
+		"layers-and-manifests": {image + "," + index + typed(ocispec.MediaTypeImageManifest), ocispec.MediaTypeImageManifest},
+		"config-and-manifests": {`"config":` + config + "," + index + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageIndex},
+		"type-of-other-fields": {image + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageIndex},
+		"layers-twice":         {image + `,"layers":[]`, ocispec.MediaTypeImageManifest},
+		"layers-in-capitals":   {image + `,"Layers":[]`, ocispec.MediaTypeImageManifest},
+		"child":                {`"manifests":[` + raw(wrongChild) + `]`, ocispec.MediaTypeImageIndex},
+	} {
+		d := l.Blob(c.descriptor, []byte(`{"schemaVersion":2,"annotations":{"tag":"`+tag+`"},`+c.body+`}`))
+		all[tag] = d
+		l.Tag(d, tag)
+	}
+	return all
+}
