@@ -128,7 +128,7 @@ func (r *Refs) blob(ref reference) {
 }
 
 func (r *Refs) layer(ref reference) {
-	if d, ok := r.descriptor("layer", ref); ok {
+	if d, ok := r.descriptor("blob", ref); ok {
 		r.Blobs = append(r.Blobs, Ref{d, IsNonDistributable(ref.MediaType)})
 	}
 }
