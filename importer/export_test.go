@@ -1,6 +1,11 @@
 package importer
 
-import "io/fs"
+import (
+	"context"
+	"io/fs"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
 
 // Before has f called before each change of the store, with what will be done. Its
 // error is that of the change.
@@ -21,4 +26,14 @@ func WhyCopy(f Facts) string { return whyCopy(f) }
 func Names(info fs.FileInfo) uint64 {
 	links, _ := ownership(info)
 	return links
+}
+
+// Publish publishes a journal that no bundle led to.
+func (i *Importer) Publish(ctx context.Context, j *layoutstore.Journal) error {
+	s, err := i.open(ctx, i.turn)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.publish(ctx, j)
 }

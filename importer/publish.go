@@ -2,6 +2,7 @@ package importer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // take makes a bundle part of the store.
@@ -60,6 +62,9 @@ func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
 
 // publish makes what is staged part of the tree, at once for who reads it.
 func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
+	if err := s.readable(j); err != nil {
+		return err
+	}
 	if err := s.stageIndexes(j); err != nil {
 		return err
 	}
@@ -78,7 +83,7 @@ func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
 		return errors.Join(fmt.Errorf("publishing: %w", err), s.abandon(p))
 	}
 	if err := p.commit(); err != nil {
-		return &standingError{err}
+		return p.standing(err)
 	}
 	return nil
 }
@@ -147,13 +152,19 @@ type publication struct {
 	placed  []string // files
 }
 
-// place gives each staged blob its place. No index names one that is new, and
-// readers look at no layout that is new.
+// isPacked says whether a staged file belongs to an archive that is kept as it is.
+func (p *publication) isPacked(at string) bool {
+	archive, ok := volume.IsArchive(at)
+	return ok && slices.ContainsFunc(p.journal.Packed, func(k layoutstore.Packed) bool { return k.File == archive })
+}
+
+// place moves each staged blob into its place. Readers do not see any of it: no index
+// names a new blob, and a new layout has no index yet. So it can be undone.
 func (p *publication) place() error {
 	dirs := map[string]bool{}
 	err := p.staged(func(at string, dir bool) error {
 		if !dir {
-			if path.Base(at) == ocispec.ImageIndexFile {
+			if path.Base(at) == ocispec.ImageIndexFile || p.isPacked(at) {
 				return nil
 			}
 			_, err := p.root.Lstat(at)
@@ -198,20 +209,41 @@ func (p *publication) undo() error {
 func (s *store) abandon(p *publication) error {
 	if p != nil {
 		if err := p.undo(); err != nil {
-			return &standingError{err}
+			return &standingError{error: err}
 		}
 	}
-	err := s.remove(layoutstore.JournalFile)
-	if err == nil {
-		err = s.syncDir(layoutstore.StoreDir)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &standingError{err}
+	if err := s.removeJournal(); err != nil {
+		return &standingError{error: err}
 	}
 	return nil
 }
 
-// commit puts the new indexes in place, then the generation, and removes the journal.
+func (s *store) removeJournal() error {
+	err := s.remove(layoutstore.JournalFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.syncDir(layoutstore.StoreDir)
+}
+
+// placePacked moves the archives into their place. Without the journal readers would
+// see them there, so this is never undone: a reader that looked before the journal and
+// after it was removed could not know.
+func (p *publication) placePacked(dirs map[string]bool) error {
+	return p.staged(func(at string, dir bool) error {
+		if dir || !p.isPacked(at) {
+			return nil
+		}
+		dirs[path.Dir(at)] = true
+		return p.rename(stagedPath(at), at)
+	})
+}
+
+// commit puts the new indexes and archives in place, then the generation, with which
+// readers see them, and removes the journal.
 func (p *publication) commit() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
@@ -220,23 +252,42 @@ func (p *publication) commit() error {
 		}
 		dirs[c.Path] = true
 	}
+	if err := p.placePacked(dirs); err != nil {
+		return err
+	}
 	if err := p.syncDirs(dirs); err != nil {
 		return err
 	}
-	next := p.state
-	next.Generation = p.journal.Generation
-	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool {
-		return slices.ContainsFunc(p.journal.Packed, func(fresh layoutstore.Packed) bool { return fresh.File == old.File })
-	})
-	next.Packed = slices.Concat(kept, p.journal.Packed)
+	next := p.after(p.journal)
 	if err := p.publishFile(layoutstore.StoreFile, storeJSON(next)); err != nil {
 		return err
 	}
 	p.state = next
-	if err := p.remove(layoutstore.JournalFile); err != nil {
+	return p.removeJournal()
+}
+
+// after is the state of the store when a journal is published.
+func (s *store) after(j *layoutstore.Journal) layoutstore.Store {
+	next := s.state
+	next.Generation = j.Generation
+	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool {
+		return slices.ContainsFunc(j.Packed, func(fresh layoutstore.Packed) bool { return fresh.File == old.File })
+	})
+	next.Packed = slices.Concat(kept, j.Packed)
+	return next
+}
+
+// readable fails where readers could not read what a journal publishes, or the next
+// import could not finish it.
+func (s *store) readable(j *layoutstore.Journal) error {
+	if err := j.Check(); err != nil {
 		return err
 	}
-	return p.syncDir(layoutstore.StoreDir)
+	state, err := json.Marshal(s.after(j))
+	if err != nil {
+		return err
+	}
+	return layoutstore.CheckStoreFile("the state of the store", int64(len(state))+1)
 }
 
 // replaceIndex puts one new index in place: the one that is staged, or what the
@@ -247,20 +298,36 @@ func (p *publication) replaceIndex(c layoutstore.IndexChange) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if have, err := fs.ReadFile(p.root.FS(), name); err == nil && string(have) == string(c.New) {
+	fresh, err := c.NewBytes()
+	if err != nil {
+		return err
+	}
+	if have, err := fs.ReadFile(p.root.FS(), name); err == nil && string(have) == string(fresh) {
 		return nil
 	}
-	return p.publishFile(name, bytesOf(c.New))
+	return p.publishFile(name, bytesOf(fresh))
 }
 
-// standingError says that a journal stands that could not be finished: staging is
-// needed still, and readers see the tree as it was before.
-type standingError struct{ error }
+// standingError says that the journal could not be finished: staging is still needed.
+type standingError struct {
+	error
+	published bool // readers see the new state
+}
 
 func (e *standingError) Unwrap() error { return e.error }
 
 func (e *standingError) Error() string {
-	return "publishing stopped half way, and readers see the store as it was before; the next import finishes it: " + e.error.Error()
+	seen := "readers see the store as it was before"
+	if e.published {
+		seen = "readers see the new state"
+	}
+	return "publishing stopped half way, and " + seen + "; the next import finishes it: " + e.error.Error()
+}
+
+// standing says what readers see after commit failed.
+func (p *publication) standing(err error) error {
+	state, readErr := layoutstore.ReadStore(p.Store)
+	return &standingError{err, readErr == nil && state.Generation >= p.journal.Generation}
 }
 
 // recover finishes what stands in the journal.
@@ -270,17 +337,17 @@ func (s *store) recover() error {
 		return err
 	}
 	if j.Generation <= s.state.Generation { // all was done but to remove it
-		if err := s.abandon(nil); err != nil {
-			return err
+		if err := s.removeJournal(); err != nil {
+			return &standingError{err, true}
 		}
 		return s.clear()
 	}
 	p := &publication{store: s, journal: j}
 	if err := p.place(); err != nil {
-		return &standingError{err}
+		return &standingError{error: err}
 	}
 	if err := p.commit(); err != nil {
-		return &standingError{err}
+		return p.standing(err)
 	}
 	return s.clear()
 }

@@ -22,11 +22,55 @@ type Journal struct {
 	Indexes    []IndexChange
 }
 
-// IndexChange is one index.json before and after an import.
+// IndexChange is one index.json before and after an import. Old and New are what a
+// journal is written from; of one that was read, [IndexChange.OldBytes] and
+// [IndexChange.NewBytes] read them when they are needed: all together they may be more
+// than fits into memory.
 type IndexChange struct {
 	Path string // of the layout below the store; "." is the store itself
 	Old  []byte // nil where the layout is a new one
 	New  []byte
+
+	journal  *standing // that it was read from, or nil
+	old, new extent.List
+}
+
+// OldBytes are the bytes of the index before the import, nil where it had none. Errors:
+// the file system's.
+func (c IndexChange) OldBytes() ([]byte, error) {
+	if c.journal == nil || c.old == nil {
+		return c.Old, nil
+	}
+	return c.old.ReadAll()
+}
+
+// NewBytes are the bytes of the index after the import. Errors: the file system's.
+func (c IndexChange) NewBytes() ([]byte, error) {
+	if c.journal == nil {
+		return c.New, nil
+	}
+	return c.new.ReadAll()
+}
+
+// Bounds of what is written of a store, which are those of what is read of it.
+const (
+	MaxIndex     = maxIndex     // bytes of an index.json
+	MaxStoreFile = maxStoreFile // bytes of the state, and of the header of a journal
+)
+
+// ErrTooLong says that readers could not read something that was to be written.
+var ErrTooLong = errors.New("more than a reader takes")
+
+// Check fails where readers could not read the journal or the indexes that it puts in
+// place. Errors: ErrTooLong.
+func (j *Journal) Check() error {
+	for _, c := range j.Indexes {
+		if len(c.New) > MaxIndex {
+			return fmt.Errorf("the index of %s would have %d bytes, more than the %d that an index may have: %w; import into another store, or less of the repository", c.Path, len(c.New), int64(MaxIndex), ErrTooLong)
+		}
+	}
+	_, err := j.header()
+	return err
 }
 
 // journalHeader is the first line of a journal. The bytes of the indexes follow it,
@@ -44,8 +88,8 @@ type journalIndex struct {
 	New  int64  `json:"new"` // bytes
 }
 
-// WriteTo writes the journal as [ReadJournal] reads it.
-func (j *Journal) WriteTo(w io.Writer) (int64, error) {
+// header is the first line.
+func (j *Journal) header() ([]byte, error) {
 	h := journalHeader{Format: StoreFormat, Generation: j.Generation, Packed: j.Packed, Indexes: []journalIndex{}}
 	for _, c := range j.Indexes {
 		old := int64(len(c.Old))
@@ -56,9 +100,28 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	}
 	line, err := json.Marshal(h)
 	if err != nil {
+		return nil, err
+	}
+	return append(line, '\n'), CheckStoreFile("the journal's header", int64(len(line))+1)
+}
+
+// CheckStoreFile fails where a file of a store, or the header of one, would have more
+// bytes than are read of it. Errors: ErrTooLong.
+func CheckStoreFile(what string, size int64) error {
+	if size > MaxStoreFile {
+		return fmt.Errorf("%s would have %d bytes, and at most %d are read: %w", what, size, int64(MaxStoreFile), ErrTooLong)
+	}
+	return nil
+}
+
+// WriteTo writes the journal as [ReadJournal] reads it. Errors: those of Check; of the
+// writer.
+func (j *Journal) WriteTo(w io.Writer) (int64, error) {
+	line, err := j.header()
+	if err != nil {
 		return 0, err
 	}
-	n, err := w.Write(append(line, '\n'))
+	n, err := w.Write(line)
 	written := int64(n)
 	for i := 0; i < 2*len(j.Indexes) && err == nil; i++ {
 		c := j.Indexes[i/2]
@@ -69,25 +132,19 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 }
 
 // ReadJournal reads the journal that stands in the store at dir, or returns nil
-// where none does. Errors: the file system's; that the file is no journal, or one of
-// a later version.
+// where none does. The bytes of the indexes stay where they are, however many there are:
+// they can be read for as long as the journal stands. Errors: the file system's; that
+// the file is no journal, or one of a later version.
 func ReadJournal(dir string) (*Journal, error) {
 	st, err := readStanding(dir)
 	if st == nil || err != nil {
 		return nil, err
 	}
-	data, info, err := readStoreFile(dir, JournalFile)
-	if err == nil && (!os.SameFile(info, st.info) || int64(len(data)) != st.info.Size()) {
-		err = extent.ErrStale
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the journal of the store %s: %w", dir, err)
-	}
 	j := &Journal{Generation: st.Generation, Packed: st.Packed}
 	for _, ix := range st.indexes {
-		c := IndexChange{Path: ix.path, New: data[ix.off+max(ix.old, 0):][:ix.new]}
+		c := IndexChange{Path: ix.path, journal: st, new: extent.List{{File: st, Off: ix.off + max(ix.old, 0), Len: ix.new}}}
 		if ix.old >= 0 {
-			c.Old = data[ix.off:][:ix.old:ix.old]
+			c.old = extent.List{{File: st, Off: ix.off, Len: ix.old}}
 		}
 		j.Indexes = append(j.Indexes, c)
 	}

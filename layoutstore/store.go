@@ -102,7 +102,10 @@ type storeView struct {
 	journal *standing // nil where no import is being published
 }
 
-// viewStore reads which state of a store is to be seen at dir.
+// viewStore decides which state of a store a reader sees at dir: for loose indexes and
+// for packed archives, the one before the import that is being published. That import
+// counts from when the state has its generation: a journal that is not of a later one
+// hides nothing, and only waits to be removed.
 func viewStore(dir string) (*storeView, error) {
 	s, err := ReadStore(dir)
 	if errors.Is(err, ErrNotStore) {
@@ -112,6 +115,9 @@ func viewStore(dir string) (*storeView, error) {
 		return nil, err
 	}
 	j, err := readStanding(dir)
+	if j != nil && j.Generation <= s.Generation {
+		j = nil
+	}
 	return &storeView{s, j}, err
 }
 
@@ -179,19 +185,26 @@ func (v *storeView) packedAs(file string) (name string, generation uint64) {
 	return file, 0
 }
 
+// hides says whether an archive is one that the import brings which is being published.
+func (v *storeView) hides(archive string) bool {
+	if v.journal == nil {
+		return false
+	}
+	_, before := v.packedAs(archive)
+	return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == archive })
+}
+
 // archives are those to be read of what lies in the directory: without any that is
 // being published.
 func (v *storeView) archives(found volume.Found) volume.Found {
 	if v == nil {
 		return found
 	}
-	found.Sets = slices.Clone(found.Sets)
-	if v.journal != nil {
-		found.Sets = slices.DeleteFunc(found.Sets, func(set volume.Set) bool {
-			_, before := v.packedAs(set.Name)
-			return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == set.Name })
-		})
-	}
+	found.Sets = slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return v.hides(set.Name) })
+	found.Faults = slices.DeleteFunc(slices.Clone(found.Faults), func(f volume.Fault) bool {
+		name, _ := volume.IsArchive(f.Path)
+		return v.hides(name)
+	})
 	for i := range found.Sets {
 		found.Sets[i].As, _ = v.packedAs(found.Sets[i].Name)
 	}

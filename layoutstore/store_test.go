@@ -3,6 +3,9 @@ package layoutstore_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -147,14 +150,101 @@ func TestReadJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.Generation != 5 || len(j.Indexes) != 2 || !bytes.Equal(j.Indexes[0].Old, old) || !bytes.Equal(j.Indexes[0].New, fresh) || j.Indexes[1].Old != nil {
-		t.Errorf("%+v", j)
+	got := readBack(t, j)
+	if j.Generation != 5 || len(got) != 2 || !bytes.Equal(got[0].Old, old) || !bytes.Equal(got[0].New, fresh) || got[1].Old != nil {
+		t.Errorf("%+v", got)
 	}
 	if err := os.Remove(filepath.Join(dir, layoutstore.JournalFile)); err != nil {
 		t.Fatal(err)
 	}
 	if j, err := layoutstore.ReadJournal(dir); j != nil || err != nil {
 		t.Errorf("without one: %v, %v", j, err)
+	}
+}
+
+// readBack reads the bytes of all indexes of a journal.
+func readBack(t testing.TB, j *layoutstore.Journal) (all []layoutstore.IndexChange) {
+	t.Helper()
+	for _, c := range j.Indexes {
+		old, err := c.OldBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := c.NewBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, layoutstore.IndexChange{Path: c.Path, Old: old, New: fresh})
+	}
+	return all
+}
+
+// holes writes zeros by leaving them out.
+type holes struct{ *os.File }
+
+func (h holes) Write(p []byte) (int, error) {
+	if len(bytes.Trim(p[:min(len(p), 1000)], "\x00")) > 0 {
+		return h.File.Write(p)
+	}
+	_, err := h.Seek(int64(len(p)), io.SeekCurrent)
+	return len(p), err
+}
+
+// A journal is as long as its indexes are together: what was written can be read again,
+// one index after the other.
+func TestLongJournal(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, layoutstore.StoreDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, layoutstore.JournalFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	long := make([]byte, layoutstore.MaxIndex)
+	j := layoutstore.Journal{Generation: 1}
+	for i := range 10 { // twice 64 MiB each
+		j.Indexes = append(j.Indexes, layoutstore.IndexChange{Path: fmt.Sprint("a", i), Old: long, New: long})
+	}
+	if err := j.Check(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := j.WriteTo(holes{f})
+	if err == nil {
+		err = f.Truncate(n)
+	}
+	if err != nil || n <= 1<<30 {
+		t.Fatalf("%d bytes: %v", n, err)
+	}
+	got, err := layoutstore.ReadJournal(dir)
+	if err != nil || len(got.Indexes) != 10 {
+		t.Fatalf("%v", err)
+	}
+	if data, err := got.Indexes[9].NewBytes(); err != nil || len(data) != len(long) {
+		t.Errorf("%d bytes: %v", len(data), err)
+	}
+}
+
+// No more is written than is read again.
+func TestStoreBounds(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		check func(n int64) error
+		limit int64
+	}{
+		{"an index.json", func(n int64) error {
+			return (&layoutstore.Journal{Indexes: []layoutstore.IndexChange{{Path: "a", New: make([]byte, n)}}}).Check()
+		}, layoutstore.MaxIndex},
+		{"the state", func(n int64) error { return layoutstore.CheckStoreFile("the state", n) }, layoutstore.MaxStoreFile},
+		{"the header of a journal", func(n int64) error { return layoutstore.CheckStoreFile("the header", n) }, layoutstore.MaxStoreFile},
+	} {
+		if err := c.check(c.limit); err != nil {
+			t.Errorf("%s of %d bytes: %v", c.what, c.limit, err)
+		}
+		if err := c.check(c.limit + 1); !errors.Is(err, layoutstore.ErrTooLong) {
+			t.Errorf("%s of %d bytes: %v", c.what, c.limit+1, err)
+		}
 	}
 }
 
@@ -213,8 +303,11 @@ func FuzzJournal(f *testing.F) {
 		}
 		writeJournal(t, dir, j)
 		got, err := layoutstore.ReadJournal(dir)
-		if err != nil || !reflect.DeepEqual(*got, j) {
-			t.Errorf("%+v, %v, want %+v", got, err, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read := (layoutstore.Journal{Generation: got.Generation, Packed: got.Packed, Indexes: readBack(t, got)}); !reflect.DeepEqual(read, j) {
+			t.Errorf("%+v, want %+v", read, j)
 		}
 		replace(t, filepath.Join(dir, layoutstore.JournalFile), raw)
 		if got, err := layoutstore.ReadJournal(dir); err == nil {

@@ -1,0 +1,245 @@
+package importer_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// archiveOf writes an archive of images: each is PATH:TAG=NAME, and images of one name
+// and path are the same.
+func archiveOf(t *testing.T, file string, images ...string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	layouts := map[string]*layouttest.Layout{}
+	for _, text := range images {
+		place, name, _ := strings.Cut(text, "=")
+		at, tag, _ := strings.Cut(place, ":")
+		if layouts[at] == nil {
+			layouts[at] = tree.Layout(at)
+		}
+		layouts[at].Tag(layouts[at].Image(layouttest.Image{Name: name, LayerSizes: []int64{700}}), tag)
+	}
+	for _, l := range layouts {
+		l.Write()
+	}
+	tree.Archive(file, layouttest.Archive{})
+	return file
+}
+
+// published is one import of a test: its archives by name, each a list of images.
+type published struct {
+	packed bool
+	chunk  int64 // bytes of a chunk; 0 leaves the archive in one file
+	files  map[string][]string
+}
+
+// bundle writes the archives to a directory of their own.
+func (p published) bundle(t *testing.T, store string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.files)) {
+		archive := archiveOf(t, filepath.Join(dir, name), p.files[name]...)
+		if p.chunk > 0 {
+			layouttest.Cut(t, archive, p.chunk)
+		}
+	}
+	return dir
+}
+
+// importer is one that takes the import, and calls before at each step.
+func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importer.Importer {
+	t.Helper()
+	i, err := importer.New(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Before(before)
+	return i
+}
+
+// sequences are imports of each form over each form. The tags of an archive are several,
+// some of them new, some replaced, some the same: one alone would hide a mixture.
+func sequences() map[string][]published {
+	first := map[string][]string{"a.tar": {"app:stable=one", "app:v1=one", "app:old=one", "base:v1=base", "only/old:v1=x"}}
+	second := map[string][]string{
+		"a.tar": {"app:stable=two", "app:v2=two", "app:old=one", "base:v1=other"},
+		"b.tar": {"more:v1=more", "base:latest=other"},
+	}
+	third := map[string][]string{"a.tar": {"app:stable=three", "app:v2=three", "base:v1=base"}}
+	loose := func(files map[string][]string) published { return published{files: files} }
+	packed := func(files map[string][]string) published { return published{packed: true, files: files} }
+	chunks := func(files map[string][]string) published { return published{packed: true, chunk: 3000, files: files} }
+	return map[string][]published{
+		"loose, loose":             {loose(first), loose(second)},
+		"loose, packed":            {loose(first), packed(second)},
+		"packed, packed":           {packed(first), packed(second), packed(first)},
+		"packed, loose, packed":    {packed(first), loose(second), packed(third)},
+		"loose, packed, loose":     {loose(first), packed(second), loose(third)},
+		"loose, chunks, chunks":    {loose(first), chunks(second), chunks(third)},
+		"packed, chunks of a name": {packed(first), chunks(first), chunks(second), packed(second)},
+	}
+}
+
+// At each step of an import, a reader that comes then and one that was there before see
+// the old state or the new one, and never the old one again.
+func TestEveryStepShowsOneState(t *testing.T) {
+	for name, imports := range sequences() {
+		t.Run(name, func(t *testing.T) {
+			store := filepath.Join(scratch(t), "store")
+			before := content{}
+			for n, p := range imports {
+				before = p.watchSteps(t, fmt.Sprint("import ", n+1), store, before)
+			}
+		})
+	}
+}
+
+// watchSteps imports and looks at the store before each step. It returns what the store
+// holds afterwards.
+func (p published) watchSteps(t *testing.T, what, store string, old content) content {
+	t.Helper()
+	bundle := p.bundle(t, store)
+	fresh := old.over(mustContent(t, bundle))
+	var live *layoutstore.Tree
+	var published bool
+	look := func(at string) {
+		got, err := contentOf(t.Context(), store)
+		if err != nil {
+			t.Fatalf("%s, before %s: %v", what, at, err)
+		}
+		if now := maps.Equal(got, fresh); !now && (published || !maps.Equal(got, old)) {
+			same(t, fmt.Sprintf("%s, before %s: neither the old state nor the new one, which is", what, at), got, fresh)
+			t.FailNow()
+		} else {
+			published = now
+		}
+		if live == nil {
+			if live, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := live.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if seen, err := contentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
+			same(t, fmt.Sprintf("%s, before %s: a reader that was there before (%v)", what, at, err), seen, got)
+			t.FailNow()
+		}
+	}
+	i := p.importer(t, store, func(op, path string) error {
+		look(op + " " + path)
+		return nil
+	})
+	if _, err := i.Import(t.Context(), bundle); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if look("the end"); !published {
+		t.Fatalf("%s: the new state is not seen", what)
+	}
+	return fresh
+}
+
+// A reader that looks all the time sees the same, wherever its looks begin and end.
+func TestReaderBesideImports(t *testing.T) {
+	for name, imports := range sequences() {
+		t.Run(name, func(t *testing.T) {
+			store := filepath.Join(scratch(t), "store")
+			imported(t, store, published{files: map[string][]string{"zero.tar": {"zero:v1=zero"}}}.bundle(t, store))
+			states := []content{mustContent(t, store)}
+			bundles := make([]string, len(imports))
+			for n, p := range imports {
+				bundles[n] = p.bundle(t, store)
+				states = append(states, states[n].over(mustContent(t, bundles[n])))
+			}
+			done, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(ended)
+				readOn(t, store, states, done)
+			}()
+			for n, p := range imports {
+				if _, err := p.importer(t, store, nil).Import(t.Context(), bundles[n]); err != nil {
+					t.Errorf("import %d: %v", n+1, err)
+				}
+			}
+			close(done)
+			<-ended
+		})
+	}
+}
+
+// readOn reads a store until done, and once after, and fails where it is in none of the
+// states or in one that is over.
+func readOn(t *testing.T, store string, states []content, done <-chan struct{}) {
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for at, last := 0, false; !last; {
+		select {
+		case <-done:
+			last = true
+		default:
+		}
+		if _, err := tree.Refresh(t.Context()); err != nil {
+			t.Error(err)
+			return
+		}
+		got := tagsOf(tree.Snapshot())
+		for at < len(states) && !maps.Equal(got, states[at]) {
+			at++
+		}
+		if at == len(states) || last && at != len(states)-1 {
+			same(t, "a reader sees none of the states that are to come, of which the last is", got, states[len(states)-1])
+			return
+		}
+	}
+}
+
+// tagsOf is what contentOfSnapshot says, without a proof: bytes may be in their next
+// place by now, and a server looks at its sources again then.
+func tagsOf(s *layoutstore.Snapshot) content {
+	all := content{}
+	for _, at := range s.Paths() {
+		all[at] = ""
+		repo, err := s.At(at)
+		if err != nil {
+			continue
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			if d, err := repo.Tag(tag); err == nil {
+				all[at+":"+tag] = string(d.Digest)
+			}
+		}
+	}
+	return all
+}
+
+// An index that would be longer than readers take is refused before anything changes.
+func TestIndexTooLongToRead(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))
+	before := files(t, store)
+	j := &layoutstore.Journal{Generation: 2, Indexes: []layoutstore.IndexChange{{Path: "app", New: make([]byte, layoutstore.MaxIndex+1)}}}
+	err := newImporter(t, store).Publish(t.Context(), j)
+	if !errors.Is(err, layoutstore.ErrTooLong) || !strings.Contains(err.Error(), "the index of app would have") {
+		t.Errorf("%v", err)
+	}
+	if got := files(t, store); !maps.Equal(got, before) {
+		t.Errorf("the store has changed: %v", got)
+	}
+}
