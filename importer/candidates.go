@@ -37,8 +37,12 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	if err != nil {
 		return nil, nil, err
 	}
+	unready := ""
+	if found.Publishing { // a pull into the drop directory itself
+		unready = volume.PublicationFile
+	}
 	for _, set := range found.Sets {
-		all = append(all, candidate{name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set, files: filesOf(set.Name, entries)})
+		all = append(all, candidate{name: set.Name, path: set.Path(), identity: set.Identity() + unready, changed: set.Changed, set: set, files: filesOf(set.Name, entries), unready: unready})
 	}
 	dirs = []string{d.Dir}
 	for _, e := range entries {

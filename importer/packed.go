@@ -107,6 +107,10 @@ func (s *store) parcels(b *bundle) ([]*parcel, error) {
 		if err != nil {
 			return nil, err
 		}
+		if found.Publishing { // its files are still to be moved, and not by us
+			return nil, &GapError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
+				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
+		}
 		for _, set := range found.Sets {
 			if only != "" && set.Name != only || archives[set.Path()] {
 				continue

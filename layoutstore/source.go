@@ -91,6 +91,9 @@ func openSource(path string, o Options) (*source, error) {
 		return nil, sourceError(path, err)
 	}
 	found, err := volume.FindArchives(dir)
+	if errors.As(err, new(*volume.UnfinishedError)) {
+		return s, nil // the scan makes a problem of it
+	}
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
@@ -158,6 +161,8 @@ func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sou
 		return sourceState{}, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
 		return s.gone(err), nil
+	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned:
+		return s.unfinished(dir, err), nil
 	case err != nil:
 		return s.failing(err), nil
 	}
@@ -194,6 +199,15 @@ func (s *source) gone(err error) sourceState {
 	return sourceState{
 		problems: []Problem{{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"}},
 		archives: []*held{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "missing", Detail: err.Error()}}},
+	}
+}
+
+// unfinished is the state of a source of which a part was replaced, and the rest cannot be.
+func (s *source) unfinished(dir string, err error) sourceState {
+	return sourceState{
+		dirs:     []string{dir},
+		problems: []Problem{{Kind: Incomplete, Path: dir, Reason: err.Error(), TagsUnknown: true}},
+		archives: []*held{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "incomplete", Detail: err.Error()}}},
 	}
 }
 

@@ -132,36 +132,62 @@ func (v *storeView) same(other *storeView) bool {
 	return v.journal == nil || v.journal.same(other.journal)
 }
 
-// Between two looks at a store that an import was published meanwhile, and how many
-// there are before the state that was there is kept.
+// Between two scans of a source in which something was published meanwhile, and how
+// many there are: before the state that was there is kept, and before files that come
+// and go without a publication are taken for what they are.
 const (
 	storePause = 20 * time.Millisecond
 	storeTries = 50
+	quietTries = 10
 )
 
-// scan looks at the source anew. Where the source is a store it looks until nothing
-// was published meanwhile. The error is the context's, or one that [Exhausted]
-// knows: it says nothing of the source.
+// seen is what a scan goes by: the state of a store, or of a directory that a pull
+// writes to.
+type seen struct {
+	store *storeView
+	mark  volume.Mark
+}
+
+func (s *source) see() (seen, error) {
+	store, err := viewStore(s.path)
+	if err != nil || store != nil {
+		return seen{store: store}, err
+	}
+	dir, _, err := s.find()
+	if err != nil {
+		return seen{}, nil // the scan reports it
+	}
+	return seen{mark: volume.MarkOf(dir)}, nil
+}
+
+// scan looks at the source anew, until nothing was published there meanwhile. The error
+// is the context's, or one that [Exhausted] knows: it says nothing of the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
+	scanned := *s // what the scans before this one found, also one that is not good enough
 	for try := 0; ; try++ {
-		before, err := viewStore(s.path)
+		before, err := s.see()
 		switch {
 		case Exhausted(err):
 			return sourceState{}, err
 		case err != nil:
 			return s.failing(err), nil
 		}
-		next, err := s.look(ctx, now, before)
+		next, err := scanned.look(ctx, now, before.store)
 		if err != nil {
 			return sourceState{}, err
 		}
-		if after, err := viewStore(s.path); err == nil && before.same(after) {
+		after, err := s.see()
+		same := err == nil && before.store.same(after.store) && before.mark.Same(after.mark)
+		if same && (before.mark.Quiet(after.mark) || try >= quietTries) {
 			return next, nil
 		}
 		if try >= storeTries && s.scanned {
 			next = s.sourceState
 			next.again = time.Second
 			return next, nil
+		}
+		if same && next.failed == nil {
+			scanned.archives = next.archives // what was read need not be read again
 		}
 		select {
 		case <-time.After(storePause):

@@ -25,7 +25,7 @@ type oldArchive struct {
 func openOlder(ctx context.Context, dirs ...string) (*older, error) {
 	o := &older{}
 	for _, dir := range dirs {
-		found, err := volume.FindArchives(dir)
+		found, err := volume.FindAnyArchives(dir)
 		if err != nil {
 			continue
 		}

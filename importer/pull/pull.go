@@ -81,6 +81,9 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.covers(plan); err != nil {
+		return nil, err
+	}
 	r := &run{Options: o, plan: plan, work: w, older: old, watch: watch, src: src}
 	if err := r.all(ctx); err != nil {
 		return nil, err
@@ -154,7 +157,7 @@ func (r *run) stays(ctx context.Context, a *Archive) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if same {
+	if same && r.work.broken == nil { // else the readers that verify the bundle would not see it
 		r.kept = append(r.kept, a.Name)
 		return true, r.addSums(s)
 	}

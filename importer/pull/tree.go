@@ -3,13 +3,16 @@ package pull
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
@@ -24,22 +27,48 @@ func (r *run) tree(ctx context.Context) error {
 	if err := syncTree(r.Dir); err != nil {
 		return err
 	}
+	if err := r.work.clearStaged(); err != nil {
+		return err
+	}
 	for _, l := range layouts {
-		index, err := indexJSON(l.Images)
-		if err != nil {
-			return err
-		}
-		dir := filepath.Join(r.Dir, filepath.FromSlash(l.Path))
-		if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
-			return err
-		}
-		if err := replaceFile(filepath.Join(dir, specs.ImageIndexFile), index); err != nil {
+		if err := r.stageIndex(l); err != nil {
 			return err
 		}
 		r.written = append(r.written, l.Path)
-		r.work.reached("placed")
+		r.work.reached("staged")
+	}
+	if err := r.work.publish(r.publication); err != nil {
+		return err
 	}
 	return r.look(ctx, []string{r.Dir})
+}
+
+const indexName = specs.ImageIndexFile
+
+// stageIndex stages the index of a layout where it changes: those of all layouts take
+// their place together.
+func (r *run) stageIndex(l *Layout) error {
+	index, err := indexJSON(l.Images)
+	if err != nil {
+		return err
+	}
+	if len(index) > layoutstore.MaxIndex {
+		return fmt.Errorf("the index of %s would have %d bytes, more than the %d that are read again: pull less of it", l.Repository, len(index), int64(layoutstore.MaxIndex))
+	}
+	dir := filepath.Join(r.Dir, filepath.FromSlash(l.Path))
+	if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(filepath.Join(dir, indexName)); err == nil && string(old) == string(index) {
+		return nil
+	}
+	name := path.Join(l.Path, indexName)
+	staged := filepath.Join(r.work.archives(), filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(staged), 0o755); err != nil {
+		return err
+	}
+	r.publication.Place = append(r.publication.Place, name)
+	return writeFile(staged, index)
 }
 
 // mergedLayouts are the layouts of a plan, one a path: archives may share a path.

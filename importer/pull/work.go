@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 const (
@@ -31,6 +33,8 @@ type work struct {
 	lock *os.File
 
 	reached func(point string) // of Options
+
+	broken *volume.Publication // that stands and cannot be finished; nil for none
 
 	mu     sync.Mutex
 	proven map[digest.Digest]bool // by this process: their digests need no second look
@@ -63,8 +67,8 @@ func openWork(dir string, resume bool, now time.Time, reached func(string)) (*wo
 }
 
 func (w *work) prepare(resume bool, now time.Time) error {
-	// A publication that was begun is always ended: its old side is gone.
-	if err := w.publishAgain(); err != nil {
+	// A publication that was begun is always finished: readers see its new state already.
+	if err := w.finishPublication(); err != nil {
 		return err
 	}
 	info, err := os.Stat(filepath.Join(w.path, stamp))

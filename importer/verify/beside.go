@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -52,19 +53,15 @@ type found struct {
 // lookBeside finds the checksums in a directory; where archives is not nil, only
 // those of the archives with these names.
 func lookBeside(dir string, archives []string) (all []found) {
-	root, err := os.OpenRoot(dir)
+	files, err := volume.OpenFiles(dir)
 	if err != nil {
 		return nil // the scan has told of it
 	}
-	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return nil // likewise
-	}
-	b := beside{dir: dir, root: root, entries: entries}
-	for _, e := range entries {
-		if f, ok := fileOf(e.Name()); ok {
-			all = append(all, b.read(e.Name(), f)...)
+	defer files.Close()
+	b := beside{dir: dir, files: files}
+	for _, name := range files.Names() {
+		if f, ok := fileOf(name); ok {
+			all = append(all, b.read(name, f)...)
 		}
 	}
 	if archives == nil {
@@ -78,9 +75,8 @@ func lookBeside(dir string, archives []string) (all []found) {
 
 // beside is a directory in which checksums lie.
 type beside struct {
-	dir     string
-	root    *os.Root
-	entries []fs.DirEntry
+	dir   string
+	files *volume.Files
 }
 
 // maxSums is the longest file of checksums that is read.
@@ -89,13 +85,13 @@ const maxSums = 4 << 20
 // read reads the file called name, whose form is f.
 func (b beside) read(name string, f form) (all []found) {
 	file := filepath.Join(b.dir, name)
-	info, err := b.root.Stat(name)
+	info, err := b.files.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
 		return nil
 	}
 	var data []byte
 	if err == nil {
-		data, err = extent.ReadFile(besideFile{b.dir, name}, maxSums)
+		data, err = extent.ReadFile(b.file(name), maxSums)
 	}
 	if err != nil {
 		return []found{{Checksum: &Checksum{File: file, Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}}}
@@ -133,7 +129,7 @@ func (b beside) locate(name, own string) (where extent.List, of string) {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {
 			continue
 		}
-		if info, err := b.root.Stat(try); err == nil && info.Mode().IsRegular() {
+		if info, err := b.files.Stat(try); err == nil && info.Mode().IsRegular() {
 			return extent.List{b.extent(try, info)}, try
 		}
 		if chunks := b.chunks(try); chunks != nil {
@@ -144,16 +140,21 @@ func (b beside) locate(name, own string) (where extent.List, of string) {
 }
 
 func (b beside) extent(name string, info fs.FileInfo) extent.Extent {
-	return extent.Extent{File: besideFile{b.dir, name}, Len: info.Size(), Whole: true}
+	return extent.Extent{File: b.file(name), Len: info.Size(), Whole: true}
+}
+
+func (b beside) file(name string) besideFile {
+	at, _ := b.files.At(name)
+	return besideFile{b.dir, at, name}
 }
 
 // chunks are those of an archive, joined.
 func (b beside) chunks(archive string) (all extent.List) {
 	numbers := map[string]int{}
-	for _, e := range b.entries {
-		of, _ := volume.IsArchive(e.Name())
-		if number, ok := volume.IsChunk(e.Name()); ok && of == archive {
-			numbers[e.Name()], _ = strconv.Atoi(number) // one that is none is a fault of the scan
+	for _, name := range b.files.Names() {
+		of, _ := volume.IsArchive(name)
+		if number, ok := volume.IsChunk(name); ok && of == archive {
+			numbers[name], _ = strconv.Atoi(number) // one that is none is a fault of the scan
 		}
 	}
 	names := make([]string, 0, len(numbers))
@@ -162,7 +163,7 @@ func (b beside) chunks(archive string) (all extent.List) {
 	}
 	slices.SortFunc(names, func(x, y string) int { return cmp.Or(cmp.Compare(numbers[x], numbers[y]), strings.Compare(x, y)) })
 	for _, name := range names {
-		if info, err := b.root.Stat(name); err == nil && info.Mode().IsRegular() {
+		if info, err := b.files.Stat(name); err == nil && info.Mode().IsRegular() {
 			all = append(all, b.extent(name, info))
 		}
 	}
@@ -170,7 +171,18 @@ func (b beside) chunks(archive string) (all extent.List) {
 }
 
 // besideFile is a file in a source's directory.
-type besideFile struct{ dir, name string }
+type besideFile struct {
+	dir, at string
+	name    string // that it goes by
+}
 
-func (f besideFile) Open() (*os.File, error) { return os.OpenInRoot(f.dir, f.name) }
-func (f besideFile) String() string          { return filepath.Join(f.dir, f.name) }
+// Open implements extent.File. A staged file may have been moved to its place.
+func (f besideFile) Open() (*os.File, error) {
+	file, err := os.OpenInRoot(f.dir, f.at)
+	if errors.Is(err, fs.ErrNotExist) && f.at != f.name {
+		file, err = os.OpenInRoot(f.dir, f.name)
+	}
+	return file, err
+}
+
+func (f besideFile) String() string { return filepath.Join(f.dir, f.name) }

@@ -50,23 +50,38 @@ type Found struct {
 	Dir    string // as the user gave it
 	Sets   []Set  // by byte order of their names
 	Faults []Fault
+	// Publishing is set where a [Publication] stands: files may be elsewhere a moment later.
+	Publishing bool
 }
 
-// FindArchives looks for archives directly in the directory at dir. The error is
-// that of reading the directory; a file that cannot be looked at is a fault.
-func FindArchives(dir string) (Found, error) {
+// FindArchives looks for archives directly in the directory at dir, as a [Publication]
+// that stands there has them. The error is *UnfinishedError, or that of reading the
+// directory; a file that cannot be looked at is a fault.
+func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
+
+// FindAnyArchives is for whoever proves each blob: it finds the files that lie there,
+// whatever a publication says of them.
+func FindAnyArchives(dir string) (Found, error) {
+	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
+}
+
+func findArchives(dir string, look func(*os.Root) (*view, error)) (Found, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return Found{}, err
 	}
 	defer root.Close()
+	v, err := look(root)
+	if err != nil {
+		return Found{}, err
+	}
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return Found{}, err
 	}
-	f := finder{found: Found{Dir: dir}, dir: dir, root: root, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
-	for _, e := range entries {
-		f.look(e.Name())
+	f := finder{found: Found{Dir: dir, Publishing: v != nil}, dir: dir, root: root, view: v, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
+	for _, name := range v.names(entries) {
+		f.look(name)
 	}
 	return f.finish(), nil
 }
@@ -100,6 +115,7 @@ type chunk struct {
 type finder struct {
 	dir    string
 	root   *os.Root
+	view   *view
 	plain  map[string]chunk
 	chunks map[string][]chunk
 	found  Found
@@ -115,7 +131,8 @@ func (f *finder) look(name string) {
 	if f.passOver(name) {
 		return
 	}
-	info, err := f.root.Lstat(name)
+	at := filepath.FromSlash(f.view.at(name))
+	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return // it went while we looked
 	}
@@ -124,7 +141,7 @@ func (f *finder) look(name string) {
 		return
 	}
 	archive, _ := IsArchive(name)
-	c := chunk{info: info, file: &archiveFile{f.dir, name, filepath.Join(f.dir, name), info, stampOf(info)}}
+	c := chunk{info: info, file: &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info)}}
 	if archive == name {
 		f.plain[name] = c
 		return

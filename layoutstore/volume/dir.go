@@ -160,13 +160,17 @@ func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.n
 
 // rootFile is another file of a directory tree.
 type rootFile struct {
-	root  *os.Root
-	name  string
-	shown string
+	root   *os.Root
+	name   string
+	moving string // where it is moved to, if it is staged; may be empty
+	shown  string
 }
 
 func (f *rootFile) Open() (*os.File, error) {
 	file, err := f.root.Open(f.name)
+	if errors.Is(err, fs.ErrNotExist) && f.moving != "" {
+		file, err = f.root.Open(f.moving)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -51,7 +52,8 @@ func (f *finder) passOver(name string) bool {
 	if strings.HasPrefix(name, ".") || class.Kind == NameOther || class.Kind == NameUpload && !class.Unread {
 		return true
 	}
-	info, err := f.root.Lstat(name)
+	at := filepath.FromSlash(f.view.at(name))
+	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true // it went while we looked
 	}
@@ -59,7 +61,7 @@ func (f *finder) passOver(name string) bool {
 		return false // look reports it
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
-		if to, err := f.root.Stat(name); err == nil && to.IsDir() {
+		if to, err := f.root.Stat(at); err == nil && to.IsDir() {
 			return true
 		}
 	}

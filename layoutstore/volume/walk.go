@@ -35,7 +35,14 @@ const settle = 2 * time.Second
 // blobs of a layout are not looked into.
 func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 	d.blobs.forget()
-	w := &walk{dir: d, now: time.Now(), limit: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	v, err := viewOf(d.root)
+	if err != nil {
+		if Exhausted(err) {
+			return Listing{}, err
+		}
+		return Listing{Faults: []Fault{{Kind: Incomplete, Path: ".", Err: err, Passing: Passing(err)}}, Dirs: []string{d.name}}, nil
+	}
+	w := &walk{dir: d, view: v, now: time.Now(), limit: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	w.group, ctx = errgroup.WithContext(ctx)
 	w.group.Go(func() error { return w.visit(ctx, d.root, ".", nil) })
 	if err := w.group.Wait(); err != nil {
@@ -48,6 +55,7 @@ func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 
 type walk struct {
 	dir   *Dir
+	view  *view
 	now   time.Time
 	group *errgroup.Group
 	limit chan struct{} // one slot a goroutine beyond the first
@@ -173,7 +181,9 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 			blobs = true
 		}
 	}
-	if !index {
+	name := path.Join(rel, "index.json")
+	at := w.view.at(name)
+	if !index && at == name {
 		// Blobs come before the index in the archives of the field, so this is what
 		// an unpacking that was cut short leaves. Another directory may be called so.
 		cut := blobs && (marker || hasAlgorithm(root))
@@ -182,9 +192,13 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		}
 		return cut, nil
 	}
-	name := path.Join(rel, "index.json")
+	file := &rootFile{root: w.dir.root, name: filepath.FromSlash(name), shown: filepath.Join(w.dir.name, name)}
 	info, err := root.Stat("index.json")
-	if err != nil { // a link that leaves the directory, perhaps
+	if at != name {
+		file.name, file.moving = filepath.FromSlash(at), file.name
+		info, err = w.dir.root.Stat(file.name)
+	}
+	if err != nil { // a link that leaves the directory, perhaps, or it was moved to its place
 		info, err = w.dir.root.Stat(filepath.FromSlash(name))
 	}
 	switch {
@@ -193,7 +207,6 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	case !info.Mode().IsRegular():
 		w.faultf(Damaged, name, "not a regular file")
 	default:
-		file := &rootFile{w.dir.root, filepath.FromSlash(name), filepath.Join(w.dir.name, name)}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.found.Layouts = append(w.found.Layouts, Layout{

@@ -1,0 +1,263 @@
+package pull_test
+
+import (
+	"errors"
+	"hash"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// versions are registries with an older and a newer state of the same repositories:
+// tags that stay, move, come and go, and one repository that is new.
+func versions(t *testing.T) (older, newer *registrytest.Registry) {
+	t.Helper()
+	serve := func(tags map[string]string) *registrytest.Registry {
+		tree := layouttest.New(t, t.TempDir())
+		layouts := map[string]*layouttest.Layout{}
+		for _, place := range slices.Sorted(maps.Keys(tags)) {
+			at, tag, _ := strings.Cut(place, ":")
+			if layouts[at] == nil {
+				layouts[at] = tree.Layout("shop/" + at)
+			}
+			layouts[at].Tag(layouts[at].Image(layouttest.Image{Name: tags[place], LayerSizes: []int64{3000}}), tag)
+		}
+		for _, l := range layouts {
+			l.Write()
+		}
+		r, _ := serveTree(t, tree.Dir())
+		return r
+	}
+	older = serve(map[string]string{"app:stable": "one", "app:v1": "one", "app:same": "same", "base:stable": "base one", "base:v1": "x", "kept:v1": "kept"})
+	newer = serve(map[string]string{"app:stable": "two", "app:v2": "two", "app:same": "same", "base:stable": "base two", "kept:v1": "kept", "more:v1": "more"})
+	return older, newer
+}
+
+// form is one form of a bundle.
+type form struct {
+	tree  bool
+	chunk int64
+	gost  bool
+}
+
+func (f form) options(t *testing.T, r *registrytest.Registry, dir string, repositories ...string) pull.Options {
+	o := options(t, r, "shop")
+	o.Dir, o.Repositories, o.Tree, o.ChunkSize = dir, repositories, f.tree, f.chunk
+	if f.gost {
+		o.NewSum = func() hash.Hash { return streebog.New() }
+	}
+	return o
+}
+
+// look is what a reader that comes now sees of a directory, all of it proven, with the
+// checksums beside it.
+func look(t *testing.T, dir string) (map[string]string, error) {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}, Indexes: []string{}})
+	try(t, err)
+	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
+	try(t, err)
+	got := listed(t, tree.Snapshot())
+	if !report.Whole && len(got) > 0 {
+		var text strings.Builder
+		try(t, report.WriteText(&text))
+		// What a tree is to have and no index names yet.
+		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum") {
+			return got, errors.New(s)
+		}
+	}
+	return got, nil
+}
+
+// At each step of a pull, whatever was there before it, a reader that comes then and one
+// that was there before see all of the older bundle or all of the newer one.
+func TestEveryStepShowsOneBundle(t *testing.T) {
+	older, newer := versions(t)
+	for name, forms := range map[string][2]form{
+		"archives over archives": {{}, {}},
+		"chunks over an archive": {{}, {chunk: 4000}},
+		"an archive over chunks": {{chunk: 4000}, {}},
+		"smaller chunks":         {{chunk: 6000}, {chunk: 4000}},
+		"larger chunks":          {{chunk: 4000}, {chunk: 6000}},
+		"checksums come":         {{}, {gost: true}},
+		"checksums change":       {{gost: true}, {gost: true, chunk: 5000}},
+		"checksums go":           {{gost: true, chunk: 5000}, {}},
+		"a tree over a tree":     {{tree: true}, {tree: true}},
+	} {
+		quick := []string{"an archive over chunks", "checksums change", "a tree over a tree"}
+		if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && !slices.Contains(quick, name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			seen := watchPull(t, forms[0].options(t, older, dir, "app", "base", "kept"), nil)
+			watchPull(t, forms[1].options(t, newer, dir, "app", "base", "kept", "more"), seen)
+		})
+	}
+}
+
+// watchPull pulls and looks at the directory at each step. It returns what is there
+// afterwards.
+func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]string {
+	t.Helper()
+	elsewhere := o
+	elsewhere.Dir = t.TempDir()
+	run(t, elsewhere)
+	fresh, err := look(t, elsewhere.Dir)
+	try(t, err)
+	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
+	try(t, err)
+	published, steps, bad := false, map[string]int{}, false
+	check := func(point string) {
+		steps[point]++
+		if publishes := []string{"publishing", "moved", "journal", "placing", "removing", "placed all", "published", "finish", "end"}; bad || steps[point] > 1 && !slices.Contains(publishes, point) {
+			return // nothing in the directory has changed since the first of them
+		}
+		got, err := look(t, o.Dir)
+		now := maps.Equal(got, fresh)
+		if err != nil || !now && (published || !maps.Equal(got, old)) {
+			bad = true
+			t.Errorf("at %s %d: neither the old state nor the new one, which is (%v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
+			return
+		}
+		published = now
+		_, err = live.Refresh(t.Context())
+		try(t, err)
+		if seen := listed(t, live.Snapshot()); !maps.Equal(seen, got) {
+			bad = true
+			t.Errorf("at %s %d: a reader that was there before\n%s", point, steps[point], cmp.Diff(got, seen))
+		}
+	}
+	o.SetReached(check)
+	run(t, o)
+	if check("end"); !published || steps["placing"] == 0 {
+		t.Errorf("published: %v, steps %v", published, steps)
+	}
+	for name := range contents(t, o.Dir) {
+		if strings.HasPrefix(name, ".") {
+			t.Errorf("%s is left", name)
+		}
+	}
+	return fresh
+}
+
+// interrupted leaves a directory as a pull does that dies at a point.
+func interrupted(t *testing.T, o pull.Options, at string, n int) {
+	t.Helper()
+	died := errors.New("died")
+	defer func() {
+		if r := recover(); r != died { //nolint:errorlint // the very value
+			t.Fatalf("no pull died: %v", r)
+		}
+	}()
+	o.SetReached(func(point string) {
+		if point == at {
+			if n--; n == 0 {
+				panic(died)
+			}
+		}
+	})
+	_, err := pull.Run(t.Context(), o, nil)
+	t.Fatalf("alive: %v", err)
+}
+
+// Where files of an interrupted publication are lost, no reader takes a mixture for a
+// bundle. The same pull makes it whole; another one is refused.
+func TestLostPublication(t *testing.T) {
+	older, newer := versions(t)
+	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			run(t, f.options(t, older, dir, "app", "base"))
+			interrupted(t, f.options(t, newer, dir, "app", "base"), "placing", 2)
+			try(t, os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))))
+			try(t, os.RemoveAll(filepath.Join(dir, ".tmp")))
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}})
+			try(t, err)
+			s := tree.Snapshot()
+			if p := s.Problems(); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
+				t.Errorf("%d tags, problems %v", s.TagCount(), p)
+			}
+			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run that pull again") {
+				t.Errorf("another pull: %v", err)
+			}
+			o := f.options(t, newer, dir, "app", "base")
+			run(t, o)
+			want := f.options(t, newer, t.TempDir(), "app", "base")
+			run(t, want)
+			got, err := look(t, dir)
+			if all, _ := look(t, want.Dir); err != nil || !maps.Equal(got, all) {
+				t.Errorf("%v: %s", err, cmp.Diff(all, got))
+			}
+			if f.tree { // it keeps blobs of before
+				return
+			}
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(contents(t, want.Dir))), slices.Sorted(maps.Keys(contents(t, dir)))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A reader that looks all the time sees the states of the pulls one after the other.
+func TestReaderBesidePulls(t *testing.T) {
+	older, newer := versions(t)
+	dir, f := t.TempDir(), form{}
+	var states []map[string]string
+	for _, r := range []*registrytest.Registry{older, newer} {
+		o := f.options(t, r, t.TempDir(), "app", "base", "kept")
+		run(t, o)
+		got, err := look(t, o.Dir)
+		try(t, err)
+		states = append(states, got)
+	}
+	run(t, f.options(t, older, dir, "app", "base", "kept"))
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for last := false; !last; {
+			select {
+			case <-done:
+				last = true
+			default:
+			}
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}, Indexes: []string{}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := listed(t, tree.Snapshot()); !maps.Equal(got, states[0]) && !maps.Equal(got, states[1]) {
+				t.Errorf("neither: %s", cmp.Diff(states[1], got))
+				return
+			}
+		}
+	}()
+	for n := range 6 {
+		f.chunk = int64(n % 3 * 4000)
+		run(t, f.options(t, []*registrytest.Registry{newer, older}[n%2], dir, "app", "base", "kept"))
+	}
+	close(done)
+	<-ended
+}
+
+// A publication that names anything but files of the bundle is refused, by its writer too.
+func TestPublicationNames(t *testing.T) {
+	for _, name := range []string{"../a.tar", "/a.tar", ".a.tar", "a/../b.tar", ""} {
+		if _, err := (volume.Publication{Staged: volume.StagedDir(1), Remove: []string{name}}).Encode(); err == nil {
+			t.Errorf("%q is accepted", name)
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package volume
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// PublicationFile is the journal of a bundle directory, while several of its files
+// change together. From the moment that it is there, readers see the new state: each new
+// file where it is staged, or where it has been moved to. Before that moment nothing that
+// they see has changed. So there is no moment at which they see a part of the change,
+// whenever the writer is killed.
+const PublicationFile = ".layoutproxy-publication"
+
+// Publication is what is in a PublicationFile: which files of a directory change together.
+type Publication struct {
+	Format int `json:"format"`
+	// Staged is the directory beside the journal that holds the new files, each at its
+	// path below the bundle directory. One that is not there has been moved to its place.
+	Staged string          `json:"staged"`
+	Place  []PublishedFile `json:"place"`
+	// Remove are the files that the new ones replace under other names.
+	Remove []string `json:"remove,omitempty"`
+}
+
+// PublishedFile is a new file of a bundle directory.
+type PublishedFile struct {
+	Name string `json:"name"` // slash-separated, below the directory
+	Size int64  `json:"size"` // bytes
+}
+
+const publicationFormat = 1
+
+// maxPublication is the longest journal, in bytes: more than a chunk set of the largest
+// number of chunks needs.
+const maxPublication = 512 << 20
+
+// UnfinishedError says that a publication in a directory was interrupted and that the new
+// state cannot be seen, because files of it are missing.
+type UnfinishedError struct {
+	Dir    string
+	Reason string
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("a pull into it was interrupted while it replaced files (%s): run the same pull again", e.Reason)
+}
+
+// StagedDir is the name of the nth directory in which new files are staged.
+func StagedDir(n int) string { return PublicationFile + "." + strconv.Itoa(n) }
+
+// IsStagedDir says whether a name is one that StagedDir returns.
+func IsStagedDir(name string) bool {
+	number, ok := strings.CutPrefix(name, PublicationFile+".")
+	n, err := strconv.Atoi(number)
+	return ok && err == nil && n >= 0 && StagedDir(n) == name
+}
+
+// Encode is the publication as [ReadPublication] reads it. It fails where that would
+// refuse it.
+func (p Publication) Encode() ([]byte, error) {
+	p.Format = publicationFormat
+	data, err := json.Marshal(p)
+	if err == nil && len(data) > maxPublication {
+		err = fmt.Errorf("%d bytes, and at most %d are read", len(data), maxPublication)
+	}
+	if err == nil {
+		err = p.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the publication of %d files: %w", len(p.Place), err)
+	}
+	return data, nil
+}
+
+func (p *Publication) check() error {
+	if p.Format != publicationFormat {
+		return fmt.Errorf("format %d, this program knows format %d", p.Format, publicationFormat)
+	}
+	if !IsStagedDir(p.Staged) {
+		return fmt.Errorf("no directory of staged files: %.300q", p.Staged)
+	}
+	names := slices.Clone(p.Remove)
+	for _, f := range p.Place {
+		names = append(names, f.Name)
+	}
+	for _, name := range names {
+		if !filepath.IsLocal(filepath.FromSlash(name)) || path.Clean(name) != name || strings.HasPrefix(name, ".") {
+			return fmt.Errorf("no file of a bundle: %.300q", name)
+		}
+	}
+	return nil
+}
+
+// ReadPublication reads the publication that stands in the directory at dir, nil where
+// none does. Errors: the file system's; that the file is none, or one of a later version.
+func ReadPublication(dir string) (*Publication, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	p, _, err := readPublication(root)
+	return p, err
+}
+
+// CheckPublication fails with an *UnfinishedError where the publication in the directory at
+// dir cannot be finished.
+func CheckPublication(dir string) error {
+	files, err := OpenFiles(dir)
+	if err != nil {
+		return err
+	}
+	return files.Close()
+}
+
+// readPublication returns the stamp of the journal, too, which is empty for none.
+func readPublication(root *os.Root) (*Publication, string, error) {
+	f, err := root.Open(PublicationFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, "", err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxPublication+1))
+	var p Publication
+	if err == nil && len(data) > maxPublication {
+		err = fmt.Errorf("more than %d bytes", maxPublication)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &p)
+	}
+	if err == nil {
+		err = p.check()
+	}
+	if err != nil {
+		return nil, stampOf(info), fmt.Errorf("%s: %w", PublicationFile, err)
+	}
+	return &p, stampOf(info), nil
+}
+
+// view is which files of a directory a reader sees, and where. Nil is that of a directory
+// in which no publication stands: each file where it is.
+type view struct {
+	staged  map[string]string // by path in the directory: where the new file is now
+	removed map[string]bool
+}
+
+// viewOf decides what a reader sees of a directory. Errors: *UnfinishedError; those of
+// reading the journal.
+func viewOf(root *os.Root) (*view, error) {
+	p, _, err := readPublication(root)
+	if p == nil || err != nil {
+		if err != nil && !Exhausted(err) && !Passing(err) {
+			err = &UnfinishedError{root.Name(), err.Error()}
+		}
+		return nil, err
+	}
+	v := &view{staged: map[string]string{}, removed: map[string]bool{}}
+	for _, f := range p.Place {
+		at, err := p.find(root, f)
+		if err != nil {
+			return nil, err
+		}
+		v.staged[f.Name] = at
+	}
+	for _, name := range p.Remove {
+		v.removed[name] = v.staged[name] == ""
+	}
+	return v, nil
+}
+
+// find says where a new file is now.
+func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
+	staged := path.Join(p.Staged, f.Name)
+	for _, at := range []string{staged, f.Name} { // it is moved in this direction
+		info, err := root.Stat(filepath.FromSlash(at))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return "", err
+		case info.Mode().IsRegular() && info.Size() == f.Size:
+			return at, nil
+		}
+	}
+	return "", &UnfinishedError{root.Name(), f.Name + " is not there in its new form"}
+}
+
+// at is where the file of a path in the directory is.
+func (v *view) at(name string) string {
+	if v == nil || v.staged[name] == "" {
+		return name
+	}
+	return v.staged[name]
+}
+
+func (v *view) hides(name string) bool { return v != nil && v.removed[name] }
+
+// names are those of the files directly in the directory.
+func (v *view) names(entries []fs.DirEntry) []string {
+	var all []string
+	for _, e := range entries {
+		if !v.hides(e.Name()) {
+			all = append(all, e.Name())
+		}
+	}
+	if v == nil {
+		return all
+	}
+	for name := range v.staged {
+		if !strings.Contains(name, "/") {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Files are the files directly in a directory, as a reader sees them.
+type Files struct {
+	root  *os.Root
+	names []string
+	view  *view
+}
+
+// OpenFiles looks into the directory at dir. Errors: *UnfinishedError; the file system's.
+func OpenFiles(dir string) (*Files, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	v, err := viewOf(root)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &Files{root, v.names(entries), v}, nil
+}
+
+// Close gives the directory back.
+func (f *Files) Close() error { return f.root.Close() }
+
+// Names are those of the files, sorted.
+func (f *Files) Names() []string { return f.names }
+
+// At is where a file is, as a path below the directory. One that was replaced under
+// another name is nowhere.
+func (f *Files) At(name string) (at string, ok bool) {
+	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
+}
+
+// Stat describes a file. Errors: the file system's.
+func (f *Files) Stat(name string) (fs.FileInfo, error) {
+	at, ok := f.At(name)
+	if !ok {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
+	info, err := f.root.Stat(at)
+	if errors.Is(err, fs.ErrNotExist) { // it may have been moved to its place
+		return f.root.Stat(name)
+	}
+	return info, err
+}
+
+// Mark identifies what a directory shows: where the marks before and after a look are the
+// same, the look saw no publication begin, go on or end.
+type Mark struct {
+	publication string    // the stamp of the journal that stands
+	changed     time.Time // when a name in the directory changed last
+	dir         fs.FileInfo
+}
+
+// MarkOf is the mark of the directory at dir now; nothing at all has one as well.
+func MarkOf(dir string) Mark {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return Mark{}
+	}
+	defer root.Close()
+	var m Mark
+	if m.dir, err = root.Stat("."); err == nil {
+		m.changed = m.dir.ModTime()
+	}
+	_, m.publication, _ = readPublication(root)
+	return m
+}
+
+// Same says whether no publication was seen to change between two marks.
+func (m Mark) Same(other Mark) bool { return m.publication == other.publication }
+
+// Quiet says whether no file in the directory was replaced either between two marks, so
+// that no publication began and ended unseen.
+func (m Mark) Quiet(other Mark) bool {
+	if m.dir == nil || other.dir == nil {
+		return m.dir == other.dir
+	}
+	return os.SameFile(m.dir, other.dir) && m.changed.Equal(other.changed)
+}
