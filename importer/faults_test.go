@@ -1,7 +1,9 @@
 package importer_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -10,43 +12,101 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// scene is a store with the old bundle, and the new bundle to import into it.
+// way is one of the ways in which bundles come into a store.
+type way string
+
+const (
+	loose   way = "loose"
+	asItIs  way = "packed"
+	dropped way = "drop"
+)
+
+func ways() []way { return []way{loose, asItIs, dropped} }
+
+// take brings the bundle at dir into a store, and calls before at each step. The error
+// of a drop directory is what it says of the bundle.
+func (w way) take(ctx context.Context, store, dir string, before func(op, path string) error) error {
+	i, err := importer.New(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
+	if err != nil {
+		return err
+	}
+	i.Before(before)
+	if w != dropped {
+		_, err := i.Import(ctx, dir)
+		return err
+	}
+	now := time.Now().Add(time.Hour)
+	d, err := i.NewDrop(importer.DropOptions{Dir: filepath.Dir(dir), Settle: time.Second, Now: func() time.Time { return now }})
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		if _, _, err := d.Look(ctx); err != nil {
+			return err
+		}
+		now = now.Add(time.Second)
+	}
+	for _, s := range d.Status() {
+		switch {
+		case s.State == "published":
+		case strings.Contains(s.Detail, syscall.ENOSPC.Error()):
+			return fmt.Errorf("%s: %w", s.Detail, syscall.ENOSPC)
+		default:
+			return errors.New(s.Detail)
+		}
+	}
+	return nil
+}
+
+// scene is a store with the old bundle, and the new bundle to bring into it.
 type scene struct {
+	way
 	store, bundle string // not to be changed
 	old, new      content
 	steps         int // of the import
-	commits       int // the step from which on only the journal counts: the first index gets its place
+	commits       int // the step from which on only the journal counts: the first index or archive gets its place
 }
 
-func newScene(t *testing.T) scene {
+func newScene(t *testing.T, w way) scene {
 	t.Helper()
-	old, bundle := oldBundle(t), newBundle(t)
-	s := scene{store: filepath.Join(scratch(t), "store"), bundle: bundle}
-	imported(t, s.store, old)
+	s := scene{way: w, store: filepath.Join(scratch(t), "store"), bundle: newBundle(t)}
+	imported(t, s.store, oldBundle(t))
 	s.old = mustContent(t, s.store)
-	s.new = s.old.over(mustContent(t, bundle))
+	s.new = s.old.over(mustContent(t, s.bundle))
 	if maps.Equal(s.old, s.new) {
 		t.Fatal("the new bundle changes nothing")
 	}
-	i := newImporter(t, copied(t, s.store))
-	i.Before(func(op, path string) error {
-		if s.steps++; s.commits == 0 && op == "rename" && strings.HasSuffix(path, "index.json") {
+	err := s.take(t.Context(), copied(t, s.store), s.fresh(t), func(op, path string) error {
+		_, archive := volume.IsArchive(path)
+		if s.steps++; s.commits == 0 && op == "rename" && (strings.HasSuffix(path, "index.json") || archive) {
 			s.commits = s.steps
 		}
 		return nil
 	})
-	if _, err := i.Import(t.Context(), bundle); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d steps, published from step %d on", s.steps, s.commits)
-	if s.steps < 200 || s.commits == 0 {
+	if s.steps < 20 || s.commits == 0 || w != asItIs && s.steps < 200 {
 		t.Fatalf("an import of %d steps proves little", s.steps)
 	}
 	return s
+}
+
+// fresh is the bundle in a directory that an import may take it from.
+func (s scene) fresh(t *testing.T) string {
+	t.Helper()
+	if s.way == loose {
+		return s.bundle
+	}
+	return copied(t, s.bundle)
 }
 
 // sample is some steps of the import, or all with LAYOUTPROXY_TEST_ALL=1: always the
@@ -55,6 +115,9 @@ func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		stride = 1
+	} else if s.way != loose {
+		n /= 2
+		stride *= 2
 	}
 	for step := 1; step <= s.steps; step++ {
 		if step%stride == 0 || s.steps-step < n/2 {
@@ -75,90 +138,127 @@ func (s scene) oldOrNew(t *testing.T, store string) bool {
 	return maps.Equal(got, s.new)
 }
 
-// completes imports once more and fails unless all is there then and nothing beside it.
-func (s scene) completes(t *testing.T, store string) {
+// completes brings in what is left of the bundle once more and fails unless all is there
+// then and nothing beside it.
+func (s scene) completes(t *testing.T, store, bundle string) {
 	t.Helper()
-	imported(t, store, s.bundle)
-	same(t, "after a second import", mustContent(t, store), s.new)
-	if left := stands(t, store); len(left) > 0 {
-		t.Errorf("a second import leaves %v", left)
+	if len(archives(t, bundle)) > 0 {
+		if err := s.take(t.Context(), store, bundle, nil); err != nil {
+			t.Errorf("a second import: %v", err)
+		}
+		if left := stands(t, store); len(left) > 0 {
+			t.Errorf("a second import leaves %v", left)
+		}
+	} else if i := newImporter(t, store); i.Recover(t.Context()) != nil {
+		t.Error("the archives are gone, and what is left of the import cannot be finished")
 	}
+	same(t, "after a second import", mustContent(t, store), s.new)
+	if left := archives(t, bundle); s.way != loose && len(left) > 0 {
+		t.Errorf("a second import leaves %v where they came from", left)
+	}
+}
+
+// archives are those that lie in a directory, if it is there.
+func archives(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // A process that ends at any step leaves the old tree or the new one, and another
 // import completes it. Here it ends by failing in that step and in all later ones,
 // which leaves the same files and takes no time.
 func TestEndAtEveryStep(t *testing.T) {
-	s := newScene(t)
-	published := false
-	for _, n := range s.sample(24) {
-		store, step := copied(t, s.store), 0
-		i := newImporter(t, store)
-		var at string
-		i.Before(func(op, path string) error {
-			if step++; step < n {
-				return nil
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			s := newScene(t, w)
+			published := false
+			for _, n := range s.sample(16) {
+				published = s.endAt(t, n, published)
 			}
-			if step == n {
-				at = op + " " + path
+			if !published {
+				t.Error("the new tree is not seen before the last step")
 			}
-			return errors.New("dead")
 		})
-		if _, err := i.Import(t.Context(), s.bundle); err == nil {
-			t.Fatalf("step %d, %s: the import succeeds", n, at)
-		}
-		if now := s.oldOrNew(t, store); published && !now {
-			t.Fatalf("step %d, %s: the old tree, though it was the new one a step earlier", n, at)
-		} else if published = now; t.Failed() {
-			t.Fatalf("step %d, %s", n, at)
-		}
-		if s.completes(t, store); t.Failed() {
-			t.Fatalf("step %d, %s", n, at)
-		}
 	}
-	if !published {
-		t.Error("the new tree is not seen before the last step")
+}
+
+// endAt ends an import at its nth step, and says whether it was published by then.
+func (s scene) endAt(t *testing.T, n int, published bool) bool {
+	t.Helper()
+	store, bundle, step, at := copied(t, s.store), s.fresh(t), 0, ""
+	err := s.take(t.Context(), store, bundle, func(op, path string) error {
+		if step++; step < n {
+			return nil
+		}
+		if step == n {
+			at = op + " " + path
+		}
+		return errors.New("dead")
+	})
+	if err == nil {
+		t.Fatalf("step %d, %s: the import succeeds", n, at)
 	}
+	now := s.oldOrNew(t, store)
+	if published && !now {
+		t.Fatalf("step %d, %s: the old tree, though it was the new one a step earlier", n, at)
+	}
+	if s.completes(t, store, bundle); t.Failed() {
+		t.Fatalf("step %d, %s", n, at)
+	}
+	return now
 }
 
 // A full disk at any step leaves the tree as it was and staging empty, up to the
 // step from which on only the journal counts.
 func TestNoSpaceAtEveryStep(t *testing.T) {
-	s := newScene(t)
-	before := files(t, s.store)
-	for _, n := range s.sample(24) {
-		store, step := copied(t, s.store), 0
-		i := newImporter(t, store)
-		var at string
-		i.Before(func(op, path string) error {
-			if step++; step != n {
-				return nil
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			s := newScene(t, w)
+			before := files(t, s.store)
+			for _, n := range s.sample(16) {
+				s.noSpaceAt(t, n, before)
 			}
-			at = op + " " + path
-			return syscall.ENOSPC
 		})
-		_, err := i.Import(t.Context(), s.bundle)
-		if !errors.Is(err, syscall.ENOSPC) {
-			if err != nil || !mendable(at) || !s.oldOrNew(t, store) {
-				t.Fatalf("step %d, %s: %v", n, at, err)
-			}
-			continue // something that is tried only, or done another way
-		}
-		if n < s.commits {
-			if got := files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
-				t.Fatalf("step %d, %s: the tree or staging is another one: %v, %v", n, at, stands(t, store), err)
-			}
-		}
-		s.oldOrNew(t, store)
-		if s.completes(t, store); t.Failed() {
-			t.Fatalf("step %d, %s: %v", n, at, err)
-		}
 	}
 }
 
-// mendable says of a step whether an import may succeed without it. What is left of an
+func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
+	t.Helper()
+	store, bundle, step, at := copied(t, s.store), s.fresh(t), 0, ""
+	err := s.take(t.Context(), store, bundle, func(op, path string) error {
+		if step++; step != n {
+			return nil
+		}
+		at = op + " " + path
+		return syscall.ENOSPC
+	})
+	if !errors.Is(err, syscall.ENOSPC) {
+		if err != nil || !optional(at) || !s.oldOrNew(t, store) {
+			t.Fatalf("step %d, %s: %v", n, at, err)
+		}
+		return // something that is tried only, or done another way
+	}
+	if n < s.commits {
+		if got := files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
+			t.Fatalf("step %d, %s: the tree or staging is another one: %v, %v", n, at, stands(t, store), err)
+		}
+		if s.way == asItIs && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
+			t.Fatalf("step %d, %s: an archive is gone", n, at)
+		}
+	}
+	s.oldOrNew(t, store)
+	if s.completes(t, store, bundle); t.Failed() {
+		t.Fatalf("step %d, %s: %v", n, at, err)
+	}
+}
+
+// optional says of a step whether an import may succeed without it. What is left of an
 // earlier one is removed at the beginning, if there is nothing in it.
-func mendable(step string) bool {
+func optional(step string) bool {
 	return step == "remove .layoutproxy/staging" || strings.Contains(step, "/tmp/") || strings.HasSuffix(step, "/tmp")
 }
 
@@ -169,40 +269,47 @@ func TestKilled(t *testing.T) {
 		die(t, strings.Split(work, "|"))
 		return
 	}
-	s := newScene(t)
-	for _, n := range s.sample(8) {
-		store := copied(t, s.store)
-		stop := s.watch(t, store)
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-		cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+store+"|"+s.bundle+"|"+strconv.Itoa(n))
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("step %d: the process was to be killed: %v\n%s", n, err, out)
-		}
-		s.oldOrNew(t, store)
-		s.completes(t, store)
-		if stop(); t.Failed() {
-			t.Fatalf("step %d", n)
-		}
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			s := newScene(t, w)
+			for _, n := range s.sample(8) {
+				s.killAt(t, n)
+			}
+		})
+	}
+}
+
+func (s scene) killAt(t *testing.T, n int) {
+	t.Helper()
+	store, bundle := copied(t, s.store), s.fresh(t)
+	stop := s.watch(t, store)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+strings.Join([]string{string(s.way), store, bundle, strconv.Itoa(n)}, "|"))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("step %d: the process was to be killed: %v\n%s", n, err, out)
+	}
+	s.oldOrNew(t, store)
+	s.completes(t, store, bundle)
+	if stop(); t.Failed() {
+		t.Fatalf("step %d", n)
 	}
 }
 
 // die imports and is killed at a step.
 func die(t *testing.T, work []string) {
-	at, err := strconv.Atoi(work[2])
+	at, err := strconv.Atoi(work[3])
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := newImporter(t, work[0])
 	step := 0
-	i.Before(func(string, string) error {
+	err = way(work[0]).take(t.Context(), work[1], work[2], func(string, string) error {
 		if step++; step == at {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
 	})
-	_, err = i.Import(t.Context(), work[1])
 	t.Fatalf("still alive after %d steps: %v", step, err)
 }
 
@@ -229,6 +336,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 			}
 			got, err := contentOfSnapshot(t.Context(), tree.Snapshot())
 			switch {
+			case errors.Is(err, layoutstore.ErrStale) && !last: // a server looks once more then
 			case err != nil:
 				t.Errorf("a reader: %v", err)
 				return

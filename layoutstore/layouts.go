@@ -59,6 +59,7 @@ func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*
 			h.parts = append(h.parts, p)
 		}
 		if err := failed[i]; err != nil {
+			h.moved = h.moved || errors.Is(err, ErrStale)
 			h.indexProblem(layouts[i], p != nil, err)
 		}
 	}

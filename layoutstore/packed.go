@@ -91,7 +91,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		h.seen = now
 	}
 	opened := !written && prev.vol != nil
-	if opened && prev.identity == h.identity && !prev.unread && !prev.vol.(*volume.Archive).Stale() {
+	if opened && prev.identity == h.identity && !prev.unread && !prev.moved && !prev.vol.(*volume.Archive).Stale() {
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
@@ -163,6 +163,7 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *held) (*
 // files stand there than before.
 func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
+		h.moved = true
 		h.wait("it changed while it was read")
 		return h, max(s.settle, time.Second), nil
 	}

@@ -58,6 +58,7 @@ type held struct {
 	written  string // of its files
 	seen     time.Time
 	unread   bool // they could not be read: to be tried again at each look
+	moved    bool // a file was replaced, or its links changed, between two steps of the look
 }
 
 // volumes are in the order of their union.

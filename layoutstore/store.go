@@ -133,12 +133,14 @@ func (v *storeView) same(other *storeView) bool {
 }
 
 // Between two scans of a source in which something was published meanwhile, and how
-// many there are: before the state that was there is kept, and before files that come
-// and go without a publication are taken for what they are.
+// many there are: before the state that was there is kept, before files that come and go
+// without a publication are taken for what they are, and before a file that is written to
+// all the time is waited for.
 const (
 	storePause = 20 * time.Millisecond
 	storeTries = 50
 	quietTries = 10
+	movedTries = 3
 )
 
 // seen is what a scan goes by: the state of a store, or of a directory that a pull
@@ -178,7 +180,8 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 		}
 		after, err := s.see()
 		same := err == nil && before.store.same(after.store) && before.mark.Same(after.mark)
-		if same && (before.mark.Quiet(after.mark) || try >= quietTries) {
+		quiet := before.mark.Quiet(after.mark) || try >= quietTries
+		if same && quiet && (!next.moved() || try >= movedTries) {
 			return next, nil
 		}
 		if try >= storeTries && s.scanned {
@@ -186,8 +189,8 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			next.again = time.Second
 			return next, nil
 		}
-		if same && next.failed == nil {
-			scanned.archives = next.archives // what was read need not be read again
+		if same && next.failed == nil { // what was read need not be read again
+			scanned.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *held) bool { return h.moved })
 		}
 		select {
 		case <-time.After(storePause):
@@ -195,6 +198,11 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			return sourceState{}, ctx.Err()
 		}
 	}
+}
+
+// moved says whether a file changed between two steps of the look.
+func (st *sourceState) moved() bool {
+	return slices.ContainsFunc(st.volumes(), func(h *held) bool { return h.moved })
 }
 
 // packedAs says under which name an archive came into the store, and in which
