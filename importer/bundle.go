@@ -23,10 +23,10 @@ type bundle struct {
 	*layoutstore.Snapshot
 }
 
-// openBundle reads the indexes of the bundles. A bundle has no discovery tags: those
+// openBundle reads the indexes of the bundles, and records in opened what is read. A bundle has no discovery tags: those
 // of the store follow from the paths in it.
-func openBundle(ctx context.Context, names []string, o Options) (*bundle, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir})
+func openBundle(ctx context.Context, names []string, o Options, opened *Opened) (*bundle, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.add})
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,19 +17,41 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// candidate is a bundle that lies in a drop directory, as one look found it.
+// Kinds of candidates, as `/status` shows them.
+const (
+	kindArchive   = "archive"
+	kindDirectory = "directory"
+	kindEntry     = "entry" // what is no bundle, and is reported
+)
+
+// candidate is a bundle in a drop directory, or something that looks like a part of
+// one, as one scan found it.
 type candidate struct {
+	kind     string
 	name     string
-	path     string
-	dir      bool
+	path     string    // what to import
 	identity string    // another one when anything in it was written
 	changed  time.Time // the latest of its files
 	set      volume.Set
-	unready  string   // a name in it that says that it is being written
-	files    []string // what it consists of, in the drop directory
+	unready  []string // why it cannot be imported as it is
 }
 
-// find finds the bundles in the directory, and the directories to watch.
+// key identifies a candidate among all of a drop directory: a directory and the chunks
+// of an archive may have one name.
+func (c *candidate) key() string {
+	switch c.kind {
+	case kindDirectory:
+		return c.name + "/"
+	case kindEntry:
+		return "./" + c.name
+	}
+	return c.name
+}
+
+// notBundles are the directories of a drop directory that the program writes.
+var notBundles = []string{"done", "failed"}
+
+// find finds the candidates in the directory, and the directories to watch.
 func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err error) {
 	found, err := volume.FindArchives(d.Dir)
 	if err != nil {
@@ -37,47 +61,121 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	unready := ""
-	if found.Publishing { // a pull into the drop directory itself
-		unready = volume.PublicationFile
-	}
+	read := map[string]bool{}
 	for _, set := range found.Sets {
-		all = append(all, candidate{name: set.Name, path: set.Path(), identity: set.Identity() + unready, changed: set.Changed, set: set, files: filesOf(set.Name, entries), unready: unready})
+		files := set.Files()
+		for _, f := range files {
+			read[filepath.Base(f.Path)] = true
+		}
+		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
+		if set.Chunked { // a directory may have the name of the archive
+			c.path = files[0].Path
+		}
+		if found.Publishing { // a pull into the drop directory itself
+			c.identity += volume.PublicationFile
+			c.unready = []string{"a pull is publishing into the drop directory, or was interrupted: run it again"}
+		}
+		all = append(all, c)
 	}
 	dirs = []string{d.Dir}
 	for _, e := range entries {
-		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") || e.Name() == "done" || e.Name() == "failed" {
-			continue
+		switch name := e.Name(); {
+		case !e.IsDir() && !read[name]:
+			if c, ok := d.entry(e, found.Faults); ok {
+				all = append(all, c)
+			}
+		case e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(notBundles, name):
+			c := candidate{kind: kindDirectory, name: name, path: filepath.Join(d.Dir, name)}
+			inside, err := c.walk(ctx, d.maxFiles)
+			if err != nil {
+				return nil, nil, err
+			}
+			all, dirs = append(all, c), append(dirs, inside...)
 		}
-		c := candidate{name: e.Name(), path: filepath.Join(d.Dir, e.Name()), dir: true, files: []string{e.Name()}}
-		inside, err := c.walk(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		all, dirs = append(all, c), append(dirs, inside...)
 	}
-	slices.SortFunc(all, func(a, b candidate) int { return layoutstore.CompareArchives(a.name, b.name) })
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(layoutstore.CompareArchives(a.name, b.name), strings.Compare(a.key(), b.key()))
+	})
 	return all, dirs, nil
 }
 
-// filesOf are the files of an archive: itself or its chunks, and their checksums.
-func filesOf(archive string, entries []fs.DirEntry) (names []string) {
-	for _, e := range entries {
-		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
-		if ok && name == archive && !e.IsDir() {
-			names = append(names, e.Name())
-		}
+// entry is a candidate for something that is no bundle, if it has to be reported.
+func (d *Drop) entry(e fs.DirEntry, faults []volume.Fault) (candidate, bool) {
+	info, err := e.Info()
+	if err != nil {
+		return candidate{}, false // it went while we looked
 	}
-	return names
+	reason := oddEntry(d.Dir, e)
+	if i := slices.IndexFunc(faults, func(f volume.Fault) bool { return f.Path == e.Name() }); i >= 0 {
+		reason = faults[i].Err.Error()
+	}
+	if reason == "" {
+		return candidate{}, false
+	}
+	return candidate{kind: kindEntry, name: e.Name(), path: filepath.Join(d.Dir, e.Name()), changed: info.ModTime(),
+		identity: fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano()), unready: []string{reason}}, true
 }
 
-// maxFiles bounds what is looked at in one directory that was dropped.
-const maxFiles = 4_000_000
+// oddEntry says why an entry of a drop directory that is no part of a bundle is not
+// imported. It is empty for what nobody would expect to be imported, as a document.
+func oddEntry(dir string, e fs.DirEntry) string {
+	name, mode := e.Name(), e.Type()
+	if mode&fs.ModeSymlink != 0 {
+		info, err := os.Stat(filepath.Join(dir, name))
+		switch {
+		case err != nil:
+			return "a link that leads nowhere: remove it, or put the file itself here"
+		case info.IsDir():
+			return "a link to a directory, which is not followed: put the directory itself here"
+		}
+		mode = info.Mode()
+	}
+	if !mode.IsRegular() {
+		if strings.HasPrefix(name, ".") {
+			return ""
+		}
+		return fmt.Sprintf("%s, which is never read: remove it", describe(mode))
+	}
+	switch class := volume.ClassifyName(name); class.Kind {
+	case volume.NameChunk:
+		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow when it is gone", class.Archive)
+	case volume.NameArchive:
+		return "it looks like an archive, and is not read"
+	case volume.NameOther:
+		return ""
+	default:
+		return class.Reason + ": " + class.Advice
+	}
+}
+
+// describe names the type of a file that is not regular.
+func describe(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a special file"
+}
+
+const (
+	// maxFiles bounds what is looked at in one directory that was dropped.
+	maxFiles = 4_000_000
+	// maxReasons bounds how many reasons of one candidate are reported.
+	maxReasons = 5
+)
+
+// errManyFiles ends the walk of a directory that is too large.
+var errManyFiles = errors.New("too many files")
 
 // walk looks at everything in a directory that was dropped, and returns the
-// directories in it.
-func (c *candidate) walk(ctx context.Context) (dirs []string, err error) {
+// directories in it. Errors: the context's.
+func (c *candidate) walk(ctx context.Context, limit int) (dirs []string, err error) {
 	sum, n := sha256.New(), 0
+	var archives []string // directly in it
 	err = filepath.WalkDir(c.path, func(name string, e fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -89,12 +187,8 @@ func (c *candidate) walk(ctx context.Context) (dirs []string, err error) {
 		if err != nil {
 			return nil
 		}
-		if n++; n > maxFiles {
-			return fmt.Errorf("%s: more than %d files", c.path, maxFiles)
-		}
-		inTmp := filepath.Base(filepath.Dir(name)) == ".tmp"
-		if c.unready == "" && (strings.HasSuffix(name, ".tmp") && !e.IsDir() || inTmp) {
-			c.unready = name[len(c.path)+1:]
+		if n++; n > limit {
+			return errManyFiles
 		}
 		if e.IsDir() {
 			if filepath.Base(filepath.Dir(name)) != "blobs" { // blobs tell of themselves by their index
@@ -107,19 +201,105 @@ func (c *candidate) walk(ctx context.Context) (dirs []string, err error) {
 			c.changed = info.ModTime()
 		}
 		fmt.Fprintf(sum, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+		if isArchive(e.Name()) && filepath.Dir(name) == c.path {
+			archives = append(archives, e.Name())
+		} else if reason := unready(filepath.ToSlash(name[len(c.path)+1:])); reason != "" {
+			c.wait(reason)
+		}
 		return nil
 	})
 	c.identity = fmt.Sprintf("%x", sum.Sum(nil))
+	if errors.Is(err, errManyFiles) {
+		c.unready = []string{fmt.Sprintf("it has more than %d files: drop it in parts, or import it with layoutproxy import", limit)}
+		return nil, nil
+	}
+	if len(archives) > 0 {
+		c.waitForUnread(archives)
+	}
 	return dirs, err
+}
+
+// wait adds a reason why the candidate cannot be imported as it is.
+func (c *candidate) wait(reason string) {
+	switch {
+	case len(c.unready) < maxReasons:
+		c.unready = append(c.unready, reason)
+	case len(c.unready) == maxReasons:
+		c.unready = append(c.unready, "and more")
+	}
+}
+
+func isArchive(name string) bool {
+	kind := volume.ClassifyName(name).Kind
+	return kind == volume.NameArchive || kind == volume.NameChunk
+}
+
+// unready says why a file keeps the directory that it was dropped with from being
+// imported: it is still being written, or it looks like something to import and would
+// not be read. name is its path below the directory.
+func unready(name string) string {
+	dir, base, ok := cutLast(name)
+	switch {
+	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
+		return name + " is still being written"
+	case name == layoutstore.StoreFile, strings.HasSuffix(name, "/"+layoutstore.StoreFile):
+		return fmt.Sprintf("it holds a store (%s), which nothing is taken out of: import it with layoutproxy import", name)
+	case len(base) == 64 && strings.HasSuffix(dir, "blobs/sha256"):
+		return "" // a blob
+	}
+	switch class := volume.ClassifyName(base); class.Kind {
+	case volume.NameOther:
+		return ""
+	case volume.NameArchive, volume.NameChunk:
+		return fmt.Sprintf("%s looks like an archive, and archives are read only directly in a dropped directory: move it up, or drop %s by itself", name, dir)
+	default:
+		return fmt.Sprintf("%s: %s: %s", name, class.Reason, class.Advice)
+	}
+}
+
+// cutLast cuts the last segment of a path off. ok is false if there is only one.
+func cutLast(name string) (dir, base string, ok bool) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return "", name, false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// waitForUnread waits where a file directly in the directory looks like an archive and
+// would not be read.
+func (c *candidate) waitForUnread(archives []string) {
+	found, err := volume.FindArchives(c.path)
+	if err != nil {
+		return // the import will tell
+	}
+	read := map[string]bool{}
+	for _, set := range found.Sets {
+		for _, f := range set.Files() {
+			read[filepath.Base(f.Path)] = true
+		}
+	}
+	for _, name := range archives {
+		if read[name] {
+			continue
+		}
+		reason := "it looks like an archive, and is not read"
+		for _, f := range found.Faults {
+			if archive, _ := volume.IsArchive(name); f.Path == name || f.Path == archive {
+				reason = f.Err.Error()
+			}
+		}
+		c.wait(name + ": " + reason)
+	}
 }
 
 // lacks says what a bundle waits for, or is empty. What is whole may still be bad.
 func (c *candidate) lacks(ctx context.Context, cache string) (string, error) {
-	if c.unready != "" {
-		return c.unready + " is still being written", nil
+	if len(c.unready) > 0 {
+		return strings.Join(c.unready, "; "), nil
 	}
 	sets := []volume.Set{c.set}
-	if c.dir {
+	if c.kind == kindDirectory {
 		found, err := volume.FindArchives(c.path)
 		if err != nil {
 			return "", err
@@ -137,4 +317,15 @@ func (c *candidate) lacks(ctx context.Context, cache string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// filesOf are the files of an archive: itself or its chunks, and their checksums.
+func filesOf(archive string, entries []fs.DirEntry) (names []string) {
+	for _, e := range entries {
+		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
+		if ok && name == archive && !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,10 @@ type DropOptions struct {
 	Tick time.Duration
 	// Remove removes what was imported; else it goes to done/ in Dir.
 	Remove bool
+	// Guard is called before a bundle is imported and again before anything is moved or
+	// removed. Its error says why neither is safe, as where the store turns out to be in
+	// the directory: then nothing is touched. It may be nil.
+	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
 	// Now is the clock; nil is the system's.
@@ -45,9 +50,10 @@ type Drop struct {
 	watcher  *watch.Watcher
 	record   record
 	looked   bool // at least once
+	maxFiles int  // in a directory that was dropped
 
-	mu      sync.Mutex // guards what follows; Look is called by one goroutine
-	items   map[string]*item
+	mu      sync.Mutex       // guards what follows; Look is called by one goroutine
+	items   map[string]*item // by the keys of their candidates
 	history []Dropped
 	totals  Totals
 }
@@ -57,8 +63,11 @@ type Dropped struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
 	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what it waits for, or why it failed
+	Detail string    `json:"detail"` // what it waits for, why it failed, or what of it stays
 	Since  time.Time `json:"since"`  // when the state began
+	// Kind is "archive", "directory", or "entry" for what is no bundle and has to be
+	// reported nevertheless.
+	Kind string `json:"kind,omitempty"`
 	// Bytes of Total are proven, at Rate bytes a second; all are 0 unless verifying.
 	Bytes      int64  `json:"bytes"`
 	Total      int64  `json:"total"`
@@ -94,9 +103,13 @@ func (i *Importer) NewDrop(o DropOptions) (*Drop, error) {
 	if o.Published == nil {
 		o.Published = func(context.Context) {}
 	}
-	d := &Drop{DropOptions: o, log: i.options.Log, items: map[string]*item{}}
+	if o.Guard == nil {
+		o.Guard = func() error { return nil }
+	}
+	d := &Drop{DropOptions: o, log: i.options.Log, items: map[string]*item{}, maxFiles: maxFiles}
 	options := i.options
 	options.Progress = d
+	options.AllowIncomplete = false // what is not published must not be moved away
 	d.importer = &Importer{options: options, before: i.before}
 	d.record = readRecord(options.Store)
 	return d, nil
@@ -152,9 +165,9 @@ func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, er
 func (d *Drop) forget(found []candidate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for name := range d.items {
-		if !slices.ContainsFunc(found, func(c candidate) bool { return c.name == name }) {
-			delete(d.items, name)
+	for key := range d.items {
+		if !slices.ContainsFunc(found, func(c candidate) bool { return c.key() == key }) {
+			delete(d.items, key)
 		}
 	}
 }
@@ -166,8 +179,12 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 	switch age := now.Sub(it.since); {
 	case it.settled:
 		return 0
+	case c.kind == kindEntry:
+		d.wait(it, c.unready[0])
+		it.settled = true
+		return 0
 	case age < d.Settle:
-		d.wait(it, "it changed a moment ago")
+		d.wait(it, justChanged)
 		return d.Settle - age
 	case now.Before(it.retry):
 		return it.retry.Sub(now)
@@ -179,6 +196,9 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 		it.settled = true // until it changes
 		return 0
 	}
+	if err := d.Guard(); err != nil {
+		return d.later(it, err)
+	}
 	return d.take(ctx, it)
 }
 
@@ -186,14 +206,14 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 func (d *Drop) item(c candidate) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	it, now := d.items[c.name], d.Now()
+	it, now := d.items[c.key()], d.Now()
 	switch {
 	case it == nil:
 		it = &item{since: now}
-		if !d.looked && !c.dir && c.changed.Before(now) {
+		if !d.looked && c.kind == kindArchive && c.changed.Before(now) {
 			it.since = c.changed // it lay there before the program began
 		}
-		d.items[c.name] = it
+		d.items[c.key()] = it
 	case it.identity != c.identity:
 		*it = item{since: now}
 	default:
@@ -201,8 +221,8 @@ func (d *Drop) item(c candidate) *item {
 		return it
 	}
 	it.candidate = c
-	it.status = Dropped{Name: c.name, State: "waiting", Since: now}
-	if known, ok := d.record[c.name]; ok && known.Identity == c.identity {
+	it.status = Dropped{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
+	if known, ok := d.record[c.key()]; ok && known.Identity == c.identity {
 		it.status, it.settled = known.Status, true
 	}
 	return it
@@ -212,22 +232,20 @@ func (d *Drop) item(c candidate) *item {
 func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	d.state(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
-	report, err := d.importer.Import(ctx, it.path)
+	bundle, report, err := d.importer.importAll(ctx, []string{it.path})
 	var gap *GapError
 	switch {
 	case ctx.Err() != nil:
 		return 0
 	case errors.As(err, &gap) && gap.Passing():
 		return d.later(it, err)
-	case errors.As(err, &gap) && it.dir && onlyLacks(gap):
+	case errors.As(err, &gap) && it.kind == kindDirectory && onlyLacks(gap):
 		d.wait(it, gap.Error())
 		it.settled = true
 		return 0
 	case errors.As(err, &gap):
 		d.log.Error("not imported", zap.String("bundle", it.name), zap.Error(err))
-		d.state(it, "failed", err.Error())
-		d.finish(ctx, it, "failed", func(dir string) error { return writeReason(dir, it.name, d.Now(), gap) })
-		return 0
+		return d.setAside(ctx, it, gap)
 	case err != nil:
 		return d.later(it, err)
 	}
@@ -235,12 +253,13 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	d.mu.Lock()
 	it.status.Generation = report.Generation
 	d.mu.Unlock()
-	d.state(it, "published", "")
 	if report.Changed {
 		d.Published(ctx)
 	}
-	d.finish(ctx, it, "done", nil)
-	return 0
+	if err := bundle.readRest(ctx, report.Opened); err != nil {
+		return d.unread(ctx, it, err)
+	}
+	return d.clear(ctx, it, report.Opened)
 }
 
 // onlyLacks says whether a bundle may become whole by what is added to it.
@@ -268,13 +287,22 @@ func (d *Drop) later(it *item, err error) time.Duration {
 	return it.pause
 }
 
-func (d *Drop) wait(it *item, reason string) { d.state(it, "waiting", reason) }
+// justChanged is what a bundle waits for that is being copied.
+const justChanged = "it changed a moment ago"
 
-func (d *Drop) state(it *item, state, detail string) {
+// wait has a bundle wait, and logs the reason where a person might have to do something.
+func (d *Drop) wait(it *item, reason string) {
+	if d.state(it, "waiting", reason) && reason != justChanged && it.retry.IsZero() {
+		d.log.Warn("waiting in the drop directory", zap.String("name", it.name), zap.String("kind", it.kind), zap.String("reason", reason))
+	}
+}
+
+// state sets the state of a bundle, and says whether it is another one.
+func (d *Drop) state(it *item, state, detail string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if it.status.State == state && it.status.Detail == detail {
-		return
+		return false
 	}
 	it.status.State, it.status.Detail, it.status.Since = state, detail, d.Now()
 	it.status.Bytes, it.status.Total, it.status.Rate = 0, 0, 0
@@ -284,6 +312,7 @@ func (d *Drop) state(it *item, state, detail string) {
 	case "failed":
 		d.totals.Failed++
 	}
+	return true
 }
 
 // Begin implements Progress.
@@ -321,7 +350,9 @@ func (d *Drop) Status() []Dropped {
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Dropped) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Dropped) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
+	})
 	return append(all, d.history...)
 }
 

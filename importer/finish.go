@@ -17,32 +17,89 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// finish takes a bundle out of the drop directory, into a directory there or for
-// good. One that stays nevertheless, as on a disk that cannot be written, is
-// remembered, so that it is not read again.
-func (d *Drop) finish(ctx context.Context, it *item, to string, reason func(dir string) error) {
-	it.settled = true
-	if d.changedSince(ctx, it) {
-		it.identity, it.settled = "", false // what was added meanwhile is another bundle
-		return
+// clear takes what was read of an imported bundle out of the drop directory: it moves
+// it to done/, or removes it. Whatever else is there stays, and is reported. wait is
+// when to look again; 0 is when something has changed.
+func (d *Drop) clear(ctx context.Context, it *item, opened *Opened) (wait time.Duration) {
+	changed := d.changedSince(ctx, it)
+	rest, err := d.takeOut(ctx, it, opened, changed)
+	if err == nil && len(rest) > 0 && !changed {
+		err = &restError{rest}
 	}
-	err := d.moveOut(it, to, reason)
+	d.state(it, "published", "")
+	return d.close(ctx, it, changed, err)
+}
+
+// unread leaves a bundle where it is: it was published, and not all of it could be
+// read once more.
+func (d *Drop) unread(ctx context.Context, it *item, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	d.state(it, "published", "")
+	return d.close(ctx, it, d.changedSince(ctx, it), err)
+}
+
+// setAside moves a bundle that is complete and bad to failed/, with the reason beside it.
+func (d *Drop) setAside(ctx context.Context, it *item, gap *GapError) time.Duration {
+	if d.changedSince(ctx, it) {
+		d.state(it, "failed", gap.Error())
+		return d.close(ctx, it, true, nil)
+	}
+	err := d.Guard()
+	if err == nil {
+		err = d.moveFailed(it, gap)
+	}
+	if err == nil {
+		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.Dir, "failed")))
+	}
+	d.state(it, "failed", gap.Error())
+	return d.close(ctx, it, false, err)
+}
+
+// close ends the work on a bundle. What stays of it, for the reason that err gives, is
+// remembered, so that it is not read again. What changed meanwhile is another bundle.
+func (d *Drop) close(ctx context.Context, it *item, changed bool, err error) time.Duration {
+	if err != nil {
+		d.stays(ctx, it, err, !changed)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil {
-		d.log.Warn("a bundle stays in the drop directory", zap.String("bundle", it.name), zap.Error(err))
-		d.record[it.name] = recorded{it.identity, it.status}
-		if err := d.record.write(d.importer.options.Store); err != nil {
-			d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
-		}
-		return
+	switch {
+	case changed:
+		it.identity, it.settled = "", false
+		return max(d.Settle, moment)
+	case err != nil:
+		return 0
 	}
-	if to == "failed" {
-		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.Dir, to)))
-	}
-	delete(d.items, it.name)
+	delete(d.items, it.key())
 	if d.history = append([]Dropped{it.status}, d.history...); len(d.history) > maxHistory {
 		d.history = d.history[:maxHistory]
+	}
+	return 0
+}
+
+// stays reports a bundle of which something stays in the drop directory.
+func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) {
+	d.log.Warn("something of a bundle stays in the drop directory", zap.String("bundle", it.name), zap.Error(cause))
+	if !remember {
+		return
+	}
+	it.settled = true
+	if it.kind == kindDirectory {
+		now := candidate{kind: it.kind, path: it.path}
+		if _, err := now.walk(ctx, d.maxFiles); err == nil {
+			it.identity = now.identity // what is left is what was left
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if it.status.State == "published" {
+		it.status.Detail = cause.Error()
+	}
+	d.record[it.key()] = recorded{it.identity, it.status}
+	if err := d.record.write(d.importer.options.Store); err != nil {
+		d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
 	}
 }
 
@@ -51,36 +108,80 @@ const maxHistory = 100
 
 // changedSince says whether a bundle was written to while it was imported.
 func (d *Drop) changedSince(ctx context.Context, it *item) bool {
-	if it.dir {
-		now := candidate{path: it.path}
-		_, err := now.walk(ctx)
+	if it.kind == kindDirectory {
+		now := candidate{kind: it.kind, path: it.path}
+		_, err := now.walk(ctx, d.maxFiles)
 		return err != nil || now.identity != it.identity
 	}
 	found, err := volume.FindArchives(d.Dir)
 	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && s.Identity() == it.identity })
 }
 
-// moveOut moves the files of a bundle, or removes them.
-func (d *Drop) moveOut(it *item, to string, reason func(dir string) error) error {
-	if to == "done" && d.Remove {
-		var failed error
-		for _, name := range it.files {
-			failed = errors.Join(failed, os.RemoveAll(filepath.Join(d.Dir, name)))
-		}
-		return failed
+// takeOut moves the files of a bundle that were read to done/, or removes them. rest
+// are the others, each with the reason why it stays.
+func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bool) (rest []staying, err error) {
+	root, err := os.OpenRoot(d.Dir)
+	if err != nil {
+		return nil, err
 	}
-	dir, err := d.freeDir(to, it)
+	defer root.Close()
+	o := outgoing{root: root, opened: opened, keepDirs: changed}
+	if err := o.find(ctx, it); err != nil {
+		return nil, err
+	}
+	if err := d.Guard(); err != nil {
+		return nil, fmt.Errorf("nothing is moved or removed: %w", err)
+	}
+	switch {
+	case d.Remove:
+		err = o.remove()
+	case len(o.files) > 0:
+		err = o.toDone(ctx, it)
+	}
+	return o.rest, err
+}
+
+// toDone moves the files that were read to done/.
+func (o *outgoing) toDone(ctx context.Context, it *item) error {
+	names := []string{it.name}
+	if it.kind == kindArchive {
+		names = append(names, o.files...)
+	}
+	to, err := freeDir(o.root, "done", names)
+	switch {
+	case err != nil:
+		return err
+	case it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs:
+		return o.moveWhole(ctx, it, to)
+	}
+	return o.move(to)
+}
+
+// moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
+// that, so a directory goes as one.
+func (d *Drop) moveFailed(it *item, gap *GapError) error {
+	root, err := os.OpenRoot(d.Dir)
 	if err != nil {
 		return err
 	}
-	if reason != nil {
-		if err := reason(dir); err != nil {
+	defer root.Close()
+	names := []string{it.name}
+	if it.kind == kindArchive {
+		if names, err = archiveFiles(root, it.set); err != nil {
 			return err
 		}
 	}
+	reason := it.name + ".reason.json"
+	dir, err := freeDir(root, "failed", append([]string{reason}, names...))
+	if err != nil {
+		return err
+	}
+	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.Now(), gap); err != nil {
+		return err
+	}
 	var failed error
-	for _, name := range it.files {
-		err := os.Rename(filepath.Join(d.Dir, name), filepath.Join(dir, name))
+	for _, name := range names {
+		err := root.Rename(name, filepath.Join(dir, name))
 		if !errors.Is(err, fs.ErrNotExist) { // somebody else took it
 			failed = errors.Join(failed, err)
 		}
@@ -88,20 +189,20 @@ func (d *Drop) moveOut(it *item, to string, reason func(dir string) error) error
 	return failed
 }
 
-// freeDir makes the directory that a bundle goes to: where one of its name is there
+// freeDir makes the directory that files go to: to, or where it has one of the names
 // already, the first of to/2, to/3 and so on that has none.
-func (d *Drop) freeDir(to string, it *item) (string, error) {
+func freeDir(root *os.Root, to string, names []string) (string, error) {
 	for n := 1; ; n++ {
-		dir := filepath.Join(d.Dir, to)
+		dir := to
 		if n > 1 {
 			dir = filepath.Join(dir, fmt.Sprint(n))
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := root.MkdirAll(dir, 0o755); err != nil {
 			return "", err
 		}
 		taken := false
-		for _, name := range it.files {
-			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		for _, name := range names {
+			if _, err := root.Lstat(filepath.Join(dir, name)); err == nil {
 				taken = true
 			}
 		}
@@ -109,6 +210,27 @@ func (d *Drop) freeDir(to string, it *item) (string, error) {
 			return dir, nil
 		}
 	}
+}
+
+// restError says what of a bundle stays in the drop directory.
+type restError struct{ rest []staying }
+
+func (e *restError) Error() string {
+	const most = 5
+	text := "1 file stays in the drop directory: "
+	if len(e.rest) > 1 {
+		text = fmt.Sprintf("%d files stay in the drop directory: ", len(e.rest))
+	}
+	for i, s := range e.rest[:min(most, len(e.rest))] {
+		if i > 0 {
+			text += "; "
+		}
+		text += s.String()
+	}
+	if more := len(e.rest) - most; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 // reasonFile is what stands in NAME.reason.json.
@@ -119,16 +241,16 @@ type reasonFile struct {
 	Gaps  []layoutstore.Problem `json:"gaps"`
 }
 
-func writeReason(dir, name string, now time.Time, gap *GapError) error {
+func writeReason(root *os.Root, file, name string, now time.Time, gap *GapError) error {
 	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), gap.Error(), gap.Gaps}, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, name+".reason.json"), append(data, '\n'), 0o644)
+	return root.WriteFile(file, append(data, '\n'), 0o644)
 }
 
 // record remembers the bundles that stay in the drop directory though nothing more
-// is to be done with them, by name.
+// is to be done with them, by the keys of their candidates.
 type record map[string]recorded
 
 type recorded struct {

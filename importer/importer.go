@@ -87,13 +87,20 @@ func New(o Options) (*Importer, error) {
 // there; the context's; the file system's. The report tells of gaps beside a nil
 // error where they are allowed.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
-	b, err := openBundle(ctx, bundles, i.options)
+	_, report, err := i.importAll(ctx, bundles)
+	return report, err
+}
+
+// importAll is Import, and returns the bundle as well.
+func (i *Importer) importAll(ctx context.Context, bundles []string) (*bundle, Report, error) {
+	opened := &Opened{}
+	b, err := openBundle(ctx, bundles, i.options, opened)
 	if err != nil {
-		return Report{}, err
+		return nil, Report{}, err
 	}
 	s, err := i.open(ctx, i.turn)
 	if err != nil {
-		return Report{}, err
+		return nil, Report{}, err
 	}
 	defer s.close()
 	take := s.take
@@ -108,9 +115,10 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 		}
 	}
 	if err != nil {
-		return Report{}, s.failed(ctx, err)
+		return nil, Report{}, s.failed(ctx, err)
 	}
-	return report, s.clear()
+	report.Opened = opened
+	return b, report, s.clear()
 }
 
 // Recover finishes the publication that a process was killed in, if there is one,

@@ -141,15 +141,9 @@ func (s *store) parcels(b *bundle) ([]*parcel, error) {
 // name finds the files of an archive, and the name for it in the store: its own, or
 // one with the generation where other bytes have that.
 func (s *store) name(p *parcel, others []*parcel) error {
-	p.files = []string{p.set.Name}
-	if p.set.Chunked {
-		entries, err := os.ReadDir(p.dir)
-		if err != nil {
-			return err
-		}
-		p.files = slices.DeleteFunc(filesOf(p.set.Name, entries), func(name string) bool {
-			return name == p.set.Name || strings.HasSuffix(name, ".gostsum")
-		})
+	p.files = nil
+	for _, f := range p.set.Files() {
+		p.files = append(p.files, filepath.Base(f.Path))
 	}
 	base := strings.TrimSuffix(p.set.Name, ".tar")
 	for n := 0; ; n++ {

@@ -25,6 +25,8 @@ type Report struct {
 	// NonDistributable are layers that the bundles lack and may lack, by their media type:
 	// the images were published, and clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
+	// Opened are the files that the import read.
+	Opened *Opened `json:"-"`
 }
 
 // Tags counts the tags of the bundles by what became of them.

@@ -316,7 +316,9 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 				t.Error(diff)
 			}
 			found := allProblems(t, open)
-			if len(found) != c.conflicts || slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Conflict || p.Tag == "" || p.Digest == "" }) {
+			if len(found) != c.conflicts || slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
+				return p.Kind != layoutstore.Conflict || p.Tag == "" || p.Digest == ""
+			}) {
 				t.Errorf("%v, want %d conflicts", found, c.conflicts)
 			}
 			names, _ := open.Snapshot().Repositories("", -1)

@@ -113,6 +113,11 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		h.wait(trouble.Reason)
 		return h, settle - age, nil
 	}
+	if s.opened != nil && len(listing.Layouts) > 0 {
+		for _, f := range set.Files() {
+			s.opened(f.Info)
+		}
+	}
 	h.vol, h.status.State = archive, "ready"
 	if trouble != (volume.Trouble{}) {
 		h.status.State, h.status.Detail = "incomplete", trouble.Reason

@@ -33,7 +33,8 @@ type source struct {
 	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration
-	scanned bool // at least once
+	opened  func(fs.FileInfo) // of Options
+	scanned bool              // at least once
 	sourceState
 }
 
@@ -86,7 +87,7 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 func openSource(path string, o Options) (*source, error) {
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
-	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle}
+	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened}
 	dir, archive, err := s.find()
 	if err != nil {
 		return nil, sourceError(path, err)
@@ -287,6 +288,7 @@ func (s *source) reopen(dir string) (*volume.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	vol.Observe(s.opened)
 	if s.loose != nil {
 		if have, ok := s.loose.vol.(*volume.Dir); ok && vol.SameAs(have) {
 			return have, vol.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -40,6 +41,10 @@ type Options struct {
 	// Settle is how long an archive has to be unchanged before it is read, unless
 	// it is there and whole at the first scan.
 	Settle time.Duration
+	// Opened is called with each file that is read, as it was when it was opened: of a
+	// tree each file by itself, of an archive that holds layouts all its files. It may be
+	// called from several goroutines at once. It may be nil.
+	Opened func(fs.FileInfo)
 }
 
 // ErrRootInvalid says that a root or index path is not a repository name.

@@ -21,6 +21,8 @@ type Dir struct {
 	name  string // as the user gave it
 	root  *os.Root
 	blobs roots // <layout>/blobs/<alg>, opened once
+
+	opened func(fs.FileInfo) // of Observe; may be nil
 }
 
 // OpenDir opens the directory tree at name, which may be a link.
@@ -153,13 +155,14 @@ func (f *blobFile) Open() (file *os.File, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f, extent.ErrStale, err)
 	}
-	return file, err
+	return f.vol.observe(file, err)
 }
 
 func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }
 
 // rootFile is another file of a directory tree.
 type rootFile struct {
+	vol    *Dir
 	root   *os.Root
 	name   string
 	moving string // where it is moved to, if it is staged; may be empty
@@ -174,7 +177,7 @@ func (f *rootFile) Open() (*os.File, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)
 	}
-	return file, err
+	return f.vol.observe(file, err)
 }
 
 func (f *rootFile) String() string { return f.shown }

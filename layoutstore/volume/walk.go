@@ -192,7 +192,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		}
 		return cut, nil
 	}
-	file := &rootFile{root: w.dir.root, name: filepath.FromSlash(name), shown: filepath.Join(w.dir.name, name)}
+	file := &rootFile{vol: w.dir, root: w.dir.root, name: filepath.FromSlash(name), shown: filepath.Join(w.dir.name, name)}
 	info, err := root.Stat("index.json")
 	if at != name {
 		file.name, file.moving = filepath.FromSlash(at), file.name
