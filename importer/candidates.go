@@ -106,7 +106,7 @@ func (d *Drop) entry(e fs.DirEntry, faults []volume.Fault) (candidate, bool) {
 		return candidate{}, false // it went while we looked
 	}
 	reason := oddEntry(d.Dir, e)
-	if i := slices.IndexFunc(faults, func(f volume.Fault) bool { return f.Path == e.Name() }); i >= 0 {
+	if i := slices.IndexFunc(faults, func(f volume.Fault) bool { return f.Path == e.Name() }); i >= 0 && isArchive(e.Name()) {
 		reason = faults[i].Err.Error()
 	}
 	if reason == "" {

@@ -37,3 +37,6 @@ func (i *Importer) Publish(ctx context.Context, j *layoutstore.Journal) error {
 	defer s.close()
 	return s.publish(ctx, j)
 }
+
+// LimitFiles has a dropped directory of more files be too large.
+func (d *Drop) LimitFiles(n int) { d.maxFiles = n }

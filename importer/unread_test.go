@@ -1,0 +1,308 @@
+package importer_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// app is an archive with one image in app/NAME, tagged tag.
+func app(t *testing.T, name, tag string) string {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), name+".tar")
+	appTree(t, name, tag).Archive(archive, layouttest.Archive{})
+	return archive
+}
+
+func appTree(t *testing.T, name, tag string) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app/" + name)
+	l.Tag(l.Image(layouttest.Image{Name: name + tag, LayerSizes: []int64{6000}}), tag)
+	l.Write()
+	return tree
+}
+
+func (d *dropping) mkdir(name string) {
+	d.t.Helper()
+	if err := os.MkdirAll(filepath.Join(d.dir, name), 0o755); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *dropping) write(name, text string) {
+	d.t.Helper()
+	d.mkdir(filepath.Dir(name))
+	if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *dropping) remove(name string) {
+	d.t.Helper()
+	if err := os.Remove(filepath.Join(d.dir, name)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// removing is a drop directory that removes what was imported.
+func removing(t *testing.T) *dropping {
+	t.Helper()
+	d := newDropping(t)
+	d.restart(func(o *importer.DropOptions) { o.Remove = true })
+	return d
+}
+
+// Archives below the top of a dropped directory are not read, so the directory waits
+// and nothing of it goes.
+func TestDropNestedArchives(t *testing.T) {
+	d := removing(t)
+	d.mkdir("bundle/disk2")
+	d.put(app(t, "a", "1.0"), "bundle/a.tar")
+	d.put(app(t, "b", "1.0"), "bundle/disk2/b.tar")
+	d.look(0)
+	d.look(time.Minute)
+	d.wants("bundle", "waiting", "disk2/b.tar looks like an archive")
+	if !d.has("bundle/a.tar") || !d.has("bundle/disk2/b.tar") || d.published > 0 {
+		t.Error("something of it went")
+	}
+	if err := os.Rename(filepath.Join(d.dir, "bundle/disk2/b.tar"), filepath.Join(d.dir, "bundle/b.tar")); err != nil {
+		t.Fatal(err)
+	}
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("bundle", "published", "")
+	if got := mustContent(t, d.store); len(got) != 4 || d.has("bundle") {
+		t.Errorf("the store has %v", got)
+	}
+}
+
+// Temporary names of rsync, WinSCP, browsers and others, names of other tools' parts,
+// and compressed archives keep a directory waiting. That an upload's file is there says
+// that the bundle is not. The names are those of package volume, and where they are from
+// is said there.
+func TestDropUnreadNames(t *testing.T) {
+	for _, name := range []string{
+		".b.tar.Ab3xYz", "b.tar.filepart", "b.tar.part", "b.tar.crdownload", "b.tar.tmp", "b.tar.partial",
+		"b.tar.gz", "b.tgz", "b.tar.aa", "b.tar.001", "B.TAR", "b.tar.00.chunk", ".tmp/b",
+		"modules/b/.index.json.Ab3xYz", "modules/b/b.tar.0000.chunk", ".rsync-partial/b.tar",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := removing(t)
+			d.mkdir("bundle")
+			d.put(app(t, "a", "1.0"), "bundle/a.tar")
+			d.write(filepath.Join("bundle", name), "half of it")
+			d.look(0)
+			d.look(time.Minute)
+			d.wants("bundle", "waiting", name)
+			if !d.has("bundle/a.tar") || !d.has("bundle/"+name) || d.published > 0 {
+				t.Error("something of it went")
+			}
+			d.remove("bundle/" + name)
+			d.look(time.Second)
+			d.look(time.Minute)
+			if d.has("bundle/a.tar") || d.published != 1 {
+				t.Error("it is not imported once the file is gone")
+			}
+		})
+	}
+}
+
+// Chunks of the next version beside an archive are another bundle: they stay while the
+// archive is imported, and follow it.
+func TestDropNextVersion(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("remove %v, late %v", remove, late), func(t *testing.T) {
+				d := newDropping(t)
+				one, two := app(t, "platform", "1.0"), app(t, "platform", "2.0")
+				want := mustContent(t, one).over(mustContent(t, two))
+				put := func() {
+					for _, chunk := range layouttest.Cut(t, two, 5000) {
+						d.put(chunk, filepath.Base(chunk))
+					}
+				}
+				d.restart(func(o *importer.DropOptions) {
+					o.Remove = remove
+					o.Published = func(context.Context) {
+						if d.published++; late && d.published == 1 {
+							put()
+						}
+					}
+				})
+				d.put(one, "platform.tar")
+				if !late {
+					put()
+				}
+				for range 4 {
+					d.look(time.Minute)
+				}
+				same(t, "the store", mustContent(t, d.store), want)
+				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
+					t.Errorf("left: %v, published %d times", files(t, d.dir), d.published)
+				}
+				if d.has("done/platform.tar") == remove || d.has("done/2/platform.tar.0001.chunk") == remove {
+					t.Errorf("left: %v", files(t, d.dir))
+				}
+			})
+		}
+	}
+}
+
+// A directory named a.tar beside the chunks of a.tar: both are imported, each for itself.
+func TestDropSameName(t *testing.T) {
+	d := newDropping(t)
+	one, two := app(t, "one", "1.0"), app(t, "two", "1.0")
+	want := mustContent(t, one).over(mustContent(t, two))
+	d.mkdir("a.tar")
+	d.put(one, "a.tar/one.tar")
+	for i, chunk := range layouttest.Cut(t, two, 5000) {
+		d.put(chunk, fmt.Sprintf("a.tar.%04d.chunk", i))
+	}
+	for range 3 {
+		d.look(time.Minute)
+	}
+	same(t, "the store", mustContent(t, d.store), want)
+	if d.has("a.tar") || d.has("a.tar.0000.chunk") {
+		t.Errorf("left: %v", files(t, d.dir))
+	}
+	// Each has its own trouble.
+	d.write("b.tar/x.tar.part", "")
+	d.write("b.tar.0001.chunk", "")
+	d.look(time.Second)
+	d.look(time.Minute)
+	var details []string
+	for _, s := range d.drop.Status() {
+		if s.Name == "b.tar" {
+			details = append(details, s.Kind+": "+s.Detail)
+		}
+	}
+	if len(details) != 2 || !strings.Contains(details[0], "archive: b.tar: chunk 0000 is missing") || !strings.Contains(details[1], "directory: x.tar.part: ") {
+		t.Errorf("%q", details)
+	}
+}
+
+// One directory that is too large stops no other import.
+func TestDropOversized(t *testing.T) {
+	d := newDropping(t)
+	d.drop.LimitFiles(10)
+	for i := range 12 {
+		d.write(fmt.Sprintf("huge/%d", i), "")
+	}
+	d.put(app(t, "a", "1.0"), "a.tar")
+	d.look(time.Minute)
+	d.look(time.Minute)
+	d.wants("huge", "waiting", "more than 10 files")
+	d.wants("a.tar", "published", "")
+}
+
+// What lies in the drop directory and is not imported is reported, each with its reason.
+func TestDropOddEntries(t *testing.T) {
+	d := newDropping(t)
+	for name, reason := range map[string]string{
+		"a.tar.gz": "gunzip a.tar.gz", "b.tar.aa": "cat b.tar.?? > b.tar", ".c.tar.Ab3xYz": "a temporary name of c.tar",
+		"d.tar.filepart": "a temporary name of d.tar", "E.TAR": "mv E.TAR E.tar", "f.tar.0001.chunk": "",
+		"README.txt": "", ".hidden": "", "sums.sha256": "",
+	} {
+		d.write(name, "x")
+		if reason != "" {
+			defer d.wants(name, "waiting", reason)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(d.dir, "pipe.tar"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"gone.tar": "nowhere", "gone": "nowhere", "dir": "real", "out.tar": app(t, "o", "1.0")} {
+		if err := os.Symlink(to, filepath.Join(d.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.mkdir("real")
+	d.look(0)
+	d.look(time.Minute)
+	d.wants("pipe.tar", "waiting", "not a regular file")
+	d.wants("gone.tar", "waiting", "a link")
+	d.wants("out.tar", "waiting", "a link")
+	d.wants("gone", "waiting", "leads nowhere")
+	d.wants("dir", "waiting", "a link to a directory")
+	for _, s := range d.drop.Status() {
+		if s.Name == "README.txt" || s.Name == ".hidden" || s.Name == "sums.sha256" {
+			t.Errorf("reported: %+v", s)
+		}
+	}
+	if d.published > 0 {
+		t.Error("something was imported")
+	}
+}
+
+// A tree goes with its markers and with every copy of a blob. What the import did not
+// read stays: documents, blobs that nothing names, copies that are wrong, archives
+// without layouts.
+func TestDropLeavesWhatItDidNotRead(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		t.Run(fmt.Sprint(remove), func(t *testing.T) {
+			d := newDropping(t)
+			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+			tree := layouttest.New(t, filepath.Join(d.dir, "bundle"))
+			for _, name := range []string{"one", "two", "three"} {
+				l := tree.Layout("modules/" + name)
+				image := l.Image(layouttest.Image{Name: "shared", LayerSizes: []int64{6000}})
+				l.Tag(image, "v1")
+				l.Write()
+			}
+			want := mustContent(t, filepath.Join(d.dir, "bundle"))
+			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("nothing names it")).Digest.Encoded()
+			d.write("bundle/deckhousereleases.yaml", "kind: DeckhouseRelease")
+			d.write("bundle/modules/one/README", "docs")
+			layouttest.Tar(t, filepath.Join(d.dir, "bundle/notes.tar"), layouttest.File("notes.txt", []byte("secret")))
+			before := contents(t, d.dir)
+			d.look(0)
+			d.look(time.Minute)
+			same(t, "the store", mustContent(t, d.store), want)
+			s := d.wants("bundle", "published", "4 files stay in the drop directory")
+			for _, name := range []string{"bundle/deckhousereleases.yaml", "bundle/modules/one/README", "bundle/notes.tar", "bundle/modules/one/blobs/sha256/" + stray} {
+				if !strings.Contains(s.Detail, name+" was not read") || contents(t, d.dir)["/"+name] != before["/"+name] {
+					t.Errorf("%s: %s", name, s.Detail)
+				}
+			}
+			after := contents(t, filepath.Join(d.dir, "bundle"))
+			if len(after) != 4 {
+				t.Errorf("left: %v", after)
+			}
+			// It is not read again, after a restart neither.
+			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
+			d.look(time.Hour)
+			d.wants("bundle", "published", "4 files stay")
+		})
+	}
+}
+
+// contents are the bytes of the regular files below a directory.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for name := range files(t, dir) {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.Mode().IsRegular() {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(data)
+	}
+	return all
+}
