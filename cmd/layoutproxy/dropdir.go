@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -35,9 +34,6 @@ func (d *dropFlags) check(store string) error {
 	if store == "" {
 		return usageError{hintedError{errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"}}
 	}
-	if filepath.Clean(d.dir) == filepath.Clean(store) {
-		return usageError{errors.New("--drop-dir and --store are one directory")}
-	}
 	return nil
 }
 
@@ -45,7 +41,8 @@ func (d *dropFlags) check(store string) error {
 type dropping struct{ *importer.Drop }
 
 // newDropping makes the drop directory of a server, or none where no flag asks for one.
-func newDropping(log *zap.Logger, flags *serveFlags, published func(context.Context)) (*dropping, error) {
+// Before it changes anything in the directory it asks guard.
+func newDropping(log *zap.Logger, flags *serveFlags, guard func() error, published func(context.Context)) (*dropping, error) {
 	if flags.store.drop.dir == "" {
 		return nil, nil
 	}
@@ -54,7 +51,7 @@ func newDropping(log *zap.Logger, flags *serveFlags, published func(context.Cont
 		return nil, err
 	}
 	d, err := i.NewDrop(importer.DropOptions{Dir: flags.store.drop.dir, Settle: flags.settle, Tick: flags.rescan,
-		Remove: flags.store.drop.after == "remove", Published: published})
+		Remove: flags.store.drop.after == "remove", Guard: guard, Published: published})
 	if err != nil {
 		return nil, hintedError{err, "make the directory, and let this user write to it"}
 	}

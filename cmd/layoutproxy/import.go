@@ -53,6 +53,13 @@ func importBundles(ctx context.Context, c *common, o importer.Options, bundles [
 	if err != nil {
 		return importError(err)
 	}
+	places := []place{{role: roleStore, path: o.Store}}
+	for _, name := range bundles {
+		places = append(places, place{role: roleBundle, path: name})
+	}
+	if err := checkOverlap(places...); err != nil {
+		return err
+	}
 	report, err := i.Import(ctx, bundles...)
 	p.stop()
 	if err != nil {

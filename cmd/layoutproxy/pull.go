@@ -123,6 +123,9 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	if err != nil {
 		return err
 	}
+	if err := checkNotStore(dir); err != nil {
+		return err
+	}
 	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.log)
 	if err != nil {
 		return upstreamError(err)

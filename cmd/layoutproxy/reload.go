@@ -73,6 +73,10 @@ func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
 	if s.private && !next.auth.on() {
 		return nil, errOpen
 	}
+	// The store and the drop directory are still those of the start.
+	if err := checkOverlap(s.flags.places(next.config.sources)...); err != nil {
+		return nil, err
+	}
 	guarded, err := s.guarded(next.auth)
 	if err != nil {
 		return nil, err

@@ -150,7 +150,27 @@ func (f *serveFlags) check() error {
 		}
 	}
 	_, err := parseRate(f.scrub)
-	return cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.trace.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
+	err = cmp.Or(err, f.tls.check(), f.auth.check(), f.clients.check(), f.trace.check(), f.store.drop.check(f.store.dir), f.store.push.check(f.store.dir))
+	if err != nil {
+		return err
+	}
+	return checkOverlap(f.places(f.config.sources)...)
+}
+
+// places are the directories and files that the flags name, with other sources.
+func (f *serveFlags) places(sources []string) (all []place) {
+	add := func(r role, name string) {
+		if name != "" {
+			all = append(all, place{role: r, path: name})
+		}
+	}
+	add(roleStore, f.store.dir)
+	add(roleDrop, f.store.drop.dir)
+	for _, name := range sources {
+		add(roleSource, name)
+	}
+	add(roleCache, f.cacheDir)
+	return all
 }
 
 // checkListen finds an address that nothing can listen on.

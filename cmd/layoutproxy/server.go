@@ -65,7 +65,7 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		s.live.look(ctx)
 		s.follows.push()
 	}
-	if s.dropping, err = newDropping(log, flags, published); err != nil {
+	if s.dropping, err = newDropping(log, flags, s.guardDrop, published); err != nil {
 		return nil, err
 	}
 	if s.dropping != nil {
@@ -105,6 +105,13 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 		}
 	}
 	return s, nil
+}
+
+// guardDrop says why nothing may be moved or removed in the drop directory: a link or a
+// mount has changed since the start, and it overlaps with what is served.
+func (s *server) guardDrop() error {
+	sources := s.live.paths()
+	return guardOverlap(s.flags.places(sources[:len(sources)-1])...) // the last is the store
 }
 
 // api is the registry with its middleware and metrics.

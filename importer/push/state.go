@@ -36,7 +36,7 @@ func OpenState(dir string) (*State, error) {
 	return s, s.sweep()
 }
 
-// sweep removes what is too old.
+// sweep removes files of a State that are too old, and no other.
 func (s *State) sweep() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *State) sweep() error {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil && strings.HasSuffix(e.Name(), suffix) && time.Since(info.ModTime()) > stateLife {
+		if err == nil && isStateFile(e.Name()) && info.Mode().IsRegular() && time.Since(info.ModTime()) > stateLife {
 			_ = os.Remove(filepath.Join(s.dir, e.Name()))
 		}
 	}
@@ -52,6 +52,14 @@ func (s *State) sweep() error {
 }
 
 const suffix = ".push"
+
+// isStateFile says whether a State makes files of such names: other ones in the
+// directory are somebody else's.
+func isStateFile(name string) bool {
+	sum, ok := strings.CutSuffix(name, suffix)
+	_, err := hex.DecodeString(sum)
+	return ok && err == nil && len(sum) == 32 && sum == strings.ToLower(sum)
+}
 
 // file is the file of some key.
 func (s *State) file(key ...string) string {

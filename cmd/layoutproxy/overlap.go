@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// role is what a directory or file is used for.
+type role string
+
+// The roles, as messages name them.
+const (
+	roleStore  role = "the store"
+	roleDrop   role = "the drop directory"
+	roleSource role = "the source"
+	roleBundle role = "the bundle"
+	roleCache  role = "the cache directory"
+)
+
+// place is a path with a role, and the facts that say where it really is.
+type place struct {
+	role role
+	path string // as the user gave it
+	// resolved is the absolute path without links.
+	resolved string
+	// ids are the device and inode of resolved and of each directory above it, itself
+	// first; a zero one is of something that does not exist.
+	ids []inode
+	// spots are where resolved, and each mount below it, is in its file system: two
+	// mounts of one directory have equal ones.
+	spots []spot
+}
+
+// inode identifies a file or directory whatever its names are.
+type inode struct{ device, number uint64 }
+
+// spot is a path in a file system, from its root and not from where it is mounted.
+type spot struct{ device, path string }
+
+// relation says how two places are related, and why.
+type relation struct {
+	kind   string // "", "same", "inside" (the first is in the second) or "around"
+	reason string
+}
+
+// relate compares two places by what they resolve to.
+func relate(a, b place) relation {
+	switch {
+	case a.resolved == b.resolved:
+		return relation{"same", "both are " + a.resolved}
+	case below(a.resolved, b.resolved):
+		return relation{"inside", fmt.Sprintf("%s is in %s", a.resolved, b.resolved)}
+	case below(b.resolved, a.resolved):
+		return relation{"around", fmt.Sprintf("%s is in %s", b.resolved, a.resolved)}
+	}
+	const link = "two names of one directory: a link or a mount leads there"
+	var none inode
+	switch {
+	case len(a.ids) > 0 && len(b.ids) > 0 && a.ids[0] == b.ids[0] && a.ids[0] != none:
+		return relation{"same", link}
+	case len(b.ids) > 0 && b.ids[0] != none && slices.Contains(a.ids, b.ids[0]):
+		return relation{"inside", link}
+	case len(a.ids) > 0 && a.ids[0] != none && slices.Contains(b.ids, a.ids[0]):
+		return relation{"around", link}
+	}
+	for _, x := range a.spots {
+		for _, y := range b.spots {
+			reason := fmt.Sprintf("a mount shows %s of one file system in both", x.path)
+			switch {
+			case x.device != y.device:
+			case x.path == y.path:
+				return relation{"same", reason}
+			case below(x.path, y.path):
+				return relation{"inside", reason}
+			case below(y.path, x.path):
+				return relation{"around", reason}
+			}
+		}
+	}
+	return relation{}
+}
+
+// below says whether the clean path name is in the directory dir.
+func below(name, dir string) bool {
+	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
+}
+
+// overlapError says that two places may not be where they are.
+type overlapError struct {
+	a, b place
+	relation
+}
+
+func (e *overlapError) Error() string {
+	var how string
+	switch e.kind {
+	case "same":
+		how = "are the same"
+	case "inside":
+		how = "overlap: the first is inside the second"
+	default:
+		how = "overlap: the second is inside the first"
+	}
+	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.role, e.a.path, e.b.role, e.b.path, how, e.reason)
+}
+
+// overlap finds two of the places that may not be related as they are, or returns nil.
+//
+//   - The store, the drop directory and a source or bundle may not be one another nor
+//     contain one another: what is read as a bundle is moved or removed, a store is only
+//     read by its journal, and what is dropped is served only once it is verified.
+//   - Two sources may: they are only read.
+//   - The cache may be anywhere but in the drop directory, where it would be a bundle.
+func overlap(places []place) *overlapError {
+	for i, a := range places {
+		for _, b := range places[i+1:] {
+			if r := relate(a, b); !legal(a.role, b.role, r.kind) {
+				return &overlapError{a, b, r}
+			}
+		}
+	}
+	return nil
+}
+
+// legal says whether two roles may be related so.
+func legal(a, b role, kind string) bool {
+	reading := func(r role) bool { return r == roleSource || r == roleBundle }
+	switch {
+	case kind == "", reading(a) && reading(b):
+		return true
+	case a == roleCache:
+		return b != roleDrop || kind == "around"
+	case b == roleCache:
+		return a != roleDrop || kind == "inside"
+	}
+	return false
+}
+
+// overlapHint says what to do about an overlap.
+func overlapHint(e *overlapError) string {
+	roles := []role{e.a.role, e.b.role}
+	hint := "use directories beside one another, best on one file system: /srv/in and /srv/store"
+	switch {
+	case e.kind == "same" && slices.Contains(roles, roleStore) && slices.Contains(roles, roleSource):
+		hint = "leave the source out: the store is served after all sources"
+	case slices.Contains(roles, roleBundle):
+		hint = "put the bundle outside of the store: what is in the store is served already"
+	}
+	return hint
+}

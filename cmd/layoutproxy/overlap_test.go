@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// at is a place whose facts are those of a path without links and mounts; each
+// directory has an inode that follows from its path.
+func at(r role, name string) place {
+	p := place{role: r, path: name, resolved: name}
+	for dir := name; ; dir = filepath.Dir(dir) {
+		var number uint64 = 7
+		for _, c := range dir {
+			number = number*131 + uint64(c)
+		}
+		p.ids = append(p.ids, inode{1, number})
+		if dir == "/" {
+			return p
+		}
+	}
+}
+
+// mounted has a place be seen through the mounts of a table.
+func mounted(p place, table string) place {
+	p.spots = spotsOf(p.resolved, parseMounts(table))
+	return p
+}
+
+func TestRelate(t *testing.T) {
+	linked := at(roleSource, "/data/x")
+	linked.ids[0] = at(roleDrop, "/srv/in").ids[0]
+	linkedAbove := at(roleSource, "/data/x/y")
+	linkedAbove.ids[1] = at(roleDrop, "/srv/in").ids[0]
+	missing := at(roleStore, "/a")
+	missing.ids[0] = inode{}
+	alsoMissing := at(roleStore, "/b")
+	alsoMissing.ids[0] = inode{}
+	// A pod with two volumes of one host path (proc_pid_mountinfo(5) has the format).
+	const pod = `1 0 0:50 / / rw - overlay overlay rw
+2 1 8:1 /srv/in /in rw - ext4 /dev/sda1 rw
+3 1 8:1 /srv/in/store /store rw - ext4 /dev/sda1 rw
+4 1 8:1 /srv/in\040two /two rw - ext4 /dev/sda1 rw
+5 1 8:2 /srv/in /other rw - ext4 /dev/sdb1 rw
+6 2 8:1 /srv/data /in/mnt rw - ext4 /dev/sda1 rw
+7 1 8:1 /srv/data/x /data rw - ext4 /dev/sda1 rw
+`
+	for name, c := range map[string]struct {
+		a, b place
+		want string
+	}{
+		"equal":                      {at(roleStore, "/srv"), at(roleDrop, "/srv"), "same"},
+		"inside":                     {at(roleStore, "/srv/in/store"), at(roleDrop, "/srv/in"), "inside"},
+		"around":                     {at(roleStore, "/srv"), at(roleDrop, "/srv/in"), "around"},
+		"in the root":                {at(roleStore, "/srv"), at(roleSource, "/"), "inside"},
+		"beside":                     {at(roleStore, "/srv/store"), at(roleDrop, "/srv/in"), ""},
+		"a longer name":              {at(roleStore, "/srv/in2"), at(roleDrop, "/srv/in"), ""},
+		"one inode":                  {linked, at(roleDrop, "/srv/in"), "same"},
+		"below one inode":            {linkedAbove, at(roleDrop, "/srv/in"), "inside"},
+		"above one inode":            {at(roleDrop, "/srv/in"), linkedAbove, "around"},
+		"two that are missing":       {missing, alsoMissing, ""},
+		"a mount of a part":          {mounted(at(roleStore, "/store"), pod), mounted(at(roleDrop, "/in"), pod), "inside"},
+		"deep in it":                 {mounted(at(roleDrop, "/in/store/x"), pod), mounted(at(roleStore, "/store"), pod), "inside"},
+		"another name with a blank":  {mounted(at(roleStore, "/two"), pod), mounted(at(roleDrop, "/in"), pod), ""},
+		"another device":             {mounted(at(roleStore, "/other"), pod), mounted(at(roleDrop, "/in"), pod), ""},
+		"a mount below it":           {mounted(at(roleSource, "/data"), pod), mounted(at(roleDrop, "/in"), pod), "inside"},
+		"a mount below it, reversed": {mounted(at(roleDrop, "/in"), pod), mounted(at(roleSource, "/data"), pod), "around"},
+	} {
+		r := relate(c.a, c.b)
+		if r.kind != c.want || (r.kind == "") != (r.reason == "") {
+			t.Errorf("%s: %q (%s), want %q", name, r.kind, r.reason, c.want)
+		}
+	}
+}
+
+// Which roles may be related how: all pairs.
+func TestLegal(t *testing.T) {
+	kinds := []string{"same", "inside", "around"}
+	free := map[string]bool{ // of those that are related
+		"the source the source": true, "the source the bundle": true, "the bundle the source": true, "the bundle the bundle": true,
+		"the store the cache directory": true, "the cache directory the store": true,
+		"the source the cache directory": true, "the cache directory the source": true,
+		"the bundle the cache directory": true, "the cache directory the bundle": true,
+		"the cache directory the cache directory": true,
+	}
+	roles := []role{roleStore, roleDrop, roleSource, roleBundle, roleCache}
+	for _, a := range roles {
+		for _, b := range roles {
+			if !legal(a, b, "") {
+				t.Errorf("%s and %s may not be at all", a, b)
+			}
+			for _, kind := range kinds {
+				want := free[string(a)+" "+string(b)] ||
+					a == roleCache && b == roleDrop && kind == "around" || a == roleDrop && b == roleCache && kind == "inside"
+				if got := legal(a, b, kind); got != want {
+					t.Errorf("%s %s %s: %v, want %v", a, kind, b, got, want)
+				}
+			}
+		}
+	}
+}
+
+// What the file system says: links, ends that are missing, and links that lead to them.
+func TestResolvePlaces(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"in/store", "beside"} {
+		try(t, os.MkdirAll(filepath.Join(dir, name), 0o755))
+	}
+	for link, to := range map[string]string{"alias": "in", "future": "in/new/store", "loop": "loop2", "loop2": "loop", "back": "beside/../in"} {
+		try(t, os.Symlink(to, filepath.Join(dir, link)))
+	}
+	for name, want := range map[string]string{
+		"in/store": "inside", "alias/store": "inside", "alias": "same", "in/": "same", "in/../in/new": "inside", "alias/new/deep": "inside",
+		"future": "inside", "back": "same", "beside/../alias/x": "inside", "beside": "", "nowhere/in": "", "in2": "", ".": "around",
+	} {
+		err := guardOverlap(place{role: roleStore, path: filepath.Join(dir, "x", "..") + "/" + name}, place{role: roleDrop, path: filepath.Join(dir, "in")})
+		var e *overlapError
+		if errors.As(err, &e); (e == nil) != (want == "") || e != nil && e.kind != want {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	// In doubt the guard refuses, and the check at the start leaves it to who opens it.
+	places := []place{{role: roleStore, path: filepath.Join(dir, "loop")}, {role: roleDrop, path: filepath.Join(dir, "in")}}
+	if err := guardOverlap(places...); err == nil || !strings.Contains(err.Error(), "the store") {
+		t.Errorf("the guard allows what it cannot resolve: %v", err)
+	}
+	if err := checkOverlap(places...); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// maxLinks bounds the links that are followed in one path.
+const maxLinks = 40
+
+// resolvePlace finds out where a path really is. What does not exist yet is where it
+// would be made. Errors: those of the file system other than that something is missing.
+func resolvePlace(r role, name string, mounts []mount) (place, error) {
+	p := place{role: r, path: name}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return p, err
+	}
+	if p.resolved, err = resolve(abs, maxLinks); err != nil {
+		return p, fmt.Errorf("%s %s: %w", r, name, err)
+	}
+	for at := p.resolved; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case err == nil:
+			p.ids = append(p.ids, inodeOf(info))
+		case missing(err):
+			p.ids = append(p.ids, inode{})
+		default:
+			return p, fmt.Errorf("%s %s: %w", r, name, err)
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+	}
+	p.spots = spotsOf(p.resolved, mounts)
+	return p, nil
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || isNotDirectory(err) }
+
+// resolve follows the links of an absolute path, also where its end does not exist.
+func resolve(name string, links int) (string, error) {
+	real, err := filepath.EvalSymlinks(name)
+	if err == nil || !missing(err) || name == filepath.Dir(name) {
+		return real, err
+	}
+	parent, err := resolve(filepath.Dir(name), links)
+	if err != nil {
+		return "", err
+	}
+	name = filepath.Join(parent, filepath.Base(name))
+	to, err := os.Readlink(name)
+	if err != nil {
+		return name, nil // nothing is there, and no link either
+	}
+	if links == 0 {
+		return "", fmt.Errorf("%s: too many links", name)
+	}
+	if !filepath.IsAbs(to) {
+		to = filepath.Join(parent, to)
+	}
+	return resolve(filepath.Clean(to), links-1)
+}
+
+// mount is a mounted file system, or a directory of one that is mounted by itself.
+type mount struct {
+	device string // of the file system
+	root   string // the directory of it that is mounted
+	point  string // where
+}
+
+// parseMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)): fields are separated
+// by blanks, the third is the device, the fourth the root and the fifth the mount point,
+// with blanks and backslashes written as \040 and so on. Later mounts hide earlier ones.
+func parseMounts(text string) (all []mount) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) >= 5 {
+			all = append(all, mount{fields[2], unescape(fields[3]), unescape(fields[4])})
+		}
+	}
+	return all
+}
+
+// unescape replaces the octal escapes of a mount table.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// spotsOf says where a resolved path, and each mount below it, is in its file system.
+func spotsOf(name string, mounts []mount) (all []spot) {
+	var own *mount
+	for i, m := range mounts {
+		if (name == m.point || below(name, m.point)) && (own == nil || len(m.point) >= len(own.point)) {
+			own = &mounts[i]
+		}
+	}
+	if own == nil {
+		return nil
+	}
+	all = append(all, spot{own.device, filepath.Join(own.root, strings.TrimPrefix(name, own.point))})
+	for _, m := range mounts {
+		if below(m.point, name) {
+			all = append(all, spot{m.device, m.root})
+		}
+	}
+	return all
+}
+
+// resolvePlaces resolves what the flags name. unknown is why some of it could not be.
+func resolvePlaces(named []place) (all []place, unknown error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil && !missing(err) { // other systems have none
+		unknown = err
+	}
+	mounts := parseMounts(string(text))
+	for _, n := range named {
+		p, err := resolvePlace(n.role, n.path, mounts)
+		if err != nil {
+			unknown = errors.Join(unknown, err)
+			continue
+		}
+		all = append(all, p)
+	}
+	return all, unknown
+}
+
+// checkOverlap fails with a usageError if two of the places overlap that must not.
+// What cannot be resolved is left to whoever opens it.
+func checkOverlap(named ...place) error {
+	all, _ := resolvePlaces(named)
+	if e := overlap(all); e != nil {
+		return usageError{hintedError{e, overlapHint(e)}}
+	}
+	return nil
+}
+
+// checkNotStore fails with a usageError if a directory is a store, or is in one.
+func checkNotStore(dir string) error {
+	p, err := resolvePlace(roleBundle, dir, nil)
+	if err != nil {
+		return nil // whoever writes there says so
+	}
+	for at := p.resolved; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, layoutstore.StoreFile)); err == nil {
+			return usageError{hintedError{fmt.Errorf("%s is in the store %s", dir, at),
+				"name a directory of its own, and import what was pulled: layoutproxy import DIR --store STORE"}}
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}
+
+// guardOverlap is checkOverlap where in doubt nothing may happen.
+func guardOverlap(named ...place) error {
+	all, unknown := resolvePlaces(named)
+	if e := overlap(all); e != nil {
+		return e
+	}
+	return unknown
+}
