@@ -136,6 +136,9 @@ func oddEntry(dir string, e fs.DirEntry) string {
 		}
 		return fmt.Sprintf("%s, which is never read: remove it", describe(mode))
 	}
+	if strings.HasSuffix(name, removing) {
+		return "it" + leftRemoving
+	}
 	switch class := volume.ClassifyName(name); class.Kind {
 	case volume.NameChunk:
 		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow when it is gone", class.Archive)
@@ -234,12 +237,17 @@ func isArchive(name string) bool {
 	return kind == volume.NameArchive || kind == volume.NameChunk
 }
 
+// leftRemoving says what a file is that a process left which was killed.
+const leftRemoving = " was being removed, after it was imported, when layoutproxy was stopped: remove it"
+
 // unready says why a file keeps the directory that it was dropped with from being
 // imported: it is still being written, or it looks like something to import and would
 // not be read. name is its path below the directory.
 func unready(name string) string {
 	dir, base, ok := cutLast(name)
 	switch {
+	case strings.HasSuffix(base, removing):
+		return name + leftRemoving
 	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
 		return name + " is still being written"
 	case name == layoutstore.StoreFile, strings.HasSuffix(name, "/"+layoutstore.StoreFile):

@@ -125,7 +125,10 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bo
 		return nil, err
 	}
 	defer root.Close()
-	o := outgoing{root: root, opened: opened, keepDirs: changed}
+	o := outgoing{root: root, opened: opened, keepDirs: changed, before: func(string, string) error { return nil }}
+	if d.importer.before != nil {
+		o.before = d.importer.before
+	}
 	if err := o.find(ctx, it); err != nil {
 		return nil, err
 	}

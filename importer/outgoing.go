@@ -25,6 +25,8 @@ type outgoing struct {
 	files  []string // that were read
 	dirs   []string // parents first
 	rest   []staying
+	// before is called before each change; its error is that of the change.
+	before func(op, path string) error
 	// keepDirs is set where somebody still writes into the bundle's directories.
 	keepDirs bool
 }
@@ -158,9 +160,21 @@ func (o *outgoing) readCompanion(name string, info fs.FileInfo) bool {
 	return true
 }
 
+// removing ends the name that a file has for the moment in which it is removed.
+const removing = ".layoutproxy-remove"
+
 // remove removes what was read, and the directories that are empty then.
 func (o *outgoing) remove() error {
-	return o.each(o.root.Remove)
+	return o.each(func(name string) error {
+		aside := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+removing)
+		if err := o.take(name, aside); err != nil {
+			return err
+		}
+		if err := o.before("remove dropped", name); err != nil {
+			return err
+		}
+		return o.root.Remove(aside)
+	})
 }
 
 // move moves what was read below the directory to, each to its path.
@@ -174,8 +188,39 @@ func (o *outgoing) move(to string) error {
 			}
 			made[dir] = true
 		}
-		return o.root.Rename(name, at)
+		return o.take(name, at)
 	})
+}
+
+// take renames a file that was read. Somebody may have put another one in its place
+// since it was looked at last, so it looks at what it got, and puts that back.
+func (o *outgoing) take(name, to string) error {
+	if err := o.rename(name, to); err != nil {
+		return err
+	}
+	info, err := o.root.Lstat(to)
+	if err != nil {
+		return err
+	}
+	if isLink(info) || o.opened.Has(info) {
+		return nil
+	}
+	o.stay(name, errReplaced)
+	// A link never replaces what has the name by now; then both stay.
+	if err := o.root.Link(to, name); err != nil {
+		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", name, to, err)
+	}
+	return o.root.Remove(to)
+}
+
+// errReplaced says why a file stays that came in the place of one that was read.
+var errReplaced = errors.New("was replaced after it was read")
+
+func (o *outgoing) rename(from, to string) error {
+	if err := o.before("rename dropped", from); err != nil {
+		return err
+	}
+	return o.root.Rename(from, to)
 }
 
 // each does away with the files one by one, links first, and looks at each once more
@@ -211,7 +256,7 @@ func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 // in two parts. What came into it meanwhile goes back.
 func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
 	moved := filepath.Join(to, it.name)
-	if err := o.root.Rename(it.name, moved); err != nil {
+	if err := o.rename(it.name, moved); err != nil {
 		return err
 	}
 	late := outgoing{root: o.root, opened: o.opened}
@@ -223,7 +268,7 @@ func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
 		if info, err := o.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(o.files, back) {
 			continue // it led somewhere before
 		}
-		if err := errors.Join(o.root.MkdirAll(filepath.Dir(back), 0o755), o.root.Rename(s.name, back)); err != nil {
+		if err := errors.Join(o.root.MkdirAll(filepath.Dir(back), 0o755), o.rename(s.name, back)); err != nil {
 			return err
 		}
 		o.stay(back, s.why)

@@ -120,14 +120,32 @@ func (s *store) stageFile(name string, data []byte) error {
 }
 
 // sweep removes all from staging but the blobs that are wanted: what an import
-// before this one has left, or what this one does not publish after all.
+// before this one has left, or what this one does not publish after all. Directories
+// that are empty then go too: they would be published, as layouts without an index.
 func (s *store) sweep(wanted map[string]bool) error {
-	return s.staged(func(at string, dir bool) error {
-		if dir || wanted[at] {
+	var dirs []string
+	err := s.staged(func(at string, dir bool) error {
+		if dir {
+			dirs = append(dirs, at)
+			return nil
+		}
+		if wanted[at] {
 			return nil
 		}
 		return s.remove(stagedPath(at))
 	})
+	if err != nil {
+		return err
+	}
+	for _, at := range slices.Backward(dirs) {
+		if entries, err := fs.ReadDir(s.root.FS(), stagedPath(at)); err != nil || len(entries) > 0 {
+			continue
+		}
+		if err := s.remove(stagedPath(at)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // staged visits what is staged for the tree: each directory before what is in it.

@@ -306,3 +306,69 @@ func contents(t *testing.T, dir string) map[string]string {
 	}
 	return all
 }
+
+// A process that ends at any step of a look, moving and removing included, loses nothing
+// of a dropped directory: what is gone from it is in the store, what was not read stays,
+// and the next process completes the import. LAYOUTPROXY_TEST_ALL=1 ends at every step.
+func TestDropEveryStep(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		for n, stride := 2, 7; ; n += stride {
+			if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+				stride = 1
+			}
+			m := newModel(t, map[bool]uint64{false: 1, true: 2}[remove])
+			_, bundle := m.tree(filepath.Join(m.dir, "bundle"))
+			for name, data := range contents(t, filepath.Join(m.dir, "bundle")) {
+				m.put["bundle"+name] = &dropFile{[]byte(data), bundle}
+			}
+			m.archive("bundle/x.tar", true)
+			m.archive("a.tar", false)
+			m.write("bundle/notes.txt", []byte("not read"), nil)
+			m.history = append(m.history, fmt.Sprintf("dying at step %d", n))
+			m.dying = n
+			m.look()
+			m.holds()
+			ended := m.dying > 1 // before it could die
+			m.dying = 0
+			m.restart()
+			m.look()
+			m.look()
+			m.holds()
+			if m.done != 3 || m.put["bundle/notes.txt"] == nil {
+				t.Fatalf("dying at step %d: %d of 3 bundles are published: %+v", n, m.done, m.drop.Status())
+			}
+			if ended {
+				if n < 40 {
+					t.Errorf("%d steps prove little", n)
+				}
+				break
+			}
+		}
+	}
+}
+
+// Directories that an interrupted import has left in staging are not published by the
+// next one, which would make them layouts without an index.
+func TestInterruptedLeavesNoDirectories(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	i, written := newImporter(t, store), 0
+	ctx, cancel := context.WithCancel(t.Context())
+	i.Before(func(op, path string) error {
+		if op == "rename" && strings.Contains(path, "/staging/tree/") {
+			if written++; written == 2 {
+				cancel()
+			}
+		}
+		return nil
+	})
+	if _, err := i.Import(ctx, app(t, "one", "1.0")); err == nil {
+		t.Fatal("it was not interrupted")
+	}
+	two := app(t, "two", "1.0")
+	want := mustContent(t, two)
+	imported(t, store, two)
+	same(t, "the store", mustContent(t, store), want)
+	if left, err := os.ReadDir(filepath.Join(store, "app")); err != nil || len(left) != 1 {
+		t.Errorf("in app: %v, %v", left, err)
+	}
+}

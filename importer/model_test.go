@@ -1,0 +1,374 @@
+package importer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// model is a drop directory, its store, and what has to be true of both whatever
+// happens: a bundle is in the store wholly or not at all, and never leaves it; what was
+// put into the directory is still there, unless a bundle was read from it that is in
+// the store now.
+type model struct {
+	*testing.T
+	rand       *rand.Rand
+	dir, store string
+	remove     bool // what was imported
+	now        time.Time
+	serial     int
+
+	put     map[string]*dropFile // by their paths below the directory
+	bundles []content            // all that there ever were
+	have    content              // of the store, when it was read last
+	done    int                  // bundles that the store has
+
+	dying   int   // the step of an import at which the process ends; 0 is never
+	guard   error // of the next import
+	meddle  func()
+	history []string
+	drop    *importer.Drop
+}
+
+// dropFile is a file that the user put into the directory.
+type dropFile struct {
+	data   []byte
+	bundle content // that is read from it; nil for anything else, which has to stay
+}
+
+var errDead = errors.New("dead")
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{T: t, rand: rand.New(rand.NewPCG(seed, 17)), dir: scratch(t), store: filepath.Join(scratch(t), "store"),
+		remove: seed%2 == 0, now: time.Now().Add(time.Hour), put: map[string]*dropFile{}, have: content{}}
+	m.restart()
+	return m
+}
+
+// restart is what a new process begins with.
+func (m *model) restart() {
+	i := newImporter(m.T, m.store)
+	i.Before(m.step)
+	var err error
+	m.drop, err = i.NewDrop(importer.DropOptions{Dir: m.dir, Settle: time.Second, Remove: m.remove, Now: func() time.Time { return m.now },
+		Guard: func() error { return m.guard }})
+	m.check(err)
+}
+
+// step comes before each change that the program makes.
+func (m *model) step(string, string) error {
+	if m.meddle != nil && m.rand.IntN(20) == 0 {
+		meddle := m.meddle
+		m.meddle = nil
+		meddle()
+	}
+	if m.dying > 1 {
+		m.dying--
+	}
+	if m.dying == 1 {
+		return errDead
+	}
+	return nil
+}
+
+func (m *model) check(err error) {
+	m.Helper()
+	if err != nil {
+		m.Fatalf("%v, after %s", err, strings.Join(m.history, "; "))
+	}
+}
+
+func (m *model) next() int { m.serial++; return m.serial }
+
+// write puts a file into the directory; another one of the path is replaced.
+func (m *model) write(name string, data []byte, bundle content) {
+	file := filepath.Join(m.dir, name)
+	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
+	m.check(os.WriteFile(file+".writing", data, 0o644))
+	m.check(os.Rename(file+".writing", file))
+	m.put[name] = &dropFile{data, bundle}
+}
+
+// tree is a fresh bundle of some layouts that share a layer.
+func (m *model) tree(dir string) (*layouttest.Tree, content) {
+	tree := layouttest.New(m.T, dir)
+	n := m.next()
+	for i := range 1 + m.rand.IntN(2) {
+		l := tree.Layout(fmt.Sprintf("app/%c%d", 'a'+m.rand.IntN(3), i))
+		l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint("image", n), LayerSizes: []int64{1500}}), fmt.Sprintf("v%d", n))
+		l.Write()
+	}
+	bundle := mustContent(m.T, dir)
+	m.bundles = append(m.bundles, bundle)
+	return tree, bundle
+}
+
+// archive puts an archive at name, whole or in chunks.
+func (m *model) archive(name string, chunked bool) {
+	tree, bundle := m.tree(m.TempDir())
+	file := filepath.Join(m.TempDir(), filepath.Base(name))
+	tree.Archive(file, layouttest.Archive{})
+	files := []string{file}
+	if chunked {
+		files = layouttest.Cut(m.T, file, 4000)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		m.check(err)
+		m.write(filepath.Join(filepath.Dir(name), filepath.Base(f)), data, bundle)
+	}
+}
+
+// directory puts a directory of archives, trees and other things.
+func (m *model) directory() {
+	name := fmt.Sprintf("dir%d", m.next())
+	if m.rand.IntN(2) == 0 {
+		m.archive(name+"/x.tar", m.rand.IntN(2) == 0)
+	}
+	if m.rand.IntN(2) == 0 {
+		_, bundle := m.tree(filepath.Join(m.dir, name))
+		for path, data := range contents(m.T, filepath.Join(m.dir, name)) {
+			path = name + path
+			if m.put[path] == nil {
+				m.put[path] = &dropFile{[]byte(data), bundle}
+			}
+		}
+	}
+	m.other(name)
+}
+
+// other puts things that are not read into a directory.
+func (m *model) other(dir string) {
+	for range m.rand.IntN(3) {
+		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
+			".hidden", "app/a0/README", "app/a0/blobs/sha256/" + strings.Repeat("ab", 32), "d.tar"}[m.rand.IntN(11)]
+		if m.put[filepath.Join(dir, name)] == nil {
+			m.write(filepath.Join(dir, name), fmt.Appendf(nil, "%d is not read", m.next()), nil)
+		}
+	}
+	if m.rand.IntN(6) == 0 {
+		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // there may be one already, or no directory
+	}
+}
+
+// act does one thing at random.
+func (m *model) act() {
+	what := "look"
+	switch m.rand.IntN(12) {
+	case 0, 1:
+		what = "an archive"
+		m.archive(fmt.Sprintf("%c.tar", 'a'+m.rand.IntN(3)), false)
+	case 2:
+		what = "chunks"
+		m.clear(func(name string) bool { return strings.HasPrefix(name, "a.tar.0") })
+		m.archive("a.tar", true)
+	case 3, 4:
+		what = "a directory"
+		m.directory()
+	case 5:
+		what = "other things"
+		m.other("")
+		m.other(m.some())
+	case 6:
+		what = "take something away"
+		if dir := m.some(); dir != "" {
+			m.clear(func(name string) bool { return strings.HasPrefix(name, dir+"/") && m.put[name].bundle == nil })
+		}
+	case 7:
+		what = "a guarded look"
+		m.guard = errors.New("they overlap")
+		before := contents(m.T, m.dir)
+		m.look()
+		if !maps.Equal(before, contents(m.T, m.dir)) {
+			m.Fatal("something was moved though the guard forbids it")
+		}
+		m.guard = nil
+		m.restart()
+	case 8:
+		what = "an import by hand"
+		m.byHand()
+	case 9, 10:
+		m.dying = 2 + m.rand.IntN(120)
+		what = fmt.Sprintf("a look that dies at step %d", m.dying)
+		m.look()
+		m.dying = 0
+		m.restart()
+	default:
+		m.meddle = func() {
+			m.history = append(m.history, "meanwhile: ")
+			if dir := m.some(); dir != "" && m.rand.IntN(2) == 0 {
+				m.other(dir)
+				return
+			}
+			m.archive("a.tar", m.rand.IntN(2) == 0)
+		}
+		m.look()
+		m.meddle = nil
+	}
+	m.history = append(m.history, what)
+}
+
+// some is a directory that was dropped, or empty.
+func (m *model) some() string {
+	dirs := map[string]bool{}
+	for name := range m.put {
+		if dir, _, ok := strings.Cut(name, "/"); ok {
+			dirs[dir] = true
+		}
+	}
+	all := slices.Sorted(maps.Keys(dirs))
+	if len(all) == 0 {
+		return ""
+	}
+	return all[m.rand.IntN(len(all))]
+}
+
+// clear takes files away, as the user may.
+func (m *model) clear(which func(name string) bool) {
+	for _, name := range slices.Sorted(maps.Keys(m.put)) {
+		if which(name) {
+			m.check(os.Remove(filepath.Join(m.dir, name)))
+			delete(m.put, name)
+		}
+	}
+}
+
+// byHand imports a bundle from elsewhere, whose files all have to stay.
+func (m *model) byHand() {
+	dir := m.TempDir()
+	m.tree(dir)
+	before := contents(m.T, dir)
+	i := newImporter(m.T, m.store)
+	if m.rand.IntN(2) == 0 {
+		m.dying = 2 + m.rand.IntN(80)
+	}
+	i.Before(m.step)
+	_, err := i.Import(m.Context(), dir)
+	if m.dying = 0; err != nil && !errors.Is(err, errDead) {
+		m.check(err)
+	}
+	if !maps.Equal(before, contents(m.T, dir)) {
+		m.Fatal("the import has changed its bundle")
+	}
+}
+
+func (m *model) look() {
+	m.now = m.now.Add(time.Hour)
+	_, _, err := m.drop.Look(context.WithoutCancel(m.Context()))
+	m.check(err)
+}
+
+// holds fails unless everything is true that has to be.
+func (m *model) holds() {
+	m.Helper()
+	got := content{}
+	if _, err := os.Stat(m.store); err == nil {
+		got = mustContent(m.T, m.store)
+	}
+	for tag, digest := range m.have {
+		if got[tag] != digest {
+			m.Fatalf("the store has lost %s, after %s", tag, strings.Join(m.history, "; "))
+		}
+	}
+	m.have, m.done = got, 0
+	for _, bundle := range m.bundles {
+		switch n := m.tagsOf(bundle); n {
+		case len(bundle) - untagged(bundle):
+			m.done++
+		case 0:
+		default:
+			m.Fatalf("the store has %d tags of %v, after %s", n, bundle, strings.Join(m.history, "; "))
+		}
+	}
+	moved := map[string][]string{} // by their bytes
+	for name, data := range contents(m.T, m.dir) {
+		moved[data] = append(moved[data], name[1:])
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.put)) {
+		m.kept(name, moved[string(m.put[name].data)])
+	}
+}
+
+func untagged(bundle content) (n int) {
+	for _, digest := range bundle {
+		if digest == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// tagsOf is how many tags of a bundle the store has.
+func (m *model) tagsOf(bundle content) (n int) {
+	for tag, digest := range bundle {
+		if digest != "" && m.have[tag] == digest {
+			n++
+		}
+	}
+	return n
+}
+
+// kept fails unless a file is where it was put, or is not for a good reason: then the
+// model forgets it. places are all paths with its bytes.
+func (m *model) kept(name string, places []string) {
+	m.Helper()
+	data, err := os.ReadFile(filepath.Join(m.dir, name))
+	file := m.put[name]
+	if err == nil && bytes.Equal(data, file.data) {
+		return
+	}
+	delete(m.put, name)
+	isIn := func(to string) bool {
+		return slices.ContainsFunc(places, func(p string) bool {
+			return strings.HasPrefix(p, to) || strings.HasSuffix(p, ".layoutproxy-remove")
+		})
+	}
+	published := file.bundle != nil && m.tagsOf(file.bundle) == len(file.bundle)-untagged(file.bundle)
+	if isIn("failed/") || published && (m.remove || isIn("done/")) {
+		return
+	}
+	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
+}
+
+// What is dropped, imported, killed, guarded, written and taken away in any order leaves
+// the store with whole bundles, and loses no file that was not read into it.
+// LAYOUTPROXY_TEST_ALL=1 tries many more orders.
+func TestModel(t *testing.T) {
+	seeds, acts := uint64(4), 30
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		seeds = 100
+	}
+	published, gone := 0, 0
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newModel(t, seed)
+			for range acts {
+				m.act()
+				m.holds()
+			}
+			for range 4 { // in peace
+				m.look()
+				m.holds()
+			}
+			published += m.done
+			gone += m.serial - len(m.put)
+		})
+	}
+	if !t.Failed() && (published < int(seeds)*3 || gone == 0) {
+		t.Errorf("%d bundles published, %d things gone: that proves little", published, gone)
+	}
+	t.Logf("%d bundles published", published)
+}
