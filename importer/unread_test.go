@@ -1,14 +1,19 @@
 package importer_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -252,13 +257,19 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			d := newDropping(t)
 			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
 			tree := layouttest.New(t, filepath.Join(d.dir, "bundle"))
+			var shared string
 			for _, name := range []string{"one", "two", "three"} {
 				l := tree.Layout("modules/" + name)
-				image := l.Image(layouttest.Image{Name: "shared", LayerSizes: []int64{6000}})
-				l.Tag(image, "v1")
+				layer := l.Blob(ocispec.MediaTypeImageLayerGzip, bytes.Repeat([]byte("s"), 6000))
+				shared = layer.Digest.Encoded()
+				l.Tag(l.Image(layouttest.Image{Name: "shared", Layers: [][]byte{bytes.Repeat([]byte("s"), 6000)}}), "v1")
 				l.Write()
 			}
 			want := mustContent(t, filepath.Join(d.dir, "bundle"))
+			wrong := filepath.Join(d.dir, "bundle/modules/two/blobs/sha256", shared)
+			if err := os.WriteFile(wrong, bytes.Repeat([]byte("x"), 6000), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("nothing names it")).Digest.Encoded()
 			d.write("bundle/deckhousereleases.yaml", "kind: DeckhouseRelease")
 			d.write("bundle/modules/one/README", "docs")
@@ -267,21 +278,21 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			d.look(0)
 			d.look(time.Minute)
 			same(t, "the store", mustContent(t, d.store), want)
-			s := d.wants("bundle", "published", "4 files stay in the drop directory")
-			for _, name := range []string{"bundle/deckhousereleases.yaml", "bundle/modules/one/README", "bundle/notes.tar", "bundle/modules/one/blobs/sha256/" + stray} {
+			s := d.wants("bundle", "published", "5 files stay in the drop directory")
+			for _, name := range []string{"bundle/deckhousereleases.yaml", "bundle/modules/one/README", "bundle/notes.tar", "bundle/modules/one/blobs/sha256/" + stray, "bundle/modules/two/blobs/sha256/" + shared} {
 				if !strings.Contains(s.Detail, name+" was not read") || contents(t, d.dir)["/"+name] != before["/"+name] {
 					t.Errorf("%s: %s", name, s.Detail)
 				}
 			}
 			after := contents(t, filepath.Join(d.dir, "bundle"))
-			if len(after) != 4 {
+			if len(after) != 5 {
 				t.Errorf("left: %v", after)
 			}
 			// It is not read again, after a restart neither.
 			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
 			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
 			d.look(time.Hour)
-			d.wants("bundle", "published", "4 files stay")
+			d.wants("bundle", "published", "5 files stay")
 		})
 	}
 }
@@ -370,5 +381,67 @@ func TestInterruptedLeavesNoDirectories(t *testing.T) {
 	same(t, "the store", mustContent(t, store), want)
 	if left, err := os.ReadDir(filepath.Join(store, "app")); err != nil || len(left) != 1 {
 		t.Errorf("in app: %v, %v", left, err)
+	}
+}
+
+// Where the guard forbids it, as when a link was changed since the start, nothing is
+// imported, or what was imported meanwhile stays.
+func TestDropGuard(t *testing.T) {
+	d := removing(t)
+	calls, allowed := 0, 0
+	d.restart(func(o *importer.DropOptions) {
+		o.Remove = true
+		o.Guard = func() error {
+			if calls++; calls > allowed {
+				return errors.New("the store is in the drop directory")
+			}
+			return nil
+		}
+	})
+	d.put(app(t, "a", "1.0"), "a.tar")
+	before := contents(t, d.dir)
+	again := d.look(time.Hour)
+	d.wants("a.tar", "waiting", "the store is in the drop directory")
+	if again == 0 || d.published > 0 {
+		t.Errorf("published %d times, tried again after %s", d.published, again)
+	}
+	allowed = calls + 1 // for the import, and not for what follows
+	d.look(again)
+	d.wants("a.tar", "published", "nothing is moved or removed: the store is in the drop directory")
+	if after := contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
+		t.Errorf("left: %v", files(t, d.dir))
+	}
+}
+
+// A directory that holds a store is not taken apart: another program may serve it.
+func TestDropStore(t *testing.T) {
+	d := removing(t)
+	imported(t, filepath.Join(d.dir, "carried/store"), app(t, "a", "1.0"))
+	before := contents(t, d.dir)
+	d.look(0)
+	d.look(time.Hour)
+	d.wants("carried", "waiting", "it holds a store (store/.layoutproxy/store.json)")
+	if !maps.Equal(contents(t, d.dir), before) {
+		t.Error("something of it went")
+	}
+}
+
+// A link in a bundle goes with the file that it leads to. Names outside of the bundle
+// stay, also of the same file.
+func TestDropLinks(t *testing.T) {
+	d := removing(t)
+	d.mkdir("bundle")
+	d.put(app(t, "a", "1.0"), "bundle/a.tar")
+	if err := os.Symlink("a.tar", filepath.Join(d.dir, "bundle/latest")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(d.dir, "bundle/a.tar"), filepath.Join(d.dir, "mine.bak")); err != nil {
+		t.Fatal(err)
+	}
+	d.look(0)
+	d.look(time.Hour)
+	d.wants("bundle", "published", "")
+	if d.has("bundle") || !d.has("mine.bak") {
+		t.Errorf("left: %v", files(t, d.dir))
 	}
 }
