@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,12 +142,23 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("a pull reaches %d points", total)
 			}
 			want := contents(t, dir)
+			all, err := look(t, dir)
+			try(t, err)
 			// Spread over all of it, and each of the last ones.
 			points := []int{1, total / 4, total / 2, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
+			if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+				points = points[:0]
+				for n := range total {
+					points = append(points, n+1)
+				}
+			}
 			for _, at := range points {
 				dir := t.TempDir()
 				if spawn(t, r.Host, dir, form, at) != 0 {
 					t.Fatalf("not killed at %d of %d", at, total)
+				}
+				if got, err := look(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
+					t.Errorf("killed at %d of %d: a reader sees a part (%v): %s", at, total, err, cmp.Diff(all, got))
 				}
 				there := finished(t, dir)
 				r.Forget()

@@ -82,7 +82,7 @@ func (w *work) writeJournal(p publication, staged string) error {
 		if err != nil {
 			return err
 		}
-		j.Place = append(j.Place, volume.PublishedFile{Name: name, Size: info.Size()})
+		j.Place = append(j.Place, volume.PublishedFileOf(name, info))
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 			dirs[dir] = true
 		}

@@ -37,6 +37,22 @@ type Publication struct {
 type PublishedFile struct {
 	Name string `json:"name"` // slash-separated, below the directory
 	Size int64  `json:"size"` // bytes
+	// Modified is when it was written, which a rename does not change: an older file of
+	// the same name and size is not taken for it.
+	Modified time.Time `json:"modified"`
+}
+
+// PublishedFileOf is the new file of a name that a staged file becomes.
+func PublishedFileOf(name string, staged fs.FileInfo) PublishedFile {
+	return PublishedFile{name, staged.Size(), staged.ModTime().UTC()}
+}
+
+// is says whether a file in place is the new one. The times of some file systems are
+// coarse: FAT has two seconds, exFAT ten milliseconds.
+func (f PublishedFile) is(info fs.FileInfo) bool {
+	got := info.ModTime()
+	coarse := got.Nanosecond()%int(10*time.Millisecond) == 0 && got.Sub(f.Modified).Abs() <= 2*time.Second
+	return info.Size() == f.Size && (got.Equal(f.Modified) || coarse)
 }
 
 const publicationFormat = 1
@@ -196,7 +212,7 @@ func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 			continue
 		case err != nil:
 			return "", err
-		case info.Mode().IsRegular() && info.Size() == f.Size:
+		case info.Mode().IsRegular() && (f.is(info) || at == staged && info.Size() == f.Size):
 			return at, nil
 		}
 	}

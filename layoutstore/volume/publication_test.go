@@ -1,0 +1,171 @@
+package volume_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Files of a directory with a publication: the journal counts, not what lies beside it.
+func TestPublicationShowsNewFiles(t *testing.T) {
+	dir := t.TempDir()
+	staged := filepath.Join(dir, volume.StagedDir(1))
+	put(t, filepath.Join(staged, "b.tar"), "new")
+	put(t, filepath.Join(staged, "c.tar.0000.chunk"), "new")
+	put(t, filepath.Join(staged, "not in it.tar"), "new")
+	put(t, filepath.Join(staged, "app", "index.json"), `{"schemaVersion":2,"manifests":[]}`)
+	for _, name := range []string{"a.tar", "b.tar", "c.tar", "c.tar.gostsum", "other.tar"} {
+		put(t, filepath.Join(dir, name), "old")
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "app", "blobs", "sha256"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := volume.Publication{Staged: volume.StagedDir(1), Remove: []string{"c.tar", "c.tar.gostsum"}}
+	for _, name := range []string{"a.tar", "b.tar", "c.tar.0000.chunk", "app/index.json"} {
+		info, err := os.Stat(filepath.Join(staged, filepath.FromSlash(name)))
+		if err != nil { // moved already
+			info, err = os.Stat(filepath.Join(dir, name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Place = append(p.Place, volume.PublishedFileOf(name, info))
+	}
+	before := names(t, dir)
+	if want := []string{"a.tar", "b.tar", "c.tar", "other.tar"}; !slices.Equal(before, want) {
+		t.Errorf("without a journal: %q, want %q", before, want)
+	}
+	publish(t, dir, p)
+	found, err := volume.FindArchives(dir)
+	if err != nil || !found.Publishing || len(found.Sets) != 4 || !found.Sets[2].Chunked || len(found.Faults) > 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	files, err := volume.OpenFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	if at, ok := files.At("b.tar"); !ok || at != filepath.Join(volume.StagedDir(1), "b.tar") {
+		t.Errorf("b.tar is at %q, %v", at, ok)
+	}
+	if _, err := files.Stat("c.tar.gostsum"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that goes: %v", err)
+	}
+	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Faults) > 0 {
+		t.Errorf("%+v", got)
+	}
+	// An older file of the same size is not the new one.
+	if err := os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "a.tar is not there in its new form")
+}
+
+// A journal that cannot be understood hides the directory.
+func TestBadPublications(t *testing.T) {
+	for name, text := range map[string]string{
+		"no JSON":            "{",
+		"a later version":    `{"format":2,"staged":".layoutproxy-publication.1"}`,
+		"another place":      `{"format":1,"staged":"..","place":[]}`,
+		"a path that leaves": `{"format":1,"staged":".layoutproxy-publication.1","place":[{"name":"../a.tar"}]}`,
+		"a hidden name":      `{"format":1,"staged":".layoutproxy-publication.1","remove":[".layoutproxy-publication"]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			put(t, filepath.Join(dir, "a.tar"), "old")
+			put(t, filepath.Join(dir, volume.PublicationFile), text)
+			refused(t, dir, volume.PublicationFile)
+		})
+	}
+}
+
+// Marks tell a publication that begins, goes on or ends, and one that did all of it.
+func TestMark(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.tar"), "old")
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, past, past); err != nil {
+		t.Fatal(err)
+	}
+	before := volume.MarkOf(dir)
+	if again := volume.MarkOf(dir); !before.Same(again) || !before.Quiet(again) {
+		t.Error("nothing happened, and the marks differ")
+	}
+	publish(t, dir, volume.Publication{Staged: volume.StagedDir(1)})
+	if during := volume.MarkOf(dir); before.Same(during) {
+		t.Error("a publication begins unseen")
+	}
+	if err := os.Remove(filepath.Join(dir, volume.PublicationFile)); err != nil {
+		t.Fatal(err)
+	}
+	if after := volume.MarkOf(dir); !before.Same(after) || before.Quiet(after) {
+		t.Error("a publication begins and ends unseen")
+	}
+}
+
+func refused(t *testing.T, dir, reason string) {
+	t.Helper()
+	var unfinished *volume.UnfinishedError
+	if _, err := volume.FindArchives(dir); !errors.As(err, &unfinished) || !strings.Contains(err.Error(), reason) {
+		t.Errorf("archives: %v", err)
+	}
+	if err := volume.CheckPublication(dir); !errors.As(err, &unfinished) {
+		t.Errorf("the publication: %v", err)
+	}
+	got := layouts(t, dir)
+	if len(got.Layouts) != 0 || len(got.Faults) != 1 || got.Faults[0].Kind != volume.Incomplete {
+		t.Errorf("layouts: %+v", got)
+	}
+}
+
+func publish(t *testing.T, dir string, p volume.Publication) {
+	t.Helper()
+	data, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, volume.PublicationFile), string(data))
+}
+
+func put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	found, err := volume.FindArchives(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range found.Sets {
+		all = append(all, s.Name)
+	}
+	return all
+}
+
+func layouts(t *testing.T, dir string) volume.Listing {
+	t.Helper()
+	vol, err := volume.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vol.Close()
+	listing, err := vol.Layouts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listing
+}
