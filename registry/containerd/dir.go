@@ -77,10 +77,38 @@ func (m *Mirror) Write(dir string) (Change, error) {
 		change.Did = "unchanged"
 		return change, nil
 	}
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		return change, err
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		return change, makeDir(target, edited)
 	}
 	return change, replace(change.File, edited)
+}
+
+// aside begins the names of directories that are being made or removed. No registry has
+// such a name.
+const aside = ".layoutproxy-"
+
+// makeDir makes a directory with its hosts.toml in one step: an empty one would hide the
+// hosts.toml of _default.
+func makeDir(target string, text []byte) error {
+	parent := filepath.Dir(target)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(parent, aside)
+	if err != nil {
+		return err
+	}
+	err = os.Chmod(temp, 0o755) //nolint:gosec // as containerd's other directories are
+	if err == nil {
+		err = replace(filepath.Join(temp, hostsFile), text)
+	}
+	if err == nil {
+		err = os.Rename(temp, target)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return syncDir(parent)
 }
 
 // target is the directory that containerd takes for a registry: the first that exists
@@ -126,7 +154,7 @@ func madeFor(dir string) bool {
 	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile))
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		if err != nil {
+		if err != nil || strings.HasPrefix(filepath.Base(filepath.Dir(file)), aside) {
 			continue
 		}
 		if p, err := findPart(text); err == nil && p != nil && p.made == madeTheDirs {
@@ -213,13 +241,40 @@ func putBack(file string, rest []byte, what made) error {
 	if len(rest) > 0 || what == madeNothing {
 		return replace(file, rest)
 	}
-	if err := os.Remove(file); err != nil {
+	dir, levels := filepath.Dir(file), what-madeTheFile
+	if levels > 0 && isOnlyFile(file) {
+		if err := removeDir(dir); err != nil {
+			return err
+		}
+		dir, levels = filepath.Dir(dir), levels-1
+	} else if err := os.Remove(file); err != nil {
 		return err
+	} else if levels > 0 {
+		levels = 0 // a directory stays where something else is in it
 	}
-	dir := filepath.Dir(file)
-	// A directory stays where something else is in it.
-	for n := what - madeTheFile; n > 0 && os.Remove(dir) == nil; n-- {
+	for ; levels > 0 && os.Remove(dir) == nil; levels-- {
 		dir = filepath.Dir(dir)
 	}
 	return syncDir(dir)
+}
+
+// isOnlyFile says whether nothing else is in the file's directory, which is no link.
+func isOnlyFile(file string) bool {
+	dir := filepath.Dir(file)
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 1 && entries[0].Name() == filepath.Base(file)
+}
+
+// removeDir removes a directory and its hosts.toml in one step, as makeDir makes it.
+func removeDir(dir string) error {
+	temp, err := os.MkdirTemp(filepath.Dir(dir), aside)
+	if err != nil {
+		return err
+	}
+	err = os.Rename(dir, filepath.Join(temp, filepath.Base(dir)))
+	return errors.Join(err, os.RemoveAll(temp))
 }

@@ -1,0 +1,58 @@
+package containerd_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/registry/containerd"
+)
+
+// containerd takes the first directory that exists, whatever is in it (hostPaths in its
+// core/remotes/docker/config/hosts.go). So there is never one without its hosts.toml,
+// which would hide that of _default: not for a moment, and not for ever after a kill.
+func TestNoDirectoryWithoutItsFile(t *testing.T) {
+	certs := t.TempDir()
+	var current atomic.Pointer[string]
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			dir := current.Load()
+			if dir == nil {
+				continue
+			}
+			// Each name is made once and removed once.
+			if !exists(*dir) || exists(filepath.Join(*dir, "hosts.toml")) || !exists(*dir) {
+				continue
+			}
+			t.Errorf("%s is there without its hosts.toml", *dir)
+			return
+		}
+	}()
+	for n := range 20 {
+		host := fmt.Sprintf("r%d.example", n)
+		dir := filepath.Join(certs, host)
+		current.Store(&dir)
+		m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = host })
+		write(t, m, certs, "created")
+		remove(t, certs, host, "removed")
+	}
+	close(done)
+	<-ended
+	if left, err := os.ReadDir(certs); err != nil || len(left) > 0 {
+		t.Errorf("%v is left: %v", left, err)
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
