@@ -39,7 +39,7 @@ type source struct {
 }
 
 type sourceState struct {
-	archives []*held // by byte order of their names
+	archives []*held // in the order of [CompareArchives]
 	loose    *held   // the directory's own tree; nil where the source is an archive
 	problems []Problem
 	failed   error         // of the last look; the rest is of an earlier one then
