@@ -107,12 +107,6 @@ type copyOf struct {
 // notThere is the reason of a gap that nothing is known of but that.
 const notThere = "not there"
 
-// lostIn says whether an error tells of a chunk that is missing.
-func lostIn(err error) bool {
-	var lost *layoutstore.LostError
-	return errors.As(err, &lost)
-}
-
 // find finds the copies of a blob that have one of the sizes, those of later layouts
 // first, or says why there is none. The error is one that layoutstore.Exhausted knows.
 func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []copyOf, lack *layoutstore.Problem, err error) {
@@ -123,10 +117,15 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 	}
 	for _, l := range slices.Backward(layouts) {
 		where, err := l.Locate(d)
+		var lost *layoutstore.LostError
 		switch {
 		case layoutstore.Exhausted(err):
 			return nil, nil, err
-		case errors.Is(err, fs.ErrNotExist) && !lostIn(err):
+		case errors.As(err, &lost):
+			lack.Kind, lack.Reason, lack.Chunk = lost.Kind, lost.Advice(), lost.In[0]
+			lack.Path, lack.Entry = blobPlace(l, d)
+			continue
+		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err == nil && slices.Contains(sizes, where.Size()):
 			copies = append(copies, copyOf{l, where.Size()})
@@ -134,10 +133,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		if lack.Kind, lack.Reason = layoutstore.Damaged, err.Error(); lostIn(err) {
-			lack.Kind = layoutstore.Incomplete
-		}
-		lack.Passing = layoutstore.Passing(err)
+		lack.Kind, lack.Reason, lack.Passing, lack.Chunk = layoutstore.Damaged, err.Error(), layoutstore.Passing(err), ""
 		lack.Path, lack.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
@@ -161,7 +157,7 @@ func manifestGap(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Passing: layoutstore.Passing(m.Gap)}
 	var corrupt *layoutstore.CorruptError
 	if errors.As(m.Gap, &corrupt) {
-		p.Kind, p.Reason, p.Passing = corrupt.Kind, corrupt.Reason, corrupt.Passing
+		p.Kind, p.Reason, p.Passing, p.Chunk = corrupt.Kind, corrupt.Reason, corrupt.Passing, corrupt.Chunk
 		p.Path, p.Entry = corrupt.Where()
 	}
 	return placed(repo, p)

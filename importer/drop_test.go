@@ -127,7 +127,7 @@ func TestDropArchive(t *testing.T) {
 func TestDropChunks(t *testing.T) {
 	archive, _ := one(t)
 	want := mustContent(t, archive)
-	chunks := layouttest.Cut(t, archive, 4000)
+	chunks := layouttest.Split(t, archive, 4000)
 	for late := range chunks {
 		t.Run(fmt.Sprintf("%04d", late), func(t *testing.T) {
 			d := newDropping(t)

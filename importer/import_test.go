@@ -31,7 +31,7 @@ func TestForms(t *testing.T) {
 	var each []string
 	for _, archive := range archives {
 		each = append(each, filepath.Join(bundle, filepath.Base(archive)))
-		layouttest.Cut(t, archive, 3001)
+		layouttest.Split(t, archive, 3001)
 	}
 	unpacked := filepath.Join(scratch(t), "store")
 	imported(t, unpacked, bundle)

@@ -90,7 +90,7 @@ func TestUnreadable(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else if d.put(archive, c.bundle); c.cut > 0 {
-				layouttest.Cut(t, bundle, c.cut)
+				layouttest.Split(t, bundle, c.cut)
 			}
 			before, want := files(t, d.store), mustContent(t, d.store).over(mustContent(t, tree.Dir()))
 			d.look(0)

@@ -250,35 +250,6 @@ func old(t *testing.T, files ...string) {
 	}
 }
 
-func TestEveryChunkLostInTurn(t *testing.T) {
-	for _, chunk := range []int64{3000, 4096, 512} {
-		tree := buildUsual(t, "")
-		have := contentOf(t, tree)
-		archive := pack(t, tree)
-		places := layouttest.Places(t, archive)
-		chunks := layouttest.Cut(t, archive, chunk)
-		step := max(len(chunks)/50, 1)
-		for i := 0; i < len(chunks); i += step {
-			lose(t, chunks, i, func() {
-				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-				from := int64(i) * chunk
-				to := from + chunk
-				if i == len(chunks)-1 {
-					to = never
-				}
-				wantServed(t, opened, have, wholeWithout(places, have, from, to))
-				wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d is missing", i))
-			})
-		}
-		lose(t, chunks, len(chunks)-1, func() {
-			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-			wantServed(t, opened, have, wholeWithout(places, have, int64(len(chunks)-1)*chunk, never))
-			wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d is missing", len(chunks)-1))
-		})
-		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
-	}
-}
-
 // lose takes a chunk away while f runs.
 func lose(t *testing.T, chunks []string, i int, f func()) {
 	t.Helper()
@@ -376,7 +347,7 @@ func TestFlippedBitInAnIndex(t *testing.T) {
 func TestArchiveBesideItsChunks(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	archive := pack(t, one)
-	layouttest.Cut(t, archive, 20000)
+	layouttest.Split(t, archive, 20000)
 	two.Archive(archive, layouttest.Archive{})
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 	wantServed(t, opened, contentOf(t, two), all)
@@ -386,46 +357,11 @@ func TestArchiveBesideItsChunks(t *testing.T) {
 	}
 }
 
-func TestChunkOfAWrongSize(t *testing.T) {
-	const chunk = 3000
-	tree := buildUsual(t, "")
-	have := contentOf(t, tree)
-	archive := pack(t, tree)
-	places := layouttest.Places(t, archive)
-	chunks := layouttest.Cut(t, archive, chunk)
-	for i := range chunks[:len(chunks)-1] {
-		data := read(t, chunks[i])
-		from := int64(i) * chunk
-		for _, n := range []int64{0, 1, 512, chunk - 1} {
-			write(t, chunks[i], data[:n])
-			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-			wantServed(t, opened, have, wholeWithout(places, have, from+n, from+chunk))
-			wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", i))
-			if t.Failed() {
-				t.Fatalf("so it was with %d bytes of chunk %d", n, i)
-			}
-		}
-		write(t, chunks[i], append(slices.Clone(data), "more"...))
-		opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-		wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", i))
-		// What is served is true: wantServed would have said so.
-		for name := range have {
-			if layout, d, ok := blobAt(name); ok {
-				_ = readBlob(t, opened, repositoryName(layout), d)
-			}
-		}
-		write(t, chunks[i], data)
-	}
-	last := chunks[len(chunks)-1]
-	write(t, last, append(read(t, last), make([]byte, chunk)...))
-	wantProblem(t, openWith(t, archiveOptions(filepath.Dir(archive))), layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d", len(chunks)-1))
-}
-
 // A set has one chunk of each number.
 func TestTwoChunksOfOneNumber(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
-	layouttest.Cut(t, archive, 20000)
+	layouttest.Split(t, archive, 20000)
 	other := archive + ".00001.chunk"
 	write(t, other, []byte("something else"))
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
@@ -443,7 +379,7 @@ func TestManyChunks(t *testing.T) {
 	}
 	l.Write()
 	archive := pack(t, tree)
-	if chunks := layouttest.Cut(t, archive, 8); len(chunks) <= 10000 {
+	if chunks := layouttest.Split(t, archive, 8); len(chunks) <= 10000 {
 		t.Fatalf("%d chunks, want numbers of five digits", len(chunks))
 	}
 	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
@@ -522,7 +458,7 @@ func TestBundle(t *testing.T) {
 	}
 	for i, archive := range archives {
 		if i%2 == 0 {
-			archive = layouttest.Cut(t, archive, 10000)[0]
+			archive = layouttest.Split(t, archive, 10000)[0]
 		}
 		sources = append(sources, archive)
 	}
@@ -557,7 +493,7 @@ func TestArchivesOfOldBundles(t *testing.T) {
 			archive := filepath.Join(t.TempDir(), test.archive)
 			tree.Archive(archive, layouttest.Archive{Layouts: test.layouts, Strip: test.strip})
 			if chunk > 0 {
-				layouttest.Cut(t, archive, chunk)
+				layouttest.Split(t, archive, chunk)
 			}
 			have := contentOf(t, tree)
 			if !test.moved {
@@ -639,7 +575,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	if got := stateOf(t, opened, archive); got != "ready" {
 		t.Errorf("state %s", got)
 	}
-	chunks := layouttest.Cut(t, archive, 9000)
+	chunks := layouttest.Split(t, archive, 9000)
 	for _, chunk := range []string{chunks[0], chunks[3], chunks[len(chunks)-1]} {
 		wantAll(t, openWith(t, archiveOptions(chunk)), contentOf(t, tree))
 	}

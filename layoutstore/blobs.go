@@ -62,7 +62,9 @@ func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
-			return nil, &CorruptError{d, corrupt.Kind, corrupt.Reason, corrupt.Passing, corrupt.place, ErrBlobUnknown}
+			again := *corrupt
+			again.err = ErrBlobUnknown
+			return nil, &again
 		case err != nil:
 			return nil, err
 		}
@@ -97,9 +99,15 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.parts) {
 		where, err := p.vol.Locate(p.path, d)
+		var lost *LostError
 		switch {
 		case Exhausted(err):
 			return nil, err
+		case errors.As(err, &lost):
+			if errors.As(worst, new(*CorruptError)) {
+				continue // another layout has it, and wrong
+			}
+			worst = corruptionOf(lost, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			worst = unreadable(d, err, p.where().blob(d), ErrBlobUnknown)

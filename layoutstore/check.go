@@ -92,32 +92,33 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 		return nil
 	}
 	// To find who names a blob takes a while: not for what is not listed.
-	problem := func(at place, kind Kind, owner *node, reason string) {
+	problem := func(at place, kind Kind, owner *node, reason, chunk string) {
 		if len(done.problems) > maxProblems {
 			return
 		}
 		if at == (place{}) {
 			at = r.namedBy(owner).where().blob(d)
 		}
-		done.problems = appendBounded(done.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
+		done.problems = appendBounded(done.problems, at.problem(Problem{Kind: kind, Chunk: chunk, Tag: owner.tag, Digest: d, Reason: reason}))
 	}
 	var corrupt *CorruptError
 	where, err := r.locate(d, claims)
 	switch {
+	case errors.As(err, &corrupt) && corrupt.Kind == Incomplete && claims[0].optional:
 	case errors.As(err, &corrupt):
 		done.lacking = append(done.lacking, d)
-		problem(corrupt.place, Damaged, claims[0].owner, corrupt.Reason)
+		problem(corrupt.place, corrupt.Kind, claims[0].owner, corrupt.Reason, corrupt.Chunk)
 	case errors.Is(err, ErrBlobUnknown):
 		if !optional(claims) {
 			done.lacking = append(done.lacking, d)
-			problem(place{}, Incomplete, claims[0].owner, "not there")
+			problem(place{}, Incomplete, claims[0].owner, "not there", "")
 		}
 	case err != nil:
 		return err
 	default:
 		for _, cl := range claims {
 			if cl.size != where.Size() {
-				problem(place{}, Damaged, cl.owner, wrongSize(where.Size(), []int64{cl.size}))
+				problem(place{}, Damaged, cl.owner, wrongSize(where.Size(), []int64{cl.size}), "")
 			}
 		}
 	}

@@ -172,7 +172,7 @@ func (rd *reading) visit(v visit) error {
 	switch {
 	case errors.As(err, &corrupt):
 		rd.broken = append(rd.broken, v.node.digest)
-		rd.problemAt(corrupt.place, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason)
+		rd.problemAt(corrupt.place, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason, corrupt.Chunk)
 		return nil
 	case err != nil:
 		return err
@@ -263,16 +263,16 @@ func wrongType(claimed, right string) string {
 }
 
 func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
-	rd.problemAt(place{}, kind, d, owner, reason)
+	rd.problemAt(place{}, kind, d, owner, reason, "")
 }
 
 // problemAt adds a problem at a place, or of the layout that names owner.
-func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, reason string) {
+func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, reason, chunk string) {
 	if len(rd.problems) > maxProblems {
 		return
 	}
 	if at == (place{}) {
 		at = rd.repo.namedBy(owner).where().blob(d)
 	}
-	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Tag: owner.tag, Digest: d, Reason: reason}))
+	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Chunk: chunk, Tag: owner.tag, Digest: d, Reason: reason}))
 }

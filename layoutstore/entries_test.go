@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ func TestEveryKindOfTar(t *testing.T) {
 			archive := filepath.Join(t.TempDir(), "platform.tar")
 			tree.Archive(archive, a)
 			if chunk > 0 {
-				layouttest.Cut(t, archive, chunk)
+				layouttest.Split(t, archive, chunk)
 			}
 			have := contentOf(t, tree)
 			for file := range have {
@@ -145,7 +144,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 		archive := filepath.Join(t.TempDir(), "platform.tar")
 		layouttest.Tar(t, archive, entries...)
 		if chunk > 0 {
-			layouttest.Cut(t, archive, chunk)
+			layouttest.Split(t, archive, chunk)
 		}
 		options := archiveOptions(filepath.Dir(archive))
 		options.CacheDir = t.TempDir()
@@ -358,47 +357,5 @@ func TestCompressedArchives(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// A blob that lies behind a hole in the chain is not found, and what names it says so.
-func TestWhatIsLostIsNamed(t *testing.T) {
-	const chunk = 3000
-	tree := build(t, "", "install")
-	archive := pack(t, tree)
-	places := layouttest.Places(t, archive)
-	have := contentOf(t, tree)
-	chunks := layouttest.Cut(t, archive, chunk)
-	for i := range chunks[1 : len(chunks)-1] {
-		i++
-		lose(t, chunks, i, func() {
-			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-			whole := wholeWithout(places, have, int64(i)*chunk, int64(i+1)*chunk)
-			if !whole("install/index.json") {
-				return
-			}
-			var want []string
-			for name := range have {
-				if _, d, ok := blobAt(name); ok && !whole(name) {
-					want = append(want, string(d))
-				}
-			}
-			var got []string
-			for _, p := range allProblems(t, opened) {
-				if p.Digest != "" && p.Path == archive && path.Base(p.Entry) == p.Digest.Encoded() {
-					got = append(got, string(p.Digest))
-				}
-			}
-			// A lost manifest hides what it alone names: what is told of has to be lost.
-			slices.Sort(got)
-			for _, d := range got {
-				if !slices.Contains(want, d) {
-					t.Errorf("%s is told of and not lost", d)
-				}
-			}
-			if len(want) > 0 && len(got) == 0 {
-				t.Errorf("%d blobs are lost, and none is named", len(want))
-			}
-		})
 	}
 }

@@ -3,6 +3,7 @@ package layoutstore
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -27,6 +28,7 @@ type CorruptError struct {
 	Digest digest.Digest
 	Kind   Kind // Damaged, Incomplete or Limited
 	Reason string
+	Chunk  string // to copy again, as "chunk 0003", if it is known
 	// Passing is set where it could not be read, which may be so for the moment only.
 	Passing bool
 	place   place // that has it wrong; nowhere where none has it
@@ -37,19 +39,35 @@ func corruption(d digest.Digest, kind Kind, reason string, at place, as error) *
 	return &CorruptError{Digest: d, Kind: kind, Reason: reason, place: at, err: as}
 }
 
+// corruptionOf is content that is lost with a chunk.
+func corruptionOf(lost *LostError, at place, as error) *CorruptError {
+	e := corruption(lost.Digest, lost.Kind, lost.Advice(), at, as)
+	if len(lost.In) > 0 {
+		e.Chunk = lost.In[0]
+	}
+	return e
+}
+
 // unreadable is content that the file system does not hand out.
 func unreadable(d digest.Digest, cause error, at place, as error) *CorruptError {
 	return &CorruptError{Digest: d, Kind: Damaged, Reason: cause.Error(), Passing: Passing(cause), place: at, err: as}
 }
 
-func (e *CorruptError) Error() string { return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason) }
+func (e *CorruptError) Error() string {
+	if e.place.entry == "" {
+		return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason)
+	}
+	// Clients read this: they need the archive's name, and not where the server has it.
+	return fmt.Sprintf("%v: %s: %s: %s", e.err, e.Digest, filepath.Base(e.place.path), e.Reason)
+}
+
 func (e *CorruptError) Unwrap() error { return e.err }
 
 // Where is the file that has it wrong, and in an archive the entry. Both are empty
 // where no layout has it at all.
 func (e *CorruptError) Where() (path, entry string) { return e.place.path, e.place.entry }
 
-// LostError says that a blob would lie in a chunk that is missing.
+// LostError says that a blob is lost with a chunk that is missing or cut short.
 type LostError = volume.LostError
 
 // Exhausted says whether err tells of the process or the system, which is out

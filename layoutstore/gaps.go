@@ -18,7 +18,8 @@ import (
 type Gap struct {
 	Kind Kind `json:"kind"`
 	// Path is that of the file, or of the archive with the entry in it; Chunks are
-	// the archive's, as "chunk 0003". They say where the content lies or should lie.
+	// the archive's, as "chunk 0003": where the content lies, or, of what is not there,
+	// the chunks to copy again.
 	Path   string   `json:"path"`
 	Entry  string   `json:"entry"`
 	Chunks []string `json:"chunks"`
@@ -108,7 +109,7 @@ func (in *Inventory) missing(d digest.Digest) {
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
-			g := in.gap(l, d, Incomplete, nil, "not there")
+			g := in.gap(l, d, lost.Kind, nil, lost.Reason)
 			g.Chunks = lost.In
 			in.Gaps = append(in.Gaps, g)
 			return

@@ -18,7 +18,7 @@ func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
 	dir := t.TempDir()
 	tree.Bundle(dir)
-	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
+	layouttest.Split(t, filepath.Join(dir, "module-x.tar"), 3000)
 	options = archiveOptions(dir)
 	options.CacheDir = filepath.Join(t.TempDir(), "made/when needed")
 	return options, contentOf(t, tree)
@@ -183,7 +183,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 			other := pack(t, two)
 			files, others := []string{archive}, []string{other}
 			if chunk > 0 {
-				files, others = layouttest.Cut(t, archive, chunk), layouttest.Cut(t, other, chunk)
+				files, others = layouttest.Split(t, archive, chunk), layouttest.Split(t, other, chunk)
 			}
 			old(t, files...)
 			options := archiveOptions(filepath.Dir(archive))

@@ -121,7 +121,7 @@ func (h *held) fault(f volume.Fault, old []*part) {
 	if f.Path != "" {
 		path, _ = h.vol.Where(f.Path)
 	}
-	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Reason: f.Err.Error(),
+	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Chunk: f.Chunk, Reason: f.Err.Error(),
 		TagsUnknown: f.Kind != Conflict && !f.Harmless && !isBlob(f.Entry), Harmless: f.Harmless, Passing: f.Passing})
 }
 

@@ -110,11 +110,16 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 	for _, p := range slices.Backward(r.parts) {
 		body, err := p.manifest(d)
 		var corrupt *CorruptError
+		var lost *LostError
 		switch {
 		case err == nil:
 			return body, nil
 		case errors.As(err, &corrupt):
 			worst = corrupt
+		case errors.As(err, &lost):
+			if worst.place == (place{}) { // else another layout has it, and wrong
+				worst = corruptionOf(lost, p.where().blob(d), ErrManifestUnknown)
+			}
 		case Exhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):

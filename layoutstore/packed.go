@@ -121,7 +121,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	h.vol, h.status.State = archive, "ready"
 	if trouble != (volume.Trouble{}) {
 		h.status.State, h.status.Detail = "incomplete", trouble.Reason
-		h.problem(Problem{Kind: trouble.Kind, Path: set.Path(), Reason: trouble.Reason, TagsUnknown: trouble.Unread})
+		h.problem(Problem{Kind: trouble.Kind, Path: set.Path(), Chunk: trouble.Chunk, Reason: trouble.Reason, TagsUnknown: trouble.Unread})
 	}
 	if err := h.read(ctx, listing, old); err != nil || !archive.Stale() {
 		return h, 0, err

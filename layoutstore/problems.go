@@ -29,6 +29,7 @@ type Problem struct {
 	Kind       Kind          `json:"kind"`
 	Path       string        `json:"path"`       // file or directory
 	Entry      string        `json:"entry"`      // of an archive
+	Chunk      string        `json:"chunk"`      // to copy again, as "chunk 0003"; the most likely of several
 	Repository string        `json:"repository"` // as it is served, below the first root
 	Tag        string        `json:"tag"`
 	Digest     digest.Digest `json:"digest"`

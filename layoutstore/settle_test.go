@@ -63,7 +63,8 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	if found := tree.Snapshot().Problems(); len(found) > 0 {
 		t.Errorf("waiting is no problem: %v", found)
 	}
-	chunks := layouttest.Cut(t, archive, 10000)
+	end := layouttest.Places(t, archive)
+	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last is needed
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, third), none)
@@ -78,7 +79,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 
 	// And waits for what is not, if it is young.
 	last := chunks[len(chunks)-1]
-	end := read(t, last)
+	rest := read(t, last)
 	if err := os.Remove(last); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
 
 	// The last chunk arrives, and is being written.
-	write(t, last, end[:len(end)/2])
+	write(t, last, rest[:len(rest)/2])
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
@@ -130,7 +131,7 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		data := read(t, packed)
 		files := []string{packed}
 		if chunk > 0 {
-			files = layouttest.Cut(t, packed, chunk)
+			files = layouttest.Split(t, packed, chunk)
 		}
 		dir := t.TempDir()
 		archive := filepath.Join(dir, "platform.tar")
@@ -142,7 +143,7 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		// A part of it: all chunks but the last, or half of the file.
 		half := int64(len(data) / 2)
 		if chunk > 0 {
-			half = int64(len(files)-1) * chunk
+			half = startsOf(t, files)[len(files)-1]
 		}
 		if chunk > 0 {
 			for _, file := range files[:len(files)-1] {
@@ -199,7 +200,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 		two.Archive(archive, layouttest.Archive{})
 		files := []string{archive}
 		if chunk > 0 {
-			files = layouttest.Cut(t, archive, chunk)
+			files = layouttest.Split(t, archive, chunk)
 		}
 		if change := refresh(t, opened); !change.Changed {
 			t.Errorf("an archive was replaced, and the refresh says %+v", change)

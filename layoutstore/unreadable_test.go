@@ -64,7 +64,7 @@ func TestArchiveThatCannotBeRead(t *testing.T) {
 		archive := pack(t, tree)
 		file := archive
 		if chunk > 0 {
-			file = layouttest.Cut(t, archive, chunk)[1]
+			file = layouttest.Split(t, archive, chunk)[1]
 		}
 		options := archiveOptions(filepath.Dir(archive))
 		options.Settle = time.Hour

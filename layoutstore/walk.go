@@ -103,7 +103,7 @@ func (l Layout) Volume() string { return l.part.vol.String() }
 
 // Locate says where a blob of the layout lies, whatever its size and bytes. Errors
 // wrap fs.ErrNotExist where there is none, as *LostError where it is known which
-// chunk would hold it; others are the file system's.
+// chunk to copy again; others are the file system's.
 func (l Layout) Locate(d digest.Digest) (extent.List, error) {
 	return l.part.vol.Locate(l.part.path, d)
 }

@@ -32,7 +32,7 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 	cut := func(dir, pattern string, size int64) string {
 		for _, archive := range glob(tb, dir, pattern) {
-			layouttest.Cut(tb, archive, size)
+			layouttest.Split(tb, archive, size)
 		}
 		return dir
 	}
@@ -231,7 +231,7 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	entries, large, after := hollowEntries("old")
 	layouttest.Tar(t, h.archive, entries...)
 	if chunk > 0 {
-		layouttest.Cut(t, h.archive, chunk)
+		layouttest.Split(t, h.archive, chunk)
 	}
 	h.path, h.after = "/v2/app/blobs/"+large.String(), after
 	h.server = serveBare(t, dir)

@@ -38,7 +38,7 @@ func newBenched(b *testing.B, form string) *benched {
 		archive := filepath.Join(dir, "app.tar")
 		tree.Archive(archive, layouttest.Archive{})
 		if form == "chunks" {
-			layouttest.Cut(b, archive, 1<<20)
+			layouttest.Split(b, archive, 1<<20)
 		}
 	}
 	s := &benched{server: serveBare(b, dir), manifest: int(d.Size)}

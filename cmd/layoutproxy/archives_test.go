@@ -31,7 +31,7 @@ func copies(t *testing.T, cut func(name string) bool) (dir string) {
 		name := filepath.Base(archive)
 		try(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 		if cut(name) {
-			layouttest.Cut(t, filepath.Join(dir, name), 70_000)
+			layouttest.Split(t, filepath.Join(dir, name), 70_000)
 		}
 	}
 	return dir
@@ -174,7 +174,7 @@ func TestArchivesAreServedLive(t *testing.T) {
 			eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
 
 			// A copy that takes its time, chunk by chunk.
-			chunks := layouttest.Cut(t, archiveOf(t, "modules/b", "v1"), 1000)
+			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
 			waiting := filepath.Join(dir, "archive.tar")
 			for i, chunk := range chunks {
 				place(chunk, filepath.Base(chunk))

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -43,8 +46,21 @@ func TestScripts(t *testing.T) {
 			"hangup":    hangUp,
 			"exits":     exits,
 			"registry":  runRegistry,
+			"split":     split,
 		},
 	})
+}
+
+// split is `split ARCHIVE DIR LIMIT`: it puts the chunks of an archive into a directory,
+// cut as d8 cuts.
+func split(ts *testscript.TestScript, _ bool, args []string) {
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	limit, err := strconv.ParseInt(args[2], 10, 64)
+	ts.Check(err)
+	archive := filepath.Join(ts.MkAbs(args[1]), filepath.Base(args[0]))
+	ts.Check(os.WriteFile(archive, data, 0o644))
+	layouttest.Split(scriptTB{ts}, archive, limit)
 }
 
 // exits is `exits STATUS COMMAND...`: it runs the command to its end and fails

@@ -52,7 +52,7 @@ func TestPushParity(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, archive := range archives {
-		layouttest.Cut(t, archive, 100_000)
+		layouttest.Split(t, archive, 100_000)
 	}
 	sources["chunks"] = []string{chunks}
 	for name, sources := range sources {

@@ -27,6 +27,32 @@ func files(archive string, size, chunk int64) []file {
 	return all
 }
 
+// chunkSlice is the most that d8 mirror pull writes at once. It closes a chunk with the
+// write that fills it, so one may have so much more than the limit, less a byte.
+// (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
+const chunkSlice = 512 << 10
+
+// chunksIn are the chunks of an archive of size bytes that lie in a directory, if they
+// are cut by the limit of chunk bytes, wherever exactly: d8 cuts elsewhere than we do.
+// It is nil where they are not, or there are none.
+func chunksIn(dir, archive string, size, chunk int64) (all []file) {
+	for left := size; chunk > 0; {
+		name := chunkName(archive, len(all))
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			break
+		}
+		n := info.Size()
+		if all, left = append(all, file{name, n}), left-n; left == 0 && n <= chunk {
+			return all
+		}
+		if left < 0 || n < chunk || n >= chunk+chunkSlice {
+			break
+		}
+	}
+	return nil
+}
+
 func chunkName(archive string, n int) string { return fmt.Sprintf("%s.%04d.chunk", archive, n) }
 
 // sumName is the name of the checksum file beside a file.

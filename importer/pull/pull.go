@@ -161,7 +161,7 @@ func (r *run) stays(ctx context.Context, a *Archive) (bool, error) {
 		r.kept = append(r.kept, a.Name)
 		return true, r.addSums(s)
 	}
-	if err := r.replace(a.Name, s.files); err != nil {
+	if err := r.replace(a.Name, files(a.Name, a.Size, r.ChunkSize)); err != nil {
 		return false, err
 	}
 	s = r.standing(r.work.archives(), a)
@@ -170,7 +170,11 @@ func (r *run) stays(ctx context.Context, a *Archive) (bool, error) {
 }
 
 func (r *run) standing(dir string, a *Archive) *standing {
-	return &standing{dir: dir, Archive: a, files: files(a.Name, a.Size, r.ChunkSize), newSum: r.NewSum, meter: r.watch}
+	s := &standing{dir: dir, Archive: a, files: files(a.Name, a.Size, r.ChunkSize), newSum: r.NewSum, meter: r.watch}
+	if cut := chunksIn(dir, a.Name, a.Size, r.ChunkSize); cut != nil {
+		s.files = cut
+	}
+	return s
 }
 
 // replace notes that an archive takes the place of what the bundle has of it.

@@ -48,7 +48,7 @@ func TestPushFromAnySource(t *testing.T) {
 	archives, chunks := t.TempDir(), t.TempDir()
 	tree.Bundle(archives)
 	tree.Archive(filepath.Join(chunks, "all.tar"), layouttest.Archive{})
-	layouttest.Cut(t, filepath.Join(chunks, "all.tar"), 300_000)
+	layouttest.Split(t, filepath.Join(chunks, "all.tar"), 300_000)
 	first := newSetup(t, registrytest.Options{}, push.Selection{}, tree.Dir())
 	first.mustPush(t)
 	for name, source := range map[string]string{"archives": archives, "chunks": chunks} {

@@ -24,7 +24,7 @@ func bundle(t *testing.T) (dir string, chunks []string) {
 	dir = t.TempDir()
 	s.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{Layouts: []string{"install"}})
 	s.Archive(filepath.Join(dir, "module-x.tar"), layouttest.Archive{Layouts: []string{"modules/x"}})
-	return dir, layouttest.Cut(t, filepath.Join(dir, "platform.tar"), 4096)
+	return dir, layouttest.Split(t, filepath.Join(dir, "platform.tar"), 4096)
 }
 
 func write(t *testing.T, file, text string) {

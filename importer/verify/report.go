@@ -84,6 +84,8 @@ func (r *Report) group(gaps []layoutstore.Gap, problems []layoutstore.Problem) {
 		case p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == "":
 			g.troubles[p.Path] = p.Reason // an archive's, as a rule
 			g.cause(p.Kind, p.Path, p.Reason)
+		case p.Digest == "" && slices.ContainsFunc(gaps, func(g layoutstore.Gap) bool { return g.Path == p.Path && g.Entry == p.Entry && g.Reason == p.Reason }):
+			// Whoever needs the entry is listed with the same.
 		default:
 			gaps = append(gaps, gapOf(p))
 		}

@@ -127,7 +127,7 @@ func TestWhole(t *testing.T) {
 	packed, cut := t.TempDir(), t.TempDir()
 	s.Bundle(packed)
 	s.Archive(filepath.Join(cut, "all.tar"), layouttest.Archive{})
-	layouttest.Cut(t, filepath.Join(cut, "all.tar"), 1000)
+	layouttest.Split(t, filepath.Join(cut, "all.tar"), 1000)
 	for name, source := range map[string]string{"tree": dir, "archives": packed, "chunks": cut} {
 		r := run(t, source)
 		if got := text(t, r, source); got != whole || !r.Whole {

@@ -2,7 +2,6 @@ package layouttest_test
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -193,22 +192,65 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// toCut is an archive to cut, of 1000 bytes.
+func toCut(t *testing.T) (archive, content string) {
+	t.Helper()
+	archive, content = filepath.Join(t.TempDir(), "a.tar"), strings.Repeat("0123456789", 100)
+	if err := os.WriteFile(archive, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return archive, content
+}
+
+// readChunks are the contents of chunks.
+func readChunks(t *testing.T, chunks []string) (all []string) {
+	t.Helper()
+	for _, chunk := range chunks {
+		all = append(all, readFile(t, chunk))
+	}
+	return all
+}
+
+func TestSplit(t *testing.T) {
+	unequal, empty := false, false
+	for limit := int64(1); limit < 1100; limit += 7 {
+		archive, content := toCut(t)
+		parts := readChunks(t, layouttest.Split(t, archive, limit))
+		for i, part := range parts {
+			if last := i == len(parts)-1; last != (int64(len(part)) < limit) {
+				t.Errorf("chunk %d of %d has %d bytes, the limit is %d", i, len(parts), len(part), limit)
+			}
+			unequal = unequal || i > 0 && i < len(parts)-1 && len(part) != len(parts[0])
+		}
+		empty = empty || parts[len(parts)-1] == ""
+		if strings.Join(parts, "") != content {
+			t.Errorf("%d chunks of %d are something else", len(parts), limit)
+		}
+	}
+	if !unequal || !empty {
+		t.Errorf("chunks of unequal sizes: %v; an empty last one: %v", unequal, empty)
+	}
+}
+
+func TestCutAt(t *testing.T) {
+	archive, content := toCut(t)
+	want := []string{"", content[:7], "", content[7:]}
+	if diff := cmp.Diff(want, readChunks(t, layouttest.CutAt(t, archive, 0, 7, 7))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, size := range []int64{1, 999, 1000, 1001, 5000} {
-		archive := filepath.Join(t.TempDir(), "a.tar")
-		content := bytes.Repeat([]byte("0123456789"), 100)
-		if err := os.WriteFile(archive, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		archive, content := toCut(t)
 		chunks := layouttest.Cut(t, archive, size)
-		var joined string
-		for i, chunk := range chunks {
-			part := readFile(t, chunk)
-			if joined += part; int64(len(part)) != size && i != len(chunks)-1 || part == "" {
+		parts := readChunks(t, chunks)
+		for i, part := range parts {
+			if int64(len(part)) != size && i != len(chunks)-1 || part == "" {
 				t.Errorf("chunk %d has %d bytes", i, len(part))
 			}
 		}
-		if joined != string(content) {
+		if strings.Join(parts, "") != content {
 			t.Errorf("%d chunks of %d are something else", len(chunks), size)
 		}
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {

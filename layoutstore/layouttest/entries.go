@@ -93,6 +93,7 @@ func Checksum(block []byte) {
 type Place struct {
 	Name              string
 	Header, Body, End int64 // End is where the next header begins
+	Size              int64 // of the content
 }
 
 // Places reads where the entries of a sound archive lie.
@@ -116,7 +117,7 @@ func Places(tb TB, archive string) (all []Place) {
 		if err != nil {
 			tb.Fatalf("%s: %v", archive, err)
 		}
-		p := Place{h.Name, next, body, (body + h.Size + 511) &^ 511}
+		p := Place{h.Name, next, body, (body + h.Size + 511) &^ 511, h.Size}
 		if h.Typeflag == tar.TypeDir {
 			p.End = body
 		}

@@ -17,7 +17,7 @@
 // tests need, and so is content that no index names.
 //
 // [Tree.Bundle] packs what was written into the archives of a bundle, [Tree.Archive]
-// into one of any form, and [Cut] cuts an archive into chunks. [Tar] writes archives
+// into one of any form, and [Split] and [Cut] cut an archive into chunks. [Tar] writes archives
 // that no packer would.
 //
 // # What it promises

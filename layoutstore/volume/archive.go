@@ -12,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -49,7 +48,7 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	if a.index, a.kept = cache.load(set); !a.kept {
 		var err error
-		if a.index, err = scanTar(ctx, a.base); err != nil {
+		if a.index, err = scanTar(ctx, set); err != nil {
 			return nil, err
 		}
 	}
@@ -81,20 +80,25 @@ func (a *Archive) Keep(cache Cache) {
 	}
 }
 
-// Trouble says why the archive is not whole: its files first, then what they hold.
+// Trouble says why the archive is not complete: missing chunks first, then what is
+// wrong with those that are here.
 func (a *Archive) Trouble() Trouble {
-	if a.set.trouble != "" {
-		return Trouble{Incomplete, a.set.trouble, a.index.trouble.Unread}
+	t := a.index.trouble
+	missing := a.set.seams.missingText()
+	if missing == "" {
+		return t
 	}
-	if t := a.index.trouble; a.set.Chunked && t.Kind == Incomplete {
-		next := 0
-		if m := chunkName.FindStringSubmatch(a.set.last); m != nil {
-			next, _ = strconv.Atoi(m[2]) // it was a number when the set was found
-			next++
-		}
-		return incomplete("chunk %04d is missing, or the one before it is cut short: %s", next, t.Reason)
+	switch {
+	case t == (Trouble{}):
+		end, _ := a.set.seams.at(a.index.end - 1)
+		t.Reason = fmt.Sprintf("%s; or what is behind it is left of another archive: the end of this one is in %s", missing, chunkLabel(end))
+	case t.Reason == "": // the chain of headers ends where the chunk is missing
+		t.Reason = missing
+	default:
+		t.Reason = missing + "; " + t.Reason
 	}
-	return a.index.trouble
+	t.Kind, t.Unread, t.Chunk = Incomplete, true, a.set.seams.missing[0].names()[0]
+	return t
 }
 
 func (a *Archive) String() string { return a.set.Path() }
@@ -114,10 +118,8 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
 		if !l.index.there() {
-			if where := l.lost[""]; len(where) > 0 {
-				found.Faults = append(found.Faults, Fault{Kind: Incomplete, Entry: path.Join(l.path, "index.json"), Err: fmt.Errorf("it lies in %s, which is missing", strings.Join(where, " and "))})
-			} else if len(l.blobs) > 0 || len(l.odd) > 0 {
-				found.Faults = append(found.Faults, Fault{Kind: Incomplete, Entry: l.path, Err: errors.New("blobs of an OCI layout without its index.json")})
+			if f, ok := a.noIndex(l); ok {
+				found.Faults = append(found.Faults, f)
 			}
 			continue
 		}
@@ -132,6 +134,19 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 		})
 	}
 	return found, nil
+}
+
+// noIndex is the fault of a layout without an index.json; there is none where it has
+// nothing else either.
+func (a *Archive) noIndex(l *tarLayout) (f Fault, ok bool) {
+	if lost := l.lost[""]; lost != nil {
+		return Fault{Kind: lost.Kind, Entry: path.Join(l.path, "index.json"), Err: errors.New(lost.Advice()), Chunk: lost.In[0]}, true
+	}
+	f = Fault{Kind: Incomplete, Entry: l.path, Err: errors.New("blobs of an OCI layout without its index.json")}
+	if again := a.index.copyAgain; len(again) > 0 {
+		f.Err, f.Chunk = fmt.Errorf("%w: copy %s again", f.Err, strings.Join(again, " or ")), again[0]
+	}
+	return f, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }
 
 // treePath is the path in the tree of the layout that the archive has at p.
@@ -163,7 +178,10 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 	}
 	e, i, ok := l.blob(d)
 	if lost := l.lost[d]; !ok && lost != nil {
-		return nil, &LostError{d, lost}
+		return nil, lost
+	}
+	if again := a.index.copyAgain; !ok && len(again) > 0 {
+		return nil, &LostError{Digest: d, Kind: Incomplete, Reason: notThere, In: again}
 	}
 	if !ok {
 		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)

@@ -43,25 +43,28 @@ func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 func TestArchiveConformance(t *testing.T) {
 	for name, how := range map[string]struct {
 		archive layouttest.Archive
-		chunk   int64
+		cut     func(t *testing.T, file string)
 		kept    bool
 	}{
 		"as d8 packs":           {},
 		"PAX":                   {archive: layouttest.Archive{Format: tar.FormatPAX}},
 		"by hand":               {archive: layouttest.Archive{DotSlash: true, Directories: true}},
-		"chunks":                {chunk: 1000},
-		"chunks of one block":   {chunk: 512},
-		"chunks of odd size":    {chunk: 777},
+		"chunks":                {cut: splitting(1000)},
+		"two chunks":            {cut: splitting(20_000)},
+		"chunks of one block":   {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 512) }},
+		"chunks of odd size":    {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 777) }},
+		"one chunk":             {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file) }},
+		"empty chunks":          {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file, 0, 600, 600, 600) }},
 		"from a kept index":     {kept: true},
-		"chunks, from an index": {chunk: 3000, kept: true},
+		"chunks, from an index": {cut: splitting(3000), kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
 				dir := t.TempDir()
 				file := filepath.Join(dir, "bundle.tar")
 				tree.Archive(file, how.archive)
-				if how.chunk > 0 {
-					layouttest.Cut(t, file, how.chunk)
+				if how.cut != nil {
+					how.cut(t, file)
 				}
 				if !how.kept {
 					return whole(t, openArchive(t, dir, ""))
@@ -75,6 +78,11 @@ func TestArchiveConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+// splitting cuts archives as d8 does.
+func splitting(limit int64) func(t *testing.T, file string) {
+	return func(t *testing.T, file string) { layouttest.Split(t, file, limit) }
 }
 
 func whole(t testing.TB, a *volume.Archive) *volume.Archive {
@@ -100,11 +108,10 @@ func FuzzArchive(f *testing.F) {
 			return
 		}
 		dir := t.TempDir()
-		if chunk == 0 {
-			write(t, filepath.Join(dir, "a.tar"), data)
-		}
-		for i := 0; chunk > 0 && i*int(chunk) < len(data); i++ {
-			write(t, filepath.Join(dir, fmt.Sprintf("a.tar.%04d.chunk", i)), data[i*int(chunk):min((i+1)*int(chunk), len(data))])
+		file := filepath.Join(dir, "a.tar")
+		write(t, file, data)
+		if chunk > 0 {
+			layouttest.Split(t, file, int64(chunk))
 		}
 		cache := volume.Cache(t.TempDir())
 		a := openArchive(t, dir, cache)
@@ -349,7 +356,7 @@ func TestLostBlob(t *testing.T) {
 	l.Write()
 	file := filepath.Join(dir, "a.tar")
 	tree.Archive(file, layouttest.Archive{})
-	chunks := layouttest.Cut(t, file, 4000)
+	chunks := layouttest.Split(t, file, 4000)
 	for _, chunk := range chunks[1:3] {
 		if err := os.Remove(chunk); err != nil {
 			t.Fatal(err)

@@ -55,14 +55,14 @@ func harmless(format string, args ...any) Fault {
 }
 
 // firstNonZero is where the first byte from from on is that is not zero, or negative,
-// and how many bytes were read. Missing chunks are passed over.
+// and how many bytes were read.
 func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, err error) {
 	buf := make([]byte, windowSize)
 	var off int64
-	for _, e := range s.base {
+	for _, e := range s.window.list {
 		start := max(off, from)
 		off += e.Len
-		if _, missing := e.File.(hole); missing || start >= off {
+		if start >= off {
 			continue
 		}
 		_, _ = s.window.Seek(start, io.SeekStart) // not before the beginning
@@ -124,7 +124,7 @@ func (s *scan) isHeader(at int64) (bool, error) {
 // behind it, from the one on that holds that byte.
 func (s *scan) partsBehind(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
-	for _, e := range s.base {
+	for _, e := range s.window.list {
 		from := off
 		off += e.Len
 		switch f, ok := e.File.(*archiveFile); {

@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,12 +23,11 @@ type Set struct {
 	// Changed is the latest modification of its files.
 	Changed time.Time
 
-	dir      string // as the user gave it
-	files    []extent.Extent
-	last     string // name of the last chunk
-	identity string // another one when any of its files is another or was written
-	written  string // the same, and blind to changes of modes, owners and links
-	trouble  string // why it cannot be whole; empty where the files do not tell
+	dir      string          // as the user gave it
+	files    []extent.Extent // of a chunk set those before the first missing index
+	seams    *seams          // of a chunk set
+	identity string          // another one when any of its files is another or was written
+	written  string          // the same, and blind to changes of modes, owners and links
 }
 
 // Identity is equal for two looks at the same files in the same state.
@@ -174,78 +172,4 @@ func (f *finder) finish() Found {
 	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(f.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
 	return f.found
-}
-
-// join makes a set of chunks. A hole stands where one is missing.
-func (f *finder) join(name string, chunks []chunk) Set {
-	// Of two with a number the shorter name is the one that the format has.
-	slices.SortFunc(chunks, func(a, b chunk) int {
-		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.name), len(b.file.name)))
-	})
-	chunks = slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
-		if a.number == b.number {
-			f.fault(Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
-		}
-		return a.number == b.number
-	})
-	s := Set{Name: name, Chunked: true, dir: f.dir}
-	size := chunkSize(chunks)
-	var id, written strings.Builder
-	next := 0
-	for i, c := range chunks {
-		if c.info.ModTime().After(s.Changed) {
-			s.Changed = c.info.ModTime()
-		}
-		fmt.Fprintf(&id, "%d: %s;", c.number, c.file.stamp)
-		fmt.Fprintf(&written, "%d: %s;", c.number, writtenOf(c.info))
-		for ; next < c.number; next++ {
-			s.lacks(fmt.Sprintf("chunk %04d is missing", next), size)
-		}
-		have, last := c.info.Size(), i == len(chunks)-1
-		s.files = append(s.files, extent.Extent{File: c.file, Len: min(have, size)})
-		switch {
-		case have > size:
-			s.complain(fmt.Sprintf("chunk %04d has %d bytes, the others have %d", c.number, have, size))
-		case have < size && !last:
-			s.complain(fmt.Sprintf("chunk %04d has %d bytes, the others have %d", c.number, have, size))
-			s.lacks(fmt.Sprintf("the end of chunk %04d is missing", c.number), size-have)
-		}
-		next++
-	}
-	s.identity, s.written, s.last = id.String(), written.String(), chunks[len(chunks)-1].file.name
-	return s
-}
-
-// lacks puts a hole of n bytes where a part of the archive is missing.
-func (s *Set) lacks(reason string, n int64) {
-	s.complain(reason)
-	s.files = append(s.files, extent.Extent{File: hole{strings.TrimSuffix(reason, " is missing")}, Len: n})
-}
-
-// complain adds to what is wrong with the set.
-func (s *Set) complain(reason string) {
-	switch {
-	case s.trouble == "":
-		s.trouble = reason
-	case len(s.trouble) < 1000:
-		s.trouble += "; " + reason
-	}
-}
-
-// chunkSize is the size that all chunks but the last have: that of most of them,
-// as the first may be the one that is cut short.
-func chunkSize(chunks []chunk) int64 {
-	count := map[int64]int{}
-	for i, c := range chunks {
-		if i < len(chunks)-1 || len(chunks) == 1 {
-			count[c.info.Size()]++
-		}
-	}
-	var size int64
-	for n, k := range count {
-		if best := count[size]; k > best || k == best && n > size {
-			size = n
-		}
-	}
-	return size
 }

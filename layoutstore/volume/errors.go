@@ -11,15 +11,28 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// LostError says that a blob would lie in parts of an archive that are not there.
-// It wraps fs.ErrNotExist.
+// LostError says that a blob is not served, or not found, because a chunk of the
+// archive is missing, cut short or damaged. It wraps fs.ErrNotExist.
 type LostError struct {
 	Digest digest.Digest
-	In     []string // as "chunk 0003"
+	Kind   Kind
+	Reason string
+	In     []string // the chunks to copy again, as "chunk 0003", the most likely one first
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("%s lies in %s: %v", e.Digest, strings.Join(e.In, " and "), fs.ErrNotExist)
+	return fmt.Sprintf("%s: %s: %v", e.Digest, e.Advice(), fs.ErrNotExist)
+}
+
+// notThere is the reason of a blob of which a part at least is missing.
+const notThere = "not there"
+
+// Advice is the reason, and what to do about it.
+func (e *LostError) Advice() string {
+	if len(e.In) == 0 {
+		return e.Reason
+	}
+	return fmt.Sprintf("%s: copy %s again", e.Reason, strings.Join(e.In, " or "))
 }
 
 func (e *LostError) Unwrap() error { return fs.ErrNotExist }

@@ -17,6 +17,7 @@ import (
 type Cache string
 
 // keptVersion changes with the form of a kept index.
+// 1 took all chunks of a set for equally long.
 const keptVersion = "layoutproxy tar index 2\n"
 
 func (c Cache) file(s Set) string {
@@ -58,7 +59,7 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 // store keeps an index, if the directory can be written. It appears by a rename,
 // and without a sync: a torn one is told by its sum.
 func (c Cache) store(s Set, ix *tarIndex) {
-	if c == "" || ix.unsure || ix.trouble != (Trouble{}) || s.trouble != "" {
+	if c == "" || ix.unsure || ix.trouble != (Trouble{}) || s.seams.missingText() != "" {
 		return // what is not whole will be looked at again
 	}
 	var e encoder
@@ -109,6 +110,7 @@ func (e *encoder) entry(t tarEntry) {
 
 func (e *encoder) index(ix *tarIndex) {
 	e.number(int64(ix.entries))
+	e.number(ix.end)
 	e.number(int64(len(ix.faults)))
 	for _, f := range ix.faults {
 		e.text(string(f.Kind))
@@ -189,7 +191,7 @@ func (d *decoder) entry() tarEntry {
 }
 
 func (d *decoder) index() *tarIndex {
-	ix := &tarIndex{entries: int(d.number())}
+	ix := &tarIndex{entries: int(d.number()), end: d.number()}
 	for range d.count(4) {
 		ix.faults = append(ix.faults, Fault{Kind: Kind(d.text()), Entry: d.text(), Err: errors.New(d.text()), Harmless: d.number() != 0})
 	}

@@ -15,8 +15,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // Bounds of an archive, far above any bundle.
@@ -33,8 +31,16 @@ type tarIndex struct {
 	faults  []Fault     // entries that are not served, at most maxFaults and one that says so
 	trouble Trouble     // why the archive does not end as a tar archive has to
 	entries int
-	unsure  bool              // some header sizes are not known, so the index cannot be kept
+	// unsure is set where what was found is not all in a kept index, so this one cannot be
+	// kept.
+	unsure  bool
 	headers map[string]string // the names in the headers of hard links' files, by entry
+	// end is where the two empty blocks at the end of the archive end; 0 where they
+	// were not found.
+	end int64
+	// copyAgain are the chunks to copy again before anyone can tell what lies behind
+	// the place where the chain of headers ends.
+	copyAgain []string
 }
 
 // tarLayout is a layout of an archive.
@@ -43,9 +49,9 @@ type tarLayout struct {
 	index tarEntry // of index.json; the zero value where there is none
 	blobs []tarBlob
 	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
-	// lost are the entries whose bytes are not there: the names of the holes that
-	// they lie in, by digest; the empty one is that of index.json.
-	lost map[digest.Digest][]string
+	// lost are the entries that are known and not intact, by digest; the empty one is
+	// that of index.json.
+	lost map[digest.Digest]*LostError
 }
 
 // tarEntry is where an entry's bytes lie in the archive, and its header before them.
@@ -92,17 +98,22 @@ func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
 
 // scan is one reading of an archive's headers.
 type scan struct {
-	base     extent.List
 	size     int64
 	window   *window
 	layouts  map[string]*scanLayout
 	faults   []Fault
 	behind   []Fault // of what is behind the end
-	tail     int64   // where the archive ends, with its two blocks of zeros
 	links    links
 	entries  int
 	reserved int // files of layouts in tmp/
 	unsure   bool
+
+	seams      *seams // of a chunk set
+	last       mark
+	refused    map[int64]refusedEntry // by the place of the content
+	spanBudget int64
+	tarEnd     int64 // where the archive ends, with its two blocks of zeros
+	copyAgain  []string
 }
 
 type scanLayout struct {
@@ -110,16 +121,16 @@ type scanLayout struct {
 	sums map[[sha256.Size]byte]tarEntry
 }
 
-// scanTar reads the headers of the archive that the list holds. What it cannot
+// scanTar reads the headers of an archive. What it cannot
 // read ends it: headers are followed as a chain, and never searched for. The error
 // is the context's, or one of opening the files.
-func scanTar(ctx context.Context, base extent.List) (*tarIndex, error) {
-	w := newWindow(base)
+func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
+	w := newWindow(set.list())
 	defer w.Close()
-	s := &scan{base: base, size: base.Size(), window: w, layouts: map[string]*scanLayout{}}
+	s := &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: spanBudget}
 	trouble, err := s.all(ctx)
-	if err == nil && s.tail > 0 {
-		err = s.behindEnd(ctx, s.tail)
+	if err == nil && s.tarEnd > 0 && trouble == (Trouble{}) {
+		err = s.behindEnd(ctx, s.tarEnd)
 	}
 	if err != nil {
 		return nil, err
@@ -130,10 +141,10 @@ func scanTar(ctx context.Context, base extent.List) (*tarIndex, error) {
 // all follows the headers to the end, and says what is wrong with it.
 func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 	if s.size == 0 {
-		return incomplete("the file is empty"), nil
+		return s.endsEarly(ctx, "the file is empty")
 	}
 	if hint := s.compressed(); hint != "" {
-		return Trouble{Limited, hint, true}, nil
+		return Trouble{Kind: Limited, Reason: hint, Unread: true}, nil
 	}
 	r := tar.NewReader(s.window)
 	var next int64 // where the next header begins; negative behind a sparse entry, whose length on disk is not told
@@ -144,7 +155,7 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 			}
 		}
 		if s.entries >= maxEntries {
-			return Trouble{Limited, fmt.Sprintf("more than %d entries: the rest is not read", maxEntries), true}, nil
+			return Trouble{Kind: Limited, Reason: fmt.Sprintf("more than %d entries: the rest is not read", maxEntries), Unread: true}, nil
 		}
 		h, err := r.Next()
 		if s.window.err != nil {
@@ -152,34 +163,41 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 		}
 		if next < 0 {
 			next = max(s.window.pos-1024, 0)
+			s.last.body, s.last.end = next, next
 		}
 		switch {
-		case s.window.failed != nil && (err != nil || s.window.failed.touches(next, s.window.pos)):
-			return incomplete("%v", s.window.failed), nil
 		case errors.Is(err, io.EOF):
-			return s.end(next), nil
+			return s.end(ctx, next)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return incomplete("it ends early, after %d bytes", s.size), nil
+			return s.endsEarly(ctx, fmt.Sprintf("it ends early, after %d bytes", s.size))
 		case err != nil:
-			return damaged("no header at byte %d: %v: what lies behind is not read", next, err), nil
+			return s.noHeader(ctx, next, fmt.Sprintf(": %v", err))
 		}
 		s.entries++
 		e := tarEntry{off: s.window.pos, size: h.Size}
 		if n := e.off - next; n > 0 && n < 1<<31 {
 			e.header = uint32(n)
 		}
+		m := mark{name: h.Name, entry: e, file: hasBody(h.Typeflag) && refusal(h) == "", start: next}
 		switch next = padded(e.off); {
 		case sparse(h):
 			next = s.sparse(h, e, e.off-int64(e.header))
+			m.file = refusal(h) == ""
 			s.unsure = s.unsure || next < 0
 		case hasBody(h.Typeflag):
 			if e.size > s.size-e.off {
-				return incomplete("it ends early, in the entry %.300s", h.Name), nil
+				return s.endsIn(h, m), nil
 			}
 			next += padded(e.size)
 		}
+		if m.body, m.end = next, next; next > 0 && hasBody(h.Typeflag) {
+			m.body = min(e.off+e.size, next)
+		}
+		if err := s.passed(ctx, m); err != nil {
+			return Trouble{}, err
+		}
 		if s.entry(h, e); len(s.layouts) > maxLayouts {
-			return Trouble{Limited, fmt.Sprintf("more than %d layouts: the rest is not read", maxLayouts), true}, nil
+			return Trouble{Kind: Limited, Reason: fmt.Sprintf("more than %d layouts: the rest is not read", maxLayouts), Unread: true}, nil
 		}
 	}
 }
@@ -197,27 +215,26 @@ func hasBody(flag byte) bool {
 }
 
 // end says what is wrong with the archive's end, which has to be two blocks of zeros at next.
-func (s *scan) end(next int64) Trouble {
+func (s *scan) end(ctx context.Context, next int64) (Trouble, error) {
 	var blocks [1024]byte
 	if next > s.size-int64(len(blocks)) {
-		return incomplete("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size)
+		return s.endsEarly(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
 	}
 	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
 	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
-		return incomplete("%v", err)
-	}
-	if s.window.failed != nil && s.window.failed.touches(next, next+1024) {
-		return incomplete("%v", s.window.failed)
+		return Trouble{}, err
 	}
 	if blocks != [1024]byte{} {
-		return damaged("no header at byte %d: what lies behind is not read", next+512)
+		return s.noHeader(ctx, next+512, "")
 	}
-	s.tail = next + int64(len(blocks))
-	return Trouble{}
+	return s.endsAt(ctx, next)
 }
 
 // compressed says what to do with an archive that is compressed.
 func (s *scan) compressed() string {
+	if s.seams != nil && !s.seams.between(0, 6).empty() {
+		return "" // the first chunk lost what tells of it
+	}
 	var magic [6]byte
 	n, _ := io.ReadFull(s.window, magic[:])
 	_, _ = s.window.Seek(0, io.SeekStart) // within the window, always
@@ -352,25 +369,25 @@ func (s *scan) finish(trouble Trouble) *tarIndex {
 	if s.reserved > 0 {
 		s.behind = append(s.behind, s.reservedFault())
 	}
-	ix := &tarIndex{faults: append(s.faults, s.behind...), trouble: trouble, entries: s.entries, unsure: s.unsure, headers: s.links.headers}
+	s.damagedEntries()
+	ix := &tarIndex{
+		faults: append(s.faults, s.behind...), trouble: trouble, entries: s.entries, headers: s.links.headers,
+		unsure: s.unsure || len(s.refused) > 0, end: s.tarEnd, copyAgain: s.copyAgain,
+	}
 	for _, l := range s.layouts {
 		l.blobs = make([]tarBlob, 0, len(l.sums))
 		for sum, e := range l.sums {
-			if s.readable(e) {
+			if s.readable(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e) {
 				l.blobs = append(l.blobs, tarBlob{sum, e})
-			} else {
-				s.lose(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e)
 			}
 		}
 		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
 		for d, e := range l.odd {
-			if !s.readable(e) {
-				s.lose(l, digest.Digest(d), e)
+			if !s.readable(l, digest.Digest(d), e) {
 				delete(l.odd, d)
 			}
 		}
-		if !s.readable(l.index) {
-			s.lose(l, "", l.index)
+		if !s.readable(l, "", l.index) {
 			l.index = tarEntry{}
 		}
 		ix.layouts = append(ix.layouts, l.tarLayout)
@@ -379,27 +396,18 @@ func (s *scan) finish(trouble Trouble) *tarIndex {
 	return ix
 }
 
-// readable says whether all of an entry's bytes are there.
-func (s *scan) readable(e tarEntry) bool {
+// readable says whether an entry is to be served, and remembers why not.
+func (s *scan) readable(l *scanLayout, d digest.Digest, e tarEntry) bool {
 	if !e.there() {
 		return false
 	}
-	part, err := s.base.Slice(e.off, e.size)
-	return err == nil && len(holes(part)) == 0
-}
-
-// lose remembers where an entry lies that cannot be read. Few do: headers are not
-// followed through a hole, so each hole has one entry at most that runs across it.
-func (s *scan) lose(l *scanLayout, d digest.Digest, e tarEntry) {
-	if !e.there() {
-		return // it was refused
-	}
-	part, err := s.base.Slice(e.off, e.size)
-	if err != nil {
-		return
+	lost := s.lost(d, e)
+	if lost == nil {
+		return true
 	}
 	if l.lost == nil {
-		l.lost = map[digest.Digest][]string{}
+		l.lost = map[digest.Digest]*LostError{}
 	}
-	l.lost[d] = holes(part)
+	l.lost[d] = lost
+	return false
 }

@@ -9,12 +9,14 @@ type Trouble struct {
 	// Unread says that the headers could not be followed to the end, so that nobody
 	// knows what lies behind.
 	Unread bool
+	// Chunk is the one to copy again, as "chunk 0003", if it is known.
+	Chunk string
 }
 
 func incomplete(format string, args ...any) Trouble {
-	return Trouble{Incomplete, fmt.Sprintf(format, args...), true}
+	return Trouble{Kind: Incomplete, Reason: fmt.Sprintf(format, args...), Unread: true}
 }
 
 func damaged(format string, args ...any) Trouble {
-	return Trouble{Damaged, fmt.Sprintf(format, args...), true}
+	return Trouble{Kind: Damaged, Reason: fmt.Sprintf(format, args...), Unread: true}
 }

@@ -39,7 +39,7 @@ type Volume interface {
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate says where the blob d of a layout lies. Errors wrap
 	// fs.ErrNotExist where there is none, as *LostError where it is known which
-	// file would hold it; others are the file system's.
+	// chunk to copy again; others are the file system's.
 	Locate(layout string, d digest.Digest) (extent.List, error)
 	// Blobs are the digests by which blobs lie in a layout, whatever its index says
 	// and whatever their bytes are, by byte order. Files that no digest names are not
@@ -106,6 +106,7 @@ type Fault struct {
 	// Nested is set for a file that looks like an archive and is below the top of a
 	// tree, where none is read.
 	Nested bool
+	Chunk string // the one to copy again, as "chunk 0003", if it is known
 	// Passing is set where the trouble says nothing of the content, as a
 	// refused or failed read does: what was there before is there still.
 	Passing bool

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
@@ -13,51 +14,26 @@ import (
 // small entries, or one header and a little of what follows it.
 const windowSize = 16 << 10
 
-// window reads an archive by jumps from header to header. Where a chunk is missing
-// it reads zeros, and remembers that it did.
+// window reads an archive by jumps from header to header.
 type window struct {
 	list   extent.List
+	starts []int64 // where each extent of the list begins in the archive
 	size   int64
 	file   extent.File // the one that is open
 	open   *os.File
 	buf    []byte
 	from   int64 // where buf begins in the archive
 	pos    int64
-	failed *gap  // the last read of what is not there
 	err    error // of a file: it says nothing of the archive
 }
 
-// gap is where a read found nothing to read.
-type gap struct {
-	off, end int64
-	err      error
-}
-
-func (g *gap) Error() string { return g.err.Error() }
-
-// touches says whether bytes from to end lie in the gap.
-func (g *gap) touches(from, end int64) bool { return from < g.end && end > g.off }
-
-// hole stands for a chunk that is missing.
-type hole struct{ name string }
-
-func (h hole) Open() (*os.File, error) { return nil, fmt.Errorf("%s: %w", h.name, errHole) }
-func (h hole) String() string          { return h.name }
-
-var errHole = errors.New("the chunk is missing")
-
-// holes are the names of the holes in a list.
-func holes(list extent.List) (names []string) {
-	for _, e := range list {
-		if h, ok := e.File.(hole); ok {
-			names = append(names, h.name)
-		}
-	}
-	return names
-}
-
 func newWindow(list extent.List) *window {
-	return &window{list: list, size: list.Size(), buf: make([]byte, 0, windowSize)}
+	w := &window{list: list, starts: make([]int64, len(list)), buf: make([]byte, 0, windowSize)}
+	for i, e := range list {
+		w.starts[i] = w.size
+		w.size += e.Len
+	}
+	return w
 }
 
 func (w *window) Read(p []byte) (int, error) {
@@ -78,19 +54,12 @@ func (w *window) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads the window at pos: what of it lies in one extent.
-func (w *window) fill() error {
-	part, err := w.list.Slice(w.pos, min(windowSize, w.size-w.pos))
-	if err != nil {
-		return err
-	}
-	e := part[0]
-	w.from, w.buf = w.pos, w.buf[:e.Len]
-	if _, ok := e.File.(hole); ok {
-		clear(w.buf)
-		w.gap(e, fmt.Errorf("%s is missing", e.File))
-		return nil
-	}
+// fill reads the window at pos, as far as one extent goes. Finding the extent takes a
+// binary search: an archive may have as many entries as chunks.
+func (w *window) fill() (err error) {
+	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // the last that begins here is not empty
+	e, skip := w.list[i], w.pos-w.starts[i]
+	w.from, w.buf = w.pos, w.buf[:min(windowSize, e.Len-skip)]
 	if w.file != e.File {
 		w.Close()
 		if w.open, err = e.File.Open(); err != nil {
@@ -98,26 +67,13 @@ func (w *window) fill() error {
 		}
 		w.file = e.File
 	}
-	if n, err := w.open.ReadAt(w.buf, e.Off); n < len(w.buf) {
+	if n, err := w.open.ReadAt(w.buf, e.Off+skip); n < len(w.buf) {
 		if errors.Is(err, io.EOF) {
 			err = extent.ErrStale
 		}
 		return fmt.Errorf("%s: %w", e.File, err)
 	}
 	return nil
-}
-
-// gap remembers that the extent e was to be read. All of it is missing, not only
-// what the window wanted.
-func (w *window) gap(e extent.Extent, err error) {
-	var off int64
-	for _, x := range w.list {
-		if x.File == e.File {
-			w.failed = &gap{off, off + x.Len, err}
-			return
-		}
-		off += x.Len
-	}
 }
 
 func (w *window) Seek(offset int64, whence int) (int64, error) {

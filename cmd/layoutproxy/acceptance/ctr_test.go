@@ -27,7 +27,7 @@ func chunked(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		layouttest.Cut(t, archive, info.Size()/3+1)
+		layouttest.Split(t, archive, info.Size()/3+1)
 	}
 	return dir
 }

@@ -30,7 +30,7 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	archive, chunks := filepath.Join(t.TempDir(), "big.tar"), filepath.Join(t.TempDir(), "big.tar")
 	tree.Archive(archive, layouttest.Archive{})
 	tree.Archive(chunks, layouttest.Archive{})
-	layouttest.Cut(t, chunks, 5<<20)
+	layouttest.Split(t, chunks, 5<<20)
 	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(htpasswd, []byte(htpasswdLine), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,306 @@
+package layoutstore_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// startsOf says where each chunk of a set begins in the archive.
+func startsOf(t *testing.T, chunks []string) []int64 {
+	t.Helper()
+	starts := make([]int64, len(chunks))
+	for i := range chunks[1:] {
+		starts[i+1] = starts[i] + size(t, chunks[i])
+	}
+	return starts
+}
+
+// cuts are the ways to cut an archive into chunks.
+var cuts = map[string]func(t *testing.T, archive string) []string{
+	"as d8 cuts":      func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
+	"as d8 cuts, few": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
+	"evenly":          func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 4096) },
+	"block by block":  func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 512) },
+	"in two":          func(t *testing.T, archive string) []string { return layouttest.CutAt(t, archive, 5000) },
+}
+
+func TestEveryChunkLostInTurn(t *testing.T) {
+	for how, cut := range cuts {
+		tree := buildUsual(t, "")
+		have := contentOf(t, tree)
+		archive := pack(t, tree)
+		places := layouttest.Places(t, archive)
+		chunks := cut(t, archive)
+		starts := startsOf(t, chunks)
+		step := max(len(chunks)/30, 1)
+		for i := 0; i < len(chunks); i += step {
+			lose(t, chunks, i, func() {
+				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+				if starts[i] >= places[len(places)-1].End+1024 { // it is empty, or behind the end
+					wantAll(t, opened, have)
+					return
+				}
+				wantServed(t, opened, have, wholeWithout(places, have, starts[i], never))
+				wantProblem(t, opened, layoutstore.Incomplete, archive, fmt.Sprintf("chunk %04d is missing", i))
+				wantLostNamed(t, opened, fmt.Sprintf("chunk %04d", i))
+			})
+		}
+		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
+		if t.Failed() {
+			t.Fatalf("so it was with an archive cut %s", how)
+		}
+	}
+}
+
+// wantLostNamed checks that every problem of an archive names the chunk to copy again.
+func wantLostNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
+	t.Helper()
+	for _, p := range allProblems(t, opened) {
+		if p.Chunk != chunk || !strings.Contains(p.Reason, chunk) {
+			t.Errorf("%+v does not name %s", p, chunk)
+		}
+	}
+}
+
+// TestManyChunksMissing: what is reported, and what it costs, does not grow with the
+// index of a stray chunk.
+func TestManyChunksMissing(t *testing.T) {
+	tree := buildUsual(t, "")
+	archive := pack(t, tree)
+	layouttest.CutAt(t, archive)
+	for _, n := range []int{7, 9, 999_999} {
+		write(t, fmt.Sprintf("%s.%04d.chunk", archive, n), []byte("stray"))
+	}
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	wantServed(t, opened, contentOf(t, tree), all)
+	found := allProblems(t, opened)
+	const want = "chunks 0001 to 0006 are missing; chunk 0008 is missing; chunks 0010 to 999998 are missing; or what is behind it is left of another archive: the end of this one is in chunk 0000"
+	if len(found) != 1 || found[0].Reason != want || found[0].Kind != layoutstore.Incomplete {
+		t.Errorf("%v", found)
+	}
+}
+
+// TestChunksAnswerAsTheArchive: however an archive is cut, all of it is served, and
+// nothing is wrong.
+func TestChunksAnswerAsTheArchive(t *testing.T) {
+	random := rand.New(rand.NewPCG(23, 4))
+	for round := range rounds(6, 60) {
+		tree := randomTree(t, random, round)
+		have := contentOf(t, tree)
+		archive := pack(t, tree)
+		data := read(t, archive)
+		places := layouttest.Places(t, archive)
+		for _, at := range [][]int64{
+			{}, {0}, {0, 0, int64(len(data))}, {int64(len(data)), int64(len(data))},
+			randomPlaces(random, int64(len(data))), randomPlaces(random, int64(len(data))),
+			middles(places), bodies(places),
+		} {
+			write(t, archive, data)
+			chunks := layouttest.CutAt(t, archive, at...)
+			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
+			removeAll(t, chunks)
+		}
+		for _, limit := range []int64{int64(len(data)), int64(len(data)) / 2, 1 + random.Int64N(9000)} {
+			write(t, archive, data)
+			chunks := layouttest.Split(t, archive, limit)
+			wantAll(t, openWith(t, archiveOptions(chunks[0])), have)
+			removeAll(t, chunks)
+		}
+		if t.Failed() {
+			t.Fatalf("so it was in round %d", round)
+		}
+	}
+}
+
+// rounds is how often a test of random input runs: few times, and many with
+// LAYOUTPROXY_TEST_ALL=1.
+func rounds(few, many int) int {
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		return many
+	}
+	return few
+}
+
+// randomTree is a tree of two layouts with layers of random sizes.
+func randomTree(t *testing.T, random *rand.Rand, seed int) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	for _, p := range []string{"install", "modules/x"} {
+		l := tree.Layout(p)
+		for _, tag := range []string{"v1", "v2"} {
+			sizes := []int64{1 + random.Int64N(700), 1 + random.Int64N(30_000)}
+			l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint(seed, p, tag), LayerSizes: sizes}), tag)
+		}
+		l.Write()
+	}
+	return tree
+}
+
+func randomPlaces(random *rand.Rand, size int64) []int64 {
+	all := make([]int64, random.IntN(20))
+	for i := range all {
+		all[i] = random.Int64N(size + 1)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// middles are places in the middle of headers.
+func middles(places []layouttest.Place) (all []int64) {
+	for i, p := range places {
+		all = append(all, p.Header+1+int64(i*37)%511)
+	}
+	return all
+}
+
+// bodies are the places where the content of entries begins.
+func bodies(places []layouttest.Place) (all []int64) {
+	for _, p := range places {
+		all = append(all, p.Body)
+	}
+	return all
+}
+
+func removeAll(t *testing.T, files []string) {
+	t.Helper()
+	for _, file := range files {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestChunkCutShort cuts every chunk short, in turn. What lies before the cut is
+// served; nothing is served that is wrong; and if anything is not served, there is a
+// problem. It names the chunk, beside others that it may be, unless the chain of headers
+// goes on behind the cut: then nothing but the blobs that are missing tells of it.
+func TestChunkCutShort(t *testing.T) {
+	random := rand.New(rand.NewPCG(23, 5))
+	for how, cut := range cuts {
+		tree := buildUsual(t, how)
+		have := contentOf(t, tree)
+		archive := pack(t, tree)
+		places := layouttest.Places(t, archive)
+		chunks := cut(t, archive)
+		starts := startsOf(t, chunks)
+		for i := 0; i < len(chunks); i += max(len(chunks)/rounds(8, 80), 1) {
+			data := read(t, chunks[i])
+			for _, n := range shorter(random, int64(len(data))) {
+				write(t, chunks[i], data[:n])
+				wantTruth(t, archive, have, places, starts[i]+n, i)
+				if t.Failed() {
+					t.Fatalf("so it was with %d of %d bytes of chunk %d, cut %s", n, len(data), i, how)
+				}
+			}
+			write(t, chunks[i], data)
+		}
+	}
+}
+
+// shorter are sizes less than size: to the byte, and to whole blocks.
+func shorter(random *rand.Rand, size int64) (all []int64) {
+	all = []int64{0, 1, size / 512 / 2 * 512, size - 1024, size - 512, size - 1}
+	for range rounds(2, 20) {
+		all = append(all, random.Int64N(size+1), random.Int64N(size/512+1)*512)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(n int64) bool { return n < 0 || n >= size })
+}
+
+// wantTruth checks what is served of a set whose chunk i is cut short at a place of
+// the archive.
+func wantTruth(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
+	t.Helper()
+	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+	before := wholeWithout(places, have, cut, never)
+	lost := false
+	for name, want := range have {
+		layout, d, ok := blobAt(name)
+		if !ok {
+			continue
+		}
+		err := readBlob(t, opened, repositoryName(layout), d) // it may be there; it may not be wrong
+		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
+			t.Errorf("%s, of %d bytes before the cut: %v", name, len(want), err)
+		}
+		lost = lost || err != nil
+	}
+	found := allProblems(t, opened)
+	if !lost {
+		return
+	}
+	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk != "" })
+	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return names(p.Reason, i) })
+	if len(found) == 0 || broken && !named {
+		t.Errorf("something is lost, and no problem names chunk %d: %v", i, found)
+	}
+}
+
+// names says whether a text names a chunk, alone or in a range.
+func names(text string, chunk int) bool {
+	for _, word := range []string{"chunk ", "chunks "} {
+		for rest := text; ; {
+			_, after, ok := strings.Cut(rest, word)
+			if !ok {
+				break
+			}
+			rest = after
+			var from, to int
+			if n, _ := fmt.Sscanf(after, "%d to %d", &from, &to); n == 1 && from == chunk || n == 2 && from <= chunk && chunk <= to {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestWhatIsLostIsNamed: an index that comes before its blobs, as other tools pack it,
+// leads to what lies in a missing chunk and behind it. All of it is named, with the chunk.
+func TestWhatIsLostIsNamed(t *testing.T) {
+	tree := build(t, "", "install")
+	archive := filepath.Join(t.TempDir(), "platform.tar")
+	have := contentOf(t, tree)
+	entries := []layouttest.Entry{layouttest.File("install/index.json", have["install/index.json"])}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if name != "install/index.json" {
+			entries = append(entries, layouttest.File(name, have[name]))
+		}
+	}
+	layouttest.Tar(t, archive, entries...)
+	places := layouttest.Places(t, archive)
+	chunks := layouttest.Split(t, archive, 3000)
+	starts := startsOf(t, chunks)
+	for i := 1; i < len(chunks)-1; i++ {
+		lose(t, chunks, i, func() {
+			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
+			whole := wholeWithout(places, have, starts[i], never)
+			wantServed(t, opened, have, whole)
+			chunk := fmt.Sprintf("chunk %04d", i)
+			wantLostNamed(t, opened, chunk)
+			named := map[string]bool{}
+			for _, p := range allProblems(t, opened) {
+				named[p.Entry] = true
+			}
+			// A lost manifest hides what it alone names.
+			for _, tag := range []string{"v1", "v2"} {
+				top, err := repository(t, opened, repositoryName("install")).Tag(tag)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if name := "install/blobs/sha256/" + top.Digest.Encoded(); !whole(name) && !named[name] {
+					t.Errorf("%s is lost and not named", name)
+				}
+			}
+		})
+	}
+}

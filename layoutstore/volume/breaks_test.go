@@ -1,0 +1,180 @@
+package volume_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// noise is n bytes that no tar header and no end of an archive look like.
+func noise(seed uint64, n int) []byte {
+	random := rand.New(rand.NewPCG(seed, 1))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(1 + random.IntN(255))
+	}
+	return b
+}
+
+func blobEntry(content []byte) layouttest.Entry {
+	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
+}
+
+// cutShort packs entries into an archive of two chunks that meet at a place in it, and
+// takes n bytes off the end of the first. The archive is padded with zeros, as tar does.
+func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Archive {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.tar")
+	layouttest.Tar(t, file, entries...)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = os.Truncate(file, (info.Size()+10239)/10240*10240)
+	chunks := layouttest.CutAt(t, file, at)
+	if err := errors.Join(err, os.Truncate(chunks[0], at-n)); err != nil {
+		t.Fatal(err)
+	}
+	return openArchive(t, dir, "")
+}
+
+// TestCutThatLooksLikeTheEnd: behind a cut the scan may meet the zeros in a layer, or
+// the zeros that pad an archive, where it expects a header. Neither is the end.
+func TestCutThatLooksLikeTheEnd(t *testing.T) {
+	index := layouttest.File("x/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
+	first, cut := noise(1, 700), noise(2, 9000)
+	hollow := slices.Concat(noise(3, 100), make([]byte, 4096), noise(4, 100))
+	for name, c := range map[string]struct {
+		entries []layouttest.Entry
+		at, n   int64
+		reason  string
+	}{
+		"zeros in a layer": {[]layouttest.Entry{index, blobEntry(first), blobEntry(cut), blobEntry(hollow)}, 6000, 2048,
+			"chunk 0000 is cut short: the end of the archive is at byte "},
+		"zeros behind the end": {[]layouttest.Entry{index, blobEntry(first), blobEntry(cut)}, 6000, 2048,
+			"chunk 0000 is cut short: the end of the archive is at byte "},
+		"a chunk that ends with the entry": {[]layouttest.Entry{index, blobEntry(first), blobEntry(slices.Concat(noise(5, 1024), make([]byte, 4096), noise(6, 100)))}, 2560 + 512 + 1024, 512 + 1024,
+			"chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := cutShort(t, c.entries, c.at, c.n)
+			trouble := a.Trouble()
+			if trouble.Kind != volume.Incomplete || trouble.Chunk != "chunk 0000" || !strings.HasPrefix(trouble.Reason, c.reason) {
+				t.Errorf("%+v", trouble)
+			}
+			wantLocated(t, a, first)
+			_, err := a.Locate("x", digest.FromBytes(cut))
+			var lost *volume.LostError
+			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.In[0] != "chunk 0000" {
+				t.Errorf("what the cut is in: %v", err)
+			}
+		})
+	}
+}
+
+// wantLocated checks that an archive has a blob.
+func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
+	t.Helper()
+	where, err := a.Locate("x", digest.FromBytes(content))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if got, err := where.ReadAll(); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of something else, %v", len(got), err)
+	}
+}
+
+// TestCutByExactlyAnEntry: the headers fit together again behind the cut, and only the
+// content of the entry that it is in tells.
+func TestCutByExactlyAnEntry(t *testing.T) {
+	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
+	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
+	if trouble := whole(t, a).Trouble(); trouble != (volume.Trouble{}) {
+		t.Errorf("%+v", trouble)
+	}
+	wantLocated(t, a, last)
+	_, err := a.Locate("x", digest.FromBytes(cut))
+	var lost *volume.LostError
+	if !errors.As(err, &lost) || lost.Kind != volume.Damaged || !strings.Contains(lost.Advice(), "checksum mismatch: chunk 0000 is cut short") {
+		t.Errorf("%v", err)
+	}
+	listing, err := a.Layouts(context.Background())
+	if err != nil || len(listing.Layouts) != 1 || len(listing.Faults) != 1 || listing.Faults[0].Chunk != "chunk 0000" {
+		t.Errorf("%+v, %v", listing, err)
+	}
+}
+
+// TestEntryBeforeABreak: the entry before a place where no header is may contain a
+// cut. It is served if its content proves that it does not.
+func TestEntryBeforeABreak(t *testing.T) {
+	before, last := noise(1, 5000), noise(2, 9000)
+	entries := []layouttest.Entry{blobEntry(before), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.tar")
+	layouttest.Tar(t, file, entries...)
+	places := layouttest.Places(t, file)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[places[2].Header+150] ^= 4 // in the checksum of the header
+	for at, want := range map[int64]volume.Trouble{
+		places[1].Body + 1000: {Kind: volume.Damaged, Chunk: "chunk 0001", Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
+		places[2].Header:      {Kind: volume.Incomplete, Chunk: "chunk 0000", Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
+	} {
+		write(t, file, data)
+		chunks := layouttest.CutAt(t, file, at)
+		a := openArchive(t, dir, "")
+		got := a.Trouble()
+		if got.Kind != want.Kind || got.Chunk != want.Chunk || !strings.HasPrefix(got.Reason, want.Reason) {
+			t.Errorf("cut at %d: %+v", at, got)
+		}
+		wantLocated(t, a, before)
+		wantLocated(t, a, last)
+		for _, chunk := range chunks {
+			if err := os.Remove(chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestOldKeptIndex: an index that was made when all chunks of a set had one size is
+// not used.
+func TestOldKeptIndex(t *testing.T) {
+	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
+	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
+	openArchive(t, dir, cache).Keep(cache)
+	kept, err := filepath.Glob(string(cache) + "/*.index")
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	index, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := bytes.IndexByte(index, '\n') - 1
+	old := slices.Clone(index[:len(index)-sha256.Size])
+	old[version] = '1'
+	sum := sha256.Sum256(old)
+	write(t, kept[0], append(old, sum[:]...))
+	openArchive(t, dir, cache).Keep(cache) // an index that was used is not kept once more
+	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
+		t.Errorf("the old index is still there, %v", err)
+	}
+}

@@ -1,0 +1,187 @@
+package volume
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// join makes a set of chunks: those before the first missing index are the archive,
+// as far as it can be read. How long a missing chunk is nobody knows, so nothing
+// behind it has a place.
+func (f *finder) join(name string, chunks []chunk) Set {
+	chunks = f.sortChunks(chunks)
+	s := Set{Name: name, Chunked: true, dir: f.dir, seams: &seams{}}
+	id, written := sha256.New(), sha256.New() // an identity is part of each layout's stamp: a short one
+	var end int64
+	next := 0
+	for _, c := range chunks {
+		if c.info.ModTime().After(s.Changed) {
+			s.Changed = c.info.ModTime()
+		}
+		fmt.Fprintf(id, "%d: %s;", c.number, c.file.stamp)
+		fmt.Fprintf(written, "%d: %s;", c.number, writtenOf(c.info))
+		if c.number > next {
+			s.seams.missing = append(s.seams.missing, indexRange{next, c.number - 1})
+		}
+		next = c.number + 1
+		if len(s.seams.missing) > 0 {
+			continue
+		}
+		end += c.info.Size()
+		s.files = append(s.files, extent.Extent{File: c.file, Len: c.info.Size()})
+		s.seams.ends = append(s.seams.ends, end)
+	}
+	s.seams.last = next - 1
+	s.identity, s.written = hex.EncodeToString(id.Sum(nil)), hex.EncodeToString(written.Sum(nil))
+	return s
+}
+
+// sortChunks sorts chunks by their index. Of two with one index the shorter name is
+// the one that the format has.
+func (f *finder) sortChunks(chunks []chunk) []chunk {
+	slices.SortFunc(chunks, func(a, b chunk) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.name), len(b.file.name)))
+	})
+	return slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
+		if a.number == b.number {
+			f.fault(Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
+		}
+		return a.number == b.number
+	})
+}
+
+// seams say where the chunks of a set meet in the joined archive, and which are
+// missing. An archive in one file has none: its seams are nil.
+type seams struct {
+	ends    []int64      // where chunk 0, 1, … ends, up to the first missing one
+	missing []indexRange // indexes without a chunk, below the last
+	last    int          // the highest index
+}
+
+// indexRange is a run of indexes of chunks, both ends included; it is empty where to
+// is less than from.
+type indexRange struct{ from, to int }
+
+func (r indexRange) empty() bool { return r.to < r.from }
+
+// names are the chunks as a report names them: one by one, or many as a range.
+func (r indexRange) names() []string {
+	if r.to-r.from >= maxNamed {
+		return []string{r.String()}
+	}
+	var all []string
+	for i := r.from; i <= r.to; i++ {
+		all = append(all, chunkLabel(i))
+	}
+	return all
+}
+
+// maxNamed bounds the chunks that a message names one by one.
+const maxNamed = 8
+
+func chunkLabel(i int) string { return fmt.Sprintf("chunk %04d", i) }
+
+func (r indexRange) String() string {
+	if r.from == r.to {
+		return chunkLabel(r.from)
+	}
+	return fmt.Sprintf("chunks %04d to %04d", r.from, r.to)
+}
+
+// are says that one of the chunks is damaged, or whatever state says.
+func (r indexRange) are(state string) string {
+	names := r.names()
+	switch last := len(names) - 1; {
+	case r.from == r.to:
+		return names[0] + " is " + state
+	case last == 0: // a range
+		return fmt.Sprintf("one of %s is %s", r, state)
+	default:
+		return fmt.Sprintf("%s or %s is %s", strings.Join(names[:last], ", "), names[last], state)
+	}
+}
+
+// between are the chunks that end at from or behind it, and before to.
+func (s *seams) between(from, to int64) indexRange {
+	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
+	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
+	return indexRange{i, j - 1}
+}
+
+// at is the chunk that holds the byte off of the archive, and which byte of it that is.
+func (s *seams) at(off int64) (chunk int, byteOf int64) {
+	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] > off })
+	i = max(min(i, len(s.ends)-1), 0)
+	if i == 0 {
+		return 0, off
+	}
+	return i, off - s.ends[i-1]
+}
+
+// holding are the chunks that hold the bytes of an entry.
+func (s *seams) holding(e tarEntry) indexRange {
+	first, _ := s.at(e.off)
+	last, _ := s.at(e.off + max(e.size, 1) - 1)
+	return indexRange{first, last}
+}
+
+func (s *seams) size(i int) int64 {
+	if i == 0 {
+		return s.ends[0]
+	}
+	return s.ends[i] - s.ends[i-1]
+}
+
+// smallest is the chunk of r that is smaller than every other chunk of the set but
+// the last, which may be of any size. It is a hint and no more: the format promises
+// nothing of sizes, and yet a chunk that was cut short stands out as a rule.
+func (s *seams) smallest(r indexRange) (int, bool) {
+	least, count := -1, 0
+	for i := range max(len(s.ends)-1, 0) {
+		switch {
+		case least < 0 || s.size(i) < s.size(least):
+			least, count = i, 1
+		case s.size(i) == s.size(least):
+			count++
+		}
+	}
+	return least, count == 1 && least >= r.from && least <= r.to
+}
+
+// cutShort says that one of the chunks is cut short, and which of them most likely.
+func (s *seams) cutShort(r indexRange) string {
+	text := r.are("cut short")
+	if i, ok := s.smallest(r); ok && r.from < r.to {
+		text += fmt.Sprintf(", most likely %s, the smallest", chunkLabel(i))
+	}
+	return text
+}
+
+// maxGaps bounds the ranges of missing chunks that a message lists.
+const maxGaps = 10
+
+// missingText says which chunks are missing; it is empty where none is.
+func (s *seams) missingText() string {
+	if s == nil {
+		return ""
+	}
+	var all []string
+	for _, r := range s.missing[:min(len(s.missing), maxGaps)] {
+		verb := "is"
+		if r.to > r.from {
+			verb = "are"
+		}
+		all = append(all, fmt.Sprintf("%s %s missing", r, verb))
+	}
+	if more := len(s.missing) - maxGaps; more > 0 {
+		all = append(all, fmt.Sprintf("and so on, %d gaps more", more))
+	}
+	return strings.Join(all, "; ")
+}
