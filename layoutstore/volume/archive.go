@@ -177,16 +177,24 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
 	}
 	e, i, ok := l.blob(d)
-	if lost := l.lost[d]; !ok && lost != nil {
-		return nil, lost
-	}
-	if again := a.index.copyAgain; !ok && len(again) > 0 {
-		return nil, &LostError{Digest: d, Kind: Incomplete, Reason: notThere, In: again}
-	}
 	if !ok {
-		return nil, fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
+		return nil, a.missing(l, d)
 	}
 	return a.slice(l, i, "blobs/"+d.Algorithm().String()+"/"+d.Encoded(), e)
+}
+
+// missing is why the layout has no blob d to serve.
+func (a *Archive) missing(l *tarLayout, d digest.Digest) error {
+	if lost := l.lost[d]; lost != nil {
+		return lost
+	}
+	if again := a.index.copyAgain; len(again) > 0 {
+		return &LostError{Digest: d, Kind: Incomplete, Reason: notThere, In: again}
+	}
+	if lost := a.betweenNeighbors(l, d); lost != nil {
+		return lost
+	}
+	return fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
 }
 
 // Blobs implements [Volume].

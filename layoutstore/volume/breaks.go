@@ -183,7 +183,7 @@ func (s *scan) runsOut(suspects indexRange, how string) Trouble {
 		short.from = min(short.from, suspects.from)
 	}
 	s.copyAgain = append([]string{next}, s.suspectNames(short)...)
-	text := next + " is missing, or the one before it is cut short"
+	text := fmt.Sprintf("%s is missing, or the one before it is cut short (%s)", next, chunkLabel(last))
 	if short.from < last {
 		text = next + " is missing, or " + x.cutShort(short)
 	}

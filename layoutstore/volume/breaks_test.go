@@ -178,3 +178,66 @@ func TestOldKeptIndex(t *testing.T) {
 		t.Errorf("the old index is still there, %v", err)
 	}
 }
+
+// TestMostLikelyChunk: of several chunks that may be cut short, the one is named whose
+// size stands out, and none where sizes differ anyway.
+func TestMostLikelyChunk(t *testing.T) {
+	for name, c := range map[string]struct {
+		places []int64
+		want   string
+	}{
+		"even":    {[]int64{3000, 6000, 9000, 12000}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest, or chunk 0003 is damaged: "},
+		"unequal": {[]int64{3000, 6400, 9500, 12500}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, or chunk 0003 is damaged: "},
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "a.tar")
+		layouttest.Tar(t, file, blobEntry(noise(1, 10_000)), layouttest.File("x/index.json", noise(2, 9000)))
+		chunks := layouttest.CutAt(t, file, c.places...)
+		if err := os.Truncate(chunks[1], c.places[1]-c.places[0]-7); err != nil {
+			t.Fatal(err)
+		}
+		if got := openArchive(t, dir, "").Trouble(); !strings.HasPrefix(got.Reason, c.want) || got.Kind != volume.Incomplete {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestBlobLostBetweenTwoChunks: where a cut takes exactly some entries with it, the
+// place between the neighbors of a missing blob tells which chunk it was.
+func TestBlobLostBetweenTwoChunks(t *testing.T) {
+	var blobs [][]byte
+	for i := range 40 {
+		blobs = append(blobs, noise(uint64(i), 100))
+	}
+	slices.SortFunc(blobs, func(a, b []byte) int {
+		return strings.Compare(string(digest.FromBytes(a)), string(digest.FromBytes(b)))
+	})
+	var entries []layouttest.Entry
+	for _, b := range blobs {
+		entries = append(entries, blobEntry(b))
+	}
+	entries = append(entries, layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
+	for lost := range len(blobs) - 3 {
+		at := int64(lost+3) * 1024 // each entry has two blocks
+		a := whole(t, cutShort(t, entries, at, 3*1024))
+		for i, b := range blobs {
+			_, err := a.Locate("x", digest.FromBytes(b))
+			var gone *volume.LostError
+			switch {
+			case i < lost || i >= lost+3:
+				wantLocated(t, a, b)
+			case !errors.As(err, &gone) || !slices.Equal(gone.In, []string{"chunk 0000"}):
+				t.Errorf("blob %d of those from %d on: %v", i, lost, err)
+			}
+		}
+	}
+	// One that was never there is not put down to a chunk.
+	a := whole(t, cutShort(t, entries, 5*1024+700, 0))
+	for i := range 30 {
+		d := digest.FromBytes(noise(uint64(1000+i), 10))
+		before, _ := slices.BinarySearchFunc(blobs, string(d), func(b []byte, d string) int { return strings.Compare(string(digest.FromBytes(b)), d) })
+		if _, err := a.Locate("x", d); errors.As(err, new(*volume.LostError)) != (before == 6) {
+			t.Errorf("behind %d blobs: %v", before, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -139,21 +140,38 @@ func (s *seams) size(i int) int64 {
 	return s.ends[i] - s.ends[i-1]
 }
 
-// smallest is the chunk of r that is smaller than every other chunk of the set but
-// the last, which may be of any size. It is a hint and no more: the format promises
-// nothing of sizes, and yet a chunk that was cut short stands out as a rule.
+// smallest is the chunk of r that is smaller than the others of the set by more than
+// they differ among themselves. It is a hint and no more: the format promises nothing of
+// sizes, and yet a chunk that was cut short stands out as a rule. The last chunk may be of
+// any size, and does not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
-	least, count := -1, 0
-	for i := range max(len(s.ends)-1, 0) {
+	least, second, largest := -1, int64(math.MaxInt64), int64(0)
+	n := len(s.ends) - 1
+	for i := range max(n, 0) {
+		size := s.size(i)
 		switch {
-		case least < 0 || s.size(i) < s.size(least):
-			least, count = i, 1
-		case s.size(i) == s.size(least):
-			count++
+		case least < 0:
+			least = i
+		case size < s.size(least):
+			second, largest = min(second, s.size(least)), max(largest, s.size(least))
+			least = i
+		default:
+			second, largest = min(second, size), max(largest, size)
 		}
 	}
-	return least, count == 1 && least >= r.from && least <= r.to
+	if n < 2 || least < r.from || least > r.to {
+		return 0, false
+	}
+	spread := largest - second
+	if spread > 0 || n == 2 {
+		spread = max(spread, min(chunkSlice-1, second/3))
+	}
+	return least, second-s.size(least) > spread
 }
+
+// chunkSlice is by how much the chunks of d8 differ at most: it closes one with the
+// write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
+const chunkSlice = 512 << 10
 
 // cutShort says that one of the chunks is cut short, and which of them most likely.
 func (s *seams) cutShort(r indexRange) string {

@@ -106,7 +106,7 @@ type Fault struct {
 	// Nested is set for a file that looks like an archive and is below the top of a
 	// tree, where none is read.
 	Nested bool
-	Chunk string // the one to copy again, as "chunk 0003", if it is known
+	Chunk  string // the one to copy again, as "chunk 0003", if it is known
 	// Passing is set where the trouble says nothing of the content, as a
 	// refused or failed read does: what was there before is there still.
 	Passing bool

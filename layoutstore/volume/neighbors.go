@@ -1,0 +1,46 @@
+package volume
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// betweenNeighbors says which chunks may be cut short, so that the blob d of a layout
+// is missing though the chain of headers is intact: a cut that takes exactly some
+// entries with it breaks no chain. Blobs are packed in the order of their digests (the
+// depth-first order of d8), so the blob would be between the two that are its
+// neighbors by digest, and a chunk that was cut there ends there. It is nil where no
+// chunk does: then the blob was never in the archive.
+func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) *LostError {
+	if a.set.seams == nil || d.Algorithm() != digest.SHA256 {
+		return nil
+	}
+	var sum [sha256.Size]byte
+	_, _ = hex.Decode(sum[:], []byte(d.Encoded())) // the digest is valid
+	i, _ := slices.BinarySearchFunc(l.blobs, sum, compareSums)
+	after := l.index
+	if i < len(l.blobs) {
+		after = l.blobs[i].tarEntry
+	}
+	from := after.headerAt() - layoutMarker
+	if i > 0 {
+		from = l.blobs[i-1].headerAt() + 1
+	}
+	// A cut from the header of one entry to that of another leaves one header of both.
+	r := a.set.seams.between(from, after.off)
+	if r.empty() || r.to-r.from >= maxNamed { // many where the blobs have another order
+		return nil
+	}
+	reason := notThere + ", perhaps because " + r.are("cut short")
+	return &LostError{Digest: d, Kind: Incomplete, Reason: reason, In: r.names()}
+}
+
+// layoutMarker is how long the entry is that comes before the first blob of a layout:
+// the file oci-layout of another one, with a long name.
+const layoutMarker = 2048
+
+// headerAt is where the header of an entry begins.
+func (e tarEntry) headerAt() int64 { return e.off - int64(e.header) }
