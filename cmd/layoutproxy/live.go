@@ -183,7 +183,11 @@ const checkAgainAfter = 10 * time.Second
 func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 	const most = 10
 	for _, p := range problems[:min(most, len(problems))] {
-		log.Warn("cannot be served", zap.String("kind", string(p.Kind)), zap.String("path", p.Path),
+		message := "cannot be served"
+		if p.Harmless {
+			message = "a problem in the sources that loses nothing"
+		}
+		log.Warn(message, zap.String("kind", string(p.Kind)), zap.String("path", p.Path),
 			zap.String("repository", p.Repository), zap.String("tag", p.Tag), zap.String("digest", string(p.Digest)), zap.String("reason", p.Reason))
 	}
 	if more := len(problems) - most; more > 0 {

@@ -25,7 +25,7 @@ func (s *scan) behindEnd(ctx context.Context, end int64) error {
 	}
 	if found < 0 {
 		if read >= maxPadding {
-			s.behind = append(s.behind, harmless("%d bytes behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", s.size-end, end, maxPadding))
+			s.behind = append(s.behind, harmless("%s behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", bytesOf(s.size-end), end, maxPadding))
 		}
 		return nil
 	}
@@ -37,17 +37,34 @@ func (s *scan) behindEnd(ctx context.Context, end int64) error {
 	switch {
 	// A chunk that an earlier set left may begin with a header by chance.
 	case second && !begins:
-		f := harmless("a second archive begins at byte %d, behind the end of this one, and is not read: %d bytes. Archives cannot be joined with cat: to split them, run tail -c +%d FILE > SECOND.tar and truncate -s %d FILE (join chunks to one file first)", found, s.size-found, found+1, found)
+		f := harmless("a second archive begins at byte %d, behind the end of this one, and is not read: %s. %s", found, bytesOf(s.size-found), s.splitAt(found))
 		f.Harmless = false
 		s.behind = append(s.behind, f)
 		return nil
 	case found < partEnd:
-		s.behind = append(s.behind, harmless("%d bytes behind the archive's end, at byte %d, are not zeros and are not read", partEnd-found, found))
+		s.behind = append(s.behind, harmless("%s behind the archive's end, at byte %d: not zeros, and not read", bytesOf(partEnd-found), found))
 	}
 	if len(chunks) > 0 {
-		s.behind = append(s.behind, harmless("behind the archive's end, and not read: %s, %d bytes. If an earlier and longer set left them, remove them", listed(chunks), chunkBytes))
+		s.behind = append(s.behind, harmless("behind the archive's end, and not read: %s, %s. If an earlier and longer set left them, remove them", listed(chunks), bytesOf(chunkBytes)))
 	}
 	return nil
+}
+
+// splitAt says how to take two archives apart that were joined.
+func (s *scan) splitAt(at int64) string {
+	file, ok := s.window.list[0].File.(*archiveFile)
+	if !ok || len(s.window.list) > 1 {
+		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
+	}
+	name := quoted(file.shown)
+	return fmt.Sprintf("Archives cannot be joined with cat: split them with tail -c +%d %s > SECOND.tar && truncate -s %d %s", at+1, name, at, name)
+}
+
+func bytesOf(n int64) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 func harmless(format string, args ...any) Fault {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,9 +64,9 @@ func TestBehindTheEnd(t *testing.T) {
 		"nothing":                   {nil, "", false},
 		"padding of GNU tar":        {zeros(10240 - len(one)), "", false},
 		"zeros":                     {zeros(100_001), "", false},
-		"a byte":                    {[]byte("\n"), "1 bytes behind the archive's end, at byte 2048,", true},
-		"text":                      {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048,", true},
-		"text behind padding":       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048,", true},
+		"a byte":                    {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
+		"text":                      {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
+		"text behind padding":       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
 		"a block that is no header": {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
 		"a second archive":          {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
 		"one behind padding":        {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
@@ -150,7 +151,7 @@ func TestCancelledBehindTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The first call is before the first header, the second behind the end.
-	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); err != context.Canceled {
+	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

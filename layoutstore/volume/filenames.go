@@ -223,7 +223,7 @@ func wildcards(suffix string) string {
 	return suffix[:len(suffix)-len(count)] + strings.Repeat("?", len(count))
 }
 
-var plainName = regexp.MustCompile(`^[A-Za-z0-9._+=:@%,~-]+$`)
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._+=:@%,/-]+$`)
 
 // quoted is a file name as a shell takes it.
 func quoted(name string) string {

@@ -3,12 +3,13 @@ package volume
 import (
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
+	"path/filepath"
 )
 
 // nestedArchives reports the files of a directory below the top of the tree, at rel,
 // that look like archives: archives are read directly in a source only.
-func (w *walk) nestedArchives(root *os.Root, rel string, entries []fs.DirEntry) {
+func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 	if rel == "." {
 		return // where archives are looked for
 	}
@@ -19,7 +20,8 @@ func (w *walk) nestedArchives(root *os.Root, rel string, entries []fs.DirEntry) 
 			continue
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
-			if to, err := root.Stat(e.Name()); err != nil || to.IsDir() {
+			// From the top, as the link may leave its directory but not the tree.
+			if to, err := w.dir.root.Stat(filepath.FromSlash(path.Join(rel, e.Name()))); err != nil || to.IsDir() {
 				continue // a link to a directory, or one that descend reports
 			}
 		}

@@ -106,7 +106,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	if err != nil {
 		return err
 	}
-	w.nestedArchives(root, rel, entries)
+	w.nestedArchives(rel, entries)
 	up = &parents{info, up}
 	for _, e := range entries {
 		if w.skip(e, isLayout) {

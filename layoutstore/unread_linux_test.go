@@ -1,0 +1,129 @@
+package layoutstore_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// Each file that looks like an archive and is not read is a failure that names it and says what to do.
+func TestFilesThatAreNotRead(t *testing.T) {
+	file := func(t *testing.T, name string) { write(t, name, []byte("text")) }
+	link := func(to string) func(*testing.T, string) {
+		return func(t *testing.T, name string) {
+			if err := os.Symlink(to, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		make func(t *testing.T, name string)
+		want string // in the reason; no problem if empty
+	}{
+		"b.tar.aa":                         {file, "cat b.tar.?? > b.tar"},
+		"b.tar.001":                        {file, "cat b.tar.??? > b.tar"},
+		"b.tar.part1":                      {file, "cat b.tar.part? > b.tar"},
+		"b.TAR":                            {file, "mv b.TAR b.tar"},
+		"b.tar.0000.CHUNK":                 {file, "mv b.tar.0000.CHUNK b.tar.0000.chunk"},
+		"b.tar.1.chunk":                    {file, "mv b.tar.1.chunk b.tar.0001.chunk"},
+		"b.tar.gz":                         {file, "gunzip b.tar.gz"},
+		"b.TGZ":                            {file, "gunzip b.TGZ"},
+		"b.tar.zst":                        {file, "unzstd b.tar.zst"},
+		"b.tar.filepart":                   {file, "wait for the upload to end"},
+		"sub/dir/b.tar":                    {file, "below the top of the source"},
+		"sub/b.tar.0000.chunk":             {file, "a chunk of b.tar below the top of the source"},
+		"sub/b.tar.gz":                     {file, "gunzip b.tar.gz"},
+		"usual/install/b.tar":              {file, "below the top of the source"},
+		"link.tar":                         {link("other.tar"), "links to archives are not read"},
+		"absolute.tar":                     {link("/nowhere/other.tar"), "links to archives are not read"},
+		"link.tar.0000.chunk":              {link("other.tar"), "links to archives are not read"},
+		"sub/link.tar":                     {link("../other.tar"), "below the top of the source"},
+		"pipe.tar":                         {func(t *testing.T, name string) { mustDo(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
+		"pipe.tar.gz":                      {func(t *testing.T, name string) { mustDo(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
+		"socket.tar":                       {listen, "a socket"},
+		"x.tar.tmp":                        {file, ""},
+		".b.tar.Ab3xYz":                    {file, ""},
+		".hidden/b.tar":                    {file, ""},
+		"sub/.b.tar":                       {file, ""},
+		"other.tar.gostsum":                {file, ""},
+		"other.tar.sha256":                 {file, ""},
+		"SHA256SUMS":                       {file, ""},
+		"deckhousereleases.yaml":           {file, ""},
+		"usual/install/blobs/sha256/b.tar": {file, ""}, // no blob, and no archive either
+		"dir.tar":                          {link("sub"), ""},
+		"dir.tar.gz/x":                     {file, ""},
+	} {
+		t.Run(strings.ReplaceAll(name, "/", "_"), func(t *testing.T) {
+			dir := t.TempDir()
+			mustDo(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
+			tree, other := build(t, "usual", "usual/install"), build(t, "other", "other")
+			mustDo(t, os.CopyFS(dir, os.DirFS(tree.Dir())))
+			other.Archive(filepath.Join(dir, "other.tar"), layouttest.Archive{})
+			path := filepath.Join(dir, name)
+			mustDo(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			c.make(t, path)
+			var failures []layoutstore.Problem
+			for _, p := range openWith(t, archiveOptions(dir)).Snapshot().Problems() {
+				if p.IsFailure() {
+					failures = append(failures, p)
+				}
+			}
+			if c.want == "" {
+				if len(failures) > 0 {
+					t.Errorf("failures: %v", failures)
+				}
+				return
+			}
+			failures = without(failures, layoutstore.Incomplete) // that chunks are missing, where one was a link
+			if len(failures) != 1 || failures[0].Path != path || failures[0].Kind != layoutstore.Limited || !failures[0].TagsUnknown || !strings.Contains(failures[0].Reason, c.want) {
+				t.Errorf("failures: %v, want one of %s with %q", failures, path, c.want)
+			}
+		})
+	}
+}
+
+// An archive below the top of a source is no problem where it is read all the same.
+func TestNestedArchivesThatAreSources(t *testing.T) {
+	dir := t.TempDir()
+	one, two := build(t, "one", "one"), build(t, "two", "two")
+	one.Archive(filepath.Join(dir, "one.tar"), layouttest.Archive{})
+	two.Archive(filepath.Join(dir, "sub/two.tar"), layouttest.Archive{})
+	for _, second := range []string{"sub", "sub/two.tar", "sub/../sub/"} {
+		options := archiveOptions(dir)
+		options.Sources = append(options.Sources, filepath.Join(dir, second))
+		if found := openWith(t, options).Snapshot().Problems(); len(found) > 0 {
+			t.Errorf("with %s: %v", second, found)
+		}
+	}
+}
+
+func without(all []layoutstore.Problem, kind layoutstore.Kind) (rest []layoutstore.Problem) {
+	for _, p := range all {
+		if p.Kind != kind {
+			rest = append(rest, p)
+		}
+	}
+	return rest
+}
+
+func mustDo(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listen makes a socket; its path is short enough for one.
+func listen(t *testing.T, name string) {
+	t.Helper()
+	t.Chdir(filepath.Dir(name))
+	l, err := net.Listen("unix", filepath.Base(name))
+	mustDo(t, err)
+	t.Cleanup(func() { l.Close() })
+}
