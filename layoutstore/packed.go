@@ -25,7 +25,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	}
 	for _, f := range found.Faults {
 		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error(),
-			TagsUnknown: f.Kind == Limited && !f.Harmless, Harmless: f.Harmless, Passing: f.Passing})
+			TagsUnknown: (f.Kind == Limited || f.Kind == Incomplete) && !f.Harmless, Harmless: f.Harmless, Passing: f.Passing})
 		name, _ := volume.IsArchive(f.Path)
 		if h := before[name]; h != nil && f.Passing {
 			next.archives = append(next.archives, h) // what was there before

@@ -80,6 +80,9 @@ var (
 // ClassifyName says what kind of file the name of one promises: a name, without its
 // directory. It knows nothing of the file itself: a directory may have any of these names.
 func ClassifyName(name string) NameClass {
+	if name == "index.json" || name == "oci-layout" {
+		return NameClass{Kind: NameOther} // most files of a tree, at each scan
+	}
 	if strings.HasPrefix(name, ".") {
 		return classifyHidden(name)
 	}

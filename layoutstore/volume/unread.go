@@ -10,9 +10,14 @@ import (
 	"strings"
 )
 
-// unread is why a file that looks like an archive is not read, as a fault.
-func unread(name string, err error) Fault {
-	return Fault{Kind: Limited, Path: name, Err: err}
+// unread is why a file of a class is not read, as a fault. What is being uploaded may
+// be complete later.
+func unread(name string, class NameClass, err error) Fault {
+	kind := Limited
+	if class.Kind == NameUpload {
+		kind = Incomplete
+	}
+	return Fault{Kind: kind, Path: name, Err: err}
 }
 
 // why says what keeps a file of a class from being read where archives are looked
@@ -100,7 +105,7 @@ func (u *unreadFiles) add(dir, name string, class NameClass, why error) {
 		return
 	}
 	u.more[key] = len(u.faults)
-	u.faults = append(u.faults, unread(path.Join(dir, name), why))
+	u.faults = append(u.faults, unread(path.Join(dir, name), class, why))
 	if len(u.faults) > maxFaults {
 		u.faults[maxFaults].Err = fmt.Errorf("more than %d files look like archives and are not read: the rest is not listed", maxFaults)
 	}
