@@ -176,7 +176,7 @@ func TestEndAtEveryStep(t *testing.T) {
 		t.Run(string(w), func(t *testing.T) {
 			s := newScene(t, w)
 			published := false
-			for _, n := range s.sample(16) {
+			for _, n := range s.sample(8) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
@@ -219,7 +219,7 @@ func TestNoSpaceAtEveryStep(t *testing.T) {
 		t.Run(string(w), func(t *testing.T) {
 			s := newScene(t, w)
 			before := files(t, s.store)
-			for _, n := range s.sample(16) {
+			for _, n := range s.sample(8) {
 				s.noSpaceAt(t, n, before)
 			}
 		})
@@ -272,7 +272,7 @@ func TestKilled(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
 			s := newScene(t, w)
-			for _, n := range s.sample(8) {
+			for _, n := range s.sample(4) {
 				s.killAt(t, n)
 			}
 		})

@@ -2,7 +2,6 @@ package importer_test
 
 import (
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -138,47 +137,5 @@ func TestKeepPackedRefuses(t *testing.T) {
 	}
 	if _, err := importer.New(importer.Options{Store: store, KeepPacked: true, AllowIncomplete: true}); !errors.Is(err, importer.ErrPackedIncomplete) {
 		t.Errorf("%v", err)
-	}
-}
-
-// A process that ends at any step leaves the old tree or the new one, the archive in
-// the store or where it was, and another import completes it.
-func TestKeepPackedEndAtEveryStep(t *testing.T) {
-	base := filepath.Join(scratch(t), "store")
-	imported(t, base, oldBundle(t))
-	old := mustContent(t, base)
-	for n, published := 1, false; ; n++ {
-		store, step := copied(t, base), 0
-		archive := image(t, store, "a.tar", "packed")
-		fresh := old.over(mustContent(t, archive))
-		i := packing(t, store)
-		i.Before(func(string, string) error {
-			if step++; step >= n {
-				return errors.New("dead")
-			}
-			return nil
-		})
-		_, err := i.Import(t.Context(), archive)
-		got := mustContent(t, store)
-		if now := maps.Equal(got, fresh); !now && (published || !maps.Equal(got, old)) {
-			t.Fatalf("step %d: neither the old tree nor the new one: %v", n, got)
-		} else {
-			published = now
-		}
-		if _, gone := os.Stat(archive); gone == nil {
-			kept(t, store, archive)
-		} else if !published {
-			t.Fatalf("step %d: the archive is lost", n)
-		}
-		same(t, "after a second import", mustContent(t, store), fresh)
-		if t.Failed() {
-			t.Fatalf("step %d", n)
-		}
-		if err == nil {
-			if n < 20 {
-				t.Errorf("%d steps prove little", n)
-			}
-			return
-		}
 	}
 }
