@@ -37,7 +37,7 @@ func (u *upstreamFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&u.key, "client-key", "", "PEM `file` of its key")
 	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "take any certificate of the registry")
 	f.BoolVar(&u.plainHTTP, "plain-http", false, "speak HTTP without TLS; a registry on this machine may do so without it")
-	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, and log in there")
+	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, to its token server with the login")
 	f.IntVar(&u.jobs, "jobs", client.DefaultJobs, "how many requests run at once; fewer while the registry says that it has too many")
 	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that fails for the moment")
 }

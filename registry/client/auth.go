@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,37 +12,44 @@ import (
 	"sync"
 )
 
-// authorizer remembers how hosts want to be authenticated to, and their tokens.
+// authorizer remembers how the registry wants to be logged in to, and the tokens for
+// it. All of it belongs to one host, the client's registry: no other host adds to it,
+// and none is shown anything of it.
 type authorizer struct {
-	mu         sync.Mutex
-	challenges map[string]challenge  // by host
-	tokens     map[string]*tokenSlot // by realm, service and scopes
+	mu     sync.Mutex
+	known  challenge // of the registry; without a scheme until it has asked for a login
+	tokens map[tokenKey]*tokenSlot
 }
 
-// learn remembers the challenge of a host. Its scope is that of one request.
-func (a *authorizer) learn(host string, ch challenge) {
-	ch.params = maps.Clone(ch.params)
-	delete(ch.params, "scope")
+// learn remembers the challenge of the registry. Its scope is that of one request.
+func (a *authorizer) learn(ch challenge) {
+	params := map[string]string{"realm": ch.params["realm"], "service": ch.params["service"]}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.challenges[host] = ch
+	a.known = challenge{ch.scheme, params}
 }
 
-func (a *authorizer) challenge(host string) (challenge, bool) {
+// challenge is what the registry asked for last.
+func (a *authorizer) challenge() (challenge, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ch, ok := a.challenges[host]
-	return ch, ok
+	return a.known, a.known.scheme != ""
 }
 
-// authorize puts what the host of the request is known to want into its header. The
-// scope is what the host asked for beside the scopes of the call, or "".
-func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, scope string) error {
-	ch, ok := c.auth.challenge(req.URL.Host)
-	if !ok || k.anonymous {
+// isRegistry reports whether u is at the registry, which was reached before.
+func (c *Client) isRegistry(u *url.URL) bool {
+	base := c.base.Load()
+	return base != nil && sameHost(base, u)
+}
+
+// authorize puts what the registry is known to want into the header of a request to it.
+// narrow are scopes that it asked for in particular: see [scopesWithin].
+func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narrow []string) error {
+	ch, ok := c.auth.challenge()
+	if !ok {
 		return nil
 	}
-	credential, err := c.credential(ctx, req.URL.Host, k.repository)
+	credential, err := c.credential(ctx, k.repository)
 	if err != nil {
 		return &Error{Op: k.op, Host: req.URL.Host, Repository: k.repository, Side: SideLocal, Cause: ErrCredentials, Err: err}
 	}
@@ -59,8 +65,8 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, scop
 		return nil
 	}
 	scopes := k.scopes
-	if scope != "" && !slices.Contains(scopes, scope) {
-		scopes = append([]string{scope}, scopes...) // some servers look at the first one only
+	if len(narrow) > 0 {
+		scopes = slices.Concat(narrow, k.scopes) // some servers look at the first one only
 	}
 	token, err := c.token(ctx, tokenRequest{from: req.URL, challenge: ch, scopes: scopes, credential: credential})
 	if err != nil {
@@ -82,57 +88,99 @@ type Login struct {
 
 // LogIn meets the challenge of an answer (401) with those headers to a request of from,
 // for who pulls from repository, which may be empty. It is bound by the same rules as
-// the client's own requests: what is known of the registry is shown to no other host,
+// the client's own requests: a challenge of another host than the registry is not met,
 // and no token server is asked at a private address, or in the clear by a registry with
 // TLS. Errors: *Error, also beside what is known of the login; the context's.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
+	if !sameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
+		return Login{}, k.fail(SideRegistry, ErrUnauthorized, c.errElsewhere())
+	}
 	ch, ok := challengeOf(header)
 	if !ok {
 		said := oneLine(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
 		return Login{}, k.fail(SideRegistry, ErrUnauthorized, fmt.Errorf("%w: %q", errNoWay, said))
 	}
-	credential, err := c.credential(ctx, from.Host, repository)
+	credential, err := c.credential(ctx, repository)
 	if err != nil {
 		return Login{Scheme: ch.scheme}, k.fail(SideLocal, ErrCredentials, err)
 	}
 	if repository != "" {
 		k.scopes = []string{c.scope(repository, http.MethodGet)}
 	}
-	c.auth.learn(from.Host, ch)
+	c.auth.learn(ch)
 	req := &http.Request{URL: from, Header: http.Header{}}
-	err = c.authorize(ctx, req, k, "")
+	err = c.authorize(ctx, req, k, nil)
 	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
 }
 
-// challenged takes in the challenge of a 401, and says whether another try has a
-// chance: the host was not known to want a login, or a token has expired. scope is
-// what the host wants a token for.
-func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (scope string, again bool) {
-	ch, ok := challengeOf(resp.Header)
-	if !ok || k.anonymous {
-		return "", false
-	}
-	_, known := c.auth.challenge(req.URL.Host)
-	c.auth.learn(req.URL.Host, ch)
-	if ch.scheme == "bearer" {
-		c.auth.forget(req.Header.Get("Authorization"))
-		return ch.params["scope"], true
-	}
-	return "", !known
+// errElsewhere says why another host's wish for a login is not met.
+func (c *Client) errElsewhere() error {
+	return fmt.Errorf("it is not %s, and the login of one host is shown to no other", c.options.Registry)
 }
 
-// credential is how to log in to host.
-func (c *Client) credential(ctx context.Context, host, repository string) (Credential, error) {
-	if !c.options.Credential.Empty() && c.trusted(host) {
+// challenged takes in the challenge of the registry's 401, and says whether another try
+// has a chance: it was not known to want a login, or a token has expired. narrow are the
+// scopes that it wants a token for, as far as the call needs them.
+func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (narrow []string, again bool) {
+	ch, ok := challengeOf(resp.Header)
+	if !ok {
+		return nil, false
+	}
+	_, known := c.auth.challenge()
+	c.auth.learn(ch)
+	if ch.scheme == "bearer" {
+		c.auth.forget(req.Header.Get("Authorization"))
+		return scopesWithin(ch.params["scope"], k.scopes), true
+	}
+	return nil, !known
+}
+
+// scopesWithin are those scopes of a challenge that allow nothing which the scopes of
+// the call do not: of what it is for, and of its actions. The others are the server's
+// wish, and a token for them is nothing that the user has asked for.
+func scopesWithin(challenged string, scopes []string) (within []string) {
+	for _, scope := range strings.Fields(challenged) {
+		resource, actions := cutActions(scope)
+		narrower := slices.ContainsFunc(scopes, func(s string) bool {
+			ours, allowed := cutActions(s)
+			return resource == ours && s != scope && !slices.ContainsFunc(actions, func(a string) bool { return !slices.Contains(allowed, a) })
+		})
+		if narrower {
+			within = append(within, scope)
+		}
+	}
+	return within
+}
+
+// cutActions splits a scope (distribution's token specification), as
+// repository:a/b:pull,push.
+func cutActions(scope string) (resource string, actions []string) {
+	i := strings.LastIndexByte(scope, ':')
+	return scope[:max(i, 0)], strings.Split(scope[i+1:], ",")
+}
+
+// credential is how to log in to the registry, whichever way its default port is
+// written where the credential is kept.
+func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
+	if !c.options.Credential.Empty() {
 		return c.options.Credential, nil
 	}
 	if c.options.Keychain == nil {
 		return Credential{}, nil
 	}
-	found, err := c.options.Keychain.Credential(ctx, host, repository)
-	if err == nil && found.Empty() && host != c.options.Registry && c.trusted(host) {
-		return c.options.Keychain.Credential(ctx, c.options.Registry, repository)
+	names := []string{c.given, c.options.Registry}
+	if bare := hostname(c.options.Registry); bare == strings.Trim(c.options.Registry, "[]") {
+		names = append(names, c.options.Registry+defaultPort(c.options.PlainHTTP))
 	}
-	return found, err
+	for i, host := range names {
+		if slices.Contains(names[:i], host) {
+			continue
+		}
+		found, err := c.options.Keychain.Credential(ctx, host, repository)
+		if err != nil || !found.Empty() {
+			return found, err
+		}
+	}
+	return Credential{}, nil
 }

@@ -28,6 +28,7 @@ type call struct {
 
 	anonymous bool        // without a login
 	basic     *Credential // of a token server
+	secret    bool        // the body holds a secret: it goes to no other host
 	unbounded bool        // outside of the limiter: the caller holds a turn already
 	once      bool        // not to be sent again: the caller knows better how to go on
 }
@@ -131,8 +132,11 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 		e.Err = errors.New("it speaks TLS, and was spoken to without")
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		credential, err := c.credential(resp.Request.Context(), e.Host, k.repository)
-		if err == nil && k.basic == nil {
+		credential, err := c.credential(resp.Request.Context(), k.repository)
+		switch {
+		case !resp.Body.(*receiving).home || !k.anonymous && !c.isRegistry(k.url):
+			e.Err = c.errElsewhere()
+		case err == nil && k.basic == nil:
 			e.Err = errors.New("tried with " + credential.String())
 		}
 	}
@@ -149,16 +153,22 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 
 // logIn sends the call, once more where it turns out that a login is needed.
 func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
-	scope := ""
+	var narrow []string
 	for again := false; ; again = true {
-		resp, err := c.send(ctx, k, scope)
-		if err != nil || resp.StatusCode != http.StatusUnauthorized || again {
+		resp, err := c.send(ctx, k, narrow)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || again || !c.mayChallenge(k, resp) {
 			return resp, err
 		}
 		var chance bool
-		if scope, chance = c.challenged(resp.Request, resp, k); !chance {
+		if narrow, chance = c.challenged(resp.Request, resp, k); !chance {
 			return resp, nil
 		}
 		resp.Body.(*receiving).discard()
 	}
+}
+
+// mayChallenge reports whether an answer can ask for the registry's login: it is the
+// registry's own, and nothing else has led there.
+func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
+	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
 }

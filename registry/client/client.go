@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -34,7 +35,8 @@ type Options struct {
 	Keychain   *Keychain  // nil is none
 
 	// AllowPrivateRedirects allows realms, redirects and Locations at private
-	// addresses other than the registry's own, and sends Credential to them.
+	// addresses other than the registry's own. A realm is shown the credential; redirects
+	// and Locations never are.
 	AllowPrivateRedirects bool
 
 	Jobs    int           // requests at once, DefaultJobs if 0
@@ -60,6 +62,7 @@ type Options struct {
 // Client speaks to one registry. Its methods may be called from several goroutines.
 type Client struct {
 	options   Options
+	given     string // Options.Registry as it was given; that of options has no default port
 	http      *http.Client
 	transport *http.Transport
 	limiter   *limiter
@@ -106,6 +109,8 @@ func New(o Options) (*Client, error) {
 	if o.Jobs < 0 {
 		return nil, fmt.Errorf("%d jobs: at least one is needed", o.Jobs)
 	}
+	given := o.Registry
+	o.Registry = strings.TrimSuffix(given, defaultPort(o.PlainHTTP))
 	if o.Proxy == nil {
 		o.Proxy = http.ProxyFromEnvironment
 	}
@@ -126,9 +131,9 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		options: o, transport: transport, limiter: newLimiter(o.Jobs),
+		options: o, given: given, transport: transport, limiter: newLimiter(o.Jobs),
 		contacting: make(chan struct{}, 1),
-		auth:       authorizer{challenges: map[string]challenge{}, tokens: map[string]*tokenSlot{}},
+		auth:       authorizer{tokens: map[tokenKey]*tokenSlot{}},
 	}
 	c.http = &http.Client{
 		Transport: transport,
@@ -145,7 +150,7 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // tried again nor led elsewhere. Its connections are the client's: see [Client.Close].
 func (c *Client) Transport() *http.Transport { return c.transport }
 
-// Registry is the host that the client was made for.
+// Registry is the host that the client was made for, without the default port.
 func (c *Client) Registry() string { return c.options.Registry }
 
 // Ping makes the first contact with the registry (GET /v2/), and learns how to log in
@@ -183,13 +188,21 @@ func (c *Client) contact(ctx context.Context, scheme string) error {
 		return err
 	}
 	resp.Body.Close()
+	home := resp.Body.(*receiving).home
 	if resp.StatusCode == http.StatusUnauthorized {
 		ch, ok := challengeOf(resp.Header)
-		if !ok {
-			return &Error{Op: "ping", Host: c.options.Registry, Side: SideRegistry, Status: resp.StatusCode, Server: resp.Header.Get("Server"),
+		if !ok || !home {
+			e := &Error{Op: "ping", Host: resp.Request.URL.Host, Side: SideRegistry, Status: resp.StatusCode, Server: resp.Header.Get("Server"),
 				Cause: ErrUnauthorized, Err: errNoWay}
+			if !home {
+				e.Err = c.errElsewhere()
+			}
+			return e
 		}
-		c.auth.learn(c.options.Registry, ch)
+		c.auth.learn(ch)
+	}
+	if home && resp.Request.URL.Scheme != scheme { // it led from plain HTTP to TLS
+		base.Scheme, base.Host = resp.Request.URL.Scheme, resp.Request.URL.Host
 	}
 	c.base.Store(base)
 	return nil

@@ -28,6 +28,9 @@ func (c *Client) scope(repository, method string) string {
 	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
 		actions = "pull,push"
 	}
+	if method == http.MethodDelete { // distribution asks for it also to cancel an upload
+		actions = "pull,push,delete"
+	}
 	return "repository:" + repository + ":" + actions
 }
 

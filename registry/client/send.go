@@ -21,16 +21,22 @@ const (
 )
 
 // send sends the call and goes after its redirects, without a judgement on the answer.
-func (c *Client) send(ctx context.Context, k *call, scope string) (*http.Response, error) {
-	target := k.url
+// Once a redirect leads to another host, no login is shown any more: not there, and not
+// where that leads.
+func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Response, error) {
+	target, home := k.url, true
 	for range maxRedirects {
-		resp, err := c.sendTo(ctx, k, target, scope)
+		resp, err := c.sendTo(ctx, k, target, narrow, home)
 		if err != nil || !redirects(resp.StatusCode, k.method) {
 			return resp, err
 		}
 		resp.Body.(*receiving).discard()
 		if target, err = c.follow(target, resp.Header.Get("Location")); err != nil {
 			return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its redirect: %w", err))
+		}
+		home = home && sameHost(k.url, target)
+		if k.secret && !home {
+			return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("it redirects to %s://%s, and the login is shown to no other host", target.Scheme, target.Host))
 		}
 	}
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
@@ -47,12 +53,16 @@ func redirects(status int, method string) bool {
 	return false
 }
 
-// sendTo sends the call to one URL.
-func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, scope string) (*http.Response, error) {
+// sendTo sends the call to one URL. home says whether that is the host that was asked.
+func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []string, home bool) (*http.Response, error) {
 	watched, s := newSilence(ctx, c.options.Silence+k.patience)
 	req, body, err := c.request(watched, k, target, s)
-	if err == nil {
-		err = c.authorize(ctx, req, k, scope) // by the caller's clock: it is another request
+	switch {
+	case err != nil || !home:
+	case k.basic != nil:
+		req.SetBasicAuth(k.basic.Username, k.basic.Password)
+	case !k.anonymous && c.isRegistry(k.url):
+		err = c.authorize(ctx, req, k, narrow) // by the caller's clock: it is another request
 	}
 	if err != nil {
 		s.end()
@@ -78,7 +88,7 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, scope str
 	c.reached.Store(true)
 	s.pause()
 	resp.Body = &receiving{
-		ReadCloser: resp.Body, silence: s,
+		ReadCloser: resp.Body, home: home, silence: s,
 		got: func(n int) { c.received.Add(int64(n)) },
 		done: func() {
 			if !k.unbounded {
@@ -99,9 +109,6 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silen
 		req.Header[name] = values
 	}
 	req.Header.Set("User-Agent", c.options.UserAgent)
-	if k.basic != nil {
-		req.SetBasicAuth(k.basic.Username, k.basic.Password)
-	}
 	if k.body == nil {
 		return req, nil, nil
 	}

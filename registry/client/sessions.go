@@ -165,6 +165,7 @@ func (s *session) commit(ctx context.Context, content *content, size int64) erro
 // cancel gives the upload up. Not every registry can.
 func (s *session) cancel(ctx context.Context) error {
 	k := s.call("cancel upload", http.MethodDelete)
+	k.scopes = []string{s.c.scope(s.repository, http.MethodDelete)}
 	k.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 	resp, err := s.c.do(ctx, k)
 	if err != nil {

@@ -91,6 +91,7 @@ func (s *sending) failed() error {
 // receiving is the body of an answer. done is called once, when it is closed.
 type receiving struct {
 	io.ReadCloser
+	home    bool // it is from the host that was asked, and no redirect led elsewhere before
 	silence *silence
 	got     func(int)
 	done    func()

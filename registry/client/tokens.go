@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,11 +29,17 @@ type tokenRequest struct {
 	credential Credential
 }
 
-func (r tokenRequest) key() string {
-	return strings.Join(append([]string{r.challenge.params["realm"], r.challenge.params["service"]}, r.scopes...), " ")
+// tokenKey tells tokens apart: one is for whom it was issued to, and for what.
+type tokenKey struct {
+	realm, service, scopes string
+	credential             Credential
 }
 
-func (a *authorizer) slot(key string) *tokenSlot {
+func (r tokenRequest) key() tokenKey {
+	return tokenKey{r.challenge.params["realm"], r.challenge.params["service"], strings.Join(r.scopes, " "), r.credential}
+}
+
+func (a *authorizer) slot(key tokenKey) *tokenSlot {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.tokens[key]
@@ -99,9 +107,9 @@ func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 
 // tokenAnswer is the answer of a token server (distribution's token specification).
 type tokenAnswer struct {
-	Token       string `json:"token"`
-	AccessToken string `json:"access_token"`
-	ExpiresIn   int64  `json:"expires_in"` // seconds
+	Token       string  `json:"token"`
+	AccessToken string  `json:"access_token"`
+	ExpiresIn   seconds `json:"expires_in"`
 }
 
 func (t tokenAnswer) value() string {
@@ -111,16 +119,37 @@ func (t tokenAnswer) value() string {
 	return t.AccessToken
 }
 
-// defaultLife is how long a token lives that does not say it, by the specification.
-const defaultLife = 60
+// seconds is a number of seconds as token servers write it: also as a string, or with a
+// fraction. What cannot be understood is none: a token is as good without.
+type seconds float64
+
+// UnmarshalJSON implements json.Unmarshaler. It takes everything.
+func (s *seconds) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil // it is infinite then, or nothing
+	}
+	if err != nil || math.IsNaN(n) {
+		n = 0
+	}
+	*s = seconds(n)
+	return nil
+}
+
+const (
+	// defaultLife is how long a token lives that does not say it, by the specification.
+	defaultLife = time.Minute
+	// maxLife is how long one is used at most.
+	maxLife = 12 * 24 * time.Hour
+)
 
 // expiry is when to fetch another one: a while before the token's end.
 func (t tokenAnswer) expiry(now time.Time) time.Time {
-	life := t.ExpiresIn
-	if life <= 0 {
-		life = defaultLife
+	life := defaultLife
+	if t.ExpiresIn > 0 {
+		life = time.Duration(min(float64(t.ExpiresIn), maxLife.Seconds()) * float64(time.Second))
 	}
-	return now.Add(time.Duration(min(life, 1<<20)) * time.Second * 9 / 10)
+	return now.Add(life * 9 / 10)
 }
 
 // fetchToken asks the realm of the challenge: by GET, or by POST if there is an
@@ -147,10 +176,12 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, exchange bool) (tokenAnswer, error) {
 	k := &call{op: "token", method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
 	form := realm.Query()
+	form.Del("scope") // what is asked for is the call's business
 	if service := r.challenge.params["service"]; service != "" {
 		form.Set("service", service)
 	}
 	target := *realm
+	target.User, target.Fragment = nil, ""
 	if exchange {
 		form.Set("scope", strings.Join(r.scopes, " "))
 		form.Set("client_id", "layoutproxy")
@@ -159,6 +190,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 		k.method = http.MethodPost
 		k.header.Set("Content-Type", "application/x-www-form-urlencoded")
 		k.setBody([]byte(form.Encode()))
+		k.secret = true
 		target.RawQuery = ""
 	} else {
 		for _, s := range r.scopes {
@@ -175,7 +207,11 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 		var e *Error
 		if errors.As(err, &e) {
 			e.Side = SideToken
-			if errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied) {
+			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
+			switch {
+			case refused && e.Host != target.Host:
+				e.Err = fmt.Errorf("the token server %s leads there, and the login is shown to no other host", target.Host)
+			case refused:
 				e.Err = fmt.Errorf("the token server of %s refuses %v", r.from.Host, r.credential)
 			}
 		}

@@ -279,7 +279,7 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// A Location at another private address has to be allowed, and then gets the login.
+// A Location at another private address has to be allowed, and is not shown the login.
 func TestLocationsElsewhere(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	other := registrytest.New(t, registrytest.Options{Handler: r})
@@ -296,8 +296,22 @@ func TestLocationsElsewhere(t *testing.T) {
 	if !strings.Contains(e.Error(), "--allow-private-redirects") {
 		t.Errorf("%v names no way out", e)
 	}
-	c := dial(t, r, login, func(o *client.Options) { o.AllowPrivateRedirects = true })
-	upload(t, c, b.upload("x"), b)
+	allowed := func(o *client.Options) { o.AllowPrivateRedirects = true }
+	_, err = dial(t, r, login, allowed).Upload(t.Context(), b.upload("x"))
+	if e := failure(t, err, client.ErrUnauthorized); e.Host != other.Host || !strings.Contains(e.Error(), "shown to no other") {
+		t.Errorf("%v does not say why", e)
+	}
+	for _, q := range other.Requests() {
+		if q.Authorization != "" {
+			t.Errorf("%s was shown the login", q.Kind())
+		}
+	}
+	// Where it needs none, that is the way.
+	other.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
+		req.SetBasicAuth(user.Username, user.Password)
+		return false
+	})
+	upload(t, dial(t, r, login, allowed), b.upload("x"), b)
 	if other.Kinds()["PATCH uploads"] == 0 {
 		t.Error("nothing was sent to the other host")
 	}

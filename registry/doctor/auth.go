@@ -15,6 +15,9 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	if d.api.code != http.StatusUnauthorized {
 		return ok("none are asked for")
 	}
+	if !client.SameHost(d.url, d.api.from) {
+		return failed("point containerd and this command at "+d.api.from.Host+" at once", "%s leads to %s://%s, which asks for a login; the login of one host is shown to no other", d.url, d.api.from.Scheme, d.api.from.Host)
+	}
 	login, err := d.login.LogIn(ctx, d.api.from, d.api.header, d.image.repository)
 	refused := errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
 	switch {

@@ -133,8 +133,10 @@ func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
-	if req.URL.Host != d.url.Host || req.URL.Scheme == "http" && d.url.Scheme == "https" {
-		req.Header.Del("Authorization")
+	for _, r := range append(via, req) {
+		if !client.SameHost(d.url, r.URL) { // and what leads elsewhere does not lead back to it
+			req.Header.Del("Authorization")
+		}
 	}
 	return nil
 }

@@ -1,0 +1,255 @@
+package client_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+const (
+	theRegistry = "registry.example"
+	theTokens   = "tokens.example"
+	theThief    = "thief.example"
+)
+
+// stage is a registry that wants a login, its token server, and a thief to whom they
+// lead in one way or another.
+type stage struct {
+	scheme string // of the registry and its token server
+	login  login
+	lead   string // where what leads elsewhere leads: scheme, host and port
+	way    string // what leads there
+	thief  string // its challenge
+	issued atomic.Int64
+}
+
+type login struct {
+	name       string
+	bearer     bool
+	credential client.Credential
+}
+
+// The secrets are words of their own, so that they are found wherever they turn up.
+const (
+	secretPassword = "pass-word-secret"
+	secretIdentity = "identity-secret"
+	secretRegistry = "registry-token-secret"
+	secretToken    = "issued-token-secret" // and a number
+	theBlob        = "the bytes of a blob"
+)
+
+func logins() []login {
+	password := client.Credential{Username: "user", Password: secretPassword, Source: "the test"}
+	return []login{
+		{"basic", false, password},
+		{"token", true, password},
+		{"identity token", true, client.Credential{IdentityToken: secretIdentity, Source: "the test"}},
+		{"registry token", true, client.Credential{RegistryToken: secretRegistry, Source: "the test"}},
+	}
+}
+
+func (s *stage) registry() string { return s.scheme + "://" + theRegistry }
+func (s *stage) realm() string    { return s.scheme + "://" + theTokens + "/token" }
+
+// challenge is how the registry asks for a login. Its scope goes beyond the call.
+func (s *stage) challenge() string {
+	if s.login.bearer {
+		return fmt.Sprintf(`Bearer realm="%s?scope=repository:victim/c:pull",service="registry",scope="repository:x:pull repository:victim/b:pull,push,delete"`, s.realm())
+	}
+	return `Basic realm="registry"`
+}
+
+func (s *stage) answer(w http.ResponseWriter, r *http.Request, at string) {
+	name := strings.TrimPrefix(at, s.scheme+"://")
+	switch {
+	case name == s.address(theRegistry):
+		s.answerRegistry(w, r)
+	case name == s.address(theTokens):
+		s.answerToken(w, r)
+	case s.thief == "back" && !strings.Contains(r.URL.RawQuery, "again"):
+		http.Redirect(w, r, s.registry()+"/v2/victim/manifests/v1?again", http.StatusTemporaryRedirect)
+	case s.thief == "free":
+		s.serve(w, r)
+	default:
+		w.Header().Set("WWW-Authenticate", s.thief)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+// address is a host with the port of the scheme.
+func (s *stage) address(host string) string {
+	return host + map[string]string{"http": ":80", "https": ":443"}[s.scheme]
+}
+
+func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
+	if s.way == "ping" && r.URL.Path == "/v2/" {
+		http.Redirect(w, r, s.lead+"/v2/", http.StatusTemporaryRedirect)
+		return
+	}
+	if auth := r.Header.Get("Authorization"); auth == "" || strings.HasPrefix(auth, "Basic ") == s.login.bearer {
+		w.Header().Set("WWW-Authenticate", s.challenge())
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	kind := map[bool]string{true: "redirect"}[strings.Contains(r.URL.Path, "/blobs/sha256") || strings.Contains(r.URL.Path, "/manifests/")]
+	if s.way == "redirect" && kind == "redirect" && !strings.Contains(r.URL.RawQuery, "again") {
+		http.Redirect(w, r, s.lead+r.URL.Path+"?again", http.StatusTemporaryRedirect)
+		return
+	}
+	s.serve(w, r)
+}
+
+// serve answers as a registry does that has no question.
+func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
+	location := ""
+	if s.way == "location" {
+		location = s.lead
+	}
+	switch {
+	case r.Method == http.MethodPost:
+		w.Header().Set("Location", location+"/v2/x/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	case r.Method == http.MethodPut:
+		w.WriteHeader(http.StatusCreated)
+	case strings.HasSuffix(r.URL.Path, "/tags/list"):
+		if s.way == "link" && !strings.Contains(r.URL.RawQuery, "last") {
+			w.Header().Set("Link", "<"+s.lead+`/v2/x/tags/list?last=a>; rel="next"`)
+		}
+		fmt.Fprint(w, `{"tags":["a"]}`)
+	default:
+		fmt.Fprint(w, theBlob)
+	}
+}
+
+func (s *stage) answerToken(w http.ResponseWriter, r *http.Request) {
+	if s.way == "tokens" && !strings.Contains(r.URL.RawQuery, "again") {
+		query := r.URL.Query()
+		query.Set("again", "")
+		http.Redirect(w, r, s.lead+"/token?"+query.Encode(), http.StatusTemporaryRedirect)
+		return
+	}
+	if r.Header.Get("Authorization") == "" && r.Method != http.MethodPost {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	fmt.Fprintf(w, `{"token":"%s-%d"}`, secretToken, s.issued.Add(1))
+}
+
+// use does what a client does with a registry, and returns what fails.
+func use(t *testing.T, c *client.Client) (failed error) {
+	t.Helper()
+	note := func(err error) {
+		if err != nil && failed == nil {
+			failed = err
+		}
+	}
+	b := blob{[]byte(theBlob), digest.FromString(theBlob)}
+	_, err := c.Tags(t.Context(), "x")
+	note(err)
+	_, err = c.Manifest(t.Context(), "x", b.digest.String())
+	note(err)
+	r, err := c.Blob(t.Context(), "x", b.digest, int64(len(b.data)), 0)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		r.Close()
+	}
+	note(err)
+	_, err = c.Upload(t.Context(), b.upload("x"))
+	note(err)
+	return failed
+}
+
+// wantSecretsAtHome checks each secret at each hop: the password at the registry where
+// that asks for Basic, else at its token server; tokens at the registry; nothing anywhere
+// else, and no scope beyond the calls'.
+func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
+	t.Helper()
+	registry, tokens := s.scheme+"://"+s.address(theRegistry), s.scheme+"://"+s.address(theTokens)
+	ofPassword := registry
+	if s.login.bearer {
+		ofPassword = tokens
+	}
+	homes := map[string]string{
+		secretPassword: ofPassword, secretIdentity: tokens, secretRegistry: registry, secretToken: registry,
+	}
+	pair := base64.StdEncoding.EncodeToString([]byte("user:" + secretPassword))
+	for _, h := range hops {
+		all := strings.ReplaceAll(fmt.Sprint(h), pair, secretPassword)
+		for secret, home := range homes {
+			if strings.Contains(all, secret) && h.at != home {
+				t.Errorf("%s%s is shown the %s", h.at, h.path, secret)
+			}
+		}
+		if strings.Contains(all, "victim/b") || strings.Contains(all, "victim/c") {
+			t.Errorf("%s%s is asked for what the server chose: %v %s", h.at, h.path, h.query["scope"], h.body)
+		}
+	}
+}
+
+// Credentials stay with their host, whatever leads elsewhere, and whatever asks for them.
+func TestSecretsStayWithTheirHost(t *testing.T) {
+	w := newWorld(t, theRegistry, theTokens, theThief)
+	thieves := func(s *stage) []string {
+		return []string{
+			`Basic realm="registry"`, s.challenge(), "free", "back",
+			fmt.Sprintf(`Bearer realm="%s",service="registry",scope="repository:victim/b:pull,push,delete"`, s.realm()),
+			fmt.Sprintf(`Bearer realm="%s://%s/token",service="registry"`, s.scheme, theThief),
+		}
+	}
+	for _, scheme := range []string{"http", "https"} {
+		leads := []string{
+			scheme + "://" + theThief, "https://" + theThief, "http://" + theThief, scheme + "://" + theRegistry + ":8443",
+			scheme + "://" + theRegistry + "." + theThief, "http://" + theRegistry + ":8080",
+		}
+		for _, way := range []string{"redirect", "location", "link", "ping", "tokens"} {
+			for _, l := range logins() {
+				for i, lead := range leads {
+					for j, thief := range thieves(&stage{scheme: scheme, login: l}) {
+						if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (i+j)%len(leads) != 0 {
+							continue // each challenge from one place; all from all in the full tier
+						}
+						s := &stage{scheme: scheme, login: l, way: way, lead: lead, thief: thief}
+						w.answer, w.hops = s.answer, nil
+						err := use(t, w.client(t, theRegistry, scheme, l.credential))
+						wantSecretsAtHome(t, s, w.seen())
+						if t.Failed() {
+							t.Fatalf("%s registry, %s login, %s leads to %s, which says %s: %v", scheme, l.name, way, lead, thief, err)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// A default port is the same host, written out or not, wherever it is written.
+func TestDefaultPortsAreTheSameHost(t *testing.T) {
+	w := newWorld(t, theRegistry, theTokens)
+	for _, scheme := range []string{"http", "https"} {
+		port := map[string]string{"http": ":80", "https": ":443"}[scheme]
+		for _, lead := range []string{scheme + "://" + theRegistry + port, scheme + "://" + theRegistry, scheme + "://Registry.Example", "//" + theRegistry + port} {
+			for _, way := range []string{"redirect", "location", "link"} {
+				for _, named := range []string{theRegistry, theRegistry + port} {
+					for _, l := range logins() {
+						s := &stage{scheme: scheme, login: l, way: way, lead: lead}
+						w.answer, w.hops = s.answer, nil
+						err := use(t, w.client(t, named, scheme, l.credential))
+						wantSecretsAtHome(t, s, w.seen())
+						if err != nil {
+							t.Errorf("%s, %s login, %s leads to %s: %v", named, l.name, way, lead, err)
+						}
+					}
+				}
+			}
+		}
+	}
+}

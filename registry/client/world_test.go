@@ -1,0 +1,136 @@
+package client_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	mathbig "math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// world is all the hosts of a network, by plain HTTP and by TLS, behind a proxy. It
+// remembers each request that arrived at any of them.
+type world struct {
+	answer func(w http.ResponseWriter, r *http.Request, at string)
+	proxy  *url.URL
+	caFile string
+
+	mu   sync.Mutex
+	hops []hop
+}
+
+// hop is a request that arrived somewhere.
+type hop struct {
+	at     string // scheme, host and port, as https://registry.example:443
+	path   string
+	query  url.Values
+	header http.Header
+	body   string
+}
+
+// newWorld makes a network for the hosts that the certificate names.
+func newWorld(t *testing.T, hosts ...string) *world {
+	t.Helper()
+	w := &world{}
+	secure := httptest.NewUnstartedServer(w)
+	certificate, ca := hostCertificate(t, hosts)
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	w.caFile = writeFile(t, ca, t.TempDir(), "ca.pem")
+	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			w.ServeHTTP(rw, r)
+			return
+		}
+		tunnel(rw, secure.Listener.Addr().String())
+	}))
+	t.Cleanup(proxy.Close)
+	w.proxy, _ = url.Parse(proxy.URL)
+	return w
+}
+
+// tunnel connects who asked to an address.
+func tunnel(w http.ResponseWriter, address string) {
+	there, err := net.Dial("tcp", address)
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	here, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		there.Close()
+		return
+	}
+	go func() {
+		_, _ = io.Copy(there, buffered)
+		there.Close()
+	}()
+	_, _ = io.Copy(here, there)
+	here.Close()
+}
+
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	at := &url.URL{Scheme: "http", Host: r.Host}
+	port := "80"
+	if r.TLS != nil {
+		at.Scheme, port = "https", "443"
+	}
+	if at.Port() == "" {
+		at.Host += ":" + port
+	}
+	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
+	w.hops = append(w.hops, hop{at.String(), r.URL.Path, r.URL.Query(), r.Header.Clone(), string(body)})
+	w.mu.Unlock()
+	w.answer(rw, r, at.String())
+}
+
+// seen are the requests so far.
+func (w *world) seen() []hop {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]hop(nil), w.hops...)
+}
+
+// client makes a client of a registry of the world.
+func (w *world) client(t *testing.T, registry, scheme string, credential client.Credential) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Options{
+		Registry: registry, PlainHTTP: scheme == "http", CAFile: w.caFile, Credential: credential,
+		Proxy: func(*http.Request) (*url.URL, error) { return w.proxy, nil }, Retries: -1, FirstPause: time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// hostCertificate makes a certificate for hosts, and the PEM to trust it by.
+func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: mathbig.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: hosts, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
