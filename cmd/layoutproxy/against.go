@@ -93,6 +93,10 @@ func comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
 		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
 			"layoutproxy verify SOURCE... says what is wrong with them"}}
 	}
+	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
+		return hintedError{fmt.Errorf("%s does not let everything be compared, in %d places", c.Registry, len(c.Unproven)),
+			"nothing that could be compared differs; log in as one who may read what is named above, and compare again"}
+	}
 	if len(c.Differences) == 0 {
 		return nil
 	}

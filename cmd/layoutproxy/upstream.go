@@ -105,6 +105,7 @@ func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
+	o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
 	return client.New(o)
 }
 
@@ -147,6 +148,7 @@ func upstreamError(err error) error {
 		hint  string
 	}{
 		{client.ErrPlainHTTP, "add --plain-http if this network is safe without TLS"},
+		{client.ErrNotTLS, "is it a registry? add --plain-http if it speaks HTTP without TLS and this network is safe without"},
 		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},

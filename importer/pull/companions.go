@@ -110,11 +110,12 @@ func (p *planner) unseen(ctx context.Context, l *planned, seen map[digest.Digest
 
 // referrers plans what the referrers API lists for d, and says whether there is one.
 func (p *planner) referrers(ctx context.Context, l *planned, d digest.Digest) (api bool, err error) {
-	list, api, err := p.src.registry.Referrers(ctx, l.Repository, d)
+	found, err := p.src.registry.Referrers(ctx, l.Repository, d)
+	api = found.API
 	if err != nil || !api {
 		return api, err
 	}
-	others, err := p.others(l, list)
+	others, err := p.others(l, found.List)
 	if err != nil {
 		return api, err
 	}

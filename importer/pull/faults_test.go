@@ -98,6 +98,9 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 		"a blob":                   edition + "/blobs/",
 	} {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+			if what == "referrers" && status != http.StatusTooManyRequests {
+				continue // see TestReferrersThatAreRefused
+			}
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				r, _ := serveTree(t, s.tree.Dir())
 				if what == "attestations" { // which are asked for one by one where no list is to be had
@@ -117,6 +120,33 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 				}
 				nothingPublished(t, o.Dir)
 			})
+		}
+	}
+}
+
+// A registry that does not say what refers to images is pulled from all the same: what
+// tags name comes along, and the rest is told not to be known.
+func TestReferrersThatAreRefused(t *testing.T) {
+	tree := varied(t)
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		r, _ := serveTree(t, tree.Dir())
+		r.Inject(registrytest.Answer(registrytest.On("GET referrers"), status))
+		var noticed []error
+		o := options(t, r, "shop")
+		c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1, Noticed: func(err error) { noticed = append(noticed, err) }})
+		try(t, err)
+		o.Registry, o.Repositories, o.Tag = c, []string{"app"}, "v2*"
+		run(t, o)
+		c.Close()
+		s := openAt(t, "shop", o.Dir)
+		whole(t, s)
+		repo, err := s.Repository("shop/app")
+		try(t, err)
+		if tags, _ := repo.Tags("", -1); len(tags) != 2 {
+			t.Errorf("%d: %q, want the image and its signature", status, tags)
+		}
+		if len(noticed) != 1 || !strings.Contains(noticed[0].Error(), fmt.Sprint(status)) {
+			t.Errorf("%d: told %v", status, noticed)
 		}
 	}
 }

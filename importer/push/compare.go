@@ -60,6 +60,10 @@ type Comparison struct {
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
 	Gaps        []Gap        `json:"gaps"` // of the sources: they were not compared
+	// Unproven is what the registry does not let be compared, in words.
+	Unproven []string `json:"unproven"`
+	// Notices are what could not be found out and changes nothing, in words.
+	Notices []string `json:"notices"`
 }
 
 // WriteText prints the comparison for people.
@@ -71,6 +75,12 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	for _, g := range c.Gaps {
 		fmt.Fprintf(b, "not compared: %s\n", g)
 	}
+	for _, u := range c.Unproven {
+		fmt.Fprintf(b, "not compared: %s\n", u)
+	}
+	for _, n := range c.Notices {
+		fmt.Fprintf(b, "not known: %s\n", n)
+	}
 	for _, e := range c.Extra {
 		fmt.Fprintf(b, "only there: %s %s\n", e.Repository, e.Tag)
 	}
@@ -79,7 +89,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	switch {
 	case len(c.Differences) > 0:
 		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
-	case len(c.Gaps) > 0:
+	case len(c.Gaps) > 0, len(c.Unproven) > 0:
 		fmt.Fprintln(b, "all that was compared is there")
 	default:
 		fmt.Fprintln(b, "all there")
@@ -93,7 +103,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 // with whatever image. Gaps of the plan itself are not compared. Errors: *Error where
 // the registry cannot be asked; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
-	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...)}}
+	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
 	for _, r := range p.Repositories {
 		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}
@@ -139,6 +149,9 @@ func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string,
 // tags are there.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
+	if client.SaysNothing(err) {
+		return x.discoveryTags(ctx, r, err)
+	}
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return sided("list tags", r.Name, "", diagnose(err))
 	}
@@ -160,6 +173,26 @@ func (x *comparing) tags(ctx context.Context, r *Repository) error {
 			x.result.Extra = append(x.result.Extra, Extra{r.Name, tag})
 		}
 	}
+	return nil
+}
+
+// discoveryTags asks for the discovery tags of a repository one by one, as its list
+// cannot be had for a reason.
+func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason error) error {
+	for _, t := range r.Tags {
+		if !t.Discovery {
+			continue
+		}
+		_, err := x.c.HeadManifest(ctx, r.Name, t.Name)
+		if errors.Is(err, client.ErrNotFound) {
+			x.differ(Missing, r, t.Name, t.Digest, "")
+		} else if err != nil {
+			return sided("head manifest", r.Name, t.Digest, diagnose(err))
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.result.Notices = append(x.result.Notices, fmt.Sprintf("which other tags %s has: %v", r.Name, reason))
 	return nil
 }
 
@@ -204,11 +237,17 @@ func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag str
 }
 
 func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
-	list, _, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
+	found, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil {
 		return sided("list referrers", r.Name, m.Digest, diagnose(err))
 	}
-	if !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
+	switch {
+	case slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }):
+	case found.Unknown != nil:
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.result.Unproven = append(x.result.Unproven, fmt.Sprintf("whether %s@%s is listed with its subject: %v", r.Name, m.Digest, found.Unknown))
+	default:
 		x.differ(Untold, r, m.Digest.String(), m.Digest, "")
 	}
 	return nil
@@ -221,7 +260,7 @@ func (x *comparing) blob(ctx context.Context, r *Repository, b *Blob) error {
 		x.differ(Missing, r, b.Digest.String(), b.Digest, "")
 	case err != nil:
 		return sided("head blob", r.Name, b.Digest, diagnose(err))
-	case n != b.Size:
+	case n != b.Size && n != client.UnknownSize:
 		x.differ(WrongSize, r, b.Digest.String(), b.Digest, fmt.Sprintf("%d bytes in place of %d", n, b.Size))
 	}
 	return nil
@@ -231,6 +270,8 @@ func (x *comparing) sort() {
 	slices.SortFunc(x.result.Differences, func(a, b Difference) int {
 		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Kind, b.Kind))
 	})
+	slices.Sort(x.result.Unproven)
+	slices.Sort(x.result.Notices)
 	slices.SortFunc(x.result.Extra, func(a, b Extra) int {
 		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag, b.Tag))
 	})

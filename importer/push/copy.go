@@ -118,7 +118,7 @@ func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	if !empty && home != r.Name {
 		n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
 		switch {
-		case err == nil && n == b.Size:
+		case err == nil && (n == b.Size || n == client.UnknownSize):
 			p.has(b, r, func(s *Summary) { s.Blobs.Present++ })
 			return nil
 		case err != nil && !errors.Is(err, client.ErrNotFound):

@@ -46,6 +46,13 @@ func TestPushOverFaults(t *testing.T) {
 		"referrers 404":           registrytest.Answer(on("GET referrers"), 404),
 		"413 of the large blob":   registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
 		"truncated list":          registrytest.Truncate(first(2, on("GET tags")), 3),
+		"a list that is a page":   page(on("GET tags")),
+		"a list that fails":       registrytest.Answer(on("GET tags"), 500),
+		"a list that is refused":  registrytest.Answer(on("GET tags"), 401),
+		"referrers 401":           registrytest.Answer(on("GET referrers"), 401),
+		"referrers 403":           registrytest.Answer(on("GET referrers"), 403),
+		"referrers 503":           registrytest.Answer(on("GET referrers"), 503),
+		"blobs without a size":    unsized,
 		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,6 +64,83 @@ func TestPushOverFaults(t *testing.T) {
 			s.registry.Heal()
 			s.compare(t)
 		})
+	}
+}
+
+// page answers with what a login page, or a proxy, has to say: 200, and no JSON.
+func page(m registrytest.Match) registrytest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if !m(r) {
+			return false
+		}
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<html><body>Log in</body></html>")
+		return true
+	}
+}
+
+// unsized answers HEAD of a blob as a proxy that compresses does: without a length.
+func unsized(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	if !registrytest.On("HEAD blobs")(r) {
+		return false
+	}
+	next.ServeHTTP(chunked{w}, r)
+	return true
+}
+
+type chunked struct{ http.ResponseWriter }
+
+func (c chunked) WriteHeader(status int) {
+	c.Header().Del("Content-Length")
+	c.Header().Set("Transfer-Encoding", "chunked")
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// A registry that has blobs and does not say their sizes has them: a second push sends
+// none, and a comparison finds no difference.
+func TestBlobsWithoutASize(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	s.mustPush(t)
+	r := s.plan.Repositories[0]
+	for _, m := range r.Manifests {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.registry.URL+"/v2/"+r.Name+"/manifests/"+m.Digest.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != http.StatusAccepted {
+			t.Fatal(resp, err)
+		}
+		resp.Body.Close()
+	}
+	s.registry.Inject(unsized)
+	s.registry.Forget()
+	summary := s.mustPush(t)
+	if summary.Blobs.Pushed != 0 || summary.Blobs.Present == 0 || summary.Manifests.Pushed != len(r.Manifests) {
+		t.Errorf("%+v", summary)
+	}
+}
+
+// What a registry does not let be compared is named, and is no difference.
+func TestComparisonsThatAreRefused(t *testing.T) {
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	s.mustPush(t)
+	s.registry.Inject(registrytest.Answer(registrytest.On("GET referrers"), http.StatusForbidden))
+	s.registry.Inject(page(registrytest.On("GET tags")))
+	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
+	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 0 || len(c.Notices) != len(s.plan.Repositories) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// Where no tag lists the referrers either, nobody knows.
+	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/sha256-") }, http.StatusNotFound))
+	c, err = push.Compare(t.Context(), s.client, s.plan, 4)
+	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 2 || !strings.Contains(c.Unproven[0], "403") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// Discovery tags are missed also where no list can be read.
+	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/modules/manifests/alpha") }, http.StatusNotFound))
+	if c, err = push.Compare(t.Context(), s.client, s.plan, 4); err != nil || len(c.Differences) != 1 || c.Differences[0].Kind != push.Missing {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

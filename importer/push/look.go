@@ -83,11 +83,10 @@ func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool
 // askRepository finds out whether a repository is there at all, so that nobody asks
 // for what it has.
 func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) error {
-	if before {
+	if before || p.noLists.Load() {
 		return nil
 	}
 	_, err := p.Client.Tags(ctx, r.Name)
-	var e *client.Error
 	switch {
 	case err == nil, errors.Is(err, client.ErrTooMany):
 		return nil // it may have blobs of a manifest that is gone
@@ -96,8 +95,9 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		p.states[r].empty = true
 		p.mu.Unlock()
 		return nil
-	case errors.As(err, &e) && (errors.Is(err, client.ErrDenied) || errors.Is(err, client.ErrUnsupported)):
-		return nil // who may push need not be allowed to list
+	case client.SaysNothing(err):
+		p.noLists.Store(errors.Is(err, client.ErrServer))
+		return nil // who may push need not be allowed to list, and not every list can be read
 	}
 	return sided("list tags", r.Name, "", diagnose(err))
 }

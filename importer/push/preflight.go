@@ -124,11 +124,15 @@ func (p *Pusher) probed(w *work) []*Repository {
 }
 
 func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Digest) error {
-	_, api, err := p.Client.Referrers(ctx, r.Name, d)
+	found, err := p.Client.Referrers(ctx, r.Name, d)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return sided("preflight", r.Name, d, diagnose(err))
 	}
-	if !api {
+	if found.Unknown != nil {
+		p.tell(fmt.Sprintf("the registry does not say what refers to others, which is not needed for a push: %v", found.Unknown))
+		return nil
+	}
+	if !found.API {
 		p.tell("the registry has no referrers API: what refers to others is listed by tags")
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -51,6 +52,8 @@ type Pusher struct {
 	// homes are repositories that have a blob by now.
 	homes map[digest.Digest]string
 	told  map[*Blob]bool // to the progress
+	// noLists says that the registry fails at lists of tags, which is not waited for again.
+	noLists atomic.Bool
 }
 
 // New makes a pusher.

@@ -16,8 +16,8 @@ func tooLong(limit int64) error {
 
 var errTooLong = errors.New("the answer is longer")
 
-// HeadBlob is the size of a blob in a repository. Errors: *Error, with ErrNotFound where
-// it is not there.
+// HeadBlob is the size of a blob in a repository, and UnknownSize where the registry has
+// the blob and does not say it. Errors: *Error, with ErrNotFound where it is not there.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
 	k, err := c.call(ctx, "head blob", http.MethodHead, repository, "blobs", d.String())
 	if err != nil {
@@ -29,11 +29,11 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 		return 0, err
 	}
 	resp.Body.Close()
-	if resp.ContentLength < 0 {
-		return 0, k.fail(SideRegistry, ErrMismatch, errors.New("the answer has no Content-Length"))
-	}
-	return resp.ContentLength, nil
+	return max(resp.ContentLength, UnknownSize), nil
 }
+
+// UnknownSize is the size of a blob of which only its presence is known.
+const UnknownSize = -1
 
 // BlobReader reads a blob of a registry to its end, however often the connection is
 // cut: it asks for the rest. It checks the size and not the digest, which is for who

@@ -128,8 +128,8 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		e.Skew = theirs.Sub(time.Now().Truncate(time.Second))
 	}
-	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
-		e.Err = errors.New("it speaks TLS, and was spoken to without")
+	if resp.StatusCode == http.StatusBadRequest && saysTLS(body) {
+		e.Err = errNotPlain
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
 		credential, err := c.credential(resp.Request.Context(), k.repository)
@@ -171,4 +171,15 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 // registry's own, and nothing else has led there.
 func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
+}
+
+// saysTLS reports whether the body of a 400 is what a server with TLS says to plain HTTP:
+// Go's, nginx' and Apache's.
+func saysTLS(body []byte) bool {
+	for _, words := range []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"} {
+		if bytes.Contains(body, []byte(words)) {
+			return true
+		}
+	}
+	return false
 }

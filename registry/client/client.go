@@ -57,6 +57,9 @@ type Options struct {
 	// Retrying is told of each failure that is tried again, if not nil. It may be
 	// called from several goroutines.
 	Retrying func(err error, pause time.Duration)
+	// Noticed is told once of each thing that the registry keeps from being done as it
+	// should be and that does not end the work, if not nil.
+	Noticed func(err error)
 }
 
 // Client speaks to one registry. Its methods may be called from several goroutines.
@@ -71,6 +74,9 @@ type Client struct {
 	base       atomic.Pointer[url.URL]
 	reached    atomic.Bool // something answered once
 
+	referrersAPI  atomic.Bool  // the registry has listed referrers
+	referrersFail atomic.Bool  // it never has, and failed at it
+	noticed       atomic.Bool  // and that was told
 	noPatch       atomic.Bool  // the registry refuses uploads in parts
 	chunk         atomic.Int64 // bytes that it takes at most in one; 0 is any
 	mountsRefused atomic.Int32 // far below 0 once one was granted
@@ -171,7 +177,7 @@ func (c *Client) Ping(ctx context.Context) error {
 		return c.contact(ctx, "http")
 	}
 	err := c.contact(ctx, "https")
-	if errors.Is(err, ErrPlainHTTP) && isLoopback(c.options.Registry) {
+	if (errors.Is(err, ErrPlainHTTP) || errors.Is(err, ErrNotTLS)) && isLoopback(c.options.Registry) {
 		return c.contact(ctx, "http")
 	}
 	return err

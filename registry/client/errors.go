@@ -24,6 +24,7 @@ var (
 	ErrStalled      = errors.New("nothing was heard for too long")   // a silence
 	ErrCertificate  = errors.New("the certificate is not trusted")   // TLS
 	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")     // and was asked by TLS
+	ErrNotTLS       = errors.New("the server does not speak TLS")    // and was asked by TLS
 	ErrPrivate      = errors.New("leads to a private address")       // a realm, a redirect or a Location
 	ErrMismatch     = errors.New("the answer is not what was asked") // wrong digest, size or range
 	ErrTooMany      = errors.New("more than is read")                // a list without an end

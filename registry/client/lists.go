@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
+	"strconv"
 )
 
 const (
@@ -22,15 +23,15 @@ const (
 	pageSize     = "1000"
 )
 
-// Tags are all tags of a repository, in the registry's order. Errors: *Error, with
-// ErrNotFound where the registry does not know the repository, with ErrTooMany.
+// Tags are all tags of a repository, in the registry's order, each once. Errors: *Error,
+// with ErrNotFound where the registry does not know the repository, with ErrTooMany.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	k, err := c.call(ctx, "list tags", http.MethodGet, repository, "tags", "list")
 	if err != nil {
 		return nil, err
 	}
 	k.reference = ""
-	return pages[string](ctx, c, k, maxNames, func(p page) json.RawMessage { return p.Tags })
+	return names(ctx, c, k, func(p page) json.RawMessage { return p.Tags })
 }
 
 // Catalog are the names of all repositories of the registry. Many registries refuse
@@ -42,7 +43,23 @@ func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	target := *c.base.Load()
 	target.Path += "_catalog"
 	k := &call{op: "catalog", method: http.MethodGet, url: &target, header: http.Header{}, scopes: []string{"registry:catalog:*"}}
-	return pages[string](ctx, c, k, maxNames, func(p page) json.RawMessage { return p.Repositories })
+	return names(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
+}
+
+// names reads a list of names, each of which is given once: where the registry does not
+// say where to go on, a page may begin again.
+func names(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
+	seen := map[string]bool{}
+	return pages(ctx, c, k, maxNames, of, func(entries []string) (fresh []string, last string) {
+		if n := len(entries); n > 0 {
+			last = entries[n-1]
+		}
+		return slices.DeleteFunc(entries, func(name string) bool {
+			known := seen[name]
+			seen[name] = true
+			return known
+		}), last
+	})
 }
 
 // page is a page of any of the lists.
@@ -52,17 +69,18 @@ type page struct {
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries page by page, along the links from one to
-// the next. of is what holds the entries of a page.
-func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage) (all []T, err error) {
+// pages reads a list of at most limit entries page by page. of is what holds the entries
+// of a page; merge makes of them those that are new, and what the next page comes after,
+// which is empty for a list that cannot be asked so.
+func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()
 	query.Set("n", pageSize)
 	k.url.RawQuery = query.Encode()
-	seen := map[string]bool{}
-	left := int64(maxList)
+	asked := map[string]bool{}
+	left, known := int64(maxList), 0 // bytes; entries that came again, which count too
 	for range maxPages {
-		seen[k.url.String()] = true
+		asked[k.url.RawQuery] = true
 		a, err := c.fetch(ctx, k, left)
 		if errors.Is(err, errTooLong) {
 			return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("all of its pages have more than %d bytes", maxList))
@@ -70,21 +88,59 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		if err != nil {
 			return nil, err
 		}
-		if all, err = entries(all, a.body, limit, of); err != nil {
+		before := len(all)
+		if all, err = entries(all, a.body, limit-known, of); err != nil {
 			return nil, k.fail(SideRegistry, causeAmong(err, ErrTooMany, ErrMismatch), err)
 		}
-		next, err := c.nextPage(k, a)
-		if err != nil || next == nil {
-			return all, err
+		count := len(all) - before
+		fresh, last := merge(all[before:])
+		all, known = all[:before+len(fresh)], known+count-len(fresh)
+		next, err := nextQuery(asked, k.url.Query(), a.header.Values("Link"), count, len(fresh), last)
+		if err != nil {
+			return nil, k.fail(SideRegistry, ErrTooMany, err)
 		}
-		if seen[next.String()] {
-			return nil, k.fail(SideRegistry, ErrTooMany, errors.New("its pages lead in a circle"))
+		if next == "" {
+			return all, nil
 		}
-		// What is kept of a page is its entries and its address.
-		left -= int64(len(a.body) + len(next.String()))
-		k.url = next
+		// What is kept of a page is its entries and its query.
+		left -= int64(len(a.body) + len(next))
+		k.url.RawQuery = next
 	}
 	return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("more than %d pages", maxPages))
+}
+
+// errCircle says that a list has no end.
+var errCircle = errors.New("its pages lead in a circle")
+
+// nextQuery is the query of the page behind one that was asked by current, and empty
+// behind the last one. links are the Link headers of the page, count its entries, fresh
+// those of them that no page had before, last the name that a further page comes after.
+// A Link is followed whenever there is one; one that leads nowhere new says only that
+// there is more. Without one, a full page is not the last, unless nothing in it is new:
+// such a registry takes no notice of n and last.
+func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
+	target, more := nextLink(links)
+	if query := linkQuery(target); query != "" && !asked[query] {
+		return query, nil
+	}
+	n, err := strconv.Atoi(current.Get("n"))
+	if err != nil || n <= 0 {
+		n, _ = strconv.Atoi(pageSize)
+	}
+	if !more && (count < n || fresh == 0) {
+		return "", nil
+	}
+	if last == "" || fresh == 0 {
+		if !more {
+			return "", nil
+		}
+		return "", errCircle
+	}
+	query := url.Values{"n": {strconv.Itoa(n)}, "last": {last}}.Encode()
+	if asked[query] {
+		return "", errCircle
+	}
+	return query, nil
 }
 
 // entries appends those of a page, one by one: few bytes may hold many.
@@ -94,7 +150,10 @@ func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessa
 		return nil, fmt.Errorf("the list is no JSON of one: %w", err)
 	}
 	list := of(p)
-	if len(list) == 0 || string(list) == "null" {
+	if len(list) == 0 {
+		return nil, errors.New("the list is no JSON of one: it names no entries")
+	}
+	if string(list) == "null" {
 		return all, nil
 	}
 	d := json.NewDecoder(bytes.NewReader(list))
@@ -119,22 +178,3 @@ type tooMany struct{ limit int }
 
 func (t tooMany) Error() string        { return fmt.Sprintf("more than %d entries", t.limit) }
 func (t tooMany) Is(target error) bool { return target == ErrTooMany }
-
-// nextPage is where the Link of a page leads (RFC 5988), nil after the last page.
-func (c *Client) nextPage(k *call, a answer) (*url.URL, error) {
-	for _, line := range a.header.Values("Link") {
-		for link := range strings.SplitSeq(line, ",") {
-			target, params, ok := strings.Cut(link, ">")
-			target = strings.TrimSpace(target)
-			if !ok || !strings.HasPrefix(target, "<") || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
-				continue
-			}
-			next, err := c.follow(k.url, target[1:])
-			if err != nil {
-				return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its next page: %w", err))
-			}
-			return next, nil
-		}
-	}
-	return nil, nil
-}

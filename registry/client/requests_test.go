@@ -164,7 +164,7 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 			for kind, list := range map[string]func() error{
 				"tags":      func() error { _, err := c.Tags(t.Context(), "x"); return err },
 				"catalog":   func() error { _, err := c.Catalog(t.Context()); return err },
-				"referrers": func() error { _, _, err := c.Referrers(t.Context(), "x", subject); return err },
+				"referrers": func() error { _, err := c.Referrers(t.Context(), "x", subject); return err },
 			} {
 				if name == "empty pages" && kind != "tags" {
 					continue // once is enough for ten thousand requests
@@ -183,9 +183,9 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 func TestReferrersByTag(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{}))
 	m := image(t, c, "x", "v1")
-	list, api, err := c.Referrers(t.Context(), "x", m.Digest)
-	if err != nil || api || len(list) != 0 {
-		t.Errorf("%v, %v, %v", list, api, err)
+	found, err := c.Referrers(t.Context(), "x", m.Digest)
+	if err != nil || found.API || len(found.List) != 0 {
+		t.Errorf("%+v, %v", found, err)
 	}
 	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
@@ -193,9 +193,9 @@ func TestReferrersByTag(t *testing.T) {
 	if _, err := c.PutManifest(t.Context(), "x", client.ReferrersTag(m.Digest), body); err != nil {
 		t.Fatal(err)
 	}
-	list, api, err = c.Referrers(t.Context(), "x", m.Digest)
-	if err != nil || api || len(list) != 1 || list[0].Digest != m.Digest {
-		t.Errorf("%v, %v, %v", list, api, err)
+	found, err = c.Referrers(t.Context(), "x", m.Digest)
+	if err != nil || found.API || len(found.List) != 1 || found.List[0].Digest != m.Digest {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
 
@@ -207,9 +207,9 @@ func TestReferrersByAPI(t *testing.T) {
 		}
 	})
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: handler}))
-	list, api, err := c.Referrers(t.Context(), "x", want)
-	if err != nil || !api || len(list) != 1 || list[0].Digest != want {
-		t.Errorf("%v, %v, %v", list, api, err)
+	found, err := c.Referrers(t.Context(), "x", want)
+	if err != nil || !found.API || len(found.List) != 1 || found.List[0].Digest != want {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 )
 
@@ -146,11 +147,19 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError
+	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(err, ErrStalled):
 		e.Cause, e.Err = ErrStalled, nil
 	case errors.Is(err, http.ErrSchemeMismatch):
 		e.Cause, e.Err = ErrPlainHTTP, nil
+	case !c.reached.Load() && errors.As(err, &record):
+		e.Cause = ErrNotTLS
+	case !c.reached.Load() && strings.Contains(err.Error(), "malformed HTTP"):
+		e.Cause = ErrRefused
+		if strings.Contains(err.Error(), tlsAlert) {
+			e.Err = errNotPlain
+		}
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		e.Cause = ErrCertificate
 	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
@@ -162,12 +171,18 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	return e
 }
 
-// isAlert says whether the server broke the TLS handshake off, as it does without a
-// client certificate that it wants.
+// tlsAlert begins an answer of TLS to a request without, as net/http quotes it.
+const tlsAlert = `"\x15\x03`
+
+// errNotPlain says which of both is meant.
+var errNotPlain = errors.New("it speaks TLS, and was spoken to without")
+
+// isAlert says whether the TLS handshake was broken off: by the server, as without a
+// client certificate that it wants, or by us, as what it says makes no sense.
 func isAlert(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError
-	return errors.As(err, &alert) || errors.As(err, &op) && op.Op == "remote error"
+	return errors.As(err, &alert) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
 // discard reads a little of a body that nobody wants, so that its connection can be

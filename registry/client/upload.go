@@ -318,7 +318,7 @@ func (x *uploading) arrived(ctx context.Context, err error) bool {
 		return false
 	}
 	n, err := x.c.HeadBlob(ctx, x.Repository, x.Digest)
-	return err == nil && n == x.Size
+	return err == nil && (n == x.Size || n == UnknownSize)
 }
 
 type noSessions struct{}

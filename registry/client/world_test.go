@@ -134,3 +134,33 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
+
+// throughTo is a proxy that leads every host to a port which says something to whoever
+// connects, by a tunnel or, for plain HTTP, as the proxy itself.
+func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
+	t.Helper()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { port.Close() })
+	go func() {
+		for {
+			conn, err := port.Accept()
+			if err != nil {
+				return
+			}
+			first := make([]byte, 1<<10)
+			_, _ = conn.Read(first)
+			_, _ = io.WriteString(conn, says)
+			conn.Close()
+		}
+	}()
+	proxy := &url.URL{Scheme: "http", Host: port.Addr().String()}
+	if !plain {
+		tunnels := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tunnel(w, port.Addr().String()) }))
+		t.Cleanup(tunnels.Close)
+		proxy.Host = tunnels.Listener.Addr().String()
+	}
+	return func(*http.Request) (*url.URL, error) { return proxy, nil }
+}

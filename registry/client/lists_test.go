@@ -1,0 +1,280 @@
+package client_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// lister is a registry with a list of names. most bounds its pages below what is asked
+// for; link makes the Link header of a page that is not the last, and none if empty.
+type lister struct {
+	names []string
+	most  int
+	link  func(path, query string) string
+	deaf  bool // to n and last
+	asked int
+}
+
+func (l *lister) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasSuffix(r.URL.Path, "/tags/list") && !strings.HasSuffix(r.URL.Path, "/_catalog") {
+		return
+	}
+	l.asked++
+	n := l.most
+	var asked int
+	if _, err := fmt.Sscan(r.FormValue("n"), &asked); err == nil {
+		n = min(n, asked)
+	}
+	from, found := slices.BinarySearch(l.names, r.FormValue("last"))
+	if found {
+		from++
+	}
+	if l.deaf {
+		from, n = 0, len(l.names)
+	}
+	page := l.names[from:min(from+n, len(l.names))]
+	if from+n < len(l.names) && l.link != nil {
+		w.Header().Set("Link", l.link(r.URL.Path, fmt.Sprintf("last=%s&n=%d", page[n-1], n)))
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"tags": page, "repositories": page})
+}
+
+func someNames(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("v1.%05d", i)
+	}
+	return list
+}
+
+// A list is read to its end, however its registry says that there is more.
+func TestListsToTheirEnd(t *testing.T) {
+	format := func(f string) func(path, query string) string {
+		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
+	}
+	for name, test := range map[string]struct {
+		names, most, asked int
+		link               func(path, query string) string
+		deaf               bool
+	}{
+		"as specified":                      {11, 3, 4, format(`<PATH?QUERY>; rel="next"`), false},
+		"spaces":                            {11, 3, 4, format(`<PATH?QUERY>; rel = "next"`), false},
+		"Rel":                               {11, 3, 4, format(`<PATH?QUERY>; Rel=next`), false},
+		"apostrophes":                       {11, 3, 4, format(`<PATH?QUERY>; rel='next'`), false},
+		"no rel":                            {11, 3, 4, format(`<PATH?QUERY>`), false},
+		"a comma in the URL":                {11, 3, 4, format(`<PATH?x=a,b&QUERY>; rel="next"`), false},
+		"a comma in a parameter":            {11, 3, 4, format(`<PATH?QUERY>; title="a, b"; rel="next"`), false},
+		"several":                           {11, 3, 4, format(`<PATH>; rel="first", <PATH?QUERY>; rel="next"`), false},
+		"a path that is wrong":              {11, 3, 4, format(`</registry/v2/other/tags/list?QUERY>; rel="next"`), false},
+		"another host":                      {11, 3, 4, format(`<http://10.0.0.1:1/v2/x/tags/list?QUERY>; rel="next"`), false},
+		"a host inside":                     {11, 3, 4, format(`<http://registry:5000PATH?QUERY>; rel="next"`), false},
+		"full to the last one":              {12, 3, 5, format(`<PATH?QUERY>; rel="next"`), false},
+		"no brackets":                       {11, 3, 4, format(`PATH?QUERY; rel="next"`), false},
+		"no query":                          {11, 3, 4, format(`<PATH>; rel="next"`), false},
+		"no URL":                            {11, 3, 4, format(`<http://[?QUERY>; rel="next"`), false},
+		"no Link":                           {1500, 1000, 2, nil, false},
+		"no Link, and full to the last one": {2000, 1000, 3, nil, false},
+		"a short one without a Link":        {12, 100, 1, nil, false},
+		"deaf to n and last":                {1500, 0, 2, nil, true},
+		"deaf, and short":                   {12, 0, 1, nil, true},
+		"a Link, then full without one": {250, 100, 3, func() func(string, string) string {
+			given := 0
+			return func(path, query string) string {
+				if given++; given%2 == 0 {
+					return ""
+				}
+				return format(`<PATH?QUERY>; rel="next"`)(path, query)
+			}
+		}(), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &lister{someNames(test.names), test.most, test.link, test.deaf, 0}
+			c := dial(t, registrytest.New(t, registrytest.Options{Handler: l}))
+			got, err := c.Tags(t.Context(), "x")
+			if err != nil || !slices.Equal(got, l.names) {
+				t.Errorf("%d of %d tags, %v", len(got), len(l.names), err)
+			}
+			if l.asked != test.asked {
+				t.Errorf("%d pages were asked for, want %d", l.asked, test.asked)
+			}
+			if strings.HasPrefix(name, "a Link, then") {
+				return // it counts what it gave
+			}
+			if got, err = c.Catalog(t.Context()); err != nil || !slices.Equal(got, l.names) {
+				t.Errorf("%d of %d repositories, %v", len(got), len(l.names), err)
+			}
+		})
+	}
+}
+
+// What is no list is not an empty one.
+func TestListsThatAreNone(t *testing.T) {
+	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
+		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				fmt.Fprint(w, body)
+			}
+		})}))
+		_, err := c.Tags(t.Context(), "x")
+		wantCause(t, err, client.ErrMismatch)
+		if !client.SaysNothing(err) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+// crane's registry answers lists without a Link, and cuts them by n.
+func TestListsOfCrane(t *testing.T) {
+	c := dial(t, registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}))
+	want := []string{"v1", "v2", "v3"}
+	for _, tag := range want {
+		image(t, c, "x", tag)
+	}
+	if got, err := c.Tags(t.Context(), "x"); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A registry that refuses to list referrers, or fails at it, leaves the referrers tag to
+// be asked; what it says beside that is not known, and that is told once.
+func TestReferrersThatAreRefused(t *testing.T) {
+	for _, status := range []int{401, 403, 500, 502, 503} {
+		r := registrytest.New(t, registrytest.Options{})
+		var noticed []error
+		c := dial(t, r, func(o *client.Options) {
+			o.Retries, o.Noticed = 1, func(err error) { noticed = append(noticed, err) }
+		})
+		m := image(t, c, "x", "v1")
+		r.Inject(registrytest.Answer(registrytest.On("GET referrers"), status))
+		r.Forget()
+		found, err := c.Referrers(t.Context(), "x", m.Digest)
+		if err != nil || found.Unknown == nil || found.API || len(found.List) != 0 {
+			t.Errorf("%d: %+v, %v", status, found, err)
+		}
+		failure(t, found.Unknown, map[int]error{401: client.ErrUnauthorized, 403: client.ErrDenied, 500: client.ErrServer, 502: client.ErrServer, 503: client.ErrServer}[status])
+		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+			specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
+		body := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromString(index), Body: []byte(index)}
+		if _, err := c.PutManifest(t.Context(), "x", client.ReferrersTag(m.Digest), body); err != nil {
+			t.Fatal(err)
+		}
+		found, err = c.Referrers(t.Context(), "x", m.Digest)
+		if err != nil || len(found.List) != 1 || found.List[0].Digest != m.Digest {
+			t.Errorf("%d: %+v, %v", status, found, err)
+		}
+		if len(noticed) != 1 {
+			t.Errorf("%d: told %d times: %v", status, len(noticed), noticed)
+		}
+		want := map[bool]int{true: 3, false: 2}[status >= 500] // what fails to the end is not waited for again
+		if n := r.Kinds()["GET referrers"]; n != want {
+			t.Errorf("%d: asked %d times, want %d", status, n, want)
+		}
+	}
+}
+
+// A registry that has a blob and does not say its size has it.
+func TestBlobsWithoutASize(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c := dial(t, r)
+	b := noise(1000, 1)
+	upload(t, c, b.upload("x"), b)
+	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		if req.Method != http.MethodHead {
+			return false
+		}
+		w.Header().Set("Transfer-Encoding", "chunked") // as a proxy that compresses does
+		w.WriteHeader(http.StatusOK)
+		return true
+	})
+	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != client.UnknownSize {
+		t.Errorf("%d, %v", n, err)
+	}
+	// An upload whose answer is lost is found to have arrived.
+	r.Inject(registrytest.Lose(registrytest.First(1, registrytest.On("PUT uploads"))))
+	other := noise(2000, 2)
+	r.Forget()
+	upload(t, c, other.upload("x"), other)
+	if n := r.Kinds()["POST uploads"]; n != 1 {
+		t.Errorf("%d uploads", n)
+	}
+}
+
+// A life of a token that is no number, or none that makes sense, is no reason to be
+// without it.
+func TestTokensOfStrangeLife(t *testing.T) {
+	for life, again := range map[string]bool{
+		`300`: false, `"300"`: false, `300.5`: false, `3e2`: false, `null`: false, `-5`: false, `0`: false, `"soon"`: false,
+		`1e400`: false, `99999999999999999999`: false, `{"a":1}`: false, `[]`: false, `true`: false, `"NaN"`: false, `0.0000001`: true,
+	} {
+		asked := 0
+		tokens := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				asked++
+				fmt.Fprintf(w, `{"access_token":"t","expires_in":%s}`, life)
+				return
+			}
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			fmt.Fprint(w, `{"tags":[]}`)
+		})
+		c := dial(t, registrytest.New(t, registrytest.Options{Handler: tokens}))
+		for range 2 {
+			if _, err := c.Tags(t.Context(), "x"); err != nil {
+				t.Errorf("%s: %v", life, err)
+			}
+		}
+		if want := map[bool]int{true: 2, false: 1}[again]; asked != want {
+			t.Errorf("%s: asked %d times, want %d", life, asked, want)
+		}
+	}
+}
+
+// Ports that speak something else are told at once, with what to do about it.
+func TestPortsThatSpeakSomethingElse(t *testing.T) {
+	for name, test := range map[string]struct {
+		plain bool
+		says  string
+		cause error
+		text  string
+	}{
+		"plain HTTP":        {false, "HTTP/1.1 400 Bad Request\r\n\r\n", client.ErrPlainHTTP, ""},
+		"an HTML page":      {false, "<html><body>400 Bad Request</body></html>\r\n", client.ErrNotTLS, ""},
+		"garbage":           {false, "\x00\x01\x02\x03garbage garbage", client.ErrNotTLS, ""},
+		"an SSH server":     {false, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrNotTLS, ""},
+		"TLS to plain HTTP": {true, "\x15\x03\x01\x00\x02\x02\x16\r\n", client.ErrRefused, "speaks TLS"},
+		"SSH to plain HTTP": {true, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrRefused, "malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			retried := 0
+			c, err := client.New(client.Options{
+				Registry: "registry.example:5000", PlainHTTP: test.plain, Proxy: throughTo(t, test.says, test.plain),
+				FirstPause: time.Millisecond, Retrying: func(error, time.Duration) { retried++ },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			e := failure(t, c.Ping(t.Context()), test.cause)
+			if retried > 0 || !strings.Contains(e.Error(), test.text) {
+				t.Errorf("%v, after %d more tries", e, retried)
+			}
+		})
+	}
+}
