@@ -45,7 +45,7 @@ type BlobReader struct {
 	size   int64
 	pos    int64
 	resp   *http.Response // nil where the rest is to be asked for
-	failed int            // tries since something was read
+	failed failures       // since something was read
 }
 
 // Blob opens a blob of size bytes from byte offset on. Errors: *Error, with ErrNotFound
@@ -134,7 +134,7 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 			return 0, b.mismatch(fmt.Errorf("more than the %d bytes that are expected", b.size))
 		}
 		if n > 0 {
-			b.failed = 0
+			b.failed = failures{}
 			return n, nil
 		}
 		if err == nil {
@@ -156,9 +156,7 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 
 // again waits for another try after err.
 func (b *BlobReader) again(err error) error {
-	err = b.c.pause(b.ctx, b.failed, err, false)
-	b.failed++
-	return err
+	return b.c.pause(b.ctx, &b.failed, err, false)
 }
 
 // Close gives the connection back. The rest of the blob is not read.

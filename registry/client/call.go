@@ -47,36 +47,16 @@ func (k *call) fail(side Side, cause, err error) *Error {
 // good. The caller closes the body of the answer, which holds a turn of the limiter
 // until then. Errors: *Error, and the context's.
 func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
-	for try := 0; ; try++ {
+	var f failures
+	for {
 		resp, err := c.attempt(ctx, k)
 		if err == nil {
 			return resp, nil
 		}
-		if err := c.pause(ctx, try, err, k.once); err != nil {
+		if err := c.pause(ctx, &f, err, k.once); err != nil {
 			return nil, err
 		}
 	}
-}
-
-// pause waits before another try after err, which was the one of number try from 0
-// on. It returns err where another try makes no sense.
-func (c *Client) pause(ctx context.Context, try int, err error, once bool) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	var e *Error
-	if once || !errors.As(err, &e) || !e.temporary() || try >= c.options.Retries {
-		return err
-	}
-	pause := max(c.backoff(try), e.retryAfter)
-	if e.retryAfter > maxRetryAfter {
-		return err
-	}
-	c.retries.Add(1)
-	if c.options.Retrying != nil {
-		c.options.Retrying(err, pause)
-	}
-	return sleep(ctx, pause)
 }
 
 // attempt sends a call once; twice where the first answer is that of a login.
@@ -156,6 +136,11 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	var narrow []string
 	for again := false; ; again = true {
 		resp, err := c.send(ctx, k, narrow)
+		if err == nil && resp.StatusCode == http.StatusExpectationFailed && resp.Request.Header.Get("Expect") != "" {
+			c.noExpect.Store(true) // a proxy that does not know it (RFC 9110, section 10.1.1)
+			resp.Body.(*receiving).discard()
+			resp, err = c.send(ctx, k, narrow)
+		}
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || again || !c.mayChallenge(k, resp) {
 			return resp, err
 		}

@@ -40,11 +40,14 @@ type Options struct {
 	AllowPrivateRedirects bool
 
 	Jobs    int           // requests at once, DefaultJobs if 0
-	Retries int           // of one request, beside the first try; DefaultRetries if 0, none if negative
+	Retries int           // of one request, beside the first try; DefaultRetries if 0, none if negative. A registry that cannot be connected to is waited for by time
 	Silence time.Duration // after which a request that does not move is given up; DefaultSilence if 0
 	// FirstPause is the one before the first retry; half a second if 0. Each further one
 	// is twice as long, and a part of each is left to chance.
 	FirstPause time.Duration
+
+	// Clock is for pauses between tries; the machine's if nil.
+	Clock Clock
 
 	// StreamFrom is the size in bytes from which on a blob is uploaded so that it can be
 	// resumed; DefaultStreamFrom if 0.
@@ -77,6 +80,8 @@ type Client struct {
 	referrersAPI  atomic.Bool  // the registry has listed referrers
 	referrersFail atomic.Bool  // it never has, and failed at it
 	noticed       atomic.Bool  // and that was told
+	awayTold      atomic.Int64 // when it was told last that no connection is to be had
+	noExpect      atomic.Bool  // something in front of the registry does not know Expect
 	noPatch       atomic.Bool  // the registry refuses uploads in parts
 	chunk         atomic.Int64 // bytes that it takes at most in one; 0 is any
 	mountsRefused atomic.Int32 // far below 0 once one was granted
@@ -122,6 +127,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Retries == 0 {
 		o.Retries = DefaultRetries
+	}
+	if o.Clock == nil {
+		o.Clock = clock{}
 	}
 	if o.FirstPause == 0 {
 		o.FirstPause = firstPause

@@ -45,7 +45,8 @@ type answer struct {
 // fetch does a call and reads the answer, of at most limit bytes. An answer that
 // breaks off is asked for again.
 func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error) {
-	for try := 0; ; try++ {
+	var f failures
+	for {
 		resp, err := c.do(ctx, k)
 		if err != nil {
 			return answer{}, err
@@ -58,7 +59,7 @@ func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error
 		if err == nil {
 			return answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
 		}
-		if err := c.pause(ctx, try, c.cut(k, resp, err), k.once); err != nil {
+		if err := c.pause(ctx, &f, c.cut(k, resp, err), k.once); err != nil {
 			return answer{}, err
 		}
 	}

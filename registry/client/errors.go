@@ -58,6 +58,7 @@ type Error struct {
 	Err   error // more about it; may be nil
 
 	retryAfter time.Duration // that the server asked for
+	away       bool          // no connection was to be had
 	final      bool          // not to be tried again whatever the cause
 }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -100,7 +101,11 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 	k.header.Set("Content-Type", m.MediaType)
 	k.setBody(m.Body)
 	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent}
-	a, err := c.fetch(ctx, k, maxErrorBody)
+	var a answer
+	err = c.Settle(ctx, func() (again bool, err error) {
+		a, err = c.fetch(ctx, k, maxErrorBody)
+		return lacksParts(err), err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -112,6 +117,13 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 		subject = ""
 	}
 	return subject, nil
+}
+
+// lacksParts reports whether a registry refuses a manifest for something that it names:
+// what another of its servers has acknowledged a moment ago it may not know yet.
+func lacksParts(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))
 }
 
 // digestOf is the digest that an answer has to have: the one that was asked for, or the

@@ -197,7 +197,7 @@ func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
 
 // Credentials stay with their host, whatever leads elsewhere, and whatever asks for them.
 func TestSecretsStayWithTheirHost(t *testing.T) {
-	w := newWorld(t, theRegistry, theTokens, theThief)
+	w := newWorld(t, theRegistry, theTokens, theThief, theRegistry+"."+theThief)
 	thieves := func(s *stage) []string {
 		return []string{
 			`Basic realm="registry"`, s.challenge(), "free", "back",

@@ -123,7 +123,7 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silen
 		r.Close()
 		req.Body = http.NoBody
 	}
-	if k.size >= expectFrom {
+	if k.size >= expectFrom && !c.noExpect.Load() {
 		req.Header.Set("Expect", "100-continue")
 	}
 	return req, body, nil
@@ -143,7 +143,7 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 		err = wrapped.Err
 	}
 	e := k.fail(SideNetwork, ErrUnreachable, err)
-	e.Host = target.Host
+	e.Host, e.away = target.Host, c.reached.Load() && isAway(err)
 	var unknown x509.UnknownAuthorityError
 	var verification *tls.CertificateVerificationError
 	var name *net.DNSError
@@ -169,6 +169,13 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 		e.Err = errors.New("the connection was closed before an answer")
 	}
 	return e
+}
+
+// isAway reports whether no connection was to be had at all.
+func isAway(err error) bool {
+	var op *net.OpError
+	var name *net.DNSError
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || errors.As(err, &name)
 }
 
 // tlsAlert begins an answer of TLS to a request without, as net/http quotes it.

@@ -28,8 +28,12 @@ type session struct {
 // puts an upload together, in silence.
 const commitRate = 20 << 20
 
-// opPatch is the operation of sending a part.
-const opPatch = "patch blob"
+const (
+	// opPatch is the operation of sending a part.
+	opPatch = "patch blob"
+	// opOffset is the one of asking where an upload stands.
+	opOffset = "ask for upload"
+)
 
 func (s *session) call(op, method string) *call {
 	target := *s.location
@@ -38,14 +42,26 @@ func (s *session) call(op, method string) *call {
 	return k
 }
 
+// mount asks to mount a blob from another repository, as begin does, and waits for what
+// is wrong for the moment. A server that fails at it is not waited for: see [mountRefused].
+func (c *Client) mount(ctx context.Context, repository, blob, from string) (*session, error) {
+	s, err := c.begin(ctx, repository, blob, from, true)
+	var e *Error
+	if errors.As(err, &e) && e.temporary() && !mountRefused(err) {
+		return c.begin(ctx, repository, blob, from, false)
+	}
+	return s, err
+}
+
 // begin starts an upload; from, if not empty, is a repository to mount the blob from.
-// The session is nil where the blob was mounted. Errors: *Error.
-func (c *Client) begin(ctx context.Context, repository, blob, from string) (*session, error) {
+// once says that a failure of the moment is one. The session is nil where the blob was
+// mounted. Errors: *Error.
+func (c *Client) begin(ctx context.Context, repository, blob, from string, once bool) (*session, error) {
 	k, err := c.call(ctx, "start upload", http.MethodPost, repository, "blobs/uploads", "")
 	if err != nil {
 		return nil, err
 	}
-	k.reference = blob
+	k.reference, k.once = blob, once
 	k.want = []int{http.StatusAccepted}
 	if from != "" {
 		k.op = "mount blob"
@@ -81,7 +97,7 @@ func (s *session) move(k *call, resp *http.Response, required bool) error {
 
 // offset asks how many bytes the registry has.
 func (s *session) offset(ctx context.Context) (int64, error) {
-	k := s.call("ask for upload", http.MethodGet)
+	k := s.call(opOffset, http.MethodGet)
 	k.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 	resp, err := s.c.do(ctx, k)
 	if err != nil {
@@ -113,8 +129,10 @@ func received(h http.Header) (int64, bool) {
 }
 
 // patch sends the bytes [from, to) of content. ranged says whether to name them, which
-// a registry may need only where it has some already. It returns how many it has then.
-func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) (int64, error) {
+// a registry may need only where it has some already. What it acknowledges it has,
+// whatever its Range says: some count from one, or do not count at all. One that has less
+// in truth refuses the next part, or the digest.
+func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
 	k.header.Set("Content-Type", "application/octet-stream")
@@ -126,16 +144,10 @@ func (s *session) patch(ctx context.Context, content *content, from, to int64, r
 	k.body = func() (io.ReadCloser, error) { return content.open(from, to) }
 	resp, err := s.c.do(ctx, k)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	resp.Body.Close()
-	if err := s.move(k, resp, false); err != nil {
-		return 0, err
-	}
-	if n, ok := received(resp.Header); ok && n > 0 {
-		return n, nil
-	}
-	return to, nil
+	return s.move(k, resp, false)
 }
 
 // commit ends the upload: with all of content in the request, or with none of it where
@@ -182,13 +194,13 @@ type UploadProbe struct {
 // ProbeUpload starts an upload in a repository, sends two bytes of it and cancels it, so
 // that nothing remains. Errors: *Error of the start of the upload.
 func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProbe, error) {
-	s, err := c.begin(ctx, repository, "", "")
+	s, err := c.begin(ctx, repository, "", "", false)
 	if err != nil {
 		return UploadProbe{}, err
 	}
 	var p UploadProbe
 	two := &content{size: 2, reader: func() (io.ReadSeekCloser, error) { return nopSeekCloser{strings.NewReader("ok")}, nil }}
-	if _, err := s.patch(ctx, two, 0, 2, false); err != nil {
+	if err := s.patch(ctx, two, 0, 2, false); err != nil {
 		if ctx.Err() != nil {
 			return p, ctx.Err()
 		}
@@ -208,7 +220,7 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	var nothing [32]byte
 	_, _ = rand.Read(nothing[:]) // which cannot fail
 	d := digest.FromBytes(nothing[:])
-	s, err := c.begin(ctx, repository, d.String(), from)
+	s, err := c.mount(ctx, repository, d.String(), from)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, nil

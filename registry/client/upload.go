@@ -89,11 +89,12 @@ type uploading struct {
 	ask      bool     // pos is not known: ask first
 	fresh    bool     // the session is new, and nothing was sent in it
 	commits  bool     // all was sent once: the registry may have the blob
-	tries    int      // since pos last grew
+	failed   failures // since pos last grew
 	furthest int64
 	restarts int
-	invalid  int // times that the registry found another digest
-	disputes int // times that it did not want the bytes that it lacks
+	invalid  int  // times that the registry found another digest
+	disputes int  // times that it did not want the bytes that it lacks
+	denied   bool // it refused once to say where the upload stands
 }
 
 // recall takes up the session of an earlier process.
@@ -141,13 +142,15 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	if x.c.mountsRefused.Load() >= mountRefusals {
 		from = ""
 	}
-	x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), from)
 	if from != "" {
 		x.From = "" // once is enough
+		x.session, err = x.c.mount(ctx, x.Repository, x.Digest.String(), from)
 	}
-	if from != "" && mountRefused(err) {
-		x.c.mountsRefused.Add(1)
-		x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), "")
+	if refused := mountRefused(err); from == "" || refused {
+		if refused {
+			x.c.mountsRefused.Add(1)
+		}
+		x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), "", false)
 	}
 	if err != nil {
 		x.session = nil
@@ -164,10 +167,11 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	return false, nil
 }
 
-// mountRefused says whether err is the answer to a mount, and not a failure.
+// mountRefused says whether err is the answer to a mount: a refusal, or a failure of the
+// server at it, which an upload goes around.
 func mountRefused(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && !e.temporary()
+	return errors.As(err, &e) && (e.Status >= 500 || e.Status >= 400 && !e.temporary())
 }
 
 // stream sends what the registry lacks, and commits.
@@ -176,6 +180,9 @@ func (x *uploading) stream(ctx context.Context) error {
 		n, err := x.session.offset(ctx)
 		if err != nil {
 			return err
+		}
+		if n == x.Size+1 {
+			n = x.Size // it counts from one
 		}
 		if n > x.Size {
 			return errForgotten
@@ -190,14 +197,10 @@ func (x *uploading) stream(ctx context.Context) error {
 		}
 		ranged := !x.fresh || end < x.Size
 		x.ask, x.fresh = true, false
-		n, err := x.session.patch(ctx, x.content, x.pos, end, ranged)
-		if err != nil {
+		if err := x.session.patch(ctx, x.content, x.pos, end, ranged); err != nil {
 			return err
 		}
-		if n <= x.pos || n > x.Size {
-			return errForgotten
-		}
-		x.at(n)
+		x.at(end)
 		x.ask = false
 		x.Sessions.Save(x.session.location.String())
 	}
@@ -209,7 +212,7 @@ func (x *uploading) stream(ctx context.Context) error {
 func (x *uploading) at(n int64) {
 	x.pos = n
 	if n > x.furthest {
-		x.furthest, x.tries = n, 0
+		x.furthest, x.failed = n, failures{}
 	}
 	if x.Progress != nil {
 		x.Progress(n)
@@ -230,6 +233,13 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return x.restart(&Error{Op: opPatch, Host: x.c.options.Registry, Repository: x.Repository, Reference: x.Digest.String(), Side: SideRegistry, Cause: ErrRefused, Err: err})
 	case !errors.As(err, &e) || x.session == nil:
 		return err
+	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
+		// It may be the question that is refused, or the user: a new upload tells. The
+		// state stays until there is one.
+		x.denied, x.session = true, nil
+		return nil
+	case e.Op == opOffset && cannotAnswer(e):
+		return x.restart(e)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return x.shrink(e)
 	case e.HasCode("DIGEST_INVALID"):
@@ -244,14 +254,23 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		errors.Is(e.Cause, ErrMismatch):
 		return x.restart(e)
 	}
-	if err := x.c.pause(ctx, x.tries, e, false); err != nil {
+	if err := x.c.pause(ctx, &x.failed, e, false); err != nil {
 		return err
 	}
-	x.tries++
 	if !x.streams() {
 		x.session = nil // a PUT that broke off leaves a session in a state that nobody knows
 	}
 	return nil
+}
+
+// cannotAnswer reports whether a registry does not say where an upload stands, and will
+// not: the upload has to start over.
+func cannotAnswer(e *Error) bool {
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Status/100 == 4 || e.Status == http.StatusNotImplemented
 }
 
 // giveUp forgets the session.
@@ -276,7 +295,7 @@ func (x *uploading) dispute(ctx context.Context, e *Error) error {
 		x.disputes = 0
 		return x.restart(e)
 	}
-	return sleep(ctx, x.c.backoff(x.disputes-1))
+	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
 // shrink makes the parts smaller than what was too large.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -77,7 +78,7 @@ func mounting(r *http.Request) bool {
 }
 
 func TestRefusedMountsBecomeUploads(t *testing.T) {
-	for _, status := range []int{401, 403, 404, 405} {
+	for _, status := range []int{401, 403, 404, 405, 500, 503} {
 		r := registrytest.New(t, registrytest.Options{})
 		r.Inject(registrytest.Answer(mounting, status))
 		c := dial(t, r)
@@ -119,6 +120,15 @@ func TestUploadsOverFaults(t *testing.T) {
 		{"no PATCH", registrytest.Answer(patch, 405), 2.1},
 		{"no PATCH, 404", registrytest.Answer(patch, 404), 2.1},
 		{"413 of large bodies", refuseLarge(streamFrom / 2), 2.1},
+		{"a Range that is one too high", acknowledge("0-" + fmt.Sprint(streamFrom+12345)), 1.1},
+		{"a Range that stays behind", acknowledge("0-0"), 1.1},
+		{"a Range in the middle", acknowledge("0-99"), 1.1},
+		{"no Range", acknowledge(""), 1.1},
+		{"417 to Expect", registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417), 1.1},
+		{"no answer where it stands, 400", cutAnd(400), 2.1},
+		{"no answer where it stands, 403", cutAnd(403), 2.1},
+		{"no answer where it stands, 405", cutAnd(405), 2.1},
+		{"no answer where it stands, 501", cutAnd(501), 2.1},
 		{"wrong digest once", registrytest.AnswerCode(registrytest.First(1, put), 400, "DIGEST_INVALID"), 2.1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -137,6 +147,25 @@ func TestUploadsOverFaults(t *testing.T) {
 				t.Errorf("the last part is %+v", last)
 			}
 		})
+	}
+}
+
+// acknowledge has each PATCH answered with a Range.
+func acknowledge(value string) registrytest.Fault {
+	return registrytest.Edit(registrytest.On("PATCH uploads"), func(h http.Header) {
+		h.Del("Range")
+		if value != "" {
+			h.Set("Range", value)
+		}
+	})
+}
+
+// cutAnd cuts the first PATCH, and refuses to say where the upload stands.
+func cutAnd(status int) registrytest.Fault {
+	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)
+	refuse := registrytest.Answer(registrytest.On("GET uploads"), status)
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return cut(w, r, next) || refuse(w, r, next)
 	}
 }
 
@@ -405,7 +434,7 @@ func TestProbeMount(t *testing.T) {
 	}
 	r := registrytest.New(t, registrytest.Options{})
 	r.Inject(registrytest.Answer(mounting, 500))
-	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); refused != nil || !errors.Is(err, client.ErrServer) {
-		t.Errorf("%v, %v", refused, err)
+	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); !errors.Is(refused, client.ErrServer) || err != nil {
+		t.Errorf("%v, %v", refused, err) // an upload goes around it
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log"
 	mathbig "math/big"
 	"net"
 	"net/http"
@@ -47,6 +48,7 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	secure := httptest.NewUnstartedServer(w)
 	certificate, ca := hostCertificate(t, hosts)
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	w.caFile = writeFile(t, ca, t.TempDir(), "ca.pem")

@@ -1,0 +1,219 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// fakeClock is a clock on which only pauses take time.
+type fakeClock struct {
+	mu     sync.Mutex
+	now    time.Time
+	passed func(time.Duration) // since the start; may be nil
+	start  time.Time
+}
+
+func newFakeClock() *fakeClock {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &fakeClock{now: start, start: start}
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	c.now = c.now.Add(d)
+	since := c.now.Sub(c.start)
+	c.mu.Unlock()
+	if c.passed != nil {
+		c.passed(since)
+	}
+	return ctx.Err()
+}
+
+// closedPort is an address that refuses connections.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A registry that is away is waited for by time, with a line now and then, whatever the
+// number of retries; from its return on all goes on.
+func TestRegistriesThatAreAway(t *testing.T) {
+	for _, test := range []struct {
+		away time.Duration
+		back bool
+	}{
+		{25 * time.Second, true}, {110 * time.Second, true}, {time.Hour, false},
+	} {
+		t.Run(fmt.Sprint(test.away), func(t *testing.T) {
+			r := registrytest.New(t, registrytest.Options{})
+			clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
+			var away atomic.Bool
+			var lines []time.Duration
+			c := dial(t, r, func(o *client.Options) {
+				o.Clock, o.Retries, o.FirstPause = clock, 1, 500*time.Millisecond
+				o.Proxy = func(*http.Request) (*url.URL, error) {
+					if away.Load() {
+						return dead, nil
+					}
+					return nil, nil
+				}
+				o.Retrying = func(error, time.Duration) { lines = append(lines, clock.Now().Sub(clock.start)) }
+			})
+			want := image(t, c, "x", "v1")
+			away.Store(true)
+			clock.passed = func(since time.Duration) { away.Store(since < test.away) }
+			got, err := c.Manifest(t.Context(), "x", "v1")
+			if test.back && (err != nil || got.Digest != want.Digest) {
+				t.Errorf("%v, %v", got.Digest, err)
+			}
+			if !test.back {
+				wantCause(t, err, client.ErrUnreachable)
+			}
+			waited := clock.Now().Sub(clock.start)
+			if limit := min(test.away, 2*time.Minute); waited < limit || waited > limit+5*time.Second {
+				t.Errorf("it waited for %s, want %s", waited, limit)
+			}
+			for i, at := range lines {
+				if i > 0 && at-lines[i-1] < 10*time.Second {
+					t.Errorf("lines at %v", lines)
+				}
+			}
+			if most := int(waited/(15*time.Second)) + 1; len(lines) < most {
+				t.Errorf("%d lines in %s: %v", len(lines), waited, lines)
+			}
+		})
+	}
+}
+
+// The two minutes are of no progress: an upload that moves on between has them again.
+func TestUploadsToRegistriesThatAreAway(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
+	var away atomic.Bool
+	var returns atomic.Int64
+	clock.passed = func(since time.Duration) { away.Store(int64(since) < returns.Load()) }
+	c := dial(t, r, func(o *client.Options) {
+		o.Clock, o.Retries = clock, 4
+		o.Proxy = func(*http.Request) (*url.URL, error) {
+			if away.Load() {
+				return dead, nil
+			}
+			return nil, nil
+		}
+	})
+	cut := registrytest.Reset(registrytest.First(3, registrytest.On("PATCH uploads")), streamFrom/4)
+	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		if !cut(w, req, next) {
+			return false
+		}
+		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
+		away.Store(true)
+		return true
+	})
+	b := big()
+	upload(t, c, b.upload("x"), b)
+	if waited := clock.Now().Sub(clock.start); waited < 3*90*time.Second {
+		t.Errorf("it waited for %s", waited)
+	}
+}
+
+// A first contact is not waited for: it is the wrong address, as a rule.
+func TestRegistriesThatWereNeverThere(t *testing.T) {
+	clock := newFakeClock()
+	c := dial(t, registrytest.New(t, registrytest.Options{}), func(o *client.Options) { o.Registry, o.Clock = closedPort(t), clock })
+	wantCause(t, c.Ping(t.Context()), client.ErrUnreachable)
+	if waited := clock.Now().Sub(clock.start); waited > 0 {
+		t.Errorf("it waited for %s", waited)
+	}
+}
+
+// crane's registry does not say where an upload stands (400): each upload that was cut
+// starts over, in this process and in another one, and no state stays behind.
+func TestCraneForgetsUploads(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
+	b := big()
+	r.Inject(registrytest.Reset(registrytest.First(2, registrytest.On("PATCH uploads")), streamFrom/2))
+	u := b.upload("x")
+	kept := &sessions{}
+	u.Sessions = kept
+	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
+	if _, err := first.Upload(t.Context(), u); err == nil || kept.location == "" {
+		t.Fatalf("the first process was to fail, and to keep its state: %v, %q", err, kept.location)
+	}
+	upload(t, dial(t, r), u, b)
+	if kept.location != "" {
+		t.Errorf("%s is still kept", kept.location)
+	}
+}
+
+// A state whose upload the registry does not answer for is replaced in the same run, but
+// not where it may answer later, or the user may do nothing at all.
+func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
+	for _, test := range []struct {
+		status        int
+		posts         int // status of new uploads; 0 is the registry's
+		dropped, kept bool
+	}{
+		{400, 0, true, false}, {403, 0, true, false}, {404, 0, true, false}, {405, 0, true, false}, {410, 0, true, false}, {501, 0, true, false},
+		{401, 0, false, true}, {403, 403, false, true}, {408, 0, false, true}, {429, 0, false, true}, {500, 0, false, true}, {503, 0, false, true},
+	} {
+		r := registrytest.New(t, registrytest.Options{})
+		r.Inject(registrytest.Answer(registrytest.On("GET uploads"), test.status))
+		if test.posts != 0 {
+			r.Inject(registrytest.Answer(registrytest.On("POST uploads"), test.posts))
+		}
+		b := big()
+		u := b.upload("x")
+		kept := &sessions{"http://" + r.Host + "/v2/x/blobs/uploads/2b4b0a1c-8a2e-4c5e-8a3a-2f5f1d7d9f11?_state=none"}
+		u.Sessions = kept
+		_, err := dial(t, r, func(o *client.Options) { o.Retries = 1 }).Upload(t.Context(), u)
+		if (err == nil) != test.dropped || (kept.location != "") != test.kept {
+			t.Errorf("%d, %d: %v, state %q", test.status, test.posts, err, kept.location)
+		}
+	}
+}
+
+// A registry of several servers may not know yet what one of them has acknowledged.
+func TestManifestsWhoseBlobsAreNotKnownYet(t *testing.T) {
+	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
+		r := registrytest.New(t, registrytest.Options{})
+		clock := newFakeClock()
+		c := dial(t, r, func(o *client.Options) { o.Clock, o.FirstPause, o.Retries = clock, time.Second, 3 })
+		r.Inject(registrytest.AnswerCode(registrytest.First(2, registrytest.On("PUT manifests")), 404, code))
+		image(t, c, "x", "v1")
+		if waited := clock.Now().Sub(clock.start); waited < time.Second {
+			t.Errorf("%s: it waited for %s", code, waited)
+		}
+		r.Inject(registrytest.AnswerCode(registrytest.On("PUT manifests"), 400, code))
+		r.Forget()
+		_, err := c.PutManifest(t.Context(), "x", "v2", manifest(noise(300, 1), noise(3000, 2)))
+		if e := failure(t, err, client.ErrRefused); !e.HasCode(code) || r.Kinds()["PUT manifests"] != 4 {
+			t.Errorf("%v, after %v", e, r.Kinds())
+		}
+	}
+}
