@@ -67,6 +67,18 @@ func TestFlippedBlob(t *testing.T) {
 	}
 }
 
+// TestFlippedBlobInAChunk names the chunk to copy again.
+func TestFlippedBlobInAChunk(t *testing.T) {
+	archive, places := one(t)
+	layer := largest(places)
+	flip(t, archive, layer.Body+4000)
+	layouttest.CutAt(t, archive, layer.Header, layer.End)
+	gaps := refused(t, filepath.Dir(archive))
+	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
+		t.Errorf("%+v", gaps)
+	}
+}
+
 // Each entry counts: with another byte in whichever, nothing comes of it.
 func TestFlippedEntries(t *testing.T) {
 	archive, places := one(t)

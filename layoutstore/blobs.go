@@ -104,21 +104,22 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 		case Exhausted(err):
 			return nil, err
 		case errors.As(err, &lost):
-			if errors.As(worst, new(*CorruptError)) {
-				continue // another layout has it, and wrong
+			needed := len(claims) > 0 && !claims[0].optional
+			if errors.As(worst, new(*CorruptError)) || !needed && lost.Kind == Incomplete {
+				continue // another layout has it, and wrong; or nothing needs it
 			}
 			worst = corruptionOf(lost, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			worst = unreadable(d, err, p.where().blob(d), ErrBlobUnknown)
 		case len(claims) > 0 && !claimed(claims, where.Size()):
-			worst = corruption(d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown)
+			worst = corruption(d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown).in(where)
 		default:
 			reason, wrong := r.condemned.holds(p, d, where)
 			if !wrong {
 				return where, nil
 			}
-			worst = corruption(d, Damaged, reason, p.where().blob(d), ErrBlobUnknown)
+			worst = corruption(d, Damaged, reason, p.where().blob(d), ErrBlobUnknown).in(where)
 		}
 	}
 	return nil, worst

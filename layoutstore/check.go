@@ -104,7 +104,6 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 	var corrupt *CorruptError
 	where, err := r.locate(d, claims)
 	switch {
-	case errors.As(err, &corrupt) && corrupt.Kind == Incomplete && claims[0].optional:
 	case errors.As(err, &corrupt):
 		done.lacking = append(done.lacking, d)
 		problem(corrupt.place, corrupt.Kind, claims[0].owner, corrupt.Reason, corrupt.Chunk)

@@ -1,6 +1,7 @@
 package layoutstore_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -297,8 +298,17 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if name := "install/blobs/sha256/" + top.Digest.Encoded(); !whole(name) && !named[name] {
+				name := "install/blobs/sha256/" + top.Digest.Encoded()
+				if whole(name) {
+					continue
+				}
+				if !named[name] {
 					t.Errorf("%s is lost and not named", name)
+				}
+				// What a client reads in the answer.
+				_, err = repository(t, opened, repositoryName("install")).Manifest(top.Digest)
+				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: not there: copy "+chunk+" again") {
+					t.Errorf("%v", err)
 				}
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -39,6 +40,12 @@ func corruption(d digest.Digest, kind Kind, reason string, at place, as error) *
 	return &CorruptError{Digest: d, Kind: kind, Reason: reason, place: at, err: as}
 }
 
+// in notes the chunks that the content is stored in.
+func (e *CorruptError) in(where extent.List) *CorruptError {
+	e.Chunk = chunkText(where)
+	return e
+}
+
 // corruptionOf is content that is lost with a chunk.
 func corruptionOf(lost *LostError, at place, as error) *CorruptError {
 	e := corruption(lost.Digest, lost.Kind, lost.Advice(), at, as)
@@ -57,8 +64,12 @@ func (e *CorruptError) Error() string {
 	if e.place.entry == "" {
 		return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason)
 	}
+	reason := e.Reason
+	if e.Chunk != "" && !strings.Contains(reason, e.Chunk) {
+		reason += ": copy " + e.Chunk + " again"
+	}
 	// Clients read this: they need the archive's name, and not where the server has it.
-	return fmt.Sprintf("%v: %s: %s: %s", e.err, e.Digest, filepath.Base(e.place.path), e.Reason)
+	return fmt.Sprintf("%v: %s: %s: %s", e.err, e.Digest, filepath.Base(e.place.path), reason)
 }
 
 func (e *CorruptError) Unwrap() error { return e.err }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -193,6 +194,18 @@ func mediaTypeOfBlob(b *closure.Blob) string {
 		}
 	}
 	return ""
+}
+
+// maxNamedChunks bounds the chunks that a text names one by one.
+const maxNamedChunks = 8
+
+// chunkText is what chunksOf returns as one text.
+func chunkText(where extent.List) string {
+	names := chunksOf(where)
+	if len(names) > maxNamedChunks {
+		return names[0] + " to " + names[len(names)-1]
+	}
+	return strings.Join(names, " and ")
 }
 
 // chunksOf names the chunks that a list lies in; none where it is in another file.

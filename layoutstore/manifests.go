@@ -149,7 +149,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, corruption(d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown)
+		return nil, corruption(d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown).in(where)
 	}
 	return body, nil
 }

@@ -29,7 +29,7 @@ type Problem struct {
 	Kind       Kind          `json:"kind"`
 	Path       string        `json:"path"`       // file or directory
 	Entry      string        `json:"entry"`      // of an archive
-	Chunk      string        `json:"chunk"`      // to copy again, as "chunk 0003"; the most likely of several
+	Chunk      string        `json:"chunk"`      // to copy again, as "chunk 0003"; the most likely, or "chunk 0003 and chunk 0004"
 	Repository string        `json:"repository"` // as it is served, below the first root
 	Tag        string        `json:"tag"`
 	Digest     digest.Digest `json:"digest"`
@@ -58,6 +58,9 @@ func (p Problem) String() string {
 	fmt.Fprintf(&b, "%s: %s", p.Kind, p.Path)
 	if p.Entry != "" {
 		fmt.Fprintf(&b, ": %s", p.Entry)
+	}
+	if p.Chunk != "" && !strings.Contains(p.Reason, p.Chunk) {
+		fmt.Fprintf(&b, " in %s", p.Chunk)
 	}
 	if p.Repository != "" {
 		fmt.Fprintf(&b, ": repository %s", p.Repository)

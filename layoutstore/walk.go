@@ -108,6 +108,16 @@ func (l Layout) Locate(d digest.Digest) (extent.List, error) {
 	return l.part.vol.Locate(l.part.path, d)
 }
 
+// Chunk names the chunks of an archive that a blob of the layout is stored in, as
+// "chunk 0003 and chunk 0004". It is empty where the blob is in no chunk.
+func (l Layout) Chunk(d digest.Digest) string {
+	where, err := l.Locate(d)
+	if err != nil {
+		return ""
+	}
+	return chunkText(where)
+}
+
 // IndexEntry is a descriptor of an index.json.
 type IndexEntry struct {
 	Descriptor

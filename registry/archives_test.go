@@ -36,6 +36,12 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 		}
 		return dir
 	}
+	evenly := func(dir string, size int64) string {
+		for _, archive := range glob(tb, dir, "*.tar") {
+			layouttest.Cut(tb, archive, size)
+		}
+		return dir
+	}
 	handMade := tb.TempDir()
 	b.Archive(filepath.Join(handMade, "any name.tar"), layouttest.Archive{DotSlash: true, Directories: true})
 	return map[string][]string{
@@ -43,6 +49,7 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 		"one archive made by hand": {handMade},
 		"chunks of 1 MiB":          {cut(packed(), "*.tar", 1<<20)},
 		"chunks of 4000 bytes":     {cut(packed(), "*.tar", 4000)},
+		"even chunks":              {evenly(packed(), 4096)},
 		"a mix":                    {b.mix(tb, cut(packed(), "platform.tar", 1<<20), "plugin-stronghold.tar")},
 		"single files":             b.single(tb, cut(packed(), "module-*.tar", 5000)),
 	}

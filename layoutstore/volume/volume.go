@@ -19,7 +19,8 @@
 // The layout of files is that of the OCI image layout specification 1.1
 // (image-layout.md): index.json, and blobs/<alg>/<encoded>. Archives are ustar, PAX
 // or GNU, uncompressed, and end in two blocks of zeros (POSIX.1, pax, "ustar
-// Interchange Format"); chunks are NAME.tar.NNNN.chunk, from 0000 on.
+// Interchange Format"); chunks are NAME.tar.NNNN.chunk, from 0000 on. Joined in the
+// order of their indexes they are the archive, whatever their sizes.
 package volume
 
 import (
