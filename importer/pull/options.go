@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -92,6 +94,10 @@ func ParsePlatform(s string) (*Platform, error) {
 		p.Variant = part[2]
 	}
 	return p, nil
+}
+
+func (p *Platform) spec() *specs.Platform {
+	return &specs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
 }
 
 func (p Platform) String() string {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -181,10 +182,7 @@ func (p *planner) choose(ctx context.Context, repository, reference string, d cl
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
-		if m.Platform == nil || m.Platform.OS != p.Platform.OS || m.Platform.Architecture != p.Platform.Architecture {
-			continue
-		}
-		if p.Platform.Variant == "" || m.Platform.Variant == p.Platform.Variant {
+		if platform.Same(m.Platform, p.Platform.spec()) {
 			return p.child(ctx, repository, m.Digest)
 		}
 	}

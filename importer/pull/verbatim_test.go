@@ -50,7 +50,7 @@ func varied(t *testing.T) *layouttest.Tree {
 	app.Tag(one, "latest")
 	two := app.Image(layouttest.Image{Name: "two", Docker: true, LayerSizes: []int64{2000}})
 	app.Tag(two, "v2.0")
-	arm := app.Image(layouttest.Image{Name: "arm", Platform: &specs.Platform{OS: "linux", Architecture: "arm64"}, LayerSizes: []int64{11}})
+	arm := app.Image(layouttest.Image{Name: "arm", Platform: &specs.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}, LayerSizes: []int64{11}})
 	amd := app.Image(layouttest.Image{Name: "amd", Platform: &specs.Platform{OS: "linux", Architecture: "amd64"}, LayerSizes: []int64{12}})
 	multi := app.Index(layouttest.Index{Children: []specs.Descriptor{arm, amd}})
 	app.Tag(multi, "multi")
@@ -190,7 +190,7 @@ func TestPlatform(t *testing.T) {
 	o := options(t, r, "shop")
 	o.Repositories, o.Tag = []string{"app"}, "multi"
 	var err error
-	o.Platform, err = pull.ParsePlatform("linux/arm64")
+	o.Platform, err = pull.ParsePlatform("linux/aarch64")
 	try(t, err)
 	run(t, o)
 	s := openAt(t, "shop", o.Dir)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,15 @@ func TestChildOfAnotherPlatform(t *testing.T) {
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
 	expect(t, r, "child", doctor.Failed, "digest")
 	expect(t, r, "blob", doctor.Skipped, "rests on child")
+}
+
+// A platform is the same in every spelling that containerd takes.
+func TestPlatformInAnotherSpelling(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the image is for Linux")
+	}
+	s := listen(t, bundle(t))
+	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:spelled"}), "child", doctor.OK, "2 manifests, one for")
 }
 
 func TestClock(t *testing.T) {

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"path"
 	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
 // manifest is a manifest or an index that was fetched.
@@ -179,10 +182,10 @@ func (d *doctor) fetchChildren(ctx context.Context) Step {
 		return step
 	}
 	d.leaf = c.leaf
-	if !c.matched {
-		return warning("this node can run none of them; another may", "%d manifests, none for %s: %s", c.count, platform(), strings.Join(c.platforms, ", "))
+	if c.fit == fitsNot {
+		return warning("this node can run none of them; another may", "%d manifests, none for %s: %s", c.count, hostPlatform(), strings.Join(c.platforms, ", "))
 	}
-	return ok("%d manifests, one for %s", c.count, platform())
+	return ok("%d manifests, one for %s", c.count, hostPlatform())
 }
 
 // children fetches what an index leads to.
@@ -190,8 +193,8 @@ type children struct {
 	*doctor
 	count     int
 	platforms []string
-	leaf      manifest // the first, or the first that matches
-	matched   bool
+	leaf      manifest // the first that fits this node best
+	fit       int      // of the leaf
 }
 
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
@@ -222,17 +225,35 @@ func (c *children) fetch(ctx context.Context, index manifest, depth int) (step S
 
 // take notes a manifest that is no index.
 func (c *children) take(child ocispec.Descriptor, m manifest) {
-	matches := child.Platform != nil && child.Platform.OS == runtime.GOOS && child.Platform.Architecture == runtime.GOARCH
 	if child.Platform != nil {
-		c.platforms = append(c.platforms, child.Platform.OS+"/"+child.Platform.Architecture)
+		c.platforms = append(c.platforms, path.Join(child.Platform.OS, child.Platform.Architecture, child.Platform.Variant))
 	}
-	if matches && !c.matched || c.leaf.Config == nil {
+	fit := fitOf(child.Platform, &ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH})
+	if fit > c.fit || c.leaf.Config == nil {
 		c.leaf = m
 	}
-	c.matched = c.matched || matches
+	c.fit = max(c.fit, fit)
 }
 
-func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
+// How well an image fits a node.
+const (
+	fitsNot = iota
+	fits
+	fitsExactly
+)
+
+// fitOf says how well an image of a platform fits a host.
+func fitOf(image, host *ocispec.Platform) int {
+	switch {
+	case platform.Same(image, host):
+		return fitsExactly
+	case platform.RunsOn(image, host):
+		return fits
+	}
+	return fitsNot
+}
+
+func hostPlatform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
 // describeBlob names a blob in a step.
 func (d *doctor) describeBlob(desc ocispec.Descriptor) string {

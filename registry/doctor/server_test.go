@@ -28,6 +28,7 @@ func bundle(t *testing.T) http.Handler {
 	l.Tag(image, "v1")
 	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{inner, strange}}), "nested")
 	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{strange}}), "strange")
+	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{strange, l.Image(layouttest.Image{Name: "four", Platform: otherSpelling(), LayerSizes: []int64{70}})}}), "spelled")
 	l.Write()
 	store, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{""}})
 	if err != nil {
@@ -42,6 +43,18 @@ func bundle(t *testing.T) http.Handler {
 
 func platform(os, arch string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch}
+}
+
+// otherSpelling is the platform of this host as uname spells it, with its variant where
+// it has a default one.
+func otherSpelling() *ocispec.Platform {
+	switch runtime.GOARCH {
+	case "amd64":
+		return platform("linux", "x86_64")
+	case "arm64":
+		return &ocispec.Platform{OS: "linux", Architecture: "aarch64", Variant: "v8"}
+	}
+	return platform("linux", runtime.GOARCH)
 }
 
 // listen serves on loopback until the test ends.
