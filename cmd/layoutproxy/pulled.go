@@ -29,6 +29,7 @@ func printPullPlan(c *common, w io.Writer, plan *pull.Plan) error {
 		fmt.Fprintln(b)
 	}
 	printComponents(b, plan.Components)
+	printMissing(b, plan.Missing)
 	blobs, bytes := plan.Blobs()
 	var total int64
 	for _, a := range plan.Archives {
@@ -45,6 +46,7 @@ func printPulled(c *common, w io.Writer, r *pull.Report) error {
 	}
 	b := bufio.NewWriter(w)
 	printComponents(b, r.Components)
+	printMissing(b, r.Missing)
 	fmt.Fprintf(b, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
 	return b.Flush()
@@ -64,6 +66,21 @@ func printComponents(w io.Writer, components []*pull.Component) {
 		for _, note := range c.Notes {
 			fmt.Fprintf(w, "  note: %s\n", note)
 		}
+	}
+}
+
+// printMissing lists what the source does not have, and the bundle neither.
+func printMissing(w io.Writer, missing []pull.Gap) {
+	if len(missing) == 0 {
+		return
+	}
+	noun := "things are"
+	if len(missing) == 1 {
+		noun = "thing is"
+	}
+	fmt.Fprintf(w, "%d %s missing in the source, and skipped:\n", len(missing), noun)
+	for _, gap := range missing {
+		fmt.Fprintf(w, "  %s\n", gap)
 	}
 }
 

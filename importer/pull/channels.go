@@ -14,11 +14,14 @@ import (
 // defaultChannels are the release channels that a source has to have, from the newest
 // to the oldest release.
 func defaultChannels() []string {
-	return []string{"alpha", "beta", "early-access", "stable", "rock-solid"}
+	return []string{alpha, "beta", "early-access", "stable", rockSolid}
 }
 
-// lts is the channel beside which the others may be missing.
-const lts = "lts"
+const (
+	alpha     = "alpha"
+	rockSolid = "rock-solid"
+	lts       = "lts" // the channel beside which the others may be missing
+)
 
 func allChannels() []string { return append(defaultChannels(), lts) }
 

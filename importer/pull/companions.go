@@ -14,6 +14,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -143,24 +144,63 @@ func (p *planner) others(l *planned, list []specs.Descriptor) (others []digest.D
 	return others, nil
 }
 
+// attestIn says in which layout the attestations of another one's images are.
+func (p *planner) attestIn(l, in *planned) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.attestations = in
+}
+
+// attest plans the attestations of a layout's images that a source may have: by the tag of
+// an image, and where they are in another repository, by its digest. Those by digest in
+// the same repository are companions.
+func (p *planner) attest(ctx context.Context, l *planned) error {
+	if p.Selection.SkipVexImages || len(p.Repositories) == 0 && !isAttested(l.Path) {
+		return nil
+	}
+	in := l
+	var tags []string
+	p.mu.Lock()
+	for _, i := range l.images {
+		if i.Tag != "" && !strings.HasSuffix(i.Tag, attestation) && !isCompanion(i.Tag) {
+			tags = append(tags, i.Tag+attestation)
+		}
+		if l.attestations != nil {
+			in = l.attestations
+			tags = append(tags, client.ReferrersTag(i.Digest)+attestation)
+		}
+	}
+	p.mu.Unlock()
+	slices.Sort(tags)
+	return p.each(ctx, len(tags), func(ctx context.Context, i int) error { return p.addTagged(ctx, in, tags[i]) })
+}
+
+// isAttested reports whether the images of the layout at a path can have attestations:
+// those of the platform, of modules and of packages.
+func isAttested(path string) bool {
+	return !edition.IsShared(path) && !strings.HasPrefix(path, "security/")
+}
+
+// addTagged plans what is there under a tag.
+func (p *planner) addTagged(ctx context.Context, l *planned, tag string) error {
+	if !layoutstore.ValidTag(tag) {
+		return nil // it is too long for one
+	}
+	ok, err := p.tagged(ctx, l.Repository, tag)
+	if ok && err == nil {
+		_, err = p.add(ctx, l, tag, tag)
+	}
+	return err
+}
+
 // byTag plans what is there under tags made of d.
 func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error {
 	for _, suffix := range suffixes() {
-		if suffix == attestation && p.Selection.SkipVexImages {
+		if suffix == attestation && (p.Selection.SkipVexImages || l.attestations != nil) {
 			continue
 		}
-		tag := client.ReferrersTag(d) + suffix
-		if !layoutstore.ValidTag(tag) {
-			continue // the digest is too long for one
-		}
-		ok, err := p.tagged(ctx, l.Repository, tag)
-		if err != nil {
+		if err := p.addTagged(ctx, l, client.ReferrersTag(d)+suffix); err != nil {
 			return err
-		}
-		if ok {
-			if _, err := p.add(ctx, l, tag, tag); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -174,11 +214,20 @@ func (p *planner) tagged(ctx context.Context, repository, tag string) (bool, err
 		if err == nil {
 			return tags[tag], nil
 		}
-		if !absent(err) && !errors.Is(err, client.ErrUnauthorized) && !errors.Is(err, client.ErrDenied) && !errors.Is(err, client.ErrUnsupported) {
+		if !absent(err) && !isRefused(err) && !errors.Is(err, client.ErrUnsupported) {
 			return false, err
 		}
 	}
+	return p.isThere(ctx, repository, tag)
+}
+
+// isThere asks for a tag. A HEAD that fails otherwise than with 404 is repeated as a
+// GET: some proxies answer only that.
+func (p *planner) isThere(ctx context.Context, repository, tag string) (bool, error) {
 	_, err := p.src.registry.HeadManifest(ctx, repository, tag)
+	if err != nil && !absent(err) {
+		_, err = p.src.resolve(ctx, repository, tag)
+	}
 	if absent(err) {
 		return false, nil
 	}

@@ -1,29 +1,73 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// editions are the last segments of a source that name an edition.
-func editions() []string { return []string{"ce", "be", "se", "se-plus", "ee", "fe", "cse"} }
+// programPath is the layout of the d8 program; those of its plugins are below it.
+const programPath = "deckhouse-cli"
 
-// base is the source without its edition: what all editions share lies below it.
-func (p *planner) base(below string) string {
-	root := p.Source.Path
-	if slices.Contains(editions(), path.Base(root)) {
-		root = strings.TrimPrefix(path.Dir(root), ".")
+// shared is the repository of a layout that all editions share: beside the edition, or
+// where there is no split, below the source. Nothing stands before an edition that is the
+// whole path, so a push to such a target does not split: what it wrote is below the
+// edition, and a pull looks there too if the registry itself does not have it.
+func (p *planner) shared(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
+	split := edition.OfSource(p.Source.Path)
+	if p.Selection.NoEditionSplit {
+		split = edition.Unsplit(p.Source.Path)
 	}
-	return client.Reference{Registry: p.Source.Registry, Path: root}.Repository(below)
+	name := split.Name(at)
+	if split.Parent != "" || !split.IsSplit() {
+		return name, nil
+	}
+	ok, err := isThere(ctx, name)
+	if ok || err != nil && !isRefused(err) {
+		return name, err
+	}
+	other, otherErr := isThere(ctx, split.Alias(at))
+	if other || otherErr != nil {
+		return split.Alias(at), otherErr
+	}
+	return name, err
+}
+
+// isRefused reports whether a registry does not let this client see something.
+func isRefused(err error) bool {
+	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
+}
+
+// sharedWith is the repository of a shared layout that has a tag.
+func (p *planner) sharedWith(ctx context.Context, at, tag string) (string, error) {
+	return p.shared(ctx, at, func(ctx context.Context, repository string) (bool, error) {
+		_, err := p.src.resolve(ctx, repository, tag)
+		if absent(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+// sharedListed is the repository of a shared layout that lists tags.
+func (p *planner) sharedListed(ctx context.Context, at string) (string, error) {
+	return p.shared(ctx, at, func(ctx context.Context, repository string) (bool, error) {
+		tags, err := p.src.tags(ctx, repository)
+		if absent(err) {
+			return false, nil
+		}
+		return len(tags) > 0, err
+	})
 }
 
 // validSegment says whether a name of the source can be one segment of a path.
@@ -31,16 +75,19 @@ func validSegment(s string) bool { return client.ValidRepository(s) && !strings.
 
 // deckhouse plans what the selection asks for.
 func (p *planner) deckhouse(ctx context.Context) error {
+	s := &p.Selection
 	steps := []struct {
 		skip bool
 		plan func(context.Context) error
 	}{
-		{p.Selection.NoPlatform, p.platform},
-		{p.Selection.NoInstaller, p.installer},
-		{p.Selection.NoSecurityDB, p.security},
-		{p.Selection.NoModules, p.modules},
-		{p.Selection.NoPackages, p.packages},
-		{len(p.Selection.IncludePlugins) == 0, p.plugins},
+		{s.NoPlatform, p.platform},
+		{s.NoInstaller, p.installer},
+		{s.NoSecurityDB, p.security},
+		{s.NoModules && len(s.IncludeModules) == 0, p.modules},
+		{s.NoPackages, p.packages},
+		{false, p.packageVersions},
+		{s.OnlyExtraImages, p.program},
+		{s.OnlyExtraImages, p.plugins},
 	}
 	for _, s := range steps {
 		if s.skip {
@@ -55,22 +102,78 @@ func (p *planner) deckhouse(ctx context.Context) error {
 
 // installer plans the stand-alone installer, which all editions share.
 func (p *planner) installer(ctx context.Context) error {
-	tag := p.Selection.InstallerTag
-	c := p.component("installer", "installer.tar")
-	l := p.layout("installer.tar", "installer", p.base("installer"))
-	add := p.addIfThere
-	if tag != "" {
-		add = p.add
-	} else {
-		tag = "latest"
-	}
-	ok, err := add(ctx, l, tag, tag)
-	if !ok {
-		c.note("%s:%s is not there", l.Repository, tag)
+	const at, archive = "installer", "installer.tar"
+	tag := cmp.Or(p.Selection.InstallerTag, "latest")
+	repository, err := p.sharedWith(ctx, at, tag)
+	if err != nil {
 		return err
 	}
-	c.Versions = []string{tag}
+	c, l := p.component(at, archive), p.layout(archive, at, repository)
+	ok, err := p.addIfThere(ctx, l, tag, tag)
+	switch {
+	case ok:
+		c.Versions = []string{tag}
+	case err == nil && p.Selection.InstallerTag != "":
+		p.gap(repository, tag, "not there")
+	case err == nil:
+		p.lack(repository, tag, "not there")
+	}
 	return err
+}
+
+// program plans one version of the d8 program, an index kept as it is. Without it a
+// bundle is usable still, so only a version that was asked for has to be there.
+func (p *planner) program(ctx context.Context) error {
+	const archive = programPath + ".tar"
+	tag := p.Selection.DeckhouseCLITag
+	if tag == "" && p.Selection.ProxyRegistry {
+		return nil
+	}
+	if tag == "" {
+		return p.newestProgram(ctx, archive)
+	}
+	repository, err := p.sharedWith(ctx, programPath, tag)
+	if err != nil {
+		return err
+	}
+	p.component("d8", archive).Versions = []string{tag}
+	_, err = p.add(ctx, p.layout(archive, programPath, repository), tag, tag)
+	return err
+}
+
+func (p *planner) newestProgram(ctx context.Context, archive string) error {
+	repository, err := p.sharedListed(ctx, programPath)
+	var tags map[string]bool
+	if err == nil {
+		tags, err = p.src.tags(ctx, repository)
+	}
+	if absent(err) || isRefused(err) {
+		p.lack(repository, "", "the d8 program is not there: "+err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all := stable(tags)
+	if len(all) == 0 {
+		p.lack(repository, "", "no stable version of the d8 program")
+		return nil
+	}
+	tag := all[len(all)-1].tag
+	l := p.layout(archive, programPath, repository)
+	ok, err := p.addIfThere(ctx, l, tag, tag)
+	switch {
+	case ok:
+		p.component("d8", archive).Versions = []string{tag}
+	case err == nil:
+		p.lack(repository, tag, "listed, and not there")
+	}
+	return err
+}
+
+// stable are the versions among tags that are no previews, rising.
+func stable(tags map[string]bool) []release {
+	return slices.DeleteFunc(releases(sorted(tags)), func(r release) bool { return r.version.Prerelease() != "" })
 }
 
 // databases are the vulnerability databases and the tag of each. Without the first one
@@ -84,6 +187,7 @@ func (p *planner) security(ctx context.Context) error {
 	for i, db := range databases() {
 		at := "security/" + db[0]
 		l := p.layout("security.tar", at, p.Source.Repository(at))
+		l.always = true
 		ok, err := p.addIfThere(ctx, l, db[1], db[1])
 		switch {
 		case err != nil:
@@ -91,76 +195,17 @@ func (p *planner) security(ctx context.Context) error {
 		case ok:
 			c.Versions = append(c.Versions, db[0]+":"+db[1])
 		case i == 0:
-			c.note("this edition has no vulnerability databases: %s:%s is not there", l.Repository, db[1])
+			p.lack(l.Repository, db[1], "not there: this edition has no vulnerability databases")
 			return nil
 		default:
-			c.note("%s:%s is not there", l.Repository, db[1])
+			p.lack(l.Repository, db[1], "not there")
 		}
 	}
 	return nil
 }
 
-// plugins plans those plugins of the command line that are named, indexes whole.
-func (p *planner) plugins(ctx context.Context) error {
-	wanted, err := parseNames(p.Selection.IncludePlugins)
-	if err != nil {
-		return err
-	}
-	for _, name := range sortedKeys(wanted) {
-		at, archive := "deckhouse-cli/plugins/"+name, "plugin-"+name+".tar"
-		l := p.layout(archive, at, p.base(at))
-		c := p.component("plugin "+name, archive)
-		tags, err := p.pluginTags(ctx, l.Repository, wanted[name])
-		if err != nil {
-			return err
-		}
-		if len(tags) == 0 {
-			p.gap(l.Repository, "", "no version of it is wanted: "+wanted[name].String())
-		}
-		for _, tag := range tags {
-			if _, err := p.add(ctx, l, tag, tag); err != nil {
-				return err
-			}
-		}
-		c.Versions = tags
-	}
-	return nil
-}
-
-// pluginTags are the versions of a plugin that are wanted: the newest one that is no
-// preview, if nothing is said of versions.
-func (p *planner) pluginTags(ctx context.Context, repository string, n named) ([]string, error) {
-	if n.constraint != nil {
-		return p.wanted(ctx, repository, n.constraint)
-	}
-	if p.Selection.ProxyRegistry {
-		return nil, usage("plugin %s: a source that lists no tags needs a constraint of its versions", n.name)
-	}
-	tags, err := p.src.tags(ctx, repository)
-	if absent(err) {
-		p.gap(repository, "", "not there")
-		return nil, nil
-	}
-	all := slices.DeleteFunc(releases(sorted(tags)), func(r release) bool { return r.version.Prerelease() != "" })
-	if err != nil || len(all) == 0 {
-		return nil, err
-	}
-	return []string{all[len(all)-1].tag}, nil
-}
-
-func (n named) String() string {
-	if n.constraint == nil {
-		return n.name
-	}
-	return n.name + "@" + n.text
-}
-
-// wanted are the tags of a repository that a constraint chooses.
+// wanted are the tags of a repository that a range of versions chooses.
 func (p *planner) wanted(ctx context.Context, repository string, c *constraint) ([]string, error) {
-	if c.some == nil {
-		tag, err := p.exact(ctx, repository, c.tag)
-		return []string{tag}, err
-	}
 	if p.Selection.ProxyRegistry {
 		return p.walk(ctx, repository, c)
 	}

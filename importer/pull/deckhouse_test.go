@@ -63,13 +63,11 @@ func TestSuspendedChannels(t *testing.T) {
 		}
 		nothingPublished(t, o.Dir)
 	}
-	alias := func(tag string) string {
-		return "release-channel:alpha=" + tag + ",release-channel:beta=" + tag + ",release-channel:early-access=" + tag + ",release-channel:stable=" + tag + ",release-channel:rock-solid=" + tag + "\n"
-	}
-	pulled(t, s, pull.Selection{DeckhouseTag: "alpha"}, build("v1.70.1")+alias("alpha"))
-	pulled(t, s, pull.Selection{DeckhouseTag: "v1.68.1"}, build("v1.68.1")+alias("v1.68.1"))
-	pulled(t, s, pull.Selection{SinceVersion: "1.70"}, build("v1.70.1")+"release-channel:alpha, release-channel:beta, release-channel:early-access")
-	pulled(t, s, pull.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels)
+	pulled(t, s, pull.Selection{DeckhouseTag: "alpha"}, build("v1.70.1")+pinned("alpha", "v1.70.1"))
+	pulled(t, s, pull.Selection{DeckhouseTag: "v1.68.1"}, build("v1.68.1")+pinned("v1.68.1", "v1.68.1"))
+	newest := install("alpha", "v1.70.1") + install("beta", "v1.70.1") + install("early-access", "v1.70.1")
+	pulled(t, s, pull.Selection{SinceVersion: "1.70"}, build("v1.70.1")+"release-channel:alpha, release-channel:beta, release-channel:early-access\n"+newest)
+	pulled(t, s, pull.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
 }
 
 // Without lts all channels have to be there; with it, none.
@@ -86,8 +84,8 @@ func TestChannelsThatAreMissing(t *testing.T) {
 		t.Error(err)
 	}
 	s.channel(edition+"/release-channel", "lts", "v1.68.1", false)
-	pulled(t, s, pull.Selection{}, build("v1.68.1")+build2("v1.69.0")+"release-channel:lts, release-channel:stable")
-	pulled(t, s, pull.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts, release-channel:alpha=lts, release-channel:beta=lts, release-channel:early-access=lts, release-channel:stable=lts, release-channel:rock-solid=lts")
+	pulled(t, s, pull.Selection{}, build("v1.68.1")+build2("v1.69.0")+"release-channel:lts, release-channel:stable\n"+install("lts", "v1.68.1")+install("stable", "v1.69.0"))
+	pulled(t, s, pull.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts\n"+pinned("lts", "v1.68.1"))
 }
 
 // build2 is a build that names no images by digest.
@@ -144,9 +142,8 @@ func TestProxyRegistry(t *testing.T) {
 		"the platform": {only(func(s *pull.Selection) {
 			s.NoPlatform, s.ProxyRegistry, s.IncludePlatform = false, true, ">=1.68 <1.72"
 		}),
-			build("v1.68.0") + build("v1.68.2") + build("v1.69.0") + build("v1.70.1") + build("v1.71.0") + "release-channel:alpha"},
-		"one build": {only(func(s *pull.Selection) { s.NoPlatform, s.ProxyRegistry, s.DeckhouseTag = false, true, "beta" }), build("v1.70.0") +
-			"release-channel:alpha=beta, release-channel:beta=beta, release-channel:stable=beta, release-channel:early-access=beta, release-channel:rock-solid=beta"},
+			build("v1.68.0") + build("v1.68.1") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + channels + "\n" + installs()},
+		"one build": {only(func(s *pull.Selection) { s.NoPlatform, s.ProxyRegistry, s.DeckhouseTag = false, true, "beta" }), build("v1.70.0") + pinned("beta", "v1.70.0")},
 		"a module by its channels": {only(func(s *pull.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console"}
 		}), console},
@@ -159,8 +156,8 @@ func TestProxyRegistry(t *testing.T) {
 			s.NoPackages, s.ProxyRegistry, s.IncludePackages = false, true, []string{"console-p@=v1.0.0"}
 		}), `packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0, packages/console-p/version:v1.0.0
 			packages/console-p/version:alpha=v1.0.0, packages/console-p/version:beta=v1.0.0, packages/console-p/version:early-access=v1.0.0
-			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0`},
-		"a plugin": {only(func(s *pull.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"system@~0.1"} }), "deckhouse-cli/plugins/system:v0.1.0"},
+			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0, packages/console-p/version:lts=v1.0.0`},
+		"a plugin": {only(func(s *pull.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"system@=0.1.0"} }), "deckhouse-cli/plugins/system:v0.1.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, r, edition)
@@ -196,7 +193,7 @@ func TestGapsOfASelection(t *testing.T) {
 		}, pull.Selection{}, "modules/console:v9.9.9: not there"},
 		"a module": {func(*synthetic) {}, pull.Selection{IncludeModules: []string{"consol"}}, "modules:consol: there is no such module"},
 		"a version of a module": {func(s *synthetic) { s.image(edition+"/modules/console", "v1.0.0", map[string]string{}) },
-			pull.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version of it is ^2.0.0"},
+			pull.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version of it is console@^2.0.0"},
 		"an installer": {func(*synthetic) {}, pull.Selection{NoModules: true, InstallerTag: "v9"}, "deckhouse/installer:v9: not there"},
 		"a plugin":     {func(*synthetic) {}, pull.Selection{NoModules: true, IncludePlugins: []string{"system"}}, "deckhouse-cli/plugins/system: not there"},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -27,50 +28,83 @@ func (p *planner) modules(ctx context.Context) error {
 	return p.family(ctx, family{"module", "modules", p.Source.Repository(at), "release", p.Selection.IncludeModules, p.Selection.ExcludeModules})
 }
 
-// packages plans the packages, and one archive of the versions of every one of them,
-// wanted or not: a cluster shows what there is.
-func (p *planner) packages(ctx context.Context) error {
-	f := family{"package", "packages", p.Source.Repository("packages"), "version", p.Selection.IncludePackages, p.Selection.ExcludePackages}
-	if err := p.family(ctx, f); err != nil || p.Selection.OnlyExtraImages {
-		return err
-	}
-	return p.packageVersions(ctx, f)
+func (p *planner) packages(ctx context.Context) error { return p.family(ctx, p.packageFamily()) }
+
+func (p *planner) packageFamily() family {
+	return family{"package", "packages", p.Source.Repository("packages"), "version", p.Selection.IncludePackages, p.Selection.ExcludePackages}
 }
 
-func (p *planner) packageVersions(ctx context.Context, f family) error {
+// packageVersions plans one archive of the versions of every package, wanted or not: a
+// cluster shows what there is. A package whose versions cannot be had is left out.
+func (p *planner) packageVersions(ctx context.Context) error {
 	const archive = "package-versions.tar"
-	names, _, err := p.names(ctx, f)
+	f := p.packageFamily()
+	names, err := p.packageNames(ctx, f)
 	if err != nil || len(names) == 0 {
 		return err
 	}
 	c := p.component("package versions", archive)
 	c.Versions = names
-	return p.each(ctx, len(names), func(ctx context.Context, i int) error {
-		at := path.Join(f.segment, names[i], f.releases)
-		l := p.layout(archive, at, path.Join(f.source, names[i], f.releases))
-		// What is planned for the package itself comes first: where a version is asked for,
-		// channels point at that.
-		own := p.imagesOf(f.one+"-"+names[i]+".tar", at)
-		p.mu.Lock()
-		maps.Copy(l.images, own)
-		p.mu.Unlock()
-		if p.Selection.ProxyRegistry { // nothing more is known
-			return nil
+	return p.each(ctx, len(names), func(ctx context.Context, i int) error { return p.versionsOf(ctx, f, archive, names[i]) })
+}
+
+// packageNames are the names of all packages; without a list of them, of those that are
+// asked for.
+func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
+	if p.Selection.ProxyRegistry {
+		names, err := parseNames(f.include)
+		return sortedKeys(names), err
+	}
+	tags, err := p.src.tags(ctx, f.source)
+	if absent(err) || isRefused(err) && p.Selection.NoPackages {
+		p.lack(f.source, "", "no list of packages, so no "+f.one+"-versions.tar: "+err.Error())
+		return nil, nil
+	}
+	names := sorted(tags)
+	if i := slices.IndexFunc(names, func(name string) bool { return !validSegment(name) }); i >= 0 {
+		return nil, broken(f.source, names[i], unusable{fmt.Errorf("no name of a %s", f.one)})
+	}
+	return names, err
+}
+
+// versionsOf plans all versions of one package.
+func (p *planner) versionsOf(ctx context.Context, f family, archive, name string) error {
+	at := path.Join(f.segment, name, f.releases)
+	l := p.layout(archive, at, path.Join(f.source, name, f.releases))
+	l.optional = true
+	// What is planned for the package itself comes first: where a version is asked for,
+	// channels point at that.
+	own := p.imagesOf(f.one+"-"+name+".tar", at)
+	p.mu.Lock()
+	for tag, i := range own {
+		l.images[tag] = i
+		l.digests[i.Digest] = true
+	}
+	p.mu.Unlock()
+	tags, err := p.versionTags(ctx, l.Repository)
+	for _, tag := range tags {
+		if err != nil {
+			break
 		}
-		tags, err := p.src.tags(ctx, l.Repository)
-		if err != nil && !absent(err) {
-			return err
+		if _, ok := own[tag]; !ok && !(p.Selection.SkipVexImages && strings.HasSuffix(tag, attestation)) {
+			_, err = p.addIfThere(ctx, l, tag, tag)
 		}
-		for _, tag := range sorted(tags) {
-			if _, ok := own[tag]; ok {
-				continue
-			}
-			if _, err := p.add(ctx, l, tag, tag); err != nil {
-				return err
-			}
-		}
+	}
+	if absent(err) || isRefused(err) {
+		p.lack(l.Repository, "", "versions of the package cannot be had: "+err.Error())
 		return nil
-	})
+	}
+	return err
+}
+
+// versionTags are the tags of a package's versions: all, or where no list is to be had,
+// the channels.
+func (p *planner) versionTags(ctx context.Context, repository string) ([]string, error) {
+	if p.Selection.ProxyRegistry {
+		return nil, nil // what is planned for the package is all that is known
+	}
+	tags, err := p.src.tags(ctx, repository)
+	return sorted(tags), err
 }
 
 // imagesOf are the images that are planned for a layout, by tag.
@@ -131,7 +165,7 @@ func (p *planner) family(ctx context.Context, f family) error {
 		return err
 	}
 	if len(all) == 0 {
-		p.component(f.segment).note("%s has no %s", f.source, f.segment)
+		p.lack(f.source, "", "it lists no "+f.segment)
 		return nil
 	}
 	names := sortedKeys(wanted)
@@ -168,35 +202,32 @@ func (m *member) plan(ctx context.Context) error {
 		return err
 	}
 	m.shown.Versions = versions
+	if all := releases(versions); m.family.one == "module" && len(all) > 0 {
+		m.mu.Lock()
+		m.bundled.modules[m.want.name] = all
+		m.mu.Unlock()
+	}
 	if len(versions) == 0 {
 		m.shown.note("nothing of it: no release channel, and no version is asked for")
-		if m.want.constraint != nil {
-			m.gap(m.repository, "", "no version of it is "+m.want.text)
+		if len(m.want.ranges) > 0 {
+			m.gap(m.repository, "", "no version of it is "+m.want.String())
 		}
 		return nil
 	}
 	return m.each(ctx, len(versions), func(ctx context.Context, i int) error { return m.version(ctx, versions[i]) })
 }
 
-// versions are the tags that are wanted: what the release channels point at, and what
-// the constraint chooses; one tag alone, where it asks for one.
+// versions are the tags that are wanted: what the release channels point at and what the
+// constraints choose; tags alone, where only such are asked for.
 func (m *member) versions(ctx context.Context) ([]string, error) {
-	if m.want.constraint != nil && m.want.some == nil {
-		tag, err := m.exact(ctx, m.repository, m.want.tag)
-		if err != nil || m.Selection.OnlyExtraImages {
-			return []string{tag}, err
-		}
-		channels := defaultChannels()
-		if m.want.channel != "" {
-			channels = []string{m.want.channel}
-		}
-		return []string{tag}, m.alias(ctx, m.shown, m.releases, tag, tag, channels)
+	tags, err := m.pinned(ctx)
+	if err != nil || m.want.isPinned() {
+		return orderTags(tags), err
 	}
 	channels, err := m.channels(ctx, m.releases.Repository)
 	if err != nil {
 		return nil, err
 	}
-	var tags []string
 	for _, ch := range channels {
 		tags = append(tags, ch.tag)
 		m.shown.pointing(ch.name, ch.tag)
@@ -207,14 +238,53 @@ func (m *member) versions(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 	}
-	if m.want.constraint != nil {
-		chosen, err := m.wanted(ctx, m.repository, m.want.constraint)
+	for _, c := range m.want.ranges {
+		chosen, err := m.wanted(ctx, m.repository, c)
 		if err != nil {
 			return nil, err
 		}
 		tags = append(tags, chosen...)
 	}
 	return orderTags(tags), nil
+}
+
+// pinned are the tags that are asked for. Where nothing else of the member is, channels
+// of the bundle point at them: the named one, or all at a sole tag.
+func (m *member) pinned(ctx context.Context) (tags []string, err error) {
+	for _, c := range m.want.pins {
+		tag, err := m.exact(ctx, m.repository, c.tag)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, tag)
+		if !m.want.isPinned() || m.Selection.OnlyExtraImages {
+			continue
+		}
+		for _, channel := range pinnedChannels(c, len(m.want.pins)) {
+			ok, err := m.alias(ctx, m.releases, channel, tag)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				m.lack(m.releases.Repository, tag, "not there, so no release channel of the bundle points at it")
+				break
+			}
+			m.shown.pointing(channel, tag)
+		}
+	}
+	return tags, nil
+}
+
+// pinnedChannels are the channels of a bundle that point at the tag of a pin, of which
+// there are so many.
+func pinnedChannels(c *constraint, pins int) []string {
+	switch {
+	case c.channel != "":
+		return []string{c.channel}
+	case pins == 1:
+		return allChannels()
+	}
+	return nil
 }
 
 // The files of a version's image that name others.
@@ -231,21 +301,28 @@ func (m *member) version(ctx context.Context, tag string) error {
 		m.gap(m.repository, tag, "not there")
 		return nil
 	}
-	if err != nil {
+	if err == nil {
+		d, err = m.choose(ctx, main, tag, d)
+	}
+	if err != nil || d.Digest == "" {
 		return err
 	}
 	files, err := m.src.peek(ctx, m.repository, d, moduleDigests, moduleExtras)
 	if err != nil {
 		return broken(m.repository, tag, err)
 	}
-	if err := m.extras(ctx, tag, files[moduleExtras]); err != nil || m.Selection.OnlyExtraImages {
+	if err := m.extras(ctx, main, tag, files[moduleExtras]); err != nil || m.Selection.OnlyExtraImages {
 		return err
 	}
 	if _, err := m.add(ctx, main, tag, tag); err != nil {
 		return err
 	}
-	if _, err := m.addIfThere(ctx, m.releases, tag, tag); err != nil {
+	ok, err := m.addIfThere(ctx, m.releases, tag, tag)
+	if err != nil {
 		return err
+	}
+	if !ok {
+		m.lack(m.releases.Repository, tag, "not there")
 	}
 	if data := files[moduleDigests]; data != nil {
 		return m.internal(ctx, main, m.repository, tag, moduleDigests, data)
@@ -253,8 +330,9 @@ func (m *member) version(ctx context.Context, tag string) error {
 	return nil
 }
 
-// extras plans the extra images of a version, each in a layout of its own.
-func (m *member) extras(ctx context.Context, tag string, data []byte) error {
+// extras plans the extra images of a version, each in a layout of its own. Attestations of
+// them are in the main layout.
+func (m *member) extras(ctx context.Context, main *planned, tag string, data []byte) error {
 	if data == nil {
 		return nil
 	}
@@ -276,6 +354,7 @@ func (m *member) extras(ctx context.Context, tag string, data []byte) error {
 			break
 		}
 		l := m.layout(m.archive, at, path.Join(m.repository, "extra", name))
+		m.attestIn(l, main)
 		if _, err := m.add(ctx, l, text, text); err != nil {
 			return err
 		}

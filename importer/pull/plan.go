@@ -18,6 +18,18 @@ type Plan struct {
 	Source     string       `json:"source"`
 	Archives   []*Archive   `json:"archives"`   // by their names
 	Components []*Component `json:"components"` // for people: what was chosen, and why
+	// Files are written beside the archives: they are no content of a registry.
+	Files []PlannedFile `json:"files,omitempty"`
+	// Missing is what the source does not have, and the pull does without.
+	Missing []Gap `json:"missing"`
+}
+
+// PlannedFile is a file that is written beside the archives.
+type PlannedFile struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"` // bytes
+
+	data []byte
 }
 
 // Archive is one archive of a bundle: some layouts.
@@ -101,11 +113,17 @@ func incomplete(gaps []Gap) error {
 	if len(gaps) == 0 {
 		return nil
 	}
-	slices.SortFunc(gaps, func(a, b Gap) int {
+	return &IncompleteError{ordered(gaps)}
+}
+
+// ordered sorts gaps, each once.
+func ordered(gaps []Gap) []Gap {
+	all := append([]Gap{}, gaps...)
+	slices.SortFunc(all, func(a, b Gap) int {
 		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag),
 			cmp.Compare(a.Digest, b.Digest), strings.Compare(a.Reason, b.Reason))
 	})
-	return &IncompleteError{slices.Compact(gaps)}
+	return slices.Compact(all)
 }
 
 // unusable says that content of the source is there and cannot be used.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +30,9 @@ type planner struct {
 	order      []*planned
 	components []*Component
 	gaps       []Gap
+	lacking    []Gap // what the source does not have, and a pull can do without
+	files      []PlannedFile
+	bundled    bundled // for the choice of plugins
 }
 
 // planned is a layout that is being planned.
@@ -41,11 +43,16 @@ type planned struct {
 	images  map[string]Image       // by tag, or by digest where there is none
 	digests map[digest.Digest]bool // of them
 
-	companions int // that referrers lists have named
+	companions   int       // that referrers lists have named
+	always       bool      // in its archive, though it is empty
+	optional     bool      // left out where something of it is missing
+	faults       []Gap     // of one that may be left out
+	attestations *planned  // where those of its images are; itself if nil
+	platform     *Platform // of which one image of an index is kept; nil keeps indexes whole
 }
 
 func newPlanner(o Options, src *source) *planner {
-	return &planner{Options: o, src: src, layouts: map[string]*planned{}}
+	return &planner{Options: o, src: src, layouts: map[string]*planned{}, bundled: bundled{modules: map[string][]release{}}}
 }
 
 // plan plans what the options ask for. Errors: ErrUsage, *IncompleteError,
@@ -60,14 +67,28 @@ func (p *planner) plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.attest(ctx, p.order[i]) }); err != nil {
+		return nil, err
+	}
 	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.finish(ctx, p.order[i]) }); err != nil {
 		return nil, err
 	}
+	p.leaveOut()
 	p.contradictions()
 	if err := incomplete(p.gaps); err != nil {
 		return nil, err
 	}
 	return p.assemble()
+}
+
+// leaveOut empties the layouts that a pull can do without and that are not all there.
+func (p *planner) leaveOut() {
+	for _, l := range p.order {
+		if len(l.faults) > 0 {
+			l.Images, l.blobs = nil, nil
+			p.lacking = append(p.lacking, l.faults...)
+		}
+	}
 }
 
 // contradictions finds blobs whose sizes two layouts see differently. One is wrong at
@@ -101,7 +122,7 @@ func (p *planner) layout(archive, path, repository string) *planned {
 	key := archive + "\x00" + path
 	l := p.layouts[key]
 	if l == nil {
-		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{}}
+		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{}, platform: p.platformOf(path)}
 		p.layouts[key] = l
 		p.order = append(p.order, l)
 	}
@@ -118,15 +139,52 @@ func (p *planner) component(name string, archives ...string) *Component {
 }
 
 func (p *planner) gap(repository, reference, reason string) {
-	g := Gap{Repository: repository, Reason: reason}
-	if d := digest.Digest(reference); d.Validate() == nil {
-		g.Digest = d
-	} else {
-		g.Tag = reference
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gaps = append(p.gaps, g)
+	p.gaps = append(p.gaps, newGap(repository, reference, reason))
+}
+
+// gapOf is a gap of a layout. One that may be left out is left out then.
+func (p *planner) gapOf(l *planned, g Gap) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.optional {
+		l.faults = append(l.faults, g)
+	} else {
+		p.gaps = append(p.gaps, g)
+	}
+}
+
+// lack notes something that the source does not have, and a pull can do without.
+func (p *planner) lack(repository, reference, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lacking = append(p.lacking, newGap(repository, reference, reason))
+}
+
+// newGap is the gap of a tag or digest.
+func newGap(repository, reference, reason string) Gap {
+	if d := digest.Digest(reference); d.Validate() == nil {
+		return Gap{Repository: repository, Digest: d, Reason: reason}
+	}
+	return Gap{Repository: repository, Tag: reference, Reason: reason}
+}
+
+// imageOf is the image that is planned for a layout under a tag.
+func (p *planner) imageOf(l *planned, tag string) (closure.Descriptor, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := l.images[tag]
+	return i.Descriptor, ok
+}
+
+// platformOf is the platform of which the layout at a path keeps one image of each index.
+// Of a source of Deckhouse only the d8 program and its plugins are for several.
+func (p *planner) platformOf(path string) *Platform {
+	if p.Platform != nil || len(p.Repositories) > 0 || strings.HasPrefix(path+"/", programPath+"/") {
+		return p.Platform
+	}
+	return &Platform{OS: "linux", Architecture: "amd64"}
 }
 
 // add plans the image of a reference, under a tag. One that is not there is a gap. It
@@ -141,19 +199,30 @@ func (p *planner) add(ctx context.Context, l *planned, tag, reference string) (b
 
 // addIfThere plans the image of a reference, under a tag, if there is one.
 func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference string) (bool, error) {
+	return p.addNamed(ctx, l, tag, reference, reference)
+}
+
+// alias plans an image under another tag of the same repository, if it is there. The
+// bundle names it by that tag, as the field's own tool does.
+func (p *planner) alias(ctx context.Context, l *planned, tag, reference string) (bool, error) {
+	return p.addNamed(ctx, l, tag, reference, tag)
+}
+
+// addNamed plans the image of a reference, if there is one, under a tag and a name.
+func (p *planner) addNamed(ctx context.Context, l *planned, tag, reference, name string) (bool, error) {
 	d, err := p.src.resolve(ctx, l.Repository, reference)
 	if absent(err) {
 		return false, nil
 	}
 	var u unusable
 	if errors.As(err, &u) || errors.Is(err, client.ErrMismatch) {
-		p.gap(l.Repository, reference, err.Error())
+		p.gapOf(l, newGap(l.Repository, reference, err.Error()))
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if d, err = p.choose(ctx, l.Repository, reference, d); err != nil {
+	if d, err = p.choose(ctx, l, reference, d); err != nil {
 		return false, err
 	}
 	if d.Digest == "" {
@@ -161,15 +230,20 @@ func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference str
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.images[cmp.Or(tag, d.Digest.String())] = Image{Tag: tag, Reference: p.src.name(l.Repository, reference), Descriptor: d}
+	l.images[cmp.Or(tag, d.Digest.String())] = Image{Tag: tag, Reference: p.src.name(l.Repository, name), Descriptor: d}
 	l.digests[d.Digest] = true
 	return true, nil
 }
 
-// choose is the manifest of the platform that is asked for where d is an index. Where
-// it has none, that is a gap, and the descriptor is zero.
-func (p *planner) choose(ctx context.Context, repository, reference string, d closure.Descriptor) (closure.Descriptor, error) {
-	if p.Platform == nil || d.MediaType != specs.MediaTypeImageIndex && d.MediaType != closure.DockerManifestList {
+// choose is the manifest of the layout's platform where d is an index. Where it has
+// none, that is a gap, and the descriptor is zero. An index that is asked for by its
+// digest stays whole unless the options say otherwise: clusters ask for that digest too.
+func (p *planner) choose(ctx context.Context, l *planned, reference string, d closure.Descriptor) (closure.Descriptor, error) {
+	want, repository := l.platform, l.Repository
+	if digest.Digest(reference).Validate() == nil {
+		want = p.Platform
+	}
+	if want == nil || d.MediaType != specs.MediaTypeImageIndex && d.MediaType != closure.DockerManifestList {
 		return d, nil
 	}
 	body, err := p.src.body(ctx, repository, d.Digest)
@@ -178,25 +252,25 @@ func (p *planner) choose(ctx context.Context, repository, reference string, d cl
 	}
 	var index specs.Index
 	if err := json.Unmarshal(body, &index); err != nil {
-		p.gap(repository, reference, fmt.Sprintf("not an index: %v", err))
+		p.gapOf(l, newGap(repository, reference, fmt.Sprintf("not an index: %v", err)))
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
-		if platform.Same(m.Platform, p.Platform.spec()) {
-			return p.child(ctx, repository, m.Digest)
+		if platform.Same(m.Platform, want.spec()) {
+			return p.child(ctx, l, m.Digest)
 		}
 	}
 	if isCompanion(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
 		return d, nil // an index of something else than platforms
 	}
-	p.gap(repository, reference, fmt.Sprintf("no image for %s in its index", p.Platform))
+	p.gapOf(l, newGap(repository, reference, fmt.Sprintf("no image for %s in its index", want)))
 	return closure.Descriptor{}, nil
 }
 
-func (p *planner) child(ctx context.Context, repository string, d digest.Digest) (closure.Descriptor, error) {
-	c, err := p.src.resolve(ctx, repository, d.String())
+func (p *planner) child(ctx context.Context, l *planned, d digest.Digest) (closure.Descriptor, error) {
+	c, err := p.src.resolve(ctx, l.Repository, d.String())
 	if absent(err) {
-		p.gap(repository, d.String(), "not there, and its index names it")
+		p.gapOf(l, newGap(l.Repository, d.String(), "not there, and its index names it"))
 		return closure.Descriptor{}, nil
 	}
 	return c, err
@@ -242,13 +316,11 @@ func (p *planner) finish(ctx context.Context, l *planned) error {
 // error is that of asking the registry.
 func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph) error {
 	bad := func(d digest.Digest, tags []string, reason string) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
 		g := Gap{Repository: l.Repository, Digest: d, Reason: reason}
 		if len(tags) > 0 {
 			g.Tag = tags[0]
 		}
-		p.gaps = append(p.gaps, g)
+		p.gapOf(l, g)
 	}
 	for _, m := range graph.Manifests {
 		for _, fault := range m.Refs.Faults {
@@ -309,10 +381,10 @@ func (p *planner) distributed(ctx context.Context, l *planned, b *closure.Blob) 
 
 // assemble makes a plan of the layouts.
 func (p *planner) assemble() (*Plan, error) {
-	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components}
+	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking)}
 	byName := map[string]*Archive{}
 	for _, l := range p.order {
-		if len(l.Images) == 0 && (len(p.Repositories) == 0 || p.Tag != "") {
+		if len(l.Images) == 0 && !l.always && (len(p.Repositories) == 0 || p.Tag != "") {
 			continue // nothing of it was there
 		}
 		a := byName[l.archive]
@@ -322,6 +394,9 @@ func (p *planner) assemble() (*Plan, error) {
 			plan.Archives = append(plan.Archives, a)
 		}
 		a.Layouts = append(a.Layouts, l.Layout)
+	}
+	if len(p.Repositories) == 0 {
+		plan.Archives = slices.DeleteFunc(plan.Archives, func(a *Archive) bool { return a.images() == 0 })
 	}
 	slices.SortFunc(plan.Archives, func(a, b *Archive) int { return strings.Compare(a.Name, b.Name) })
 	for _, a := range plan.Archives {
@@ -345,51 +420,4 @@ func (p *planner) assemble() (*Plan, error) {
 		return len(c.Archives) == 0 && len(c.Notes) == 0
 	})
 	return plan, nil
-}
-
-// verbatim plans repositories as they are.
-func (p *planner) verbatim(ctx context.Context) error {
-	repositories := slices.Clone(p.Repositories)
-	slices.Sort(repositories)
-	chosen := 0
-	for _, r := range slices.Compact(repositories) {
-		n, err := p.repository(ctx, r)
-		if err != nil {
-			return err
-		}
-		chosen += n
-	}
-	if chosen == 0 && p.Tag != "" {
-		return fmt.Errorf("%s: no tag of %s is like %q", p.Source, strings.Join(repositories, ", "), p.Tag)
-	}
-	return nil
-}
-
-// repository plans the tags of one repository, and says how many.
-func (p *planner) repository(ctx context.Context, relative string) (int, error) {
-	name := p.Source.Repository(relative)
-	archive := strings.ReplaceAll(relative, "/", "_") + ".tar"
-	if relative == "." {
-		archive = "root.tar"
-	}
-	tags, err := p.src.tags(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	var chosen []string
-	for _, tag := range sorted(tags) {
-		if ok, _ := path.Match(p.Tag, tag); ok || p.Tag == "" {
-			chosen = append(chosen, tag)
-		}
-	}
-	l := p.layout(archive, relative, name)
-	c := p.component(relative, archive)
-	c.Versions = chosen
-	if len(chosen) == 0 && p.Tag != "" {
-		c.note("none of its %d tags is like %q", len(tags), p.Tag)
-	}
-	return len(chosen), p.each(ctx, len(chosen), func(ctx context.Context, i int) error {
-		_, err := p.add(ctx, l, chosen[i], chosen[i])
-		return err
-	})
 }

@@ -13,16 +13,17 @@ const platformArchive = "platform.tar"
 // The files of an installer that name the images of a release.
 const (
 	imagesDigests = "deckhouse/candi/images_digests.json"
-	imagesTags    = "deckhouse/candi/images_tags.json" // of old ones
+	imagesTags    = "deckhouse/candi/images_tags.json" // counts where both are there
 )
 
 // platformPlan is which builds of the platform are pulled, and where channels point.
 type platformPlan struct {
 	tags     []string
 	channels []channel
-	// alias is the tag of the release-channel image that all default channels point at,
-	// where one build was asked for.
-	alias string
+	// pin is the tag that was asked for, where it was one build: the default channels
+	// point at the release-channel image of it, if there is one.
+	pin     string
+	aliases map[string]string // tags of the install image by channels
 }
 
 // platform plans the platform: releases, channels, installers and the images that the
@@ -36,20 +37,39 @@ func (p *planner) platform(ctx context.Context) error {
 	if err := p.suspended(plan.channels); err != nil {
 		return err
 	}
-	c.Versions = plan.tags
+	c.Versions, p.bundled.platform = plan.tags, releases(plan.tags)
+	// All four are in the archive, those that stay empty too.
+	root := p.layout(platformArchive, ".", p.Source.Path)
+	install := p.layout(platformArchive, "install", p.Source.Repository("install"))
+	standalone := p.layout(platformArchive, "install-standalone", p.Source.Repository("install-standalone"))
 	channels := p.layout(platformArchive, "release-channel", p.Source.Repository("release-channel"))
+	for _, l := range []*planned{root, install, standalone, channels} {
+		l.always = true
+	}
 	for _, ch := range plan.channels {
 		c.pointing(ch.name, ch.tag)
 		if _, err := p.add(ctx, channels, ch.name, ch.name); err != nil {
 			return err
 		}
 	}
-	if plan.alias != "" {
-		if err := p.alias(ctx, c, channels, plan.alias, plan.tags[0], defaultChannels()); err != nil {
+	b := &builds{planner: p, shown: c, root: root, install: install, standalone: standalone, channels: channels}
+	if plan.pin != "" {
+		if plan.aliases, err = b.pin(ctx, plan); err != nil {
 			return err
 		}
 	}
-	return p.each(ctx, len(plan.tags), func(ctx context.Context, i int) error { return p.build(ctx, c, channels, plan.tags[i]) })
+	if err := p.each(ctx, len(plan.tags), func(ctx context.Context, i int) error { return b.add(ctx, plan.tags[i]) }); err != nil {
+		return err
+	}
+	for _, channel := range sortedKeys(plan.aliases) {
+		if _, err := p.alias(ctx, install, channel, plan.aliases[channel]); err != nil {
+			return err
+		}
+	}
+	if plan.pin == "" {
+		return p.releasesFile(ctx, c, channels, plan.tags)
+	}
+	return nil
 }
 
 // platformPlan decides which builds are pulled.
@@ -78,11 +98,13 @@ func (p *planner) requireChannels(ctx context.Context) ([]channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(all) > 0 && all[len(all)-1].name == lts {
-		return all, nil
-	}
+	hasLTS := len(all) > 0 && all[len(all)-1].name == lts
 	for _, name := range defaultChannels() {
-		if !slices.ContainsFunc(all, func(c channel) bool { return c.name == name }) {
+		switch {
+		case slices.ContainsFunc(all, func(c channel) bool { return c.name == name }):
+		case hasLTS:
+			p.lack(repository, name, "the release channel is not there")
+		default:
 			p.gap(repository, name, "the release channel is not there")
 		}
 	}
@@ -100,9 +122,9 @@ func (p *planner) allBuilds(ctx context.Context, c *Component) (platformPlan, er
 	var lowest, highest *semver.Version
 	for _, ch := range all {
 		switch ch.name {
-		case "rock-solid":
+		case rockSolid:
 			lowest = ch.release.version
-		case "alpha":
+		case alpha:
 			highest = ch.release.version
 		}
 	}
@@ -139,8 +161,27 @@ func (p *planner) allBuilds(ctx context.Context, c *Component) (platformPlan, er
 	if len(plan.tags) == 0 {
 		return plan, fmt.Errorf("no release of %s from %s on", p.Source, lowest)
 	}
-	plan.tags = orderTags(plan.tags)
+	plan.tags, plan.aliases = orderTags(plan.tags), installAliases(plan.channels, all)
 	return plan, nil
+}
+
+// installAliases are the channels of the install image and the version that each stands
+// for: those among the selected ones that do not point below the version of rock-solid,
+// if there is one among all.
+func installAliases(selected, all []channel) map[string]string {
+	var lowest *semver.Version
+	for _, ch := range all {
+		if ch.name == rockSolid {
+			lowest = ch.release.version
+		}
+	}
+	aliases := map[string]string{}
+	for _, ch := range selected {
+		if lowest == nil || ch.release.version == nil || !ch.release.version.LessThan(lowest) {
+			aliases[ch.name] = ch.tag
+		}
+	}
+	return aliases
 }
 
 // orderTags sorts tags, versions by their numbers and behind all others, each once.
@@ -154,32 +195,30 @@ func orderTags(tags []string) []string {
 	return slices.Compact(others)
 }
 
-// someBuilds are the releases that a constraint chooses, and the channels that point
-// at them.
+// someBuilds are the releases that a constraint chooses, and the channels whose version
+// it holds for, with these versions.
 func (p *planner) someBuilds(ctx context.Context, c *Component, constraint *constraint) (platformPlan, error) {
-	repository := p.Source.Repository("release-channel")
-	if p.Selection.ProxyRegistry {
-		repository = p.Source.Path
-	}
-	tags, err := p.wanted(ctx, repository, constraint)
+	tags, err := p.wanted(ctx, p.Source.Repository("release-channel"), constraint)
 	if err != nil {
 		return platformPlan{}, err
 	}
-	if len(tags) == 0 {
-		return platformPlan{}, fmt.Errorf("%s has no release that is %s", p.Source, constraint.text)
-	}
-	all, err := p.channels(ctx, p.Source.Repository("release-channel"))
+	all, err := p.requireChannels(ctx)
 	if err != nil {
 		return platformPlan{}, err
 	}
 	plan := platformPlan{tags: tags}
 	for _, ch := range all {
-		if slices.Contains(tags, ch.tag) {
-			plan.channels = append(plan.channels, ch)
-		} else {
+		if ch.release.version == nil || !constraint.some.Check(ch.release.version) {
 			c.note("release channel %s points at %s, which is not pulled", ch.name, ch.tag)
+			continue
 		}
+		plan.channels = append(plan.channels, ch)
+		plan.tags = append(plan.tags, ch.tag)
 	}
+	if len(plan.tags) == 0 {
+		return platformPlan{}, fmt.Errorf("%s has no release that is %s", p.Source, constraint.text)
+	}
+	plan.tags, plan.aliases = orderTags(plan.tags), installAliases(plan.channels, all)
 	return plan, nil
 }
 
@@ -195,7 +234,7 @@ func (p *planner) oneBuild(ctx context.Context, tag string) (platformPlan, error
 			p.gap(repository, tag, "the release channel is not there")
 			return platformPlan{}, incomplete(p.gaps)
 		}
-		return platformPlan{tags: []string{ch.tag}, channels: []channel{ch}, alias: tag}, nil
+		return platformPlan{tags: []string{ch.tag}, channels: []channel{ch}, pin: tag}, nil
 	}
 	tag, err := p.exact(ctx, p.Source.Path, tag)
 	if err != nil {
@@ -210,70 +249,78 @@ func (p *planner) oneBuild(ctx context.Context, tag string) (platformPlan, error
 	if err := p.suspended(pointing); err != nil {
 		return platformPlan{}, err
 	}
-	return platformPlan{tags: []string{tag}, alias: tag}, nil
+	return platformPlan{tags: []string{tag}, pin: tag}, nil
 }
 
-// alias makes channels of a bundle point at the release-channel image of one build, if
-// the source has one.
-func (p *planner) alias(ctx context.Context, c *Component, l *planned, image, tag string, channels []string) error {
-	for _, name := range channels {
-		ok, err := p.addIfThere(ctx, l, name, image)
+// builds plans builds of the platform.
+type builds struct {
+	*planner
+	shown                               *Component
+	root, install, standalone, channels *planned
+}
+
+// pin makes the default channels of a bundle point at the release-channel image of one
+// build, if the source has one, and returns the aliases of the install image.
+func (b *builds) pin(ctx context.Context, plan platformPlan) (map[string]string, error) {
+	aliases := map[string]string{}
+	for _, channel := range defaultChannels() {
+		ok, err := b.alias(ctx, b.channels, channel, plan.pin)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !ok {
-			c.note("%s:%s is not there: no release channel points at %s", l.Repository, image, tag)
-			return nil
+			b.lack(b.channels.Repository, plan.pin, "not there, so no release channel of the bundle points at "+plan.tags[0])
+			return nil, nil
 		}
-		c.pointing(name, tag)
+		b.shown.pointing(channel, plan.tags[0])
+		aliases[channel] = plan.tags[0]
 	}
-	return nil
+	return aliases, nil
 }
 
-// build plans one build of the platform.
-func (p *planner) build(ctx context.Context, c *Component, channels *planned, tag string) error {
-	root := p.layout(platformArchive, ".", p.Source.Path)
-	install := p.layout(platformArchive, "install", p.Source.Repository("install"))
-	standalone := p.layout(platformArchive, "install-standalone", p.Source.Repository("install-standalone"))
-	if _, err := p.addIfThere(ctx, channels, tag, tag); err != nil {
-		return err
-	}
-	if _, err := p.add(ctx, root, tag, tag); err != nil {
-		return err
-	}
-	ok, err := p.addIfThere(ctx, standalone, tag, tag)
+// add plans one build of the platform.
+func (b *builds) add(ctx context.Context, tag string) error {
+	ok, err := b.addIfThere(ctx, b.channels, tag, tag)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		p.mu.Lock()
-		c.note("%s:%s is not there", standalone.Repository, tag)
-		p.mu.Unlock()
+		b.lack(b.channels.Repository, tag, "not there")
 	}
-	if ok, err := p.add(ctx, install, tag, tag); err != nil || !ok {
+	if _, err := b.planner.add(ctx, b.root, tag, tag); err != nil {
 		return err
 	}
-	return p.namedByInstaller(ctx, root, install, tag)
+	if ok, err = b.addIfThere(ctx, b.standalone, tag, tag); err != nil {
+		return err
+	}
+	if !ok {
+		b.lack(b.standalone.Repository, tag, "not there")
+	}
+	if ok, err := b.planner.add(ctx, b.install, tag, tag); err != nil || !ok {
+		return err
+	}
+	return b.namedByInstaller(ctx, b.root, b.install, tag)
 }
 
-// namedByInstaller plans the images that an installer names: by digest, or those of old
-// ones by tag.
+// namedByInstaller plans the images that an installer names: by tag, where it has a list
+// of tags, else by digest.
 func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, tag string) error {
-	d, err := p.src.resolve(ctx, install.Repository, tag)
-	if err != nil {
-		return err
+	d, ok := p.imageOf(install, tag)
+	if !ok {
+		return nil // and a gap that says so
 	}
 	files, err := p.src.peek(ctx, install.Repository, d, imagesDigests, imagesTags)
 	if err != nil {
 		return broken(install.Repository, tag, err)
 	}
-	if data, ok := files[imagesDigests]; ok {
+	data, byTag := files[imagesTags]
+	if !byTag {
+		data, ok = files[imagesDigests]
+		if !ok {
+			p.gap(install.Repository, tag, "the installer has neither "+imagesTags+" nor "+imagesDigests)
+			return nil
+		}
 		return p.internal(ctx, root, install.Repository, tag, imagesDigests, data)
-	}
-	data, ok := files[imagesTags]
-	if !ok {
-		p.gap(install.Repository, tag, "the installer has no "+imagesDigests)
-		return nil
 	}
 	var tags []string
 	if err := stringsIn(data, func(s string) { tags = append(tags, s) }); err != nil {

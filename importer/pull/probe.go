@@ -10,54 +10,47 @@ import (
 // maxWalk is how many versions of a repository are tried at most.
 const maxWalk = 5_000
 
-// walk finds the versions of a repository that lists no tags, by asking for them: from
-// the lowest that the constraint names the patch is raised while there is one and it
-// is wanted; then the next minor version with patch 0 is tried once, then the next
-// major version; the first that is there goes on, and none ends the walk. What it finds
-// is chosen from as from a list. A registry that has whatever it is asked for would be
-// walked through for ever: maxWalk ends that.
+// walk finds the versions of a repository that lists no tags, by asking for them: one
+// walk for each range of the constraint. What it finds is chosen from as from a list.
 func (p *planner) walk(ctx context.Context, repository string, c *constraint) ([]string, error) {
-	if c.lower == nil {
-		return nil, usage("version %q has no lower bound", c.text)
-	}
-	var found []string
-	asked := 0
-	at := *c.lower
-	// there asks for a version, and notes it.
-	there := func(v semver.Version) (bool, error) {
-		if err := ctx.Err(); err != nil {
-			return false, err
+	w := &walker{planner: p, repository: repository, found: map[string]bool{}}
+	for _, part := range c.parts {
+		if part.lower == nil {
+			return nil, usage("version %q has no lower bound", c.text)
 		}
-		if !c.some.Check(&v) {
-			return false, nil
-		}
-		if asked++; asked > maxWalk {
-			return false, fmt.Errorf("%s: more than %d versions were tried, up to v%s: does the registry say of every tag that it is there? name versions as =vX.Y.Z", repository, maxWalk, &v)
-		}
-		tag := "v" + v.String()
-		_, err := p.src.registry.HeadManifest(ctx, repository, tag)
-		if absent(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("trying versions: %w", err)
-		}
-		found = append(found, tag)
-		return true, nil
-	}
-	for {
-		ok, err := there(at)
-		for ok && err == nil {
-			at = at.IncPatch()
-			ok, err = there(at)
-		}
-		if err != nil {
+		if err := w.walk(ctx, part); err != nil {
 			return nil, err
 		}
-		next := []semver.Version{at.IncMinor(), at.IncMajor()}
-		for _, v := range next {
-			if ok, err = there(v); err != nil {
-				return nil, err
+	}
+	return c.choose(sorted(w.found)), nil
+}
+
+// walker is on a walk through the versions of a repository. A registry that has whatever
+// it is asked for would be walked through for ever: maxWalk ends that.
+type walker struct {
+	*planner
+	repository string
+	asked      int
+	found      map[string]bool // tags
+}
+
+// walk raises the patch from the lowest version of a range on, while there is one and
+// the range holds; then the next minor version with patch 0 is tried once, then the next
+// major version. The first that is there continues the walk, and none ends it.
+func (w *walker) walk(ctx context.Context, r part) error {
+	at := *r.lower
+	for {
+		ok, err := w.try(ctx, r, at)
+		for ok && err == nil {
+			at = at.IncPatch()
+			ok, err = w.try(ctx, r, at)
+		}
+		if err != nil {
+			return err
+		}
+		for _, v := range []semver.Version{at.IncMinor(), at.IncMajor()} {
+			if ok, err = w.try(ctx, r, v); err != nil {
+				return err
 			}
 			if ok {
 				at = v.IncPatch()
@@ -65,7 +58,30 @@ func (p *planner) walk(ctx context.Context, repository string, c *constraint) ([
 			}
 		}
 		if !ok {
-			return c.choose(found), nil
+			return nil
 		}
 	}
+}
+
+// try asks for a version, if it is in the range, and notes it. What fails ends the walk,
+// for behind it may be more.
+func (w *walker) try(ctx context.Context, r part, v semver.Version) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if !r.some.Check(&v) {
+		return false, nil
+	}
+	if w.asked++; w.asked > maxWalk {
+		return false, fmt.Errorf("%s: more than %d versions were tried, up to v%s: does the registry say of every tag that it is there? name versions as =vX.Y.Z", w.repository, maxWalk, &v)
+	}
+	tag := "v" + v.String()
+	ok, err := w.isThere(ctx, w.repository, tag)
+	if err != nil {
+		return false, fmt.Errorf("trying versions: %w", err)
+	}
+	if ok {
+		w.found[tag] = true
+	}
+	return ok, nil
 }

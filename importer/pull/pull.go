@@ -1,7 +1,10 @@
 package pull
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -13,6 +16,7 @@ type Report struct {
 	Components []*Component `json:"components"`
 	Written    []string     `json:"written"` // files of archives, or layouts of a tree
 	Kept       []string     `json:"kept"`    // archives that were there already
+	Missing    []Gap        `json:"missing"` // what the source does not have, and the pull did without
 	Images     int          `json:"images"`
 	Blobs      int          `json:"blobs"`
 	Bytes      int64        `json:"bytes"`   // of the blobs
@@ -115,6 +119,9 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.carry(ctx, todo); err != nil {
 		return err
 	}
+	if err := r.besides(); err != nil {
+		return err
+	}
 	if err := r.verify(ctx); err != nil {
 		return err
 	}
@@ -122,6 +129,23 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	return r.work.publish(r.publication)
+}
+
+// besides writes the files that stand beside the archives, where they have changed.
+func (r *run) besides() error {
+	for _, f := range r.plan.Files {
+		have, err := os.ReadFile(filepath.Join(r.Dir, f.Name))
+		if err == nil && bytes.Equal(have, f.data) {
+			r.kept = append(r.kept, f.Name)
+			continue
+		}
+		if err := writeFile(filepath.Join(r.work.archives(), f.Name), f.data); err != nil {
+			return err
+		}
+		r.publication.Place = append(r.publication.Place, f.Name)
+		r.written = append(r.written, f.Name)
+	}
+	return nil
 }
 
 // sort finds out which archives are there already, and returns the others.
@@ -199,7 +223,8 @@ func (r *run) report() *Report {
 	return &Report{
 		Source: r.plan.Source, Dir: r.Dir, Components: r.plan.Components,
 		Written: append([]string{}, r.written...), Kept: append([]string{}, r.kept...),
-		Images: r.plan.Images(), Blobs: blobs, Bytes: bytes,
+		Missing: r.plan.Missing,
+		Images:  r.plan.Images(), Blobs: blobs, Bytes: bytes,
 		Fetched: s.Received, Requests: s.Requests, Retries: s.Retries,
 	}
 }

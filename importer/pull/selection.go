@@ -2,6 +2,7 @@ package pull
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -19,12 +20,14 @@ type Selection struct {
 	ExcludeModules  []string // names
 	IncludePackages []string
 	ExcludePackages []string
-	IncludePlugins  []string // none if empty
+	IncludePlugins  []string // beside those that modules ask for
 
 	NoPlatform, NoSecurityDB, NoModules, NoPackages, NoInstaller bool
 	OnlyExtraImages                                              bool // of modules and packages
 
 	InstallerTag      string // of the stand-alone installer; "latest" if empty
+	DeckhouseCLITag   string // of the d8 program; the newest stable version if empty
+	NoEditionSplit    bool   // the installer and the d8 program are below the source, whatever it ends in
 	ModulesPathSuffix string // where the source has modules, "modules" if empty; "/" is the source itself
 	SkipVexImages     bool   // leave attestations
 	ProxyRegistry     bool   // the source lists no tags: versions are tried
@@ -45,8 +48,8 @@ func (s *Selection) check() error {
 		return usage("a platform is chosen by a lowest version, by a tag or by a constraint: by one of them")
 	case platform > 0 && s.NoPlatform:
 		return usage("a platform is chosen, and none is wanted")
-	case len(s.IncludeModules) > 0 && s.NoModules, len(s.IncludePackages) > 0 && s.NoPackages:
-		return usage("modules or packages are included by name, and none are wanted")
+	case len(s.IncludePackages) > 0 && s.NoPackages:
+		return usage("packages are included by name, and none are wanted")
 	}
 	if s.SinceVersion != "" {
 		if _, err := semver.NewVersion(s.SinceVersion); err != nil {
@@ -81,7 +84,7 @@ func (s *Selection) checkProxy() error {
 	if s.IncludePlatform != "" {
 		constraints = append(constraints, s.IncludePlatform)
 	}
-	for _, list := range [][]string{s.IncludeModules, s.IncludePackages, s.IncludePlugins} {
+	for _, list := range [][]string{s.IncludeModules, s.IncludePackages} {
 		for _, expression := range list {
 			if _, c, ok := strings.Cut(expression, "@"); ok {
 				constraints = append(constraints, c)
@@ -89,8 +92,22 @@ func (s *Selection) checkProxy() error {
 		}
 	}
 	for _, text := range constraints {
-		if c, err := parseConstraint(text); err == nil && c.some != nil && c.lower == nil {
+		if c, err := parseConstraint(text); err == nil && !c.hasStart() {
 			return usage("version %q has no lower bound, from which a source that lists no tags could be walked", text)
+		}
+	}
+	return s.checkProxyPlugins()
+}
+
+// checkProxyPlugins refuses plugins whose versions would have to be listed.
+func (s *Selection) checkProxyPlugins() error {
+	plugins, err := parseNames(s.IncludePlugins)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(plugins) {
+		if n := plugins[name]; n.all || len(n.ranges) > 0 {
+			return usage("plugin %s: a source that lists no tags needs an exact version, as %s@=v1.2.3", n, name)
 		}
 	}
 	return nil
@@ -98,28 +115,53 @@ func (s *Selection) checkProxy() error {
 
 // named is something chosen by its name, and versions of it.
 type named struct {
-	name string
-	*constraint
+	name   string
+	all    bool          // named without a constraint
+	ranges []*constraint // of versions
+	pins   []*constraint // to one tag each
 }
 
-// parseNames reads a list of NAME or NAME@CONSTRAINT. Errors: ErrUsage.
+func (n named) String() string {
+	words := []string{n.name}
+	for _, c := range slices.Concat(n.ranges, n.pins) {
+		words = append(words, n.name+"@"+c.text)
+	}
+	if len(words) > 1 {
+		words = words[1:]
+	}
+	return strings.Join(words, ", ")
+}
+
+// isPinned reports whether tags alone are wanted, without the release channels.
+func (n named) isPinned() bool { return len(n.pins) > 0 && len(n.ranges) == 0 && !n.all }
+
+// parseNames reads a list of NAME or NAME@CONSTRAINT, in which a name may be repeated.
+// Errors: ErrUsage.
 func parseNames(list []string) (all map[string]named, err error) {
 	all = map[string]named{}
 	for _, expression := range list {
 		name, text, ok := strings.Cut(expression, "@")
-		n := named{name: strings.TrimSpace(name)}
-		if !validSegment(n.name) {
+		name = strings.TrimSpace(name)
+		if !validSegment(name) {
 			return nil, usage("%q: a name, or NAME@CONSTRAINT", expression)
 		}
-		if _, twice := all[n.name]; twice {
-			return nil, usage("%s is named twice", n.name)
+		n := all[name]
+		n.name = name
+		if !ok {
+			n.all = true
+			all[name] = n
+			continue
 		}
-		if ok {
-			if n.constraint, err = parseConstraint(text); err != nil {
-				return nil, err
-			}
+		c, err := parseConstraint(text)
+		if err != nil {
+			return nil, err
 		}
-		all[n.name] = n
+		if c.some == nil {
+			n.pins = append(n.pins, c)
+		} else {
+			n.ranges = append(n.ranges, c)
+		}
+		all[name] = n
 	}
 	return all, nil
 }

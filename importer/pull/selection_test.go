@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +26,7 @@ func openAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot 
 const (
 	security  = "security/trivy-db:2, security/trivy-bdu:1, security/trivy-checks:0"
 	installer = "installer:latest"
+	program   = "\ndeckhouse-cli:v0.13.1"
 	channels  = "release-channel:alpha, release-channel:beta, release-channel:early-access, release-channel:stable, release-channel:rock-solid"
 	console   = `
 		modules/console:v1.0.1, modules/console:v1.1.0, modules/console:v1.2.0
@@ -54,6 +56,23 @@ func build(version string) string {
 	return ":" + version + ",:@" + version + ",install:" + version + ",install-standalone:" + version + ",release-channel:" + version + "\n"
 }
 
+// pinned are the default channels, which all point at one build: release-channel by the
+// image of a tag, install by that of a version.
+func pinned(tag, version string) (lines string) {
+	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
+		lines += "release-channel:" + channel + "=" + tag + "\n" + install(channel, version)
+	}
+	return lines
+}
+
+// install is the channel of the install image, which points at a version.
+func install(channel, version string) string { return "install:" + channel + "=" + version + "\n" }
+
+// installs are the channels of the install image of the standard source.
+func installs() string {
+	return install("alpha", "v1.71.0") + install("beta", "v1.70.0") + install("early-access", "v1.69.3") + install("stable", "v1.69.3") + install("rock-solid", "v1.68.1")
+}
+
 // packageVersions are all versions of all packages.
 func packageVersions() (lines string) {
 	for _, name := range []string{"console-p", "stronghold-p"} {
@@ -73,31 +92,35 @@ func only(change func(*pull.Selection)) pull.Selection {
 
 // Each rule of selection, with the exact set of what it pulls.
 func TestSelection(t *testing.T) {
-	s := standard(t)
+	s, less := standard(t), lean(t)
 	s.writeAll()
+	less.writeAll()
 	r, _ := serveTree(t, s.tree.Dir())
-	released := build("v1.68.1") + build("v1.68.2") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0")
+	quick, _ := serveTree(t, less.tree.Dir())
+	released := build("v1.68.1") + build("v1.68.2") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + installs()
 	tests := map[string]struct {
 		selection pull.Selection
 		want      string
 	}{
-		"everything": {pull.Selection{}, released + channels + "\n" + security + "\n" + installer + console + stronghold +
+		"everything": {pull.Selection{}, released + channels + "\n" + security + "\n" + installer + program + console + stronghold +
 			consolePackage + strongholdPackage + "\n" + packageVersions()},
 		"the platform": {only(func(s *pull.Selection) { s.NoPlatform = false }), released + channels},
 		"since a version": {only(func(s *pull.Selection) { s.NoPlatform = false; s.SinceVersion = "1.70" }),
-			build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + "release-channel:alpha, release-channel:beta"},
+			build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + "release-channel:alpha, release-channel:beta\n" + install("alpha", "v1.71.0") + install("beta", "v1.70.0")},
 		"since a version below rock-solid": {only(func(s *pull.Selection) { s.NoPlatform = false; s.SinceVersion = "v1.60.0" }), released + channels},
 		"a channel": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "beta" }), build("v1.70.0") +
-			"release-channel:alpha=beta, release-channel:beta=beta, release-channel:stable=beta, release-channel:early-access=beta, release-channel:rock-solid=beta"},
+			pinned("beta", "v1.70.0")},
 		"a version": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "1.68.0" }), build("v1.68.0") +
-			"release-channel:alpha=v1.68.0, release-channel:beta=v1.68.0, release-channel:stable=v1.68.0, release-channel:early-access=v1.68.0, release-channel:rock-solid=v1.68.0"},
+			pinned("v1.68.0", "v1.68.0")},
 		"a tag without a release channel, of an old form": {only(func(s *pull.Selection) { s.NoPlatform = false; s.DeckhouseTag = "pr42" }),
 			":pr42, install:pr42, :old-tag"},
 		"a range of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = ">=1.68 <=1.69" }),
-			build("v1.68.0") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + "release-channel:early-access, release-channel:stable"},
-		"a minor version of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = "~1.70.0" }), build("v1.70.1")},
+			build("v1.68.0") + build("v1.68.1") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + "release-channel:early-access, release-channel:stable, release-channel:rock-solid\n" +
+				install("early-access", "v1.69.3") + install("stable", "v1.69.3") + install("rock-solid", "v1.68.1")},
+		"a minor version of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = "~1.70.0" }),
+			build("v1.70.0") + build("v1.70.1") + "release-channel:beta\n" + install("beta", "v1.70.0")},
 		"exactly a version of the platform": {only(func(s *pull.Selection) { s.NoPlatform = false; s.IncludePlatform = "=v1.67.5" }), build("v1.67.5") +
-			"release-channel:alpha=v1.67.5, release-channel:beta=v1.67.5, release-channel:stable=v1.67.5, release-channel:early-access=v1.67.5, release-channel:rock-solid=v1.67.5"},
+			pinned("v1.67.5", "v1.67.5")},
 		"the databases":             {only(func(s *pull.Selection) { s.NoSecurityDB = false }), security},
 		"the installer":             {only(func(s *pull.Selection) { s.NoInstaller = false }), installer},
 		"a tag of the installer":    {only(func(s *pull.Selection) { s.NoInstaller = false; s.InstallerTag = "v2" }), "installer:v2"},
@@ -111,30 +134,50 @@ func TestSelection(t *testing.T) {
 		"a higher major of modules": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@^2.0.0"} }), console + "\n" + version("console", "v2.0.0")},
 		"exactly a version of a module": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0"} }), version("console", "v1.0.0") + `
 			modules/console/release:alpha=v1.0.0, modules/console/release:beta=v1.0.0, modules/console/release:early-access=v1.0.0
-			modules/console/release:stable=v1.0.0, modules/console/release:rock-solid=v1.0.0`},
+			modules/console/release:stable=v1.0.0, modules/console/release:rock-solid=v1.0.0, modules/console/release:lts=v1.0.0`},
+		"two versions of a module": {only(func(s *pull.Selection) {
+			s.NoModules = false
+			s.IncludeModules = []string{"console@=v1.0.0", "console@=v2.0.0+beta"}
+		}),
+			version("console", "v1.0.0") + version("console", "v2.0.0") + "modules/console/release:beta=v2.0.0"},
+		"a version and a range of a module": {only(func(s *pull.Selection) {
+			s.NoModules = false
+			s.IncludeModules = []string{"console@=v1.0.0", "console@^2"}
+		}),
+			console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
+		"a module, and no others": {only(func(s *pull.Selection) { s.IncludeModules = []string{"console"} }), console},
 		"exactly a version of a module in a channel": {only(func(s *pull.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0+stable"} }),
 			version("console", "v1.0.0") + "modules/console/release:stable=v1.0.0"},
-		"the packages": {only(func(s *pull.Selection) { s.NoPackages = false }), consolePackage + strongholdPackage + "\n" + packageVersions()},
-		"a package":    {only(func(s *pull.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p"} }), consolePackage + "\n" + packageVersions()},
+		"the packages": {only(func(s *pull.Selection) { s.NoPackages = false }), consolePackage + strongholdPackage + "\n" + packageVersions() + program},
+		"a package":    {only(func(s *pull.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p"} }), consolePackage + "\n" + packageVersions() + program},
 		"exactly a version of a package": {only(func(s *pull.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p@=v1.0.0"} }),
 			"packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0\n" + packageVersions() + `
 			packages/console-p/version:alpha=v1.0.0, packages/console-p/version:beta=v1.0.0, packages/console-p/version:early-access=v1.0.0
-			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0`},
+			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0, packages/console-p/version:lts=v1.0.0` + program},
 		"all but a package": {only(func(s *pull.Selection) { s.NoPackages = false; s.ExcludePackages = []string{"console-p"} }),
-			strongholdPackage + "\n" + packageVersions()},
-		"a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system"} }), "deckhouse-cli/plugins/system:v0.2.0"},
-		"versions of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@>=0.1.0"} }),
-			"deckhouse-cli/plugins/system:v0.1.0, deckhouse-cli/plugins/system:v0.2.0"},
+			strongholdPackage + "\n" + packageVersions() + program},
+		"no packages": {only(func(*pull.Selection) {}), packageVersions() + program},
+		"a version of the d8 program, and packages": {only(func(s *pull.Selection) { s.DeckhouseCLITag = "v0.9.0" }), packageVersions() + "deckhouse-cli:v0.9.0"},
+		"extra images of packages alone": {only(func(s *pull.Selection) { s.NoPackages, s.OnlyExtraImages = false, true }),
+			packageVersions() + "packages/stronghold-p/extra/scanner:3, packages/stronghold-p/extra/enforcer:v2"},
+		"a plugin":             {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system"} }), "deckhouse-cli/plugins/system:v0.2.0"},
+		"versions of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@>=0.1.0"} }), "deckhouse-cli/plugins/system:v0.2.0"},
+		"two versions of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@~0.1", "system@=0.3.0-alpha.1"} }),
+			"deckhouse-cli/plugins/system:v0.1.0, deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
 		"exactly a version of a plugin": {only(func(s *pull.Selection) { s.IncludePlugins = []string{"system@=v0.3.0-alpha.1"} }), "deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := options(t, r, edition)
+			from, at := less, quick
+			if name == "everything" || strings.Contains(name, "packages") || strings.Contains(name, "a package") {
+				from, at = s, r
+			}
+			o := options(t, at, edition)
 			o.Selection = test.selection
 			run(t, o)
 			got := openAt(t, edition, o.Dir)
 			whole(t, got)
-			if diff := cmp.Diff(s.wanted(test.want), listed(t, got)); diff != "" {
+			if diff := cmp.Diff(from.wanted(test.want), listed(t, got)); diff != "" {
 				t.Error(diff)
 			}
 		})

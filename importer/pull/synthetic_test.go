@@ -103,6 +103,15 @@ func (s *synthetic) member(family, releases, name, version string, extras map[st
 
 // standard is a source with everything.
 func standard(t *testing.T) *synthetic {
+	s := lean(t)
+	s.members("packages", "version")
+	s.program()
+	return s
+}
+
+// lean is a source without what comes along whatever is selected: the versions of
+// packages and the d8 program.
+func lean(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.67.5", "v1.68.0", "v1.68.1", "v1.68.2", "v1.69.0", "v1.69.3", "v1.70.0-rc.1", "v1.70.0", "v1.70.1", "v1.71.0", "v1.72.0"} {
 		s.build(edition, v, 2)
@@ -120,9 +129,27 @@ func standard(t *testing.T) *synthetic {
 	s.image("deckhouse/installer", "latest", nil)
 	s.image("deckhouse/installer", "v2", nil)
 	s.members("modules", "release")
-	s.members("packages", "version")
 	s.plugin()
 	return s
+}
+
+// program makes the d8 program: an index of two platforms, an older one and a preview.
+func (s *synthetic) program() {
+	const at = "deckhouse/deckhouse-cli"
+	for _, v := range []string{"v0.9.0", "v0.13.1", "v0.14.0-rc.1"} {
+		s.tag(at, s.multi(at, v, nil), v)
+	}
+	s.image(at, "latest", nil)
+}
+
+// multi is an index of an image for each of two platforms.
+func (s *synthetic) multi(at, name string, annotations map[string]string) specs.Descriptor {
+	l := s.tree.Layout(at)
+	var children []specs.Descriptor
+	for _, arch := range []string{"arm64", "amd64"} {
+		children = append(children, l.Image(layouttest.Image{Name: name + arch, Platform: &specs.Platform{OS: "linux", Architecture: arch}, LayerSizes: []int64{50}}))
+	}
+	return l.Index(layouttest.Index{Children: children, Annotations: annotations})
 }
 
 // members makes two modules or packages of some versions each.
@@ -154,13 +181,9 @@ func (s *synthetic) members(family, releases string) {
 func (s *synthetic) plugin() {
 	const at = "deckhouse/deckhouse-cli/plugins/system"
 	for _, v := range []string{"v0.1.0", "v0.2.0", "v0.3.0-alpha.1"} {
-		l := s.tree.Layout(at)
-		var children []specs.Descriptor
-		for _, arch := range []string{"amd64", "arm64"} {
-			children = append(children, l.Image(layouttest.Image{Name: v + arch, Platform: &specs.Platform{OS: "linux", Architecture: arch}, LayerSizes: []int64{50}}))
-		}
-		s.tag(at, l.Index(layouttest.Index{Children: children}), v)
+		s.tag(at, s.multi(at, v, nil), v)
 	}
+	s.image("deckhouse/deckhouse-cli/plugins", "system", nil)
 }
 
 // writeAll writes the indexes of all that was built.
@@ -192,7 +215,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 		if layout != "" {
 			name += "/" + layout
 			source = name
-			if layout == "installer" || strings.HasPrefix(layout, "deckhouse-cli/") {
+			if layout == "installer" || strings.HasPrefix(layout+"/", "deckhouse-cli/") {
 				source = "deckhouse/" + layout
 			}
 		}

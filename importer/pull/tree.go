@@ -40,6 +40,12 @@ func (r *run) tree(ctx context.Context) error {
 	if err := r.work.publish(r.publication); err != nil {
 		return err
 	}
+	for _, f := range r.plan.Files {
+		if err := replaceFile(filepath.Join(r.Dir, f.Name), f.data); err != nil {
+			return err
+		}
+		r.written = append(r.written, f.Name)
+	}
 	return r.look(ctx, []string{r.Dir})
 }
 

@@ -55,10 +55,21 @@ type constraint struct {
 	some *semver.Constraints // nil where it is one tag
 
 	named []*semver.Version // by >= or <=: kept beside the highest patches
-	lower *semver.Version   // the lowest that the text names
+	parts []part            // the ranges that || separates
 
 	tag     string // exactly
 	channel string // that is to point at the tag; empty is all
+}
+
+// part is one of the ranges of a constraint.
+type part struct {
+	some  *semver.Constraints
+	lower *semver.Version // the lowest that the text names; nil if it names none
+}
+
+// hasStart reports whether versions can be tried from a lowest one on, in each range.
+func (c *constraint) hasStart() bool {
+	return !slices.ContainsFunc(c.parts, func(p part) bool { return p.lower == nil })
 }
 
 // literal finds the versions in a constraint, each with the operator before it.
@@ -78,25 +89,49 @@ func parseConstraint(text string) (*constraint, error) {
 		c.tag, c.channel = tag, channel
 		return c, nil
 	}
-	expression := text
-	if v, err := semver.NewVersion(text); err == nil {
-		expression = fmt.Sprintf(">=%s <%d.0.0", v, v.Major()+1)
-		c.lower = v
+	if text == "" {
+		return nil, badVersion(text)
 	}
-	some, err := semver.NewConstraint(expression)
-	if err != nil || text == "" {
-		return nil, usage("version %q: a range of versions as 1.3.0, ~1.3.0, ^1.3.0, >=1.3.0 <=1.5.0, or a tag as =v1.3.0", text)
+	var expressions []string
+	for _, piece := range strings.Split(text, "||") {
+		p, expression, err := parseRange(strings.TrimSpace(piece), c)
+		if err != nil {
+			return nil, badVersion(text)
+		}
+		c.parts = append(c.parts, p)
+		expressions = append(expressions, expression)
 	}
-	c.some = some
-	if c.lower == nil {
-		c.literals()
+	var err error
+	if c.some, err = semver.NewConstraint(strings.Join(expressions, " || ")); err != nil {
+		return nil, badVersion(text)
 	}
 	return c, nil
 }
 
-// literals notes the versions that the text names.
-func (c *constraint) literals() {
-	for _, m := range literal.FindAllStringSubmatch(c.text, -1) {
+func badVersion(text string) error {
+	return usage("version %q: a range of versions as 1.3.0, ~1.3.0, ^1.3.0, >=1.3.0 <=1.5.0, or a tag as =v1.3.0", text)
+}
+
+// parseRange reads one range of a constraint, and notes in c the versions that it names.
+func parseRange(text string, c *constraint) (p part, expression string, err error) {
+	expression = text
+	if v, err := semver.NewVersion(text); err == nil {
+		expression = fmt.Sprintf(">=%s <%d.0.0", v, v.Major()+1)
+		p.lower = v
+	}
+	if p.some, err = semver.NewConstraint(expression); err != nil {
+		return p, "", err
+	}
+	if p.lower == nil {
+		p.lower = c.literals(text)
+	}
+	return p, expression, nil
+}
+
+// literals notes the versions that a range names, and returns the lowest from which on
+// it holds.
+func (c *constraint) literals(text string) (lower *semver.Version) {
+	for _, m := range literal.FindAllStringSubmatch(text, -1) {
 		v, err := semver.NewVersion(m[2])
 		if err != nil {
 			continue
@@ -107,10 +142,11 @@ func (c *constraint) literals() {
 		if m[1] == ">" {
 			*v = v.IncPatch()
 		}
-		if m[1] != "<=" && m[1] != "<" && m[1] != "!=" && (c.lower == nil || v.LessThan(c.lower)) {
-			c.lower = v
+		if m[1] != "<=" && m[1] != "<" && m[1] != "!=" && (lower == nil || v.LessThan(lower)) {
+			lower = v
 		}
 	}
+	return lower
 }
 
 // choose are the tags that are wanted: of each minor version the highest patch, and

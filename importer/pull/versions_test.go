@@ -3,6 +3,7 @@ package pull
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,7 @@ func TestConstraints(t *testing.T) {
 		">1.0.0 <1.2":      {"v1.0.4", "v1.1.3"},
 		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // no 1.1.1 to be kept
 		">=3":              nil,
+		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
 	} {
 		c, err := parseConstraint(text)
 		try(t, err)
@@ -37,18 +39,24 @@ func TestConstraints(t *testing.T) {
 			t.Errorf("%s: %+v", text, c)
 		}
 	}
-	for text, want := range map[string]string{"1.3": "1.3.0", "~1.3.0": "1.3.0", ">=1.64 <=1.68": "1.64.0", "<=1.68 >=1.64": "1.64.0", "^2.1": "2.1.0", ">1.2.3": "1.2.4", "<2": "", "<=1.1": ""} {
+	for text, want := range map[string]string{"1.3": "1.3.0", "~1.3.0": "1.3.0", ">=1.64 <=1.68": "1.64.0", "<=1.68 >=1.64": "1.64.0", "^2.1": "2.1.0", ">1.2.3": "1.2.4", "<2": "", "<=1.1": "",
+		"1.2 || ~3.1": "1.2.0 3.1.0", "<1.2 || >=3": "3.0.0"} {
 		c, err := parseConstraint(text)
 		try(t, err)
-		got := ""
-		if c.lower != nil {
-			got = c.lower.String()
+		var starts []string
+		for _, p := range c.parts {
+			if p.lower != nil {
+				starts = append(starts, p.lower.String())
+			}
 		}
-		if got != want {
+		if got := strings.Join(starts, " "); got != want {
 			t.Errorf("%s begins at %q, want %q", text, got, want)
 		}
+		if c.hasStart() != (len(starts) == len(c.parts)) {
+			t.Errorf("%s: has a start: %v", text, c.hasStart())
+		}
 	}
-	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b"} {
+	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
 		if _, err := parseConstraint(bad); !errors.Is(err, ErrUsage) {
 			t.Errorf("%q: %v", bad, err)
 		}
