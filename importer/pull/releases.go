@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -34,50 +35,54 @@ type releaseSpec struct {
 // releasesFile plans the file of releases: one document for each version that has a
 // release-channel image, in the order of the versions.
 func (p *planner) releasesFile(ctx context.Context, c *Component, channels *planned, tags []string) error {
-	documents := make([][]byte, len(tags))
+	documents, notes := make([][]byte, len(tags)), make([]string, len(tags))
 	err := p.each(ctx, len(tags), func(ctx context.Context, i int) (err error) {
-		r, ok := parseRelease(tags[i])
-		if !ok {
-			return nil
-		}
-		image, ok := p.imageOf(channels, tags[i])
-		if !ok {
-			return nil // and the list of what is missing says so
-		}
-		files, err := p.src.peek(ctx, channels.Repository, image, "version.json", "changelog.yaml")
-		if err == nil {
-			documents[i], err = releaseDocument(r, files["version.json"], files["changelog.yaml"])
-		}
-		var bad unusable
-		if errors.As(err, &bad) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			c.note("%s does not have %s: %v", releasesName, tags[i], err)
-			return nil
-		}
-		if err != nil {
-			return broken(channels.Repository, tags[i], err)
-		}
-		return nil
+		documents[i], notes[i], err = p.release(ctx, channels, tags[i])
+		return err
 	})
+	for i, note := range notes {
+		if note != "" {
+			c.note("%s: %s: %s", releasesName, tags[i], note)
+		}
+	}
 	if data := bytes.Join(documents, nil); err == nil && len(data) > 0 {
 		p.files = append(p.files, PlannedFile{Name: releasesName, Size: int64(len(data)), data: data})
 	}
 	return err
 }
 
+// release is the document of one version, and what is not in it; nil where there is
+// nothing to make one of.
+func (p *planner) release(ctx context.Context, channels *planned, tag string) (document []byte, note string, err error) {
+	r, ok := parseRelease(tag)
+	if !ok {
+		return nil, "", nil
+	}
+	image, ok := p.imageOf(channels, tag)
+	if !ok {
+		return nil, "", nil // and the list of what is missing says so
+	}
+	files, err := p.src.peek(ctx, channels.Repository, image, "version.json", "changelog.yaml")
+	if err != nil {
+		return nil, "", broken(channels.Repository, tag, err)
+	}
+	document, note = releaseDocument(r, files["version.json"], files["changelog.yaml"])
+	return document, note, nil
+}
+
 // releaseDocument is the YAML document of a release, from version.json and changelog.yaml
-// of its release-channel image. The same files make the same bytes.
-func releaseDocument(r release, version, changelog []byte) ([]byte, error) {
+// of its release-channel image. The same files make the same bytes. Without a readable
+// version.json there is none; without a readable changelog it has none. The note says so.
+func releaseDocument(r release, version, changelog []byte) (document []byte, note string) {
 	if version == nil {
-		return nil, unusable{errors.New("its image has no version.json")}
+		return nil, "skipped: its image has no version.json"
 	}
 	var about struct {
 		Requirements map[string]string   `json:"requirements"`
 		Disruptions  map[string][]string `json:"disruptions"`
 	}
 	if err := json.Unmarshal(version, &about); err != nil {
-		return nil, unusable{fmt.Errorf("version.json: %w", err)}
+		return nil, "skipped: version.json: " + err.Error()
 	}
 	doc := releaseDoc{APIVersion: "deckhouse.io/v1alpha1", Kind: "DeckhouseRelease"}
 	doc.Metadata.Name = r.tag
@@ -89,15 +94,15 @@ func releaseDocument(r release, version, changelog []byte) ([]byte, error) {
 	}
 	var err error
 	if doc.Spec.Changelog, err = parseChangelog(changelog); err != nil {
-		return nil, unusable{fmt.Errorf("changelog.yaml: %w", err)}
+		note = "no changelog: changelog.yaml: " + strings.Join(strings.Fields(err.Error()), " ")
 	}
 	b := bytes.NewBufferString("---\n")
 	e := yaml.NewEncoder(b)
 	e.SetIndent(2)
-	if err := e.Encode(doc); err != nil {
-		return nil, err
+	if err := errors.Join(e.Encode(doc), e.Close()); err != nil {
+		return nil, "skipped: " + err.Error()
 	}
-	return b.Bytes(), e.Close()
+	return b.Bytes(), note
 }
 
 // parseChangelog reads a changelog, in which dates stay the text that they are.
@@ -113,6 +118,8 @@ func parseChangelog(data []byte) (changelog map[string]any, err error) {
 			n.Tag = "!!str"
 		}
 	}
-	err = tree.Decode(&changelog)
-	return changelog, err
+	if err := tree.Decode(&changelog); err != nil {
+		return nil, err
+	}
+	return changelog, nil
 }

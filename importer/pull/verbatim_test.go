@@ -390,15 +390,17 @@ func TestWrongUsage(t *testing.T) {
 		"tree and checksums":        func(o *pull.Options) { o.Tree, o.NewSum = true, sha256.New },
 		"two choices of a platform": func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.SinceVersion = "a", "1.1" },
 		"no platform of a choice":   func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.NoPlatform = "a", true },
-		"no modules of a list":      func(o *pull.Options) { o.Selection.IncludeModules, o.Selection.NoModules = []string{"a"}, true },
+		"no packages of a list":     func(o *pull.Options) { o.Selection.IncludePackages, o.Selection.NoPackages = []string{"a"}, true },
 		"lowest version":            func(o *pull.Options) { o.Selection.SinceVersion = "new" },
 		"constraint":                func(o *pull.Options) { o.Selection.IncludePlatform = "latest" },
 		"empty constraint":          func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@"} },
 		"channel of a constraint":   func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@=v1+nightly"} },
 		"name":                      func(o *pull.Options) { o.Selection.IncludeModules = []string{"a/b"} },
-		"twice the same":            func(o *pull.Options) { o.Selection.IncludeModules = []string{"a", "a@1.0.0"} },
-		"no path":                   func(o *pull.Options) { o.Source.Path = "" },
-		"walk without a start":      func(o *pull.Options) { o.Selection.ProxyRegistry = true },
+		"walk to a plugin": func(o *pull.Options) {
+			o.Selection = only(func(s *pull.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} })
+		},
+		"no path":              func(o *pull.Options) { o.Source.Path = "" },
+		"walk without a start": func(o *pull.Options) { o.Selection.ProxyRegistry = true },
 		"walk without a bound": func(o *pull.Options) {
 			o.Selection = pull.Selection{ProxyRegistry: true, IncludePlatform: "<=1.70"}
 		},

@@ -105,7 +105,8 @@ spec:
 	}
 }
 
-// A version whose release cannot be described is left out of the file, and of nothing else.
+// A version whose release cannot be described is left out of the file, and of nothing
+// else; a changelog that cannot be read is left out of its document.
 func TestReleasesThatAreNone(t *testing.T) {
 	s := platformOnly(t)
 	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
@@ -123,12 +124,12 @@ func TestReleasesThatAreNone(t *testing.T) {
 	try(t, err)
 	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
 	try(t, err)
-	if n := strings.Count(string(got), "---\n"); n != 1 || !strings.Contains(string(got), "name: v1.68.1\n") {
+	if n := strings.Count(string(got), "---\n"); n != 2 || !strings.Contains(string(got), "name: v1.68.1\n") || !strings.Contains(string(got), "name: v1.69.3\n") {
 		t.Errorf("%s", got)
 	}
 	notes := strings.Join(report.Components[0].Notes, "\n")
-	for _, want := range []string{"v1.69.3: changelog.yaml: ", "v1.70.1: its image has no version.json"} {
-		if !strings.Contains(notes, "deckhousereleases.yaml does not have "+want) {
+	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {
+		if !strings.Contains(notes, "deckhousereleases.yaml: "+want) {
 			t.Errorf("%q lacks %q", notes, want)
 		}
 	}
