@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -170,6 +171,27 @@ func TestProxyRegistry(t *testing.T) {
 	}
 	if n := r.Kinds()["GET tags"]; n != 0 {
 		t.Errorf("tags were listed %d times", n)
+	}
+}
+
+// A proxy that answers no HEAD is asked by GET; each range has a walk of its own; and a
+// refusal ends the pull, for behind it may be more.
+func TestWalksOfAProxy(t *testing.T) {
+	s := lean(t)
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(registrytest.On("GET tags"), http.StatusForbidden))
+	r.Inject(registrytest.Answer(registrytest.On("HEAD manifests"), http.StatusMethodNotAllowed))
+	o := options(t, r, edition)
+	o.Selection = only(func(s *pull.Selection) { s.ProxyRegistry, s.IncludeModules = true, []string{"console@1.1.2 || ~2.0.0"} })
+	run(t, o)
+	if diff := cmp.Diff(s.wanted(console+"\n"+version("console", "v1.1.2")+version("console", "v2.0.0")), listed(t, openAt(t, edition, o.Dir))); diff != "" {
+		t.Error(diff)
+	}
+	o.Dir = t.TempDir()
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/manifests/v1.1.3") }, http.StatusForbidden))
+	if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, client.ErrDenied) || !strings.Contains(err.Error(), "trying versions") {
+		t.Error(err)
 	}
 }
 
