@@ -11,17 +11,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// older are archives that lie there already: of an earlier pull, or of this one
-// before it was interrupted. Their blobs need not be fetched.
-type older struct{ archives []oldArchive }
+// older are archives and trees that are there already: of an earlier pull, or of this
+// one before it was interrupted. Their blobs need not be fetched.
+type older struct{ volumes []oldVolume }
 
-type oldArchive struct {
+// oldVolume is an archive of a directory, or its tree.
+type oldVolume struct {
 	dir  string
-	vol  *volume.Archive
+	vol  volume.Volume
 	list []volume.Layout
 }
 
-// openOlder opens the archives directly in the directories, in their order. What cannot be read is as good as not there. The error is the context's.
+// openOlder opens the archives directly in the directories, in their order, and then the
+// trees of these. What cannot be read is as good as not there. The error is the context's.
 func openOlder(ctx context.Context, dirs ...string) (*older, error) {
 	o := &older{}
 	for _, dir := range dirs {
@@ -34,31 +36,45 @@ func openOlder(ctx context.Context, dirs ...string) (*older, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			if err != nil {
-				continue
+			if err == nil {
+				err = o.take(ctx, dir, vol)
 			}
-			listing, err := vol.Layouts(ctx)
-			if err != nil {
+			if ctx.Err() != nil {
 				return nil, err
 			}
-			o.archives = append(o.archives, oldArchive{dir, vol, listing.Layouts})
+		}
+	}
+	for _, dir := range dirs {
+		if tree, err := volume.OpenDir(dir); err == nil {
+			if err := o.take(ctx, dir, tree); ctx.Err() != nil {
+				return nil, err
+			}
 		}
 	}
 	return o, nil
 }
 
-// find says where an archive has the blob, and in which directory that lies; first of
+// take adds a volume, if it has any layouts.
+func (o *older) take(ctx context.Context, dir string, vol volume.Volume) error {
+	listing, err := vol.Layouts(ctx)
+	if err == nil && len(listing.Layouts) > 0 {
+		o.volumes = append(o.volumes, oldVolume{dir, vol, listing.Layouts})
+	}
+	return err
+}
+
+// find says where an archive or tree has the blob, and in which directory that lies; first of
 // all it looks in layouts of the path.
 func (o *older) find(layout string, d digest.Digest, size int64) (where extent.List, dir string) {
 	if o == nil {
 		return nil, ""
 	}
-	for _, a := range o.archives {
+	for _, a := range o.volumes {
 		if where, ok := a.locate(layout, d, size); ok {
 			return where, a.dir
 		}
 	}
-	for _, a := range o.archives {
+	for _, a := range o.volumes {
 		for _, l := range a.list {
 			if where, ok := a.locate(l.Path, d, size); ok {
 				return where, a.dir
@@ -68,7 +84,7 @@ func (o *older) find(layout string, d digest.Digest, size int64) (where extent.L
 	return nil, ""
 }
 
-func (old *oldArchive) locate(layout string, d digest.Digest, size int64) (extent.List, bool) {
+func (old *oldVolume) locate(layout string, d digest.Digest, size int64) (extent.List, bool) {
 	where, err := old.vol.Locate(layout, d)
 	return where, err == nil && (size < 0 || where.Size() == size)
 }

@@ -235,6 +235,24 @@ func TestOverTheBundleOfAnOlderTool(t *testing.T) {
 	whole(t, open(t, "deckhouse/ee", o.Dir))
 }
 
+// Blobs of a tree that is there already are not fetched for archives beside it.
+func TestOverATree(t *testing.T) {
+	s := lean(t)
+	s.writeAll()
+	r, _ := serveTree(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Selection = only(func(s *pull.Selection) { s.IncludeModules = []string{"stronghold"} })
+	o.Tree = true
+	run(t, o)
+	o.Tree = false
+	r.Forget()
+	run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 0 {
+		t.Errorf("%d blobs were fetched", n)
+	}
+	whole(t, openAt(t, edition, o.Dir+"/module-stronghold.tar"))
+}
+
 // d8Source is a registry that holds what the field's own bundle was pulled from.
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
