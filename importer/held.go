@@ -179,7 +179,7 @@ const maxCompared = 8
 type comparing struct {
 	held []*held
 	open []io.ReadCloser // nil behind the first difference
-	buf  []byte
+	buf  []byte          // of bufferSize
 }
 
 // compareWith opens copies for being compared. The error is one that layoutstore.Exhausted
@@ -219,9 +219,6 @@ func (x *comparing) next(want []byte) {
 	for i, r := range x.open {
 		if r == nil {
 			continue
-		}
-		if x.buf == nil {
-			x.buf = make([]byte, bufferSize)
 		}
 		got := x.buf[:len(want)]
 		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {

@@ -191,6 +191,9 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 		return err
 	}
 	defer x.close()
+	buf := t.bufs.Get().(*[bufferSize]byte)
+	defer t.bufs.Put(buf)
+	x.buf = buf[:]
 	if err := t.read(ctx, r, out, c.digest, size, x); err != nil {
 		return err
 	}

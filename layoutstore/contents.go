@@ -24,7 +24,9 @@ type contents struct {
 	claims    []claim                    // by key, then size; those that are not optional first
 	odd       map[key]digest.Digest      // digests that a key does not hold
 	referrers map[digest.Digest][]*node
-	broken    []digest.Digest // manifests that are missing or damaged
+	broken    []digest.Digest          // manifests that are missing or damaged
+	refused   map[digest.Digest]error  // why those that were read are not what they have to be
+	right     map[digest.Digest]string // media types of those of which some descriptors say others
 	problems  []Problem
 }
 
@@ -106,6 +108,8 @@ func (r *Repository) read() (*contents, error) {
 		types:     map[digest.Digest][]string{},
 		odd:       map[key]digest.Digest{},
 		referrers: map[digest.Digest][]*node{},
+		refused:   map[digest.Digest]error{},
+		right:     map[digest.Digest]string{},
 	}}
 	if err := rd.all(); err != nil {
 		return nil, err
@@ -250,8 +254,12 @@ func (rd *reading) checkType(v visit) {
 	}
 	right, wrong, err := have.refs.Choose(have.err, append(rd.repo.typesOf(v.node), rd.types[v.node.digest]...))
 	if err != nil {
+		rd.refused[v.node.digest] = err
 		rd.problem(Damaged, v.node.digest, v.owner, err.Error())
 		return
+	}
+	if len(wrong) > 0 || v.node.mediaType == "" {
+		rd.right[v.node.digest] = right
 	}
 	for _, t := range wrong {
 		rd.problem(Damaged, v.node.digest, v.owner, wrongType(t, right))

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,28 +78,42 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 	return m, nil
 }
 
-// mediaType is that of a manifest with the bytes. The error says that it contradicts
-// its descriptors, or could be taken for two different things.
+// mediaType is that of a manifest with the bytes, which have its digest. The error says
+// that it contradicts its descriptors, or could be taken for two different things.
 func (r *Repository) mediaType(n *node, body []byte) (string, error) {
 	if _, ok := r.synthetic[n.digest]; ok {
 		return n.mediaType, nil
 	}
-	types := r.typesOf(n)
-	_, mediaType, _, err := closure.ParseAs(body, types...)
-	if err != nil && len(types) > 0 {
-		// An index deeper down may tell the truth.
-		c, rerr := r.read()
-		if rerr != nil {
-			return "", rerr
+	c := r.contents.Load()
+	if c == nil {
+		_, mediaType, _, err := closure.ParseAs(body, r.typesOf(n)...)
+		if err == nil {
+			return mediaType, nil
 		}
-		if more := c.types[n.digest]; len(more) > 0 {
-			_, mediaType, _, err = closure.ParseAs(body, append(types, more...)...)
+		// An index deeper down may tell the truth.
+		if c, err = r.read(); err != nil {
+			return "", err
 		}
 	}
+	mediaType, err := c.mediaType(r, n, body)
 	if err != nil {
 		return "", corruption(n.digest, Damaged, err.Error(), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 	}
 	return mediaType, nil
+}
+
+// mediaType is what was found when all manifests were read: the bytes of a digest are the
+// same ever after. One that could not be read then, or that an index.json names for
+// itself, is looked at now.
+func (c *contents) mediaType(r *Repository, n *node, body []byte) (string, error) {
+	if n.tag == "" && !closure.IsManifest(n.mediaType) || slices.Contains(c.broken, n.digest) {
+		_, mediaType, _, err := closure.ParseAs(body, append(r.typesOf(n), c.types[n.digest]...)...)
+		return mediaType, err
+	}
+	if err := c.refused[n.digest]; err != nil {
+		return "", err
+	}
+	return cmp.Or(c.right[n.digest], n.mediaType), nil
 }
 
 // readManifest reads the manifest d from the first layout that has it right.

@@ -1,7 +1,6 @@
 package closure
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -127,16 +126,17 @@ func kindOfFields(body []byte) (kind, error) {
 	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
 		return noKind, errors.New("not a manifest: not a JSON object")
 	}
-	var seen names
+	known := [...]string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "annotations", "fsLayers"}
+	var seen fieldSet
 	var k, empty kind
-	err := eachField(body, func(name string, value []byte) error {
-		name, err := seen.known(name, "schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "annotations", "fsLayers")
+	err := eachField(body, func(key, value []byte) error {
+		name, err := seen.add(key, known[:])
 		if err != nil {
 			return err
 		}
 		has := kindOfField(name)
 		switch {
-		case bytes.Equal(value, []byte("null")):
+		case string(value) == "null":
 			empty = cmp.Or(empty, has)
 			return nil
 		case name == "fsLayers":
@@ -168,10 +168,11 @@ func kindOfField(name string) kind {
 
 // checkDescriptors fails if one of the descriptors of a field is ambiguous.
 func checkDescriptors(field string, value []byte) error {
-	one := func(descriptor []byte) error {
-		var seen names
-		err := eachField(descriptor, func(name string, _ []byte) error {
-			_, err := seen.known(name, "mediaType", "digest", "size", "urls")
+	known := [...]string{"mediaType", "digest", "size", "urls"}
+	one := func(_, descriptor []byte) error {
+		var seen fieldSet
+		err := eachField(descriptor, func(key, _ []byte) error {
+			_, err := seen.add(key, known[:])
 			return err
 		})
 		if err != nil {
@@ -180,52 +181,54 @@ func checkDescriptors(field string, value []byte) error {
 		return nil
 	}
 	if len(value) > 0 && value[0] == '[' {
-		return eachElement(value, one)
+		return eachPart(value, '[', one)
 	}
-	return one(value)
+	return one(nil, value)
 }
 
-// names are the fields of an object that were met.
-type names []string
+// fieldSet are the known fields of an object that were met, a bit each.
+type fieldSet uint16
 
-// known returns the one of all that a name is, or "" for a name that means nothing. The
-// error says that it is written with other letters, or was met before.
-func (n *names) known(name string, all ...string) (string, error) {
-	for _, k := range all {
-		if !strings.EqualFold(name, k) {
-			continue
-		}
-		if name != k {
-			return "", fmt.Errorf("a field %.40q, which some readers take for %q: %w", name, k, ErrAmbiguous)
-		}
-		for _, before := range *n {
-			if before == k {
+// add takes in a key, and returns the known field that it is, or "". The error says that
+// it is written with other letters, or was met before.
+func (s *fieldSet) add(key []byte, known []string) (string, error) {
+	key, ascii, err := unquote(key)
+	if err != nil {
+		return "", err
+	}
+	for i, k := range known {
+		switch {
+		case string(key) == k:
+			if *s&(1<<i) != 0 {
 				return "", fmt.Errorf("%q twice: %w", k, ErrAmbiguous)
 			}
+			*s |= 1 << i
+			return k, nil
+		case (len(key) == len(k) || !ascii) && strings.EqualFold(string(key), k):
+			return "", fmt.Errorf("a field %.40q, which some readers take for %q: %w", key, k, ErrAmbiguous)
 		}
-		*n = append(*n, k)
-		return k, nil
 	}
 	return "", nil
 }
 
-// eachField visits the fields of an object, which is valid JSON. It visits nothing of
-// any other value.
-func eachField(object []byte, visit func(name string, value []byte) error) error {
-	return eachPart(object, '{', func(key, value []byte) error {
-		var name string
-		if bytes.IndexByte(key, '\\') < 0 {
-			name = string(key[1 : len(key)-1])
-		} else if err := json.Unmarshal(key, &name); err != nil {
-			return err
+// unquote is the text of a JSON string, and whether it is ASCII alone.
+func unquote(quoted []byte) (text []byte, ascii bool, err error) {
+	text, ascii = quoted[1:len(quoted)-1], true
+	for _, b := range text {
+		if b == '\\' {
+			var s string
+			err := json.Unmarshal(quoted, &s)
+			return []byte(s), false, err
 		}
-		return visit(name, value)
-	})
+		ascii = ascii && b < 0x80
+	}
+	return text, ascii, nil
 }
 
-// eachElement visits the elements of an array, which is valid JSON.
-func eachElement(array []byte, visit func(value []byte) error) error {
-	return eachPart(array, '[', func(_, value []byte) error { return visit(value) })
+// eachField visits the fields of an object, which is valid JSON, with their keys in
+// quotes. It visits nothing of any other value.
+func eachField(object []byte, visit func(key, value []byte) error) error {
+	return eachPart(object, '{', visit)
 }
 
 // eachPart visits the values of an object or array, with their keys in an object.
