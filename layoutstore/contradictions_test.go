@@ -21,6 +21,8 @@ func TestContradictionsAreRefused(t *testing.T) {
 	good := l.Image(layouttest.Image{LayerSizes: []int64{10}})
 	l.Tag(good, "good")
 	contradictions := l.Contradictions()
+	bare := l.Blob("text/plain", []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","layers":[]}`))
+	l.Add(bare)
 	l.Write()
 	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 	repo, err := tree.Snapshot().At("app")
@@ -42,6 +44,9 @@ func TestContradictionsAreRefused(t *testing.T) {
 			if _, err := repo.Blob(d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
 				t.Errorf("%s: blob: %v", tag, err)
 			}
+		}
+		if _, err := repo.Manifest(bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
+			t.Errorf("a manifest that is named as text: %v", err)
 		}
 		if m, err := repo.Manifest(good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
 			t.Errorf("the good one: %v", err)
