@@ -26,6 +26,9 @@ type inodeFacts struct {
 	foreign bool        // another user owns it, and this process cannot change that
 }
 
+// readable are the permissions to read.
+const readable fs.FileMode = 0o444
+
 // whyCopy says why a link would leave the store with a file that is not its own: one that
 // somebody can write by another name, or that a server may not read. It is empty where a
 // link may be made.
@@ -35,7 +38,7 @@ func whyCopy(f inodeFacts) string {
 		return "a symbolic link names it, and the file that it leads to stays where it is"
 	case f.links > 1:
 		return fmt.Sprintf("the file has %d names, and could be written by another one", f.links)
-	case f.mode&f.own != f.own:
+	case f.mode&f.own&readable != f.own&readable:
 		return fmt.Sprintf("its mode is %v, and files of the store are %v", f.mode, f.own)
 	case f.foreign:
 		return "another user owns the file"

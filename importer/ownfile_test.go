@@ -136,14 +136,16 @@ func TestWhyCopy(t *testing.T) {
 	if why := importer.WhyCopy(fine); why != "" {
 		t.Errorf("a file with one name: %s", why)
 	}
-	if why := importer.WhyCopy(importer.InodeFacts(false, 1, 0o777, 0o640, false)); why != "" {
-		t.Errorf("a wider mode: %s", why)
+	for name, mode := range map[string]fs.FileMode{"a wider mode": 0o777, "a mode that may not be written": 0o444} {
+		if why := importer.WhyCopy(importer.InodeFacts(false, 1, mode, 0o644, false)); why != "" {
+			t.Errorf("%s: %s", name, why)
+		}
 	}
 	seen := map[string]bool{"": true}
 	for _, f := range []importer.Facts{
 		importer.InodeFacts(true, 1, 0o644, 0o644, false),
 		importer.InodeFacts(false, 2, 0o644, 0o644, false),
-		importer.InodeFacts(false, 1, 0o640, 0o644, false),
+		importer.InodeFacts(false, 1, 0o640, 0o644, false), // others may not read it
 		importer.InodeFacts(false, 1, 0o644, 0o644, true),
 	} {
 		why := importer.WhyCopy(f)
