@@ -156,7 +156,7 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 		return m, 0, damaged(advice, "%s: %v", what, err), true
 	}
 	if why := m.contradicts(a.header.Get("Content-Type")); why != "" {
-		return m, 0, damaged("containerd refuses it: whoever made the image has to mend it", "%s: %s", what, why), true
+		return m, 0, damaged("containerd refuses it: the image must be built again, and pushed or pulled again", "%s: %s", what, why), true
 	}
 	return m, int64(len(body)), Step{}, false
 }
