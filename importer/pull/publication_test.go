@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,7 +122,10 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
 	try(t, err)
 	published, steps, bad := false, map[string]int{}, false
+	var mu sync.Mutex // archives are packed side by side
 	check := func(point string) {
+		mu.Lock()
+		defer mu.Unlock()
 		steps[point]++
 		if publishes := []string{"publishing", "moved", "journal", "placing", "removing", "placed all", "published", "finish", "end"}; bad || steps[point] > 1 && !slices.Contains(publishes, point) {
 			return // nothing in the directory has changed since the first of them
