@@ -39,7 +39,7 @@ func (u *upstreamFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&u.plainHTTP, "plain-http", false, "speak HTTP without TLS; a registry on this machine may do so without it")
 	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, to its token server with the login")
 	f.IntVar(&u.jobs, "jobs", client.DefaultJobs, "how many requests run at once; fewer while the registry says that it has too many")
-	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that fails for the moment")
+	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that is answered with a failure of the moment; a registry that is away is waited for two minutes, unless this is 0")
 }
 
 // parseUpstream reads a REGISTRY/PATH of the command line.

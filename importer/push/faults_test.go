@@ -53,6 +53,10 @@ func TestPushOverFaults(t *testing.T) {
 		"referrers 403":           registrytest.Answer(on("GET referrers"), 403),
 		"referrers 503":           registrytest.Answer(on("GET referrers"), 503),
 		"blobs without a size":    unsized,
+		"manifests turn up later": registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
+		"blobs turn up later":     registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
+		"mounts fail":             registrytest.Answer(mounts, 503),
+		"417":                     registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
 		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {

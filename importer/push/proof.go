@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -52,7 +54,11 @@ func (p *Pusher) prove(ctx context.Context, w *work) error {
 }
 
 func (p *Pusher) proveManifest(ctx context.Context, r *Repository, m *Manifest, name string) (*Difference, error) {
-	d, err := p.Client.HeadManifest(ctx, r.Name, name)
+	var d specs.Descriptor
+	err := p.settle(ctx, func() (wrong bool, err error) {
+		d, err = p.Client.HeadManifest(ctx, r.Name, name)
+		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != m.Digest, err
+	})
 	gap := Difference{Kind: Missing, Repository: r.Name, Reference: name, Digest: m.Digest}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
@@ -67,4 +73,19 @@ func (p *Pusher) proveManifest(ctx context.Context, r *Repository, m *Manifest, 
 		return &gap, nil
 	}
 	return nil, nil
+}
+
+// settle asks again with pauses while something that was written is not to be seen yet.
+// Once that was in vain for one, the others are asked once: the registry has lost them.
+func (p *Pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
+	wrong := false
+	err := p.Client.Settle(ctx, func() (bool, error) {
+		var err error
+		wrong, err = ask()
+		return wrong && !p.lost.Load(), err
+	})
+	if wrong {
+		p.lost.Store(true)
+	}
+	return err
 }
