@@ -103,6 +103,7 @@ func TestProblemsOfAnIndexAreBounded(t *testing.T) {
 func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "modules/x")
 	f.Add(fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":%q,"size":3,"annotations":{"org.opencontainers.image.ref.name":"h.example/r/modules/x:v1"}}]}`, digest.FromString("x")), "modules/x")
+	f.Add(fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"digest":%q,"annotations":{"org.opencontainers.image.ref.name":"h.example/app:v1"}},{"digest":%[1]q,"annotations":{"org.opencontainers.image.ref.name":"h.example/db:v1"}}]}`, digest.FromString("x")), "app")
 	f.Fuzz(func(t *testing.T, data []byte, path string) {
 		ix, err := parseIndex(data, path)
 		if err != nil {
@@ -111,6 +112,9 @@ func FuzzParseIndex(f *testing.F) {
 		for _, e := range ix.entries {
 			if e.Digest.Validate() != nil || e.tag != "" && !ValidTag(e.tag) {
 				t.Errorf("entry %+v", e)
+			}
+			if path != "." && len(ix.named) > 1 && e.tag != "" && e.repository != "" && !fits(e.repository, path) {
+				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
 			}
 		}
 		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {

@@ -131,13 +131,20 @@ func catalogFirst(sources []string) []string {
 		if !isCatalog(archive(s)) {
 			continue
 		}
-		dir := filepath.Dir(filepath.Clean(s))
 		first := slices.IndexFunc(out[:i], func(o string) bool {
-			return archive(o) != "" && !isCatalog(archive(o)) && filepath.Dir(filepath.Clean(o)) == dir
+			return archive(o) != "" && !isCatalog(archive(o)) && directoryOf(o) == directoryOf(s)
 		})
 		if first >= 0 {
 			out = slices.Insert(slices.Delete(out, i, i+1), first, s)
 		}
 	}
 	return out
+}
+
+// directoryOf is the directory that a file is in, however its path is written.
+func directoryOf(file string) string {
+	if absolute, err := filepath.Abs(file); err == nil {
+		file = absolute
+	}
+	return filepath.Dir(filepath.Clean(file))
 }

@@ -62,7 +62,7 @@ func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, 
 	for _, g := range gaps {
 		fmt.Fprintln(stderr, g)
 	}
-	return comparisonError(comparison, gaps)
+	return a.comparisonError(comparison, gaps)
 }
 
 // compare compares a registry with the sources and writes nothing to it. Gaps of the
@@ -88,7 +88,7 @@ func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, 
 
 // comparisonError is the error for a registry that differs from the sources, and for
 // gaps of the sources, which nobody knows whether the registry has; or nil.
-func comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
+func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
 	if len(gaps) > 0 {
 		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
 			"layoutproxy verify SOURCE... says what is wrong with them"}}
@@ -101,5 +101,17 @@ func comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
 		return nil
 	}
 	return contentError{hintedError{fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
-		"layoutproxy push SOURCE... " + c.Registry + " sends what is missing"}}
+		"layoutproxy push " + a.places() + "SOURCE... " + c.Registry + " sends what is missing"}}
+}
+
+// places are the flags that say where things are in the registry: a push without them
+// would send everything to other repositories.
+func (a *againstFlags) places() (flags string) {
+	if a.selection.NoEditionSplit {
+		flags += "--no-edition-split "
+	}
+	if a.selection.ModulesPath != "" {
+		flags += "--modules-path-suffix " + a.selection.ModulesPath + " "
+	}
+	return flags
 }

@@ -84,7 +84,7 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (comparisonError(c, gaps) == nil) != (want == 0) {
+	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (a.comparisonError(c, gaps) == nil) != (want == 0) {
 		t.Errorf("%v, want %d differences (%d is some):\n%s", err, want, some, text.String())
 	}
 }
