@@ -105,7 +105,9 @@ func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
-	o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
+	if !push { // which has notices of its own
+		o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
+	}
 	return client.New(o)
 }
 
