@@ -61,19 +61,18 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	if err != nil {
 		return nil, nil, err
 	}
+	parts := partsOf(found, entries)
 	read := map[string]bool{}
 	for _, set := range found.Sets {
-		files := set.Files()
-		for _, f := range files {
-			read[filepath.Base(f.Path)] = true
-		}
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
-		if set.Chunked { // a directory may have the name of the archive
-			c.path = files[0].Path
+		for _, name := range parts[set.Name] {
+			if read[name] = true; set.Chunked { // a directory may have the name of the archive
+				c.path = filepath.Join(d.Dir, name)
+			}
 		}
 		if found.Publishing { // a pull into the drop directory itself
 			c.identity += volume.PublicationFile
-			c.unready = []string{"a pull is publishing into the drop directory, or was interrupted: run it again"}
+			c.unready = []string{publishing}
 		}
 		all = append(all, c)
 	}
@@ -97,6 +96,31 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 		return cmp.Or(layoutstore.CompareArchives(a.name, b.name), strings.Compare(a.key(), b.key()))
 	})
 	return all, dirs, nil
+}
+
+// partsOf are the files of each archive that was found in a directory, by its name.
+// Chunks behind a missing one are among them, and files with a fault of their own not.
+func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
+	chunked, parts := map[string]bool{}, map[string][]string{}
+	for _, set := range found.Sets {
+		chunked[set.Name] = set.Chunked
+	}
+	faulty := map[string]bool{}
+	for _, f := range found.Faults {
+		faulty[f.Path] = true
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if !isArchive(name) || e.IsDir() {
+			continue
+		}
+		archive, _ := volume.IsArchive(name)
+		isChunked, ok := chunked[archive]
+		if ok && isChunked == (name != archive) && !(isChunked && faulty[name]) {
+			parts[archive] = append(parts[archive], name)
+		}
+	}
+	return parts
 }
 
 // entry is a candidate for something that is no bundle, if it has to be reported.
@@ -237,6 +261,9 @@ func isArchive(name string) bool {
 	return kind == volume.NameArchive || kind == volume.NameChunk
 }
 
+// publishing says what a bundle waits for that a pull has not moved into place yet.
+const publishing = "a pull is publishing here, or was interrupted: run it again"
+
 // leftRemoving says what a file is that a process left which was killed.
 const leftRemoving = " was being removed, after it was imported, when layoutproxy was stopped: remove it"
 
@@ -246,6 +273,8 @@ const leftRemoving = " was being removed, after it was imported, when layoutprox
 func unready(name string) string {
 	dir, base, ok := cutLast(name)
 	switch {
+	case base == volume.PublicationFile:
+		return name + ": " + publishing
 	case strings.HasSuffix(base, removing):
 		return name + leftRemoving
 	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
@@ -281,10 +310,14 @@ func (c *candidate) waitForUnread(archives []string) {
 	if err != nil {
 		return // the import will tell
 	}
+	entries, err := os.ReadDir(c.path)
+	if err != nil {
+		return
+	}
 	read := map[string]bool{}
-	for _, set := range found.Sets {
-		for _, f := range set.Files() {
-			read[filepath.Base(f.Path)] = true
+	for _, names := range partsOf(found, entries) {
+		for _, name := range names {
+			read[name] = true
 		}
 	}
 	for _, name := range archives {

@@ -2,6 +2,7 @@ package importer_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -75,14 +76,34 @@ func TestDropBesidePull(t *testing.T) {
 	pulling(t, d.dir)
 	d.look(0)
 	d.look(3 * time.Second)
-	d.wants("a.tar", "waiting", volume.PublicationFile+" is still being written")
-	d.wants("b.tar", "waiting", volume.PublicationFile+" is still being written")
+	d.wants("a.tar", "waiting", "a pull is publishing here")
+	d.wants("b.tar", "waiting", "a pull is publishing here")
 	want := mustContent(t, d.dir)
 	finishPull(t, d.dir)
 	d.look(0)
 	d.look(3 * time.Second)
 	d.wants("a.tar", "published", "")
 	d.wants("b.tar", "published", "")
+	same(t, "the store", mustContent(t, d.store), want)
+}
+
+// So is one into a directory that was dropped: nothing is taken from under it.
+func TestDropDirectoryBesidePull(t *testing.T) {
+	d := removing(t)
+	d.mkdir("bundle")
+	dir := filepath.Join(d.dir, "bundle")
+	pulling(t, dir)
+	want, before := mustContent(t, dir), contents(t, dir)
+	d.look(0)
+	d.look(time.Minute)
+	d.wants("bundle", "waiting", "a pull is publishing here")
+	if !maps.Equal(before, contents(t, dir)) {
+		t.Error("something of it went")
+	}
+	finishPull(t, dir)
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("bundle", "published", "")
 	same(t, "the store", mustContent(t, d.store), want)
 }
 

@@ -233,7 +233,7 @@ func TestDropOddEntries(t *testing.T) {
 	d.mkdir("real")
 	d.look(0)
 	d.look(time.Minute)
-	d.wants("pipe.tar", "waiting", "not a regular file")
+	d.wants("pipe.tar", "waiting", "a pipe")
 	d.wants("gone.tar", "waiting", "a link")
 	d.wants("out.tar", "waiting", "a link")
 	d.wants("gone", "waiting", "leads nowhere")
@@ -444,4 +444,26 @@ func TestDropLinks(t *testing.T) {
 	if d.has("bundle") || !d.has("mine.bak") {
 		t.Errorf("left: %v", files(t, d.dir))
 	}
+}
+
+// A chunk behind the archive's end, which an earlier and longer set left or which is the
+// first of the next version, is not read and stays. Padding goes with the archive.
+func TestDropChunksBehindTheEnd(t *testing.T) {
+	d := removing(t)
+	archive := app(t, "a", "1.0")
+	chunks := layouttest.Cut(t, archive, 5000)
+	for _, chunk := range chunks {
+		d.put(chunk, filepath.Base(chunk))
+	}
+	padding, stale := fmt.Sprintf("a.tar.%04d.chunk", len(chunks)), fmt.Sprintf("a.tar.%04d.chunk", len(chunks)+1)
+	d.write(padding, strings.Repeat("\x00", 512))
+	d.write(stale, "of another archive")
+	d.look(0)
+	d.look(time.Minute)
+	if d.published != 1 || d.has("a.tar.0000.chunk") || d.has(padding) || !d.has(stale) {
+		t.Errorf("published %d times, left: %v", d.published, files(t, d.dir))
+	}
+	d.look(time.Minute)
+	d.look(time.Minute)
+	d.wants("a.tar", "waiting", "missing")
 }

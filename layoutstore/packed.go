@@ -114,7 +114,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
-		for _, f := range set.Files() {
+		for _, f := range archive.ReadFiles() {
 			s.opened(f.Info)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // SetFile is one file of an archive, in the state in which the archive was found.
@@ -13,16 +15,51 @@ type SetFile struct {
 	Info fs.FileInfo
 }
 
-// Files are the files that the archive is read from: itself, or its chunks. Files that
-// look like a part of it and are not read are not among them.
+// Files are the files of the archive: itself, or its chunks up to the first that is
+// missing. Files that look like a part of it and are not read are not among them.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {
-		if f, ok := e.File.(*archiveFile); ok {
-			all = append(all, SetFile{filepath.Join(f.dir, f.name), f.info})
+		if f, ok := setFile(e); ok {
+			all = append(all, f)
 		}
 	}
 	return all
+}
+
+func setFile(e extent.Extent) (SetFile, bool) {
+	f, ok := e.File.(*archiveFile)
+	if !ok {
+		return SetFile{}, false
+	}
+	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
+}
+
+// ReadFiles are those of the set's files that the archive was read from: not the chunks
+// behind its end, which an earlier and longer set may have left, unless nothing but a
+// few zeros is in them.
+func (a *Archive) ReadFiles() []SetFile {
+	var all []SetFile
+	var start int64
+	for _, e := range a.set.files {
+		if f, ok := setFile(e); ok && (start < a.index.end || isPadding(e)) {
+			all = append(all, f)
+		}
+		start += e.Len
+	}
+	return all
+}
+
+// maxPaddingFile bounds a chunk that may be all padding: writers of tar pad to less.
+const maxPaddingFile = 64 << 10
+
+// isPadding says whether a chunk is empty, or holds a few zeros.
+func isPadding(e extent.Extent) bool {
+	if e.Len > maxPaddingFile {
+		return false
+	}
+	data, err := extent.List{e}.ReadAll()
+	return err == nil && firstOf(data) < 0
 }
 
 // Observe has opened called with each file that is opened in the tree from now on, as
