@@ -85,7 +85,7 @@ func (r indexRange) names() []string {
 }
 
 // maxNamed bounds the chunks that a message names one by one.
-const maxNamed = 8
+const maxNamed = 16
 
 func chunkLabel(i int) string { return fmt.Sprintf("chunk %04d", i) }
 
