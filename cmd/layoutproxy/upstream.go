@@ -154,6 +154,7 @@ func upstreamError(err error) error {
 		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
+		{client.ErrOtherHost, "have the registry, or its token server, answer itself or lead where no login is needed; or name the host that it leads to"},
 		{client.ErrUnauthorized, "log in with docker login, or give --username and --password-stdin"},
 		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
 		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},

@@ -24,7 +24,7 @@ func (d *Diagnosis) Unwrap() error { return d.Err }
 // diagnose finds the cause behind an answer, where it is a known one.
 func diagnose(err error) error {
 	var e *client.Error
-	if !errors.As(err, &e) || e.Status == 0 {
+	if !errors.As(err, &e) || e.Status == 0 || errors.Is(err, client.ErrOtherHost) {
 		return err
 	}
 	for _, known := range []func(*client.Error) (cause, remedy string){

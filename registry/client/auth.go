@@ -116,7 +116,7 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 
 // errElsewhere says why another host's wish for a login is not met.
 func (c *Client) errElsewhere() error {
-	return fmt.Errorf("it is not %s, and the login of one host is shown to no other", c.options.Registry)
+	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
 }
 
 // challenged takes in the challenge of the registry's 401, and says whether another try

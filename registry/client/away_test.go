@@ -198,6 +198,22 @@ func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// A state that leads to another host, which is gone or wants a login, is replaced too.
+func TestKeptSessionsOfAnotherHost(t *testing.T) {
+	guard := registrytest.New(t, registrytest.Options{Basic: true})
+	for _, host := range []string{closedPort(t), guard.Host} {
+		r := registrytest.New(t, registrytest.Options{})
+		b := big()
+		u := b.upload("x")
+		kept := &sessions{"http://" + host + "/v2/x/blobs/uploads/1"}
+		u.Sessions = kept
+		upload(t, dial(t, r, private, func(o *client.Options) { o.Clock = newFakeClock() }), u, b)
+		if kept.location != "" {
+			t.Errorf("%s is still kept", kept.location)
+		}
+	}
+}
+
 // A registry of several servers may not know yet what one of them has acknowledged.
 func TestManifestsWhoseBlobsAreNotKnownYet(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {

@@ -12,23 +12,24 @@ import (
 
 // The causes that an [Error] may wrap. Test with errors.Is.
 var (
-	ErrNotFound     = errors.New("not found")                        // 404: it is not there
-	ErrUnauthorized = errors.New("no valid credentials")             // 401
-	ErrDenied       = errors.New("denied")                           // 403
-	ErrTooLarge     = errors.New("the body is too large")            // 413
-	ErrRateLimited  = errors.New("too many requests")                // 429
-	ErrServer       = errors.New("the server is failing")            // 5xx
-	ErrRefused      = errors.New("refused")                          // any other status
-	ErrUnsupported  = errors.New("not supported")                    // 405, 501
-	ErrUnreachable  = errors.New("unreachable")                      // no connection, or it was cut
-	ErrStalled      = errors.New("nothing was heard for too long")   // a silence
-	ErrCertificate  = errors.New("the certificate is not trusted")   // TLS
-	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")     // and was asked by TLS
-	ErrNotTLS       = errors.New("the server does not speak TLS")    // and was asked by TLS
-	ErrPrivate      = errors.New("leads to a private address")       // a realm, a redirect or a Location
-	ErrMismatch     = errors.New("the answer is not what was asked") // wrong digest, size or range
-	ErrTooMany      = errors.New("more than is read")                // a list without an end
-	ErrCredentials  = errors.New("credentials cannot be read")       // ours, on this machine
+	ErrNotFound     = errors.New("not found")                                  // 404: it is not there
+	ErrUnauthorized = errors.New("no valid credentials")                       // 401
+	ErrDenied       = errors.New("denied")                                     // 403
+	ErrTooLarge     = errors.New("the body is too large")                      // 413
+	ErrRateLimited  = errors.New("too many requests")                          // 429
+	ErrServer       = errors.New("the server is failing")                      // 5xx
+	ErrRefused      = errors.New("refused")                                    // any other status
+	ErrUnsupported  = errors.New("not supported")                              // 405, 501
+	ErrUnreachable  = errors.New("unreachable")                                // no connection, or it was cut
+	ErrStalled      = errors.New("nothing was heard for too long")             // a silence
+	ErrCertificate  = errors.New("the certificate is not trusted")             // TLS
+	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")               // and was asked by TLS
+	ErrNotTLS       = errors.New("the server does not speak TLS")              // and was asked by TLS
+	ErrPrivate      = errors.New("leads to a private address")                 // a realm, a redirect or a Location
+	ErrOtherHost    = errors.New("the login of one host is shown to no other") // a redirect, a Location or a realm
+	ErrMismatch     = errors.New("the answer is not what was asked")           // wrong digest, size or range
+	ErrTooMany      = errors.New("more than is read")                          // a list without an end
+	ErrCredentials  = errors.New("credentials cannot be read")                 // ours, on this machine
 )
 
 // Side is where the fault of an error lies.

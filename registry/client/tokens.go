@@ -210,7 +210,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
 			switch {
 			case refused && e.Host != target.Host:
-				e.Err = fmt.Errorf("the token server %s leads there, and the login is shown to no other host", target.Host)
+				e.Err = fmt.Errorf("the token server %s leads there: %w", target.Host, ErrOtherHost)
 			case refused:
 				e.Err = fmt.Errorf("the token server of %s refuses %v", r.from.Host, r.credential)
 			}

@@ -95,6 +95,8 @@ type uploading struct {
 	invalid  int  // times that the registry found another digest
 	disputes int  // times that it did not want the bytes that it lacks
 	denied   bool // it refused once to say where the upload stands
+
+	elsewhere bool // the session is an earlier process's, and of another host than the registry
 }
 
 // recall takes up the session of an earlier process.
@@ -103,13 +105,14 @@ func (x *uploading) recall() {
 	if location == "" || !x.streams() {
 		return
 	}
+	base := x.c.base.Load()
 	to, err := url.Parse(location)
-	if err != nil || x.c.allowed(x.c.base.Load(), to) != nil {
+	if err != nil || x.c.allowed(base, to) != nil || to.Host == base.Host && !sameHost(base, to) {
 		x.Sessions.Drop()
 		return
 	}
 	x.session = &session{c: x.c, repository: x.Repository, digest: x.Digest.String(), location: to}
-	x.ask = true
+	x.ask, x.elsewhere = true, !x.c.isRegistry(to)
 }
 
 // streams says whether the blob is uploaded in parts.
@@ -238,7 +241,8 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		// state stays until there is one.
 		x.denied, x.session = true, nil
 		return nil
-	case e.Op == opOffset && cannotAnswer(e):
+	case e.Op == opOffset && (cannotAnswer(e) || x.elsewhere && (e.Status == 0 || e.Status == http.StatusUnauthorized)):
+		x.elsewhere = false // another host may be gone for ever, and is shown no login
 		return x.restart(e)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return x.shrink(e)
