@@ -165,7 +165,7 @@ func TestReferrersThatAreRefused(t *testing.T) {
 		if err != nil || found.Unknown == nil || found.API || len(found.List) != 0 {
 			t.Errorf("%d: %+v, %v", status, found, err)
 		}
-		failure(t, found.Unknown, map[int]error{401: client.ErrUnauthorized, 403: client.ErrDenied, 500: client.ErrServer, 502: client.ErrServer, 503: client.ErrServer}[status])
+		wantCause(t, found.Unknown, map[int]error{401: client.ErrUnauthorized, 403: client.ErrDenied, 500: client.ErrServer, 502: client.ErrServer, 503: client.ErrServer}[status])
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 			specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
 		body := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromString(index), Body: []byte(index)}
