@@ -166,8 +166,8 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 				"catalog":   func() error { _, err := c.Catalog(t.Context()); return err },
 				"referrers": func() error { _, err := c.Referrers(t.Context(), "x", subject); return err },
 			} {
-				if name == "empty pages" && kind != "tags" {
-					continue // once is enough for ten thousand requests
+				if name == "empty pages" && kind != "tags" || name != "a circle" && kind == "catalog" {
+					continue // once is enough for ten thousand requests, and for a million names
 				}
 				err := list()
 				wantCause(t, err, client.ErrTooMany)
