@@ -223,6 +223,9 @@ func (w *work) covers(plan *Plan) error {
 			planned[path.Join(l.Path, indexName)] = true
 		}
 	}
+	for _, f := range plan.Files {
+		planned[f.Name] = true
+	}
 	names := slices.Clone(w.broken.Remove)
 	for _, f := range w.broken.Place {
 		names = append(names, f.Name)

@@ -37,14 +37,11 @@ func (r *run) tree(ctx context.Context) error {
 		r.written = append(r.written, l.Path)
 		r.work.reached("staged")
 	}
-	if err := r.work.publish(r.publication); err != nil {
+	if err := r.besides(); err != nil {
 		return err
 	}
-	for _, f := range r.plan.Files {
-		if err := replaceFile(filepath.Join(r.Dir, f.Name), f.data); err != nil {
-			return err
-		}
-		r.written = append(r.written, f.Name)
+	if err := r.work.publish(r.publication); err != nil {
+		return err
 	}
 	return r.look(ctx, []string{r.Dir})
 }

@@ -447,8 +447,10 @@ func TestOldState(t *testing.T) {
 	r, _ := serveTree(t, tree.Dir())
 	o := options(t, r, "shop")
 	o.Repositories = []string{"app"}
-	broken := registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden)
-	r.Inject(func(w http.ResponseWriter, q *http.Request, next http.Handler) bool { return broken(w, q, next) })
+	breakBlobs := func() {
+		r.Inject(registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden))
+	}
+	breakBlobs()
 	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
 		if _, err := pull.Run(t.Context(), o, nil); err == nil {
 			t.Fatal("it was pulled")
@@ -456,7 +458,7 @@ func TestOldState(t *testing.T) {
 		there := finished(t, o.Dir)
 		then := time.Now().Add(-age)
 		try(t, os.Chtimes(filepath.Join(o.Dir, ".tmp/layoutproxy/state"), then, then))
-		broken = func(http.ResponseWriter, *http.Request, http.Handler) bool { return false }
+		r.Heal()
 		r.Forget()
 		run(t, o)
 		again := 0
@@ -469,7 +471,7 @@ func TestOldState(t *testing.T) {
 			t.Errorf("after %s, %d blobs of %d were fetched again", age, again, len(there))
 		}
 		o.Dir = t.TempDir()
-		broken = registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden)
+		breakBlobs()
 	}
 }
 
