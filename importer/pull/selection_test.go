@@ -168,6 +168,7 @@ func TestSelection(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
 			from, at := less, quick
 			if name == "everything" || strings.Contains(name, "packages") || strings.Contains(name, "a package") {
 				from, at = s, r

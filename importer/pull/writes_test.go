@@ -204,6 +204,7 @@ func TestWhereSharedLayoutsAre(t *testing.T) {
 		"no edition, by its case":    {"deckhouse/ee-mirror", "deckhouse/", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSynthetic(t)
 			s.image(test.source, "v1", nil)
 			tags := map[string]string{"installer": "latest", "deckhouse-cli": "v1.0.0", "deckhouse-cli/plugins/a": "v2.0.0"}
