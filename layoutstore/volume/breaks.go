@@ -196,9 +196,12 @@ func (s *scan) endsAt(ctx context.Context, next int64) (Trouble, error) {
 	if s.tarEnd = next + 1024; s.seams == nil || s.seams.between(s.last.start+1, next+1).empty() {
 		return Trouble{}, nil
 	}
-	more, err := s.moreBehind(ctx, s.tarEnd)
-	if err != nil {
-		return Trouble{}, err
+	more := false
+	if !s.seams.isEnd(s.tarEnd) {
+		var err error
+		if more, err = s.moreBehind(ctx, s.tarEnd); err != nil {
+			return Trouble{}, err
+		}
 	}
 	inside := s.seams.between(s.last.start+1, s.last.body)
 	v, err := contentProven, error(nil)

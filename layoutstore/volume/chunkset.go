@@ -116,6 +116,14 @@ func (s *seams) between(from, to int64) indexRange {
 	return indexRange{i, j - 1}
 }
 
+// isEnd reports whether a chunk ends at the byte end of the archive. An archive that
+// ends where a chunk does ends there: zeros inside an entry, behind a cut, would have to
+// run to the end of their chunk by chance. What is behind was left by a longer set.
+func (s *seams) isEnd(end int64) bool {
+	_, found := slices.BinarySearch(s.ends, end)
+	return found
+}
+
 // at is the chunk that holds the byte off of the archive, and which byte of it that is.
 func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] > off })
