@@ -33,7 +33,8 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /status", a.status)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("POST /reload", a.reload)
+	mux.HandleFunc("POST /rescan", a.rescan)
+	mux.HandleFunc("POST /reload", a.rescan) // its old name
 	if a.pprof {
 		profiles(mux)
 	}
@@ -93,8 +94,8 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 	})
 }
 
-// reload answers when a scan that began after the request is over.
-func (a *admin) reload(w http.ResponseWriter, req *http.Request) {
+// rescan answers after a scan that began after the request.
+func (a *admin) rescan(w http.ResponseWriter, req *http.Request) {
 	change, err := a.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)

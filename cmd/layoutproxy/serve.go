@@ -75,7 +75,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 	flags.treeFlags.flags(f)
 	flags.config.flags(f)
 	f.StringVar(&flags.listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks one")
-	f.StringVar(&flags.adminListen, "admin-listen", "127.0.0.1:5001", "`address` of /healthz, /readyz, /metrics, /status and POST /reload; empty means off")
+	f.StringVar(&flags.adminListen, "admin-listen", "127.0.0.1:5001", "`address` of /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
 	f.StringVar(&flags.addressFile, "address-file", "", "`file` to write registry=HOST:PORT and admin=HOST:PORT to when listening")
 	f.DurationVar(&flags.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running transfers may go on after SIGTERM")
 	f.BoolVar(&flags.strict, "strict", false, "do not start with anything that cannot be served: exit 3")
