@@ -165,6 +165,7 @@ type merging struct {
 	old     []byte // nil where there is none
 	doc     map[string]json.RawMessage
 	entries []wanted                                // one that names no digest stays as it is
+	byTag   map[string][]int                        // numbers of the entries that have a tag
 	union   func(tag string) (digest.Digest, error) // of the store
 	named   map[digest.Digest]bool                  // by any index of the repository in the store
 	known   bool                                    // the store has the repository
@@ -172,7 +173,7 @@ type merging struct {
 }
 
 func (v *survey) merging(at string) (*merging, error) {
-	m := &merging{named: map[digest.Digest]bool{}, doc: map[string]json.RawMessage{
+	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
@@ -238,22 +239,30 @@ func (m *merging) parse(data []byte, at string) error {
 	}
 	for _, e := range entries {
 		m.entries[e.Number] = wanted{e.Descriptor, e.Tag, e.Raw}
+		m.note(e.Number)
 	}
 	return nil
+}
+
+// note notes the tag of an entry, so that no tag is searched for among all entries.
+func (m *merging) note(number int) {
+	if tag := m.entries[number].tag; tag != "" {
+		m.byTag[tag] = append(m.byTag[tag], number)
+	}
 }
 
 // untag takes a tag from what has it. Its manifest stays named, so that a pull that
 // goes on by digest ends.
 func (m *merging) untag(tag string) {
-	for i, e := range m.entries {
-		if e.tag == tag {
-			m.entries[i], m.changed = e.untagged(), true
-		}
+	for _, i := range m.byTag[tag] {
+		m.entries[i], m.changed = m.entries[i].untagged(), true
 	}
+	delete(m.byTag, tag)
 }
 
 func (m *merging) add(w wanted) {
 	m.entries = append(m.entries, w)
+	m.note(len(m.entries) - 1)
 	m.named[w.Digest], m.changed = true, true
 }
 

@@ -1,12 +1,14 @@
 package layoutstore
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"unique"
 
 	"github.com/opencontainers/go-digest"
@@ -39,6 +41,9 @@ type index struct {
 	named   []string          // repositories that references without a short tag name, each once, sorted
 	// problems lack path and repository, which the index does not know.
 	problems []Problem
+
+	sorting sync.Once
+	sorted  []int32 // numbers of entries by digest, from the first call of names on
 }
 
 // entry is a descriptor of an index.json and its tag, which is empty where it has none.
@@ -50,6 +55,20 @@ type entry struct {
 	// goes with the layout's path, whatever the reference says.
 	repository string
 	byDigest   bool // its short tag says that it has no tag
+}
+
+// names says whether the index names d. Reports ask for each digest that is missing, of
+// which there may be as many as entries: the first call sorts, and no call searches all.
+func (ix *index) names(d digest.Digest) bool {
+	ix.sorting.Do(func() {
+		ix.sorted = make([]int32, len(ix.entries))
+		for i := range ix.sorted {
+			ix.sorted[i] = int32(i) // an index is bounded by maxIndex
+		}
+		slices.SortFunc(ix.sorted, func(a, b int32) int { return cmp.Compare(ix.entries[a].Digest, ix.entries[b].Digest) })
+	})
+	_, ok := slices.BinarySearchFunc(ix.sorted, d, func(i int32, d digest.Digest) int { return cmp.Compare(ix.entries[i].Digest, d) })
+	return ok
 }
 
 type indexJSON struct {
