@@ -26,7 +26,8 @@ type Gap struct {
 	Chunks []string `json:"chunks"`
 	// Repository is its name as it is served, below the first root.
 	Repository string        `json:"repository"`
-	Tags       []string      `json:"tags"` // that lead to it, sorted
+	Tags       []string      `json:"tags"`               // that lead to it, sorted; not to be changed
+	MoreTags   int           `json:"moreTags,omitempty"` // that a report leaves out
 	Digest     digest.Digest `json:"digest"`
 	MediaType  string        `json:"mediaType"`
 	Reason     string        `json:"reason"`
@@ -36,6 +37,14 @@ type Gap struct {
 // cannot be read.
 func (in *Inventory) Wrong(s Stored, reason string) Gap {
 	return in.gap(s.Layout, s.Digest, Damaged, s.Where, reason)
+}
+
+// Reported says whether the inventory has reported a copy of a manifest for the same
+// reason already, as the bytes of manifests are looked at in any case.
+func (in *Inventory) Reported(s Stored, reason string) bool {
+	n := in.need[s.Digest]
+	known, ok := in.reported[s.Digest]
+	return ok && known == reason && n.in[0] == s.Layout
 }
 
 // manifest adds what is wrong with a manifest.
@@ -54,6 +63,7 @@ func (in *Inventory) manifest(m *closure.Manifest) {
 	last := n.in[len(n.in)-1]
 	switch {
 	case errors.As(m.Gap, &corrupt):
+		in.reported[m.Digest] = corrupt.Reason
 		in.add(n.in[0], m.Digest, corrupt.Kind, nil, corrupt.Reason)
 	case m.Gap != nil:
 		in.add(last, m.Digest, Damaged, nil, m.Gap.Error())
@@ -81,7 +91,9 @@ func (in *Inventory) blob(b *closure.Blob) {
 	switch {
 	case n.there:
 	case b.Optional && !in.lost(b.Digest):
-		in.NonDistributable = append(in.NonDistributable, in.gap(in.owner(b.Digest), b.Digest, Incomplete, nil, "not there, and its media type says that it need not be"))
+		if take := in.found.NonDistributable; take != nil {
+			take(in.gap(in.owner(b.Digest), b.Digest, Incomplete, nil, "not there, and its media type says that it need not be"))
+		}
 	default:
 		in.missing(b.Digest)
 	}
@@ -98,7 +110,7 @@ func (in *Inventory) blob(b *closure.Blob) {
 		g := in.gap(n.in[len(n.in)-1], b.Digest, Damaged, nil, wrongSize(n.found[0], []int64{size}))
 		slices.Sort(tags)
 		g.Tags = slices.Compact(tags)
-		in.Gaps = append(in.Gaps, g)
+		in.report(g)
 	}
 }
 
@@ -112,7 +124,7 @@ func (in *Inventory) missing(d digest.Digest) {
 		case errors.As(err, &lost):
 			g := in.gap(l, d, lost.Kind, nil, lost.Reason)
 			g.Chunks = lost.In
-			in.Gaps = append(in.Gaps, g)
+			in.report(g)
 			return
 		case !errors.Is(err, fs.ErrNotExist):
 			at, kind, reason = l, Damaged, err.Error()
@@ -162,7 +174,15 @@ func (in *Inventory) owner(d digest.Digest) Layout {
 
 // add adds a gap; where is where the content lies, or nil to find out.
 func (in *Inventory) add(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) {
-	in.Gaps = append(in.Gaps, in.gap(l, d, kind, where, reason))
+	if in.found.Gap != nil {
+		in.report(in.gap(l, d, kind, where, reason))
+	}
+}
+
+func (in *Inventory) report(g Gap) {
+	if in.found.Gap != nil {
+		in.found.Gap(g)
+	}
 }
 
 func (in *Inventory) gap(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Gap {
@@ -177,6 +197,9 @@ func (in *Inventory) gap(l Layout, d digest.Digest, kind Kind, where extent.List
 		g.Tags, g.MediaType = n.manifest.TagsTo(), n.manifest.MediaType
 	case n.blob != nil:
 		g.Tags, g.MediaType = n.blob.TagsTo(), mediaTypeOfBlob(n.blob)
+	}
+	if g.Tags == nil {
+		g.Tags = []string{}
 	}
 	return g
 }

@@ -25,9 +25,12 @@ type Inventory struct {
 	NonDistributable []Gap
 	Blobs            []Stored // by layout, then digest; without those of a wrong size
 
-	repo *Repository
-	name string
-	need map[digest.Digest]*need
+	repo  *Repository
+	name  string
+	found Findings
+	need  map[digest.Digest]*need
+	// reported is what was found wrong with the bytes of manifests, in the first layout.
+	reported map[digest.Digest]string
 }
 
 // Stored is a blob that lies in a layout: one copy of it, where there are several.
@@ -36,6 +39,13 @@ type Stored struct {
 	Digest digest.Digest
 	Where  extent.List
 	Needed bool // something leads to it
+}
+
+// Findings take in what an inventory finds, one by one and in no order. A nil one takes
+// nothing.
+type Findings struct {
+	Gap, NonDistributable func(Gap)
+	Blob                  func(Stored)
 }
 
 // need is what a repository says of a digest, and which copies it has.
@@ -52,11 +62,31 @@ type need struct {
 // ErrRepositoryUnknown; ErrStale where a refresh is due; those that [Exhausted]
 // knows; the context's.
 func (s *Snapshot) Inventory(ctx context.Context, path string) (*Inventory, error) {
+	var gaps, left []Gap
+	var blobs []Stored
+	in, err := s.InventoryOf(ctx, path, Findings{
+		Gap:              func(g Gap) { gaps = append(gaps, g) },
+		NonDistributable: func(g Gap) { left = append(left, g) },
+		Blob:             func(s Stored) { blobs = append(blobs, s) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(gaps, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
+	})
+	in.Gaps, in.NonDistributable, in.Blobs = gaps, left, blobs
+	return in, nil
+}
+
+// InventoryOf is [Snapshot.Inventory], and hands each finding to found in place of
+// keeping it: there may be as many as blobs.
+func (s *Snapshot) InventoryOf(ctx context.Context, path string, found Findings) (*Inventory, error) {
 	repo, err := s.At(path)
 	if err != nil {
 		return nil, err
 	}
-	in := &Inventory{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}}
+	in := &Inventory{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, reported: map[digest.Digest]string{}, found: found}
 	if in.Graph, err = repo.Closure(ctx); err != nil {
 		return nil, err
 	}
@@ -72,9 +102,6 @@ func (s *Snapshot) Inventory(ctx context.Context, path string) (*Inventory, erro
 	for _, b := range in.Graph.Blobs {
 		in.blob(b)
 	}
-	slices.SortFunc(in.Gaps, func(a, b Gap) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
-	})
 	return in, nil
 }
 
@@ -115,7 +142,7 @@ func (in *Inventory) look(ctx context.Context, l Layout) error {
 		return err
 	case err != nil:
 		path, entry := l.Where()
-		in.Gaps = append(in.Gaps, Gap{Kind: Damaged, Path: path, Entry: entry, Chunks: []string{}, Repository: in.name, Tags: []string{}, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
+		in.report(Gap{Kind: Damaged, Path: path, Entry: entry, Chunks: []string{}, Repository: in.name, Tags: []string{}, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
 	}
 	for _, d := range all {
 		if err := in.copyAt(l, d); err != nil {
@@ -144,7 +171,9 @@ func (in *Inventory) copyAt(l Layout, d digest.Digest) error {
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
 		in.add(l, d, Damaged, where, wrongSize(where.Size(), n.sizes))
 	default:
-		in.Blobs = append(in.Blobs, Stored{l, d, where, n != nil})
+		if take := in.found.Blob; take != nil {
+			take(Stored{l, d, where, n != nil})
+		}
 		if n != nil {
 			n.in, n.found = append(n.in, l), append(n.found, where.Size())
 		}

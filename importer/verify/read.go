@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	_ "crypto/sha512" // an algorithm that blobs may be named by
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -61,7 +62,7 @@ func (r *run) readAll(ctx context.Context) error {
 				if i >= len(r.tasks) {
 					return ctx.Err()
 				}
-				if err := r.do(ctx, &r.tasks[i], buf); err != nil {
+				if err := r.do(ctx, i, buf); err != nil {
 					return err
 				}
 			}
@@ -89,27 +90,28 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do reads one task. The error is the context's, or one that layoutstore.Exhausted
+// do reads the task of that number. The error is the context's, or one that layoutstore.Exhausted
 // knows: what is wrong with the content is noted.
-func (r *run) do(ctx context.Context, t *task, buf []byte) error {
+func (r *run) do(ctx context.Context, number int, buf []byte) error {
+	t := &r.tasks[number]
 	if t.checksum != nil {
 		return t.checksum.compare(ctx, t.where, buf, r.Progress.Read)
 	}
 	stored := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-	reason, err := r.blob(ctx, &stored, buf)
-	if err != nil || reason == "" {
+	got, reason, err := r.blob(ctx, &stored, buf)
+	if err != nil || got == "" && reason == "" {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wrong = append(r.wrong, wrong{stored, reason})
+	r.wrong = append(r.wrong, wrong{int32(number), got, reason})
 	return nil
 }
 
-// blob locates and reads a copy of a blob and says why it is not what its name says;
-// the empty reason is that it is. A file that is replaced between the two is located
-// once more. The error is as that of do.
-func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (reason string, err error) {
+// blob locates and reads a copy of a blob and says why it is not what its name says, or
+// the sum of its bytes if that is why; neither is set where it is. A file that is
+// replaced between the two is located once more. The error is as that of do.
+func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
 	for again := false; ; again = true {
 		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
 			err = compare(ctx, *s, buf, r.Progress.Read)
@@ -118,19 +120,23 @@ func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (reas
 			break
 		}
 	}
+	var other *wrongBytes
 	switch {
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return "", "", ctx.Err()
 	case layoutstore.Exhausted(err):
-		return "", err
+		return "", "", err
+	case errors.As(err, &other):
+		sum, err := hex.DecodeString(other.got.Encoded())
+		return string(sum), "", err
 	case errors.Is(err, layoutstore.ErrStale):
-		return "it changed while it was read", nil
+		return "", "it changed while it was read", nil
 	case errors.Is(err, fs.ErrNotExist):
-		return "it was removed while it was read", nil
+		return "", "it was removed while it was read", nil
 	case err != nil:
-		return err.Error(), nil
+		return "", err.Error(), nil
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // wrongBytes says that a copy of a blob has other bytes than its name says.

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// How much of a long list is for people; JSON has all of it.
+// How much of a long list is for people; JSON has more of it.
 const (
 	maxGapLines = 20
 	maxTagNames = 8
@@ -24,20 +24,23 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, c := range r.Causes {
 		c.write(b)
 	}
+	if n := r.Omitted.Gaps; n > 0 {
+		fmt.Fprintf(b, "and %s more, not listed: fix these first, and verify again\n", count(n, "problem"))
+	}
 	r.writeChecksums(b)
 	if len(r.Conflicts) > 0 {
 		fmt.Fprintf(b, "%s; the later source wins:\n", count(len(r.Conflicts), "conflict"))
 		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxGapLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
-		more(b, len(r.Conflicts))
+		more(b, len(r.Conflicts), 0)
 	}
 	if len(r.Harmless) > 0 {
 		fmt.Fprintf(b, "%s, with nothing lost:\n", count(len(r.Harmless), "problem"))
 		for _, p := range r.Harmless[:min(len(r.Harmless), maxGapLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
-		more(b, len(r.Harmless))
+		more(b, len(r.Harmless), 0)
 	}
 	r.writeUnreferenced(b)
 	r.writeNonDistributable(b)
@@ -46,7 +49,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		for _, place := range r.TagsUnknown[:min(n, maxGapLines)] {
 			fmt.Fprintf(b, "  %s\n", place)
 		}
-		more(b, n)
+		more(b, n, 0)
 	}
 	if r.Whole {
 		fmt.Fprintf(b, "whole: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
@@ -72,12 +75,19 @@ func (c Cause) write(w io.Writer) {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	more(w, len(c.Gaps))
+	more(w, len(c.Gaps), c.Count-len(c.Gaps))
 }
 
-func more(w io.Writer, n int) {
-	if n > maxGapLines {
-		fmt.Fprintf(w, "  and %d more: --output json has all\n", n-maxGapLines)
+// more says how much of a list of a report follows the lines for people, and how much of
+// it the report has left out.
+func more(w io.Writer, listed, omitted int) {
+	rest := listed + omitted - min(listed, maxGapLines)
+	switch {
+	case rest == 0:
+	case omitted == 0:
+		fmt.Fprintf(w, "  and %d more: --output json has all\n", rest)
+	default:
+		fmt.Fprintf(w, "  and %d more: --output json has the first %d\n", rest, listed)
 	}
 }
 
@@ -90,7 +100,7 @@ func describe(c Cause, g layoutstore.Gap) string {
 	}
 	if len(g.Tags) > 0 {
 		names := strings.Join(g.Tags[:min(len(g.Tags), maxTagNames)], ", ")
-		if more := len(g.Tags) - maxTagNames; more > 0 {
+		if more := len(g.Tags) + g.MoreTags - maxTagNames; more > 0 {
 			names += fmt.Sprintf(" and %d more", more)
 		}
 		add("%s", names)
@@ -137,11 +147,11 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 	if n == 0 {
 		return
 	}
-	var size uint64
+	size := uint64(r.Omitted.UnreferencedBytes)
 	for _, u := range r.Unreferenced {
 		size += uint64(u.Size)
 	}
-	fmt.Fprintf(w, "%s that nothing needs, %s:\n", count(n, "blob"), humanize.Bytes(size))
+	fmt.Fprintf(w, "%s that nothing needs, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
 	for _, u := range r.Unreferenced[:min(n, maxGapLines)] {
 		fmt.Fprintf(w, "  %s", u.Path)
 		if u.Entry != "" {
@@ -149,7 +159,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
-	more(w, n)
+	more(w, n, r.Omitted.Unreferenced)
 }
 
 // writeNonDistributable lists the layers that were left out, which changes nothing.
@@ -158,11 +168,11 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 	if n == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s missing whose media type allows it; clients must fetch them elsewhere:\n", count(n, "non-distributable layer"))
+	fmt.Fprintf(w, "%s missing whose media type allows it; clients must fetch them elsewhere:\n", count(n+r.Omitted.NonDistributable, "non-distributable layer"))
 	for _, g := range r.NonDistributable[:min(n, maxGapLines)] {
 		fmt.Fprintf(w, "  %s: %s: %s\n", g.Repository, strings.Join(g.Tags, ", "), g.Digest)
 	}
-	more(w, n)
+	more(w, n, r.Omitted.NonDistributable)
 }
 
 // count is a number of things, in words.

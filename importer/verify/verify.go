@@ -17,7 +17,6 @@ import (
 	"cmp"
 	"context"
 	"runtime"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -55,7 +54,12 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
-	r := &run{Options: o, snapshot: s, report: newReport(), holders: map[layoutstore.Layout][]string{}, idle: map[copyKey]Unreferenced{}}
+	problems := s.ScanProblems()
+	r := &run{Options: o, snapshot: s, report: newReport(), findings: newFindings(problems), holders: map[layoutstore.Layout][]string{}, idle: map[copyKey]Unreferenced{},
+		unreferenced: newFirst(compareUnreferenced), nonDistributable: newFirst(compareGaps)}
+	if err := r.findHolders(); err != nil {
+		return nil, err
+	}
 	if err := r.takeInventory(ctx); err != nil {
 		return nil, err
 	}
@@ -66,7 +70,8 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if err := r.tellWrong(ctx); err != nil {
 		return nil, err
 	}
-	r.report.group(r.gaps, s.ScanProblems())
+	r.list()
+	r.report.finish(r.findings, problems)
 	return r.report, nil
 }
 
@@ -74,16 +79,20 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
-
-	mu     sync.Mutex // guards what follows
-	report *Report
-	tasks  []task
-	gaps   []layoutstore.Gap
 	// holders are the paths of the repositories that a layout is part of: several,
 	// where sources have roots of their own.
 	holders map[layoutstore.Layout][]string
-	idle    map[copyKey]Unreferenced
-	wrong   []wrong
+
+	mu       sync.Mutex // guards what follows
+	report   *Report
+	tasks    []task
+	findings *findings
+	idle     map[copyKey]Unreferenced // in layouts that several repositories hold
+	wrong    []wrong
+
+	unreferenced      *first[Unreferenced]
+	unreferencedBytes int64
+	nonDistributable  *first[layoutstore.Gap]
 }
 
 // copyKey is a copy of a blob.
@@ -92,10 +101,19 @@ type copyKey struct {
 	digest digest.Digest
 }
 
-// wrong is a copy that is not what its name says.
+// wrong is a copy that is not what its name says. There may be as many as tasks, so it
+// says no more than it has to.
 type wrong struct {
-	layoutstore.Stored
-	reason string
+	task   int32  // number of the task that read it
+	sum    string // of its bytes, where it could be read
+	reason string // why not, else
+}
+
+func (w wrong) why(d digest.Digest) string {
+	if w.reason != "" {
+		return w.reason
+	}
+	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
 // takeInventory looks at presence and sizes, and notes what is to be read. Nothing
@@ -109,35 +127,55 @@ func (r *run) takeInventory(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			in, err := r.snapshot.Inventory(ctx, path)
-			if err == nil {
-				r.note(path, repo, in)
-			}
+			r.note(repo)
+			_, err = r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{
+				Gap: r.gap, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.noteCopy(path, s) },
+			})
 			return err
 		})
 	}
 	return group.Wait()
 }
 
-// note takes in the inventory of the repository at path.
-func (r *run) note(path string, repo *layoutstore.Repository, in *layoutstore.Inventory) {
+// findHolders notes which repositories hold each layout.
+func (r *run) findHolders() error {
+	for _, path := range r.snapshot.Paths() {
+		repo, err := r.snapshot.At(path)
+		if err != nil {
+			return err
+		}
+		for _, l := range repo.Layouts() {
+			r.holders[l] = append(r.holders[l], path)
+		}
+	}
+	return nil
+}
+
+func (r *run) gap(g layoutstore.Gap) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.findings.add(g)
+}
+
+func (r *run) leftOut(g layoutstore.Gap) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nonDistributable.add(g)
+}
+
+// note counts a repository.
+func (r *run) note(repo *layoutstore.Repository) {
 	tags, _ := repo.Tags("", -1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.report.Repositories++
 	r.report.Tags += len(tags)
-	r.gaps = append(r.gaps, in.Gaps...)
-	r.report.NonDistributable = append(r.report.NonDistributable, in.NonDistributable...)
-	for _, l := range repo.Layouts() {
-		r.holders[l] = append(r.holders[l], path)
-	}
-	for _, s := range in.Blobs {
-		r.noteCopy(path, s)
-	}
 }
 
 // noteCopy notes a copy of a blob: to be read, if no other repository has it.
 func (r *run) noteCopy(path string, s layoutstore.Stored) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	key := copyKey{s.Layout, s.Digest}
 	first := r.holders[s.Layout][0] == path
 	if first {
@@ -145,43 +183,65 @@ func (r *run) noteCopy(path string, s layoutstore.Stored) {
 	}
 	if s.Needed {
 		delete(r.idle, key)
-	} else if first {
-		file, entry := s.Layout.WhereBlob(s.Digest)
-		r.idle[key] = Unreferenced{file, entry, s.Digest, s.Where.Size()}
+		return
 	}
+	if !first {
+		return
+	}
+	file, entry := s.Layout.WhereBlob(s.Digest)
+	u := Unreferenced{file, entry, s.Digest, s.Where.Size()}
+	if len(r.holders[s.Layout]) == 1 {
+		r.leaveIdle(u)
+	} else {
+		r.idle[key] = u
+	}
+}
+
+// leaveIdle notes a blob that nothing leads to.
+func (r *run) leaveIdle(u Unreferenced) {
+	r.unreferenced.add(u)
+	r.unreferencedBytes += u.Size
 }
 
 // tellWrong makes gaps of the copies that proved wrong, in each repository that has
 // them.
 func (r *run) tellWrong(ctx context.Context) error {
-	type place struct{ repository, path, entry, reason string }
-	told := map[place]bool{} // a manifest's bytes were looked at twice
-	for _, g := range r.gaps {
-		told[place{g.Repository, g.Path, g.Entry, g.Reason}] = true
-	}
-	byPath := map[string][]wrong{}
-	for _, w := range r.wrong {
-		for _, path := range r.holders[w.Layout] {
-			byPath[path] = append(byPath[path], w)
+	byPath := map[string][]int32{} // numbers of wrong copies
+	for i, w := range r.wrong {
+		for _, path := range r.holders[r.tasks[w.task].layout] {
+			byPath[path] = append(byPath[path], int32(i))
 		}
 	}
 	for path, copies := range byPath {
-		in, err := r.snapshot.Inventory(ctx, path)
+		in, err := r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{}) // its gaps are known
 		if err != nil {
 			return err
 		}
-		for _, w := range copies {
-			if g := in.Wrong(w.Stored, w.reason); !told[place{g.Repository, g.Path, g.Entry, g.Reason}] {
-				r.gaps = append(r.gaps, g)
+		for _, i := range copies {
+			t := r.tasks[r.wrong[i].task]
+			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
+			if reason := r.wrong[i].why(t.digest); !in.Reported(s, reason) { // a manifest's bytes were looked at twice
+				r.findings.add(in.Wrong(s, reason))
 			}
 		}
 	}
-	for _, u := range r.idle {
-		r.report.Unreferenced = append(r.report.Unreferenced, u)
-	}
-	slices.SortFunc(r.report.NonDistributable, compareGaps)
-	slices.SortFunc(r.report.Unreferenced, func(a, b Unreferenced) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry))
-	})
 	return nil
+}
+
+// list puts the bounded lists into the report.
+func (r *run) list() {
+	for _, u := range r.idle {
+		r.leaveIdle(u)
+	}
+	r.report.Unreferenced = append(r.report.Unreferenced, r.unreferenced.sorted()...)
+	r.report.NonDistributable = append(r.report.NonDistributable, r.nonDistributable.sorted()...)
+	o := &r.report.Omitted
+	o.Unreferenced, o.NonDistributable, o.UnreferencedBytes = r.unreferenced.omitted(), r.nonDistributable.omitted(), r.unreferencedBytes
+	for _, u := range r.report.Unreferenced {
+		o.UnreferencedBytes -= u.Size
+	}
+}
+
+func compareUnreferenced(a, b Unreferenced) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry))
 }

@@ -89,6 +89,9 @@ func (m *Manifest) Tops() []*Manifest {
 
 // TagsTo are the tags that lead to m by way of its parents, its own among them, sorted.
 func (m *Manifest) TagsTo() []string {
+	if len(m.Parents) == 0 {
+		return slices.Clip(m.Tags)
+	}
 	var tags []string
 	for _, top := range m.Tops() {
 		tags = append(tags, top.Tags...)
@@ -99,6 +102,9 @@ func (m *Manifest) TagsTo() []string {
 
 // TagsTo are the tags that lead to b, sorted.
 func (b *Blob) TagsTo() []string {
+	if len(b.Claims) == 1 {
+		return b.Claims[0].TagsTo()
+	}
 	var tags []string
 	for _, c := range b.Claims {
 		tags = append(tags, c.TagsTo()...)

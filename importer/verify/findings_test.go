@@ -1,0 +1,83 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// keepAll is a report of gaps as one that kept all of them would make it.
+func keepAll(gaps []layoutstore.Gap, limit int) (causes []Cause, tags int) {
+	all := map[causeKey][]layoutstore.Gap{}
+	affected := map[tag]bool{}
+	for _, g := range gaps {
+		key := causeKey{g.Kind, g.Path, g.Reason}
+		all[key] = append(all[key], g)
+		for _, t := range g.Tags {
+			affected[tag{g.Repository, t}] = true
+		}
+	}
+	for key, gaps := range all {
+		c := Cause{Kind: key.kind, Path: key.path, Reason: key.reason, Count: len(gaps), Gaps: gaps}
+		tags, repositories := map[tag]bool{}, map[string]bool{}
+		for _, g := range gaps {
+			for _, t := range g.Tags {
+				tags[tag{g.Repository, t}], repositories[g.Repository] = true, true
+			}
+		}
+		c.Tags, c.Repositories = len(tags), len(repositories)
+		slices.SortFunc(c.Gaps, compareGaps)
+		causes = append(causes, c)
+	}
+	slices.SortFunc(causes, func(a, b Cause) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason))
+	})
+	for i := range causes {
+		causes[i].Gaps = causes[i].Gaps[:min(limit, len(causes[i].Gaps))]
+		limit -= len(causes[i].Gaps)
+	}
+	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Gaps) == 0 }), len(affected)
+}
+
+// In whatever order gaps come, a bounded report has the first ones and counts all.
+func TestFindingsAreTheFirst(t *testing.T) {
+	const limit = 6
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		shared := [][]string{{}, {"a"}, {"a", "b"}, {"c"}, make([]string, 20)}
+		for i := range shared[4] {
+			shared[4][i] = fmt.Sprintf("long%02d", i)
+		}
+		reasons := 1 + random.IntN(12)
+		gaps := make([]layoutstore.Gap, random.IntN(60))
+		for i := range gaps {
+			gaps[i] = layoutstore.Gap{Kind: layoutstore.Damaged, Path: fmt.Sprint(random.IntN(3)), Entry: fmt.Sprintf("%02d", i),
+				Repository: fmt.Sprint(random.IntN(2)), Tags: shared[random.IntN(len(shared))], Reason: fmt.Sprint(random.IntN(reasons))}
+		}
+		f := newFindings(nil)
+		f.first.limit = limit
+		held := 0
+		for _, g := range gaps {
+			f.add(g)
+			held = max(held, len(f.first.items), len(f.causes))
+		}
+		r := newReport()
+		f.report(r)
+		want, affected := keepAll(gaps, limit)
+		if diff := gocmp.Diff(want, r.Causes[:len(r.Causes):len(r.Causes)]); diff != "" && len(want)+len(r.Causes) > 0 {
+			t.Fatalf("seed %d:\n%s", seed, diff)
+		}
+		if omitted := max(len(gaps)-limit, 0); r.TagsAffected != affected || r.Omitted.Gaps != omitted {
+			t.Fatalf("seed %d: %d tags affected, %d gaps omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Gaps, affected, omitted)
+		}
+		if held > 2*limit {
+			t.Fatalf("seed %d: %d gaps or causes held", seed, held)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package verify_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// manyMissing writes an archive with an index of n tagged manifests that are not there.
+func manyMissing(t testing.TB, n int) (dir string) {
+	ix := ocispec.Index{Manifests: make([]ocispec.Descriptor, n)}
+	ix.SchemaVersion = 2
+	for i := range ix.Manifests {
+		ix.Manifests[i] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 7,
+			Annotations: map[string]string{layouttest.AnnotationShortTag: fmt.Sprintf("v%d", i)}}
+	}
+	dir = t.TempDir()
+	layouttest.Tar(t, filepath.Join(dir, "x.tar"), layouttest.File("app/index.json", encoded(t, ix)))
+	return dir
+}
+
+// manyWrong writes an archive with an image whose n layers, and n blobs that nothing
+// needs, are all of other bytes than their names say.
+func manyWrong(t testing.TB, n int) (dir string) {
+	config := []byte("{}")
+	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: 2}}
+	m.SchemaVersion = 2
+	blob := func(d digest.Digest, data []byte) layouttest.Entry { return layouttest.File("app/blobs/sha256/"+d.Encoded(), data) }
+	entries := []layouttest.Entry{blob(m.Config.Digest, config)}
+	for i := range 2 * n {
+		d := digest.FromString(fmt.Sprint(i))
+		if i%2 == 0 {
+			m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: d, Size: 7})
+		}
+		entries = append(entries, blob(d, fmt.Appendf(nil, "x%06d", i)))
+	}
+	body := encoded(t, m)
+	ix := ocispec.Index{Manifests: []ocispec.Descriptor{{MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body)),
+		Annotations: map[string]string{layouttest.AnnotationShortTag: "v1"}}}}
+	ix.SchemaVersion = 2
+	dir = t.TempDir()
+	layouttest.Tar(t, filepath.Join(dir, "x.tar"), append(entries, blob(digest.FromBytes(body), body), layouttest.File("app/index.json", encoded(t, ix)))...)
+	return dir
+}
+
+func encoded(t testing.TB, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A report lists the first 1,000 findings of a kind and counts all.
+func TestReportIsBounded(t *testing.T) {
+	dir := manyMissing(t, 1200)
+	r := run(t, dir)
+	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Gaps) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Gaps != 200 {
+		t.Errorf("%d causes, %d gaps of %d, %d and %d tags, %+v", len(r.Causes), len(c.Gaps), c.Count, c.Tags, r.TagsAffected, r.Omitted)
+	}
+	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nnot whole: 1200 of 1200 tags"} {
+		if got := text(t, r, dir); !strings.Contains(got, line) {
+			t.Errorf("no %q in\n%s", line, got[len(got)-500:])
+		}
+	}
+
+	r = run(t, manyWrong(t, 1100))
+	if len(r.Causes) != 1000 || r.Omitted.Gaps != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each has other bytes
+		t.Errorf("%d causes, %d tags, %+v", len(r.Causes), r.TagsAffected, r.Omitted)
+	}
+	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {
+		t.Errorf("%d unreferenced, %+v", len(r.Unreferenced), r.Omitted)
+	}
+	if got, line := text(t, r, dir), "\n1100 blobs that nothing needs, 7.7 kB:\n"; !strings.Contains(got, line) {
+		t.Errorf("no %q in\n%s", line, got[len(got)-500:])
+	}
+}
+
+// The cost of a report grows with what is wrong, and not with its square. Compare the
+// two sizes of each: four times as many take at most 4.4 times as long.
+func BenchmarkVerify(b *testing.B) {
+	for _, n := range []int{5_000, 20_000} {
+		for name, make := range map[string]func(testing.TB, int) string{"missing": manyMissing, "wrong": manyWrong} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				tree := open(b, make(b, n))
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					if r, err := verify.Run(context.Background(), tree.Snapshot(), verify.Options{Jobs: 1}); err != nil || r.Whole {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/finding")
+			})
+		}
+	}
+}
