@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -234,5 +235,24 @@ func rename(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Keep prunes the indexes of archives that a source does not have any more.
+func TestKeepPrunes(t *testing.T) {
+	options, _ := keptBundle(t)
+	openKept(t, options)
+	for _, file := range kept(t, options) {
+		old := time.Now().Add(-8 * 24 * time.Hour)
+		if err := os.Chtimes(file, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(options.Sources[0], "platform.tar")); err != nil {
+		t.Fatal(err)
+	}
+	openKept(t, options)
+	if n := len(kept(t, options)); n != 1 {
+		t.Errorf("%d indexes are kept of one archive", n)
 	}
 }

@@ -98,8 +98,9 @@ type Tree struct {
 	// condemned outlives every snapshot, as do the files that it is about.
 	condemned *condemned
 
-	scanning sync.Mutex // held during a scan; guards sources
+	scanning sync.Mutex // held during a scan; guards sources and pruned
 	sources  []*source
+	pruned   time.Time // when the cache of archive indexes was, last
 
 	waiting sync.Mutex // guards next
 	next    *refresh
@@ -167,19 +168,29 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 // Snapshot is the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
-// Keep keeps the indexes of the archives that were read, for the next process. It
-// is worth nothing to this one, and is called when nothing else is to be done.
+// Keep keeps the indexes of the archives that were read, for the next process, and once
+// a day prunes the cache of those that no process uses. It is worth nothing to this one,
+// and is called when nothing else is to be done.
 func (t *Tree) Keep(ctx context.Context) {
 	t.scanning.Lock()
 	var archives []*volume.Archive
+	var dirs []string // all archives in them are read
 	for _, s := range t.sources {
 		for _, h := range s.archives {
 			if a, ok := h.vol.(*volume.Archive); ok {
 				archives = append(archives, a)
 			}
 		}
+		if s.loose != nil && s.failed == nil {
+			dirs = append(dirs, s.path)
+		}
 	}
 	cache := volume.Cache(t.options.CacheDir)
+	now := time.Now()
+	prune := now.Sub(t.pruned) > pruneEvery
+	if prune {
+		t.pruned = now
+	}
 	t.scanning.Unlock()
 	for _, a := range archives {
 		if ctx.Err() != nil {
@@ -187,7 +198,13 @@ func (t *Tree) Keep(ctx context.Context) {
 		}
 		a.Keep(cache)
 	}
+	if prune {
+		cache.Prune(now, dirs)
+	}
 }
+
+// pruneEvery is how often a process prunes the cache.
+const pruneEvery = 24 * time.Hour
 
 // Change is what a refresh found.
 type Change struct {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -77,6 +78,8 @@ func (a *Archive) distrust() {
 func (a *Archive) Keep(cache Cache) {
 	if !a.kept && a.stored.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index)
+	} else if cache != "" {
+		cache.use(a.set, time.Now())
 	}
 }
 

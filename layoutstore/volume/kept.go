@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Cache is a directory that keeps the indexes of archives, so that the next
@@ -17,8 +18,8 @@ import (
 type Cache string
 
 // keptVersion changes with the form of a kept index.
-// 1 took all chunks of a set for equally long.
-const keptVersion = "layoutproxy tar index 2\n"
+// 1 took all chunks of a set for equally long; 2 did not name a file.
+const keptVersion = "layoutproxy tar index 3\n"
 
 func (c Cache) file(s Set) string {
 	sum := sha256.Sum256([]byte(absolute(s.Path())))
@@ -30,6 +31,14 @@ func absolute(name string) string {
 		return abs
 	}
 	return name
+}
+
+// firstFile is the archive, or its first chunk. It is empty where that is missing.
+func (s Set) firstFile() string {
+	if len(s.files) == 0 {
+		return ""
+	}
+	return absolute(s.files[0].File.String())
 }
 
 // load returns the index that is kept of exactly these files.
@@ -46,13 +55,14 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 		return nil, false
 	}
 	d := decoder{rest: body}
-	if d.text() != keptVersion || d.text() != s.Path() || d.text() != s.identity {
+	if d.text() != keptVersion || d.text() != absolute(s.Path()) || d.text() != s.firstFile() || d.text() != s.identity {
 		return nil, false
 	}
 	ix := d.index()
 	if d.bad || len(d.rest) > 0 {
 		return nil, false
 	}
+	c.use(s, time.Now())
 	return ix, true
 }
 
@@ -64,7 +74,8 @@ func (c Cache) store(s Set, ix *tarIndex) {
 	}
 	var e encoder
 	e.text(keptVersion)
-	e.text(s.Path())
+	e.text(absolute(s.Path()))
+	e.text(s.firstFile())
 	e.text(s.identity)
 	e.index(ix)
 	sum := sha256.Sum256(e.out)

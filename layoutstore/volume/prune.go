@@ -1,0 +1,107 @@
+package volume
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// An index in a cache is in use as long as some process takes it at least once in the
+// time that it may be unused. Indexes of archives that are gone may be unused for a
+// shorter time only. It is not zero: several servers may share a cache and have different
+// archives at one path, and one may be a moment away.
+const (
+	maxUnused     = 90 * 24 * time.Hour
+	maxUnusedGone = 7 * 24 * time.Hour
+	maxUnfinished = 24 * time.Hour // of the temporary file of a process that was killed
+	useEvery      = 24 * time.Hour // how often a use is noted
+)
+
+// The names that the program gives files of a cache. Others are never touched.
+var (
+	indexName      = regexp.MustCompile(`^[0-9a-f]{32}\.index$`)
+	unfinishedName = regexp.MustCompile(`^\.tmp-[0-9]+$`)
+)
+
+// use notes that the index of a set is in use: its file's modification time says so.
+func (c Cache) use(s Set, now time.Time) {
+	file := c.file(s)
+	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > useEvery {
+		_ = os.Chtimes(file, time.Time{}, now) // at worst it is pruned, and made anew
+	}
+}
+
+// Prune removes indexes from the cache that nobody has used for long: for 90 days, or for
+// 7 where their archive is gone. An archive counts as gone only if it was directly in one
+// of the directories dirs, which the caller reads anyway, and is not there. Whatever
+// cannot be removed stays.
+func (c Cache) Prune(now time.Time, dirs []string) {
+	if c == "" {
+		return
+	}
+	entries, err := os.ReadDir(string(c))
+	if err != nil {
+		return
+	}
+	read := map[string]bool{}
+	for _, dir := range dirs {
+		read[absolute(dir)] = true
+	}
+	for _, e := range entries {
+		if c.isUnused(e, now, read) {
+			_ = os.Remove(filepath.Join(string(c), e.Name())) // another process may have been first
+		}
+	}
+}
+
+// isUnused reports whether an entry of the cache directory is to be removed.
+func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool {
+	isIndex := indexName.MatchString(e.Name())
+	if !isIndex && !unfinishedName.MatchString(e.Name()) || !e.Type().IsRegular() {
+		return false
+	}
+	info, err := e.Info()
+	if err != nil {
+		return false
+	}
+	unused := now.Sub(info.ModTime())
+	switch {
+	case !isIndex:
+		return unused > maxUnfinished
+	case unused > maxUnused:
+		return true
+	case unused <= maxUnusedGone:
+		return false
+	}
+	file, ok := c.fileOfIndex(e.Name())
+	if !ok || !read[filepath.Dir(file)] {
+		return false
+	}
+	_, err = os.Lstat(file)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// fileOfIndex is the archive that an index was made of, or its first chunk. It is not ok
+// where another version of the program wrote the index.
+func (c Cache) fileOfIndex(name string) (file string, ok bool) {
+	f, err := openNoFollow(filepath.Join(string(c), name))
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 16<<10))
+	if err != nil {
+		return "", false
+	}
+	d := decoder{rest: head}
+	if d.text() != keptVersion {
+		return "", false
+	}
+	_ = d.text() // the path of the archive
+	file = d.text()
+	return file, !d.bad
+}

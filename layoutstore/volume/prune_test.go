@@ -1,0 +1,154 @@
+package volume_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+const day = 24 * time.Hour
+
+// keptIn keeps the index of the one archive in dir, and returns the file that was made.
+func keptIn(t *testing.T, dir string, cache volume.Cache) string {
+	t.Helper()
+	before := map[string]bool{}
+	entries, _ := os.ReadDir(string(cache))
+	for _, e := range entries {
+		before[e.Name()] = true
+	}
+	openArchive(t, dir, cache).Keep(cache)
+	entries, err := os.ReadDir(string(cache))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !before[e.Name()] {
+			return filepath.Join(string(cache), e.Name())
+		}
+	}
+	t.Fatal("no index was kept")
+	return ""
+}
+
+// age sets for how long a file was not used.
+func age(t *testing.T, file string, unused time.Duration) {
+	t.Helper()
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-unused)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return err == nil
+}
+
+func TestPruneKeepsWhatIsUsed(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("app").Write()
+	for name, test := range map[string]struct {
+		unused     time.Duration
+		gone       bool // the archive
+		chunks     bool
+		elsewhere  bool // the directory is none that is read
+		unmounted  bool // the directory is gone as well
+		used       bool // the archive is opened before
+		wantPruned bool
+	}{
+		"fresh":                          {},
+		"a week ago":                     {unused: 7*day - time.Hour, gone: true},
+		"in the future":                  {unused: -200 * day, gone: true},
+		"there":                          {unused: 89 * day},
+		"there, unused":                  {unused: 91 * day, wantPruned: true},
+		"there, and used now":            {unused: 91 * day, used: true},
+		"gone":                           {unused: 8 * day, gone: true, wantPruned: true},
+		"chunks":                         {unused: 8 * day, chunks: true},
+		"chunks, gone":                   {unused: 8 * day, chunks: true, gone: true, wantPruned: true},
+		"another server's":               {unused: 89 * day, gone: true, elsewhere: true},
+		"another server's, unused":       {unused: 91 * day, gone: true, elsewhere: true, wantPruned: true},
+		"on a disk that is not mounted":  {unused: 89 * day, gone: true, unmounted: true, elsewhere: true},
+		"in a directory that went there": {unused: 8 * day, gone: true, unmounted: true, wantPruned: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, cache := t.TempDir(), volume.Cache(t.TempDir())
+			archive := filepath.Join(dir, "x.tar")
+			tree.Archive(archive, layouttest.Archive{})
+			if test.chunks {
+				layouttest.Split(t, archive, 1000)
+			}
+			index := keptIn(t, dir, cache)
+			age(t, index, test.unused)
+			if test.used {
+				openArchive(t, dir, cache)
+			}
+			if test.gone {
+				files, _ := filepath.Glob(archive + "*")
+				for _, f := range files {
+					_ = os.Remove(f)
+				}
+			}
+			if test.unmounted {
+				_ = os.Remove(dir)
+			}
+			read := []string{dir}
+			if test.elsewhere {
+				read = []string{t.TempDir()}
+			}
+			cache.Prune(time.Now(), read)
+			if pruned := !exists(index); pruned != test.wantPruned {
+				t.Errorf("pruned: %v", pruned)
+			}
+		})
+	}
+}
+
+// Files that the program has not named stay, however old they are.
+func TestPruneTouchesNoOtherFiles(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	tree.Layout("app").Write()
+	dir, cache := t.TempDir(), t.TempDir()
+	tree.Archive(filepath.Join(dir, "x.tar"), layouttest.Archive{})
+	hex := strings.Repeat("0a", 16)
+	for name, ours := range map[string]bool{
+		hex + ".index": true, ".tmp-123": true,
+		strings.ToUpper(hex) + ".index": false, hex[1:] + ".index": false, hex + "0.index": false, hex: false, hex + ".index.bak": false,
+		"notes.index": false, ".tmp-": false, ".tmp-x": false, ".tmp": false, "tmp-1": false, "x.tar": false,
+	} {
+		file := filepath.Join(cache, name)
+		if err := os.WriteFile(file, []byte("content"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		age(t, file, 1000*day)
+		volume.Cache(cache).Prune(time.Now(), []string{dir, cache})
+		if exists(file) == ours {
+			t.Errorf("%s: pruned: %v", name, ours)
+		}
+	}
+	// Neither do links and directories that have such a name, nor what they lead to.
+	precious := filepath.Join(t.TempDir(), "precious")
+	for name, make := range map[string]func(file string) error{
+		"link":      func(file string) error { return os.Symlink(precious, file) },
+		"directory": func(file string) error { return os.Mkdir(file, 0o755) },
+	} {
+		if err := os.WriteFile(precious, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(cache, hex+".index")
+		if err := make(file); err != nil {
+			t.Fatal(err)
+		}
+		age(t, precious, 1000*day)
+		volume.Cache(cache).Prune(time.Now().Add(1000*day), nil)
+		if !exists(file) || !exists(precious) {
+			t.Errorf("%s: pruned", name)
+		}
+		_ = os.Remove(file)
+	}
+	volume.Cache("").Prune(time.Now(), nil)
+	volume.Cache(filepath.Join(cache, "missing")).Prune(time.Now(), nil)
+}
