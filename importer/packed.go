@@ -55,7 +55,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	}
 	report := Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{},
 		NonDistributable: append([]layoutstore.Problem{}, v.nonDistributable.all...)}
-	if report.Blobs, err = v.stage(ctx); err != nil {
+	if report.Blobs, err = v.stageAll(ctx); err != nil {
 		return Report{}, err
 	}
 	j := &layoutstore.Journal{Generation: s.state.Generation + 1}

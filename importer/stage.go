@@ -27,18 +27,36 @@ type transfer struct {
 
 // stage reads each content once. The first gap ends it, unless gaps are allowed.
 func (v *survey) stage(ctx context.Context) (Blobs, error) {
-	t := &transfer{survey: v, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+	t := v.transfer()
+	err := t.stage(ctx)
+	return t.blobs, err
+}
+
+// stageAll is stage, and proves all other copies as well, needed or not.
+func (v *survey) stageAll(ctx context.Context) (Blobs, error) {
+	t := v.transfer()
+	err := t.stage(ctx)
+	if err == nil {
+		err = t.proveSpares(ctx)
+	}
+	return t.blobs, err
+}
+
+func (v *survey) transfer() *transfer {
+	return &transfer{survey: v, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+}
+
+func (t *transfer) stage(ctx context.Context) error {
 	t.begin()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(v.store.Jobs)
-	for _, c := range v.contents {
+	group.SetLimit(t.store.Jobs)
+	for _, c := range t.contents {
 		if ctx.Err() != nil {
 			break
 		}
 		group.Go(func() error { return t.content(ctx, c) })
 	}
-	err := group.Wait()
-	return t.blobs, err
+	return group.Wait()
 }
 
 // begin says how much there is to do.
@@ -111,7 +129,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 		case err != nil:
 			return "", err
 		}
-		c.proven = true
+		c.proven, c.from = true, from
 		return name, nil
 	}
 	return "", nil

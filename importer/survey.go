@@ -25,6 +25,7 @@ type content struct {
 	held   []*held  // copies of it in the store, of the right size and yet to be proven
 	wrong  []string // layouts of the store that have a file of its name and of another size
 	proven bool     // its digest was computed and is right
+	from   copyOf   // the copy that proved right; none where an import before had staged it
 }
 
 // name is the path of a blob below a layout.

@@ -1,0 +1,100 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// spare is a copy of a blob that archives hold beside the one that an import has to
+// read, or a blob that nothing needs.
+type spare struct {
+	content *content // the copy alone
+	copyOf
+	where string
+}
+
+// spares finds all copies of all blobs in the layouts of the bundle, each place once: of
+// an archive that is kept as it is, each is served.
+func (v *survey) spares(ctx context.Context) (all []spare, err error) {
+	known := map[string]bool{}
+	for _, at := range v.bundle.Paths() {
+		repo, err := v.bundle.At(at)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range repo.Layouts() {
+			digests, err := l.Blobs(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, d := range digests {
+				if !d.Algorithm().Available() {
+					continue // what is needed of these is a gap
+				}
+				where, err := l.Locate(d)
+				if err != nil {
+					return nil, fmt.Errorf("%s of %s: %w", d, at, err)
+				}
+				place := d.String() + " " + placeOf(where)
+				if known[place] {
+					continue
+				}
+				known[place] = true
+				c := &content{digest: d, size: where.Size(), repo: at}
+				all = append(all, spare{c, copyOf{l, c.size}, place})
+			}
+		}
+	}
+	return all, nil
+}
+
+// placeOf tells places of bytes apart.
+func placeOf(where extent.List) string {
+	var text strings.Builder
+	for _, e := range where {
+		fmt.Fprintf(&text, "%d+%d %s\n", e.Off, e.Len, e.File)
+	}
+	return text.String()
+}
+
+// proveSpares proves the copies that stage did not read.
+func (t *transfer) proveSpares(ctx context.Context) error {
+	read := map[string]bool{}
+	for _, c := range t.contents {
+		if !c.proven || c.from == (copyOf{}) {
+			continue
+		}
+		if where, err := c.from.layout.Locate(c.digest); err == nil {
+			read[c.digest.String()+" "+placeOf(where)] = true
+		}
+	}
+	all, err := t.survey.spares(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(t.store.Jobs)
+	for _, s := range all {
+		if read[s.where] || ctx.Err() != nil {
+			continue
+		}
+		group.Go(func() error { return t.proveSpare(ctx, s) })
+	}
+	return group.Wait()
+}
+
+func (t *transfer) proveSpare(ctx context.Context, s spare) error {
+	_, err := t.copy(ctx, s.content, s.copyOf, false)
+	var bad *badError
+	if errors.As(err, &bad) {
+		return t.bad(ctx, s.content, s.copyOf, bad)
+	}
+	return err
+}
+

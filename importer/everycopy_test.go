@@ -1,0 +1,46 @@
+package importer_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// An archive that is kept as it is serves all that lies in it: copies of which another
+// archive of the bundle has a good one, and blobs that nothing needs. One wrong copy
+// refuses the bundle.
+func TestKeepPackedProvesEveryCopy(t *testing.T) {
+	for _, spoiled := range []string{"module-a.tar", "module-b.tar", "spare.tar"} {
+		t.Run(spoiled, func(t *testing.T) {
+			dir := scratch(t)
+			in, store := filepath.Join(dir, "in"), filepath.Join(dir, "store")
+			for _, name := range []string{"a", "b"} {
+				tree := layouttest.New(t, t.TempDir())
+				l := tree.Layout("modules/" + name)
+				l.Tag(l.Image(layouttest.Image{Name: "the same", LayerSizes: []int64{5000}}), "stable")
+				l.Write()
+				tree.Archive(filepath.Join(in, "module-"+name+".tar"), layouttest.Archive{})
+			}
+			tree := layouttest.New(t, t.TempDir())
+			l := tree.Layout("spare")
+			l.Blob("", make([]byte, 5000))
+			l.Write()
+			tree.Archive(filepath.Join(in, "spare.tar"), layouttest.Archive{})
+			bad := filepath.Join(in, spoiled)
+			flip(t, bad, largest(layouttest.Places(t, bad)).Body)
+			before := files(t, in)
+			var gap *importer.GapError
+			if _, err := packing(t, store).Import(t.Context(), in); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != bad {
+				t.Errorf("%v", err)
+			}
+			if len(mustContent(t, store)) > 0 || len(files(t, in)) != len(before) {
+				t.Error("something was published or moved")
+			}
+			flip(t, bad, largest(layouttest.Places(t, bad)).Body)
+			kept(t, store, in)
+		})
+	}
+}
