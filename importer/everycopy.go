@@ -97,4 +97,3 @@ func (t *transfer) proveSpare(ctx context.Context, s spare) error {
 	}
 	return err
 }
-

@@ -70,10 +70,8 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		if err := s.stageParcel(ctx, p); err != nil {
 			return Report{}, fmt.Errorf("taking in %s: %w", p.set.Path(), err)
 		}
-		if p.there && !slices.ContainsFunc(s.state.Packed, func(k layoutstore.Packed) bool { return k.File == p.name }) {
-			continue // somebody put it there by hand, where readers see it already
-		}
-		j.Packed = append(j.Packed, layoutstore.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation})
+		// One that was put there by hand as well: only a generation makes it win its tags.
+		j.Packed = append(j.Packed, layoutstore.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation, There: p.there})
 		report.Packed = append(report.Packed, p.name)
 		report.Copied = append(report.Copied, p.copied...)
 	}

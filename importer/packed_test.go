@@ -2,6 +2,8 @@ package importer_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -99,6 +101,42 @@ func TestKeepPackedNames(t *testing.T) {
 	want := mustContent(t, old)
 	kept(t, store, old)
 	same(t, "an archive of the old form", mustContent(t, store), want)
+}
+
+// An archive that somebody put into the store comes first of all, until it is imported.
+func TestKeepPackedWasThere(t *testing.T) {
+	store := filepath.Join(scratch(t), "store")
+	in := filepath.Join(filepath.Dir(store), "in")
+	first := archiveOf(t, filepath.Join(in, "module-console.tar"), "app:stable=first", "app:v1=first")
+	second := archiveOf(t, filepath.Join(in, "b.tar"), "app:stable=second")
+	want := mustContent(t, first)
+	data, err := os.ReadFile(first)
+	if err == nil {
+		err = os.MkdirAll(store, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(store, "module-console.tar"), data, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept(t, store, second)
+	i, old := packing(t, store), mustContent(t, store)
+	steps := 0
+	i.Before(func(op, path string) error {
+		steps++
+		if now := mustContent(t, store); !maps.Equal(now, want) {
+			same(t, fmt.Sprintf("before %s %s", op, path), now, old)
+		}
+		return nil
+	})
+	if report, err := i.Import(t.Context(), first); err != nil || steps == 0 || !report.Changed || report.Tags != (importer.Tags{Replaced: 1, Same: 1}) {
+		t.Errorf("report %+v %v", report, err)
+	}
+	same(t, "the store", mustContent(t, store), want)
+	if report := kept(t, store, first); report.Changed || report.Tags != (importer.Tags{Same: 2}) {
+		t.Errorf("once more: %+v", report)
+	}
 }
 
 func TestKeepPackedChunks(t *testing.T) {

@@ -292,6 +292,9 @@ func (s *store) after(j *layoutstore.Journal) layoutstore.Store {
 		return slices.ContainsFunc(j.Packed, func(fresh layoutstore.Packed) bool { return fresh.File == old.File })
 	})
 	next.Packed = slices.Concat(kept, j.Packed)
+	for i := range next.Packed {
+		next.Packed[i].There = false
+	}
 	return next
 }
 

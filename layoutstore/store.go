@@ -39,6 +39,9 @@ type Packed struct {
 	File       string `json:"file"` // NAME.tar in the store, of a chunk set as well
 	Name       string `json:"name"` // that it came under
 	Generation uint64 `json:"generation"`
+	// There says, in a journal, that the archive lay in the store before, where somebody
+	// put it by hand: readers have seen it all the time.
+	There bool `json:"there,omitempty"`
 }
 
 // ErrNotStore says that a directory is no store.
@@ -225,7 +228,7 @@ func (v *storeView) hides(archive string) bool {
 		return false
 	}
 	_, before := v.packedAs(archive)
-	return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == archive })
+	return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == archive && !p.There })
 }
 
 // archives are those to be read of what lies in the directory: without any that is
