@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Paths below the store.
@@ -34,7 +35,7 @@ type disk struct {
 }
 
 func openDisk(dir string, before func(op, path string) error) (*disk, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}

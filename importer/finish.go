@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -120,7 +121,7 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 // takeOut moves the files of a bundle that were read to done/, or removes them. rest
 // are the others, each with the reason why it stays.
 func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bool) (rest []staying, err error) {
-	root, err := os.OpenRoot(d.Dir)
+	root, err := plainfile.OpenRoot(d.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (o *outgoing) toDone(ctx context.Context, it *item) error {
 // moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
 // that, so a directory goes as one.
 func (d *Drop) moveFailed(it *item, gap *GapError) error {
-	root, err := os.OpenRoot(d.Dir)
+	root, err := plainfile.OpenRoot(d.Dir)
 	if err != nil {
 		return err
 	}
@@ -264,10 +265,12 @@ type recorded struct {
 // recordFile is where the record is kept, below the store.
 const recordFile = layoutstore.StoreDir + "/dropped.json"
 
+const maxRecord = 64 << 20 // bytes
+
 // readRecord reads the record of a store. Without one nothing is lost but time.
 func readRecord(store string) record {
 	r := record{}
-	data, err := os.ReadFile(filepath.Join(store, recordFile))
+	data, err := plainfile.Read(filepath.Join(store, recordFile), maxRecord)
 	if err != nil || json.Unmarshal(data, &r) != nil || r == nil {
 		return record{}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // held is a copy of a content that the store has by name and size. That proves nothing:
@@ -169,7 +170,7 @@ func (s *store) open(c *content, h *held) (io.ReadCloser, error) {
 	if len(h.paths) == 0 {
 		return h.where.Open()
 	}
-	return s.root.Open(blobName(h.paths[0], c.digest))
+	return plainfile.OpenIn(s.root, blobName(h.paths[0], c.digest))
 }
 
 // maxCompared is how many copies of the store are open at the same time.

@@ -14,6 +14,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -145,7 +146,7 @@ func (o *outgoing) readCompanion(name string, info fs.FileInfo) bool {
 	if main, err := o.root.Stat(of); err != nil || !o.opened.Has(main) {
 		return false
 	}
-	f, err := o.root.Open(name)
+	f, err := plainfile.OpenIn(o.root, name)
 	if err != nil {
 		return false
 	}

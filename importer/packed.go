@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -215,12 +216,12 @@ func (s *store) compare(p *parcel) (taken, same bool, err error) {
 
 // equal says whether a file outside of the store has the bytes of one in it.
 func (s *store) equal(outside, inside string) (bool, error) {
-	a, err := os.Open(outside)
+	a, err := plainfile.Open(outside)
 	if err != nil {
 		return false, err
 	}
 	defer a.Close()
-	b, err := s.root.Open(inside)
+	b, err := plainfile.OpenIn(s.root, inside)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -296,7 +297,7 @@ func (s *store) linkFrom(from, to string) error {
 // copyFrom copies a file from outside of the store, if there is room. Where the file
 // system can, the two share their blocks until one of them is written.
 func (s *store) copyFrom(ctx context.Context, from, to string) error {
-	in, err := os.Open(from)
+	in, err := plainfile.Open(from)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // transfer proves the contents of a bundle, and stages those that the store lacks.
@@ -144,7 +145,7 @@ func (t *transfer) settle(c *content) {
 
 // staged says whether an import that was interrupted has left the content at name.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
-	f, err := t.store.root.Open(name)
+	f, err := plainfile.OpenIn(t.store.root, name)
 	if err != nil {
 		return false, nil
 	}
@@ -364,7 +365,7 @@ func (t *transfer) same(a, b string) bool {
 
 // duplicate copies what is staged, where the file system has no links.
 func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
-	f, err := t.store.root.Open(base)
+	f, err := plainfile.OpenIn(t.store.root, base)
 	if err != nil {
 		return err
 	}

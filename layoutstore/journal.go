@@ -11,6 +11,7 @@ import (
 	"path"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Journal is what a store holds while an import is published: from before the first
@@ -169,7 +170,7 @@ type standingIndex struct {
 
 // readStanding reads the header of the journal that stands in a store, or returns nil.
 func readStanding(dir string) (*standing, error) {
-	f, err := os.OpenInRoot(dir, JournalFile)
+	f, err := plainfile.OpenInDir(dir, JournalFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -251,7 +252,7 @@ func (st *standing) old(path string) (where extent.List, ok bool) {
 
 // Open implements extent.File: an old index is read out of the journal while that stands.
 func (st *standing) Open() (*os.File, error) {
-	f, err := os.OpenInRoot(st.dir, JournalFile)
+	f, err := plainfile.OpenInDir(st.dir, JournalFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: %w", st, extent.ErrStale, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -82,7 +83,7 @@ func checkFormat(format int) error {
 
 // readStoreFile reads a file of a store, and says which one it was.
 func readStoreFile(dir, name string) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenInRoot(dir, name)
+	f, err := plainfile.OpenInDir(dir, name)
 	if err != nil {
 		return nil, nil, err
 	}

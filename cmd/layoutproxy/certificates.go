@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // tlsFlags are the files that TLS is made of.
@@ -116,7 +118,7 @@ func (c *certificates) look() {
 
 // read makes a configuration of the files.
 func (t tlsFlags) read() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(t.cert, t.key)
+	pair, err := readPair(t.cert, t.key)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.cert, t.key, err)
 	}
@@ -128,7 +130,7 @@ func (t tlsFlags) read() (*tls.Config, error) {
 	if t.clientCA == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(t.clientCA)
+	pem, err := plainfile.Read(t.clientCA, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("--client-ca: %w", err)
 	}
@@ -138,6 +140,22 @@ func (t tlsFlags) read() (*tls.Config, error) {
 	}
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	return config, nil
+}
+
+// maxPEM bounds a file of certificates or keys.
+const maxPEM = 16 << 20
+
+// readPair reads a certificate and its key.
+func readPair(cert, key string) (tls.Certificate, error) {
+	certPEM, err := plainfile.Read(cert, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := plainfile.Read(key, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
 // state is what the files are now; see sameFiles.

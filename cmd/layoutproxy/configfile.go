@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // maxConfig is how large a configuration file may be.
@@ -20,7 +21,7 @@ const maxConfig = 1 << 20
 // readFile sets the flags that neither the command line nor the environment does,
 // and the sources.
 func (c *configuration) readFile() error {
-	f, err := os.Open(c.file)
+	f, err := plainfile.Open(c.file)
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}

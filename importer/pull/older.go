@@ -3,11 +3,11 @@ package pull
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -102,7 +102,7 @@ func prove(ctx context.Context, where extent.List, d digest.Digest) (bool, error
 
 // proveFile does so with a file.
 func proveFile(ctx context.Context, name string, d digest.Digest) (bool, error) {
-	f, err := os.Open(name)
+	f, err := plainfile.Open(name)
 	if err != nil {
 		return false, ctx.Err()
 	}

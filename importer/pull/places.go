@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // placed is a blob of a tree.
@@ -184,7 +186,7 @@ func place(from, to string) error {
 }
 
 func copyTo(from, to string) error {
-	in, err := os.Open(from)
+	in, err := plainfile.Open(from)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,11 @@ package pull
 import (
 	"bytes"
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Report is what a pull has done.
@@ -134,7 +135,7 @@ func (r *run) all(ctx context.Context) error {
 // besides writes the files that stand beside the archives, where they have changed.
 func (r *run) besides() error {
 	for _, f := range r.plan.Files {
-		have, err := os.ReadFile(filepath.Join(r.Dir, f.Name))
+		have, err := plainfile.Read(filepath.Join(r.Dir, f.Name), int64(len(f.data)))
 		if err == nil && bytes.Equal(have, f.data) {
 			r.kept = append(r.kept, f.Name)
 			continue

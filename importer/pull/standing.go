@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // standing is an archive of the plan that may lie in a directory already.
@@ -155,7 +157,7 @@ func (j *joined) open() (err error) {
 	if j.newSum != nil {
 		j.sum = j.newSum()
 	}
-	j.f, err = os.Open(filepath.Join(j.dir, j.rest[0].Name))
+	j.f, err = plainfile.Open(filepath.Join(j.dir, j.rest[0].Name))
 	j.rest = j.rest[1:]
 	return err
 }

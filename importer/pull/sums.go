@@ -3,8 +3,9 @@ package pull
 import (
 	"encoding/hex"
 	"hash"
-	"os"
 	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // sumText is what a checksum file holds: lower-case hex and nothing else.
@@ -30,6 +31,8 @@ func (r *run) addSums(s *standing) error {
 }
 
 // hasSums says whether the checksum files of the archive lie beside it, and are right.
+const maxSum = 1 << 10 // bytes of a file with a checksum
+
 func (s *standing) hasSums() bool {
 	for i := range s.sums {
 		if !s.hasSum(i) {
@@ -40,6 +43,6 @@ func (s *standing) hasSums() bool {
 }
 
 func (s *standing) hasSum(i int) bool {
-	text, err := os.ReadFile(filepath.Join(s.dir, sumName(s.files[i].Name)))
+	text, err := plainfile.Read(filepath.Join(s.dir, sumName(s.files[i].Name)), maxSum)
 	return err == nil && string(text) == s.sums[i]
 }

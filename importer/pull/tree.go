@@ -14,6 +14,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // tree makes the layouts of the plan directories of the bundle. Blobs come first, each
@@ -62,7 +63,7 @@ func (r *run) stageIndex(l *Layout) error {
 	if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(filepath.Join(dir, indexName)); err == nil && string(old) == string(index) {
+	if old, err := plainfile.Read(filepath.Join(dir, indexName), int64(len(index))); err == nil && string(old) == string(index) {
 		return nil
 	}
 	name := path.Join(l.Path, indexName)
@@ -110,7 +111,7 @@ func compareDigests(a, b digest.Digest) int {
 
 // replaceFile writes a file anew, whole or not at all.
 func replaceFile(name string, data []byte) error {
-	if old, err := os.ReadFile(name); err == nil && string(old) == string(data) {
+	if old, err := plainfile.Read(name, int64(len(data))); err == nil && string(old) == string(data) {
 		return nil
 	}
 	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -161,7 +162,7 @@ func (w *work) put(d digest.Digest, data []byte) error {
 // open opens a blob that is there. Where this process has not proven it, it is proven
 // while it is read: what it kept through a crash may not be what was written.
 func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
-	f, err := os.Open(w.blob(d))
+	f, err := plainfile.Open(w.blob(d))
 	if err != nil || w.isProven(d) {
 		return f, err
 	}

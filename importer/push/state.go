@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // State keeps on disk what lets a push go on where an earlier one ended: a file an
@@ -87,6 +89,8 @@ func (s *State) begun(destination string) *stateFile {
 // stateFile is one file of the state; without a name it keeps nothing.
 type stateFile struct{ name string }
 
+const maxState = 64 << 10 // bytes: a Location is all that is in it
+
 // Load is the content, or "" where there is none that is young enough.
 func (f *stateFile) Load() string {
 	if f.name == "" {
@@ -96,7 +100,7 @@ func (f *stateFile) Load() string {
 	if err != nil || time.Since(info.ModTime()) > stateLife {
 		return ""
 	}
-	data, err := os.ReadFile(f.name)
+	data, err := plainfile.Read(f.name, maxState)
 	if err != nil {
 		return ""
 	}

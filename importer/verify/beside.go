@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -178,9 +179,9 @@ type besideFile struct {
 
 // Open implements extent.File. A staged file may have been moved to its place.
 func (f besideFile) Open() (*os.File, error) {
-	file, err := os.OpenInRoot(f.dir, f.at)
+	file, err := plainfile.OpenInDir(f.dir, f.at)
 	if errors.Is(err, fs.ErrNotExist) && f.at != f.name {
-		file, err = os.OpenInRoot(f.dir, f.name)
+		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	return file, err
 }

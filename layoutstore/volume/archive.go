@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Archive is a tar archive of layouts, in one file or cut into chunks, read where
@@ -310,10 +311,10 @@ func (f *archiveFile) Open() (*os.File, error) {
 	// By the path and not from a directory that is kept open: there is one for every
 	// look at the source, and few would ever be used. The directory is the user's to
 	// name, and the name in it is no path.
-	file, err := openNoFollow(filepath.Join(f.dir, f.name))
+	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
 		// A link, or an error to tell: a link may lead to another name in the directory.
-		file, err = os.OpenInRoot(f.dir, f.name)
+		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)

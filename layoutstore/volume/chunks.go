@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and
@@ -64,7 +65,7 @@ func FindAnyArchives(dir string) (Found, error) {
 }
 
 func findArchives(dir string, look func(*os.Root) (*view, error)) (Found, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return Found{}, err
 	}

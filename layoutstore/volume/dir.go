@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Dir is a directory tree of layouts.
@@ -27,7 +28,7 @@ type Dir struct {
 
 // OpenDir opens the directory tree at name, which may be a link.
 func OpenDir(name string) (*Dir, error) {
-	root, err := os.OpenRoot(name)
+	root, err := plainfile.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 // names are those in a directory below the volume, sorted; one that is not there,
 // or is none, has no names.
 func (d *Dir) names(dir string) ([]string, error) {
-	root, err := d.root.OpenRoot(filepath.FromSlash(dir))
+	root, err := plainfile.OpenRootIn(d.root, filepath.FromSlash(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return nil, nil
@@ -149,7 +150,7 @@ func (f *blobFile) stat() (info fs.FileInfo, err error) {
 
 func (f *blobFile) Open() (file *os.File, err error) {
 	err = f.in(func(root *os.Root, name string) (err error) {
-		file, err = root.Open(name)
+		file, err = plainfile.OpenIn(root, name)
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,9 +171,9 @@ type rootFile struct {
 }
 
 func (f *rootFile) Open() (*os.File, error) {
-	file, err := f.root.Open(f.name)
+	file, err := plainfile.OpenIn(f.root, f.name)
 	if errors.Is(err, fs.ErrNotExist) && f.moving != "" {
-		file, err = f.root.Open(f.moving)
+		file, err = plainfile.OpenIn(f.root, f.moving)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)

@@ -40,7 +40,8 @@ func (e *LostError) Unwrap() error { return fs.ErrNotExist }
 // Exhausted says whether err tells of the process or the system, which is out of
 // files or memory for the moment, and nothing of the content.
 func Exhausted(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
+		errors.Is(err, syscall.EAGAIN) // another program is about to give the file back (a lease)
 }
 
 // Passing says whether err tells of a disk, a network or a permission, and not of

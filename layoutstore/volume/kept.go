@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Cache is a directory that keeps the indexes of archives, so that the next
@@ -41,12 +43,15 @@ func (s Set) firstFile() string {
 	return absolute(s.files[0].File.String())
 }
 
+// maxKept bounds what is read of the cache: no archive index has as many bytes.
+const maxKept = 1 << 30
+
 // load returns the index that is kept of exactly these files.
 func (c Cache) load(s Set) (*tarIndex, bool) {
 	if c == "" {
 		return nil, false
 	}
-	data, err := os.ReadFile(c.file(s))
+	data, err := plainfile.Read(c.file(s), maxKept)
 	if err != nil || len(data) < sha256.Size {
 		return nil, false
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // An index in a cache is in use as long as some process takes it at least once in the
@@ -88,7 +90,7 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool
 // fileOfIndex is the archive that an index was made of, or its first chunk. It is not ok
 // where another version of the program wrote the index.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
-	f, err := openNoFollow(filepath.Join(string(c), name))
+	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))
 	if err != nil {
 		return "", false
 	}

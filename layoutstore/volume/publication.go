@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // PublicationFile is the journal of a bundle directory, while several of its files
@@ -121,7 +123,7 @@ func (p *Publication) check() error {
 // ReadPublication reads the publication that stands in the directory at dir, nil where
 // none does. Errors: the file system's; that the file is none, or one of a later version.
 func ReadPublication(dir string) (*Publication, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +144,7 @@ func CheckPublication(dir string) error {
 
 // readPublication returns the stamp of the journal, too, which is empty for none.
 func readPublication(root *os.Root) (*Publication, string, error) {
-	f, err := root.Open(PublicationFile)
+	f, err := plainfile.OpenIn(root, PublicationFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -184,7 +186,7 @@ func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
 	if p == nil || err != nil {
 		if err != nil && !Exhausted(err) && !Passing(err) {
-			err = &UnfinishedError{root.Name(), err.Error()}
+			err = &UnfinishedError{filepath.Clean(root.Name()), err.Error()}
 		}
 		return nil, err
 	}
@@ -216,7 +218,7 @@ func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 			return at, nil
 		}
 	}
-	return "", &UnfinishedError{root.Name(), f.Name + " is not there in its new form"}
+	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + " is not there in its new form"}
 }
 
 // at is where the file of a path in the directory is.
@@ -258,7 +260,7 @@ type Files struct {
 
 // OpenFiles looks into the directory at dir. Errors: *UnfinishedError; the file system's.
 func OpenFiles(dir string) (*Files, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +310,7 @@ type Mark struct {
 
 // MarkOf is the mark of the directory at dir now; nothing at all has one as well.
 func MarkOf(dir string) Mark {
-	root, err := os.OpenRoot(dir)
+	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return Mark{}
 	}

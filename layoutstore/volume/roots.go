@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // maxRoots bounds the blob directories that a Dir keeps open, and with them the
@@ -36,7 +38,7 @@ func (r *roots) take(parent *os.Root, dir string) *sharedRoot {
 	if s != nil {
 		return s
 	}
-	root, err := parent.OpenRoot(filepath.FromSlash(dir)) // not under the lock: a disk may hang
+	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // not under the lock: a disk may hang
 	if err != nil {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Bounds of a walk, far above any bundle, that end it in a tree made to be
@@ -146,10 +147,10 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 			return nil // reported where archives are looked for
 		}
 		// From the top, as the link may leave its directory but not the tree.
-		if root, err = w.dir.root.OpenRoot(filepath.FromSlash(name)); err != nil {
+		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
 			return w.fault(name, fmt.Errorf("%w: %w", errLink, err))
 		}
-	} else if root, err = parent.OpenRoot(e.Name()); err != nil {
+	} else if root, err = plainfile.OpenRootIn(parent, e.Name()); err != nil {
 		return w.fault(name, err)
 	}
 	visit := func() error {

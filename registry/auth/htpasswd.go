@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // users are the entries of a file.
@@ -30,7 +31,7 @@ const (
 
 // readUsers reads a file of users.
 func readUsers(file string) (users, error) {
-	f, err := os.Open(file)
+	f, err := plainfile.Open(file)
 	if err != nil {
 		return users{}, fmt.Errorf("credentials: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/auth/token" // the controller named "token"
 	"github.com/sirupsen/logrus"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Token is whose tokens are taken. All of it is needed, and one of the two files.
@@ -61,11 +63,29 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 			files = append(files, file)
 		}
 	}
-	controller, err := keep(log, files, func() (auth.AccessController, error) { return auth.GetAccessController("token", options) })
+	controller, err := keep(log, files, func() (auth.AccessController, error) {
+		if err := checkRegular(files); err != nil {
+			return nil, err
+		}
+		return auth.GetAccessController("token", options)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return &tokens{controller}, nil
+}
+
+// checkRegular fails where a file is no regular one: the controller opens the files
+// itself, and would wait for whoever writes into a named pipe.
+func checkRegular(files []string) error {
+	for _, file := range files {
+		f, err := plainfile.Open(file)
+		if err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+		f.Close()
+	}
+	return nil
 }
 
 // Authorized lets in whom a valid token allows all of access.

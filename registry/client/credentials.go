@@ -14,6 +14,8 @@ import (
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Credential is how to log in to a registry. The zero value is nobody in particular.
@@ -126,7 +128,7 @@ func (k *Keychain) find(ctx context.Context, host, repository string) (Credentia
 // lookUp looks into one file: for the repository and the paths above it, as podman
 // keeps them, then for the host.
 func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
-	f, err := os.Open(file)
+	f, err := plainfile.Open(file)
 	if err != nil {
 		return Credential{}, err
 	}

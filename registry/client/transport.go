@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // newTransport makes the transport that all requests share. It speaks HTTP/1.1:
@@ -36,13 +37,16 @@ func (o *Options) newTransport() (*http.Transport, error) {
 	}, nil
 }
 
+// maxCAFile bounds a file of certificate authorities; the largest bundles have a quarter of a megabyte.
+const maxCAFile = 16 << 20
+
 func (o *Options) tlsConfig() (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: o.InsecureSkipVerify,
 	}
 	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
+		pem, err := plainfile.Read(o.CAFile, maxCAFile)
 		if err != nil {
 			return nil, fmt.Errorf("certificate authority: %w", err)
 		}
@@ -61,10 +65,23 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 	if o.CertFile == "" || o.KeyFile == "" {
 		return nil, errors.New("a client certificate needs its key, and a key its certificate")
 	}
-	cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	cert, err := readPair(o.CertFile, o.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("client certificate: %w", err)
 	}
 	c.Certificates = []tls.Certificate{cert}
 	return c, nil
+}
+
+// readPair reads a certificate and its key.
+func readPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := plainfile.Read(certFile, maxCAFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := plainfile.Read(keyFile, maxCAFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Config is what a containerd's configuration says about hosts.toml.
@@ -69,7 +71,7 @@ func ReadConfig(file string) (*Config, error) {
 
 // read takes over what one file says, and returns what it imports.
 func (c *Config) read(file string) (imports []string, err error) {
-	text, err := os.ReadFile(file)
+	text, err := plainfile.Read(file, maxFile)
 	if err != nil {
 		return nil, err
 	}

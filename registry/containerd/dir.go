@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2/maybe"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 const hostsFile = "hosts.toml"
@@ -128,7 +130,7 @@ func target(dir, host string) string {
 
 // read reads a hosts.toml, or says what would have to be made for it.
 func read(file string) ([]byte, made, error) {
-	text, err := os.ReadFile(file)
+	text, err := plainfile.Read(file, maxFile)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return text, madeNothing, err
 	}
@@ -153,7 +155,7 @@ func madeFor(dir string) bool {
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile))
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		text, err := plainfile.Read(file, maxFile)
 		if err != nil || strings.HasPrefix(filepath.Base(filepath.Dir(file)), aside) {
 			continue
 		}
@@ -218,7 +220,7 @@ func Remove(dir, host string) (Change, error) {
 			continue
 		}
 		file := filepath.Join(d, hostsFile)
-		text, err := os.ReadFile(file)
+		text, err := plainfile.Read(file, maxFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

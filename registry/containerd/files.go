@@ -3,15 +3,19 @@ package containerd
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"os"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
+
+// maxFile bounds what is read of a node's configuration and certificates.
+const maxFile = 16 << 20
 
 // checkFiles reads the certificates that a hosts.toml of this node will name: with one
 // that cannot be read containerd pulls nothing from any host of that file.
 func (m *Mirror) checkFiles() error {
 	const advice = "containerd pulls nothing by a hosts.toml whose certificates it cannot read: put the file in place first"
 	if ca := m.options.CA; ca != "" {
-		pem, err := os.ReadFile(ca)
+		pem, err := plainfile.Read(ca, maxFile)
 		if err != nil {
 			return &AdviceError{err, advice}
 		}
@@ -26,8 +30,22 @@ func (m *Mirror) checkFiles() error {
 	if key == "" {
 		key = cert
 	}
-	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+	if err := checkPair(cert, key); err != nil {
 		return advise(advice, "client certificate %s with key %s: %w", cert, key, err)
 	}
 	return nil
+}
+
+// checkPair reads a certificate and its key.
+func checkPair(certFile, keyFile string) error {
+	cert, err := plainfile.Read(certFile, maxFile)
+	if err != nil {
+		return err
+	}
+	key, err := plainfile.Read(keyFile, maxFile)
+	if err != nil {
+		return err
+	}
+	_, err = tls.X509KeyPair(cert, key)
+	return err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Host is one host that containerd asks for the images of a registry.
@@ -59,7 +61,7 @@ func AllHosts(dir string) []*Hosts {
 }
 
 func readHosts(file string) (*Hosts, error) {
-	text, err := os.ReadFile(file)
+	text, err := plainfile.Read(file, maxFile)
 	if err != nil {
 		return nil, err
 	}

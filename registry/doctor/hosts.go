@@ -9,8 +9,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
+
+// maxFile bounds a file that a hosts.toml names.
+const maxFile = 16 << 20
 
 // certsDirs are the directories in which hosts.toml files are looked for: the given
 // one, or those of the containerds that run here, or the usual one.
@@ -90,7 +94,7 @@ func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
 		return failed(advice, "%s leads to %s, and not to %s", h.File, namesOfHosts(h), d.url)
 	}
 	for _, file := range host.Files {
-		if _, err := os.ReadFile(file); err != nil {
+		if _, err := plainfile.Read(file, maxFile); err != nil {
 			return failed("put that file in place: until then containerd pulls nothing by this hosts.toml", "%s names a certificate: %v", h.File, err)
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package plainfile
+
+const nonblock, nofollow = 0, 0 // there are no named pipes among files, nor such a flag

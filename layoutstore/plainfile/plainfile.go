@@ -1,0 +1,123 @@
+// Package plainfile opens regular files, and nothing else.
+//
+// Whoever can write into a source can put a named pipe, a device or a socket where a
+// file is expected, also between the moment it is found and the moment it is opened. An
+// open of a named pipe waits for a writer, for ever if none comes, and no context ends
+// that wait. So files are opened without waiting, and the open file is asked what it is.
+//
+// Start with [Open], [OpenIn] and [OpenRoot]. Files that the program made for itself in
+// a directory of its own need none of this.
+package plainfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ErrNotRegular says that a name leads to something else than a regular file. It wraps
+// fs.ErrInvalid.
+var ErrNotRegular error = notRegular{}
+
+type notRegular struct{}
+
+func (notRegular) Error() string { return "not a regular file" }
+func (notRegular) Unwrap() error { return fs.ErrInvalid }
+
+// ErrTooLong says that a file is longer than may be read into memory.
+var ErrTooLong = errors.New("the file is too long")
+
+// Open opens a regular file for reading, by way of links too. Errors: ErrNotRegular; the
+// file system's.
+func Open(name string) (*os.File, error) {
+	return regular(os.OpenFile(name, os.O_RDONLY|nonblock, 0))
+}
+
+// OpenNoFollow is Open for a name that is no link. Errors: errors.ErrUnsupported where
+// the system cannot be asked for that.
+func OpenNoFollow(name string) (*os.File, error) {
+	if nofollow == 0 {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+	}
+	return regular(os.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0))
+}
+
+// OpenIn opens a regular file below root. Errors: as of [Open]; those of a path that
+// leaves root.
+func OpenIn(root *os.Root, name string) (*os.File, error) {
+	return regular(root.OpenFile(name, os.O_RDONLY|nonblock, 0))
+}
+
+// OpenInDir opens a regular file below the directory dir. Errors: as of [OpenIn].
+func OpenInDir(dir, name string) (*os.File, error) {
+	root, err := OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return OpenIn(root, name)
+}
+
+// OpenRoot opens a directory, as os.OpenRoot does, which waits where a named pipe has
+// the name.
+func OpenRoot(dir string) (*os.Root, error) {
+	// The end of the path has the system refuse what is no directory.
+	return os.OpenRoot(dir + string(filepath.Separator))
+}
+
+// OpenRootIn opens a directory below root, as root.OpenRoot does, which waits where a
+// named pipe has the name.
+func OpenRootIn(root *os.Root, dir string) (*os.Root, error) {
+	return root.OpenRoot(dir + string(filepath.Separator) + ".")
+}
+
+// Read reads a regular file of at most limit bytes. Errors: as of [Open]; ErrTooLong.
+func Read(name string, limit int64) ([]byte, error) {
+	f, err := Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("more than %d bytes: %w", limit, ErrTooLong)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// regular is the file, if it is a regular one.
+func regular(f *os.File, err error) (*os.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: f.Name(), Err: fmt.Errorf("a %s, %w", kindOf(info.Mode()), ErrNotRegular)}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// kindOf names what is no regular file.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	case mode&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}

@@ -1,0 +1,131 @@
+//go:build unix
+
+package volume_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Every file and directory of a source, each replaced by a named pipe between the moment
+// it is found and the moment it is opened: an open that waits for a writer never ends, and
+// neither does the test.
+func TestNamedPipesDoNotHoldUp(t *testing.T) {
+	type found struct {
+		replace string // is replaced by a pipe
+		open    func() error
+	}
+	opening := func(where extent.List, err error) func() error {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() error { return openAndClose(where) }
+	}
+	for name, find := range map[string]func(dir string) found{
+		"index.json": func(dir string) found {
+			v := openDir(t, dir)
+			l, err := v.Layouts(t.Context())
+			return found{"app/index.json", opening(l.Layouts[0].Index, err)}
+		},
+		"blob": func(dir string) found {
+			v := openDir(t, dir)
+			all, err := v.Blobs(t.Context(), "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found{"app/blobs/sha256/" + all[0].Encoded(), opening(v.Locate("app", all[0]))}
+		},
+		"directory of blobs": func(dir string) found {
+			v := openDir(t, dir)
+			all, err := v.Blobs(t.Context(), "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found{"app/blobs/sha256", func() error { _, err := v.Locate("app", all[0]); return err }}
+		},
+		"layout": func(dir string) found {
+			v := openDir(t, dir)
+			return found{"app/blobs", func() error { _, err := v.Locate("app", "sha256:"+zeroDigest); return err }}
+		},
+		"source": func(dir string) found {
+			return found{".", func() error { _, err := volume.OpenDir(dir); return err }}
+		},
+		"directory of archives": func(dir string) found {
+			return found{".", func() error { _, err := volume.FindArchives(dir); return err }}
+		},
+		"archive": func(dir string) found {
+			a := openArchive(t, packApp(t, dir), "")
+			all, err := a.Blobs(t.Context(), "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found{"packed/app.tar", opening(a.Locate("app", all[0]))}
+		},
+		"archive before its index is read": func(dir string) found {
+			sets, err := volume.FindArchives(packApp(t, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found{"packed/app.tar", func() error { _, err := volume.OpenArchive(t.Context(), sets.Sets[0], ""); return err }}
+		},
+		"chunk": func(dir string) found {
+			packed := packApp(t, dir)
+			layouttest.Split(t, filepath.Join(packed, "app.tar"), 4096)
+			a := openArchive(t, packed, "")
+			all, err := a.Blobs(t.Context(), "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			where, err := a.Locate("app", all[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, err := filepath.Rel(dir, where[0].File.String())
+			return found{name, opening(where, err)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "source")
+			tree(t, dir, "app")
+			f := find(dir)
+			replaced := filepath.Join(dir, f.replace)
+			if err := os.Rename(replaced, filepath.Join(filepath.Dir(dir), "away")); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Mkfifo(replaced, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.open(); err == nil {
+				t.Error("a named pipe was read as a file of the source")
+			}
+		})
+	}
+}
+
+const zeroDigest = "0000000000000000000000000000000000000000000000000000000000000000"
+
+func openAndClose(where extent.List) error {
+	r, err := where.Open()
+	if err == nil {
+		r.Close()
+	}
+	return err
+}
+
+// packApp packs the layout app of a tree into an archive below it.
+func packApp(t *testing.T, dir string) string {
+	t.Helper()
+	packed := filepath.Join(dir, "packed")
+	if err := os.MkdirAll(packed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t2 := layouttest.New(t, dir)
+	t2.Archive(filepath.Join(packed, "app.tar"), layouttest.Archive{Layouts: []string{"app"}})
+	return packed
+}

@@ -1,0 +1,33 @@
+//go:build unix
+
+package client_test
+
+import (
+	"errors"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// A named pipe in place of a file of logins or certificates: nothing waits for a writer.
+func TestNamedPipesDoNotHoldUp(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "auth.json")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("REGISTRY_AUTH_FILE", pipe)
+	if _, err := client.NewKeychain().Credential(t.Context(), "registry.test", "x"); !errors.Is(err, plainfile.ErrNotRegular) {
+		t.Errorf("logins: %v", err)
+	}
+	for name, o := range map[string]client.Options{
+		"authorities": {Registry: "registry.test", CAFile: pipe},
+		"certificate": {Registry: "registry.test", CertFile: pipe, KeyFile: pipe},
+	} {
+		if _, err := client.New(o); !errors.Is(err, plainfile.ErrNotRegular) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
