@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/auth/token"
@@ -50,11 +51,26 @@ func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs
 	return h, logs
 }
 
+// write writes a file by the clock of the test, which may be another one than the
+// file system's.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	now := time.Now()
+	if err := os.Chtimes(file, now, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t testing.TB, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // ask asks a handler for a path, with an Authorization header if it is not empty.
@@ -165,7 +181,9 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 
 // The file is swapped, written in place step by step, broken, emptied and removed
 // under load: who may pull always can, and who is removed cannot two seconds later.
-func TestHtpasswdChangesUnderLoad(t *testing.T) {
+func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
+
+func htpasswdChangesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "htpasswd")
 	ann, bob := entry(t, "ann", "a"), entry(t, "bob", "b")
@@ -183,7 +201,7 @@ func TestHtpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(time.Millisecond):
+				case <-time.After(5 * time.Millisecond):
 				}
 				asked.Add(1)
 				if !may("ann", "a") {
@@ -256,7 +274,9 @@ func TestHtpasswdChangesUnderLoad(t *testing.T) {
 }
 
 // A change that happened long ago counts at the first request.
-func TestChangeWhileNobodyAsks(t *testing.T) {
+func TestChangeWhileNobodyAsks(t *testing.T) { synctest.Test(t, changeWhileNobodyAsks) }
+
+func changeWhileNobodyAsks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, file, entry(t, "ann", "a"))
 	h, _ := guarded(t, auth.Options{Htpasswd: file})
@@ -355,7 +375,9 @@ func symmetric(t *testing.T) string {
 }
 
 // The keys of the token server are changed without a restart.
-func TestTokenKeysReadAgain(t *testing.T) {
+func TestTokenKeysReadAgain(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
+
+func tokenKeysReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	old, next := tokentest.New(t), tokentest.New(t)
 	_, jwks := old.WriteKeys(dir)
@@ -372,6 +394,7 @@ func TestTokenKeysReadAgain(t *testing.T) {
 		t.Error("the last good keys do not count while the file is broken")
 	}
 	next.WriteKeys(dir)
+	write(t, jwks, read(t, jwks))
 	time.Sleep(2 * time.Second)
 	if status(old) != http.StatusUnauthorized || status(next) != http.StatusNoContent {
 		t.Errorf("after the change: %d with the old key, %d with the new one", status(old), status(next))

@@ -78,7 +78,8 @@ func TestRememberedIsBoundedAndEnds(t *testing.T) {
 		binary.BigEndian.PutUint32(k[:], i)
 		return k
 	}
-	for i := range uint32(3 * maxRemembered) {
+	const keys = maxRemembered + 200
+	for i := range uint32(keys) {
 		r.add(key(i))
 		if !r.has(key(i)) {
 			t.Fatalf("%d is not remembered", i)
@@ -87,7 +88,7 @@ func TestRememberedIsBoundedAndEnds(t *testing.T) {
 			t.Fatalf("%d are remembered", len(r.ends))
 		}
 	}
-	last := key(3*maxRemembered - 1)
+	last := key(keys - 1)
 	r.ends[last] = time.Now().Add(-time.Second)
 	if r.has(last) {
 		t.Error("remembered beyond its end")
