@@ -100,8 +100,12 @@ func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) 
 	if len(c.Differences) == 0 {
 		return nil
 	}
+	check := ""
+	if c.NeedsCheck() {
+		check = "--check-blobs "
+	}
 	return contentError{hintedError{fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
-		"layoutproxy push " + a.places() + "SOURCE... " + c.Registry + " sends what is missing"}}
+		"layoutproxy push " + check + a.places() + "SOURCE... " + c.Registry + " sends what is missing"}}
 }
 
 // places are the flags that say where things are in the registry: a push without them

@@ -84,6 +84,7 @@ type pushFlags struct {
 	stateDir   string
 	dryRun     bool
 	noProbe    bool
+	checkBlobs bool
 	incomplete bool
 }
 
@@ -118,6 +119,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.stateDir, "state-dir", stateDirectory(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "do not try an upload before the first one")
+	f.BoolVar(&p.checkBlobs, "check-blobs", false, "ask also for the blobs, and the lists of referrers, of manifests that the registry has already, and send what is missing")
 	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push what is whole where the sources are damaged or incomplete; exit 3")
 }
 
@@ -260,7 +262,7 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFla
 	defer upstream.Close()
 	progress := newProgress(c.log, c.console, "pushing")
 	pusher, err := push.New(push.Options{
-		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.jobs, SkipPreflight: flags.noProbe,
+		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.jobs, SkipPreflight: flags.noProbe, CheckBlobs: flags.checkBlobs,
 		Progress: transfers{progress}, Notice: func(s string) { c.log.Info(s) },
 	})
 	if err != nil {
@@ -289,11 +291,21 @@ func pushError(err error) error {
 	var known *push.Diagnosis
 	switch {
 	case errors.As(err, &gap):
-		return contentError{hintedError{err, "another writer, or a registry that forgets: run the command again, and verify --against"}}
+		return contentError{hintedError{err, gapHint(gap)}}
 	case errors.As(err, &side) && side.Side == push.SideTree:
 		return contentError{hintedError{err, "layoutproxy verify says what else is wrong with the sources"}}
 	case errors.As(err, &known) && known.Remedy != "":
 		return hintedError{err, known.Remedy}
 	}
 	return upstreamError(err)
+}
+
+// gapHint says what to do about a registry that did not keep what it acknowledged.
+func gapHint(gap *push.GapError) string {
+	for _, d := range gap.Gaps {
+		if d.Kind == push.WrongSize {
+			return "a damaged copy keeps the place there: delete " + d.Reference + " of " + d.Repository + " in the registry, and push again with --check-blobs"
+		}
+	}
+	return "look at the registry's storage and at what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing"
 }

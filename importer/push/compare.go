@@ -34,6 +34,8 @@ type Difference struct {
 	Reference  string         `json:"reference"` // tag, or digest of a manifest or blob
 	Digest     digest.Digest  `json:"digest"`    // that should be there
 	Found      string         `json:"found"`     // what is there instead; empty if nothing
+
+	blob bool // it is one of a blob
 }
 
 func (d Difference) String() string {
@@ -64,6 +66,12 @@ type Comparison struct {
 	Unproven []string `json:"unproven"`
 	// Notices are what could not be found out and changes nothing, in words.
 	Notices []string `json:"notices"`
+}
+
+// NeedsCheck reports whether something differs that a push finds only if it is told to
+// ask for what is behind manifests that are there: see Options.CheckBlobs.
+func (c *Comparison) NeedsCheck() bool {
+	return slices.ContainsFunc(c.Differences, func(d Difference) bool { return d.blob || d.Kind == Untold })
 }
 
 // WriteText prints the comparison for people.
@@ -140,9 +148,13 @@ type comparing struct {
 }
 
 func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string, d digest.Digest, found string) {
+	x.add(Difference{Kind: kind, Repository: r.Name, Reference: reference, Digest: d, Found: found})
+}
+
+func (x *comparing) add(d Difference) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.result.Differences = append(x.result.Differences, Difference{kind, r.Name, reference, d, found})
+	x.result.Differences = append(x.result.Differences, d)
 }
 
 // tags lists the tags of a repository: which the plan lacks, and whether the discovery
@@ -201,19 +213,22 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) error {
 	_, err := x.c.Manifest(ctx, r.Name, m.Digest.String())
 	switch {
-	case errors.Is(err, client.ErrNotFound):
-		if len(m.Tags) == 0 {
-			x.differ(Missing, r, m.Digest.String(), m.Digest, "")
-		}
 	case errors.Is(err, client.ErrMismatch):
 		x.differ(Different, r, m.Digest.String(), m.Digest, "other bytes")
-	case err != nil:
+	case err != nil && !errors.Is(err, client.ErrNotFound):
 		return sided("get manifest", r.Name, m.Digest, diagnose(err))
 	}
+	differs := false
 	for _, tag := range m.Tags {
-		if err := x.tag(ctx, r, m, tag); err != nil {
+		leads, err := x.tag(ctx, r, m, tag)
+		if err != nil {
 			return err
 		}
+		differs = differs || !leads
+	}
+	if errors.Is(err, client.ErrNotFound) && !differs {
+		// No tag that leads elsewhere says it.
+		x.differ(Missing, r, m.Digest.String(), m.Digest, "")
 	}
 	if m.Refs.Subject == nil || err != nil {
 		return nil
@@ -221,19 +236,22 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	return x.referrer(ctx, r, m)
 }
 
-func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) error {
+// tag compares where a tag leads, and reports whether that is the manifest.
+func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) (leads bool, err error) {
 	d, err := x.c.HeadManifest(ctx, r.Name, tag)
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		x.differ(Missing, r, tag, m.Digest, "")
 	case err != nil:
-		return sided("head manifest", r.Name, m.Digest, diagnose(err))
+		return false, sided("head manifest", r.Name, m.Digest, diagnose(err))
 	case d.Digest != m.Digest:
 		x.differ(Different, r, tag, m.Digest, d.Digest.String())
 	case d.Size != m.Size:
-		x.differ(WrongSize, r, tag, m.Digest, fmt.Sprintf("%d bytes in place of %d", d.Size, m.Size))
+		x.differ(WrongSize, r, tag, m.Digest, insteadOf(d.Size, m.Size))
+	default:
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
@@ -257,22 +275,26 @@ func (x *comparing) blob(ctx context.Context, r *Repository, b *Blob) error {
 	n, err := x.c.HeadBlob(ctx, r.Name, b.Digest)
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		x.differ(Missing, r, b.Digest.String(), b.Digest, "")
+		x.add(Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true})
 	case err != nil:
 		return sided("head blob", r.Name, b.Digest, diagnose(err))
 	case n != b.Size && n != client.UnknownSize:
-		x.differ(WrongSize, r, b.Digest.String(), b.Digest, fmt.Sprintf("%d bytes in place of %d", n, b.Size))
+		x.add(Difference{Kind: WrongSize, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, Found: insteadOf(n, b.Size), blob: true})
 	}
 	return nil
 }
 
 func (x *comparing) sort() {
-	slices.SortFunc(x.result.Differences, func(a, b Difference) int {
-		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Kind, b.Kind))
-	})
+	sortDifferences(x.result.Differences)
 	slices.Sort(x.result.Unproven)
 	slices.Sort(x.result.Notices)
 	slices.SortFunc(x.result.Extra, func(a, b Extra) int {
 		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag, b.Tag))
+	})
+}
+
+func sortDifferences(differences []Difference) {
+	slices.SortFunc(differences, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Kind, b.Kind))
 	})
 }

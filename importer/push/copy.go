@@ -36,7 +36,10 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	return p.referrersTags(ctx, w)
+	if err := p.relist(ctx); err != nil {
+		return err
+	}
+	return p.referrersTags(ctx)
 }
 
 // contentTasks send blobs, the largest first, and manifests without a tag behind them.
@@ -113,19 +116,33 @@ func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[p
 // sendBlob has a repository have a blob.
 func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	p.mu.Lock()
-	empty, home := p.states[r].empty, p.homes[b.Digest]
+	home := p.homes[b.Digest]
+	there, asked := p.states[r].blobs[b.Digest]
+	asked = asked || p.states[r].empty
 	p.mu.Unlock()
-	if !empty && home != r.Name {
-		n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
-		switch {
-		case err == nil && (n == b.Size || n == client.UnknownSize):
-			p.has(b, r, func(s *Summary) { s.Blobs.Present++ })
-			return nil
-		case err != nil && !errors.Is(err, client.ErrNotFound):
-			return sided("head blob", r.Name, b.Digest, diagnose(err))
+	if !asked {
+		var err error
+		if there, err = p.hasBlob(ctx, r, b); err != nil {
+			return err
 		}
 	}
+	if there {
+		p.has(b, r, func(s *Summary) { s.Blobs.Present++ })
+		return nil
+	}
 	return p.upload(ctx, b, r, home)
+}
+
+// hasBlob asks whether a repository has a blob.
+func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
+	n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
+	if errors.Is(err, client.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, sided("head blob", r.Name, b.Digest, diagnose(err))
+	}
+	return n == b.Size || n == client.UnknownSize, nil
 }
 
 // has notes that a repository has a blob.
@@ -163,6 +180,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	if err != nil {
 		return sided("upload blob", r.Name, b.Digest, diagnose(err))
 	}
+	p.wrote(written{repository: r, blob: b})
 	p.has(b, r, func(s *Summary) {
 		if how == client.Mounted {
 			s.Blobs.Mounted++
@@ -232,6 +250,7 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 		if err != nil {
 			return sided("put manifest", r.Name, m.Digest, diagnose(err))
 		}
+		p.wrote(written{repository: r, name: name, digest: m.Digest, size: m.Size})
 		p.put(r, m, name, subject, !there)
 		there = true
 	}

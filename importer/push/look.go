@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,6 +15,8 @@ type remote struct {
 	empty     bool                     // it is not there
 	tags      map[string]digest.Digest // those of the plan
 	manifests map[digest.Digest]bool   // those of the plan
+	blobs     map[digest.Digest]bool   // those that it was asked for, and whether it has them
+	unlisted  []*Manifest              // that are there, and are not listed with their subject
 	untold    []*Manifest              // that were put, and whose subject the registry did not take note of
 }
 
@@ -105,11 +108,25 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 // work is what has to be written.
 type work struct {
 	manifests map[*Repository][]*Manifest // that are missing, or lack a tag
+	unlisted  bool                        // some manifests have to be listed with their subjects
 	blobs     map[*Blob][]*Repository     // that may lack it
 	total     int64                       // bytes of the blobs, each once
 }
 
-func (w *work) empty() bool { return len(w.manifests) == 0 }
+func (w *work) empty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
+
+// concerns reports whether something is to be written to a repository.
+func (w *work) concerns(r *Repository) bool {
+	if len(w.manifests[r]) > 0 {
+		return true
+	}
+	for _, repositories := range w.blobs {
+		if slices.Contains(repositories, r) {
+			return true
+		}
+	}
+	return false
+}
 
 // missing compares the plan with what look found.
 func (p *Pusher) missing() *work {
@@ -118,12 +135,11 @@ func (p *Pusher) missing() *work {
 	defer p.mu.Unlock()
 	for _, r := range p.Plan.Repositories {
 		state := p.states[r]
+		w.unlisted = w.unlisted || len(state.unlisted) > 0
 		for _, m := range r.Manifests {
 			there := state.manifests[m.Digest]
 			if there {
-				for _, b := range m.Blobs {
-					p.homes[b.Digest] = r.Name
-				}
+				p.settled(w, r, m)
 			}
 			lacking := len(state.lacking(m))
 			p.summary.Tags.Present += len(m.Tags) - lacking
@@ -145,6 +161,19 @@ func (p *Pusher) missing() *work {
 	return w
 }
 
+// settled notes what a manifest that is there says of its blobs: the repository has
+// those that it was not asked for. Of the others it has to get those that it lacks.
+func (p *Pusher) settled(w *work, r *Repository, m *Manifest) {
+	for _, b := range m.Blobs {
+		there, asked := p.states[r].blobs[b.Digest]
+		if asked && !there {
+			w.need(b, r)
+			continue
+		}
+		p.homes[b.Digest] = r.Name
+	}
+}
+
 // lacking are the tags of a manifest that do not lead to it.
 func (s *remote) lacking(m *Manifest) []string {
 	var tags []string
@@ -161,10 +190,8 @@ func (w *work) need(b *Blob, r *Repository) {
 	if len(repositories) == 0 {
 		w.total += b.Size
 	}
-	for _, have := range repositories {
-		if have == r {
-			return
-		}
+	if slices.Contains(repositories, r) {
+		return
 	}
 	w.blobs[b] = append(repositories, r)
 }

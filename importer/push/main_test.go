@@ -72,6 +72,7 @@ type setup struct {
 	plan     *push.Plan
 	state    *push.State
 	notices  []string
+	check    bool // Options.CheckBlobs
 }
 
 func newSetup(t *testing.T, registry registrytest.Options, selection push.Selection, sources ...string) *setup {
@@ -119,7 +120,7 @@ func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 }
 
 func (s *setup) push(ctx context.Context) (push.Summary, error) {
-	p, err := push.New(push.Options{Plan: s.plan, Client: s.client, State: s.state, Notice: func(n string) { s.notices = append(s.notices, n) }})
+	p, err := push.New(push.Options{Plan: s.plan, Client: s.client, State: s.state, CheckBlobs: s.check, Notice: func(n string) { s.notices = append(s.notices, n) }})
 	if err != nil {
 		return push.Summary{}, err
 	}

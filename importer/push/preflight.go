@@ -104,7 +104,7 @@ func (p *Pusher) probed(w *work) []*Repository {
 	deepest := map[string]*Repository{}
 	var projects []string
 	for _, r := range p.Plan.Repositories {
-		if len(w.manifests[r]) == 0 {
+		if !w.concerns(r) {
 			continue
 		}
 		project := p.project(r.Name)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -15,64 +17,124 @@ import (
 type GapError struct{ Gaps []Difference }
 
 func (e *GapError) Error() string {
-	return fmt.Sprintf("%d of the pushed references do not lead where they should; the first is %s", len(e.Gaps), e.Gaps[0])
+	count := fmt.Sprintf("%d of the pushed tags, manifests and blobs are", len(e.Gaps))
+	if len(e.Gaps) == 1 {
+		count = "1 of the pushed tags, manifests and blobs is"
+	}
+	return count + " not in the registry as pushed, whatever it answered before; the first: " + e.Gaps[0].String()
 }
 
-// prove asks once more for what was written: each tag, and manifests without one by
-// their digest. What was there before was asked for already, and each blob was
-// acknowledged by its digest.
-func (p *Pusher) prove(ctx context.Context, w *work) error {
+// written is something that the registry acknowledged: a blob, or a manifest by one of
+// its names.
+type written struct {
+	repository *Repository
+	blob       *Blob // nil for a manifest
+
+	name   string // tag or digest
+	digest digest.Digest
+	size   int64
+}
+
+// wrote notes what the proof asks for.
+func (p *Pusher) wrote(w written) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written = append(p.written, w)
+}
+
+// prove asks once more for everything that was written: each blob in each repository,
+// each tag, and manifests without a tag by their digest. What was there before was asked
+// for already.
+func (p *Pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var gaps []Difference
 	var tasks []*task
-	for _, r := range p.Plan.Repositories {
-		for _, m := range w.manifests[r] {
-			names := m.Tags
-			if len(names) == 0 {
-				names = []string{m.Digest.String()}
+	for _, w := range p.unproven() {
+		tasks = append(tasks, &task{run: func(ctx context.Context) error {
+			prove := p.proveManifest
+			if w.blob != nil {
+				prove = p.proveBlob
 			}
-			for _, name := range names {
-				tasks = append(tasks, &task{run: func(ctx context.Context) error {
-					gap, err := p.proveManifest(ctx, r, m, name)
-					if gap != nil {
-						mu.Lock()
-						gaps = append(gaps, *gap)
-						mu.Unlock()
-					}
-					return err
-				}})
+			gap, err := prove(ctx, w)
+			if gap != nil {
+				mu.Lock()
+				gaps = append(gaps, *gap)
+				mu.Unlock()
 			}
-		}
+			return err
+		}})
 	}
 	if err := perform(ctx, p.Jobs, tasks); err != nil {
 		return err
 	}
 	if len(gaps) > 0 {
+		sortDifferences(gaps)
 		return &GapError{gaps}
 	}
 	return nil
 }
 
-func (p *Pusher) proveManifest(ctx context.Context, r *Repository, m *Manifest, name string) (*Difference, error) {
+// unproven is what was written, without the digests of manifests that a tag was put for
+// as well: the tag proves them.
+func (p *Pusher) unproven() []written {
+	type key struct {
+		repository *Repository
+		digest     digest.Digest
+	}
+	tagged := map[key]bool{}
+	for _, w := range p.written {
+		if w.blob == nil && w.name != w.digest.String() {
+			tagged[key{w.repository, w.digest}] = true
+		}
+	}
+	return slices.DeleteFunc(p.written, func(w written) bool {
+		return w.blob == nil && w.name == w.digest.String() && tagged[key{w.repository, w.digest}]
+	})
+}
+
+func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, error) {
 	var d specs.Descriptor
 	err := p.settle(ctx, func() (wrong bool, err error) {
-		d, err = p.Client.HeadManifest(ctx, r.Name, name)
-		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != m.Digest, err
+		d, err = p.Client.HeadManifest(ctx, w.repository.Name, w.name)
+		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != w.digest, err
 	})
-	gap := Difference{Kind: Missing, Repository: r.Name, Reference: name, Digest: m.Digest}
+	gap := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.name, Digest: w.digest}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		return &gap, nil
 	case err != nil:
-		return nil, sided("head manifest", r.Name, m.Digest, err)
-	case d.Digest != m.Digest:
+		return nil, sided("head manifest", w.repository.Name, w.digest, diagnose(err))
+	case d.Digest != w.digest:
 		gap.Kind, gap.Found = Different, d.Digest.String()
 		return &gap, nil
-	case d.Size != m.Size:
-		gap.Kind, gap.Found = WrongSize, fmt.Sprintf("%d bytes in place of %d", d.Size, m.Size)
+	case d.Size != w.size:
+		gap.Kind, gap.Found = WrongSize, insteadOf(d.Size, w.size)
 		return &gap, nil
 	}
 	return nil, nil
+}
+
+func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) {
+	var n int64
+	err := p.settle(ctx, func() (wrong bool, err error) {
+		n, err = p.Client.HeadBlob(ctx, w.repository.Name, w.blob.Digest)
+		return errors.Is(err, client.ErrNotFound), err
+	})
+	gap := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.blob.Digest.String(), Digest: w.blob.Digest, blob: true}
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return &gap, nil
+	case err != nil:
+		return nil, sided("head blob", w.repository.Name, w.blob.Digest, diagnose(err))
+	case n != w.blob.Size && n != client.UnknownSize:
+		gap.Kind, gap.Found = WrongSize, insteadOf(n, w.blob.Size)
+		return &gap, nil
+	}
+	return nil, nil
+}
+
+func insteadOf(found, wanted int64) string {
+	return fmt.Sprintf("%d bytes in place of %d", found, wanted)
 }
 
 // settle asks again with pauses while something that was written is not to be seen yet.

@@ -74,7 +74,8 @@ func TestRequestsOfAPush(t *testing.T) {
 	want := map[string]int{
 		"GET /v2/":       1,
 		"GET tags":       totals.Repositories,
-		"HEAD manifests": totals.Repositories + tags + untagged, // the first look at each, and the proof
+		"HEAD manifests": totals.Repositories + tags + untagged + 2, // the first look at each, and the proof
+		"HEAD blobs":     totals.Blobs + totals.Mounts,              // the proof
 		"GET referrers":  1,
 		"GET manifests":  1 + 2, // the tag that lists referrers
 		"PUT manifests":  tags + untagged + 2,

@@ -20,7 +20,10 @@ type Options struct {
 	Jobs   int            // steps at once; the client bounds its requests by itself
 
 	SkipPreflight bool
-	Progress      Progress // nil is none
+	// CheckBlobs asks also for the blobs of manifests that are there already, and whether
+	// those with a subject are listed with it, and sends what is missing.
+	CheckBlobs bool
+	Progress   Progress // nil is none
 	// Notice is told what is worth knowing and no failure, if not nil.
 	Notice func(message string)
 }
@@ -55,6 +58,7 @@ type Pusher struct {
 	// noLists says that the registry fails at lists of tags, which is not waited for again.
 	noLists atomic.Bool
 	lost    atomic.Bool // something that was written did not turn up
+	written []written
 }
 
 // New makes a pusher.
@@ -76,7 +80,7 @@ func New(o Options) (*Pusher, error) {
 	}
 	p := &Pusher{Options: o, summary: Summary{Notices: []string{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
-		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}}
+		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}}
 	}
 	return p, nil
 }
@@ -105,6 +109,12 @@ func (p *Pusher) push(ctx context.Context) error {
 	if err := p.look(ctx, before); err != nil {
 		return err
 	}
+	// What an earlier push wrote, and did not live to ask for, is asked for now.
+	if p.CheckBlobs || before {
+		if err := p.check(ctx); err != nil {
+			return err
+		}
+	}
 	work := p.missing()
 	if work.empty() {
 		marker.Drop()
@@ -119,7 +129,7 @@ func (p *Pusher) push(ctx context.Context) error {
 	if err := p.copy(ctx, work); err != nil {
 		return err
 	}
-	if err := p.prove(ctx, work); err != nil {
+	if err := p.prove(ctx); err != nil {
 		return err
 	}
 	marker.Drop()

@@ -15,7 +15,7 @@ import (
 // referrersTags lists what was pushed with a subject under the subject's referrers tag,
 // in the registries that have no API for it (distribution specification, "Pushing
 // Manifests with Subject"). A tag of that name in the tree stays as it is.
-func (p *Pusher) referrersTags(ctx context.Context, w *work) error {
+func (p *Pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		bySubject := map[digest.Digest][]*Manifest{}
@@ -67,6 +67,7 @@ func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest
 	if _, err := p.Client.PutManifest(ctx, r.Name, tag, m); err != nil {
 		return sided("referrers tag", r.Name, subject, diagnose(err))
 	}
+	p.wrote(written{repository: r, name: tag, digest: m.Digest, size: int64(len(body))})
 	p.count(func(s *Summary) { s.ReferrersTags++ })
 	return nil
 }

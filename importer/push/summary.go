@@ -15,6 +15,7 @@ type Summary struct {
 	Manifests     Counts     `json:"manifests"`
 	Tags          TagCounts  `json:"tags"`
 	ReferrersTags int        `json:"referrersTags"` // written for a registry without the API
+	Relisted      int        `json:"relisted"`      // manifests put again because they were not listed with their subjects
 	BytesSent     int64      `json:"bytesSent"`
 	Requests      int64      `json:"requests"`
 	Retries       int64      `json:"retries"`
@@ -54,7 +55,7 @@ type Slowest struct {
 
 // Written says whether anything was written.
 func (s Summary) Written() bool {
-	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed > 0
+	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed+s.ReferrersTags+s.Relisted > 0
 }
 
 func (s *Summary) slowest(repository string, b *Blob, took time.Duration) {
@@ -66,8 +67,12 @@ func (s *Summary) slowest(repository string, b *Blob, took time.Duration) {
 // WriteText prints the summary for people.
 func (s Summary) WriteText(w io.Writer) error {
 	if s.Complete && !s.Written() {
-		_, err := fmt.Fprintf(w, "nothing to push: all %d manifests are there already, and their %d tags lead to them; %d requests, %.1f s\n",
-			s.Manifests.Present, s.Tags.Present, s.Requests, s.Seconds)
+		blobs := ""
+		if s.Blobs.Present > 0 {
+			blobs = fmt.Sprintf(", and so are the %d blobs behind them", s.Blobs.Present)
+		}
+		_, err := fmt.Fprintf(w, "nothing to push: all %d manifests are there already%s, and their %d tags lead to them; %d requests, %.1f s\n",
+			s.Manifests.Present, blobs, s.Tags.Present, s.Requests, s.Seconds)
 		return err
 	}
 	_, err := fmt.Fprintf(w, "tags:      %d pushed (%d of them replaced), %d present\nmanifests: %d pushed, %d present\nblobs:     %d pushed, %d mounted, %d present\nsent:      %s in %.1f s, %d requests, %d retries\n",

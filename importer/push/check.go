@@ -1,0 +1,82 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// check asks for what is behind the manifests that are there already: their blobs, and
+// whether those with a subject are listed with it. A registry may have lost either and
+// still answer for the manifest.
+func (p *Pusher) check(ctx context.Context) error {
+	var tasks []*task
+	for _, r := range p.Plan.Repositories {
+		asked := map[digest.Digest]bool{}
+		for _, m := range r.Manifests {
+			if !p.states[r].manifests[m.Digest] {
+				continue
+			}
+			for _, b := range m.Blobs {
+				if !asked[b.Digest] {
+					asked[b.Digest] = true
+					tasks = append(tasks, &task{run: func(ctx context.Context) error { return p.checkBlob(ctx, r, b) }})
+				}
+			}
+			if m.Refs.Subject != nil {
+				tasks = append(tasks, &task{run: func(ctx context.Context) error { return p.checkReferrer(ctx, r, m) }})
+			}
+		}
+	}
+	return perform(ctx, p.Jobs, tasks)
+}
+
+func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
+	there, err := p.hasBlob(ctx, r, b)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.states[r].blobs[b.Digest] = there
+	if there {
+		p.summary.Blobs.Present++
+	}
+	return nil
+}
+
+// checkReferrer asks whether a manifest is listed with its subject. Where nobody can say,
+// nothing is done about it.
+func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
+	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return sided("list referrers", r.Name, m.Digest, diagnose(err))
+	}
+	if found.Unknown != nil || slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.states[r].unlisted = append(p.states[r].unlisted, m)
+	return nil
+}
+
+// relist puts manifests once more that are not listed with their subjects: a registry
+// with the referrers API lists them then, and for another one the referrers tag does.
+func (p *Pusher) relist(ctx context.Context) error {
+	var tasks []*task
+	for _, r := range p.Plan.Repositories {
+		for _, m := range p.states[r].unlisted {
+			tasks = append(tasks, &task{run: func(ctx context.Context) error {
+				p.count(func(s *Summary) { s.Relisted++ })
+				return p.putNamed(ctx, r, m, []string{m.Digest.String()})
+			}})
+		}
+	}
+	return perform(ctx, p.Jobs, tasks)
+}
