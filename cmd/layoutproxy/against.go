@@ -100,17 +100,17 @@ func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) 
 	if len(c.Differences) == 0 {
 		return nil
 	}
-	check := ""
-	if c.NeedsCheck() {
-		check = "--check-blobs "
-	}
 	return contentError{hintedError{fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
-		"layoutproxy push " + check + a.places() + "SOURCE... " + c.Registry + " sends what is missing"}}
+		"layoutproxy push " + a.places(c.NeedsCheck) + "SOURCE... " + c.Registry + " sends what is missing"}}
 }
 
-// places are the flags that say where things are in the registry: a push without them
-// would send everything to other repositories.
-func (a *againstFlags) places() (flags string) {
+// places are the flags that say where things are in the registry, as a push without them
+// would send everything to other repositories; and the one that has a push look for
+// missing blobs, if some are.
+func (a *againstFlags) places(check bool) (flags string) {
+	if check {
+		flags = "--check-blobs "
+	}
 	if a.selection.NoEditionSplit {
 		flags += "--no-edition-split "
 	}

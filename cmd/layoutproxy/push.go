@@ -291,7 +291,7 @@ func pushError(err error) error {
 	var known *push.Diagnosis
 	switch {
 	case errors.As(err, &gap):
-		return contentError{hintedError{err, gapHint(gap)}}
+		return contentError{gapError(gap, err)}
 	case errors.As(err, &side) && side.Side == push.SideTree:
 		return contentError{hintedError{err, "layoutproxy verify says what else is wrong with the sources"}}
 	case errors.As(err, &known) && known.Remedy != "":
@@ -300,12 +300,12 @@ func pushError(err error) error {
 	return upstreamError(err)
 }
 
-// gapHint says what to do about a registry that did not keep what it acknowledged.
-func gapHint(gap *push.GapError) string {
+// gapError adds what to do about a registry that did not keep what it acknowledged.
+func gapError(gap *push.GapError, err error) error {
 	for _, d := range gap.Gaps {
 		if d.Kind == push.WrongSize {
-			return "a damaged copy keeps the place there: delete " + d.Reference + " of " + d.Repository + " in the registry, and push again with --check-blobs"
+			return hintedError{err, "a damaged copy keeps its place in the registry: delete " + d.Reference + " of " + d.Repository + " there, and push again with --check-blobs"}
 		}
 	}
-	return "look at the registry's storage and at what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing"
+	return hintedError{err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing"}
 }

@@ -135,8 +135,8 @@ func (f *following) run(ctx context.Context) error {
 		}
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
-		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.Error(err))
-		f.state("failed", err.Error())
+		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", reason(pushError(err))))
+		f.state("failed", reason(pushError(err)))
 	}
 }
 
@@ -176,6 +176,15 @@ func (f *following) state(state, detail string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
+}
+
+// reason is an error with what to do about it, for a status of one line.
+func reason(err error) string {
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		return err.Error() + "; " + hinted.hint
+	}
+	return err.Error()
 }
 
 // imports is what /status says of the push: nothing before the first one.

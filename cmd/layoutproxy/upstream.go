@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -155,7 +156,6 @@ func upstreamError(err error) error {
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
 		{client.ErrOtherHost, "have the registry, or its token server, answer itself or lead where no login is needed; or name the host that it leads to"},
-		{client.ErrUnauthorized, "log in with docker login, or give --username and --password-stdin"},
 		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
 		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
 	} {
@@ -163,6 +163,13 @@ func upstreamError(err error) error {
 		if errors.Is(err, h.cause) && !errors.As(err, &hinted) {
 			return hintedError{err, h.hint}
 		}
+	}
+	var known *push.Diagnosis
+	if errors.As(push.Diagnose(err), &known) {
+		return hintedError{known, known.Remedy}
+	}
+	if errors.Is(err, client.ErrUnauthorized) {
+		return hintedError{err, "log in with docker login, or give --username and --password-stdin"}
 	}
 	return err
 }

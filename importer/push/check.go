@@ -55,7 +55,7 @@ func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("list referrers", r.Name, m.Digest, diagnose(err))
+		return sided("list referrers", r.Name, m.Digest, Diagnose(err))
 	}
 	if found.Unknown != nil || slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
 		return nil

@@ -81,7 +81,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 			s.mustPush(t)
 			test.lose(t, storage(dir), s.client)
 			c, err := push.Compare(t.Context(), s.client, s.plan, 4)
-			if err != nil || len(c.Differences) != test.differences || !c.NeedsCheck() {
+			if err != nil || len(c.Differences) != test.differences || !c.NeedsCheck {
 				t.Fatalf("%+v, %v; want %d differences", c, err, test.differences)
 			}
 			if summary, err := s.push(t.Context()); err != nil || summary.Written() {

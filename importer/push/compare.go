@@ -66,12 +66,9 @@ type Comparison struct {
 	Unproven []string `json:"unproven"`
 	// Notices are what could not be found out and changes nothing, in words.
 	Notices []string `json:"notices"`
-}
-
-// NeedsCheck reports whether something differs that a push finds only if it is told to
-// ask for what is behind manifests that are there: see Options.CheckBlobs.
-func (c *Comparison) NeedsCheck() bool {
-	return slices.ContainsFunc(c.Differences, func(d Difference) bool { return d.blob || d.Kind == Untold })
+	// NeedsCheck reports whether something differs that a push finds only if it is told to
+	// ask for what is behind manifests that are there: see Options.CheckBlobs.
+	NeedsCheck bool `json:"needsCheck"`
 }
 
 // WriteText prints the comparison for people.
@@ -111,7 +108,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 // with whatever image. Gaps of the plan itself are not compared. Errors: *Error where
 // the registry cannot be asked; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
-	x := &comparing{c: c, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...), Unproven: []string{}, Notices: []string{}}}
+	x := &comparing{c: c, there: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
 	for _, r := range p.Repositories {
 		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}
@@ -133,7 +130,27 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 		return nil, err
 	}
 	x.sort()
+	x.result.NeedsCheck = x.needsCheck(p)
 	return &x.result, nil
+}
+
+// needsCheck reports whether something is missing behind a manifest that is there.
+func (x *comparing) needsCheck(p *Plan) bool {
+	behind := map[[2]string]bool{} // repository, digest
+	for _, r := range p.Repositories {
+		for _, m := range r.Manifests {
+			if !x.there[place{r, m.Digest}] {
+				continue
+			}
+			behind[[2]string{r.Name, m.Digest.String()}] = true
+			for _, b := range m.Blobs {
+				behind[[2]string{r.Name, b.Digest.String()}] = true
+			}
+		}
+	}
+	return slices.ContainsFunc(x.result.Differences, func(d Difference) bool {
+		return (d.blob || d.Kind == Untold) && behind[[2]string{d.Repository, d.Digest.String()}]
+	})
 }
 
 // needed says whether something beside discovery images needs the blob.
@@ -145,6 +162,7 @@ type comparing struct {
 	c      *client.Client
 	mu     sync.Mutex
 	result Comparison
+	there  map[place]bool // manifests that a push would find
 }
 
 func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string, d digest.Digest, found string) {
@@ -165,7 +183,7 @@ func (x *comparing) tags(ctx context.Context, r *Repository) error {
 		return x.discoveryTags(ctx, r, err)
 	}
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("list tags", r.Name, "", diagnose(err))
+		return sided("list tags", r.Name, "", Diagnose(err))
 	}
 	there := map[string]bool{}
 	for _, tag := range tags {
@@ -195,11 +213,11 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 		if !t.Discovery {
 			continue
 		}
-		_, err := x.c.HeadManifest(ctx, r.Name, t.Name)
+		_, err := headManifest(ctx, x.c, r.Name, t.Name)
 		if errors.Is(err, client.ErrNotFound) {
 			x.differ(Missing, r, t.Name, t.Digest, "")
 		} else if err != nil {
-			return sided("head manifest", r.Name, t.Digest, diagnose(err))
+			return sided("head manifest", r.Name, t.Digest, Diagnose(err))
 		}
 	}
 	x.mu.Lock()
@@ -216,15 +234,20 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	case errors.Is(err, client.ErrMismatch):
 		x.differ(Different, r, m.Digest.String(), m.Digest, "other bytes")
 	case err != nil && !errors.Is(err, client.ErrNotFound):
-		return sided("get manifest", r.Name, m.Digest, diagnose(err))
+		return sided("get manifest", r.Name, m.Digest, Diagnose(err))
 	}
-	differs := false
+	found, differs := len(m.Tags) == 0 && err == nil, false
 	for _, tag := range m.Tags {
 		leads, err := x.tag(ctx, r, m, tag)
 		if err != nil {
 			return err
 		}
-		differs = differs || !leads
+		found, differs = found || leads, differs || !leads
+	}
+	if found {
+		x.mu.Lock()
+		x.there[place{r, m.Digest}] = true
+		x.mu.Unlock()
 	}
 	if errors.Is(err, client.ErrNotFound) && !differs {
 		// No tag that leads elsewhere says it.
@@ -238,12 +261,12 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 
 // tag compares where a tag leads, and reports whether that is the manifest.
 func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) (leads bool, err error) {
-	d, err := x.c.HeadManifest(ctx, r.Name, tag)
+	d, err := headManifest(ctx, x.c, r.Name, tag)
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		x.differ(Missing, r, tag, m.Digest, "")
 	case err != nil:
-		return false, sided("head manifest", r.Name, m.Digest, diagnose(err))
+		return false, sided("head manifest", r.Name, m.Digest, Diagnose(err))
 	case d.Digest != m.Digest:
 		x.differ(Different, r, tag, m.Digest, d.Digest.String())
 	case d.Size != m.Size:
@@ -257,7 +280,7 @@ func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag str
 func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil {
-		return sided("list referrers", r.Name, m.Digest, diagnose(err))
+		return sided("list referrers", r.Name, m.Digest, Diagnose(err))
 	}
 	switch {
 	case slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }):
@@ -277,7 +300,7 @@ func (x *comparing) blob(ctx context.Context, r *Repository, b *Blob) error {
 	case errors.Is(err, client.ErrNotFound):
 		x.add(Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true})
 	case err != nil:
-		return sided("head blob", r.Name, b.Digest, diagnose(err))
+		return sided("head blob", r.Name, b.Digest, Diagnose(err))
 	case n != b.Size && n != client.UnknownSize:
 		x.add(Difference{Kind: WrongSize, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, Found: insteadOf(n, b.Size), blob: true})
 	}

@@ -140,7 +140,7 @@ func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, err
 		return false, nil
 	}
 	if err != nil {
-		return false, sided("head blob", r.Name, b.Digest, diagnose(err))
+		return false, sided("head blob", r.Name, b.Digest, Diagnose(err))
 	}
 	return n == b.Size || n == client.UnknownSize, nil
 }
@@ -178,7 +178,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	})
 	transfer.end(err == nil)
 	if err != nil {
-		return sided("upload blob", r.Name, b.Digest, diagnose(err))
+		return sided("upload blob", r.Name, b.Digest, Diagnose(err))
 	}
 	p.wrote(written{repository: r, blob: b})
 	p.has(b, r, func(s *Summary) {
@@ -248,7 +248,7 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 	for _, name := range names {
 		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body.Body})
 		if err != nil {
-			return sided("put manifest", r.Name, m.Digest, diagnose(err))
+			return sided("put manifest", r.Name, m.Digest, Diagnose(err))
 		}
 		p.wrote(written{repository: r, name: name, digest: m.Digest, size: m.Size})
 		p.put(r, m, name, subject, !there)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -56,6 +55,7 @@ func TestPushOverFaults(t *testing.T) {
 		"manifests turn up later": registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
 		"blobs turn up later":     registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
 		"mounts fail":             registrytest.Answer(mounts, 503),
+		"HEAD is refused":         registrytest.Answer(on("HEAD manifests"), 405),
 		"417":                     registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
 		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
@@ -145,59 +145,6 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/modules/manifests/alpha") }, http.StatusNotFound))
 	if c, err = push.Compare(t.Context(), s.client, s.plan, 4); err != nil || len(c.Differences) != 1 || c.Differences[0].Kind != push.Missing {
 		t.Errorf("%+v, %v", c, err)
-	}
-}
-
-// What cannot end well is an error that names the cause and what to do.
-func TestPushesThatFail(t *testing.T) {
-	on := registrytest.On
-	message := func(m registrytest.Match, status int, code, text string) registrytest.Fault {
-		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if !m(r) {
-				return false
-			}
-			w.Header().Set("Server", "nginx")
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, `{"errors":[{"code":"`+code+`","message":"`+text+`"}]}`)
-			return true
-		}
-	}
-	for name, test := range map[string]struct {
-		fault registrytest.Fault
-		want  string
-	}{
-		"project missing":    {message(on("POST uploads"), 404, "NOT_FOUND", "project mirror not found"), "the project mirror does not exist"},
-		"repository missing": {message(on("POST uploads"), 404, "NAME_UNKNOWN", "The repository with name 'x' does not exist in the registry with id '1'"), "ECR makes none"},
-		"unknown repository": {message(on("POST uploads"), 404, "NAME_UNKNOWN", "unknown"), "makes none by a push"},
-		"path too deep":      {message(on("POST uploads"), 400, "NAME_INVALID", "nested repositories"), "segments may be too many"},
-		"may not push":       {message(on("POST uploads"), 403, "DENIED", "requested access to the resource is denied"), "may not push"},
-		"read only":          {message(on("POST uploads"), 405, "UNSUPPORTED", "read only"), "read-only"},
-		"413":                {message(func(r *http.Request) bool { return r.ContentLength > 200 }, 413, "", ""), "nginx in front of the registry limits the size"},
-		"media type refused": {message(on("PUT manifests"), 400, "MANIFEST_INVALID", "unknown media type"), "its media type as a rule"},
-		"disk full":          {message(on("PUT uploads"), 500, "UNKNOWN", "write: no space left on device"), "no room left"},
-		"clock skew": {func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if r.Method != http.MethodPost {
-				return false
-			}
-			w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
-			w.WriteHeader(401)
-			return true
-		}, "the clocks of this machine"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSetup(t, registrytest.Options{}, push.Selection{})
-			s.registry.Inject(test.fault)
-			s.dial(t, func(o *client.Options) { o.Retries = 1 })
-			summary, err := s.push(t.Context())
-			var known *push.Diagnosis
-			var side *push.Error
-			if !errors.As(err, &known) || !strings.Contains(err.Error(), test.want) || known.Remedy == "" || summary.Complete {
-				t.Fatalf("%+v, %v; want %q and a remedy", summary, err, test.want)
-			}
-			if !errors.As(err, &side) || side.Side != push.SideUpstream {
-				t.Errorf("%v is on no side", err)
-			}
-		})
 	}
 }
 

@@ -66,12 +66,12 @@ func references(r *Repository) []string {
 
 // ask asks for one manifest of a repository.
 func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool, error) {
-	d, err := p.Client.HeadManifest(ctx, r.Name, reference)
+	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, sided("head manifest", r.Name, "", diagnose(err))
+		return false, sided("head manifest", r.Name, "", Diagnose(err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +102,7 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		p.noLists.Store(errors.Is(err, client.ErrServer))
 		return nil // who may push need not be allowed to list, and not every list can be read
 	}
-	return sided("list tags", r.Name, "", diagnose(err))
+	return sided("list tags", r.Name, "", Diagnose(err))
 }
 
 // work is what has to be written.

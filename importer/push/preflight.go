@@ -19,7 +19,7 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.probed(w) {
 		probe, err := p.Client.ProbeUpload(ctx, r.Name)
 		if err != nil {
-			return sided("preflight", r.Name, "", diagnose(err))
+			return sided("preflight", r.Name, "", Diagnose(err))
 		}
 		if probe.Patch != nil {
 			p.tell(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
@@ -46,7 +46,7 @@ func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
 	for _, m := range p.mounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
 		if err != nil {
-			return sided("preflight", m.to, "", diagnose(err))
+			return sided("preflight", m.to, "", Diagnose(err))
 		}
 		if refused != nil {
 			p.tell(fmt.Sprintf("mounts from %s into %s are refused, and blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
@@ -126,7 +126,7 @@ func (p *Pusher) probed(w *work) []*Repository {
 func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Digest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, d)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("preflight", r.Name, d, diagnose(err))
+		return sided("preflight", r.Name, d, Diagnose(err))
 	}
 	if found.Unknown != nil {
 		p.tell(fmt.Sprintf("the registry does not say what refers to others, which is not needed for a push: %v", found.Unknown))

@@ -95,7 +95,7 @@ func (p *Pusher) unproven() []written {
 func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, error) {
 	var d specs.Descriptor
 	err := p.settle(ctx, func() (wrong bool, err error) {
-		d, err = p.Client.HeadManifest(ctx, w.repository.Name, w.name)
+		d, err = headManifest(ctx, p.Client, w.repository.Name, w.name)
 		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != w.digest, err
 	})
 	gap := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.name, Digest: w.digest}
@@ -103,7 +103,7 @@ func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, err
 	case errors.Is(err, client.ErrNotFound):
 		return &gap, nil
 	case err != nil:
-		return nil, sided("head manifest", w.repository.Name, w.digest, diagnose(err))
+		return nil, sided("head manifest", w.repository.Name, w.digest, Diagnose(err))
 	case d.Digest != w.digest:
 		gap.Kind, gap.Found = Different, d.Digest.String()
 		return &gap, nil
@@ -125,7 +125,7 @@ func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 	case errors.Is(err, client.ErrNotFound):
 		return &gap, nil
 	case err != nil:
-		return nil, sided("head blob", w.repository.Name, w.blob.Digest, diagnose(err))
+		return nil, sided("head blob", w.repository.Name, w.blob.Digest, Diagnose(err))
 	case n != w.blob.Size && n != client.UnknownSize:
 		gap.Kind, gap.Found = WrongSize, insteadOf(n, w.blob.Size)
 		return &gap, nil

@@ -65,7 +65,7 @@ func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest
 	}
 	m := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromBytes(body), Body: body}
 	if _, err := p.Client.PutManifest(ctx, r.Name, tag, m); err != nil {
-		return sided("referrers tag", r.Name, subject, diagnose(err))
+		return sided("referrers tag", r.Name, subject, Diagnose(err))
 	}
 	p.wrote(written{repository: r, name: tag, digest: m.Digest, size: int64(len(body))})
 	p.count(func(s *Summary) { s.ReferrersTags++ })

@@ -111,9 +111,12 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 	if resp.StatusCode == http.StatusBadRequest && saysTLS(body) {
 		e.Err = errNotPlain
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
+	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 		credential, err := c.credential(resp.Request.Context(), k.repository)
+		ch, _ := c.auth.challenge()
+		e.Scheme, e.Anonymous = ch.scheme, err == nil && credential.Empty()
 		switch {
+		case resp.StatusCode == http.StatusForbidden:
 		case !resp.Body.(*receiving).home || !k.anonymous && !c.isRegistry(k.url):
 			e.Err = c.errElsewhere()
 		case err == nil && k.basic == nil:

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type Error struct {
 	Server     string        // the Server header of the answer
 	Codes      []Code        // of the answer's body, where it is one of a registry
 	Skew       time.Duration // by which the clock of the answer is ahead of ours
+	Scheme     string        // by which the registry wants logins: basic or bearer; empty if it has not asked for one
+	Anonymous  bool          // there was no login to try
 
 	Cause error // one of the causes
 	Err   error // more about it; may be nil
@@ -67,6 +70,7 @@ type Error struct {
 type Code struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	Detail  string `json:"detail"` // text, or the JSON of something else
 }
 
 func (e *Error) Error() string {
@@ -87,7 +91,10 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, ": %v", e.Cause)
 	for _, c := range e.Codes {
-		fmt.Fprintf(&b, ": %s %s", c.Code, c.Message)
+		fmt.Fprintf(&b, ": %s", strings.TrimSpace(c.Code+" "+c.Message))
+		if c.Detail != "" && !strings.ContainsAny(c.Detail[:1], "{[") && !strings.Contains(c.Message, c.Detail) {
+			fmt.Fprintf(&b, ": %s", c.Detail)
+		}
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
@@ -153,20 +160,49 @@ const maxErrorBody = 64 << 10
 
 // codesOf reads the body of an error. What is not a registry's (a proxy's page, say)
 // has none.
-func codesOf(body []byte) []Code {
+func codesOf(body []byte) (codes []Code) {
 	var doc struct {
-		Errors []Code `json:"errors"`
+		Errors []struct {
+			Code, Message string
+			Detail        json.RawMessage
+		}
 	}
-	if json.Unmarshal(body, &doc) != nil {
-		return nil
+	// What is of another form in it says nothing.
+	_ = json.Unmarshal(body, &doc)
+	for _, e := range doc.Errors[:min(len(doc.Errors), 5)] {
+		code := Code{oneLine(e.Code, 60), oneLine(e.Message, 300), oneLine(detailOf(e.Detail), 300)}
+		if code != (Code{}) {
+			codes = append(codes, code)
+		}
 	}
-	if len(doc.Errors) > 5 {
-		doc.Errors = doc.Errors[:5]
+	if len(codes) > 0 {
+		return codes
 	}
-	for i, c := range doc.Errors {
-		doc.Errors[i] = Code{oneLine(c.Code, 60), oneLine(c.Message, 300)}
+	// Token servers have forms of their own: Docker Hub's details, and error.
+	var other struct{ Details, Error, Message string }
+	if json.Unmarshal(body, &other) == nil {
+		if text := cmp.Or(other.Details, other.Error, other.Message); text != "" {
+			return []Code{{Message: oneLine(text, 300)}}
+		}
 	}
-	return doc.Errors
+	return nil
+}
+
+// detailOf is the detail of an error as text. The specification leaves its form open: it
+// is text for Nexus, and for Artifactory and Quay an object with a text.
+func detailOf(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var object struct{ Description, Reason, Message string }
+	if json.Unmarshal(raw, &object) == nil {
+		text = cmp.Or(object.Description, object.Reason, object.Message)
+	}
+	if text == "" && len(raw) > 2 { // more than {} or []
+		text = string(raw)
+	}
+	return text
 }
 
 // oneLine makes text of a server fit for a line of ours.

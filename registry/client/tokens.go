@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,7 +161,7 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 		err = c.allowed(r.from, realm)
 	}
 	if err != nil {
-		return tokenAnswer{}, &Error{Op: "token", Host: r.from.Host, Side: SideRegistry, Cause: causeAmong(err, ErrPrivate, ErrRefused), Err: fmt.Errorf("its realm: %w", err)}
+		return tokenAnswer{}, &Error{Op: opToken, Host: r.from.Host, Side: SideRegistry, Cause: causeAmong(err, ErrPrivate, ErrRefused), Err: fmt.Errorf("its realm: %w", err)}
 	}
 	if r.credential.IdentityToken != "" {
 		t, err := c.askToken(ctx, r, realm, true)
@@ -174,7 +175,7 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 }
 
 func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, exchange bool) (tokenAnswer, error) {
-	k := &call{op: "token", method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
+	k := &call{op: opToken, method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
 	form := realm.Query()
 	form.Del("scope") // what is asked for is the call's business
 	if service := r.challenge.params["service"]; service != "" {
@@ -206,7 +207,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) {
-			e.Side = SideToken
+			e.Side, e.Repository, e.Anonymous = SideToken, repositoryOf(r.scopes), r.credential.Empty()
 			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
 			switch {
 			case refused && e.Host != target.Host:
@@ -221,9 +222,25 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	var t tokenAnswer
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxErrorBody)).Decode(&t)
 	if err != nil || t.value() == "" {
-		return tokenAnswer{}, &Error{Op: "token", Host: realm.Host, Side: SideToken, Status: resp.StatusCode, Cause: ErrRefused, Err: errors.New("the answer holds no token")}
+		return tokenAnswer{}, &Error{Op: opToken, Host: realm.Host, Side: SideToken, Status: resp.StatusCode, Cause: ErrRefused, Err: errors.New("the answer holds no token")}
 	}
 	return t, nil
+}
+
+// opToken is the operation of asking for a token.
+const opToken = "token"
+
+// repositoryOf is the repository that a token is asked for, or "": the one to be pushed
+// to, before one that something is mounted from.
+func repositoryOf(scopes []string) (name string) {
+	for _, s := range scopes {
+		resource, actions := cutActions(s)
+		found, ok := strings.CutPrefix(resource, "repository:")
+		if ok && (name == "" || slices.Contains(actions, "push")) {
+			name = found
+		}
+	}
+	return name
 }
 
 // causeAmong is the first of the causes that err wraps, or the last one.

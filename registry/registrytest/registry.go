@@ -50,7 +50,9 @@ type Options struct {
 	Dir   string // where it keeps its content; empty is a new directory
 	Basic bool   // with basic authentication
 	Token bool   // with tokens, of a server on another port
-	TLS   bool
+	// ReadOnly is distribution's maintenance mode.
+	ReadOnly bool
+	TLS      bool
 	// ClientCertificates has TLS ask for a certificate, whoever signed it.
 	ClientCertificates bool
 	// Handler is the registry, in place of distribution.
@@ -130,6 +132,9 @@ func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{"filesystem": configuration.Parameters{"rootdirectory": dir}, "delete": configuration.Parameters{"enabled": true}},
 		Catalog: configuration.Catalog{MaxEntries: 1000},
+	}
+	if o.ReadOnly {
+		config.Storage["maintenance"] = configuration.Parameters{"readonly": map[any]any{"enabled": true}}
 	}
 	config.Log.Level = "fatal"
 	config.Log.AccessLog.Disabled = true

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Tokens struct {
 	life   time.Duration
 	asked  []string
 	serial int
+	grant  func(action string) bool // nil grants all
+	answer http.Handler             // in place of the server; nil is none
 }
 
 func newTokens(tb TB) *Tokens {
@@ -54,6 +57,20 @@ func (t *Tokens) Asked() []string {
 	return append([]string(nil), t.asked...)
 }
 
+// Grant has only some actions granted from now on, as pull and push.
+func (t *Tokens) Grant(grant func(action string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.grant = grant
+}
+
+// Answer has h answer in place of the server.
+func (t *Tokens) Answer(h http.Handler) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answer = h
+}
+
 // parameters configure distribution to trust the server.
 func (t *Tokens) parameters(tb TB) configuration.Parameters {
 	tb.Helper()
@@ -74,6 +91,13 @@ func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 // ServeHTTP implements http.Handler: GET with basic authentication, POST with a refresh
 // token, which is the password.
 func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t.mu.Lock()
+	answer := t.answer
+	t.mu.Unlock()
+	if answer != nil {
+		answer.ServeHTTP(w, r)
+		return
+	}
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -104,7 +128,7 @@ func (t *Tokens) issue(scopes []string) (string, error) {
 	t.mu.Lock()
 	t.asked = append(t.asked, strings.Join(scopes, " "))
 	t.serial++
-	serial := t.serial
+	serial, grant := t.serial, t.grant
 	t.mu.Unlock()
 	type access struct {
 		Type    string   `json:"type"`
@@ -115,7 +139,8 @@ func (t *Tokens) issue(scopes []string) (string, error) {
 	for _, s := range scopes {
 		kind, rest, _ := strings.Cut(s, ":")
 		name, actions, _ := strings.Cut(rest, ":")
-		granted = append(granted, access{kind, name, strings.Split(actions, ",")})
+		list := slices.DeleteFunc(strings.Split(actions, ","), func(action string) bool { return grant != nil && !grant(action) })
+		granted = append(granted, access{kind, name, list})
 	}
 	now := time.Now()
 	claims, err := json.Marshal(map[string]any{

@@ -1,0 +1,191 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// maxSkew is what token servers and signatures put up with.
+const maxSkew = time.Minute
+
+func clockDiffers(e *client.Error) (cause, remedy string) {
+	// A token server looks at the password, and a registry with Basic too.
+	if !refusesLogin(e) || asksToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
+		return "", ""
+	}
+	return fmt.Sprintf("the clocks of this machine and of %s differ by %s, so that tokens are not valid", e.Host, e.Skew.Abs().Round(time.Second)),
+		"set both clocks, by NTP best, and try again"
+}
+
+func notLoggedIn(e *client.Error) (cause, remedy string) {
+	if !e.Anonymous || !refusesLogin(e) {
+		return "", ""
+	}
+	return "nobody is logged in to " + e.Host, "log in with docker login, or give --username and --password-stdin"
+}
+
+func loginRefused(e *client.Error) (cause, remedy string) {
+	switch {
+	case says(e, "authorization token has expired"):
+		return "the login to " + e.Host + " has expired", "log in again: for ECR, aws ecr get-login-password makes a password for twelve hours"
+	case e.Status != http.StatusUnauthorized:
+		return "", ""
+	case asksToken(e):
+		return "the token server " + e.Host + " refuses the login", "check the name and the password: a robot's name may have a $ or + in it that needs quotes, and many registries want a token in place of the password"
+	case e.Scheme == "basic":
+		return e.Host + " refuses the login", "check the name and the password; a registry may want a token in place of it"
+	}
+	return "", ""
+}
+
+func quotaUsedUp(e *client.Error) (cause, remedy string) {
+	if e.Status == http.StatusTooManyRequests || !says(e, "will exceed the configured upper limit", "quota") {
+		return "", ""
+	}
+	return "a quota of " + projectOf(e) + " is used up", "raise it, or remove old images there and collect the garbage; what has arrived need not be sent again"
+}
+
+func diskFull(e *client.Error) (cause, remedy string) {
+	// distribution tells the errno of its file system driver, and no words.
+	if e.Status != http.StatusInsufficientStorage && !says(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
+		return "", ""
+	}
+	return "the registry has no free space left", "free space there; what has arrived need not be sent again"
+}
+
+func registryLimits(e *client.Error) (cause, remedy string) {
+	tooLarge := e.Status == http.StatusRequestEntityTooLarge && len(e.Codes) > 0 || e.Op == "put manifest" && says(e, "too large")
+	switch {
+	case !tooLarge:
+		return "", ""
+	case e.Op == "put manifest":
+		return "the registry takes no manifest of that size", "raise its limit, which is 4 MiB as a rule, or choose a registry that takes larger ones"
+	}
+	return "the registry limits the size of a layer", "raise its limit, as MAXIMUM_LAYER_SIZE of Quay"
+}
+
+func proxyLimits(e *client.Error) (cause, remedy string) {
+	if e.Status != http.StatusRequestEntityTooLarge {
+		return "", ""
+	}
+	who := "what stands in front of the registry"
+	if e.Server != "" {
+		who = e.Server + " in front of the registry"
+	}
+	return who + " limits the size of a request's body",
+		"raise its limit: client_max_body_size 0 in nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size: \"0\" at an ingress"
+}
+
+func nameRefused(e *client.Error) (cause, remedy string) {
+	depth := strings.Count(e.Repository, "/") + 1
+	nested := says(e, "nested repositories", "extended repository", "unable to decode repository")
+	if !e.HasCode("NAME_INVALID") && !nested && !deepFor(e, depth) {
+		return "", ""
+	}
+	return fmt.Sprintf("the registry refuses the name %s: %d segments may be too many for it", e.Repository, depth),
+		"Quay takes two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
+}
+
+// deepFor reports whether a name is deeper than registries like that of the host take,
+// and the answer can mean it. Their errors do not say it.
+func deepFor(e *client.Error, depth int) bool {
+	switch {
+	case says(e, "project"):
+		return false
+	case strings.Contains(e.Host, "quay"):
+		return depth > 2 && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed && !says(e, "read-only"))
+	case strings.Contains(e.Host, "gitlab"):
+		return depth > 3 && !e.Anonymous && (e.Status == http.StatusNotFound || e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized && !asksToken(e))
+	}
+	return false
+}
+
+func projectMissing(e *client.Error) (cause, remedy string) {
+	if e.Status >= 500 || !says(e, "project") || !says(e, "not found", "not exist", "no such") {
+		return "", ""
+	}
+	project := projectOf(e)
+	return fmt.Sprintf("the project %s does not exist in the registry (Harbor)", project), "make the project " + project + " there first, and let the user push to it"
+}
+
+func projectOf(e *client.Error) string {
+	project, _, _ := strings.Cut(e.Repository, "/")
+	return project
+}
+
+func repositoryMissing(e *client.Error) (cause, remedy string) {
+	switch {
+	case e.Status >= 500:
+	case strings.Contains(e.Host, ".dkr.ecr.") && e.Status == http.StatusNotFound, says(e, "does not exist in the registry with id"):
+		return fmt.Sprintf("the repository %s does not exist, and ECR makes none by a push", e.Repository),
+			fmt.Sprintf("make it: aws ecr create-repository --repository-name %s; or a repository creation template for the prefix", e.Repository)
+	case e.Op == "start upload" && e.Status == http.StatusNotFound:
+		return fmt.Sprintf("the registry does not know the repository %s and makes none by a push", e.Repository),
+			fmt.Sprintf("make the project %s, or the repository itself, there first; is the path of the destination right?", projectOf(e))
+	}
+	return "", ""
+}
+
+func readOnly(e *client.Error) (cause, remedy string) {
+	// At a manifest, 405 alone is an answer to that one.
+	refused := errors.Is(e.Cause, client.ErrUnsupported) && e.Op != "put manifest"
+	if !writes(e) || !refused && !says(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
+		return "", ""
+	}
+	return "the registry takes no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to the registry or project itself, or end its read-only mode"
+}
+
+func tagImmutable(e *client.Error) (cause, remedy string) {
+	byTag := e.Op == "put manifest" && !strings.Contains(e.Reference, ":")
+	told := says(e, "immutable", "cannot be overwritten", "does not allow updating", "cannot be updated", "tag_already_exists", "to overwrite", "delete/overwrite", "http 403 forbidden")
+	status := e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION")
+	if !byTag || e.Status >= 500 || !told && !status {
+		return "", ""
+	}
+	return fmt.Sprintf("the registry does not let the tag %s of %s be replaced, and there it leads to another image", e.Reference, e.Repository),
+		"release channels are tags that are replaced: leave them out of the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
+}
+
+func policyViolated(e *client.Error) (cause, remedy string) {
+	if e.Status != http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION") {
+		return "", ""
+	}
+	return "a policy of the project " + projectOf(e) + " keeps the image back, so that nobody can ask for it", "switch off the prevention of vulnerable or unsigned images in that project while pushing, or allow their CVEs there"
+}
+
+func mayNotRead(e *client.Error) (cause, remedy string) {
+	if !reads(e) || e.Op == "ping" || !refusesLogin(e) && !e.HasCode("DENIED") {
+		return "", ""
+	}
+	return fmt.Sprintf("the user may not read from %s, or the registry has no such project", e.Repository),
+		"grant the right to pull there, which a push needs as well because it asks what is there; and check that the path is right"
+}
+
+func mayNotPush(e *client.Error) (cause, remedy string) {
+	switch {
+	case asksToken(e) && e.Status == http.StatusForbidden:
+		return fmt.Sprintf("the token server %s grants the user nothing for %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
+	case writes(e) && (refusesLogin(e) || e.HasCode("DENIED")):
+		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as one who may, with docker login or --username, or grant the right to push there; some registries answer so where the project does not exist"
+	}
+	return "", ""
+}
+
+func partLost(e *client.Error) (cause, remedy string) {
+	if e.Op != "put manifest" || !says(e, "blob_unknown", "blob unknown", "manifest_unknown") {
+		return "", ""
+	}
+	return "the registry lost something that it acknowledged before", "push again with --check-blobs; if it stays, its storage or a cache in front of it is at fault"
+}
+
+func manifestRefused(e *client.Error) (cause, remedy string) {
+	if e.Op != "put manifest" || e.Status != http.StatusBadRequest && e.Status != http.StatusUnsupportedMediaType && e.Status != http.StatusNotFound {
+		return "", ""
+	}
+	return "the registry refuses the manifest, its media type as a rule", "it has to take OCI images and indexes and artifacts as they are: a newer version, or another policy of it, does"
+}
