@@ -2,6 +2,7 @@ package importer_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -153,5 +154,38 @@ func TestWhyCopy(t *testing.T) {
 			t.Errorf("%+v: %q", f, why)
 		}
 		seen[why] = true
+	}
+}
+
+// An import that is killed while it removes the old names of chunks leaves a set that is
+// not whole, and shares its files with the store. The next import takes those names away.
+func TestKeepPackedEndsAMove(t *testing.T) {
+	for _, beside := range []bool{false, true} {
+		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
+			store := filepath.Join(scratch(t), "store")
+			kept(t, store, image(t, store, "module-console.tar", "before"))
+			archive := image(t, store, "module-console.tar", "packed")
+			dir := filepath.Dir(archive)
+			layouttest.Cut(t, archive, 3000)
+			kept(t, store, dir)
+			want := mustContent(t, store)
+			for _, chunk := range []string{"0001", "0002"} { // as if it had not come to these
+				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
+				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if beside {
+				want = want.over(mustContent(t, archiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=other")))
+			}
+			if report := kept(t, store, dir); report.Changed != beside {
+				t.Errorf("report %+v", report)
+			}
+			same(t, "the store", mustContent(t, store), want)
+			if left := archives(t, dir); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+			wantOwn(t, filepath.Join(store, "module-console.2.tar.0001.chunk"))
+		})
 	}
 }

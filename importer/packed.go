@@ -38,6 +38,19 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	left, err := s.leftovers(parcels)
+	if err != nil {
+		return Report{}, err
+	}
+	if len(left) > 0 {
+		s.moved(ctx, left)
+		if parcels = slices.DeleteFunc(parcels, func(p *parcel) bool { return slices.Contains(left, p) }); len(parcels) == 0 {
+			return Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{}}, nil
+		}
+		if err := b.again(ctx); err != nil {
+			return Report{}, err
+		}
+	}
 	v, err := s.survey(ctx, b)
 	if err != nil {
 		return Report{}, err
@@ -193,11 +206,10 @@ func (p *parcel) storeName(file string) string { return p.name + strings.TrimPre
 // compare says whether something has the archive's name in the store, in one file or
 // in chunks, and whether that is the same archive.
 func (s *store) compare(p *parcel) (taken, same bool, err error) {
-	entries, err := fs.ReadDir(s.root.FS(), ".")
+	have, err := s.filesUnder(p.name)
 	if err != nil {
 		return false, false, err
 	}
-	have := slices.DeleteFunc(filesOf(p.name, entries), func(name string) bool { return strings.HasSuffix(name, ".gostsum") })
 	_, err = s.root.Lstat(p.name)
 	if len(have) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return false, false, nil
@@ -212,6 +224,19 @@ func (s *store) compare(p *parcel) (taken, same bool, err error) {
 		}
 	}
 	return true, true, nil
+}
+
+// filesUnder are the files of an archive of the store, without checksums.
+func (s *store) filesUnder(archive string) ([]string, error) {
+	entries, err := fs.ReadDir(s.root.FS(), ".")
+	if err != nil {
+		return nil, err
+	}
+	return withoutSums(filesOf(archive, entries)), nil
+}
+
+func withoutSums(files []string) []string {
+	return slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, sumSuffix) })
 }
 
 // equal says whether a file outside of the store has the bytes of one in it.
