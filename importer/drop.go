@@ -143,6 +143,9 @@ func (d *Drop) look(ctx context.Context) {
 // which a change may be one of a bundle, and again is when to look once more in any
 // case; 0 is never. Errors: the context's; the file system's.
 func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
+	if err := d.resume(ctx); err != nil {
+		return nil, 0, err
+	}
 	found, dirs, err := d.find(ctx)
 	if err != nil {
 		return nil, 0, err

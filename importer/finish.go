@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/renameio/v2/maybe"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -24,6 +25,7 @@ import (
 func (d *Drop) clear(ctx context.Context, it *item, opened *Opened) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.takeOut(ctx, it, opened, changed)
+	d.left(it.key())
 	if err == nil && len(rest) > 0 && !changed {
 		err = &restError{rest}
 	}
@@ -98,7 +100,7 @@ func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) 
 	if it.status.State == "published" {
 		it.status.Detail = cause.Error()
 	}
-	d.record[it.key()] = recorded{it.identity, it.status}
+	d.record[it.key()] = recorded{Identity: it.identity, Status: it.status}
 	if err := d.record.write(d.importer.options.Store); err != nil {
 		d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
 	}
@@ -126,39 +128,52 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bo
 		return nil, err
 	}
 	defer root.Close()
-	o := outgoing{root: root, opened: opened, keepDirs: changed, before: func(string, string) error { return nil }}
-	if d.importer.before != nil {
-		o.before = d.importer.before
-	}
+	o := outgoing{root: root, opened: opened, keepDirs: changed, before: d.before}
 	if err := o.find(ctx, it); err != nil {
 		return nil, err
 	}
 	if err := d.Guard(); err != nil {
 		return nil, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
-	switch {
-	case d.Remove:
+	if len(o.files) == 0 && !d.Remove {
+		return o.rest, nil
+	}
+	to := ""
+	if !d.Remove {
+		if to, err = o.done(it); err != nil {
+			return o.rest, err
+		}
+		if it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs {
+			err = o.moveWhole(ctx, it, to)
+			return o.rest, err
+		}
+	}
+	if err := d.leaves(it, &o, to); err != nil {
+		return o.rest, fmt.Errorf("nothing is moved or removed: %w", err)
+	}
+	if d.Remove {
 		err = o.remove()
-	case len(o.files) > 0:
-		err = o.toDone(ctx, it)
+	} else {
+		err = o.move(to)
 	}
 	return o.rest, err
 }
 
-// toDone moves the files that were read to done/.
-func (o *outgoing) toDone(ctx context.Context, it *item) error {
+// before is called before each change.
+func (d *Drop) before(op, path string) error {
+	if d.importer.before == nil {
+		return nil
+	}
+	return d.importer.before(op, path)
+}
+
+// done makes the directory that a bundle goes to.
+func (o *outgoing) done(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
 		names = append(names, o.files...)
 	}
-	to, err := freeDir(o.root, "done", names)
-	switch {
-	case err != nil:
-		return err
-	case it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs:
-		return o.moveWhole(ctx, it, to)
-	}
-	return o.move(to)
+	return freeDir(o.root, "done", names)
 }
 
 // moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
@@ -260,6 +275,8 @@ type record map[string]recorded
 type recorded struct {
 	Identity string  `json:"identity"`
 	Status   Dropped `json:"status"`
+	// Leaving is set while its files are being moved or removed.
+	Leaving *leaving `json:"leaving,omitempty"`
 }
 
 // recordFile is where the record is kept, below the store.
@@ -277,14 +294,17 @@ func readRecord(store string) record {
 	return r
 }
 
+// write keeps the record, and nothing where there is nothing to remember.
 func (r record) write(store string) error {
+	if len(r) == 0 {
+		if err := os.Remove(filepath.Join(store, recordFile)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(store, recordFile)
-	if err := os.WriteFile(name+".tmp", data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(name+".tmp", name)
+	return maybe.WriteFile(filepath.Join(store, recordFile), data, 0o644)
 }

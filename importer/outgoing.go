@@ -167,7 +167,7 @@ const removing = ".layoutproxy-remove"
 // remove removes what was read, and the directories that are empty then.
 func (o *outgoing) remove() error {
 	return o.each(func(name string) error {
-		aside := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+removing)
+		aside := asideOf(name)
 		if err := o.take(name, aside); err != nil {
 			return err
 		}
