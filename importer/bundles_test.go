@@ -156,7 +156,7 @@ func prove(ctx context.Context, repo *layoutstore.Repository) error {
 		}
 	}
 	for _, b := range graph.Blobs {
-		blob, err := repo.Blob(b.Digest)
+		blob, err := repo.Blob(context.Background(), b.Digest)
 		if err != nil {
 			return err
 		}

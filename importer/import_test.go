@@ -95,7 +95,7 @@ func TestReplaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repo.Manifest(digest.Digest(before["modules/console:stable"])); err != nil {
+	if _, err := repo.Manifest(context.Background(), digest.Digest(before["modules/console:stable"])); err != nil {
 		t.Errorf("the manifest that lost its tag: %v", err)
 	}
 	if n := links(t, store); n == 0 {

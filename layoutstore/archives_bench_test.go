@@ -84,7 +84,7 @@ func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		blob, err := r.Blob(h.last)
+		blob, err := r.Blob(context.Background(), h.last)
 		if err != nil {
 			b.Fatal(err)
 		}

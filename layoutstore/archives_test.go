@@ -107,7 +107,7 @@ func readBlob(t *testing.T, tree *layoutstore.Tree, name string, d digest.Digest
 
 func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 	t.Helper()
-	blob, err := r.Blob(d)
+	blob, err := r.Blob(context.Background(), d)
 	if err != nil {
 		return err
 	}
@@ -427,7 +427,7 @@ func TestTwoArchivesUnite(t *testing.T) {
 		t.Errorf("tags %v", got)
 	}
 	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
-		if _, err := r.Manifest(loser); err != nil {
+		if _, err := r.Manifest(context.Background(), loser); err != nil {
 			t.Errorf("a loser by digest: %v", err)
 		}
 	}

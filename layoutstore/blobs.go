@@ -2,6 +2,7 @@ package layoutstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,26 +40,70 @@ func (readSeekNopCloser) Close() error { return nil }
 // Blob finds the blob d. It need not be reachable, only lie in the repository;
 // a manifest is a blob if it is served as a manifest. Errors: ErrBlobUnknown, as
 // *CorruptError where every manifest says another size or the file system fails;
-// those that [Exhausted] knows.
-func (r *Repository) Blob(d digest.Digest) (*Blob, error) {
-	b, err := r.blob(d)
+// ErrSlow; those that [Exhausted] knows; the cause of ctx.
+func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
+	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
+}
+
+// Opened is a blob that is open. The caller closes it.
+type Opened struct {
+	*Blob
+	io.ReadSeekCloser
+}
+
+// OpenBlob finds the blob d and opens it. A file that changed between being found and being
+// opened is looked for once more. Errors: those of [Repository.Blob]; ErrStale and
+// ErrBlobUnknown in one where the file changed again.
+func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest) (Opened, error) {
+	return await(ctx, r.storage, d, func(ctx context.Context) (Opened, error) {
+		for again := false; ; again = true {
+			b, err := r.find(ctx, d)
+			if err != nil {
+				return Opened{}, err
+			}
+			content, err := b.Open()
+			switch {
+			case err == nil:
+				return Opened{b, content}, nil
+			case errors.Is(err, ErrStale) && !again:
+			case Exhausted(err):
+				return Opened{}, err
+			case errors.Is(err, ErrStale):
+				return Opened{}, fmt.Errorf("%s: %w: %w", d, ErrBlobUnknown, err)
+			default:
+				return Opened{}, fmt.Errorf("%w: %w", ErrBlobUnknown, err)
+			}
+		}
+	}, func(late Opened) { late.Close() })
+}
+
+// find is Blob without a bound.
+func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
+	b, err := r.blob(ctx, d)
 	if err != nil {
 		r.refused(err)
 	}
 	return b, err
 }
 
-func (r *Repository) blob(d digest.Digest) (*Blob, error) {
+func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return &Blob{Digest: d, Size: int64(len(b)), bytes: b}, nil
 	}
-	c, err := r.read()
-	if err != nil {
-		return nil, err
+	n, claims := r.topManifest(d), []claim(nil)
+	if n == nil {
+		c := r.contents.Load()
+		if c == nil {
+			var early *Blob
+			var err error
+			if c, early, err = r.readFor(ctx, d); early != nil || err != nil {
+				return early, err
+			}
+		}
+		n, claims = c.children[d], c.claimsOf(d)
 	}
-	claims := c.claimsOf(d)
-	if n := r.manifestNode(c, d); n != nil {
-		m, err := r.load(n)
+	if n != nil {
+		m, err := r.load(ctx, n)
 		var corrupt *CorruptError
 		switch {
 		case errors.As(err, &corrupt):
@@ -82,12 +127,9 @@ func (r *Repository) blob(d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// manifestNode is the node of d if it is a manifest, and no blob that an
-// index.json happens to name.
-func (r *Repository) manifestNode(c *contents, d digest.Digest) *node {
-	if n := c.children[d]; n != nil {
-		return n
-	}
+// topManifest is the node of d if an index.json names it as a manifest, and not as a
+// blob.
+func (r *Repository) topManifest(d digest.Digest) *node {
 	if n := r.topNode(d); n != nil && (n.tag != "" || closure.IsManifest(n.mediaType)) {
 		return n
 	}

@@ -30,7 +30,8 @@ type checked struct {
 	lacking  []digest.Digest // blobs that are missing or have a wrong size
 }
 
-// check looks for every blob that a manifest of the repository names.
+// check looks for every blob that a manifest of the repository names, once for all who
+// ask meanwhile. It does not wait longer than ctx lasts.
 func (r *Repository) check(ctx context.Context) error {
 	if r.checked.Load() != nil {
 		return nil
@@ -38,7 +39,12 @@ func (r *Repository) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c, err := r.read()
+	_, err := r.checking.Do(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.checkAll(ctx) })
+	return err
+}
+
+func (r *Repository) checkAll(ctx context.Context) error {
+	c, err := r.read(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package layoutstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -306,7 +307,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 					t.Errorf("%s is lost and not named", name)
 				}
 				// What a client reads in the answer.
-				_, err = repository(t, opened, repositoryName("install")).Manifest(top.Digest)
+				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
 				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: not there: copy "+chunk+" again") {
 					t.Errorf("%v", err)
 				}

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -78,7 +79,7 @@ func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
 
 // unclaimed says whether manifests claim sizes of d, and none the one that it has there.
 func (r *Repository) unclaimed(d digest.Digest, where extent.List) bool {
-	contents, err := r.read()
+	contents, err := r.read(context.Background())
 	if err != nil {
 		return false
 	}

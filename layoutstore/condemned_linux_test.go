@@ -1,6 +1,7 @@
 package layoutstore_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
-	_, err := repo.Blob(q.digest)
+	_, err := repo.Blob(context.Background(), q.digest)
 	told := slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
 		t.Errorf("refused: %v, told of: %v", err, told)
@@ -88,7 +89,7 @@ func TestQuarantineHolds(t *testing.T) {
 					t.Fatal(err)
 				}
 				repo, _ := q.repository(t)
-				if _, err := repo.Blob(q.digest); err == nil && !archive {
+				if _, err := repo.Blob(context.Background(), q.digest); err == nil && !archive {
 					t.Error("a file that is not there is found")
 				}
 				q.tree.Snapshot().Problems()
@@ -99,7 +100,7 @@ func TestQuarantineHolds(t *testing.T) {
 			"out of files": func(t *testing.T, q quarantined) {
 				repo, _ := q.repository(t)
 				withoutFiles(t, func() {
-					if _, err := repo.Blob(q.digest); err == nil {
+					if _, err := repo.Blob(context.Background(), q.digest); err == nil {
 						t.Error("it is served while nothing can be opened")
 					}
 					q.tree.Snapshot().Problems()

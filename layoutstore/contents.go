@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"unique"
@@ -90,43 +89,6 @@ func (c *contents) digestOf(cl claim) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(cl.key[:]))
 }
 
-// read returns the contents, reading all manifests of the repository at the
-// first call. The error is ErrStale or one that [Exhausted] knows, and a later call
-// tries anew.
-func (r *Repository) read() (*contents, error) {
-	if c := r.contents.Load(); c != nil {
-		return c, nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c := r.contents.Load(); c != nil {
-		return c, nil
-	}
-	rd := &reading{repo: r, contents: &contents{
-		children:  map[digest.Digest]*node{},
-		sizes:     map[digest.Digest][]int64{},
-		types:     map[digest.Digest][]string{},
-		odd:       map[key]digest.Digest{},
-		referrers: map[digest.Digest][]*node{},
-		refused:   map[digest.Digest]error{},
-		right:     map[digest.Digest]string{},
-	}}
-	if err := rd.all(); err != nil {
-		return nil, err
-	}
-	r.contents.Store(rd.contents)
-	return rd.contents, nil
-}
-
-// reading walks from the indexes to everything that they lead to, breadth first:
-// how deep indexes nest is up to whoever made them.
-type reading struct {
-	*contents
-	repo *Repository
-	todo []visit
-	have map[digest.Digest]manifestRead // of each manifest that was read
-}
-
 // manifestRead is what has to be remembered of a manifest until all descriptors of it
 // are known.
 type manifestRead struct {
@@ -152,10 +114,8 @@ func (rd *reading) all() error {
 		}
 		rd.todo = append(rd.todo, visit{n, n})
 	}
-	for i := 0; i < len(rd.todo); i++ {
-		if err := rd.visit(rd.todo[i]); err != nil {
-			return err
-		}
+	if err := rd.visitAll(); err != nil {
+		return err
 	}
 	for _, v := range rd.todo {
 		rd.checkSize(v)
@@ -170,23 +130,13 @@ func (rd *reading) all() error {
 	return nil
 }
 
-func (rd *reading) visit(v visit) error {
-	body, err := rd.repo.readManifest(v.node.digest)
-	var corrupt *CorruptError
-	switch {
-	case errors.As(err, &corrupt):
-		rd.broken = append(rd.broken, v.node.digest)
-		rd.problemAt(corrupt.place, corrupt.Kind, v.node.digest, v.owner, corrupt.Reason, corrupt.Chunk)
-		return nil
-	case err != nil:
-		return err
+// parse takes in the bytes of a manifest.
+func (rd *reading) parse(b body) {
+	refs, err := closure.Parse(b.bytes)
+	rd.have[b.visit.node.digest] = manifestRead{int64(len(b.bytes)), closure.Refs{MediaType: unique.Make(refs.MediaType).Value(), Typed: refs.Typed}, err}
+	if err == nil && refs.LeadsOn(rd.repo.typesOf(b.visit.node)) {
+		rd.follow(refs, b.visit)
 	}
-	refs, err := closure.Parse(body)
-	rd.have[v.node.digest] = manifestRead{int64(len(body)), closure.Refs{MediaType: unique.Make(refs.MediaType).Value(), Typed: refs.Typed}, err}
-	if err == nil && refs.LeadsOn(rd.repo.typesOf(v.node)) {
-		rd.follow(refs, v)
-	}
-	return nil
 }
 
 func (rd *reading) follow(refs closure.Refs, v visit) {

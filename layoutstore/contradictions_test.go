@@ -1,6 +1,7 @@
 package layoutstore_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -38,17 +39,17 @@ func TestContradictionsAreRefused(t *testing.T) {
 				continue // the index is what it says; its child is not
 			}
 			var corrupt *layoutstore.CorruptError
-			if _, err := repo.Manifest(d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
+			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
 				t.Errorf("%s: manifest: %v", tag, err)
 			}
-			if _, err := repo.Blob(d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
+			if _, err := repo.Blob(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
 				t.Errorf("%s: blob: %v", tag, err)
 			}
 		}
-		if _, err := repo.Manifest(bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
+		if _, err := repo.Manifest(context.Background(), bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
 			t.Errorf("a manifest that is named as text: %v", err)
 		}
-		if m, err := repo.Manifest(good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
+		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
 			t.Errorf("the good one: %v", err)
 		}
 		check(t, tree)
@@ -93,7 +94,7 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m, err := repo.Manifest(good.Digest); err != nil || m.MediaType != good.MediaType {
+		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != good.MediaType {
 			t.Errorf("wrong first %v: %v", wrongFirst, err)
 		}
 		check(t, tree)

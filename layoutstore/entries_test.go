@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -252,7 +253,7 @@ func TestLargeEntries(t *testing.T) {
 		for range 2 {
 			opened := openKept(t, options)
 			wantAll(t, opened, contentOf(t, tree))
-			blob, err := repository(t, opened, repositoryName("install")).Blob(d)
+			blob, err := repository(t, opened, repositoryName("install")).Blob(context.Background(), d)
 			if err != nil || blob.Size != large {
 				t.Fatalf("%+v, %v", blob, err)
 			}

@@ -2,6 +2,7 @@ package layoutstore
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,19 +27,37 @@ type Manifest struct {
 // Manifest returns the manifest d if it is reachable from an index.json: named
 // there, or a child of one that is. Errors: ErrManifestUnknown, as *CorruptError
 // where the tree names it and does not hold it as it should; ErrStale where a
-// refresh is due; those that [Exhausted] knows.
-func (r *Repository) Manifest(d digest.Digest) (*Manifest, error) {
-	m, err := r.manifest(d)
-	if err != nil {
-		r.refused(err)
+// refresh is due; ErrSlow; those that [Exhausted] knows; the cause of ctx.
+func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	if m := r.kept(d); m != nil {
+		return m, nil
 	}
-	return m, err
+	return await(ctx, r.storage, d, func(ctx context.Context) (*Manifest, error) {
+		m, err := r.manifest(ctx, d)
+		if err != nil {
+			r.refused(err)
+		}
+		return m, err
+	}, nil)
 }
 
-func (r *Repository) manifest(d digest.Digest) (*Manifest, error) {
+// kept is the manifest d where it is in memory.
+func (r *Repository) kept(d digest.Digest) *Manifest {
 	n := r.topNode(d)
 	if n == nil {
-		c, err := r.read()
+		c := r.contents.Load()
+		if c == nil || c.children[d] == nil {
+			return nil
+		}
+		n = c.children[d]
+	}
+	return n.kept.Load()
+}
+
+func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	n := r.topNode(d)
+	if n == nil {
+		c, err := r.read(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -46,11 +65,11 @@ func (r *Repository) manifest(d digest.Digest) (*Manifest, error) {
 			return nil, fmt.Errorf("%s: %w", d, ErrManifestUnknown)
 		}
 	}
-	return r.load(n)
+	return r.load(ctx, n)
 }
 
 // load is the manifest of a node, its bytes checked.
-func (r *Repository) load(n *node) (*Manifest, error) {
+func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	if m := n.kept.Load(); m != nil {
 		return m, nil
 	}
@@ -61,7 +80,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 	size := int64(len(body))
 	if !slices.Contains(n.sizes, size) {
 		// An index deeper down may tell the truth.
-		c, err := r.read()
+		c, err := r.read(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +88,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 			return nil, corruption(n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 		}
 	}
-	mediaType, err := r.mediaType(n, body)
+	mediaType, err := r.mediaType(ctx, n, body)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +99,7 @@ func (r *Repository) load(n *node) (*Manifest, error) {
 
 // mediaType is that of a manifest with the bytes, which have its digest. The error says
 // that it contradicts its descriptors, or could be taken for two different things.
-func (r *Repository) mediaType(n *node, body []byte) (string, error) {
+func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
 	if _, ok := r.synthetic[n.digest]; ok {
 		return n.mediaType, nil
 	}
@@ -91,7 +110,7 @@ func (r *Repository) mediaType(n *node, body []byte) (string, error) {
 			return mediaType, nil
 		}
 		// An index deeper down may tell the truth.
-		if c, err = r.read(); err != nil {
+		if c, err = r.read(ctx); err != nil {
 			return "", err
 		}
 	}

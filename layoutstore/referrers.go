@@ -1,6 +1,8 @@
 package layoutstore
 
 import (
+	"context"
+
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -10,16 +12,20 @@ import (
 // Referrers are the reachable manifests whose subject is d, by digest, each with
 // its artifact type and annotations as the distribution specification 1.1
 // ("Listing Referrers") wants them. None is no error, and one that cannot be
-// served is left out. Errors: those that [Exhausted] knows.
-func (r *Repository) Referrers(d digest.Digest) ([]specs.Descriptor, error) {
-	c, err := r.read()
+// served is left out. Errors: ErrSlow; those that [Exhausted] knows; the cause of ctx.
+func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
+	return await(ctx, r.storage, d, func(ctx context.Context) ([]specs.Descriptor, error) { return r.referrersOf(ctx, d) }, nil)
+}
+
+func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
+	c, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	list := make([]specs.Descriptor, 0, len(c.referrers[d]))
 	for _, n := range c.referrers[d] {
-		m, err := r.load(n)
-		if Exhausted(err) {
+		m, err := r.load(ctx, n)
+		if Exhausted(err) || ctx.Err() != nil {
 			return nil, err
 		}
 		if err != nil {

@@ -2,17 +2,18 @@ package layoutstore
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
 // Repository is the union of the layouts of one path over all volumes, and the
@@ -32,7 +33,10 @@ type Repository struct {
 	types     map[digest.Digest][]string // that descriptors say beside the node's, where they disagree
 	problems  []Problem                  // of the indexes and of their union
 
-	mu       sync.Mutex // held while contents are read
+	storage  *storage
+	flight   wait.Flight[*contents] // the reading of contents
+	early    early                  // while that takes long
+	checking wait.Flight[struct{}]
 	contents atomic.Pointer[contents]
 	checked  atomic.Pointer[checked]
 	suspect  atomic.Bool // something was refused that a check had found whole
@@ -66,7 +70,7 @@ func appendSize(sizes []int64, size int64) []int64 {
 
 // newRepository unites parts, later ones winning a tag.
 func (t *Tree) newRepository(path string, parts []*part, owners, discovered []string) *Repository {
-	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, condemned: t.condemned}
+	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, condemned: t.condemned, storage: t.storage}
 	nodes := map[digest.Digest]*node{}
 	tags := map[string]*node{}
 	for i, p := range parts {
@@ -199,11 +203,21 @@ func (r *Repository) Tag(tag string) (Descriptor, error) {
 	return r.describe(r.tags[i].node), nil
 }
 
+// TagDigest is the digest of the manifest that tag leads to. It reads nothing. Errors:
+// ErrManifestUnknown.
+func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
+	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
+	if i == len(r.tags) || r.tags[i].tag != tag {
+		return "", fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
+	}
+	return r.tags[i].node.digest, nil
+}
+
 // describe is the descriptor of a manifest.
 func (r *Repository) describe(n *node) Descriptor {
 	d := Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: n.sizes[0]}
 	if len(n.sizes) > 1 { // one of them at most is true
-		if m, err := r.load(n); err == nil {
+		if m, err := r.load(context.Background(), n); err == nil {
 			d.Size = m.Size
 		}
 	}

@@ -45,6 +45,9 @@ type Options struct {
 	// tree each file by itself, of an archive that holds layouts all its files. It may be
 	// called from several goroutines at once. It may be nil.
 	Opened func(fs.FileInfo)
+	// Patience is how long a request waits for the storage before it is told ErrSlow. 0 is
+	// as long as its context lasts.
+	Patience time.Duration
 }
 
 // ErrRootInvalid says that a root or index path is not a repository name.
@@ -97,6 +100,7 @@ type Tree struct {
 	snapshot atomic.Pointer[Snapshot]
 	// condemned outlives every snapshot, as do the files that it is about.
 	condemned *condemned
+	storage   *storage
 
 	scanning sync.Mutex // held during a scan; guards sources and pruned
 	sources  []*source
@@ -112,7 +116,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: &condemned{}}
+	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: &condemned{}, storage: &storage{patience: options.Patience}}
 	var err error
 	if t.sources, err = openSources(options, nil); err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func TestUnionOfSources(t *testing.T) {
 		if d, err := r.Tag("v2"); d.Digest != winner {
 			t.Errorf("v2 is %s, %v; want the later source's %s", d.Digest, err, winner)
 		}
-		if _, err := r.Manifest(loser); err != nil {
+		if _, err := r.Manifest(context.Background(), loser); err != nil {
 			t.Errorf("the loser by digest: %v", err)
 		}
 		found := problems(t, tree, layoutstore.Conflict)
@@ -133,7 +133,7 @@ func TestLastDescriptorOfATagWinsSilently(t *testing.T) {
 	if d, err := r.Tag("v1"); d.Digest != second.Digest {
 		t.Errorf("%s, %v; want %s", d.Digest, err, second.Digest)
 	}
-	if _, err := r.Manifest(first.Digest); err != nil {
+	if _, err := r.Manifest(context.Background(), first.Digest); err != nil {
 		t.Error(err)
 	}
 	if all := tree.Snapshot().Problems(); len(all) > 0 {
@@ -233,7 +233,7 @@ func TestBlobThatArrivesLate(t *testing.T) {
 	if p := tree.Snapshot().Problems(); len(p) > 0 {
 		t.Errorf("problems: %v", p)
 	}
-	if _, err := repository(t, tree, ee+"/install").Manifest(d.Digest); err != nil {
+	if _, err := repository(t, tree, ee+"/install").Manifest(context.Background(), d.Digest); err != nil {
 		t.Error(err)
 	}
 }
@@ -290,7 +290,7 @@ func TestLinkSwap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := old.Manifest(d.Digest); err != nil {
+	if _, err := old.Manifest(context.Background(), d.Digest); err != nil {
 		t.Error(err)
 	}
 }
@@ -393,7 +393,7 @@ func TestRefreshUnderReaders(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if _, err := r.Manifest(d.Digest); err != nil {
+					if _, err := r.Manifest(context.Background(), d.Digest); err != nil {
 						t.Error(err)
 					}
 				}
@@ -421,7 +421,7 @@ func TestBlobOpensAndReads(t *testing.T) {
 	d := l.Blob("application/octet-stream", []byte("unreferenced"))
 	l.Write()
 	tree := openWith(t, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
-	blob, err := repository(t, tree, "install").Blob(d.Digest)
+	blob, err := repository(t, tree, "install").Blob(context.Background(), d.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -23,11 +21,12 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	if err != nil {
 		return err
 	}
-	blob, content, err := open(repo, d)
+	blob, err := repo.OpenBlob(req.Context(), d)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer blob.Close()
+	content := blob.ReadSeekCloser
 	h := w.Header()
 	h["Cache-Control"] = r.immutable
 	describe(h, "application/octet-stream", d)
@@ -74,27 +73,4 @@ func sendSections(w http.ResponseWriter, content extent.Sender) http.ResponseWri
 			}
 		},
 	})
-}
-
-// open opens a blob. A file that changed between being found and being opened is
-// looked for once more.
-func open(repo *layoutstore.Repository, d digest.Digest) (*layoutstore.Blob, io.ReadSeekCloser, error) {
-	for again := false; ; again = true {
-		blob, err := repo.Blob(d)
-		if err != nil {
-			return nil, nil, err
-		}
-		content, err := blob.Open()
-		switch {
-		case err == nil:
-			return blob, content, nil
-		case errors.Is(err, layoutstore.ErrStale) && !again:
-		case layoutstore.Exhausted(err):
-			return nil, nil, err
-		case errors.Is(err, layoutstore.ErrStale):
-			return nil, nil, fmt.Errorf("%s: %w: %w", d, layoutstore.ErrBlobUnknown, err)
-		default:
-			return nil, nil, fmt.Errorf("%w: %w", layoutstore.ErrBlobUnknown, err)
-		}
-	}
 }

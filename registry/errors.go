@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,6 +46,9 @@ var codes = []struct {
 	// A client that is told 429 asks again here; 503 ends its pull. A file that
 	// changes at each look will be still in a while.
 	{layoutstore.Exhausted, errcode.ErrorCodeTooManyRequests},
+	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
+	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has gone
+	{as(context.DeadlineExceeded), errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrStale), errcode.ErrorCodeTooManyRequests},
 }
 
@@ -60,6 +64,10 @@ func codeOf(err error) errcode.ErrorCode {
 	}
 	return errcode.ErrorCodeUnknown
 }
+
+// retryAfter is when a client may ask again for what could not be read just now, in
+// seconds: files are given back, and what was written has come to rest.
+const retryAfter = "2"
 
 // sendError marks the failure of a body under way: nothing more can be said.
 type sendError struct{ error }
@@ -89,6 +97,10 @@ func (r *registry) serveError(w http.ResponseWriter, req *http.Request, err erro
 		name, _ := cutLast(rest)
 		r.options.Refused(name, reference, corrupt)
 	}
+	code := codeOf(err)
+	if code == errcode.ErrorCodeTooManyRequests {
+		h.Set("Retry-After", retryAfter)
+	}
 	// ServeJSON fails only when the client has gone.
-	_ = errcode.ServeJSON(w, codeOf(err).WithDetail(err.Error()))
+	_ = errcode.ServeJSON(w, code.WithDetail(err.Error()))
 }

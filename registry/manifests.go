@@ -36,13 +36,11 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	cache := r.immutable
 	if !byDigest {
 		cache = noCache
-		desc, err := repo.Tag(reference)
-		if err != nil {
+		if d, err = repo.TagDigest(reference); err != nil {
 			return err
 		}
-		d = desc.Digest
 	}
-	m, err := repo.Manifest(d)
+	m, err := repo.Manifest(req.Context(), d)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layout
 	if err != nil {
 		return err
 	}
-	found, err := repo.Referrers(d)
+	found, err := repo.Referrers(req.Context(), d)
 	if err != nil {
 		return err
 	}

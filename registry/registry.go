@@ -19,6 +19,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/gorilla/mux"
@@ -84,13 +85,19 @@ func New(source Source, options Options) (http.Handler, error) {
 
 var apiVersion = []string{"registry/2.0"}
 
+// refreshWait is how long a request waits for the sources to be scanned for its sake.
+const refreshWait = 15 * time.Second
+
 // handle takes the snapshot for h, and answers for its error.
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
 		err := h(w, req, r.source.Snapshot())
 		if source, ok := r.source.(refresher); ok && errors.Is(err, layoutstore.ErrStale) {
-			if _, refreshErr := source.Refresh(req.Context()); refreshErr == nil {
+			ctx, cancel := context.WithTimeout(req.Context(), refreshWait)
+			_, refreshErr := source.Refresh(ctx)
+			cancel()
+			if refreshErr == nil {
 				err = h(w, req, r.source.Snapshot())
 			}
 		}

@@ -80,14 +80,17 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(req.Context(), checkWait)
 	defer cancel()
-	checked := s.Check(ctx, runtime.GOMAXPROCS(0)) == nil
+	// Where the storage hangs, the rest of the time is for the problems.
+	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
+	defer stop()
+	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
 	answer(w, status{
 		Generation:   s.Generation(),
 		Repositories: s.RepositoryCount(),
 		Tags:         s.TagCount(),
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
-		Problems:     append([]layoutstore.Problem{}, a.live.problems()...),
+		Problems:     append([]layoutstore.Problem{}, a.live.problems(ctx)...),
 		Imports:      append(a.dropping.status(), a.follows.imports()...),
 		Checked:      checked,
 		Refused:      a.refusals.count.Load(),

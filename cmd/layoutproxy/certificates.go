@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
 // tlsFlags are the files that TLS is made of.
@@ -56,7 +58,10 @@ type certificates struct {
 	failed  []fs.FileInfo // state of the files that were last complained of
 }
 
-const lookAgain = time.Second
+const (
+	lookAgain = time.Second
+	lookWait  = time.Second // that a client waits for it
+)
 
 func newCertificates(log *zap.Logger, files tlsFlags) (*certificates, error) {
 	c := &certificates{log: log, files: files}
@@ -79,7 +84,10 @@ func (c *certificates) config() *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			c.look()
+			ctx, cancel := context.WithTimeout(context.Background(), lookWait)
+			defer cancel()
+			// Where the disk hangs, what was read last counts.
+			_, _ = wait.For(ctx, func() (struct{}, error) { c.look(); return struct{}{}, nil }, nil)
 			return c.now.Load(), nil
 		},
 		// GetConfigForClient has the certificate; without one net/http asks for files.

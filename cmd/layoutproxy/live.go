@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
@@ -21,6 +24,10 @@ type live struct {
 	watcher *watch.Watcher
 	changed chan struct{} // of one: there is a generation to check
 
+	patience time.Duration // how long the problems are waited for
+	asking   atomic.Int64  // goroutines that do
+	known    atomic.Pointer[[]layoutstore.Problem]
+
 	mu      sync.Mutex
 	sources []string
 	failing bool            // the watcher, when it was asked last
@@ -28,7 +35,7 @@ type live struct {
 }
 
 func newLive(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *live {
-	l := &live{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1)}
+	l := &live{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait}
 	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.look})
 	return l
 }
@@ -121,20 +128,27 @@ func (l *live) tell(change layoutstore.Change) {
 	if change.Roots {
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
-	l.tellProblems()
+	l.tellProblems(context.Background())
 	select {
 	case l.changed <- struct{}{}:
 	default: // the check has yet to begin
 	}
 }
 
-// tellProblems logs the problems that were not there when it was called last.
-func (l *live) tellProblems() {
+// tellProblems logs the problems that were not there when it was called last. It does not
+// wait for a storage that hangs.
+func (l *live) tellProblems(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.patience)
+	defer cancel()
+	found, ok := l.ask(ctx)
+	if !ok {
+		return // at the next call
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := map[string]bool{}
 	var fresh []layoutstore.Problem
-	for _, p := range l.tree.Snapshot().Problems() {
+	for _, p := range found {
 		line := p.String()
 		if !l.told[line] {
 			fresh = append(fresh, p)
@@ -145,14 +159,50 @@ func (l *live) tellProblems() {
 	logProblems(l.log, fresh)
 }
 
-// problems are those of the tree, and of watching it.
-func (l *live) problems() []layoutstore.Problem {
-	found := l.tree.Snapshot().Problems()
+// maxAsking is how often the problems may be asked for while the storage hangs.
+const maxAsking = 4
+
+// ask asks the tree for its problems, and waits as long as ctx lasts. Where the storage
+// does not answer, ok is false and the problems are those that were known last.
+func (l *live) ask(ctx context.Context) (found []layoutstore.Problem, ok bool) {
+	if l.asking.Add(1) <= maxAsking {
+		s := l.tree.Snapshot()
+		found, err := wait.For(ctx, func() ([]layoutstore.Problem, error) {
+			defer l.asking.Add(-1)
+			return s.Problems(), nil
+		}, nil)
+		if err == nil {
+			l.known.Store(&found)
+			return found, true
+		}
+	} else {
+		l.asking.Add(-1)
+	}
+	if known := l.known.Load(); known != nil {
+		found = slices.Clone(*known)
+	}
+	return found, false
+}
+
+// problems are those of the tree and of watching it, as far as they are known when ctx ends.
+func (l *live) problems(ctx context.Context) []layoutstore.Problem {
+	found, ok := l.ask(ctx)
+	if !ok {
+		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
+			Reason: "the storage does not answer in time: these are the problems that were known before; look at the disk or the network that it is on"})
+	}
 	if err := l.watcher.Failure(); err != nil {
 		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
 			Reason: err.Error() + ": changes are seen at the next --rescan only; raise fs.inotify.max_user_watches or max_user_instances"})
 	}
 	return found
+}
+
+// problemsNow are the problems, for who has no context.
+func (l *live) problemsNow() []layoutstore.Problem {
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
+	defer cancel()
+	return l.problems(ctx)
 }
 
 // check checks each new generation behind the requests, so that what cannot be
@@ -165,7 +215,7 @@ func (l *live) check(ctx context.Context) {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
 			again = time.After(checkAgainAfter)
 		}
-		l.tellProblems()
+		l.tellProblems(ctx)
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
 		select {
 		case <-l.changed:

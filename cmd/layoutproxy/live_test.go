@@ -302,13 +302,13 @@ func TestWatchesRunOut(t *testing.T) {
 	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
 	l := newLive(zap.NewNop(), tree, []string{dir}, time.Hour)
-	found := l.problems()
+	found := l.problems(t.Context())
 	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
 		t.Errorf("problems: %v", found)
 	}
 	l.watch()
-	if found := l.problems(); len(found) > 0 {
+	if found := l.problems(t.Context()); len(found) > 0 {
 		t.Errorf("watches are to be had again: %v", found)
 	}
 }

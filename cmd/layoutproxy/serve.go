@@ -107,6 +107,7 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 	if err := flags.store.ready(ctx, c.log); err != nil {
 		return err
 	}
+	flags.patience = requestPatience
 	tree, err := flags.open(ctx, sources)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -129,6 +130,10 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 	s.announce(sources)
 	return s.run(ctx, stop, flags.shutdownTimeout)
 }
+
+// requestPatience is how long a request waits for a disk: longer than one takes to spin up
+// again, and not as long as clients wait.
+const requestPatience = 15 * time.Second
 
 // check finds what is wrong with the flags before anything is read.
 func (f *serveFlags) check() error {

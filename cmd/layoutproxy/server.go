@@ -19,27 +19,29 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/observe"
 )
 
 // server is the program while it serves.
 type server struct {
-	log      *zap.Logger
-	flags    *serveFlags // as at the start
-	live     *live
-	admin    *admin
-	refusals *refusals
-	reloaded prometheus.Gauge
-	pulls    pulls
-	private  bool       // whether pulls asks for credentials
-	dropping *dropping  // nil without a drop directory
-	follows  *following // nil without a registry to push to
-	hangup   chan os.Signal
-	notify   notifier
-	scrub    *verify.Scrub // nil where none is wanted
-	servers  []listening
-	untrace  func() // sends the last spans
+	log        *zap.Logger
+	flags      *serveFlags // as at the start
+	live       *live
+	admin      *admin
+	refusals   *refusals
+	reloaded   prometheus.Gauge
+	pulls      pulls
+	private    bool       // whether pulls asks for credentials
+	dropping   *dropping  // nil without a drop directory
+	follows    *following // nil without a registry to push to
+	hangup     chan os.Signal
+	notify     notifier
+	scrub      *verify.Scrub // nil where none is wanted
+	servers    []listening
+	untrace    func() // sends the last spans
+	stuckAfter time.Duration
 }
 
 // listening is an HTTP server and where it listens.
@@ -51,7 +53,7 @@ type listening struct {
 
 // newServer listens on the addresses and says where in the address file.
 func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sources []string) (_ *server, err error) {
-	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded(), notify: newNotifier(log), hangup: hangups()}
+	s := &server{log: log, flags: flags, live: newLive(log, tree, sources, flags.rescan), refusals: newRefusals(log), reloaded: newReloaded(), notify: newNotifier(log), hangup: hangups(), stuckAfter: stuckAfter}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -127,7 +129,7 @@ func (s *server) api(tree *layoutstore.Tree, flags *serveFlags, metrics *prometh
 		options.AccessLog = s.log.Named("access")
 	}
 	for _, c := range []prometheus.Collector{
-		observe.Tree{Snapshot: tree.Snapshot, Problems: s.live.problems, Refused: s.refusals.count.Load}, s.reloaded,
+		observe.Tree{Snapshot: tree.Snapshot, Problems: s.live.problemsNow, Refused: s.refusals.count.Load}, s.reloaded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := metrics.Register(c); err != nil {
@@ -235,7 +237,7 @@ func (s *server) announce(sources []string) {
 	if snapshot.RepositoryCount() == 0 {
 		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", sources))
 	}
-	s.live.tellProblems()
+	s.live.tellProblems(context.Background())
 }
 
 // serve answers until the server is shut down.
@@ -261,12 +263,14 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 	}
 	defer s.untrace()
 	s.notify.tell("READY=1")
-	group.Go(func() error { return s.live.run(groupCtx) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
 	group.Go(func() error { return s.dropping.run(groupCtx) })
 	group.Go(func() error { return s.follows.run(groupCtx) })
-	group.Go(func() error { s.onHangup(groupCtx); return nil })
+	group.Go(func() error {
+		return s.untilStuck(groupCtx, "a reload", func(ctx context.Context) error { s.onHangup(ctx); return nil })
+	})
 	if s.scrub != nil {
-		group.Go(func() error { return s.scrub.Run(groupCtx) })
+		group.Go(func() error { return s.untilStuck(groupCtx, "the scrub", s.scrub.Run) })
 	}
 	group.Go(func() error {
 		<-groupCtx.Done()
@@ -281,6 +285,23 @@ func (s *server) run(ctx context.Context, stop func(), timeout time.Duration) er
 		return nil
 	})
 	return group.Wait()
+}
+
+// stuckAfter is how long the program waits, when it ends, for what only reads.
+const stuckAfter = 2 * time.Second
+
+// untilStuck runs what only reads until ctx ends and it has ended too. A storage that hangs
+// does not keep the program from ending.
+func (s *server) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
+	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.stuckAfter, stop) })()
+	_, err := wait.For(patient, func() (struct{}, error) { return struct{}{}, run(ctx) }, nil)
+	if err != nil && patient.Err() != nil {
+		s.log.Warn("the storage does not answer: it is not waited for", zap.String("reader", what))
+		return nil
+	}
+	return err
 }
 
 // drain stops the servers, the admin one last, that readiness can be asked for to the end.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,6 +23,8 @@ type treeFlags struct {
 	noEditionSplit bool
 	cacheDir       string
 	settle         time.Duration
+	patience       time.Duration     // of requests, with the storage; 0 is without an end
+	opened         func(fs.FileInfo) // see layoutstore.Options
 }
 
 func (t *treeFlags) flags(f *pflag.FlagSet) {
@@ -63,5 +66,5 @@ func (t *treeFlags) open(ctx context.Context, sources []string) (*layoutstore.Tr
 
 // options of the tree of some sources.
 func (t *treeFlags) options(sources []string) layoutstore.Options {
-	return layoutstore.Options{Sources: sources, Roots: t.roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.noEditionSplit, CacheDir: t.cacheDir, Settle: t.settle}
+	return layoutstore.Options{Sources: sources, Roots: t.roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.noEditionSplit, CacheDir: t.cacheDir, Settle: t.settle, Patience: t.patience, Opened: t.opened}
 }

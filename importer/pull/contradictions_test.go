@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -121,7 +122,7 @@ func TestNonDistributableLayers(t *testing.T) {
 			}
 			repo, err := open(t, "root", o.Dir).At(".")
 			try(t, err)
-			if _, err := repo.Blob(layer); (err == nil) != there {
+			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
 				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)
 			}
 			said := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {

@@ -2,6 +2,7 @@ package pull_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"os"
@@ -57,7 +58,7 @@ func push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot, place
 
 func (p *pusher) manifest(repo *layoutstore.Repository, name, reference string, d digest.Digest) {
 	p.t.Helper()
-	m, err := repo.Manifest(d)
+	m, err := repo.Manifest(context.Background(), d)
 	try(p.t, err)
 	refs, err := closure.Parse(m.Body)
 	try(p.t, err)
@@ -80,7 +81,7 @@ func (p *pusher) blob(repo *layoutstore.Repository, name string, d digest.Digest
 	if p.have[name+d.String()] {
 		return
 	}
-	b, err := repo.Blob(d)
+	b, err := repo.Blob(context.Background(), d)
 	try(p.t, err)
 	r, err := b.Open()
 	try(p.t, err)
@@ -177,7 +178,7 @@ func proveAll(t *testing.T, s *layoutstore.Snapshot) {
 			top, err := repo.Tag(tag)
 			try(t, err)
 			for todo := []digest.Digest{top.Digest}; len(todo) > 0; todo = todo[1:] {
-				m, err := repo.Manifest(todo[0])
+				m, err := repo.Manifest(context.Background(), todo[0])
 				try(t, err)
 				refs, err := closure.Parse(m.Body)
 				try(t, err)
@@ -185,7 +186,7 @@ func proveAll(t *testing.T, s *layoutstore.Snapshot) {
 					todo = append(todo, c.Digest)
 				}
 				for _, ref := range refs.Blobs {
-					b, err := repo.Blob(ref.Digest)
+					b, err := repo.Blob(context.Background(), ref.Digest)
 					try(t, err)
 					r, err := b.Open()
 					try(t, err)

@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -72,9 +73,9 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	for _, tag := range tags {
 		d, err := got.Tag(tag)
 		try(t, err)
-		a, err := want.Referrers(d.Digest)
+		a, err := want.Referrers(context.Background(), d.Digest)
 		try(t, err)
-		b, err := got.Referrers(d.Digest)
+		b, err := got.Referrers(context.Background(), d.Digest)
 		try(t, err)
 		if diff := cmp.Diff(a, b); diff != "" {
 			t.Errorf("referrers of %s: %s", tag, diff)
@@ -178,7 +179,7 @@ func TestReferrersByTag(t *testing.T) {
 	whole(t, s)
 	repo, err = s.Repository("shop/app")
 	try(t, err)
-	if list, err := repo.Referrers(subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
+	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
 		t.Errorf("referrers %v, %v", list, err)
 	}
 }

@@ -73,7 +73,7 @@ func (r *run) look(ctx context.Context, sources []string) error {
 	}
 	for _, a := range r.plan.Archives {
 		for _, l := range a.Layouts {
-			gaps = append(gaps, missing(s, l)...)
+			gaps = append(gaps, missing(ctx, s, l)...)
 		}
 	}
 	return incomplete(gaps)
@@ -88,13 +88,13 @@ func served(l *Layout) string {
 }
 
 // missing are the images of a layout that a snapshot does not have.
-func missing(s *layoutstore.Snapshot, l *Layout) (gaps []Gap) {
+func missing(ctx context.Context, s *layoutstore.Snapshot, l *Layout) (gaps []Gap) {
 	repo, err := s.Repository(served(l))
 	if err != nil {
 		return []Gap{{Repository: l.Repository, Reason: err.Error()}}
 	}
 	for _, i := range l.Images {
-		_, err := repo.Manifest(i.Digest)
+		_, err := repo.Manifest(ctx, i.Digest)
 		if err == nil && i.Tag != "" {
 			var d layoutstore.Descriptor
 			if d, err = repo.Tag(i.Tag); err == nil && d.Digest != i.Digest {

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -173,7 +174,8 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	began := time.Now()
 	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(b.Digest.Encoded()[:12], b.Size) }}
 	how, err := p.Client.Upload(ctx, client.Upload{
-		Repository: r.Name, Digest: b.Digest, Size: b.Size, Open: b.open, From: home,
+		Repository: r.Name, Digest: b.Digest, Size: b.Size, From: home,
+		Open:     func() (io.ReadSeekCloser, error) { return b.open(ctx) },
 		Sessions: p.State.session(p.Client.Registry(), r.Name, b.Digest), Progress: transfer.at,
 	})
 	transfer.end(err == nil)
@@ -238,7 +240,7 @@ func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 
 // putNamed puts a manifest under some names: tags, or its digest.
 func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
-	body, err := m.from.Manifest(m.Digest)
+	body, err := m.from.Manifest(ctx, m.Digest)
 	if err != nil {
 		return &Error{"put manifest", SideTree, r.Name, m.Digest, err}
 	}

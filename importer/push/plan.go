@@ -90,7 +90,7 @@ func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Referenc
 		return nil, err
 	}
 	for _, src := range sources {
-		if err := p.add(src); err != nil {
+		if err := p.add(ctx, src); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +148,7 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 }
 
 // add adds a repository of the tree.
-func (p *planning) add(src *source) error {
+func (p *planning) add(ctx context.Context, src *source) error {
 	var wanted []*closure.Manifest
 	for _, m := range src.graph.Manifests {
 		if p.wanted(src, m) {
@@ -167,7 +167,7 @@ func (p *planning) add(src *source) error {
 		r = &Repository{Name: name}
 		p.repositories[name] = r
 	}
-	return p.addManifests(r, src, wanted)
+	return p.addManifests(ctx, r, src, wanted)
 }
 
 // ErrName says that a repository would have a name in the registry that none can have.
@@ -197,12 +197,12 @@ func (p *planning) discovers(path, tag string) bool {
 
 // addManifests adds manifests in their order. One with a gap is left out, and so is
 // what needs it.
-func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) error {
+func (p *planning) addManifests(ctx context.Context, r *Repository, src *source, manifests []*closure.Manifest) error {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
 		have[m.Digest] = true
 	}
-	blobs, err := p.blobsOf(src)
+	blobs, err := p.blobsOf(ctx, src)
 	if err != nil {
 		return err
 	}
@@ -238,10 +238,10 @@ type found struct {
 }
 
 // blobsOf looks for the blobs of a source.
-func (p *planning) blobsOf(src *source) (map[digest.Digest]found, error) {
+func (p *planning) blobsOf(ctx context.Context, src *source) (map[digest.Digest]found, error) {
 	blobs := make(map[digest.Digest]found, len(src.graph.Blobs))
 	for _, b := range src.graph.Blobs {
-		blob, err := src.repo.Blob(b.Digest)
+		blob, err := src.repo.Blob(ctx, b.Digest)
 		switch {
 		case err == nil:
 			blobs[b.Digest] = found{blob: blob}
@@ -345,8 +345,8 @@ func (p *planning) finish() {
 }
 
 // open opens the blob in the tree.
-func (b *Blob) open() (io.ReadSeekCloser, error) {
-	blob, err := b.from.Blob(b.Digest)
+func (b *Blob) open(ctx context.Context) (io.ReadSeekCloser, error) {
+	blob, err := b.from.Blob(ctx, b.Digest)
 	if err != nil {
 		return nil, err
 	}

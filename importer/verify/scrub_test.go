@@ -59,7 +59,7 @@ func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	blob, err := repo.Blob(d)
+	blob, err := repo.Blob(context.Background(), d)
 	if err != nil {
 		return nil, err
 	}

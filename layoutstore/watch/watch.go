@@ -42,20 +42,24 @@ const (
 // Watcher watches directories.
 type Watcher struct {
 	options Options
-	again   chan time.Duration
+	again   chan time.Time // of one: when the sooner of the signals is due that were asked for
+
+	// changing is held while directories are looked at, which may hang with their disk;
+	// mu never is, so that nobody else waits for that disk.
+	changing sync.Mutex
+	watched  map[string]fs.FileInfo // the directories, as they were when the watch began
 
 	mu      sync.Mutex
-	fs      *fsnotify.Watcher      // nil while the system has none left for us
-	watched map[string]fs.FileInfo // the directories, as they were when the watch began
-	all     map[string]bool        // those in which an event of any name counts
-	names   map[string]bool        // paths whose events count anyway
+	fs      *fsnotify.Watcher // nil while the system has none left for us
+	all     map[string]bool   // those in which an event of any name counts
+	names   map[string]bool   // paths whose events count anyway
 	failure error
 }
 
 // New makes a watcher. It works by its tick alone where the system refuses to
 // watch; [Watcher.Failure] tells.
 func New(options Options) *Watcher {
-	w := &Watcher{options: options, again: make(chan time.Duration, 1), watched: map[string]fs.FileInfo{}}
+	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}}
 	w.open()
 	return w
 }
@@ -73,62 +77,74 @@ func (w *Watcher) open() {
 // [Watcher.Failure]. It says whether it began to watch anything: what changed there
 // before is not signalled.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.fs == nil {
-		if w.open(); w.fs == nil {
-			return false
-		}
-		w.Again(0) // so that Run sees the queue
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	queue := w.opened()
+	if queue == nil {
+		return false
 	}
-	w.all, w.names = map[string]bool{}, map[string]bool{}
-	want := map[string]bool{}
+	all, names, want := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, p := range paths {
 		for _, name := range links(p) {
-			w.names[name] = true
+			names[name] = true
 			want[filepath.Dir(name)] = true
 		}
 	}
 	for _, d := range dirs {
 		d = filepath.Clean(d)
-		w.all[d], want[d] = true, true
+		all[d], want[d] = true, true
 	}
+	w.mu.Lock()
+	w.all, w.names = all, names
+	w.mu.Unlock()
 	for d := range w.watched {
 		if !want[d] {
-			w.drop(d)
+			w.drop(queue, d)
 		}
 	}
-	w.failure = nil
-	failed := 0
+	var failure error
 	for _, d := range slices.Sorted(maps.Keys(want)) {
-		fresh, err := w.add(d)
+		fresh, err := w.add(queue, d)
 		begun = begun || fresh
-		if err != nil {
-			if failed++; failed == 1 {
-				w.failure = err
-			}
+		if failure == nil {
+			failure = err
 		}
 	}
+	w.mu.Lock()
+	w.failure = failure
+	w.mu.Unlock()
 	return begun
 }
 
-func (w *Watcher) drop(dir string) {
-	_ = w.fs.Remove(dir) // it may be gone already
+// opened is the queue of events, which is asked for again where there is none.
+func (w *Watcher) opened() *fsnotify.Watcher {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fs == nil {
+		if w.open(); w.fs != nil {
+			w.Again(0) // so that Run sees the queue
+		}
+	}
+	return w.fs
+}
+
+func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
+	_ = queue.Remove(dir) // it may be gone already
 	delete(w.watched, dir)
 }
 
 // add watches a directory, anew if another one stands there by now. A directory that
 // is gone is none to watch: its parent tells when there is one.
-func (w *Watcher) add(dir string) (begun bool, err error) {
+func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
 	info, err := os.Stat(dir)
 	if before := w.watched[dir]; before != nil {
 		if err == nil && os.SameFile(before, info) {
 			return false, nil
 		}
-		w.drop(dir)
+		w.drop(queue, dir)
 	}
 	if err == nil {
-		err = w.fs.Add(dir)
+		err = queue.Add(dir)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -144,12 +160,30 @@ func (w *Watcher) add(dir string) (begun bool, err error) {
 	return true, nil
 }
 
-// Again asks for a signal after d, in place of one that was asked for before.
+// Again asks for a signal after d. Of two that are asked for the sooner one is kept:
+// what it leads to asks for the later one again, if that is still wanted.
 func (w *Watcher) Again(d time.Duration) {
-	select {
-	case w.again <- d:
-	default: // one that was asked for just now is as good
+	due := time.Now().Add(d)
+	for {
+		select {
+		case w.again <- due:
+			return
+		default:
+		}
+		select {
+		case other := <-w.again: // not seen yet
+			due = sooner(due, other)
+		default:
+		}
 	}
+}
+
+// sooner is the sooner of two times; the zero time is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // Failure says why some directories are not watched; changes in them are seen at
@@ -194,6 +228,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer due.Stop()
 	defer later.Stop()
 	var first time.Time // of the events that are not signalled yet
+	var asked time.Time // when the signal is due that was asked for
 	soon := func() {
 		now := time.Now()
 		if first.IsZero() {
@@ -212,11 +247,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		case <-failures: // events were lost: look
 			soon()
-		case d := <-w.again:
-			later.Reset(d)
+		case due := <-w.again:
+			asked = sooner(asked, due)
+			later.Reset(time.Until(asked))
 		case <-tick:
 			w.options.Changed(ctx)
 		case <-later.C:
+			asked = time.Time{}
 			w.options.Changed(ctx)
 		case <-due.C:
 			first = time.Time{}

@@ -25,25 +25,31 @@ type kept[T any] struct {
 	files []string
 	read  func() (T, error)
 
-	now     atomic.Pointer[T]
-	start   time.Time
-	looked  atomic.Int64  // nanoseconds after start
-	looking sync.Mutex    // guards what follows
-	used    []fs.FileInfo // the state that now was read in
-	seen    []fs.FileInfo // the state at the last look
-	since   time.Time     // when it was first seen
-	failed  []fs.FileInfo // the state that was last complained of
+	now      atomic.Pointer[T]
+	start    time.Time
+	looked   atomic.Int64 // nanoseconds after start
+	patience time.Duration
+
+	mu      sync.Mutex // guards looking
+	looking *looking   // nil while nobody looks
+
+	// Who looks has what follows for itself.
+	used   []fs.FileInfo // the state that now was read in
+	seen   []fs.FileInfo // the state at the last look
+	since  time.Time     // when it was first seen
+	failed []fs.FileInfo // the state that was last complained of
 }
 
 const (
 	lookAgain = 200 * time.Millisecond
 	overdue   = 500 * time.Millisecond
 	settle    = time.Second
+	patience  = time.Second // with a disk that hangs
 )
 
 // keep reads the files for the first time. Errors: those of reading.
 func keep[T any](log *zap.Logger, files []string, read func() (T, error)) (*kept[T], error) {
-	k := &kept[T]{log: log, files: files, read: read, start: time.Now()}
+	k := &kept[T]{log: log, files: files, read: read, start: time.Now(), patience: patience}
 	var err error
 	if k.used, err = k.state(); err != nil {
 		return nil, err
@@ -57,23 +63,57 @@ func keep[T any](log *zap.Logger, files []string, read func() (T, error)) (*kept
 }
 
 // get is what the files said when they could be used last. Who asks does not wait for
-// one who looks, unless nobody has for too long to go by what was seen then.
+// one who looks, unless nobody has for too long to go by what was seen then; and nobody
+// waits longer than patience for a disk that hangs.
 func (k *kept[T]) get() T {
-	if age := k.age(); age >= overdue {
-		k.looking.Lock()
-		k.lookOnce()
-		k.looking.Unlock()
-	} else if age >= lookAgain && k.looking.TryLock() {
-		k.lookOnce()
-		k.looking.Unlock()
+	if age := k.age(); age >= lookAgain {
+		look, mine := k.lookBehind()
+		if mine || age >= overdue {
+			look.wait(k.patience)
+		}
 	}
 	return *k.now.Load()
+}
+
+// looking is a look at the files that is under way.
+type looking struct {
+	began time.Time
+	done  chan struct{}
+}
+
+// wait waits for the end of the look, and no longer than patience after it began.
+func (l *looking) wait(patience time.Duration) {
+	timer := time.NewTimer(time.Until(l.began.Add(patience)))
+	defer timer.Stop()
+	select {
+	case <-l.done:
+	case <-timer.C:
+	}
+}
+
+// lookBehind has one goroutine look at the files. It says whether that is a new one.
+func (k *kept[T]) lookBehind() (l *looking, mine bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.looking != nil {
+		return k.looking, false
+	}
+	l = &looking{time.Now(), make(chan struct{})}
+	k.looking = l
+	go func() {
+		k.lookOnce()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.looking = nil
+		close(l.done)
+	}()
+	return l, true
 }
 
 // age is how long ago the files were looked at.
 func (k *kept[T]) age() time.Duration { return time.Since(k.start) - time.Duration(k.looked.Load()) }
 
-// lookOnce looks, unless somebody else just has. The caller holds the lock.
+// lookOnce looks, unless somebody else just has.
 func (k *kept[T]) lookOnce() {
 	if k.age() < lookAgain {
 		return
@@ -99,6 +139,9 @@ func (k *kept[T]) look() {
 	var now T
 	if err == nil {
 		now, err = k.read()
+		if after, stateErr := k.state(); stateErr != nil || !same(state, after) {
+			return // written while it was read: the next look will tell
+		}
 	}
 	if err != nil {
 		if k.failed == nil || !same(state, k.failed) {

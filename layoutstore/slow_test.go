@@ -1,0 +1,176 @@
+package layoutstore_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// slowDisk holds up the opening of one file until it is released.
+type slowDisk struct {
+	name    atomic.Value // of the file; a string
+	opening chan struct{}
+	release chan struct{}
+}
+
+func newSlowDisk(name string) *slowDisk {
+	d := &slowDisk{opening: make(chan struct{}, 100), release: make(chan struct{})}
+	d.name.Store(name)
+	return d
+}
+
+func (d *slowDisk) opened(info fs.FileInfo) {
+	if info.Name() == d.name.Load() {
+		d.opening <- struct{}{}
+		<-d.release
+	}
+}
+
+// slowTree is a tree of one repository with the images fast and slow, in which the
+// manifest of slow, or the layer of fast, is on a disk that hangs.
+func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutstore.Repository, disk *slowDisk, s *layoutstore.Snapshot, fast, slow, fastLayer digest.Digest) {
+	t.Helper()
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("app")
+	a := l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}})
+	b := l.Image(layouttest.Image{Layers: [][]byte{[]byte("slow")}})
+	l.Tag(a, "fast")
+	l.Tag(b, "slow")
+	l.Write()
+	disk = newSlowDisk(b.Digest.Encoded())
+	fastLayer = digest.FromString("fast")
+	if layer {
+		disk.name.Store(fastLayer.Encoded())
+	}
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Patience: patience, Opened: disk.opened})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = tree.Snapshot()
+	if repo, err = s.Repository("app"); err != nil {
+		t.Fatal(err)
+	}
+	return repo, disk, s, a.Digest, b.Digest, fastLayer
+}
+
+const soon = 20 * time.Millisecond // nothing hurries: what it bounds never comes
+
+// While one manifest cannot be read, the other image is served wholly: also its blobs,
+// whose sizes only manifests say.
+func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
+	repo, disk, _, fast, slow, layer := slowTree(t, 10*time.Second, false)
+	defer close(disk.release)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() { _, err := repo.Manifest(ctx, slow); gone <- err }()
+	<-disk.opening
+	if _, err := repo.Manifest(t.Context(), fast); err != nil {
+		t.Errorf("the manifest of the other image: %v", err)
+	}
+	blob, err := repo.OpenBlob(t.Context(), layer)
+	if err != nil {
+		t.Fatalf("the layer of the other image: %v", err)
+	}
+	blob.Close()
+	// Who asked for what hangs, and went, waits no longer.
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client has gone: %v", err)
+	}
+}
+
+// What needs the whole repository is told that the storage is slow, and what comes to a
+// check ends with its context.
+func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
+	repo, disk, s, _, slow, _ := slowTree(t, soon, false)
+	released := false
+	defer func() {
+		if !released {
+			close(disk.release)
+		}
+	}()
+	for name, ask := range map[string]func(context.Context) error{
+		"manifest":  func(ctx context.Context) error { _, err := repo.Manifest(ctx, slow); return err },
+		"referrers": func(ctx context.Context) error { _, err := repo.Referrers(ctx, slow); return err },
+		"blob": func(ctx context.Context) error {
+			_, err := repo.Blob(ctx, digest.FromString("nobody says its size"))
+			return err
+		},
+	} {
+		for range 3 { // also when another one hangs already
+			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	if err := s.Check(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("check: %v", err)
+	}
+	// One read of the manifest, one of the whole repository: not one for each request.
+	if n := len(disk.opening); n > 2 {
+		t.Errorf("%d reads of one file hang", n)
+	}
+	released = true
+	close(disk.release)
+	if err := s.Check(t.Context(), 1); err != nil {
+		t.Errorf("once the disk answers: %v", err)
+	}
+	if _, err := repo.Manifest(t.Context(), slow); err != nil && !errors.Is(err, layoutstore.ErrSlow) {
+		t.Errorf("once the disk answers: %v", err)
+	}
+}
+
+// A layer that cannot be opened ends with its request, and is closed when it comes.
+func TestSlowBlob(t *testing.T) {
+	repo, disk, _, fast, slow, layer := slowTree(t, soon, true)
+	if _, err := repo.OpenBlob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
+		t.Errorf("the layer: %v", err)
+	}
+	for _, d := range []digest.Digest{fast, slow} {
+		if _, err := repo.Manifest(t.Context(), d); err != nil {
+			t.Errorf("a manifest beside it: %v", err)
+		}
+	}
+	close(disk.release)
+}
+
+// While a manifest is slow, a small blob is sent only if its bytes are proven: it may be a
+// damaged manifest that an index names which was not read yet.
+func TestUnprovenBlobWaitsForTheWholeRepository(t *testing.T) {
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("app")
+	a := l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}})
+	b := l.Image(layouttest.Image{Layers: [][]byte{[]byte("slow")}})
+	l.Tag(a, "fast")
+	l.Tag(b, "slow")
+	l.Write()
+	layer := digest.FromString("fast")
+	if err := os.WriteFile(filepath.Join(dir, "app", "blobs", "sha256", layer.Encoded()), []byte("FAST"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	disk := newSlowDisk(b.Digest.Encoded())
+	defer close(disk.release)
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Patience: 10 * soon, Opened: disk.opened})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := tree.Snapshot().Repository("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Blob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
+		t.Errorf("a damaged blob, before all manifests are known: %v", err)
+	}
+}

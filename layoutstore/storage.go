@@ -1,0 +1,122 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
+)
+
+// ErrSlow says that the storage did not answer in time, which says nothing of what is
+// stored there.
+var ErrSlow = errors.New("the storage does not answer in time")
+
+// maxReads is how many reads of a tree may be under way for callers at a time: each
+// takes a thread of the system while the storage hangs.
+const maxReads = 1024
+
+// storage bounds what callers wait for, and what they leave behind when they go: a read
+// that hangs cannot be interrupted.
+type storage struct {
+	patience time.Duration // how long a caller waits; 0 is as long as its context lasts
+	reads    atomic.Int64  // under way
+
+	left atomic.Int64 // entries of hung
+	mu   sync.Mutex
+	hung map[digest.Digest]*hung
+}
+
+// hung are the reads for one digest that nobody waits for any more.
+type hung struct {
+	reads int
+	over  chan struct{}
+}
+
+// await calls do, which reads something for d, in a goroutine of its own, and waits for
+// it as long as ctx and the patience of the storage last. What it returns later goes to
+// late, which may be nil. Nobody begins a read for a digest while one that was given up is
+// under way. Errors: those of do; ErrSlow; the cause of ctx.
+func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
+	if s.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("%s: %w", d, ErrSlow))
+		defer cancel()
+	}
+	var none T
+	if err := s.begin(ctx, d); err != nil {
+		return none, err
+	}
+	// Whoever is second ends it: the read, or the caller who gave it up.
+	var over atomic.Bool
+	value, err := wait.For(ctx, func() (T, error) {
+		v, err := do(ctx)
+		s.reads.Add(-1)
+		if over.Swap(true) {
+			s.end(d)
+		}
+		return v, err
+	}, late)
+	if err != nil && ctx.Err() != nil {
+		s.giveUp(d)
+		if over.Swap(true) {
+			s.end(d)
+		}
+	}
+	return value, err
+}
+
+// begin waits until no read for d hangs, and counts another one.
+func (s *storage) begin(ctx context.Context, d digest.Digest) error {
+	for s.left.Load() > 0 {
+		s.mu.Lock()
+		h := s.hung[d]
+		s.mu.Unlock()
+		if h == nil {
+			break
+		}
+		select {
+		case <-h.over:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if s.reads.Add(1) > maxReads {
+		s.reads.Add(-1)
+		return fmt.Errorf("%s: %d other reads are under way: %w", d, maxReads, ErrSlow)
+	}
+	return nil
+}
+
+// giveUp notes a read for d that its caller does not wait for.
+func (s *storage) giveUp(d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.hung[d]
+	if h == nil {
+		if s.hung == nil {
+			s.hung = map[digest.Digest]*hung{}
+		}
+		h = &hung{over: make(chan struct{})}
+		s.hung[d] = h
+		s.left.Add(1)
+	}
+	h.reads++
+}
+
+// end notes that a read that was given up has ended.
+func (s *storage) end(d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.hung[d]
+	if h.reads--; h.reads == 0 {
+		delete(s.hung, d)
+		s.left.Add(-1)
+		close(h.over)
+	}
+}

@@ -1,0 +1,89 @@
+package wait_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
+)
+
+var errEnough = errors.New("enough")
+
+func ended() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errEnough)
+	return ctx
+}
+
+func TestFor(t *testing.T) {
+	if v, err := wait.For(t.Context(), func() (int, error) { return 1, errEnough }, nil); v != 1 || !errors.Is(err, errEnough) {
+		t.Errorf("%d, %v", v, err)
+	}
+	release, late := make(chan struct{}), make(chan int)
+	v, err := wait.For(ended(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
+	if v != 0 || !errors.Is(err, errEnough) {
+		t.Errorf("what hangs: %d, %v", v, err)
+	}
+	close(release)
+	if v := <-late; v != 2 {
+		t.Errorf("late: %d", v)
+	}
+}
+
+func TestFlightIsDoneOnceForAll(t *testing.T) {
+	var f wait.Flight[int]
+	var runs int
+	started, release := make(chan struct{}), make(chan struct{})
+	do := func(context.Context) (int, error) {
+		runs++
+		close(started)
+		<-release
+		return runs, nil
+	}
+	var all sync.WaitGroup
+	results := make([]int, 4)
+	all.Go(func() { results[0], _ = f.Do(t.Context(), do) })
+	<-started
+	// One who has no time leaves, and ends it for nobody else.
+	if _, err := f.Do(ended(), do); !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+	for i := range results[1:] {
+		all.Go(func() { results[i+1], _ = f.Do(t.Context(), func(context.Context) (int, error) { return 1, nil }) })
+	}
+	close(release)
+	all.Wait()
+	for i, v := range results {
+		if v != 1 {
+			t.Errorf("caller %d: %d", i, v)
+		}
+	}
+}
+
+// Who comes when everybody has left waits for the end of what is stuck, and begins anew.
+func TestFlightAfterAllHaveLeft(t *testing.T) {
+	var f wait.Flight[string]
+	started, release := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-started
+		cancel()
+	}()
+	if _, err := f.Do(ctx, func(own context.Context) (string, error) {
+		close(started)
+		<-own.Done() // nobody waits
+		<-release    // and yet it hangs
+		return "old", nil
+	}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if _, err := f.Do(ended(), func(context.Context) (string, error) { t.Error("a second one, beside the first"); return "", nil }); !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	close(release)
+	if v, err := f.Do(t.Context(), func(context.Context) (string, error) { return "new", nil }); v != "new" || err != nil {
+		t.Errorf("%q, %v", v, err)
+	}
+}
