@@ -388,7 +388,11 @@ func TestWhatChangesAtEachLookIsAskedAgain(t *testing.T) {
 	s.listen(h)
 	tree.Archive(archive, layouttest.Archive{})
 	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/manifests/" + d.Digest.String(), "/v2/app/blobs/" + d.Digest.String(), "/v2/app/referrers/" + d.Digest.String()} {
-		s.get(path).wantError(t, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		answer := s.get(path)
+		answer.wantError(t, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		if answer.header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", path)
+		}
 	}
 	if heard := s.refusals(); len(heard) > 0 {
 		t.Errorf("refused: %v", heard)

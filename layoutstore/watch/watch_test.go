@@ -196,3 +196,35 @@ func TestQueueThatCameLate(t *testing.T) {
 	try(t, os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644))
 	wait(t, signals, "a change")
 }
+
+// Of two signals that are asked for the sooner one comes, whichever is asked for last. The
+// later one is an hour away: it never comes in a test.
+func TestAgainKeepsTheSooner(t *testing.T) {
+	for name, asked := range map[string][]time.Duration{
+		"sooner first": {0, time.Hour},
+		"sooner last":  {time.Hour, 0},
+		"before Run":   {time.Hour, 0, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			signals := make(chan struct{}, 1000)
+			w := watch.New(watch.Options{Changed: func(context.Context) { signals <- struct{}{} }})
+			for _, d := range asked {
+				w.Again(d)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- w.Run(ctx) }()
+			wait(t, signals, name)
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("while it runs", func(t *testing.T) {
+		w, signals := run(t, 0)
+		w.Again(50 * time.Millisecond)
+		w.Again(time.Hour)
+		wait(t, signals, "the sooner one")
+	})
+}
