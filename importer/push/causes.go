@@ -23,7 +23,8 @@ func clockDiffers(e *client.Error) (cause, remedy string) {
 }
 
 func notLoggedIn(e *client.Error) (cause, remedy string) {
-	if !e.Anonymous || !refusesLogin(e) {
+	asked := e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && (e.Scheme != "" || asksToken(e))
+	if !e.Anonymous || !asked {
 		return "", ""
 	}
 	return "nobody is logged in to " + e.Host, "log in with docker login, or give --username and --password-stdin"
@@ -33,7 +34,7 @@ func loginRefused(e *client.Error) (cause, remedy string) {
 	switch {
 	case says(e, "authorization token has expired"):
 		return "the login to " + e.Host + " has expired", "log in again: for ECR, aws ecr get-login-password makes a password for twelve hours"
-	case e.Status != http.StatusUnauthorized:
+	case e.Status != http.StatusUnauthorized || e.Anonymous:
 		return "", ""
 	case asksToken(e):
 		return "the token server " + e.Host + " refuses the login", "check the name and the password: a robot's name may have a $ or + in it that needs quotes, and many registries want a token in place of the password"
@@ -147,7 +148,7 @@ func tagImmutable(e *client.Error) (cause, remedy string) {
 	if !byTag || e.Status >= 500 || !told && !status {
 		return "", ""
 	}
-	return fmt.Sprintf("the registry does not let the tag %s of %s be replaced, and there it leads to another image", e.Reference, e.Repository),
+	return fmt.Sprintf("the registry does not let the tag %s of %s be put: it is immutable there, or may not be replaced", e.Reference, e.Repository),
 		"release channels are tags that are replaced: leave them out of the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
 }
 

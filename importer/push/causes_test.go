@@ -154,6 +154,17 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
 		t.Errorf("%v is on no side", err)
 	}
+	// By the facts alone, and with a login, it is the same.
+	var e *client.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%v is none of the client", err)
+	}
+	facts := *e
+	facts.Anonymous = facts.Anonymous && facts.Status == http.StatusUnauthorized
+	var again *push.Diagnosis
+	if !errors.As(push.Diagnose(&facts), &again) || again.Kind != kind {
+		t.Errorf("by the facts: %+v, want: %s", again, kind)
+	}
 }
 
 // What cannot end well is an error that names the cause and what to do.
@@ -162,6 +173,9 @@ func TestAnswersOfRegistries(t *testing.T) {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
 			s.registry.Inject(a.fault())
+			if a.status != http.StatusUnauthorized { // then it is the same without a login
+				s.dial(t, func(o *client.Options) { o.Retries, o.Credential = -1, client.Credential{} })
+			}
 			s.diagnosed(t, a.kind)
 		})
 	}

@@ -33,7 +33,6 @@ type KnownCause struct {
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "401 or 403 of the registry though the login is right, and a `Date` a minute off", clockDiffers},
-		{"nobody is logged in", "401 or 403, and no login was found", notLoggedIn},
 		{"the login is wrong or has expired", "401 of the token server, 401 of a registry with Basic, 403 `authorization token has expired` (ECR)", loginRefused},
 		{"a quota is used up", "403 `will exceed the configured upper limit` (Harbor), 403 `Quota has been exceed` (Quay)", quotaUsedUp},
 		{"the registry has no free space", "507, 500 with `no space left`, 500 with error 28 of the system (distribution)", diskFull},
@@ -45,6 +44,7 @@ func Causes() []KnownCause {
 		{"the registry is read-only, a mirror or a proxy cache", "405 at an upload, 403 `read only mode` or `proxy project` (Harbor), 405 `read-only` (Quay)", readOnly},
 		{"the tag may not be replaced", "412 `configured as immutable` (Harbor), 400 TAG_INVALID `cannot be overwritten` (ECR), 409 (Quay), 400 `does not allow updating` (Nexus), 403 without the right to delete (Artifactory)", tagImmutable},
 		{"a policy of the project keeps the image back", "412 PROJECTPOLICYVIOLATION (Harbor)", policyViolated},
+		{"nobody is logged in", "401, or 403 of a registry that asks for logins, and none was found", notLoggedIn},
 		{"the user may not read", "401 or 403 to a question: which tags, manifests and blobs are there", mayNotRead},
 		{"the user may not push", "401, 403 or DENIED at the first upload or a manifest; 403 of the token server", mayNotPush},
 		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN at a manifest", partLost},
