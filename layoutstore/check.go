@@ -131,14 +131,17 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 }
 
 // found are the problems known of the repository so far.
-func (r *Repository) found() []Problem {
+func (r *Repository) found() []Problem { return r.condemnedProblems(r.foundByCheck()) }
+
+// foundByCheck are those that its indexes and manifests tell.
+func (r *Repository) foundByCheck() []Problem {
 	known := r.problems
 	if done := r.checked.Load(); done != nil {
 		known = slices.Concat(r.problems, done.problems)
 	} else if c := r.contents.Load(); c != nil {
 		known = slices.Concat(r.problems, c.problems)
 	}
-	return r.condemnedProblems(known)
+	return known
 }
 
 // refused remembers that content was refused, so that the next refresh looks at the
@@ -148,9 +151,16 @@ func (r *Repository) refused(err error) {
 	if !errors.As(err, &corrupt) || r.suspect.Load() {
 		return
 	}
-	if !slices.ContainsFunc(r.found(), func(p Problem) bool { return p.Digest == corrupt.Digest }) {
+	if !r.knows(corrupt.Digest) {
 		r.suspect.Store(true)
 	}
+}
+
+// knows says whether a problem of the repository is about d. It looks at no other
+// condemned copies: clients may ask for one again and again.
+func (r *Repository) knows(d digest.Digest) bool {
+	return slices.ContainsFunc(r.foundByCheck(), func(p Problem) bool { return p.Digest == d }) ||
+		slices.ContainsFunc(r.parts, func(p *part) bool { _, ok := r.condemnedProblem(p, d); return ok })
 }
 
 // namedBy is the last layout whose index names n.

@@ -3,6 +3,7 @@ package layoutstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"sync"
@@ -150,32 +151,61 @@ func (c *condemned) in(at place) (all []digest.Digest) {
 }
 
 // condemnedProblems adds to the problems of the repository those of its copies that are
-// condemned, if the check has not told of them.
+// condemned, if the check has not told of them. The first are listed, in the order of
+// layouts and digests: each is asked for in the file system.
 func (r *Repository) condemnedProblems(known []Problem) []Problem {
 	if r.condemned.n.Load() == 0 {
 		return known
 	}
+	told := make(map[Problem]bool, len(known))
+	for _, p := range known {
+		told[p] = true
+	}
 	all := slices.Clip(known)
 	for _, p := range r.parts {
 		for _, d := range r.condemned.in(p.where()) {
-			where, err := p.vol.Locate(p.path, d)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // the check tells of it
+			problem, ok := r.condemnedProblem(p, d)
+			if !ok || told[problem] {
+				continue
 			}
-			var reason string
-			var ok bool
-			if err == nil {
-				reason, ok = r.condemned.holds(p, d, where)
-			} else {
-				reason, ok = r.condemned.reason(p.where(), d)
+			if len(all) == len(known)+maxProblems {
+				return append(all, p.where().problem(Problem{Kind: Damaged, Reason: fmt.Sprintf("more than %d blobs in quarantine: the rest is not listed", maxProblems)}))
 			}
-			problem := p.where().blob(d).problem(Problem{Kind: Damaged, Tag: r.tagOf(d), Digest: d, Reason: reason})
-			if ok && !slices.Contains(known, problem) && (err != nil || !r.unclaimed(d, where)) {
-				all = append(all, problem)
-			}
+			all = append(all, problem)
 		}
 	}
 	return all
+}
+
+// condemnedProblem is the problem of the copy of d in a part, if it is condemned still
+// and the check does not tell of it.
+func (r *Repository) condemnedProblem(p *part, d digest.Digest) (Problem, bool) {
+	reason, ok := r.condemned.reason(p.where(), d)
+	if !ok {
+		return Problem{}, false
+	}
+	where, err := p.vol.Locate(p.path, d)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Problem{}, false
+	case err == nil:
+		if reason, ok = r.condemned.holds(p, d, where); !ok || r.unclaimed(d, where) {
+			return Problem{}, false
+		}
+	}
+	return p.where().blob(d).problem(Problem{Kind: Damaged, Tag: r.tagOf(d), Digest: d, Reason: reason}), true
+}
+
+// Condemned is the problem of a copy of d in a layout of the repository at path that was
+// condemned, as it is among [Snapshot.Problems]. It looks at no other copy.
+func (s *Snapshot) Condemned(path string, l Layout, d digest.Digest) (Problem, bool) {
+	r := s.byPath[path]
+	if r == nil {
+		return Problem{}, false
+	}
+	problem, ok := r.condemnedProblem(l.part, d)
+	problem.Repository, problem.Layout = s.servedName(path), r.path
+	return problem, ok
 }
 
 // tagOf is a tag that leads to d, if the manifests were read and there is one.

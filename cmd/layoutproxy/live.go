@@ -159,6 +159,22 @@ func (l *live) tellProblems(ctx context.Context) {
 	logProblems(l.log, fresh)
 }
 
+// tellProblem logs one problem that has just been found, as tellProblems would. It looks
+// at no other: a scrub of a bad disk finds thousands, one by one.
+func (l *live) tellProblem(p layoutstore.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line := p.String()
+	if l.told[line] {
+		return
+	}
+	if l.told == nil {
+		l.told = map[string]bool{}
+	}
+	l.told[line] = true
+	logProblems(l.log, []layoutstore.Problem{p})
+}
+
 // maxAsking is how often the problems may be asked for while the storage hangs.
 const maxAsking = 4
 

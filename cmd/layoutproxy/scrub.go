@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -33,7 +32,7 @@ func (s *server) newScrub(flags *serveFlags, metrics *prometheus.Registry) (*ver
 		return nil, err
 	}
 	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
-		Wrong: func(string, string, digest.Digest, string) { s.live.tellProblems(context.Background()) },
+		Wrong: s.live.tellProblem,
 		Failed: func(file, entry string, d digest.Digest, err error) {
 			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
 		}})

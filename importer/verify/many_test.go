@@ -34,7 +34,9 @@ func manyWrong(t testing.TB, n int) (dir string) {
 	config := []byte("{}")
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: 2}}
 	m.SchemaVersion = 2
-	blob := func(d digest.Digest, data []byte) layouttest.Entry { return layouttest.File("app/blobs/sha256/"+d.Encoded(), data) }
+	blob := func(d digest.Digest, data []byte) layouttest.Entry {
+		return layouttest.File("app/blobs/sha256/"+d.Encoded(), data)
+	}
 	entries := []layouttest.Entry{blob(m.Config.Digest, config)}
 	for i := range 2 * n {
 		d := digest.FromString(fmt.Sprint(i))

@@ -20,7 +20,7 @@ type ScrubOptions struct {
 	Snapshot func() *layoutstore.Snapshot
 	// Wrong is told of each copy that is refused from now on, Failed of each that
 	// cannot be read, which says nothing of its bytes. Both may be nil.
-	Wrong  func(file, entry string, d digest.Digest, reason string)
+	Wrong  func(layoutstore.Problem)
 	Failed func(file, entry string, d digest.Digest, err error)
 }
 
@@ -54,7 +54,7 @@ func NewScrub(o ScrubOptions) (*Scrub, error) {
 		return nil, fmt.Errorf("%d bytes a second: it has to be more than nothing", o.Rate)
 	}
 	if o.Wrong == nil {
-		o.Wrong = func(string, string, digest.Digest, string) {}
+		o.Wrong = func(layoutstore.Problem) {}
 	}
 	if o.Failed == nil {
 		o.Failed = func(string, string, digest.Digest, error) {}
@@ -90,7 +90,7 @@ func (s *Scrub) Run(ctx context.Context) error {
 // pass reads every copy of every blob once. The error is the context's.
 func (s *Scrub) pass(ctx context.Context, buf []byte) error {
 	var total int64
-	err := s.each(ctx, func(_ *layoutstore.Repository, l layoutstore.Layout, d digest.Digest) {
+	err := s.each(ctx, func(_ holder, l layoutstore.Layout, d digest.Digest) {
 		if where, err := l.Locate(d); err == nil {
 			total += where.Size()
 		}
@@ -100,8 +100,8 @@ func (s *Scrub) pass(ctx context.Context, buf []byte) error {
 	}
 	s.stats.passTotal.Store(total)
 	s.stats.passBytes.Store(0)
-	return s.each(ctx, func(repo *layoutstore.Repository, l layoutstore.Layout, d digest.Digest) {
-		if err := s.blob(ctx, repo, l, d, buf); err != nil && ctx.Err() == nil {
+	return s.each(ctx, func(by holder, l layoutstore.Layout, d digest.Digest) {
+		if err := s.blob(ctx, by, l, d, buf); err != nil && ctx.Err() == nil {
 			s.stats.failed.Add(1)
 			file, entry := l.WhereBlob(d)
 			s.Failed(file, entry, d, err)
@@ -109,15 +109,24 @@ func (s *Scrub) pass(ctx context.Context, buf []byte) error {
 	})
 }
 
+// holder is the repository that a copy of a blob is read for.
+type holder struct {
+	*layoutstore.Repository
+	snapshot *layoutstore.Snapshot
+	path     string
+}
+
 // each calls do for each copy of each blob that the tree has when it comes to its
 // repository. The error is the context's.
-func (s *Scrub) each(ctx context.Context, do func(*layoutstore.Repository, layoutstore.Layout, digest.Digest)) error {
+func (s *Scrub) each(ctx context.Context, do func(holder, layoutstore.Layout, digest.Digest)) error {
 	seen := map[layoutstore.Layout]bool{}
 	for _, path := range s.Snapshot().Paths() {
-		repo, err := s.Snapshot().At(path)
+		by := holder{snapshot: s.Snapshot(), path: path}
+		repo, err := by.snapshot.At(path)
 		if err != nil {
 			continue // it went meanwhile
 		}
+		by.Repository = repo
 		for _, l := range repo.Layouts() {
 			if seen[l] {
 				continue // another repository's as well
@@ -128,7 +137,7 @@ func (s *Scrub) each(ctx context.Context, do func(*layoutstore.Repository, layou
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				do(repo, l, d)
+				do(by, l, d)
 			}
 		}
 	}
@@ -137,7 +146,7 @@ func (s *Scrub) each(ctx context.Context, do func(*layoutstore.Repository, layou
 
 // blob reads one copy and has it refused if it is wrong and did not change meanwhile.
 // The error is that of reading it.
-func (s *Scrub) blob(ctx context.Context, repo *layoutstore.Repository, l layoutstore.Layout, d digest.Digest, buf []byte) error {
+func (s *Scrub) blob(ctx context.Context, by holder, l layoutstore.Layout, d digest.Digest, buf []byte) error {
 	stamp, err := l.Stamp(d)
 	if err != nil {
 		return gone(err)
@@ -156,13 +165,14 @@ func (s *Scrub) blob(ctx context.Context, repo *layoutstore.Repository, l layout
 		return gone(err) // it was written meanwhile: the next pass will tell
 	}
 	if wrong == nil {
-		repo.Clear(l, d, stamp)
+		by.Clear(l, d, stamp)
 		return nil
 	}
-	if repo.Condemn(l, d, stamp, wrong.Error()) {
+	if by.Condemn(l, d, stamp, wrong.Error()) {
 		s.stats.wrong.Add(1)
-		file, entry := l.WhereBlob(d)
-		s.Wrong(file, entry, d, wrong.Error())
+		if p, ok := by.snapshot.Condemned(by.path, l, d); ok { // else the file has just changed
+			s.Wrong(p)
+		}
 	}
 	return nil
 }

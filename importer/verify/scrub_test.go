@@ -25,7 +25,7 @@ func scrubbing(t *testing.T, tree *layoutstore.Tree) (*verify.Scrub, <-chan dige
 	t.Helper()
 	wrong := make(chan digest.Digest, 100)
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot,
-		Wrong:  func(_, _ string, d digest.Digest, _ string) { wrong <- d },
+		Wrong:  func(p layoutstore.Problem) { wrong <- p.Digest },
 		Failed: func(file, _ string, _ digest.Digest, err error) { t.Errorf("%s: %v", file, err) }})
 	if err != nil {
 		t.Fatal(err)

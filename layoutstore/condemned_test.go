@@ -1,0 +1,118 @@
+package layoutstore_test
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// rotten opens a tree of one image with n layers, and counts the files that are opened.
+func rotten(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest, opened *atomic.Int64) {
+	t.Helper()
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	bodies := make([][]byte, n)
+	for i := range bodies {
+		bodies[i] = fmt.Appendf(nil, "layer %d", i)
+		layers = append(layers, digest.FromBytes(bodies[i]))
+	}
+	l.Tag(l.Image(layouttest.Image{Layers: bodies}), "v1")
+	l.Write()
+	opened = &atomic.Int64{}
+	options := layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}, Opened: func(fs.FileInfo) { opened.Add(1) }}
+	tree, err := layoutstore.Open(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Snapshot().Check(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	return tree, layers, opened
+}
+
+// condemn has a layer refused as a scrub does, and returns the problem.
+func condemn(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.Problem {
+	t.Helper()
+	repo, err := tree.Snapshot().At("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout := repo.Layouts()[0]
+	stamp, err := layout.Stamp(d)
+	if err != nil || !repo.Condemn(layout, d, stamp, "rotten") {
+		t.Fatalf("%s: %v", d, err)
+	}
+	p, ok := tree.Snapshot().Condemned("app", layout, d)
+	if !ok {
+		t.Fatalf("no problem of %s", d)
+	}
+	return p
+}
+
+// A finding of the scrub opens no file of earlier ones, nor does a request for a blob in
+// quarantine, and yet each is the problem that a whole list has of it.
+func TestCondemnedOneByOne(t *testing.T) {
+	tree, layers, opened := rotten(t, 50)
+	repo, err := tree.Snapshot().At("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var costs []int64
+	for _, d := range layers {
+		before := opened.Load()
+		p := condemn(t, tree, d)
+		if _, err := repo.Blob(t.Context(), d); err == nil {
+			t.Fatalf("%s is served", d)
+		}
+		costs = append(costs, opened.Load()-before)
+		if all := tree.Snapshot().Problems(); !slices.Contains(all, p) {
+			t.Fatalf("%v is not among %v", p, all)
+		}
+	}
+	if slices.Max(costs) != costs[0] || costs[0] == 0 {
+		t.Errorf("files opened by each: %v", costs)
+	}
+}
+
+// A list of problems asks for 1,000 copies in quarantine and no more.
+func TestCondemnedAreBounded(t *testing.T) {
+	tree, layers, opened := rotten(t, 1100)
+	for _, d := range layers {
+		condemn(t, tree, d)
+	}
+	before := opened.Load()
+	all := tree.Snapshot().Problems()
+	if n := opened.Load() - before; n > 1001 {
+		t.Errorf("%d files opened", n)
+	}
+	more := func(p layoutstore.Problem) bool { return strings.Contains(p.Reason, "more than 1000") }
+	if len(all) != 1001 || !slices.ContainsFunc(all, more) {
+		t.Errorf("%d problems", len(all))
+	}
+}
+
+// BenchmarkCondemn is the cost of findings of a scrub: four times as many take at most
+// 4.4 times as long.
+func BenchmarkCondemn(b *testing.B) {
+	for _, n := range []int{1000, 4000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				tree, layers, _ := rotten(b, n)
+				b.StartTimer()
+				for _, d := range layers {
+					condemn(b, tree, d)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/finding")
+		})
+	}
+}
