@@ -111,10 +111,8 @@ func TestTagsWithoutEnd(t *testing.T) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {
 			return
 		}
-		var page int
-		_, _ = fmt.Sscan(q.FormValue("last"), &page)
-		w.Header().Set("Link", fmt.Sprintf(`</v2/app/tags/list?n=1000&last=%d>; rel="next"`, page+1))
-		fmt.Fprintf(w, `{"tags":["t%d"%s]}`, page, strings.Repeat(`,"more"`, 100_000))
+		w.Header().Set("Link", `</v2/app/tags/list?n=1000&last=t>; rel="next"`) // itself
+		fmt.Fprint(w, `{"tags":["t"]}`)
 	})})
 	o := options(t, r, "")
 	o.Repositories = []string{"app"}

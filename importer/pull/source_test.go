@@ -224,8 +224,7 @@ func addInstallChannels(want map[string]string) {
 }
 
 // What the bundle of an older tool has is not fetched again, installer and all.
-func TestOverTheBundleOfAnOlderTool(t *testing.T) {
-	r := d8Source(t)
+func overTheBundleOfAnOlderTool(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
 	try(t, os.CopyFS(o.Dir, os.DirFS("../../cmd/layoutproxy/testdata/d8")))
 	r.Forget()
@@ -290,6 +289,7 @@ func TestParity(t *testing.T) {
 			seen[key] = true
 		}
 	}
+	t.Run("over the bundle of an older tool", func(t *testing.T) { overTheBundleOfAnOlderTool(t, r) })
 }
 
 func try(t *testing.T, err error) {
