@@ -274,8 +274,12 @@ func TestArchiveCutShort(t *testing.T) {
 	places := layouttest.Places(t, archive)
 	data := read(t, archive)
 	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
-	for _, p := range places {
-		cuts = append(cuts, p.Header, p.Header+1, p.Header+511, p.Body, p.Body+1, p.Body+int64(len(have[p.Name])), p.End-1)
+	for i, p := range places {
+		within := []int64{p.Header, p.Header + 1, p.Header + 511, p.Body, p.Body + 1, p.Body + int64(len(have[p.Name])), p.End - 1}
+		for range rounds(2, len(within)) { // others in each entry
+			cuts = append(cuts, within[i%len(within)])
+			i++
+		}
 	}
 	slices.Sort(cuts)
 	for _, n := range slices.Compact(cuts) {
@@ -375,11 +379,15 @@ func TestManyChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("install")
 	for _, tag := range []string{"v1", "v2"} {
-		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{40000}}), tag)
+		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{400}}), tag)
 	}
 	l.Write()
 	archive := pack(t, tree)
-	if chunks := layouttest.Split(t, archive, 8); len(chunks) <= 10000 {
+	at := make([]int64, 9500) // of nothing, so that few of them have to be read
+	for n := int64(0); n < size(t, archive); n += 8 {
+		at = append(at, n)
+	}
+	if chunks := layouttest.CutAt(t, archive, at...); len(chunks) <= 10000 {
 		t.Fatalf("%d chunks, want numbers of five digits", len(chunks))
 	}
 	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))

@@ -44,7 +44,7 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 		places := layouttest.Places(t, archive)
 		chunks := cut(t, archive)
 		starts := startsOf(t, chunks)
-		step := max(len(chunks)/30, 1)
+		step := max(len(chunks)/rounds(10, 30), 1)
 		for i := 0; i < len(chunks); i += step {
 			lose(t, chunks, i, func() {
 				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
@@ -195,7 +195,7 @@ func TestChunkCutShort(t *testing.T) {
 		places := layouttest.Places(t, archive)
 		chunks := cut(t, archive)
 		starts := startsOf(t, chunks)
-		for i := 0; i < len(chunks); i += max(len(chunks)/rounds(8, 80), 1) {
+		for i := 0; i < len(chunks); i += max(len(chunks)/rounds(4, 80), 1) {
 			data := read(t, chunks[i])
 			for _, n := range shorter(random, int64(len(data))) {
 				write(t, chunks[i], data[:n])

@@ -23,6 +23,8 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // Whatever happens on the way: the push is complete in the end.
 func TestPushOverFaults(t *testing.T) {
+	dir := t.TempDir()
+	buildTree(t, dir)
 	on, first := registrytest.On, registrytest.First
 	mounts := func(r *http.Request) bool { return r.FormValue("mount") != "" }
 	for name, fault := range map[string]registrytest.Fault{
@@ -60,7 +62,8 @@ func TestPushOverFaults(t *testing.T) {
 		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSetup(t, registrytest.Options{}, push.Selection{})
+			t.Parallel() // much of it waits for the disk
+			s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 			s.registry.Inject(fault)
 			if _, err := s.push(t.Context()); err != nil {
 				t.Fatal(err)
@@ -152,8 +155,10 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 // the push is whole all the same, and nothing of the probe is left.
 func TestRefusedMountsAreToldBefore(t *testing.T) {
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
+	dir := t.TempDir()
+	buildTree(t, dir)
 	for status, want := range map[int]string{401: "right to pull", 403: "right to pull", 405: "pass POST with mount=", 201: "registry's storage", 0: ""} {
-		s := newSetup(t, registrytest.Options{}, push.Selection{})
+		s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 		if status != 0 {
 			s.registry.Inject(registrytest.Answer(mounting, status))
 		}

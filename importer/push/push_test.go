@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ import (
 
 // The same arrives in every kind of registry.
 func TestPushIntoRegistries(t *testing.T) {
+	dir := t.TempDir()
+	buildTree(t, dir)
 	for name, o := range map[string]registrytest.Options{
 		"open":   {},
 		"basic":  {Basic: true},
@@ -29,7 +32,8 @@ func TestPushIntoRegistries(t *testing.T) {
 			registry.Logger(quiet()))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSetup(t, o, push.Selection{})
+			t.Parallel() // much of it waits for the disk
+			s := newSetup(t, o, push.Selection{}, dir)
 			summary := s.mustPush(t)
 			if summary.Tags.Pushed != tagsOfTree+discoveryOfTree || summary.Tags.Present != 0 || !summary.Complete {
 				t.Errorf("%+v", summary)
@@ -226,9 +230,14 @@ func TestNamesThatCannotBe(t *testing.T) {
 
 // An interrupted push leaves no tag that leads to a gap, and goes on later.
 func TestPushesThatAreInterrupted(t *testing.T) {
-	interrupted := 0
-	for n := 3; n < 70; n += 7 {
-		s := newSetup(t, registrytest.Options{}, push.Selection{})
+	dir := t.TempDir()
+	buildTree(t, dir)
+	interrupted, stride := 0, 16
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		stride = 1
+	}
+	for n := 3; n < 70; n += stride {
+		s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 		ctx, cancel := context.WithCancel(t.Context())
 		everything := registrytest.Nth(n, 1<<30, func(*http.Request) bool { return true })
 		s.registry.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
@@ -251,7 +260,7 @@ func TestPushesThatAreInterrupted(t *testing.T) {
 		whole(t, s)
 		s.mustPush(t)
 	}
-	if interrupted < 5 {
+	if interrupted < 3 {
 		t.Errorf("%d pushes were interrupted", interrupted)
 	}
 }
