@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,42 +18,102 @@ import (
 )
 
 // condemned are the copies of blobs that somebody read and found wrong. They are
-// refused until their file changes, in this snapshot and in those that follow.
+// refused until their file changes, in this snapshot and in those that follow; and by
+// later processes as well, where records are kept.
 type condemned struct {
-	n  atomic.Int32 // how many there are: who finds 0 looks no further
-	mu sync.Mutex
-	at map[place]map[digest.Digest]verdict // by the place of their layout
+	n       atomic.Int32 // how many copies and unread records there are: who finds 0 looks no further
+	base    string       // that relative paths of sources begin at
+	records *records
+
+	mu     sync.Mutex
+	at     map[place]map[digest.Digest]verdicts // by the absolute place of their layout
+	unread map[string]error                     // records that cannot be read, by name, and why
 }
 
-// verdict is what was found wrong with a copy in one state of its file.
-type verdict struct{ stamp, reason string }
+// verdicts say what was found wrong with a copy, by the stamps of its file. More than one
+// is of a file that has changed since.
+type verdicts map[string]string
+
+// any is one of the reasons.
+func (v verdicts) any() string {
+	for _, reason := range v {
+		return reason
+	}
+	return ""
+}
+
+// newCondemned reads the verdicts that are kept in a directory; the empty one keeps none.
+func newCondemned(dir string) *condemned {
+	c := &condemned{records: newRecords(dir)}
+	c.base, _ = filepath.Abs(".") // without one, paths stay as they are
+	c.tend()
+	return c
+}
+
+// absolute is the place under which verdicts are kept, wherever a process starts.
+func (c *condemned) absolute(at place) place {
+	if !filepath.IsAbs(at.path) {
+		at.path = filepath.Join(c.base, at.path)
+	}
+	return at
+}
+
+// tend reads the records if that has not succeeded yet, and writes and removes those that
+// wait for it.
+func (c *condemned) tend() {
+	found, unread := c.records.tend()
+	if len(found)+len(unread) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range found {
+		c.add(v)
+	}
+	c.n.Add(int32(len(unread)))
+	c.unread = unread
+}
+
+// add adds a verdict to those that are known.
+func (c *condemned) add(v verdict) {
+	if c.at == nil {
+		c.at = map[place]map[digest.Digest]verdicts{}
+	}
+	if c.at[v.at] == nil {
+		c.at[v.at] = map[digest.Digest]verdicts{}
+	}
+	if c.at[v.at][v.digest] == nil {
+		c.at[v.at][v.digest] = verdicts{}
+		c.n.Add(1)
+	}
+	c.at[v.at][v.digest][v.stamp] = v.reason
+}
 
 // Condemn has a copy of d refused that lies in a layout of the repository and is not
 // what its name says. It holds until the file has another stamp than the one that
 // [Layout.Stamp] said before and after the copy was read, or until [Repository.Clear]
-// lifts it. No error of opening or asking the file lifts it, nor its absence. Condemn
-// says whether that is news: a copy whose size no manifest claims is refused for that
-// already.
+// lifts it. No error of opening or asking the file lifts it, nor its absence, nor, where
+// [Options.QuarantineDir] is set, the end of the process. Condemn says whether that is
+// news: a copy whose size no manifest claims is refused for that already.
 func (r *Repository) Condemn(l Layout, d digest.Digest, stamp, reason string) bool {
 	news := !r.wrongSized(l, d)
 	c := r.condemned
+	v := verdict{c.absolute(l.part.where()), d, stamp, reason}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	where, v := l.part.where(), verdict{stamp, reason}
-	before, known := c.at[where][d]
-	if before == v {
+	have := c.at[v.at][d]
+	if before, ok := have[stamp]; ok && before == reason && len(have) == 1 {
+		c.mu.Unlock()
+		if c.records.lost(v) {
+			c.records.keep(v)
+			c.tend()
+		}
 		return false
 	}
-	if c.at == nil {
-		c.at = map[place]map[digest.Digest]verdict{}
-	}
-	if c.at[where] == nil {
-		c.at[where] = map[digest.Digest]verdict{}
-	}
-	c.at[where][d] = v
-	if !known {
-		c.n.Add(1)
-	}
+	c.drop(v.at, d, have)
+	c.add(v)
+	c.mu.Unlock()
+	c.records.keep(v)
+	c.tend()
 	return news
 }
 
@@ -62,12 +124,23 @@ func (r *Repository) Clear(l Layout, d digest.Digest, stamp string) {
 	if c.n.Load() == 0 {
 		return
 	}
-	at := l.part.where()
+	at := c.absolute(l.part.where())
+	name := verdict{at: at, digest: d, stamp: stamp}.name()
 	c.mu.Lock()
-	v, ok := c.at[at][d]
+	have, known := c.at[at][d]
+	_, proven := have[stamp]
+	_, unread := c.unread[name]
+	if known && proven {
+		c.drop(at, d, have)
+	}
+	if unread {
+		delete(c.unread, name)
+		c.n.Add(-1)
+		c.records.drop(name)
+	}
 	c.mu.Unlock()
-	if ok && v.stamp == stamp {
-		c.forget(at, d, v)
+	if known && proven || unread {
+		c.tend()
 	}
 }
 
@@ -105,42 +178,97 @@ func (c *condemned) holds(p *part, d digest.Digest, where extent.List) (reason s
 	if c.n.Load() == 0 {
 		return "", false
 	}
-	at := p.where()
+	at := c.absolute(p.where())
 	c.mu.Lock()
-	v, ok := c.at[at][d]
+	have, unread := maps.Clone(c.at[at][d]), len(c.unread)
 	c.mu.Unlock()
-	if !ok {
+	if len(have)+unread == 0 {
 		return "", false
 	}
 	// Not under the lock: a disk may hang. In doubt it holds: an error says nothing of
 	// the bytes.
-	if stamp, err := volume.StampOf(where); err != nil || stamp == v.stamp {
-		return v.reason, true
+	stamp, err := volume.StampOf(where)
+	switch {
+	case err != nil && len(have) > 0:
+		return have.any(), true
+	case err != nil:
+		return "it may be quarantined by a record that cannot be read: " + err.Error(), true
 	}
-	c.forget(at, d, v)
+	if reason, ok := have[stamp]; ok {
+		return reason, true
+	}
+	if reason, ok := c.identify(verdict{at, d, stamp, unreadReason}); ok {
+		return reason, true
+	}
+	c.forget(at, d, have)
 	return "", false
+}
+
+// unreadReason is the reason of a verdict of which only the name of its record is left.
+const unreadReason = "an earlier scrub found it damaged; the record that says how cannot be read"
+
+// identify says whether one of the records that cannot be read is about a copy in this
+// state of its file. From then on it is known like any other.
+func (c *condemned) identify(v verdict) (reason string, ok bool) {
+	name := v.name()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.unread[name]; !ok {
+		return "", false
+	}
+	delete(c.unread, name)
+	c.n.Add(-1)
+	c.add(v)
+	c.records.keep(v) // anew
+	return v.reason, true
 }
 
 // reason says why the copy of d in the layout at a place was condemned.
 func (c *condemned) reason(at place, d digest.Digest) (string, bool) {
+	at = c.absolute(at)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v, ok := c.at[at][d]
-	return v.reason, ok
+	have, ok := c.at[at][d]
+	return have.any(), ok
 }
 
-// forget drops a verdict, unless there is another one by now.
-func (c *condemned) forget(at place, d digest.Digest, v verdict) {
+// forget drops the verdicts on a copy, unless there are others by now. Their records say
+// nothing of the file as it is now, and wait to be removed.
+func (c *condemned) forget(at place, d digest.Digest, have verdicts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if have, ok := c.at[at][d]; ok && have == v {
-		delete(c.at[at], d)
-		c.n.Add(-1)
+	if len(have) > 0 && maps.Equal(c.at[at][d], have) {
+		c.drop(at, d, have)
 	}
+}
+
+// drop drops the verdicts on a copy.
+func (c *condemned) drop(at place, d digest.Digest, have verdicts) {
+	if len(have) == 0 {
+		return
+	}
+	for stamp := range have {
+		c.records.drop(verdict{at: at, digest: d, stamp: stamp}.name())
+	}
+	delete(c.at[at], d)
+	c.n.Add(-1)
+}
+
+// problems are those of the quarantine itself.
+func (c *condemned) problems() []Problem {
+	all := c.records.problems()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, err := range c.unread {
+		all = append(all, Problem{Kind: Limited, Path: filepath.Join(c.records.dir, name),
+			Reason: fmt.Sprintf("the record of a quarantined blob cannot be read (%v): the blob stays refused while its file is unchanged; when a scrub has read everything, remove the record", err)})
+	}
+	return all
 }
 
 // in are the digests that are condemned in the layout at a place, sorted.
 func (c *condemned) in(at place) (all []digest.Digest) {
+	at = c.absolute(at)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for d := range c.at[at] {

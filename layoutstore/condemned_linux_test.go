@@ -19,9 +19,10 @@ import (
 // quarantined is a tree with one blob that was condemned, in a file of its own or in an
 // archive.
 type quarantined struct {
-	tree   *layoutstore.Tree
-	digest digest.Digest
-	file   string // that holds it
+	options layoutstore.Options
+	tree    *layoutstore.Tree
+	digest  digest.Digest
+	file    string // that holds it
 }
 
 func quarantine(t *testing.T, archive bool) quarantined {
@@ -39,7 +40,8 @@ func quarantine(t *testing.T, archive bool) quarantined {
 		q.file = filepath.Join(source, "app.tar")
 		built.Archive(q.file, layouttest.Archive{})
 	}
-	q.tree = openWith(t, layoutstore.Options{Sources: []string{source}, Roots: []string{""}, Indexes: []string{}})
+	q.options = layoutstore.Options{Sources: []string{source}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: filepath.Join(t.TempDir(), "cache", "quarantine")}
+	q.tree = openWith(t, q.options)
 	repo, layout := q.repository(t)
 	stamp, err := layout.Stamp(q.digest)
 	if err != nil {
@@ -49,6 +51,19 @@ func quarantine(t *testing.T, archive bool) quarantined {
 		t.Fatal("it is no news")
 	}
 	return q
+}
+
+// restart is what a later process begins with.
+func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
+
+// records are the files that keep verdicts.
+func (q quarantined) records(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutstore.Layout) {
@@ -116,6 +131,10 @@ func TestQuarantineHolds(t *testing.T) {
 			if !q.refused(t) {
 				t.Errorf("archive %v, %s: it is served again after a rescan", archive, name)
 			}
+			q.restart(t)
+			if !q.refused(t) {
+				t.Errorf("archive %v, %s: it is served again after a restart", archive, name)
+			}
 		}
 	}
 }
@@ -154,11 +173,25 @@ func TestQuarantineIsLifted(t *testing.T) {
 				repo.Clear(layout, q.digest, stamp)
 			},
 		} {
-			q := quarantine(t, archive)
-			change(t, q)
-			refresh(t, q.tree)
-			if q.refused(t) {
-				t.Errorf("archive %v, %s: it is still refused", archive, name)
+			for _, down := range []bool{false, true} {
+				q := quarantine(t, archive)
+				change(t, q)
+				if down {
+					q.restart(t)
+				} else {
+					refresh(t, q.tree)
+				}
+				if q.refused(t) {
+					t.Errorf("archive %v, %s: it is still refused", archive, name)
+				}
+				q.tree.Keep(t.Context())
+				if left := q.records(t); len(left) > 0 {
+					t.Errorf("archive %v, %s: %v are kept", archive, name, left)
+				}
+				q.restart(t)
+				if q.refused(t) {
+					t.Errorf("archive %v, %s: it is refused after a restart", archive, name)
+				}
 			}
 		}
 	}

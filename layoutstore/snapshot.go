@@ -22,6 +22,7 @@ type Snapshot struct {
 	tags       int
 	problems   []Problem // of the scan
 	sources    []SourceStatus
+	condemned  *condemned
 }
 
 // Generation counts the changes of the tree, from 1 on.
@@ -76,7 +77,14 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 
 // Problems is what is known by now that cannot be served. [Snapshot.Check] makes
 // it complete as far as sizes and the digests of manifests go.
-func (s *Snapshot) Problems() []Problem { return s.collect((*Repository).found) }
+func (s *Snapshot) Problems() []Problem {
+	all := s.collect((*Repository).found)
+	if own := s.condemned.problems(); len(own) > 0 {
+		all = append(all, own...)
+		sortProblems(all)
+	}
+	return all
+}
 
 // ScanProblems are the problems that the indexes alone tell: an [Inventory] has the
 // rest.

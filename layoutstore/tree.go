@@ -38,6 +38,9 @@ type Options struct {
 	NoEditionSplit bool
 	// CacheDir is where the indexes of archives are kept; empty is nowhere.
 	CacheDir string
+	// QuarantineDir is where the verdicts of [Repository.Condemn] are kept for later
+	// processes, several of which may share it; empty is nowhere. It is that of [Open].
+	QuarantineDir string
 	// Settle is how long an archive has to be unchanged before it is read, unless
 	// it is there and whole at the first scan.
 	Settle time.Duration
@@ -116,7 +119,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: &condemned{}, storage: &storage{patience: options.Patience}}
+	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: newCondemned(options.QuarantineDir), storage: &storage{patience: options.Patience}}
 	var err error
 	if t.sources, err = openSources(options, nil); err != nil {
 		return nil, err
@@ -172,10 +175,12 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 // Snapshot is the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
-// Keep keeps the indexes of the archives that were read, for the next process, and once
-// a day prunes the cache of those that no process uses. It is worth nothing to this one,
-// and is called when nothing else is to be done.
+// Keep keeps the indexes of the archives that were read, for the next process, and
+// what of the quarantine has not been kept yet. Once a day it prunes the cache of the
+// indexes that no process uses. It is worth nothing to this process, and is called when
+// nothing else is to be done.
 func (t *Tree) Keep(ctx context.Context) {
+	t.condemned.tend()
 	t.scanning.Lock()
 	var archives []*volume.Archive
 	var dirs []string // all archives in them are read

@@ -1,11 +1,18 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -31,7 +38,9 @@ func (s *server) newScrub(flags *serveFlags, metrics *prometheus.Registry) (*ver
 	if err != nil || rate == 0 {
 		return nil, err
 	}
+	state := scrubState(flags.cacheDir, s.live.paths())
 	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
+		From: state.read(s.log), Reached: func(at verify.Position) { state.write(s.log, at) },
 		Wrong: s.live.tellProblem,
 		Failed: func(file, entry string, d digest.Digest, err error) {
 			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
@@ -45,6 +54,67 @@ func (s *server) newScrub(flags *serveFlags, metrics *prometheus.Registry) (*ver
 		}
 	}
 	return scrub, nil
+}
+
+// quarantineDir is where a server keeps what its scrubs found damaged, or empty.
+func (f *serveFlags) quarantineDir() string {
+	if f.cacheDir == "" {
+		return ""
+	}
+	return filepath.Join(f.cacheDir, "quarantine")
+}
+
+// scrubFile keeps how far the scrub of some sources has come. Without it a scrub begins
+// at the first repository, and nothing but time is lost. The empty name keeps nothing.
+type scrubFile string
+
+// scrubState is the file for these sources.
+func scrubState(cacheDir string, sources []string) scrubFile {
+	if cacheDir == "" {
+		return ""
+	}
+	sum := sha256.New()
+	for _, source := range sources {
+		if abs, err := filepath.Abs(source); err == nil {
+			source = abs
+		}
+		fmt.Fprintf(sum, "%q\n", source)
+	}
+	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
+}
+
+func (f scrubFile) read(log *zap.Logger) (at verify.Position) {
+	if f == "" {
+		return at
+	}
+	data, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return at
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &at)
+	}
+	if err != nil {
+		log.Warn("the scrub starts over: how far it was cannot be read", zap.String("path", string(f)), zap.Error(err))
+		return verify.Position{}
+	}
+	return at
+}
+
+func (f scrubFile) write(log *zap.Logger, at verify.Position) {
+	if f == "" {
+		return
+	}
+	data, err := json.Marshal(at)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(string(f)), 0o755)
+	}
+	if err == nil {
+		err = maybe.WriteFile(string(f), append(data, '\n'), 0o644)
+	}
+	if err != nil {
+		log.Debug("how far the scrub is cannot be kept: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
+	}
 }
 
 // scrubMetrics say how far a scrub is.

@@ -135,6 +135,14 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 // again, and not as long as clients wait.
 const requestPatience = 15 * time.Second
 
+// open scans the sources. What an earlier process quarantined is refused from the start.
+func (f *serveFlags) open(ctx context.Context, sources []string) (*layoutstore.Tree, error) {
+	options := f.options(sources)
+	options.QuarantineDir = f.quarantineDir()
+	tree, err := layoutstore.Open(ctx, options)
+	return tree, sourceError(err)
+}
+
 // check finds what is wrong with the flags before anything is read.
 func (f *serveFlags) check() error {
 	if f.settle < 0 {

@@ -30,7 +30,7 @@ type treeFlags struct {
 func (t *treeFlags) flags(f *pflag.FlagSet) {
 	t.nameFlags(f)
 	editionFlag(f, &t.noEditionSplit)
-	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+	f.StringVar(&t.cacheDir, "cache-dir", cacheDir(), "`directory` for the indexes of archives and, with serve, the quarantine; empty means nowhere")
 }
 
 // nameFlags say what repositories are called.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,14 @@ import (
 type ScrubOptions struct {
 	Rate     int64 // bytes a second, more than 0
 	Snapshot func() *layoutstore.Snapshot
+	// From is where an earlier scrub of the tree ended, in the middle of a pass; the zero
+	// Position is the beginning.
+	From Position
+	// Reached is called now and then with where a later scrub may continue, and once when
+	// Run ends. It may be nil.
+	Reached func(Position)
+	// Now is the clock; nil is the system's.
+	Now func() time.Time
 	// Wrong is told of each copy that is refused from now on, Failed of each that
 	// cannot be read, which says nothing of its bytes. Both may be nil.
 	Wrong  func(layoutstore.Problem)
@@ -30,6 +39,16 @@ type Scrub struct {
 	ScrubOptions
 	limit *rate.Limiter
 	stats scrubStats
+	at    Position  // the last copy that was read
+	told  time.Time // when Reached was called
+}
+
+// Position is a copy of a blob: all before it in a pass were read, and so was it.
+type Position struct {
+	Repository string        `json:"repository"` // its path
+	Path       string        `json:"path"`       // of its layout
+	Entry      string        `json:"entry"`      // that the layout is in an archive
+	Digest     digest.Digest `json:"digest"`
 }
 
 // scrubStats are the numbers of ScrubStats while they change.
@@ -59,7 +78,13 @@ func NewScrub(o ScrubOptions) (*Scrub, error) {
 	if o.Failed == nil {
 		o.Failed = func(string, string, digest.Digest, error) {}
 	}
-	return &Scrub{ScrubOptions: o, limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}, nil
+	if o.Reached == nil {
+		o.Reached = func(Position) {}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Scrub{ScrubOptions: o, at: o.From, told: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}, nil
 }
 
 // Stats is how far the scrub is. It may be called while it runs.
@@ -75,9 +100,11 @@ const betweenPasses = time.Second
 // Run reads pass after pass until the context ends, and returns nil then.
 func (s *Scrub) Run(ctx context.Context) error {
 	buf := make([]byte, scrubBuffer)
+	defer func() { s.Reached(s.at) }()
 	for {
 		if err := s.pass(ctx, buf); err == nil {
 			s.stats.passes.Add(1)
+			s.reached(Position{})
 		}
 		select {
 		case <-time.After(betweenPasses):
@@ -87,25 +114,52 @@ func (s *Scrub) Run(ctx context.Context) error {
 	}
 }
 
-// pass reads every copy of every blob once. The error is the context's.
+// betweenPositions is how long a scrub reads before it says again where it is. That much
+// is read twice where a process is killed.
+const betweenPositions = 10 * time.Second
+
+// reached says where the scrub is, if it was not said a moment ago.
+func (s *Scrub) reached(at Position) {
+	s.at = at
+	if now := s.Now(); now.Sub(s.told) >= betweenPositions {
+		s.told = now
+		s.Reached(at)
+	}
+}
+
+// pass reads every copy of every blob once, or those behind the position. The error is
+// the context's.
 func (s *Scrub) pass(ctx context.Context, buf []byte) error {
-	var total int64
-	err := s.each(ctx, func(_ holder, l layoutstore.Layout, d digest.Digest) {
-		if where, err := l.Locate(d); err == nil {
-			total += where.Size()
+	var total, behind int64
+	from := s.at
+	err := s.each(ctx, from, func(_ holder, l layoutstore.Layout, d digest.Digest, _ Position, skip bool) {
+		where, err := l.Locate(d)
+		if err != nil {
+			return
+		}
+		if total += where.Size(); skip {
+			behind += where.Size()
 		}
 	})
 	if err != nil {
 		return err
 	}
 	s.stats.passTotal.Store(total)
-	s.stats.passBytes.Store(0)
-	return s.each(ctx, func(by holder, l layoutstore.Layout, d digest.Digest) {
-		if err := s.blob(ctx, by, l, d, buf); err != nil && ctx.Err() == nil {
+	s.stats.passBytes.Store(behind)
+	return s.each(ctx, from, func(by holder, l layoutstore.Layout, d digest.Digest, at Position, skip bool) {
+		if skip {
+			return
+		}
+		err := s.blob(ctx, by, l, d, buf)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
 			s.stats.failed.Add(1)
 			file, entry := l.WhereBlob(d)
 			s.Failed(file, entry, d, err)
 		}
+		s.reached(at)
 	})
 }
 
@@ -117,8 +171,9 @@ type holder struct {
 }
 
 // each calls do for each copy of each blob that the tree has when it comes to its
-// repository. The error is the context's.
-func (s *Scrub) each(ctx context.Context, do func(holder, layoutstore.Layout, digest.Digest)) error {
+// repository, with its position, and says whether it is one of those up to from. The
+// error is the context's.
+func (s *Scrub) each(ctx context.Context, from Position, do func(_ holder, _ layoutstore.Layout, _ digest.Digest, at Position, skip bool)) error {
 	seen := map[layoutstore.Layout]bool{}
 	for _, path := range s.Snapshot().Paths() {
 		by := holder{snapshot: s.Snapshot(), path: path}
@@ -127,21 +182,38 @@ func (s *Scrub) each(ctx context.Context, do func(holder, layoutstore.Layout, di
 			continue // it went meanwhile
 		}
 		by.Repository = repo
-		for _, l := range repo.Layouts() {
+		layouts := repo.Layouts()
+		ended := layoutOf(layouts, path, from)
+		for i, l := range layouts {
 			if seen[l] {
 				continue // another repository's as well
 			}
 			seen[l] = true
 			blobs, _ := l.Blobs(ctx) // the check tells of what cannot be listed
-			for _, d := range blobs {
+			at := Position{Repository: path}
+			at.Path, at.Entry = l.Where()
+			for _, at.Digest = range blobs {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				do(by, l, d)
+				do(by, l, at.Digest, at, i < ended || i == ended && at.Digest <= from.Digest)
 			}
 		}
 	}
 	return ctx.Err()
+}
+
+// layoutOf is which of the layouts at a path a scrub ended in: those before it were read.
+// It is -1 where none was, as for a layout that is not there any more.
+func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
+	if path < from.Repository {
+		return len(layouts)
+	}
+	return slices.IndexFunc(layouts, func(l layoutstore.Layout) bool {
+		at := Position{Repository: path, Digest: from.Digest}
+		at.Path, at.Entry = l.Where()
+		return at == from
+	})
 }
 
 // blob reads one copy and has it refused if it is wrong and did not change meanwhile.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,5 +238,89 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	}
 	if _, err := verify.NewScrub(verify.ScrubOptions{}); err == nil {
 		t.Error("a scrub without a rate")
+	}
+}
+
+// onePass scrubs a tree from a position to the end of the pass, and returns where it was
+// after each copy and the numbers of the pass.
+func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reached []verify.Position, stats verify.ScrubStats) {
+	t.Helper()
+	now := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot, From: from,
+		Now: func() time.Time { now = now.Add(time.Minute); return now },
+		Reached: func(at verify.Position) {
+			if at == (verify.Position{}) { // the pass is over
+				cancel()
+			}
+			reached = append(reached, at)
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	return reached[:len(reached)-2], s.Stats() // the end of the pass is said twice
+}
+
+// A scrub continues behind the copy that it has read last, whichever that is, and reads
+// all of the next pass. Where that copy's layout is gone it reads more rather than less.
+func TestScrubContinues(t *testing.T) {
+	dir := t.TempDir()
+	s := newSample(t, dir)
+	packed := t.TempDir()
+	s.Archive(filepath.Join(packed, "all.tar"), layouttest.Archive{})
+	tree := open(t, dir, packed)
+	all, stats := onePass(t, tree, verify.Position{})
+	if len(all) < 20 || stats.Files != int64(len(all)) || stats.Passes != 1 {
+		t.Fatalf("%d positions, %+v", len(all), stats)
+	}
+	for i, at := range all {
+		rest, stats := onePass(t, tree, at)
+		if !slices.Equal(rest, all[i+1:]) {
+			t.Errorf("from %+v: %v", at, rest)
+		}
+		if stats.PassBytes != stats.PassTotal || stats.Files != int64(len(all)-i-1) {
+			t.Errorf("from %+v: %+v", at, stats)
+		}
+	}
+	gone := all[len(all)/2]
+	gone.Path = "/gone"
+	first := slices.IndexFunc(all, func(at verify.Position) bool { return at.Repository == gone.Repository })
+	if rest, _ := onePass(t, tree, gone); !slices.Equal(rest, all[first:]) {
+		t.Errorf("behind a layout that is gone: %v", rest)
+	}
+	for repository, want := range map[string]int{"": len(all), "~": 0} {
+		if rest, _ := onePass(t, tree, verify.Position{Repository: repository, Digest: "sha256:x"}); len(rest) != want {
+			t.Errorf("behind the repository %q: %v", repository, rest)
+		}
+	}
+}
+
+// Where it is said now and then, and at the end.
+func TestScrubSaysWhereItIs(t *testing.T) {
+	dir := t.TempDir()
+	newSample(t, dir)
+	tree := open(t, dir)
+	now := time.Unix(0, 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	var reached []verify.Position
+	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot, Now: func() time.Time { return now },
+		Reached: func(at verify.Position) { reached = append(reached, at) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	for s.Stats().Passes == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if len(reached) != 1 {
+		t.Errorf("while the clock stands still: %v", reached)
 	}
 }

@@ -1,0 +1,282 @@
+package layoutstore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/google/renameio/v2/maybe"
+	"github.com/opencontainers/go-digest"
+)
+
+// verdict is what was found wrong with a copy of a blob in one state of its file.
+type verdict struct {
+	at     place // of its layout, absolute
+	digest digest.Digest
+	stamp  string
+	reason string
+}
+
+// name is the name of the verdict's record. It alone says which copy is meant, and in
+// which state of its file: so a record whose content is damaged still holds.
+func (v verdict) name() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
+	return hex.EncodeToString(sum[:]) + recordSuffix
+}
+
+// recordForm is the content of a record. Quoted, any path can be written.
+const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
+
+const recordSuffix = ".quarantine"
+
+// Bounds of a quarantine directory.
+const (
+	maxRecord  = 64 << 10 // bytes of one record
+	maxRecords = 1 << 16  // records
+)
+
+// records keeps verdicts in a directory, one file for each, so that processes that share
+// it never write the same file. The zero dir keeps none. Verdicts that were kept or
+// dropped wait until tend writes and removes their records.
+type records struct {
+	dir   string
+	limit int
+
+	tending sync.Mutex // held while the directory is read and written; guards what follows
+	read    bool       // the directory was
+	count   int        // of the records in it
+
+	mu      sync.Mutex // guards what follows
+	waiting map[string]verdict
+	dropped map[string]bool // names
+	failure string          // why something could not be read, written or removed
+}
+
+func newRecords(dir string) *records {
+	return &records{dir: dir, limit: maxRecords, waiting: map[string]verdict{}, dropped: map[string]bool{}}
+}
+
+// keep has the record of a verdict written.
+func (r *records) keep(v verdict) {
+	if r.dir == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := v.name()
+	r.waiting[name] = v
+	delete(r.dropped, name)
+}
+
+// drop has a record removed.
+func (r *records) drop(name string) {
+	if r.dir == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, name)
+	r.dropped[name] = true
+}
+
+// lost says whether the record of a verdict has been taken away, as with all of the cache.
+func (r *records) lost(v verdict) bool {
+	if r.dir == "" {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(r.dir, v.name()))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// tend removes and writes the records that wait for it. Where the directory has not been
+// read yet, it returns what is in it: verdicts, and the records that cannot be read.
+func (r *records) tend() (found []verdict, unread map[string]error) {
+	if r.dir == "" {
+		return nil, nil
+	}
+	r.tending.Lock()
+	defer r.tending.Unlock()
+	r.mu.Lock()
+	waiting, dropped := r.waiting, r.dropped
+	r.waiting, r.dropped = map[string]verdict{}, map[string]bool{}
+	r.mu.Unlock()
+	failure := ""
+	if !r.read {
+		var err error
+		if found, unread, err = r.readAll(); err != nil {
+			failure = fmt.Sprintf("the quarantine cannot be read (%v): blobs that an earlier scrub found damaged are served until a scrub reads them again", err)
+		}
+		r.read = err == nil
+		r.count += len(found) + len(unread)
+	}
+	removeErr := r.remove(dropped)
+	writeErr := r.write(waiting)
+	switch {
+	case failure != "":
+	case writeErr != nil:
+		failure = fmt.Sprintf("the quarantine cannot be kept (%v): blobs that a scrub found damaged are refused until the next restart only", writeErr)
+	case removeErr != nil:
+		failure = fmt.Sprintf("a record of the quarantine cannot be removed (%v): a blob that was proven right is refused after the next restart, until a scrub reads it again", removeErr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure = failure
+	for name, v := range waiting { // those that are left, unless it was decided otherwise meanwhile
+		if !r.dropped[name] {
+			r.waiting[name] = v
+		}
+	}
+	for name := range dropped {
+		if _, ok := r.waiting[name]; !ok {
+			r.dropped[name] = true
+		}
+	}
+	return found, unread
+}
+
+// readAll reads the directory.
+func (r *records) readAll() (found []verdict, unread map[string]error, err error) {
+	entries, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	unread = map[string]error{}
+	for _, e := range entries {
+		if !isRecord(e.Name()) {
+			continue
+		}
+		v, err := r.readRecord(e)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // another process has removed it
+		case err != nil:
+			unread[e.Name()] = err
+		default:
+			found = append(found, v)
+		}
+	}
+	return found, unread, nil
+}
+
+func isRecord(name string) bool {
+	return len(name) == 2*sha256.Size+len(recordSuffix) && filepath.Ext(name) == recordSuffix && name[0] != '.'
+}
+
+var (
+	errNoRecord      = errors.New("not a regular file")
+	errRecordDamaged = errors.New("its content is damaged")
+)
+
+func (r *records) readRecord(e fs.DirEntry) (v verdict, err error) {
+	if !e.Type().IsRegular() {
+		return v, errNoRecord
+	}
+	info, err := e.Info()
+	if err != nil {
+		return v, err
+	}
+	if info.Size() > maxRecord {
+		return v, errRecordDamaged
+	}
+	data, err := os.ReadFile(filepath.Join(r.dir, e.Name()))
+	if err != nil {
+		return v, err
+	}
+	var d string
+	_, err = fmt.Sscanf(string(data), recordForm, &v.at.path, &v.at.entry, &d, &v.stamp, &v.reason)
+	if v.digest = digest.Digest(d); err != nil || v.name() != e.Name() {
+		return v, errRecordDamaged
+	}
+	return v, nil
+}
+
+// write writes records, and leaves in waiting those that could not be written. The first
+// failure is likely to be that of all.
+func (r *records) write(waiting map[string]verdict) error {
+	if len(waiting) == 0 {
+		return nil
+	}
+	if err := makeDir(r.dir); err != nil {
+		return err
+	}
+	for name, v := range waiting {
+		if err := r.writeOne(name, v); err != nil {
+			return errors.Join(err, syncDir(r.dir))
+		}
+		delete(waiting, name)
+	}
+	return syncDir(r.dir)
+}
+
+func (r *records) writeOne(name string, v verdict) error {
+	if r.count >= r.limit {
+		return fmt.Errorf("%s holds %d records, the limit", r.dir, r.count)
+	}
+	const most = 4 << 10
+	reason := v.reason[:min(most, len(v.reason))]
+	text := fmt.Sprintf(recordForm, v.at.path, v.at.entry, string(v.digest), v.stamp, reason)
+	if len(text) > maxRecord {
+		text = "" // the name says enough
+	}
+	if err := maybe.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
+		return err
+	}
+	r.count++
+	return nil
+}
+
+// remove removes records, and leaves in dropped those that could not be removed.
+func (r *records) remove(dropped map[string]bool) error {
+	for name := range dropped {
+		err := os.Remove(filepath.Join(r.dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			r.count = max(0, r.count-1)
+		}
+		delete(dropped, name)
+	}
+	return nil
+}
+
+// problems say what is wrong with the directory.
+func (r *records) problems() []Problem {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == "" {
+		return nil
+	}
+	return []Problem{{Kind: Limited, Path: r.dir, Reason: r.failure}}
+}
+
+// makeDir makes a directory that lasts.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// syncDir has the file system write out the names in a directory. Windows cannot.
+func syncDir(name string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

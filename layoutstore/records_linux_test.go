@@ -1,0 +1,210 @@
+package layoutstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// quarantineProblem says whether a problem of the quarantine itself has some words in it.
+func quarantineProblem(tree *layoutstore.Tree, words string) bool {
+	return slices.ContainsFunc(tree.Snapshot().Problems(), func(p layoutstore.Problem) bool {
+		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
+	})
+}
+
+// Whatever happens to the content of a record, what it is about stays refused: its name
+// says enough. Once it is known which blob is meant, it is listed like any other.
+func TestDamagedRecord(t *testing.T) {
+	for name, damage := range map[string]func(file string, data []byte) error{
+		"empty": func(file string, _ []byte) error { return os.Truncate(file, 0) },
+		"cut":   func(file string, data []byte) error { return os.WriteFile(file, data[:len(data)/2], 0o644) },
+		"a flipped bit": func(file string, data []byte) error {
+			data[40] ^= 1
+			return os.WriteFile(file, data, 0o644)
+		},
+		"zeros":       func(file string, data []byte) error { return os.WriteFile(file, make([]byte, len(data)), 0o644) },
+		"too long":    func(file string, data []byte) error { return os.Truncate(file, 1<<30) },
+		"a directory": func(file string, _ []byte) error { return os.Remove(file) },
+	} {
+		for _, archive := range []bool{false, true} {
+			q := quarantine(t, archive)
+			records := q.records(t)
+			if len(records) != 1 {
+				t.Fatalf("%d records: %v", len(records), records)
+			}
+			if err := damage(records[0], read(t, records[0])); err != nil {
+				t.Fatal(err)
+			}
+			if name == "a directory" {
+				if err := os.Mkdir(records[0], 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q.restart(t)
+			if !quarantineProblem(q.tree, "the record of a quarantined blob cannot be read") {
+				t.Errorf("%s: no problem tells of it: %v", name, q.tree.Snapshot().Problems())
+			}
+			if err := q.tree.Snapshot().Check(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			repo, layout := q.repository(t)
+			if _, err := repo.Blob(t.Context(), q.digest); err == nil {
+				t.Errorf("archive %v, %s: it is served again", archive, name)
+			}
+			if quarantineProblem(q.tree, "") || !slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Kind == layoutstore.Damaged }) {
+				t.Errorf("%s: %v, want the blob alone", name, q.tree.Snapshot().Problems())
+			}
+			if name == "a directory" {
+				continue // which nobody removes
+			}
+			stamp, err := layout.Stamp(q.digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			repo.Clear(layout, q.digest, stamp)
+			q.restart(t)
+			if q.refused(t) || len(q.records(t)) > 0 {
+				t.Errorf("%s: a proof does not lift it: %v", name, q.records(t))
+			}
+		}
+	}
+}
+
+// A proof lifts what a damaged record says, before anybody asked for the blob as well.
+func TestProofAgainstADamagedRecord(t *testing.T) {
+	q := quarantine(t, false)
+	if err := os.Truncate(q.records(t)[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	q.restart(t)
+	repo, layout := q.repository(t)
+	stamp, err := layout.Stamp(q.digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.Clear(layout, q.digest, stamp)
+	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
+		t.Errorf("it is not lifted: %v, %v", q.tree.Snapshot().Problems(), q.records(t))
+	}
+}
+
+// A quarantine that cannot be read is not taken for an empty one: that is said, and what
+// it holds counts from when it can be read.
+func TestUnreadableQuarantine(t *testing.T) {
+	q := quarantine(t, false)
+	dir := q.options.QuarantineDir
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	q.restart(t)
+	if !quarantineProblem(q.tree, "the quarantine cannot be read") {
+		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	q.tree.Keep(t.Context())
+	if !q.refused(t) || quarantineProblem(q.tree, "") {
+		t.Errorf("it is served: %v", q.tree.Snapshot().Problems())
+	}
+}
+
+// What cannot be kept now is kept later, and until then a problem says that it is not.
+// A directory that is taken away is made again.
+func TestQuarantineIsKeptLater(t *testing.T) {
+	q := quarantine(t, false)
+	cache := filepath.Dir(q.options.QuarantineDir)
+	if err := os.RemoveAll(cache); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cache, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	repo, layout := q.repository(t)
+	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := layout.Stamp(q.digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.Condemn(layout, q.digest, stamp, "rotten")
+	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be kept") {
+		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
+	}
+	if err := os.Remove(cache); err != nil {
+		t.Fatal(err)
+	}
+	q.tree.Keep(t.Context())
+	if quarantineProblem(q.tree, "") {
+		t.Errorf("%v", q.tree.Snapshot().Problems())
+	}
+	q.restart(t)
+	if !q.refused(t) {
+		t.Error("it is served after a restart")
+	}
+	if err := os.RemoveAll(cache); err != nil {
+		t.Fatal(err)
+	}
+	repo, layout = q.repository(t)
+	repo.Condemn(layout, q.digest, stamp, "rotten") // by the next pass of the scrub
+	q.restart(t)
+	if !q.refused(t) {
+		t.Error("it is served after a restart, as its record was taken away")
+	}
+}
+
+// Two servers share a quarantine. The one that knows an older state of the file does not
+// remove the verdict of the other on the newer one.
+func TestSharedQuarantine(t *testing.T) {
+	q := quarantine(t, false)
+	other := q
+	other.restart(t)
+	if !other.refused(t) {
+		t.Fatal("the other one serves it")
+	}
+	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	repo, layout := q.repository(t)
+	stamp, err := layout.Stamp(q.digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.Condemn(layout, q.digest, stamp, "rotten")
+	if other.refused(t) {
+		t.Fatal("to the other one the file is a new one")
+	}
+	other.tree.Keep(t.Context())
+	if n := len(q.records(t)); n != 1 {
+		t.Errorf("%d records", n)
+	}
+	q.restart(t)
+	if !q.refused(t) {
+		t.Error("it is served after a restart")
+	}
+}
+
+// Where the same source is named from another directory, its verdicts are found.
+func TestQuarantineOfARelativeSource(t *testing.T) {
+	q := quarantine(t, false)
+	source := q.options.Sources[0]
+	t.Chdir(filepath.Dir(source))
+	q.options.Sources = []string{filepath.Base(source)}
+	q.restart(t)
+	if !q.refused(t) {
+		t.Error("it is served")
+	}
+}
