@@ -167,7 +167,7 @@ func (t *transfer) copy(ctx context.Context, c *content, from copyOf, write bool
 	if err != nil {
 		return "", unreadable(err)
 	}
-	r, err := where.Open()
+	r, err := where.OpenOnce() // what is served from the same disk stays in memory
 	if err != nil {
 		return "", unreadable(err)
 	}

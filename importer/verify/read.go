@@ -159,7 +159,7 @@ func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n 
 // sum hashes the bytes of a list. Fewer of them than the list has are an error that
 // wraps layoutstore.ErrStale.
 func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read func(n int)) ([]byte, error) {
-	content, err := where.Open()
+	content, err := where.OpenOnce()
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,8 @@ type Checker interface {
 	Check(fs.FileInfo) error
 }
 
-// Sender is what a reader of [List.Open] offers where plain reading would copy
-// what the kernel can send, or would miss that the file changes meanwhile.
+// Sender is what a reader of [List.Open] offers to whoever sends it: plain reading would
+// copy what the kernel can send, and would miss that the file changes meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
 	// Section is a reader of the next bytes, at most n of them, that lie in one
@@ -55,6 +55,9 @@ type Sender interface {
 	// Check returns an error that wraps ErrStale if a file that bytes came from has
 	// changed since.
 	Check() error
+	// ReadChecks says whether Read checks after each of its reads, so that it hands out
+	// nothing that was written later.
+	ReadChecks() bool
 }
 
 // Extent is a run of Len bytes of File from byte Off on.
@@ -114,17 +117,14 @@ func (l List) Slice(off, n int64) (List, error) {
 // Open opens the list for reading from its first byte. Errors: those of opening
 // the files, and [ErrStale] where a file is too short for its extent. Of a list
 // of several extents one file is open at a time, opened when reading reaches it.
-// The reader is a [Sender] where there are several, or where the file is a [Checker].
+// The reader is a [Sender].
 func (l List) Open() (io.ReadSeekCloser, error) {
 	if len(l) == 1 {
 		s, err := openSection(l[0])
 		if err != nil {
 			return nil, err
 		}
-		if s.checker != nil {
-			return checked{s}, nil
-		}
-		return s, nil
+		return checked{s}, nil
 	}
 	j := &joined{list: l, size: l.Size()}
 	if len(l) > 0 {

@@ -95,6 +95,16 @@ func (j *joined) Section(n int64) (*io.LimitedReader, error) {
 	return &io.LimitedReader{R: strings.NewReader("")}, nil
 }
 
+// ReadChecks implements Sender.
+func (j *joined) ReadChecks() bool {
+	for _, e := range j.list {
+		if _, ok := e.File.(Checker); !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // Check implements Sender. Files that were left were checked then.
 func (j *joined) Check() error {
 	j.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -15,7 +16,8 @@ import (
 type section struct {
 	f        *os.File
 	off, len int64
-	checker  Checker // nil where the file's state is nobody's concern
+	checker  Checker // nil where the file is only compared with what it was when it was opened
+	opened   fs.FileInfo
 
 	pos   int64 // in the file
 	state position
@@ -30,7 +32,7 @@ const (
 	unknown                 // the kernel moved the file
 )
 
-// checked is the section of a file that may change, as a Sender.
+// checked is a section as a Sender.
 type checked struct{ *section }
 
 // Section implements Sender.
@@ -44,6 +46,9 @@ func (c checked) Section(n int64) (*io.LimitedReader, error) {
 
 // Check implements Sender.
 func (c checked) Check() error { return c.check() }
+
+// ReadChecks implements Sender.
+func (c checked) ReadChecks() bool { return c.checker != nil }
 
 var errSeek = errors.New("seek before the beginning")
 
@@ -60,7 +65,7 @@ func openSection(e Extent) (*section, error) {
 		f.Close()
 		return nil, err
 	}
-	s := &section{f: f, off: e.Off, len: e.Len, pos: e.Off}
+	s := &section{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
 	s.checker, _ = e.File.(Checker)
 	if e.Off > 0 {
 		s.state = sought
@@ -80,16 +85,19 @@ func (s *section) place() error {
 	return err
 }
 
-// check says whether the file has changed since it was opened.
+// check says whether the file has changed since its extents were made, or else since it
+// was opened.
 func (s *section) check() error {
-	if s.checker == nil {
-		return nil
-	}
 	info, err := s.f.Stat()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case s.checker != nil:
+		return s.checker.Check(info)
+	case info.Size() != s.opened.Size() || !info.ModTime().Equal(s.opened.ModTime()):
+		return fmt.Errorf("%s: %w", s.f.Name(), ErrStale)
 	}
-	return s.checker.Check(info)
+	return nil
 }
 
 // left is the number of bytes between the position and the section's end.
@@ -123,8 +131,10 @@ func (s *section) Read(p []byte) (int, error) {
 	}
 	n, err := s.f.Read(p[:min(int64(len(p)), left)])
 	s.pos += int64(n)
-	if stale := s.check(); stale != nil {
-		return 0, stale
+	if s.checker != nil {
+		if stale := s.check(); stale != nil {
+			return 0, stale
+		}
 	}
 	return n, err
 }

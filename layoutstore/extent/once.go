@@ -1,0 +1,105 @@
+package extent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// OpenOnce opens the list for reading it once from its start to its end, by who reads
+// much more than fits into memory and will not read it again soon. What was not in the
+// system's memory before leaves it again, so that what others use stays there; what was
+// is left alone. Where the system cannot say, it is a plain reader. Errors: those of
+// [List.Open].
+func (l List) OpenOnce() (io.ReadCloser, error) {
+	r := &once{rest: l}
+	if err := r.next(); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return r, nil
+}
+
+// once reads extents one after the other.
+type once struct {
+	rest List
+	open *section // nil at the end
+	cold []window // of the open extent, in their order: to be dropped when they were read
+}
+
+// window is a run of bytes in a file.
+type window struct{ off, len int64 }
+
+// windowSize is how much is looked at, and dropped, at once.
+const windowSize = 1 << 20
+
+// next opens the next extent; io.EOF is that there is none.
+func (r *once) next() error {
+	if r.open != nil {
+		stale := r.open.check()
+		r.Close()
+		if stale != nil {
+			return stale
+		}
+	}
+	if len(r.rest) == 0 {
+		return io.EOF
+	}
+	s, err := openSection(r.rest[0])
+	if err != nil {
+		return err
+	}
+	r.open, r.cold = s, coldWindows(s.f, s.off, s.len)
+	r.rest = r.rest[1:]
+	return nil
+}
+
+func (r *once) Read(p []byte) (int, error) {
+	for r.open != nil {
+		n, err := r.open.Read(p)
+		r.drop(r.open.pos)
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if left, _ := r.open.left(); left > 0 {
+			return 0, fmt.Errorf("%s: %w", r.open.f.Name(), ErrStale)
+		}
+		if err := r.next(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.EOF
+}
+
+// drop drops the windows that lie before pos.
+func (r *once) drop(pos int64) {
+	for len(r.cold) > 0 && r.cold[0].off+r.cold[0].len <= pos {
+		dropCached(r.open.f, r.cold[0])
+		r.cold = r.cold[1:]
+	}
+}
+
+// Close closes the file that is open.
+func (r *once) Close() error {
+	if r.open == nil {
+		return nil
+	}
+	if len(r.cold) > 0 && r.open.pos > r.cold[0].off {
+		dropCached(r.open.f, r.cold[0]) // it was read in part
+	}
+	s := r.open
+	r.open, r.cold = nil, nil
+	return s.Close()
+}
+
+// coldWindows are the windows of a file's bytes of which nothing is in memory.
+func coldWindows(f *os.File, off, n int64) (all []window) {
+	for n > 0 {
+		w := window{off, min(n, windowSize)}
+		if isCold(f, w) {
+			all = append(all, w)
+		}
+		off, n = off+w.len, n-w.len
+	}
+	return all
+}

@@ -1,0 +1,36 @@
+package extent
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// isCold says whether nothing of the window is in memory. Kernels before 6.5 cannot say:
+// then it is left alone.
+func isCold(f *os.File, w window) bool {
+	var have unix.Cachestat_t
+	err := control(f, func(fd int) error {
+		return unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(w.off), Len: uint64(w.len)}, &have, 0)
+	})
+	return err == nil && have.Cache == 0
+}
+
+// dropCached has the system forget what it has in memory of the window: pages that lie in
+// it wholly, and that nobody has written to or mapped.
+func dropCached(f *os.File, w window) {
+	// Advice that is not taken costs memory for a while, and nothing else.
+	_ = control(f, func(fd int) error { return unix.Fadvise(fd, w.off, w.len, unix.FADV_DONTNEED) })
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var doErr error
+	if err := conn.Control(func(fd uintptr) { doErr = do(int(fd)) }); err != nil {
+		return err
+	}
+	return doErr
+}

@@ -1,0 +1,94 @@
+package extent_test
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+type onDisk string
+
+func (f onDisk) Open() (*os.File, error) { return os.Open(string(f)) }
+func (f onDisk) String() string          { return string(f) }
+
+// cached is how many pages of a file's bytes are in memory.
+func cached(t *testing.T, name string, off, n int64) int {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var have unix.Cachestat_t
+	if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &have, 0); err != nil {
+		t.Skipf("the kernel does not say what is in memory: %v", err)
+	}
+	return int(have.Cache)
+}
+
+// coldFile writes a file of which nothing is in memory, where the file system lets go of it.
+func coldFile(t *testing.T, data []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		t.Fatal(err)
+	}
+	if n := cached(t, name, 0, int64(len(data))); n > 0 {
+		t.Skipf("%d pages stay in memory: the file system is memory itself, or keeps them", n)
+	}
+	return name
+}
+
+// What others have in memory stays there, and what came for the reader alone leaves.
+func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
+	const size = 12 << 20
+	data := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{})
+	r.Read(data)
+	name := coldFile(t, data)
+	// A server uses the fourth and the fifth mebibyte.
+	const from, n = 3 << 20, 2 << 20
+	used, err := extent.List{{File: onDisk(name), Off: from, Len: n}}.ReadAll()
+	if err != nil || !bytes.Equal(used, data[from:from+n]) {
+		t.Fatal(err)
+	}
+	before := cached(t, name, from, n)
+	all := cached(t, name, 0, size)
+
+	read, err := extent.List{{File: onDisk(name), Len: 5 << 20}, {File: onDisk(name), Off: 5 << 20, Len: size - 5<<20}}.OpenOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(read)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes of %d, %v", len(got), size, err)
+	}
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := cached(t, name, from, n); n != before {
+		t.Errorf("%d pages of what is used are in memory, %d before", n, before)
+	}
+	// What the system reads ahead at the border of two extents may stay.
+	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
+		t.Errorf("%d pages of the file are in memory, %d before", n, all)
+	}
+}
