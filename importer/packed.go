@@ -34,7 +34,7 @@ type parcel struct {
 // every digest is proven, then they are linked into staging, and published. Tags that
 // they carry with other digests leave the loose indexes.
 func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
-	parcels, err := s.parcels(b)
+	parcels, err := s.parcels(ctx, b)
 	if err != nil {
 		return Report{}, err
 	}
@@ -106,7 +106,7 @@ func (c *content) keepPacked() {
 }
 
 // parcels are the archives of a bundle, each with its name in the store.
-func (s *store) parcels(b *bundle) ([]*parcel, error) {
+func (s *store) parcels(ctx context.Context, b *bundle) ([]*parcel, error) {
 	var all []*parcel
 	archives := map[string]bool{}
 	for _, source := range b.names {
@@ -129,7 +129,7 @@ func (s *store) parcels(b *bundle) ([]*parcel, error) {
 			}
 			archives[set.Path()] = true
 			p := &parcel{set: set, dir: dir}
-			if err := s.name(p, all); err != nil {
+			if err := s.name(ctx, p, all); err != nil {
 				return nil, err
 			}
 			all = append(all, p)
@@ -152,7 +152,7 @@ func (s *store) parcels(b *bundle) ([]*parcel, error) {
 
 // name finds the files of an archive, and the name for it in the store: its own, or
 // one with the generation where other bytes have that.
-func (s *store) name(p *parcel, others []*parcel) error {
+func (s *store) name(ctx context.Context, p *parcel, others []*parcel) error {
 	p.files = nil
 	for _, f := range p.set.Files() {
 		p.files = append(p.files, filepath.Base(f.Path))
@@ -170,25 +170,25 @@ func (s *store) name(p *parcel, others []*parcel) error {
 		if slices.ContainsFunc(others, func(o *parcel) bool { return o.name == p.name }) {
 			continue
 		}
-		taken, same, err := s.compare(p)
+		taken, same, err := s.compare(ctx, p)
 		if err != nil {
 			return err
 		}
 		if p.there = taken && same; same || !taken {
-			return s.earlier(p)
+			return s.earlier(ctx, p)
 		}
 	}
 }
 
 // earlier finds the archive under the name that it got in an earlier generation.
-func (s *store) earlier(p *parcel) error {
+func (s *store) earlier(ctx context.Context, p *parcel) error {
 	name := p.name
 	for _, packed := range s.state.Packed {
 		if p.there || packed.Name != p.set.Name {
 			continue
 		}
 		p.name = packed.File
-		taken, same, err := s.compare(p)
+		taken, same, err := s.compare(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (p *parcel) storeName(file string) string { return p.name + strings.TrimPre
 
 // compare says whether something has the archive's name in the store, in one file or
 // in chunks, and whether that is the same archive.
-func (s *store) compare(p *parcel) (taken, same bool, err error) {
+func (s *store) compare(ctx context.Context, p *parcel) (taken, same bool, err error) {
 	have, err := s.filesUnder(p.name)
 	if err != nil {
 		return false, false, err
@@ -218,7 +218,7 @@ func (s *store) compare(p *parcel) (taken, same bool, err error) {
 		return true, false, nil
 	}
 	for _, file := range p.files {
-		equal, err := s.equal(filepath.Join(p.dir, file), p.storeName(file))
+		equal, err := s.equal(ctx, filepath.Join(p.dir, file), p.storeName(file))
 		if err != nil || !equal {
 			return true, false, err
 		}
@@ -240,7 +240,7 @@ func withoutSums(files []string) []string {
 }
 
 // equal says whether a file outside of the store has the bytes of one in it.
-func (s *store) equal(outside, inside string) (bool, error) {
+func (s *store) equal(ctx context.Context, outside, inside string) (bool, error) {
 	a, err := plainfile.Open(outside)
 	if err != nil {
 		return false, err
@@ -262,12 +262,15 @@ func (s *store) equal(outside, inside string) (bool, error) {
 	if err != nil || x.Size() != y.Size() || os.SameFile(x, y) {
 		return err == nil && os.SameFile(x, y), err
 	}
-	return equalReaders(a, b)
+	return equalReaders(ctx, a, b)
 }
 
-func equalReaders(a, b io.Reader) (bool, error) {
+func equalReaders(ctx context.Context, a, b io.Reader) (bool, error) {
 	x, y := make([]byte, bufferSize), make([]byte, bufferSize)
 	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		n, err := io.ReadFull(a, x)
 		m, errB := io.ReadFull(b, y)
 		if string(x[:n]) != string(y[:m]) {

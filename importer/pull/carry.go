@@ -239,7 +239,7 @@ func (c *carrier) pack(ctx context.Context, a *packed) error {
 		where[n.Digest] = n.where
 	}
 	now := files(a.Name, a.Size, c.ChunkSize)
-	o := &output{dir: c.work.packing(), rest: now, newSum: c.NewSum}
+	o := &output{dir: c.work.packing(), rest: now, newSum: c.NewSum, live: ctx.Err}
 	err := writeTar(o, a.entries, func(e entry) (io.ReadCloser, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err

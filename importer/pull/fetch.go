@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -60,7 +61,7 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 	}
 	defer part.Close()
 	v := b.Digest.Verifier()
-	have, err := io.Copy(v, part)
+	have, err := io.CopyBuffer(v, struct{ io.Reader }{withContext{ctx, part}}, make([]byte, 1<<18))
 	if err != nil {
 		return false, err
 	}
@@ -122,25 +123,33 @@ func (c counter) Write(p []byte) (int, error) {
 }
 
 // copy makes a blob of the working directory of one that lies elsewhere. It says
-// whether the bytes there were those of the blob.
+// whether the bytes there were those of the blob. A part that an earlier pull left is
+// still there if they were not.
 func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open()
 	if err != nil {
 		return false, nil // it is fetched
 	}
 	defer r.Close()
-	part, err := os.Create(f.work.part(b.Digest))
+	part := f.work.part(b.Digest)
+	temp, err := os.Create(part + ".copy")
 	if err != nil {
 		return false, err
 	}
 	v := b.Digest.Verifier()
-	_, err = io.CopyBuffer(io.MultiWriter(part, v), struct{ io.Reader }{withContext{ctx, r}}, make([]byte, 1<<18))
-	if err := part.Close(); err != nil {
+	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{withContext{ctx, r}}, make([]byte, 1<<18))
+	if err := temp.Close(); err != nil {
 		return false, err
 	}
 	if err != nil || !v.Verified() {
-		return false, errors.Join(ctx.Err(), os.Remove(part.Name()))
+		return false, errors.Join(ctx.Err(), os.Remove(temp.Name()))
 	}
 	f.work.prove(b.Digest)
-	return true, os.Rename(part.Name(), f.work.blob(b.Digest))
+	if err := os.Rename(temp.Name(), f.work.blob(b.Digest)); err != nil {
+		return false, err
+	}
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
 }

@@ -64,6 +64,7 @@ type output struct {
 	dir    string
 	rest   []file // the first of them is being written
 	newSum func() hash.Hash
+	live   func() error // why to stop; nil is never
 
 	f    *os.File
 	left int64 // of the file that is open
@@ -92,6 +93,9 @@ func (o *output) Write(p []byte) (int, error) {
 	return done, nil
 }
 
+// maxCopied is how much is copied at once: between two of it the pull can be stopped.
+const maxCopied = 64 << 20
+
 // ReadFrom implements io.ReaderFrom: without checksums, files are copied by the kernel.
 func (o *output) ReadFrom(r io.Reader) (int64, error) {
 	if o.newSum != nil {
@@ -102,7 +106,7 @@ func (o *output) ReadFrom(r io.Reader) (int64, error) {
 		if err := o.ready(); err != nil {
 			return done, err
 		}
-		limit := o.left
+		limit := min(o.left, maxCopied)
 		n, err := o.f.ReadFrom(io.LimitReader(r, limit))
 		done += n
 		if werr := o.wrote(n); err == nil {
@@ -116,6 +120,11 @@ func (o *output) ReadFrom(r io.Reader) (int64, error) {
 
 // ready opens the next file where none is open.
 func (o *output) ready() error {
+	if o.live != nil {
+		if err := o.live(); err != nil {
+			return err
+		}
+	}
 	if o.f != nil {
 		return nil
 	}

@@ -154,7 +154,7 @@ func (r *run) place(ctx context.Context, blobs []*placed) error {
 			return err
 		}
 		for _, name := range b.lacks {
-			if err := place(b.have, name); err != nil {
+			if err := place(ctx, b.have, name); err != nil {
 				return err
 			}
 		}
@@ -166,7 +166,7 @@ func (r *run) place(ctx context.Context, blobs []*placed) error {
 
 // place makes to the same file as from, or a copy of it where there are no links. What
 // has the name is replaced in one step.
-func place(from, to string) error {
+func place(ctx context.Context, from, to string) error {
 	dir := filepath.Dir(to)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -182,10 +182,10 @@ func place(from, to string) error {
 	if os.Link(from, link) == nil {
 		return os.Rename(link, to)
 	}
-	return copyTo(from, to)
+	return copyTo(ctx, from, to)
 }
 
-func copyTo(from, to string) error {
+func copyTo(ctx context.Context, from, to string) error {
 	in, err := plainfile.Open(from)
 	if err != nil {
 		return err
@@ -195,8 +195,22 @@ func copyTo(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(temp, in); err != nil {
-		return joinClose(err, temp)
+	for {
+		n, err := io.CopyN(temp, in, maxCopied) // the system may copy it by itself
+		if err = errors.Join(ctx.Err(), ignoreEnd(err)); err != nil {
+			return joinClose(err, temp)
+		}
+		if n < maxCopied {
+			break
+		}
 	}
 	return publishFile(temp, to)
+}
+
+// ignoreEnd is err, if it is not that of the end of a file.
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }

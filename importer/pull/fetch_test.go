@@ -1,0 +1,86 @@
+package pull
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+type plainFile string
+
+func (f plainFile) Open() (*os.File, error) { return os.Open(string(f)) }
+func (f plainFile) String() string          { return string(f) }
+
+type noMeter struct{}
+
+func (noMeter) Add(int64) {}
+
+func newFetcher(t *testing.T) *fetcher {
+	t.Helper()
+	w, err := openWork(t.TempDir(), true, time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return &fetcher{work: w, meter: noMeter{}}
+}
+
+// A copy elsewhere that proves damaged, or cannot be read to its end, costs nothing of
+// what an interrupted download left.
+func TestPartSurvivesADamagedCopy(t *testing.T) {
+	f := newFetcher(t)
+	data := bytes.Repeat([]byte("layer"), 1000)
+	b := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+	part := f.work.part(b.Digest)
+	write := func(name string, data []byte) {
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(part, data[:3000])
+	elsewhere := filepath.Join(t.TempDir(), "blob")
+	where := extent.List{{File: plainFile(elsewhere), Len: b.Size}}
+	write(elsewhere, bytes.Repeat([]byte("wrong"), 1000))
+	if good, err := f.copy(t.Context(), where, b); good || err != nil {
+		t.Fatalf("a damaged copy: %v, %v", good, err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if good, err := f.copy(stopped, where, b); good || !errors.Is(err, context.Canceled) {
+		t.Fatalf("a copy that was stopped: %v, %v", good, err)
+	}
+	if have, err := os.ReadFile(part); err != nil || !bytes.Equal(have, data[:3000]) {
+		t.Fatalf("the download that was interrupted has %d bytes, 3000 before: %v", len(have), err)
+	}
+	write(elsewhere, data)
+	if good, err := f.copy(t.Context(), where, b); !good || err != nil {
+		t.Fatalf("a good copy: %v, %v", good, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(part)); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// What an interrupted download left is hashed before anything is asked for: that ends with
+// the context too.
+func TestHashingAPartEndsWithTheContext(t *testing.T) {
+	f := newFetcher(t)
+	b := closure.Descriptor{Digest: digest.FromString("layer"), Size: 5}
+	if err := os.WriteFile(f.work.part(b.Digest), []byte("laye"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.attempt(ctx, "repository", b); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
