@@ -184,6 +184,11 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 			if !errors.As(err, &gap) || summary.Complete {
 				t.Fatalf("%+v, %v", summary, err)
 			}
+			var text strings.Builder
+			if err := summary.WriteText(&text); err != nil || len(summary.Gaps) != len(gap.Gaps) || !strings.Contains(text.String(), gap.Gaps[0].String()) ||
+				strings.Contains(text.String(), " more: --output json") != (len(gap.Gaps) > 20) {
+				t.Errorf("%v\n%s", err, text.String())
+			}
 			for _, d := range gap.Gaps {
 				if d.Kind != push.Missing || !test.want(d) {
 					t.Errorf("%v", d)

@@ -78,7 +78,7 @@ func New(o Options) (*Pusher, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, summary: Summary{Notices: []string{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
+	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Gaps: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}}
 	}
@@ -97,6 +97,10 @@ func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	p.summary.Seconds = time.Since(began).Seconds()
 	p.summary.BytesSent, p.summary.Requests, p.summary.Retries = stats.Sent, stats.Requests, stats.Retries
 	p.summary.Complete = err == nil
+	var gap *GapError
+	if errors.As(err, &gap) {
+		p.summary.Gaps = gap.Gaps
+	}
 	return p.summary, err
 }
 

@@ -20,9 +20,11 @@ type Summary struct {
 	Requests      int64      `json:"requests"`
 	Retries       int64      `json:"retries"`
 	Seconds       float64    `json:"seconds"`
-	Slowest       *Slowest   `json:"slowest"`  // nil where no blob was sent
-	Notices       []string   `json:"notices"`  // what the registry was found to do for the worse, and no failure
-	Complete      bool       `json:"complete"` // all of the plan is there, and was asked for
+	Slowest       *Slowest   `json:"slowest"` // nil where no blob was sent
+	Notices       []string   `json:"notices"` // what the registry was found to do for the worse, and no failure
+	// Gaps are what the proof did not find, though the registry had acknowledged it.
+	Gaps     []Difference `json:"gaps"`
+	Complete bool         `json:"complete"` // all of the plan is there, and was asked for
 }
 
 // BlobCounts count blobs, once for each repository.
@@ -81,5 +83,24 @@ func (s Summary) WriteText(w io.Writer) error {
 	if err == nil && s.Slowest != nil {
 		_, err = fmt.Fprintf(w, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.Bytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
 	}
+	if err != nil {
+		return err
+	}
+	return writeGaps(w, s.Gaps)
+}
+
+// maxGaps is how many gaps are printed for people.
+const maxGaps = 20
+
+func writeGaps(w io.Writer, gaps []Difference) error {
+	for _, g := range gaps[:min(len(gaps), maxGaps)] {
+		if _, err := fmt.Fprintln(w, g); err != nil {
+			return err
+		}
+	}
+	if len(gaps) <= maxGaps {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(gaps)-maxGaps)
 	return err
 }
