@@ -174,9 +174,10 @@ func archives(t *testing.T, dir string) []string {
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
 			published := false
-			for _, n := range s.sample(8) {
+			for _, n := range s.sample(6) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
@@ -220,9 +221,10 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 func TestNoSpaceAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
 			before := files(t, s.store)
-			for _, n := range s.sample(8) {
+			for _, n := range s.sample(6) {
 				s.noSpaceAt(t, n, before)
 			}
 		})
@@ -275,8 +277,9 @@ func TestKilled(t *testing.T) {
 	}
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
-			for _, n := range s.sample(4) {
+			for _, n := range s.sample(3) {
 				s.killAt(t, n)
 			}
 		})

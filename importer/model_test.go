@@ -347,7 +347,7 @@ func (m *model) kept(name string, places []string) {
 // the store with whole bundles, and loses no file that was not read into it.
 // LAYOUTPROXY_TEST_ALL=1 tries many more orders.
 func TestModel(t *testing.T) {
-	seeds, acts := uint64(4), 30
+	seeds, acts := uint64(2), 30
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		seeds = 100
 	}

@@ -94,6 +94,9 @@ func sequences() map[string][]published {
 	quick := []string{"loose, packed", "packed, loose, packed", "loose, chunks, chunks"}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
 		maps.DeleteFunc(all, func(name string, _ []published) bool { return !slices.Contains(quick, name) })
+		for name := range all {
+			all[name] = all[name][:2]
+		}
 	}
 	return all
 }

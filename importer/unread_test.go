@@ -323,7 +323,7 @@ func contents(t *testing.T, dir string) map[string]string {
 // and the next process completes the import. LAYOUTPROXY_TEST_ALL=1 ends at every step.
 func TestDropEveryStep(t *testing.T) {
 	for _, remove := range []bool{false, true} {
-		for n, stride := 2, 7; ; n += stride {
+		for n, stride := 2, 13; ; n += stride {
 			if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 				stride = 1
 			}
