@@ -63,7 +63,7 @@ func TestPullsDuringImports(t *testing.T) {
 	var wg sync.WaitGroup
 	var latest, pulls atomic.Int64
 	done := make(chan struct{})
-	for c := range 32 {
+	for c := range 8 {
 		wg.Go(func() {
 			for n := c; ; n++ {
 				select {
@@ -83,7 +83,7 @@ func TestPullsDuringImports(t *testing.T) {
 			}
 		})
 	}
-	for n := 1; n <= 6; n++ {
+	for n := 1; n <= 4; n++ {
 		imports(n)
 		eventually(t, "the tag is served", func() bool { return pull(fmt.Sprintf("v%d", n)) == nil })
 		latest.Store(int64(n))
