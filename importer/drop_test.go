@@ -236,6 +236,33 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	d.wants("tree", "published", "")
 }
 
+// What changes while it is refused has not failed: it waits, and is read again.
+func TestDropBadAndChanged(t *testing.T) {
+	archive, places := one(t)
+	layer := largest(places)
+	flip(t, archive, layer.Body+4000)
+	d := newDropping(t)
+	changed := false
+	d.restart(func(o *importer.DropOptions) {
+		o.Guard = func() error { // which is asked just before the import
+			if !changed {
+				changed = true
+				return os.Chmod(filepath.Join(d.dir, "module-one.tar"), 0o600)
+			}
+			return nil
+		}
+	})
+	d.put(archive, "module-one.tar")
+	d.look(time.Hour)
+	d.wants("module-one.tar", "waiting", "it changed a moment ago")
+	d.look(time.Hour)
+	d.look(time.Hour)
+	d.wants("module-one.tar", "failed", "modules/one")
+	if !changed || !d.has("failed/module-one.tar.reason.json") || d.drop.Totals().Failed != 1 {
+		t.Errorf("changed: %v, %+v", changed, d.drop.Totals())
+	}
+}
+
 // What is whole and bad goes out of the way, with the reason beside it.
 func TestDropBad(t *testing.T) {
 	archive, places := one(t)

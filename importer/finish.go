@@ -46,7 +46,7 @@ func (d *Drop) unread(ctx context.Context, it *item, err error) time.Duration {
 // setAside moves a bundle that is complete and bad to failed/, with the reason beside it.
 func (d *Drop) setAside(ctx context.Context, it *item, gap *GapError) time.Duration {
 	if d.changedSince(ctx, it) {
-		d.state(it, "failed", gap.Error())
+		d.wait(it, justChanged) // what was refused is not there any more
 		return d.close(ctx, it, true, nil)
 	}
 	err := d.Guard()
