@@ -61,7 +61,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	parts := partsOf(found, entries)
+	parts, reasons := partsOf(found, entries), reasonsOf(found.Faults)
 	read := map[string]bool{}
 	for _, set := range found.Sets {
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
@@ -80,7 +80,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case !e.IsDir() && !read[name]:
-			if c, ok := d.entry(e, found.Faults); ok {
+			if c, ok := d.entry(e, reasons); ok {
 				all = append(all, c)
 			}
 		case e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(notBundles, name):
@@ -123,15 +123,26 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
+// reasonsOf are the reasons of faults, by path; of several the first.
+func reasonsOf(faults []volume.Fault) map[string]string {
+	reasons := make(map[string]string, len(faults))
+	for _, f := range faults {
+		if _, ok := reasons[f.Path]; !ok {
+			reasons[f.Path] = f.Err.Error()
+		}
+	}
+	return reasons
+}
+
 // entry is a candidate for something that is no bundle, if it has to be reported.
-func (d *Drop) entry(e fs.DirEntry, faults []volume.Fault) (candidate, bool) {
+func (d *Drop) entry(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
 	info, err := e.Info()
 	if err != nil {
 		return candidate{}, false // it went while we looked
 	}
 	reason := oddEntry(d.Dir, e)
-	if i := slices.IndexFunc(faults, func(f volume.Fault) bool { return f.Path == e.Name() }); i >= 0 && isArchive(e.Name()) {
-		reason = faults[i].Err.Error()
+	if why, ok := reasons[e.Name()]; ok && isArchive(e.Name()) {
+		reason = why
 	}
 	if reason == "" {
 		return candidate{}, false
@@ -320,17 +331,14 @@ func (c *candidate) waitForUnread(archives []string) {
 			read[name] = true
 		}
 	}
+	reasons := reasonsOf(found.Faults)
 	for _, name := range archives {
 		if read[name] {
 			continue
 		}
 		reason := "it looks like an archive, and is not read"
-		for _, f := range found.Faults {
-			if archive, _ := volume.IsArchive(name); f.Path == name || f.Path == archive {
-				reason = f.Err.Error()
-			}
-		}
-		c.wait(name + ": " + reason)
+		archive, _ := volume.IsArchive(name)
+		c.wait(name + ": " + cmp.Or(reasons[name], reasons[archive], reason))
 	}
 }
 

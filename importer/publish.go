@@ -166,14 +166,26 @@ func (s *store) staged(visit func(at string, dir bool) error) error {
 type publication struct {
 	*store
 	journal *layoutstore.Journal
-	made    []string // directories, outer ones first
-	placed  []string // files
+	made    []string        // directories, outer ones first
+	placed  []string        // files
+	packed  map[string]bool // archives of the journal, by name; made when it is asked for
 }
 
 // isPacked says whether a staged file belongs to an archive that is kept as it is.
 func (p *publication) isPacked(at string) bool {
 	archive, ok := volume.IsArchive(at)
-	return ok && slices.ContainsFunc(p.journal.Packed, func(k layoutstore.Packed) bool { return k.File == archive })
+	if p.packed == nil {
+		p.packed = filesOfPacked(p.journal.Packed)
+	}
+	return ok && p.packed[archive]
+}
+
+func filesOfPacked(all []layoutstore.Packed) map[string]bool {
+	files := make(map[string]bool, len(all))
+	for _, k := range all {
+		files[k.File] = true
+	}
+	return files
 }
 
 // place moves each staged blob into its place. Readers do not see any of it: no index
@@ -288,9 +300,8 @@ func (p *publication) commit() error {
 func (s *store) after(j *layoutstore.Journal) layoutstore.Store {
 	next := s.state
 	next.Generation = j.Generation
-	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool {
-		return slices.ContainsFunc(j.Packed, func(fresh layoutstore.Packed) bool { return fresh.File == old.File })
-	})
+	fresh := filesOfPacked(j.Packed)
+	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool { return fresh[old.File] })
 	next.Packed = slices.Concat(kept, j.Packed)
 	for i := range next.Packed {
 		next.Packed[i].There = false

@@ -1,8 +1,10 @@
 package layoutstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,8 +20,12 @@ func (h *held) read(ctx context.Context, listing volume.Listing, old []*part) er
 	if err := h.readIndexes(ctx, listing.Layouts, old); err != nil {
 		return err
 	}
+	have := make(map[string]bool, len(h.parts))
+	for _, p := range h.parts {
+		have[p.path] = true
+	}
 	for _, f := range listing.Faults {
-		h.fault(f, old)
+		h.fault(f, old, have)
 	}
 	slices.SortFunc(h.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
 	h.status.Repositories = len(h.parts)
@@ -104,16 +110,13 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 }
 
 // fault makes a problem of what the volume could not read, and keeps what was
-// there before where the trouble says nothing of it.
-func (h *held) fault(f volume.Fault, old []*part) {
+// there before where the trouble says nothing of it; have are the paths that the held
+// has parts of.
+func (h *held) fault(f volume.Fault, old []*part, have map[string]bool) {
 	if f.Passing {
-		have := map[string]bool{}
-		for _, p := range h.parts {
-			have[p.path] = true
-		}
-		for _, p := range old {
-			if p.vol == h.vol && !have[p.path] && concerns(f.Path, p.path) {
-				h.parts = append(h.parts, p)
+		for _, p := range concerned(f.Path, old) {
+			if p.vol == h.vol && !have[p.path] {
+				h.parts, have[p.path] = append(h.parts, p), true
 			}
 		}
 	}
@@ -125,16 +128,28 @@ func (h *held) fault(f volume.Fault, old []*part) {
 		TagsUnknown: f.Kind != Conflict && !f.Harmless && !isBlob(f.Entry), Harmless: f.Harmless, Passing: f.Passing})
 }
 
-// concerns says whether a fault at the path fault speaks of the layout at path layout.
-func concerns(fault, layout string) bool {
-	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
-		return true
+// concerned are those of the parts, which are sorted by their paths, that a fault at the
+// path fault speaks of: the layout there and those below, or the one whose index it is.
+// Faults may be as many as parts, so it does not go through all of them.
+func concerned(fault string, parts []*part) []*part {
+	if fault == "." {
+		return parts
 	}
-	index := layout + "/index.json"
-	if layout == "." {
-		index = "index.json"
+	at := func(path string) int {
+		i, _ := slices.BinarySearchFunc(parts, path, func(p *part, path string) int { return strings.Compare(p.path, path) })
+		return i
 	}
-	return fault == index
+	var all []*part
+	take := func(path string) {
+		if i := at(path); i < len(parts) && parts[i].path == path {
+			all = append(all, parts[i])
+		}
+	}
+	take(fault)
+	if dir, file := path.Split(fault); file == "index.json" {
+		take(cmp.Or(strings.TrimSuffix(dir, "/"), "."))
+	}
+	return append(all, parts[at(fault+"/"):at(fault+"0")]...) // 0 is the byte behind the slash
 }
 
 // isBlob says whether an entry of an archive lies where blobs do.

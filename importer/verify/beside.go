@@ -68,9 +68,13 @@ func lookBeside(dir string, archives []string) (all []found) {
 	if archives == nil {
 		return all
 	}
+	named := make(map[string]bool, len(archives))
+	for _, name := range archives {
+		named[name] = true
+	}
 	return slices.DeleteFunc(all, func(f found) bool {
 		name, _ := volume.IsArchive(filepath.Base(f.Of))
-		return !slices.Contains(archives, name)
+		return !named[name]
 	})
 }
 

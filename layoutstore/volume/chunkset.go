@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
@@ -64,6 +65,14 @@ type seams struct {
 	ends    []int64      // where chunk 0, 1, … ends, up to the first missing one
 	missing []indexRange // indexes without a chunk, below the last
 	last    int          // the highest index
+	sizes   sync.Once
+	small   smallest // from the first call of smallest on
+}
+
+// smallest is the smallest chunk of a set, but for the last one.
+type smallest struct {
+	chunk            int   // negative where there is none
+	size, next, most int64 // of it, of the second smallest, and of the largest of the others
 }
 
 // indexRange is a run of indexes of chunks, both ends included; it is empty where to
@@ -153,28 +162,33 @@ func (s *seams) size(i int) int64 {
 // sizes, and yet a chunk that was cut short stands out as a rule. The last chunk may be of
 // any size, and does not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
-	least, second, largest := -1, int64(math.MaxInt64), int64(0)
-	n := len(s.ends) - 1
-	for i := range max(n, 0) {
-		size := s.size(i)
-		switch {
-		case least < 0:
-			least = i
-		case size < s.size(least):
-			second, largest = min(second, s.size(least)), max(largest, s.size(least))
-			least = i
-		default:
-			second, largest = min(second, size), max(largest, size)
-		}
-	}
-	if n < 2 || least < r.from || least > r.to {
+	s.sizes.Do(func() { s.small = s.findSmallest() }) // an archive may have as many wrong entries as chunks
+	n, small := len(s.ends)-1, s.small
+	if n < 2 || small.chunk < r.from || small.chunk > r.to {
 		return 0, false
 	}
-	spread := largest - second
+	spread := small.most - small.next
 	if spread > 0 || n == 2 {
-		spread = max(spread, min(chunkSlice-1, second/3))
+		spread = max(spread, min(chunkSlice-1, small.next/3))
 	}
-	return least, second-s.size(least) > spread
+	return small.chunk, small.next-small.size > spread
+}
+
+func (s *seams) findSmallest() smallest {
+	small := smallest{chunk: -1, next: math.MaxInt64}
+	for i := range max(len(s.ends)-1, 0) {
+		size := s.size(i)
+		switch {
+		case small.chunk < 0:
+			small.chunk, small.size = i, size
+		case size < small.size:
+			small.next, small.most = min(small.next, small.size), max(small.most, small.size)
+			small.chunk, small.size = i, size
+		default:
+			small.next, small.most = min(small.next, size), max(small.most, size)
+		}
+	}
+	return small
 }
 
 // chunkSlice is by how much the chunks of d8 differ at most: it closes one with the

@@ -1,0 +1,52 @@
+package layoutstore
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// concerns says whether a fault at a path speaks of the layout at path layout.
+func concerns(fault, layout string) bool {
+	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
+		return true
+	}
+	index := layout + "/index.json"
+	if layout == "." {
+		index = "index.json"
+	}
+	return fault == index
+}
+
+// What a fault concerns is found among sorted parts without going through all of them.
+func TestConcerned(t *testing.T) {
+	segments := []string{"a", "a-b", "a.b", "a0", "index.json", "b"}
+	random := rand.New(rand.NewPCG(1, 1))
+	name := func() string {
+		var all []string
+		for range 1 + random.IntN(3) {
+			all = append(all, segments[random.IntN(len(segments))])
+		}
+		return strings.Join(all, "/")
+	}
+	for range 2000 {
+		paths := []string{"."}
+		for range random.IntN(12) {
+			paths = append(paths, name())
+		}
+		slices.Sort(paths)
+		var parts []*part
+		for _, p := range slices.Compact(paths) {
+			parts = append(parts, &part{path: p})
+		}
+		for _, fault := range []string{".", "", "index.json", name(), name() + "/index.json"} {
+			want := slices.DeleteFunc(slices.Clone(parts), func(p *part) bool { return !concerns(fault, p.path) })
+			got := concerned(fault, parts)
+			slices.SortFunc(got, func(a, b *part) int { return strings.Compare(a.path, b.path) })
+			if !slices.Equal(got, want) {
+				t.Fatalf("%q concerns %d of %q, and not %d", fault, len(want), paths, len(got))
+			}
+		}
+	}
+}
