@@ -1,0 +1,96 @@
+package volume_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// manyLayouts writes an archive of n layouts and cuts it into chunks; 0 leaves it whole.
+func manyLayouts(t testing.TB, n, chunks int) (dir string) {
+	t.Helper()
+	var entries []layouttest.Entry
+	for i := range n {
+		entries = append(entries, layouttest.File(fmt.Sprintf("r%06d/index.json", i), []byte(`{"schemaVersion":2,"manifests":[]}`)))
+	}
+	dir = t.TempDir()
+	file := filepath.Join(dir, "x.tar")
+	layouttest.Tar(t, file, entries...)
+	if chunks > 0 {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layouttest.Cut(t, file, info.Size()/int64(chunks)+1)
+	}
+	return dir
+}
+
+// list opens the archive in dir and lists its layouts.
+func list(t testing.TB, dir string) int {
+	t.Helper()
+	listing, err := openArchive(t, dir, "").Layouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(listing.Layouts)
+}
+
+// A layout in a chunk set costs what one in a file costs: chunks and layouts add up.
+func TestChunksAddUp(t *testing.T) {
+	const n, chunks = 300, 100
+	costs := func(dir string) float64 {
+		return testing.AllocsPerRun(2, func() {
+			if got := list(t, dir); got != n {
+				t.Fatalf("%d layouts", got)
+			}
+		})
+	}
+	whole, cut := costs(manyLayouts(t, n, 0)), costs(manyLayouts(t, n, chunks))
+	if more := cut - whole; more > 60*chunks {
+		t.Errorf("%.0f allocations for the file, and %.0f more for %d chunks", whole, more, chunks)
+	}
+}
+
+// BenchmarkMany opens archives of many layouts: whole, in chunks, in chunks with a gap
+// behind each, and with one stray chunk far behind. Four times as many layouts take at
+// most 4.4 times as long.
+func BenchmarkMany(b *testing.B) {
+	touch := func(b *testing.B, dir string, number int) {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("x.tar.%04d.chunk", number)), []byte("stray"), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, n := range []int{5_000, 20_000} {
+		for name, dir := range map[string]func(b *testing.B) string{
+			"file":   func(b *testing.B) string { return manyLayouts(b, n, 0) },
+			"chunks": func(b *testing.B) string { return manyLayouts(b, n, n/5) },
+			"gaps": func(b *testing.B) string {
+				dir := manyLayouts(b, n, 1)
+				for i := range n / 5 {
+					touch(b, dir, 2*i+5)
+				}
+				return dir
+			},
+			"stray": func(b *testing.B) string {
+				dir := manyLayouts(b, n, 1)
+				touch(b, dir, 999_999)
+				return dir
+			},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				dir := dir(b)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					list(b, dir)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/layout")
+			})
+		}
+	}
+}
