@@ -1,4 +1,4 @@
-package extent_test
+package extent
 
 import (
 	"bytes"
@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 type onDisk string
@@ -62,18 +60,18 @@ func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	const size = 12 << 20
 	data := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{})
-	r.Read(data)
+	_, _ = r.Read(data) // it never fails
 	name := coldFile(t, data)
 	// A server uses the fourth and the fifth mebibyte.
 	const from, n = 3 << 20, 2 << 20
-	used, err := extent.List{{File: onDisk(name), Off: from, Len: n}}.ReadAll()
+	used, err := List{{File: onDisk(name), Off: from, Len: n}}.ReadAll()
 	if err != nil || !bytes.Equal(used, data[from:from+n]) {
 		t.Fatal(err)
 	}
 	before := cached(t, name, from, n)
 	all := cached(t, name, 0, size)
 
-	read, err := extent.List{{File: onDisk(name), Len: 5 << 20}, {File: onDisk(name), Off: 5 << 20, Len: size - 5<<20}}.OpenOnce()
+	read, err := List{{File: onDisk(name), Len: 5 << 20}, {File: onDisk(name), Off: 5 << 20, Len: size - 5<<20}}.OpenOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
