@@ -25,6 +25,8 @@ type once struct {
 	rest List
 	open *section // nil at the end
 	cold []window // of the open extent, in their order: to be dropped when they were read
+
+	dropped window // the last of them, without a break
 }
 
 // window is a run of bytes in a file.
@@ -32,6 +34,9 @@ type window struct{ off, len int64 }
 
 // windowSize is how much is looked at, and dropped, at once.
 const windowSize = 1 << 20
+
+// maxPage is how large a page of memory may be that holds a file's bytes.
+const maxPage = 8 << 20
 
 // next opens the next extent; io.EOF is that there is none.
 func (r *once) next() error {
@@ -74,9 +79,23 @@ func (r *once) Read(p []byte) (int, error) {
 // drop drops the windows that lie before pos.
 func (r *once) drop(pos int64) {
 	for len(r.cold) > 0 && r.cold[0].off+r.cold[0].len <= pos {
-		dropCached(r.open.f, r.cold[0])
+		r.dropFirst()
 		r.cold = r.cold[1:]
 	}
+}
+
+// dropFirst drops the first window, and once more what lies before it: the system lets go
+// of a large page only when all of it is dropped at once.
+func (r *once) dropFirst() {
+	w := r.cold[0]
+	if w.off != r.dropped.off+r.dropped.len {
+		r.dropped = window{off: w.off}
+	}
+	r.dropped.len += w.len
+	if r.dropped.len > maxPage+w.len {
+		r.dropped = window{w.off - maxPage, maxPage + w.len}
+	}
+	dropCached(r.open.f, r.dropped)
 }
 
 // Close closes the file that is open.
@@ -85,10 +104,10 @@ func (r *once) Close() error {
 		return nil
 	}
 	if len(r.cold) > 0 && r.open.pos > r.cold[0].off {
-		dropCached(r.open.f, r.cold[0]) // it was read in part
+		r.dropFirst() // it was read in part
 	}
 	s := r.open
-	r.open, r.cold = nil, nil
+	r.open, r.cold, r.dropped = nil, nil, window{}
 	return s.Close()
 }
 
