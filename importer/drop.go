@@ -49,8 +49,9 @@ type Drop struct {
 	log      *zap.Logger
 	watcher  *watch.Watcher
 	record   record
-	looked   bool // at least once
-	maxFiles int  // in a directory that was dropped
+	stuck    map[string]error // bundles that a process before this one was taking out, by key
+	looked   bool             // at least once
+	maxFiles int              // in a directory that was dropped
 
 	mu      sync.Mutex       // guards what follows; Look is called by one goroutine
 	items   map[string]*item // by the keys of their candidates
@@ -143,9 +144,7 @@ func (d *Drop) look(ctx context.Context) {
 // which a change may be one of a bundle, and again is when to look once more in any
 // case; 0 is never. Errors: the context's; the file system's.
 func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
-	if err := d.resume(ctx); err != nil {
-		return nil, 0, err
-	}
+	d.resume(ctx)
 	found, dirs, err := d.find(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -179,6 +178,10 @@ func (d *Drop) forget(found []candidate) {
 // when it has changed.
 func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.Now()
+	if err := d.stuck[c.key()]; err != nil {
+		d.wait(it, err.Error())
+		return firstPause
+	}
 	switch age := now.Sub(it.since); {
 	case it.settled:
 		return 0
@@ -225,7 +228,7 @@ func (d *Drop) item(c candidate) *item {
 	}
 	it.candidate = c
 	it.status = Dropped{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
-	if known, ok := d.record[c.key()]; ok && known.Identity == c.identity {
+	if known, ok := d.record[c.key()]; ok && known.Leaving == nil && known.Identity == c.identity {
 		it.status, it.settled = known.Status, true
 	}
 	return it

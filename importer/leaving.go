@@ -65,22 +65,25 @@ func (d *Drop) left(key string) {
 }
 
 // resume ends what a process that was killed had begun to take out. Only files go that
-// are still as that process read them.
-func (d *Drop) resume(ctx context.Context) error {
+// are still as that process read them. Where that fails, what is left waits and is tried
+// at the next look; other bundles do not.
+func (d *Drop) resume(ctx context.Context) {
+	d.stuck = map[string]error{}
 	for key, r := range d.record {
 		if r.Leaving == nil {
 			continue
 		}
-		if err := d.Guard(); err != nil {
-			return fmt.Errorf("nothing is moved or removed: %w", err)
+		err := d.Guard()
+		if err == nil {
+			err = d.end(ctx, r.Leaving)
 		}
-		if err := d.end(ctx, r.Leaving); err != nil {
-			return fmt.Errorf("taking out the rest of %s, which was imported: %w", r.Leaving.Name, err)
+		if err != nil {
+			d.stuck[key] = fmt.Errorf("it was imported, and the rest of it cannot be taken out: %w", err)
+			continue
 		}
 		d.log.Info("the rest of an imported bundle has been taken out", zap.String("bundle", r.Leaving.Name))
 		d.left(key)
 	}
-	return nil
 }
 
 func (d *Drop) end(ctx context.Context, l *leaving) error {

@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -59,6 +60,38 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where that cannot be ended, what is left is not imported, and other bundles are.
+func TestDropEndsLater(t *testing.T) {
+	d := newDropping(t)
+	archive := archiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
+	layouttest.Cut(t, archive, 2000)
+	d.killAt(2, true)
+	want := mustContent(t, d.store)
+	want = want.over(mustContent(t, archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v1=b")))
+	fails := true
+	d.restart(func(o *importer.DropOptions) {
+		o.Remove = true
+		d.importer.Before(func(op, path string) error {
+			if fails && op == "rename dropped" && strings.HasPrefix(path, "package-a.tar") {
+				return errors.New("not now")
+			}
+			return nil
+		})
+	})
+	d.look(0)
+	d.look(time.Minute)
+	same(t, "the store", mustContent(t, d.store), want)
+	if s := d.wants("package-a.tar", "waiting", "not now"); s.Detail == "" {
+		t.Error("no reason")
+	}
+	fails = false
+	d.look(time.Minute)
+	if left := contents(t, d.dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	same(t, "the store", mustContent(t, d.store), want)
 }
 
 // killAt imports what was dropped, and ends as a killed process does at the nth change of
