@@ -46,15 +46,30 @@ type BlobReader struct {
 	pos    int64
 	resp   *http.Response // nil where the rest is to be asked for
 	failed failures       // since something was read
+
+	doubted int  // answers that cannot be right
+	long    bool // one of them had too many bytes
 }
 
 // Blob opens a blob of size bytes from byte offset on. Errors: *Error, with ErrNotFound
-// where it is not there; with ErrMismatch, also while reading, where it has another
-// size. While reading, the context's as well.
+// where it is not there; with ErrMismatch, also while reading, where the registry goes on
+// answering with another size or range. While reading, the context's as well.
 func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
+	return c.openBlob(ctx, repository, d, size, offset, false)
+}
+
+// FreshBlob opens a blob as [Client.Blob] does, past caches: what came before was wrong.
+func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
+	return c.openBlob(ctx, repository, d, size, offset, true)
+}
+
+func (c *Client) openBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64, fresh bool) (*BlobReader, error) {
 	k, err := c.call(ctx, "get blob", http.MethodGet, repository, "blobs", d.String())
 	if err != nil {
 		return nil, err
+	}
+	if fresh {
+		k.header = pastCaches(k.header)
 	}
 	b := &BlobReader{ctx: ctx, c: c, call: k, size: size, pos: offset}
 	if offset < 0 || offset > size {
@@ -68,15 +83,8 @@ func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, s
 
 // open asks for the rest.
 func (b *BlobReader) open() error {
-	k := *b.call
-	k.header = http.Header{}
-	k.want = []int{http.StatusOK}
-	if b.pos > 0 {
-		k.header.Set("Range", fmt.Sprintf("bytes=%d-", b.pos))
-		k.want = []int{http.StatusOK, http.StatusPartialContent}
-	}
 	for {
-		resp, err := b.c.do(b.ctx, &k)
+		resp, err := b.ask()
 		if err != nil {
 			return err
 		}
@@ -91,14 +99,41 @@ func (b *BlobReader) open() error {
 	}
 }
 
+// ask asks for the rest once; for all of it where ranges were answered wrong.
+func (b *BlobReader) ask() (*http.Response, error) {
+	for {
+		k := *b.call
+		k.header = b.call.header.Clone()
+		k.want = []int{http.StatusOK}
+		if b.pos > 0 {
+			k.want = append(k.want, http.StatusPartialContent)
+		}
+		if b.pos > 0 && b.doubted < doubts && !b.long {
+			k.header.Set("Range", fmt.Sprintf("bytes=%d-", b.pos))
+		}
+		resp, err := b.c.do(b.ctx, &k)
+		var e *Error
+		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
+			return resp, err
+		}
+		// The range is one of the blob as the manifest says it is.
+		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // accept checks that an answer is the rest, or makes it so.
 func (b *BlobReader) accept(resp *http.Response) error {
 	whole := resp.StatusCode == http.StatusOK
 	if !whole {
 		var first, last, size int64
 		n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
-		if n < 2 || first != b.pos || n == 3 && size != b.size {
+		if n < 2 || first != b.pos || last >= b.size || n == 3 && size != b.size {
 			return b.mismatch(fmt.Errorf("it answers the range %q", oneLine(resp.Header.Get("Content-Range"), 60)))
+		}
+		if resp.ContentLength >= 0 && resp.ContentLength != last-first+1 {
+			return b.mismatch(fmt.Errorf("it answers the range %q with %d bytes", oneLine(resp.Header.Get("Content-Range"), 60), resp.ContentLength))
 		}
 		return nil
 	}
@@ -121,7 +156,7 @@ func (b *BlobReader) mismatch(err error) error { return b.call.fail(SideRegistry
 func (b *BlobReader) Read(p []byte) (int, error) {
 	for {
 		if b.resp == nil {
-			if b.pos == b.size {
+			if b.pos == b.size && !b.long {
 				return 0, io.EOF
 			}
 			if err := b.open(); err != nil {
@@ -129,10 +164,13 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 			}
 		}
 		n, err := b.resp.Body.Read(p)
-		b.pos += int64(n)
-		if b.pos > b.size {
-			return 0, b.mismatch(fmt.Errorf("more than the %d bytes that are expected", b.size))
+		if int64(n) > b.size-b.pos {
+			if err := b.tooMuch(); err != nil {
+				return 0, err
+			}
+			continue
 		}
+		b.pos += int64(n)
 		if n > 0 {
 			b.failed = failures{}
 			return n, nil
@@ -154,8 +192,24 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// again waits for another try after err.
+// tooMuch gives up an answer that is longer than the blob, and waits for another try. What
+// was read of it is right or not by its digest, which is not for the reader to say.
+func (b *BlobReader) tooMuch() error {
+	b.Close()
+	b.long = true
+	return b.again(b.mismatch(fmt.Errorf("more than the %d bytes that are expected came", b.size)))
+}
+
+// again waits for another try after err. Wrong answers are asked for again past caches.
 func (b *BlobReader) again(err error) error {
+	if isMismatch(err) {
+		if b.doubted == doubts {
+			return persistent(err)
+		}
+		b.call.header = pastCaches(b.call.header)
+		b.doubted++
+		return b.c.doubt(b.ctx, b.doubted-1, err)
+	}
 	return b.c.pause(b.ctx, &b.failed, err, false)
 }
 

@@ -81,16 +81,23 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 	left, known := int64(maxList), 0 // bytes; entries that came again, which count too
 	for range maxPages {
 		asked[k.url.RawQuery] = true
-		a, err := c.fetch(ctx, k, left)
-		if errors.Is(err, errTooLong) {
-			return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("all of its pages have more than %d bytes", maxList))
-		}
+		before := len(all)
+		var a answer
+		err := c.insist(ctx, k, func() (err error) {
+			a, err = c.fetch(ctx, k, left)
+			if errors.Is(err, errTooLong) {
+				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("all of its pages have more than %d bytes", maxList))
+			}
+			if err != nil {
+				return err
+			}
+			if all, err = entries(all[:before], a.body, limit-known, of); err != nil {
+				return k.fail(SideRegistry, causeAmong(err, ErrTooMany, ErrMismatch), fmt.Errorf("%w (%d bytes of %.60q)", err, len(a.body), mediaType(a.header)))
+			}
+			return nil
+		})
 		if err != nil {
 			return nil, err
-		}
-		before := len(all)
-		if all, err = entries(all, a.body, limit-known, of); err != nil {
-			return nil, k.fail(SideRegistry, causeAmong(err, ErrTooMany, ErrMismatch), err)
 		}
 		count := len(all) - before
 		fresh, last := merge(all[before:])

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
@@ -35,7 +36,8 @@ type Manifest struct {
 
 // Manifest fetches the manifest of a tag or digest. Asked by digest, the bytes have
 // that digest; asked by tag, they have the one that the registry says, if it says
-// one. Errors: *Error, with ErrNotFound where it is not there, with ErrMismatch.
+// one. Errors: *Error, with ErrNotFound where it is not there, with ErrMismatch where
+// the answer stays wrong.
 func (c *Client) Manifest(ctx context.Context, repository, reference string) (Manifest, error) {
 	k, err := c.call(ctx, "get manifest", http.MethodGet, repository, "manifests", reference)
 	if err != nil {
@@ -43,6 +45,16 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 	}
 	k.header.Set("Accept", accept())
 	k.want = []int{http.StatusOK}
+	var m Manifest
+	err = c.insist(ctx, k, func() (err error) {
+		m, err = c.manifest(ctx, k)
+		return err
+	})
+	return m, err
+}
+
+// manifest asks for a manifest once.
+func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 	a, err := c.fetch(ctx, k, MaxManifest)
 	if err != nil {
 		return Manifest{}, err
@@ -52,13 +64,16 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 		return Manifest{}, err
 	}
 	m := Manifest{MediaType: mediaType(a.header), Body: a.body}
-	if want == "" {
+	if want == "" { // nothing but its form can be checked
+		if !json.Valid(a.body) {
+			return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("its %d bytes of %.60q are no JSON", len(a.body), m.MediaType))
+		}
 		m.Digest = digest.FromBytes(a.body)
 		return m, nil
 	}
 	m.Digest = want
 	if got := want.Algorithm().FromBytes(a.body); got != want {
-		return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("its bytes are those of %s, not of %s", got, want))
+		return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("checksum mismatch: its %d bytes are those of %s, not of %s", len(a.body), got, want))
 	}
 	return m, nil
 }

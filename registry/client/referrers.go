@@ -41,7 +41,8 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		c.referrersAPI.Store(true)
 		return Referrers{List: list, API: true}, nil
 	}
-	failing := errors.Is(err, ErrServer)
+	// An answer that stays wrong is one of what does not know the API, unless it does.
+	failing := errors.Is(err, ErrServer) || isMismatch(err)
 	if !SaysNothing(err) && !errors.Is(err, ErrNotFound) || failing && c.referrersAPI.Load() {
 		return Referrers{}, err // what worked before is out of order, and not unknown to the registry
 	}

@@ -203,6 +203,22 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 		}
 	}
 	k.url = &target
+	var t tokenAnswer
+	err := c.Insist(ctx, func(err error) bool { return errors.Is(err, errNoToken) }, func(fresh bool) (err error) {
+		if fresh {
+			k.header = pastCaches(k.header)
+		}
+		t, err = c.tokenOf(ctx, r, k)
+		return err
+	})
+	return t, err
+}
+
+// errNoToken says that a token server answers, and not with a token.
+var errNoToken = errors.New("the answer holds no token")
+
+// tokenOf asks for a token once.
+func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
 	resp, err := c.do(ctx, k)
 	if err != nil {
 		var e *Error
@@ -210,8 +226,8 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 			e.Side, e.Repository, e.Anonymous = SideToken, repositoryOf(r.scopes), r.credential.Empty()
 			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
 			switch {
-			case refused && e.Host != target.Host:
-				e.Err = fmt.Errorf("the token server %s leads there: %w", target.Host, ErrOtherHost)
+			case refused && e.Host != k.url.Host:
+				e.Err = fmt.Errorf("the token server %s leads there: %w", k.url.Host, ErrOtherHost)
 			case refused:
 				e.Err = fmt.Errorf("the token server of %s refuses %v", r.from.Host, r.credential)
 			}
@@ -222,7 +238,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	var t tokenAnswer
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxErrorBody)).Decode(&t)
 	if err != nil || t.value() == "" {
-		return tokenAnswer{}, &Error{Op: opToken, Host: realm.Host, Side: SideToken, Status: resp.StatusCode, Cause: ErrRefused, Err: errors.New("the answer holds no token")}
+		return tokenAnswer{}, &Error{Op: opToken, Host: k.url.Host, Side: SideToken, Status: resp.StatusCode, Cause: ErrRefused, Err: errNoToken}
 	}
 	return t, nil
 }

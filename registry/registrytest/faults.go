@@ -1,10 +1,13 @@
 package registrytest
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -204,3 +207,44 @@ func (e *editing) Write(p []byte) (int, error) {
 	}
 	return e.ResponseWriter.Write(p)
 }
+
+// Spoil has the registry answer what matches, and changes the body of the answer, whose
+// length it makes match: what a cache keeps of an answer that was cut, or a bad disk.
+func Spoil(m Match, change func(body []byte) []byte) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !m(r) {
+			return false
+		}
+		kept := &keeping{header: http.Header{}, status: http.StatusOK}
+		next.ServeHTTP(kept, r)
+		maps.Copy(w.Header(), kept.header)
+		body := change(kept.body.Bytes())
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(kept.status)
+		_, _ = w.Write(body)
+		return true
+	}
+}
+
+// keeping keeps an answer.
+type keeping struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (k *keeping) Header() http.Header         { return k.header }
+func (k *keeping) WriteHeader(status int)      { k.status = status }
+func (k *keeping) Write(p []byte) (int, error) { return k.body.Write(p) }
+
+// FlipBit changes a bit in the middle of a body.
+func FlipBit(body []byte) []byte {
+	body = bytes.Clone(body)
+	if len(body) > 0 {
+		body[len(body)/2] ^= 1
+	}
+	return body
+}
+
+// CutHalf leaves the first half of a body.
+func CutHalf(body []byte) []byte { return body[:len(body)/2] }

@@ -1,0 +1,258 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// page is an answer with status 200 that is none of a registry.
+func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
+
+// doubtful are questions to a registry that holds an image x:v1, and wrong answers to them.
+type doubtful struct {
+	kind  string // of the request that is answered wrong
+	spoil func([]byte) []byte
+	// header edits the answer beside its body; nil for not.
+	header func(http.Header)
+	ask    func(ctx context.Context, c *client.Client, m client.Manifest) error
+	says   string // what the error names of the answer; empty where even the third is got around
+}
+
+func questions() map[string]doubtful {
+	byDigest := func(ctx context.Context, c *client.Client, m client.Manifest) error {
+		_, err := c.Manifest(ctx, "x", m.Digest.String())
+		return err
+	}
+	byTag := func(ctx context.Context, c *client.Client, _ client.Manifest) error {
+		_, err := c.Manifest(ctx, "x", "v1")
+		return err
+	}
+	tags := func(ctx context.Context, c *client.Client, _ client.Manifest) error {
+		list, err := c.Tags(ctx, "x")
+		if err == nil && !slices.Equal(list, []string{"v1"}) {
+			return fmt.Errorf("tags %q", list)
+		}
+		return err
+	}
+	layer := func(offset int64) func(context.Context, *client.Client, client.Manifest) error {
+		return func(ctx context.Context, c *client.Client, _ client.Manifest) error {
+			b := noise(3000, 2)
+			r, err := c.Blob(ctx, "x", b.digest, 3000, offset)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			got, err := io.ReadAll(r)
+			if err == nil && !bytes.Equal(got, b.data[offset:]) {
+				return errors.New("other bytes")
+			}
+			return err
+		}
+	}
+	undigested := func(h http.Header) { h.Del("Docker-Content-Digest") }
+	ranged := func(value string) func(http.Header) {
+		return func(h http.Header) { h.Set("Content-Range", value) }
+	}
+	return map[string]doubtful{
+		"a bit of a manifest by digest":           {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: its "},
+		"a bit of a manifest by tag":              {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: its "},
+		"a cut manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, "are those of sha256:"},
+		"a cut manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are no JSON"},
+		"a page for a manifest, without a digest": {"GET manifests", page, undigested, byTag, "its 33 bytes"},
+		"the digest of another manifest":          {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it says the digest sha256:e3b0"},
+		"a cut list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "no JSON of one"},
+		"a page for a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
+		"no list of tags":                         {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "it names no entries"},
+		"a short blob":                            {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, 3000 are expected"},
+		"a long blob":                             {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
+		"a range of another blob":                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
+		"another range":                           {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
+		"the short rest of a blob":                {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, 3000 are expected"},
+	}
+}
+
+// doubted is a registry with an image x:v1, and the fault that is in front of it.
+type doubted struct {
+	*registrytest.Registry
+	image client.Manifest
+	fault registrytest.Fault
+	fresh []string // the Cache-Control of the requests that the fault is about
+}
+
+func newDoubted(t *testing.T) *doubted {
+	d := &doubted{Registry: registrytest.New(t, registrytest.Options{})}
+	d.image = image(t, dial(t, d.Registry), "x", "v1")
+	d.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool { return d.fault(w, r, next) })
+	return d
+}
+
+// spoils has the registry answer a question wrong where m matches.
+func (d *doubted) spoils(q doubtful, m registrytest.Match) {
+	d.fresh = nil
+	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
+	d.fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if registrytest.On(q.kind)(r) {
+			d.fresh = append(d.fresh, r.Header.Get("Cache-Control"))
+		}
+		return spoil(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			if q.header != nil {
+				q.header(w.Header())
+			}
+		}))
+	}
+}
+
+// An answer that cannot be right is asked for again past caches, twice, whatever the number
+// of retries; only then it counts.
+func TestWrongAnswers(t *testing.T) {
+	d := newDoubted(t)
+	for name, q := range questions() {
+		for _, test := range []struct{ wrong, retries int }{{1, -1}, {2, 5}, {1 << 30, -1}} {
+			t.Run(fmt.Sprintf("%s: %d wrong", name, test.wrong), func(t *testing.T) {
+				d.spoils(q, registrytest.First(test.wrong, func(*http.Request) bool { return true }))
+				clock := newFakeClock()
+				c := dial(t, d.Registry, func(o *client.Options) {
+					o.Clock, o.Retries, o.FirstPause = clock, test.retries, time.Hour
+				})
+				err := q.ask(t.Context(), c, d.image)
+				if want := []string{"", "no-cache", "no-cache"}[:min(test.wrong, 2)+1]; !slices.Equal(d.fresh, want) {
+					t.Errorf("asked with Cache-Control %q, want %q", d.fresh, want)
+				}
+				if clock.Now().Equal(clock.start) {
+					t.Error("without a pause")
+				}
+				if test.wrong <= 2 || q.says == "" {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				wantCause(t, err, client.ErrMismatch)
+				for _, words := range []string{q.says, d.Host, " x", "(asked 3 times)"} {
+					if !strings.Contains(err.Error(), words) {
+						t.Errorf("%v: does not say %q", err, words)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What a cache has spoiled is right past it, however often it is asked.
+func TestWrongAnswersOfACache(t *testing.T) {
+	d := newDoubted(t)
+	for name, q := range questions() {
+		t.Run(name, func(t *testing.T) {
+			d.spoils(q, func(r *http.Request) bool { return r.Header.Get("Cache-Control") != "no-cache" })
+			c := dial(t, d.Registry)
+			for range 3 {
+				if err := q.ask(t.Context(), c, d.image); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A token server that answers with something else is asked again, twice.
+func TestWrongTokens(t *testing.T) {
+	for _, wrong := range []int{1, 2, 3} {
+		for name, answer := range map[string]string{"cut": `{"token":"abc`, "empty": "{}", "a page": "<html>"} {
+			t.Run(fmt.Sprintf("%s: %d", name, wrong), func(t *testing.T) {
+				asked := 0
+				w := newWorld(t, "registry.example")
+				w.answer = func(rw http.ResponseWriter, r *http.Request, _ string) {
+					switch {
+					case r.URL.Path == "/token":
+						if asked++; asked <= wrong {
+							fmt.Fprint(rw, answer)
+							return
+						}
+						fmt.Fprint(rw, `{"token":"good"}`)
+					case r.Header.Get("Authorization") != "Bearer good":
+						rw.Header().Set("WWW-Authenticate", `Bearer realm="http://registry.example/token",service="s"`)
+						rw.WriteHeader(http.StatusUnauthorized)
+					default:
+						fmt.Fprint(rw, `{"tags":["v1"]}`)
+					}
+				}
+				c := w.client(t, "registry.example", "http", user)
+				_, err := c.Tags(t.Context(), "x")
+				if wrong <= 2 {
+					if err != nil {
+						t.Error(err)
+					}
+				} else if e := failure(t, err, client.ErrRefused); e.Side != client.SideToken {
+					t.Errorf("the fault is of %s", e.Side)
+				}
+				if want := min(wrong+1, 3); asked != want {
+					t.Errorf("asked %d times, want %d", asked, want)
+				}
+			})
+		}
+	}
+}
+
+// A list of referrers that came wrong is no list without referrers where the registry has
+// the API; where it answers something else to everything, each is asked for once.
+func TestWrongReferrers(t *testing.T) {
+	subject := digest.FromString("subject")
+	list := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"manifests": []map[string]any{{"digest": subject, "size": 1}}})
+	}
+	asked, wrong := 0, 0
+	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !strings.Contains(r.URL.Path, "/referrers/"):
+			if r.URL.Path != "/v2/" {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		default:
+			if asked++; asked <= wrong {
+				fmt.Fprint(w, `{"manifests":[{"dig`)
+				return
+			}
+			list(w)
+		}
+	})})
+	ask := func(c *client.Client) (int, error) {
+		found, err := c.Referrers(t.Context(), "x", subject)
+		return len(found.List), err
+	}
+	c := dial(t, r)
+	wrong = 2
+	if n, err := ask(c); n != 1 || err != nil || asked != 3 {
+		t.Errorf("%d referrers after %d requests: %v", n, asked, err)
+	}
+	asked, wrong = 0, 1<<30
+	n, err := ask(c)
+	wantCause(t, err, client.ErrMismatch)
+	if n != 0 || asked != 3 {
+		t.Errorf("%d referrers after %d requests", n, asked)
+	}
+	asked, c = 0, dial(t, r)
+	for range 5 {
+		if _, err := ask(c); err != nil {
+			t.Error(err)
+		}
+	}
+	if asked != 3+4 {
+		t.Errorf("a registry without the API was asked %d times for 5 lists", asked)
+	}
+}
