@@ -161,7 +161,7 @@ func (c *carrier) gapOr(n *need, err error) error {
 		return nil
 	case absent(err):
 		g.Reason = "not there"
-	case errors.Is(err, errDigest), errors.Is(err, client.ErrMismatch):
+	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
 		g.Reason = err.Error()
 	default:
 		return err

@@ -191,7 +191,7 @@ func TestGapsAreListed(t *testing.T) {
 		got[g.Digest.Encoded()] = g.Reason
 	}
 	if len(got) != 4 || got[lost[0]] != "not there" || got[lost[1]] != "not there" ||
-		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "another digest") {
+		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "checksum mismatch: sha256:"+wrong) {
 		t.Errorf("%v", got)
 	}
 	nothingPublished(t, o.Dir)

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -30,7 +28,8 @@ type fetcher struct {
 
 // fetch fetches a blob from the first of the repositories that has it, on from where
 // an earlier try was cut. Its bytes are proven while they are written. Errors:
-// errDigest where the registry sends other bytes; the client's; the file system's.
+// *wrongContent where the registry goes on sending other bytes; the client's; the file
+// system's.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
 	if f.work.has(b.Digest, b.Size) {
 		f.meter.Add(b.Size)
@@ -45,39 +44,44 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 	return err
 }
 
+// from fetches a blob from one repository. Wrong bytes are fetched again, past caches,
+// before they count.
 func (f *fetcher) from(ctx context.Context, repository string, b closure.Descriptor) error {
-	resumed, err := f.attempt(ctx, repository, b)
-	if resumed && errors.Is(err, errDigest) { // the part may be what is wrong
-		_, err = f.attempt(ctx, repository, b)
-	}
-	return err
+	return f.registry.Insist(ctx, isWrongContent, func(fresh bool) error {
+		resumed, err := f.attempt(ctx, repository, b, fresh)
+		if resumed && isWrongContent(err) { // the part may be what is wrong
+			_, err = f.attempt(ctx, repository, b, fresh)
+		}
+		return err
+	})
 }
 
 // attempt fetches what is missing of the blob. A part with wrong bytes is removed.
-func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Descriptor) (resumed bool, err error) {
+func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (resumed bool, err error) {
 	part, err := os.OpenFile(f.work.part(b.Digest), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return false, err
 	}
 	defer part.Close()
-	v := b.Digest.Verifier()
-	have, err := io.CopyBuffer(v, struct{ io.Reader }{withContext{ctx, part}}, make([]byte, 1<<18))
+	sum := b.Digest.Algorithm().Digester()
+	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{withContext{ctx, part}}, make([]byte, 1<<18))
 	if err != nil {
 		return false, err
 	}
 	if have > b.Size {
-		v, have = b.Digest.Verifier(), 0
+		sum, have = b.Digest.Algorithm().Digester(), 0
 		if err := rewind(part); err != nil {
 			return false, err
 		}
 	}
 	f.meter.Add(have)
-	if err := f.rest(ctx, repository, b, part, v, have); err != nil {
+	if err := f.rest(ctx, repository, b, part, sum.Hash(), have, fresh); err != nil {
 		return have > 0, err
 	}
-	if !v.Verified() {
+	if got := sum.Digest(); got != b.Digest {
 		f.meter.Add(-b.Size)
-		return have > 0, errors.Join(fmt.Errorf("%s: %w", b.Digest, errDigest), os.Remove(part.Name()))
+		wrong := &wrongContent{want: b.Digest, got: got, size: b.Size, from: f.registry.Registry() + "/" + repository}
+		return have > 0, errors.Join(wrong, os.Remove(part.Name()))
 	}
 	if err := part.Close(); err != nil {
 		return have > 0, err
@@ -87,16 +91,20 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 }
 
 // rest fetches the blob from byte have on, behind what is in the part.
-func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, v digest.Verifier, have int64) (err error) {
+func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil
 	}
-	r, err := f.registry.Blob(ctx, repository, b.Digest, b.Size, have)
+	open := f.registry.Blob
+	if fresh {
+		open = f.registry.FreshBlob
+	}
+	r, err := open(ctx, repository, b.Digest, b.Size, have)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := io.CopyBuffer(io.MultiWriter(part, v, counter{f.meter}), struct{ io.Reader }{r}, make([]byte, 1<<17))
+	n, err := io.CopyBuffer(io.MultiWriter(part, sum, counter{f.meter}), struct{ io.Reader }{r}, make([]byte, 1<<17))
 	if err == nil && have+n != b.Size {
 		err = fmt.Errorf("%s: %d bytes came, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}

@@ -80,7 +80,7 @@ func TestHashingAPartEndsWithTheContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.attempt(ctx, "repository", b); !errors.Is(err, context.Canceled) {
+	if _, err := f.attempt(ctx, "repository", b, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -75,27 +76,49 @@ func (s *source) firstImage(ctx context.Context, repository string, image closur
 	return refs, unusable{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
 }
 
+// peekLayer looks through one layer. Wrong bytes are read again, past caches, before they
+// count: nothing that is found in them does.
 func (s *source) peekLayer(ctx context.Context, repository string, layer closure.Descriptor, l *look) error {
 	if err := s.bring(ctx, repository, layer); err != nil {
 		return err
 	}
-	r, err := s.read(ctx, repository, layer)
+	return s.registry.Insist(ctx, isWrongContent, func(fresh bool) error {
+		again := look{wanted: maps.Clone(l.wanted), found: maps.Clone(l.found), limit: l.limit}
+		err := s.peekOnce(ctx, repository, layer, &again, fresh)
+		if err == nil {
+			*l = again
+		}
+		return err
+	})
+}
+
+// proveUpTo is the size in bytes up to which a layer is read to its end, so that its digest
+// is proven, when what was looked for is found before. Larger ones are read so far where
+// nothing may be written: it is a plan that they are for.
+const proveUpTo = 16 << 20
+
+func (s *source) peekOnce(ctx context.Context, repository string, layer closure.Descriptor, l *look, fresh bool) error {
+	r, err := s.read(ctx, repository, layer, fresh)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := l.layer(r); err != nil {
-		var failed *client.Error
-		if errors.As(err, &failed) || ctx.Err() != nil {
-			return err
-		}
-		return unusable{err}
+	failed := l.layer(r)
+	var of *client.Error
+	switch {
+	case errors.As(failed, &of) || ctx.Err() != nil || isWrongContent(failed):
+		return failed
+	case failed == nil && len(l.wanted) == 0 && layer.Size > proveUpTo:
+		return nil
 	}
-	if len(l.wanted) == 0 {
-		return nil // what was looked for was there
+	// To the end, which says whether the bytes were right.
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
 	}
-	_, err = io.Copy(io.Discard, r) // to the end, which says whether the bytes were right
-	return err
+	if failed != nil {
+		return unusable{failed}
+	}
+	return nil
 }
 
 // bring fetches a layer whole, which will be needed whole, where anything may be written.

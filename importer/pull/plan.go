@@ -135,7 +135,7 @@ func (u unusable) Unwrap() error { return u.error }
 // content that is to blame.
 func broken(repository, reference string, err error) error {
 	var u unusable
-	if errors.As(err, &u) || errors.Is(err, errDigest) || errors.Is(err, client.ErrMismatch) || absent(err) {
+	if errors.As(err, &u) || isWrongContent(err) || errors.Is(err, client.ErrMismatch) || absent(err) {
 		return incomplete([]Gap{{Repository: repository, Tag: reference, Reason: err.Error()}})
 	}
 	return fmt.Errorf("%s:%s: %w", repository, reference, err)

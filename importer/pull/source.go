@@ -229,8 +229,9 @@ func (s *source) count(tags int) error {
 
 func sorted(tags map[string]bool) []string { return slices.Sorted(maps.Keys(tags)) }
 
-// read opens a blob of the source: one that is there, or the registry's.
-func (s *source) read(ctx context.Context, repository string, b closure.Descriptor) (io.ReadCloser, error) {
+// read opens a blob of the source: one that is there, or the registry's. Its bytes are
+// proven at its end.
+func (s *source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.has(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
 	}
@@ -240,14 +241,18 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 	}
 	if where != nil {
 		if r, err := where.Open(); err == nil {
-			return &proving{r, b.Digest.Verifier(), b.Digest}, nil
+			return newProving(r, b.Digest, where.String()), nil
 		}
 	}
-	r, err := s.registry.Blob(ctx, repository, b.Digest, b.Size, 0)
+	open := s.registry.Blob
+	if fresh {
+		open = s.registry.FreshBlob
+	}
+	r, err := open(ctx, repository, b.Digest, b.Size, 0)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", b.Digest, err)
 	}
-	return &proving{r, b.Digest.Verifier(), b.Digest}, nil
+	return newProving(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
 // lies is where an older archive has a blob; nil where none has it. Its digest is proven:

@@ -94,7 +94,7 @@ func holdsEntry(r io.Reader, e entry) error {
 		return err
 	}
 	if !v.Verified() {
-		return errDigest
+		return errOther
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	if err != nil || w.isProven(d) {
 		return f, err
 	}
-	return &proving{f, d.Verifier(), d}, nil
+	return newProving(f, d, f.Name()), nil
 }
 
 // check says whether the bytes of a blob that is there have its digest.
@@ -187,18 +187,40 @@ func (w *work) drop(d digest.Digest) { _ = os.Remove(w.blob(d)) }
 // proving is a reader whose end is an error if its bytes are not those of the digest.
 type proving struct {
 	io.ReadCloser
-	verifier digest.Verifier
-	want     digest.Digest
+	sum  digest.Digester
+	want digest.Digest
+	from string // where the bytes come from
+	size int64  // that were read
+}
+
+func newProving(r io.ReadCloser, d digest.Digest, from string) *proving {
+	return &proving{ReadCloser: r, sum: d.Algorithm().Digester(), want: d, from: from}
 }
 
 func (p *proving) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
-	_, _ = p.verifier.Write(b[:n]) // a hash takes everything
-	if err == io.EOF && !p.verifier.Verified() {
-		return n, fmt.Errorf("%s: %w", p.want, errDigest)
+	_, _ = p.sum.Hash().Write(b[:n]) // a hash takes everything
+	p.size += int64(n)
+	if err == io.EOF {
+		if got := p.sum.Digest(); got != p.want {
+			return n, &wrongContent{p.want, got, p.size, p.from}
+		}
 	}
 	return n, err
 }
 
-// errDigest says that bytes are not those of their digest.
-var errDigest = errors.New("the bytes have another digest")
+// wrongContent says that bytes are not those of their digest.
+type wrongContent struct {
+	want, got digest.Digest
+	size      int64  // of what came, in bytes
+	from      string // HOST/PATH, or a file
+}
+
+func (w *wrongContent) Error() string {
+	return fmt.Sprintf("checksum mismatch: %s of %s: %d bytes came, and their digest is %s", w.want, w.from, w.size, w.got)
+}
+
+func isWrongContent(err error) bool {
+	var w *wrongContent
+	return errors.As(err, &w)
+}
