@@ -26,6 +26,7 @@ func (a *againstFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.registry, "against", "", "compare with `REGISTRY/PATH` what a push there would have made of the sources")
 	a.selectionFlags.flags(f)
 	a.upstream.flags(f)
+	a.upstream.d8 = d8RegistryLogin() // it is the registry of a push
 }
 
 // check finds flags that are wrong, and that mean nothing without --against.

@@ -46,13 +46,19 @@ its release channels say what is pulled.
 The bundle appears when all of it is there and whole. Until then DIR is as it was,
 but for .tmp, from which the next pull goes on within 24 hours. Over an older bundle
 only the difference is fetched. Where something is missing in the source, nothing
-is published, and the exit status is 3.`,
+is published, and the exit status is 3.
+
+The login is --username or --license, $LAYOUTPROXY_USERNAME and
+$LAYOUTPROXY_PASSWORD, $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD,
+$D8_MIRROR_LICENSE_TOKEN, or docker's: the first that is there.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPull(cmd, c, &flags, args[0], args[1])
 		},
 	}
 	flags.upstreamFlags.flags(cmd.Flags())
+	flags.licenseFlag(cmd.Flags())
+	flags.d8 = d8SourceLogin()
 	flags.flags(cmd.Flags())
 	return cmd
 }
@@ -120,6 +126,9 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	reference, err := parseUpstream(source)
 	if err != nil {
 		return err
+	}
+	if cmd.Flags().Changed("license") && flags.license == "" {
+		return usageError{errors.New("--license: the token is empty")}
 	}
 	options, err := flags.complete(reference, dir)
 	if err != nil {

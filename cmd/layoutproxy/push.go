@@ -115,6 +115,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	p.selectionFlags.flags(f)
 	editionFlag(f, &p.selection.NoEditionSplit)
 	p.upstream.flags(f)
+	p.upstream.d8 = d8RegistryLogin()
 	f.StringVar(&p.cacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 	f.StringVar(&p.stateDir, "state-dir", stateDirectory(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")

@@ -28,6 +28,9 @@ type upstreamFlags struct {
 	private       bool
 	jobs          int
 	retries       int
+
+	license string     // of a command that has --license
+	d8      loginNames // those of d8 that count here; none by default
 }
 
 func (u *upstreamFlags) flags(f *pflag.FlagSet) {
@@ -65,6 +68,8 @@ func (u *upstreamFlags) check() error {
 		return usageError{fmt.Errorf("--retries %d: at least 0", u.retries)}
 	case (u.cert == "") != (u.key == ""):
 		return usageError{errors.New("--client-cert and --client-key belong together")}
+	case u.license != "" && u.username != "":
+		return usageError{errors.New("--license is a login of its own: it does not go with --username")}
 	case u.passwordStdin && u.username == "":
 		return usageError{errors.New("--password-stdin needs --username")}
 	case u.plainHTTP && (u.caFile != "" || u.cert != "" || u.insecure):
@@ -79,7 +84,11 @@ func (u *upstreamFlags) options(stdin io.Reader) (client.Options, error) {
 	if err := u.check(); err != nil {
 		return client.Options{}, err
 	}
-	credential, err := u.credential(stdin)
+	login, err := chooseLogin(u, os.Getenv)
+	if err != nil {
+		return client.Options{}, err
+	}
+	credential, err := login.credential(stdin)
 	if err != nil {
 		return client.Options{}, err
 	}
@@ -102,6 +111,9 @@ func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log
 	if err != nil {
 		return nil, err
 	}
+	if u.license != "" {
+		log.Warn("the license token is on the command line, where every user of this machine sees it: set D8_MIRROR_LICENSE_TOKEN instead of --license")
+	}
 	o.Registry, o.Push = r.Registry, push
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
@@ -115,33 +127,9 @@ func (u *upstreamFlags) open(r client.Reference, push bool, stdin io.Reader, log
 // maxPassword is how much is read of standard input.
 const maxPassword = 64 << 10
 
-// credential is what the flags and the environment say; empty is for the keychain to
-// find.
-func (u *upstreamFlags) credential(stdin io.Reader) (client.Credential, error) {
-	c := client.Credential{Username: u.username, Source: "--username"}
-	if c.Username == "" {
-		c.Username, c.Source = os.Getenv("LAYOUTPROXY_USERNAME"), "LAYOUTPROXY_USERNAME"
-	}
-	if c.Username == "" {
-		return client.Credential{}, nil
-	}
-	if !u.passwordStdin {
-		password, ok := os.LookupEnv("LAYOUTPROXY_PASSWORD")
-		if !ok {
-			return c, usageError{hintedError{fmt.Errorf("%s without a password", c.Source), "pipe it in with --password-stdin, or set LAYOUTPROXY_PASSWORD"}}
-		}
-		c.Password = password
-		return c, nil
-	}
-	data, err := io.ReadAll(io.LimitReader(stdin, maxPassword))
-	if err != nil {
-		return c, fmt.Errorf("password from standard input: %w", err)
-	}
-	c.Password = strings.TrimRight(string(data), "\r\n")
-	if c.Password == "" {
-		return c, usageError{errors.New("--password-stdin: standard input is empty")}
-	}
-	return c, nil
+// licenseFlag adds --license, which a source of Deckhouse takes.
+func (u *upstreamFlags) licenseFlag(f *pflag.FlagSet) {
+	f.StringVarP(&u.license, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine sees it, so set $D8_MIRROR_LICENSE_TOKEN instead")
 }
 
 // upstreamError adds to what a registry, or the way to it, failed with what to do next.
