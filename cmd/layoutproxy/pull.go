@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,8 @@ its release channels say what is pulled.
 The bundle appears when all of it is there and whole. Until then DIR is as it was,
 but for .tmp, from which the next pull goes on within 24 hours. Over an older bundle
 only the difference is fetched. Where something is missing in the source, nothing
-is published, and the exit status is 3.
+is published, and the exit status is 3; with --allow-incomplete, everything else is
+published, and the exit status is 3 as well.
 
 The login is --username or --license, $LAYOUTPROXY_USERNAME and
 $LAYOUTPROXY_PASSWORD, $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD,
@@ -71,7 +73,9 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.Tree, "tree", false, "write directories in place of archives")
 	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (of 10^9 bytes); 0 leaves them whole")
 	f.BoolVar(&p.gost, "gost-digest", false, "write a .gostsum beside each file (GOST R 34.11-2012, 256 bit)")
+	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` that keeps what was fetched until the archives are written, on any file system; DIR/.tmp by default")
 	f.BoolVar(&o.NoResume, "no-pull-resume", false, "begin anew, whatever an interrupted pull has left")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list every hole at the end, and exit 3")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
 	deckhouseFlags(f, &o.Selection)
 }
@@ -154,14 +158,24 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 		if err != nil {
 			return pullError(ctx, err)
 		}
-		return printPullPlan(c, cmd.OutOrStdout(), plan)
+		return cmp.Or(printPullPlan(c, cmd.OutOrStdout(), plan), holesError(plan.Holes))
 	}
 	report, err := pull.Run(ctx, options, watch)
 	watch.stop()
 	if err != nil {
 		return pullError(ctx, err)
 	}
-	return printPulled(c, cmd.OutOrStdout(), report)
+	return cmp.Or(printPulled(c, cmd.OutOrStdout(), report), holesError(report.Holes))
+}
+
+// holesError is the error of a bundle that was published without what its source should
+// have.
+func holesError(holes []pull.Gap) error {
+	if len(holes) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("the bundle is incomplete: %s", countHoles(holes))
+	return contentError{hintedError{err, "what is there is complete; pull again into the same directory when the source has the rest"}}
 }
 
 // pullError sorts what a pull failed with.
@@ -172,6 +186,9 @@ func pullError(ctx context.Context, err error) error {
 	case errors.Is(err, pull.ErrUsage):
 		return usageError{err}
 	case errors.As(err, &incomplete):
+		if incomplete.CanDoWithout() {
+			return contentError{hintedError{err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"}}
+		}
 		return contentError{hintedError{err, "nothing was published; what was fetched is kept for the next pull"}}
 	case errors.As(err, &suspended):
 		return hintedError{err, "wait until it is not, choose other versions, or add --ignore-suspend"}

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,4 +99,49 @@ func (s *stopping) Write(p []byte) (int, error) {
 		return 0, http.ErrAbortHandler
 	}
 	return s.ResponseWriter.Write(p)
+}
+
+// A pull of a source with a hole ends with 3 both ways: with nothing published, and where
+// that is allowed with all but the hole, which is the last thing that is printed. What was
+// published has nothing wrong, so verify and import end with 0.
+func TestPullIncomplete(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")
+	upstream := registrytest.New(t, registrytest.Options{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: source.addresses["registry"]})})
+	const extra = "deckhouse/ee/modules/stronghold/extra/scanner"
+	upstream.Inject(registrytest.Answer(func(r *http.Request) bool { return r.URL.Path == "/v2/"+extra+"/manifests/3" }, http.StatusNotFound))
+	run := func(want int, args ...string) string {
+		t.Helper()
+		cmd := program(t, args...)
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Fatalf("%q: exit %d, want %d\n%s", args, got, want, out.String())
+		}
+		return out.String()
+	}
+	dir := t.TempDir()
+	args := []string{"pull", upstream.Host + "/deckhouse/ee", dir, "--no-platform", "--no-packages", "--no-security-db", "--no-installer"}
+	run(exitContent, args...)
+	if archives, _ := filepath.Glob(filepath.Join(dir, "*.tar")); len(archives) > 0 {
+		t.Errorf("published: %q", archives)
+	}
+	for _, dry := range []string{"--dry-run", "--dry-run=false"} {
+		out := run(exitContent, append(args, "--allow-incomplete", dry)...)
+		if want := "1 hole, missing or wrong in the source and left out:\n  module stronghold: " + extra + ":3: not there\n"; !strings.HasSuffix(out, want) {
+			t.Errorf("%s: the end of %s is not %s", dry, out, want)
+		}
+	}
+	var doc struct{ Holes []map[string]string }
+	try(t, json.Unmarshal([]byte(run(exitContent, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
+	want := []map[string]string{{"component": "module stronghold", "repository": extra, "tag": "3", "reason": "not there"}}
+	if diff := cmp.Diff(want, doc.Holes); diff != "" {
+		t.Error(diff)
+	}
+	run(0, "verify", dir)
+	run(0, "import", dir, "--store", t.TempDir())
+	if out := run(0, "list", dir, "--root-repository", "deckhouse/ee"); strings.Contains(out, extra) || !strings.Contains(out, "deckhouse/ee/modules/stronghold/extra/enforcer\tv2\t") {
+		t.Error(out)
+	}
 }

@@ -36,6 +36,7 @@ func printPullPlan(c *common, w io.Writer, plan *pull.Plan) error {
 		total += a.Size
 	}
 	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), size(total), plan.Images(), blobs, size(bytes))
+	printHoles(b, plan.Holes)
 	return b.Flush()
 }
 
@@ -49,7 +50,32 @@ func printPulled(c *common, w io.Writer, r *pull.Report) error {
 	printMissing(b, r.Missing)
 	fmt.Fprintf(b, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
+	printHoles(b, r.Holes)
 	return b.Flush()
+}
+
+func countHoles(holes []pull.Gap) string {
+	if len(holes) == 1 {
+		return "1 hole"
+	}
+	return fmt.Sprintf("%d holes", len(holes))
+}
+
+// printHoles lists what the source should have and the bundle does not, with the component
+// that each thing is of.
+func printHoles(w io.Writer, holes []pull.Gap) {
+	if len(holes) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s, missing or wrong in the source and left out:\n", countHoles(holes))
+	for _, hole := range holes {
+		if hole.Component != "" {
+			fmt.Fprintf(w, "  %s: ", hole.Component)
+		} else {
+			fmt.Fprint(w, "  ")
+		}
+		fmt.Fprintln(w, hole)
+	}
 }
 
 // printComponents prints what people know by name, and what was chosen of it.

@@ -155,7 +155,7 @@ func (c *carrier) bring(ctx, hard context.Context, n *need) error {
 // gapOr notes a gap for an error that says something of content and of nothing else,
 // and returns any other.
 func (c *carrier) gapOr(n *need, err error) error {
-	g := Gap{Repository: n.repositories[0], Digest: n.Digest}
+	g := Gap{Repository: n.repositories[0], Digest: n.Digest, lost: true}
 	switch {
 	case err == nil:
 		return nil

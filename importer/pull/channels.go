@@ -92,18 +92,27 @@ func (p *planner) version(ctx context.Context, repository string, image closure.
 	return doc, nil
 }
 
-// channels reads those release channels of a repository that are there, in their order.
-func (p *planner) channels(ctx context.Context, repository string) (all []channel, err error) {
+// channels reads those release channels of a repository that are there, in their order. The
+// gaps are those that are there and cannot be read.
+func (p *planner) channels(ctx context.Context, repository string) (all []channel, gaps []Gap, err error) {
 	names := allChannels()
-	found := make([]channel, len(names))
+	found, broken := make([]channel, len(names)), make([]*IncompleteError, len(names))
 	err = p.each(ctx, len(names), func(ctx context.Context, i int) error {
 		c, ok, err := p.channel(ctx, repository, names[i])
 		if ok {
 			found[i] = c
 		}
+		if errors.As(err, &broken[i]) {
+			return nil
+		}
 		return err
 	})
-	return slices.DeleteFunc(found, func(c channel) bool { return c.name == "" }), err
+	for _, b := range broken {
+		if b != nil {
+			gaps = append(gaps, b.Gaps...)
+		}
+	}
+	return slices.DeleteFunc(found, func(c channel) bool { return c.name == "" }), gaps, err
 }
 
 // suspended are the names of those channels that are, unless that is to be ignored.

@@ -111,7 +111,7 @@ func (p *planner) unseen(ctx context.Context, l *planned, seen map[digest.Digest
 
 // referrers plans what the referrers API lists for d, and says whether there is one.
 func (p *planner) referrers(ctx context.Context, l *planned, d digest.Digest) (api bool, err error) {
-	found, err := p.src.registry.Referrers(ctx, l.Repository, d)
+	found, err := p.src.referrers(ctx, l.Repository, d)
 	api = found.API
 	if err != nil || !api {
 		return api, err

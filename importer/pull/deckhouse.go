@@ -77,23 +77,27 @@ func validSegment(s string) bool { return client.ValidRepository(s) && !strings.
 func (p *planner) deckhouse(ctx context.Context) error {
 	s := &p.Selection
 	steps := []struct {
-		skip bool
-		plan func(context.Context) error
+		skip      bool
+		plan      func(context.Context) error
+		piece     piece // that an error of content is about
+		component string
 	}{
-		{s.NoPlatform, p.platform},
-		{s.NoInstaller, p.installer},
-		{s.NoSecurityDB, p.security},
-		{s.NoModules && len(s.IncludeModules) == 0, p.modules},
-		{s.NoPackages, p.packages},
-		{false, p.packageVersions},
-		{s.OnlyExtraImages, p.program},
-		{s.OnlyExtraImages, p.plugins},
+		{s.NoPlatform, p.platform, channelPiece, "platform"},
+		{s.NoInstaller, p.installer, sharedPiece, "installer"},
+		{s.NoSecurityDB, p.security, sharedPiece, "security"},
+		{s.NoModules && len(s.IncludeModules) == 0, p.modules, memberPiece, "modules"},
+		{s.NoPackages, p.packages, memberPiece, "packages"},
+		{false, p.packageVersions, memberPiece, "package versions"},
+		{s.OnlyExtraImages, p.program, sharedPiece, "d8"},
+		{s.OnlyExtraImages, p.plugins, sharedPiece, "plugins"},
 	}
 	for _, s := range steps {
 		if s.skip {
 			continue
 		}
-		if err := s.plan(ctx); err != nil {
+		// Where one part is not complete the others are planned all the same: all that is
+		// missing is listed.
+		if err := p.absorb(s.plan(ctx), s.piece, s.component, ""); err != nil {
 			return err
 		}
 	}
@@ -109,12 +113,15 @@ func (p *planner) installer(ctx context.Context) error {
 		return err
 	}
 	c, l := p.component(at, archive), p.layout(archive, at, repository)
+	if p.Selection.InstallerTag != "" {
+		l.piece = askedPiece
+	}
 	ok, err := p.addIfThere(ctx, l, tag, tag)
 	switch {
 	case ok:
 		c.Versions = []string{tag}
 	case err == nil && p.Selection.InstallerTag != "":
-		p.gap(repository, tag, "not there")
+		p.gap(askedPiece, c.Name, repository, tag, "not there")
 	case err == nil:
 		p.lack(repository, tag, "not there")
 	}
@@ -137,7 +144,9 @@ func (p *planner) program(ctx context.Context) error {
 		return err
 	}
 	p.component("d8", archive).Versions = []string{tag}
-	_, err = p.add(ctx, p.layout(archive, programPath, repository), tag, tag)
+	l := p.layout(archive, programPath, repository)
+	l.piece = askedPiece
+	_, err = p.add(ctx, l, tag, tag)
 	return err
 }
 
@@ -263,14 +272,17 @@ func stringsIn(data []byte, do func(string)) error {
 	return nil
 }
 
-// internal plans the images that a file of an image, which is a tag of a repository,
-// names by digest.
-func (p *planner) internal(ctx context.Context, l *planned, repository, tag, file string, data []byte) error {
+// internal plans the images that a file of an image, which is the version of a unit in a
+// repository, names by digest. required says that the unit is not complete without them.
+func (p *planner) internal(ctx context.Context, l *planned, repository, file string, data []byte, of unit, required bool) error {
 	digests, err := digestsIn(data)
 	if err != nil {
-		return broken(repository, tag, fmt.Errorf("%s: %w", file, err))
+		return broken(repository, of.version, fmt.Errorf("%s: %w", file, err))
 	}
 	return p.each(ctx, len(digests), func(ctx context.Context, i int) error {
+		if required {
+			p.need(l, digests[i].Encoded(), of)
+		}
 		_, err := p.add(ctx, l, digests[i].Encoded(), digests[i].String())
 		return err
 	})

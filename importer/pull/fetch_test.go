@@ -26,7 +26,7 @@ func (noMeter) Add(int64) {}
 
 func newFetcher(t *testing.T) *fetcher {
 	t.Helper()
-	w, err := openWork(t.TempDir(), true, time.Now(), nil)
+	w, err := openWork(t.TempDir(), "", true, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

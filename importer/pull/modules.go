@@ -61,7 +61,7 @@ func (p *planner) names(ctx context.Context, f family) (all []string, wanted map
 	}
 	for _, name := range sortedKeys(include) {
 		if !tags[name] {
-			p.gap(f.source, name, "there is no such "+f.one)
+			p.gap(memberPiece, f.one+" "+name, f.source, name, "there is no such "+f.one)
 		}
 	}
 	return all, wanted, nil
@@ -82,7 +82,9 @@ func (p *planner) family(ctx context.Context, f family) error {
 	for i, name := range names {
 		members[i] = p.member(f, wanted[name])
 	}
-	return p.each(ctx, len(members), func(ctx context.Context, i int) error { return members[i].plan(ctx) })
+	return p.each(ctx, len(members), func(ctx context.Context, i int) error {
+		return p.absorb(members[i].plan(ctx), memberPiece, members[i].shown.Name, "")
+	})
 }
 
 // member is one module or package that is being planned.
@@ -106,24 +108,31 @@ func (p *planner) member(f family, n named) *member {
 }
 
 func (m *member) plan(ctx context.Context) error {
-	versions, err := m.versions(ctx)
+	all, err := m.versions(ctx)
 	if err != nil {
 		return err
 	}
+	versions := m.complete(m.shown.Name, all)
 	m.shown.Versions = versions
 	if all := releases(versions); m.family.one == "module" && len(all) > 0 {
 		m.mu.Lock()
 		m.bundled.modules[m.want.name] = all
 		m.mu.Unlock()
 	}
+	if len(versions) == 0 && len(all) > 0 {
+		m.shown.note("nothing of it: no version is complete")
+		return nil
+	}
 	if len(versions) == 0 {
 		m.shown.note("nothing of it: no release channel, and no version is asked for")
 		if len(m.want.ranges) > 0 {
-			m.gap(m.repository, "", "no version of it is "+m.want.String())
+			m.gap(memberPiece, m.shown.Name, m.repository, "", "no version of it is "+m.want.String())
 		}
 		return nil
 	}
-	return m.each(ctx, len(versions), func(ctx context.Context, i int) error { return m.version(ctx, versions[i]) })
+	return m.each(ctx, len(versions), func(ctx context.Context, i int) error {
+		return m.absorb(m.version(ctx, versions[i]), memberPiece, m.shown.Name, versions[i])
+	})
 }
 
 // versions are the tags that are wanted: what the release channels point at and what the
@@ -133,12 +142,19 @@ func (m *member) versions(ctx context.Context) ([]string, error) {
 	if err != nil || m.want.isPinned() {
 		return orderTags(tags), err
 	}
-	channels, err := m.channels(ctx, m.releases.Repository)
+	channels, gaps, err := m.channels(ctx, m.releases.Repository)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.absorb(incomplete(gaps), memberPiece, m.shown.Name, ""); err != nil {
 		return nil, err
 	}
 	for _, ch := range channels {
 		tags = append(tags, ch.tag)
+		if m.skips(m.shown.Name, ch.tag) {
+			m.gap(memberPiece, m.shown.Name, m.releases.Repository, ch.name, "it points at "+ch.tag+", which is not complete")
+			continue
+		}
 		m.shown.pointing(ch.name, ch.tag)
 		if m.Selection.OnlyExtraImages {
 			continue
@@ -166,7 +182,7 @@ func (m *member) pinned(ctx context.Context) (tags []string, err error) {
 			return nil, err
 		}
 		tags = append(tags, tag)
-		if !m.want.isPinned() || m.Selection.OnlyExtraImages {
+		if !m.want.isPinned() || m.Selection.OnlyExtraImages || m.skips(m.shown.Name, tag) {
 			continue
 		}
 		for _, channel := range pinnedChannels(c, len(m.want.pins)) {
@@ -205,13 +221,14 @@ const (
 // version plans one version: its image, what the image names, and its release image.
 func (m *member) version(ctx context.Context, tag string) error {
 	main := m.layout(m.archive, m.at, m.repository)
+	m.need(main, tag, unit{m.shown.Name, tag})
 	d, err := m.src.resolve(ctx, m.repository, tag)
 	if absent(err) {
-		m.gap(m.repository, tag, "not there")
+		m.gapOf(main, newGap(m.repository, tag, "not there"), tag)
 		return nil
 	}
 	if err == nil {
-		d, err = m.choose(ctx, main, tag, d)
+		d, err = m.choose(ctx, main, tag, tag, d)
 	}
 	if err != nil || d.Digest == "" {
 		return err
@@ -234,7 +251,7 @@ func (m *member) version(ctx context.Context, tag string) error {
 		m.lack(m.releases.Repository, tag, "not there")
 	}
 	if data := files[moduleDigests]; data != nil {
-		return m.internal(ctx, main, m.repository, tag, moduleDigests, data)
+		return m.internal(ctx, main, m.repository, moduleDigests, data, unit{m.shown.Name, tag}, false)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type Options struct {
 	Registry *client.Client
 	Source   client.Reference // REGISTRY/PATH
 	Dir      string           // of the bundle
+	TempDir  string           // where blobs are kept until they are in the bundle; in Dir if empty
 
 	// Repositories are pulled as they are, if there are any: paths below Source, "."
 	// for itself. Else the source is one of Deckhouse, and Selection says what of it.
@@ -31,6 +32,8 @@ type Options struct {
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
 	NoResume  bool             // begin anew, whatever an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
+	// AllowIncomplete publishes what is complete where something is not: see Plan.Holes.
+	AllowIncomplete bool
 
 	reached func(point string) // told where a crash would be worst, if not nil
 }

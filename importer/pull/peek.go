@@ -33,6 +33,11 @@ const (
 // looked at from the top down, as deep as it takes. A layer that cannot be read to its
 // end is an error: what was not seen may be there.
 func (s *source) peek(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
+	key := strings.Join(append([]string{s.name(repository, image.Digest.String())}, names...), " ")
+	return remember(&s.mu, s.files, key, func() (map[string][]byte, error) { return s.look(ctx, repository, image, names) })
+}
+
+func (s *source) look(ctx context.Context, repository string, image closure.Descriptor, names []string) (map[string][]byte, error) {
 	refs, err := s.firstImage(ctx, repository, image)
 	if err != nil {
 		return nil, err
@@ -126,7 +131,15 @@ func (s *source) bring(ctx context.Context, repository string, layer closure.Des
 	if s.work == nil {
 		return nil
 	}
-	_, err := remember(&s.mu, s.fetched, layer.Digest.String(), func() (struct{}, error) {
+	// What one repository lacks, another may have: only the layer itself is the same.
+	key := s.name(repository, layer.Digest.String())
+	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
+		turn := s.turn(layer.Digest)
+		turn.Lock()
+		defer turn.Unlock()
+		if s.work.has(layer.Digest, layer.Size) {
+			return struct{}{}, nil
+		}
 		if where, err := s.lies(ctx, repository, layer); where != nil || err != nil {
 			return struct{}{}, err
 		}

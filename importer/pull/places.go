@@ -157,6 +157,7 @@ func (r *run) place(ctx context.Context, blobs []*placed) error {
 			if err := place(ctx, b.have, name); err != nil {
 				return err
 			}
+			b.have = name // the others are links of it, where the working directory is elsewhere too
 		}
 		r.work.reached("placed blob")
 		r.work.drop(b.Digest)

@@ -22,6 +22,9 @@ type Plan struct {
 	Files []PlannedFile `json:"files,omitempty"`
 	// Missing is what the source does not have, and the pull does without.
 	Missing []Gap `json:"missing"`
+	// Holes are what the source should have and does not, or has wrong, of a pull that may
+	// be incomplete: nothing that is planned leads to them.
+	Holes []Gap `json:"holes"`
 }
 
 // PlannedFile is a file that is written beside the archives.
@@ -75,10 +78,14 @@ func (c *Component) note(format string, args ...any) {
 
 // Gap is something that the source should have and has not.
 type Gap struct {
+	Component  string        `json:"component,omitempty"` // as "module console"
 	Repository string        `json:"repository"`
 	Tag        string        `json:"tag,omitempty"`
 	Digest     digest.Digest `json:"digest,omitempty"`
 	Reason     string        `json:"reason"`
+
+	piece piece
+	lost  bool // a blob that cannot be had
 }
 
 func (g Gap) String() string {
@@ -95,6 +102,14 @@ func (g Gap) String() string {
 // IncompleteError says that content is missing, or is not what it has to be. Nothing
 // was published.
 type IncompleteError struct{ Gaps []Gap }
+
+// CanDoWithout reports whether a pull that may be incomplete would publish the rest.
+func (e *IncompleteError) CanDoWithout() bool {
+	return !slices.ContainsFunc(e.Gaps, func(g Gap) bool {
+		ok, _ := tolerates(g.piece)
+		return !ok && !g.lost
+	})
+}
 
 func (e *IncompleteError) Error() string {
 	lines := make([]string, len(e.Gaps))

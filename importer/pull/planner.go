@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +31,9 @@ type planner struct {
 	order      []*planned
 	components []*Component
 	gaps       []Gap
-	lacking    []Gap // what the source does not have, and a pull can do without
+	incomplete map[unit]string // units that are not complete, and why
+	allow      *allowance      // nil where a pull has to be complete
+	lacking    []Gap           // what the source does not have, and a pull can do without
 	files      []PlannedFile
 	bundled    bundled // for the choice of plugins
 }
@@ -49,10 +52,14 @@ type planned struct {
 	faults       []Gap     // of one that may be left out
 	attestations *planned  // where those of its images are; itself if nil
 	platform     *Platform // of which one image of an index is kept; nil keeps indexes whole
+
+	piece    piece                  // that its images are
+	neededBy map[string][]unit      // by tag
+	without  map[digest.Digest]bool // images that are not complete
 }
 
 func newPlanner(o Options, src *source) *planner {
-	return &planner{Options: o, src: src, layouts: map[string]*planned{}, bundled: bundled{modules: map[string][]release{}}}
+	return &planner{Options: o, src: src, layouts: map[string]*planned{}, incomplete: map[unit]string{}, bundled: bundled{modules: map[string][]release{}}}
 }
 
 // plan plans what the options ask for. Errors: ErrUsage, *IncompleteError,
@@ -75,10 +82,14 @@ func (p *planner) plan(ctx context.Context) (*Plan, error) {
 	}
 	p.leaveOut()
 	p.contradictions()
-	if err := incomplete(p.gaps); err != nil {
-		return nil, err
+	if err := p.settle(); err != nil {
+		return nil, p.withLost(ctx, err)
 	}
-	return p.assemble()
+	plan, err := p.assemble()
+	if err == nil && plan.Images() == 0 && len(plan.Holes) > 0 {
+		return nil, incomplete(toPublish(plan.Holes))
+	}
+	return plan, err
 }
 
 // each runs do for 0 to n-1, some at once.
@@ -98,7 +109,11 @@ func (p *planner) layout(archive, path, repository string) *planned {
 	key := archive + "\x00" + path
 	l := p.layouts[key]
 	if l == nil {
-		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{}, platform: p.platformOf(path)}
+		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{},
+			platform: p.platformOf(path), piece: pieceOf(archive), neededBy: map[string][]unit{}, without: map[digest.Digest]bool{}}
+		if len(p.Repositories) > 0 {
+			l.piece = repositoryPiece
+		}
 		p.layouts[key] = l
 		p.order = append(p.order, l)
 	}
@@ -136,7 +151,7 @@ func (p *planner) platformOf(path string) *Platform {
 func (p *planner) add(ctx context.Context, l *planned, tag, reference string) (bool, error) {
 	ok, err := p.addIfThere(ctx, l, tag, reference)
 	if err == nil && !ok {
-		p.gap(l.Repository, reference, "not there")
+		p.gapOf(l, newGap(l.Repository, reference, "not there"), tag)
 	}
 	return ok, err
 }
@@ -160,16 +175,16 @@ func (p *planner) addNamed(ctx context.Context, l *planned, tag, reference, name
 	}
 	var u unusable
 	if errors.As(err, &u) || errors.Is(err, client.ErrMismatch) {
-		p.gapOf(l, newGap(l.Repository, reference, err.Error()))
+		p.gapOf(l, newGap(l.Repository, reference, err.Error()), tag)
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if d, err = p.choose(ctx, l, reference, d); err != nil {
+	if d, err = p.choose(ctx, l, tag, reference, d); err != nil {
 		return false, err
 	}
-	if d.Digest == "" {
+	if d.Digest == "" || l.without[d.Digest] {
 		return true, nil // and a gap that says so
 	}
 	p.mu.Lock()
@@ -182,7 +197,7 @@ func (p *planner) addNamed(ctx context.Context, l *planned, tag, reference, name
 // choose is the manifest of the layout's platform where d is an index. Where it has
 // none, that is a gap, and the descriptor is zero. An index that is asked for by its
 // digest stays whole unless the options say otherwise: clusters ask for that digest too.
-func (p *planner) choose(ctx context.Context, l *planned, reference string, d closure.Descriptor) (closure.Descriptor, error) {
+func (p *planner) choose(ctx context.Context, l *planned, tag, reference string, d closure.Descriptor) (closure.Descriptor, error) {
 	want, repository := l.platform, l.Repository
 	if digest.Digest(reference).Validate() == nil {
 		want = p.Platform
@@ -196,34 +211,53 @@ func (p *planner) choose(ctx context.Context, l *planned, reference string, d cl
 	}
 	var index specs.Index
 	if err := json.Unmarshal(body, &index); err != nil {
-		p.gapOf(l, newGap(repository, reference, fmt.Sprintf("not an index: %v", err)))
+		p.gapOf(l, newGap(repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
 		if platform.Same(m.Platform, want.spec()) {
-			return p.child(ctx, l, m.Digest)
+			return p.child(ctx, l, tag, m.Digest)
 		}
 	}
 	if isCompanion(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
 		return d, nil // an index of something else than platforms
 	}
-	p.gapOf(l, newGap(repository, reference, fmt.Sprintf("no image for %s in its index", want)))
+	p.gapOf(l, newGap(repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
 	return closure.Descriptor{}, nil
 }
 
-func (p *planner) child(ctx context.Context, l *planned, d digest.Digest) (closure.Descriptor, error) {
+func (p *planner) child(ctx context.Context, l *planned, tag string, d digest.Digest) (closure.Descriptor, error) {
 	c, err := p.src.resolve(ctx, l.Repository, d.String())
-	if absent(err) {
-		p.gapOf(l, newGap(l.Repository, d.String(), "not there, and its index names it"))
+	var bad unusable
+	switch {
+	case absent(err):
+		p.gapOf(l, newGap(l.Repository, d.String(), "not there, and its index names it"), tag)
+		return closure.Descriptor{}, nil
+	case errors.As(err, &bad), errors.Is(err, client.ErrMismatch):
+		p.gapOf(l, newGap(l.Repository, d.String(), err.Error()), tag)
 		return closure.Descriptor{}, nil
 	}
 	return c, err
 }
 
-// finish completes a layout: what belongs to its images, and all that they lead to.
+// finish completes a layout: what belongs to its images, and all that they lead to. Where
+// that is allowed, images that are not complete are left out.
 func (p *planner) finish(ctx context.Context, l *planned) error {
+	base := maps.Clone(l.images)
+	for {
+		broken, err := p.finishOnce(ctx, l)
+		if err != nil || len(broken) == 0 {
+			return err
+		}
+		p.drop(l, base, broken)
+	}
+}
+
+// finishOnce completes a layout. The images that are not complete, and the reasons, are
+// returned where they can be left out; else they are gaps.
+func (p *planner) finishOnce(ctx context.Context, l *planned) (broken map[digest.Digest]string, err error) {
 	if err := p.companions(ctx, l); err != nil {
-		return err
+		return nil, err
 	}
 	var tops []closure.Top
 	byDigest := map[digest.Digest]int{}
@@ -251,30 +285,37 @@ func (p *planner) finish(ctx context.Context, l *planned) error {
 		return body, nil, err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return p.collect(ctx, l, graph)
 }
 
-// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it. The
-// error is that of asking the registry.
-func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph) error {
-	bad := func(d digest.Digest, tags []string, reason string) {
-		g := Gap{Repository: l.Repository, Digest: d, Reason: reason}
-		if len(tags) > 0 {
-			g.Tag = tags[0]
+// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it, or
+// where it is allowed, broken images. The error is that of asking the registry.
+func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
+	broken = map[digest.Digest]string{}
+	bad := func(d digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
+		if p.allow == nil || l.optional {
+			g := Gap{Repository: l.Repository, Digest: d, Reason: reason}
+			if len(tags) > 0 {
+				g.Tag = tags[0]
+			}
+			p.gapOf(l, g)
+			return
 		}
-		p.gapOf(l, g)
+		for _, top := range tops {
+			broken[top.Digest] = cmp.Or(broken[top.Digest], because(top.Digest, d, reason))
+		}
 	}
 	for _, m := range graph.Manifests {
 		for _, fault := range m.Refs.Faults {
-			bad(m.Digest, m.TagsTo(), fault)
+			bad(m.Digest, m.TagsTo(), m.Tops(), fault)
 		}
 		for _, t := range m.Contradicted {
-			bad(m.Digest, m.TagsTo(), fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType))
+			bad(m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType))
 		}
 		if m.Gap != nil {
-			bad(m.Digest, m.TagsTo(), m.Gap.Error())
+			bad(m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
 			continue
 		}
 		l.blobs = append(l.blobs, m.Descriptor)
@@ -283,7 +324,7 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 		if b.Optional {
 			there, err := p.distributed(ctx, l, b)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if !there {
 				continue
@@ -291,15 +332,28 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 		}
 		for _, c := range b.Claims {
 			if c.Size != b.Size() || c.Size < 0 {
-				bad(b.Digest, b.TagsTo(), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
+				bad(b.Digest, b.TagsTo(), topsOf(b), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
 				break
 			}
+		}
+		if p.allow != nil && p.allow.lost[b.Digest] != "" {
+			bad(b.Digest, b.TagsTo(), topsOf(b), p.allow.lost[b.Digest])
 		}
 		l.blobs = append(l.blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
 	}
 	slices.SortFunc(l.blobs, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	l.blobs = slices.CompactFunc(l.blobs, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
-	return nil
+	return broken, nil
+}
+
+// topsOf are the images that lead to a blob.
+func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
+	for _, c := range b.Claims {
+		if c.By != nil {
+			tops = append(tops, c.By.Tops()...)
+		}
+	}
+	return tops
 }
 
 // distributed says whether the registry has a layer that its media type lets it leave
@@ -325,7 +379,10 @@ func (p *planner) distributed(ctx context.Context, l *planned, b *closure.Blob) 
 
 // assemble makes a plan of the layouts.
 func (p *planner) assemble() (*Plan, error) {
-	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking)}
+	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking), Holes: []Gap{}}
+	if p.allow != nil {
+		plan.Holes = append(plan.Holes, p.allow.holes...)
+	}
 	byName := map[string]*Archive{}
 	for _, l := range p.order {
 		if len(l.Images) == 0 && !l.always && (len(p.Repositories) == 0 || p.Tag != "") {

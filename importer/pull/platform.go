@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/Masterminds/semver/v3"
@@ -37,7 +38,11 @@ func (p *planner) platform(ctx context.Context) error {
 	if err := p.suspended(plan.channels); err != nil {
 		return err
 	}
+	p.leaveOutBuilds(c, &plan)
 	c.Versions, p.bundled.platform = plan.tags, releases(plan.tags)
+	if len(plan.tags) == 0 {
+		return nil
+	}
 	// All four are in the archive, those that stay empty too.
 	root := p.layout(platformArchive, ".", p.Source.Path)
 	install := p.layout(platformArchive, "install", p.Source.Repository("install"))
@@ -45,6 +50,9 @@ func (p *planner) platform(ctx context.Context) error {
 	channels := p.layout(platformArchive, "release-channel", p.Source.Repository("release-channel"))
 	for _, l := range []*planned{root, install, standalone, channels} {
 		l.always = true
+		if plan.pin != "" {
+			l.piece = askedPiece
+		}
 	}
 	for _, ch := range plan.channels {
 		c.pointing(ch.name, ch.tag)
@@ -58,7 +66,9 @@ func (p *planner) platform(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.each(ctx, len(plan.tags), func(ctx context.Context, i int) error { return b.add(ctx, plan.tags[i]) }); err != nil {
+	if err := p.each(ctx, len(plan.tags), func(ctx context.Context, i int) error {
+		return p.absorb(b.add(ctx, plan.tags[i]), root.piece, c.Name, plan.tags[i])
+	}); err != nil {
 		return err
 	}
 	for _, channel := range sortedKeys(plan.aliases) {
@@ -70,6 +80,25 @@ func (p *planner) platform(ctx context.Context) error {
 		return p.releasesFile(ctx, c, channels, plan.tags)
 	}
 	return nil
+}
+
+// leaveOutBuilds takes the builds that are not complete out of a plan, and the channels
+// that point at one of them.
+func (p *planner) leaveOutBuilds(c *Component, plan *platformPlan) {
+	plan.tags = p.complete(c.Name, plan.tags)
+	kept := plan.channels[:0:0]
+	for _, ch := range plan.channels {
+		if p.skips(c.Name, ch.tag) {
+			p.gap(buildPiece, c.Name, p.Source.Repository("release-channel"), ch.name, "it points at "+ch.tag+", which is not complete")
+			continue
+		}
+		kept = append(kept, ch)
+	}
+	plan.channels = kept
+	maps.DeleteFunc(plan.aliases, func(_, tag string) bool { return p.skips(c.Name, tag) })
+	if len(plan.tags) == 0 {
+		c.note("nothing of it: no version is complete")
+	}
 }
 
 // platformPlan decides which builds are pulled.
@@ -94,21 +123,24 @@ func (p *planner) platformPlan(ctx context.Context, c *Component) (platformPlan,
 // have to be there, but in an edition with lts.
 func (p *planner) requireChannels(ctx context.Context) ([]channel, error) {
 	repository := p.Source.Repository("release-channel")
-	all, err := p.channels(ctx, repository)
+	all, missing, err := p.channels(ctx, repository)
 	if err != nil {
 		return nil, err
+	}
+	isBroken := func(name string) bool {
+		return slices.ContainsFunc(missing, func(g Gap) bool { return g.Tag == name })
 	}
 	hasLTS := len(all) > 0 && all[len(all)-1].name == lts
 	for _, name := range defaultChannels() {
 		switch {
-		case slices.ContainsFunc(all, func(c channel) bool { return c.name == name }):
+		case slices.ContainsFunc(all, func(c channel) bool { return c.name == name }), isBroken(name):
 		case hasLTS:
 			p.lack(repository, name, "the release channel is not there")
 		default:
-			p.gap(repository, name, "the release channel is not there")
+			missing = append(missing, Gap{Component: "platform", Repository: repository, Tag: name, Reason: "the release channel is not there", piece: channelPiece})
 		}
 	}
-	return all, incomplete(p.gaps)
+	return all, incomplete(missing)
 }
 
 // allBuilds are the releases from the one of rock-solid, or from the lowest version that
@@ -231,8 +263,7 @@ func (p *planner) oneBuild(ctx context.Context, tag string) (platformPlan, error
 			return platformPlan{}, err
 		}
 		if !ok {
-			p.gap(repository, tag, "the release channel is not there")
-			return platformPlan{}, incomplete(p.gaps)
+			return platformPlan{}, incomplete([]Gap{{Component: "platform", Repository: repository, Tag: tag, Reason: "the release channel is not there", piece: askedPiece}})
 		}
 		return platformPlan{tags: []string{ch.tag}, channels: []channel{ch}, pin: tag}, nil
 	}
@@ -241,7 +272,10 @@ func (p *planner) oneBuild(ctx context.Context, tag string) (platformPlan, error
 		return platformPlan{}, err
 	}
 	// A version that the vendor has suspended goes by the channels that point at it.
-	all, err := p.channels(ctx, repository)
+	all, gaps, err := p.channels(ctx, repository)
+	if err == nil {
+		err = incomplete(gaps)
+	}
 	if err != nil {
 		return platformPlan{}, err
 	}
@@ -280,6 +314,9 @@ func (b *builds) pin(ctx context.Context, plan platformPlan) (map[string]string,
 
 // add plans one build of the platform.
 func (b *builds) add(ctx context.Context, tag string) error {
+	for _, l := range []*planned{b.root, b.install, b.channels} {
+		b.need(l, tag, unit{b.shown.Name, tag})
+	}
 	ok, err := b.addIfThere(ctx, b.channels, tag, tag)
 	if err != nil {
 		return err
@@ -299,12 +336,13 @@ func (b *builds) add(ctx context.Context, tag string) error {
 	if ok, err := b.planner.add(ctx, b.install, tag, tag); err != nil || !ok {
 		return err
 	}
-	return b.namedByInstaller(ctx, b.root, b.install, tag)
+	return b.namedByInstaller(ctx, b.root, b.install, unit{b.shown.Name, tag})
 }
 
 // namedByInstaller plans the images that an installer names: by tag, where it has a list
 // of tags, else by digest.
-func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, tag string) error {
+func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, build unit) error {
+	tag := build.version
 	d, ok := p.imageOf(install, tag)
 	if !ok {
 		return nil // and a gap that says so
@@ -317,10 +355,10 @@ func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, 
 	if !byTag {
 		data, ok = files[imagesDigests]
 		if !ok {
-			p.gap(install.Repository, tag, "the installer has neither "+imagesTags+" nor "+imagesDigests)
+			p.gapOf(install, newGap(install.Repository, tag, "the installer has neither "+imagesTags+" nor "+imagesDigests), tag)
 			return nil
 		}
-		return p.internal(ctx, root, install.Repository, tag, imagesDigests, data)
+		return p.internal(ctx, root, install.Repository, imagesDigests, data, build, true)
 	}
 	var tags []string
 	if err := stringsIn(data, func(s string) { tags = append(tags, s) }); err != nil {
@@ -329,6 +367,7 @@ func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, 
 	slices.Sort(tags)
 	tags = slices.Compact(tags)
 	return p.each(ctx, len(tags), func(ctx context.Context, i int) error {
+		p.need(root, tags[i], build)
 		_, err := p.add(ctx, root, tags[i], tags[i])
 		return err
 	})

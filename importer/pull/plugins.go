@@ -40,7 +40,7 @@ func (p *planner) plugins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.gap(repository, u.tag, u.reason)
+		p.gap(askedPiece, "plugin "+u.name, repository, u.tag, u.reason)
 	}
 	if len(chosen.notes) > 0 {
 		p.component("plugins").Notes = chosen.notes

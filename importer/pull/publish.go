@@ -57,7 +57,7 @@ func (w *work) publish(p publication) error {
 	return w.finishPublication()
 }
 
-func (w *work) newJournal() string { return filepath.Join(w.path, "publication.new") }
+func (w *work) newJournal() string { return filepath.Join(w.near, "publication.new") }
 
 // freeStaged is a name for the directory of the staged files.
 func (w *work) freeStaged() (string, error) {

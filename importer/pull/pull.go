@@ -18,6 +18,7 @@ type Report struct {
 	Written    []string     `json:"written"` // files of archives, or layouts of a tree
 	Kept       []string     `json:"kept"`    // archives that were there already
 	Missing    []Gap        `json:"missing"` // what the source does not have, and the pull did without
+	Holes      []Gap        `json:"holes"`   // of a pull that may be incomplete: see [Plan]
 	Images     int          `json:"images"`
 	Blobs      int          `json:"blobs"`
 	Bytes      int64        `json:"bytes"`   // of the blobs
@@ -55,7 +56,7 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlanner(o, newSource(o.Registry, watch, nil, old)).plan(ctx)
+	return newAllowance(&o).plan(ctx, o, newSource(o.Registry, watch, nil, old))
 }
 
 // Run pulls. What it reports as done lies in the directory, whole and on disk; where it
@@ -71,29 +72,40 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if watch == nil {
 		watch = noWatch{}
 	}
-	w, err := openWork(o.Dir, !o.NoResume, time.Now(), o.reached)
+	w, err := openWork(o.Dir, o.TempDir, !o.NoResume, time.Now(), o.reached)
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
+	src, allow := newSource(o.Registry, watch, w, nil), newAllowance(&o)
+	for {
+		r, err := pullOnce(ctx, o, allow, src, watch)
+		if err == nil {
+			return r.report(), w.finish()
+		}
+		if !allow.learn(err) {
+			return nil, err
+		}
+	}
+}
+
+// pullOnce plans what is complete as far as is known, and pulls it.
+func pullOnce(ctx context.Context, o Options, allow *allowance, src *source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
-	old, err := openOlder(ctx, o.Dir, w.archives())
+	old, err := openOlder(ctx, o.Dir, src.work.archives())
 	if err != nil {
 		return nil, err
 	}
-	src := newSource(o.Registry, watch, w, old)
-	plan, err := newPlanner(o, src).plan(ctx)
+	src.reopen(old)
+	plan, err := allow.plan(ctx, o, src)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.covers(plan); err != nil {
+	if err := src.work.covers(plan); err != nil {
 		return nil, err
 	}
-	r := &run{Options: o, plan: plan, work: w, older: old, watch: watch, src: src}
-	if err := r.all(ctx); err != nil {
-		return nil, err
-	}
-	return r.report(), w.finish()
+	r := &run{Options: o, plan: plan, work: src.work, older: old, watch: watch, src: src}
+	return r, r.all(ctx)
 }
 
 // run is one pull, after it was planned.
@@ -224,8 +236,8 @@ func (r *run) report() *Report {
 	return &Report{
 		Source: r.plan.Source, Dir: r.Dir, Components: r.plan.Components,
 		Written: append([]string{}, r.written...), Kept: append([]string{}, r.kept...),
-		Missing: r.plan.Missing,
-		Images:  r.plan.Images(), Blobs: blobs, Bytes: bytes,
+		Missing: r.plan.Missing, Holes: r.plan.Holes,
+		Images: r.plan.Images(), Blobs: blobs, Bytes: bytes,
 		Fetched: s.Received, Requests: s.Requests, Retries: s.Retries,
 	}
 }

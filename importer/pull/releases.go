@@ -38,7 +38,7 @@ func (p *planner) releasesFile(ctx context.Context, c *Component, channels *plan
 	documents, notes := make([][]byte, len(tags)), make([]string, len(tags))
 	err := p.each(ctx, len(tags), func(ctx context.Context, i int) (err error) {
 		documents[i], notes[i], err = p.release(ctx, channels, tags[i])
-		return err
+		return p.absorb(err, buildPiece, c.Name, tags[i])
 	})
 	for i, note := range notes {
 		if note != "" {

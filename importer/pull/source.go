@@ -39,8 +39,12 @@ type source struct {
 	bodies   map[digest.Digest][]byte
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
-	fetched  map[string]*once[struct{}]           // layers, by digest
+	fetched  map[string]*once[struct{}]           // layers, by repository and digest
+	turns    map[digest.Digest]*sync.Mutex        // of who fetches a layer
 	lying    map[string]*once[extent.List]        // the same, in older archives
+
+	referring map[string]*once[client.Referrers]  // by image
+	files     map[string]*once[map[string][]byte] // of images that were looked into
 }
 
 // once is a value that is asked for by several and made by the first.
@@ -53,7 +57,33 @@ type once[T any] struct {
 func newSource(registry *client.Client, meter Meter, w *work, o *older) *source {
 	return &source{registry: registry, meter: meter, work: w, older: o, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
-		fetched: map[string]*once[struct{}]{}, lying: map[string]*once[extent.List]{}}
+		fetched: map[string]*once[struct{}]{}, turns: map[digest.Digest]*sync.Mutex{}, lying: map[string]*once[extent.List]{},
+		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
+}
+
+// reopen has the source use other older archives, for another try of the same pull. What the
+// registry has answered counts still; no goroutine may use the source meanwhile.
+func (s *source) reopen(o *older) {
+	s.older = o
+	clear(s.fetched)
+	clear(s.lying)
+}
+
+// turn is held by who fetches a layer: two must not write the same file.
+func (s *source) turn(d digest.Digest) *sync.Mutex {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns[d] == nil {
+		s.turns[d] = &sync.Mutex{}
+	}
+	return s.turns[d]
+}
+
+// referrers are what refers to an image. Errors: those of [client.Client.Referrers].
+func (s *source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
+	return remember(&s.mu, s.referring, s.name(repository, d.String()), func() (client.Referrers, error) {
+		return s.registry.Referrers(ctx, repository, d)
+	})
 }
 
 // remember makes and returns the value of a key.

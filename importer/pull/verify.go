@@ -102,7 +102,7 @@ func missing(ctx context.Context, s *layoutstore.Snapshot, l *Layout) (gaps []Ga
 			}
 		}
 		if err != nil {
-			gaps = append(gaps, Gap{l.Repository, i.Tag, i.Digest, err.Error()})
+			gaps = append(gaps, Gap{Repository: l.Repository, Tag: i.Tag, Digest: i.Digest, Reason: err.Error()})
 		}
 	}
 	return gaps

@@ -30,7 +30,8 @@ const (
 // archives that are not published yet. It is locked as long as it is open.
 type work struct {
 	dir  string // of the bundle
-	path string
+	path string // of blobs and their parts, on any file system
+	near string // of archives, on the bundle's file system: they are renamed into their place
 	lock *os.File
 
 	reached func(point string) // of Options
@@ -45,8 +46,9 @@ type work struct {
 var errBusy = errors.New("another pull is writing there")
 
 // openWork makes the working directory in dir, or takes up the one that is there,
-// unless resume is not wanted or it is too old. Errors: errBusy, the file system's.
-func openWork(dir string, resume bool, now time.Time, reached func(string)) (*work, error) {
+// unless resume is not wanted or it is too old. Blobs are kept in temp if it is not empty.
+// Errors: errBusy, the file system's.
+func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -60,11 +62,41 @@ func openWork(dir string, resume bool, now time.Time, reached func(string)) (*wo
 	if reached == nil {
 		reached = func(string) {}
 	}
-	w := &work{dir: dir, path: filepath.Join(dir, workDir), lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
+	near := filepath.Join(dir, workDir)
+	w := &work{dir: dir, path: near, near: near, lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
+	if temp != "" {
+		if w.path, err = tempFor(temp, dir); err != nil {
+			return nil, joinClose(err, lock)
+		}
+	}
 	if err := w.prepare(resume, now); err != nil {
 		return nil, joinClose(err, lock)
 	}
 	return w, nil
+}
+
+// tempFor is the directory in temp that is for the bundle in dir, made if it is not there.
+// Others may write to temp: what they have put there is refused.
+func tempFor(temp, dir string) (string, error) {
+	if err := os.MkdirAll(temp, 0o755); err != nil {
+		return "", err
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	if resolved, err = filepath.Abs(resolved); err != nil {
+		return "", err
+	}
+	path := filepath.Join(temp, "layoutproxy-pull-"+digest.FromString(resolved).Encoded()[:16])
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	info, err := os.Lstat(path)
+	if err == nil && (!info.IsDir() || !isOwn(info)) {
+		err = fmt.Errorf("%s belongs to somebody else, or is no directory: remove it, or name another --tmp-dir", path)
+	}
+	return path, err
 }
 
 func (w *work) prepare(resume bool, now time.Time) error {
@@ -77,16 +109,31 @@ func (w *work) prepare(resume bool, now time.Time) error {
 		return err
 	}
 	if err != nil || !resume || now.Sub(info.ModTime()) > stateAge {
-		if err := os.RemoveAll(w.path); err != nil {
+		if err := w.clear(); err != nil {
 			return err
 		}
 	}
-	for _, sub := range []string{"blobs", "parts", "archives", "packing"} {
-		if err := os.MkdirAll(filepath.Join(w.path, sub), 0o755); err != nil {
+	for _, dir := range []string{filepath.Join(w.path, "blobs"), filepath.Join(w.path, "parts"), w.archives(), w.packing()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
 	return w.touch()
+}
+
+// clear removes what is kept, and leaves a directory that is not in the bundle's to its
+// owner: another could take its name.
+func (w *work) clear() error {
+	err := os.RemoveAll(w.near)
+	entries, readErr := os.ReadDir(w.path)
+	if errors.Is(readErr, fs.ErrNotExist) {
+		return err
+	}
+	err = errors.Join(err, readErr)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(w.path, e.Name())))
+	}
+	return err
 }
 
 // touch says that the state was used now.
@@ -97,8 +144,8 @@ func (w *work) touch() error {
 // finish removes the working directory after a pull that ended well.
 func (w *work) finish() error {
 	w.reached("finish")
-	err := os.RemoveAll(w.path)
-	_ = os.Remove(filepath.Dir(w.path)) // another tool's things may lie there
+	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.near))
+	_ = os.Remove(filepath.Dir(w.near)) // another tool's things may lie there
 	return err
 }
 
@@ -114,8 +161,8 @@ func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
 // archives is where archives lie that are whole and not published, and packing where
 // they are written.
-func (w *work) archives() string { return filepath.Join(w.path, "archives") }
-func (w *work) packing() string  { return filepath.Join(w.path, "packing") }
+func (w *work) archives() string { return filepath.Join(w.near, "archives") }
+func (w *work) packing() string  { return filepath.Join(w.near, "packing") }
 
 // has says whether the blob is there whole. Where no size is known, it is -1.
 func (w *work) has(d digest.Digest, size int64) bool {

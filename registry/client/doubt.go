@@ -18,8 +18,11 @@ const doubts = 2
 func (c *Client) Insist(ctx context.Context, isWrong func(error) bool, ask func(fresh bool) error) error {
 	for asked := 0; ; asked++ {
 		err := ask(asked > 0)
-		if err == nil || !isWrong(err) || asked == doubts {
+		if err == nil || !isWrong(err) {
 			return err
+		}
+		if asked == doubts {
+			return persistent(err)
 		}
 		if err := c.doubt(ctx, asked, err); err != nil {
 			return err
@@ -29,16 +32,12 @@ func (c *Client) Insist(ctx context.Context, isWrong func(error) bool, ask func(
 
 // insist sends a call again, past caches, while its answer is not what was asked.
 func (c *Client) insist(ctx context.Context, k *call, ask func() error) error {
-	err := c.Insist(ctx, func(err error) bool { return isMismatch(err) && !k.once }, func(fresh bool) error {
+	return c.Insist(ctx, func(err error) bool { return isMismatch(err) && !k.once }, func(fresh bool) error {
 		if fresh {
 			k.header = pastCaches(k.header)
 		}
 		return ask()
 	})
-	if isMismatch(err) && !k.once {
-		return persistent(err)
-	}
-	return err
 }
 
 // doubt waits before what was answered wrong is asked for again.
@@ -56,9 +55,10 @@ func isMismatch(err error) bool { return errors.Is(err, ErrMismatch) }
 // persistent says of an error that the answer was wrong each time.
 func persistent(err error) error {
 	var e *Error
-	if errors.As(err, &e) {
-		e.Err = fmt.Errorf("%w (asked %d times)", e.Err, doubts+1)
+	if !errors.As(err, &e) {
+		return fmt.Errorf("%w (asked %d times)", err, doubts+1)
 	}
+	e.Err = fmt.Errorf("%w (asked %d times)", e.Err, doubts+1)
 	return err
 }
 

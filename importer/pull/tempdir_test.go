@@ -1,0 +1,144 @@
+package pull_test
+
+import (
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// elsewhere is a new directory on another file system than t.TempDir, where there is one.
+func elsewhere(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy-test-")
+	if err != nil {
+		t.Logf("on the same file system: %v", err)
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// filesBelow are the names of the files below a directory.
+func filesBelow(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			all = append(all, strings.TrimPrefix(name, dir))
+		}
+		return err
+	}))
+	return all
+}
+
+// Work in progress may be on another file system: the bundle is the same, what was fetched
+// is taken up again from there, and nothing of it is left.
+func TestTempDir(t *testing.T) {
+	tree := varied(t)
+	large := finishedLayers(t, tree, 70_000)[0]
+	blob := func(r *http.Request) bool {
+		return registrytest.On("GET blobs")(r) && strings.HasSuffix(r.URL.Path, large)
+	}
+	for _, form := range []string{"archives", "chunks", "tree"} {
+		t.Run(form, func(t *testing.T) {
+			r, _ := serveTree(t, tree.Dir())
+			o := options(t, r, "shop")
+			o.Repositories, o.Tree = []string{"app", "."}, form == "tree"
+			if form == "chunks" {
+				o.ChunkSize = 10_000
+			}
+			run(t, o)
+			want := contents(t, o.Dir)
+
+			o.Dir, o.TempDir = t.TempDir(), filepath.Join(elsewhere(t), "made")
+			c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
+			try(t, err)
+			defer c.Close()
+			o.Registry = c
+			r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
+			if _, err := pull.Run(t.Context(), o, nil); err == nil {
+				t.Fatal("a cut was taken for the end")
+			}
+			nothingThere(t, o.Dir)
+			if kept := filesBelow(t, o.TempDir); len(kept) == 0 {
+				t.Error("nothing was kept")
+			}
+			other := o // a bundle of its own, whose work is its own
+			other.Dir = t.TempDir()
+			run(t, other)
+			r.Forget()
+			run(t, o)
+			resumed := 0
+			for _, q := range r.Requests() {
+				if q.Status == http.StatusPartialContent {
+					resumed++
+				}
+			}
+			if resumed != 1 {
+				t.Errorf("%d blobs were resumed, want 1", resumed)
+			}
+			for _, dir := range []string{o.Dir, other.Dir} {
+				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			left, err := os.ReadDir(o.TempDir)
+			try(t, err)
+			if len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// nothingThere fails the test if a directory has blobs, or parts of some, of an interrupted
+// pull that keeps them elsewhere.
+func nothingThere(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range filesBelow(t, dir) {
+		if strings.Contains(name, "/blobs/") && strings.HasPrefix(name, "/.tmp") || strings.Contains(name, "/parts/") {
+			t.Errorf("%s is in the bundle's directory", name)
+		}
+	}
+}
+
+// Where others may write, what they have put in the way is refused.
+func TestTempDirOfOthers(t *testing.T) {
+	tree := varied(t)
+	r, _ := serveTree(t, tree.Dir())
+	o := options(t, r, "shop")
+	o.Repositories, o.TempDir = []string{"."}, t.TempDir()
+	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("GET tags")), http.StatusForbidden))
+	if _, err := pull.Run(t.Context(), o, nil); err == nil {
+		t.Fatal("a refusal was taken for nothing")
+	}
+	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
+	try(t, err)
+	if len(made) != 1 {
+		t.Fatalf("made: %q", made)
+	}
+	victim := t.TempDir()
+	for what, put := range map[string]func() error{
+		"a link": func() error { return os.Symlink(victim, made[0]) },
+		"a file": func() error { return os.WriteFile(made[0], nil, 0o644) },
+	} {
+		try(t, os.RemoveAll(made[0]))
+		try(t, put())
+		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), made[0]) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if left := filesBelow(t, victim); len(left) > 0 {
+			t.Errorf("%s: written: %q", what, left)
+		}
+	}
+	try(t, os.Remove(made[0]))
+	run(t, o)
+}
