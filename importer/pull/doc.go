@@ -16,7 +16,8 @@
 //
 // What it promises:
 //   - Nothing is published before everything that was planned is there and whole. What the
-//     source lacks is listed, all of it ([IncompleteError]).
+//     source lacks is listed, all of it ([IncompleteError]). Where Options allow it, what is
+//     complete is published, and what is not is listed: an image that is not all there never is.
 //   - Absent is what is answered 404, and nothing else is: 401, 429 and 5xx end the pull.
 //   - Whatever ends a pull, the next one goes on from there and fetches no finished blob
 //     again. Archives of an older bundle serve as a source too.
