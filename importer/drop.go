@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -167,9 +168,16 @@ func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, er
 func (d *Drop) forget(found []candidate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for key := range d.items {
-		if !slices.ContainsFunc(found, func(c candidate) bool { return c.key() == key }) {
-			delete(d.items, key)
+	keys := map[string]bool{}
+	for _, c := range found {
+		keys[c.key()] = true
+	}
+	maps.DeleteFunc(d.items, func(key string, _ *item) bool { return !keys[key] })
+	known := len(d.record)
+	maps.DeleteFunc(d.record, func(key string, r recorded) bool { return !keys[key] && r.Leaving == nil })
+	if len(d.record) < known {
+		if err := d.record.write(d.importer.options.Store); err != nil {
+			d.log.Warn("bundles that are gone stay recorded", zap.Error(err))
 		}
 	}
 }

@@ -114,6 +114,9 @@ func (i *Importer) importAll(ctx context.Context, bundles []string) (*bundle, Re
 			report, err = take(ctx, b)
 		}
 	}
+	if !errors.As(err, new(*standingError)) { // else the record counts from when the journal is finished
+		s.finishMoves(ctx, true) // not earlier: they may be of this bundle
+	}
 	if err != nil {
 		return nil, Report{}, s.failed(ctx, err)
 	}
@@ -132,8 +135,9 @@ func (i *Importer) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.close()
-	return nil
+	defer s.close()
+	s.finishMoves(ctx, false)
+	return s.clear()
 }
 
 // turn says that another import is waited for.

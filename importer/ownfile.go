@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"go.uber.org/zap"
 )
@@ -150,39 +151,129 @@ func (s *store) part(ctx context.Context, outside, name string) error {
 	return s.syncDir(".")
 }
 
-// moved removes the names that archives of the store have outside of it, and makes the
-// files the store's own. What was copied stays where it is.
-func (s *store) moved(ctx context.Context, parcels []*parcel) {
-	mode, err := s.ownMode()
-	if err != nil {
-		s.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
-	}
+// packedRecord is where the departure of archives is recorded, below the store.
+const packedRecord = departureFile + "-packed"
+
+// recordMoves records that the names which archives have outside of the store go, once it
+// is of a generation. Files that were copied are not among them, and stay.
+func (s *store) recordMoves(parcels []*parcel, generation uint64) (*departure, error) {
+	dep := &departure{Generation: generation}
 	for _, p := range parcels {
 		if sameDir(p.dir, s.dir) {
 			continue
 		}
 		for _, file := range p.files {
-			outside := filepath.Join(p.dir, file)
-			a, err := os.Lstat(outside)
+			outside, err := filepath.Abs(filepath.Join(p.dir, file))
 			if err != nil {
+				return nil, err
+			}
+			info, err := os.Lstat(outside)
+			if err != nil || !s.isLinkOf(info, stagedPath(p.storeName(file)), p.storeName(file)) {
 				continue
 			}
-			if b, err := s.root.Lstat(p.storeName(file)); err != nil || !os.SameFile(a, b) {
-				continue
-			}
-			if err := os.Remove(outside); err != nil {
-				s.Log.Warn("the archive is in the store, and its old name stays: the store gets a copy", zap.String("path", outside), zap.Error(err))
-				if err := s.part(ctx, outside, p.storeName(file)); err != nil {
-					s.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
-				}
-				continue
-			}
-			if mode == 0 {
-				continue
-			}
-			if err := s.own(p.storeName(file), mode); err != nil {
-				s.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", p.storeName(file)), zap.Error(err))
+			if f, ok := newDeparting(outside, info); ok {
+				f.Inside = fileName(p.storeName(file))
+				dep.files = append(dep.files, f)
 			}
 		}
 	}
+	if len(dep.files) == 0 {
+		return dep, nil
+	}
+	return dep, s.publishFile(packedRecord, func(f *output) error { return dep.write(f) })
+}
+
+// isLinkOf says whether a file is one of those that have some names in the store.
+func (s *store) isLinkOf(info fs.FileInfo, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		inside, err := s.root.Lstat(name)
+		return err == nil && os.SameFile(info, inside)
+	})
+}
+
+// finishMoves does what an earlier process has recorded and not done: it removes the
+// names that archives of the store have outside of it. Where the archives were not
+// published after all, they keep them. copies says whether an archive whose old name
+// cannot be removed is copied, which may take long.
+func (s *store) finishMoves(ctx context.Context, copies bool) {
+	record := filepath.Join(s.dir, packedRecord)
+	dep, err := readDeparture(record)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		s.Log.Warn("archives that an interrupted import has moved into the store may have their old names still, as its record cannot be read: remove the record", zap.String("path", record), zap.Error(err))
+	case dep.Generation > s.state.Generation:
+		s.forgetMoves(dep)
+	default:
+		s.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(dep.files)))
+		s.moved(ctx, dep, copies)
+	}
+}
+
+// forgetMoves removes the record of a departure of which nothing is left to do.
+func (s *store) forgetMoves(dep *departure) {
+	dirs := map[string]bool{s.dir: true}
+	for _, f := range dep.files {
+		dirs[filepath.Dir(string(f.Name))] = true
+	}
+	syncNames(dirs)
+	if err := s.remove(packedRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.Log.Warn("the record of archives that were moved into the store stays until the next import", zap.Error(err))
+	}
+}
+
+// moved removes the names that archives of the store have outside of it, and makes the
+// files the store's own. What was copied stays where it is.
+func (s *store) moved(ctx context.Context, dep *departure, copies bool) {
+	if len(dep.files) == 0 {
+		return
+	}
+	mode, err := s.ownMode()
+	if err != nil {
+		s.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
+	}
+	done := true
+	for _, f := range dep.files {
+		if !s.movedOne(ctx, f, mode, copies) {
+			done = false
+		}
+	}
+	if done {
+		s.forgetMoves(dep)
+	}
+}
+
+// movedOne removes the name of one file. It is false where there is something to be done
+// with it still, later.
+func (s *store) movedOne(ctx context.Context, f departing, mode fs.FileMode, copies bool) bool {
+	outside, inside := string(f.Name), string(f.Inside)
+	info, err := os.Lstat(outside)
+	gone := errors.Is(err, fs.ErrNotExist)
+	if !gone && (err != nil || !f.is(info) || !s.isLinkOf(info, inside)) {
+		return true // another file
+	}
+	if !gone {
+		err := s.before("remove packed", outside)
+		if err == nil {
+			err = os.Remove(outside)
+		}
+		if err != nil {
+			s.Log.Warn("the archive is in the store, and its old name stays: the store gets a copy", zap.String("path", outside), zap.Error(err))
+			if !copies {
+				return false
+			}
+			if err := s.part(ctx, outside, inside); err != nil {
+				s.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
+				return false
+			}
+			return true
+		}
+	}
+	if info, err := s.root.Lstat(inside); mode == 0 || err != nil || gone && !f.hasInode(info) {
+		return true
+	}
+	if err := s.own(inside, mode); err != nil {
+		s.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", inside), zap.Error(err))
+	}
+	return true
 }

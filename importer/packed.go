@@ -43,7 +43,12 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	if len(left) > 0 {
-		s.moved(ctx, left)
+		s.finishMoves(ctx, true)
+		dep, err := s.recordMoves(left, s.state.Generation)
+		if err != nil {
+			return Report{}, err
+		}
+		s.moved(ctx, dep, true)
 		if parcels = slices.DeleteFunc(parcels, func(p *parcel) bool { return slices.Contains(left, p) }); len(parcels) == 0 {
 			return Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{}}, nil
 		}
@@ -77,7 +82,12 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
-		s.moved(ctx, parcels) // where an import was killed just before
+		s.finishMoves(ctx, true)
+		dep, err := s.recordMoves(parcels, s.state.Generation) // where an import was killed just before
+		if err != nil {
+			return Report{}, err
+		}
+		s.moved(ctx, dep, true)
 		return report, nil
 	}
 	for _, p := range parcels {
@@ -89,11 +99,16 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		report.Packed = append(report.Packed, p.name)
 		report.Copied = append(report.Copied, p.copied...)
 	}
+	s.finishMoves(ctx, true)
+	dep, err := s.recordMoves(parcels, j.Generation)
+	if err != nil {
+		return Report{}, err
+	}
 	if err := s.publish(ctx, j); err != nil {
 		return Report{}, err
 	}
 	report.Generation, report.Changed = s.state.Generation, true
-	s.moved(ctx, parcels)
+	s.moved(ctx, dep, true)
 	return report, nil
 }
 
