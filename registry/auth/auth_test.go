@@ -179,6 +179,37 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// A file that is cut has its new size before its new time, for as long as the file system
+// takes: an empty file with the time of the last good one is not believed.
+func TestHtpasswdCutBeforeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "htpasswd")
+		write(t, file, entry(t, "ann", "a")+entry(t, "bob", "b"))
+		h, _ := guarded(t, auth.Options{Htpasswd: file})
+		old := time.Now()
+		time.Sleep(time.Hour)
+		for _, text := range []string{"", entry(t, "ann", "a")} {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(file, old, old); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusNoContent {
+					t.Fatalf("%q in the middle of a write: %d", text, got)
+				}
+				time.Sleep(300 * time.Millisecond)
+			}
+		}
+		write(t, file, entry(t, "ann", "a"))
+		time.Sleep(2 * time.Second)
+		if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusUnauthorized {
+			t.Errorf("after the write: %d", got)
+		}
+	})
+}
+
 // The file is swapped, written in place step by step, broken, emptied and removed
 // under load: who may pull always can, and who is removed cannot two seconds later.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }

@@ -37,6 +37,7 @@ type kept[T any] struct {
 	used   []fs.FileInfo // the state that now was read in
 	seen   []fs.FileInfo // the state at the last look
 	since  time.Time     // when it was first seen
+	torn   bool          // whether it was seen in the middle of a write
 	failed []fs.FileInfo // the state that was last complained of
 }
 
@@ -131,6 +132,7 @@ func (k *kept[T]) look() {
 		return
 	}
 	if k.since.IsZero() || !same(state, k.seen) {
+		k.torn = torn(k.used, state) || torn(k.seen, state)
 		k.seen, k.since = state, time.Now()
 	}
 	if !k.settled() {
@@ -156,10 +158,10 @@ func (k *kept[T]) look() {
 }
 
 // settled says whether nothing was written to what was seen for a while: by the
-// files' own times, and by our clock where those are of another one.
+// files' own times, and by our clock where those are of another one or cannot be right.
 func (k *kept[T]) settled() bool {
 	now := time.Now()
-	return now.Sub(k.since) >= settle ||
+	return now.Sub(k.since) >= settle || !k.torn &&
 		!slices.ContainsFunc(k.seen, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
 }
 
@@ -174,6 +176,22 @@ func (k *kept[T]) state() ([]fs.FileInfo, error) {
 		state = append(state, info)
 	}
 	return state, nil
+}
+
+// torn reports whether a file was seen in the middle of a write: it has another size than
+// before, and still its old modification time. A file system may set the size first
+// (ext4 does so for a file that is cut, as a write in place begins), and a file that is
+// empty for a moment would look like one that was empty for long.
+func torn(before, state []fs.FileInfo) bool {
+	if len(before) != len(state) {
+		return false
+	}
+	for i, was := range before {
+		if os.SameFile(was, state[i]) && was.Size() != state[i].Size() && was.ModTime().Equal(state[i].ModTime()) {
+			return true
+		}
+	}
+	return false
 }
 
 // same says whether no file was written or replaced between two states.
