@@ -45,7 +45,7 @@ func ends(n int, counts func(op, path string) bool, do func(before func(op, path
 
 // leaves are the steps in which files of a bundle leave a directory.
 func leaves(op, path string) bool {
-	return strings.HasSuffix(op, " dropped") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
+	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
 }
 
 // departing is a directory that files of a bundle leave.

@@ -13,7 +13,7 @@
 //
 //	store.json   format, generation, archives that were taken in as they came
 //	lock         held by whoever writes
-//	dropped.json bundles that could not be moved out of a drop directory
+//	dropped.json bundles that could not be moved out of a drop directory, and files that leave it
 //	staging/     what has no place in the tree yet
 //	journal      while a generation is being published
 //

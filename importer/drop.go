@@ -58,6 +58,7 @@ type Drop struct {
 	items   map[string]*item // by the keys of their candidates
 	history []Dropped
 	totals  Totals
+	damaged *Dropped // set while the record cannot be read
 }
 
 // Dropped is the state of one bundle of a drop directory.
@@ -113,7 +114,7 @@ func (i *Importer) NewDrop(o DropOptions) (*Drop, error) {
 	options.Progress = d
 	options.AllowIncomplete = false // what is not published must not be moved away
 	d.importer = &Importer{options: options, before: i.before}
-	d.record = readRecord(options.Store)
+	d.loadRecord()
 	return d, nil
 }
 
@@ -145,6 +146,12 @@ func (d *Drop) look(ctx context.Context) {
 // which a change may be one of a bundle, and again is when to look once more in any
 // case; 0 is never. Errors: the context's; the file system's.
 func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
+	if !d.looked {
+		d.removeDraft()
+	}
+	if d.damaged != nil {
+		d.loadRecord() // somebody may have removed it
+	}
 	d.resume(ctx)
 	found, dirs, err := d.find(ctx)
 	if err != nil {
@@ -176,7 +183,7 @@ func (d *Drop) forget(found []candidate) {
 	known := len(d.record)
 	maps.DeleteFunc(d.record, func(key string, r recorded) bool { return !keys[key] && r.Leaving == nil })
 	if len(d.record) < known {
-		if err := d.record.write(d.importer.options.Store); err != nil {
+		if err := d.writeRecord(); err != nil {
 			d.log.Warn("bundles that are gone stay recorded", zap.Error(err))
 		}
 	}
@@ -186,6 +193,10 @@ func (d *Drop) forget(found []candidate) {
 // when it has changed.
 func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.Now()
+	if d.damaged != nil {
+		d.wait(it, d.damaged.Detail)
+		return firstPause
+	}
 	if err := d.stuck[c.key()]; err != nil {
 		d.wait(it, err.Error())
 		return firstPause
@@ -357,6 +368,9 @@ func (d *Drop) Status() []Dropped {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := []Dropped{}
+	if d.damaged != nil {
+		all = append(all, *d.damaged)
+	}
 	for _, it := range d.items {
 		s := it.status
 		if spent := d.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {

@@ -36,7 +36,12 @@ func newDropping(t *testing.T) *dropping {
 // restart is what a new process begins with.
 func (d *dropping) restart(change ...func(*importer.DropOptions)) {
 	d.t.Helper()
-	d.importer = newImporter(d.t, d.store)
+	d.restartWith(newImporter(d.t, d.store), change...)
+}
+
+func (d *dropping) restartWith(i *importer.Importer, change ...func(*importer.DropOptions)) {
+	d.t.Helper()
+	d.importer = i
 	o := importer.DropOptions{Dir: d.dir, Settle: 3 * time.Second, Now: func() time.Time { return d.now }, Published: func(context.Context) { d.published++ }}
 	for _, f := range change {
 		f(&o)

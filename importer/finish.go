@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2/maybe"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -52,6 +51,7 @@ func (d *Drop) setAside(ctx context.Context, it *item, gap *GapError) time.Durat
 	err := d.Guard()
 	if err == nil {
 		err = d.moveFailed(it, gap)
+		d.left(it.key())
 	}
 	if err == nil {
 		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.Dir, "failed")))
@@ -101,7 +101,7 @@ func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) 
 		it.status.Detail = cause.Error()
 	}
 	d.record[it.key()] = recorded{Identity: it.identity, Status: it.status}
-	if err := d.record.write(d.importer.options.Store); err != nil {
+	if err := d.writeRecord(); err != nil {
 		d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
 	}
 }
@@ -143,17 +143,17 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bo
 		if to, err = o.done(it); err != nil {
 			return o.rest, err
 		}
-		if it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs {
-			err = o.moveWhole(ctx, it, to)
-			return o.rest, err
-		}
 	}
+	whole := !d.Remove && it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs
 	if err := d.leaves(it, &o, to); err != nil {
 		return o.rest, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
-	if d.Remove {
+	switch {
+	case d.Remove:
 		err = o.remove()
-	} else {
+	case whole:
+		err = o.moveWhole(ctx, it, to)
+	default:
 		err = o.move(to)
 	}
 	return o.rest, err
@@ -198,10 +198,38 @@ func (d *Drop) moveFailed(it *item, gap *GapError) error {
 	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.Now(), gap); err != nil {
 		return err
 	}
-	var failed error
+	if it.kind == kindDirectory {
+		return d.renameFailed(root, names, dir)
+	}
+	return d.moveSet(it, root, names, dir)
+}
+
+// moveSet moves the files of an archive that was refused, one by one, and records that
+// before: a part of them would be waited for, or be another bundle.
+func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
+	o := outgoing{root: root, files: names, before: d.before}
+	l := &leaving{Kind: it.kind, Name: it.name, To: dir, Refused: true}
+	if err := d.leave(it, l, &o); err != nil {
+		return fmt.Errorf("nothing is moved: %w", err)
+	}
+	if o.opened = l.opened(); o.opened.Len() == 0 {
+		return d.renameFailed(root, names, dir) // the system does not tell files from each other
+	}
+	err := o.move(dir)
+	if err == nil && len(o.rest) > 0 {
+		err = &restError{o.rest}
+	}
+	return err
+}
+
+// renameFailed moves what was refused. What somebody else took is no error.
+func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed error) {
 	for _, name := range names {
-		err := root.Rename(name, filepath.Join(dir, name))
-		if !errors.Is(err, fs.ErrNotExist) { // somebody else took it
+		err := d.before("rename dropped", name)
+		if err == nil {
+			err = root.Rename(name, filepath.Join(dir, name))
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -266,45 +294,4 @@ func writeReason(root *os.Root, file, name string, now time.Time, gap *GapError)
 		return err
 	}
 	return root.WriteFile(file, append(data, '\n'), 0o644)
-}
-
-// record remembers the bundles that stay in the drop directory though nothing more
-// is to be done with them, by the keys of their candidates.
-type record map[string]recorded
-
-type recorded struct {
-	Identity string  `json:"identity"`
-	Status   Dropped `json:"status"`
-	// Leaving is set while its files are being moved or removed.
-	Leaving *leaving `json:"leaving,omitempty"`
-}
-
-// recordFile is where the record is kept, below the store.
-const recordFile = layoutstore.StoreDir + "/dropped.json"
-
-const maxRecord = 64 << 20 // bytes
-
-// readRecord reads the record of a store. Without one nothing is lost but time.
-func readRecord(store string) record {
-	r := record{}
-	data, err := plainfile.Read(filepath.Join(store, recordFile), maxRecord)
-	if err != nil || json.Unmarshal(data, &r) != nil || r == nil {
-		return record{}
-	}
-	return r
-}
-
-// write keeps the record, and nothing where there is nothing to remember.
-func (r record) write(store string) error {
-	if len(r) == 0 {
-		if err := os.Remove(filepath.Join(store, recordFile)); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return maybe.WriteFile(filepath.Join(store, recordFile), data, 0o644)
 }

@@ -11,14 +11,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// leaving is what is recorded of an imported bundle before the first of its files goes:
+// leaving is what is recorded of an imported or refused bundle before the first of its files goes:
 // a process that is killed then leaves a part of a bundle, which is another bundle. The
 // next process does not import that, but ends what was begun.
 type leaving struct {
-	Kind  string        `json:"kind"`
-	Name  string        `json:"name"`
-	To    string        `json:"to,omitempty"` // the directory that they move to; empty where they are removed
-	Files []leavingFile `json:"files"`
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	To   string `json:"to,omitempty"` // the directory that they move to; empty where they are removed
+	// Refused is set where the bundle is bad: then it is never removed.
+	Refused bool          `json:"refused,omitempty"`
+	Files   []leavingFile `json:"files"`
 }
 
 // leavingFile is a file that was read, in the state that it had, or a link.
@@ -32,11 +34,18 @@ type leavingFile struct {
 
 // leaves records what is about to be moved to a directory, or removed.
 func (d *Drop) leaves(it *item, o *outgoing, to string) error {
-	l := &leaving{Kind: it.kind, Name: it.name, To: to}
+	return d.leave(it, &leaving{Kind: it.kind, Name: it.name, To: to}, o)
+}
+
+// leave records that the files go, each in the state that it has now.
+func (d *Drop) leave(it *item, l *leaving, o *outgoing) error {
 	for _, name := range o.files {
 		info, err := o.root.Lstat(name)
 		if err != nil {
 			continue // each looks once more
+		}
+		if o.opened != nil && !isLink(info) && !o.opened.Has(info) {
+			continue // it was replaced
 		}
 		f := leavingFile{Name: name}
 		if id, ok := identify(info); ok && !isLink(info) {
@@ -48,20 +57,34 @@ func (d *Drop) leaves(it *item, o *outgoing, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.record[it.key()] = recorded{Identity: it.identity, Status: it.status, Leaving: l}
-	return d.record.write(d.importer.options.Store)
+	return d.writeRecord()
 }
 
 // left forgets a bundle whose files have gone, as far as they could.
 func (d *Drop) left(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.record[key].Leaving == nil {
+	l := d.record[key].Leaving
+	if l == nil {
 		return
 	}
+	syncNames(l.places(d.Dir))
 	delete(d.record, key)
-	if err := d.record.write(d.importer.options.Store); err != nil {
+	if err := d.writeRecord(); err != nil {
 		d.log.Warn("the record of the drop directory cannot be written", zap.Error(err))
 	}
+}
+
+// places are the directories whose entries change, below the drop directory dir.
+func (l *leaving) places(dir string) map[string]bool {
+	places := map[string]bool{dir: true}
+	for _, name := range append([]leavingFile{{Name: l.Name}}, l.Files...) {
+		places[filepath.Dir(filepath.Join(dir, name.Name))] = true
+		if l.To != "" {
+			places[filepath.Dir(filepath.Join(dir, l.To, name.Name))] = true
+		}
+	}
+	return places
 }
 
 // resume ends what a process that was killed had begun to take out. Only files go that
@@ -78,14 +101,23 @@ func (d *Drop) resume(ctx context.Context) {
 			err = d.end(ctx, r.Leaving)
 		}
 		if err != nil {
-			d.stuck[key] = fmt.Errorf("it was imported, and the rest of it cannot be taken out: %w", err)
+			d.stuck[key] = fmt.Errorf("it was %s, and the rest of it cannot be taken out: %w", r.Leaving.why(), err)
 			continue
 		}
-		d.log.Info("the rest of an imported bundle has been taken out", zap.String("bundle", r.Leaving.Name))
+		d.log.Info("the rest of a bundle that was "+r.Leaving.why()+" has been taken out", zap.String("bundle", r.Leaving.Name))
 		d.left(key)
 	}
 }
 
+// why is what happened to the bundle, so that it goes.
+func (l *leaving) why() string {
+	if l.Refused {
+		return "refused"
+	}
+	return "imported"
+}
+
+// end takes out what is left of a bundle.
 func (d *Drop) end(ctx context.Context, l *leaving) error {
 	root, err := os.OpenRoot(d.Dir)
 	if err != nil {
@@ -104,6 +136,9 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 		}
 	}
 	if l.Kind == kindDirectory {
+		if err := l.giveBack(ctx, root, names, d.before); err != nil {
+			return err
+		}
 		rest := outgoing{root: root, opened: o.opened}
 		if _, err := root.Lstat(l.Name); err == nil {
 			if err := rest.walk(ctx, l.Name); err != nil {
@@ -113,7 +148,7 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 		o.dirs = rest.dirs
 	}
 	switch {
-	case d.Remove:
+	case d.Remove && !l.Refused:
 		return o.remove()
 	case len(o.files) == 0:
 		return nil
@@ -123,6 +158,18 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 		}
 	}
 	return o.move(l.To)
+}
+
+// giveBack moves back what came into a directory before it was moved.
+func (l *leaving) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
+	if l.To == "" {
+		return nil
+	}
+	if _, err := root.Lstat(filepath.Join(l.To, l.Name)); err != nil {
+		return nil // nothing of it has moved yet
+	}
+	o := outgoing{root: root, opened: l.opened(), files: names, before: before}
+	return o.giveBack(ctx, l.Name, l.To)
 }
 
 func (l *leaving) opened() *Opened {

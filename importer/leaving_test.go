@@ -3,8 +3,11 @@ package importer_test
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +95,178 @@ func TestDropEndsLater(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	same(t, "the store", mustContent(t, d.store), want)
+}
+
+// A process that is killed while it moves the chunks of a refused set leaves a part of
+// them. The next one moves the others, if they are still the same, and removes nothing.
+func TestDropEndsRefused(t *testing.T) {
+	archive, places := one(t)
+	flip(t, archive, largest(places).Body+4000)
+	for _, remove := range []bool{false, true} {
+		for n := 1; refusedAndKilled(t, archive, remove, n, false); n++ {
+			refusedAndKilled(t, archive, remove, n, true)
+		}
+	}
+}
+
+// refusedAndKilled ends a process at its nth step, and with meddle replaces the last chunk
+// before the next process. It returns false where there are fewer steps.
+func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle bool) bool {
+	t.Helper()
+	d := newDropping(t)
+	d.put(archive, "module-one.tar")
+	layouttest.Cut(t, filepath.Join(d.dir, "module-one.tar"), 4000)
+	before := contents(t, d.dir)
+	change := func(o *importer.DropOptions) { o.Remove = remove }
+	died := ends(n, leaves, func(hook func(op, path string) error) {
+		i := newImporter(t, d.store)
+		i.Before(hook)
+		d.restartWith(i, change)
+		d.look(time.Minute)
+		d.look(time.Minute)
+	})
+	names := slices.Sorted(maps.Keys(before))
+	last := names[len(names)-1]
+	if meddle {
+		file := filepath.Join(d.dir, last)
+		if _, err := os.Lstat(file); err != nil {
+			return died // it has left
+		}
+		must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
+		must(t, os.Rename(file+".new", file))
+	}
+	for range 2 {
+		d.restart(change)
+		d.look(time.Minute)
+		d.look(time.Minute)
+	}
+	after := contents(t, d.dir)
+	where := fmt.Sprintf("remove %v, step %d, meddle %v: %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
+	together := false
+	for _, dir := range []string{"/failed", "/failed/2"} { // the second where the first has a reason already
+		_, reason := after[dir+"/module-one.tar.reason.json"]
+		all := reason
+		for _, name := range names[:len(names)-1] {
+			all = all && after[dir+name] == before[name]
+		}
+		together = together || all && (meddle || after[dir+last] == before[last])
+	}
+	switch later := after[last] == "came later"; {
+	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
+		t.Errorf("%s: the new chunk went", where)
+	case !together && !(meddle && later && after[names[0]] != ""): // else all of another set waits
+		t.Errorf("%s: not together", where)
+	}
+	for _, name := range names {
+		if _, stays := after[name]; stays && !meddle {
+			t.Errorf("%s: %s stays", where, name)
+		}
+	}
+	return died
+}
+
+// A process that is killed when it has moved a whole directory to done/, in which a file
+// came that it has not read, leaves that file in done/. The next one gives it back, to
+// wait or to be imported, and overwrites nothing that came at its old place.
+func TestDropGivesBackWhatCameLate(t *testing.T) {
+	for _, remove := range []bool{false, true} { // the next process may have another setting
+		for nth := 1; nth <= 4; nth++ {
+			t.Run(fmt.Sprintf("remove %v, killed at change %d", remove, nth), func(t *testing.T) {
+				givesBack(t, nth, remove)
+			})
+		}
+	}
+}
+
+func givesBack(t *testing.T, nth int, remove bool) {
+	d := newDropping(t)
+	dir := filepath.Join(d.dir, "bundle")
+	archiveOf(t, filepath.Join(dir, "a.tar"), "app/a:v1=a")
+	late := map[string]string{
+		"/bundle/b.tar":      archiveOf(t, filepath.Join(scratch(t), "b.tar"), "app/b:v1=b"),
+		"/bundle/c/d.tar":    archiveOf(t, filepath.Join(scratch(t), "d.tar"), "app/d:v1=d"),
+		"/bundle/notes.html": "",
+	}
+	step := 0
+	ends(1, func(op, path string) bool {
+		if !strings.HasSuffix(op, " dropped") {
+			return false
+		}
+		if step++; step == 1 { // just before the directory goes
+			for name, from := range late {
+				data, _ := os.ReadFile(from)
+				must(t, os.MkdirAll(filepath.Dir(filepath.Join(d.dir, name)), 0o755))
+				must(t, os.WriteFile(filepath.Join(d.dir, name), data, 0o644))
+			}
+		}
+		return step == nth
+	}, func(hook func(op, path string) error) {
+		i := newImporter(t, d.store)
+		i.Before(hook)
+		d.restartWith(i)
+		d.look(time.Minute)
+		d.look(time.Minute)
+	})
+	if step < nth {
+		t.Fatalf("%d steps", step)
+	}
+	d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+	d.look(0)
+	after := contents(t, d.dir)
+	for name := range late {
+		if _, ok := after[name]; !ok {
+			t.Errorf("%s is not given back: %v", name, slices.Sorted(maps.Keys(after)))
+		}
+	}
+	if _, ok := after["/bundle/a.tar"]; ok {
+		t.Error("what was imported stays")
+	}
+	must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as its reason says
+	for range 4 {
+		d.look(time.Minute)
+	}
+	got := mustContent(t, d.store)
+	for _, tag := range []string{"app/a:v1", "app/b:v1", "app/d:v1"} {
+		if got[tag] == "" {
+			t.Errorf("the store has %v, not %s", got, tag)
+		}
+	}
+}
+
+// What came at the old place of a late file stays, and so does the late file.
+func TestDropGivesBackOverNothing(t *testing.T) {
+	d := newDropping(t)
+	archiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
+	step := 0
+	ends(1, func(op, _ string) bool {
+		if strings.HasSuffix(op, " dropped") {
+			if step++; step == 1 {
+				d.write("bundle/notes.txt", "late")
+			}
+		}
+		return step == 2
+	}, func(hook func(op, path string) error) {
+		i := newImporter(t, d.store)
+		i.Before(hook)
+		d.restartWith(i)
+		d.look(time.Minute)
+		d.look(time.Minute)
+	})
+	must(t, os.MkdirAll(filepath.Join(d.dir, "bundle"), 0o755))
+	d.write("bundle/notes.txt", "later")
+	d.restart()
+	d.look(0)
+	d.look(time.Minute)
+	after := contents(t, d.dir)
+	if after["/bundle/notes.txt"] != "later" || after["/done/bundle/notes.txt"] != "late" {
+		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
+	}
+	d.wants("bundle", "waiting", "notes.txt came while its bundle was moved")
+	must(t, os.Remove(filepath.Join(d.dir, "bundle/notes.txt")))
+	d.look(time.Minute)
+	if after := contents(t, d.dir); after["/bundle/notes.txt"] != "late" {
+		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
+	}
 }
 
 // killAt imports what was dropped, and ends as a killed process does at the nth change of

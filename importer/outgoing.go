@@ -256,12 +256,17 @@ func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 // moveWhole moves a directory of which everything was read, so that no kill leaves it
 // in two parts. What came into it meanwhile goes back.
 func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
-	moved := filepath.Join(to, it.name)
-	if err := o.rename(it.name, moved); err != nil {
+	if err := o.rename(it.name, filepath.Join(to, it.name)); err != nil {
 		return err
 	}
+	return o.giveBack(ctx, it.name, to)
+}
+
+// giveBack moves back what was not read of a directory that was moved.
+func (o *outgoing) giveBack(ctx context.Context, name, to string) (failed error) {
+	moved := filepath.ToSlash(filepath.Join(to, name))
 	late := outgoing{root: o.root, opened: o.opened}
-	if err := late.walk(context.WithoutCancel(ctx), filepath.ToSlash(moved)); err != nil {
+	if err := late.walk(context.WithoutCancel(ctx), moved); err != nil {
 		return err
 	}
 	for _, s := range late.rest {
@@ -269,10 +274,22 @@ func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
 		if info, err := o.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(o.files, back) {
 			continue // it led somewhere before
 		}
-		if err := errors.Join(o.root.MkdirAll(filepath.Dir(back), 0o755), o.rename(s.name, back)); err != nil {
-			return err
+		if err := o.putBack(s.name, back); err != nil {
+			failed = errors.Join(failed, err)
+			continue
 		}
 		o.stay(back, s.why)
 	}
-	return nil
+	return failed
+}
+
+// putBack gives a file its name back. It replaces nothing that has the name by now.
+func (o *outgoing) putBack(from, to string) error {
+	if _, err := o.root.Lstat(to); err == nil {
+		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
+	}
+	if err := o.root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return o.rename(from, to)
 }

@@ -78,7 +78,11 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	j := &layoutstore.Journal{Generation: s.state.Generation + 1}
-	if j.Indexes, err = v.untagged(&report); err != nil {
+	settled, err := v.settled(parcels)
+	if err != nil {
+		return Report{}, err
+	}
+	if j.Indexes, err = v.untagged(&report, settled); err != nil {
 		return Report{}, err
 	}
 	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
@@ -91,6 +95,9 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 		return report, nil
 	}
 	for _, p := range parcels {
+		if settled {
+			break // they stay in their generation; something was repaired
+		}
 		if err := s.stageParcel(ctx, p); err != nil {
 			return Report{}, fmt.Errorf("taking in %s: %w", p.set.Path(), err)
 		}
@@ -387,7 +394,7 @@ func sameDir(a, b string) bool {
 }
 
 // untagged makes the loose indexes that lose a tag to an archive of the bundle.
-func (v *survey) untagged(report *Report) (changes []layoutstore.IndexChange, err error) {
+func (v *survey) untagged(report *Report, settled bool) (changes []layoutstore.IndexChange, err error) {
 	for _, at := range v.bundle.Paths() {
 		repo, err := v.bundle.At(at)
 		if err != nil {
@@ -405,7 +412,7 @@ func (v *survey) untagged(report *Report) (changes []layoutstore.IndexChange, er
 				return nil, err
 			}
 			switch old, err := m.union(tag); {
-			case err == nil && old == d.Digest:
+			case err == nil && (old == d.Digest || settled):
 				report.Tags.Same++
 				continue
 			case err == nil:

@@ -1,0 +1,95 @@
+package importer_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// The record of what leaves is on the disk, content and name, before the first file goes:
+// where any step of writing it fails, nothing goes.
+func TestDropRecordIsDurable(t *testing.T) {
+	for _, step := range []string{"create", "write", "fsync", "rename", "fsync of the directory"} {
+		t.Run(step, func(t *testing.T) {
+			d := newDropping(t)
+			layouttest.Cut(t, archiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
+			var steps []string
+			d.importer.Before(func(op, path string) error {
+				switch {
+				case strings.HasPrefix(path, ".layoutproxy/dropped.json"):
+				case op == "fsync" && path == ".layoutproxy" && slices.Contains(steps, "rename"):
+					op += " of the directory"
+				case strings.HasSuffix(op, " dropped"):
+				default:
+					return nil
+				}
+				if steps = append(steps, op); op == step {
+					return errors.New("no space left")
+				}
+				return nil
+			})
+			d.restartWith(d.importer)
+			before := contents(t, d.dir)
+			d.look(time.Minute)
+			d.look(time.Minute)
+			same(t, "the drop directory", contents(t, d.dir), before)
+			if !slices.Contains(steps, step) {
+				t.Errorf("no such step: %v", steps)
+			}
+			d.wants("a.tar", "published", "no space left")
+		})
+	}
+}
+
+// A record that cannot be read says nothing: nothing is imported, as it could be what is
+// left of a bundle, and the record stays until somebody has looked.
+func TestDropReportsDamagedRecord(t *testing.T) {
+	for i, damage := range []func([]byte) []byte{
+		func(data []byte) []byte { return data[:len(data)/2] },
+		func(data []byte) []byte { return append(data, "more"...) },
+		func([]byte) []byte { return nil },
+		func(data []byte) []byte { return make([]byte, len(data)) },
+		func([]byte) []byte { return []byte("null") },
+		func([]byte) []byte { return []byte(`{"a.tar":{"leaving":"all"}}`) },
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			d := newDropping(t)
+			layouttest.Cut(t, archiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
+			d.killAt(2, true)
+			record := filepath.Join(d.store, ".layoutproxy/dropped.json")
+			good, err := os.ReadFile(record)
+			must(t, err)
+			bad := damage(slices.Clone(good))
+			must(t, os.WriteFile(record, bad, 0o644))
+			archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v2=b")
+			before := contents(t, d.dir)
+			d.restart(func(o *importer.DropOptions) { o.Remove = true })
+			d.wants("dropped.json", "waiting", "is damaged")
+			d.look(time.Minute)
+			d.look(time.Minute)
+			d.wants("dropped.json", "waiting", "is damaged")
+			d.wants("b.tar", "waiting", "dropped.json")
+			same(t, "the drop directory", contents(t, d.dir), before)
+			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
+				t.Errorf("the record is %q, %v", data, err)
+			}
+			must(t, os.WriteFile(record, good, 0o644)) // as from a backup
+			d.look(time.Minute)
+			d.look(time.Minute)
+			if left := contents(t, d.dir); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+			if s := d.drop.Status(); slices.ContainsFunc(s, func(s importer.Dropped) bool { return s.Name == "dropped.json" }) {
+				t.Errorf("the status is %+v", s)
+			}
+		})
+	}
+}

@@ -1,0 +1,96 @@
+package importer
+
+import (
+	"errors"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// settled says whether the store has all archives of a bundle from one earlier import,
+// and every tag that they carry with another digest than the store is won by another
+// archive of that import. Then there is nothing new: archives that were copied and stayed
+// are imported again, without those that were moved, and win nothing from them.
+func (v *survey) settled(parcels []*parcel) (bool, error) {
+	generation := v.store.generationOf(parcels)
+	if generation == 0 {
+		return false, nil
+	}
+	lost := 0
+	for _, at := range v.bundle.Paths() {
+		repo, err := v.bundle.At(at)
+		if err != nil {
+			return false, err
+		}
+		in, err := v.target.At(at)
+		if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			d, err := repo.Tag(tag)
+			if err != nil {
+				return false, err
+			}
+			switch now, err := in.Tag(tag); {
+			case err == nil && now.Digest == d.Digest:
+				continue
+			case err != nil:
+				return false, nil
+			}
+			if winner, err := v.winnerOf(in, tag); err != nil || winner != generation {
+				return false, err
+			}
+			lost++
+		}
+	}
+	if lost > 0 {
+		v.store.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
+	}
+	return true, nil
+}
+
+// generationOf is the generation in which all of the archives came into the store, as
+// they are; 0 is none, or several.
+func (s *store) generationOf(parcels []*parcel) (generation uint64) {
+	for _, p := range parcels {
+		came := uint64(0)
+		for _, packed := range s.state.Packed {
+			if p.there && packed.File == p.name {
+				came = packed.Generation
+			}
+		}
+		if came == 0 || generation != 0 && came != generation {
+			return 0
+		}
+		generation = came
+	}
+	return generation
+}
+
+// winnerOf is the generation of the archive of the store that a tag comes from; 0 is none.
+func (v *survey) winnerOf(repo *layoutstore.Repository, tag string) (generation uint64, err error) {
+	for _, l := range repo.Layouts() { // a later one wins
+		entries, err := l.Index()
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			if e.Tag != tag {
+				continue
+			}
+			generation = 0
+			for _, packed := range v.store.state.Packed {
+				if packed.File == filepath.Base(l.Volume()) && l.Volume() != v.store.Store {
+					generation = packed.Generation
+				}
+			}
+		}
+	}
+	return generation, nil
+}
