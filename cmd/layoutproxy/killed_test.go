@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// killPoints are the requests, of total, at which a program is killed: an odd one and an
+// even one, or 100 from the first to the last but one with LAYOUTPROXY_TEST_ALL=1.
+func killPoints(t *testing.T, total int) (points []int) {
+	t.Helper()
+	const n = 100
+	if total <= n {
+		t.Fatalf("only %d requests", total)
+	}
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
+		return []int{total/3 | 1, total * 2 / 3 &^ 1}
+	}
+	for i := range n {
+		points = append(points, 1+i*(total-2)/(n-1))
+	}
+	return points
+}
+
+// killAt runs the program and kills it at a request, counted from 1. Every second one is
+// answered by the registry before the kill, and nobody hears the answer.
+func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
+	t.Helper()
+	running := make(chan *os.Process, 1)
+	nth := registrytest.Nth(at, at, func(*http.Request) bool { return true })
+	r.Inject(func(_ http.ResponseWriter, req *http.Request, next http.Handler) bool {
+		if !nth(req) {
+			return false
+		}
+		if at%2 == 0 {
+			next.ServeHTTP(httptest.NewRecorder(), req)
+		}
+		_ = (<-running).Kill() // Wait tells whether it died of it
+		panic(http.ErrAbortHandler)
+	})
+	cmd := program(t, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	try(t, cmd.Start())
+	running <- cmd.Process
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
+		t.Errorf("request %d: not killed: %v\n%s", at, err, out.String())
+	}
+	r.Heal()
+	r.Forget()
+}
+
+// mustRun runs the program to its end.
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := program(t, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%q: %v\n%s%s", args, err, out, errs.String())
+	}
+	return string(out)
+}
+
+// replaced are tags of the field's own bundle that an older push gave to other images.
+var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
+
+// A push that is killed at any request is completed by the same command: no tag leads to
+// a gap or to anything but the older image or the newer one, and no blob that the
+// registry has is sent again.
+func TestPushKilledAtRequests(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	want := expected(t, "testdata/d8/expected.tsv")
+	first := registrytest.New(t, registrytest.Options{})
+	older := fillOlder(t, first)
+	first.Forget()
+	mustRun(t, "push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", first.Host+"/deckhouse/ee")
+	arrived := 0
+	for _, at := range killPoints(t, len(first.Requests())) {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			dir := t.TempDir()
+			r := registrytest.New(t, registrytest.Options{Dir: dir})
+			fillFrom(t, r, older)
+			before := len(linked(t, dir))
+			args := []string{"push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", r.Host + "/deckhouse/ee"}
+			killAt(t, r, at, args)
+			for tag, digest := range pulled(t, r.Host, want) {
+				if digest != want[tag] && digest != older[tag].digest {
+					t.Errorf("%s is %s, neither the older image nor the newer one", tag, digest)
+				}
+				complete(t, r.Host+"/"+tag)
+			}
+			there := linked(t, dir)
+			arrived += len(there) - before
+			r.Forget()
+			mustRun(t, args...)
+			for _, q := range r.Requests() {
+				_, hex, _ := strings.Cut(q.Query, "digest=sha256%3A")
+				if hex, _, _ = strings.Cut(hex, "&"); q.Kind() == "PUT uploads" && there[hex] {
+					t.Errorf("%s was there and is sent again: %s", hex, q.Path)
+				}
+			}
+			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
+				t.Error(diff)
+			}
+			mustRun(t, "verify", "testdata/d8", "--against", r.Host+"/deckhouse/ee")
+		})
+	}
+	if arrived == 0 {
+		t.Error("no kill came after a blob")
+	}
+}
+
+// fillOlder pushes the images that replaced names to other images.
+func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
+	t.Helper()
+	all := map[string]older{}
+	for _, tag := range replaced {
+		image, err := random.Image(100, 1)
+		try(t, err)
+		digest, err := image.Digest()
+		try(t, err)
+		all[tag] = older{image, digest.String()}
+	}
+	fillFrom(t, r, all)
+	return all
+}
+
+// older is an image that a tag leads to before a push.
+type older struct {
+	image  v1.Image
+	digest string
+}
+
+func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
+	t.Helper()
+	for tag, o := range all {
+		ref, err := name.ParseReference(r.Host+"/"+tag, name.Insecure)
+		try(t, err)
+		try(t, remote.Write(ref, o.image))
+	}
+}
+
+// complete fails the test where an image lacks a part in its repository.
+func complete(t *testing.T, reference string) {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	try(t, err)
+	d, err := remote.Get(ref)
+	try(t, err)
+	var m struct {
+		Config            *v1.Descriptor
+		Layers, Manifests []v1.Descriptor
+	}
+	try(t, json.Unmarshal(d.Manifest, &m))
+	if m.Config != nil {
+		m.Layers = append(m.Layers, *m.Config)
+	}
+	for _, layer := range m.Layers {
+		resp, err := http.Head("http://" + ref.Context().RegistryStr() + "/v2/" + ref.Context().RepositoryStr() + "/blobs/" + layer.Digest.String())
+		try(t, err)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s is there and its blob %s is not: %s", reference, layer.Digest, resp.Status)
+		}
+	}
+	for _, child := range m.Manifests {
+		complete(t, ref.Context().Digest(child.Digest.String()).String())
+	}
+}
+
+var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
+
+// linked are the digests, in hex, of the blobs that a registry's storage has.
+func linked(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if digest := filepath.Dir(file); filepath.Base(file) == "link" && strings.Contains(digest, "/_layers/") {
+			all[filepath.Base(digest)] = true
+		}
+		return err
+	}))
+	return all
+}
+
+// A pull that is killed at any request is completed by the same command, and readers of
+// the directory see nothing of it before: the older bundle if there was one. No blob that
+// was kept is fetched again.
+func TestPullKilledAtRequests(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	r := registrytest.New(t, registrytest.Options{})
+	mustRun(t, "push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", r.Host+"/deckhouse/ee")
+	pull := func(dir string) []string { return []string{"pull", r.Host + "/deckhouse/ee", dir} }
+	dir := t.TempDir()
+	r.Forget()
+	mustRun(t, pull(dir)...)
+	points := killPoints(t, len(r.Requests()))
+	want, newer := hashes(t, dir), read(t, dir)
+	all := 0
+	for i, at := range points {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			dir := t.TempDir()
+			if i%2 == 0 {
+				olderBundle(t, dir)
+			}
+			before := read(t, dir)
+			killAt(t, r, at, pull(dir))
+			if got := read(t, dir); got != before && got != newer {
+				t.Errorf("a reader sees neither the older bundle nor the newer one:\n%s", cmp.Diff(before, got))
+			}
+			kept := keptBlobs(t, dir)
+			all += len(kept)
+			mustRun(t, pull(dir)...)
+			for _, q := range r.Requests() {
+				if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && kept[hex] {
+					t.Errorf("%s was there and is fetched again", hex)
+				}
+			}
+			if diff := cmp.Diff(want, hashes(t, dir)); diff != "" {
+				t.Error(diff)
+			}
+			mustRun(t, "verify", dir)
+		})
+	}
+	if all == 0 {
+		t.Error("no kill came after a blob")
+	}
+}
+
+// olderBundle makes a bundle of which a pull replaces an archive.
+func olderBundle(t *testing.T, dir string) {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout(".")
+	l.Tag(l.Image(layouttest.Image{Name: "older", LayerSizes: []int64{1000}}), "older")
+	l.Write()
+	tree.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{})
+}
+
+// read is what list prints of a bundle, and how it ends.
+func read(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s%v", out, err)
+}
+
+// keptBlobs are the digests, in hex, of the blobs that an unfinished pull has kept.
+func keptBlobs(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	try(t, filepath.WalkDir(filepath.Join(dir, ".tmp"), func(file string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		parent := filepath.Base(filepath.Dir(file))
+		if m := sha256Name.FindStringSubmatch(filepath.Base(file)); m != nil && (parent == "blobs" || parent == "sha256") {
+			all[m[1]] = true
+		}
+		return err
+	}))
+	return all
+}
+
+// hashes are the digests of the files below a directory.
+func hashes(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		all[strings.TrimPrefix(file, dir)] = fmt.Sprintf("%x", sha256.Sum256(data))
+		return err
+	}))
+	return all
+}
