@@ -26,7 +26,7 @@ type bundle struct {
 // openBundle reads the indexes of the bundles, and records in opened what is read. A bundle has no discovery tags: those
 // of the store follow from the paths in it.
 func openBundle(ctx context.Context, names []string, o Options, opened *Opened) (*bundle, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.add})
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.add, Unread: opened.forget})
 	if err != nil {
 		return nil, err
 	}

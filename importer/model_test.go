@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -41,6 +44,10 @@ type model struct {
 	meddle  func()
 	history []string
 	drop    *importer.Drop
+
+	byHands  []string // bundles that were imported by hand, to the end
+	repaired int
+	live     *layoutstore.Tree // of a server that runs all the time; nil before the first import
 }
 
 // dropFile is a file that the user put into the directory.
@@ -98,6 +105,10 @@ func (m *model) write(name string, data []byte, bundle content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
+	// A file of another time than any before, as users write them: the system's clock may
+	// stand still between two files, and the inode of a replaced one is used again.
+	at := time.Now().Add(-24*time.Hour + time.Duration(m.next())*time.Second)
+	m.check(os.Chtimes(file+".writing", at, at))
 	m.check(os.Rename(file+".writing", file))
 	m.put[name] = &dropFile{data, bundle}
 }
@@ -167,7 +178,7 @@ func (m *model) other(dir string) {
 // act does one thing at random.
 func (m *model) act() {
 	what := "look"
-	switch m.rand.IntN(12) {
+	switch m.rand.IntN(13) {
 	case 0, 1:
 		what = "an archive"
 		m.archive(fmt.Sprintf("%c.tar", 'a'+m.rand.IntN(3)), false)
@@ -200,6 +211,9 @@ func (m *model) act() {
 	case 8:
 		what = "an import by hand"
 		m.byHand()
+	case 12:
+		what = "a blob rots, is found by a scrub, and repaired"
+		m.rot()
 	case 9, 10:
 		m.dying = 2 + m.rand.IntN(120)
 		what = fmt.Sprintf("a look that dies at step %d", m.dying)
@@ -260,9 +274,99 @@ func (m *model) byHand() {
 	if m.dying = 0; err != nil && !errors.Is(err, errDead) {
 		m.check(err)
 	}
+	if err == nil {
+		m.byHands = append(m.byHands, dir)
+	}
 	if !maps.Equal(before, contents(m.T, dir)) {
 		m.Fatal("the import has changed its bundle")
 	}
+}
+
+// rot damages a layer of a bundle that the store has. A scrub finds it; from then on it is
+// not served, whatever happens to its file but a repair, and an import of the bundle is
+// one, even if the first try dies.
+func (m *model) rot() {
+	if len(m.byHands) == 0 {
+		return
+	}
+	bundle := m.byHands[m.rand.IntN(len(m.byHands))]
+	layer := largestFile(m.T, bundle, "/blobs/")
+	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
+	copies, err := filepath.Glob(filepath.Join(m.store, "app", "*", "blobs", "sha256", d.Encoded()))
+	if m.check(err); len(copies) == 0 {
+		m.Fatalf("the store has lost %s, after %s", d, strings.Join(m.history, "; "))
+	}
+	flip(m.T, copies[0], m.rand.Int64N(100)) // and with it all links to it
+	for _, file := range copies {
+		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
+			flip(m.T, file, 7) // a file of its own
+		}
+	}
+	m.condemn(d, copies)
+	m.check(os.Link(copies[0], filepath.Join(filepath.Dir(m.store), fmt.Sprint("another name ", m.next()))))
+	m.check(os.Chmod(copies[0], 0o640))
+	m.served(d, copies, false)
+
+	i := newImporter(m.T, m.store)
+	i.Before(m.step)
+	m.dying = 2 + m.rand.IntN(60)
+	if _, err := i.Import(m.Context(), bundle); err != nil && !errors.Is(err, errDead) {
+		m.check(err)
+	}
+	m.dying = 0
+	_, err = newImporter(m.T, m.store).Import(m.Context(), bundle)
+	m.check(err)
+	for _, file := range copies {
+		proven(m.T, file)
+	}
+	m.served(d, copies, true)
+	m.repaired++
+}
+
+// condemn has the copies of a blob refused, as a scrub does that finds them wrong.
+func (m *model) condemn(d digest.Digest, copies []string) {
+	m.Helper()
+	if m.live == nil {
+		tree, err := layoutstore.Open(m.Context(), layoutstore.Options{Sources: []string{m.store}, Indexes: []string{}})
+		m.check(err)
+		m.live = tree
+	}
+	for repo := range m.repositories(copies) {
+		for _, l := range repo.Layouts() {
+			stamp, err := l.Stamp(d)
+			m.check(err)
+			repo.Condemn(l, d, stamp, "wrong")
+		}
+	}
+	m.served(d, copies, false)
+}
+
+// served fails unless the running server has a blob, or refuses it, in the repositories
+// of its copies.
+func (m *model) served(d digest.Digest, copies []string, want bool) {
+	m.Helper()
+	for repo := range m.repositories(copies) {
+		if _, err := repo.Blob(m.Context(), d); (err == nil) != want {
+			m.Fatalf("%s is served: %v (%v), after %s", d, !want, err, strings.Join(m.history, "; "))
+		}
+	}
+}
+
+// repositories are those that hold some files of the store now.
+func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
+	m.Helper()
+	_, err := m.live.Refresh(m.Context())
+	m.check(err)
+	all := map[*layoutstore.Repository]bool{}
+	for _, file := range files {
+		name, err := filepath.Rel(m.store, file)
+		m.check(err)
+		path, _, _ := strings.Cut(filepath.ToSlash(name), "/blobs/")
+		repo, err := m.live.Snapshot().At(path)
+		m.check(err)
+		all[repo] = true
+	}
+	return all
 }
 
 func (m *model) look() {
@@ -343,15 +447,16 @@ func (m *model) kept(name string, places []string) {
 	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
-// What is dropped, imported, killed, guarded, written and taken away in any order leaves
-// the store with whole bundles, and loses no file that was not read into it.
+// What is dropped, imported, killed, guarded, written, damaged, scrubbed and taken away in
+// any order leaves the store with complete bundles, and loses no file that was not read
+// into it.
 // LAYOUTPROXY_TEST_ALL=1 tries many more orders.
 func TestModel(t *testing.T) {
-	seeds, acts := uint64(2), 30
+	seeds, acts := uint64(5), 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		seeds = 100
 	}
-	published, gone := 0, 0
+	published, gone, repaired := 0, 0, 0
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := newModel(t, seed)
@@ -365,10 +470,11 @@ func TestModel(t *testing.T) {
 			}
 			published += m.done
 			gone += m.serial - len(m.put)
+			repaired += m.repaired
 		})
 	}
-	if !t.Failed() && (published < int(seeds)*3 || gone == 0) {
-		t.Errorf("%d bundles published, %d things gone: that proves little", published, gone)
+	if !t.Failed() && (published < int(seeds)*3 || gone == 0 || repaired == 0) {
+		t.Errorf("%d bundles published, %d things gone, %d blobs repaired: that proves little", published, gone, repaired)
 	}
-	t.Logf("%d bundles published", published)
+	t.Logf("%d bundles published, %d blobs repaired", published, repaired)
 }

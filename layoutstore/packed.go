@@ -114,9 +114,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
-		for _, f := range archive.ReadFiles() {
-			s.opened(f.Info)
-		}
+		s.reportFiles(set, archive)
 	}
 	h.vol, h.status.State = archive, "ready"
 	if trouble != (volume.Trouble{}) {
@@ -129,6 +127,23 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	// A kept index was not of these files after all: once more, without it.
 	h.parts, h.problems = nil, nil
 	return s.scanArchive(ctx, set, h, now, settle)
+}
+
+// reportFiles reports which files of a set were read, and which were not.
+func (s *source) reportFiles(set volume.Set, archive *volume.Archive) {
+	read := map[string]bool{}
+	for _, f := range archive.ReadFiles() {
+		read[f.Path] = true
+		s.opened(f.Info)
+	}
+	if s.unread == nil {
+		return
+	}
+	for _, f := range set.Files() {
+		if !read[f.Path] {
+			s.unread(f.Info)
+		}
+	}
 }
 
 // age is for how long the files have been as they are. At the first scan only

@@ -34,6 +34,7 @@ type source struct {
 	cache   volume.Cache
 	settle  time.Duration
 	opened  func(fs.FileInfo) // of Options
+	unread  func(fs.FileInfo) // of Options
 	scanned bool              // at least once
 	sourceState
 }
@@ -87,7 +88,7 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 func openSource(path string, o Options) (*source, error) {
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
-	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened}
+	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread}
 	dir, archive, err := s.find()
 	if err != nil {
 		return nil, sourceError(path, err)

@@ -48,6 +48,10 @@ type Options struct {
 	// tree each file by itself, of an archive that holds layouts all its files. It may be
 	// called from several goroutines at once. It may be nil.
 	Opened func(fs.FileInfo)
+	// Unread is called with each file of a chunk set that was not read at the last scan,
+	// because it is behind the end of the archive. It may have been read before, as a part
+	// of the archive that was there then. It may be nil.
+	Unread func(fs.FileInfo)
 	// Patience is how long a request waits for the storage before it is told ErrSlow. 0 is
 	// as long as its context lasts.
 	Patience time.Duration
