@@ -1,0 +1,90 @@
+package names
+
+import (
+	"cmp"
+	"crypto/sha256"
+	_ "crypto/sha512" // an algorithm of digests
+	"encoding/hex"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// BlobPath is the path of the blob d below its layout: blobs/ALGORITHM/HEX (OCI image
+// specification, image-layout.md). The caller has checked the digest.
+func BlobPath(d digest.Digest) string {
+	algorithm, encoded, _ := strings.Cut(string(d), ":")
+	return BlobDir(algorithm) + "/" + encoded
+}
+
+// BlobDir is the directory of an algorithm's blobs below their layout.
+func BlobDir(algorithm string) string { return ocispec.ImageBlobsDir + "/" + algorithm }
+
+// ParseBlobPath splits the path of a blob, LAYOUT/blobs/ALGORITHM/HEX with slashes, into
+// the path of its layout, "." for the empty one, and its digest. ok is false for the path
+// of anything else.
+func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
+	dir, encoded := path.Split(name)
+	dir, algorithm := path.Split(strings.TrimSuffix(dir, "/"))
+	layout, ok = strings.CutSuffix("/"+dir, "/"+ocispec.ImageBlobsDir+"/")
+	if !ok {
+		return "", "", false
+	}
+	d = digest.Digest(algorithm + ":" + encoded)
+	if !isPlain(algorithm, encoded) && d.Validate() != nil {
+		return "", "", false
+	}
+	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
+}
+
+// isPlain reports whether a digest is a valid one of sha256. Nearly all are, and an
+// archive may have millions: this costs less than the regular expression of go-digest.
+func isPlain(algorithm, encoded string) bool {
+	if algorithm != string(digest.SHA256) || len(encoded) != hex.EncodedLen(sha256.Size) {
+		return false
+	}
+	return strings.Trim(encoded, "0123456789abcdef") == ""
+}
+
+// SHA256Sum is the sum in a digest of the algorithm sha256; ok is false for any other
+// digest and for an invalid one. Tables of digests hold the sum in half of the bytes.
+func SHA256Sum(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
+	algorithm, encoded, _ := strings.Cut(string(d), ":")
+	if !isPlain(algorithm, encoded) {
+		return sum, false
+	}
+	_, _ = hex.Decode(sum[:], []byte(encoded)) // as many digits as it takes
+	return sum, true
+}
+
+// Limits of the parts of a tag that is made of a digest.
+const (
+	maxTagAlgorithm = 32
+	maxTagEncoded   = 64
+)
+
+// ReferrersTag is the tag that lists the referrers of d in a registry without the
+// referrers API: ALGORITHM-HEX, each part truncated (OCI distribution specification 1.1,
+// "Referrers Tag Schema"; regclient's types/referrer truncates to the same lengths). So
+// the hex digits of a sha512 digest are only half of it. The caller has checked the digest.
+func ReferrersTag(d digest.Digest) string {
+	algorithm, encoded, _ := strings.Cut(string(d), ":")
+	return algorithm[:min(maxTagAlgorithm, len(algorithm))] + "-" + encoded[:min(maxTagEncoded, len(encoded))]
+}
+
+// IsDigestTag reports whether a tag names a digest: that of a referrers list, or with a
+// suffix as .sig, .att or .sbom what cosign attaches to an image. Hex digits that are
+// truncated as [ReferrersTag] does it count as well.
+func IsDigestTag(tag string) bool {
+	algorithm, rest, ok := strings.Cut(tag, "-")
+	encoded, _, _ := strings.Cut(rest, ".")
+	a := digest.Algorithm(algorithm)
+	if !ok || !a.Available() {
+		return false
+	}
+	full := hex.EncodedLen(a.Size())
+	return (len(encoded) == full || len(encoded) == min(full, maxTagEncoded)) &&
+		strings.Trim(encoded, "0123456789abcdef") == ""
+}

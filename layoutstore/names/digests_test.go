@@ -1,0 +1,115 @@
+package names_test
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+const (
+	hex64  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	hex128 = hex64 + hex64
+)
+
+func TestBlobPath(t *testing.T) {
+	for d, want := range map[digest.Digest]string{
+		"sha256:" + hex64:  "blobs/sha256/" + hex64,
+		"sha512:" + hex128: "blobs/sha512/" + hex128,
+	} {
+		if got := names.BlobPath(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+		for _, layout := range []string{".", "modules/a", "blobs", "a/blobs/sha256"} {
+			got, blob, ok := names.ParseBlobPath(path.Join(layout, want))
+			if got != layout || blob != d || !ok {
+				t.Errorf("%s of %s: %s, %s, %v", want, layout, got, blob, ok)
+			}
+		}
+	}
+	for _, name := range []string{
+		"", "index.json", "blobs", "blobs/sha256", "blobs/" + hex64, "sha256/" + hex64, "xblobs/sha256/" + hex64,
+		"blobs/sha256/" + hex64[1:], "blobs/sha256/" + hex64 + "0", "blobs/sha256/" + strings.ToUpper(hex64),
+		"blobs/sha256/x/" + hex64, "blobs/md5/" + hex64[:32], "blobs/sha512/" + hex64, "blobs/sha256/" + hex64 + ".tmp",
+	} {
+		if layout, d, ok := names.ParseBlobPath(name); ok || layout != "" || d != "" {
+			t.Errorf("%q: the blob %s of %q", name, d, layout)
+		}
+	}
+}
+
+// FuzzParseBlobPath: what is found in a path makes that path, and each digest found is a
+// valid one.
+func FuzzParseBlobPath(f *testing.F) {
+	for _, s := range []string{"blobs/sha256/" + hex64, "a/b/blobs/sha512/" + hex128, "blobs/sha256", "/blobs/sha256/" + hex64, "blobs/sha256:/" + hex64} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		layout, d, ok := names.ParseBlobPath(name)
+		if !ok {
+			return
+		}
+		if err := d.Validate(); err != nil {
+			t.Fatalf("%q: digest %q: %v", name, d, err)
+		}
+		if got := path.Join(layout, names.BlobPath(d)); got != path.Join(".", strings.TrimLeft(name, "/")) && path.Clean(name) == name {
+			t.Fatalf("%q is %s of %q, which is %q", name, d, layout, got)
+		}
+		sum, plain := names.SHA256Sum(d)
+		if plain != (d.Algorithm() == digest.SHA256) {
+			t.Fatalf("%s: sum %v", d, plain)
+		}
+		if plain && digest.NewDigestFromBytes(digest.SHA256, sum[:]) != d {
+			t.Fatalf("%s: sum %x", d, sum)
+		}
+		if tag := names.ReferrersTag(d); !names.IsTag(tag) || !names.IsDigestTag(tag) {
+			t.Fatalf("%s: referrers tag %q", d, tag)
+		}
+	})
+}
+
+func TestSHA256Sum(t *testing.T) {
+	for _, s := range []string{"", "sha256", "sha256:", "sha256:" + hex64[1:], "sha256:" + hex64[1:] + "g", "sha512:" + hex128} {
+		if sum, ok := names.SHA256Sum(digest.Digest(s)); ok || sum != [32]byte{} {
+			t.Errorf("%q: %x", s, sum)
+		}
+	}
+}
+
+// A tag of a sha512 digest would be 135 bytes long, which no registry accepts: the
+// specification truncates it, and so does regclient (FallbackTag, its own tests).
+func TestReferrersTag(t *testing.T) {
+	for d, want := range map[digest.Digest]string{
+		"sha256:" + hex64:  "sha256-" + hex64,
+		"sha512:" + hex128: "sha512-" + hex64,
+	} {
+		if got := names.ReferrersTag(d); got != want || !names.IsTag(got) {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestIsDigestTag(t *testing.T) {
+	for tag, want := range map[string]bool{
+		"sha256-" + hex64:             true,
+		"sha256-" + hex64 + ".sig":    true,
+		"sha256-" + hex64 + ".att":    true,
+		"sha512-" + hex64:             true, // truncated
+		"sha512-" + hex128 + ".att":   true,
+		"sha256-" + hex64[1:]:         false,
+		"sha256-" + hex64[1:] + "g":   false,
+		"sha256-" + hex128:            false,
+		"sha256":                      false,
+		"sha256-":                     false,
+		"md5-" + hex64[:32]:           false,
+		"v1.2.3":                      false,
+		"sha256-" + hex64[:32] + ".x": false,
+	} {
+		if got := names.IsDigestTag(tag); got != want {
+			t.Errorf("%q: %v", tag, got)
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package names
+
+import "strings"
+
+// Reference is an image reference, split and not checked.
+type Reference struct {
+	Host   string // "" where the first segment is not a host
+	Path   string
+	Tag    string
+	Digest string
+}
+
+// ParseReference splits HOST/PATH:TAG@DIGEST, in which all but the path is optional. It
+// accepts everything: check the parts that you use.
+func ParseReference(s string) Reference {
+	var r Reference
+	s, r.Digest, _ = strings.Cut(s, "@")
+	r.Host, s = CutHost(s)
+	last := strings.LastIndexByte(s, '/') + 1
+	if name, tag, ok := strings.Cut(s[last:], ":"); ok {
+		s, r.Tag = s[:last]+name, tag
+	}
+	r.Path = s
+	return r
+}
+
+// CutHost splits HOST/REST. The host is empty where the first of several segments is not
+// one.
+func CutHost(s string) (host, rest string) {
+	if first, rest, ok := strings.Cut(s, "/"); ok && IsHost(first) {
+		return first, rest
+	}
+	return "", s
+}
+
+// IsHost reports whether the first segment of a reference is a host and not a part of the
+// path: it holds a dot or a colon, or is localhost.
+func IsHost(segment string) bool {
+	return segment == "localhost" || strings.ContainsAny(segment, ".:")
+}
