@@ -302,7 +302,7 @@ func (m *model) rot() {
 			flip(m.T, file, 7) // a file of its own
 		}
 	}
-	m.condemn(d, copies)
+	m.quarantine(d, copies)
 	m.check(os.Link(copies[0], filepath.Join(filepath.Dir(m.store), fmt.Sprint("another name ", m.next()))))
 	m.check(os.Chmod(copies[0], 0o640))
 	m.served(d, copies, false)
@@ -323,8 +323,8 @@ func (m *model) rot() {
 	m.repaired++
 }
 
-// condemn has the copies of a blob refused, as a scrub does that finds them wrong.
-func (m *model) condemn(d digest.Digest, copies []string) {
+// quarantine has the copies of a blob refused, as a scrub does that finds them wrong.
+func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.Helper()
 	if m.live == nil {
 		tree, err := layoutstore.Open(m.Context(), layoutstore.Options{Sources: []string{m.store}, Indexes: []string{}})
@@ -335,7 +335,7 @@ func (m *model) condemn(d digest.Digest, copies []string) {
 		for _, l := range repo.Layouts() {
 			stamp, err := l.Stamp(d)
 			m.check(err)
-			repo.Condemn(l, d, stamp, "wrong")
+			repo.Quarantine(l, d, stamp, "wrong")
 		}
 	}
 	m.served(d, copies, false)

@@ -185,7 +185,7 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 	}
 	l := repo.Layouts()[0]
 	stamp, err := l.Stamp(d)
-	if err != nil || !repo.Condemn(l, d, stamp, "wrong") {
+	if err != nil || !repo.Quarantine(l, d, stamp, "wrong") {
 		t.Fatal(err)
 	}
 	imported(t, store, newBundle(t)) // shares the layer

@@ -157,7 +157,7 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 		case len(claims) > 0 && !claimed(claims, where.Size()):
 			worst = corruption(d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown).in(where)
 		default:
-			reason, wrong := r.condemned.holds(p, d, where)
+			reason, wrong := r.quarantine.holds(p, d, where)
 			if !wrong {
 				return where, nil
 			}

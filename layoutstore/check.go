@@ -131,7 +131,7 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 }
 
 // found are the problems known of the repository so far.
-func (r *Repository) found() []Problem { return r.condemnedProblems(r.foundByCheck()) }
+func (r *Repository) found() []Problem { return r.quarantineProblems(r.foundByCheck()) }
 
 // foundByCheck are those that its indexes and manifests tell.
 func (r *Repository) foundByCheck() []Problem {
@@ -157,10 +157,10 @@ func (r *Repository) refused(err error) {
 }
 
 // knows says whether a problem of the repository is about d. It looks at no other
-// condemned copies: clients may ask for one again and again.
+// quarantined copies: clients may ask for one again and again.
 func (r *Repository) knows(d digest.Digest) bool {
 	return slices.ContainsFunc(r.foundByCheck(), func(p Problem) bool { return p.Digest == d }) ||
-		slices.ContainsFunc(r.parts, func(p *part) bool { _, ok := r.condemnedProblem(p, d); return ok })
+		slices.ContainsFunc(r.parts, func(p *part) bool { _, ok := r.quarantineProblem(p, d); return ok })
 }
 
 // namedBy is the last layout whose index names n.

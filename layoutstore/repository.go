@@ -20,12 +20,12 @@ import (
 // discovery tags of that path. It does not change, and its methods may be called
 // at the same time from several goroutines.
 type Repository struct {
-	path      string
-	parts     []*part  // in the order of the volumes; empty if it is there for discovery only
-	owners    []string // by part: whose tags a root layout has that names several repositories
-	discovery []string // names of the discovery tags, also those that a real tag hides
-	cache     *manifestCache
-	condemned *condemned
+	path       string
+	parts      []*part  // in the order of the volumes; empty if it is there for discovery only
+	owners     []string // by part: whose tags a root layout has that names several repositories
+	discovery  []string // names of the discovery tags, also those that a real tag hides
+	cache      *manifestCache
+	quarantine *quarantine
 
 	tags      []tagged // by tag
 	top       []*node  // what the indexes name, by digest
@@ -70,7 +70,7 @@ func appendSize(sizes []int64, size int64) []int64 {
 
 // newRepository unites parts, later ones winning a tag.
 func (t *Tree) newRepository(path string, parts []*part, owners, discovered []string) *Repository {
-	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, condemned: t.condemned, storage: t.storage}
+	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	nodes := map[digest.Digest]*node{}
 	tags := map[string]*node{}
 	for i, p := range parts {

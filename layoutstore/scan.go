@@ -61,7 +61,7 @@ func (s *Snapshot) follow(old *Snapshot) Change {
 // assemble makes a snapshot of the sources' states, and takes over from the old
 // one every repository whose layouts and discovery tags are the same.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
-	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, condemned: t.condemned}
+	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
 	for _, st := range states {
 		s.problems = append(s.problems, st.problems...)
 		s.dirs = append(s.dirs, st.dirs...)

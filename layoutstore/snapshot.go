@@ -22,7 +22,7 @@ type Snapshot struct {
 	tags       int
 	problems   []Problem // of the scan
 	sources    []SourceStatus
-	condemned  *condemned
+	quarantine *quarantine
 }
 
 // Generation counts the changes of the tree, from 1 on.
@@ -79,7 +79,7 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 // it complete as far as sizes and the digests of manifests go.
 func (s *Snapshot) Problems() []Problem {
 	all := s.collect((*Repository).found)
-	if own := s.condemned.problems(); len(own) > 0 {
+	if own := s.quarantine.problems(); len(own) > 0 {
 		all = append(all, own...)
 		sortProblems(all)
 	}

@@ -38,7 +38,7 @@ type Options struct {
 	NoEditionSplit bool
 	// CacheDir is where the indexes of archives are kept; empty is nowhere.
 	CacheDir string
-	// QuarantineDir is where the verdicts of [Repository.Condemn] are kept for later
+	// QuarantineDir is where the records of [Repository.Quarantine] are kept for later
 	// processes, several of which may share it; empty is nowhere. It is that of [Open].
 	QuarantineDir string
 	// Settle is how long an archive has to be unchanged before it is read, unless
@@ -105,9 +105,9 @@ type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
-	// condemned outlives every snapshot, as do the files that it is about.
-	condemned *condemned
-	storage   *storage
+	// quarantine outlives every snapshot, as do the files that it is about.
+	quarantine *quarantine
+	storage    *storage
 
 	scanning sync.Mutex // held during a scan; guards sources and pruned
 	sources  []*source
@@ -123,7 +123,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, condemned: newCondemned(options.QuarantineDir), storage: &storage{patience: options.Patience}}
+	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, quarantine: newQuarantine(options.QuarantineDir), storage: &storage{patience: options.Patience}}
 	var err error
 	if t.sources, err = openSources(options, nil); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 // indexes that no process uses. It is worth nothing to this process, and is called when
 // nothing else is to be done.
 func (t *Tree) Keep(ctx context.Context) {
-	t.condemned.tend()
+	t.quarantine.tend()
 	t.scanning.Lock()
 	var archives []*volume.Archive
 	var dirs []string // all archives in them are read

@@ -237,12 +237,12 @@ func (s *Scrub) blob(ctx context.Context, by holder, l layoutstore.Layout, d dig
 		return gone(err) // it was written meanwhile: the next pass will tell
 	}
 	if wrong == nil {
-		by.Clear(l, d, stamp)
+		by.Release(l, d, stamp)
 		return nil
 	}
-	if by.Condemn(l, d, stamp, wrong.Error()) {
+	if by.Quarantine(l, d, stamp, wrong.Error()) {
 		s.stats.wrong.Add(1)
-		if p, ok := by.snapshot.Condemned(by.path, l, d); ok { // else the file has just changed
+		if p, ok := by.snapshot.Quarantined(by.path, l, d); ok { // else the file has just changed
 			s.Wrong(p)
 		}
 	}

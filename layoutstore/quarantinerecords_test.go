@@ -16,7 +16,7 @@ import (
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
-		v := verdict{place{path, path}, d, "1 2 3;", "its bytes are those of " + path}
+		v := record{place{path, path}, d, "1 2 3;", "its bytes are those of " + path}
 		dir := filepath.Join(t.TempDir(), "quarantine")
 		r := newRecords(dir)
 		r.keep(v)
@@ -31,7 +31,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 		if len(v.reason) > 4<<10 {
 			v.reason = v.reason[:4<<10]
 		}
-		if len(unread) > 0 || !slices.Equal(found, []verdict{v}) {
+		if len(unread) > 0 || !slices.Equal(found, []record{v}) {
 			t.Errorf("%.20q: %v, %v", path, found, unread)
 		}
 	}
@@ -41,10 +41,10 @@ func TestRecordsRoundTrip(t *testing.T) {
 func TestRecordsLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
-	verdicts := map[string]verdict{}
+	records := map[string]record{}
 	for i := range 5 {
-		v := verdict{place{"/a", ""}, digest.FromString(fmt.Sprint(i)), "1", "rotten"}
-		verdicts[v.name()] = v
+		v := record{place{"/a", ""}, digest.FromString(fmt.Sprint(i)), "1", "rotten"}
+		records[v.name()] = v
 		r.keep(v)
 	}
 	r.tend()
@@ -57,14 +57,14 @@ func TestRecordsLimit(t *testing.T) {
 	}
 	for _, e := range entries {
 		r.drop(e.Name())
-		delete(verdicts, e.Name())
+		delete(records, e.Name())
 	}
 	r.tend()
 	if all := r.problems(); len(all) > 0 {
 		t.Errorf("%v", all)
 	}
 	found, _ := newRecords(r.dir).tend()
-	if len(found) != 2 || !slices.Contains(slices.Collect(maps.Values(verdicts)), found[0]) {
+	if len(found) != 2 || !slices.Contains(slices.Collect(maps.Values(records)), found[0]) {
 		t.Errorf("%v", found)
 	}
 }

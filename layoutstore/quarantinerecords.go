@@ -15,17 +15,17 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// verdict is what was found wrong with a copy of a blob in one state of its file.
-type verdict struct {
+// record is a quarantined copy of a blob in one state of its file.
+type record struct {
 	at     place // of its layout, absolute
 	digest digest.Digest
 	stamp  string
 	reason string
 }
 
-// name is the name of the verdict's record. It alone says which copy is meant, and in
+// name is the name of the record's file. It alone says which copy is meant, and in
 // which state of its file: so a record whose content is damaged still holds.
-func (v verdict) name() string {
+func (v record) name() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
@@ -41,9 +41,9 @@ const (
 	maxRecords = 1 << 16  // records
 )
 
-// records keeps verdicts in a directory, one file for each, so that processes that share
-// it never write the same file. The zero dir keeps none. Verdicts that were kept or
-// dropped wait until tend writes and removes their records.
+// records keeps a quarantine in a directory, one file for each record, so that processes that share
+// it never write the same file. The zero dir keeps none. Records that were kept or
+// dropped wait until tend writes and removes their files.
 type records struct {
 	dir   string
 	limit int
@@ -53,17 +53,17 @@ type records struct {
 	count   int        // of the records in it
 
 	mu      sync.Mutex // guards what follows
-	waiting map[string]verdict
+	waiting map[string]record
 	dropped map[string]bool // names
 	failure string          // why something could not be read, written or removed
 }
 
 func newRecords(dir string) *records {
-	return &records{dir: dir, limit: maxRecords, waiting: map[string]verdict{}, dropped: map[string]bool{}}
+	return &records{dir: dir, limit: maxRecords, waiting: map[string]record{}, dropped: map[string]bool{}}
 }
 
-// keep has the record of a verdict written.
-func (r *records) keep(v verdict) {
+// keep has a record written.
+func (r *records) keep(v record) {
 	if r.dir == "" {
 		return
 	}
@@ -85,8 +85,8 @@ func (r *records) drop(name string) {
 	r.dropped[name] = true
 }
 
-// lost says whether the record of a verdict has been taken away, as with all of the cache.
-func (r *records) lost(v verdict) bool {
+// lost says whether the file of a record has been taken away, as with all of the cache.
+func (r *records) lost(v record) bool {
 	if r.dir == "" {
 		return false
 	}
@@ -95,8 +95,8 @@ func (r *records) lost(v verdict) bool {
 }
 
 // tend removes and writes the records that wait for it. Where the directory has not been
-// read yet, it returns what is in it: verdicts, and the records that cannot be read.
-func (r *records) tend() (found []verdict, unread map[string]error) {
+// read yet, it returns what is in it: records, and the records that cannot be read.
+func (r *records) tend() (found []record, unread map[string]error) {
 	if r.dir == "" {
 		return nil, nil
 	}
@@ -104,7 +104,7 @@ func (r *records) tend() (found []verdict, unread map[string]error) {
 	defer r.tending.Unlock()
 	r.mu.Lock()
 	waiting, dropped := r.waiting, r.dropped
-	r.waiting, r.dropped = map[string]verdict{}, map[string]bool{}
+	r.waiting, r.dropped = map[string]record{}, map[string]bool{}
 	r.mu.Unlock()
 	failure := ""
 	if !r.read {
@@ -141,7 +141,7 @@ func (r *records) tend() (found []verdict, unread map[string]error) {
 }
 
 // readAll reads the directory.
-func (r *records) readAll() (found []verdict, unread map[string]error, err error) {
+func (r *records) readAll() (found []record, unread map[string]error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -175,7 +175,7 @@ var (
 	errRecordDamaged = errors.New("its content is damaged")
 )
 
-func (r *records) readRecord(e fs.DirEntry) (v verdict, err error) {
+func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 	if !e.Type().IsRegular() {
 		return v, errNoRecord
 	}
@@ -200,7 +200,7 @@ func (r *records) readRecord(e fs.DirEntry) (v verdict, err error) {
 
 // write writes records, and leaves in waiting those that could not be written. The first
 // failure is likely to be that of all.
-func (r *records) write(waiting map[string]verdict) error {
+func (r *records) write(waiting map[string]record) error {
 	if len(waiting) == 0 {
 		return nil
 	}
@@ -216,7 +216,7 @@ func (r *records) write(waiting map[string]verdict) error {
 	return syncDir(r.dir)
 }
 
-func (r *records) writeOne(name string, v verdict) error {
+func (r *records) writeOne(name string, v record) error {
 	if r.count >= r.limit {
 		return fmt.Errorf("%s holds %d records, the limit", r.dir, r.count)
 	}

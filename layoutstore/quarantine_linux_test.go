@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantined is a tree with one blob that was condemned, in a file of its own or in an
+// quarantined is a tree with one blob that was quarantined, in a file of its own or in an
 // archive.
 type quarantined struct {
 	options layoutstore.Options
@@ -47,7 +47,7 @@ func quarantine(t *testing.T, archive bool) quarantined {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !repo.Condemn(layout, q.digest, stamp, "rotten") {
+	if !repo.Quarantine(layout, q.digest, stamp, "rotten") {
 		t.Fatal("it is no news")
 	}
 	return q
@@ -56,7 +56,7 @@ func quarantine(t *testing.T, archive bool) quarantined {
 // restart is what a later process begins with.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records are the files that keep verdicts.
+// records are the files that keep records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -87,7 +87,7 @@ func (q quarantined) refused(t *testing.T) bool {
 	return err != nil
 }
 
-// What does not change a file's bytes lifts no verdict, in a tree or an archive: a link, a
+// What does not change a file's bytes lifts no record, in a tree or an archive: a link, a
 // mode, a file that is gone for a while, or a system that is out of files while somebody
 // asks for the blob or for the problems.
 func TestQuarantineHolds(t *testing.T) {
@@ -166,11 +166,11 @@ func TestQuarantineIsLifted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				repo.Clear(layout, q.digest, stamp+" of another state")
+				repo.Release(layout, q.digest, stamp+" of another state")
 				if !q.refused(t) {
 					t.Error("the proof of another state lifts it")
 				}
-				repo.Clear(layout, q.digest, stamp)
+				repo.Release(layout, q.digest, stamp)
 			},
 		} {
 			for _, down := range []bool{false, true} {

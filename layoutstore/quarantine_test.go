@@ -38,8 +38,8 @@ func rotten(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest
 	return tree, layers, opened
 }
 
-// condemn has a layer refused as a scrub does, and returns the problem.
-func condemn(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.Problem {
+// refuse has a layer refused as a scrub does, and returns the problem.
+func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.Problem {
 	t.Helper()
 	repo, err := tree.Snapshot().At("app")
 	if err != nil {
@@ -47,10 +47,10 @@ func condemn(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.
 	}
 	layout := repo.Layouts()[0]
 	stamp, err := layout.Stamp(d)
-	if err != nil || !repo.Condemn(layout, d, stamp, "rotten") {
+	if err != nil || !repo.Quarantine(layout, d, stamp, "rotten") {
 		t.Fatalf("%s: %v", d, err)
 	}
-	p, ok := tree.Snapshot().Condemned("app", layout, d)
+	p, ok := tree.Snapshot().Quarantined("app", layout, d)
 	if !ok {
 		t.Fatalf("no problem of %s", d)
 	}
@@ -59,7 +59,7 @@ func condemn(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.
 
 // A finding of the scrub opens no file of earlier ones, nor does a request for a blob in
 // quarantine, and yet each is the problem that a whole list has of it.
-func TestCondemnedOneByOne(t *testing.T) {
+func TestQuarantinedOneByOne(t *testing.T) {
 	tree, layers, opened := rotten(t, 50)
 	repo, err := tree.Snapshot().At("app")
 	if err != nil {
@@ -68,7 +68,7 @@ func TestCondemnedOneByOne(t *testing.T) {
 	var costs []int64
 	for _, d := range layers {
 		before := opened.Load()
-		p := condemn(t, tree, d)
+		p := refuse(t, tree, d)
 		if _, err := repo.Blob(t.Context(), d); err == nil {
 			t.Fatalf("%s is served", d)
 		}
@@ -83,10 +83,10 @@ func TestCondemnedOneByOne(t *testing.T) {
 }
 
 // A list of problems asks for 1,000 copies in quarantine and no more.
-func TestCondemnedAreBounded(t *testing.T) {
+func TestQuarantineIsBounded(t *testing.T) {
 	tree, layers, opened := rotten(t, 1100)
 	for _, d := range layers {
-		condemn(t, tree, d)
+		refuse(t, tree, d)
 	}
 	before := opened.Load()
 	all := tree.Snapshot().Problems()
@@ -99,9 +99,9 @@ func TestCondemnedAreBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkCondemn is the cost of findings of a scrub: four times as many take at most
+// BenchmarkQuarantine is the cost of findings of a scrub: four times as many take at most
 // 4.4 times as long.
-func BenchmarkCondemn(b *testing.B) {
+func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for range b.N {
@@ -109,7 +109,7 @@ func BenchmarkCondemn(b *testing.B) {
 				tree, layers, _ := rotten(b, n)
 				b.StartTimer()
 				for _, d := range layers {
-					condemn(b, tree, d)
+					refuse(b, tree, d)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/finding")

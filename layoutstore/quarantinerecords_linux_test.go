@@ -67,7 +67,7 @@ func TestDamagedRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			repo.Clear(layout, q.digest, stamp)
+			repo.Release(layout, q.digest, stamp)
 			q.restart(t)
 			if q.refused(t) || len(q.records(t)) > 0 {
 				t.Errorf("%s: a proof does not lift it: %v", name, q.records(t))
@@ -88,7 +88,7 @@ func TestProofAgainstADamagedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.Clear(layout, q.digest, stamp)
+	repo.Release(layout, q.digest, stamp)
 	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
 		t.Errorf("it is not lifted: %v, %v", q.tree.Snapshot().Problems(), q.records(t))
 	}
@@ -140,7 +140,7 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.Condemn(layout, q.digest, stamp, "rotten")
+	repo.Quarantine(layout, q.digest, stamp, "rotten")
 	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be kept") {
 		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
 	}
@@ -159,7 +159,7 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo, layout = q.repository(t)
-	repo.Condemn(layout, q.digest, stamp, "rotten") // by the next pass of the scrub
+	repo.Quarantine(layout, q.digest, stamp, "rotten") // by the next pass of the scrub
 	q.restart(t)
 	if !q.refused(t) {
 		t.Error("it is served after a restart, as its record was taken away")
@@ -167,7 +167,7 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 }
 
 // Two servers share a quarantine. The one that knows an older state of the file does not
-// remove the verdict of the other on the newer one.
+// remove the record of the other on the newer one.
 func TestSharedQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
@@ -183,7 +183,7 @@ func TestSharedQuarantine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.Condemn(layout, q.digest, stamp, "rotten")
+	repo.Quarantine(layout, q.digest, stamp, "rotten")
 	if other.refused(t) {
 		t.Fatal("to the other one the file is a new one")
 	}
@@ -197,7 +197,7 @@ func TestSharedQuarantine(t *testing.T) {
 	}
 }
 
-// Where the same source is named from another directory, its verdicts are found.
+// Where the same source is named from another directory, its records are found.
 func TestQuarantineOfARelativeSource(t *testing.T) {
 	q := quarantine(t, false)
 	source := q.options.Sources[0]
