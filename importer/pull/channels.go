@@ -75,7 +75,7 @@ func (p *planner) channel(ctx context.Context, repository, name string) (c chann
 }
 
 func (p *planner) version(ctx context.Context, repository string, image closure.Descriptor) (doc versionDoc, err error) {
-	files, err := p.src.peek(ctx, repository, image, "version.json")
+	files, err := p.src.imageFiles(ctx, repository, image, "version.json")
 	if err != nil {
 		return doc, err
 	}

@@ -1,11 +1,7 @@
 package pull
 
 import (
-	"archive/tar"
 	"bytes"
-	"errors"
-	"io"
-	"path"
 	"strings"
 	"testing"
 
@@ -36,50 +32,6 @@ func sign(n int) int {
 		return 1
 	}
 	return 0
-}
-
-// A file that is found in a layer is the first regular one of its name that archive/tar
-// finds there, and is not found twice.
-func FuzzLayer(f *testing.F) {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, name := range []string{"a", "./version.json", ".wh.version.json", "x/.wh..wh..opq"} {
-		if w.WriteHeader(&tar.Header{Name: name, Size: 3, Typeflag: tar.TypeReg}) != nil {
-			f.Fatal(name)
-		}
-		_, _ = w.Write([]byte("abc"))
-	}
-	_ = w.Close()
-	f.Add(b.Bytes())
-	f.Add(b.Bytes()[:700])
-	f.Add([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0})
-	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		l := look{wanted: map[string]bool{"version.json": true}, found: map[string][]byte{}, limit: maxUnpacked}
-		err := l.layer(bytes.NewReader(data))
-		got, ok := l.found["version.json"]
-		if ok && (err != nil || len(l.wanted) != 0) {
-			t.Fatalf("found, and %v, and looked for %v", err, l.wanted)
-		}
-		if !ok || len(data) < 2 || data[0] == 0x1f || data[0] == 0x28 {
-			return
-		}
-		for r := tar.NewReader(bytes.NewReader(data)); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				t.Fatal("archive/tar finds none")
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if path.Clean("/"+h.Name) == "/version.json" {
-				if want, _ := io.ReadAll(r); !bytes.Equal(got, want) {
-					t.Fatalf("%q, want %q", got, want)
-				}
-				return
-			}
-		}
-	})
 }
 
 // Digests that are found are in the document, and are digests.

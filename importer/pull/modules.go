@@ -233,7 +233,7 @@ func (m *member) version(ctx context.Context, tag string) error {
 	if err != nil || d.Digest == "" {
 		return err
 	}
-	files, err := m.src.peek(ctx, m.repository, d, moduleDigests, moduleExtras)
+	files, err := m.src.imageFiles(ctx, m.repository, d, moduleDigests, moduleExtras)
 	if err != nil {
 		return broken(m.repository, tag, err)
 	}

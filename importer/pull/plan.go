@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -150,7 +151,8 @@ func (u unusable) Unwrap() error { return u.error }
 // content that is to blame.
 func broken(repository, reference string, err error) error {
 	var u unusable
-	if errors.As(err, &u) || isWrongContent(err) || errors.Is(err, client.ErrMismatch) || absent(err) {
+	var format *imagefile.FormatError
+	if errors.As(err, &u) || errors.As(err, &format) || isWrongContent(err) || errors.Is(err, client.ErrMismatch) || absent(err) {
 		return incomplete([]Gap{{Repository: repository, Tag: reference, Reason: err.Error()}})
 	}
 	return fmt.Errorf("%s:%s: %w", repository, reference, err)

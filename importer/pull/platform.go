@@ -347,7 +347,7 @@ func (p *planner) namedByInstaller(ctx context.Context, root, install *planned, 
 	if !ok {
 		return nil // and a gap that says so
 	}
-	files, err := p.src.peek(ctx, install.Repository, d, imagesDigests, imagesTags)
+	files, err := p.src.imageFiles(ctx, install.Repository, d, imagesDigests, imagesTags)
 	if err != nil {
 		return broken(install.Repository, tag, err)
 	}

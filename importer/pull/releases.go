@@ -62,7 +62,7 @@ func (p *planner) release(ctx context.Context, channels *planned, tag string) (d
 	if !ok {
 		return nil, "", nil // and the list of what is missing says so
 	}
-	files, err := p.src.peek(ctx, channels.Repository, image, "version.json", "changelog.yaml")
+	files, err := p.src.imageFiles(ctx, channels.Repository, image, "version.json", "changelog.yaml")
 	if err != nil {
 		return nil, "", broken(channels.Repository, tag, err)
 	}

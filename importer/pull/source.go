@@ -280,7 +280,7 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 	}
 	r, err := open(ctx, repository, b.Digest, b.Size, 0)
 	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", b.Digest, err)
+		return nil, err
 	}
 	return newProving(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }

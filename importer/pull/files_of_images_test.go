@@ -3,11 +3,8 @@ package pull_test
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"strings"
 	"testing"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -27,50 +24,21 @@ func layer(t *testing.T, files ...string) []byte {
 	return b.Bytes()
 }
 
-func gzipped(t *testing.T, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(data)
-	try(t, err)
-	try(t, w.Close())
-	return b.Bytes()
-}
-
-func zstandard(t *testing.T, data []byte) []byte {
-	t.Helper()
-	w, err := zstd.NewWriter(nil)
-	try(t, err)
-	return w.EncodeAll(data, nil)
-}
-
-// The file of the topmost layer counts, whatever layers are packed with, unless a layer
-// above takes it away; a layer that is cut is an error and not a file that is missing.
+// A file that an image has counts whether it is read from the network or from disk; a layer
+// that cannot be read, or a document that is none, ends the pull and is named.
 func TestFilesOfImages(t *testing.T) {
-	version := func(v string) []string { return []string{"version.json", `{"version":"` + v + `"}`} }
-	large := strings.Repeat("x", 1<<20)
 	for name, test := range map[string]struct {
 		layers [][]byte // the lowest first
 		want   string   // the version, or what the error says
 	}{
-		"one layer":              {[][]byte{layer(t, version("v1.0.0")...)}, "v1.0.0"},
-		"the upper one":          {[][]byte{layer(t, version("v1.0.0")...), layer(t, version("v1.0.1")...)}, "v1.0.1"},
-		"gzip":                   {[][]byte{gzipped(t, layer(t, version("v1.0.0")...)), gzipped(t, layer(t, "other", "x"))}, "v1.0.0"},
-		"zstd":                   {[][]byte{zstandard(t, layer(t, version("v1.0.0")...))}, "v1.0.0"},
-		"a name with a dot":      {[][]byte{layer(t, "./version.json", `{"version":"v1.0.0"}`)}, "v1.0.0"},
-		"an absolute name":       {[][]byte{layer(t, "/version.json", `{"version":"v1.0.0"}`)}, "v1.0.0"},
-		"taken away":             {[][]byte{layer(t, version("v1.0.0")...), layer(t, ".wh.version.json", "")}, "no version.json"},
-		"all taken away":         {[][]byte{layer(t, version("v1.0.0")...), layer(t, ".wh..wh..opq", "")}, "no version.json"},
-		"taken away and put":     {[][]byte{layer(t, version("v1.0.0")...), layer(t, append([]string{".wh.version.json", ""}, version("v1.0.1")...)...)}, "v1.0.1"},
-		"another is taken away":  {[][]byte{layer(t, version("v1.0.0")...), layer(t, ".wh.version", "")}, "v1.0.0"},
+		"the upper one":          {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
 		"none":                   {[][]byte{layer(t, "other", "x")}, "no version.json"},
-		"a cut archive":          {[][]byte{layer(t, version("v1.0.0")...), layer(t, "other", large)[:1000]}, "unexpected EOF"},
-		"a cut packed archive":   {[][]byte{layer(t, version("v1.0.0")...), gzipped(t, layer(t, "other", large))[:200]}, "unexpected EOF"},
-		"no archive":             {[][]byte{layer(t, version("v1.0.0")...), []byte(strings.Repeat("none", 300))}, "invalid tar header"},
+		"no archive":             {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
 		"no JSON":                {[][]byte{layer(t, "version.json", "v1.0.0")}, "invalid character"},
 		"a version that is none": {[][]byte{layer(t, "version.json", "{}")}, "names no version"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSynthetic(t)
 			const releases = edition + "/modules/console/release"
 			s.image(edition+"/modules", "console", nil)

@@ -1,0 +1,30 @@
+package pull
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// Of indexes that lie in each other some are followed, and not any number.
+func TestNestedIndexes(t *testing.T) {
+	s := newSource(nil, nil, nil, nil)
+	put := func(body string) closure.Descriptor {
+		d := digest.FromString(body)
+		try(t, s.keep(d, []byte(body)))
+		return closure.Descriptor{MediaType: specs.MediaTypeImageIndex, Digest: d, Size: int64(len(body))}
+	}
+	c := put(`{"schemaVersion":2,"mediaType":"` + specs.MediaTypeImageManifest + `","config":{},"layers":[]}`)
+	for i := range 2 * maxNested {
+		_, err := s.layersOf(t.Context(), "app", c)
+		if tooDeep := err != nil && strings.Contains(err.Error(), "index of indexes"); tooDeep != (i >= maxNested) || !tooDeep && err != nil {
+			t.Errorf("%d indexes: %v", i, err)
+		}
+		c = put(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, specs.MediaTypeImageIndex, c.MediaType, c.Digest, c.Size))
+	}
+}

@@ -1,0 +1,182 @@
+package imagefile_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
+)
+
+// layer is a tar archive of files.
+func layer(t *testing.T, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		try(t, w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))}))
+		_, err := w.Write([]byte(files[i+1]))
+		try(t, err)
+	}
+	try(t, w.Close())
+	return b.Bytes()
+}
+
+func gzipped(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(data)
+	try(t, err)
+	try(t, w.Close())
+	return b.Bytes()
+}
+
+func zstandard(t *testing.T, data []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	try(t, err)
+	defer w.Close()
+	return w.EncodeAll(data, nil)
+}
+
+// image is an image of layers, the lowest first, that counts which of them are opened.
+type image struct {
+	layers []imagefile.Layer
+	bytes  map[digest.Digest][]byte
+	opened []digest.Digest
+}
+
+func imageOf(layers ...[]byte) *image {
+	i := &image{bytes: map[digest.Digest][]byte{}}
+	for _, l := range layers {
+		d := digest.FromBytes(l)
+		i.layers = append(i.layers, imagefile.Layer{MediaType: specs.MediaTypeImageLayerGzip, Digest: d, Size: int64(len(l))})
+		i.bytes[d] = l
+	}
+	return i
+}
+
+func (i *image) open(_ context.Context, l imagefile.Layer) (io.ReadCloser, error) {
+	i.opened = append(i.opened, l.Digest)
+	return io.NopCloser(bytes.NewReader(i.bytes[l.Digest])), nil
+}
+
+// The file of the topmost layer counts, whatever layers are compressed with, unless a layer
+// above removes it; a layer that is cut is an error and not a missing file. (OCI image layer
+// specification 1.1, "Whiteouts" and "Opaque Whiteout".)
+func TestFilesOfImages(t *testing.T) {
+	const name = "version.json"
+	large := strings.Repeat("x", 1<<20)
+	for what, test := range map[string]struct {
+		layers [][]byte // the lowest first
+		want   string   // the content, or what the error says
+		fails  bool
+	}{
+		"one layer":                  {[][]byte{layer(t, name, "1")}, "1", false},
+		"the upper one":              {[][]byte{layer(t, name, "1"), layer(t, name, "2")}, "2", false},
+		"gzip":                       {[][]byte{gzipped(t, layer(t, name, "1")), gzipped(t, layer(t, "other", "x"))}, "1", false},
+		"zstd":                       {[][]byte{zstandard(t, layer(t, name, "1"))}, "1", false},
+		"a name with a dot":          {[][]byte{layer(t, "./version.json", "1")}, "1", false},
+		"an absolute name":           {[][]byte{layer(t, "/version.json", "1")}, "1", false},
+		"removed":                    {[][]byte{layer(t, name, "1"), layer(t, ".wh.version.json", "")}, "", false},
+		"all removed":                {[][]byte{layer(t, name, "1"), layer(t, ".wh..wh..opq", "")}, "", false},
+		"removed and added":          {[][]byte{layer(t, name, "1"), layer(t, ".wh.version.json", "", name, "2")}, "2", false},
+		"another is removed":         {[][]byte{layer(t, name, "1"), layer(t, ".wh.version", "")}, "1", false},
+		"none":                       {[][]byte{layer(t, "other", "x")}, "", false},
+		"a cut archive":              {[][]byte{layer(t, name, "1"), layer(t, "other", large)[:1000]}, "unexpected EOF", true},
+		"a cut compressed archive":   {[][]byte{layer(t, name, "1"), gzipped(t, layer(t, "other", large))[:200]}, "unexpected EOF", true},
+		"no archive":                 {[][]byte{layer(t, name, "1"), []byte(strings.Repeat("none", 300))}, "invalid tar header", true},
+		"a file that is too long":    {[][]byte{gzipped(t, layer(t, name, strings.Repeat("x", imagefile.MaxFile+1)))}, "more than 16777216 bytes", true},
+		"a file of the longest size": {[][]byte{gzipped(t, layer(t, name, strings.Repeat("x", imagefile.MaxFile)))}, strings.Repeat("x", imagefile.MaxFile), false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			i := imageOf(test.layers...)
+			files, err := imagefile.Read(t.Context(), i.layers, i.open, name)
+			if test.fails {
+				top := i.layers[len(i.layers)-1].Digest
+				var format *imagefile.FormatError
+				if !errors.As(err, &format) || format.Layer != top || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), top.String()) {
+					t.Errorf("%v, want %q", err, test.want)
+				}
+				return
+			}
+			try(t, err)
+			if got := string(files[name]); got != test.want {
+				t.Errorf("%.50q, want %.50q", got, test.want)
+			}
+		})
+	}
+}
+
+// Layers below those that have everything are not opened, nor are those of an artifact.
+func TestOnlyNeededLayersAreOpened(t *testing.T) {
+	i := imageOf(layer(t, "a", "low"), layer(t, "b", "2"), layer(t, "a", "1"), []byte("an artifact"))
+	i.layers[3].MediaType = "application/vnd.example.signature"
+	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
+	try(t, err)
+	if string(files["a"]) != "1" || string(files["b"]) != "2" {
+		t.Errorf("%q", files)
+	}
+	if want := []digest.Digest{i.layers[2].Digest, i.layers[1].Digest}; !slices.Equal(i.opened, want) {
+		t.Errorf("opened: %q, want %q", i.opened, want)
+	}
+}
+
+// lying is a reader that fails in place of its end.
+type lying struct {
+	io.Reader
+	err error
+}
+
+func (l lying) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if err == io.EOF {
+		err = l.err
+	}
+	return n, err
+}
+
+// An error of the reader counts, whether or not its bytes look like an archive: it says that
+// they are the wrong ones.
+func TestErrorsOfTheReader(t *testing.T) {
+	mismatch := errors.New("checksum mismatch")
+	for _, data := range [][]byte{layer(t, "a", "1"), layer(t, "other", "1"), []byte("no archive at all"), layer(t, "a", strings.Repeat("x", 5000))[:1500]} {
+		layers := imageOf(data).layers
+		_, err := imagefile.Read(t.Context(), layers, func(context.Context, imagefile.Layer) (io.ReadCloser, error) {
+			return io.NopCloser(lying{bytes.NewReader(data), mismatch}), nil
+		}, "a")
+		var format *imagefile.FormatError
+		if !errors.Is(err, mismatch) || errors.As(err, &format) || !strings.Contains(err.Error(), layers[0].Digest.String()) {
+			t.Errorf("%.20q: %v", data, err)
+		}
+	}
+}
+
+// Reading ends with the context.
+func TestReadingEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	i := imageOf(layer(t, "a", "1"))
+	if _, err := imagefile.Read(ctx, i.layers, i.open, "a"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

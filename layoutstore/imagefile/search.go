@@ -1,0 +1,145 @@
+package imagefile
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// search is a search for files in layers, from the top one down.
+type search struct {
+	missing map[string]bool // names of files that no layer had so far, nor removed
+	found   map[string][]byte
+	limit   int64 // bytes of a layer, unpacked
+}
+
+func newSearch(names ...string) *search {
+	s := &search{missing: map[string]bool{}, found: map[string][]byte{}, limit: maxUnpacked}
+	for _, name := range names {
+		s.missing[name] = true
+	}
+	return s
+}
+
+// layer searches one layer: a tar archive, compressed or not.
+func (s *search) layer(r io.Reader) error {
+	unpacked, closeReader, err := decompress(bufio.NewReaderSize(r, 1<<16))
+	if err != nil {
+		return err
+	}
+	defer closeReader()
+	removed := map[string]bool{} // by this layer, from those below
+	for t := tar.NewReader(&bounded{unpacked, s.limit, s.limit}); len(s.missing) > 0; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.entry(t, h, removed); err != nil {
+			return err
+		}
+	}
+	for name := range s.missing {
+		if slices.ContainsFunc(removers(name), func(p string) bool { return removed[p] }) {
+			delete(s.missing, name)
+		}
+	}
+	return nil
+}
+
+func (s *search) entry(r io.Reader, h *tar.Header, removed map[string]bool) error {
+	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+	dir, base := path.Split(name)
+	if base == ".wh..wh..opq" {
+		if dir == "" {
+			dir = "./"
+		}
+		s.remove(dir, removed)
+		return nil
+	}
+	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
+		s.remove(dir+hidden, removed)
+		return nil
+	}
+	if !s.missing[name] {
+		return nil
+	}
+	if h.Typeflag != tar.TypeReg {
+		return fmt.Errorf("%s is no regular file", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if len(data) > MaxFile {
+		return fmt.Errorf("%s has more than %d bytes", name, MaxFile)
+	}
+	s.found[name] = data
+	delete(s.missing, name)
+	return nil
+}
+
+// remove notes what a whiteout removes, if a missing file is concerned: a layer may remove
+// any number of files.
+func (s *search) remove(hidden string, removed map[string]bool) {
+	for name := range s.missing {
+		if slices.Contains(removers(name), hidden) {
+			removed[hidden] = true
+		}
+	}
+}
+
+// removers are the names whose whiteout removes a file: its own, that of a directory that
+// contains it, or, with a slash, that of the contents of such a directory.
+func removers(name string) (all []string) {
+	for p := name; p != "." && p != "/"; p = path.Dir(p) {
+		all = append(all, p, path.Dir(p)+"/")
+	}
+	return all
+}
+
+// bounded is a reader that fails after its limit.
+type bounded struct {
+	r           io.Reader
+	left, limit int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("it unpacks to more than %d bytes, as no image of a product does: is it the right tag?", b.limit)
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// decompress undoes the compression that the first bytes announce.
+func decompress(b *bufio.Reader) (io.Reader, func(), error) {
+	magic, err := b.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	switch {
+	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
+		z, err := gzip.NewReader(b)
+		return z, func() {}, err
+	case string(magic) == "\x28\xb5\x2f\xfd":
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}
+	return b, func() {}, nil
+}
