@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -47,7 +48,7 @@ func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, 
 	defer stop()
 	comparison, gaps, err := a.compare(ctx, c, "", sources, stdin)
 	if ctx.Err() != nil {
-		return interruptedError{errors.New("interrupted before the end: there is no report")}
+		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
 	}
 	if err != nil {
 		return err
@@ -84,25 +85,25 @@ func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, 
 	}
 	defer upstream.Close()
 	comparison, err := push.Compare(ctx, upstream, plan, a.upstream.jobs)
-	return comparison, gaps, pushError(err)
+	return comparison, gaps, exit.PushError(err)
 }
 
 // comparisonError is the error for a registry that differs from the sources, and for
 // gaps of the sources, which nobody knows whether the registry has; or nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
 	if len(gaps) > 0 {
-		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
-			"layoutproxy verify SOURCE... says what is wrong with them"}}
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
+			"layoutproxy verify SOURCE... says what is wrong with them"))
 	}
 	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
-		return hintedError{fmt.Errorf("%s does not let everything be compared, in %d places", c.Registry, len(c.Unproven)),
-			"nothing that could be compared differs; log in as one who may read what is named above, and compare again"}
+		return exit.WithHint(fmt.Errorf("%s does not let everything be compared, in %d places", c.Registry, len(c.Unproven)),
+			"nothing that could be compared differs; log in as one who may read what is named above, and compare again")
 	}
 	if len(c.Differences) == 0 {
 		return nil
 	}
-	return contentError{hintedError{fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
-		"layoutproxy push " + a.places(c.NeedsCheck) + "SOURCE... " + c.Registry + " sends what is missing"}}
+	return exit.ContentError(exit.WithHint(fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
+		"layoutproxy push "+a.places(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
 // places are the flags that say where things are in the registry, as a push without them

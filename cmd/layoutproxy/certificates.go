@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
@@ -35,10 +36,10 @@ func (t tlsFlags) on() bool { return t.cert != "" }
 
 func (t tlsFlags) check() error {
 	if (t.cert == "") != (t.key == "") {
-		return usageError{errors.New("--tls-cert and --tls-key go together")}
+		return exit.UsageError(errors.New("--tls-cert and --tls-key go together"))
 	}
 	if t.clientCA != "" && !t.on() {
-		return usageError{errors.New("--client-ca needs --tls-cert and --tls-key")}
+		return exit.UsageError(errors.New("--client-ca needs --tls-cert and --tls-key"))
 	}
 	return nil
 }

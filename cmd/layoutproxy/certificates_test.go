@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
 // authority signs certificates.
@@ -196,7 +198,7 @@ func TestTLSFilesThatCannotBeUsed(t *testing.T) {
 	for name, f := range map[string]tlsFlags{
 		"certificate alone": {cert: cert}, "key alone": {key: key}, "authorities alone": {clientCA: cert},
 	} {
-		if err := f.check(); exitStatus(err) != exitUsage || err == nil {
+		if err := f.check(); exit.Status(err) != exit.Usage || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/limit"
 )
 
@@ -30,11 +31,11 @@ func (c *clientFlags) flags(f *pflag.FlagSet) {
 func (c *clientFlags) check() error {
 	switch {
 	case c.rate < 0 || math.IsNaN(c.rate) || math.IsInf(c.rate, 0):
-		return usageError{fmt.Errorf("--client-rate %v: not a number of requests", c.rate)}
+		return exit.UsageError(fmt.Errorf("--client-rate %v: not a number of requests", c.rate))
 	case c.burst < 1:
-		return usageError{fmt.Errorf("--client-burst %d: less than one request", c.burst)}
+		return exit.UsageError(fmt.Errorf("--client-burst %d: less than one request", c.burst))
 	case c.connections < 0:
-		return usageError{fmt.Errorf("--client-connections %d: less than none", c.connections)}
+		return exit.UsageError(fmt.Errorf("--client-connections %d: less than none", c.connections))
 	}
 	_, err := c.trusted()
 	return err
@@ -49,7 +50,7 @@ func (c *clientFlags) trusted() ([]netip.Prefix, error) {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, usageError{hintedError{fmt.Errorf("--trusted-proxy %q: not a network", s), "write it as 10.1.0.0/16 or fd00::/8"}}
+			return nil, exit.UsageError(exit.WithHint(fmt.Errorf("--trusted-proxy %q: not a network", s), "write it as 10.1.0.0/16 or fd00::/8"))
 		}
 		trusted = append(trusted, prefix.Masked())
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
 // configuration completes the flags of a command by the environment and a file: a
@@ -37,12 +39,12 @@ var notSettings = []string{"config", "check-config", "help"}
 
 // complete takes what the flags of f do not say from the environment and from the
 // file, and the sources from args or else from the file. A file that cannot be read
-// is an error, and what is wrong in it or in the environment a usageError.
+// is an error, and what is wrong in it or in the environment an [exit.UsageError].
 func (c *configuration) complete(f *pflag.FlagSet, args, environ []string) error {
 	c.set, c.args, c.given = f, args, map[string][]string{}
 	f.Visit(func(flag *pflag.Flag) { c.given[flag.Name] = flagValues(flag) })
 	if err := c.readEnvironment(environ); err != nil {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	if c.file != "" {
 		if err := c.readFile(); err != nil {
@@ -176,7 +178,7 @@ func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
 	if err := flags.check(); err != nil {
 		return err
 	}
-	if err := sourceError(flags.options(flags.sources(flags.store.dir)).Check()); err != nil {
+	if err := exit.SourceError(flags.options(flags.sources(flags.store.dir)).Check()); err != nil {
 		return err
 	}
 	if flags.tls.on() {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
 var update = flag.Bool("update", false, "write docs/config.schema.json anew")
@@ -48,7 +50,7 @@ func TestExampleConfiguration(t *testing.T) {
 	file := filepath.Join(dir, "config.yaml")
 	try(t, os.WriteFile(file, bytes.ReplaceAll(data, []byte("/etc/layoutproxy/"), []byte(dir+"/")), 0o644))
 	var stdout, stderr bytes.Buffer
-	if status := run(t.Context(), []string{"serve", "--config", file, "--check-config"}, &stdout, &stderr); status != exitDone {
+	if status := run(t.Context(), []string{"serve", "--config", file, "--check-config"}, &stdout, &stderr); status != exit.Done {
 		t.Fatalf("status %d: %s", status, &stderr)
 	}
 	flags, set := serveSet()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -31,7 +32,7 @@ func (c *configuration) readFile() error {
 		return fmt.Errorf("--config: %w", err)
 	}
 	if err := c.parse(data); err != nil {
-		return usageError{fmt.Errorf("%s:%w", c.file, err)}
+		return exit.UsageError(fmt.Errorf("%s:%w", c.file, err))
 	}
 	return nil
 }

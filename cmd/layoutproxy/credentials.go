@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 )
@@ -33,10 +34,10 @@ func (a *authFlags) check() error {
 		return nil
 	}
 	if err := a.token.Check(); err != nil {
-		return usageError{hintedError{err, "the flags are --token-realm, --token-service, --token-issuer and --token-root-certs or --token-jwks"}}
+		return exit.UsageError(exit.WithHint(err, "the flags are --token-realm, --token-service, --token-issuer and --token-root-certs or --token-jwks"))
 	}
 	if a.htpasswd != "" {
-		return usageError{hintedError{errors.New("--htpasswd and --token-… exclude each other"), "a token server can ask for passwords itself"}}
+		return exit.UsageError(exit.WithHint(errors.New("--htpasswd and --token-… exclude each other"), "a token server can ask for passwords itself"))
 	}
 	return nil
 }

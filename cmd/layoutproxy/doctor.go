@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
@@ -63,7 +64,7 @@ func runDoctor(ctx context.Context, c *common, flags *doctorFlags, args []string
 	}
 	report, err := doctor.Run(ctx, o)
 	if errors.Is(err, doctor.ErrForm) {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func judgement(report *doctor.Report) error {
 	}
 	err := errors.New("failed: " + strings.Join(failed, ", "))
 	if report.Content() {
-		return contentError{err}
+		return exit.ContentError(err)
 	}
 	return err
 }

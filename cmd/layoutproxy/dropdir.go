@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
@@ -26,13 +27,13 @@ func (d *dropFlags) flags(f *pflag.FlagSet) {
 // check finds what is wrong with the flags; store is the directory of the store.
 func (d *dropFlags) check(store string) error {
 	if d.after != "keep" && d.after != "remove" {
-		return usageError{fmt.Errorf("--after-import %s: keep or remove", d.after)}
+		return exit.UsageError(fmt.Errorf("--after-import %s: keep or remove", d.after))
 	}
 	if d.dir == "" {
 		return nil
 	}
 	if store == "" {
-		return usageError{hintedError{errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"}}
+		return exit.UsageError(exit.WithHint(errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"))
 	}
 	return nil
 }
@@ -53,7 +54,7 @@ func newDropping(log *zap.Logger, flags *serveFlags, guard func() error, publish
 	d, err := i.NewDrop(importer.DropOptions{Dir: flags.store.drop.dir, Settle: flags.settle, Tick: flags.rescan,
 		Remove: flags.store.drop.after == "remove", Guard: guard, Published: published})
 	if err != nil {
-		return nil, hintedError{err, "make the directory, and let this user write to it"}
+		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
 	}
 	return &dropping{d}, nil
 }

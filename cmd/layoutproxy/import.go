@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
@@ -64,7 +65,7 @@ func importBundles(ctx context.Context, c *common, o importer.Options, bundles [
 	p.stop()
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return interruptedError{errors.New("interrupted: what was copied is kept, and the same import goes on from there")}
+			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import goes on from there"))
 		}
 		return importError(err)
 	}
@@ -83,7 +84,7 @@ func importBundles(ctx context.Context, c *common, o importer.Options, bundles [
 		fmt.Fprintln(stderr, "left out, as its media type allows:", p)
 	}
 	if n := len(report.Gaps); n > 0 {
-		return contentError{fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n)}
+		return exit.ContentError(fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n))
 	}
 	return nil
 }
@@ -128,21 +129,21 @@ func importError(err error) error {
 	var room *importer.RoomError
 	switch {
 	case errors.Is(err, importer.ErrNoStore):
-		return usageError{hintedError{err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"}}
+		return exit.UsageError(exit.WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))
 	case errors.Is(err, importer.ErrPackedIncomplete):
-		return usageError{fmt.Errorf("--keep-packed and --allow-incomplete: %w", err)}
+		return exit.UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
 	case errors.Is(err, importer.ErrNotPacked):
-		return usageError{hintedError{err, "import it by itself, without --keep-packed"}}
+		return exit.UsageError(exit.WithHint(err, "import it by itself, without --keep-packed"))
 	case errors.As(err, &gap) && gap.Passing():
-		return contentError{hintedError{err, "the bundle cannot be read: look at its disk and at who may read it, and import again"}}
+		return exit.ContentError(exit.WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
 	case errors.As(err, &gap):
-		return contentError{hintedError{err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"}}
+		return exit.ContentError(exit.WithHint(err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
 	case errors.As(err, &damaged):
-		return contentError{hintedError{err, "mend or remove that file; the blobs beside it can stay"}}
+		return exit.ContentError(exit.WithHint(err, "mend or remove that file; the blobs beside it can stay"))
 	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return hintedError{err, "nothing was changed: make room and import again"}
+		return exit.WithHint(err, "nothing was changed: make room and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
-		return hintedError{err, "an import writes to the store: may this user?"}
+		return exit.WithHint(err, "an import writes to the store: may this user?")
 	}
-	return sourceError(err)
+	return exit.SourceError(err)
 }

@@ -265,8 +265,8 @@ func olderBundle(t *testing.T, dir string) {
 func read(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%s%v", out, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -65,14 +66,14 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 	tree.Keep(ctx)
 	problems := snapshot.Problems()
 	if snapshot.RepositoryCount() == 0 && len(problems) == 0 {
-		return contentError{hintedError{errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"}}
+		return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
 	}
 	for _, p := range problems {
 		fmt.Fprintln(stderr, p)
 	}
 	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return !p.IsFailure() })
 	if len(problems) > 0 {
-		return problemsError(len(problems))
+		return exit.ProblemsError(len(problems))
 	}
 	return nil
 }

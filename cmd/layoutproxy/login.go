@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -74,7 +75,7 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 		}
 	}
 	hint := "pipe it in with --username and --password-stdin, or set " + names[0]
-	return l, usageError{hintedError{fmt.Errorf("%s without a password", l.source), hint}}
+	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
 // credential reads what the login says; empty is for the keychain to find.
@@ -88,7 +89,7 @@ func (l login) credential(stdin io.Reader) (client.Credential, error) {
 		return c, fmt.Errorf("password from standard input: %w", err)
 	}
 	if c.Password = strings.TrimRight(string(data), "\r\n"); c.Password == "" {
-		return c, usageError{errors.New("--password-stdin: standard input is empty")}
+		return c, exit.UsageError(errors.New("--password-stdin: standard input is empty"))
 	}
 	return c, nil
 }

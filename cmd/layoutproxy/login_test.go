@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -93,20 +94,20 @@ func TestLoginsOfD8(t *testing.T) {
 		return []string{"D8_MIRROR_" + family + "_LOGIN=" + registrytest.Username, "D8_MIRROR_" + family + "_PASSWORD=" + registrytest.Password}
 	}
 	push := []string{"push", tree.Dir(), r.Host + "/shop"}
-	run(exitFailed, login("SOURCE"), push...)
+	run(exit.Failed, login("SOURCE"), push...)
 	run(0, login("REGISTRY"), push...)
 	run(0, login("REGISTRY"), "verify", tree.Dir(), "--against", r.Host+"/shop")
 	pull := []string{"pull", r.Host + "/shop", t.TempDir(), "--repository", "app"}
-	run(exitFailed, login("REGISTRY"), pull...)
+	run(exit.Failed, login("REGISTRY"), pull...)
 	run(0, login("SOURCE"), pull...)
-	run(exitUsage, nil, append(pull, "--license", "")...)
-	run(exitUsage, nil, append(pull, "--license", "x", "--username", "y", "--password-stdin")...)
+	run(exit.Usage, nil, append(pull, "--license", "")...)
+	run(exit.Usage, nil, append(pull, "--license", "x", "--username", "y", "--password-stdin")...)
 
 	// The user name of a license token, which no registry of the test knows.
 	for name, set := range map[string]struct{ env, args []string }{
 		"flag": {nil, []string{"--license", "a-token"}}, "environment": {[]string{"D8_MIRROR_LICENSE_TOKEN=a-token"}, nil},
 	} {
-		out := run(exitFailed, set.env, append(pull, set.args...)...)
+		out := run(exit.Failed, set.env, append(pull, set.args...)...)
 		if !strings.Contains(out, "license-token") || strings.Contains(out, "a-token") {
 			t.Errorf("%s: %s", name, out)
 		}

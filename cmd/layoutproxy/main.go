@@ -12,6 +12,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
 func main() {
@@ -26,19 +28,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !common.started {
-		err = usageError{err}
+		err = exit.UsageError(err)
 	}
 	if err == nil {
-		return exitDone
+		return exit.Done
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
 	}
-	var hint hintedError
-	if errors.As(err, &hint) {
-		fmt.Fprintf(stderr, "layoutproxy: hint: %s\n", hint.hint)
+	if hint := exit.Hint(err); hint != "" {
+		fmt.Fprintf(stderr, "layoutproxy: hint: %s\n", hint)
 	}
-	return exitStatus(err)
+	return exit.Status(err)
 }
 
 // newRoot is the command `layoutproxy` with all others below it.
@@ -75,5 +76,5 @@ func noOther(cmd *cobra.Command, args []string) error {
 	if len(near) == 0 {
 		return err
 	}
-	return hintedError{err, fmt.Sprintf("did you mean %s %s?", cmd.Name(), near[0])}
+	return exit.WithHint(err, fmt.Sprintf("did you mean %s %s?", cmd.Name(), near[0]))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
@@ -51,15 +52,14 @@ registry.example:5000; _default is each registry that has no file of its own.`,
 
 func mirrorConfig(c *common, flags *mirrorFlags, stdout, stderr io.Writer) error {
 	if flags.remove && flags.write == "" {
-		return usageError{hintedError{errors.New("--remove needs --write DIR"), "name the directory that was written to: --write " + containerd.DefaultDir + " --remove"}}
+		return exit.UsageError(exit.WithHint(errors.New("--remove needs --write DIR"), "name the directory that was written to: --write "+containerd.DefaultDir+" --remove"))
 	}
 	mirror, err := containerd.NewMirror(flags.MirrorOptions)
 	if err != nil {
-		var hinted hintedError
-		if !errors.As(advised(err), &hinted) {
-			hinted = hintedError{err, "see layoutproxy mirror-config --help"}
+		if err = advised(err); exit.Hint(err) == "" {
+			err = exit.WithHint(err, "see layoutproxy mirror-config --help")
 		}
-		return usageError{hinted}
+		return exit.UsageError(err)
 	}
 	if flags.write == "" {
 		return printMirror(c, mirror, flags, stdout)
@@ -102,7 +102,7 @@ func printMirror(c *common, mirror *containerd.Mirror, flags *mirrorFlags, stdou
 func advised(err error) error {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {
-		return hintedError{err, advice.Advice}
+		return exit.WithHint(err, advice.Advice)
 	}
 	return err
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
 // TestParity serves a bundle that the field's own tools wrote, and compares it
@@ -88,7 +90,7 @@ func newStore(t *testing.T) string {
 func ends(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if status := run(t.Context(), args, &stdout, &stderr); status != exitDone || stderr.Len() > 0 && args[0] == "list" {
+	if status := run(t.Context(), args, &stdout, &stderr); status != exit.Done || stderr.Len() > 0 && args[0] == "list" {
 		t.Fatalf("%q ends with %d: %s", args, status, &stderr)
 	}
 	return stdout.String()

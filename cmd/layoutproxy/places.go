@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -132,17 +133,17 @@ func resolvePlaces(named []place) (all []place, unknown error) {
 	return all, unknown
 }
 
-// checkOverlap fails with a usageError if two of the places overlap that must not.
+// checkOverlap fails with an [exit.UsageError] if two of the places overlap that must not.
 // What cannot be resolved is left to whoever opens it.
 func checkOverlap(named ...place) error {
 	all, _ := resolvePlaces(named)
 	if e := overlap(all); e != nil {
-		return usageError{hintedError{e, overlapHint(e)}}
+		return exit.UsageError(exit.WithHint(e, overlapHint(e)))
 	}
 	return nil
 }
 
-// checkNotStore fails with a usageError if a directory is a store, or is in one.
+// checkNotStore fails with an [exit.UsageError] if a directory is a store, or is in one.
 func checkNotStore(dir string) error {
 	p, err := resolvePlace(roleBundle, dir, nil)
 	if err != nil {
@@ -150,8 +151,8 @@ func checkNotStore(dir string) error {
 	}
 	for at := p.resolved; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, layoutstore.StoreFile)); err == nil {
-			return usageError{hintedError{fmt.Errorf("%s is in the store %s", dir, at),
-				"name a directory of its own, and import what was pulled: layoutproxy import DIR --store STORE"}}
+			return exit.UsageError(exit.WithHint(fmt.Errorf("%s is in the store %s", dir, at),
+				"name a directory of its own, and import what was pulled: layoutproxy import DIR --store STORE"))
 		}
 		if at == filepath.Dir(at) {
 			return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -110,7 +111,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	o := p.options
 	o.Source, o.Dir, o.Jobs = source, dir, p.jobs
 	if p.chunk < 0 || p.chunk > 1<<33 {
-		return o, usageError{fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk)}
+		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk))
 	}
 	o.ChunkSize = p.chunk * gigabyte
 	if p.gost {
@@ -119,7 +120,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	if p.platform != "" {
 		platform, err := pull.ParsePlatform(p.platform)
 		if err != nil {
-			return o, usageError{err}
+			return o, exit.UsageError(err)
 		}
 		o.Platform = platform
 	}
@@ -132,7 +133,7 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 		return err
 	}
 	if cmd.Flags().Changed("license") && flags.license == "" {
-		return usageError{errors.New("--license: the token is empty")}
+		return exit.UsageError(errors.New("--license: the token is empty"))
 	}
 	options, err := flags.complete(reference, dir)
 	if err != nil {
@@ -143,7 +144,7 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	}
 	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.log)
 	if err != nil {
-		return upstreamError(err)
+		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
 	// The first signal lets end what is nearly done; the second ends the process.
@@ -175,7 +176,7 @@ func holesError(holes []pull.Gap) error {
 		return nil
 	}
 	err := fmt.Errorf("the bundle is incomplete: %s", countHoles(holes))
-	return contentError{hintedError{err, "what is there is complete; pull again into the same directory when the source has the rest"}}
+	return exit.ContentError(exit.WithHint(err, "what is there is complete; pull again into the same directory when the source has the rest"))
 }
 
 // pullError sorts what a pull failed with.
@@ -184,18 +185,18 @@ func pullError(ctx context.Context, err error) error {
 	var suspended *pull.SuspendedError
 	switch {
 	case errors.Is(err, pull.ErrUsage):
-		return usageError{err}
+		return exit.UsageError(err)
 	case errors.As(err, &incomplete):
 		if incomplete.CanDoWithout() {
-			return contentError{hintedError{err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"}}
+			return exit.ContentError(exit.WithHint(err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"))
 		}
-		return contentError{hintedError{err, "nothing was published; what was fetched is kept for the next pull"}}
+		return exit.ContentError(exit.WithHint(err, "nothing was published; what was fetched is kept for the next pull"))
 	case errors.As(err, &suspended):
-		return hintedError{err, "wait until it is not, choose other versions, or add --ignore-suspend"}
+		return exit.WithHint(err, "wait until it is not, choose other versions, or add --ignore-suspend")
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return interruptedError{errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there")}
+		return exit.InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there"))
 	}
-	return upstreamError(err)
+	return exit.RegistryError(err)
 }
 
 // pullWatch shows how a pull gets on, a phase after the other.

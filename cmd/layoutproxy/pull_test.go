@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -64,8 +65,8 @@ func TestPullIsInterrupted(t *testing.T) {
 	try(t, cmd.Start())
 	<-inside
 	try(t, cmd.Process.Signal(os.Interrupt))
-	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+	var ended *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != exit.Interrupted {
 		t.Fatalf("interrupted: %v", err)
 	}
 	upstream.Forget()
@@ -123,18 +124,18 @@ func TestPullIncomplete(t *testing.T) {
 	}
 	dir := t.TempDir()
 	args := []string{"pull", upstream.Host + "/deckhouse/ee", dir, "--no-platform", "--no-packages", "--no-security-db", "--no-installer"}
-	run(exitContent, args...)
+	run(exit.Content, args...)
 	if archives, _ := filepath.Glob(filepath.Join(dir, "*.tar")); len(archives) > 0 {
 		t.Errorf("published: %q", archives)
 	}
 	for _, dry := range []string{"--dry-run", "--dry-run=false"} {
-		out := run(exitContent, append(args, "--allow-incomplete", dry)...)
+		out := run(exit.Content, append(args, "--allow-incomplete", dry)...)
 		if want := "1 hole, missing or wrong in the source and left out:\n  module stronghold: " + extra + ":3: not there\n"; !strings.HasSuffix(out, want) {
 			t.Errorf("%s: the end of %s is not %s", dry, out, want)
 		}
 	}
 	var doc struct{ Holes []map[string]string }
-	try(t, json.Unmarshal([]byte(run(exitContent, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
+	try(t, json.Unmarshal([]byte(run(exit.Content, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
 	want := []map[string]string{{"component": "module stronghold", "repository": extra, "tag": "3", "reason": "not there"}}
 	if diff := cmp.Diff(want, doc.Holes); diff != "" {
 		t.Error(diff)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -41,7 +42,7 @@ func editionFlag(f *pflag.FlagSet, off *bool) {
 // check finds patterns that are none.
 func (s *selectionFlags) check() error {
 	if err := s.selection.Check(); err != nil {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	return nil
 }
@@ -66,7 +67,7 @@ func (s *selectionFlags) sources(sources []string) ([]string, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, hintedError{fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "name it as it lies there, as platform.tar; also if it is in chunks"}
+			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "name it as it lies there, as platform.tar; also if it is in chunks")
 		}
 	}
 	return chosen, nil
@@ -140,7 +141,7 @@ func stateDirectory() string {
 func pushSources(cmd *cobra.Command, c *common, flags *pushFlags, args []string) error {
 	last := args[len(args)-1]
 	if _, err := os.Stat(last); err == nil {
-		return usageError{hintedError{fmt.Errorf("the last argument, %s, is a file or directory and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"}}
+		return exit.UsageError(exit.WithHint(fmt.Errorf("the last argument, %s, is a file or directory and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"))
 	}
 	to, err := parseUpstream(last)
 	if err != nil {
@@ -155,7 +156,7 @@ func pushSources(cmd *cobra.Command, c *common, flags *pushFlags, args []string)
 	defer stop()
 	err = pushTo(ctx, cmd, c, flags, args[:len(args)-1], to)
 	if err != nil && ctx.Err() != nil {
-		return interruptedError{hintedError{errors.New("interrupted"), "what has arrived is kept: run the same command again to go on"}}
+		return exit.InterruptedError(exit.WithHint(errors.New("interrupted"), "what has arrived is kept: run the same command again to go on"))
 	}
 	return err
 }
@@ -180,8 +181,8 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags
 		}
 	}
 	if len(gaps) > 0 && !flags.incomplete {
-		return contentError{hintedError{fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),
-			"get what is missing, or push the rest with --allow-incomplete"}}
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),
+			"get what is missing, or push the rest with --allow-incomplete"))
 	}
 	if !flags.dryRun {
 		if err := carryOut(ctx, cmd, c, flags, plan); err != nil {
@@ -189,7 +190,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags
 		}
 	}
 	if len(gaps) > 0 {
-		return contentError{fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(gaps))}
+		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(gaps)))
 	}
 	return nil
 }
@@ -212,7 +213,7 @@ func planPush(ctx context.Context, s *selectionFlags, cacheDir string, sources [
 	}
 	plan, err := push.NewPlan(ctx, snapshot, to, s.selection)
 	if errors.Is(err, push.ErrName) {
-		err = usageError{hintedError{err, "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"}}
+		err = exit.UsageError(exit.WithHint(err, "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"))
 	}
 	return tree, plan, err
 }
@@ -250,11 +251,11 @@ func printPlan(w io.Writer, c *common, plan *push.Plan) error {
 // carryOut pushes a plan, and prints what was done also if it fails.
 func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags, plan *push.Plan) error {
 	if len(plan.Repositories) == 0 {
-		return hintedError{errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows what there is"}
+		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows what there is")
 	}
 	state, err := push.OpenState(flags.stateDir)
 	if err != nil {
-		return hintedError{fmt.Errorf("state directory: %w", err), "choose another one with --state-dir"}
+		return exit.WithHint(fmt.Errorf("state directory: %w", err), "choose another one with --state-dir")
 	}
 	upstream, err := flags.upstream.open(plan.Destination, true, cmd.InOrStdin(), c.log)
 	if err != nil {
@@ -280,33 +281,7 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFla
 		printed = summary.WriteText(cmd.OutOrStdout())
 	}
 	if err != nil {
-		return pushError(err)
+		return exit.PushError(err)
 	}
 	return printed
-}
-
-// pushError sorts what a push, or a comparison, failed with.
-func pushError(err error) error {
-	var side *push.Error
-	var gap *push.GapError
-	var known *push.Diagnosis
-	switch {
-	case errors.As(err, &gap):
-		return contentError{gapError(gap, err)}
-	case errors.As(err, &side) && side.Side == push.SideTree:
-		return contentError{hintedError{err, "layoutproxy verify says what else is wrong with the sources"}}
-	case errors.As(err, &known) && known.Remedy != "":
-		return hintedError{err, known.Remedy}
-	}
-	return upstreamError(err)
-}
-
-// gapError adds what to do about a registry that did not keep what it acknowledged.
-func gapError(gap *push.GapError, err error) error {
-	for _, d := range gap.Gaps {
-		if d.Kind == push.WrongSize {
-			return hintedError{err, "a damaged copy keeps its place in the registry: delete " + d.Reference + " of " + d.Repository + " there, and push again with --check-blobs"}
-		}
-	}
-	return hintedError{err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing"}
 }

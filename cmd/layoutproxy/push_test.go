@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -172,8 +173,8 @@ func TestPushInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitInterrupted {
-		t.Errorf("%v, want exit %d", err, exitInterrupted)
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exit.Interrupted {
+		t.Errorf("%v, want exit %d", err, exit.Interrupted)
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, some)
 	if out, err := program(t, args...).CombinedOutput(); err != nil {

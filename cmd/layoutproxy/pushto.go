@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -33,7 +34,7 @@ func (p *pushToFlags) check(store string) error {
 		return nil
 	}
 	if store == "" {
-		return usageError{hintedError{errors.New("--push-to without --store"), "it pushes what is imported into a store: --store /srv/store"}}
+		return exit.UsageError(exit.WithHint(errors.New("--push-to without --store"), "it pushes what is imported into a store: --store /srv/store"))
 	}
 	if _, err := parseUpstream(p.to); err != nil {
 		return err
@@ -135,8 +136,8 @@ func (f *following) run(ctx context.Context) error {
 		}
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
-		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", reason(pushError(err))))
-		f.state("failed", reason(pushError(err)))
+		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", reason(exit.PushError(err))))
+		f.state("failed", reason(exit.PushError(err)))
 	}
 }
 
@@ -180,9 +181,8 @@ func (f *following) state(state, detail string) {
 
 // reason is an error with what to do about it, for a status of one line.
 func reason(err error) string {
-	var hinted hintedError
-	if errors.As(err, &hinted) {
-		return err.Error() + "; " + hinted.hint
+	if hint := exit.Hint(err); hint != "" {
+		return err.Error() + "; " + hint
 	}
 	return err.Error()
 }

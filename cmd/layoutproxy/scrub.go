@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 )
 
@@ -27,7 +28,7 @@ func parseRate(text string) (int64, error) {
 	}
 	n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
 	if err != nil || n == 0 || n > math.MaxInt64 {
-		return 0, usageError{fmt.Errorf("--scrub %s: not a rate, which is written as 10MB/s or 512KiB/s", text)}
+		return 0, exit.UsageError(fmt.Errorf("--scrub %s: not a rate, which is written as 10MB/s or 512KiB/s", text))
 	}
 	return int64(n), nil
 }

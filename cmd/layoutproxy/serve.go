@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -140,19 +141,19 @@ func (f *serveFlags) open(ctx context.Context, sources []string) (*layoutstore.T
 	options := f.options(sources)
 	options.QuarantineDir = f.quarantineDir()
 	tree, err := layoutstore.Open(ctx, options)
-	return tree, sourceError(err)
+	return tree, exit.SourceError(err)
 }
 
 // check finds what is wrong with the flags before anything is read.
 func (f *serveFlags) check() error {
 	if f.settle < 0 {
-		return usageError{fmt.Errorf("--settle %s: less than nothing", f.settle)}
+		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", f.settle))
 	}
 	if f.rescan < 0 {
-		return usageError{fmt.Errorf("--rescan %s: less than nothing", f.rescan)}
+		return exit.UsageError(fmt.Errorf("--rescan %s: less than nothing", f.rescan))
 	}
 	if f.shutdownTimeout < 0 {
-		return usageError{fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout)}
+		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: less than nothing", f.shutdownTimeout))
 	}
 	if err := checkListen("listen", f.listen); err != nil {
 		return err
@@ -195,7 +196,7 @@ func checkListen(flag, address string) error {
 	if err == nil {
 		return nil
 	}
-	return usageError{hintedError{fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"}}
+	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
 }
 
 // checkStrictly fails if the snapshot has a problem of any kind.
@@ -214,7 +215,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 		fmt.Fprintln(stderr, p)
 	}
 	if len(problems) > 0 {
-		return problemsError(len(problems))
+		return exit.ProblemsError(len(problems))
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
@@ -172,8 +173,8 @@ func (p *pulls) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (s *server) listen(name, address string, h http.Handler) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return hintedError{fmt.Errorf("listening for the %s: %w", name, err),
-			fmt.Sprintf("is another program there? choose another address with --%s", map[string]string{"registry": "listen", "admin": "admin-listen"}[name])}
+		return exit.WithHint(fmt.Errorf("listening for the %s: %w", name, err),
+			fmt.Sprintf("is another program there? choose another address with --%s", map[string]string{"registry": "listen", "admin": "admin-listen"}[name]))
 	}
 	quiet, err := zap.NewStdLogAt(s.log.Named(name), zap.DebugLevel)
 	if err != nil {

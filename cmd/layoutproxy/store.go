@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
@@ -44,7 +45,7 @@ func (s *storeFlags) ready(ctx context.Context, log *zap.Logger) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return hintedError{err, "the store is a directory that this user may write to"}
+		return exit.WithHint(err, "the store is a directory that this user may write to")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
@@ -24,7 +25,7 @@ func (f *traceFlags) check() error {
 		return nil
 	}
 	if err := trace.CheckEndpoint(f.endpoint); err != nil {
-		return usageError{hintedError{err, "name the collector, as --trace-endpoint http://127.0.0.1:4318"}}
+		return exit.UsageError(exit.WithHint(err, "name the collector, as --trace-endpoint http://127.0.0.1:4318"))
 	}
 	return nil
 }

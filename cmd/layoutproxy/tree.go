@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 )
@@ -44,7 +45,7 @@ func (t *treeFlags) nameFlags(f *pflag.FlagSet) {
 // someSource asks for a source on the command line.
 func someSource(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return hintedError{layoutstore.ErrNoSource, "name the directory of the bundle: " + cmd.CommandPath() + " /media/bundle"}
+		return exit.WithHint(layoutstore.ErrNoSource, "name the directory of the bundle: "+cmd.CommandPath()+" /media/bundle")
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func cacheDir() string {
 // open scans the sources.
 func (t *treeFlags) open(ctx context.Context, sources []string) (*layoutstore.Tree, error) {
 	tree, err := layoutstore.Open(ctx, t.options(sources))
-	return tree, sourceError(err)
+	return tree, exit.SourceError(err)
 }
 
 // options of the tree of some sources.

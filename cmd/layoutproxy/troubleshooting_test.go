@@ -99,11 +99,10 @@ func messages(file *ast.File) (texts []string) {
 			switch name := called(n); {
 			case name == "errors.New", name == "fmt.Errorf" && !strings.Contains(literalWithVerbs(n.Args[0]), "%w"):
 				add(n.Args[0])
+			case name == "exit.WithHint", name == "WithHint":
+				add(n.Args[1])
 			}
 		case *ast.CompositeLit:
-			if id, ok := n.Type.(*ast.Ident); ok && id.Name == "hintedError" && len(n.Elts) == 2 {
-				add(n.Elts[1])
-			}
 			if i := hintField(n.Type); i >= 0 {
 				for _, row := range n.Elts {
 					add(row.(*ast.CompositeLit).Elts[i])
@@ -138,6 +137,9 @@ func hintField(e ast.Expr) int {
 }
 
 func called(call *ast.CallExpr) string {
+	if f, ok := call.Fun.(*ast.Ident); ok {
+		return f.Name
+	}
 	if s, ok := call.Fun.(*ast.SelectorExpr); ok {
 		if p, ok := s.X.(*ast.Ident); ok {
 			return p.Name + "." + s.Sel.Name

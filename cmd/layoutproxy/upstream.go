@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
-	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -56,24 +56,24 @@ func parseUpstream(arg string) (client.Reference, error) {
 	if strings.Contains(arg, "://") {
 		hint = "leave the scheme away; --plain-http is for a registry without TLS"
 	}
-	return client.Reference{}, usageError{hintedError{err, hint}}
+	return client.Reference{}, exit.UsageError(exit.WithHint(err, hint))
 }
 
 // check finds flags that do not go together.
 func (u *upstreamFlags) check() error {
 	switch {
 	case u.jobs < 1:
-		return usageError{fmt.Errorf("--jobs %d: at least 1", u.jobs)}
+		return exit.UsageError(fmt.Errorf("--jobs %d: at least 1", u.jobs))
 	case u.retries < 0:
-		return usageError{fmt.Errorf("--retries %d: at least 0", u.retries)}
+		return exit.UsageError(fmt.Errorf("--retries %d: at least 0", u.retries))
 	case (u.cert == "") != (u.key == ""):
-		return usageError{errors.New("--client-cert and --client-key belong together")}
+		return exit.UsageError(errors.New("--client-cert and --client-key belong together"))
 	case u.license != "" && u.username != "":
-		return usageError{errors.New("--license is a login of its own: it does not go with --username")}
+		return exit.UsageError(errors.New("--license is a login of its own: it does not go with --username"))
 	case u.passwordStdin && u.username == "":
-		return usageError{errors.New("--password-stdin needs --username")}
+		return exit.UsageError(errors.New("--password-stdin needs --username"))
 	case u.plainHTTP && (u.caFile != "" || u.cert != "" || u.insecure):
-		return usageError{errors.New("--plain-http has no certificates")}
+		return exit.UsageError(errors.New("--plain-http has no certificates"))
 	}
 	return nil
 }
@@ -130,34 +130,4 @@ const maxPassword = 64 << 10
 // licenseFlag adds --license, which a source of Deckhouse takes.
 func (u *upstreamFlags) licenseFlag(f *pflag.FlagSet) {
 	f.StringVarP(&u.license, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine sees it, so set $D8_MIRROR_LICENSE_TOKEN instead")
-}
-
-// upstreamError adds to what a registry, or the way to it, failed with what to do next.
-func upstreamError(err error) error {
-	for _, h := range []struct {
-		cause error
-		hint  string
-	}{
-		{client.ErrPlainHTTP, "add --plain-http if this network is safe without TLS"},
-		{client.ErrNotTLS, "is it a registry? add --plain-http if it speaks HTTP without TLS and this network is safe without"},
-		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
-		{client.ErrPrivate, "add --allow-private-redirects"},
-		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
-		{client.ErrOtherHost, "have the registry, or its token server, answer itself or lead where no login is needed; or name the host that it leads to"},
-		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
-		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
-	} {
-		var hinted hintedError
-		if errors.Is(err, h.cause) && !errors.As(err, &hinted) {
-			return hintedError{err, h.hint}
-		}
-	}
-	var known *push.Diagnosis
-	if errors.As(push.Diagnose(err), &known) {
-		return hintedError{known, known.Remedy}
-	}
-	if errors.Is(err, client.ErrUnauthorized) {
-		return hintedError{err, "log in with docker login, or give --username and --password-stdin"}
-	}
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
@@ -54,8 +55,7 @@ func TestUpstreamCredentials(t *testing.T) {
 			if test.right && err != nil || !test.right && !errors.Is(err, client.ErrUnauthorized) {
 				t.Errorf("%v", err)
 			}
-			var hint hintedError
-			if err != nil && !errors.As(upstreamError(err), &hint) {
+			if err != nil && exit.Hint(exit.RegistryError(err)) == "" {
 				t.Errorf("%v has no hint", err)
 			}
 		})
@@ -68,17 +68,16 @@ func TestUpstreamUsage(t *testing.T) {
 		{"--username", "x", "--password-stdin"}, {"--plain-http", "--ca-file", "x"},
 	} {
 		_, err := upstreamOf(t, args...).open(client.Reference{Registry: "localhost:1"}, false, strings.NewReader(""), zap.NewNop())
-		if exitStatus(err) != exitUsage {
+		if exit.Status(err) != exit.Usage {
 			t.Errorf("%q: %v, want wrong usage", args, err)
 		}
 	}
-	if _, err := upstreamOf(t, "--ca-file", "/nowhere").open(client.Reference{Registry: "localhost:1"}, false, nil, zap.NewNop()); err == nil || exitStatus(err) != exitFailed {
+	if _, err := upstreamOf(t, "--ca-file", "/nowhere").open(client.Reference{Registry: "localhost:1"}, false, nil, zap.NewNop()); err == nil || exit.Status(err) != exit.Failed {
 		t.Errorf("%v, want a failure", err)
 	}
 	for _, arg := range []string{"deckhouse/ee", "http://localhost:5000/x", "localhost:5000/X"} {
 		_, err := parseUpstream(arg)
-		var hint hintedError
-		if exitStatus(err) != exitUsage || !errors.As(err, &hint) {
+		if exit.Status(err) != exit.Usage || exit.Hint(err) == "" {
 			t.Errorf("%s: %v, want wrong usage and a hint", arg, err)
 		}
 	}
@@ -101,14 +100,13 @@ func TestCausesReachEveryCommand(t *testing.T) {
 		{&push.GapError{Gaps: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "whatever it answered before", "--check-blobs"},
 		{&push.GapError{Gaps: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
 	} {
-		for name, sorted := range map[string]error{"push": pushError(test.err), "pull": pullError(t.Context(), test.err)} {
+		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": pullError(t.Context(), test.err)} {
 			var gap *push.GapError
 			if name == "pull" && errors.As(test.err, &gap) {
 				continue
 			}
-			var hinted hintedError
-			if !errors.As(sorted, &hinted) || !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hinted.hint, test.remedy) {
-				t.Errorf("%s: %v, %q", name, sorted, hinted.hint)
+			if hint := exit.Hint(sorted); !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hint, test.remedy) {
+				t.Errorf("%s: %v, %q", name, sorted, hint)
 			}
 			if line := reason(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
 				t.Errorf("%s: %s", name, line)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -70,13 +71,13 @@ func (v *verifyFlags) idle(given *pflag.FlagSet) error {
 	if v.against.registry != "" {
 		new(treeFlags).nameFlags(&flags)
 		if name := firstGiven(&flags, given); name != "" {
-			return usageError{fmt.Errorf("--%s: the names are those of the registry, which --against gives", name)}
+			return exit.UsageError(fmt.Errorf("--%s: the names are those of the registry, which --against gives", name))
 		}
 		return nil
 	}
 	new(againstFlags).flags(&flags)
 	if name := firstGiven(&flags, given); name != "" {
-		return usageError{fmt.Errorf("--%s: it is for --against; without that no registry is asked, and everything is verified", name)}
+		return exit.UsageError(fmt.Errorf("--%s: it is for --against; without that no registry is asked, and everything is verified", name))
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources [
 	defer stop()
 	report, err := readSources(ctx, c, flags, sources)
 	if ctx.Err() != nil {
-		return interruptedError{errors.New("interrupted before the end: there is no report")}
+		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
 	}
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources [
 	if err != nil || report.Whole {
 		return err
 	}
-	return contentError{errors.New("the sources are not whole")}
+	return exit.ContentError(errors.New("the sources are not whole"))
 }
 
 // readSources reads the sources, once more from the start where one of them changed

@@ -77,8 +77,8 @@ func TestVerifyInterrupted(t *testing.T) {
 		for lines.Scan() {
 			last = lines.Text()
 		}
-		var exit *exec.ExitError
-		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		var ended *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != 130 {
 			t.Errorf("%v: %v, want exit status 130", signal, err)
 		}
 		if !strings.Contains(last, "interrupted") || stdout.Len() > 0 {

@@ -1,0 +1,77 @@
+// Package exit has the exit statuses of the program, the errors that lead to them, and what a
+// user can do about an error.
+package exit
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The exit statuses of the program.
+const (
+	Done    = 0
+	Failed  = 1 // a source missing, a port taken
+	Usage   = 2 // wrong usage
+	Content = 3 // content damaged, incomplete or different
+
+	Interrupted = 130 // by a signal; a second run continues
+)
+
+// statusError is an error that decides the exit status.
+type statusError struct {
+	error
+	status status
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// Is makes [errors.Is] find the status anywhere in a chain.
+func (e statusError) Is(target error) bool { return target == e.status }
+
+// status is an exit status as a target of [errors.Is].
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// UsageError says that the command line, the environment or the configuration is wrong.
+func UsageError(err error) error { return statusError{err, Usage} }
+
+// ContentError says that something is wrong with the content of a source or a registry.
+func ContentError(err error) error { return statusError{err, Content} }
+
+// InterruptedError says that a signal ended a command before it was done.
+func InterruptedError(err error) error { return statusError{err, Interrupted} }
+
+// Status is the exit status that an error leads to. Where several errors of a chain decide,
+// wrong usage comes first, then content.
+func Status(err error) int {
+	if err == nil {
+		return Done
+	}
+	for _, s := range []int{Usage, Content, Interrupted} {
+		if errors.Is(err, status(s)) {
+			return s
+		}
+	}
+	return Failed
+}
+
+// hintedError says what to do next as well.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+// WithHint adds to an error what to do about it.
+func WithHint(err error, hint string) error { return hintedError{err, hint} }
+
+// Hint is what to do about an error, or empty.
+func Hint(err error) string {
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		return hinted.hint
+	}
+	return ""
+}
