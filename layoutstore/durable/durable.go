@@ -1,0 +1,167 @@
+// Package durable writes files and directories that outlast a crash.
+//
+// A rename alone promises nothing: after a power cut the new name may lead to an empty
+// file, or the old one may be back. [WriteFile] and [Create] write beside the file, have
+// the bytes on disk before the rename and the rename on disk before they return. So a
+// reader finds the old content or the new one, whenever the machine stops, and what was
+// reported as written is there after it.
+//
+// [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers that
+// rename many files and sync once.
+//
+// Caches need none of this: what can be made again may be lost.
+package durable
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// File is a file that is being written, beside the one that it will replace.
+type File struct {
+	pending *pendingFile
+	name    string
+}
+
+// Create starts a file that replaces name at [File.Commit]. A new file has the mode perm
+// under the process's umask; one that is replaced passes its mode on.
+func Create(name string, perm fs.FileMode) (*File, error) {
+	f, err := newPending(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &File{f, name}, nil
+}
+
+// Write writes to the new file.
+func (f *File) Write(p []byte) (int, error) { return f.pending.Write(p) }
+
+// ReadFrom copies r into the new file, within the kernel if the system can.
+func (f *File) ReadFrom(r io.Reader) (int64, error) { return f.pending.ReadFrom(r) }
+
+// Commit puts the new file in the place of the old one. It is there to stay when Commit
+// returns nil. After an error the old one is there, or the new one is and may be gone
+// after a crash.
+func (f *File) Commit() error {
+	if err := f.pending.CloseAtomicallyReplace(); err != nil {
+		return errors.Join(err, f.pending.Cleanup())
+	}
+	return SyncDir(filepath.Dir(f.name))
+}
+
+// Discard removes the new file and keeps the old one. After Commit it does nothing.
+func (f *File) Discard() error { return f.pending.Cleanup() }
+
+// WriteFile replaces the file name by one with the content data. See [Create] for its
+// mode. A link of the name is replaced, not followed.
+func WriteFile(name string, data []byte, perm fs.FileMode) error {
+	f, err := Create(name, perm)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, f.Discard())
+	}
+	return f.Commit()
+}
+
+// WriteFileIn is [WriteFile] for a file below root. Errors: those of a path that leaves
+// root, too.
+func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	// The temporary file is made in the root itself, which has to be its directory. The
+	// last segment keeps the open from waiting where a named pipe has the name.
+	dir, err := root.OpenRoot(filepath.Dir(name) + string(filepath.Separator) + ".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := replaceIn(dir, filepath.Base(name), data, perm); err != nil {
+		return err
+	}
+	return syncOpened(dir.Open("."))
+}
+
+// WriteInPlace writes a file and has its bytes on disk. After a crash a part of it may be
+// there: it is for files that get their names later, by a rename.
+func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// MkdirAll makes a directory and all that lead to it, each with its name on disk.
+func MkdirAll(dir string, perm fs.FileMode) error {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		made = append(made, d)
+	}
+	if err := os.MkdirAll(dir, perm); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := SyncDir(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SyncDir has the names in a directory on disk: what was made, renamed and removed in it.
+// Windows does not need it, and has no call for it.
+func SyncDir(name string) error { return syncOpened(os.Open(name)) }
+
+func syncOpened(dir *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" {
+		err = dir.Sync()
+	}
+	return errors.Join(err, dir.Close())
+}
+
+// SyncTree has on disk what lies below a directory: by one call for all of its file
+// system where there is one (Linux), otherwise file by file.
+func SyncTree(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := SyncFileSystem(f); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return syncEach(dir)
+}
+
+// syncEach syncs the files and directories below dir, one by one.
+func syncEach(dir string) error {
+	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir():
+			return SyncDir(name)
+		case !e.Type().IsRegular():
+			return nil
+		}
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}

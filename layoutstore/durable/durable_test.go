@@ -1,0 +1,170 @@
+package durable_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+)
+
+// has checks the files of a directory: exactly these, with their contents.
+func has(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, ok := want[e.Name()]
+		if !ok {
+			t.Errorf("%s: a file nobody asked for", e.Name())
+			continue
+		}
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || string(got) != text {
+			t.Errorf("%s: %q, %v; want %q", e.Name(), got, err, text)
+		}
+	}
+	if len(entries) != len(want) {
+		t.Errorf("%d files, want %d", len(entries), len(want))
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "state")
+	check(t, durable.WriteFile(name, []byte("one"), 0o600))
+	has(t, dir, map[string]string{"state": "one"})
+	check(t, os.Chmod(name, 0o640)) // an operator's choice
+	check(t, durable.WriteFile(name, []byte("two"), 0o600))
+	has(t, dir, map[string]string{"state": "two"})
+	info, err := os.Stat(name)
+	check(t, err)
+	if info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// Who has the old file open keeps reading it: it is replaced, not written over.
+func TestWriteFileReplaces(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	check(t, os.WriteFile(target, []byte("old"), 0o644))
+	check(t, os.Link(target, filepath.Join(dir, "other")))
+	check(t, os.Symlink("target", link))
+	for _, name := range []string{target, link} {
+		check(t, durable.WriteFile(name, []byte("new"), 0o644))
+	}
+	has(t, dir, map[string]string{"target": "new", "link": "new", "other": "old"})
+	if info, err := os.Lstat(link); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the link was followed: %v, %v", info.Mode(), err)
+	}
+}
+
+// What cannot be written leaves nothing behind, and the old file as it was.
+func TestFailedWrites(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
+	if err := durable.WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
+		t.Error("a directory was replaced by a file")
+	}
+	if err := durable.WriteFile(filepath.Join(dir, "missing", "file"), []byte("x"), 0o644); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in a directory that does not exist: %v", err)
+	}
+	if err := durable.WriteInPlace(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
+		t.Error("a directory was written over")
+	}
+	has(t, dir, map[string]string{"taken": ""})
+}
+
+func TestCreate(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "blob")
+	f, err := durable.Create(name, 0o644)
+	check(t, err)
+	_, err = f.Write([]byte("he"))
+	check(t, err)
+	if n, err := f.ReadFrom(strings.NewReader("ad")); n != 2 || err != nil {
+		t.Errorf("copied %d, %v", n, err)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is there before it is complete: %v", err)
+	}
+	check(t, f.Commit())
+	check(t, f.Discard()) // deferred, as a rule
+	has(t, dir, map[string]string{"blob": "head"})
+	f, err = durable.Create(name, 0o644)
+	check(t, err)
+	_, err = f.Write([]byte("half"))
+	check(t, err)
+	check(t, f.Discard())
+	has(t, dir, map[string]string{"blob": "head"})
+}
+
+func TestWriteFileIn(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
+	check(t, os.Mkdir(filepath.Join(dir, "in", "failed"), 0o755))
+	check(t, os.Symlink("../..", filepath.Join(dir, "in", "out")))
+	root, err := os.OpenRoot(filepath.Join(dir, "in"))
+	check(t, err)
+	defer root.Close()
+	for _, text := range []string{"one", "two"} {
+		check(t, durable.WriteFileIn(root, "failed/reason.json", []byte(text), 0o644))
+		has(t, filepath.Join(dir, "in", "failed"), map[string]string{"reason.json": text})
+	}
+	check(t, durable.WriteFileIn(root, "reason.json", []byte("top"), 0o644))
+	has(t, filepath.Join(dir, "in"), map[string]string{"reason.json": "top", "failed": "", "out": ""})
+	for _, name := range []string{"../reason.json", "out/reason.json", "missing/reason.json", "failed"} {
+		if err := durable.WriteFileIn(root, name, []byte("x"), 0o644); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+	has(t, dir, map[string]string{"in": ""})
+}
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	deep := filepath.Join(dir, "a", "b", "c")
+	for range 2 {
+		check(t, durable.MkdirAll(deep, 0o755))
+	}
+	if info, err := os.Stat(deep); err != nil || !info.IsDir() {
+		t.Errorf("%v, %v", info, err)
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	if err := durable.MkdirAll(filepath.Join(dir, "file", "x"), 0o755); err == nil {
+		t.Error("a directory was made in a file")
+	}
+	t.Chdir(dir)
+	check(t, durable.MkdirAll("relative/x", 0o755))
+}
+
+func TestSync(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))
+	check(t, durable.WriteInPlace(filepath.Join(dir, "a", "file"), bytes.Repeat([]byte("x"), 1<<16), 0o644))
+	check(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
+	check(t, durable.SyncDir(filepath.Join(dir, "a")))
+	check(t, durable.SyncTree(dir))
+	missing := filepath.Join(dir, "missing")
+	for what, err := range map[string]error{"SyncDir": durable.SyncDir(missing), "SyncTree": durable.SyncTree(missing)} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s of a directory that does not exist: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What other systems do in the place of syncfs(2).
+func TestSyncEach(t *testing.T) {
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755),
+		os.WriteFile(filepath.Join(dir, "a", "file"), []byte("x"), 0o644),
+		os.Symlink("nowhere", filepath.Join(dir, "link")),
+		syncEach(dir),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syncEach(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory that does not exist: %v", err)
+	}
+}

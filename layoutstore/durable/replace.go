@@ -1,0 +1,25 @@
+//go:build !windows
+
+package durable
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+type pendingFile = renameio.PendingFile
+
+// newPending creates the new file in the directory of the old one: a rename works within
+// a file system only, and readers of the directory skip names that begin with a dot.
+func newPending(name string, perm fs.FileMode) (*pendingFile, error) {
+	return renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)),
+		renameio.WithPermissions(perm), renameio.WithExistingPermissions())
+}
+
+// replaceIn replaces a file of the directory dir.
+func replaceIn(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
+	return renameio.WriteFile(name, data, perm, renameio.WithRoot(dir))
+}

@@ -1,0 +1,44 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// pendingFile does what renameio's does, which Windows does not have.
+type pendingFile struct {
+	*os.File
+	to   string
+	done bool
+}
+
+func newPending(name string, _ fs.FileMode) (*pendingFile, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"*")
+	return &pendingFile{File: f, to: name}, err
+}
+
+// CloseAtomicallyReplace moves the file to its name, in the place of what has it.
+func (f *pendingFile) CloseAtomicallyReplace() error {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	err := os.Rename(f.Name(), f.to)
+	f.done = err == nil
+	return err
+}
+
+// Cleanup removes the file, unless it has moved.
+func (f *pendingFile) Cleanup() error {
+	if f.done {
+		return nil
+	}
+	f.Close() // it may be closed already
+	return os.Remove(f.Name())
+}
+
+// replaceIn writes a file of the directory dir in place.
+func replaceIn(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
+	return dir.WriteFile(name, data, perm)
+}

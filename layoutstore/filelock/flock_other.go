@@ -1,0 +1,12 @@
+//go:build !unix || solaris || illumos || aix
+
+package filelock
+
+import (
+	"errors"
+	"os"
+)
+
+// TryLock locks an open file or directory until it is closed, and does not wait. Errors:
+// ErrLocked; errors.ErrUnsupported where the system has no such lock; those of flock(2).
+func TryLock(*os.File) error { return os.NewSyscallError("flock", errors.ErrUnsupported) }
