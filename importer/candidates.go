@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -290,7 +291,7 @@ func unready(name string) string {
 		return name + leftRemoving
 	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
 		return name + " is still being written"
-	case name == layoutstore.StoreFile, strings.HasSuffix(name, "/"+layoutstore.StoreFile):
+	case name == journal.StateFile, strings.HasSuffix(name, "/"+journal.StateFile):
 		return fmt.Sprintf("it holds a store (%s), which nothing is taken out of: import it with layoutproxy import", name)
 	case len(base) == 64 && strings.HasSuffix(dir, "blobs/sha256"):
 		return "" // a blob

@@ -10,7 +10,7 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // departure records the names of archives that are about to go from where they were
@@ -75,11 +75,11 @@ func (n *fileName) UnmarshalText(text []byte) error {
 }
 
 // departureFile begins the names of records, below the store.
-const departureFile = layoutstore.StoreDir + "/outgoing"
+const departureFile = journal.Dir + "/outgoing"
 
 // write writes the record: a line that says how many files there are, and one for each.
 func (d *departure) write(w io.Writer) error {
-	d.Format, d.Count = layoutstore.StoreFormat, len(d.files)
+	d.Format, d.Count = journal.Format, len(d.files)
 	out := bufio.NewWriter(w)
 	e := json.NewEncoder(out)
 	if err := e.Encode(d); err != nil {
@@ -108,8 +108,8 @@ func readDeparture(name string) (*departure, error) {
 	if err := in.Decode(&d); err != nil {
 		return nil, err
 	}
-	if d.Format != layoutstore.StoreFormat {
-		return nil, fmt.Errorf("format %d, this program knows format %d", d.Format, layoutstore.StoreFormat)
+	if d.Format != journal.Format {
+		return nil, fmt.Errorf("format %d, this program knows format %d", d.Format, journal.Format)
 	}
 	for in.More() {
 		var file departing

@@ -10,14 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Paths below the store.
 const (
-	lockFile   = layoutstore.StoreDir + "/lock"
-	staging    = layoutstore.StoreDir + "/staging"
+	lockFile   = journal.Dir + "/lock"
+	staging    = journal.Dir + "/staging"
 	stagedTree = staging + "/tree" // what will be in the tree, each at its path
 	temporary  = staging + "/tmp"  // what is being written
 )
@@ -135,7 +135,7 @@ func (d *disk) syncAll() error {
 	if err := d.before("syncfs", "."); err != nil {
 		return err
 	}
-	f, err := d.root.Open(layoutstore.StoreDir)
+	f, err := d.root.Open(journal.Dir)
 	if err != nil {
 		return err
 	}

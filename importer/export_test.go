@@ -4,7 +4,7 @@ import (
 	"context"
 	"io/fs"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // Before has f called before each change of the store, with what will be done. Its
@@ -29,7 +29,7 @@ func Names(info fs.FileInfo) uint64 {
 }
 
 // Publish publishes a journal that no bundle led to.
-func (i *Importer) Publish(ctx context.Context, j *layoutstore.Journal) error {
+func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	s, err := i.open(ctx, i.turn)
 	if err != nil {
 		return err

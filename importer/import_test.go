@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -70,7 +71,7 @@ func TestAgainChangesNothing(t *testing.T) {
 // modified is when the state of a store was written.
 func modified(t *testing.T, store string) time.Time {
 	t.Helper()
-	info, err := os.Stat(filepath.Join(store, layoutstore.StoreFile))
+	info, err := os.Stat(filepath.Join(store, journal.StateFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +282,7 @@ func TestMissingBundle(t *testing.T) {
 func TestLaterFormat(t *testing.T) {
 	store := filepath.Join(scratch(t), "store")
 	imported(t, store, oldBundle(t))
-	if err := os.WriteFile(filepath.Join(store, layoutstore.StoreFile), []byte(`{"format":2,"generation":7}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(store, journal.StateFile), []byte(`{"format":2,"generation":7}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	before := files(t, store)

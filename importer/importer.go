@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // Options say where bundles go and how.
@@ -150,7 +151,7 @@ func (i *Importer) turn() error {
 type store struct {
 	Options
 	*disk
-	state layoutstore.Store
+	state journal.State
 	begun bool // Progress was told
 }
 
@@ -177,16 +178,16 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*store, erro
 }
 
 func (s *store) begin(ctx context.Context, waiting func() error) error {
-	if err := s.mkdirAll(layoutstore.StoreDir); err != nil {
+	if err := s.mkdirAll(journal.Dir); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	if err := s.lock(ctx, waiting); err != nil {
 		return err
 	}
 	var err error
-	if s.state, err = layoutstore.ReadStore(s.Store); errors.Is(err, layoutstore.ErrNotStore) {
-		s.state = layoutstore.Store{Format: layoutstore.StoreFormat}
-		err = s.publishFile(layoutstore.StoreFile, storeJSON(s.state))
+	if s.state, err = journal.ReadState(s.Store); errors.Is(err, journal.ErrNotStore) {
+		s.state = journal.State{Format: journal.Format}
+		err = s.publishFile(journal.StateFile, storeJSON(s.state))
 	}
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // shortTag is the annotation in which a Deckhouse bundle keeps a tag.
@@ -29,8 +30,8 @@ type wanted struct {
 
 // indexes makes the new index of each repository that the bundle changes, and counts
 // what becomes of its tags.
-func (v *survey) indexes(ctx context.Context, report *Report) ([]layoutstore.IndexChange, error) {
-	var changes []layoutstore.IndexChange
+func (v *survey) indexes(ctx context.Context, report *Report) ([]journal.IndexChange, error) {
+	var changes []journal.IndexChange
 	for _, at := range v.bundle.Paths() {
 		if reserved(at) {
 			continue
@@ -113,10 +114,10 @@ type wantedKey struct {
 
 // merge makes the index of the layout at a path with what is wanted in it. The change
 // has no new bytes where there is none.
-func (v *survey) merge(at string, want []wanted, tags *Tags) (layoutstore.IndexChange, error) {
+func (v *survey) merge(at string, want []wanted, tags *Tags) (journal.IndexChange, error) {
 	m, err := v.merging(at)
 	if err != nil {
-		return layoutstore.IndexChange{}, err
+		return journal.IndexChange{}, err
 	}
 	for _, w := range want {
 		if w.tag == "" {
@@ -140,7 +141,7 @@ func (v *survey) merge(at string, want []wanted, tags *Tags) (layoutstore.IndexC
 			m.add(w)
 		}
 	}
-	change := layoutstore.IndexChange{Path: at, Old: m.old}
+	change := journal.IndexChange{Path: at, Old: m.old}
 	if m.changed || m.old == nil && (!m.known || v.gets(at)) {
 		change.New, err = m.bytes()
 	}
@@ -366,7 +367,7 @@ func layoutMarker() []byte {
 }
 
 // storeJSON is the content of the state file.
-func storeJSON(s layoutstore.Store) func(*output) error {
+func storeJSON(s journal.State) func(*output) error {
 	data, err := json.Marshal(s)
 	return func(f *output) error {
 		if err != nil {

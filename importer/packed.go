@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -77,7 +78,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if report.Blobs, err = v.stageAll(ctx); err != nil {
 		return Report{}, err
 	}
-	j := &layoutstore.Journal{Generation: s.state.Generation + 1}
+	j := &journal.Journal{Generation: s.state.Generation + 1}
 	settled, err := v.settled(parcels)
 	if err != nil {
 		return Report{}, err
@@ -102,7 +103,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 			return Report{}, fmt.Errorf("taking in %s: %w", p.set.Path(), err)
 		}
 		// One that was put there by hand as well: only a generation makes it win its tags.
-		j.Packed = append(j.Packed, layoutstore.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation, There: p.there})
+		j.Packed = append(j.Packed, journal.Packed{File: p.name, Name: p.set.Name, Generation: j.Generation, There: p.there})
 		report.Packed = append(report.Packed, p.name)
 		report.Copied = append(report.Copied, p.copied...)
 	}
@@ -394,7 +395,7 @@ func sameDir(a, b string) bool {
 }
 
 // untagged makes the loose indexes that lose a tag to an archive of the bundle.
-func (v *survey) untagged(report *Report, settled bool) (changes []layoutstore.IndexChange, err error) {
+func (v *survey) untagged(report *Report, settled bool) (changes []journal.IndexChange, err error) {
 	for _, at := range v.bundle.Paths() {
 		repo, err := v.bundle.At(at)
 		if err != nil {
@@ -423,7 +424,7 @@ func (v *survey) untagged(report *Report, settled bool) (changes []layoutstore.I
 			m.untag(tag)
 		}
 		if m.changed {
-			change := layoutstore.IndexChange{Path: at, Old: m.old}
+			change := journal.IndexChange{Path: at, Old: m.old}
 			if change.New, err = m.bytes(); err != nil {
 				return nil, err
 			}

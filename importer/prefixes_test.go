@@ -12,6 +12,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -242,9 +243,9 @@ func TestIndexTooLongToRead(t *testing.T) {
 	store := filepath.Join(scratch(t), "store")
 	imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))
 	before := files(t, store)
-	j := &layoutstore.Journal{Generation: 2, Indexes: []layoutstore.IndexChange{{Path: "app", New: make([]byte, layoutstore.MaxIndex+1)}}}
+	j := &journal.Journal{Generation: 2, Indexes: []journal.IndexChange{{Path: "app", New: make([]byte, layoutstore.MaxIndex+1)}}}
 	err := newImporter(t, store).Publish(t.Context(), j)
-	if !errors.Is(err, layoutstore.ErrTooLong) || !strings.Contains(err.Error(), "the index of app would have") {
+	if !errors.Is(err, journal.ErrTooLong) || !strings.Contains(err.Error(), "the index of app would have") {
 		t.Errorf("%v", err)
 	}
 	if got := files(t, store); !maps.Equal(got, before) {

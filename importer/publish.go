@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -53,7 +54,7 @@ func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
 	if len(changes) == 0 && len(wanted) == 0 {
 		return report, nil
 	}
-	if err := s.publish(ctx, &layoutstore.Journal{Generation: s.state.Generation + 1, Indexes: changes}); err != nil {
+	if err := s.publish(ctx, &journal.Journal{Generation: s.state.Generation + 1, Indexes: changes}); err != nil {
 		return Report{}, err
 	}
 	report.Generation, report.Changed = s.state.Generation, true
@@ -61,7 +62,7 @@ func (s *store) take(ctx context.Context, b *bundle) (Report, error) {
 }
 
 // publish makes what is staged part of the tree, at once for who reads it.
-func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
+func (s *store) publish(ctx context.Context, j *journal.Journal) error {
 	if err := s.readable(j); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
 		return err
 	}
 	write := func(f *output) error { _, err := j.WriteTo(f); return err }
-	if err := s.publishFile(layoutstore.JournalFile, write); err != nil {
+	if err := s.publishFile(journal.File, write); err != nil {
 		return errors.Join(err, s.abandon(nil))
 	}
 	p := &publication{store: s, journal: j}
@@ -90,7 +91,7 @@ func (s *store) publish(ctx context.Context, j *layoutstore.Journal) error {
 
 // stageIndexes writes what the journal will have put in place, while there may be no
 // room for it.
-func (s *store) stageIndexes(j *layoutstore.Journal) error {
+func (s *store) stageIndexes(j *journal.Journal) error {
 	for _, c := range j.Indexes {
 		if err := s.stageFile(stagedPath(path.Join(c.Path, ocispec.ImageIndexFile)), c.New); err != nil {
 			return err
@@ -165,7 +166,7 @@ func (s *store) staged(visit func(at string, dir bool) error) error {
 // publication is a journal that stands, on its way into the tree.
 type publication struct {
 	*store
-	journal *layoutstore.Journal
+	journal *journal.Journal
 	made    []string        // directories, outer ones first
 	placed  []string        // files
 	packed  map[string]bool // archives of the journal, by name; made when it is asked for
@@ -180,7 +181,7 @@ func (p *publication) isPacked(at string) bool {
 	return ok && p.packed[archive]
 }
 
-func filesOfPacked(all []layoutstore.Packed) map[string]bool {
+func filesOfPacked(all []journal.Packed) map[string]bool {
 	files := make(map[string]bool, len(all))
 	for _, k := range all {
 		files[k.File] = true
@@ -249,14 +250,14 @@ func (s *store) abandon(p *publication) error {
 }
 
 func (s *store) removeJournal() error {
-	err := s.remove(layoutstore.JournalFile)
+	err := s.remove(journal.File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return s.syncDir(layoutstore.StoreDir)
+	return s.syncDir(journal.Dir)
 }
 
 // placePacked moves the archives into their place. Without the journal readers would
@@ -289,7 +290,7 @@ func (p *publication) commit() error {
 		return err
 	}
 	next := p.after(p.journal)
-	if err := p.publishFile(layoutstore.StoreFile, storeJSON(next)); err != nil {
+	if err := p.publishFile(journal.StateFile, storeJSON(next)); err != nil {
 		return err
 	}
 	p.state = next
@@ -297,11 +298,11 @@ func (p *publication) commit() error {
 }
 
 // after is the state of the store when a journal is published.
-func (s *store) after(j *layoutstore.Journal) layoutstore.Store {
+func (s *store) after(j *journal.Journal) journal.State {
 	next := s.state
 	next.Generation = j.Generation
 	fresh := filesOfPacked(j.Packed)
-	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old layoutstore.Packed) bool { return fresh[old.File] })
+	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old journal.Packed) bool { return fresh[old.File] })
 	next.Packed = slices.Concat(kept, j.Packed)
 	for i := range next.Packed {
 		next.Packed[i].There = false
@@ -311,7 +312,7 @@ func (s *store) after(j *layoutstore.Journal) layoutstore.Store {
 
 // readable fails where readers could not read what a journal publishes, or the next
 // import could not finish it.
-func (s *store) readable(j *layoutstore.Journal) error {
+func (s *store) readable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err
 	}
@@ -319,12 +320,12 @@ func (s *store) readable(j *layoutstore.Journal) error {
 	if err != nil {
 		return err
 	}
-	return layoutstore.CheckStoreFile("the state of the store", int64(len(state))+1)
+	return journal.CheckSize("the state of the store", int64(len(state))+1)
 }
 
 // replaceIndex puts one new index in place: the one that is staged, or what the
 // journal says where a process that was killed has done so or was about to.
-func (p *publication) replaceIndex(c layoutstore.IndexChange) error {
+func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	err := p.rename(stagedPath(name), name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -358,13 +359,13 @@ func (e *standingError) Error() string {
 
 // standing says what readers see after commit failed.
 func (p *publication) standing(err error) error {
-	state, readErr := layoutstore.ReadStore(p.Store)
+	state, readErr := journal.ReadState(p.Store)
 	return &standingError{err, readErr == nil && state.Generation >= p.journal.Generation}
 }
 
 // recover finishes what stands in the journal.
 func (s *store) recover() error {
-	j, err := layoutstore.ReadJournal(s.dir)
+	j, err := journal.Read(s.dir)
 	if err != nil || j == nil {
 		return err
 	}

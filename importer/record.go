@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -27,7 +27,7 @@ type recorded struct {
 }
 
 // recordFile is where the record is kept, below the store.
-const recordFile = layoutstore.StoreDir + "/dropped.json"
+const recordFile = journal.Dir + "/dropped.json"
 
 // maxRecord bounds the record, in bytes: the files of the largest directory fit in.
 const maxRecord = 1 << 30
@@ -96,7 +96,7 @@ func (d *Drop) writeRecord() error {
 			}
 			return err
 		}
-		return dk.syncDir(layoutstore.StoreDir)
+		return dk.syncDir(journal.Dir)
 	}
 	data, err := json.Marshal(d.record)
 	if err != nil {
@@ -135,5 +135,5 @@ func (d *disk) replaceFile(name string, data []byte) error {
 		f.drop()
 		return err
 	}
-	return d.syncDir(layoutstore.StoreDir)
+	return d.syncDir(journal.Dir)
 }

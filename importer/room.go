@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // Rough sizes for a file system that has yet to say what an import takes.
@@ -36,7 +37,7 @@ func (v *survey) enoughRoom() error {
 			needed += perIndex
 		}
 	}
-	f, err := v.store.root.Open(layoutstore.StoreDir)
+	f, err := v.store.root.Open(journal.Dir)
 	if err != nil {
 		return err
 	}

@@ -15,11 +15,12 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// maxIndex is the longest index.json that is read, some 150,000 descriptors.
-const maxIndex = 64 << 20
+// MaxIndex is the longest index.json that is read, in bytes.
+const MaxIndex = journal.MaxIndex
 
 // Descriptor is what a tree says of a piece of content, without its annotations.
 type Descriptor = closure.Descriptor
@@ -63,7 +64,7 @@ func (ix *index) names(d digest.Digest) bool {
 	ix.sorting.Do(func() {
 		ix.sorted = make([]int32, len(ix.entries))
 		for i := range ix.sorted {
-			ix.sorted[i] = int32(i) // an index is bounded by maxIndex
+			ix.sorted[i] = int32(i) // an index is bounded by MaxIndex
 		}
 		slices.SortFunc(ix.sorted, func(a, b int32) int { return cmp.Compare(ix.entries[a].Digest, ix.entries[b].Digest) })
 	})
@@ -93,8 +94,8 @@ type annotationsDoc struct {
 // readIndex reads and parses the index of a layout. Where its bytes are those
 // that old was parsed from, old is returned.
 func readIndex(l volume.Layout, old *index) (*index, error) {
-	if size := l.Index.Size(); size > maxIndex {
-		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, maxIndex, errTooLarge)
+	if size := l.Index.Size(); size > MaxIndex {
+		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)
 	}
 	data, err := readIndexFile(l.Index)
 	if err != nil {
@@ -110,7 +111,7 @@ func readIndex(l volume.Layout, old *index) (*index, error) {
 // that is there now, which may be another than the scan saw a moment ago.
 func readIndexFile(where extent.List) ([]byte, error) {
 	if len(where) == 1 && where[0].Whole {
-		data, err := extent.ReadFile(where[0].File, maxIndex)
+		data, err := extent.ReadFile(where[0].File, MaxIndex)
 		if errors.Is(err, extent.ErrTooLong) {
 			err = errors.Join(err, errTooLarge)
 		}

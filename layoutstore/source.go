@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -147,7 +148,7 @@ func (s *source) find() (dir, archive string, err error) {
 }
 
 // look looks at the source once; store is its state if it is a store.
-func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sourceState, error) {
+func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (sourceState, error) {
 	dir, archive, err := s.find()
 	var found volume.Found
 	if err == nil {
@@ -171,9 +172,9 @@ func (s *source) look(ctx context.Context, now time.Time, store *storeView) (sou
 	}
 	next := sourceState{dirs: []string{dir}}
 	if store != nil {
-		next.dirs = append(next.dirs, filepath.Join(dir, StoreDir))
+		next.dirs = append(next.dirs, filepath.Join(dir, journal.Dir))
 	}
-	if err := s.scanArchives(ctx, &next, store.archives(found), store, now); err != nil {
+	if err := s.scanArchives(ctx, &next, visibleArchives(store, found), store, now); err != nil {
 		return sourceState{}, err
 	}
 	if archive == "" {
@@ -236,7 +237,7 @@ func (s *source) kind() string {
 }
 
 // scanLoose looks at the layouts that lie unpacked in the directory.
-func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *storeView) (*held, error) {
+func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *journal.View) (*held, error) {
 	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
 	vol, err := s.reopen(dir)
 	if Exhausted(err) {
@@ -258,7 +259,7 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 		return nil, err
 	}
 	listing.Faults = slices.DeleteFunc(listing.Faults, func(f volume.Fault) bool { return f.Nested && s.readsElsewhere(filepath.Join(dir, f.Path)) })
-	if err := h.read(ctx, store.layouts(listing), old); err != nil {
+	if err := h.read(ctx, visibleLayouts(store, listing), old); err != nil {
 		return nil, err
 	}
 	next.dirs = append(next.dirs, listing.Dirs...)

@@ -2,139 +2,12 @@ package layoutstore
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path"
 	"slices"
-	"syscall"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
-
-// The files of a store beside its layouts. They are paths below the store.
-const (
-	StoreDir    = ".layoutproxy"
-	StoreFile   = StoreDir + "/store.json" // a Store: what makes a directory one
-	JournalFile = StoreDir + "/journal"    // a Journal, while an import is published
-)
-
-// StoreFormat is the version of the files in StoreDir that this program knows.
-const StoreFormat = 1
-
-// Store is the state of a store: a tree of layouts into which bundles are imported,
-// each import a generation that readers see wholly or not at all.
-type Store struct {
-	Format     int      `json:"format"`
-	Generation uint64   `json:"generation"` // of the last import; 0 before the first
-	Packed     []Packed `json:"packed,omitempty"`
-}
-
-// Packed is an archive that lies in a store as it came.
-type Packed struct {
-	File       string `json:"file"` // NAME.tar in the store, of a chunk set as well
-	Name       string `json:"name"` // that it came under
-	Generation uint64 `json:"generation"`
-	// There says, in a journal, that the archive lay in the store before, where somebody
-	// put it by hand: readers have seen it all the time.
-	There bool `json:"there,omitempty"`
-}
-
-// ErrNotStore says that a directory is no store.
-var ErrNotStore = errors.New("not a store")
-
-// maxStoreFile bounds what is read of a store's own files.
-const maxStoreFile = 1 << 30
-
-// ReadStore reads the state of the store at dir. Errors: ErrNotStore; the file
-// system's; that the state is none, or one of a later version.
-func ReadStore(dir string) (Store, error) {
-	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return Store{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
-	}
-	data, _, err := readStoreFile(dir, StoreFile)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return Store{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
-	}
-	var s Store
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err == nil {
-		err = checkFormat(s.Format)
-	}
-	if err != nil {
-		return Store{}, fmt.Errorf("the state of the store, %s: %w", path.Join(dir, StoreFile), err)
-	}
-	return s, nil
-}
-
-func checkFormat(format int) error {
-	if format != StoreFormat {
-		return fmt.Errorf("format %d, this program knows format %d", format, StoreFormat)
-	}
-	return nil
-}
-
-// readStoreFile reads a file of a store, and says which one it was.
-func readStoreFile(dir, name string) ([]byte, fs.FileInfo, error) {
-	f, err := plainfile.OpenInDir(dir, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxStoreFile {
-		return nil, nil, fmt.Errorf("%s: no file of a store", name)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxStoreFile))
-	return data, info, err
-}
-
-// storeView is the state of a store that a scan goes by. Nil is that of a source
-// that is no store.
-type storeView struct {
-	Store
-	journal *standing // nil where no import is being published
-}
-
-// viewStore decides which state of a store a reader sees at dir: for loose indexes and
-// for packed archives, the one before the import that is being published. That import
-// counts from when the state has its generation: a journal that is not of a later one
-// hides nothing, and only waits to be removed.
-func viewStore(dir string) (*storeView, error) {
-	s, err := ReadStore(dir)
-	if errors.Is(err, ErrNotStore) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	j, err := readStanding(dir)
-	if j != nil && j.Generation <= s.Generation {
-		j = nil
-	}
-	return &storeView{s, j}, err
-}
-
-// same says whether two looks saw one state.
-func (v *storeView) same(other *storeView) bool {
-	if v == nil || other == nil {
-		return v == other
-	}
-	if v.Generation != other.Generation || (v.journal == nil) != (other.journal == nil) {
-		return false
-	}
-	return v.journal == nil || v.journal.same(other.journal)
-}
 
 // Between two scans of a source in which something was published meanwhile, and how
 // many there are: before the state that was there is kept, before files that come and go
@@ -150,12 +23,12 @@ const (
 // seen is what a scan goes by: the state of a store, or of a directory that a pull
 // writes to.
 type seen struct {
-	store *storeView
+	store *journal.View
 	mark  volume.Mark
 }
 
 func (s *source) see() (seen, error) {
-	store, err := viewStore(s.path)
+	store, err := journal.ReadView(s.path)
 	if err != nil || store != nil {
 		return seen{store: store}, err
 	}
@@ -183,7 +56,7 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			return sourceState{}, err
 		}
 		after, err := s.see()
-		same := err == nil && before.store.same(after.store) && before.mark.Same(after.mark)
+		same := err == nil && before.store.Same(after.store) && before.mark.Same(after.mark)
 		quiet := before.mark.Quiet(after.mark) || try >= quietTries
 		if same && quiet && (!next.moved() || try >= movedTries) {
 			return next, nil
@@ -209,55 +82,32 @@ func (st *sourceState) moved() bool {
 	return slices.ContainsFunc(st.volumes(), func(h *held) bool { return h.moved })
 }
 
-// packedAs says under which name an archive came into the store, and in which
-// generation: 0 for one that no import brought.
-func (v *storeView) packedAs(file string) (name string, generation uint64) {
-	if v == nil {
-		return file, 0
-	}
-	for _, p := range v.Packed {
-		if p.File == file {
-			return p.Name, p.Generation
-		}
-	}
-	return file, 0
-}
-
-// hides says whether an archive is one that the import brings which is being published.
-func (v *storeView) hides(archive string) bool {
-	if v.journal == nil {
-		return false
-	}
-	_, before := v.packedAs(archive)
-	return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == archive && !p.There })
-}
-
-// archives are those to be read of what lies in the directory: without any that is
+// visibleArchives are those to be read of what is in the directory: without any that is
 // being published.
-func (v *storeView) archives(found volume.Found) volume.Found {
+func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	if v == nil {
 		return found
 	}
-	found.Sets = slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return v.hides(set.Name) })
+	found.Sets = slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return v.Hides(set.Name) })
 	found.Faults = slices.DeleteFunc(slices.Clone(found.Faults), func(f volume.Fault) bool {
 		name, _ := volume.IsArchive(f.Path)
-		return v.hides(name)
+		return v.Hides(name)
 	})
 	for i := range found.Sets {
-		found.Sets[i].As, _ = v.packedAs(found.Sets[i].Name)
+		found.Sets[i].As, _ = v.PackedAs(found.Sets[i].Name)
 	}
 	return found
 }
 
-// layouts are those to be read of the loose tree: while an import is being published
-// as they were before it.
-func (v *storeView) layouts(listing volume.Listing) volume.Listing {
-	if v == nil || v.journal == nil {
+// visibleLayouts are those to be read of the loose tree: while an import is being
+// published as they were before it.
+func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
+	if !v.Publishing() {
 		return listing
 	}
 	var layouts []volume.Layout
 	for _, l := range listing.Layouts {
-		if old, ok := v.journal.old(l.Path); ok {
+		if old, ok := v.OldIndex(l.Path); ok {
 			if old == nil {
 				continue
 			}
@@ -268,7 +118,7 @@ func (v *storeView) layouts(listing volume.Listing) volume.Listing {
 	}
 	listing.Layouts = layouts
 	listing.Faults = slices.DeleteFunc(slices.Clone(listing.Faults), func(f volume.Fault) bool {
-		old, ok := v.journal.old(f.Path)
+		old, ok := v.OldIndex(f.Path)
 		return ok && old == nil
 	})
 	return listing

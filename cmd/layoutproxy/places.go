@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // maxLinks bounds the links that are followed in one path.
@@ -150,7 +150,7 @@ func checkNotStore(dir string) error {
 		return nil // whoever writes there says so
 	}
 	for at := p.resolved; ; at = filepath.Dir(at) {
-		if _, err := os.Lstat(filepath.Join(at, layoutstore.StoreFile)); err == nil {
+		if _, err := os.Lstat(filepath.Join(at, journal.StateFile)); err == nil {
 			return exit.UsageError(exit.WithHint(fmt.Errorf("%s is in the store %s", dir, at),
 				"name a directory of its own, and import what was pulled: layoutproxy import DIR --store STORE"))
 		}

@@ -12,13 +12,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // scanArchives looks at the archives that were found in the source's directory. One
 // whose files are as they were is taken over; one that changed a moment ago is
 // waited for, unless an import put it there: then it came whole.
-func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *storeView, now time.Time) error {
+func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*held{}
 	for _, h := range s.archives {
 		before[h.name] = h
@@ -44,7 +45,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	for i, set := range sets {
 		group.Go(func() (err error) {
 			settle := s.settle
-			if _, generation := store.packedAs(set.Name); generation > 0 {
+			if _, generation := store.PackedAs(set.Name); generation > 0 {
 				settle = 0
 			}
 			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
@@ -61,8 +62,8 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	}
 	next.archives = append(next.archives, looked...)
 	slices.SortFunc(next.archives, func(a, b *held) int {
-		nameA, ageA := store.packedAs(a.name)
-		nameB, ageB := store.packedAs(b.name)
+		nameA, ageA := store.PackedAs(a.name)
+		nameB, ageB := store.PackedAs(b.name)
 		return cmp.Or(cmp.Compare(ageA, ageB), CompareArchives(nameA, nameB), strings.Compare(a.name, b.name))
 	})
 	return nil
