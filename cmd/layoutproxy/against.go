@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -43,7 +44,7 @@ func (a *againstFlags) check() (client.Reference, error) {
 }
 
 // verify compares a registry with the sources, and writes what differs.
-func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	comparison, gaps, err := a.compare(ctx, c, "", sources, stdin)
@@ -53,12 +54,7 @@ func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, 
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		err = printJSON(stdout, comparison)
-	} else {
-		err = comparison.WriteText(stdout)
-	}
-	if err != nil {
+	if err := c.Print(stdout, comparison, comparison.WriteText); err != nil {
 		return err
 	}
 	for _, g := range gaps {
@@ -69,7 +65,7 @@ func (a *againstFlags) verify(ctx context.Context, c *common, sources []string, 
 
 // compare compares a registry with the sources and writes nothing to it. Gaps of the
 // sources are told and not compared.
-func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []fmt.Stringer, error) {
+func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []fmt.Stringer, error) {
 	to, err := a.check()
 	if err != nil {
 		return nil, nil, err
@@ -79,7 +75,7 @@ func (a *againstFlags) compare(ctx context.Context, c *common, cacheDir string, 
 		return nil, nil, err
 	}
 	gaps := pushGaps(tree.Snapshot(), plan, a.selection)
-	upstream, err := a.upstream.open(to, false, stdin, c.log)
+	upstream, err := a.upstream.open(to, false, stdin, c.Log)
 	if err != nil {
 		return nil, nil, err
 	}

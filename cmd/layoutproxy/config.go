@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
@@ -61,7 +62,7 @@ func (c *configuration) complete(f *pflag.FlagSet, args, environ []string) error
 // as it is now.
 func (f *serveFlags) again() (*serveFlags, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	(&common{}).flags(set)
+	(&console.Output{}).AddFlags(set)
 	next := &serveFlags{}
 	serveSettings(set, next)
 	for name, values := range f.config.given {
@@ -174,7 +175,7 @@ func (c *configuration) warn(log *zap.Logger) {
 }
 
 // checkConfiguration does what serve does before it reads the sources.
-func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
+func checkConfiguration(c *console.Output, flags *serveFlags, stdout io.Writer) error {
 	if err := flags.check(); err != nil {
 		return err
 	}
@@ -182,11 +183,11 @@ func checkConfiguration(c *common, flags *serveFlags, stdout io.Writer) error {
 		return err
 	}
 	if flags.tls.on() {
-		if _, err := newCertificates(c.log, flags.tls); err != nil {
+		if _, err := newCertificates(c.Log, flags.tls); err != nil {
 			return err
 		}
 	}
-	if _, err := flags.auth.wrap(http.NotFoundHandler(), c.log); err != nil {
+	if _, err := flags.auth.wrap(http.NotFoundHandler(), c.Log); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(stdout, "the configuration is right")

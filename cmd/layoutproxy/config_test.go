@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
@@ -19,7 +20,7 @@ var update = flag.Bool("update", false, "write docs/config.schema.json anew")
 // serveSet is the set of serve's flags, the common ones too.
 func serveSet() (*serveFlags, *pflag.FlagSet) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	(&common{}).flags(set)
+	(&console.Output{}).AddFlags(set)
 	flags := &serveFlags{}
 	serveSettings(set, flags)
 	return flags, set

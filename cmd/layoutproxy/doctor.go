@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
@@ -19,7 +20,7 @@ type doctorFlags struct {
 	hostsDir string
 }
 
-func newDoctor(c *common) *cobra.Command {
+func newDoctor(c *console.Output) *cobra.Command {
 	var flags doctorFlags
 	cmd := &cobra.Command{
 		Use:   "doctor URL [IMAGE]",
@@ -46,7 +47,7 @@ one does, 3 if what fails is missing or damaged content.`,
 	return cmd
 }
 
-func runDoctor(ctx context.Context, c *common, flags *doctorFlags, args []string, stdin io.Reader, stdout io.Writer) error {
+func runDoctor(ctx context.Context, c *console.Output, flags *doctorFlags, args []string, stdin io.Reader, stdout io.Writer) error {
 	options, err := flags.options(stdin)
 	if err != nil {
 		return err
@@ -69,12 +70,7 @@ func runDoctor(ctx context.Context, c *common, flags *doctorFlags, args []string
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		err = printJSON(stdout, report)
-	} else {
-		err = printSteps(stdout, report)
-	}
-	if err != nil {
+	if err := c.Print(stdout, report, func(w io.Writer) error { return printSteps(w, report) }); err != nil {
 		return err
 	}
 	return judgement(report)

@@ -12,11 +12,13 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
-func newImport(c *common) *cobra.Command {
+func newImport(c *console.Output) *cobra.Command {
 	var o importer.Options
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE... --store DIR",
@@ -32,7 +34,7 @@ shows the old tree until all of the new one is there, also if the import is kill
 Interrupted, it exits with 130, and the next import goes on from what it has copied.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Log = c.log
+			o.Log = c.Log
 			return importBundles(cmd.Context(), c, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -45,36 +47,31 @@ Interrupted, it exits with 130, and the next import goes on from what it has cop
 }
 
 // importBundles imports the bundles and says what came of it.
-func importBundles(ctx context.Context, c *common, o importer.Options, bundles []string, stdout, stderr io.Writer) error {
+func importBundles(ctx context.Context, c *console.Output, o importer.Options, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	p := newProgress(c.log, c.console, "importing")
+	p := console.NewProgress(c.Log, c.Console, "importing")
 	o.Progress = p
 	i, err := importer.New(o)
 	if err != nil {
 		return importError(err)
 	}
-	places := []place{{role: roleStore, path: o.Store}}
+	places := []overlap.Place{{Role: overlap.Store, Path: o.Store}}
 	for _, name := range bundles {
-		places = append(places, place{role: roleBundle, path: name})
+		places = append(places, overlap.Place{Role: overlap.Bundle, Path: name})
 	}
-	if err := checkOverlap(places...); err != nil {
+	if err := overlap.Check(places...); err != nil {
 		return err
 	}
 	report, err := i.Import(ctx, bundles...)
-	p.stop()
+	p.Stop()
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import goes on from there"))
 		}
 		return importError(err)
 	}
-	if c.output == "json" {
-		err = printJSON(stdout, report)
-	} else {
-		err = printReport(stdout, report)
-	}
-	if err != nil {
+	if err := c.Print(stdout, report, func(w io.Writer) error { return printReport(w, report) }); err != nil {
 		return err
 	}
 	for _, p := range report.Gaps {

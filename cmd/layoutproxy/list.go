@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-func newList(c *common) *cobra.Command {
+func newList(c *console.Output) *cobra.Command {
 	var flags treeFlags
 	cmd := &cobra.Command{
 		Use:   "list SOURCE...",
@@ -42,7 +43,7 @@ type listed struct {
 	layoutstore.Descriptor
 }
 
-func list(ctx context.Context, c *common, flags *treeFlags, sources []string, stdout, stderr io.Writer) error {
+func list(ctx context.Context, c *console.Output, flags *treeFlags, sources []string, stdout, stderr io.Writer) error {
 	tree, err := flags.open(ctx, sources)
 	if err != nil {
 		return err
@@ -55,12 +56,7 @@ func list(ctx context.Context, c *common, flags *treeFlags, sources []string, st
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		err = printJSON(stdout, all)
-	} else {
-		err = printList(stdout, all)
-	}
-	if err != nil {
+	if err := c.Print(stdout, all, func(w io.Writer) error { return printList(w, all) }); err != nil {
 		return err
 	}
 	tree.Keep(ctx)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
@@ -27,7 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !common.started {
+	if err != nil && !common.Started {
 		err = exit.UsageError(err)
 	}
 	if err == nil {
@@ -43,8 +44,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // newRoot is the command `layoutproxy` with all others below it.
-func newRoot() (*cobra.Command, *common) {
-	c := &common{}
+func newRoot() (*cobra.Command, *console.Output) {
+	c := &console.Output{}
 	root := &cobra.Command{
 		Use:           "layoutproxy",
 		Short:         "Serve trees of OCI image layouts as a container registry",
@@ -54,14 +55,14 @@ func newRoot() (*cobra.Command, *common) {
 
 		SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return c.start(cmd.ErrOrStderr())
+			return c.Start(cmd.ErrOrStderr())
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.started = false
+			c.Started = false
 			return errors.New("no command given; see layoutproxy --help")
 		},
 	}
-	c.flags(root.PersistentFlags())
+	c.AddFlags(root.PersistentFlags())
 	root.AddCommand(newServe(c), newList(c), newVerify(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
@@ -18,7 +19,7 @@ type mirrorFlags struct {
 	remove bool
 }
 
-func newMirrorConfig(c *common) *cobra.Command {
+func newMirrorConfig(c *console.Output) *cobra.Command {
 	var flags mirrorFlags
 	cmd := &cobra.Command{
 		Use:   "mirror-config HOST",
@@ -50,7 +51,7 @@ registry.example:5000; _default is each registry that has no file of its own.`,
 	return cmd
 }
 
-func mirrorConfig(c *common, flags *mirrorFlags, stdout, stderr io.Writer) error {
+func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Writer) error {
 	if flags.remove && flags.write == "" {
 		return exit.UsageError(exit.WithHint(errors.New("--remove needs --write DIR"), "name the directory that was written to: --write "+containerd.DefaultDir+" --remove"))
 	}
@@ -71,11 +72,10 @@ func mirrorConfig(c *common, flags *mirrorFlags, stdout, stderr io.Writer) error
 	for _, warning := range change.Warnings {
 		fmt.Fprintf(stderr, "layoutproxy: warning: %s\n", warning)
 	}
-	if c.output == "json" {
-		return printJSON(stdout, change)
-	}
-	_, err = fmt.Fprintf(stdout, "%s: %s\n", change.File, change.Did)
-	return err
+	return c.Print(stdout, change, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s: %s\n", change.File, change.Did)
+		return err
+	})
 }
 
 // change does what is to be done to the files.
@@ -87,15 +87,14 @@ func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, erro
 }
 
 // printMirror prints the file, and where it belongs.
-func printMirror(c *common, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
+func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	text := mirror.Text(containerd.DefaultDir)
-	if c.output == "json" {
-		return printJSON(stdout, map[string]string{
-			"host": flags.Host, "endpoint": mirror.Endpoint(), "file": mirror.File(containerd.DefaultDir), "hosts_toml": text,
-		})
-	}
-	_, err := io.WriteString(stdout, text)
-	return err
+	return c.Print(stdout, map[string]string{
+		"host": flags.Host, "endpoint": mirror.Endpoint(), "file": mirror.File(containerd.DefaultDir), "hosts_toml": text,
+	}, func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
 }
 
 // advised takes over what an error of containerd's files advises.

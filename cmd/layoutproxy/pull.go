@@ -6,17 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -35,7 +35,7 @@ type pullFlags struct {
 // gigabyte is the unit of --images-bundle-chunk-size.
 const gigabyte = 1_000_000_000
 
-func newPull(c *common) *cobra.Command {
+func newPull(c *console.Output) *cobra.Command {
 	var flags pullFlags
 	cmd := &cobra.Command{
 		Use:   "pull REGISTRY/PATH DIR",
@@ -127,7 +127,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	return o, nil
 }
 
-func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string) error {
+func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, dir string) error {
 	reference, err := parseUpstream(source)
 	if err != nil {
 		return err
@@ -139,10 +139,10 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	if err != nil {
 		return err
 	}
-	if err := checkNotStore(dir); err != nil {
+	if err := overlap.CheckNotStore(dir); err != nil {
 		return err
 	}
-	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.log)
+	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.Log)
 	if err != nil {
 		return exit.RegistryError(err)
 	}
@@ -151,22 +151,22 @@ func runPull(cmd *cobra.Command, c *common, flags *pullFlags, source, dir string
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	watch := &pullWatch{log: c.log, screen: c.console, told: time.Now()}
-	defer watch.stop()
+	watch := console.NewPhases(c.Log, c.Console)
+	defer watch.Stop()
 	if flags.dryRun {
 		plan, err := pull.Dry(ctx, options, watch)
-		watch.stop()
+		watch.Stop()
 		if err != nil {
 			return pullError(ctx, err)
 		}
-		return cmp.Or(printPullPlan(c, cmd.OutOrStdout(), plan), holesError(plan.Holes))
+		return cmp.Or(c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error { return printPullPlan(w, plan) }), holesError(plan.Holes))
 	}
 	report, err := pull.Run(ctx, options, watch)
-	watch.stop()
+	watch.Stop()
 	if err != nil {
 		return pullError(ctx, err)
 	}
-	return cmp.Or(printPulled(c, cmd.OutOrStdout(), report), holesError(report.Holes))
+	return cmp.Or(c.Print(cmd.OutOrStdout(), report, func(w io.Writer) error { return printPulled(w, report) }), holesError(report.Holes))
 }
 
 // holesError is the error of a bundle that was published without what its source should
@@ -197,60 +197,4 @@ func pullError(ctx context.Context, err error) error {
 		return exit.InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there"))
 	}
 	return exit.RegistryError(err)
-}
-
-// pullWatch shows how a pull gets on, a phase after the other.
-type pullWatch struct {
-	log    *zap.Logger
-	screen *console
-
-	mu      sync.Mutex
-	current *progress
-	loose   int64 // bytes outside of a phase that has a total
-	told    time.Time
-}
-
-// Phase implements pull.Watch.
-func (w *pullWatch) Phase(name string, total int64) {
-	w.stop()
-	w.log.Info(name)
-	if total == 0 {
-		return
-	}
-	p := newProgress(w.log, w.screen, name)
-	p.Begin(0, total)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current = p
-}
-
-// Add implements pull.Watch.
-func (w *pullWatch) Add(n int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current != nil {
-		w.current.Read(int(n))
-		return
-	}
-	w.loose += n
-	if time.Since(w.told) > lineEvery {
-		w.told = time.Now()
-		w.log.Info("reading images", zap.String("done", size(w.loose)))
-	}
-}
-
-// Packed implements pull.Watch.
-func (w *pullWatch) Packed(name string, n int64) {
-	w.log.Info("written", zap.String("archive", name), zap.String("size", size(n)))
-}
-
-// stop ends what is shown.
-func (w *pullWatch) stop() {
-	w.mu.Lock()
-	p := w.current
-	w.current = nil
-	w.mu.Unlock()
-	if p != nil {
-		p.stop()
-	}
 }

@@ -13,10 +13,7 @@ import (
 
 // printPullPlan prints what would be pulled: a line of archive, layout, tag and digest for
 // each image, and the summary.
-func printPullPlan(c *common, w io.Writer, plan *pull.Plan) error {
-	if c.output == "json" {
-		return printJSON(w, plan)
-	}
+func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	b := bufio.NewWriter(w)
 	for _, a := range plan.Archives {
 		for _, l := range a.Layouts {
@@ -41,10 +38,7 @@ func printPullPlan(c *common, w io.Writer, plan *pull.Plan) error {
 }
 
 // printPulled prints what was pulled.
-func printPulled(c *common, w io.Writer, r *pull.Report) error {
-	if c.output == "json" {
-		return printJSON(w, r)
-	}
+func printPulled(w io.Writer, r *pull.Report) error {
 	b := bufio.NewWriter(w)
 	printComponents(b, r.Components)
 	printMissing(b, r.Missing)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -89,7 +90,7 @@ type pushFlags struct {
 	incomplete bool
 }
 
-func newPush(c *common) *cobra.Command {
+func newPush(c *console.Output) *cobra.Command {
 	var flags pushFlags
 	cmd := &cobra.Command{
 		Use:   "push SOURCE... REGISTRY/PATH",
@@ -138,7 +139,7 @@ func stateDirectory() string {
 	return filepath.Join(dir, "layoutproxy")
 }
 
-func pushSources(cmd *cobra.Command, c *common, flags *pushFlags, args []string) error {
+func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args []string) error {
 	last := args[len(args)-1]
 	if _, err := os.Stat(last); err == nil {
 		return exit.UsageError(exit.WithHint(fmt.Errorf("the last argument, %s, is a file or directory and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"))
@@ -161,7 +162,7 @@ func pushSources(cmd *cobra.Command, c *common, flags *pushFlags, args []string)
 	return err
 }
 
-func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags, sources []string, to client.Reference) error {
+func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
 	tree, plan, err := planPush(ctx, &flags.selectionFlags, flags.cacheDir, sources, to)
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags
 		fmt.Fprintln(cmd.ErrOrStderr(), g)
 	}
 	if flags.dryRun {
-		if err := printPlan(cmd.OutOrStdout(), c, plan); err != nil {
+		if err := c.Print(cmd.OutOrStdout(), plan.Outline(), plan.WriteText); err != nil {
 			return err
 		}
 	} else {
@@ -241,15 +242,8 @@ func pushGaps(s *layoutstore.Snapshot, plan *push.Plan, selection push.Selection
 	return gaps
 }
 
-func printPlan(w io.Writer, c *common, plan *push.Plan) error {
-	if c.output == "json" {
-		return printJSON(w, plan.Outline())
-	}
-	return plan.WriteText(w)
-}
-
 // carryOut pushes a plan, and prints what was done also if it fails.
-func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFlags, plan *push.Plan) error {
+func carryOut(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, plan *push.Plan) error {
 	if len(plan.Repositories) == 0 {
 		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows what there is")
 	}
@@ -257,29 +251,28 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *common, flags *pushFla
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("state directory: %w", err), "choose another one with --state-dir")
 	}
-	upstream, err := flags.upstream.open(plan.Destination, true, cmd.InOrStdin(), c.log)
+	upstream, err := flags.upstream.open(plan.Destination, true, cmd.InOrStdin(), c.Log)
 	if err != nil {
 		return err
 	}
 	defer upstream.Close()
-	progress := newProgress(c.log, c.console, "pushing")
+	progress := console.NewProgress(c.Log, c.Console, "pushing")
 	pusher, err := push.New(push.Options{
 		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.jobs, SkipPreflight: flags.noProbe, CheckBlobs: flags.checkBlobs,
-		Progress: transfers{progress}, Notice: func(s string) { c.log.Info(s) },
+		Progress: console.Transfers{Progress: progress}, Notice: func(s string) { c.Log.Info(s) },
 	})
 	if err != nil {
-		progress.stop()
+		progress.Stop()
 		return err
 	}
 	summary, err := pusher.Push(ctx)
-	progress.stop()
-	var printed error
-	switch {
-	case c.output == "json":
-		printed = printJSON(cmd.OutOrStdout(), summary)
-	case err == nil || summary.Written():
-		printed = summary.WriteText(cmd.OutOrStdout())
-	}
+	progress.Stop()
+	printed := c.Print(cmd.OutOrStdout(), summary, func(w io.Writer) error {
+		if err != nil && !summary.Written() {
+			return nil
+		}
+		return summary.WriteText(w)
+	})
 	if err != nil {
 		return exit.PushError(err)
 	}

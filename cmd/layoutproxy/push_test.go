@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
@@ -80,7 +81,7 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	var a againstFlags
 	a.flags(pflag.NewFlagSet("test", pflag.ContinueOnError))
 	a.registry = to
-	c, gaps, err := a.compare(t.Context(), &common{log: zap.NewNop()}, "", sources, strings.NewReader(""))
+	c, gaps, err := a.compare(t.Context(), &console.Output{Log: zap.NewNop()}, "", sources, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}

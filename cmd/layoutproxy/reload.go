@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 )
 
 // newReloaded is the metric that says how the last reload went.
@@ -74,7 +76,7 @@ func (s *server) reconfigure(ctx context.Context) (*serveFlags, error) {
 		return nil, errOpen
 	}
 	// The store and the drop directory are still those of the start.
-	if err := checkOverlap(s.flags.places(next.config.sources)...); err != nil {
+	if err := overlap.Check(s.flags.places(next.config.sources)...); err != nil {
 		return nil, err
 	}
 	guarded, err := s.guarded(next.auth)

@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -39,7 +41,7 @@ type serveFlags struct {
 	config          configuration
 }
 
-func newServe(c *common) *cobra.Command {
+func newServe(c *console.Output) *cobra.Command {
 	var flags serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [SOURCE...]",
@@ -53,13 +55,13 @@ tag the later one wins.`,
 		Args: cobra.ArbitraryArgs, // the sources may be in the configuration
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.complete(cmd.Flags(), args, os.Environ()); err != nil {
-				c.started = true // whether it is wrong usage the error says
+				c.Started = true // whether it is wrong usage the error says
 				return err
 			}
-			return c.start(cmd.ErrOrStderr())
+			return c.Start(cmd.ErrOrStderr())
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags.config.warn(c.log)
+			flags.config.warn(c.Log)
 			if flags.config.check {
 				return checkConfiguration(c, &flags, cmd.OutOrStdout())
 			}
@@ -93,7 +95,7 @@ func serveSettings(f *pflag.FlagSet, flags *serveFlags) {
 }
 
 // serve serves the sources until a signal or the context ends it.
-func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, stderr io.Writer) error {
+func serve(ctx context.Context, c *console.Output, flags *serveFlags, sources []string, stderr io.Writer) error {
 	// A signal ends the program from here on, the scan too.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -105,7 +107,7 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 		// it dozens of times a second.
 		debug.SetGCPercent(200)
 	}
-	if err := flags.store.ready(ctx, c.log); err != nil {
+	if err := flags.store.ready(ctx, c.Log); err != nil {
 		return err
 	}
 	flags.patience = requestPatience
@@ -124,7 +126,7 @@ func serve(ctx context.Context, c *common, flags *serveFlags, sources []string, 
 			return err
 		}
 	}
-	s, err := newServer(c.log, flags, tree, sources)
+	s, err := newServer(c.Log, flags, tree, sources)
 	if err != nil {
 		return err
 	}
@@ -168,22 +170,22 @@ func (f *serveFlags) check() error {
 	if err != nil {
 		return err
 	}
-	return checkOverlap(f.places(f.config.sources)...)
+	return overlap.Check(f.places(f.config.sources)...)
 }
 
 // places are the directories and files that the flags name, with other sources.
-func (f *serveFlags) places(sources []string) (all []place) {
-	add := func(r role, name string) {
+func (f *serveFlags) places(sources []string) (all []overlap.Place) {
+	add := func(r overlap.Role, name string) {
 		if name != "" {
-			all = append(all, place{role: r, path: name})
+			all = append(all, overlap.Place{Role: r, Path: name})
 		}
 	}
-	add(roleStore, f.store.dir)
-	add(roleDrop, f.store.drop.dir)
+	add(overlap.Store, f.store.dir)
+	add(overlap.Drop, f.store.drop.dir)
 	for _, name := range sources {
-		add(roleSource, name)
+		add(overlap.Source, name)
 	}
-	add(roleCache, f.cacheDir)
+	add(overlap.Cache, f.cacheDir)
 	return all
 }
 

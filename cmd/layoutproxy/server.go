@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
@@ -114,7 +115,7 @@ func newServer(log *zap.Logger, flags *serveFlags, tree *layoutstore.Tree, sourc
 // mount has changed since the start, and it overlaps with what is served.
 func (s *server) guardDrop() error {
 	sources := s.live.paths()
-	return guardOverlap(s.flags.places(sources[:len(sources)-1])...) // the last is the store
+	return overlap.Guard(s.flags.places(sources[:len(sources)-1])...) // the last is the store
 }
 
 // api is the registry with its middleware and metrics.

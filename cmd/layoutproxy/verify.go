@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -23,7 +24,7 @@ type verifyFlags struct {
 	against againstFlags
 }
 
-func newVerify(c *common) *cobra.Command {
+func newVerify(c *console.Output) *cobra.Command {
 	var flags verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify SOURCE...",
@@ -93,7 +94,7 @@ func firstGiven(flags, given *pflag.FlagSet) (name string) {
 }
 
 // verifySources verifies the sources and writes the report.
-func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources []string, stdout io.Writer) error {
+func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	report, err := readSources(ctx, c, flags, sources)
@@ -103,12 +104,7 @@ func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources [
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		err = printJSON(stdout, report)
-	} else {
-		err = report.WriteText(stdout)
-	}
-	if err != nil || report.Whole {
+	if err := c.Print(stdout, report, report.WriteText); err != nil || report.Whole {
 		return err
 	}
 	return exit.ContentError(errors.New("the sources are not whole"))
@@ -116,15 +112,15 @@ func verifySources(ctx context.Context, c *common, flags *verifyFlags, sources [
 
 // readSources reads the sources, once more from the start where one of them changed
 // before the reading began.
-func readSources(ctx context.Context, c *common, flags *verifyFlags, sources []string) (*verify.Report, error) {
+func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string) (*verify.Report, error) {
 	tree, err := flags.open(ctx, sources)
 	if err != nil {
 		return nil, err
 	}
 	for again := false; ; again = true {
-		p := newProgress(c.log, c.console, "verifying")
+		p := console.NewProgress(c.Log, c.Console, "verifying")
 		report, err := verify.Run(ctx, tree.Snapshot(), verify.Options{Progress: p})
-		p.stop()
+		p.Stop()
 		if !errors.Is(err, layoutstore.ErrStale) || again {
 			return report, err
 		}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +15,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -84,27 +81,5 @@ func TestVerifyInterrupted(t *testing.T) {
 		if !strings.Contains(last, "interrupted") || stdout.Len() > 0 {
 			t.Errorf("%v: %q, and on standard output %q", signal, last, stdout.String())
 		}
-	}
-}
-
-func TestProgressInLines(t *testing.T) {
-	core, lines := observer.New(zap.InfoLevel)
-	p := newProgress(zap.New(core), &console{w: io.Discard}, "verifying")
-	p.every = time.Millisecond
-	p.Begin(2, 4_000_000)
-	p.Read(1_000_000)
-	for lines.Len() < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	p.stop()
-	told := lines.Len()
-	time.Sleep(5 * time.Millisecond)
-	if lines.Len() != told {
-		t.Error("a line after the end")
-	}
-	line := lines.All()[1]
-	fields := line.ContextMap()
-	if line.Message != "verifying" || fields["done"] != "1.0 MB" || fields["of"] != "4.0 MB" || fields["rate"] == nil || fields["left"] == nil {
-		t.Errorf("%s %v", line.Message, fields)
 	}
 }

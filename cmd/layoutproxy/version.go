@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 )
 
 // Set by the linker: see the Makefile.
@@ -13,17 +16,17 @@ var (
 	commit  = "unknown"
 )
 
-func newVersion(c *common) *cobra.Command {
+func newVersion(c *console.Output) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.output == "json" {
-				return printJSON(cmd.OutOrStdout(), map[string]string{"version": version, "commit": commit, "go": runtime.Version()})
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
-			return err
+			facts := map[string]string{"version": version, "commit": commit, "go": runtime.Version()}
+			return c.Print(cmd.OutOrStdout(), facts, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
+				return err
+			})
 		},
 	}
 }

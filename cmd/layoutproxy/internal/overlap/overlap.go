@@ -1,4 +1,6 @@
-package main
+// Package overlap finds directories that may not contain one another: the store, the drop directory,
+// the sources and the cache. It compares them by what they are and not by their names, through links and mounts.
+package overlap
 
 import (
 	"fmt"
@@ -7,22 +9,22 @@ import (
 	"strings"
 )
 
-// role is what a directory or file is used for.
-type role string
+// Role is what a directory or file is used for.
+type Role string
 
 // The roles, as messages name them.
 const (
-	roleStore  role = "the store"
-	roleDrop   role = "the drop directory"
-	roleSource role = "the source"
-	roleBundle role = "the bundle"
-	roleCache  role = "the cache directory"
+	Store  Role = "the store"
+	Drop   Role = "the drop directory"
+	Source Role = "the source"
+	Bundle Role = "the bundle"
+	Cache  Role = "the cache directory"
 )
 
-// place is a path with a role, and the facts that say where it really is.
-type place struct {
-	role role
-	path string // as the user gave it
+// Place is a path with a role, and the facts that say where it really is.
+type Place struct {
+	Role Role
+	Path string // as the user gave it
 	// resolved is the absolute path without links.
 	resolved string
 	// ids are the device and inode of resolved and of each directory above it, itself
@@ -46,7 +48,7 @@ type relation struct {
 }
 
 // relate compares two places by what they resolve to.
-func relate(a, b place) relation {
+func relate(a, b Place) relation {
 	switch {
 	case a.resolved == b.resolved:
 		return relation{"same", "both are " + a.resolved}
@@ -87,13 +89,13 @@ func below(name, dir string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
-// overlapError says that two places may not be where they are.
-type overlapError struct {
-	a, b place
+// Error says that two places may not be where they are.
+type Error struct {
+	a, b Place
 	relation
 }
 
-func (e *overlapError) Error() string {
+func (e *Error) Error() string {
 	var how string
 	switch e.kind {
 	case "same":
@@ -103,7 +105,7 @@ func (e *overlapError) Error() string {
 	default:
 		how = "overlap: the second is inside the first"
 	}
-	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.role, e.a.path, e.b.role, e.b.path, how, e.reason)
+	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.Role, e.a.Path, e.b.Role, e.b.Path, how, e.reason)
 }
 
 // overlap finds two of the places that may not be related as they are, or returns nil.
@@ -113,11 +115,11 @@ func (e *overlapError) Error() string {
 //     read by its journal, and what is dropped is served only once it is verified.
 //   - Two sources may: they are only read.
 //   - The cache may be anywhere but in the drop directory, where it would be a bundle.
-func overlap(places []place) *overlapError {
+func find(places []Place) *Error {
 	for i, a := range places {
 		for _, b := range places[i+1:] {
-			if r := relate(a, b); !legal(a.role, b.role, r.kind) {
-				return &overlapError{a, b, r}
+			if r := relate(a, b); !legal(a.Role, b.Role, r.kind) {
+				return &Error{a, b, r}
 			}
 		}
 	}
@@ -125,27 +127,27 @@ func overlap(places []place) *overlapError {
 }
 
 // legal says whether two roles may be related so.
-func legal(a, b role, kind string) bool {
-	reading := func(r role) bool { return r == roleSource || r == roleBundle }
+func legal(a, b Role, kind string) bool {
+	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {
 	case kind == "", reading(a) && reading(b):
 		return true
-	case a == roleCache:
-		return b != roleDrop || kind == "around"
-	case b == roleCache:
-		return a != roleDrop || kind == "inside"
+	case a == Cache:
+		return b != Drop || kind == "around"
+	case b == Cache:
+		return a != Drop || kind == "inside"
 	}
 	return false
 }
 
 // overlapHint says what to do about an overlap.
-func overlapHint(e *overlapError) string {
-	roles := []role{e.a.role, e.b.role}
+func hint(e *Error) string {
+	roles := []Role{e.a.Role, e.b.Role}
 	hint := "use directories beside one another, best on one file system: /srv/in and /srv/store"
 	switch {
-	case e.kind == "same" && slices.Contains(roles, roleStore) && slices.Contains(roles, roleSource):
+	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
 		hint = "leave the source out: the store is served after all sources"
-	case slices.Contains(roles, roleBundle):
+	case slices.Contains(roles, Bundle):
 		hint = "put the bundle outside of the store: what is in the store is served already"
 	}
 	return hint

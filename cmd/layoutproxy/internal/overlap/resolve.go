@@ -1,4 +1,4 @@
-package main
+package overlap
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ const maxLinks = 40
 
 // resolvePlace finds out where a path really is. What does not exist yet is where it
 // would be made. Errors: those of the file system other than that something is missing.
-func resolvePlace(r role, name string, mounts []mount) (place, error) {
-	p := place{role: r, path: name}
+func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
+	p := Place{Role: r, Path: name}
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return p, err
@@ -116,14 +116,14 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 }
 
 // resolvePlaces resolves what the flags name. unknown is why some of it could not be.
-func resolvePlaces(named []place) (all []place, unknown error) {
+func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil && !missing(err) { // other systems have none
 		unknown = err
 	}
 	mounts := parseMounts(string(text))
 	for _, n := range named {
-		p, err := resolvePlace(n.role, n.path, mounts)
+		p, err := resolvePlace(n.Role, n.Path, mounts)
 		if err != nil {
 			unknown = errors.Join(unknown, err)
 			continue
@@ -133,19 +133,19 @@ func resolvePlaces(named []place) (all []place, unknown error) {
 	return all, unknown
 }
 
-// checkOverlap fails with an [exit.UsageError] if two of the places overlap that must not.
+// Check fails with an [exit.UsageError] if two of the places overlap that must not.
 // What cannot be resolved is left to whoever opens it.
-func checkOverlap(named ...place) error {
+func Check(named ...Place) error {
 	all, _ := resolvePlaces(named)
-	if e := overlap(all); e != nil {
-		return exit.UsageError(exit.WithHint(e, overlapHint(e)))
+	if e := find(all); e != nil {
+		return exit.UsageError(exit.WithHint(e, hint(e)))
 	}
 	return nil
 }
 
-// checkNotStore fails with an [exit.UsageError] if a directory is a store, or is in one.
-func checkNotStore(dir string) error {
-	p, err := resolvePlace(roleBundle, dir, nil)
+// CheckNotStore fails with an [exit.UsageError] if a directory is a store, or is in one.
+func CheckNotStore(dir string) error {
+	p, err := resolvePlace(Bundle, dir, nil)
 	if err != nil {
 		return nil // whoever writes there says so
 	}
@@ -160,10 +160,10 @@ func checkNotStore(dir string) error {
 	}
 }
 
-// guardOverlap is checkOverlap where in doubt nothing may happen.
-func guardOverlap(named ...place) error {
+// Guard is [Check] where in doubt nothing may happen.
+func Guard(named ...Place) error {
 	all, unknown := resolvePlaces(named)
-	if e := overlap(all); e != nil {
+	if e := find(all); e != nil {
 		return e
 	}
 	return unknown

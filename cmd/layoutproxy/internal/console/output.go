@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"encoding/json"
@@ -10,27 +10,28 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// common is what every command has: its output and its log.
-type common struct {
-	output    string
+// Output is what every command has: where its results, its log and its progress go.
+type Output struct {
+	format    string
 	logLevel  string
 	logFormat string
 
-	started bool // past the parsing of the command line
-	console *console
-	log     *zap.Logger
+	Started bool     // past the parsing of the command line
+	Console *Console // standard error
+	Log     *zap.Logger
 }
 
-func (c *common) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.output, "output", "text", "results on standard output as `text|json`")
+// AddFlags adds the flags that every command has.
+func (c *Output) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.format, "output", "text", "results on standard output as `text|json`")
 	f.StringVar(&c.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "console", "log on standard error as `console|json`")
 }
 
-// start checks the flags and makes the logger.
-func (c *common) start(stderr io.Writer) error {
-	if c.output != "text" && c.output != "json" {
-		return fmt.Errorf("--output %s: text or json", c.output)
+// Start checks the flags and makes the logger.
+func (c *Output) Start(stderr io.Writer) error {
+	if c.format != "text" && c.format != "json" {
+		return fmt.Errorf("--output %s: text or json", c.format)
 	}
 	level, err := zapcore.ParseLevel(c.logLevel)
 	if err != nil {
@@ -49,14 +50,18 @@ func (c *common) start(stderr io.Writer) error {
 	default:
 		return fmt.Errorf("--log-format %s: console or json", c.logFormat)
 	}
-	c.console = &console{w: stderr}
-	c.log = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(c.console), level))
-	c.started = true
+	c.Console = New(stderr)
+	c.Log = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(c.Console), level))
+	c.Started = true
 	return nil
 }
 
-// printJSON writes v as a JSON document, indented.
-func printJSON(w io.Writer, v any) error {
+// Print writes a result: v as an indented JSON document where --output says so, and else
+// what text writes.
+func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
+	if c.format != "json" {
+		return text(w)
+	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"sync"
@@ -11,12 +11,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// progress tells how far a long command is: by a bar on a terminal, and by a line
+// Progress tells how far a long command is: by a bar on a terminal, and by a line
 // in the log every ten seconds elsewhere.
-type progress struct {
+type Progress struct {
 	log    *zap.Logger
 	what   string
-	screen *console
+	screen *Console
 	bars   *mpb.Progress // nil where there is no terminal
 	bar    *mpb.Bar
 	every  time.Duration
@@ -31,13 +31,13 @@ type progress struct {
 // lineEvery is how often the log has a line of progress.
 const lineEvery = 10 * time.Second
 
-// newProgress makes a progress of what is done; nothing is told before begin.
-func newProgress(log *zap.Logger, screen *console, what string) *progress {
-	return &progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
+// NewProgress makes a progress of what is done; nothing is told before begin.
+func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
+	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
 }
 
 // Begin says how many files and bytes there are. It is called once.
-func (p *progress) Begin(_ int, bytes int64) {
+func (p *Progress) Begin(_ int, bytes int64) {
 	p.total, p.began = bytes, time.Now()
 	p.log.Debug(p.what, zap.String("all", humanize.Bytes(uint64(bytes))))
 	if p.bars == nil {
@@ -53,15 +53,15 @@ func (p *progress) Begin(_ int, bytes int64) {
 }
 
 // Read says that n bytes more are done, or fewer where n is negative.
-func (p *progress) Read(n int) {
+func (p *Progress) Read(n int) {
 	done := p.done.Add(int64(n))
 	if p.bar != nil {
 		p.bar.SetCurrent(done)
 	}
 }
 
-// stop ends it. What was done stays unsaid: the result says it.
-func (p *progress) stop() {
+// Stop ends it. What was done stays unsaid: the result says it.
+func (p *Progress) Stop() {
 	close(p.ended)
 	p.lines.Wait()
 	p.screen.hide(p.bars, func() {
@@ -71,7 +71,7 @@ func (p *progress) stop() {
 	})
 }
 
-func (p *progress) tell() {
+func (p *Progress) tell() {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	for {
@@ -84,7 +84,7 @@ func (p *progress) tell() {
 	}
 }
 
-func (p *progress) line() {
+func (p *Progress) line() {
 	done, spent := p.done.Load(), time.Since(p.began)
 	rate := float64(done) / spent.Seconds()
 	fields := []zap.Field{zap.String("done", humanize.Bytes(uint64(done))), zap.String("of", humanize.Bytes(uint64(p.total))),

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"sync/atomic"
@@ -9,19 +9,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// transfers shows how far a push is: by a progress of all of it, and on a terminal by
+// Transfers shows how far a push is: by a progress of all of it, and on a terminal by
 // a line for each blob under way as well. It is a push.Progress.
-type transfers struct{ *progress }
+type Transfers struct{ *Progress }
 
 // barFrom is the size of a blob from which on it has a line of its own.
 const barFrom = 1 << 20
 
 // Expect says how many bytes there are in all.
-func (t transfers) Expect(bytes int64) { t.progress.Begin(0, bytes) }
+func (t Transfers) Expect(bytes int64) { t.Progress.Begin(0, bytes) }
 
 // Begin says that a blob is under way.
-func (t transfers) Begin(name string, size int64) push.Transfer {
-	one := &transfer{all: t.progress, size: size}
+func (t Transfers) Begin(name string, size int64) push.Transfer {
+	one := &transfer{all: t.Progress, size: size}
 	if t.bars != nil && size >= barFrom {
 		one.bar = t.bars.AddBar(size, mpb.BarRemoveOnComplete(),
 			mpb.PrependDecorators(decor.Name(name+" "), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f")))
@@ -31,7 +31,7 @@ func (t transfers) Begin(name string, size int64) push.Transfer {
 
 // transfer is one blob under way.
 type transfer struct {
-	all  *progress
+	all  *Progress
 	size int64
 	bar  *mpb.Bar // nil without a line of its own
 	pos  atomic.Int64

@@ -1,4 +1,4 @@
-package main
+package overlap
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 
 // at is a place whose facts are those of a path without links and mounts; each
 // directory has an inode that follows from its path.
-func at(r role, name string) place {
-	p := place{role: r, path: name, resolved: name}
+func at(r Role, name string) Place {
+	p := Place{Role: r, Path: name, resolved: name}
 	for dir := name; ; dir = filepath.Dir(dir) {
 		var number uint64 = 7
 		for _, c := range dir {
@@ -25,19 +25,19 @@ func at(r role, name string) place {
 }
 
 // mounted has a place be seen through the mounts of a table.
-func mounted(p place, table string) place {
+func mounted(p Place, table string) Place {
 	p.spots = spotsOf(p.resolved, parseMounts(table))
 	return p
 }
 
 func TestRelate(t *testing.T) {
-	linked := at(roleSource, "/data/x")
-	linked.ids[0] = at(roleDrop, "/srv/in").ids[0]
-	linkedAbove := at(roleSource, "/data/x/y")
-	linkedAbove.ids[1] = at(roleDrop, "/srv/in").ids[0]
-	missing := at(roleStore, "/a")
+	linked := at(Source, "/data/x")
+	linked.ids[0] = at(Drop, "/srv/in").ids[0]
+	linkedAbove := at(Source, "/data/x/y")
+	linkedAbove.ids[1] = at(Drop, "/srv/in").ids[0]
+	missing := at(Store, "/a")
 	missing.ids[0] = inode{}
-	alsoMissing := at(roleStore, "/b")
+	alsoMissing := at(Store, "/b")
 	alsoMissing.ids[0] = inode{}
 	// A pod with two volumes of one host path (proc_pid_mountinfo(5) has the format).
 	const pod = `1 0 0:50 / / rw - overlay overlay rw
@@ -49,25 +49,25 @@ func TestRelate(t *testing.T) {
 7 1 8:1 /srv/data/x /data rw - ext4 /dev/sda1 rw
 `
 	for name, c := range map[string]struct {
-		a, b place
+		a, b Place
 		want string
 	}{
-		"equal":                      {at(roleStore, "/srv"), at(roleDrop, "/srv"), "same"},
-		"inside":                     {at(roleStore, "/srv/in/store"), at(roleDrop, "/srv/in"), "inside"},
-		"around":                     {at(roleStore, "/srv"), at(roleDrop, "/srv/in"), "around"},
-		"in the root":                {at(roleStore, "/srv"), at(roleSource, "/"), "inside"},
-		"beside":                     {at(roleStore, "/srv/store"), at(roleDrop, "/srv/in"), ""},
-		"a longer name":              {at(roleStore, "/srv/in2"), at(roleDrop, "/srv/in"), ""},
-		"one inode":                  {linked, at(roleDrop, "/srv/in"), "same"},
-		"below one inode":            {linkedAbove, at(roleDrop, "/srv/in"), "inside"},
-		"above one inode":            {at(roleDrop, "/srv/in"), linkedAbove, "around"},
+		"equal":                      {at(Store, "/srv"), at(Drop, "/srv"), "same"},
+		"inside":                     {at(Store, "/srv/in/store"), at(Drop, "/srv/in"), "inside"},
+		"around":                     {at(Store, "/srv"), at(Drop, "/srv/in"), "around"},
+		"in the root":                {at(Store, "/srv"), at(Source, "/"), "inside"},
+		"beside":                     {at(Store, "/srv/store"), at(Drop, "/srv/in"), ""},
+		"a longer name":              {at(Store, "/srv/in2"), at(Drop, "/srv/in"), ""},
+		"one inode":                  {linked, at(Drop, "/srv/in"), "same"},
+		"below one inode":            {linkedAbove, at(Drop, "/srv/in"), "inside"},
+		"above one inode":            {at(Drop, "/srv/in"), linkedAbove, "around"},
 		"two that are missing":       {missing, alsoMissing, ""},
-		"a mount of a part":          {mounted(at(roleStore, "/store"), pod), mounted(at(roleDrop, "/in"), pod), "inside"},
-		"deep in it":                 {mounted(at(roleDrop, "/in/store/x"), pod), mounted(at(roleStore, "/store"), pod), "inside"},
-		"another name with a blank":  {mounted(at(roleStore, "/two"), pod), mounted(at(roleDrop, "/in"), pod), ""},
-		"another device":             {mounted(at(roleStore, "/other"), pod), mounted(at(roleDrop, "/in"), pod), ""},
-		"a mount below it":           {mounted(at(roleSource, "/data"), pod), mounted(at(roleDrop, "/in"), pod), "inside"},
-		"a mount below it, reversed": {mounted(at(roleDrop, "/in"), pod), mounted(at(roleSource, "/data"), pod), "around"},
+		"a mount of a part":          {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"deep in it":                 {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
+		"another name with a blank":  {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"another device":             {mounted(at(Store, "/other"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"a mount below it":           {mounted(at(Source, "/data"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"a mount below it, reversed": {mounted(at(Drop, "/in"), pod), mounted(at(Source, "/data"), pod), "around"},
 	} {
 		r := relate(c.a, c.b)
 		if r.kind != c.want || (r.kind == "") != (r.reason == "") {
@@ -86,7 +86,7 @@ func TestLegal(t *testing.T) {
 		"the bundle the cache directory": true, "the cache directory the bundle": true,
 		"the cache directory the cache directory": true,
 	}
-	roles := []role{roleStore, roleDrop, roleSource, roleBundle, roleCache}
+	roles := []Role{Store, Drop, Source, Bundle, Cache}
 	for _, a := range roles {
 		for _, b := range roles {
 			if !legal(a, b, "") {
@@ -94,7 +94,7 @@ func TestLegal(t *testing.T) {
 			}
 			for _, kind := range kinds {
 				want := free[string(a)+" "+string(b)] ||
-					a == roleCache && b == roleDrop && kind == "around" || a == roleDrop && b == roleCache && kind == "inside"
+					a == Cache && b == Drop && kind == "around" || a == Drop && b == Cache && kind == "inside"
 				if got := legal(a, b, kind); got != want {
 					t.Errorf("%s %s %s: %v, want %v", a, kind, b, got, want)
 				}
@@ -107,27 +107,31 @@ func TestLegal(t *testing.T) {
 func TestResolvePlaces(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"in/store", "beside"} {
-		try(t, os.MkdirAll(filepath.Join(dir, name), 0o755))
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for link, to := range map[string]string{"alias": "in", "future": "in/new/store", "loop": "loop2", "loop2": "loop", "back": "beside/../in"} {
-		try(t, os.Symlink(to, filepath.Join(dir, link)))
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, want := range map[string]string{
 		"in/store": "inside", "alias/store": "inside", "alias": "same", "in/": "same", "in/../in/new": "inside", "alias/new/deep": "inside",
 		"future": "inside", "back": "same", "beside/../alias/x": "inside", "beside": "", "nowhere/in": "", "in2": "", ".": "around",
 	} {
-		err := guardOverlap(place{role: roleStore, path: filepath.Join(dir, "x", "..") + "/" + name}, place{role: roleDrop, path: filepath.Join(dir, "in")})
-		var e *overlapError
+		err := Guard(Place{Role: Store, Path: filepath.Join(dir, "x", "..") + "/" + name}, Place{Role: Drop, Path: filepath.Join(dir, "in")})
+		var e *Error
 		if errors.As(err, &e); (e == nil) != (want == "") || e != nil && e.kind != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 	// In doubt the guard refuses, and the check at the start leaves it to who opens it.
-	places := []place{{role: roleStore, path: filepath.Join(dir, "loop")}, {role: roleDrop, path: filepath.Join(dir, "in")}}
-	if err := guardOverlap(places...); err == nil || !strings.Contains(err.Error(), "the store") {
+	places := []Place{{Role: Store, Path: filepath.Join(dir, "loop")}, {Role: Drop, Path: filepath.Join(dir, "in")}}
+	if err := Guard(places...); err == nil || !strings.Contains(err.Error(), "the store") {
 		t.Errorf("the guard allows what it cannot resolve: %v", err)
 	}
-	if err := checkOverlap(places...); err != nil {
+	if err := Check(places...); err != nil {
 		t.Error(err)
 	}
 }

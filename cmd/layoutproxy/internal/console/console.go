@@ -1,4 +1,6 @@
-package main
+// Package console is what a command shows of itself: results on standard output, and the log and
+// the progress on standard error, by bars on a terminal and by lines elsewhere.
+package console
 
 import (
 	"io"
@@ -9,15 +11,19 @@ import (
 	"golang.org/x/term"
 )
 
-// console is standard error, which the log and the bars share: a line that is
+// Console is standard error, which the log and the bars share: a line that is
 // written while bars are shown comes above them, and not between.
-type console struct {
+type Console struct {
 	mu   sync.Mutex
 	w    io.Writer
 	bars *mpb.Progress // nil while none are shown
 }
 
-func (c *console) Write(p []byte) (int, error) {
+// New makes a console of standard error.
+func New(stderr io.Writer) *Console { return &Console{w: stderr} }
+
+// Write implements [io.Writer].
+func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
@@ -29,7 +35,7 @@ func (c *console) Write(p []byte) (int, error) {
 }
 
 // show begins to show bars, where there is a terminal for them.
-func (c *console) show() *mpb.Progress {
+func (c *Console) show() *mpb.Progress {
 	f, ok := c.w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
@@ -43,7 +49,7 @@ func (c *console) show() *mpb.Progress {
 
 // hide ends the bars of show: end is to end the last of them. Who writes meanwhile
 // waits, as what is written to bars that have ended is lost.
-func (c *console) hide(bars *mpb.Progress, end func()) {
+func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return
 	}

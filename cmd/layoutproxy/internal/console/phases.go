@@ -1,0 +1,70 @@
+package console
+
+import (
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"go.uber.org/zap"
+)
+
+// Phases shows how far a pull is, one phase after the other. It is a pull.Watch.
+type Phases struct {
+	log    *zap.Logger
+	screen *Console
+
+	mu      sync.Mutex
+	current *Progress
+	loose   int64 // bytes outside of a phase that has a total
+	told    time.Time
+}
+
+// NewPhases makes [Phases]; nothing is shown before the first one.
+func NewPhases(log *zap.Logger, screen *Console) *Phases {
+	return &Phases{log: log, screen: screen, told: time.Now()}
+}
+
+// Phase implements pull.Watch.
+func (w *Phases) Phase(name string, total int64) {
+	w.Stop()
+	w.log.Info(name)
+	if total == 0 {
+		return
+	}
+	p := NewProgress(w.log, w.screen, name)
+	p.Begin(0, total)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = p
+}
+
+// Add implements pull.Watch.
+func (w *Phases) Add(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != nil {
+		w.current.Read(int(n))
+		return
+	}
+	w.loose += n
+	if time.Since(w.told) > lineEvery {
+		w.told = time.Now()
+		w.log.Info("reading images", zap.String("done", humanize.Bytes(uint64(max(0, w.loose)))))
+	}
+}
+
+// Packed implements pull.Watch.
+func (w *Phases) Packed(name string, n int64) {
+	w.log.Info("written", zap.String("archive", name), zap.String("size", humanize.Bytes(uint64(max(0, n)))))
+}
+
+// Stop ends what is shown.
+func (w *Phases) Stop() {
+	w.mu.Lock()
+	p := w.current
+	w.current = nil
+	w.mu.Unlock()
+	if p != nil {
+		p.Stop()
+	}
+}
