@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -63,11 +64,17 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 	return repo, disk, s, a.Digest, b.Digest, fastLayer
 }
 
-const soon = 20 * time.Millisecond // nothing hurries: what it bounds never comes
+// soon is how long is waited for the storage. The clock is the test's: it moves only while
+// everything waits for a disk that hangs, so that no slow machine takes a file for one.
+const soon = 20 * time.Millisecond
 
 // While one manifest cannot be read, the other image is served wholly: also its blobs,
 // whose sizes only manifests say.
 func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
+	synctest.Test(t, slowManifestHoldsUpNoOtherImage)
+}
+
+func slowManifestHoldsUpNoOtherImage(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, 10*time.Second, false)
 	defer close(disk.release)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -92,6 +99,10 @@ func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
 // What needs the whole repository is told that the storage is slow, and what comes to a
 // check ends with its context.
 func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
+	synctest.Test(t, slowManifestIsWaitedForNoLongerThanPatience)
+}
+
+func slowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 	repo, disk, s, _, slow, _ := slowTree(t, soon, false)
 	released := false
 	defer func() {
@@ -133,7 +144,9 @@ func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 }
 
 // A layer that cannot be opened ends with its request, and is closed when it comes.
-func TestSlowBlob(t *testing.T) {
+func TestSlowBlob(t *testing.T) { synctest.Test(t, slowBlob) }
+
+func slowBlob(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, soon, true)
 	if _, err := repo.OpenBlob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
 		t.Errorf("the layer: %v", err)
@@ -149,6 +162,10 @@ func TestSlowBlob(t *testing.T) {
 // While a manifest is slow, a small blob is sent only if its bytes are proven: it may be a
 // damaged manifest that an index names which was not read yet.
 func TestUnprovenBlobWaitsForTheWholeRepository(t *testing.T) {
+	synctest.Test(t, unprovenBlobWaitsForTheWholeRepository)
+}
+
+func unprovenBlobWaitsForTheWholeRepository(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
 	a := l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}})

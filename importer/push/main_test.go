@@ -104,7 +104,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 	t.Helper()
 	o := client.Options{
-		Registry: s.registry.Host, PlainHTTP: true, Push: true, FirstPause: time.Millisecond, Silence: 20 * time.Second,
+		Registry: s.registry.Host, PlainHTTP: true, Push: true, FirstPause: time.Millisecond, Silence: 5 * time.Minute,
 		StreamFrom: streamFrom, AllowPrivateRedirects: true,
 		Credential: client.Credential{Username: registrytest.Username, Password: registrytest.Password, Source: "the test"},
 	}

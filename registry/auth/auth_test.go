@@ -232,7 +232,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(5 * time.Millisecond):
+				case <-time.After(50 * time.Millisecond): // of the bubble: how many there are, not how fast
 				}
 				asked.Add(1)
 				if !may("ann", "a") {

@@ -6,10 +6,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestLimiterBounds(t *testing.T) {
+func TestLimiterBounds(t *testing.T) { synctest.Test(t, limiterBounds) }
+
+func limiterBounds(t *testing.T) {
 	l := newLimiter(3)
 	var mu sync.Mutex
 	running, most := 0, 0

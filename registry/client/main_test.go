@@ -37,7 +37,7 @@ var user = client.Credential{Username: registrytest.Username, Password: registry
 // dial makes a client of a registry with short pauses.
 func dial(t *testing.T, r *registrytest.Registry, change ...func(*client.Options)) *client.Client {
 	t.Helper()
-	o := client.Options{Registry: r.Host, PlainHTTP: true, Push: true, FirstPause: time.Millisecond, Silence: 20 * time.Second, StreamFrom: streamFrom}
+	o := client.Options{Registry: r.Host, PlainHTTP: true, Push: true, FirstPause: time.Millisecond, Silence: 5 * time.Minute, StreamFrom: streamFrom}
 	for _, f := range change {
 		f(&o)
 	}

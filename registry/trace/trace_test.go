@@ -98,7 +98,7 @@ func newTracer(t *testing.T, endpoint string, log *zap.Logger) *trace.Tracer {
 // closed sends what is left.
 func closed(t *testing.T, tracer *trace.Tracer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := tracer.Close(ctx); err != nil {
 		t.Error(err)
