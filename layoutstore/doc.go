@@ -15,6 +15,12 @@
 // are the children of indexes, referrers and the sizes of blobs, is read on the
 // first need of it, or ahead of it by [Snapshot.Check].
 //
+// The files tell the steps apart. scan*.go read the sources and parse their indexes;
+// merge*.go unite what the scan found, elect roots, name repositories and report
+// conflicts; snapshot.go, repository.go, manifests.go, blobs.go and referrers.go answer
+// requests from the result. table.go and reading.go read what only manifests tell, and
+// check.go looks for problems before a client does.
+//
 // The formats are those of the OCI image specification 1.1 (image-layout.md,
 // image-index.md, manifest.md, descriptor.md) and of Docker's image manifest
 // version 2, schema 2. The package knows neither HTTP nor a log nor the network.

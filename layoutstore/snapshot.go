@@ -64,6 +64,18 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
 }
 
+// Paths are the paths of all repositories below the roots, sorted; "." is the root
+// layout. They are what a tree is copied by: names depend on the roots.
+func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
+
+// At is the repository at a path. Errors: ErrRepositoryUnknown.
+func (s *Snapshot) At(path string) (*Repository, error) {
+	if r := s.byPath[path]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
+}
+
 // Repositories are at most n names behind after in byte order, all of them where
 // n is negative, and whether there are more. The empty after is before every name.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {

@@ -4,58 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
-
-// Paths are the paths of all repositories below the roots, sorted; "." is the root
-// layout. They are what a tree is copied by: names depend on the roots.
-func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
-
-// At is the repository at a path. Errors: ErrRepositoryUnknown.
-func (s *Snapshot) At(path string) (*Repository, error) {
-	if r := s.byPath[path]; r != nil {
-		return r, nil
-	}
-	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
-}
-
-// Closure reads everything that the repository's indexes and discovery tags lead
-// to. A gap in it is a *CorruptError, or says that the bytes are no manifest or that
-// no descriptor has their size. Errors: ErrStale where a refresh is due; those that
-// [Exhausted] knows; the context's.
-func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
-	tags := map[*node][]string{}
-	for _, t := range r.tags {
-		tags[t.node] = append(tags[t.node], t.tag)
-	}
-	tops := make([]closure.Top, len(r.top))
-	for i, n := range r.top {
-		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Others: r.types[n.digest], Sizes: n.sizes, Tags: tags[n]}
-	}
-	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
-		body, err := r.readManifest(d)
-		var corrupt *CorruptError
-		if errors.As(err, &corrupt) {
-			return nil, err, nil
-		}
-		return body, nil, err
-	})
-}
-
-// IsDiscovery says whether d is of a discovery image that was made for the
-// repository: its manifest, config or layer. It lies in no layout.
-func (r *Repository) IsDiscovery(d digest.Digest) bool {
-	_, ok := r.synthetic[d]
-	return ok
-}
 
 // Layout is one OCI image layout: the share that one volume has in a repository.
 type Layout struct{ part *part }

@@ -1,7 +1,6 @@
 package layoutstore
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -238,35 +237,4 @@ func (n *naming) discover(indexes []string) map[string][]string {
 		}
 	}
 	return found
-}
-
-// makeRepositories makes a repository for each name, the same one where names stand
-// for the same layouts and discovery tags.
-func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
-	discovered := n.discover(t.options.Indexes)
-	n.dropAliases()
-	tags := map[string][]string{} // discovery tags, by key
-	for _, name := range n.ordered {
-		keys := n.keys[name]
-		key := strings.Join(keys, "+")
-		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
-			key += "@" + name // another scope has more below this root
-		}
-		if n.byPath[key] == nil {
-			tags[key] = discovered[name]
-			parts := n.united(keys)
-			n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
-			n.served[key] = name
-		}
-		n.repos[name] = n.byPath[key]
-		n.tags += len(n.byPath[key].tags)
-	}
-	for _, keys := range n.keys {
-		for _, key := range keys {
-			delete(n.parts, key)
-		}
-	}
-	for key, parts := range n.parts { // what has no name has problems all the same
-		n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
-	}
 }

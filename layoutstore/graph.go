@@ -1,0 +1,40 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// Closure reads everything that the repository's indexes and discovery tags lead
+// to. A gap in it is a *CorruptError, or says that the bytes are no manifest or that
+// no descriptor has their size. Errors: ErrStale where a refresh is due; those that
+// [Exhausted] knows; the context's.
+func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
+	tags := map[*node][]string{}
+	for _, t := range r.tags {
+		tags[t.node] = append(tags[t.node], t.tag)
+	}
+	tops := make([]closure.Top, len(r.top))
+	for i, n := range r.top {
+		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Others: r.types[n.digest], Sizes: n.sizes, Tags: tags[n]}
+	}
+	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
+		body, err := r.readManifest(d)
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			return nil, err, nil
+		}
+		return body, nil, err
+	})
+}
+
+// IsDiscovery says whether d is of a discovery image that was made for the
+// repository: its manifest, config or layer. It lies in no layout.
+func (r *Repository) IsDiscovery(d digest.Digest) bool {
+	_, ok := r.synthetic[d]
+	return ok
+}

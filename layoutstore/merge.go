@@ -1,0 +1,86 @@
+package layoutstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// assemble makes a snapshot of the sources' states, and takes over from the old
+// one every repository whose layouts and discovery tags are the same.
+func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
+	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
+	for _, st := range states {
+		s.problems = append(s.problems, st.problems...)
+		s.dirs = append(s.dirs, st.dirs...)
+		for _, h := range st.volumes() {
+			s.sources = append(s.sources, st.status(h))
+			s.problems = append(s.problems, h.problems...)
+		}
+	}
+	t.makeRepositories(ctx, t.newNaming(s, states), old)
+	s.paths = slices.Sorted(maps.Keys(s.byPath))
+	s.names = slices.Sorted(maps.Keys(s.repos))
+	sortProblems(s.problems)
+	return s
+}
+
+// repository takes the repository of a key from the old snapshot if it is the
+// same still. What was wrong with it is looked at again: a blob that was missing may
+// be there now, though no index was written.
+func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners, discovered []string, old *Snapshot) *Repository {
+	var prev *Repository
+	if old != nil {
+		prev = old.byPath[key]
+	}
+	path := key
+	if len(parts) > 0 {
+		path = parts[len(parts)-1].path
+	}
+	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
+		return t.newRepository(path, parts, owners, discovered)
+	}
+	if !prev.changed() {
+		return prev
+	}
+	fresh := t.newRepository(path, parts, owners, discovered)
+	if err := fresh.check(ctx); err != nil {
+		return prev
+	}
+	return fresh
+}
+
+// sameContent says whether two parts stand for the same layout in the same state.
+func sameContent(a, b *part) bool { return a.vol == b.vol && a.path == b.path && a.index == b.index }
+
+// makeRepositories makes a repository for each name, the same one where names stand
+// for the same layouts and discovery tags.
+func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
+	discovered := n.discover(t.options.Indexes)
+	n.dropAliases()
+	tags := map[string][]string{} // discovery tags, by key
+	for _, name := range n.ordered {
+		keys := n.keys[name]
+		key := strings.Join(keys, "+")
+		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
+			key += "@" + name // another scope has more below this root
+		}
+		if n.byPath[key] == nil {
+			tags[key] = discovered[name]
+			parts := n.united(keys)
+			n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
+			n.served[key] = name
+		}
+		n.repos[name] = n.byPath[key]
+		n.tags += len(n.byPath[key].tags)
+	}
+	for _, keys := range n.keys {
+		for _, key := range keys {
+			delete(n.parts, key)
+		}
+	}
+	for key, parts := range n.parts { // what has no name has problems all the same
+		n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
+	}
+}

@@ -1,0 +1,42 @@
+package layoutstore
+
+import (
+	"path"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// place is where a person would look for something: a file or directory, and the
+// entry where the file is an archive. The zero value is nowhere in particular.
+type place struct{ path, entry string }
+
+func (p place) String() string {
+	if p.entry == "" {
+		return p.path
+	}
+	return p.path + ": " + p.entry
+}
+
+// problem is the problem with its place.
+func (p place) problem(problem Problem) Problem {
+	problem.Path, problem.Entry = p.path, p.entry
+	return problem
+}
+
+// blob is the place of a blob of the layout at the place; in a directory that of
+// the layout says enough.
+func (p place) blob(d digest.Digest) place {
+	if p.entry != "" {
+		p.entry = path.Join(p.entry, "blobs", d.Algorithm().String(), d.Encoded())
+	}
+	return p
+}
+
+// where is the place of the layout.
+func (p *part) where() place {
+	if p == nil {
+		return place{}
+	}
+	path, entry := p.vol.Where(p.path)
+	return place{path, entry}
+}
