@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -39,11 +40,11 @@ type planner struct {
 
 // planned is a layout that is being planned.
 type planned struct {
-	*Layout
+	*bundle.Layout
 	archive string
 
-	images  map[string]Image       // by tag, or by digest where there is none
-	digests map[digest.Digest]bool // of them
+	images  map[string]bundle.Image // by tag, or by digest where there is none
+	digests map[digest.Digest]bool  // of them
 
 	companions   int       // that referrers lists have named
 	always       bool      // in its archive, though it is empty
@@ -108,7 +109,7 @@ func (p *planner) layout(archive, path, repository string) *planned {
 	key := archive + "\x00" + path
 	l := p.layouts[key]
 	if l == nil {
-		l = &planned{Layout: &Layout{Path: path, Repository: repository}, archive: archive, images: map[string]Image{}, digests: map[digest.Digest]bool{},
+		l = &planned{Layout: &bundle.Layout{Path: path, Repository: repository}, archive: archive, images: map[string]bundle.Image{}, digests: map[digest.Digest]bool{},
 			platform: p.platformOf(path), piece: pieceOf(archive), neededBy: map[string][]unit{}, without: map[digest.Digest]bool{}}
 		if len(p.Repositories) > 0 {
 			l.piece = repositoryPiece
@@ -188,7 +189,7 @@ func (p *planner) addNamed(ctx context.Context, l *planned, tag, reference, name
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.images[cmp.Or(tag, d.Digest.String())] = Image{Tag: tag, Reference: p.src.name(l.Repository, name), Descriptor: d}
+	l.images[cmp.Or(tag, d.Digest.String())] = bundle.Image{Tag: tag, Reference: p.src.name(l.Repository, name), Descriptor: d}
 	l.digests[d.Digest] = true
 	return true, nil
 }
@@ -241,41 +242,32 @@ func (p *planner) child(ctx context.Context, l *planned, tag string, d digest.Di
 
 // assemble makes a plan of the layouts.
 func (p *planner) assemble() (*Plan, error) {
-	plan := &Plan{Source: p.Source.String(), Archives: []*Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking), Holes: []Gap{}}
+	plan := &Plan{Source: p.Source.String(), Archives: []*bundle.Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking), Holes: []Gap{}}
 	if p.allow != nil {
 		plan.Holes = append(plan.Holes, p.allow.holes...)
 	}
-	byName := map[string]*Archive{}
+	layouts := map[string][]*bundle.Layout{}
 	for _, l := range p.order {
 		if len(l.Images) == 0 && !l.always && (len(p.Repositories) == 0 || p.Tag != "") {
 			continue // nothing of it was there
 		}
-		a := byName[l.archive]
-		if a == nil {
-			a = &Archive{Name: l.archive}
-			byName[l.archive] = a
+		layouts[l.archive] = append(layouts[l.archive], l.Layout)
+	}
+	byName := map[string]*bundle.Archive{}
+	for _, name := range sortedKeys(layouts) {
+		a, err := bundle.NewArchive(name, layouts[name])
+		if err != nil {
+			return nil, err
+		}
+		byName[name] = a
+		if len(p.Repositories) > 0 || a.CountImages() > 0 {
 			plan.Archives = append(plan.Archives, a)
-		}
-		a.Layouts = append(a.Layouts, l.Layout)
-	}
-	if len(p.Repositories) == 0 {
-		plan.Archives = slices.DeleteFunc(plan.Archives, func(a *Archive) bool { return a.images() == 0 })
-	}
-	slices.SortFunc(plan.Archives, func(a, b *Archive) int { return strings.Compare(a.Name, b.Name) })
-	for _, a := range plan.Archives {
-		slices.SortFunc(a.Layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
-		var err error
-		if a.entries, err = entries(a.Layouts); err != nil {
-			return nil, err
-		}
-		if a.Size, err = tarSize(a.entries); err != nil {
-			return nil, err
 		}
 	}
 	plan.Components = slices.DeleteFunc(p.components, func(c *Component) bool {
 		for _, name := range c.Archives {
 			if a := byName[name]; a != nil {
-				c.Images += a.images()
+				c.Images += a.CountImages()
 				c.Bytes += a.Size
 			}
 		}

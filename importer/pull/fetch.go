@@ -64,7 +64,7 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 	}
 	defer part.Close()
 	sum := b.Digest.Algorithm().Digester()
-	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{withContext{ctx, part}}, make([]byte, 1<<18))
+	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{contextReader{ctx, part}}, make([]byte, 1<<18))
 	if err != nil {
 		return false, err
 	}
@@ -145,7 +145,7 @@ func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descrip
 		return false, err
 	}
 	v := b.Digest.Verifier()
-	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{withContext{ctx, r}}, make([]byte, 1<<18))
+	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{contextReader{ctx, r}}, make([]byte, 1<<18))
 	if err := temp.Close(); err != nil {
 		return false, err
 	}
@@ -160,4 +160,18 @@ func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descrip
 		return false, err
 	}
 	return true, nil
+}
+
+// contextReader is a reader that fails when the context has ended.
+type contextReader struct {
+	ctx context.Context // of the one copy that it is made for
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
 }

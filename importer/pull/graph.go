@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -93,7 +94,7 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 			bad(m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
 			continue
 		}
-		l.blobs = append(l.blobs, m.Descriptor)
+		l.Blobs = append(l.Blobs, m.Descriptor)
 	}
 	for _, b := range graph.Blobs {
 		if b.Optional {
@@ -114,10 +115,9 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 		if p.allow != nil && p.allow.lost[b.Digest] != "" {
 			bad(b.Digest, b.TagsTo(), topsOf(b), p.allow.lost[b.Digest])
 		}
-		l.blobs = append(l.blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
+		l.Blobs = append(l.Blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
 	}
-	slices.SortFunc(l.blobs, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
-	l.blobs = slices.CompactFunc(l.blobs, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
+	l.Blobs = bundle.SortBlobs(l.Blobs)
 	return broken, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
 // piece is what a gap is a gap of.
@@ -182,7 +184,7 @@ func (p *planner) absorb(err error, as piece, component, version string) error {
 
 // drop takes broken images out of a layout, by their digests and the reasons, and leaves of
 // the others what it was planned with.
-func (p *planner) drop(l *planned, base map[string]Image, broken map[digest.Digest]string) {
+func (p *planner) drop(l *planned, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
 		if why, ok := broken[i.Digest]; ok {
@@ -194,8 +196,8 @@ func (p *planner) drop(l *planned, base map[string]Image, broken map[digest.Dige
 	for d := range broken {
 		l.without[d] = true
 	}
-	l.images, l.digests = map[string]Image{}, map[digest.Digest]bool{}
-	l.Images, l.blobs, l.companions = nil, nil, 0
+	l.images, l.digests = map[string]bundle.Image{}, map[digest.Digest]bool{}
+	l.Images, l.Blobs, l.companions = nil, nil, 0
 	for key, i := range base {
 		if !l.without[i.Digest] {
 			l.images[key] = i

@@ -71,7 +71,7 @@ func (p *planner) withLost(ctx context.Context, err error) error {
 	}
 	repositories, blobs := map[digest.Digest][]string{}, []closure.Descriptor{}
 	for _, l := range p.order {
-		for _, b := range l.blobs {
+		for _, b := range l.Blobs {
 			if repositories[b.Digest] == nil && !l.optional {
 				blobs = append(blobs, b)
 			}
@@ -90,7 +90,7 @@ func (p *planner) withLost(ctx context.Context, err error) error {
 
 // lostBlob is the gap of a blob that is neither here nor in any of the repositories.
 func (p *planner) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Gap, error) {
-	where, _ := p.src.older.find(repositories[0], b.Digest, b.Size)
+	where, _ := p.src.reusable.Find(repositories[0], b.Digest, b.Size)
 	if where != nil || p.src.work.has(b.Digest, b.Size) {
 		return nil, nil
 	}
@@ -121,7 +121,7 @@ func newGap(repository, reference, reason string) Gap {
 func (p *planner) leaveOut() {
 	for _, l := range p.order {
 		if len(l.faults) > 0 {
-			l.Images, l.blobs = nil, nil
+			l.Images, l.Blobs = nil, nil
 			p.lacking = append(p.lacking, l.faults...)
 		}
 	}
@@ -132,7 +132,7 @@ func (p *planner) leaveOut() {
 func (p *planner) contradictions() {
 	sizes := map[digest.Digest]int64{}
 	for _, l := range p.order {
-		for _, b := range l.blobs {
+		for _, b := range l.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
 				p.gap(contradictionPiece, "", l.Repository, b.Digest.String(), fmt.Sprintf("it has %d bytes by a manifest of this repository, and %d by one of another", b.Size, size))
 			}

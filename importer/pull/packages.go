@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
 func (p *planner) packages(ctx context.Context) error { return p.family(ctx, p.packageFamily()) }
@@ -89,7 +91,7 @@ func (p *planner) versionTags(ctx context.Context, repository string) ([]string,
 }
 
 // imagesOf are the images that are planned for a layout, by tag.
-func (p *planner) imagesOf(archive, at string) map[string]Image {
+func (p *planner) imagesOf(archive, at string) map[string]bundle.Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l := p.layouts[archive+"\x00"+at]; l != nil {

@@ -4,21 +4,23 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // Plan is what a pull fetches and writes.
 type Plan struct {
-	Source     string       `json:"source"`
-	Archives   []*Archive   `json:"archives"`   // by their names
-	Components []*Component `json:"components"` // for people: what was chosen, and why
+	Source     string            `json:"source"`
+	Archives   []*bundle.Archive `json:"archives"`   // by their names
+	Components []*Component      `json:"components"` // for people: what was chosen, and why
 	// Files are written beside the archives: they are no content of a registry.
 	Files []PlannedFile `json:"files,omitempty"`
 	// Missing is what the source does not have, and the pull does without.
@@ -34,31 +36,6 @@ type PlannedFile struct {
 	Size int64  `json:"size"` // bytes
 
 	data []byte
-}
-
-// Archive is one archive of a bundle: some layouts.
-type Archive struct {
-	Name    string    `json:"name"` // NAME.tar
-	Size    int64     `json:"size"` // bytes
-	Layouts []*Layout `json:"layouts"`
-
-	entries []entry
-}
-
-// Layout is one layout of a bundle: the images of one repository.
-type Layout struct {
-	Path       string  `json:"path"`       // in the bundle; "." is the root layout
-	Repository string  `json:"repository"` // in the registry
-	Images     []Image `json:"images"`
-
-	blobs []closure.Descriptor // all that the images lead to, manifests too, by digest
-}
-
-// Image is a manifest that an index.json names.
-type Image struct {
-	Tag       string `json:"tag,omitempty"` // empty where the bundle has it by digest alone
-	Reference string `json:"reference"`     // as the registry has it: HOST/PATH:TAG or HOST/PATH@DIGEST
-	closure.Descriptor
 }
 
 // Component is a part of a product, as a person knows it.
@@ -164,7 +141,7 @@ func (p *Plan) Blobs() (blobs int, size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, a := range p.Archives {
 		for _, l := range a.Layouts {
-			for _, b := range l.blobs {
+			for _, b := range l.Blobs {
 				if !seen[b.Digest] {
 					seen[b.Digest] = true
 					blobs++
@@ -179,14 +156,22 @@ func (p *Plan) Blobs() (blobs int, size int64) {
 // Images is the number of manifests that the indexes name.
 func (p *Plan) Images() (n int) {
 	for _, a := range p.Archives {
-		n += a.images()
+		n += a.CountImages()
 	}
 	return n
 }
 
-func (a *Archive) images() (n int) {
-	for _, l := range a.Layouts {
-		n += len(l.Images)
+// names are the names of all that is planned: archives, indexes and files beside them.
+func (p *Plan) names() map[string]bool {
+	all := map[string]bool{}
+	for _, a := range p.Archives {
+		all[a.Name] = true
+		for _, l := range a.Layouts {
+			all[path.Join(l.Path, specs.ImageIndexFile)] = true
+		}
 	}
-	return n
+	for _, f := range p.Files {
+		all[f.Name] = true
+	}
+	return all
 }

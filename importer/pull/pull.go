@@ -7,40 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
-
-// Report is what a pull has done.
-type Report struct {
-	Source     string       `json:"source"`
-	Dir        string       `json:"dir"`
-	Components []*Component `json:"components"`
-	Written    []string     `json:"written"` // files of archives, or layouts of a tree
-	Kept       []string     `json:"kept"`    // archives that were there already
-	Missing    []Gap        `json:"missing"` // what the source does not have, and the pull did without
-	Holes      []Gap        `json:"holes"`   // of a pull that may be incomplete: see [Plan]
-	Images     int          `json:"images"`
-	Blobs      int          `json:"blobs"`
-	Bytes      int64        `json:"bytes"`   // of the blobs
-	Fetched    int64        `json:"fetched"` // bytes that came over the wire
-	Requests   int64        `json:"requests"`
-	Retries    int64        `json:"retries"`
-}
-
-// Watch is told how a pull gets on. Its methods may be called from several goroutines.
-type Watch interface {
-	// Phase says what begins now, and how many bytes it is about; 0 is unknown.
-	Phase(name string, total int64)
-	Meter
-	// Packed says that an archive was written.
-	Packed(name string, size int64)
-}
-
-type noWatch struct{}
-
-func (noWatch) Phase(string, int64)  {}
-func (noWatch) Add(int64)            {}
-func (noWatch) Packed(string, int64) {}
 
 // Dry plans a pull and writes nothing. Errors: those of [Run].
 func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
@@ -52,14 +21,14 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	}
 	watch.Phase("planning", 0)
 	// What is there already is read, so that the network is spared.
-	old, err := openOlder(ctx, o.Dir)
+	old, err := bundle.OpenReusable(ctx, o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	return newAllowance(&o).plan(ctx, o, newSource(o.Registry, watch, nil, old))
 }
 
-// Run pulls. What it reports as done lies in the directory, whole and on disk; where it
+// Run pulls. What it reports as done is in the directory, complete and on disk; where it
 // fails, the directory is as it was, but for state of its own that the next run goes on
 // from. When the context ends, blobs that are nearly done are ended first.
 //
@@ -92,47 +61,47 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 // pullOnce plans what is complete as far as is known, and pulls it.
 func pullOnce(ctx context.Context, o Options, allow *allowance, src *source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
-	old, err := openOlder(ctx, o.Dir, src.work.archives())
+	reusable, err := bundle.OpenReusable(ctx, o.Dir, src.work.publisher.Staged())
 	if err != nil {
 		return nil, err
 	}
-	src.reopen(old)
+	src.reopen(reusable)
 	plan, err := allow.plan(ctx, o, src)
 	if err != nil {
 		return nil, err
 	}
-	if err := src.work.covers(plan); err != nil {
+	if err := src.work.publisher.Covers(plan.names()); err != nil {
 		return nil, err
 	}
-	r := &run{Options: o, plan: plan, work: src.work, older: old, watch: watch, src: src}
+	r := &run{options: o, form: bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum}, plan: plan, work: src.work, reusable: reusable, watch: watch}
 	return r, r.all(ctx)
 }
 
 // run is one pull, after it was planned.
 type run struct {
-	Options
-	plan  *Plan
-	src   *source
-	work  *work
-	older *older
-	watch Watch
+	options  Options
+	form     bundle.Form
+	plan     *Plan
+	work     *work
+	reusable *bundle.Reusable
+	watch    Watch
 
 	kept, written []string
-	publication   publication
+	changes       bundle.Changes
 }
 
 func (r *run) all(ctx context.Context) error {
-	if r.Tree {
+	if r.options.Tree {
 		return r.tree(ctx)
 	}
-	todo, err := r.sort(ctx)
+	todo, err := r.missingArchives(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.carry(ctx, todo); err != nil {
+	if err := r.fetchAndPack(ctx, todo); err != nil {
 		return err
 	}
-	if err := r.besides(); err != nil {
+	if err := r.stageFiles(); err != nil {
 		return err
 	}
 	if err := r.verify(ctx); err != nil {
@@ -141,32 +110,32 @@ func (r *run) all(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return r.work.publish(r.publication)
+	return r.work.publisher.Publish(r.changes)
 }
 
-// besides writes the files that stand beside the archives, where they have changed.
-func (r *run) besides() error {
+// stageFiles stages the files that are beside the archives, where they change.
+func (r *run) stageFiles() error {
 	for _, f := range r.plan.Files {
-		have, err := plainfile.Read(filepath.Join(r.Dir, f.Name), int64(len(f.data)))
+		have, err := plainfile.Read(filepath.Join(r.options.Dir, f.Name), int64(len(f.data)))
 		if err == nil && bytes.Equal(have, f.data) {
 			r.kept = append(r.kept, f.Name)
 			continue
 		}
-		if err := writeFile(filepath.Join(r.work.archives(), f.Name), f.data); err != nil {
+		if err := r.work.publisher.Stage(f.Name, f.data); err != nil {
 			return err
 		}
-		r.publication.Place = append(r.publication.Place, f.Name)
+		r.changes.Place = append(r.changes.Place, f.Name)
 		r.written = append(r.written, f.Name)
 	}
 	return nil
 }
 
-// sort finds out which archives are there already, and returns the others.
-func (r *run) sort(ctx context.Context) (todo []*Archive, err error) {
+// missingArchives are those archives of the plan that have to be written.
+func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err error) {
 	var total int64
-	for _, dir := range []string{r.Dir, r.work.archives()} {
+	for _, dir := range []string{r.options.Dir, r.work.publisher.Staged()} {
 		for _, a := range r.plan.Archives {
-			if r.standing(dir, a).there() {
+			if r.present(dir, a).HasFiles() {
 				total += a.Size
 			}
 		}
@@ -175,7 +144,7 @@ func (r *run) sort(ctx context.Context) (todo []*Archive, err error) {
 		r.watch.Phase("reading what is there", total)
 	}
 	for _, a := range r.plan.Archives {
-		there, err := r.stays(ctx, a)
+		there, err := r.isWritten(ctx, a)
 		if err != nil {
 			return nil, err
 		}
@@ -186,60 +155,34 @@ func (r *run) sort(ctx context.Context) (todo []*Archive, err error) {
 	return todo, nil
 }
 
-// stays says whether an archive need not be written: it is in its place, or an
-// interrupted pull left it where it waits for that.
-func (r *run) stays(ctx context.Context, a *Archive) (bool, error) {
-	s := r.standing(r.Dir, a)
-	same, err := s.same(ctx)
+// isWritten reports whether an archive need not be written: it is in its place, or an
+// interrupted pull has staged it.
+func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
+	inPlace := r.present(r.options.Dir, a)
+	same, err := inPlace.IsSame(ctx)
 	if err != nil {
 		return false, err
 	}
-	if same && r.work.broken == nil { // else the readers that verify the bundle would not see it
+	if same && !r.work.publisher.IsBroken() { // else the readers that verify the bundle would not see it
 		r.kept = append(r.kept, a.Name)
-		return true, r.addSums(s)
+		sums, err := inPlace.WriteSums(r.work.publisher.Staged())
+		r.changes.Place = append(r.changes.Place, sums...)
+		r.written = append(r.written, sums...)
+		return true, err
 	}
-	if err := r.replace(a.Name, files(a.Name, a.Size, r.ChunkSize)); err != nil {
+	if err := r.changes.Replace(r.options.Dir, a, r.form); err != nil {
 		return false, err
 	}
-	s = r.standing(r.work.archives(), a)
-	same, err = s.same(ctx)
-	return same && s.hasSums(), err
-}
-
-func (r *run) standing(dir string, a *Archive) *standing {
-	s := &standing{dir: dir, Archive: a, files: files(a.Name, a.Size, r.ChunkSize), newSum: r.NewSum, meter: r.watch}
-	if cut := chunksIn(dir, a.Name, a.Size, r.ChunkSize); cut != nil {
-		s.files = cut
-	}
-	return s
-}
-
-// replace notes that an archive takes the place of what the bundle has of it.
-func (r *run) replace(archive string, now []file) error {
-	var names []string
-	for _, f := range now {
-		names = append(names, f.Name)
+	for _, f := range r.form.Files(a) {
 		r.written = append(r.written, f.Name)
-		if r.NewSum != nil {
-			names = append(names, sumName(f.Name))
-		}
 	}
-	old, err := replaces(r.Dir, archive, names)
-	r.publication.Place = append(r.publication.Place, names...)
-	r.publication.Remove = append(r.publication.Remove, old...)
-	return err
+	staged := r.present(r.work.publisher.Staged(), a)
+	same, err = staged.IsSame(ctx)
+	return same && staged.HasSums(), err
 }
 
-func (r *run) report() *Report {
-	blobs, bytes := r.plan.Blobs()
-	s := r.Registry.Stats()
-	return &Report{
-		Source: r.plan.Source, Dir: r.Dir, Components: r.plan.Components,
-		Written: append([]string{}, r.written...), Kept: append([]string{}, r.kept...),
-		Missing: r.plan.Missing, Holes: r.plan.Holes,
-		Images: r.plan.Images(), Blobs: blobs, Bytes: bytes,
-		Fetched: s.Received, Requests: s.Requests, Retries: s.Retries,
-	}
+func (r *run) present(dir string, a *bundle.Archive) *bundle.Present {
+	return a.In(dir, r.form, r.watch.Add)
 }
 
 // appendNew appends what is not there yet.

@@ -1,7 +1,6 @@
 package pull
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,9 +231,4 @@ func (p *planner) isThere(ctx context.Context, repository, tag string) (bool, er
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// byReference orders images as an index.json does.
-func byReference(a, b Image) int {
-	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
 }

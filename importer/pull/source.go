@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -30,8 +31,8 @@ const (
 type source struct {
 	registry *client.Client
 	meter    Meter
-	work     *work  // nil where nothing may be written: manifests are kept in memory
-	older    *older // nil where there is none
+	work     *work            // nil where nothing may be written: manifests are kept in memory
+	reusable *bundle.Reusable // nil where there is none
 
 	mu       sync.Mutex
 	inMemory int64 // bytes of bodies
@@ -54,17 +55,17 @@ type once[T any] struct {
 	err   error
 }
 
-func newSource(registry *client.Client, meter Meter, w *work, o *older) *source {
-	return &source{registry: registry, meter: meter, work: w, older: o, bodies: map[digest.Digest][]byte{},
+func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *source {
+	return &source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
 		fetched: map[string]*once[struct{}]{}, turns: map[digest.Digest]*sync.Mutex{}, lying: map[string]*once[extent.List]{},
 		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
 }
 
-// reopen has the source use other older archives, for another try of the same pull. What the
+// reopen has the source reuse other archives, for another try of the same pull. What the
 // registry has answered counts still; no goroutine may use the source meanwhile.
-func (s *source) reopen(o *older) {
-	s.older = o
+func (s *source) reopen(reusable *bundle.Reusable) {
+	s.reusable = reusable
 	clear(s.fetched)
 	clear(s.lying)
 }
@@ -195,7 +196,7 @@ func (s *source) kept(layout string, d digest.Digest) ([]byte, bool) {
 			return body, true
 		}
 	}
-	where, _ := s.older.find(layout, d, -1)
+	where, _ := s.reusable.Find(layout, d, -1)
 	if where == nil || where.Size() > client.MaxManifest {
 		return nil, false
 	}
@@ -289,11 +290,11 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 // damage there is no fault of the registry, which has it still.
 func (s *source) lies(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, s.lying, b.Digest.String(), func() (extent.List, error) {
-		where, _ := s.older.find(repository, b.Digest, b.Size)
+		where, _ := s.reusable.Find(repository, b.Digest, b.Size)
 		if where == nil {
 			return nil, nil
 		}
-		good, err := prove(ctx, where, b.Digest)
+		good, err := bundle.HasDigest(ctx, where, b.Digest)
 		if !good {
 			return nil, err
 		}

@@ -4,31 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path"
-	"path/filepath"
-	"slices"
 
-	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
-	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // tree makes the layouts of the plan directories of the bundle. Blobs come first, each
 // put in its place in one step, and indexes when all are there.
 func (r *run) tree(ctx context.Context) error {
-	layouts := mergedLayouts(r.plan)
+	layouts := bundle.MergeLayouts(r.plan.Archives)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
 	// All of them at once, before the first index names one.
-	if err := syncTree(r.Dir); err != nil {
+	if err := bundle.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
-	if err := r.work.clearStaged(); err != nil {
+	publisher := r.work.publisher
+	if err := publisher.KeepStaged(nil); err != nil { // of archives that another pull has left
 		return err
 	}
 	for _, l := range layouts {
@@ -38,102 +33,96 @@ func (r *run) tree(ctx context.Context) error {
 		r.written = append(r.written, l.Path)
 		r.work.reached("staged")
 	}
-	if err := r.besides(); err != nil {
+	if err := r.stageFiles(); err != nil {
 		return err
 	}
-	if err := r.work.publish(r.publication); err != nil {
+	if err := publisher.Publish(r.changes); err != nil {
 		return err
 	}
-	return r.look(ctx, []string{r.Dir})
+	return r.compare(ctx, []string{r.options.Dir})
 }
 
-const indexName = specs.ImageIndexFile
-
-// stageIndex stages the index of a layout where it changes: those of all layouts take
-// their place together.
-func (r *run) stageIndex(l *Layout) error {
-	index, err := indexJSON(l.Images)
+// stageIndex stages the index of a layout where it changes.
+func (r *run) stageIndex(l *bundle.Layout) error {
+	index, err := l.IndexJSON()
 	if err != nil {
 		return err
 	}
 	if len(index) > layoutstore.MaxIndex {
 		return fmt.Errorf("the index of %s would have %d bytes, more than the %d that are read again: pull less of it", l.Repository, len(index), int64(layoutstore.MaxIndex))
 	}
-	dir := filepath.Join(r.Dir, filepath.FromSlash(l.Path))
-	if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
-		return err
+	name, staged, err := r.work.publisher.StageIndex(l.Path, index)
+	if staged {
+		r.changes.Place = append(r.changes.Place, name)
 	}
-	if old, err := plainfile.Read(filepath.Join(dir, indexName), int64(len(index))); err == nil && string(old) == string(index) {
-		return nil
-	}
-	name := path.Join(l.Path, indexName)
-	staged := filepath.Join(r.work.archives(), filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(staged), 0o755); err != nil {
-		return err
-	}
-	r.publication.Place = append(r.publication.Place, name)
-	return writeFile(staged, index)
+	return err
 }
 
-// mergedLayouts are the layouts of a plan, one a path: archives may share a path.
-func mergedLayouts(plan *Plan) (all []*Layout) {
-	byPath := map[string]*Layout{}
-	for _, a := range plan.Archives {
-		for _, l := range a.Layouts {
-			m := byPath[l.Path]
-			if m == nil {
-				m = &Layout{Path: l.Path, Repository: l.Repository}
-				byPath[l.Path] = m
-				all = append(all, m)
-			}
-			m.Images = append(m.Images, l.Images...)
-			m.blobs = append(m.blobs, l.blobs...)
-		}
-	}
-	for _, m := range all {
-		slices.SortFunc(m.Images, byReference)
-		m.Images = slices.Compact(m.Images)
-		slices.SortFunc(m.blobs, func(a, b closure.Descriptor) int { return compareDigests(a.Digest, b.Digest) })
-		m.blobs = slices.CompactFunc(m.blobs, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
-	}
-	return all
-}
-
-func compareDigests(a, b digest.Digest) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-// replaceFile writes a file anew, whole or not at all.
-func replaceFile(name string, data []byte) error {
-	if old, err := plainfile.Read(name, int64(len(data))); err == nil && string(old) == string(data) {
-		return nil
-	}
-	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+// placeBlobs fetches what the layouts do not have. A blob gets its name when its bytes are
+// on disk, for an index may name it already.
+func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
+	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {
 		return err
 	}
-	if _, err := temp.Write(data); err != nil {
-		return joinClose(err, temp)
+	_, needs := needsOf([]*bundle.Archive{{Layouts: layouts}})
+	var total int64
+	for _, n := range needs {
+		total += n.blob.Size
 	}
-	return publishFile(temp, name)
+	r.watch.Phase("fetching", total)
+	supply := r.newSupply()
+	group, hard := errgroup.WithContext(ctx)
+	group.SetLimit(r.options.Jobs)
+	for _, n := range needs {
+		group.Go(func() error { return supply.bringToTree(ctx, hard, n, blobs[n.blob.Digest]) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := incomplete(supply.gaps); err != nil {
+		return err
+	}
+	r.work.reached("fetched all")
+	if err := bundle.SyncTree(r.options.Dir); err != nil {
+		return err
+	}
+	for _, n := range needs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := blobs[n.blob.Digest].Place(ctx); err != nil {
+			return err
+		}
+		r.work.reached("placed blob")
+		r.work.drop(n.blob.Digest)
+	}
+	return nil
 }
 
-// publishFile gives a temporary file its name, when it is on disk.
-func publishFile(temp *os.File, name string) error {
-	if err := errors.Join(temp.Chmod(0o644), temp.Sync()); err != nil {
-		return joinClose(err, temp)
-	}
-	if err := temp.Close(); err != nil {
+// bringToTree makes a blob available as a file: in one of its places, or in the working
+// directory.
+func (s *supply) bringToTree(ctx, hard context.Context, n *need, b *bundle.TreeBlob) error {
+	if err := hard.Err(); err != nil {
 		return err
 	}
-	if err := os.Rename(temp.Name(), name); err != nil {
+	found, err := b.Find(ctx)
+	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	if found {
+		s.fetcher.meter.Add(n.blob.Size)
+		return nil
+	}
+	ok, err := s.bring(ctx, hard, n)
+	if err != nil || !ok {
+		return err
+	}
+	if n.where != nil { // in an archive that is there
+		if good, err := s.fetcher.copy(ctx, n.where, n.blob); err != nil || !good {
+			return errors.Join(err, fmt.Errorf("%s: it changed while it was read", n.where))
+		}
+	}
+	b.Use(s.fetcher.work.blob(n.blob.Digest))
+	return nil
 }

@@ -3,10 +3,10 @@ package pull
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -14,60 +14,45 @@ import (
 // place: every image has to be in its index, and every blob there.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
-	if err := r.purge(); err != nil {
+	// Archives that another pull has left are no part of this one.
+	if err := r.work.publisher.KeepStaged(r.changes.Place); err != nil {
 		return err
 	}
 	var sources []string
 	for _, a := range r.plan.Archives {
-		source := r.work.archives()
+		source := r.work.publisher.Staged()
 		if slices.Contains(r.kept, a.Name) {
 			// Of chunks any one stands for all.
-			source = filepath.Join(r.Dir, files(a.Name, a.Size, r.ChunkSize)[0].Name)
+			source = filepath.Join(r.options.Dir, r.form.Files(a)[0].Name)
 		}
 		sources = appendNew(sources, source)
 	}
 	if len(sources) == 0 {
 		return nil
 	}
-	return r.look(ctx, sources)
-}
-
-// purge removes archives that wait for publication and are no part of the plan any more.
-func (r *run) purge() error {
-	all, err := os.ReadDir(r.work.archives())
-	if err != nil {
-		return err
-	}
-	for _, e := range all {
-		if !slices.Contains(r.publication.Place, e.Name()) {
-			if err := os.Remove(filepath.Join(r.work.archives(), e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return r.compare(ctx, sources)
 }
 
 // verifyRoot is the name of the repository that the root layout is checked as.
 const verifyRoot = "root"
 
-// look compares what sources serve with the plan.
-func (r *run) look(ctx context.Context, sources []string) error {
+// compare compares what sources serve with the plan.
+func (r *run) compare(ctx context.Context, sources []string) error {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}})
 	if err != nil {
 		return err
 	}
 	s := tree.Snapshot()
-	if err := s.Check(ctx, r.Jobs); err != nil {
+	if err := s.Check(ctx, r.options.Jobs); err != nil {
 		return err
 	}
 	ours := map[string]bool{}
-	for _, l := range mergedLayouts(r.plan) {
+	for _, l := range bundle.MergeLayouts(r.plan.Archives) {
 		ours[served(l)] = true
 	}
 	var gaps []Gap
 	for _, p := range s.Problems() {
-		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.Tree) {
+		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
 			gaps = append(gaps, Gap{Repository: p.Repository, Tag: p.Tag, Digest: p.Digest, Reason: fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)})
 		}
 	}
@@ -80,7 +65,7 @@ func (r *run) look(ctx context.Context, sources []string) error {
 }
 
 // served is the name of a layout's repository while it is checked.
-func served(l *Layout) string {
+func served(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot
 	}
@@ -88,7 +73,7 @@ func served(l *Layout) string {
 }
 
 // missing are the images of a layout that a snapshot does not have.
-func missing(ctx context.Context, s *layoutstore.Snapshot, l *Layout) (gaps []Gap) {
+func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (gaps []Gap) {
 	repo, err := s.Repository(served(l))
 	if err != nil {
 		return []Gap{{Repository: l.Repository, Reason: err.Error()}}

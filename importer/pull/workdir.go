@@ -13,8 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
-	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 const (
@@ -31,12 +31,12 @@ const (
 type work struct {
 	dir  string // of the bundle
 	path string // of blobs and their parts, on any file system
-	near string // of archives, on the bundle's file system: they are renamed into their place
+	near string // of staged files, on the bundle's file system: they are renamed into their place
 	lock *os.File
 
 	reached func(point string) // of Options
 
-	broken *volume.Publication // that stands and cannot be finished; nil for none
+	publisher *bundle.Publisher
 
 	mu     sync.Mutex
 	proven map[digest.Digest]bool // by this process: their digests need no second look
@@ -57,7 +57,7 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 		return nil, err
 	}
 	if err := lockFile(lock); err != nil {
-		return nil, joinClose(fmt.Errorf("%s: %w", dir, err), lock)
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), lock.Close())
 	}
 	if reached == nil {
 		reached = func(string) {}
@@ -66,11 +66,11 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	w := &work{dir: dir, path: near, near: near, lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
 	if temp != "" {
 		if w.path, err = tempFor(temp, dir); err != nil {
-			return nil, joinClose(err, lock)
+			return nil, errors.Join(err, lock.Close())
 		}
 	}
 	if err := w.prepare(resume, now); err != nil {
-		return nil, joinClose(err, lock)
+		return nil, errors.Join(err, lock.Close())
 	}
 	return w, nil
 }
@@ -100,8 +100,8 @@ func tempFor(temp, dir string) (string, error) {
 }
 
 func (w *work) prepare(resume bool, now time.Time) error {
-	// A publication that was begun is always finished: readers see its new state already.
-	if err := w.finishPublication(); err != nil {
+	var err error
+	if w.publisher, err = bundle.NewPublisher(w.dir, w.near, w.reached); err != nil {
 		return err
 	}
 	info, err := os.Stat(filepath.Join(w.path, stamp))
@@ -113,10 +113,13 @@ func (w *work) prepare(resume bool, now time.Time) error {
 			return err
 		}
 	}
-	for _, dir := range []string{filepath.Join(w.path, "blobs"), filepath.Join(w.path, "parts"), w.archives(), w.packing()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	for _, dir := range []string{"blobs", "parts"} {
+		if err := os.MkdirAll(filepath.Join(w.path, dir), 0o755); err != nil {
 			return err
 		}
+	}
+	if err := w.publisher.MakeDirs(); err != nil {
+		return err
 	}
 	return w.touch()
 }
@@ -159,11 +162,6 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// archives is where archives lie that are whole and not published, and packing where
-// they are written.
-func (w *work) archives() string { return filepath.Join(w.near, "archives") }
-func (w *work) packing() string  { return filepath.Join(w.near, "packing") }
-
 // has says whether the blob is there whole. Where no size is known, it is -1.
 func (w *work) has(d digest.Digest, size int64) bool {
 	info, err := os.Stat(w.blob(d))
@@ -193,11 +191,11 @@ func (w *work) put(d digest.Digest, data []byte) error {
 		return err
 	}
 	if _, err := f.Write(data); err != nil {
-		return joinClose(err, f)
+		return errors.Join(err, f.Close())
 	}
 	// A tree gets this very file, and is read by others.
 	if err := f.Chmod(0o644); err != nil {
-		return joinClose(err, f)
+		return errors.Join(err, f.Close())
 	}
 	if err := f.Close(); err != nil {
 		return err
@@ -221,7 +219,7 @@ func (w *work) check(ctx context.Context, d digest.Digest) (bool, error) {
 	if w.isProven(d) {
 		return true, nil
 	}
-	good, err := proveFile(ctx, w.blob(d), d)
+	good, err := bundle.FileHasDigest(ctx, w.blob(d), d)
 	if good {
 		w.prove(d)
 	}

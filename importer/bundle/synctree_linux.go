@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncTree makes what lies below a directory last, by one call for its file system.
-func syncTree(dir string) error {
+// SyncTree makes what is below a directory durable, by one call for its file system.
+func SyncTree(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

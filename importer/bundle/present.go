@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"bufio"
@@ -13,63 +13,72 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// standing is an archive of the plan that may lie in a directory already.
-type standing struct {
-	dir string
-	*Archive
-	files  []file
-	newSum func() hash.Hash // nil where no checksums are wanted
-	meter  Meter
+// Present is what a directory has of an archive.
+type Present struct {
+	dir     string
+	archive *Archive
+	files   []File
+	newSum  func() hash.Hash // nil where no checksums are wanted
+	count   func(n int64)
 
-	sums []string // of the files, after the archive was found to be the one
+	sums []string // of the files, after the archive was found to be the same
 }
 
-// there says whether files of these names and sizes lie there, and none that would stand
-// for the archive beside them.
-func (s *standing) there() bool {
+// In is what a directory has of an archive in a form. count is called with the number of
+// bytes that were read, or need not be.
+func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
+	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
+	if cut := chunksIn(dir, a.Name, a.Size, form.ChunkSize); cut != nil {
+		p.files = cut
+	}
+	return p
+}
+
+// HasFiles reports whether there are files of the right names and sizes, and none beside
+// them that would stand for the archive.
+func (p *Present) HasFiles() bool {
 	var names []string
-	for _, f := range s.files {
-		info, err := os.Stat(filepath.Join(s.dir, f.Name))
+	for _, f := range p.files {
+		info, err := os.Stat(filepath.Join(p.dir, f.Name))
 		if err != nil || info.Size() != f.Size || !info.Mode().IsRegular() {
 			return false
 		}
 		names = append(names, f.Name, sumName(f.Name))
 	}
-	others, err := replaces(s.dir, s.Name, names)
+	others, err := replacedBy(p.dir, p.archive.Name, names)
 	return err == nil && len(others) == 0
 }
 
-// same says whether what lies there is what would be written: it is read once, to its
-// end, and each blob is proven by its digest, everything else by its bytes. Checksums
-// are made of the same read. The error is the context's: what cannot be read is written
-// anew.
-func (s *standing) same(ctx context.Context) (bool, error) {
-	if !s.there() {
+// IsSame reports whether the files are what would be written. It reads them once, to their
+// end: each blob is proven by its digest, everything else by its bytes. Checksums are made
+// of the same read. The error is the context's: what cannot be read is not the same.
+func (p *Present) IsSame(ctx context.Context) (bool, error) {
+	if !p.HasFiles() {
 		return false, nil
 	}
-	files := &joined{dir: s.dir, rest: s.files, newSum: s.newSum}
+	files := &joined{dir: p.dir, rest: p.files, newSum: p.newSum}
 	defer files.Close()
-	counted := &counted{r: withContext{ctx, files}, meter: s.meter}
-	err := holds(bufio.NewReaderSize(counted, 1<<18), s.entries)
-	s.meter.Add(s.Size - counted.n) // what need not be read
+	counted := &counted{r: contextReader{ctx, files}, count: p.count}
+	err := compare(bufio.NewReaderSize(counted, 1<<18), p.archive.entries)
+	p.count(p.archive.Size - counted.n) // what need not be read
 	if err != nil {
 		return false, ctx.Err()
 	}
-	s.sums = files.sums
+	p.sums = files.sums
 	return true, nil
 }
 
-// holds reads an archive, which has to be that of the entries to the last byte.
-func holds(r io.Reader, all []entry) error {
+// compare reads an archive, which has to be that of the entries to the last byte.
+func compare(r io.Reader, all []entry) error {
 	for _, e := range all {
-		h, err := header(e.name, e.size)
+		h, err := tarHeader(e.name, e.size)
 		if err != nil {
 			return err
 		}
 		if err := expect(r, h); err != nil {
 			return err
 		}
-		if err := holdsEntry(r, e); err != nil {
+		if err := compareEntry(r, e); err != nil {
 			return err
 		}
 		if err := expect(r, make([]byte, padding(e.size))); err != nil {
@@ -80,12 +89,12 @@ func holds(r io.Reader, all []entry) error {
 		return err
 	}
 	if n, err := io.Copy(io.Discard, r); n != 0 || err != nil {
-		return errors.Join(errOther, err)
+		return errors.Join(errDiffers, err)
 	}
 	return nil
 }
 
-func holdsEntry(r io.Reader, e entry) error {
+func compareEntry(r io.Reader, e entry) error {
 	if e.blob == "" {
 		return expect(r, e.data)
 	}
@@ -94,13 +103,13 @@ func holdsEntry(r io.Reader, e entry) error {
 		return err
 	}
 	if !v.Verified() {
-		return errOther
+		return errDiffers
 	}
 	return nil
 }
 
-// errOther says that bytes are not those that would be written.
-var errOther = errors.New("other bytes")
+// errDiffers says that bytes are not those that would be written.
+var errDiffers = errors.New("other bytes")
 
 func expect(r io.Reader, want []byte) error {
 	have := make([]byte, len(want))
@@ -108,15 +117,15 @@ func expect(r io.Reader, want []byte) error {
 		return err
 	}
 	if !bytes.Equal(have, want) {
-		return errOther
+		return errDiffers
 	}
 	return nil
 }
 
-// joined reads the files of an archive one behind the other.
+// joined reads the files of an archive one after the other.
 type joined struct {
 	dir    string
-	rest   []file
+	rest   []File
 	newSum func() hash.Hash
 
 	f    *os.File
@@ -172,16 +181,17 @@ func (j *joined) Close() error {
 	return f.Close()
 }
 
-// counted tells what is read.
+// counted reports how much is read.
 type counted struct {
 	r     io.Reader
-	meter Meter
+	count func(n int64)
 	n     int64
 }
 
+// Read implements io.Reader.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	c.meter.Add(int64(n))
+	c.count(int64(n))
 	return n, err
 }

@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"archive/tar"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -14,8 +16,8 @@ const (
 	tarEnd = 2 * tarBlock
 )
 
-// header is the header of an entry, with the one of its long name where it has one.
-func header(name string, size int64) ([]byte, error) {
+// tarHeader is the header of an entry, with the one of its long name where it has one.
+func tarHeader(name string, size int64) ([]byte, error) {
 	var b bytes.Buffer
 	err := tar.NewWriter(&b).WriteHeader(&tar.Header{
 		Typeflag: tar.TypeReg,
@@ -38,7 +40,7 @@ func padding(size int64) int64 { return -size & (tarBlock - 1) }
 func tarSize(all []entry) (int64, error) {
 	size := int64(tarEnd)
 	for _, e := range all {
-		h, err := header(e.name, e.size)
+		h, err := tarHeader(e.name, e.size)
 		if err != nil {
 			return 0, err
 		}
@@ -47,11 +49,11 @@ func tarSize(all []entry) (int64, error) {
 	return size, nil
 }
 
-// contents opens the bytes of an entry. The reader yields e.size bytes, or an error.
-type contents func(e entry) (io.ReadCloser, error)
+// Open opens the bytes of a blob. The reader yields as many as the manifests say, or an error.
+type Open func(d digest.Digest) (io.ReadCloser, error)
 
 // writeTar writes the archive of the entries. What it writes depends on them alone.
-func writeTar(w io.Writer, all []entry, open contents) error {
+func writeTar(w io.Writer, all []entry, open Open) error {
 	for _, e := range all {
 		if err := writeEntry(w, e, open); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
@@ -61,8 +63,8 @@ func writeTar(w io.Writer, all []entry, open contents) error {
 	return err
 }
 
-func writeEntry(w io.Writer, e entry, open contents) error {
-	h, err := header(e.name, e.size)
+func writeEntry(w io.Writer, e entry, open Open) error {
+	h, err := tarHeader(e.name, e.size)
 	if err != nil {
 		return err
 	}
@@ -76,12 +78,12 @@ func writeEntry(w io.Writer, e entry, open contents) error {
 	return err
 }
 
-func copyEntry(w io.Writer, e entry, open contents) error {
+func copyEntry(w io.Writer, e entry, open Open) error {
 	if e.blob == "" {
 		_, err := w.Write(e.data)
 		return err
 	}
-	r, err := open(e)
+	r, err := open(e.blob)
 	if err != nil {
 		return err
 	}

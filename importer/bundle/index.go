@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"encoding/json"
@@ -7,6 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// layoutMark is the oci-layout file, as the field's own tool writes it.
+const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
 // annotationShortTag is the annotation in which a bundle keeps the tag alone.
 const annotationShortTag = "io.deckhouse.image.short_tag"
@@ -30,17 +33,17 @@ type descriptorDoc struct {
 	Platform    platformDoc       `json:"platform"`
 }
 
-// platformDoc is empty always: it stands there because others write it.
+// platformDoc is always empty: it is there because others write it.
 type platformDoc struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
 }
 
-// indexJSON is the index.json that names the images, sorted by their references.
-func indexJSON(images []Image) ([]byte, error) {
+// IndexJSON is the index.json of a layout, its images sorted by their references.
+func (l *Layout) IndexJSON() ([]byte, error) {
 	doc := indexDoc{SchemaVersion: 2, MediaType: indexMediaType, Manifests: []descriptorDoc{}}
-	sorted := slices.Clone(images)
-	slices.SortStableFunc(sorted, byReference)
+	sorted := slices.Clone(l.Images)
+	slices.SortStableFunc(sorted, compareReferences)
 	for _, i := range sorted {
 		annotations := map[string]string{specs.AnnotationRefName: i.Reference}
 		if i.Tag != "" {

@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"archive/tar"
@@ -26,7 +26,7 @@ import (
 const d8 = "../../cmd/layoutproxy/testdata/d8"
 
 // readArchive reads an archive into the layouts that it was written from.
-func readArchive(t *testing.T, archive string) (layouts []*Layout, bodies map[string][]byte) {
+func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[string][]byte, blobs map[digest.Digest][]byte) {
 	t.Helper()
 	f, err := os.Open(archive)
 	try(t, err)
@@ -39,23 +39,24 @@ func readArchive(t *testing.T, archive string) (layouts []*Layout, bodies map[st
 		}
 		return byPath[p]
 	}
-	bodies = map[string][]byte{}
+	indexes, blobs = map[string][]byte{}, map[digest.Digest][]byte{}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return layouts, bodies
+			return layouts, indexes, blobs
 		}
 		try(t, err)
 		body, err := io.ReadAll(r)
 		try(t, err)
-		bodies[h.Name] = body
 		dir, base := path.Split(h.Name)
 		switch {
 		case base == specs.ImageIndexFile:
 			layout(path.Clean(dir)).Images = readImages(t, body)
+			indexes[h.Name] = body
 		case strings.HasSuffix(dir, "blobs/sha256/"):
 			l := layout(path.Clean(strings.TrimSuffix(dir, "blobs/sha256/")))
-			l.blobs = append(l.blobs, closure.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, base), Size: h.Size})
+			d := digest.NewDigestFromEncoded(digest.SHA256, base)
+			l.Blobs, blobs[d] = append(l.Blobs, closure.Descriptor{Digest: d, Size: h.Size}), body
 		}
 	}
 }
@@ -85,18 +86,18 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
 			want, err := os.ReadFile(archive)
 			try(t, err)
-			layouts, bodies := readArchive(t, archive)
-			all, err := entries(layouts)
+			layouts, indexes, blobs := readArchive(t, archive)
+			all, err := entriesOf(layouts)
 			try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
 				// The one index that its tool leaves as another library indents it.
 				for i, e := range all {
 					if path.Base(e.name) == specs.ImageIndexFile {
-						if diff := cmp.Diff(readImages(t, bodies[e.name]), readImages(t, e.data)); diff != "" {
+						if diff := cmp.Diff(readImages(t, indexes[e.name]), readImages(t, e.data)); diff != "" {
 							t.Error(diff)
 						}
-						all[i].data = bodies[e.name]
-						all[i].size = int64(len(bodies[e.name]))
+						all[i].data = indexes[e.name]
+						all[i].size = int64(len(indexes[e.name]))
 					}
 				}
 			}
@@ -104,9 +105,7 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 				t.Errorf("planned size %d, %v; it is %d", size, err, len(want))
 			}
 			var got bytes.Buffer
-			try(t, writeTar(&got, all, func(e entry) (io.ReadCloser, error) {
-				return io.NopCloser(bytes.NewReader(bodies[e.name])), nil
-			}))
+			try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
 			if !bytes.Equal(got.Bytes(), want) {
 				t.Errorf("%d bytes differ from the %d of the archive", got.Len(), len(want))
 			}
@@ -149,29 +148,29 @@ func TestChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
 	try(t, err)
-	layouts, bodies := readArchive(t, archive)
-	all, err := entries(layouts)
+	layouts, _, blobs := readArchive(t, archive)
+	all, err := entriesOf(layouts)
 	try(t, err)
 	sums := map[string]func() hash.Hash{"without checksums": nil, "with checksums": sha256.New}
 	for name, newSum := range sums {
-		for _, chunk := range []int64{0, 512, 100_000, int64(len(want)), int64(len(want)) - 1} {
+		for _, chunk := range []int64{0, int64(len(want)) / 37, 100_000, int64(len(want)), int64(len(want)) - 1} {
 			dir := t.TempDir()
-			parts := files("a.tar", int64(len(want)), chunk)
-			o := &output{dir: dir, rest: parts, newSum: newSum}
+			parts := filesOf("a.tar", int64(len(want)), chunk)
+			o := NewWriter(dir, parts, newSum, t.Context().Err)
 			source := filepath.Join(t.TempDir(), "blob")
-			try(t, writeTar(o, all, func(e entry) (io.ReadCloser, error) {
-				try(t, os.WriteFile(source, bodies[e.name], 0o644))
+			try(t, writeTar(o, all, func(d digest.Digest) (io.ReadCloser, error) {
+				try(t, os.WriteFile(source, blobs[d], 0o644))
 				return os.Open(source)
 			}))
 			try(t, o.Close())
-			var joined []byte
+			var together []byte
 			for i, p := range parts {
 				data, err := os.ReadFile(filepath.Join(dir, p.Name))
 				try(t, err)
 				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
 					t.Errorf("%s, chunks of %d: %s has %d bytes", name, chunk, p.Name, len(data))
 				}
-				joined = append(joined, data...)
+				together = append(together, data...)
 				sum, err := os.ReadFile(filepath.Join(dir, sumName(p.Name)))
 				if newSum == nil {
 					if err == nil {
@@ -184,22 +183,22 @@ func TestChunks(t *testing.T) {
 					t.Errorf("%s: checksum %q", p.Name, sum)
 				}
 			}
-			if !bytes.Equal(joined, want) {
-				t.Errorf("%s, chunks of %d: %d bytes differ from the archive", name, chunk, len(joined))
+			if !bytes.Equal(together, want) {
+				t.Errorf("%s, chunks of %d: %d bytes differ from the archive", name, chunk, len(together))
 			}
 		}
 	}
 }
 
-func TestOutputRefusesTooLittleAndTooMuch(t *testing.T) {
-	o := &output{dir: t.TempDir(), rest: files("a.tar", 10, 4)}
+func TestWriterRefusesTooLittleAndTooMuch(t *testing.T) {
+	o := NewWriter(t.TempDir(), filesOf("a.tar", 10, 4), nil, t.Context().Err)
 	if _, err := o.Write(make([]byte, 9)); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
 		t.Errorf("too little: %v", err)
 	}
-	o = &output{dir: t.TempDir(), rest: files("a.tar", 10, 4)}
+	o = NewWriter(t.TempDir(), filesOf("a.tar", 10, 4), nil, t.Context().Err)
 	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
 		t.Errorf("too much: %d, %v", n, err)
 	}
@@ -208,7 +207,7 @@ func TestOutputRefusesTooLittleAndTooMuch(t *testing.T) {
 func TestBlobOfAnotherSizeIsRefused(t *testing.T) {
 	e := entry{name: "blobs/sha256/00", size: 4, blob: "sha256:00"}
 	for _, body := range []string{"abc", "abcde"} {
-		err := writeTar(io.Discard, []entry{e}, func(entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
+		err := writeTar(io.Discard, []entry{e}, func(digest.Digest) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })
 		if err == nil || !strings.Contains(err.Error(), "the manifest says 4") {
 			t.Errorf("%q: %v", body, err)
 		}

@@ -1,15 +1,16 @@
 //go:build !linux
 
-package pull
+package bundle
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// syncTree makes what lies below a directory last, a file after the other.
-func syncTree(dir string) error {
+// SyncTree makes what is below a directory durable, a file after the other.
+func SyncTree(dir string) error {
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -24,7 +25,7 @@ func syncTree(dir string) error {
 			return err
 		}
 		if err := f.Sync(); err != nil {
-			return joinClose(err, f)
+			return errors.Join(err, f.Close())
 		}
 		return f.Close()
 	})

@@ -1,4 +1,4 @@
-package pull
+package bundle
 
 import (
 	"cmp"
@@ -8,12 +8,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// layoutMark is the oci-layout file, as the field's own tool writes it.
-const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
-
-// entry is a file of an archive or tree: a blob, or bytes of our own.
+// entry is a file of an archive: a blob, or bytes of our own.
 type entry struct {
 	name string        // with slashes, below the root of the bundle
 	size int64         // bytes
@@ -21,16 +20,16 @@ type entry struct {
 	data []byte
 }
 
-// entries are the files of the layouts in the order in which a walk over them as
-// directories meets them (filepath.Walk): so blobs stand before the index.json that
-// names them.
-func entries(layouts []*Layout) ([]entry, error) {
+// entriesOf are the files of the layouts in the order in which a walk over them as
+// directories meets them (filepath.Walk): so blobs come before the index.json that names
+// them.
+func entriesOf(layouts []*Layout) ([]entry, error) {
 	var all []entry
 	for _, l := range layouts {
-		for _, b := range l.blobs {
-			all = append(all, entry{name: path.Join(l.Path, blobPath(b.Digest)), size: b.Size, blob: b.Digest})
+		for _, b := range l.Blobs {
+			all = append(all, entry{name: path.Join(l.Path, names.BlobPath(b.Digest)), size: b.Size, blob: b.Digest})
 		}
-		index, err := indexJSON(l.Images)
+		index, err := l.IndexJSON()
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,24 @@
+package bundle
+
+import (
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// The same publication repairs one that lost files, those beside the archives too.
+func TestCoversFilesBesideArchives(t *testing.T) {
+	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
+	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, sumName(chunk)}}}
+	all := map[string]bool{archive: true, "module.tar": true, other: true}
+	if err := p.Covers(all); err != nil {
+		t.Error(err)
+	}
+	for name := range all {
+		all[name] = false
+		if p.Covers(all) == nil {
+			t.Errorf("%s is lost and not planned, and nobody minds", name)
+		}
+		all[name] = true
+	}
+}

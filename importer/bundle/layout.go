@@ -1,0 +1,91 @@
+package bundle
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// Archive is one archive of a bundle: some layouts, in one tar file or in chunks of it.
+type Archive struct {
+	Name    string    `json:"name"` // NAME.tar
+	Size    int64     `json:"size"` // bytes
+	Layouts []*Layout `json:"layouts"`
+
+	entries []entry
+}
+
+// Layout is one layout of a bundle: the images of one repository.
+type Layout struct {
+	Path       string  `json:"path"`       // in the bundle; "." is the root layout
+	Repository string  `json:"repository"` // in the registry that it is from
+	Images     []Image `json:"images"`
+
+	// Blobs are all that the images lead to, manifests too, sorted by digest.
+	Blobs []closure.Descriptor `json:"-"`
+}
+
+// Image is a manifest that an index.json names.
+type Image struct {
+	Tag       string `json:"tag,omitempty"` // empty where the bundle has it by digest alone
+	Reference string `json:"reference"`     // as the registry has it: HOST/PATH:TAG or HOST/PATH@DIGEST
+	closure.Descriptor
+}
+
+// NewArchive plans an archive of layouts, whose bytes depend on them alone.
+func NewArchive(name string, layouts []*Layout) (*Archive, error) {
+	slices.SortFunc(layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
+	all, err := entriesOf(layouts)
+	if err != nil {
+		return nil, err
+	}
+	size, err := tarSize(all)
+	if err != nil {
+		return nil, err
+	}
+	return &Archive{Name: name, Size: size, Layouts: layouts, entries: all}, nil
+}
+
+// CountImages is the number of manifests that the indexes of an archive name.
+func (a *Archive) CountImages() (n int) {
+	for _, l := range a.Layouts {
+		n += len(l.Images)
+	}
+	return n
+}
+
+// MergeLayouts are the layouts of archives, one per path: archives may share a path.
+func MergeLayouts(archives []*Archive) (all []*Layout) {
+	byPath := map[string]*Layout{}
+	for _, a := range archives {
+		for _, l := range a.Layouts {
+			m := byPath[l.Path]
+			if m == nil {
+				m = &Layout{Path: l.Path, Repository: l.Repository}
+				byPath[l.Path] = m
+				all = append(all, m)
+			}
+			m.Images = append(m.Images, l.Images...)
+			m.Blobs = append(m.Blobs, l.Blobs...)
+		}
+	}
+	for _, m := range all {
+		slices.SortFunc(m.Images, compareReferences)
+		m.Images = slices.Compact(m.Images)
+		m.Blobs = SortBlobs(m.Blobs)
+	}
+	return all
+}
+
+// SortBlobs sorts blobs by digest, each once.
+func SortBlobs(all []closure.Descriptor) []closure.Descriptor {
+	slices.SortFunc(all, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
+	return slices.CompactFunc(all, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
+}
+
+// compareReferences orders images as an index.json does.
+func compareReferences(a, b Image) int {
+	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
+}

@@ -1,0 +1,89 @@
+package bundle
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Reusable are archives and trees that are there already: of an earlier bundle, or of this
+// one before its writing was interrupted. Their blobs need not be fetched again.
+type Reusable struct{ volumes []reusableVolume }
+
+// reusableVolume is an archive of a directory, or its tree.
+type reusableVolume struct {
+	dir  string
+	vol  volume.Volume
+	list []volume.Layout
+}
+
+// OpenReusable opens the archives directly in the directories, in their order, and then the
+// trees of these. What cannot be read is as good as missing. The error is the context's.
+func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
+	r := &Reusable{}
+	for _, dir := range dirs {
+		found, err := volume.FindAnyArchives(dir)
+		if err != nil {
+			continue
+		}
+		for _, set := range found.Sets {
+			vol, err := volume.OpenArchive(ctx, set, "")
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err == nil {
+				err = r.add(ctx, dir, vol)
+			}
+			if ctx.Err() != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, dir := range dirs {
+		if tree, err := volume.OpenDir(dir); err == nil {
+			if err := r.add(ctx, dir, tree); ctx.Err() != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
+
+// add adds a volume, if it has any layouts.
+func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) error {
+	listing, err := vol.Layouts(ctx)
+	if err == nil && len(listing.Layouts) > 0 {
+		r.volumes = append(r.volumes, reusableVolume{dir, vol, listing.Layouts})
+	}
+	return err
+}
+
+// Find returns where an archive or tree has a blob, and in which directory that is; layouts
+// of the path are searched first. A size of -1 is any. Nobody has proven the bytes. Nothing
+// is found in a nil Reusable.
+func (r *Reusable) Find(layout string, d digest.Digest, size int64) (where extent.List, dir string) {
+	if r == nil {
+		return nil, ""
+	}
+	for _, v := range r.volumes {
+		if where, ok := v.locate(layout, d, size); ok {
+			return where, v.dir
+		}
+	}
+	for _, v := range r.volumes {
+		for _, l := range v.list {
+			if where, ok := v.locate(l.Path, d, size); ok {
+				return where, v.dir
+			}
+		}
+	}
+	return nil, ""
+}
+
+func (v *reusableVolume) locate(layout string, d digest.Digest, size int64) (extent.List, bool) {
+	where, err := v.vol.Locate(layout, d)
+	return where, err == nil && (size < 0 || where.Size() == size)
+}

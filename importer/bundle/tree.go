@@ -1,0 +1,191 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+)
+
+// TreeBlob is a blob of a tree: in each layout that needs it, a file. All of them are links
+// of one file, if the file system has links.
+type TreeBlob struct {
+	Digest digest.Digest
+	Size   int64 // bytes
+
+	paths   []string // files that have to be it
+	missing []string // those of them that are not
+	have    string   // a file that is
+}
+
+// MakeTree makes the directories of layouts, and returns their blobs, each once.
+func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error) {
+	blobs := map[digest.Digest]*TreeBlob{}
+	for _, l := range layouts { // those without blobs too
+		at := filepath.Join(dir, filepath.FromSlash(l.Path))
+		if err := os.MkdirAll(filepath.Join(at, specs.ImageBlobsDir), 0o755); err != nil {
+			return nil, err
+		}
+		for _, d := range l.Blobs {
+			b := blobs[d.Digest]
+			if b == nil {
+				b = &TreeBlob{Digest: d.Digest, Size: d.Size}
+				blobs[d.Digest] = b
+			}
+			b.paths = append(b.paths, filepath.Join(at, filepath.FromSlash(names.BlobPath(d.Digest))))
+		}
+	}
+	return blobs, nil
+}
+
+// Find reports whether the tree has a file of the blob, its digest proven. Each file is read
+// once, whatever links it has. The error is the context's.
+func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
+	type seen struct {
+		info os.FileInfo
+		good bool
+	}
+	var files []seen
+next:
+	for _, name := range b.paths {
+		info, err := os.Stat(name)
+		if err != nil || info.Size() != b.Size || !info.Mode().IsRegular() {
+			b.missing = append(b.missing, name)
+			continue
+		}
+		for _, f := range files {
+			if os.SameFile(f.info, info) {
+				b.count(name, f.good)
+				continue next
+			}
+		}
+		good, err := FileHasDigest(ctx, name, b.Digest)
+		if err != nil {
+			return false, err
+		}
+		files = append(files, seen{info, good})
+		b.count(name, good)
+	}
+	return b.have != "", nil
+}
+
+func (b *TreeBlob) count(name string, good bool) {
+	if good {
+		b.have = name
+	} else {
+		b.missing = append(b.missing, name)
+	}
+}
+
+// Use takes a file outside of the tree for the blob.
+func (b *TreeBlob) Use(file string) { b.have = file }
+
+// Place puts the blob where it is missing, each file in one step. Its bytes have to be on
+// disk: an index may name it already.
+func (b *TreeBlob) Place(ctx context.Context) error {
+	for _, name := range b.missing {
+		if err := place(ctx, b.have, name); err != nil {
+			return err
+		}
+		b.have = name // the others are links of it, though the first file is on another file system
+	}
+	return nil
+}
+
+// place makes to the same file as from, or a copy of it where there are no links. What
+// has the name is replaced in one step.
+func place(ctx context.Context, from, to string) error {
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	// The name is taken, or there are no links.
+	link := filepath.Join(dir, ".link-"+filepath.Base(to))
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
+		return err
+	}
+	if os.Link(from, link) == nil {
+		return os.Rename(link, to)
+	}
+	return copyTo(ctx, from, to)
+}
+
+func copyTo(ctx context.Context, from, to string) error {
+	in, err := plainfile.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	temp, err := os.CreateTemp(filepath.Dir(to), ".blob-*")
+	if err != nil {
+		return err
+	}
+	for {
+		n, err := io.CopyN(temp, in, maxCopied) // the system may copy it by itself
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		if err = errors.Join(ctx.Err(), err); err != nil {
+			return errors.Join(err, temp.Close())
+		}
+		if n < maxCopied {
+			break
+		}
+	}
+	return publishFile(temp, to)
+}
+
+// StageIndex stages the index.json of a layout of the tree where it changes: those of all
+// layouts take their place together. It reports whether it did.
+func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
+	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
+	if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
+		return "", false, err
+	}
+	name = path.Join(layout, specs.ImageIndexFile)
+	if old, err := plainfile.Read(filepath.Join(dir, specs.ImageIndexFile), int64(len(index))); err == nil && string(old) == string(index) {
+		return name, false, nil
+	}
+	return name, true, p.Stage(name, index)
+}
+
+// replaceFile writes a file again, completely or not at all.
+func replaceFile(name string, data []byte) error {
+	if old, err := plainfile.Read(name, int64(len(data))); err == nil && string(old) == string(data) {
+		return nil
+	}
+	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	if _, err := temp.Write(data); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	return publishFile(temp, name)
+}
+
+// publishFile gives a temporary file its name, when it is on disk.
+func publishFile(temp *os.File, name string) error {
+	if err := errors.Join(temp.Chmod(0o644), temp.Sync()); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}

@@ -1,0 +1,163 @@
+package pull
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+const (
+	// nearlyDone is how much of a blob may be left, in bytes, when a pull is
+	// interrupted, for it to be fetched to its end.
+	nearlyDone = 16 << 20
+	// grace is how long that may take.
+	grace = 5 * time.Second
+)
+
+// need is a blob that the bundle needs.
+type need struct {
+	blob         closure.Descriptor
+	layout       string    // a path in the bundle that has it
+	repositories []string  // in the source
+	archives     []*packed // that it is missing from
+
+	where extent.List // in an archive of the bundle's directory; nil if the working directory has it
+}
+
+// needsOf are the blobs of archives, each once, those of the first archive first.
+func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
+	byDigest := map[digest.Digest]*need{}
+	for _, a := range todo {
+		p := &packed{archive: a}
+		archives = append(archives, p)
+		for _, l := range a.Layouts {
+			for _, b := range l.Blobs {
+				n := byDigest[b.Digest]
+				if n == nil {
+					n = &need{blob: b, layout: l.Path}
+					byDigest[b.Digest] = n
+					needs = append(needs, n)
+				}
+				n.repositories = appendNew(n.repositories, l.Repository)
+				if len(n.archives) == 0 || n.archives[len(n.archives)-1] != p {
+					n.archives = append(n.archives, p)
+					p.needs = append(p.needs, n)
+				}
+			}
+		}
+		p.missing.Store(int64(len(p.needs)))
+	}
+	return archives, needs
+}
+
+// supply makes blobs available: from the working directory, from what is there already, or
+// from the registry.
+type supply struct {
+	dir      string // of the bundle
+	fetcher  fetcher
+	reusable *bundle.Reusable
+
+	mu   sync.Mutex
+	gaps []Gap // of blobs that the source does not have, or has wrong
+}
+
+func (r *run) newSupply() *supply {
+	return &supply{dir: r.options.Dir, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
+}
+
+// bring makes a blob available. It reports whether it is: where the content of the source
+// is to blame that it is not, that is a gap and no error. hard ends a fetch at once; the end
+// of ctx ends it unless it is nearly done.
+func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	err := s.find(ctx, hard, n)
+	g := Gap{Repository: n.repositories[0], Digest: n.blob.Digest, lost: true}
+	switch {
+	case err == nil:
+		return true, nil
+	case absent(err):
+		g.Reason = "not there"
+	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
+		g.Reason = err.Error()
+	default:
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gaps = append(s.gaps, g)
+	return false, nil
+}
+
+// find makes a blob available from what is there or from the registry.
+func (s *supply) find(ctx, hard context.Context, n *need) error {
+	there, err := s.reuse(ctx, n)
+	if err != nil || there {
+		s.fetcher.meter.Add(n.blob.Size)
+		return err
+	}
+	one, cancel := context.WithCancel(hard)
+	defer cancel()
+	left := &leftMeter{meter: s.fetcher.meter}
+	left.n.Store(n.blob.Size)
+	defer context.AfterFunc(ctx, func() {
+		if left.n.Load() > nearlyDone {
+			cancel()
+		}
+	})()
+	f := s.fetcher
+	f.meter = left
+	if err := f.fetch(one, n.blob, n.repositories); err != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	f.work.reached("fetched")
+	return f.work.touch()
+}
+
+// reuse reports whether a blob need not be fetched: it is in the working directory, or in an
+// archive or tree that is there already. Its digest is proven in both cases.
+func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
+	work := s.fetcher.work
+	if work.has(n.blob.Digest, n.blob.Size) {
+		good, err := work.check(ctx, n.blob.Digest)
+		if good || err != nil {
+			return good, err
+		}
+		work.drop(n.blob.Digest)
+	}
+	where, dir := s.reusable.Find(n.layout, n.blob.Digest, n.blob.Size)
+	switch {
+	case where == nil:
+		return false, nil
+	case dir != s.dir: // it is replaced when another archive is complete
+		return s.fetcher.copy(ctx, where, n.blob)
+	}
+	good, err := bundle.HasDigest(ctx, where, n.blob.Digest)
+	if good {
+		n.where = where
+	}
+	return good, err
+}
+
+// leftMeter knows how much is left of a blob.
+type leftMeter struct {
+	meter Meter
+	n     atomic.Int64
+}
+
+// Add implements Meter.
+func (l *leftMeter) Add(n int64) {
+	l.n.Add(-n)
+	l.meter.Add(n)
+}
