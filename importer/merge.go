@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // shortTag is the annotation in which a Deckhouse bundle keeps a tag.
@@ -336,7 +337,7 @@ func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
 	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // empty where it is none
 	delete(annotations, shortTag)
 	delete(annotations, ocispec.AnnotationRefName)
-	if ref := layoutstore.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
+	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
 		annotations[ocispec.AnnotationRefName], _ = marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
 	}
 	delete(doc, "annotations")

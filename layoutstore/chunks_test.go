@@ -242,14 +242,14 @@ func wantTruth(t *testing.T, archive string, have content, places []layouttest.P
 		return
 	}
 	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk != "" })
-	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return names(p.Reason, i) })
+	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return namesChunk(p.Reason, i) })
 	if len(found) == 0 || broken && !named {
 		t.Errorf("something is lost, and no problem names chunk %d: %v", i, found)
 	}
 }
 
-// names says whether a text names a chunk, alone or in a range.
-func names(text string, chunk int) bool {
+// namesChunk says whether a text names a chunk, alone or in a range.
+func namesChunk(text string, chunk int) bool {
 	for _, word := range []string{"chunk ", "chunks "} {
 		for rest := text; ; {
 			_, after, ok := strings.Cut(rest, word)

@@ -16,6 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -148,7 +149,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 		return
 	}
 	ix.ballot.add(d.Annotations, path)
-	if tag != "" && !ValidTag(tag) {
+	if tag != "" && !names.IsTag(tag) {
 		ix.problem(Problem{Kind: IllegalName, Tag: tag, Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
@@ -240,7 +241,7 @@ func tagOf(a annotationsDoc) string {
 	if !strings.ContainsAny(a.RefName, "/:@") {
 		return a.RefName
 	}
-	return ParseReference(a.RefName).Tag
+	return names.ParseReference(a.RefName).Tag
 }
 
 // isDigestTag reports whether a short tag is a digest. Facts: deckhouse-cli,
@@ -259,5 +260,5 @@ func repositoryOf(ref string) string {
 	if !strings.ContainsAny(ref, "/:@") {
 		return ""
 	}
-	return unique.Make(ParseReference(ref).Path).Value()
+	return unique.Make(names.ParseReference(ref).Path).Value()
 }

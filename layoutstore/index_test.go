@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 func TestTagOf(t *testing.T) {
@@ -110,7 +112,7 @@ func FuzzParseIndex(f *testing.F) {
 			return
 		}
 		for _, e := range ix.entries {
-			if e.Digest.Validate() != nil || e.tag != "" && !ValidTag(e.tag) {
+			if e.Digest.Validate() != nil || e.tag != "" && !names.IsTag(e.tag) {
 				t.Errorf("entry %+v", e)
 			}
 			if path != "." && len(ix.named) > 1 && e.tag != "" && e.repository != "" && !fits(e.repository, path) {
@@ -119,7 +121,7 @@ func FuzzParseIndex(f *testing.F) {
 		}
 		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
 			for root := range votes {
-				if !ValidName(root) {
+				if !names.IsRepository(root) {
 					t.Errorf("a vote for %q", root)
 				}
 			}

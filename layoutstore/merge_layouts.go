@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // newRepository unites parts, later ones winning a tag.
@@ -106,7 +107,7 @@ func (r *Repository) typesOf(n *node) []string {
 
 // discover adds the discovery tag name where no real tag has its name.
 func (r *Repository) discover(name string, nodes map[digest.Digest]*node, tags map[string]*node) {
-	if !ValidTag(name) {
+	if !names.IsTag(name) {
 		r.problems = appendBounded(r.problems, Problem{Kind: IllegalName, Path: r.path, Tag: name,
 			Reason: "the directory's name is no legal tag, so it has no discovery tag"})
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // scope is the layouts of sources that are served below the same roots: all the
@@ -73,7 +74,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 func (n *naming) add(sc *scope, parts []*part) {
 	for _, p := range parts {
 		sc.parts = append(sc.parts, p)
-		if p.path != "." && !ValidName(p.path) {
+		if p.path != "." && !names.IsRepository(p.path) {
 			n.problems = append(n.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
 			continue
 		}
@@ -119,8 +120,8 @@ func (n *naming) name(sc *scope, name, path string) {
 	if name == "" {
 		return
 	}
-	if !ValidName(name) {
-		problem(IllegalName, fmt.Sprintf("with its root the name is %d bytes long, more than %d", len(name), maxName))
+	if !names.IsRepository(name) {
+		problem(IllegalName, fmt.Sprintf("with its root the name is %d bytes long, more than %d", len(name), names.MaxRepository))
 		return
 	}
 	have := n.keys[name]
@@ -140,7 +141,7 @@ func (n *naming) name(sc *scope, name, path string) {
 // of an index, below a root.
 func (n *naming) alias(split edition.Split, path string) {
 	alias := split.Alias(path)
-	if _, taken := n.aliases[alias]; ValidName(alias) && !taken {
+	if _, taken := n.aliases[alias]; names.IsRepository(alias) && !taken {
 		n.aliases[alias] = split.Name(path)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -18,13 +19,13 @@ func vote(ref, path string) (root string, ok bool) {
 	if !strings.ContainsAny(ref, "/:@") { // a bare tag
 		return "", false
 	}
-	root = ParseReference(ref).Path
+	root = names.ParseReference(ref).Path
 	if path != "." {
 		if root, ok = strings.CutSuffix(root, "/"+path); !ok {
 			return "", false
 		}
 	}
-	return root, ValidName(root)
+	return root, names.IsRepository(root)
 }
 
 // ballot counts the references of one or more layouts by the root that each names.

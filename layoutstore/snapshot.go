@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Snapshot is the tree as one scan found it. It does not change.
@@ -58,7 +60,7 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	if current, ok := s.aliases[name]; ok {
 		return s.repos[current], nil
 	}
-	if !ValidName(name) {
+	if !names.IsRepository(name) {
 		return nil, fmt.Errorf("%.300q: %w", name, ErrNameInvalid)
 	}
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -77,7 +78,7 @@ func (o *Options) check() error {
 		roots = append(roots, own...)
 	}
 	for _, r := range roots {
-		if r != "" && !ValidName(r) {
+		if r != "" && !names.IsRepository(r) {
 			return fmt.Errorf("%q: %w", r, ErrRootInvalid)
 		}
 	}

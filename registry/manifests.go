@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 var (
@@ -25,7 +26,7 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	repo, err := repository(s, name, func() (err error) {
 		if byDigest {
 			d, err = parseDigest(reference)
-		} else if !layoutstore.ValidTag(reference) {
+		} else if !names.IsTag(reference) {
 			err = fmt.Errorf("%.200q: %w", reference, errTag)
 		}
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
@@ -44,7 +45,7 @@ func FuzzRequest(f *testing.F) {
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, req)
 		checkAnswer(t, req, w)
-		if kind, name := registry.Scope(req); kind == "repository" && !layoutstore.ValidName(name) {
+		if kind, name := registry.Scope(req); kind == "repository" && !names.IsRepository(name) {
 			t.Fatalf("%q: a scope of %q", path, name)
 		}
 	})

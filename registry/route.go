@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // cut finds the API path of a request: what follows the first /v2/. The prefix
@@ -94,7 +95,7 @@ func Scope(req *http.Request) (kind, name string) {
 	}
 	_, path, _ := cut(req.URL.Path)
 	rest, _ := cutLast(path)
-	if name, _ = cutLast(rest); !layoutstore.ValidName(name) {
+	if name, _ = cutLast(rest); !names.IsRepository(name) {
 		return "", "" // nothing is there to be read
 	}
 	return "repository", name
@@ -129,7 +130,7 @@ func parseDigest(s string) (digest.Digest, error) {
 // name after it.
 func repository(s *layoutstore.Snapshot, name string, check func() error) (*layoutstore.Repository, error) {
 	repo, unknown := s.Repository(name)
-	if unknown != nil && !layoutstore.ValidName(name) {
+	if unknown != nil && !names.IsRepository(name) {
 		return nil, unknown
 	}
 	if err := check(); err != nil {

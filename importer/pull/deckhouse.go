@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -71,7 +72,7 @@ func (p *planner) sharedListed(ctx context.Context, at string) (string, error) {
 }
 
 // validSegment says whether a name of the source can be one segment of a path.
-func validSegment(s string) bool { return client.ValidRepository(s) && !strings.Contains(s, "/") }
+func validSegment(s string) bool { return names.IsRepository(s) && !strings.Contains(s, "/") }
 
 // deckhouse plans what the selection asks for.
 func (p *planner) deckhouse(ctx context.Context) error {

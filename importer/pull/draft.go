@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -219,7 +220,7 @@ func (p *planner) choose(ctx context.Context, l *planned, tag, reference string,
 			return p.child(ctx, l, tag, m.Digest)
 		}
 	}
-	if isCompanion(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
+	if names.IsDigestTag(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
 		return d, nil // an index of something else than platforms
 	}
 	p.gapOf(l, newGap(repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)

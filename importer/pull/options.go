@@ -9,6 +9,7 @@ import (
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -70,7 +71,7 @@ func (o *Options) check() error {
 			o.Repositories[i] = strings.TrimSuffix(r, "/")
 			name = o.Source.Repository(o.Repositories[i])
 		}
-		if r == "" || !client.ValidRepository(name) {
+		if r == "" || !names.IsRepository(name) {
 			return usage("repository %q: %q is no repository name; it is relative to %s", r, name, o.Source)
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -33,16 +33,6 @@ const (
 // suffixes end the tags of what belongs to the image that they name: attestations,
 // signatures, SBOMs; nothing, the list of its referrers.
 func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
-
-// isCompanion says whether a tag is one of those.
-func isCompanion(tag string) bool {
-	alg, rest, ok := strings.Cut(tag, "-")
-	if !ok {
-		return false
-	}
-	encoded, _, _ := strings.Cut(rest, ".")
-	return digest.Digest(alg+":"+encoded).Validate() == nil
-}
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
@@ -161,12 +151,12 @@ func (p *planner) attest(ctx context.Context, l *planned) error {
 	var tags []string
 	p.mu.Lock()
 	for _, i := range l.images {
-		if i.Tag != "" && !strings.HasSuffix(i.Tag, attestation) && !isCompanion(i.Tag) {
+		if i.Tag != "" && !strings.HasSuffix(i.Tag, attestation) && !names.IsDigestTag(i.Tag) {
 			tags = append(tags, i.Tag+attestation)
 		}
 		if l.attestations != nil {
 			in = l.attestations
-			tags = append(tags, client.ReferrersTag(i.Digest)+attestation)
+			tags = append(tags, names.ReferrersTag(i.Digest)+attestation)
 		}
 	}
 	p.mu.Unlock()
@@ -182,7 +172,7 @@ func isAttested(path string) bool {
 
 // addTagged plans what is there under a tag.
 func (p *planner) addTagged(ctx context.Context, l *planned, tag string) error {
-	if !layoutstore.ValidTag(tag) {
+	if !names.IsTag(tag) {
 		return nil // it is too long for one
 	}
 	ok, err := p.tagged(ctx, l.Repository, tag)
@@ -198,7 +188,7 @@ func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error 
 		if suffix == attestation && (p.Selection.SkipVexImages || l.attestations != nil) {
 			continue
 		}
-		if err := p.addTagged(ctx, l, client.ReferrersTag(d)+suffix); err != nil {
+		if err := p.addTagged(ctx, l, names.ReferrersTag(d)+suffix); err != nil {
 			return err
 		}
 	}

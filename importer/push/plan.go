@@ -15,6 +15,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -159,7 +160,7 @@ func (p *planning) add(ctx context.Context, src *source) error {
 		return nil
 	}
 	name := p.selection.Name(p.plan.Destination, src.path)
-	if !client.ValidRepository(name) {
+	if !names.IsRepository(name) {
 		return nameError(src.path, name)
 	}
 	r := p.repositories[name]

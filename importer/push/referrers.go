@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -22,7 +23,7 @@ func (p *Pusher) referrersTags(ctx context.Context) error {
 		var subjects []digest.Digest
 		for _, m := range p.states[r].untold {
 			d := m.Refs.Subject.Digest
-			if slices.ContainsFunc(r.Tags, func(t Tag) bool { return t.Name == client.ReferrersTag(d) }) {
+			if slices.ContainsFunc(r.Tags, func(t Tag) bool { return t.Name == names.ReferrersTag(d) }) {
 				continue
 			}
 			if bySubject[d] == nil {
@@ -39,7 +40,7 @@ func (p *Pusher) referrersTags(ctx context.Context) error {
 
 // referrersTag adds manifests to the list of those that refer to a subject.
 func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
-	tag := client.ReferrersTag(subject)
+	tag := names.ReferrersTag(subject)
 	list := specs.Index{MediaType: specs.MediaTypeImageIndex}
 	list.SchemaVersion = 2
 	have, err := p.Client.Manifest(ctx, r.Name, tag)

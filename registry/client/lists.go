@@ -31,7 +31,7 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 		return nil, err
 	}
 	k.reference = ""
-	return names(ctx, c, k, func(p page) json.RawMessage { return p.Tags })
+	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Tags })
 }
 
 // Catalog are the names of all repositories of the registry. Many registries refuse
@@ -43,12 +43,12 @@ func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	target := *c.base.Load()
 	target.Path += "_catalog"
 	k := &call{op: "catalog", method: http.MethodGet, url: &target, header: http.Header{}, scopes: []string{"registry:catalog:*"}}
-	return names(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
+	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
 }
 
-// names reads a list of names, each of which is given once: where the registry does not
+// listNames reads a list of names, each of which is given once: where the registry does not
 // say where to go on, a page may begin again.
-func names(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
+func listNames(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
 	seen := map[string]bool{}
 	return pages(ctx, c, k, maxNames, of, func(entries []string) (fresh []string, last string) {
 		if n := len(entries); n > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -169,7 +170,7 @@ func TestReferrersThatAreRefused(t *testing.T) {
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 			specs.MediaTypeImageIndex, m.MediaType, m.Digest, len(m.Body))
 		body := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromString(index), Body: []byte(index)}
-		if _, err := c.PutManifest(t.Context(), "x", client.ReferrersTag(m.Digest), body); err != nil {
+		if _, err := c.PutManifest(t.Context(), "x", names.ReferrersTag(m.Digest), body); err != nil {
 			t.Fatal(err)
 		}
 		found, err = c.Referrers(t.Context(), "x", m.Digest)

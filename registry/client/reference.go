@@ -9,6 +9,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Reference is a path in a registry, as users name it: REGISTRY/PATH.
@@ -28,25 +30,19 @@ func ParseReference(s string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%q begins with a scheme, %s: %w", s, scheme, ErrReference)
 	}
 	host, path, _ := strings.Cut(strings.TrimSuffix(s, "/"), "/")
-	if host != "localhost" && !strings.ContainsAny(host, ".:") {
+	if !names.IsHost(host) {
 		return Reference{}, fmt.Errorf("%q names no registry: %w", s, ErrReference)
 	}
 	registry, err := name.NewRegistry(host, name.StrictValidation)
 	if named, illegal := reference.WithName(host + "/x"); err != nil || illegal != nil || reference.Domain(named) != host {
 		return Reference{}, fmt.Errorf("%q: %q is no registry: %w", s, host, ErrReference)
 	}
-	if path != "" && !ValidRepository(path) {
-		return Reference{}, fmt.Errorf("%q: %q is no repository name: %w", s, path, ErrReference)
+	if path != "" {
+		if err := names.CheckRepository(path); err != nil {
+			return Reference{}, fmt.Errorf("%q: %q is not a repository name, %w: %w", s, path, err, ErrReference)
+		}
 	}
 	return Reference{Registry: registry.RegistryStr(), Path: path}, nil
-}
-
-// ValidRepository says whether s is a repository name by the specification's
-// grammar, and at most 255 bytes long.
-func ValidRepository(s string) bool {
-	// A host in front, so that no part of the path is taken for one.
-	named, err := reference.WithName("x.y/" + s)
-	return err == nil && reference.Path(named) == s && len(s) <= 255
 }
 
 func (r Reference) String() string {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -60,7 +61,7 @@ func FuzzParseReference(f *testing.F) {
 		if err != nil || again != r {
 			t.Fatalf("%q is %+v, which is %+v, %v", s, r, again, err)
 		}
-		if r.Path != "" && !client.ValidRepository(r.Path) {
+		if r.Path != "" && !names.IsRepository(r.Path) {
 			t.Fatalf("%q has the path %q", s, r.Path)
 		}
 	})

@@ -9,13 +9,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// ReferrersTag is the tag that lists the referrers of d in a registry without the
-// referrers API (distribution specification, "Referrers Tag Schema").
-func ReferrersTag(d digest.Digest) string {
-	return d.Algorithm().String() + "-" + d.Encoded()
-}
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
 
 // Referrers is what a registry says of the manifests that refer to one.
 type Referrers struct {
@@ -81,7 +77,7 @@ func SaysNothing(err error) bool {
 
 // referrersByTag reads the referrers tag. It need not be there.
 func (c *Client) referrersByTag(ctx context.Context, repository string, d digest.Digest) (list []specs.Descriptor, err error) {
-	m, err := c.Manifest(ctx, repository, ReferrersTag(d))
+	m, err := c.Manifest(ctx, repository, names.ReferrersTag(d))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -89,7 +85,7 @@ func (c *Client) referrersByTag(ctx context.Context, repository string, d digest
 		return nil, err
 	}
 	if list, err = entries(list, m.Body, maxReferrers, manifestsOf); err != nil {
-		return nil, &Error{Op: "list referrers", Host: c.options.Registry, Repository: repository, Reference: ReferrersTag(d),
+		return nil, &Error{Op: "list referrers", Host: c.options.Registry, Repository: repository, Reference: names.ReferrersTag(d),
 			Side: SideRegistry, Cause: causeAmong(err, ErrTooMany, ErrMismatch), Err: err}
 	}
 	return list, nil

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // image is what is asked for.
@@ -28,19 +29,16 @@ func parseImage(s string) (image, error) {
 		}
 		i.digest = d
 	}
-	if first, below, ok := strings.Cut(rest, "/"); ok && (first == "localhost" || strings.ContainsAny(first, ".:")) {
-		i.host, rest = first, below
-	}
+	i.host, rest = names.CutHost(rest)
 	if colon := strings.LastIndexByte(rest, ':'); colon >= 0 {
 		rest, i.tag = rest[:colon], rest[colon+1:]
-		if !reference.TagRegexp.MatchString(i.tag) || reference.TagRegexp.FindString(i.tag) != i.tag {
-			return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG: %q is no tag", s, ErrForm, i.tag)
+		if err := names.CheckTag(i.tag); err != nil {
+			return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG: tag %q: %w", s, ErrForm, i.tag, err)
 		}
 	}
 	i.repository = rest
-	named, err := reference.WithName("x.y/" + rest) // a host, so that no part of the path is taken for one
-	if err != nil || reference.Path(named) != rest {
-		return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG or HOST/REPOSITORY:TAG", s, ErrForm)
+	if err := names.CheckRepository(rest); err != nil {
+		return image{}, fmt.Errorf("image %q: %w REPOSITORY:TAG or HOST/REPOSITORY:TAG: repository %q: %w", s, ErrForm, rest, err)
 	}
 	if i.tag == "" && i.digest == "" {
 		i.tag = "latest"
