@@ -1,0 +1,158 @@
+// Command phrases looks for phrases that the project does not use, in comments,
+// strings, documents and scripts, and says what to write in their place. It prints one
+// line per finding, as "file:line: phrase", and exits with status 1 if there is any.
+//
+// The phrases are those that made readers read a sentence twice. A word that is right
+// in one sense and wrong in another is listed with enough of its neighbours to tell the
+// two apart.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// phrase is one that must not come back, and what says the same in plain English.
+type phrase struct {
+	pattern *regexp.Regexp
+	instead string
+}
+
+func must(pattern, instead string) phrase {
+	return phrase{regexp.MustCompile("(?i)" + pattern), instead}
+}
+
+var phrases = []phrase{
+	must(`\btold\b`, "reported, distinguished"),
+	must(`\black(s|ed|ing)?\b`, "is missing, has no"),
+	must(`\b(is|are|was|were) not there\b`, "is missing"),
+	must(`\b(is|are|was|were) none\b`, "there is no …, invalid, disabled: whichever is meant"),
+	must(`\b(is|are|was|were|be|being|been|not|stays?) whole\b`, "complete, intact, valid"),
+	must(`\bmend(s|ed|ing)?\b`, "fix, repair"),
+	must(`\bdear(er|est)?\b`, "expensive"),
+	must(`\bat the door\b`, "at the start of the request"),
+	must(`\blook(s|ed|ing)? at\b.{0,20}\b(again|once more|anew)\b`, "rescan, check again"),
+	must(`\banew\b`, "again, from the start"),
+	must(`\b(goes|go|went|going) on (where|from|with|after|inside)\b`, "resume, continue"),
+	must(`\b(goes|go|went|going) on\b[.,;:)]`, "resume, continue"),
+	must(`\b(lies|lie|lay) (in|on|at|behind|beside|below|there|where|between|nowhere)\b`, "is stored, is"),
+	must(`\bas (it|they) (lies|lie)\b`, "in place"),
+	must(`\bbytes are those of\b`, "checksum mismatch: content is …"),
+	must(`\bis no setting\b`, "unknown setting"),
+	must(`\b(to|for|by|of|from) who\b`, "whoever, or name the actor"),
+	must(`\ba (request|line|tag|second|manifest|blob) a (request|line|tag|second|manifest|blob)\b`, "one … per …"),
+	must(`\bcondemn(s|ed|ing)?\b`, "quarantine"),
+	must(`\bin the clear\b`, "unencrypted"),
+}
+
+func main() {
+	found := 0
+	for _, file := range listFiles() {
+		if skip(file) {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		found += check(file, content)
+	}
+	if found > 0 {
+		fmt.Printf("%d phrases to write in plain English\n", found)
+		os.Exit(1)
+	}
+}
+
+// listFiles returns the files of the repository that git knows.
+func listFiles() []string {
+	out, err := exec.Command("git", "ls-files", "-z").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "git ls-files:", err)
+		os.Exit(2)
+	}
+	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
+}
+
+// skip reports whether a file is not ours to word: test data, licences, this list.
+func skip(file string) bool {
+	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
+		return true
+	}
+	switch filepath.Ext(file) {
+	case ".go", ".md", ".yaml", ".yml", ".sh", ".txtar", ".txt":
+		return false
+	case "":
+		return filepath.Base(file) == "LICENSE"
+	}
+	return true
+}
+
+// check prints the findings of one file and returns their number.
+func check(file string, content []byte) int {
+	if filepath.Ext(file) == ".go" {
+		return checkGo(file, content)
+	}
+	return checkText(file, 1, content)
+}
+
+// checkGo checks comments and strings, and not identifiers.
+func checkGo(file string, content []byte) int {
+	set := token.NewFileSet()
+	tree, err := parser.ParseFile(set, file, content, parser.ParseComments)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	found := 0
+	for _, group := range tree.Comments {
+		found += checkText(file, set.Position(group.Pos()).Line, content[set.Position(group.Pos()).Offset:set.Position(group.End()).Offset])
+	}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if s, ok := n.(*ast.BasicLit); ok && s.Kind == token.STRING {
+			found += checkText(file, set.Position(s.Pos()).Line, []byte(s.Value))
+		}
+		return true
+	})
+	return found
+}
+
+// comment is what begins a line of a comment.
+var comment = regexp.MustCompile(`^\s*(//|#)?\s*`)
+
+// checkText checks text that begins at a line of a file. A phrase may be broken over
+// two lines.
+func checkText(file string, line int, text []byte) int {
+	found := 0
+	previous := ""
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, len(text)+1)
+	for ; lines.Scan(); line++ {
+		this := comment.ReplaceAllString(lines.Text(), "")
+		tail := previous
+		if cut := len(tail) - 30; cut > 0 {
+			tail = tail[cut:]
+		}
+		joined := tail + " " + this
+		for _, p := range phrases {
+			for _, at := range p.pattern.FindAllStringIndex(joined, -1) {
+				if at[1] <= len(tail) {
+					continue // found with the line before
+				}
+				found++
+				fmt.Printf("%s:%d: %q: write %s\n", file, line, joined[at[0]:at[1]], p.instead)
+			}
+		}
+		previous = this
+	}
+	return found
+}
