@@ -14,6 +14,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
 // bundle is what is imported: one or more sources as one tree.
@@ -25,8 +26,8 @@ type bundle struct {
 
 // openBundle reads the indexes of the bundles, and records in opened what is read. A bundle has no discovery tags: those
 // of the store follow from the paths in it.
-func openBundle(ctx context.Context, names []string, o Options, opened *Opened) (*bundle, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.add, Unread: opened.forget})
+func openBundle(ctx context.Context, names []string, o Options, opened *fileid.Set) (*bundle, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.Add, Unread: opened.Forget})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -84,14 +87,49 @@ func packed(t *testing.T, tree *layouttest.Tree) string {
 	return dir
 }
 
-// newImporter makes an importer with one job, whose steps come in the same order always.
-func newImporter(t *testing.T, store string) *importer.Importer {
+// testImporter is an importer with one job, whose steps come in the same order always.
+type testImporter struct {
+	*importer.Importer
+	options importer.Options
+	before  func(op, path string) error
+}
+
+func newImporter(t *testing.T, store string) *testImporter {
 	t.Helper()
-	i, err := importer.New(importer.Options{Store: store, Jobs: 1})
+	i, err := newTestImporter(importer.Options{Store: store, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return i
+}
+
+func newTestImporter(o importer.Options) (*testImporter, error) {
+	i := &testImporter{options: o}
+	i.options.Before = func(op, path string) error {
+		if i.before == nil {
+			return nil
+		}
+		return i.before(op, path)
+	}
+	var err error
+	i.Importer, err = importer.New(i.options)
+	return i, err
+}
+
+// Before has f called before each change of the store and of a drop directory.
+func (i *testImporter) Before(f func(op, path string) error) { i.before = f }
+
+// NewDrop makes a drop directory that imports as i does.
+func (i *testImporter) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
+
+// Publish publishes a journal that no bundle led to.
+func (i *testImporter) Publish(ctx context.Context, j *journal.Journal) error {
+	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Before: i.options.Before})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Publish(ctx, j)
 }
 
 func imported(t *testing.T, store string, bundles ...string) importer.Report {

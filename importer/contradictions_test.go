@@ -29,7 +29,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 		}
 	}
 	store := filepath.Join(scratch(t), "store")
-	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -119,14 +119,14 @@ func TestKilledWhileFilesLeave(t *testing.T) {
 func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
-	change := func(o *importer.DropOptions) { o.Remove = c.remove }
+	change := func(o *drop.Options) { o.Remove = c.remove }
 	c.prepare(t, d.dir)
 	before := contents(t, d.dir)
 	died := ends(n, leaves, func(before func(op, path string) error) {
 		d.restart(change)
 		i := newImporter(t, d.store)
 		i.Before(before)
-		drop, err := i.NewDrop(importer.DropOptions{Dir: d.dir, Settle: time.Second, Now: func() time.Time { return d.now }, Remove: c.remove})
+		drop, err := i.NewDrop(drop.Options{Dir: d.dir, Settle: time.Second, Now: func() time.Time { return d.now }, Remove: c.remove})
 		if err != nil {
 			t.Error(err)
 			return

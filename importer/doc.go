@@ -1,29 +1,19 @@
-// Package importer makes bundles part of a store: wholly, verified, or not at all.
+// Package importer makes bundles part of a store: completely, verified, or not at all.
 //
 // Start with [New] and [Importer.Import], which reads one or more bundles (trees of
 // layouts, archives, chunk sets) through package layoutstore, as a server would, and
-// publishes what they hold as one generation of the store. [Importer.Recover]
-// finishes what a process that was killed had begun to publish. [Importer.NewDrop]
-// imports what is dropped into a directory.
+// publishes what they hold as one generation of the store. [Importer.Recover] finishes
+// what a process that was killed had begun to publish. Package drop imports what is
+// dropped into a directory; package publish writes the store.
 //
-// # A store
+// # Steps
 //
-// A store is a tree of OCI image layouts like any other, with a directory
-// .layoutproxy in it, which holds
-//
-//	store.json   format, generation, archives that were taken in as they came
-//	lock         held by whoever writes
-//	dropped.json bundles that could not be moved out of a drop directory, and files that leave it
-//	staging/     what has no place in the tree yet
-//	journal      while a generation is being published
-//
-// An import takes the lock, copies each blob that the store lacks into staging and
-// proves its digest while it does, has the file system write everything out, and only
-// then writes the journal: the old and the new bytes of each index.json that will
-// change. From here on it cannot fail but by a fault of the file system. Blobs are
-// renamed to their places, then the indexes, then store.json says the new generation,
-// and the journal goes. Readers (see package layoutstore) take the old side while a
-// journal stands, so they see a bundle wholly or not at all, whenever the writer dies.
+// An import has three steps. The plan reads every manifest of the bundle, finds what is
+// missing or damaged, and what the store has already. Staging copies each blob that the
+// store lacks, and proves every digest while it does. Then the new indexes are published
+// with all that is staged. Archives that are kept packed go the same way, but for the
+// place of their content: the archive itself is staged, and the loose indexes lose the
+// tags that it has.
 //
 // # What it promises
 //

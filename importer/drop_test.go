@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -21,8 +21,8 @@ type dropping struct {
 	t          *testing.T
 	dir, store string
 	now        time.Time
-	drop       *importer.Drop
-	importer   *importer.Importer
+	drop       *drop.Drop
+	importer   *testImporter
 	published  int
 }
 
@@ -34,15 +34,15 @@ func newDropping(t *testing.T) *dropping {
 }
 
 // restart is what a new process begins with.
-func (d *dropping) restart(change ...func(*importer.DropOptions)) {
+func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.restartWith(newImporter(d.t, d.store), change...)
 }
 
-func (d *dropping) restartWith(i *importer.Importer, change ...func(*importer.DropOptions)) {
+func (d *dropping) restartWith(i *testImporter, change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.importer = i
-	o := importer.DropOptions{Dir: d.dir, Settle: 3 * time.Second, Now: func() time.Time { return d.now }, Published: func(context.Context) { d.published++ }}
+	o := drop.Options{Dir: d.dir, Settle: 3 * time.Second, Now: func() time.Time { return d.now }, Published: func(context.Context) { d.published++ }}
 	for _, f := range change {
 		f(&o)
 	}
@@ -64,7 +64,7 @@ func (d *dropping) look(after time.Duration) (again time.Duration) {
 }
 
 // wants fails unless the bundle has a state whose detail has some words in it.
-func (d *dropping) wants(name, state, detail string) importer.Dropped {
+func (d *dropping) wants(name, state, detail string) drop.Status {
 	d.t.Helper()
 	for _, s := range d.drop.Status() {
 		if s.Name == name {
@@ -75,7 +75,7 @@ func (d *dropping) wants(name, state, detail string) importer.Dropped {
 		}
 	}
 	d.t.Errorf("%s is not there, want %s", name, state)
-	return importer.Dropped{}
+	return drop.Status{}
 }
 
 func (d *dropping) has(name string) bool {
@@ -248,7 +248,7 @@ func TestDropBadAndChanged(t *testing.T) {
 	flip(t, archive, layer.Body+4000)
 	d := newDropping(t)
 	changed := false
-	d.restart(func(o *importer.DropOptions) {
+	d.restart(func(o *drop.Options) {
 		o.Guard = func() error { // which is asked just before the import
 			if !changed {
 				changed = true
@@ -296,7 +296,7 @@ func TestDropBad(t *testing.T) {
 func TestDropRemoves(t *testing.T) {
 	archive, _ := one(t)
 	d := newDropping(t)
-	d.restart(func(o *importer.DropOptions) { o.Remove = true })
+	d.restart(func(o *drop.Options) { o.Remove = true })
 	d.put(archive, "module-one.tar")
 	d.look(time.Hour)
 	d.wants("module-one.tar", "published", "")
@@ -317,7 +317,7 @@ func TestDropWaitsForRoom(t *testing.T) {
 		return nil
 	})
 	var err error
-	if d.drop, err = d.importer.NewDrop(importer.DropOptions{Dir: d.dir, Settle: time.Second, Now: func() time.Time { return d.now }}); err != nil {
+	if d.drop, err = d.importer.NewDrop(drop.Options{Dir: d.dir, Settle: time.Second, Now: func() time.Time { return d.now }}); err != nil {
 		t.Fatal(err)
 	}
 	d.put(archive, "module-one.tar")
@@ -361,7 +361,7 @@ func TestDropCannotMove(t *testing.T) {
 }
 
 func TestDropDirectoryMissing(t *testing.T) {
-	if _, err := newImporter(t, "store").NewDrop(importer.DropOptions{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := newImporter(t, "store").NewDrop(drop.Options{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }
@@ -372,7 +372,7 @@ func TestDropRuns(t *testing.T) {
 	d := newDropping(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	published := make(chan struct{})
-	drop, err := d.importer.NewDrop(importer.DropOptions{Dir: d.dir, Settle: 10 * time.Millisecond, Published: func(context.Context) { close(published) }})
+	drop, err := d.importer.NewDrop(drop.Options{Dir: d.dir, Settle: 10 * time.Millisecond, Published: func(context.Context) { close(published) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -33,7 +34,7 @@ func ways() []way { return []way{loose, asItIs, dropped} }
 // take brings the bundle at dir into a store, and calls before at each step. The error
 // of a drop directory is what it says of the bundle.
 func (w way) take(ctx context.Context, store, dir string, before func(op, path string) error) error {
-	i, err := importer.New(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
+	i, err := newTestImporter(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (w way) take(ctx context.Context, store, dir string, before func(op, path s
 		return err
 	}
 	now := time.Now().Add(time.Hour)
-	d, err := i.NewDrop(importer.DropOptions{Dir: filepath.Dir(dir), Settle: time.Second, Now: func() time.Time { return now }})
+	d, err := i.NewDrop(drop.Options{Dir: filepath.Dir(dir), Settle: time.Second, Now: func() time.Time { return now }})
 	if err != nil {
 		return err
 	}

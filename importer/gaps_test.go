@@ -179,7 +179,7 @@ func TestAllowIncomplete(t *testing.T) {
 	store := filepath.Join(scratch(t), "store")
 	imported(t, store, oldBundle(t))
 	before := mustContent(t, store)
-	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	store := filepath.Join(scratch(t), "store")
 	imported(t, store, oldBundle(t))
 	before := mustContent(t, store)
-	i, err := importer.New(importer.Options{Store: store, AllowIncomplete: true})
+	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -261,7 +261,7 @@ func flip(t *testing.T, file string, at int64) {
 }
 
 func TestNeedsStore(t *testing.T) {
-	if _, err := importer.New(importer.Options{}); !errors.Is(err, importer.ErrNoStore) {
+	if _, err := newTestImporter(importer.Options{}); !errors.Is(err, importer.ErrNoStore) {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,15 +3,14 @@ package importer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
 // Options say where bundles go and how.
@@ -29,6 +28,9 @@ type Options struct {
 	Jobs int
 	// Progress is told how far an import is. It may be nil.
 	Progress Progress
+	// Before is called before each change of the store with what will be done; its error
+	// is that of the change. It may be nil. Tests fail and die there.
+	Before func(op, path string) error
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -51,7 +53,6 @@ func (silent) Read(int)         {}
 // goroutines and processes at once: they take turns.
 type Importer struct {
 	options Options
-	before  func(op, path string) error // of a disk; set by tests
 }
 
 // ErrNoStore says that no store was named.
@@ -88,24 +89,18 @@ func New(o Options) (*Importer, error) {
 // there; the context's; the file system's. The report tells of gaps beside a nil
 // error where they are allowed.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
-	_, report, err := i.importAll(ctx, bundles)
-	return report, err
-}
-
-// importAll is Import, and returns the bundle as well.
-func (i *Importer) importAll(ctx context.Context, bundles []string) (*bundle, Report, error) {
-	opened := &Opened{}
+	opened := &fileid.Set{}
 	b, err := openBundle(ctx, bundles, i.options, opened)
 	if err != nil {
-		return nil, Report{}, err
+		return Report{}, err
 	}
 	s, err := i.open(ctx, i.turn)
 	if err != nil {
-		return nil, Report{}, err
+		return Report{}, err
 	}
-	defer s.close()
+	defer s.store.Close()
 	take := s.take
-	if s.KeepPacked {
+	if s.options.KeepPacked {
 		take = s.takePacked
 	}
 	report, err := take(ctx, b)
@@ -115,30 +110,30 @@ func (i *Importer) importAll(ctx context.Context, bundles []string) (*bundle, Re
 			report, err = take(ctx, b)
 		}
 	}
-	if !errors.As(err, new(*standingError)) { // else the record counts from when the journal is finished
+	if !errors.As(err, new(*publish.UnfinishedError)) { // else the record counts from when the journal is finished
 		s.finishMoves(ctx, true) // not earlier: they may be of this bundle
 	}
 	if err != nil {
-		return nil, Report{}, s.failed(ctx, err)
+		return Report{}, s.failed(ctx, err)
 	}
-	report.Opened = opened
-	return b, report, s.clear()
+	report.Opened, report.bundle = opened, b
+	return report, s.store.Clear()
 }
 
 // Recover finishes the publication that a process was killed in, if there is one,
 // and makes the store if it is not there. It does not wait: where another process
 // holds the lock, that one has finished it. Errors: the context's; the file system's.
 func (i *Importer) Recover(ctx context.Context) error {
-	s, err := i.open(ctx, func() error { return errLocked })
-	if errors.Is(err, errLocked) {
+	s, err := i.open(ctx, func() error { return publish.ErrLocked })
+	if errors.Is(err, publish.ErrLocked) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.store.Close()
 	s.finishMoves(ctx, false)
-	return s.clear()
+	return s.store.Clear()
 }
 
 // turn says that another import is waited for.
@@ -147,71 +142,31 @@ func (i *Importer) turn() error {
 	return nil
 }
 
-// store is a store that is locked for writing.
-type store struct {
-	Options
-	*disk
-	state journal.State
-	begun bool // Progress was told
+// session is one import into a store that is locked for it.
+type session struct {
+	options Options
+	store   *publish.Store
+	begun   bool // Progress was told
 }
 
-// open locks the store, made if need be, and finishes what stands in its journal.
-func (i *Importer) open(ctx context.Context, waiting func() error) (*store, error) {
-	if err := os.MkdirAll(i.options.Store, 0o755); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	d, err := openDisk(i.options.Store, i.before)
+// open locks the store, created if need be, and finishes what is in its journal.
+func (i *Importer) open(ctx context.Context, waiting func() error) (*session, error) {
+	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Waiting: waiting, Before: i.options.Before})
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	s := &store{Options: i.options, disk: d}
-	err = s.begin(ctx, waiting)
-	if d.locked != nil {
-		_ = s.removeAll(temporary) // what a process wrote to that was killed
-		_ = s.remove(staging)      // where nothing else is in it
-	}
-	if err != nil {
-		d.close()
 		return nil, err
 	}
-	return s, nil
-}
-
-func (s *store) begin(ctx context.Context, waiting func() error) error {
-	if err := s.mkdirAll(journal.Dir); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if err := s.lock(ctx, waiting); err != nil {
-		return err
-	}
-	var err error
-	if s.state, err = journal.ReadState(s.Store); errors.Is(err, journal.ErrNotStore) {
-		s.state = journal.State{Format: journal.Format}
-		err = s.publishFile(journal.StateFile, storeJSON(s.state))
-	}
-	if err != nil {
-		return err
-	}
-	return s.recover()
+	return &session{options: i.options, store: s}, nil
 }
 
 // failed empties staging, unless the context ended the import: then what is proven
 // stays for the next one.
-func (s *store) failed(ctx context.Context, err error) error {
-	var standing *standingError
+func (s *session) failed(ctx context.Context, err error) error {
+	var standing *publish.UnfinishedError
 	switch {
 	case errors.As(err, &standing):
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return errors.Join(err, s.clear())
-}
-
-// clear empties staging.
-func (s *store) clear() error {
-	if err := s.removeAll(staging); err != nil {
-		return fmt.Errorf("emptying the staging of the store: %w", err)
-	}
-	return nil
+	return errors.Join(err, s.store.Clear())
 }

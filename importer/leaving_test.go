@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -25,7 +25,7 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 			for nth := 1; nth <= 4; nth++ {
 				t.Run(fmt.Sprintf("%s, remove %v, killed at change %d", form, remove, nth), func(t *testing.T) {
 					d := newDropping(t)
-					d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+					d.restart(func(o *drop.Options) { o.Remove = remove })
 					dir := filepath.Join(d.dir, "bundle")
 					a := filepath.Join(dir, "package-a.tar")
 					if form == "chunks" {
@@ -48,7 +48,7 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 					d.killAt(nth, remove)
 					want := mustContent(t, d.store)
 					for range 2 {
-						d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+						d.restart(func(o *drop.Options) { o.Remove = remove })
 						d.look(0)
 						d.look(time.Minute)
 						d.look(time.Minute)
@@ -74,7 +74,7 @@ func TestDropEndsLater(t *testing.T) {
 	want := mustContent(t, d.store)
 	want = want.over(mustContent(t, archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v1=b")))
 	fails := true
-	d.restart(func(o *importer.DropOptions) {
+	d.restart(func(o *drop.Options) {
 		o.Remove = true
 		d.importer.Before(func(op, path string) error {
 			if fails && op == "rename dropped" && strings.HasPrefix(path, "package-a.tar") {
@@ -117,7 +117,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	d.put(archive, "module-one.tar")
 	layouttest.Cut(t, filepath.Join(d.dir, "module-one.tar"), 4000)
 	before := contents(t, d.dir)
-	change := func(o *importer.DropOptions) { o.Remove = remove }
+	change := func(o *drop.Options) { o.Remove = remove }
 	died := ends(n, leaves, func(hook func(op, path string) error) {
 		i := newImporter(t, d.store)
 		i.Before(hook)
@@ -210,7 +210,7 @@ func givesBack(t *testing.T, nth int, remove bool) {
 	if step < nth {
 		t.Fatalf("%d steps", step)
 	}
-	d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+	d.restart(func(o *drop.Options) { o.Remove = remove })
 	d.look(0)
 	after := contents(t, d.dir)
 	for name := range late {
@@ -282,7 +282,7 @@ func (d *dropping) killAt(nth int, remove bool) {
 		}
 		return nil
 	})
-	drop, err := i.NewDrop(importer.DropOptions{Dir: d.dir, Settle: time.Second, Remove: remove, Now: func() time.Time { return d.now }})
+	drop, err := i.NewDrop(drop.Options{Dir: d.dir, Settle: time.Second, Remove: remove, Now: func() time.Time { return d.now }})
 	if err != nil {
 		d.t.Fatal(err)
 	}

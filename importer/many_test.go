@@ -73,7 +73,7 @@ func BenchmarkImport(b *testing.B) {
 			old, fresh := manyTags(b, n, "old "), manyTags(b, n, "new ")
 			b.ResetTimer()
 			for range b.N {
-				i, err := importer.New(importer.Options{Store: filepath.Join(b.TempDir(), "store")})
+				i, err := newTestImporter(importer.Options{Store: filepath.Join(b.TempDir(), "store")})
 				if err != nil {
 					b.Fatal(err)
 				}

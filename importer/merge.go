@@ -197,7 +197,7 @@ func (v *survey) merging(at string) (*merging, error) {
 		}
 	}
 	name := path.Join(at, ocispec.ImageIndexFile)
-	data, err := fs.ReadFile(v.store.root.FS(), name)
+	data, err := fs.ReadFile(v.session.store.Root().FS(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -205,7 +205,7 @@ func (v *survey) merging(at string) (*merging, error) {
 		err = m.parse(data, at)
 	}
 	if err != nil {
-		return nil, &DamagedError{path.Join(v.store.dir, name), err}
+		return nil, &DamagedError{path.Join(v.session.store.Dir(), name), err}
 	}
 	return m, nil
 }
@@ -360,20 +360,4 @@ func marshal(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// layoutMarker is the oci-layout of a new layout.
-func layoutMarker() []byte {
-	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
-}
-
-// storeJSON is the content of the state file.
-func storeJSON(s journal.State) func(*output) error {
-	data, err := json.Marshal(s)
-	return func(f *output) error {
-		if err != nil {
-			return err
-		}
-		return bytesOf(append(data, '\n'))(f)
-	}
 }

@@ -17,7 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -43,7 +43,7 @@ type model struct {
 	guard   error // of the next import
 	meddle  func()
 	history []string
-	drop    *importer.Drop
+	drop    *drop.Drop
 
 	byHands  []string // bundles that were imported by hand, to the end
 	repaired int
@@ -70,7 +70,7 @@ func (m *model) restart() {
 	i := newImporter(m.T, m.store)
 	i.Before(m.step)
 	var err error
-	m.drop, err = i.NewDrop(importer.DropOptions{Dir: m.dir, Settle: time.Second, Remove: m.remove, Now: func() time.Time { return m.now },
+	m.drop, err = i.NewDrop(drop.Options{Dir: m.dir, Settle: time.Second, Remove: m.remove, Now: func() time.Time { return m.now },
 		Guard: func() error { return m.guard }})
 	m.check(err)
 }

@@ -13,9 +13,9 @@ import (
 )
 
 // packing makes an importer that keeps archives as they are.
-func packing(t *testing.T, store string) *importer.Importer {
+func packing(t *testing.T, store string) *testImporter {
 	t.Helper()
-	i, err := importer.New(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
+	i, err := newTestImporter(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestKeepPackedRefuses(t *testing.T) {
 	if _, err := packing(t, store).Import(t.Context(), tree.Dir()); !errors.Is(err, importer.ErrNotPacked) {
 		t.Errorf("%v", err)
 	}
-	if _, err := importer.New(importer.Options{Store: store, KeepPacked: true, AllowIncomplete: true}); !errors.Is(err, importer.ErrPackedIncomplete) {
+	if _, err := newTestImporter(importer.Options{Store: store, KeepPacked: true, AllowIncomplete: true}); !errors.Is(err, importer.ErrPackedIncomplete) {
 		t.Errorf("%v", err)
 	}
 }

@@ -61,9 +61,9 @@ func (p published) bundle(t *testing.T, store string) string {
 }
 
 // importer is one that takes the import, and calls before at each step.
-func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importer.Importer {
+func (p published) importer(t *testing.T, store string, before func(op, path string) error) *testImporter {
 	t.Helper()
-	i, err := importer.New(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
+	i, err := newTestImporter(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -71,7 +71,7 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			must(t, os.WriteFile(record, bad, 0o644))
 			archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v2=b")
 			before := contents(t, d.dir)
-			d.restart(func(o *importer.DropOptions) { o.Remove = true })
+			d.restart(func(o *drop.Options) { o.Remove = true })
 			d.wants("dropped.json", "waiting", "is damaged")
 			d.look(time.Minute)
 			d.look(time.Minute)
@@ -87,7 +87,7 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			if left := contents(t, d.dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
-			if s := d.drop.Status(); slices.ContainsFunc(s, func(s importer.Dropped) bool { return s.Name == "dropped.json" }) {
+			if s := d.drop.Status(); slices.ContainsFunc(s, func(s drop.Status) bool { return s.Name == "dropped.json" }) {
 				t.Errorf("the status is %+v", s)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
 // Report is what an import did.
@@ -25,8 +26,10 @@ type Report struct {
 	// NonDistributable are layers that the bundles lack and may lack, by their media type:
 	// the images were published, and clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Opened are the files that the import read.
-	Opened *Opened `json:"-"`
+	// Opened are the files that the import read. Only these may be moved or removed after it.
+	Opened *fileid.Set `json:"-"`
+
+	bundle *bundle
 }
 
 // Tags counts the tags of the bundles by what became of them.

@@ -10,9 +10,9 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -50,7 +50,7 @@ func (v *survey) transfer() *transfer {
 func (t *transfer) stage(ctx context.Context) error {
 	t.begin()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(t.store.Jobs)
+	group.SetLimit(t.session.options.Jobs)
 	for _, c := range t.contents {
 		if ctx.Err() != nil {
 			break
@@ -62,15 +62,15 @@ func (t *transfer) stage(ctx context.Context) error {
 
 // begin says how much there is to do.
 func (t *transfer) begin() {
-	if t.store.begun {
+	if t.session.begun {
 		return // it is done a second time, as something has changed
 	}
-	t.store.begun = true
+	t.session.begun = true
 	var total int64
 	for _, c := range t.contents {
 		total += c.size
 	}
-	t.store.Progress.Begin(len(t.contents), total)
+	t.session.options.Progress.Begin(len(t.contents), total)
 }
 
 // bufferSize is how much is read and written at a time.
@@ -100,7 +100,7 @@ func (t *transfer) content(ctx context.Context, c *content) error {
 // is in the store, staged or not: empty if nothing lacks it.
 func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
-		name := stagedPath(blobName(at, c.digest))
+		name := publish.StagedPath(blobName(at, c.digest))
 		if ok, err := t.staged(ctx, c, name); ok || err != nil {
 			c.proven = ok
 			t.settle(c)
@@ -145,7 +145,7 @@ func (t *transfer) settle(c *content) {
 
 // staged says whether an import that was interrupted has left the content at name.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
-	f, err := plainfile.OpenIn(t.store.root, name)
+	f, err := plainfile.OpenIn(t.session.store.Root(), name)
 	if err != nil {
 		return false, nil
 	}
@@ -157,7 +157,7 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 			return err == nil, err
 		}
 	}
-	return false, t.store.removeAll(name)
+	return false, t.session.store.RemoveAll(name)
 }
 
 // copy reads one copy of a content, and writes it to a temporary file of staging if
@@ -175,16 +175,16 @@ func (t *transfer) copy(ctx context.Context, c *content, from copyOf, write bool
 	if !write {
 		return "", t.verify(ctx, r, nil, c, from.size)
 	}
-	out, err := t.store.createTemp()
+	out, err := t.session.store.CreateTemp()
 	if err != nil {
 		return "", err
 	}
 	if err := errors.Join(t.verify(ctx, r, out, c, from.size), out.Close()); err != nil {
-		out.drop()
+		out.Discard()
 		return "", err
 	}
 	t.count(func(b *Blobs) { b.Written++ })
-	return out.name, nil
+	return out.Path(), nil
 }
 
 // badError says that a copy is not what it has to be.
@@ -205,7 +205,7 @@ func unreadable(err error) error {
 // store are the same.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
 	first := c.held[:min(len(c.held), maxCompared)]
-	x, err := t.store.compareWith(c, first)
+	x, err := t.session.compareWith(c, first)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 
 // proveHeld reads a copy of the store by itself.
 func (t *transfer) proveHeld(ctx context.Context, c *content, h *held) error {
-	r, err := t.store.open(c, h)
+	r, err := t.session.open(c, h)
 	if layoutstore.Exhausted(err) {
 		return err
 	}
@@ -256,7 +256,7 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 		m, err := r.Read(buf[:])
 		hash.Write(buf[:m])
 		n += int64(m)
-		t.store.Progress.Read(m)
+		t.session.options.Progress.Read(m)
 		x.next(buf[:m])
 		if m > 0 && out != nil {
 			if _, err := out.Write(buf[:m]); err != nil {
@@ -295,7 +295,7 @@ func (t *transfer) bad(ctx context.Context, c *content, from copyOf, cause *badE
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.gaps.add(p)
-	if t.store.AllowIncomplete {
+	if t.session.options.AllowIncomplete {
 		return nil
 	}
 	return &GapError{[]layoutstore.Problem{p}}
@@ -323,25 +323,25 @@ func tagsTo(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) 
 // place stages a proven content for one layout of the store: by a link to base, or
 // a copy where there are no links.
 func (t *transfer) place(ctx context.Context, c *content, base, at string) error {
-	name := stagedPath(blobName(at, c.digest))
+	name := publish.StagedPath(blobName(at, c.digest))
 	if name == base {
 		return nil
 	}
-	if err := t.store.mkdirAll(path.Dir(name)); err != nil {
+	if err := t.session.store.MkdirAll(path.Dir(name)); err != nil {
 		return err
 	}
-	if path.Dir(base) == temporary { // the first place gets the file itself
-		if first := stagedPath(blobName(c.places[0], c.digest)); name == first {
-			return t.store.rename(base, name)
+	if publish.IsTemporary(base) { // the first place gets the file itself
+		if first := publish.StagedPath(blobName(c.places[0], c.digest)); name == first {
+			return t.session.store.Rename(base, name)
 		}
-		base = stagedPath(blobName(c.places[0], c.digest))
+		base = publish.StagedPath(blobName(c.places[0], c.digest))
 	}
 	if t.same(base, name) {
 		return nil
 	}
-	err := t.store.removeAll(name)
+	err := t.session.store.RemoveAll(name)
 	if err == nil {
-		err = t.store.link(base, name)
+		err = t.session.store.Link(base, name)
 	}
 	if err == nil {
 		t.count(func(b *Blobs) { b.Linked++ })
@@ -355,31 +355,31 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 
 // same says whether two names are one file.
 func (t *transfer) same(a, b string) bool {
-	x, err := t.store.root.Lstat(a)
+	x, err := t.session.store.Root().Lstat(a)
 	if err != nil {
 		return false
 	}
-	y, err := t.store.root.Lstat(b)
+	y, err := t.session.store.Root().Lstat(b)
 	return err == nil && os.SameFile(x, y)
 }
 
 // duplicate copies what is staged, where the file system has no links.
 func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
-	f, err := plainfile.OpenIn(t.store.root, base)
+	f, err := plainfile.OpenIn(t.session.store.Root(), base)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	out, err := t.store.createTemp()
+	out, err := t.session.store.CreateTemp()
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(t.read(ctx, f, out, c.digest, c.size, &comparing{}), out.Close()); err != nil {
-		out.drop()
+		out.Discard()
 		return err
 	}
 	t.count(func(b *Blobs) { b.Written++ })
-	return t.store.rename(out.name, name)
+	return t.session.store.Rename(out.Path(), name)
 }
 
 func (t *transfer) count(add func(*Blobs)) {

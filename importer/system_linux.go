@@ -9,23 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryLock locks a file for this open file alone, or fails with errLocked.
-func tryLock(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EWOULDBLOCK):
-			return errLocked
-		default:
-			return err
-		}
-	}
-}
-
-// syncFileSystem has the file system of f write out everything that it was given.
-func syncFileSystem(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
-
 // room is how many bytes and new files the file system of f has room for; files is
 // negative where it does not count them.
 func room(f *os.File) (bytes, files int64, err error) {

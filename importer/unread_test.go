@@ -15,7 +15,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -62,7 +62,7 @@ func (d *dropping) remove(name string) {
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)
-	d.restart(func(o *importer.DropOptions) { o.Remove = true })
+	d.restart(func(o *drop.Options) { o.Remove = true })
 	return d
 }
 
@@ -135,7 +135,7 @@ func TestDropNextVersion(t *testing.T) {
 						d.put(chunk, filepath.Base(chunk))
 					}
 				}
-				d.restart(func(o *importer.DropOptions) {
+				d.restart(func(o *drop.Options) {
 					o.Remove = remove
 					o.Published = func(context.Context) {
 						if d.published++; late && d.published == 1 {
@@ -198,7 +198,7 @@ func TestDropSameName(t *testing.T) {
 // One directory that is too large stops no other import.
 func TestDropOversized(t *testing.T) {
 	d := newDropping(t)
-	d.drop.LimitFiles(10)
+	d.restart(func(o *drop.Options) { o.MaxFiles = 10 })
 	for i := range 12 {
 		d.write(fmt.Sprintf("huge/%d", i), "")
 	}
@@ -255,7 +255,7 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		t.Run(fmt.Sprint(remove), func(t *testing.T) {
 			d := newDropping(t)
-			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+			d.restart(func(o *drop.Options) { o.Remove = remove })
 			tree := layouttest.New(t, filepath.Join(d.dir, "bundle"))
 			var shared string
 			for _, name := range []string{"one", "two", "three"} {
@@ -289,7 +289,7 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 				t.Errorf("left: %v", after)
 			}
 			// It is not read again, after a restart neither.
-			d.restart(func(o *importer.DropOptions) { o.Remove = remove })
+			d.restart(func(o *drop.Options) { o.Remove = remove })
 			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
 			d.look(time.Hour)
 			d.wants("bundle", "published", "5 files stay")
@@ -389,7 +389,7 @@ func TestInterruptedLeavesNoDirectories(t *testing.T) {
 func TestDropGuard(t *testing.T) {
 	d := removing(t)
 	calls, allowed := 0, 0
-	d.restart(func(o *importer.DropOptions) {
+	d.restart(func(o *drop.Options) {
 		o.Remove = true
 		o.Guard = func() error {
 			if calls++; calls > allowed {

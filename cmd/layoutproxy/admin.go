@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -68,7 +68,7 @@ type status struct {
 	Roots        []string                   `json:"roots"`
 	Sources      []layoutstore.SourceStatus `json:"sources"`
 	Problems     []layoutstore.Problem      `json:"problems"`
-	Imports      []importer.Dropped         `json:"imports"`
+	Imports      []drop.Status              `json:"imports"`
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
 	Refused      int64                      `json:"refused"` // requests for content that is not served
 }

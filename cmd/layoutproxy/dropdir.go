@@ -11,6 +11,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 )
 
 // dropFlags are the flags of serve that concern a directory into which bundles are dropped.
@@ -39,7 +40,7 @@ func (d *dropFlags) check(store string) error {
 }
 
 // dropping is a server's drop directory.
-type dropping struct{ *importer.Drop }
+type dropping struct{ *drop.Drop }
 
 // newDropping makes the drop directory of a server, or none where no flag asks for one.
 // Before it changes anything in the directory it asks guard.
@@ -47,11 +48,8 @@ func newDropping(log *zap.Logger, flags *serveFlags, guard func() error, publish
 	if flags.store.drop.dir == "" {
 		return nil, nil
 	}
-	i, err := importer.New(importer.Options{Store: flags.store.dir, CacheDir: flags.cacheDir, Log: log.Named("import")})
-	if err != nil {
-		return nil, err
-	}
-	d, err := i.NewDrop(importer.DropOptions{Dir: flags.store.drop.dir, Settle: flags.settle, Tick: flags.rescan,
+	imports := importer.Options{Store: flags.store.dir, CacheDir: flags.cacheDir, Log: log.Named("import")}
+	d, err := drop.New(imports, drop.Options{Dir: flags.store.drop.dir, Settle: flags.settle, Tick: flags.rescan,
 		Remove: flags.store.drop.after == "remove", Guard: guard, Published: published})
 	if err != nil {
 		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
@@ -68,9 +66,9 @@ func (d *dropping) run(ctx context.Context) error {
 }
 
 // status is what /status says of imports.
-func (d *dropping) status() []importer.Dropped {
+func (d *dropping) status() []drop.Status {
 	if d == nil {
-		return []importer.Dropped{}
+		return []drop.Status{}
 	}
 	return d.Status()
 }

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
-	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -59,7 +59,7 @@ type following struct {
 	changed  chan struct{} // of one: there is something to push
 
 	mu      sync.Mutex
-	status  importer.Dropped
+	status  drop.Status
 	unsplit bool // --no-edition-split
 }
 
@@ -188,7 +188,7 @@ func reason(err error) string {
 }
 
 // imports is what /status says of the push: nothing before the first one.
-func (f *following) imports() []importer.Dropped {
+func (f *following) imports() []drop.Status {
 	if f == nil {
 		return nil
 	}
@@ -197,5 +197,5 @@ func (f *following) imports() []importer.Dropped {
 	if f.status.State == "" {
 		return nil
 	}
-	return []importer.Dropped{f.status}
+	return []drop.Status{f.status}
 }

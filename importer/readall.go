@@ -4,80 +4,20 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// Opened are the files that an import read, each in the state in which it was opened
-// last. Only these may be moved or removed after it.
-type Opened struct {
-	mu    sync.Mutex
-	files map[fileID]fileState
-}
-
-// fileID is a file, whatever its names are.
-type fileID struct{ device, inode uint64 }
-
-// fileState changes when a file is written.
-type fileState struct{ size, modified int64 }
-
-func stateOf(info fs.FileInfo) fileState {
-	return fileState{info.Size(), info.ModTime().UnixNano()}
-}
-
-// add records a file that was opened.
-func (o *Opened) add(info fs.FileInfo) {
-	id, ok := identify(info)
-	if !ok || !info.Mode().IsRegular() {
-		return
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.files == nil {
-		o.files = map[fileID]fileState{}
-	}
-	o.files[id] = stateOf(info)
-}
-
-// forget removes a file whose content turned out not to be in the store.
-func (o *Opened) forget(info fs.FileInfo) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if id, ok := identify(info); ok {
-		delete(o.files, id)
-	}
-}
-
-// Has reports whether the import read the file, and the file is still the same: of the
-// same device, inode, size and modification time.
-func (o *Opened) Has(info fs.FileInfo) bool {
-	id, ok := identify(info)
-	if !ok {
-		return false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	state, ok := o.files[id]
-	return ok && state == stateOf(info)
-}
-
-// Len is the number of files.
-func (o *Opened) Len() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.files)
-}
-
-// readRest reads the files of an imported bundle that the import did not have to open:
-// further copies of a blob in other layouts, and blobs that an interrupted import had
-// copied before. A copy that is not what its name says is forgotten, so that it stays
-// where it is. Errors: the context's; those of a closure.
-func (b *bundle) readRest(ctx context.Context, opened *Opened) error {
+// ReadAll reads the files of an imported bundle that the import did not have to open, and
+// adds those that prove right to Opened: further copies of a blob in other layouts, and
+// blobs that an interrupted import had copied before. A copy that is not what its name says
+// is forgotten, so that it stays where it is. Errors: the context's; those of a closure.
+func (r Report) ReadAll(ctx context.Context) error {
+	b, opened := r.bundle, r.Opened
 	for _, at := range b.Paths() {
 		repo, err := b.At(at)
 		if err != nil {
@@ -114,7 +54,7 @@ func isDir(name string) bool {
 }
 
 // readCopy reads the copy of a blob in one layout, unless it was opened before.
-func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened *Opened) error {
+func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened *fileid.Set) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -132,7 +72,7 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 		err = errors.Join(prove(ctx, r, d), r.Close())
 	}
 	if err != nil {
-		opened.forget(info)
+		opened.Forget(info)
 	}
 	return ctx.Err()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
@@ -19,7 +20,7 @@ const (
 // meanwhile ends it later, and no harm is done.
 func (v *survey) enoughRoom() error {
 	needed, files := int64(slack), int64(16)
-	links := v.store.hasLinks()
+	links := v.session.hasLinks()
 	left := v.left()
 	for _, c := range v.contents {
 		copies := int64(len(c.places))
@@ -37,7 +38,7 @@ func (v *survey) enoughRoom() error {
 			needed += perIndex
 		}
 	}
-	f, err := v.store.root.Open(journal.Dir)
+	f, err := v.session.store.Root().Open(journal.Dir)
 	if err != nil {
 		return err
 	}
@@ -47,9 +48,9 @@ func (v *survey) enoughRoom() error {
 	case err != nil:
 		return fmt.Errorf("the room in the store: %w", err)
 	case needed > slack && needed > freeBytes:
-		return &RoomError{v.store.Store, "bytes", needed, freeBytes}
+		return &RoomError{v.session.options.Store, "bytes", needed, freeBytes}
 	case freeFiles >= 0 && files > freeFiles:
-		return &RoomError{v.store.Store, "files", files, freeFiles}
+		return &RoomError{v.session.options.Store, "files", files, freeFiles}
 	}
 	return nil
 }
@@ -57,12 +58,12 @@ func (v *survey) enoughRoom() error {
 // left are the contents that an import which was interrupted has left in staging.
 func (v *survey) left() map[*content]bool {
 	left := map[*content]bool{}
-	if _, err := v.store.root.Lstat(stagedTree); err != nil {
+	if _, err := v.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
 		return left
 	}
 	for _, c := range v.contents {
 		for _, at := range c.places {
-			if info, err := v.store.root.Lstat(stagedPath(blobName(at, c.digest))); err == nil && info.Size() == c.size {
+			if info, err := v.session.store.Root().Lstat(publish.StagedPath(blobName(at, c.digest))); err == nil && info.Size() == c.size {
 				left[c] = true
 			}
 		}
@@ -71,15 +72,15 @@ func (v *survey) left() map[*content]bool {
 }
 
 // hasLinks says whether the file system of the store has hard links.
-func (s *store) hasLinks() bool {
-	f, err := s.createTemp()
+func (s *session) hasLinks() bool {
+	f, err := s.store.CreateTemp()
 	if err != nil {
 		return true // who writes next is told
 	}
-	defer f.drop()
-	name := f.name + ".link"
-	if err := s.link(f.name, name); err != nil {
+	defer f.Discard()
+	name := f.Path() + ".link"
+	if err := s.store.Link(f.Path(), name); err != nil {
 		return !noLinks(err)
 	}
-	return s.remove(name) == nil
+	return s.store.Remove(name) == nil
 }

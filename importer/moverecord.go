@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -28,35 +29,32 @@ type departure struct {
 
 // departing is a file of a departure.
 type departing struct {
-	Name     fileName `json:"name"`   // absolute
-	Inside   fileName `json:"inside"` // in the store
-	Device   uint64   `json:"device"`
-	Inode    uint64   `json:"inode"`
-	Size     int64    `json:"size"`
-	Modified int64    `json:"modified"` // nanoseconds
-	Link     bool     `json:"link,omitempty"`
+	Name   fileName `json:"name"`   // absolute
+	Inside fileName `json:"inside"` // in the store
+	fileid.State
+	Link bool `json:"link,omitempty"`
 }
 
 // newDeparting is a file in its present state. ok is false where the system does not
 // tell files from each other.
 func newDeparting(name string, info fs.FileInfo) (f departing, ok bool) {
-	id, ok := identify(info)
-	state := stateOf(info)
-	return departing{Name: fileName(name), Device: id.device, Inode: id.inode, Size: state.size, Modified: state.modified, Link: isLink(info)}, ok
+	state, ok := fileid.Of(info)
+	return departing{Name: fileName(name), State: state, Link: isLink(info)}, ok
 }
 
 // is says whether a file is the one that was recorded, in the same state.
 func (f departing) is(info fs.FileInfo) bool {
-	now, ok := newDeparting(string(f.Name), info)
-	now.Inside = f.Inside
-	return ok && now == f
+	now, ok := fileid.Of(info)
+	return ok && now == f.State && isLink(info) == f.Link
 }
 
 // hasInode says whether a file is the one that was recorded, in any state.
 func (f departing) hasInode(info fs.FileInfo) bool {
-	id, ok := identify(info)
-	return ok && id == fileID{f.Device, f.Inode}
+	now, ok := fileid.Of(info)
+	return ok && now.SameFile(f.State)
 }
+
+func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
 // fileName is the name of a file, of any bytes. In JSON what is not printable is escaped.
 type fileName string
@@ -101,7 +99,7 @@ func readDeparture(name string) (*departure, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errNotFile)
+		return nil, errors.Join(err, errors.New("is no regular file"))
 	}
 	var d departure
 	in := json.NewDecoder(bufio.NewReader(f))
@@ -122,21 +120,4 @@ func readDeparture(name string) (*departure, error) {
 		return nil, fmt.Errorf("%d files, it says %d", len(d.files), d.Count)
 	}
 	return &d, nil
-}
-
-// syncNames has the file system write out the names in directories, or in all of them
-// where they are many. Where that is not possible the names are as lasting as can be.
-func syncNames(dirs map[string]bool) {
-	for name := range dirs {
-		f, err := os.Open(name)
-		if err != nil {
-			continue // it went with what was in it
-		}
-		if len(dirs) >= manyDirs && syncFileSystem(f) == nil {
-			f.Close()
-			return
-		}
-		_ = f.Sync()
-		f.Close()
-	}
 }

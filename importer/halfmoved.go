@@ -9,9 +9,9 @@ import (
 // leftovers are those archives of a bundle of which only some chunks are there, each of
 // them the very file of a chunk that the store has under that name: an import was killed
 // while it removed their old names. It gives them the names that they have in the store.
-func (s *store) leftovers(parcels []*parcel) (left []*parcel, err error) {
+func (s *session) leftovers(parcels []*parcel) (left []*parcel, err error) {
 	for _, p := range parcels {
-		if !p.set.Chunked || sameDir(p.dir, s.dir) {
+		if !p.set.Chunked || sameDir(p.dir, s.store.Dir()) {
 			continue
 		}
 		entries, err := os.ReadDir(p.dir)
@@ -20,7 +20,7 @@ func (s *store) leftovers(parcels []*parcel) (left []*parcel, err error) {
 		}
 		name, files := p.name, p.files
 		p.files = withoutSums(filesOf(p.set.Name, entries))
-		for _, packed := range slices.Backward(s.state.Packed) {
+		for _, packed := range slices.Backward(s.store.State().Packed) {
 			if packed.Name != p.set.Name {
 				continue
 			}
@@ -44,7 +44,7 @@ func (s *store) leftovers(parcels []*parcel) (left []*parcel, err error) {
 
 // isPart says whether the chunks of an archive are some of those that the store has under
 // its name, by a second name each, and not all.
-func (s *store) isPart(p *parcel) (bool, error) {
+func (s *session) isPart(p *parcel) (bool, error) {
 	have, err := s.filesUnder(p.name)
 	if err != nil || len(p.files) == 0 || len(have) <= len(p.files) {
 		return false, err
@@ -54,7 +54,7 @@ func (s *store) isPart(p *parcel) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		inside, err := s.root.Lstat(p.storeName(file))
+		inside, err := s.store.Root().Lstat(p.storeName(file))
 		if err != nil || !os.SameFile(outside, inside) {
 			return false, nil
 		}

@@ -1,8 +1,8 @@
 //go:build !unix
 
-package importer
+package fileid
 
 import "io/fs"
 
 // identify knows no file here, so that nothing is ever moved or removed.
-func identify(fs.FileInfo) (id fileID, ok bool) { return fileID{}, false }
+func identify(fs.FileInfo) (device, inode uint64, ok bool) { return 0, 0, false }

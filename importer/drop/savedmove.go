@@ -1,4 +1,4 @@
-package importer
+package drop
 
 import (
 	"context"
@@ -9,36 +9,36 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// leaving is what is recorded of an imported or refused bundle before the first of its files goes:
-// a process that is killed then leaves a part of a bundle, which is another bundle. The
-// next process does not import that, but ends what was begun.
-type leaving struct {
+// savedMove is what is saved of an imported or refused bundle before the first of its files
+// is moved or removed: a process that is killed then leaves a part of a bundle, which is
+// another bundle. The next process does not import that, but does the rest.
+type savedMove struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	To   string `json:"to,omitempty"` // the directory that they move to; empty where they are removed
 	// Refused is set where the bundle is bad: then it is never removed.
-	Refused bool          `json:"refused,omitempty"`
-	Files   []leavingFile `json:"files"`
+	Refused bool        `json:"refused,omitempty"`
+	Files   []movedFile `json:"files"`
 }
 
-// leavingFile is a file that was read, in the state that it had, or a link.
-type leavingFile struct {
-	Name     string `json:"name"` // below the drop directory
-	Device   uint64 `json:"device,omitempty"`
-	Inode    uint64 `json:"inode,omitempty"`
-	Size     int64  `json:"size,omitempty"`
-	Modified int64  `json:"modified,omitempty"`
+// movedFile is a file that was read, in the state that it had, or a link.
+type movedFile struct {
+	Name string `json:"name"` // below the drop directory
+	fileid.State
 }
 
 // leaves records what is about to be moved to a directory, or removed.
-func (d *Drop) leaves(it *item, o *outgoing, to string) error {
-	return d.leave(it, &leaving{Kind: it.kind, Name: it.name, To: to}, o)
+func (d *Drop) leaves(it *item, o *mover, to string) error {
+	return d.leave(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, o)
 }
 
 // leave records that the files go, each in the state that it has now.
-func (d *Drop) leave(it *item, l *leaving, o *outgoing) error {
+func (d *Drop) leave(it *item, l *savedMove, o *mover) error {
 	for _, name := range o.files {
 		info, err := o.root.Lstat(name)
 		if err != nil {
@@ -47,10 +47,9 @@ func (d *Drop) leave(it *item, l *leaving, o *outgoing) error {
 		if o.opened != nil && !isLink(info) && !o.opened.Has(info) {
 			continue // it was replaced
 		}
-		f := leavingFile{Name: name}
-		if id, ok := identify(info); ok && !isLink(info) {
-			state := stateOf(info)
-			f.Device, f.Inode, f.Size, f.Modified = id.device, id.inode, state.size, state.modified
+		f := movedFile{Name: name}
+		if state, ok := fileid.Of(info); ok && !isLink(info) {
+			f.State = state
 		}
 		l.Files = append(l.Files, f)
 	}
@@ -68,7 +67,7 @@ func (d *Drop) left(key string) {
 	if l == nil {
 		return
 	}
-	syncNames(l.places(d.Dir))
+	publish.SyncNames(l.places(d.options.Dir))
 	delete(d.record, key)
 	if err := d.writeRecord(); err != nil {
 		d.log.Warn("the record of the drop directory cannot be written", zap.Error(err))
@@ -76,9 +75,9 @@ func (d *Drop) left(key string) {
 }
 
 // places are the directories whose entries change, below the drop directory dir.
-func (l *leaving) places(dir string) map[string]bool {
+func (l *savedMove) places(dir string) map[string]bool {
 	places := map[string]bool{dir: true}
-	for _, name := range append([]leavingFile{{Name: l.Name}}, l.Files...) {
+	for _, name := range append([]movedFile{{Name: l.Name}}, l.Files...) {
 		places[filepath.Dir(filepath.Join(dir, name.Name))] = true
 		if l.To != "" {
 			places[filepath.Dir(filepath.Join(dir, l.To, name.Name))] = true
@@ -96,7 +95,7 @@ func (d *Drop) resume(ctx context.Context) {
 		if r.Leaving == nil {
 			continue
 		}
-		err := d.Guard()
+		err := d.options.Guard()
 		if err == nil {
 			err = d.end(ctx, r.Leaving)
 		}
@@ -110,7 +109,7 @@ func (d *Drop) resume(ctx context.Context) {
 }
 
 // why is what happened to the bundle, so that it goes.
-func (l *leaving) why() string {
+func (l *savedMove) why() string {
 	if l.Refused {
 		return "refused"
 	}
@@ -118,13 +117,13 @@ func (l *leaving) why() string {
 }
 
 // end takes out what is left of a bundle.
-func (d *Drop) end(ctx context.Context, l *leaving) error {
-	root, err := os.OpenRoot(d.Dir)
+func (d *Drop) end(ctx context.Context, l *savedMove) error {
+	root, err := os.OpenRoot(d.options.Dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	o := outgoing{root: root, opened: l.opened(), before: d.before}
+	o := mover{root: root, opened: l.opened(), before: d.before}
 	var names []string
 	for _, f := range l.Files {
 		names = append(names, f.Name)
@@ -139,7 +138,7 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 		if err := l.giveBack(ctx, root, names, d.before); err != nil {
 			return err
 		}
-		rest := outgoing{root: root, opened: o.opened}
+		rest := mover{root: root, opened: o.opened}
 		if _, err := root.Lstat(l.Name); err == nil {
 			if err := rest.walk(ctx, l.Name); err != nil {
 				return err
@@ -148,7 +147,7 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 		o.dirs = rest.dirs
 	}
 	switch {
-	case d.Remove && !l.Refused:
+	case d.options.Remove && !l.Refused:
 		return o.remove()
 	case len(o.files) == 0:
 		return nil
@@ -161,29 +160,29 @@ func (d *Drop) end(ctx context.Context, l *leaving) error {
 }
 
 // giveBack moves back what came into a directory before it was moved.
-func (l *leaving) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
+func (l *savedMove) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
 	if l.To == "" {
 		return nil
 	}
 	if _, err := root.Lstat(filepath.Join(l.To, l.Name)); err != nil {
 		return nil // nothing of it has moved yet
 	}
-	o := outgoing{root: root, opened: l.opened(), files: names, before: before}
+	o := mover{root: root, opened: l.opened(), files: names, before: before}
 	return o.giveBack(ctx, l.Name, l.To)
 }
 
-func (l *leaving) opened() *Opened {
-	o := &Opened{files: map[fileID]fileState{}}
+func (l *savedMove) opened() *fileid.Set {
+	o := &fileid.Set{}
 	for _, f := range l.Files {
 		if f.Inode != 0 {
-			o.files[fileID{f.Device, f.Inode}] = fileState{f.Size, f.Modified}
+			o.AddState(f.State)
 		}
 	}
 	return o
 }
 
 // removeAside removes a file that had its name for being removed already.
-func (o *outgoing) removeAside(name string) error {
+func (o *mover) removeAside(name string) error {
 	aside := asideOf(name)
 	info, err := o.root.Lstat(aside)
 	if err != nil || !isLink(info) && !o.opened.Has(info) {

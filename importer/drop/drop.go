@@ -1,4 +1,4 @@
-package importer
+package drop
 
 import (
 	"cmp"
@@ -15,12 +15,14 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// DropOptions say how a directory is watched into which bundles are dropped.
-type DropOptions struct {
+// Options say how a directory is watched into which bundles are dropped.
+type Options struct {
 	// Dir is the directory. It has to be there.
 	Dir string
 	// Settle is how long a bundle has to be unchanged.
@@ -29,6 +31,8 @@ type DropOptions struct {
 	Tick time.Duration
 	// Remove removes what was imported; else it goes to done/ in Dir.
 	Remove bool
+	// MaxFiles is how many files a directory may have that is dropped; 0 is 4,000,000.
+	MaxFiles int
 	// Guard is called before a bundle is imported and again before anything is moved or
 	// removed. Its error says why neither is safe, as where the store turns out to be in
 	// the directory: then nothing is touched. It may be nil.
@@ -45,24 +49,25 @@ type DropOptions struct {
 // is whole and bad goes to failed/, with NAME.reason.json; what cannot be read now is
 // tried again.
 type Drop struct {
-	DropOptions
-	importer *Importer
+	options  Options
+	imports  importer.Options
+	importer *importer.Importer
+	note     publish.Note
 	log      *zap.Logger
 	watcher  *watch.Watcher
 	record   record
 	stuck    map[string]error // bundles that a process before this one was taking out, by key
 	looked   bool             // at least once
-	maxFiles int              // in a directory that was dropped
 
 	mu      sync.Mutex       // guards what follows; Look is called by one goroutine
 	items   map[string]*item // by the keys of their candidates
-	history []Dropped
+	history []Status
 	totals  Totals
-	damaged *Dropped // set while the record cannot be read
+	damaged *Status // set while the record cannot be read
 }
 
-// Dropped is the state of one bundle of a drop directory.
-type Dropped struct {
+// Status is the state of one bundle of a drop directory.
+type Status struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
 	State  string    `json:"state"`
@@ -87,21 +92,25 @@ type Totals struct {
 // item is a bundle in the directory.
 type item struct {
 	candidate
-	status  Dropped
+	status  Status
 	since   time.Time // since when it is as it is
 	pause   time.Duration
 	retry   time.Time // not before
 	settled bool      // nothing more is to be done with it as it is
 }
 
-// NewDrop makes a Drop that imports with the options of i. Errors: that the
-// directory cannot be read.
-func (i *Importer) NewDrop(o DropOptions) (*Drop, error) {
+// New makes a Drop. It imports as the first options say; their Progress is not used, and
+// incomplete bundles are never published. Errors: those of importer.New; that the directory
+// cannot be read.
+func New(imports importer.Options, o Options) (*Drop, error) {
 	if _, err := os.ReadDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("drop directory: %w", err)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.MaxFiles == 0 {
+		o.MaxFiles = maxFiles
 	}
 	if o.Published == nil {
 		o.Published = func(context.Context) {}
@@ -109,18 +118,24 @@ func (i *Importer) NewDrop(o DropOptions) (*Drop, error) {
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}
-	d := &Drop{DropOptions: o, log: i.options.Log, items: map[string]*item{}, maxFiles: maxFiles}
-	options := i.options
-	options.Progress = d
-	options.AllowIncomplete = false // what is not published must not be moved away
-	d.importer = &Importer{options: options, before: i.before}
+	d := &Drop{options: o, imports: imports, log: imports.Log, items: map[string]*item{}}
+	if d.log == nil {
+		d.log = zap.NewNop()
+	}
+	d.imports.Progress = d
+	d.imports.AllowIncomplete = false // what is not published must not be moved away
+	var err error
+	if d.importer, err = importer.New(d.imports); err != nil {
+		return nil, err
+	}
+	d.note = publish.Note{Store: imports.Store, Name: "dropped.json", Max: maxRecord, Before: imports.Before}
 	d.loadRecord()
 	return d, nil
 }
 
 // Run looks whenever something changes, until ctx ends.
 func (d *Drop) Run(ctx context.Context) error {
-	d.watcher = watch.New(watch.Options{Tick: d.Tick, Changed: d.look})
+	d.watcher = watch.New(watch.Options{Tick: d.options.Tick, Changed: d.look})
 	d.watcher.Again(0)
 	return d.watcher.Run(ctx)
 }
@@ -131,10 +146,10 @@ const moment = 100 * time.Millisecond
 func (d *Drop) look(ctx context.Context) {
 	dirs, again, err := d.Look(ctx)
 	if err != nil && ctx.Err() == nil {
-		d.log.Warn("looking at the drop directory", zap.String("path", d.Dir), zap.Error(err))
+		d.log.Warn("looking at the drop directory", zap.String("path", d.options.Dir), zap.Error(err))
 		return
 	}
-	if d.watcher.Watch(dirs, []string{d.Dir}) {
+	if d.watcher.Watch(dirs, []string{d.options.Dir}) {
 		again = moment // what changed before the watch began told nobody
 	}
 	if again > 0 {
@@ -147,7 +162,7 @@ func (d *Drop) look(ctx context.Context) {
 // case; 0 is never. Errors: the context's; the file system's.
 func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
 	if !d.looked {
-		d.removeDraft()
+		d.note.RemoveDraft()
 	}
 	if d.damaged != nil {
 		d.loadRecord() // somebody may have removed it
@@ -192,7 +207,7 @@ func (d *Drop) forget(found []candidate) {
 // consider imports a bundle if it is ready. wait is when to consider it again; 0 is
 // when it has changed.
 func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
-	it, now := d.item(c), d.Now()
+	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {
 		d.wait(it, d.damaged.Detail)
 		return firstPause
@@ -208,20 +223,20 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 		d.wait(it, c.unready[0])
 		it.settled = true
 		return 0
-	case age < d.Settle:
+	case age < d.options.Settle:
 		d.wait(it, justChanged)
-		return d.Settle - age
+		return d.options.Settle - age
 	case now.Before(it.retry):
 		return it.retry.Sub(now)
 	}
-	if reason, err := c.lacks(ctx, d.importer.options.CacheDir); err != nil {
+	if reason, err := c.lacks(ctx, d.imports.CacheDir); err != nil {
 		return d.later(it, err)
 	} else if reason != "" {
 		d.wait(it, reason)
 		it.settled = true // until it changes
 		return 0
 	}
-	if err := d.Guard(); err != nil {
+	if err := d.options.Guard(); err != nil {
 		return d.later(it, err)
 	}
 	return d.take(ctx, it)
@@ -231,7 +246,7 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 func (d *Drop) item(c candidate) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	it, now := d.items[c.key()], d.Now()
+	it, now := d.items[c.key()], d.options.Now()
 	switch {
 	case it == nil:
 		it = &item{since: now}
@@ -246,7 +261,7 @@ func (d *Drop) item(c candidate) *item {
 		return it
 	}
 	it.candidate = c
-	it.status = Dropped{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
+	it.status = Status{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
 	if known, ok := d.record[c.key()]; ok && known.Leaving == nil && known.Identity == c.identity {
 		it.status, it.settled = known.Status, true
 	}
@@ -257,8 +272,8 @@ func (d *Drop) item(c candidate) *item {
 func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	d.state(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
-	bundle, report, err := d.importer.importAll(ctx, []string{it.path})
-	var gap *GapError
+	report, err := d.importer.Import(ctx, it.path)
+	var gap *importer.GapError
 	switch {
 	case ctx.Err() != nil:
 		return 0
@@ -279,16 +294,16 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	it.status.Generation = report.Generation
 	d.mu.Unlock()
 	if report.Changed {
-		d.Published(ctx)
+		d.options.Published(ctx)
 	}
-	if err := bundle.readRest(ctx, report.Opened); err != nil {
+	if err := report.ReadAll(ctx); err != nil {
 		return d.unread(ctx, it, err)
 	}
 	return d.clear(ctx, it, report.Opened)
 }
 
 // onlyLacks says whether a bundle may become whole by what is added to it.
-func onlyLacks(gap *GapError) bool {
+func onlyLacks(gap *importer.GapError) bool {
 	return !slices.ContainsFunc(gap.Gaps, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
@@ -301,10 +316,10 @@ const (
 // later has a bundle tried again, after a pause that grows.
 func (d *Drop) later(it *item, err error) time.Duration {
 	it.pause = min(max(firstPause, 2*it.pause), lastPause)
-	it.retry = d.Now().Add(it.pause)
+	it.retry = d.options.Now().Add(it.pause)
 	d.log.Warn("importing failed and is tried again", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
 	detail := err.Error()
-	var room *RoomError
+	var room *importer.RoomError
 	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) {
 		detail = "room: " + detail
 	}
@@ -329,7 +344,7 @@ func (d *Drop) state(it *item, state, detail string) bool {
 	if it.status.State == state && it.status.Detail == detail {
 		return false
 	}
-	it.status.State, it.status.Detail, it.status.Since = state, detail, d.Now()
+	it.status.State, it.status.Detail, it.status.Since = state, detail, d.options.Now()
 	it.status.Bytes, it.status.Total, it.status.Rate = 0, 0, 0
 	switch state {
 	case "published":
@@ -342,15 +357,15 @@ func (d *Drop) state(it *item, state, detail string) bool {
 
 // Begin implements Progress.
 func (d *Drop) Begin(_ int, bytes int64) {
-	d.verifying(func(s *Dropped) { s.Total = bytes })
+	d.verifying(func(s *Status) { s.Total = bytes })
 }
 
 // Read implements Progress.
 func (d *Drop) Read(n int) {
-	d.verifying(func(s *Dropped) { s.Bytes += int64(n) })
+	d.verifying(func(s *Status) { s.Bytes += int64(n) })
 }
 
-func (d *Drop) verifying(change func(*Dropped)) {
+func (d *Drop) verifying(change func(*Status)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, it := range d.items {
@@ -364,21 +379,21 @@ func (d *Drop) verifying(change func(*Dropped)) {
 
 // Status is the state of each bundle in the directory, by name, and behind them of
 // the last ones that went to done or failed, or were removed.
-func (d *Drop) Status() []Dropped {
+func (d *Drop) Status() []Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := []Dropped{}
+	all := []Status{}
 	if d.damaged != nil {
 		all = append(all, *d.damaged)
 	}
 	for _, it := range d.items {
 		s := it.status
-		if spent := d.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {
+		if spent := d.options.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {
 			s.Rate = int64(float64(s.Bytes) / spent.Seconds())
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Dropped) int {
+	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
 	})
 	return append(all, d.history...)

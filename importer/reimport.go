@@ -14,7 +14,7 @@ import (
 // archive of that import. Then there is nothing new: archives that were copied and stayed
 // are imported again, without those that were moved, and win nothing from them.
 func (v *survey) settled(parcels []*parcel) (bool, error) {
-	generation := v.store.generationOf(parcels)
+	generation := v.session.generationOf(parcels)
 	if generation == 0 {
 		return false, nil
 	}
@@ -50,17 +50,17 @@ func (v *survey) settled(parcels []*parcel) (bool, error) {
 		}
 	}
 	if lost > 0 {
-		v.store.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
+		v.session.options.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
 	}
 	return true, nil
 }
 
 // generationOf is the generation in which all of the archives came into the store, as
 // they are; 0 is none, or several.
-func (s *store) generationOf(parcels []*parcel) (generation uint64) {
+func (s *session) generationOf(parcels []*parcel) (generation uint64) {
 	for _, p := range parcels {
 		came := uint64(0)
-		for _, packed := range s.state.Packed {
+		for _, packed := range s.store.State().Packed {
 			if p.there && packed.File == p.name {
 				came = packed.Generation
 			}
@@ -85,8 +85,8 @@ func (v *survey) winnerOf(repo *layoutstore.Repository, tag string) (generation 
 				continue
 			}
 			generation = 0
-			for _, packed := range v.store.state.Packed {
-				if packed.File == filepath.Base(l.Volume()) && l.Volume() != v.store.Store {
+			for _, packed := range v.session.store.State().Packed {
+				if packed.File == filepath.Base(l.Volume()) && l.Volume() != v.session.options.Store {
 					generation = packed.Generation
 				}
 			}

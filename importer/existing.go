@@ -38,12 +38,12 @@ func (v *survey) findHeld(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		algorithms, err := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs"))
+		algorithms, err := fs.ReadDir(v.session.store.Root().FS(), path.Join(at, "blobs"))
 		if err != nil {
 			continue // an archive's, or nothing that could be linked
 		}
 		for _, algorithm := range algorithms {
-			blobs, _ := fs.ReadDir(v.store.root.FS(), path.Join(at, "blobs", algorithm.Name()))
+			blobs, _ := fs.ReadDir(v.session.store.Root().FS(), path.Join(at, "blobs", algorithm.Name()))
 			for _, blob := range blobs {
 				if c := byName[path.Join(algorithm.Name(), blob.Name())]; c != nil {
 					c.holds(at, blob)
@@ -114,7 +114,7 @@ func (v *survey) inArchives(c *content, at string) (found bool, err error) {
 		return false, err
 	}
 	for _, l := range repo.Layouts() {
-		if l.Volume() == v.store.Store {
+		if l.Volume() == v.session.options.Store {
 			continue // its own files
 		}
 		if where, err := l.Locate(c.digest); err == nil && where.Size() == c.size {
@@ -166,11 +166,11 @@ func (v *survey) settle(c *content) (repairs int) {
 }
 
 // open opens a copy that the store has.
-func (s *store) open(c *content, h *held) (io.ReadCloser, error) {
+func (s *session) open(c *content, h *held) (io.ReadCloser, error) {
 	if len(h.paths) == 0 {
 		return h.where.Open()
 	}
-	return plainfile.OpenIn(s.root, blobName(h.paths[0], c.digest))
+	return plainfile.OpenIn(s.store.Root(), blobName(h.paths[0], c.digest))
 }
 
 // maxCompared is how many copies of the store are open at the same time.
@@ -185,7 +185,7 @@ type comparing struct {
 
 // compareWith opens copies for being compared. The error is one that layoutstore.Exhausted
 // knows: what cannot be opened is wrong.
-func (s *store) compareWith(c *content, copies []*held) (*comparing, error) {
+func (s *session) compareWith(c *content, copies []*held) (*comparing, error) {
 	x := &comparing{held: copies}
 	for _, h := range copies {
 		h.wrong = false

@@ -1,4 +1,4 @@
-package importer
+package drop
 
 import (
 	"context"
@@ -14,15 +14,16 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// outgoing are the files of an imported bundle on their way out of the drop directory.
+// mover are the files of an imported bundle on their way out of the drop directory.
 // All paths are below that directory.
-type outgoing struct {
+type mover struct {
 	root   *os.Root
-	opened *Opened
+	opened *fileid.Set
 	files  []string // that were read
 	dirs   []string // parents first
 	rest   []staying
@@ -40,14 +41,14 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
-func (o *outgoing) stay(name string, why error) {
+func (o *mover) stay(name string, why error) {
 	if !errors.Is(why, fs.ErrNotExist) { // else somebody took it
 		o.rest = append(o.rest, staying{name, why})
 	}
 }
 
 // find sorts the files of a bundle into those that were read and those that stay.
-func (o *outgoing) find(ctx context.Context, it *item) error {
+func (o *mover) find(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
 		names, err := archiveFiles(o.root, it.set)
 		for _, name := range names {
@@ -58,7 +59,7 @@ func (o *outgoing) find(ctx context.Context, it *item) error {
 	return o.walk(ctx, it.name)
 }
 
-func (o *outgoing) walk(ctx context.Context, dir string) error {
+func (o *mover) walk(ctx context.Context, dir string) error {
 	return fs.WalkDir(o.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
@@ -87,7 +88,7 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
 	return names, nil
 }
 
-func (o *outgoing) sort(name string) {
+func (o *mover) sort(name string) {
 	if err := o.check(name); err != nil {
 		o.stay(name, err)
 		return
@@ -103,7 +104,7 @@ var (
 )
 
 // check looks at a file now. The error says why it has to stay.
-func (o *outgoing) check(name string) error {
+func (o *mover) check(name string) error {
 	info, err := o.root.Lstat(name)
 	if err != nil {
 		return err
@@ -135,7 +136,7 @@ const maxCompanion = 4 << 10
 
 // readCompanion reads a file that goes with one that was read: the checksum of an
 // archive, or the marker of a layout. It is false where the file is something else.
-func (o *outgoing) readCompanion(name string, info fs.FileInfo) bool {
+func (o *mover) readCompanion(name string, info fs.FileInfo) bool {
 	of, ok := strings.CutSuffix(name, sumSuffix)
 	if path.Base(filepath.ToSlash(name)) == ocispec.ImageLayoutFile {
 		of, ok = filepath.Join(filepath.Dir(name), ocispec.ImageIndexFile), true
@@ -157,7 +158,7 @@ func (o *outgoing) readCompanion(name string, info fs.FileInfo) bool {
 	if info, err = f.Stat(); err != nil {
 		return false
 	}
-	o.opened.add(info)
+	o.opened.Add(info)
 	return true
 }
 
@@ -165,7 +166,7 @@ func (o *outgoing) readCompanion(name string, info fs.FileInfo) bool {
 const removing = ".layoutproxy-remove"
 
 // remove removes what was read, and the directories that are empty then.
-func (o *outgoing) remove() error {
+func (o *mover) remove() error {
 	return o.each(func(name string) error {
 		aside := asideOf(name)
 		if err := o.take(name, aside); err != nil {
@@ -179,7 +180,7 @@ func (o *outgoing) remove() error {
 }
 
 // move moves what was read below the directory to, each to its path.
-func (o *outgoing) move(to string) error {
+func (o *mover) move(to string) error {
 	made := map[string]bool{}
 	return o.each(func(name string) error {
 		at := filepath.Join(to, name)
@@ -195,7 +196,7 @@ func (o *outgoing) move(to string) error {
 
 // take renames a file that was read. Somebody may have put another one in its place
 // since it was looked at last, so it looks at what it got, and puts that back.
-func (o *outgoing) take(name, to string) error {
+func (o *mover) take(name, to string) error {
 	if err := o.rename(name, to); err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (o *outgoing) take(name, to string) error {
 // errReplaced says why a file stays that came in the place of one that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
-func (o *outgoing) rename(from, to string) error {
+func (o *mover) rename(from, to string) error {
 	if err := o.before("rename dropped", from); err != nil {
 		return err
 	}
@@ -226,7 +227,7 @@ func (o *outgoing) rename(from, to string) error {
 
 // each does away with the files one by one, links first, and looks at each once more
 // right before. One that somebody else took is no error.
-func (o *outgoing) each(do func(name string) error) (err error) {
+func (o *mover) each(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
 		for _, name := range o.files {
 			info, statErr := o.root.Lstat(name)
@@ -255,7 +256,7 @@ func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
 // moveWhole moves a directory of which everything was read, so that no kill leaves it
 // in two parts. What came into it meanwhile goes back.
-func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
+func (o *mover) moveWhole(ctx context.Context, it *item, to string) error {
 	if err := o.rename(it.name, filepath.Join(to, it.name)); err != nil {
 		return err
 	}
@@ -263,9 +264,9 @@ func (o *outgoing) moveWhole(ctx context.Context, it *item, to string) error {
 }
 
 // giveBack moves back what was not read of a directory that was moved.
-func (o *outgoing) giveBack(ctx context.Context, name, to string) (failed error) {
+func (o *mover) giveBack(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
-	late := outgoing{root: o.root, opened: o.opened}
+	late := mover{root: o.root, opened: o.opened}
 	if err := late.walk(context.WithoutCancel(ctx), moved); err != nil {
 		return err
 	}
@@ -284,7 +285,7 @@ func (o *outgoing) giveBack(ctx context.Context, name, to string) (failed error)
 }
 
 // putBack gives a file its name back. It replaces nothing that has the name by now.
-func (o *outgoing) putBack(from, to string) error {
+func (o *mover) putBack(from, to string) error {
 	if _, err := o.root.Lstat(to); err == nil {
 		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
 	}

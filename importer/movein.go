@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
 // Copied is an archive, or a chunk of one, that was copied into the store and not moved.
@@ -48,7 +51,7 @@ func whyCopy(f inodeFacts) string {
 }
 
 // factsOf finds the facts of a file of a bundle.
-func (s *store) factsOf(name string) (inodeFacts, error) {
+func (s *session) factsOf(name string) (inodeFacts, error) {
 	own, err := s.ownMode()
 	if err != nil {
 		return inodeFacts{}, err
@@ -64,13 +67,13 @@ func (s *store) factsOf(name string) (inodeFacts, error) {
 
 // ownMode is the mode of the files that the store makes: 0644 without what the umask
 // takes.
-func (s *store) ownMode() (fs.FileMode, error) {
-	f, err := s.createTemp()
+func (s *session) ownMode() (fs.FileMode, error) {
+	f, err := s.store.CreateTemp()
 	if err != nil {
 		return 0, err
 	}
-	defer f.drop()
-	info, err := f.Stat()
+	defer f.Discard()
+	info, err := f.File().Stat()
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +82,7 @@ func (s *store) ownMode() (fs.FileMode, error) {
 
 // stageFileOf links a file of an archive into staging if the store is going to be the
 // only one that has it, and else copies it and says why.
-func (s *store) stageFileOf(ctx context.Context, name, to string) (reason string, err error) {
+func (s *session) stageFileOf(ctx context.Context, name, to string) (reason string, err error) {
 	facts, err := s.factsOf(name)
 	if err != nil {
 		return "", err
@@ -112,8 +115,8 @@ func cause(err error) string {
 
 // own makes a file of the store its own, once its old name is gone: with the mode and the
 // owner of what the store makes. Its group has what the mode gives all.
-func (s *store) own(name string, mode fs.FileMode) error {
-	info, err := s.root.Lstat(name)
+func (s *session) own(name string, mode fs.FileMode) error {
+	info, err := s.store.Root().Lstat(name)
 	if err != nil {
 		return err
 	}
@@ -123,32 +126,32 @@ func (s *store) own(name string, mode fs.FileMode) error {
 	if owned(info) && info.Mode().Perm() == mode {
 		return nil
 	}
-	if err := s.before("chmod", name); err != nil {
+	if err := s.store.BeforeChange("chmod", name); err != nil {
 		return err
 	}
-	return errors.Join(s.root.Chown(name, os.Geteuid(), -1), s.root.Chmod(name, mode))
+	return errors.Join(s.store.Root().Chown(name, os.Geteuid(), -1), s.store.Root().Chmod(name, mode))
 }
 
 // part gives the store a file of its own in the place of one whose old name cannot be
 // removed.
-func (s *store) part(ctx context.Context, outside, name string) error {
-	to := temporary + "/parted"
-	if err := s.mkdirAll(temporary); err != nil {
+func (s *session) part(ctx context.Context, outside, name string) error {
+	to := publish.TemporaryPath("parted")
+	if err := s.store.MkdirAll(path.Dir(to)); err != nil {
 		return err
 	}
-	if err := s.removeAll(to); err != nil {
+	if err := s.store.RemoveAll(to); err != nil {
 		return err
 	}
 	if err := s.copyFrom(ctx, outside, to); err != nil {
 		return err
 	}
-	if err := s.syncAll(); err != nil {
+	if err := s.store.SyncAll(); err != nil {
 		return err
 	}
-	if err := s.rename(to, name); err != nil {
+	if err := s.store.Rename(to, name); err != nil {
 		return err
 	}
-	return s.syncDir(".")
+	return s.store.SyncDir(".")
 }
 
 // packedRecord is where the departure of archives is recorded, below the store.
@@ -156,10 +159,10 @@ const packedRecord = departureFile + "-packed"
 
 // recordMoves records that the names which archives have outside of the store go, once it
 // is of a generation. Files that were copied are not among them, and stay.
-func (s *store) recordMoves(parcels []*parcel, generation uint64) (*departure, error) {
+func (s *session) recordMoves(parcels []*parcel, generation uint64) (*departure, error) {
 	dep := &departure{Generation: generation}
 	for _, p := range parcels {
-		if sameDir(p.dir, s.dir) {
+		if sameDir(p.dir, s.store.Dir()) {
 			continue
 		}
 		for _, file := range p.files {
@@ -168,7 +171,7 @@ func (s *store) recordMoves(parcels []*parcel, generation uint64) (*departure, e
 				return nil, err
 			}
 			info, err := os.Lstat(outside)
-			if err != nil || !s.isLinkOf(info, stagedPath(p.storeName(file)), p.storeName(file)) {
+			if err != nil || !s.isLinkOf(info, publish.StagedPath(p.storeName(file)), p.storeName(file)) {
 				continue
 			}
 			if f, ok := newDeparting(outside, info); ok {
@@ -180,13 +183,13 @@ func (s *store) recordMoves(parcels []*parcel, generation uint64) (*departure, e
 	if len(dep.files) == 0 {
 		return dep, nil
 	}
-	return dep, s.publishFile(packedRecord, func(f *output) error { return dep.write(f) })
+	return dep, s.store.WriteFile(packedRecord, dep.write)
 }
 
 // isLinkOf says whether a file is one of those that have some names in the store.
-func (s *store) isLinkOf(info fs.FileInfo, names ...string) bool {
+func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
-		inside, err := s.root.Lstat(name)
+		inside, err := s.store.Root().Lstat(name)
 		return err == nil && os.SameFile(info, inside)
 	})
 }
@@ -195,42 +198,42 @@ func (s *store) isLinkOf(info fs.FileInfo, names ...string) bool {
 // names that archives of the store have outside of it. Where the archives were not
 // published after all, they keep them. copies says whether an archive whose old name
 // cannot be removed is copied, which may take long.
-func (s *store) finishMoves(ctx context.Context, copies bool) {
-	record := filepath.Join(s.dir, packedRecord)
+func (s *session) finishMoves(ctx context.Context, copies bool) {
+	record := filepath.Join(s.store.Dir(), packedRecord)
 	dep, err := readDeparture(record)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.Log.Warn("archives that an interrupted import has moved into the store may have their old names still, as its record cannot be read: remove the record", zap.String("path", record), zap.Error(err))
-	case dep.Generation > s.state.Generation:
+		s.options.Log.Warn("archives that an interrupted import has moved into the store may have their old names still, as its record cannot be read: remove the record", zap.String("path", record), zap.Error(err))
+	case dep.Generation > s.store.State().Generation:
 		s.forgetMoves(dep)
 	default:
-		s.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(dep.files)))
+		s.options.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(dep.files)))
 		s.moved(ctx, dep, copies)
 	}
 }
 
 // forgetMoves removes the record of a departure of which nothing is left to do.
-func (s *store) forgetMoves(dep *departure) {
-	dirs := map[string]bool{s.dir: true}
+func (s *session) forgetMoves(dep *departure) {
+	dirs := map[string]bool{s.store.Dir(): true}
 	for _, f := range dep.files {
 		dirs[filepath.Dir(string(f.Name))] = true
 	}
-	syncNames(dirs)
-	if err := s.remove(packedRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.Log.Warn("the record of archives that were moved into the store stays until the next import", zap.Error(err))
+	publish.SyncNames(dirs)
+	if err := s.store.Remove(packedRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.options.Log.Warn("the record of archives that were moved into the store stays until the next import", zap.Error(err))
 	}
 }
 
 // moved removes the names that archives of the store have outside of it, and makes the
 // files the store's own. What was copied stays where it is.
-func (s *store) moved(ctx context.Context, dep *departure, copies bool) {
+func (s *session) moved(ctx context.Context, dep *departure, copies bool) {
 	if len(dep.files) == 0 {
 		return
 	}
 	mode, err := s.ownMode()
 	if err != nil {
-		s.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
+		s.options.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
 	}
 	done := true
 	for _, f := range dep.files {
@@ -245,7 +248,7 @@ func (s *store) moved(ctx context.Context, dep *departure, copies bool) {
 
 // movedOne removes the name of one file. It is false where there is something to be done
 // with it still, later.
-func (s *store) movedOne(ctx context.Context, f departing, mode fs.FileMode, copies bool) bool {
+func (s *session) movedOne(ctx context.Context, f departing, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
@@ -253,27 +256,27 @@ func (s *store) movedOne(ctx context.Context, f departing, mode fs.FileMode, cop
 		return true // another file
 	}
 	if !gone {
-		err := s.before("remove packed", outside)
+		err := s.store.BeforeChange("remove packed", outside)
 		if err == nil {
 			err = os.Remove(outside)
 		}
 		if err != nil {
-			s.Log.Warn("the archive is in the store, and its old name stays: the store gets a copy", zap.String("path", outside), zap.Error(err))
+			s.options.Log.Warn("the archive is in the store, and its old name stays: the store gets a copy", zap.String("path", outside), zap.Error(err))
 			if !copies {
 				return false
 			}
 			if err := s.part(ctx, outside, inside); err != nil {
-				s.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
+				s.options.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
 				return false
 			}
 			return true
 		}
 	}
-	if info, err := s.root.Lstat(inside); mode == 0 || err != nil || gone && !f.hasInode(info) {
+	if info, err := s.store.Root().Lstat(inside); mode == 0 || err != nil || gone && !f.hasInode(info) {
 		return true
 	}
 	if err := s.own(inside, mode); err != nil {
-		s.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", inside), zap.Error(err))
+		s.options.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", inside), zap.Error(err))
 	}
 	return true
 }

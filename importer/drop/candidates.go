@@ -1,4 +1,4 @@
-package importer
+package drop
 
 import (
 	"cmp"
@@ -54,11 +54,11 @@ var notBundles = []string{"done", "failed"}
 
 // find finds the candidates in the directory, and the directories to watch.
 func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err error) {
-	found, err := volume.FindArchives(d.Dir)
+	found, err := volume.FindArchives(d.options.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	entries, err := os.ReadDir(d.Dir)
+	entries, err := os.ReadDir(d.options.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,7 +68,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
 		for _, name := range parts[set.Name] {
 			if read[name] = true; set.Chunked { // a directory may have the name of the archive
-				c.path = filepath.Join(d.Dir, name)
+				c.path = filepath.Join(d.options.Dir, name)
 			}
 		}
 		if found.Publishing { // a pull into the drop directory itself
@@ -77,7 +77,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 		}
 		all = append(all, c)
 	}
-	dirs = []string{d.Dir}
+	dirs = []string{d.options.Dir}
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case !e.IsDir() && !read[name]:
@@ -85,8 +85,8 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 				all = append(all, c)
 			}
 		case e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(notBundles, name):
-			c := candidate{kind: kindDirectory, name: name, path: filepath.Join(d.Dir, name)}
-			inside, err := c.walk(ctx, d.maxFiles)
+			c := candidate{kind: kindDirectory, name: name, path: filepath.Join(d.options.Dir, name)}
+			inside, err := c.walk(ctx, d.options.MaxFiles)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -141,14 +141,14 @@ func (d *Drop) entry(e fs.DirEntry, reasons map[string]string) (candidate, bool)
 	if err != nil {
 		return candidate{}, false // it went while we looked
 	}
-	reason := oddEntry(d.Dir, e)
+	reason := oddEntry(d.options.Dir, e)
 	if why, ok := reasons[e.Name()]; ok && isArchive(e.Name()) {
 		reason = why
 	}
 	if reason == "" {
 		return candidate{}, false
 	}
-	return candidate{kind: kindEntry, name: e.Name(), path: filepath.Join(d.Dir, e.Name()), changed: info.ModTime(),
+	return candidate{kind: kindEntry, name: e.Name(), path: filepath.Join(d.options.Dir, e.Name()), changed: info.ModTime(),
 		identity: fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano()), unready: []string{reason}}, true
 }
 
@@ -201,7 +201,7 @@ func describe(mode fs.FileMode) string {
 }
 
 const (
-	// maxFiles bounds what is looked at in one directory that was dropped.
+	// maxFiles is how many files a directory may have that is dropped, if the options do not say.
 	maxFiles = 4_000_000
 	// maxReasons bounds how many reasons of one candidate are reported.
 	maxReasons = 5
@@ -367,15 +367,4 @@ func (c *candidate) lacks(ctx context.Context, cache string) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// filesOf are the files of an archive: itself or its chunks, and their checksums.
-func filesOf(archive string, entries []fs.DirEntry) (names []string) {
-	for _, e := range entries {
-		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
-		if ok && name == archive && !e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return names
 }

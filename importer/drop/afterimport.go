@@ -1,4 +1,4 @@
-package importer
+package drop
 
 import (
 	"context"
@@ -13,7 +13,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -21,7 +23,7 @@ import (
 // clear takes what was read of an imported bundle out of the drop directory: it moves
 // it to done/, or removes it. Whatever else is there stays, and is reported. wait is
 // when to look again; 0 is when something has changed.
-func (d *Drop) clear(ctx context.Context, it *item, opened *Opened) (wait time.Duration) {
+func (d *Drop) clear(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.takeOut(ctx, it, opened, changed)
 	d.left(it.key())
@@ -43,18 +45,18 @@ func (d *Drop) unread(ctx context.Context, it *item, err error) time.Duration {
 }
 
 // setAside moves a bundle that is complete and bad to failed/, with the reason beside it.
-func (d *Drop) setAside(ctx context.Context, it *item, gap *GapError) time.Duration {
+func (d *Drop) setAside(ctx context.Context, it *item, gap *importer.GapError) time.Duration {
 	if d.changedSince(ctx, it) {
 		d.wait(it, justChanged) // what was refused is not there any more
 		return d.close(ctx, it, true, nil)
 	}
-	err := d.Guard()
+	err := d.options.Guard()
 	if err == nil {
 		err = d.moveFailed(it, gap)
 		d.left(it.key())
 	}
 	if err == nil {
-		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.Dir, "failed")))
+		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.options.Dir, "failed")))
 	}
 	d.state(it, "failed", gap.Error())
 	return d.close(ctx, it, false, err)
@@ -71,12 +73,12 @@ func (d *Drop) close(ctx context.Context, it *item, changed bool, err error) tim
 	switch {
 	case changed:
 		it.identity, it.settled = "", false
-		return max(d.Settle, moment)
+		return max(d.options.Settle, moment)
 	case err != nil:
 		return 0
 	}
 	delete(d.items, it.key())
-	if d.history = append([]Dropped{it.status}, d.history...); len(d.history) > maxHistory {
+	if d.history = append([]Status{it.status}, d.history...); len(d.history) > maxHistory {
 		d.history = d.history[:maxHistory]
 	}
 	return 0
@@ -91,7 +93,7 @@ func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) 
 	it.settled = true
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
-		if _, err := now.walk(ctx, d.maxFiles); err == nil {
+		if _, err := now.walk(ctx, d.options.MaxFiles); err == nil {
 			it.identity = now.identity // what is left is what was left
 		}
 	}
@@ -113,43 +115,43 @@ const maxHistory = 100
 func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
-		_, err := now.walk(ctx, d.maxFiles)
+		_, err := now.walk(ctx, d.options.MaxFiles)
 		return err != nil || now.identity != it.identity
 	}
-	found, err := volume.FindArchives(d.Dir)
+	found, err := volume.FindArchives(d.options.Dir)
 	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && s.Identity() == it.identity })
 }
 
 // takeOut moves the files of a bundle that were read to done/, or removes them. rest
 // are the others, each with the reason why it stays.
-func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bool) (rest []staying, err error) {
-	root, err := plainfile.OpenRoot(d.Dir)
+func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
+	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	o := outgoing{root: root, opened: opened, keepDirs: changed, before: d.before}
+	o := mover{root: root, opened: opened, keepDirs: changed, before: d.before}
 	if err := o.find(ctx, it); err != nil {
 		return nil, err
 	}
-	if err := d.Guard(); err != nil {
+	if err := d.options.Guard(); err != nil {
 		return nil, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
-	if len(o.files) == 0 && !d.Remove {
+	if len(o.files) == 0 && !d.options.Remove {
 		return o.rest, nil
 	}
 	to := ""
-	if !d.Remove {
+	if !d.options.Remove {
 		if to, err = o.done(it); err != nil {
 			return o.rest, err
 		}
 	}
-	whole := !d.Remove && it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs
+	whole := !d.options.Remove && it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs
 	if err := d.leaves(it, &o, to); err != nil {
 		return o.rest, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
 	switch {
-	case d.Remove:
+	case d.options.Remove:
 		err = o.remove()
 	case whole:
 		err = o.moveWhole(ctx, it, to)
@@ -161,14 +163,14 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *Opened, changed bo
 
 // before is called before each change.
 func (d *Drop) before(op, path string) error {
-	if d.importer.before == nil {
+	if d.imports.Before == nil {
 		return nil
 	}
-	return d.importer.before(op, path)
+	return d.imports.Before(op, path)
 }
 
 // done makes the directory that a bundle goes to.
-func (o *outgoing) done(it *item) (string, error) {
+func (o *mover) done(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
 		names = append(names, o.files...)
@@ -178,8 +180,8 @@ func (o *outgoing) done(it *item) (string, error) {
 
 // moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
 // that, so a directory goes as one.
-func (d *Drop) moveFailed(it *item, gap *GapError) error {
-	root, err := plainfile.OpenRoot(d.Dir)
+func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
+	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
 		return err
 	}
@@ -195,7 +197,7 @@ func (d *Drop) moveFailed(it *item, gap *GapError) error {
 	if err != nil {
 		return err
 	}
-	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.Now(), gap); err != nil {
+	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.options.Now(), gap); err != nil {
 		return err
 	}
 	if it.kind == kindDirectory {
@@ -207,8 +209,8 @@ func (d *Drop) moveFailed(it *item, gap *GapError) error {
 // moveSet moves the files of an archive that was refused, one by one, and records that
 // before: a part of them would be waited for, or be another bundle.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
-	o := outgoing{root: root, files: names, before: d.before}
-	l := &leaving{Kind: it.kind, Name: it.name, To: dir, Refused: true}
+	o := mover{root: root, files: names, before: d.before}
+	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
 	if err := d.leave(it, l, &o); err != nil {
 		return fmt.Errorf("nothing is moved: %w", err)
 	}
@@ -288,7 +290,7 @@ type reasonFile struct {
 	Gaps  []layoutstore.Problem `json:"gaps"`
 }
 
-func writeReason(root *os.Root, file, name string, now time.Time, gap *GapError) error {
+func writeReason(root *os.Root, file, name string, now time.Time, gap *importer.GapError) error {
 	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), gap.Error(), gap.Gaps}, "", "  ")
 	if err != nil {
 		return err

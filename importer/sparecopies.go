@@ -79,7 +79,7 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(t.store.Jobs)
+	group.SetLimit(t.session.options.Jobs)
 	for _, s := range all {
 		if read[s.where] || ctx.Err() != nil {
 			continue

@@ -35,7 +35,7 @@ func blobName(layout string, d digest.Digest) string {
 
 // survey is what an import has to do.
 type survey struct {
-	store    *store
+	session  *session
 	bundle   *bundle
 	target   *layoutstore.Snapshot // the store's tree
 	contents []*content            // in an order in which they are likely to lie
@@ -63,12 +63,12 @@ type typedDigest struct {
 
 // survey reads all manifests of the bundle and finds out what it has, what it lacks,
 // and what the store lacks of it. No blob is read.
-func (s *store) survey(ctx context.Context, b *bundle) (*survey, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Store}, Indexes: []string{}, CacheDir: s.CacheDir})
+func (s *session) survey(ctx context.Context, b *bundle) (*survey, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.options.Store}, Indexes: []string{}, CacheDir: s.options.CacheDir})
 	if err != nil {
 		return nil, err
 	}
-	v := &survey{store: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
+	v := &survey{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.Paths() {
 		if reserved(at) {
 			continue

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
@@ -34,7 +35,7 @@ type parcel struct {
 // takePacked makes the archives of a bundle part of the store without unpacking them:
 // every digest is proven, then they are linked into staging, and published. Tags that
 // they carry with other digests leave the loose indexes.
-func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
+func (s *session) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	parcels, err := s.parcels(ctx, b)
 	if err != nil {
 		return Report{}, err
@@ -45,13 +46,13 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	}
 	if len(left) > 0 {
 		s.finishMoves(ctx, true)
-		dep, err := s.recordMoves(left, s.state.Generation)
+		dep, err := s.recordMoves(left, s.store.State().Generation)
 		if err != nil {
 			return Report{}, err
 		}
 		s.moved(ctx, dep, true)
 		if parcels = slices.DeleteFunc(parcels, func(p *parcel) bool { return slices.Contains(left, p) }); len(parcels) == 0 {
-			return Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{}}, nil
+			return Report{Store: s.options.Store, Generation: s.store.State().Generation, Gaps: []layoutstore.Problem{}}, nil
 		}
 		if err := b.again(ctx); err != nil {
 			return Report{}, err
@@ -70,15 +71,15 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	for _, c := range v.contents {
 		c.keepPacked()
 	}
-	if err := s.sweep(nil); err != nil {
+	if err := s.store.Sweep(nil); err != nil {
 		return Report{}, err
 	}
-	report := Report{Store: s.Store, Generation: s.state.Generation, Gaps: []layoutstore.Problem{},
+	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Gaps: []layoutstore.Problem{},
 		NonDistributable: append([]layoutstore.Problem{}, v.nonDistributable.all...)}
 	if report.Blobs, err = v.stageAll(ctx); err != nil {
 		return Report{}, err
 	}
-	j := &journal.Journal{Generation: s.state.Generation + 1}
+	j := &journal.Journal{Generation: s.store.State().Generation + 1}
 	settled, err := v.settled(parcels)
 	if err != nil {
 		return Report{}, err
@@ -88,7 +89,7 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	}
 	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !slices.ContainsFunc(parcels, func(p *parcel) bool { return !p.there }) {
 		s.finishMoves(ctx, true)
-		dep, err := s.recordMoves(parcels, s.state.Generation) // where an import was killed just before
+		dep, err := s.recordMoves(parcels, s.store.State().Generation) // where an import was killed just before
 		if err != nil {
 			return Report{}, err
 		}
@@ -112,10 +113,10 @@ func (s *store) takePacked(ctx context.Context, b *bundle) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if err := s.publish(ctx, j); err != nil {
+	if err := s.store.Publish(ctx, j); err != nil {
 		return Report{}, err
 	}
-	report.Generation, report.Changed = s.state.Generation, true
+	report.Generation, report.Changed = s.store.State().Generation, true
 	s.moved(ctx, dep, true)
 	return report, nil
 }
@@ -129,7 +130,7 @@ func (c *content) keepPacked() {
 }
 
 // parcels are the archives of a bundle, each with its name in the store.
-func (s *store) parcels(ctx context.Context, b *bundle) ([]*parcel, error) {
+func (s *session) parcels(ctx context.Context, b *bundle) ([]*parcel, error) {
 	var all []*parcel
 	archives := map[string]bool{}
 	for _, source := range b.names {
@@ -175,7 +176,7 @@ func (s *store) parcels(ctx context.Context, b *bundle) ([]*parcel, error) {
 
 // name finds the files of an archive, and the name for it in the store: its own, or
 // one with the generation where other bytes have that.
-func (s *store) name(ctx context.Context, p *parcel, others []*parcel) error {
+func (s *session) name(ctx context.Context, p *parcel, others []*parcel) error {
 	p.files = nil
 	for _, f := range p.set.Files() {
 		p.files = append(p.files, filepath.Base(f.Path))
@@ -186,9 +187,9 @@ func (s *store) name(ctx context.Context, p *parcel, others []*parcel) error {
 		case 0:
 			p.name = p.set.Name
 		case 1:
-			p.name = fmt.Sprintf("%s.%d.tar", base, s.state.Generation+1)
+			p.name = fmt.Sprintf("%s.%d.tar", base, s.store.State().Generation+1)
 		default:
-			p.name = fmt.Sprintf("%s.%d.%d.tar", base, s.state.Generation+1, n)
+			p.name = fmt.Sprintf("%s.%d.%d.tar", base, s.store.State().Generation+1, n)
 		}
 		if slices.ContainsFunc(others, func(o *parcel) bool { return o.name == p.name }) {
 			continue
@@ -204,9 +205,9 @@ func (s *store) name(ctx context.Context, p *parcel, others []*parcel) error {
 }
 
 // earlier finds the archive under the name that it got in an earlier generation.
-func (s *store) earlier(ctx context.Context, p *parcel) error {
+func (s *session) earlier(ctx context.Context, p *parcel) error {
 	name := p.name
-	for _, packed := range s.state.Packed {
+	for _, packed := range s.store.State().Packed {
 		if p.there || packed.Name != p.set.Name {
 			continue
 		}
@@ -228,12 +229,12 @@ func (p *parcel) storeName(file string) string { return p.name + strings.TrimPre
 
 // compare says whether something has the archive's name in the store, in one file or
 // in chunks, and whether that is the same archive.
-func (s *store) compare(ctx context.Context, p *parcel) (taken, same bool, err error) {
+func (s *session) compare(ctx context.Context, p *parcel) (taken, same bool, err error) {
 	have, err := s.filesUnder(p.name)
 	if err != nil {
 		return false, false, err
 	}
-	_, err = s.root.Lstat(p.name)
+	_, err = s.store.Root().Lstat(p.name)
 	if len(have) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return false, false, nil
 	}
@@ -250,8 +251,8 @@ func (s *store) compare(ctx context.Context, p *parcel) (taken, same bool, err e
 }
 
 // filesUnder are the files of an archive of the store, without checksums.
-func (s *store) filesUnder(archive string) ([]string, error) {
-	entries, err := fs.ReadDir(s.root.FS(), ".")
+func (s *session) filesUnder(archive string) ([]string, error) {
+	entries, err := fs.ReadDir(s.store.Root().FS(), ".")
 	if err != nil {
 		return nil, err
 	}
@@ -263,13 +264,13 @@ func withoutSums(files []string) []string {
 }
 
 // equal says whether a file outside of the store has the bytes of one in it.
-func (s *store) equal(ctx context.Context, outside, inside string) (bool, error) {
+func (s *session) equal(ctx context.Context, outside, inside string) (bool, error) {
 	a, err := plainfile.Open(outside)
 	if err != nil {
 		return false, err
 	}
 	defer a.Close()
-	b, err := plainfile.OpenIn(s.root, inside)
+	b, err := plainfile.OpenIn(s.store.Root(), inside)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -310,16 +311,16 @@ func equalReaders(ctx context.Context, a, b io.Reader) (bool, error) {
 
 // stageParcel links the files of an archive into staging, or copies them: see
 // [store.stageFileOf]. They have to be the ones that were proven.
-func (s *store) stageParcel(ctx context.Context, p *parcel) error {
+func (s *session) stageParcel(ctx context.Context, p *parcel) error {
 	if p.there {
 		return nil
 	}
-	if err := s.mkdirAll(stagedTree); err != nil {
+	if err := s.store.MkdirAll(publish.StagedPath(".")); err != nil {
 		return err
 	}
 	for _, file := range p.files {
 		name := filepath.Join(p.dir, file)
-		reason, err := s.stageFileOf(ctx, name, stagedPath(p.storeName(file)))
+		reason, err := s.stageFileOf(ctx, name, publish.StagedPath(p.storeName(file)))
 		if err != nil {
 			return err
 		}
@@ -338,16 +339,16 @@ func (s *store) stageParcel(ctx context.Context, p *parcel) error {
 }
 
 // linkFrom links a file from outside of the store.
-func (s *store) linkFrom(from, to string) error {
-	if err := s.before("link", to); err != nil {
+func (s *session) linkFrom(from, to string) error {
+	if err := s.store.BeforeChange("link", to); err != nil {
 		return err
 	}
-	return os.Link(from, filepath.Join(s.dir, to))
+	return os.Link(from, filepath.Join(s.store.Dir(), to))
 }
 
 // copyFrom copies a file from outside of the store, if there is room. Where the file
 // system can, the two share their blocks until one of them is written.
-func (s *store) copyFrom(ctx context.Context, from, to string) error {
+func (s *session) copyFrom(ctx context.Context, from, to string) error {
 	in, err := plainfile.Open(from)
 	if err != nil {
 		return err
@@ -357,29 +358,29 @@ func (s *store) copyFrom(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.create(to)
+	out, err := s.store.Create(to)
 	if err != nil {
 		return err
 	}
-	if clone(out.File, in) == nil {
+	if clone(out.File(), in) == nil {
 		return out.Close()
 	}
-	if free, _, err := room(out.File); err == nil && info.Size() > free {
-		out.drop()
-		return &RoomError{s.Store, "bytes", info.Size(), free}
+	if free, _, err := room(out.File()); err == nil && info.Size() > free {
+		out.Discard()
+		return &RoomError{s.options.Store, "bytes", info.Size(), free}
 	}
 	buf := make([]byte, bufferSize)
 	for {
 		n, err := in.Read(buf)
 		if _, werr := out.Write(buf[:n]); werr != nil {
-			out.drop()
+			out.Discard()
 			return werr
 		}
 		if errors.Is(err, io.EOF) {
 			return out.Close()
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
-			out.drop()
+			out.Discard()
 			return err
 		}
 	}
@@ -432,4 +433,18 @@ func (v *survey) untagged(report *Report, settled bool) (changes []journal.Index
 		}
 	}
 	return changes, nil
+}
+
+// sumSuffix is what the name of a checksum has behind that of its file.
+const sumSuffix = ".gostsum"
+
+// filesOf are the files of an archive: itself or its chunks, and their checksums.
+func filesOf(archive string, entries []fs.DirEntry) (names []string) {
+	for _, e := range entries {
+		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), sumSuffix))
+		if ok && name == archive && !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }

@@ -1,0 +1,292 @@
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Publish makes what is staged part of the tree, at once for who reads it. Errors: those
+// of [journal.Journal.Check]; the context's, before anything has happened;
+// [UnfinishedError]; the file system's.
+func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
+	if err := s.readable(j); err != nil {
+		return err
+	}
+	if err := s.stageIndexes(j); err != nil {
+		return err
+	}
+	if err := s.SyncAll(); err != nil {
+		return fmt.Errorf("writing out what is staged: %w", err)
+	}
+	if err := ctx.Err(); err != nil { // the last moment at which nothing has happened
+		return err
+	}
+	write := func(w io.Writer) error { _, err := j.WriteTo(w); return err }
+	if err := s.WriteFile(journal.File, write); err != nil {
+		return errors.Join(err, s.abandon(nil))
+	}
+	p := &publication{store: s, journal: j}
+	if err := p.place(); err != nil {
+		return errors.Join(fmt.Errorf("publishing: %w", err), s.abandon(p))
+	}
+	if err := p.commit(); err != nil {
+		return p.unfinished(err)
+	}
+	return nil
+}
+
+// stageIndexes writes what the journal will have put in place, while there may be no
+// room for it.
+func (s *Store) stageIndexes(j *journal.Journal) error {
+	for _, c := range j.Indexes {
+		if err := s.stageFile(path.Join(c.Path, ocispec.ImageIndexFile), c.New); err != nil {
+			return err
+		}
+		marker := path.Join(c.Path, ocispec.ImageLayoutFile)
+		if _, err := s.root.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
+			if err := s.stageFile(marker, layoutMarker()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// publication is a journal that stands, on its way into the tree.
+type publication struct {
+	store   *Store
+	journal *journal.Journal
+	made    []string        // directories, outer ones first
+	placed  []string        // files
+	packed  map[string]bool // archives of the journal, by name; made when it is asked for
+}
+
+// isPacked says whether a staged file belongs to an archive that is kept as it is.
+func (p *publication) isPacked(at string) bool {
+	archive, ok := volume.IsArchive(at)
+	if p.packed == nil {
+		p.packed = filesOfPacked(p.journal.Packed)
+	}
+	return ok && p.packed[archive]
+}
+
+func filesOfPacked(all []journal.Packed) map[string]bool {
+	files := make(map[string]bool, len(all))
+	for _, k := range all {
+		files[k.File] = true
+	}
+	return files
+}
+
+// place moves each staged blob into its place. Readers do not see any of it: no index
+// names a new blob, and a new layout has no index yet. So it can be undone.
+func (p *publication) place() error {
+	dirs := map[string]bool{}
+	err := p.store.walkStaged(func(at string, dir bool) error {
+		if !dir {
+			if path.Base(at) == ocispec.ImageIndexFile || p.isPacked(at) {
+				return nil
+			}
+			_, err := p.store.root.Lstat(at)
+			if err := p.store.Rename(StagedPath(at), at); err != nil {
+				return err
+			}
+			if err != nil { // one that was repaired stays
+				p.placed = append(p.placed, at)
+			}
+			dirs[path.Dir(at)] = true
+			return nil
+		}
+		if info, err := p.store.root.Stat(at); err == nil && info.IsDir() {
+			return nil
+		}
+		if err := p.store.MkdirAll(at); err != nil {
+			return err
+		}
+		p.made = append(p.made, at)
+		dirs[path.Dir(at)] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.store.syncDirs(dirs)
+}
+
+// undo takes back what place did.
+func (p *publication) undo() error {
+	var failed error
+	for _, name := range slices.Backward(p.placed) {
+		failed = errors.Join(failed, p.store.Remove(name))
+	}
+	for _, name := range slices.Backward(p.made) {
+		failed = errors.Join(failed, p.store.Remove(name))
+	}
+	return failed
+}
+
+// abandon removes the journal before any index has changed, and what was placed.
+func (s *Store) abandon(p *publication) error {
+	if p != nil {
+		if err := p.undo(); err != nil {
+			return &UnfinishedError{Err: err}
+		}
+	}
+	if err := s.removeJournal(); err != nil {
+		return &UnfinishedError{Err: err}
+	}
+	return nil
+}
+
+func (s *Store) removeJournal() error {
+	err := s.Remove(journal.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.SyncDir(journal.Dir)
+}
+
+// placePacked moves the archives into their place. Without the journal readers would
+// see them there, so this is never undone: a reader that looked before the journal and
+// after it was removed could not know.
+func (p *publication) placePacked(dirs map[string]bool) error {
+	return p.store.walkStaged(func(at string, dir bool) error {
+		if dir || !p.isPacked(at) {
+			return nil
+		}
+		dirs[path.Dir(at)] = true
+		return p.store.Rename(StagedPath(at), at)
+	})
+}
+
+// commit puts the new indexes and archives in place, then the generation, with which
+// readers see them, and removes the journal.
+func (p *publication) commit() error {
+	dirs := map[string]bool{}
+	for _, c := range p.journal.Indexes {
+		if err := p.replaceIndex(c); err != nil {
+			return err
+		}
+		dirs[c.Path] = true
+	}
+	if err := p.placePacked(dirs); err != nil {
+		return err
+	}
+	if err := p.store.syncDirs(dirs); err != nil {
+		return err
+	}
+	next := p.store.after(p.journal)
+	if err := p.store.writeState(next); err != nil {
+		return err
+	}
+	p.store.state = next
+	return p.store.removeJournal()
+}
+
+// after is the state of the store when a journal is published.
+func (s *Store) after(j *journal.Journal) journal.State {
+	next := s.state
+	next.Generation = j.Generation
+	fresh := filesOfPacked(j.Packed)
+	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old journal.Packed) bool { return fresh[old.File] })
+	next.Packed = slices.Concat(kept, j.Packed)
+	for i := range next.Packed {
+		next.Packed[i].There = false
+	}
+	return next
+}
+
+// layoutMarker is the oci-layout of a new layout.
+func layoutMarker() []byte {
+	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
+}
+
+// readable fails where readers could not read what a journal publishes, or the next
+// import could not finish it.
+func (s *Store) readable(j *journal.Journal) error {
+	if err := j.Check(); err != nil {
+		return err
+	}
+	state, err := json.Marshal(s.after(j))
+	if err != nil {
+		return err
+	}
+	return journal.CheckSize("the state of the store", int64(len(state))+1)
+}
+
+// replaceIndex puts one new index in place: the one that is staged, or what the
+// journal says where a process that was killed has done so or was about to.
+func (p *publication) replaceIndex(c journal.IndexChange) error {
+	name := path.Join(c.Path, ocispec.ImageIndexFile)
+	err := p.store.Rename(StagedPath(name), name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	fresh, err := c.NewBytes()
+	if err != nil {
+		return err
+	}
+	if have, err := fs.ReadFile(p.store.root.FS(), name); err == nil && string(have) == string(fresh) {
+		return nil
+	}
+	return p.store.WriteFile(name, bytesOf(fresh))
+}
+
+// UnfinishedError says that a publication stopped half way. The next [Open] finishes it,
+// and needs what is staged.
+type UnfinishedError struct {
+	Err       error
+	Published bool // readers see the new state
+}
+
+func (e *UnfinishedError) Unwrap() error { return e.Err }
+
+func (e *UnfinishedError) Error() string {
+	seen := "readers see the store as it was before"
+	if e.Published {
+		seen = "readers see the new state"
+	}
+	return "publishing stopped half way, and " + seen + "; the next import finishes it: " + e.Err.Error()
+}
+
+// unfinished says what readers see after commit failed.
+func (p *publication) unfinished(err error) error {
+	state, readErr := journal.ReadState(p.store.dir)
+	return &UnfinishedError{err, readErr == nil && state.Generation >= p.journal.Generation}
+}
+
+// recover finishes what stands in the journal.
+func (s *Store) recover() error {
+	j, err := journal.Read(s.dir)
+	if err != nil || j == nil {
+		return err
+	}
+	if j.Generation <= s.state.Generation { // all was done but to remove it
+		if err := s.removeJournal(); err != nil {
+			return &UnfinishedError{err, true}
+		}
+		return s.Clear()
+	}
+	p := &publication{store: s, journal: j}
+	if err := p.place(); err != nil {
+		return &UnfinishedError{Err: err}
+	}
+	if err := p.commit(); err != nil {
+		return p.unfinished(err)
+	}
+	return s.Clear()
+}
