@@ -27,6 +27,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
 // Options say who may pull: either Htpasswd or Token.
@@ -40,6 +42,17 @@ type Options struct {
 	Scope func(*http.Request) (kind, name string)
 	// Log is told when files are read again or cannot be used.
 	Log *zap.Logger
+}
+
+// watch reads credentials from files, and again when they change.
+func watch[T any](log *zap.Logger, files []string, read func() (T, error)) (*reload.Value[T], error) {
+	return reload.New(reload.Options[T]{
+		Files: files, Read: read,
+		Changed: func() { log.Info("credentials read again", zap.Strings("files", files)) },
+		Failed: func(err error) {
+			log.Warn("credentials cannot be read: the last good ones count", zap.Strings("files", files), zap.Error(err))
+		},
+	})
 }
 
 type guard struct {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
@@ -22,7 +21,7 @@ type users struct {
 }
 
 const (
-	maxHtpasswd = 4 << 20
+	maxHtpasswd = 4 << 20 // bytes
 	// maxCost is the highest cost of a hash. Each step doubles the time of a login,
 	// and at this one it is seconds.
 	maxCost  = 15
@@ -31,12 +30,7 @@ const (
 
 // readUsers reads a file of users.
 func readUsers(file string) (users, error) {
-	f, err := plainfile.Open(file)
-	if err != nil {
-		return users{}, fmt.Errorf("credentials: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxHtpasswd+1))
+	data, err := plainfile.Read(file, maxHtpasswd)
 	if err != nil {
 		return users{}, fmt.Errorf("credentials: %w", err)
 	}
@@ -51,9 +45,6 @@ func readUsers(file string) (users, error) {
 // that cannot be used makes the file unusable. Errors name lines and say nothing of
 // what stands in them.
 func parseUsers(data []byte) (users, error) {
-	if len(data) > maxHtpasswd {
-		return users{}, fmt.Errorf("longer than %d bytes", maxHtpasswd)
-	}
 	u := users{hashes: map[string][]byte{}}
 	cost := bcrypt.MinCost
 	scanner := bufio.NewScanner(bytes.NewReader(data))

@@ -1,11 +1,16 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // hash is of the least cost, so that tests are fast.
@@ -36,7 +41,6 @@ func TestParseUsers(t *testing.T) {
 		"a clear password": {"ann:secret", "line 1: not a bcrypt hash"},
 		"twice":            {"ann:" + a + "\nann:" + b, "line 2: a user that there is already"},
 		"too dear":         {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: a bcrypt cost of 31"},
-		"too large":        {strings.Repeat("#\n", maxHtpasswd), "longer than"},
 		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: not a whole"},
 	} {
 		_, err := parseUsers([]byte(c.data))
@@ -46,6 +50,16 @@ func TestParseUsers(t *testing.T) {
 		if err != nil && (strings.Contains(err.Error(), "ann") || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: the error says what stands in the file: %v", name, err)
 		}
+	}
+}
+
+func TestTooManyUsers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte(strings.Repeat("#\n", maxHtpasswd/2)+"#"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readUsers(file); !errors.Is(err, plainfile.ErrTooLong) || !strings.Contains(err.Error(), file) {
+		t.Errorf("%v, want ErrTooLong", err)
 	}
 }
 

@@ -14,11 +14,13 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
 // passwords is an access controller by a file of users.
 type passwords struct {
-	users      *kept[users]
+	users      *reload.Value[users]
 	secret     [32]byte // of the hashes by which pairs are remembered
 	remembered remembered
 
@@ -42,7 +44,7 @@ func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 		return nil, err
 	}
 	var err error
-	p.users, err = keep(log, []string{file}, func() (users, error) {
+	p.users, err = watch(log, []string{file}, func() (users, error) {
 		u, err := readUsers(file)
 		if err == nil && len(u.hashes) == 0 {
 			log.Warn("no user in the file: nobody may pull", zap.String("file", file))
@@ -59,7 +61,7 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 	if !ok {
 		return nil, basicChallenge{auth.ErrInvalidCredential}
 	}
-	u := p.users.get()
+	u := p.users.Get()
 	hash, known := u.hashes[name]
 	if !known {
 		hash = u.dummy

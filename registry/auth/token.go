@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
 // Token is whose tokens are taken. All of it is needed, and one of the two files.
@@ -46,7 +47,7 @@ func asymmetric() []any {
 
 // tokens is distribution's controller with its keys as the files have them now.
 type tokens struct {
-	controller *kept[auth.AccessController]
+	controller *reload.Value[auth.AccessController]
 }
 
 func newTokens(t Token, log *zap.Logger) (*tokens, error) {
@@ -63,7 +64,7 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 			files = append(files, file)
 		}
 	}
-	controller, err := keep(log, files, func() (auth.AccessController, error) {
+	controller, err := watch(log, files, func() (auth.AccessController, error) {
 		if err := checkRegular(files); err != nil {
 			return nil, err
 		}
@@ -90,5 +91,5 @@ func checkRegular(files []string) error {
 
 // Authorized lets in whom a valid token allows all of access.
 func (t *tokens) Authorized(req *http.Request, access ...auth.Access) (*auth.Grant, error) {
-	return t.controller.get().Authorized(req, access...)
+	return t.controller.Get().Authorized(req, access...)
 }

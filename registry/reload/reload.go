@@ -1,0 +1,251 @@
+// Package reload keeps a value that is read from files, and reads it again when they
+// change.
+//
+// Start with [New], and ask for the value with [Value.Get]. A change counts within two
+// seconds. While the files cannot be used, as in the middle of a change, the last good
+// value counts. Nothing runs in the background: the files are checked when somebody asks.
+// Nobody waits longer than a second for a disk that hangs.
+//
+// Files that have to fit together, as a certificate and its key, are read together.
+package reload
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say what is read.
+type Options[T any] struct {
+	// Files are watched. Links are followed.
+	Files []string
+	// Read reads them.
+	Read func() (T, error)
+	// Changed is called after a change was read, Failed when one cannot be: once for each
+	// state of the files. Both may be nil.
+	Changed func()
+	Failed  func(error)
+	// Now is the clock; time.Now if it is nil.
+	Now func() time.Time
+}
+
+// Value is what was read last.
+//
+// A file that is written in place passes through states that look complete, as a list
+// with half of its lines. So a change counts only when nothing was written for the time
+// settle. The files are checked when somebody asks, at most once in checkEvery, and before
+// the answer if the last check is older than overdue: together that is less than two
+// seconds.
+type Value[T any] struct {
+	options Options[T]
+	current atomic.Pointer[T]
+	start   time.Time
+	checked atomic.Int64 // nanoseconds after start
+
+	mu    sync.Mutex // guards check
+	check *check     // nil while none is under way
+
+	files files // used by one check after the other
+}
+
+const (
+	checkEvery = 200 * time.Millisecond
+	overdue    = 500 * time.Millisecond
+	settle     = time.Second
+	patience   = time.Second // with a disk that hangs
+)
+
+// New reads the files for the first time. Errors: those of Read; those of a file that
+// cannot be found.
+func New[T any](o Options[T]) (*Value[T], error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	v := &Value[T]{options: o, start: o.Now()}
+	state, stateErr := stateOf(o.Files)
+	value, err := o.Read() // its error says more
+	if err == nil {
+		err = stateErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.files.used = state
+	v.current.Store(&value)
+	return v, nil
+}
+
+// Get returns the value that the files had when they could be used last. Callers do not
+// wait for a check that another one has begun, unless the last is overdue.
+func (v *Value[T]) Get() T {
+	if age := v.age(); age >= checkEvery {
+		c, mine := v.startCheck()
+		if mine || age >= overdue {
+			c.wait()
+		}
+	}
+	return *v.current.Load()
+}
+
+// check is a check of the files that is under way.
+type check struct {
+	began time.Time
+	done  chan struct{}
+}
+
+// wait waits for the end of the check, and no longer than patience after it began.
+func (c *check) wait() {
+	timer := time.NewTimer(time.Until(c.began.Add(patience)))
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+	}
+}
+
+// startCheck has one goroutine check the files, and reports whether it is a new one.
+func (v *Value[T]) startCheck() (c *check, mine bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.check != nil {
+		return v.check, false
+	}
+	c = &check{time.Now(), make(chan struct{})}
+	v.check = c
+	go func() {
+		v.checkOnce()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.check = nil
+		close(c.done)
+	}()
+	return c, true
+}
+
+// age is how long ago the files were checked.
+func (v *Value[T]) age() time.Duration {
+	return v.options.Now().Sub(v.start) - time.Duration(v.checked.Load())
+}
+
+// checkOnce checks the files, unless somebody else just has.
+func (v *Value[T]) checkOnce() {
+	if v.age() < checkEvery {
+		return
+	}
+	began := v.options.Now().Sub(v.start)
+	v.checkFiles()
+	v.checked.Store(int64(began))
+}
+
+// checkFiles reads the files if they have changed and settled.
+func (v *Value[T]) checkFiles() {
+	state, stateErr := stateOf(v.options.Files)
+	if !v.files.settled(state, stateErr, v.options.Now()) {
+		return
+	}
+	value, err := v.options.Read()
+	if after, afterErr := stateOf(v.options.Files); !sameStates(state, after) || (stateErr == nil) != (afterErr == nil) {
+		return // written while it was read: the next check will see
+	}
+	if err == nil {
+		err = stateErr
+	}
+	if err != nil {
+		if v.files.fail(state) && v.options.Failed != nil {
+			v.options.Failed(err)
+		}
+		return
+	}
+	v.current.Store(&value)
+	v.files.use(state)
+	if v.options.Changed != nil {
+		v.options.Changed()
+	}
+}
+
+// files is what is known of the files. Their states are nil where one cannot be found.
+type files struct {
+	used []fs.FileInfo // the state in which the current value was read
+
+	changed bool          // whether they have another state since
+	seen    []fs.FileInfo // that state
+	since   time.Time     // when it was first seen
+	torn    bool          // whether a file was seen in the middle of a write
+
+	failed   bool          // whether they could not be used
+	failedIn []fs.FileInfo // the state in which that was
+}
+
+// settled reports whether the files have changed and nothing was written to them for a
+// while: by their own times, or by our clock where theirs is another or cannot be right.
+func (f *files) settled(state []fs.FileInfo, err error, now time.Time) bool {
+	if err == nil && sameStates(state, f.used) {
+		f.changed, f.failed = false, false
+		return false
+	}
+	if !f.changed || !sameStates(state, f.seen) {
+		f.torn = isTorn(f.used, state) || isTorn(f.seen, state)
+		f.changed, f.seen, f.since = true, state, now
+	}
+	if now.Sub(f.since) >= settle {
+		return true
+	}
+	return !f.torn && len(state) > 0 &&
+		!slices.ContainsFunc(state, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
+}
+
+// use notes that the value was read in a state.
+func (f *files) use(state []fs.FileInfo) {
+	f.used, f.changed, f.failed = state, false, false
+}
+
+// fail notes that a state cannot be used, and reports whether that is news.
+func (f *files) fail(state []fs.FileInfo) bool {
+	news := !f.failed || !sameStates(state, f.failedIn)
+	f.failed, f.failedIn = true, state
+	return news
+}
+
+// stateOf is what files are now. The error names each that cannot be found.
+func stateOf(names []string) (state []fs.FileInfo, err error) {
+	for _, name := range names {
+		info, statErr := os.Stat(name)
+		if statErr != nil {
+			err = errors.Join(err, statErr)
+			continue
+		}
+		state = append(state, info)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return state, nil
+}
+
+// isTorn reports whether a file was seen in the middle of a write: it has another size than
+// before, and still its old modification time. A file system may set the size first
+// (ext4 does so for a file that is cut, as a write in place begins), and a file that is
+// empty for a moment would look like one that was empty for long.
+func isTorn(before, state []fs.FileInfo) bool {
+	if len(before) != len(state) {
+		return false
+	}
+	for i, was := range before {
+		if os.SameFile(was, state[i]) && was.Size() != state[i].Size() && was.ModTime().Equal(state[i].ModTime()) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameStates reports whether no file was written or replaced between two states. Files of
+// one size and time are distinguished by what the system calls them.
+func sameStates(a, b []fs.FileInfo) bool {
+	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	})
+}

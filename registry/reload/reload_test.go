@@ -1,0 +1,255 @@
+package reload_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/reload"
+)
+
+// watched is a directory with two files whose texts are read together, and a clock.
+type watched struct {
+	*testing.T
+	dir    string
+	now    time.Time
+	events []string
+	value  *reload.Value[string]
+}
+
+var errBad = errors.New("bad")
+
+func watch(t *testing.T) *watched {
+	t.Helper()
+	w := &watched{T: t, dir: t.TempDir(), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	w.write("a", "1")
+	w.write("b", "1")
+	w.pass(time.Hour)
+	var err error
+	if w.value, err = reload.New(w.options()); err != nil {
+		t.Fatal(err)
+	}
+	w.want("11")
+	return w
+}
+
+func (w *watched) options() reload.Options[string] {
+	return reload.Options[string]{
+		Files: []string{w.file("a"), w.file("b")}, Read: w.read, Now: func() time.Time { return w.now },
+		Changed: func() { w.events = append(w.events, "changed") },
+		Failed:  func(err error) { w.events = append(w.events, err.Error()) },
+	}
+}
+
+func (w *watched) file(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *watched) read() (string, error) {
+	a, errA := os.ReadFile(w.file("a"))
+	b, errB := os.ReadFile(w.file("b"))
+	if err := errors.Join(errA, errB); err != nil {
+		return "", errBad
+	}
+	if string(a) != string(b) {
+		return "", errBad
+	}
+	return string(a) + string(b), nil
+}
+
+func (w *watched) check(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// write writes a file in place at the test's time.
+func (w *watched) write(name, text string) {
+	w.Helper()
+	w.check(os.WriteFile(w.file(name), []byte(text), 0o600))
+	w.check(os.Chtimes(w.file(name), w.now, w.now))
+}
+
+func (w *watched) pass(d time.Duration) { w.now = w.now.Add(d) }
+
+// want asks for the value.
+func (w *watched) want(want string, events ...string) {
+	w.Helper()
+	if got := w.value.Get(); got != want {
+		w.Errorf("%q, want %q", got, want)
+	}
+	if len(w.events) != len(events) {
+		w.Fatalf("events %q, want %q", w.events, events)
+	}
+	for i, e := range w.events {
+		if e != events[i] {
+			w.Errorf("events %q, want %q", w.events, events)
+		}
+	}
+	w.events = nil
+}
+
+func TestChange(t *testing.T) {
+	w := watch(t)
+	w.write("a", "2")
+	w.write("b", "2")
+	w.want("11") // checked a moment ago
+	w.pass(200 * time.Millisecond)
+	w.want("11") // just written
+	w.pass(900 * time.Millisecond)
+	w.want("22", "changed")
+	w.pass(time.Minute)
+	w.want("22")
+}
+
+// A change of long ago counts at the first request.
+func TestChangeWhileNobodyAsks(t *testing.T) {
+	w := watch(t)
+	w.write("a", "2")
+	w.write("b", "2")
+	w.pass(time.Hour)
+	w.want("22", "changed")
+}
+
+// A file that is replaced by a link or a rename, with a time of long ago.
+func TestReplaced(t *testing.T) {
+	w := watch(t)
+	for _, name := range []string{"a", "b"} {
+		old := w.now
+		w.now = w.now.Add(-time.Hour)
+		w.write(name+"2", "3")
+		w.now = old
+		w.check(os.Remove(w.file(name)))
+		w.check(os.Symlink(name+"2", w.file(name)))
+	}
+	w.pass(time.Second)
+	w.want("33", "changed")
+}
+
+// Half of a change is not read, and reported once.
+func TestHalfOfAChange(t *testing.T) {
+	w := watch(t)
+	w.write("a", "2")
+	for _, events := range [][]string{{"bad"}, nil, nil} {
+		w.pass(2 * time.Second)
+		w.want("11", events...)
+	}
+	w.write("a", "x") // another bad one
+	w.pass(2 * time.Second)
+	w.want("11", "bad")
+	w.write("b", "x")
+	w.pass(2 * time.Second)
+	w.want("xx", "changed")
+}
+
+// The files are as they were again: there is nothing to read, and the next fault is news.
+func TestBack(t *testing.T) {
+	w := watch(t)
+	for range 2 {
+		w.check(os.Rename(w.file("a"), w.file("old")))
+		w.pass(2 * time.Second)
+		w.want("11") // it may be on its way
+		w.pass(2 * time.Second)
+		w.want("11", "bad")
+		w.pass(2 * time.Second)
+		w.want("11")
+		w.check(os.Rename(w.file("old"), w.file("a")))
+		w.pass(2 * time.Second)
+		w.want("11")
+	}
+}
+
+// A file that is cut has its new size before its new time, for as long as the file system
+// takes: its time says nothing then.
+func TestTorn(t *testing.T) {
+	w := watch(t)
+	old := w.now.Add(-time.Hour)
+	for _, name := range []string{"a", "b"} {
+		w.check(os.WriteFile(w.file(name), nil, 0o600))
+		w.check(os.Chtimes(w.file(name), old, old))
+	}
+	for range 4 {
+		w.pass(200 * time.Millisecond)
+		w.want("11")
+	}
+	w.pass(time.Second)
+	w.want("", "changed") // so it was meant
+}
+
+// A clock that is far from the file system's delays a change, and hides none.
+func TestFilesFromTheFuture(t *testing.T) {
+	w := watch(t)
+	later := w.now.Add(24 * time.Hour)
+	for _, name := range []string{"a", "b"} {
+		w.check(os.WriteFile(w.file(name), []byte("4"), 0o600))
+		w.check(os.Chtimes(w.file(name), later, later))
+	}
+	w.pass(time.Second)
+	w.want("11")
+	w.pass(time.Second)
+	w.want("44", "changed")
+}
+
+func TestNewFails(t *testing.T) {
+	w := watch(t)
+	o := w.options()
+	o.Files = append(o.Files, w.file("missing"))
+	if _, err := reload.New(o); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	w.write("a", "2")
+	if _, err := reload.New(o); !errors.Is(err, errBad) {
+		t.Errorf("files that cannot be read: %v", err)
+	}
+}
+
+// A read that hangs delays each caller for no longer than a second, whoever began it, and
+// the last good value counts meanwhile.
+func TestHangingDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		set := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			old := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(file, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set("one")
+		hang := make(chan struct{})
+		close(hang)
+		v, err := reload.New(reload.Options[string]{Files: []string{file}, Read: func() (string, error) {
+			<-hang
+			data, err := os.ReadFile(file)
+			return string(data), err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hang = make(chan struct{})
+		time.Sleep(time.Minute)
+		set("another")
+		v.Get() // sees that it is torn
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		var callers sync.WaitGroup
+		for range 20 {
+			callers.Go(func() {
+				if got := v.Get(); got != "one" || time.Since(began) > time.Second {
+					t.Errorf("%q after %v", got, time.Since(began))
+				}
+			})
+		}
+		callers.Wait()
+		close(hang)
+		synctest.Wait()
+		if got := v.Get(); got != "another" {
+			t.Errorf("%q once the disk answers", got)
+		}
+	})
+}
