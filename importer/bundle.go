@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +75,10 @@ func reserved(at string) bool {
 	})
 }
 
-// gaps collects what a bundle lacks.
+// maxTags is how many tags of one problem are listed.
+const maxTags = 1000
+
+// gaps collects what is wrong with a bundle.
 type gaps struct {
 	all  []layoutstore.Problem
 	more bool
@@ -85,7 +87,7 @@ type gaps struct {
 func (g *gaps) add(p layoutstore.Problem) {
 	switch {
 	case len(g.all) < maxGaps:
-		g.all = append(g.all, p)
+		g.all = append(g.all, p.Bounded(maxTags))
 	case !g.more:
 		g.more = true
 		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d gaps: the rest is not listed", maxGaps)})
@@ -118,12 +120,12 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 	}
 	for _, l := range slices.Backward(layouts) {
 		where, err := l.Locate(d)
-		var lost *layoutstore.LostError
+		var lost *layoutstore.ProblemError
 		switch {
 		case layoutstore.Exhausted(err):
 			return nil, nil, err
 		case errors.As(err, &lost):
-			lack.Kind, lack.Reason, lack.Chunk = lost.Kind, lost.Advice(), lost.In[0]
+			*lack = lost.Problem
 			lack.Path, lack.Entry = blobPlace(l, d)
 			continue
 		case errors.Is(err, fs.ErrNotExist):
@@ -134,7 +136,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		lack.Kind, lack.Reason, lack.Passing, lack.Chunk = layoutstore.Damaged, err.Error(), layoutstore.Passing(err), ""
+		*lack = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Passing: layoutstore.Passing(err)}
 		lack.Path, lack.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
@@ -156,10 +158,9 @@ func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 // manifestGap is the problem of a manifest that cannot be had.
 func manifestGap(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Passing: layoutstore.Passing(m.Gap)}
-	var corrupt *layoutstore.CorruptError
-	if errors.As(m.Gap, &corrupt) {
-		p.Kind, p.Reason, p.Passing, p.Chunk = corrupt.Kind, corrupt.Reason, corrupt.Passing, corrupt.Chunk
-		p.Path, p.Entry = corrupt.Where()
+	var refused *layoutstore.ProblemError
+	if errors.As(m.Gap, &refused) {
+		p = refused.Problem
 	}
 	return placed(repo, p)
 }
@@ -172,11 +173,8 @@ func placed(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Pro
 	return p
 }
 
-// of names whose gap it is.
+// of names whose problem it is.
 func of(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
-	p.Repository = repo.Path()
-	if len(tags) > 0 {
-		p.Tag = cmp.Or(p.Tag, tags[0])
-	}
+	p.Repository, p.Tags = repo.Path(), tags
 	return p
 }

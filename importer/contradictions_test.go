@@ -24,7 +24,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	l.Write()
 	gaps := refused(t, tree.Dir())
 	for tag := range contradictions {
-		if !slices.ContainsFunc(gaps, func(p layoutstore.Problem) bool { return p.Tag == tag && p.Kind == layoutstore.Damaged }) {
+		if !slices.ContainsFunc(gaps, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
 			t.Errorf("%s is no gap: %v", tag, gaps)
 		}
 	}
@@ -77,7 +77,7 @@ func TestUrlsMakeNoLayerOptional(t *testing.T) {
 	}
 	store := filepath.Join(scratch(t), "store")
 	report := imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold
-	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag != "v1" || n[0].Digest == "" {
+	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag() != "v1" || n[0].Digest == "" {
 		t.Errorf("report %+v", report)
 	}
 }

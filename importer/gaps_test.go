@@ -62,7 +62,7 @@ func TestFlippedBlob(t *testing.T) {
 	flip(t, archive, layer.Body+4000)
 	gaps := refused(t, archive)
 	hex := filepath.Base(layer.Name)
-	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
+	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag() != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
 		t.Errorf("%+v", gaps)
 	}
 }
@@ -74,7 +74,7 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 	flip(t, archive, layer.Body+4000)
 	layouttest.CutAt(t, archive, layer.Header, layer.End)
 	gaps := refused(t, filepath.Dir(archive))
-	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
+	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk() != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
 		t.Errorf("%+v", gaps)
 	}
 }
@@ -143,7 +143,7 @@ func TestMissingBlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	gaps := refused(t, tree.Dir())
-	if g := gaps[0]; g.Kind != layoutstore.Incomplete || g.Tag != "v1" || g.Digest != image.Digest || g.Path == "" || g.Reason != "not there" {
+	if g := gaps[0]; g.Kind != layoutstore.Incomplete || g.Tag() != "v1" || g.Digest != image.Digest || g.Path == "" || g.Reason != "not there" {
 		t.Errorf("%+v", gaps)
 	}
 }

@@ -282,7 +282,7 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 func (t *transfer) bad(ctx context.Context, c *content, from copyOf, cause *badError) error {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Passing: layoutstore.Passing(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
-	p.Chunk = from.layout.Chunk(c.digest)
+	p.Chunks = from.layout.Chunks(c.digest)
 	repo, err := t.bundle.At(c.repo)
 	if err != nil {
 		return err

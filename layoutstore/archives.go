@@ -24,11 +24,12 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	for _, h := range s.archives {
 		before[h.name] = h
 	}
-	for _, f := range found.Faults {
-		next.problems = append(next.problems, Problem{Kind: f.Kind, Path: s.archivePath(found, f.Path), Reason: f.Err.Error(),
-			TagsUnknown: (f.Kind == Limited || f.Kind == Incomplete) && !f.Harmless, Harmless: f.Harmless, Passing: f.Passing})
-		name, _ := volume.IsArchive(f.Path)
-		if h := before[name]; h != nil && f.Passing {
+	for _, p := range found.Problems {
+		name, _ := volume.IsArchive(p.Path)
+		p.Path = s.archivePath(found, p.Path)
+		p.TagsUnknown = (p.Kind == Limited || p.Kind == Incomplete) && !p.Harmless
+		next.problems = append(next.problems, p)
+		if h := before[name]; h != nil && p.Passing {
 			next.archives = append(next.archives, h) // what was there before
 			delete(before, name)
 		}
@@ -109,18 +110,19 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		}
 		return s.unreadable(h, prev, err)
 	}
-	trouble := archive.Trouble()
-	if trouble != (volume.Trouble{}) && age < settle {
-		h.wait(trouble.Reason)
+	broken, isBroken := archive.Problem()
+	if isBroken && age < settle {
+		h.wait(broken.Reason)
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
 		s.reportFiles(set, archive)
 	}
 	h.vol, h.status.State = archive, "ready"
-	if trouble != (volume.Trouble{}) {
-		h.status.State, h.status.Detail = "incomplete", trouble.Reason
-		h.problem(Problem{Kind: trouble.Kind, Path: set.Path(), Chunk: trouble.Chunk, Reason: trouble.Reason, TagsUnknown: trouble.Unread})
+	if isBroken {
+		h.status.State, h.status.Detail = "incomplete", broken.Reason
+		broken.Path = set.Path()
+		h.problem(broken)
 	}
 	if err := h.read(ctx, listing, old); err != nil || !archive.Stale() {
 		return h, 0, err

@@ -441,7 +441,7 @@ func TestTwoArchivesUnite(t *testing.T) {
 	}
 	var conflicts []string
 	for _, p := range allProblems(t, opened) {
-		conflicts = append(conflicts, fmt.Sprintf("%s %s %s %s %s", p.Kind, p.Path, p.Entry, p.Repository, p.Tag))
+		conflicts = append(conflicts, fmt.Sprintf("%s %s %s %s %s", p.Kind, p.Path, p.Entry, p.Repository, p.Tag()))
 	}
 	want := []string{
 		"conflict " + filepath.Join(dir, "b.tar") + " install r/install v2",

@@ -39,7 +39,7 @@ func (readSeekNopCloser) Close() error { return nil }
 
 // Blob finds the blob d. It need not be reachable, only lie in the repository;
 // a manifest is a blob if it is served as a manifest. Errors: ErrBlobUnknown, as
-// *CorruptError where every manifest says another size or the file system fails;
+// *ProblemError where every manifest says another size or the file system fails;
 // ErrSlow; those that [Exhausted] knows; the cause of ctx.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
@@ -104,11 +104,11 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	}
 	if n != nil {
 		m, err := r.load(ctx, n)
-		var corrupt *CorruptError
+		var refused *ProblemError
 		switch {
-		case errors.As(err, &corrupt):
-			again := *corrupt
-			again.err = ErrBlobUnknown
+		case errors.As(err, &refused):
+			again := *refused
+			again.Problem.Err = ErrBlobUnknown
 			return nil, &again
 		case err != nil:
 			return nil, err
@@ -117,9 +117,8 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
 	where, err := r.locate(d, claims)
-	var corrupt *CorruptError
-	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, &corrupt) && !optional(claims) {
-		err = corruption(d, Incomplete, "not there", place{}, ErrBlobUnknown)
+	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, new(*ProblemError)) && !optional(claims) {
+		err = notThere(d, ErrBlobUnknown)
 	}
 	if err != nil {
 		return nil, err
@@ -141,27 +140,27 @@ func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.parts) {
 		where, err := p.vol.Locate(p.path, d)
-		var lost *LostError
+		lost, ok := isLost(err)
 		switch {
 		case Exhausted(err):
 			return nil, err
-		case errors.As(err, &lost):
+		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
-			if errors.As(worst, new(*CorruptError)) || !needed && lost.Kind == Incomplete {
+			if errors.As(worst, new(*ProblemError)) || !needed && lost.Kind == Incomplete {
 				continue // another layout has it, and wrong; or nothing needs it
 			}
-			worst = corruptionOf(lost, p.where().blob(d), ErrBlobUnknown)
+			worst = refused(lost, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			worst = unreadable(d, err, p.where().blob(d), ErrBlobUnknown)
 		case len(claims) > 0 && !claimed(claims, where.Size()):
-			worst = corruption(d, Damaged, wrongSize(where.Size(), []int64{claims[0].size}), p.where().blob(d), ErrBlobUnknown).in(where)
+			worst = damaged(d, wrongSize(where.Size(), []int64{claims[0].size}), where, p.where().blob(d), ErrBlobUnknown)
 		default:
 			reason, wrong := r.quarantine.holds(p, d, where)
 			if !wrong {
 				return where, nil
 			}
-			worst = corruption(d, Damaged, reason, p.where().blob(d), ErrBlobUnknown).in(where)
+			worst = damaged(d, reason, where, p.where().blob(d), ErrBlobUnknown)
 		}
 	}
 	return nil, worst

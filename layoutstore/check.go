@@ -97,36 +97,42 @@ func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error
 		return nil
 	}
 	// To find who names a blob takes a while: not for what is not listed.
-	problem := func(at place, kind Kind, owner *node, reason, chunk string) {
-		if len(done.problems) > maxProblems {
-			return
+	add := func(p Problem, owner *node) {
+		if len(done.problems) <= maxProblems {
+			done.problems = appendBounded(done.problems, r.placed(p, owner))
 		}
-		if at == (place{}) {
-			at = r.namedBy(owner).where().blob(d)
-		}
-		done.problems = appendBounded(done.problems, at.problem(Problem{Kind: kind, Chunk: chunk, Tag: owner.tag, Digest: d, Reason: reason}))
 	}
-	var corrupt *CorruptError
+	var refused *ProblemError
 	where, err := r.locate(d, claims)
 	switch {
-	case errors.As(err, &corrupt):
+	case errors.As(err, &refused):
 		done.lacking = append(done.lacking, d)
-		problem(corrupt.place, corrupt.Kind, claims[0].owner, corrupt.Reason, corrupt.Chunk)
+		add(refused.Problem, claims[0].owner)
 	case errors.Is(err, ErrBlobUnknown):
 		if !optional(claims) {
 			done.lacking = append(done.lacking, d)
-			problem(place{}, Incomplete, claims[0].owner, "not there", "")
+			add(notThere(d, ErrBlobUnknown).Problem, claims[0].owner)
 		}
 	case err != nil:
 		return err
 	default:
 		for _, cl := range claims {
 			if cl.size != where.Size() {
-				problem(place{}, Damaged, cl.owner, wrongSize(where.Size(), []int64{cl.size}), "")
+				add(Problem{Kind: Damaged, Digest: d, Reason: wrongSize(where.Size(), []int64{cl.size})}, cl.owner)
 			}
 		}
 	}
 	return nil
+}
+
+// placed gives a problem of something that owner leads to its tag, and the place where it
+// should be, where it has none.
+func (r *Repository) placed(p Problem, owner *node) Problem {
+	if placeOf(p) == (place{}) {
+		p = r.namedBy(owner).where().blob(p.Digest).problem(p)
+	}
+	p.Tags = tagList(owner.tag)
+	return p
 }
 
 // found are the problems known of the repository so far.
@@ -146,11 +152,11 @@ func (r *Repository) foundByCheck() []Problem {
 // refused remembers that content was refused, so that the next refresh looks at the
 // repository again if its problems do not say so yet.
 func (r *Repository) refused(err error) {
-	var corrupt *CorruptError
-	if !errors.As(err, &corrupt) || r.suspect.Load() {
+	var refused *ProblemError
+	if !errors.As(err, &refused) || r.suspect.Load() {
 		return
 	}
-	if !r.knows(corrupt.Digest) {
+	if !r.knows(refused.Problem.Digest) {
 		r.suspect.Store(true)
 	}
 }

@@ -68,7 +68,7 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 func wantLostNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	t.Helper()
 	for _, p := range allProblems(t, opened) {
-		if p.Chunk != chunk || !strings.Contains(p.Reason, chunk) {
+		if p.Chunk() != chunk || !strings.Contains(p.Reason, chunk) {
 			t.Errorf("%+v does not name %s", p, chunk)
 		}
 	}
@@ -241,7 +241,7 @@ func wantTruth(t *testing.T, archive string, have content, places []layouttest.P
 	if !lost {
 		return
 	}
-	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk != "" })
+	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk() != "" })
 	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return namesChunk(p.Reason, i) })
 	if len(found) == 0 || broken && !named {
 		t.Errorf("something is lost, and no problem names chunk %d: %v", i, found)

@@ -38,7 +38,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 			if tag == "child" {
 				continue // the index is what it says; its child is not
 			}
-			var corrupt *layoutstore.CorruptError
+			var corrupt *layoutstore.ProblemError
 			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
 				t.Errorf("%s: manifest: %v", tag, err)
 			}
@@ -60,15 +60,15 @@ func TestContradictionsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for tag := range contradictions {
-		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag == tag && p.Kind == layoutstore.Damaged }) {
+		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
 			t.Errorf("%s is no problem: %v", tag, problems)
 		}
-		if !slices.ContainsFunc(in.Gaps, func(g layoutstore.Gap) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is no gap: %v", tag, in.Gaps)
+		if !slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
+			t.Errorf("%s is no gap: %v", tag, in.Problems)
 		}
 	}
-	if slices.ContainsFunc(in.Gaps, func(g layoutstore.Gap) bool { return slices.Contains(g.Tags, "good") }) {
-		t.Errorf("gaps of the good one: %v", in.Gaps)
+	if slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, "good") }) {
+		t.Errorf("gaps of the good one: %v", in.Problems)
 	}
 }
 
@@ -129,8 +129,8 @@ func TestUrlsMakeNothingOptional(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (len(in.Gaps) == 0) != optional || (len(in.NonDistributable) == 1) != optional {
-			t.Errorf("%s: gaps %v, non-distributable %v", mediaType, in.Gaps, in.NonDistributable)
+		if (len(in.Problems) == 0) != optional || (len(in.NonDistributable) == 1) != optional {
+			t.Errorf("%s: gaps %v, non-distributable %v", mediaType, in.Problems, in.NonDistributable)
 		}
 	}
 }

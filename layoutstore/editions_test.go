@@ -317,7 +317,7 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 			}
 			found := allProblems(t, open)
 			if len(found) != c.conflicts || slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
-				return p.Kind != layoutstore.Conflict || p.Tag == "" || p.Digest == ""
+				return p.Kind != layoutstore.Conflict || p.Tag() == "" || p.Digest == ""
 			}) {
 				t.Errorf("%v, want %d conflicts", found, c.conflicts)
 			}
@@ -396,7 +396,7 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 			if _, err := repo.Tag("v2"); err != nil {
 				t.Errorf("%s, %s: %v", name, form, err)
 			}
-			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag != "stable" {
+			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag() != "stable" {
 				t.Errorf("%s, %s: %v, want one conflict", name, form, found)
 			}
 		}

@@ -2,13 +2,12 @@ package layoutstore
 
 import (
 	"errors"
-	"fmt"
-	"path/filepath"
-	"strings"
+	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -22,64 +21,38 @@ var (
 	ErrStale = extent.ErrStale
 )
 
-// CorruptError says that content is named by the tree but cannot be served:
-// missing, or not what its descriptor says. It wraps ErrManifestUnknown or
-// ErrBlobUnknown.
-type CorruptError struct {
-	Digest digest.Digest
-	Kind   Kind // Damaged, Incomplete or Limited
-	Reason string
-	Chunk  string // to copy again, as "chunk 0003", if it is known
-	// Passing is set where it could not be read, which may be so for the moment only.
-	Passing bool
-	place   place // that has it wrong; nowhere where none has it
-	err     error
+// refused refuses content for a problem at a place; as is what the caller asked for.
+func refused(p Problem, at place, as error) *ProblemError {
+	p.Path, p.Entry, p.Err = at.path, at.entry, as
+	return &ProblemError{Problem: p}
 }
 
-func corruption(d digest.Digest, kind Kind, reason string, at place, as error) *CorruptError {
-	return &CorruptError{Digest: d, Kind: kind, Reason: reason, place: at, err: as}
+// damaged refuses content that is not what it has to be; where is where it is stored.
+func damaged(d digest.Digest, reason string, where extent.List, at place, as error) *ProblemError {
+	return refused(Problem{Kind: Damaged, Digest: d, Reason: reason, Chunks: chunksOf(where)}, at, as)
 }
 
-// in notes the chunks that the content is stored in.
-func (e *CorruptError) in(where extent.List) *CorruptError {
-	e.Chunk = chunkText(where)
-	return e
+// unreadable refuses content that the file system does not hand out.
+func unreadable(d digest.Digest, cause error, at place, as error) *ProblemError {
+	return refused(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Passing: Passing(cause)}, at, as)
 }
 
-// corruptionOf is content that is lost with a chunk.
-func corruptionOf(lost *LostError, at place, as error) *CorruptError {
-	e := corruption(lost.Digest, lost.Kind, lost.Advice(), at, as)
-	if len(lost.In) > 0 {
-		e.Chunk = lost.In[0]
+// notThere refuses content that is in no layout.
+func notThere(d digest.Digest, as error) *ProblemError {
+	return refused(Problem{Kind: Incomplete, Digest: d, Reason: problem.NotThere}, place{}, as)
+}
+
+// isLost reports whether err says that content is lost with a chunk of an archive, and which.
+func isLost(err error) (lost Problem, ok bool) {
+	var e *ProblemError
+	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
+		return e.Problem, true
 	}
-	return e
+	return Problem{}, false
 }
 
-// unreadable is content that the file system does not hand out.
-func unreadable(d digest.Digest, cause error, at place, as error) *CorruptError {
-	return &CorruptError{Digest: d, Kind: Damaged, Reason: cause.Error(), Passing: Passing(cause), place: at, err: as}
-}
-
-func (e *CorruptError) Error() string {
-	if e.place.entry == "" {
-		return fmt.Sprintf("%v: %s: %s", e.err, e.Digest, e.Reason)
-	}
-	reason := e.Reason
-	if e.Chunk != "" && !strings.Contains(reason, e.Chunk) {
-		reason += ": copy " + e.Chunk + " again"
-	}
-	// Clients read this: they need the archive's name, and not where the server has it.
-	return fmt.Sprintf("%v: %s: %s: %s", e.err, e.Digest, filepath.Base(e.place.path), reason)
-}
-
-func (e *CorruptError) Unwrap() error { return e.err }
-
-// Where is the file that has it wrong, and in an archive the entry. Both are empty
-// where no layout has it at all.
-func (e *CorruptError) Where() (path, entry string) { return e.place.path, e.place.entry }
-
-// LostError says that a blob is lost with a chunk that is missing or cut short.
-type LostError = volume.LostError
+// placeOf is where the content is that was refused; nowhere where no layout has it.
+func placeOf(p Problem) place { return place{p.Path, p.Entry} }
 
 // Exhausted says whether err tells of the process or the system, which is out
 // of files or memory for the moment, and nothing of the content.

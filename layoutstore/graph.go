@@ -10,7 +10,7 @@ import (
 )
 
 // Closure reads everything that the repository's indexes and discovery tags lead
-// to. A gap in it is a *CorruptError, or says that the bytes are no manifest or that
+// to. A gap in it is a *ProblemError, or says that the bytes are no manifest or that
 // no descriptor has their size. Errors: ErrStale where a refresh is due; those that
 // [Exhausted] knows; the context's.
 func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
@@ -24,8 +24,7 @@ func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
 	}
 	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
 		body, err := r.readManifest(d)
-		var corrupt *CorruptError
-		if errors.As(err, &corrupt) {
+		if errors.As(err, new(*ProblemError)) {
 			return nil, err, nil
 		}
 		return body, nil, err

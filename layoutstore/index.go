@@ -144,13 +144,13 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 	tag := tagOf(d.Annotations)
 	dg, err := digest.Parse(d.Digest)
 	if err != nil {
-		ix.problem(Problem{Kind: Damaged, Tag: tag,
+		ix.problem(Problem{Kind: Damaged, Tags: tagList(tag),
 			Reason: fmt.Sprintf("descriptor %d: digest %.100q: %v", i, d.Digest, err)})
 		return
 	}
 	ix.ballot.add(d.Annotations, path)
 	if tag != "" && !names.IsTag(tag) {
-		ix.problem(Problem{Kind: IllegalName, Tag: tag, Digest: dg, Reason: "not a legal tag; served by digest only"})
+		ix.problem(Problem{Kind: IllegalName, Tags: tagList(tag), Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
 	e := entry{Descriptor: Descriptor{MediaType: unique.Make(d.MediaType).Value(), Digest: dg, Size: d.Size}, tag: tag, number: i}
@@ -201,7 +201,7 @@ func fits(repository, path string) bool {
 // strayProblem is the problem of a descriptor that never takes its tag, in a layout that
 // belongs to owner.
 func strayProblem(e entry, owner string) Problem {
-	p := Problem{Kind: Conflict, Tag: e.tag, Digest: e.Digest}
+	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.Digest}
 	if owner == "" {
 		p.Reason = fmt.Sprintf("its reference names %s, the layout names others as well, and its name is none or several of them: served by digest only; "+
 			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.repository)
@@ -220,7 +220,6 @@ func (ix *index) problem(p Problem) { ix.problems = appendBounded(ix.problems, p
 func appendBounded(ps []Problem, p Problem) []Problem {
 	switch {
 	case len(ps) < maxProblems:
-		p.Tag = p.Tag[:min(len(p.Tag), 256)]
 		return append(ps, p)
 	case len(ps) == maxProblems:
 		return append(ps, Problem{Kind: p.Kind, Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems)})

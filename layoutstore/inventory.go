@@ -1,7 +1,6 @@
 package layoutstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +17,11 @@ import (
 // sizes and the digests of manifests are looked at; the digests of blobs are left to
 // who reads the blobs.
 type Inventory struct {
-	Graph *closure.Graph
-	Gaps  []Gap // by place
+	Graph    *closure.Graph
+	Problems []Problem // by place
 	// NonDistributable are layers that are not there and whose media type says that they
-	// need not be: no gap, and yet a client has to get them elsewhere.
-	NonDistributable []Gap
+	// need not be: no problem, and yet a client has to get them elsewhere.
+	NonDistributable []Problem
 	Blobs            []Stored // by layout, then digest; without those of a wrong size
 
 	repo  *Repository
@@ -44,8 +43,8 @@ type Stored struct {
 // Findings take in what an inventory finds, one by one and in no order. A nil one takes
 // nothing.
 type Findings struct {
-	Gap, NonDistributable func(Gap)
-	Blob                  func(Stored)
+	Problem, NonDistributable func(Problem)
+	Blob                      func(Stored)
 }
 
 // need is what a repository says of a digest, and which copies it has.
@@ -62,20 +61,18 @@ type need struct {
 // ErrRepositoryUnknown; ErrStale where a refresh is due; those that [Exhausted]
 // knows; the context's.
 func (s *Snapshot) Inventory(ctx context.Context, path string) (*Inventory, error) {
-	var gaps, left []Gap
+	var problems, left []Problem
 	var blobs []Stored
 	in, err := s.InventoryOf(ctx, path, Findings{
-		Gap:              func(g Gap) { gaps = append(gaps, g) },
-		NonDistributable: func(g Gap) { left = append(left, g) },
+		Problem:          func(p Problem) { problems = append(problems, p) },
+		NonDistributable: func(p Problem) { left = append(left, p) },
 		Blob:             func(s Stored) { blobs = append(blobs, s) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(gaps, func(a, b Gap) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
-	})
-	in.Gaps, in.NonDistributable, in.Blobs = gaps, left, blobs
+	sortProblems(problems)
+	in.Problems, in.NonDistributable, in.Blobs = problems, left, blobs
 	return in, nil
 }
 
@@ -142,7 +139,7 @@ func (in *Inventory) look(ctx context.Context, l Layout) error {
 		return err
 	case err != nil:
 		path, entry := l.Where()
-		in.report(Gap{Kind: Damaged, Path: path, Entry: entry, Chunks: []string{}, Repository: in.name, Tags: []string{}, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
+		in.report(Problem{Kind: Damaged, Path: path, Entry: entry, Repository: in.name, Layout: in.repo.path, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
 	}
 	for _, d := range all {
 		if err := in.copyAt(l, d); err != nil {

@@ -5,38 +5,19 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Gap is something that a repository needs and does not have as it should be, or a
-// copy of a blob that is not what its name says.
-type Gap struct {
-	Kind Kind `json:"kind"`
-	// Path is that of the file, or of the archive with the entry in it; Chunks are
-	// the archive's, as "chunk 0003": where the content lies, or, of what is not there,
-	// the chunks to copy again.
-	Path   string   `json:"path"`
-	Entry  string   `json:"entry"`
-	Chunks []string `json:"chunks"`
-	// Repository is its name as it is served, below the first root.
-	Repository string        `json:"repository"`
-	Tags       []string      `json:"tags"`               // that lead to it, sorted; not to be changed
-	MoreTags   int           `json:"moreTags,omitempty"` // that a report leaves out
-	Digest     digest.Digest `json:"digest"`
-	MediaType  string        `json:"mediaType"`
-	Reason     string        `json:"reason"`
-}
-
-// Wrong is the gap that a copy makes whose bytes are not those of its digest, or
-// cannot be read.
-func (in *Inventory) Wrong(s Stored, reason string) Gap {
-	return in.gap(s.Layout, s.Digest, Damaged, s.Where, reason)
+// Wrong is the problem of a copy whose bytes are not those of its digest, or cannot be
+// read.
+func (in *Inventory) Wrong(s Stored, reason string) Problem {
+	return in.problem(s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
 // Reported says whether the inventory has reported a copy of a manifest for the same
@@ -50,7 +31,7 @@ func (in *Inventory) Reported(s Stored, reason string) bool {
 // manifest adds what is wrong with a manifest.
 func (in *Inventory) manifest(m *closure.Manifest) {
 	n := in.need[m.Digest]
-	var corrupt *CorruptError
+	var refused *ProblemError
 	switch {
 	case in.repo.IsDiscovery(m.Digest):
 		return
@@ -62,9 +43,9 @@ func (in *Inventory) manifest(m *closure.Manifest) {
 	}
 	last := n.in[len(n.in)-1]
 	switch {
-	case errors.As(m.Gap, &corrupt):
-		in.reported[m.Digest] = corrupt.Reason
-		in.add(n.in[0], m.Digest, corrupt.Kind, nil, corrupt.Reason)
+	case errors.As(m.Gap, &refused):
+		in.reported[m.Digest] = refused.Problem.Reason
+		in.add(n.in[0], m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason)
 	case m.Gap != nil:
 		in.add(last, m.Digest, Damaged, nil, m.Gap.Error())
 	default:
@@ -92,7 +73,7 @@ func (in *Inventory) blob(b *closure.Blob) {
 	case n.there:
 	case b.Optional && !in.lost(b.Digest):
 		if take := in.found.NonDistributable; take != nil {
-			take(in.gap(in.owner(b.Digest), b.Digest, Incomplete, nil, "not there, and its media type says that it need not be"))
+			take(in.problem(in.owner(b.Digest), b.Digest, Incomplete, nil, problem.NotThere+", and its media type says that it need not be"))
 		}
 	default:
 		in.missing(b.Digest)
@@ -107,24 +88,24 @@ func (in *Inventory) blob(b *closure.Blob) {
 		}
 	}
 	for size, tags := range lies {
-		g := in.gap(n.in[len(n.in)-1], b.Digest, Damaged, nil, wrongSize(n.found[0], []int64{size}))
+		p := in.problem(n.in[len(n.in)-1], b.Digest, Damaged, nil, wrongSize(n.found[0], []int64{size}))
 		slices.Sort(tags)
-		g.Tags = slices.Compact(tags)
-		in.report(g)
+		p.Tags = slices.Compact(tags)
+		in.report(p)
 	}
 }
 
-// missing adds a gap for what lies nowhere, at the place where it should.
+// missing adds a problem of what is stored nowhere, at the place where it should be.
 func (in *Inventory) missing(d digest.Digest) {
-	at, kind, reason := in.owner(d), Incomplete, "not there"
+	at, kind, reason := in.owner(d), Incomplete, problem.NotThere
 	for _, l := range in.repo.Layouts() {
 		_, err := l.Locate(d)
-		var lost *LostError
+		lost, ok := isLost(err)
 		switch {
-		case errors.As(err, &lost):
-			g := in.gap(l, d, lost.Kind, nil, lost.Reason)
-			g.Chunks = lost.In
-			in.report(g)
+		case ok:
+			p := in.problem(l, d, lost.Kind, nil, lost.Reason)
+			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
+			in.report(p)
 			return
 		case !errors.Is(err, fs.ErrNotExist):
 			at, kind, reason = l, Damaged, err.Error()
@@ -138,8 +119,8 @@ func (in *Inventory) missing(d digest.Digest) {
 func (in *Inventory) lost(d digest.Digest) bool {
 	return slices.ContainsFunc(in.repo.Layouts(), func(l Layout) bool {
 		_, err := l.Locate(d)
-		var lost *LostError
-		return err != nil && (errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist))
+		_, ok := isLost(err)
+		return err != nil && (ok || !errors.Is(err, fs.ErrNotExist))
 	})
 }
 
@@ -172,36 +153,33 @@ func (in *Inventory) owner(d digest.Digest) Layout {
 	return layouts[len(layouts)-1]
 }
 
-// add adds a gap; where is where the content lies, or nil to find out.
+// add adds a problem; where is where the content lies, or nil to find out.
 func (in *Inventory) add(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) {
-	if in.found.Gap != nil {
-		in.report(in.gap(l, d, kind, where, reason))
+	if in.found.Problem != nil {
+		in.report(in.problem(l, d, kind, where, reason))
 	}
 }
 
-func (in *Inventory) report(g Gap) {
-	if in.found.Gap != nil {
-		in.found.Gap(g)
+func (in *Inventory) report(p Problem) {
+	if in.found.Problem != nil {
+		in.found.Problem(p)
 	}
 }
 
-func (in *Inventory) gap(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Gap {
+func (in *Inventory) problem(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
 	if where == nil {
 		where, _ = l.Locate(d) // what cannot be located lies in no chunk
 	}
-	g := Gap{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Tags: []string{}, Digest: d, Reason: reason}
-	g.Path, g.Entry = l.WhereBlob(d)
+	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Layout: in.repo.path, Digest: d, Reason: reason}
+	p.Path, p.Entry = l.WhereBlob(d)
 	switch n := in.need[d]; {
 	case n == nil:
 	case n.manifest != nil:
-		g.Tags, g.MediaType = n.manifest.TagsTo(), n.manifest.MediaType
+		p.Tags, p.MediaType = n.manifest.TagsTo(), n.manifest.MediaType
 	case n.blob != nil:
-		g.Tags, g.MediaType = n.blob.TagsTo(), mediaTypeOfBlob(n.blob)
+		p.Tags, p.MediaType = n.blob.TagsTo(), mediaTypeOfBlob(n.blob)
 	}
-	if g.Tags == nil {
-		g.Tags = []string{}
-	}
-	return g
+	return p
 }
 
 // mediaTypeOfBlob is what the first manifest says that names the blob.
@@ -219,21 +197,9 @@ func mediaTypeOfBlob(b *closure.Blob) string {
 	return ""
 }
 
-// maxNamedChunks bounds the chunks that a text names one by one.
-const maxNamedChunks = 8
-
-// chunkText is what chunksOf returns as one text.
-func chunkText(where extent.List) string {
-	names := chunksOf(where)
-	if len(names) > maxNamedChunks {
-		return names[0] + " to " + names[len(names)-1]
-	}
-	return strings.Join(names, " and ")
-}
-
 // chunksOf names the chunks that a list lies in; none where it is in another file.
 func chunksOf(where extent.List) []string {
-	names := []string{}
+	var names []string
 	for _, e := range where {
 		if number, ok := volume.IsChunk(filepath.Base(e.File.String())); ok {
 			names = append(names, "chunk "+number)

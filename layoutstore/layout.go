@@ -55,20 +55,17 @@ func (l Layout) Names(d digest.Digest) bool { return l.part.index.names(d) }
 func (l Layout) Volume() string { return l.part.vol.String() }
 
 // Locate says where a blob of the layout lies, whatever its size and bytes. Errors
-// wrap fs.ErrNotExist where there is none, as *LostError where it is known which
+// wrap fs.ErrNotExist where there is none, as *ProblemError where it is known which
 // chunk to copy again; others are the file system's.
 func (l Layout) Locate(d digest.Digest) (extent.List, error) {
 	return l.part.vol.Locate(l.part.path, d)
 }
 
-// Chunk names the chunks of an archive that a blob of the layout is stored in, as
-// "chunk 0003 and chunk 0004". It is empty where the blob is in no chunk.
-func (l Layout) Chunk(d digest.Digest) string {
-	where, err := l.Locate(d)
-	if err != nil {
-		return ""
-	}
-	return chunkText(where)
+// Chunks names the chunks of an archive that a blob of the layout is stored in, as "chunk
+// 0003". There are none where it is in another file.
+func (l Layout) Chunks(d digest.Digest) []string {
+	where, _ := l.Locate(d) // what cannot be located is in no chunk
+	return chunksOf(where)
 }
 
 // IndexEntry is a descriptor of an index.json.

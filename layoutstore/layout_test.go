@@ -50,9 +50,9 @@ func TestClosure(t *testing.T) {
 	}
 	var whole int
 	for _, m := range g.Manifests {
-		var corrupt *layoutstore.CorruptError
+		var corrupt *layoutstore.ProblemError
 		switch {
-		case m.Digest == lost.Digest && (!errors.As(m.Gap, &corrupt) || corrupt.Kind != layoutstore.Incomplete):
+		case m.Digest == lost.Digest && (!errors.As(m.Gap, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
 			t.Errorf("the lost manifest: %v", m.Gap)
 		case m.Digest != lost.Digest && m.Gap != nil:
 			t.Error(m.Gap)

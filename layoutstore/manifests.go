@@ -25,7 +25,7 @@ type Manifest struct {
 }
 
 // Manifest returns the manifest d if it is reachable from an index.json: named
-// there, or a child of one that is. Errors: ErrManifestUnknown, as *CorruptError
+// there, or a child of one that is. Errors: ErrManifestUnknown, as *ProblemError
 // where the tree names it and does not hold it as it should; ErrStale where a
 // refresh is due; ErrSlow; those that [Exhausted] knows; the cause of ctx.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
@@ -85,7 +85,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 			return nil, err
 		}
 		if !slices.Contains(c.sizes[n.digest], size) {
-			return nil, corruption(n.digest, Damaged, wrongSize(size, n.sizes), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
+			return nil, damaged(n.digest, wrongSize(size, n.sizes), nil, r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 		}
 	}
 	mediaType, err := r.mediaType(ctx, n, body)
@@ -116,7 +116,7 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 	}
 	mediaType, err := c.mediaType(r, n, body)
 	if err != nil {
-		return "", corruption(n.digest, Damaged, err.Error(), r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
+		return "", damaged(n.digest, err.Error(), nil, r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
 	}
 	return mediaType, nil
 }
@@ -140,20 +140,20 @@ func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
 	if b, ok := r.synthetic[d]; ok {
 		return b, nil
 	}
-	worst := corruption(d, Incomplete, "not there", place{}, ErrManifestUnknown)
+	worst := notThere(d, ErrManifestUnknown)
 	for _, p := range slices.Backward(r.parts) {
 		body, err := p.manifest(d)
-		var corrupt *CorruptError
-		var lost *LostError
+		lost, ok := isLost(err)
+		var refusal *ProblemError
 		switch {
 		case err == nil:
 			return body, nil
-		case errors.As(err, &corrupt):
-			worst = corrupt
-		case errors.As(err, &lost):
-			if worst.place == (place{}) { // else another layout has it, and wrong
-				worst = corruptionOf(lost, p.where().blob(d), ErrManifestUnknown)
+		case ok:
+			if placeOf(worst.Problem) == (place{}) { // else another layout has it, and wrong
+				worst = refused(lost, p.where().blob(d), ErrManifestUnknown)
 			}
+		case errors.As(err, &refusal):
+			worst = refusal
 		case Exhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
@@ -172,7 +172,7 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
-		return nil, corruption(d, Limited, fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest), p.where().blob(d), ErrManifestUnknown)
+		return nil, refused(Problem{Kind: Limited, Digest: d, Reason: fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest)}, p.where().blob(d), ErrManifestUnknown)
 	}
 	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
 		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
@@ -183,10 +183,13 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, corruption(d, Damaged, fmt.Sprintf("its bytes are those of %s", got), p.where().blob(d), ErrManifestUnknown).in(where)
+		return nil, damaged(d, wrongBytes(got), where, p.where().blob(d), ErrManifestUnknown)
 	}
 	return body, nil
 }
+
+// wrongBytes is the reason of content that its digest disproves.
+func wrongBytes(got digest.Digest) string { return fmt.Sprintf("its bytes are those of %s", got) }
 
 func wrongSize(have int64, claimed []int64) string {
 	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed[0])

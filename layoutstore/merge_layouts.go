@@ -62,7 +62,7 @@ func (r *Repository) unite(p *part, owner string, nodes map[digest.Digest]*node,
 	}
 	for tag, n := range own {
 		if other := tags[tag]; other != nil && other != n {
-			r.problem(p, Problem{Kind: Conflict, Tag: tag, Digest: n.digest,
+			r.problem(p, Problem{Kind: Conflict, Tags: tagList(tag), Digest: n.digest,
 				Reason: fmt.Sprintf("an earlier source has the tag for %s, which is served by digest only", other.digest)})
 		}
 		tags[tag] = n
@@ -108,7 +108,7 @@ func (r *Repository) typesOf(n *node) []string {
 // discover adds the discovery tag name where no real tag has its name.
 func (r *Repository) discover(name string, nodes map[digest.Digest]*node, tags map[string]*node) {
 	if !names.IsTag(name) {
-		r.problems = appendBounded(r.problems, Problem{Kind: IllegalName, Path: r.path, Tag: name,
+		r.problems = appendBounded(r.problems, Problem{Kind: IllegalName, Path: r.path, Tags: tagList(name),
 			Reason: "the directory's name is no legal tag, so it has no discovery tag"})
 		return
 	}

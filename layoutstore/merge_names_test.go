@@ -42,7 +42,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 		t.Error(diff)
 	}
 	conflicts := problems(t, tree, layoutstore.Conflict)
-	if len(conflicts) != 1 || conflicts[0].Tag != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
+	if len(conflicts) != 1 || conflicts[0].Tag() != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
 		t.Errorf("%v; want one conflict, of a tag in the union", conflicts)
 	}
 	// What stands is taken over; what changes changes both of its names.

@@ -285,15 +285,17 @@ func (r *Repository) quarantineProblems(known []Problem) []Problem {
 	if r.quarantine.n.Load() == 0 {
 		return known
 	}
-	told := make(map[Problem]bool, len(known))
+	type copyKey struct{ path, entry, digest, reason string }
+	keyOf := func(p Problem) copyKey { return copyKey{p.Path, p.Entry, string(p.Digest), p.Reason} }
+	told := make(map[copyKey]bool, len(known))
 	for _, p := range known {
-		told[p] = true
+		told[keyOf(p)] = true
 	}
 	all := slices.Clip(known)
 	for _, p := range r.parts {
 		for _, d := range r.quarantine.in(p.where()) {
 			problem, ok := r.quarantineProblem(p, d)
-			if !ok || told[problem] {
+			if !ok || told[keyOf(problem)] {
 				continue
 			}
 			if len(all) == len(known)+maxProblems {
@@ -321,7 +323,7 @@ func (r *Repository) quarantineProblem(p *part, d digest.Digest) (Problem, bool)
 			return Problem{}, false
 		}
 	}
-	return p.where().blob(d).problem(Problem{Kind: Damaged, Tag: r.tagOf(d), Digest: d, Reason: reason}), true
+	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true
 }
 
 // Quarantined is the problem of a copy of d in a layout of the repository at path that was

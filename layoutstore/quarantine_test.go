@@ -73,7 +73,7 @@ func TestQuarantinedOneByOne(t *testing.T) {
 			t.Fatalf("%s is served", d)
 		}
 		costs = append(costs, opened.Load()-before)
-		if all := tree.Snapshot().Problems(); !slices.Contains(all, p) {
+		if all := tree.Snapshot().Problems(); !slices.ContainsFunc(all, p.Equal) {
 			t.Fatalf("%v is not among %v", p, all)
 		}
 	}

@@ -242,11 +242,11 @@ func proven(where extent.List, d digest.Digest) bool {
 // take takes in what a visit found.
 func (rd *reading) take(b body) error {
 	d := b.visit.node.digest
-	var corrupt *CorruptError
+	var refused *ProblemError
 	switch {
-	case errors.As(b.err, &corrupt):
+	case errors.As(b.err, &refused):
 		rd.broken = append(rd.broken, d)
-		rd.problemAt(corrupt.place, corrupt.Kind, d, b.visit.owner, corrupt.Reason, corrupt.Chunk)
+		rd.problem(refused.Problem, b.visit.owner)
 		return nil
 	case b.err != nil:
 		return b.err

@@ -50,7 +50,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 func (s *Snapshot) follow(old *Snapshot) Change {
 	roots := !slices.Equal(s.roots, old.roots)
 	changed := roots || !maps.Equal(s.repos, old.repos) ||
-		!slices.Equal(s.problems, old.problems) || !slices.Equal(s.sources, old.sources)
+		!slices.EqualFunc(s.problems, old.problems, Problem.Equal) || !slices.Equal(s.sources, old.sources)
 	c := Change{Generation: old.generation, Changed: changed, Roots: roots}
 	if changed {
 		c.Generation++

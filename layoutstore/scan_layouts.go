@@ -24,8 +24,8 @@ func (h *held) read(ctx context.Context, listing volume.Listing, old []*part) er
 	for _, p := range h.parts {
 		have[p.path] = true
 	}
-	for _, f := range listing.Faults {
-		h.fault(f, old, have)
+	for _, p := range slices.Concat(listing.Problems, listing.Nested) {
+		h.unserved(p, old, have)
 	}
 	slices.SortFunc(h.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
 	h.status.Repositories = len(h.parts)
@@ -109,27 +109,27 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Passing: Passing(err)})
 }
 
-// fault makes a problem of what the volume could not read, and keeps what was
-// there before where the trouble says nothing of it; have are the paths that the held
-// has parts of.
-func (h *held) fault(f volume.Fault, old []*part, have map[string]bool) {
-	if f.Passing {
-		for _, p := range concerned(f.Path, old) {
+// unserved adds a problem of the volume, and keeps what was there before where the problem
+// says nothing about that; have are the paths that the held has parts of.
+func (h *held) unserved(found Problem, old []*part, have map[string]bool) {
+	if found.Passing {
+		for _, p := range concerned(found.Path, old) {
 			if p.vol == h.vol && !have[p.path] {
 				h.parts, have[p.path] = append(h.parts, p), true
 			}
 		}
 	}
-	path := h.vol.String()
-	if f.Path != "" {
-		path, _ = h.vol.Where(f.Path)
+	below := found.Path
+	found.Path = h.vol.String()
+	if below != "" {
+		found.Path, _ = h.vol.Where(below)
 	}
-	h.problem(Problem{Kind: f.Kind, Path: path, Entry: f.Entry, Chunk: f.Chunk, Reason: f.Err.Error(),
-		TagsUnknown: f.Kind != Conflict && !f.Harmless && !isBlob(f.Entry), Harmless: f.Harmless, Passing: f.Passing})
+	found.TagsUnknown = found.Kind != Conflict && !found.Harmless && !isBlob(found.Entry)
+	h.problem(found)
 }
 
-// concerned are those of the parts, which are sorted by their paths, that a fault at the
-// path fault speaks of: the layout there and those below, or the one whose index it is.
+// concerned are those of the parts, which are sorted by their paths, that a problem at the
+// path fault is about: the layout there and those below, or the one whose index it is.
 // Faults may be as many as parts, so it does not go through all of them.
 func concerned(fault string, parts []*part) []*part {
 	if fault == "." {

@@ -103,8 +103,8 @@ func openSource(path string, o Options) (*source, error) {
 	}
 	if found = only(found, archive); archive != "" && len(found.Sets) == 0 {
 		err := fs.ErrNotExist
-		if len(found.Faults) > 0 {
-			err = found.Faults[0].Err
+		if len(found.Problems) > 0 {
+			err = found.Problems[0].Cause()
 		}
 		return nil, sourceError(path, err)
 	}
@@ -156,7 +156,7 @@ func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (
 	}
 	found = only(found, archive)
 	if archive != "" {
-		if err == nil && len(found.Sets) == 0 && len(found.Faults) == 0 {
+		if err == nil && len(found.Sets) == 0 && len(found.Problems) == 0 {
 			err = fs.ErrNotExist
 		}
 	}
@@ -191,8 +191,8 @@ func only(found volume.Found, archive string) volume.Found {
 		return found
 	}
 	found.Sets = slices.DeleteFunc(found.Sets, func(s volume.Set) bool { return s.Name != archive })
-	found.Faults = slices.DeleteFunc(found.Faults, func(f volume.Fault) bool {
-		name, _ := volume.IsArchive(f.Path)
+	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
+		name, _ := volume.IsArchive(p.Path)
 		return name != archive
 	})
 	return found
@@ -258,7 +258,7 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	if err != nil {
 		return nil, err
 	}
-	listing.Faults = slices.DeleteFunc(listing.Faults, func(f volume.Fault) bool { return f.Nested && s.readsElsewhere(filepath.Join(dir, f.Path)) })
+	listing.Nested = slices.DeleteFunc(listing.Nested, func(p Problem) bool { return s.readsElsewhere(filepath.Join(dir, p.Path)) })
 	if err := h.read(ctx, visibleLayouts(store, listing), old); err != nil {
 		return nil, err
 	}

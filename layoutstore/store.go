@@ -89,8 +89,8 @@ func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 		return found
 	}
 	found.Sets = slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return v.Hides(set.Name) })
-	found.Faults = slices.DeleteFunc(slices.Clone(found.Faults), func(f volume.Fault) bool {
-		name, _ := volume.IsArchive(f.Path)
+	found.Problems = slices.DeleteFunc(slices.Clone(found.Problems), func(p Problem) bool {
+		name, _ := volume.IsArchive(p.Path)
 		return v.Hides(name)
 	})
 	for i := range found.Sets {
@@ -117,8 +117,8 @@ func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 		layouts = append(layouts, l)
 	}
 	listing.Layouts = layouts
-	listing.Faults = slices.DeleteFunc(slices.Clone(listing.Faults), func(f volume.Fault) bool {
-		old, ok := v.OldIndex(f.Path)
+	listing.Problems = slices.DeleteFunc(slices.Clone(listing.Problems), func(p Problem) bool {
+		old, ok := v.OldIndex(p.Path)
 		return ok && old == nil
 	})
 	return listing

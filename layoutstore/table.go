@@ -141,7 +141,7 @@ func (rd *reading) parse(b body) {
 
 func (rd *reading) follow(refs closure.Refs, v visit) {
 	for _, fault := range refs.Faults {
-		rd.problem(Damaged, v.node.digest, v.owner, fault)
+		rd.damaged(v.node.digest, v.owner, fault)
 	}
 	for _, d := range refs.Children {
 		rd.child(d, v.owner)
@@ -190,7 +190,7 @@ func (rd *reading) checkSize(v visit) {
 	}
 	for _, size := range slices.Concat(v.node.sizes, rd.sizes[v.node.digest]) {
 		if size != have.size {
-			rd.problem(Damaged, v.node.digest, v.owner, wrongSize(have.size, []int64{size}))
+			rd.damaged(v.node.digest, v.owner, wrongSize(have.size, []int64{size}))
 		}
 	}
 }
@@ -205,14 +205,14 @@ func (rd *reading) checkType(v visit) {
 	right, wrong, err := have.refs.Choose(have.err, append(rd.repo.typesOf(v.node), rd.types[v.node.digest]...))
 	if err != nil {
 		rd.refused[v.node.digest] = err
-		rd.problem(Damaged, v.node.digest, v.owner, err.Error())
+		rd.damaged(v.node.digest, v.owner, err.Error())
 		return
 	}
 	if len(wrong) > 0 || v.node.mediaType == "" {
 		rd.right[v.node.digest] = right
 	}
 	for _, t := range wrong {
-		rd.problem(Damaged, v.node.digest, v.owner, wrongType(t, right))
+		rd.damaged(v.node.digest, v.owner, wrongType(t, right))
 	}
 }
 
@@ -220,17 +220,14 @@ func wrongType(claimed, right string) string {
 	return fmt.Sprintf("a descriptor says %.100q, and it is %.100q", claimed, right)
 }
 
-func (rd *reading) problem(kind Kind, d digest.Digest, owner *node, reason string) {
-	rd.problemAt(place{}, kind, d, owner, reason, "")
+// damaged adds a problem of a manifest that owner leads to.
+func (rd *reading) damaged(d digest.Digest, owner *node, reason string) {
+	rd.problem(Problem{Kind: Damaged, Digest: d, Reason: reason}, owner)
 }
 
-// problemAt adds a problem at a place, or of the layout that names owner.
-func (rd *reading) problemAt(at place, kind Kind, d digest.Digest, owner *node, reason, chunk string) {
-	if len(rd.problems) > maxProblems {
-		return
+// problem adds a problem of something that owner leads to.
+func (rd *reading) problem(p Problem, owner *node) {
+	if len(rd.problems) <= maxProblems {
+		rd.problems = appendBounded(rd.problems, rd.repo.placed(p, owner))
 	}
-	if at == (place{}) {
-		at = rd.repo.namedBy(owner).where().blob(d)
-	}
-	rd.problems = appendBounded(rd.problems, at.problem(Problem{Kind: kind, Chunk: chunk, Tag: owner.tag, Digest: d, Reason: reason}))
 }

@@ -114,7 +114,7 @@ func TestUnionOfSources(t *testing.T) {
 			t.Errorf("the loser by digest: %v", err)
 		}
 		found := problems(t, tree, layoutstore.Conflict)
-		if len(found) != 1 || found[0].Tag != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
+		if len(found) != 1 || found[0].Tag() != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
 			t.Errorf("conflicts: %v", found)
 		}
 	}
@@ -220,7 +220,7 @@ func TestBlobThatArrivesLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree := open(t, dir)
-	if p := problems(t, tree, layoutstore.Incomplete); len(p) != 1 || p[0].Digest != d.Digest || p[0].Tag != "v1" || p[0].Repository != ee+"/install" {
+	if p := problems(t, tree, layoutstore.Incomplete); len(p) != 1 || p[0].Digest != d.Digest || p[0].Tag() != "v1" || p[0].Repository != ee+"/install" {
 		t.Errorf("problems: %v", p)
 	}
 	if c := refresh(t, tree); c.Changed {

@@ -90,12 +90,12 @@ func (r *registry) serveError(w http.ResponseWriter, req *http.Request, err erro
 	for _, name := range []string{"Cache-Control", "Content-Length", "Docker-Content-Digest", "Etag", "Accept-Ranges"} {
 		h.Del(name)
 	}
-	var corrupt *layoutstore.CorruptError
-	if errors.As(err, &corrupt) && r.options.Refused != nil {
+	var refused *layoutstore.ProblemError
+	if errors.As(err, &refused) && r.options.Refused != nil {
 		_, path, _ := cut(req.URL.Path)
 		rest, reference := cutLast(path)
 		name, _ := cutLast(rest)
-		r.options.Refused(name, reference, corrupt)
+		r.options.Refused(name, reference, refused)
 	}
 	code := codeOf(err)
 	if code == errcode.ErrorCodeTooManyRequests {

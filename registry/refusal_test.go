@@ -79,7 +79,7 @@ func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 			d.Errorf("%s: Options.Refused heard of GET and HEAD %d times", path, len(heard))
 		}
 		for _, r := range heard {
-			if r.repository != "app" || r.reference != reference || r.err.Digest != dg || r.err.Reason == "" || r.err.Kind == "" {
+			if r.repository != "app" || r.reference != reference || r.err.Problem.Digest != dg || r.err.Problem.Reason == "" || r.err.Problem.Kind == "" {
 				d.Errorf("%s: Options.Refused heard %q %q %+v", path, r.repository, r.reference, r.err)
 			}
 		}
@@ -112,7 +112,7 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 		d.Fatalf("problems %v, want one", problems)
 	}
 	p := problems[0]
-	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag != "v1" || p.Reason == "" {
+	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag() != "v1" || p.Reason == "" {
 		d.Errorf("problem %+v, want %s of %s", p, kind, dg)
 	}
 	if _, err := os.Stat(p.Path); err != nil {

@@ -45,7 +45,7 @@ type Options struct {
 	Private bool
 	// Refused is called for content that the tree names and that is not served,
 	// with the repository and the reference asked for. It may be nil.
-	Refused func(repository, reference string, err *layoutstore.CorruptError)
+	Refused func(repository, reference string, err *layoutstore.ProblemError)
 }
 
 type registry struct {

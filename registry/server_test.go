@@ -34,7 +34,7 @@ type server struct {
 // refusal is a call of Options.Refused.
 type refusal struct {
 	repository, reference string
-	err                   *layoutstore.CorruptError
+	err                   *layoutstore.ProblemError
 }
 
 // serve opens a tree and serves it on a loopback port until the test ends.
@@ -76,7 +76,7 @@ func (s *server) listen(h http.Handler) {
 	}
 }
 
-func (s *server) refuse(repository, reference string, err *layoutstore.CorruptError) {
+func (s *server) refuse(repository, reference string, err *layoutstore.ProblemError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = append(s.refused, refusal{repository, reference, err})

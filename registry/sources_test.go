@@ -36,7 +36,7 @@ func TestSourcesAreUnited(t *testing.T) {
 	s.get("/v2/app/manifests/first").wantFile(t, only, readFile(t, first.BlobPath(only)))
 	s.get("/v2/app/manifests/"+loser.String()).wantFile(t, loser, readFile(t, first.BlobPath(loser)))
 	problems := s.problems()
-	if len(problems) != 1 || problems[0].Kind != layoutstore.Conflict || problems[0].Tag != "v1" || problems[0].Repository != "app" {
+	if len(problems) != 1 || problems[0].Kind != layoutstore.Conflict || problems[0].Tag() != "v1" || problems[0].Repository != "app" {
 		t.Errorf("problems %v, want the conflict about v1", problems)
 	}
 }

@@ -254,7 +254,7 @@ func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 			message = "a problem in the sources that loses nothing"
 		}
 		log.Warn(message, zap.String("kind", string(p.Kind)), zap.String("path", p.Path),
-			zap.String("repository", p.Repository), zap.String("tag", p.Tag), zap.String("digest", string(p.Digest)), zap.String("reason", p.Reason))
+			zap.String("repository", p.Repository), zap.String("tag", p.Tag()), zap.String("digest", string(p.Digest)), zap.String("reason", p.Reason))
 	}
 	if more := len(problems) - most; more > 0 {
 		log.Warn("more cannot be served: see /status of the admin address, or layoutproxy list", zap.Int("more", more))

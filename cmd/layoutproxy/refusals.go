@@ -25,9 +25,9 @@ func newRefusals(log *zap.Logger) *refusals {
 	return &refusals{log: log, seen: map[string]bool{}}
 }
 
-func (r *refusals) add(repository, reference string, err *layoutstore.CorruptError) {
+func (r *refusals) add(repository, reference string, err *layoutstore.ProblemError) {
 	r.count.Add(1)
-	key := repository + "@" + string(err.Digest)
+	key := repository + "@" + string(err.Problem.Digest)
 	r.mu.Lock()
 	known := r.seen[key] || len(r.seen) >= maxSeen
 	if !known {

@@ -62,7 +62,7 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	parts, reasons := partsOf(found, entries), reasonsOf(found.Faults)
+	parts, reasons := partsOf(found, entries), reasonsOf(found.Problems)
 	read := map[string]bool{}
 	for _, set := range found.Sets {
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
@@ -107,7 +107,7 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 		chunked[set.Name] = set.Chunked
 	}
 	faulty := map[string]bool{}
-	for _, f := range found.Faults {
+	for _, f := range found.Problems {
 		faulty[f.Path] = true
 	}
 	for _, e := range entries {
@@ -124,12 +124,12 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
-// reasonsOf are the reasons of faults, by path; of several the first.
-func reasonsOf(faults []volume.Fault) map[string]string {
-	reasons := make(map[string]string, len(faults))
-	for _, f := range faults {
-		if _, ok := reasons[f.Path]; !ok {
-			reasons[f.Path] = f.Err.Error()
+// reasonsOf are the reasons of problems, by path; of several the first.
+func reasonsOf(problems []layoutstore.Problem) map[string]string {
+	reasons := make(map[string]string, len(problems))
+	for _, p := range problems {
+		if _, ok := reasons[p.Path]; !ok {
+			reasons[p.Path] = p.Reason
 		}
 	}
 	return reasons
@@ -332,7 +332,7 @@ func (c *candidate) waitForUnread(archives []string) {
 			read[name] = true
 		}
 	}
-	reasons := reasonsOf(found.Faults)
+	reasons := reasonsOf(found.Problems)
 	for _, name := range archives {
 		if read[name] {
 			continue
@@ -362,8 +362,8 @@ func (c *candidate) lacks(ctx context.Context, cache string) (string, error) {
 			return "", err
 		}
 		archive.Keep(volume.Cache(cache))
-		if t := archive.Trouble(); t.Kind == volume.Incomplete {
-			return set.Name + ": " + t.Reason, nil
+		if p, ok := archive.Problem(); ok && p.Kind == layoutstore.Incomplete {
+			return set.Name + ": " + p.Reason, nil
 		}
 	}
 	return "", nil

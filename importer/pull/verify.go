@@ -53,7 +53,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	var gaps []Gap
 	for _, p := range s.Problems() {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
-			gaps = append(gaps, Gap{Repository: p.Repository, Tag: p.Tag, Digest: p.Digest, Reason: fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)})
+			gaps = append(gaps, Gap{Repository: p.Repository, Tag: p.Tag(), Digest: p.Digest, Reason: fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)})
 		}
 	}
 	for _, a := range r.plan.Archives {

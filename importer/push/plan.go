@@ -257,9 +257,9 @@ func (p *planning) blobsOf(ctx context.Context, src *source) (map[digest.Digest]
 
 // reasonOf is what is wrong with a blob, without its digest.
 func reasonOf(err error) string {
-	var corrupt *layoutstore.CorruptError
-	if errors.As(err, &corrupt) {
-		return corrupt.Reason
+	var refused *layoutstore.ProblemError
+	if errors.As(err, &refused) {
+		return refused.Problem.Reason
 	}
 	return notThere
 }

@@ -43,7 +43,7 @@ func TestEachChunkLost(t *testing.T) {
 			r := run(t, dir)
 			cause := causeOf(t, r, filepath.Join(dir, "all.tar"), fmt.Sprintf("chunk %04d is missing", lost))
 			got := map[string]bool{}
-			for _, g := range cause.Gaps {
+			for _, g := range cause.Problems {
 				if g.Kind != "incomplete" || g.Path != filepath.Join(dir, "all.tar") {
 					t.Errorf("%+v", g)
 				}
@@ -189,7 +189,7 @@ func TestReportOfALostChunk(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf(`incomplete: DIR/platform.tar: chunk %04[1]d is missing: 2 tags of 1 repository
-  deckhouse/ee/install: v1, v2: install/blobs/sha256/%[2]s in chunk %04[1]d: application/vnd.oci.image.layer.v1.tar+gzip: not there
+  deckhouse/ee/install: v1, v2: install/blobs/sha256/%[2]s in chunk %04[1]d: application/vnd.oci.image.layer.v1.tar+gzip: not there: copy chunk %04[1]d again
 tags that cannot be named, and are not counted, may lie in:
   DIR/platform.tar
 not whole: 2 of 3 tags of 1 repository
@@ -212,7 +212,7 @@ func TestWrongBytesInAnArchive(t *testing.T) {
 	}{
 		"in one file":       {nil, other, ""},
 		"in one chunk":      {func(p layouttest.Place) []int64 { return []int64{p.Header, p.End} }, other, " in chunk 0001"},
-		"in several chunks": {func(p layouttest.Place) []int64 { return []int64{p.Body + 1, p.Body + 9} }, "checksum mismatch: chunk 0000 or chunk 0001 is cut short, most likely chunk 0001, the smallest, or chunk 0000, chunk 0001 or chunk 0002 is damaged", " in chunk 0000 and chunk 0001 and chunk 0002"},
+		"in several chunks": {func(p layouttest.Place) []int64 { return []int64{p.Body + 1, p.Body + 9} }, "checksum mismatch: chunk 0000 or chunk 0001 is cut short, most likely chunk 0001, the smallest, or chunk 0000, chunk 0001 or chunk 0002 is damaged: copy chunk 0000 or chunk 0001 or chunk 0002 again", " in chunk 0000 and chunk 0001 and chunk 0002"},
 	} {
 		packed := t.TempDir()
 		file := filepath.Join(packed, "all.tar")
@@ -253,7 +253,7 @@ func TestArchiveCutShort(t *testing.T) {
 	}
 	r := run(t, packed)
 	// All is there but the end: nothing is missing, and yet it is not whole.
-	if cause := causeOf(t, r, file, "it ends early"); len(cause.Gaps) > 0 || cause.Tags > 0 {
+	if cause := causeOf(t, r, file, "it ends early"); len(cause.Problems) > 0 || cause.Tags > 0 {
 		t.Errorf("%+v", cause)
 	}
 }

@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Bounds of a report. Its counts are exact whatever is left out of its lists.
 const (
-	maxListed = 1000 // entries of one list, and gaps of all causes together
-	maxTags   = 1000 // tags of one gap
+	maxListed = 1000 // entries of one list, and problems of all causes together
+	maxTags   = 1000 // tags of one problem
 )
 
 // first keeps the first entries of a list in an order, however many are added in any
@@ -72,31 +73,26 @@ func compareCauses(a, b causeKey) int {
 	return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.kind, b.kind), cmp.Compare(a.reason, b.reason))
 }
 
-func compareGaps(a, b layoutstore.Gap) int {
-	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Repository, b.Repository),
-		slices.Compare(a.Tags, b.Tags), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
+// caused is a problem and the cause that it is listed under.
+type caused struct {
+	by      causeKey
+	problem layoutstore.Problem
 }
 
-// finding is a gap and the cause that it is listed under.
-type finding struct {
-	cause causeKey
-	gap   layoutstore.Gap
+func compareCaused(a, b caused) int {
+	return cmp.Or(compareCauses(a.by, b.by), problem.Compare(a.problem, b.problem))
 }
 
-func compareFindings(a, b finding) int {
-	return cmp.Or(compareCauses(a.cause, b.cause), compareGaps(a.gap, b.gap))
-}
-
-// findings groups gaps by their causes, of which there may be as many as blobs. It keeps
-// the first gaps in the order of causes, then gaps: so a cause that lost its last gap
-// never gets one of the first again, and the counts of every listed cause are exact.
-type findings struct {
-	first    *first[finding]
-	causes   map[causeKey]*tally
-	troubles map[string]string // why an archive is not whole, by its path
-	// repeated are problems of the scan that are listed only if no gap says the same.
+// causes groups problems by their causes, of which there may be as many as blobs. It keeps
+// the first problems in the order of causes, then problems: so a cause that lost its last
+// problem never gets one of the first again, and the counts of every listed cause are exact.
+type causes struct {
+	first    *first[caused]
+	tallies  map[causeKey]*tally
+	archives map[string]string // why an archive is not complete, by its path
+	// repeated are problems of the scan that are listed only if no other says the same.
 	repeated map[said]layoutstore.Problem
-	tags     map[tag]int32    // numbers of the tags that a gap takes
+	tags     map[tag]int32    // numbers of the affected tags
 	seen     map[tagList]bool // long lists of tags that have all their numbers
 }
 
@@ -107,128 +103,115 @@ type tagList struct {
 	length     int
 }
 
-// said is what a gap or a problem says, and of what.
+// said is what a problem says, and of what.
 type said struct{ path, entry, reason string }
 
-// tally counts the gaps of a cause and what they take.
+// tally counts the problems of a cause and the tags that they affect.
 type tally struct {
-	alone        bool // listed without any gap as well
+	alone        bool // listed without any problem as well
 	count        int
-	one          []string // the tags, as long as all gaps have the same list
+	one          []string // the tags, as long as all problems have the same list
 	tags         map[int32]bool
 	repositories map[string]bool // of tags
 }
 
-// newFindings begins with what the scan of the tree found.
-func newFindings(problems []layoutstore.Problem) *findings {
-	f := &findings{first: newFirst(compareFindings), causes: map[causeKey]*tally{}, troubles: map[string]string{},
+// newCauses begins with what the scan of the tree found.
+func newCauses(problems []layoutstore.Problem) *causes {
+	f := &causes{first: newFirst(compareCaused), tallies: map[causeKey]*tally{}, archives: map[string]string{},
 		repeated: map[said]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
-	for _, p := range problems { // before the first gap: the causes of gaps follow from it
-		if isTrouble(p) {
-			f.troubles[p.Path] = p.Reason
+	for _, p := range problems { // first, as the causes of others follow from it
+		if isOfArchive(p) {
+			f.archives[p.Path] = p.Reason
 			f.tally(causeKey{p.Kind, p.Path, p.Reason}).alone = true
 		}
 	}
 	for _, p := range problems {
 		switch {
-		case !p.IsFailure() || isTrouble(p):
+		case !p.IsFailure() || isOfArchive(p):
 		case p.Digest == "":
 			if key := (said{p.Path, p.Entry, p.Reason}); f.repeated[key].Reason == "" {
 				f.repeated[key] = p
 			}
 		default:
-			f.add(gapOf(p))
+			f.add(p)
 		}
 	}
 	return f
 }
 
-// isTrouble reports whether a problem is that of an archive as a rule, and not of one of
+// isOfArchive reports whether a problem is that of an archive as a rule, and not of one of
 // its entries.
-func isTrouble(p layoutstore.Problem) bool {
+func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }
 
-// gapOf is a problem of the scan as a gap.
-func gapOf(p layoutstore.Problem) layoutstore.Gap {
-	g := layoutstore.Gap{Kind: p.Kind, Path: p.Path, Entry: p.Entry, Chunks: []string{}, Repository: p.Repository,
-		Tags: []string{}, Digest: p.Digest, Reason: p.Reason}
-	if p.Tag != "" {
-		g.Tags = append(g.Tags, p.Tag)
-	}
-	return g
-}
-
-func (f *findings) tally(key causeKey) *tally {
-	t := f.causes[key]
+func (f *causes) tally(key causeKey) *tally {
+	t := f.tallies[key]
 	if t == nil {
 		t = &tally{}
-		f.causes[key] = t
+		f.tallies[key] = t
 	}
 	return t
 }
 
-// add puts a gap where its cause is: what is missing in an archive that is not whole is
-// missing for that.
-func (f *findings) add(gap layoutstore.Gap) {
-	delete(f.repeated, said{gap.Path, gap.Entry, gap.Reason})
-	key := causeKey{gap.Kind, container(gap), gap.Reason}
-	if trouble, ok := f.troubles[key.path]; ok && gap.Kind == layoutstore.Incomplete {
-		key.reason = trouble
+// add puts a problem where its cause is: what is missing in an archive that is not complete
+// is missing for that.
+func (f *causes) add(p layoutstore.Problem) {
+	delete(f.repeated, said{p.Path, p.Entry, p.Reason})
+	key := causeKey{p.Kind, container(p), p.Reason}
+	if reason, ok := f.archives[key.path]; ok && p.Kind == layoutstore.Incomplete {
+		key.reason = reason
 	}
-	f.number(gap)
-	f.tally(key).add(f, gap)
-	if more := len(gap.Tags) - maxTags; more > 0 {
-		gap.Tags, gap.MoreTags = slices.Clone(gap.Tags[:maxTags]), more
-	}
+	f.number(p)
+	f.tally(key).add(f, p)
 	switch full := f.first.full; {
-	case f.first.add(finding{key, gap}):
+	case f.first.add(caused{key, p.Bounded(maxTags)}):
 		f.forgetUnlisted()
-	case full && !f.causes[key].alone && compareCauses(key, f.first.last.cause) > 0:
-		delete(f.causes, key)
+	case full && !f.tallies[key].alone && compareCauses(key, f.first.last.by) > 0:
+		delete(f.tallies, key)
 	}
 }
 
-// number gives the tags of a gap their numbers. A list of tags is shared by everything
+// number gives the tags of a problem their numbers. A list of tags is shared by everything
 // that one manifest leads to: a long one is looked at once.
-func (f *findings) number(gap layoutstore.Gap) {
-	if len(gap.Tags) > 16 {
-		list := tagList{gap.Repository, &gap.Tags[0], len(gap.Tags)}
+func (f *causes) number(p layoutstore.Problem) {
+	if len(p.Tags) > 16 {
+		list := tagList{p.Repository, &p.Tags[0], len(p.Tags)}
 		if f.seen[list] {
 			return
 		}
 		f.seen[list] = true
 	}
-	for _, t := range gap.Tags {
-		if key := (tag{gap.Repository, t}); f.tags[key] == 0 {
+	for _, t := range p.Tags {
+		if key := (tag{p.Repository, t}); f.tags[key] == 0 {
 			f.tags[key] = int32(len(f.tags) + 1)
 		}
 	}
 }
 
 // forgetUnlisted drops the tallies of causes that are not listed any more.
-func (f *findings) forgetUnlisted() {
+func (f *causes) forgetUnlisted() {
 	listed := make(map[causeKey]bool, len(f.first.items))
 	for _, x := range f.first.items {
-		listed[x.cause] = true
+		listed[x.by] = true
 	}
-	maps.DeleteFunc(f.causes, func(key causeKey, t *tally) bool { return !t.alone && !listed[key] })
+	maps.DeleteFunc(f.tallies, func(key causeKey, t *tally) bool { return !t.alone && !listed[key] })
 }
 
-func (t *tally) add(f *findings, gap layoutstore.Gap) {
+func (t *tally) add(f *causes, p layoutstore.Problem) {
 	t.count++
-	if len(gap.Tags) == 0 {
+	if len(p.Tags) == 0 {
 		return
 	}
 	if t.repositories == nil {
 		t.repositories = map[string]bool{}
 	}
 	if t.one == nil && t.tags == nil {
-		t.one, t.repositories[gap.Repository] = gap.Tags, true
+		t.one, t.repositories[p.Repository] = p.Tags, true
 		return
 	}
 	if t.one != nil {
-		if t.repositories[gap.Repository] && len(t.one) == len(gap.Tags) && &t.one[0] == &gap.Tags[0] {
+		if t.repositories[p.Repository] && len(t.one) == len(p.Tags) && &t.one[0] == &p.Tags[0] {
 			return
 		}
 		t.tags = map[int32]bool{}
@@ -237,47 +220,47 @@ func (t *tally) add(f *findings, gap layoutstore.Gap) {
 		}
 		t.one = nil
 	}
-	t.take(f, gap.Repository, gap.Tags)
+	t.take(f, p.Repository, p.Tags)
 }
 
-func (t *tally) take(f *findings, repository string, tags []string) {
+func (t *tally) take(f *causes, repository string, tags []string) {
 	t.repositories[repository] = true
 	for _, name := range tags {
 		t.tags[f.tags[tag{repository, name}]] = true
 	}
 }
 
-// container is what a gap's content lies in: an archive or a layout's directory.
-func container(gap layoutstore.Gap) string {
-	if up := filepath.Dir(filepath.Dir(gap.Path)); gap.Entry == "" && gap.Digest != "" &&
-		filepath.Base(gap.Path) == gap.Digest.Encoded() && filepath.Base(up) == "blobs" {
+// container is where the content of a problem is stored: an archive or a layout's directory.
+func container(p layoutstore.Problem) string {
+	if up := filepath.Dir(filepath.Dir(p.Path)); p.Entry == "" && p.Digest != "" &&
+		filepath.Base(p.Path) == p.Digest.Encoded() && filepath.Base(up) == "blobs" {
 		return filepath.Dir(up)
 	}
-	return gap.Path
+	return p.Path
 }
 
 // report writes the causes and the counts into a report.
-func (f *findings) report(r *Report) {
+func (f *causes) report(r *Report) {
 	for _, p := range f.repeated {
-		f.add(gapOf(p))
+		f.add(p)
 	}
-	listed := map[causeKey][]layoutstore.Gap{}
+	listed := map[causeKey][]layoutstore.Problem{}
 	for _, x := range f.first.sorted() {
-		listed[x.cause] = append(listed[x.cause], x.gap)
+		listed[x.by] = append(listed[x.by], x.problem)
 	}
-	for key, t := range f.causes {
-		gaps := listed[key]
-		if len(gaps) == 0 {
+	for key, t := range f.tallies {
+		problems := listed[key]
+		if len(problems) == 0 {
 			if !t.alone {
 				continue
 			}
-			gaps = []layoutstore.Gap{}
+			problems = []layoutstore.Problem{}
 		}
 		r.Causes = append(r.Causes, Cause{Kind: key.kind, Path: key.path, Reason: key.reason,
-			Tags: max(len(t.one), len(t.tags)), Repositories: len(t.repositories), Count: t.count, Gaps: gaps})
+			Tags: max(len(t.one), len(t.tags)), Repositories: len(t.repositories), Count: t.count, Problems: problems})
 	}
 	slices.SortFunc(r.Causes, func(a, b Cause) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Reason, b.Reason))
 	})
-	r.TagsAffected, r.Omitted.Gaps = len(f.tags), f.first.omitted()
+	r.TagsAffected, r.Omitted.Problems = len(f.tags), f.first.omitted()
 }

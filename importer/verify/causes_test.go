@@ -10,11 +10,12 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // keepAll is a report of gaps as one that kept all of them would make it.
-func keepAll(gaps []layoutstore.Gap, limit int) (causes []Cause, tags int) {
-	all := map[causeKey][]layoutstore.Gap{}
+func keepAll(gaps []layoutstore.Problem, limit int) (causes []Cause, tags int) {
+	all := map[causeKey][]layoutstore.Problem{}
 	affected := map[tag]bool{}
 	for _, g := range gaps {
 		key := causeKey{g.Kind, g.Path, g.Reason}
@@ -24,7 +25,7 @@ func keepAll(gaps []layoutstore.Gap, limit int) (causes []Cause, tags int) {
 		}
 	}
 	for key, gaps := range all {
-		c := Cause{Kind: key.kind, Path: key.path, Reason: key.reason, Count: len(gaps), Gaps: gaps}
+		c := Cause{Kind: key.kind, Path: key.path, Reason: key.reason, Count: len(gaps), Problems: gaps}
 		tags, repositories := map[tag]bool{}, map[string]bool{}
 		for _, g := range gaps {
 			for _, t := range g.Tags {
@@ -32,17 +33,17 @@ func keepAll(gaps []layoutstore.Gap, limit int) (causes []Cause, tags int) {
 			}
 		}
 		c.Tags, c.Repositories = len(tags), len(repositories)
-		slices.SortFunc(c.Gaps, compareGaps)
+		slices.SortFunc(c.Problems, problem.Compare)
 		causes = append(causes, c)
 	}
 	slices.SortFunc(causes, func(a, b Cause) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason))
 	})
 	for i := range causes {
-		causes[i].Gaps = causes[i].Gaps[:min(limit, len(causes[i].Gaps))]
-		limit -= len(causes[i].Gaps)
+		causes[i].Problems = causes[i].Problems[:min(limit, len(causes[i].Problems))]
+		limit -= len(causes[i].Problems)
 	}
-	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Gaps) == 0 }), len(affected)
+	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Problems) == 0 }), len(affected)
 }
 
 // In whatever order gaps come, a bounded report has the first ones and counts all.
@@ -55,17 +56,17 @@ func TestFindingsAreTheFirst(t *testing.T) {
 			shared[4][i] = fmt.Sprintf("long%02d", i)
 		}
 		reasons := 1 + random.IntN(12)
-		gaps := make([]layoutstore.Gap, random.IntN(60))
+		gaps := make([]layoutstore.Problem, random.IntN(60))
 		for i := range gaps {
-			gaps[i] = layoutstore.Gap{Kind: layoutstore.Damaged, Path: fmt.Sprint(random.IntN(3)), Entry: fmt.Sprintf("%02d", i),
+			gaps[i] = layoutstore.Problem{Kind: layoutstore.Damaged, Path: fmt.Sprint(random.IntN(3)), Entry: fmt.Sprintf("%02d", i),
 				Repository: fmt.Sprint(random.IntN(2)), Tags: shared[random.IntN(len(shared))], Reason: fmt.Sprint(random.IntN(reasons))}
 		}
-		f := newFindings(nil)
+		f := newCauses(nil)
 		f.first.limit = limit
 		held := 0
 		for _, g := range gaps {
 			f.add(g)
-			held = max(held, len(f.first.items), len(f.causes))
+			held = max(held, len(f.first.items), len(f.tallies))
 		}
 		r := newReport()
 		f.report(r)
@@ -73,8 +74,8 @@ func TestFindingsAreTheFirst(t *testing.T) {
 		if diff := gocmp.Diff(want, r.Causes[:len(r.Causes):len(r.Causes)]); diff != "" && len(want)+len(r.Causes) > 0 {
 			t.Fatalf("seed %d:\n%s", seed, diff)
 		}
-		if omitted := max(len(gaps)-limit, 0); r.TagsAffected != affected || r.Omitted.Gaps != omitted {
-			t.Fatalf("seed %d: %d tags affected, %d gaps omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Gaps, affected, omitted)
+		if omitted := max(len(gaps)-limit, 0); r.TagsAffected != affected || r.Omitted.Problems != omitted {
+			t.Fatalf("seed %d: %d tags affected, %d gaps omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
 		}
 		if held > 2*limit {
 			t.Fatalf("seed %d: %d gaps or causes held", seed, held)

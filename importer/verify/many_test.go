@@ -67,8 +67,8 @@ func encoded(t testing.TB, v any) []byte {
 func TestReportIsBounded(t *testing.T) {
 	dir := manyMissing(t, 1200)
 	r := run(t, dir)
-	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Gaps) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Gaps != 200 {
-		t.Errorf("%d causes, %d gaps of %d, %d and %d tags, %+v", len(r.Causes), len(c.Gaps), c.Count, c.Tags, r.TagsAffected, r.Omitted)
+	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
+		t.Errorf("%d causes, %d gaps of %d, %d and %d tags, %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
 	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nnot whole: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {
@@ -77,7 +77,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 
 	r = run(t, manyWrong(t, 1100))
-	if len(r.Causes) != 1000 || r.Omitted.Gaps != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each has other bytes
+	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each has other bytes
 		t.Errorf("%d causes, %d tags, %+v", len(r.Causes), r.TagsAffected, r.Omitted)
 	}
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {

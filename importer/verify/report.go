@@ -16,7 +16,7 @@ type Report struct {
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
-	TagsAffected int  `json:"tagsAffected"` // that a gap keeps from being whole
+	TagsAffected int  `json:"tagsAffected"` // that a problem keeps from being complete
 	// TagsUnknown are the indexes and archives that may hold tags which nobody can
 	// name, as they cannot be read. They are in neither of the two numbers.
 	TagsUnknown []string              `json:"tagsUnknown"`
@@ -30,15 +30,15 @@ type Report struct {
 	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 	// NonDistributable are layers that are not there and need not be, by their media type.
-	NonDistributable []layoutstore.Gap `json:"nonDistributable"`
+	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
 	// Omitted is how much the lists leave out: of each the first 1,000 entries are listed,
-	// and of the gaps of all causes together. All other numbers count everything.
+	// and of the problems of all causes together. All other numbers count everything.
 	Omitted Omitted `json:"omitted"`
 }
 
 // Omitted counts what is not listed in a report.
 type Omitted struct {
-	Gaps              int   `json:"gaps"`
+	Problems          int   `json:"gaps"`
 	Unreferenced      int   `json:"unreferenced"`
 	UnreferencedBytes int64 `json:"unreferencedBytes"`
 	NonDistributable  int   `json:"nonDistributable"`
@@ -48,19 +48,19 @@ type Omitted struct {
 func newReport() *Report {
 	return &Report{
 		TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{},
-		Harmless: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}, NonDistributable: []layoutstore.Gap{},
+		Harmless: []layoutstore.Problem{}, Unreferenced: []Unreferenced{}, NonDistributable: []layoutstore.Problem{},
 	}
 }
 
-// Cause is one thing that is wrong, with the gaps that come of it.
+// Cause is one thing that is wrong, with the problems that come of it.
 type Cause struct {
-	Kind         layoutstore.Kind  `json:"kind"`
-	Path         string            `json:"path"` // of an archive or of a layout's directory
-	Reason       string            `json:"reason"`
-	Tags         int               `json:"tags"`         // that its gaps keep from being whole
-	Repositories int               `json:"repositories"` // of these tags
-	Count        int               `json:"count"`        // of its gaps, listed or not
-	Gaps         []layoutstore.Gap `json:"gaps"`         // the first of them
+	Kind         layoutstore.Kind      `json:"kind"`
+	Path         string                `json:"path"` // of an archive or of a layout's directory
+	Reason       string                `json:"reason"`
+	Tags         int                   `json:"tags"`         // that its problems keep from being complete
+	Repositories int                   `json:"repositories"` // of these tags
+	Count        int                   `json:"count"`        // of its problems, listed or not
+	Problems     []layoutstore.Problem `json:"gaps"`         // the first of them
 }
 
 // Unreferenced is a blob that nothing leads to.
@@ -72,7 +72,7 @@ type Unreferenced struct {
 }
 
 // finish adds what was found to the report, and what the scan of the tree found.
-func (r *Report) finish(f *findings, problems []layoutstore.Problem) {
+func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
 	for _, p := range problems {
 		if p.TagsUnknown {
 			r.TagsUnknown = append(r.TagsUnknown, strings.TrimSuffix(p.Path+": "+p.Entry, ": "))
@@ -88,6 +88,6 @@ func (r *Report) finish(f *findings, problems []layoutstore.Problem) {
 	r.Whole = len(r.Causes) == 0 && !slices.ContainsFunc(r.Checksums, (*Checksum).bad)
 	if r.Repositories == 0 && r.Whole {
 		r.Whole = false
-		r.Causes = append(r.Causes, Cause{Kind: layoutstore.Incomplete, Reason: "no repositories in the sources: nothing was verified", Gaps: []layoutstore.Gap{}})
+		r.Causes = append(r.Causes, Cause{Kind: layoutstore.Incomplete, Reason: "no repositories in the sources: nothing was verified", Problems: []layoutstore.Problem{}})
 	}
 }

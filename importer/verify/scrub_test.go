@@ -115,8 +115,8 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	refused = true
 	found.Unlock()
 	for range 3 {
-		var corrupt *layoutstore.CorruptError
-		if _, err := pull(tree, "deckhouse/ee/install", d); !errors.As(err, &corrupt) || corrupt.Reason != reason {
+		var corrupt *layoutstore.ProblemError
+		if _, err := pull(tree, "deckhouse/ee/install", d); !errors.As(err, &corrupt) || corrupt.Problem.Reason != reason {
 			t.Errorf("%v, want that it is refused", err)
 		}
 		if n := problems(tree, d); n != 1 {

@@ -12,10 +12,7 @@ import (
 )
 
 // How much of a long list is for people; JSON has more of it.
-const (
-	maxGapLines = 20
-	maxTagNames = 8
-)
+const maxLines = 20
 
 // WriteText writes the report for people: the causes first, each with the tags that
 // it takes, then what changes nothing, and the sum of it all last.
@@ -24,20 +21,20 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, c := range r.Causes {
 		c.write(b)
 	}
-	if n := r.Omitted.Gaps; n > 0 {
+	if n := r.Omitted.Problems; n > 0 {
 		fmt.Fprintf(b, "and %s more, not listed: fix these first, and verify again\n", count(n, "problem"))
 	}
 	r.writeChecksums(b)
 	if len(r.Conflicts) > 0 {
 		fmt.Fprintf(b, "%s; the later source wins:\n", count(len(r.Conflicts), "conflict"))
-		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxGapLines)] {
+		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
 		more(b, len(r.Conflicts), 0)
 	}
 	if len(r.Harmless) > 0 {
 		fmt.Fprintf(b, "%s, with nothing lost:\n", count(len(r.Harmless), "problem"))
-		for _, p := range r.Harmless[:min(len(r.Harmless), maxGapLines)] {
+		for _, p := range r.Harmless[:min(len(r.Harmless), maxLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
 		more(b, len(r.Harmless), 0)
@@ -46,7 +43,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	r.writeNonDistributable(b)
 	if n := len(r.TagsUnknown); n > 0 {
 		fmt.Fprintln(b, "tags that cannot be named, and are not counted, may lie in:")
-		for _, place := range r.TagsUnknown[:min(n, maxGapLines)] {
+		for _, place := range r.TagsUnknown[:min(n, maxLines)] {
 			fmt.Fprintf(b, "  %s\n", place)
 		}
 		more(b, n, 0)
@@ -70,18 +67,18 @@ func (c Cause) write(w io.Writer) {
 		fmt.Fprintf(w, ": %s of %s", count(c.Tags, "tag"), count(c.Repositories, "repository"))
 	}
 	fmt.Fprintln(w)
-	for _, g := range c.Gaps[:min(len(c.Gaps), maxGapLines)] {
-		if line := describe(c, g); line != "" {
+	for _, p := range c.Problems[:min(len(c.Problems), maxLines)] {
+		if line := describe(c, p); line != "" {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	more(w, len(c.Gaps), c.Count-len(c.Gaps))
+	more(w, len(c.Problems), c.Count-len(c.Problems))
 }
 
 // more says how much of a list of a report follows the lines for people, and how much of
 // it the report has left out.
 func more(w io.Writer, listed, omitted int) {
-	rest := listed + omitted - min(listed, maxGapLines)
+	rest := listed + omitted - min(listed, maxLines)
 	switch {
 	case rest == 0:
 	case omitted == 0:
@@ -91,35 +88,31 @@ func more(w io.Writer, listed, omitted int) {
 	}
 }
 
-// describe is a gap in one line, without what its cause says already.
-func describe(c Cause, g layoutstore.Gap) string {
+// describe is a problem in one line, without what its cause says already.
+func describe(c Cause, p layoutstore.Problem) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if g.Repository != "" {
-		add("%s", g.Repository)
+	if p.Repository != "" {
+		add("%s", p.Repository)
 	}
-	if len(g.Tags) > 0 {
-		names := strings.Join(g.Tags[:min(len(g.Tags), maxTagNames)], ", ")
-		if more := len(g.Tags) + g.MoreTags - maxTagNames; more > 0 {
-			names += fmt.Sprintf(" and %d more", more)
-		}
-		add("%s", names)
-	} else if g.Digest != "" {
+	if len(p.Tags) > 0 {
+		add("%s", p.TagNames())
+	} else if p.Digest != "" {
 		add("no tag")
 	}
 	switch {
-	case g.Entry != "" && len(g.Chunks) > 0:
-		add("%s in %s", g.Entry, strings.Join(g.Chunks, " and "))
-	case g.Entry != "":
-		add("%s", g.Entry)
-	case g.Path != c.Path:
-		add("%s", g.Path)
+	case p.Entry != "" && len(p.Chunks) > 0:
+		add("%s in %s", p.Entry, strings.Join(p.Chunks, " and "))
+	case p.Entry != "":
+		add("%s", p.Entry)
+	case p.Path != c.Path:
+		add("%s", p.Path)
 	}
-	if g.MediaType != "" {
-		add("%s", g.MediaType)
+	if p.MediaType != "" {
+		add("%s", p.MediaType)
 	}
-	if g.Reason != c.Reason {
-		add("%s", g.Reason)
+	if p.Reason != c.Reason {
+		add("%s", p.Reason)
 	}
 	return strings.Join(parts, ": ")
 }
@@ -152,7 +145,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 		size += uint64(u.Size)
 	}
 	fmt.Fprintf(w, "%s that nothing needs, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
-	for _, u := range r.Unreferenced[:min(n, maxGapLines)] {
+	for _, u := range r.Unreferenced[:min(n, maxLines)] {
 		fmt.Fprintf(w, "  %s", u.Path)
 		if u.Entry != "" {
 			fmt.Fprintf(w, ": %s", u.Entry)
@@ -169,7 +162,7 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "%s missing whose media type allows it; clients must fetch them elsewhere:\n", count(n+r.Omitted.NonDistributable, "non-distributable layer"))
-	for _, g := range r.NonDistributable[:min(n, maxGapLines)] {
+	for _, g := range r.NonDistributable[:min(n, maxLines)] {
 		fmt.Fprintf(w, "  %s: %s: %s\n", g.Repository, strings.Join(g.Tags, ", "), g.Digest)
 	}
 	more(w, n, r.Omitted.NonDistributable)

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Options say how a tree is read.
@@ -55,8 +56,8 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 		o.Progress = silent{}
 	}
 	problems := s.ScanProblems()
-	r := &run{Options: o, snapshot: s, report: newReport(), findings: newFindings(problems), holders: map[layoutstore.Layout][]string{}, idle: map[copyKey]Unreferenced{},
-		unreferenced: newFirst(compareUnreferenced), nonDistributable: newFirst(compareGaps)}
+	r := &run{Options: o, snapshot: s, report: newReport(), causes: newCauses(problems), holders: map[layoutstore.Layout][]string{}, idle: map[copyKey]Unreferenced{},
+		unreferenced: newFirst(compareUnreferenced), nonDistributable: newFirst(problem.Compare)}
 	if err := r.findHolders(); err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 		return nil, err
 	}
 	r.list()
-	r.report.finish(r.findings, problems)
+	r.report.finish(r.causes, problems)
 	return r.report, nil
 }
 
@@ -83,16 +84,16 @@ type run struct {
 	// where sources have roots of their own.
 	holders map[layoutstore.Layout][]string
 
-	mu       sync.Mutex // guards what follows
-	report   *Report
-	tasks    []task
-	findings *findings
-	idle     map[copyKey]Unreferenced // in layouts that several repositories hold
-	wrong    []wrong
+	mu     sync.Mutex // guards what follows
+	report *Report
+	tasks  []task
+	causes *causes
+	idle   map[copyKey]Unreferenced // in layouts that several repositories hold
+	wrong  []wrong
 
 	unreferenced      *first[Unreferenced]
 	unreferencedBytes int64
-	nonDistributable  *first[layoutstore.Gap]
+	nonDistributable  *first[layoutstore.Problem]
 }
 
 // copyKey is a copy of a blob.
@@ -129,7 +130,7 @@ func (r *run) takeInventory(ctx context.Context) error {
 			}
 			r.note(repo)
 			_, err = r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{
-				Gap: r.gap, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.noteCopy(path, s) },
+				Problem: r.found, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.noteCopy(path, s) },
 			})
 			return err
 		})
@@ -151,16 +152,16 @@ func (r *run) findHolders() error {
 	return nil
 }
 
-func (r *run) gap(g layoutstore.Gap) {
+func (r *run) found(p layoutstore.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.findings.add(g)
+	r.causes.add(p)
 }
 
-func (r *run) leftOut(g layoutstore.Gap) {
+func (r *run) leftOut(p layoutstore.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.nonDistributable.add(g)
+	r.nonDistributable.add(p)
 }
 
 // note counts a repository.
@@ -203,7 +204,7 @@ func (r *run) leaveIdle(u Unreferenced) {
 	r.unreferencedBytes += u.Size
 }
 
-// tellWrong makes gaps of the copies that proved wrong, in each repository that has
+// tellWrong makes problems of the copies that proved wrong, in each repository that has
 // them.
 func (r *run) tellWrong(ctx context.Context) error {
 	byPath := map[string][]int32{} // numbers of wrong copies
@@ -213,7 +214,7 @@ func (r *run) tellWrong(ctx context.Context) error {
 		}
 	}
 	for path, copies := range byPath {
-		in, err := r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{}) // its gaps are known
+		in, err := r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{}) // its problems are known
 		if err != nil {
 			return err
 		}
@@ -221,7 +222,7 @@ func (r *run) tellWrong(ctx context.Context) error {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
 			if reason := r.wrong[i].why(t.digest); !in.Reported(s, reason) { // a manifest's bytes were looked at twice
-				r.findings.add(in.Wrong(s, reason))
+				r.causes.add(in.Wrong(s, reason))
 			}
 		}
 	}

@@ -364,7 +364,7 @@ func TestConflictsAndCopies(t *testing.T) {
 	b.install.Tag(b.install.Image(layouttest.Image{Name: "newer"}), "v2")
 	b.install.Write()
 	r := run(t, one, two)
-	if !r.Whole || len(r.Conflicts) != 1 || r.Conflicts[0].Tag != "v2" || len(r.Causes) > 0 || len(r.Unreferenced) > 0 {
+	if !r.Whole || len(r.Conflicts) != 1 || r.Conflicts[0].Tag() != "v2" || len(r.Causes) > 0 || len(r.Unreferenced) > 0 {
 		t.Errorf("%+v", r)
 	}
 	// Every copy is read: one that is wrong is told of, though another is right.
@@ -412,7 +412,7 @@ func TestLayoutOfTwoRepositories(t *testing.T) {
 	}
 	var in []string
 	for _, c := range r.Causes {
-		for _, g := range c.Gaps {
+		for _, g := range c.Problems {
 			if g.Reason != reason {
 				t.Errorf("%+v", g)
 			}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Archive is a tar archive of layouts, in one file or cut into chunks, read where
@@ -28,7 +29,7 @@ type Archive struct {
 	set       Set
 	base      extent.List
 	index     *tarIndex
-	misplaced []Fault
+	misplaced []problem.Problem
 	prefix    string // what the paths of an archive of the old form lack, with a slash at the end
 
 	// kept is set where the index was made by another process: an entry's header is
@@ -84,25 +85,27 @@ func (a *Archive) Keep(cache Cache) {
 	}
 }
 
-// Trouble says why the archive is not complete: missing chunks first, then what is
-// wrong with those that are here.
-func (a *Archive) Trouble() Trouble {
-	t := a.index.trouble
+// Problem says why the archive is not complete, if it is not: missing chunks first, then
+// what is wrong with those that are here. It has no path.
+func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	missing := a.set.seams.missingText()
+	if a.index.broken != nil {
+		p = *a.index.broken
+	}
 	if missing == "" {
-		return t
+		return p, a.index.broken != nil
 	}
 	switch {
-	case t == (Trouble{}):
+	case a.index.broken == nil:
 		end, _ := a.set.seams.at(a.index.end - 1)
-		t.Reason = fmt.Sprintf("%s; or what is behind it is left of another archive: the end of this one is in %s", missing, chunkLabel(end))
-	case t.Reason == "": // the chain of headers ends where the chunk is missing
-		t.Reason = missing
+		p.Reason = fmt.Sprintf("%s; or what is behind it is left of another archive: the end of this one is in %s", missing, chunkLabel(end))
+	case p.Reason == "": // the chain of headers ends where the chunk is missing
+		p.Reason = missing
 	default:
-		t.Reason = missing + "; " + t.Reason
+		p.Reason = missing + "; " + p.Reason
 	}
-	t.Kind, t.Unread, t.Chunk = Incomplete, true, a.set.seams.missing[0].names()[0]
-	return t
+	p.Kind, p.TagsUnknown, p.Suspects, p.Chunks = problem.Incomplete, true, true, a.set.seams.missing[0].names()
+	return p, true
 }
 
 func (a *Archive) String() string { return a.set.Path() }
@@ -118,12 +121,12 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	var found Listing
-	found.Faults = slices.Concat(a.index.faults, a.misplaced)
+	found.Problems = slices.Concat(a.index.problems, a.misplaced)
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
 		if !l.index.there() {
-			if f, ok := a.noIndex(l); ok {
-				found.Faults = append(found.Faults, f)
+			if p, ok := a.noIndex(l); ok {
+				found.Problems = append(found.Problems, p)
 			}
 			continue
 		}
@@ -140,17 +143,16 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex is the fault of a layout without an index.json; there is none where it has
+// noIndex is the problem of a layout without an index.json; there is none where it has
 // nothing else either.
-func (a *Archive) noIndex(l *tarLayout) (f Fault, ok bool) {
-	if lost := l.lost[""]; lost != nil {
-		return Fault{Kind: lost.Kind, Entry: path.Join(l.path, "index.json"), Err: errors.New(lost.Advice()), Chunk: lost.In[0]}, true
+func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
+	if p, ok = l.lost[""]; ok {
+		p.Entry = path.Join(l.path, "index.json")
+		return p, true
 	}
-	f = Fault{Kind: Incomplete, Entry: l.path, Err: errors.New("blobs of an OCI layout without its index.json")}
-	if again := a.index.copyAgain; len(again) > 0 {
-		f.Err, f.Chunk = fmt.Errorf("%w: copy %s again", f.Err, strings.Join(again, " or ")), again[0]
-	}
-	return f, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
+	p = lostBlob(problem.Incomplete, "blobs of an OCI layout without its index.json", a.index.copyAgain)
+	p.Entry = l.path
+	return p, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }
 
 // treePath is the path in the tree of the layout that the archive has at p.
@@ -189,14 +191,16 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 
 // missing is why the layout has no blob d to serve.
 func (a *Archive) missing(l *tarLayout, d digest.Digest) error {
-	if lost := l.lost[d]; lost != nil {
-		return lost
+	p, ok := l.lost[d]
+	if again := a.index.copyAgain; !ok && len(again) > 0 {
+		p, ok = lostBlob(problem.Incomplete, problem.NotThere, again), true
 	}
-	if again := a.index.copyAgain; len(again) > 0 {
-		return &LostError{Digest: d, Kind: Incomplete, Reason: notThere, In: again}
+	if !ok {
+		p, ok = a.betweenNeighbors(l, d)
 	}
-	if lost := a.betweenNeighbors(l, d); lost != nil {
-		return lost
+	if ok {
+		p.Digest = d
+		return &problem.Error{Problem: p}
 	}
 	return fmt.Errorf("%s in %s: %w", d, a, fs.ErrNotExist)
 }

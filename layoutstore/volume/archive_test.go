@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
@@ -31,7 +32,7 @@ func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 		t.Fatal(err)
 	}
 	if len(found.Sets) != 1 {
-		t.Fatalf("%d archives, faults %v", len(found.Sets), found.Faults)
+		t.Fatalf("%d archives, faults %v", len(found.Sets), found.Problems)
 	}
 	a, err := volume.OpenArchive(context.Background(), found.Sets[0], cache)
 	if err != nil {
@@ -87,7 +88,7 @@ func splitting(limit int64) func(t *testing.T, file string) {
 
 func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	t.Helper()
-	if trouble := a.Trouble(); trouble != (volume.Trouble{}) {
+	if trouble, ok := a.Problem(); ok {
 		t.Fatalf("the archive is not whole: %v", trouble)
 	}
 	return a
@@ -364,8 +365,8 @@ func TestLostBlob(t *testing.T) {
 	}
 	a := openArchive(t, dir, "")
 	_, err := a.Locate("install", layer)
-	var lost *volume.LostError
-	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.In, ", ") != "chunk 0001, chunk 0002" {
+	var lost *problem.Error
+	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.Problem.Chunks, ", ") != "chunk 0001, chunk 0002" {
 		t.Errorf("%v", err)
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
@@ -391,7 +392,7 @@ func TestTooManyLayouts(t *testing.T) {
 	if err := errors.Join(w.Close(), buffered.Flush()); err != nil {
 		t.Fatal(err)
 	}
-	if trouble := openArchive(t, dir, "").Trouble(); trouble.Kind != volume.Limited || trouble.Reason != "more than 100000 layouts: the rest is not read" {
+	if trouble, _ := openArchive(t, dir, "").Problem(); trouble.Kind != problem.Limited || trouble.Reason != "more than 100000 layouts: the rest is not read" {
 		t.Errorf("%+v", trouble)
 	}
 }

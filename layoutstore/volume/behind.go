@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // maxPadding is how many zeros behind an archive's end are read. GNU tar pads to its
@@ -67,8 +69,8 @@ func bytesOf(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-func harmless(format string, args ...any) Fault {
-	return Fault{Kind: Limited, Harmless: true, Err: fmt.Errorf(format, args...)}
+func harmless(format string, args ...any) problem.Problem {
+	return problem.Problem{Kind: problem.Limited, Harmless: true, Reason: fmt.Sprintf(format, args...)}
 }
 
 // firstNonZero is where the first byte from from on is that is not zero, or negative,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -76,12 +77,12 @@ func TestBehindTheEnd(t *testing.T) {
 		"an extended header":        {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, faults []volume.Fault) {
+			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, faults []problem.Problem) {
 				switch {
 				case c.want == "" && len(faults) == 0:
 				case len(faults) != 1 || c.want == "":
 					t.Errorf("faults: %v", faults)
-				case faults[0].Kind != volume.Limited || faults[0].Harmless != c.harmless || !strings.HasPrefix(faults[0].Err.Error(), c.want):
+				case faults[0].Kind != problem.Limited || faults[0].Harmless != c.harmless || !strings.HasPrefix(faults[0].Reason, c.want):
 					t.Errorf("%+v", faults[0])
 				}
 			})
@@ -99,8 +100,8 @@ func TestFarBehindTheEnd(t *testing.T) {
 		t.Fatal(err)
 	} // a hole, which takes no space
 	listing, err := openArchive(t, dir, "").Layouts(context.Background())
-	if err != nil || len(listing.Faults) != 1 || !listing.Faults[0].Harmless || !strings.Contains(listing.Faults[0].Err.Error(), "the rest is not read") {
-		t.Errorf("%v, %v", listing.Faults, err)
+	if err != nil || len(listing.Problems) != 1 || !listing.Problems[0].Harmless || !strings.Contains(listing.Problems[0].Reason, "the rest is not read") {
+		t.Errorf("%v, %v", listing.Problems, err)
 	}
 }
 
@@ -130,11 +131,11 @@ func TestChunksBehindTheEnd(t *testing.T) {
 				write(t, filepath.Join(dir, fmt.Sprintf("bundle.tar.%04d.chunk", i)), data[i*chunk:min(len(data), (i+1)*chunk)])
 			}
 			listing, err := whole(t, openArchive(t, dir, "")).Layouts(context.Background())
-			if err != nil || len(listing.Faults) != len(c.want) {
-				t.Fatalf("%v, %v", listing.Faults, err)
+			if err != nil || len(listing.Problems) != len(c.want) {
+				t.Fatalf("%v, %v", listing.Problems, err)
 			}
-			for i, f := range listing.Faults {
-				if f.Harmless == c.failed || !strings.HasPrefix(f.Err.Error(), c.want[i]) {
+			for i, f := range listing.Problems {
+				if f.Harmless == c.failed || !strings.HasPrefix(f.Reason, c.want[i]) {
 					t.Errorf("%+v", f)
 				}
 			}
@@ -190,7 +191,7 @@ func TestReservedAndMisplaced(t *testing.T) {
 		"in another archive":   {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
 				listing, err := a.Layouts(context.Background())
 				if err != nil {
 					t.Fatal(err)
@@ -205,7 +206,7 @@ func TestReservedAndMisplaced(t *testing.T) {
 				var got []fault
 				for _, f := range faults {
 					got = append(got, fault{f.Entry, f.Harmless})
-					if f.Kind != volume.Limited {
+					if f.Kind != problem.Limited {
 						t.Errorf("%+v", f)
 					}
 				}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // A chunk that was cut short moves everything behind the cut towards the beginning
@@ -44,7 +44,7 @@ func (s *scan) passed(ctx context.Context, m mark) error {
 	if v == contentWrong {
 		in := s.seams.holding(m.entry)
 		reason := fmt.Sprintf("checksum mismatch: %s, or %s", s.seams.cutShort(inside), in.are("damaged"))
-		s.refuse(m, Damaged, reason, in.names())
+		s.refuse(m, problem.Damaged, reason, in.names())
 	}
 	return err
 }
@@ -73,65 +73,53 @@ func (s *scan) doubt(ctx context.Context, until int64) (indexRange, error) {
 		return behind, err
 	case inside.empty():
 		in := s.seams.holding(s.last.entry)
-		s.refuse(s.last, Damaged, "checksum mismatch: "+in.are("damaged"), in.names())
+		s.refuse(s.last, problem.Damaged, "checksum mismatch: "+in.are("damaged"), in.names())
 		return behind, nil
 	}
-	s.refuse(s.last, Incomplete, "not served: "+s.seams.cutShort(inside), inside.names())
+	s.refuse(s.last, problem.Incomplete, "not served: "+s.seams.cutShort(inside), inside.names())
 	if behind.empty() {
 		return inside, nil
 	}
 	return indexRange{inside.from, behind.to}, nil
 }
 
-// refusedEntry is an entry that is not served.
-type refusedEntry struct {
-	name string // as the archive has it
-	lost LostError
-}
-
-// refuse has everything that lies at an entry's place not served.
-func (s *scan) refuse(m mark, kind Kind, reason string, chunks []string) {
+// refuse has everything that is stored at an entry's place not served.
+func (s *scan) refuse(m mark, kind problem.Kind, reason string, again []string) {
 	if s.refused == nil {
-		s.refused = map[int64]refusedEntry{}
+		s.refused = map[int64]problem.Problem{}
 	}
-	s.refused[m.entry.off] = refusedEntry{m.name, LostError{Kind: kind, Reason: reason, In: chunks}}
+	p := lostBlob(kind, reason, again)
+	p.Entry = m.name // as the archive has it
+	s.refused[m.entry.off] = p
 }
 
-// damagedEntries adds a fault for each entry that is refused and damaged. What is
-// incomplete has its reason in the archive's trouble.
+// damagedEntries reports each entry that is refused and damaged. What is incomplete has
+// its reason in the archive's problem.
 func (s *scan) damagedEntries() {
 	for _, off := range slices.Sorted(maps.Keys(s.refused)) {
-		r := s.refused[off]
-		if r.lost.Kind != Damaged {
-			continue
-		}
-		if s.fault(Damaged, r.name, r.lost.Reason); len(s.faults) <= maxFaults {
-			s.faults[len(s.faults)-1].Chunk = r.lost.In[0]
+		if p := s.refused[off]; p.Kind == problem.Damaged {
+			s.report(p)
 		}
 	}
 }
 
 // noHeader says why there is no header at byte next, where one has to be.
-func (s *scan) noHeader(ctx context.Context, next int64, cause string) (Trouble, error) {
+func (s *scan) noHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
 	if s.seams == nil {
-		return damaged("no header at byte %d%s: what lies behind is not read", next, cause), nil
+		return unreadBehind(problem.Damaged, nil, "no header at byte %d%s: what lies behind is not read", next, cause), nil
 	}
 	suspects, err := s.doubt(ctx, s.window.pos)
 	if err != nil {
-		return Trouble{}, err
+		return nil, err
 	}
 	chunk, at := s.seams.at(next)
 	where := fmt.Sprintf("no header at byte %d, which is byte %d of %s%s: nothing behind it is read", next, at, chunkLabel(chunk), cause)
 	if suspects.empty() {
 		s.copyAgain = []string{chunkLabel(chunk)}
-		t := damaged("%s is damaged: %s; copy the chunk again", chunkLabel(chunk), where)
-		t.Chunk = chunkLabel(chunk)
-		return t, nil
+		return unreadBehind(problem.Damaged, s.copyAgain, "%s is damaged: %s; copy the chunk again", chunkLabel(chunk), where), nil
 	}
 	s.copyAgain = s.suspectNames(suspects)
-	t := incomplete("%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where)
-	t.Chunk = s.copyAgain[0]
-	return t, nil
+	return unreadBehind(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
 }
 
 // suspectNames are the chunks to copy again, the most likely one first.
@@ -147,9 +135,9 @@ func (s *scan) suspectNames(r indexRange) []string {
 
 // endsEarly says why the archive ends before its two empty blocks. In the entry that
 // it ends in, nothing is proven: next is where that begins, or behind all entries.
-func (s *scan) endsEarly(ctx context.Context, how string) (Trouble, error) {
+func (s *scan) endsEarly(ctx context.Context, how string) (*problem.Problem, error) {
 	if s.seams == nil {
-		return incomplete("%s", how), nil
+		return unreadBehind(problem.Incomplete, nil, "%s", how), nil
 	}
 	suspects, err := s.doubt(ctx, s.size)
 	return s.runsOut(suspects, how), err
@@ -157,24 +145,24 @@ func (s *scan) endsEarly(ctx context.Context, how string) (Trouble, error) {
 
 // endsIn says that the archive ends in the content of the entry m, whose header is h.
 // In a chunk set the entry is known to be lost.
-func (s *scan) endsIn(h *tar.Header, m mark) Trouble {
+func (s *scan) endsIn(h *tar.Header, m mark) *problem.Problem {
 	how := fmt.Sprintf("it ends early, in the entry %.300s", m.name)
 	if s.seams == nil {
-		return incomplete("%s", how)
+		return unreadBehind(problem.Incomplete, nil, "%s", how)
 	}
-	t := s.runsOut(s.seams.between(m.start+1, s.size), how)
-	s.refuse(m, Incomplete, notThere, s.copyAgain)
+	p := s.runsOut(s.seams.between(m.start+1, s.size), how)
+	s.refuse(m, problem.Incomplete, problem.NotThere, s.copyAgain)
 	s.entry(h, m.entry)
-	return t
+	return p
 }
 
 // runsOut says what is missing behind the last chunk that is here. One of the suspects
 // may be cut short instead.
-func (s *scan) runsOut(suspects indexRange, how string) Trouble {
+func (s *scan) runsOut(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {
 		s.copyAgain = x.missing[0].names()
-		return Trouble{Kind: Incomplete, Unread: true, Chunk: s.copyAgain[0]} // what is missing says enough
+		return unreadBehind(problem.Incomplete, s.copyAgain, "") // what is missing says enough
 	}
 	last := len(x.ends) - 1
 	next := chunkLabel(last + 1)
@@ -187,20 +175,20 @@ func (s *scan) runsOut(suspects indexRange, how string) Trouble {
 	if short.from < last {
 		text = next + " is missing, or " + x.cutShort(short)
 	}
-	return Trouble{Kind: Incomplete, Reason: text + ": " + how, Unread: true, Chunk: next}
+	return unreadBehind(problem.Incomplete, s.copyAgain, "%s: %s", text, how)
 }
 
 // endsAt is called where two empty blocks at next end the archive. Behind a cut the
 // scan may have met them inside an entry.
-func (s *scan) endsAt(ctx context.Context, next int64) (Trouble, error) {
+func (s *scan) endsAt(ctx context.Context, next int64) (*problem.Problem, error) {
 	if s.tarEnd = next + 1024; s.seams == nil || s.seams.between(s.last.start+1, next+1).empty() {
-		return Trouble{}, nil
+		return nil, nil
 	}
 	more := false
 	if !s.seams.isEnd(s.tarEnd) {
 		var err error
 		if more, err = s.moreBehind(ctx, s.tarEnd); err != nil {
-			return Trouble{}, err
+			return nil, err
 		}
 	}
 	inside := s.seams.between(s.last.start+1, s.last.body)
@@ -209,17 +197,15 @@ func (s *scan) endsAt(ctx context.Context, next int64) (Trouble, error) {
 		v, err = s.prove(ctx, s.last)
 	}
 	if err != nil || !more && v != contentWrong {
-		return Trouble{}, err // nothing speaks against this end
+		return nil, err // nothing speaks against this end
 	}
 	suspects, err := s.doubt(ctx, next+1)
 	if err != nil || suspects.empty() {
-		return Trouble{}, err
+		return nil, err
 	}
 	chunk, at := s.seams.at(next)
 	s.copyAgain = s.suspectNames(suspects)
-	t := incomplete("%s: the end of the archive is at byte %d of %s, too early; copy the chunk again", s.seams.cutShort(suspects), at, chunkLabel(chunk))
-	t.Chunk = s.copyAgain[0]
-	return t, nil
+	return unreadBehind(problem.Incomplete, s.copyAgain, "%s: the end of the archive is at byte %d of %s, too early; copy the chunk again", s.seams.cutShort(suspects), at, chunkLabel(chunk)), nil
 }
 
 // tarBehind is how many zeros may follow the end of an archive: tar pads it to whole
@@ -238,13 +224,8 @@ func (s *scan) moreBehind(ctx context.Context, end int64) (bool, error) {
 	return nonzero, err
 }
 
-// lost returns the error of the blob d at e, the index of the layout where d is empty,
-// if it is refused.
-func (s *scan) lost(d digest.Digest, e tarEntry) *LostError {
-	r, ok := s.refused[e.off]
-	if !ok {
-		return nil
-	}
-	r.lost.Digest = d
-	return &r.lost
+// unreadBehind is the problem of an archive whose headers could not be followed to the end,
+// so that nobody knows what is behind. again are the chunks to copy again.
+func unreadBehind(kind problem.Kind, again []string, format string, args ...any) *problem.Problem {
+	return &problem.Problem{Kind: kind, Reason: fmt.Sprintf(format, args...), TagsUnknown: true, Chunks: again, Suspects: true}
 }

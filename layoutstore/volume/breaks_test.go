@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -72,14 +73,14 @@ func TestCutThatLooksLikeTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := cutShort(t, c.entries, c.at, c.n)
-			trouble := a.Trouble()
-			if trouble.Kind != volume.Incomplete || trouble.Chunk != "chunk 0000" || !strings.HasPrefix(trouble.Reason, c.reason) {
+			trouble, _ := a.Problem()
+			if trouble.Kind != problem.Incomplete || trouble.Chunk() != "chunk 0000" || !strings.HasPrefix(trouble.Reason, c.reason) {
 				t.Errorf("%+v", trouble)
 			}
 			wantLocated(t, a, first)
 			_, err := a.Locate("x", digest.FromBytes(cut))
-			var lost *volume.LostError
-			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.In[0] != "chunk 0000" {
+			var lost *problem.Error
+			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.Problem.Chunks[0] != "chunk 0000" {
 				t.Errorf("what the cut is in: %v", err)
 			}
 		})
@@ -104,17 +105,17 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 func TestCutByExactlyAnEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
-	if trouble := whole(t, a).Trouble(); trouble != (volume.Trouble{}) {
+	if trouble, ok := whole(t, a).Problem(); ok {
 		t.Errorf("%+v", trouble)
 	}
 	wantLocated(t, a, last)
 	_, err := a.Locate("x", digest.FromBytes(cut))
-	var lost *volume.LostError
-	if !errors.As(err, &lost) || lost.Kind != volume.Damaged || !strings.Contains(lost.Advice(), "checksum mismatch: chunk 0000 is cut short") {
+	var lost *problem.Error
+	if !errors.As(err, &lost) || lost.Problem.Kind != problem.Damaged || !strings.Contains(lost.Problem.Reason, "checksum mismatch: chunk 0000 is cut short") {
 		t.Errorf("%v", err)
 	}
 	listing, err := a.Layouts(context.Background())
-	if err != nil || len(listing.Layouts) != 1 || len(listing.Faults) != 1 || listing.Faults[0].Chunk != "chunk 0000" {
+	if err != nil || len(listing.Layouts) != 1 || len(listing.Problems) != 1 || listing.Problems[0].Chunk() != "chunk 0000" {
 		t.Errorf("%+v, %v", listing, err)
 	}
 }
@@ -133,15 +134,15 @@ func TestEntryBeforeABreak(t *testing.T) {
 		t.Fatal(err)
 	}
 	data[places[2].Header+150] ^= 4 // in the checksum of the header
-	for at, want := range map[int64]volume.Trouble{
-		places[1].Body + 1000: {Kind: volume.Damaged, Chunk: "chunk 0001", Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
-		places[2].Header:      {Kind: volume.Incomplete, Chunk: "chunk 0000", Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
+	for at, want := range map[int64]problem.Problem{
+		places[1].Body + 1000: {Kind: problem.Damaged, Chunks: []string{"chunk 0001"}, Suspects: true, Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
+		places[2].Header:      {Kind: problem.Incomplete, Chunks: []string{"chunk 0000"}, Suspects: true, Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
 	} {
 		write(t, file, data)
 		chunks := layouttest.CutAt(t, file, at)
 		a := openArchive(t, dir, "")
-		got := a.Trouble()
-		if got.Kind != want.Kind || got.Chunk != want.Chunk || !strings.HasPrefix(got.Reason, want.Reason) {
+		got, _ := a.Problem()
+		if got.Kind != want.Kind || got.Chunk() != want.Chunk() || !strings.HasPrefix(got.Reason, want.Reason) {
 			t.Errorf("cut at %d: %+v", at, got)
 		}
 		wantLocated(t, a, before)
@@ -196,7 +197,7 @@ func TestMostLikelyChunk(t *testing.T) {
 		if err := os.Truncate(chunks[1], c.places[1]-c.places[0]-7); err != nil {
 			t.Fatal(err)
 		}
-		if got := openArchive(t, dir, "").Trouble(); !strings.HasPrefix(got.Reason, c.want) || got.Kind != volume.Incomplete {
+		if got, _ := openArchive(t, dir, "").Problem(); !strings.HasPrefix(got.Reason, c.want) || got.Kind != problem.Incomplete {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -222,11 +223,11 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 		a := whole(t, cutShort(t, entries, at, 3*1024))
 		for i, b := range blobs {
 			_, err := a.Locate("x", digest.FromBytes(b))
-			var gone *volume.LostError
+			var gone *problem.Error
 			switch {
 			case i < lost || i >= lost+3:
 				wantLocated(t, a, b)
-			case !errors.As(err, &gone) || !slices.Equal(gone.In, []string{"chunk 0000"}):
+			case !errors.As(err, &gone) || !slices.Equal(gone.Problem.Chunks, []string{"chunk 0000"}):
 				t.Errorf("blob %d of those from %d on: %v", i, lost, err)
 			}
 		}
@@ -236,7 +237,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))
 		before, _ := slices.BinarySearchFunc(blobs, string(d), func(b []byte, d string) int { return strings.Compare(string(digest.FromBytes(b)), d) })
-		if _, err := a.Locate("x", d); errors.As(err, new(*volume.LostError)) != (before == 6) {
+		if _, err := a.Locate("x", d); errors.As(err, new(*problem.Error)) != (before == 6) {
 			t.Errorf("behind %d blobs: %v", before, err)
 		}
 	}

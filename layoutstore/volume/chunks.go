@@ -13,6 +13,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and
@@ -46,16 +47,16 @@ func (s Set) list() extent.List { return extent.List(s.files) }
 
 // Found is what a directory has of archives.
 type Found struct {
-	Dir    string // as the user gave it
-	Sets   []Set  // by byte order of their names
-	Faults []Fault
+	Dir      string            // as the user gave it
+	Sets     []Set             // by byte order of their names
+	Problems []problem.Problem // their paths are the names of files
 	// Publishing is set where a [Publication] stands: files may be elsewhere a moment later.
 	Publishing bool
 }
 
 // FindArchives looks for archives directly in the directory at dir, as a [Publication]
 // that stands there has them. The error is *UnfinishedError, or that of reading the
-// directory; a file that cannot be looked at is a fault.
+// directory; a file that cannot be read is among the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
 // FindAnyArchives is for whoever proves each blob: it finds the files that lie there,
@@ -121,8 +122,8 @@ type finder struct {
 	unread unreadFiles
 }
 
-func (f *finder) fault(kind Kind, name string, err error) {
-	f.found.Faults = append(f.found.Faults, Fault{Kind: kind, Path: name, Err: err, Passing: Passing(err)})
+func (f *finder) report(kind problem.Kind, name string, err error) {
+	f.found.Problems = append(f.found.Problems, unreadable(kind, name, err))
 }
 
 // look takes in the file called name.
@@ -136,7 +137,7 @@ func (f *finder) look(name string) {
 		return // it went while we looked
 	}
 	if err != nil {
-		f.fault(Damaged, name, err)
+		f.report(problem.Damaged, name, err)
 		return
 	}
 	archive, _ := IsArchive(name)
@@ -147,7 +148,7 @@ func (f *finder) look(name string) {
 	}
 	m := chunkName.FindStringSubmatch(name)
 	if c.number, err = strconv.Atoi(m[2]); err != nil || c.number >= maxChunks {
-		f.fault(Damaged, name, fmt.Errorf("not a number of a chunk: %s", m[2]))
+		f.report(problem.Damaged, name, fmt.Errorf("not a number of a chunk: %s", m[2]))
 		return
 	}
 	f.chunks[archive] = append(f.chunks[archive], c)
@@ -164,13 +165,13 @@ func (f *finder) finish() Found {
 	}
 	for name, chunks := range f.chunks {
 		if _, ok := f.plain[name]; ok {
-			f.fault(Conflict, name, fmt.Errorf("its %d chunks lie beside it and are not read: remove one or the other", len(chunks)))
+			f.report(problem.Conflict, name, fmt.Errorf("its %d chunks lie beside it and are not read: remove one or the other", len(chunks)))
 			continue
 		}
 		f.found.Sets = append(f.found.Sets, f.join(name, chunks))
 	}
-	f.found.Faults = append(f.found.Faults, f.unread.list()...)
+	f.found.Problems = append(f.found.Problems, f.unread.list()...)
 	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(f.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(f.found.Problems, func(a, b problem.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return f.found
 }

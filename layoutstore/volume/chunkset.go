@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // join makes a set of chunks: those before the first missing index are the archive,
@@ -53,7 +54,7 @@ func (f *finder) sortChunks(chunks []chunk) []chunk {
 	})
 	return slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
 		if a.number == b.number {
-			f.fault(Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
+			f.report(problem.Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
 		}
 		return a.number == b.number
 	})

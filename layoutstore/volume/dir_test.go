@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
@@ -53,7 +54,7 @@ func symlink(t *testing.T, target, name string) {
 	}
 }
 
-func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]volume.Fault) {
+func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]problem.Problem) {
 	t.Helper()
 	listing, err := v.Layouts(context.Background())
 	if err != nil {
@@ -62,8 +63,8 @@ func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]volu
 	for _, l := range listing.Layouts {
 		layouts = append(layouts, l.Path)
 	}
-	faults = map[string]volume.Fault{}
-	for _, f := range listing.Faults {
+	faults = map[string]problem.Problem{}
+	for _, f := range listing.Problems {
 		faults[f.Path] = f
 	}
 	return layouts, faults
@@ -109,7 +110,7 @@ func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 	}
 	const reason = "a link that leads out of the source or nowhere"
 	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
-		if f, ok := faults[path]; !ok || !strings.Contains(f.Err.Error(), reason) {
+		if f, ok := faults[path]; !ok || !strings.Contains(f.Reason, reason) {
 			t.Errorf("%s is no fault of a link; faults are %v", path, faults)
 		}
 	}
@@ -143,7 +144,7 @@ func TestLinksInACircleEnd(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, path := range []string{"a/b/up", "self"} {
-		if f := faults[path]; f.Kind != volume.Limited {
+		if f := faults[path]; f.Kind != problem.Limited {
 			t.Errorf("%s: %v, want a fault of kind limited", path, f)
 		}
 	}
@@ -208,7 +209,7 @@ func TestWhatIsNoFile(t *testing.T) {
 	if _, err := v.Locate("x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory in the place of a blob: %v", err)
 	}
-	if _, faults := look(t, v); faults["y/index.json"].Kind != volume.Damaged {
+	if _, faults := look(t, v); faults["y/index.json"].Kind != problem.Damaged {
 		t.Errorf("a directory in the place of an index: %v", faults)
 	}
 }
@@ -223,7 +224,7 @@ func TestLayoutWithoutIndex(t *testing.T) {
 	if diff := cmp.Diff([]string{"x/below"}, layouts); diff != "" {
 		t.Error(diff)
 	}
-	if f := faults["x"]; f.Kind != volume.Incomplete || !strings.Contains(f.String(), "index.json") {
+	if f := faults["x"]; f.Kind != problem.Incomplete || !strings.Contains(f.String(), "index.json") {
 		t.Errorf("fault %v, want that index.json is missing", f)
 	}
 }

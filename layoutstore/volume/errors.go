@@ -8,34 +8,23 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// LostError says that a blob is not served, or not found, because a chunk of the
-// archive is missing, cut short or damaged. It wraps fs.ErrNotExist.
-type LostError struct {
-	Digest digest.Digest
-	Kind   Kind
-	Reason string
-	In     []string // the chunks to copy again, as "chunk 0003", the most likely one first
-}
-
-func (e *LostError) Error() string {
-	return fmt.Sprintf("%s: %s: %v", e.Digest, e.Advice(), fs.ErrNotExist)
-}
-
-// notThere is the reason of a blob of which a part at least is missing.
-const notThere = "not there"
-
-// Advice is the reason, and what to do about it.
-func (e *LostError) Advice() string {
-	if len(e.In) == 0 {
-		return e.Reason
+// lostBlob is the problem of a blob that is not served, or not found, because a chunk of the
+// archive is missing, cut short or damaged. again are the chunks to copy again, the most
+// likely one first.
+func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
+	if len(again) > 0 {
+		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
 	}
-	return fmt.Sprintf("%s: copy %s again", e.Reason, strings.Join(e.In, " or "))
+	return problem.Problem{Kind: kind, Reason: reason, Chunks: again, Suspects: true, Err: fs.ErrNotExist}
 }
 
-func (e *LostError) Unwrap() error { return fs.ErrNotExist }
+// unreadable is the problem of a file that cannot be read.
+func unreadable(kind problem.Kind, name string, err error) problem.Problem {
+	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Passing: Passing(err)}
+}
 
 // Exhausted says whether err tells of the process or the system, which is out of
 // files or memory for the moment, and nothing of the content.

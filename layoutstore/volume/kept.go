@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Cache is a directory that keeps the indexes of archives, so that the next
@@ -74,7 +75,7 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 // store keeps an index, if the directory can be written. It appears by a rename,
 // and without a sync: a torn one is told by its sum.
 func (c Cache) store(s Set, ix *tarIndex) {
-	if c == "" || ix.unsure || ix.trouble != (Trouble{}) || s.seams.missingText() != "" {
+	if c == "" || ix.unsure || ix.broken != nil || s.seams.missingText() != "" {
 		return // what is not whole will be looked at again
 	}
 	var e encoder
@@ -127,11 +128,11 @@ func (e *encoder) entry(t tarEntry) {
 func (e *encoder) index(ix *tarIndex) {
 	e.number(int64(ix.entries))
 	e.number(ix.end)
-	e.number(int64(len(ix.faults)))
-	for _, f := range ix.faults {
+	e.number(int64(len(ix.problems)))
+	for _, f := range ix.problems {
 		e.text(string(f.Kind))
 		e.text(f.Entry)
-		e.text(f.Err.Error())
+		e.text(f.Reason)
 		e.flag(f.Harmless)
 	}
 	e.number(int64(len(ix.headers)))
@@ -209,7 +210,7 @@ func (d *decoder) entry() tarEntry {
 func (d *decoder) index() *tarIndex {
 	ix := &tarIndex{entries: int(d.number()), end: d.number()}
 	for range d.count(4) {
-		ix.faults = append(ix.faults, Fault{Kind: Kind(d.text()), Entry: d.text(), Err: errors.New(d.text()), Harmless: d.number() != 0})
+		ix.problems = append(ix.problems, problem.Problem{Kind: problem.Kind(d.text()), Entry: d.text(), Reason: d.text(), Harmless: d.number() != 0})
 	}
 	for range d.count(2) {
 		if ix.headers == nil {

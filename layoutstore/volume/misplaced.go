@@ -1,14 +1,18 @@
 package volume
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
 
 // reserved says whether a name is below tmp/ at the top of an archive, where the format
 // keeps no content.
 func reserved(name string) bool { return strings.HasPrefix(name, "tmp/") }
 
-// reservedFault reports that the archive has layouts in tmp/, which are not read. It is
+// reservedProblem reports that the archive has layouts in tmp/, which are not read. It is
 // harmless only if the archive has others.
-func (s *scan) reservedFault() Fault {
+func (s *scan) reservedProblem() problem.Problem {
 	f := harmless("tmp/ is reserved and is not read: it holds %d files of image layouts: if they belong to the bundle, pack them again from the directory that holds them", s.reserved)
 	f.Entry, f.Harmless = "tmp", len(s.layouts) > 0
 	return f
@@ -17,16 +21,16 @@ func (s *scan) reservedFault() Fault {
 // misplaced reports the layouts of a security*.tar that are in the right place below a
 // directory where they do not belong: the archive was written from an unclean working
 // directory. They are served by the path that they have.
-func misplaced(archive string, layouts []tarLayout) (faults []Fault) {
+func misplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil
 	}
 	for _, l := range layouts {
-		if at := strings.LastIndex("/"+l.path, "/security/trivy-"); at > 0 && len(faults) < maxFaults {
+		if at := strings.LastIndex("/"+l.path, "/security/trivy-"); at > 0 && len(found) < maxProblems {
 			f := harmless("served by the path that it has, and belongs at %s: the archive was packed from an unclean working directory (--tmp-dir); pull it again with a clean one", l.path[at:])
 			f.Entry = l.path
-			faults = append(faults, f)
+			found = append(found, f)
 		}
 	}
-	return faults
+	return found
 }

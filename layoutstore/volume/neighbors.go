@@ -6,17 +6,19 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // betweenNeighbors says which chunks may be cut short, so that the blob d of a layout
 // is missing though the chain of headers is intact: a cut that takes exactly some
 // entries with it breaks no chain. Blobs are packed in the order of their digests (the
 // depth-first order of d8), so the blob would be between the two that are its
-// neighbors by digest, and a chunk that was cut there ends there. It is nil where no
+// neighbors by digest, and a chunk that was cut there ends there. ok is false where no
 // chunk does: then the blob was never in the archive.
-func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) *LostError {
+func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Problem, ok bool) {
 	if a.set.seams == nil || d.Algorithm() != digest.SHA256 {
-		return nil
+		return p, false
 	}
 	var sum [sha256.Size]byte
 	_, _ = hex.Decode(sum[:], []byte(d.Encoded())) // the digest is valid
@@ -32,10 +34,10 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) *LostError {
 	// A cut from the header of one entry to that of another leaves one header of both.
 	r := a.set.seams.between(from, after.off)
 	if r.empty() || r.to-r.from >= maxNamed { // many where the blobs have another order
-		return nil
+		return p, false
 	}
-	reason := notThere + ", perhaps because " + r.are("cut short")
-	return &LostError{Digest: d, Kind: Incomplete, Reason: reason, In: r.names()}
+	reason := problem.NotThere + ", perhaps because " + r.are("cut short")
+	return lostBlob(problem.Incomplete, reason, r.names()), true
 }
 
 // layoutMarker is how long the entry is that comes before the first blob of a layout:

@@ -27,10 +27,10 @@ func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 		}
 		found.add(rel, e.Name(), class, whyNested(class))
 	}
-	for _, f := range found.list() {
-		f.Nested = true
-		w.add(f)
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := found.list()
+	w.found.Nested = append(w.found.Nested, all[:min(len(all), max(0, maxProblems-len(w.found.Nested)))]...)
 }
 
 func whyNested(c NameClass) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -44,7 +45,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	}
 	publish(t, dir, p)
 	found, err := volume.FindArchives(dir)
-	if err != nil || !found.Publishing || len(found.Sets) != 4 || !found.Sets[2].Chunked || len(found.Faults) > 0 {
+	if err != nil || !found.Publishing || len(found.Sets) != 4 || !found.Sets[2].Chunked || len(found.Problems) > 0 {
 		t.Errorf("%+v, %v", found, err)
 	}
 	files, err := volume.OpenFiles(dir)
@@ -58,7 +59,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	if _, err := files.Stat("c.tar.gostsum"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that goes: %v", err)
 	}
-	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Faults) > 0 {
+	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Problems) > 0 {
 		t.Errorf("%+v", got)
 	}
 	// An older file of the same size is not the new one.
@@ -120,7 +121,7 @@ func refused(t *testing.T, dir, reason string) {
 		t.Errorf("the publication: %v", err)
 	}
 	got := layouts(t, dir)
-	if len(got.Layouts) != 0 || len(got.Faults) != 1 || got.Faults[0].Kind != volume.Incomplete {
+	if len(got.Layouts) != 0 || len(got.Problems) != 1 || got.Problems[0].Kind != problem.Incomplete {
 		t.Errorf("layouts: %+v", got)
 	}
 }

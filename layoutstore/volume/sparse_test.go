@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -120,7 +121,7 @@ func TestSparseEntries(t *testing.T) {
 			if body := entriesOf(data)[name]; len(body) != size {
 				t.Fatalf("archive/tar reads %d bytes of %d", len(body), size)
 			}
-			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
 				where, err := a.Locate("a", digestOf(string(stored)))
 				if (err != nil) != holes || len(faults) > 0 != holes {
 					t.Fatalf("%v, %v", err, faults)

@@ -15,22 +15,24 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Bounds of an archive, far above any bundle.
 const (
-	maxEntries = 4_000_000
-	maxLayouts = 100_000 // each of them costs some hundred bytes here, and a kilobyte where it is served
-	maxFaults  = 1000
+	maxEntries  = 4_000_000
+	maxLayouts  = 100_000 // each of them costs some hundred bytes here, and a kilobyte where it is served
+	maxProblems = 1000
 )
 
 // tarIndex says where the entries of a tar archive lie. It is made by reading the
 // headers once, and never changes.
 type tarIndex struct {
-	layouts []tarLayout // by path
-	faults  []Fault     // entries that are not served, at most maxFaults and one that says so
-	trouble Trouble     // why the archive does not end as a tar archive has to
-	entries int
+	layouts  []tarLayout       // by path
+	problems []problem.Problem // entries that are not served, at most maxProblems and one that says so
+	broken   *problem.Problem  // why the archive does not end as a tar archive has to
+	entries  int
 	// unsure is set where what was found is not all in a kept index, so this one cannot be
 	// kept.
 	unsure  bool
@@ -51,7 +53,7 @@ type tarLayout struct {
 	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
 	// lost are the entries that are known and not intact, by digest; the empty one is
 	// that of index.json.
-	lost map[digest.Digest]*LostError
+	lost map[digest.Digest]problem.Problem
 }
 
 // tarEntry is where an entry's bytes lie in the archive, and its header before them.
@@ -101,8 +103,8 @@ type scan struct {
 	size     int64
 	window   *window
 	layouts  map[string]*scanLayout
-	faults   []Fault
-	behind   []Fault // of what is behind the end
+	problems []problem.Problem
+	behind   []problem.Problem // of what is behind the end
 	links    links
 	entries  int
 	reserved int // files of layouts in tmp/
@@ -110,7 +112,7 @@ type scan struct {
 
 	seams      *seams // of a chunk set
 	last       mark
-	refused    map[int64]refusedEntry // by the place of the content
+	refused    map[int64]problem.Problem // by the place of the content
 	spanBudget int64
 	tarEnd     int64 // where the archive ends, with its two blocks of zeros
 	copyAgain  []string
@@ -128,38 +130,38 @@ func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	w := newWindow(set.list())
 	defer w.Close()
 	s := &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: spanBudget}
-	trouble, err := s.all(ctx)
-	if err == nil && s.tarEnd > 0 && trouble == (Trouble{}) {
+	broken, err := s.all(ctx)
+	if err == nil && s.tarEnd > 0 && broken == nil {
 		err = s.behindEnd(ctx, s.tarEnd)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.finish(trouble), nil
+	return s.finish(broken), nil
 }
 
 // all follows the headers to the end, and says what is wrong with it.
-func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
+func (s *scan) all(ctx context.Context) (broken *problem.Problem, err error) {
 	if s.size == 0 {
 		return s.endsEarly(ctx, "the file is empty")
 	}
 	if hint := s.compressed(); hint != "" {
-		return Trouble{Kind: Limited, Reason: hint, Unread: true}, nil
+		return unreadBehind(problem.Limited, nil, "%s", hint), nil
 	}
 	r := tar.NewReader(s.window)
 	var next int64 // where the next header begins; negative behind a sparse entry, whose length on disk is not told
 	for {
 		if s.entries%1024 == 0 {
 			if err := ctx.Err(); err != nil {
-				return Trouble{}, err
+				return nil, err
 			}
 		}
 		if s.entries >= maxEntries {
-			return Trouble{Kind: Limited, Reason: fmt.Sprintf("more than %d entries: the rest is not read", maxEntries), Unread: true}, nil
+			return unreadBehind(problem.Limited, nil, "more than %d entries: the rest is not read", maxEntries), nil
 		}
 		h, err := r.Next()
 		if s.window.err != nil {
-			return Trouble{}, s.window.err
+			return nil, s.window.err
 		}
 		if next < 0 {
 			next = max(s.window.pos-1024, 0)
@@ -194,10 +196,10 @@ func (s *scan) all(ctx context.Context) (trouble Trouble, err error) {
 			m.body = min(e.off+e.size, next)
 		}
 		if err := s.passed(ctx, m); err != nil {
-			return Trouble{}, err
+			return nil, err
 		}
 		if s.entry(h, e); len(s.layouts) > maxLayouts {
-			return Trouble{Kind: Limited, Reason: fmt.Sprintf("more than %d layouts: the rest is not read", maxLayouts), Unread: true}, nil
+			return unreadBehind(problem.Limited, nil, "more than %d layouts: the rest is not read", maxLayouts), nil
 		}
 	}
 }
@@ -215,14 +217,14 @@ func hasBody(flag byte) bool {
 }
 
 // end says what is wrong with the archive's end, which has to be two blocks of zeros at next.
-func (s *scan) end(ctx context.Context, next int64) (Trouble, error) {
+func (s *scan) end(ctx context.Context, next int64) (*problem.Problem, error) {
 	var blocks [1024]byte
 	if next > s.size-int64(len(blocks)) {
 		return s.endsEarly(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
 	}
 	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
 	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
-		return Trouble{}, err
+		return nil, err
 	}
 	if blocks != [1024]byte{} {
 		return s.noHeader(ctx, next+512, "")
@@ -256,7 +258,7 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	name, illegal := cleanName(h.Name)
 	switch {
 	case illegal != "":
-		s.fault(Damaged, h.Name, illegal)
+		s.report(problem.Problem{Kind: problem.Damaged, Entry: h.Name, Reason: illegal})
 		return
 	case h.Typeflag == tar.TypeDir:
 		return
@@ -268,7 +270,7 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	layout, blob, ok := parseName(name)
 	if refused != "" {
 		if e, header = (tarEntry{}), name; !hidden(name) && !reserved(name) { // it takes the place of an earlier entry of the name
-			s.fault(Damaged, name, refused)
+			s.report(problem.Problem{Kind: problem.Damaged, Entry: name, Reason: refused})
 		}
 	}
 	if ok && reserved(name) && !hidden(name) {
@@ -355,23 +357,24 @@ func parseName(name string) (layout string, blob digest.Digest, ok bool) {
 	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
 }
 
-func (s *scan) fault(kind Kind, entry, reason string) {
-	switch n := len(s.faults); {
-	case n < maxFaults:
-		s.faults = append(s.faults, Fault{Kind: kind, Entry: entry[:min(len(entry), maxPath)], Err: errors.New(reason)})
-	case n == maxFaults:
-		s.faults = append(s.faults, Fault{Kind: kind, Err: fmt.Errorf("more than %d entries are refused: the rest is not listed", maxFaults)})
+func (s *scan) report(p problem.Problem) {
+	switch n := len(s.problems); {
+	case n < maxProblems:
+		p.Entry = p.Entry[:min(len(p.Entry), maxPath)]
+		s.problems = append(s.problems, p)
+	case n == maxProblems:
+		s.problems = append(s.problems, problem.Problem{Kind: p.Kind, Reason: fmt.Sprintf("more than %d entries are refused: the rest is not listed", maxProblems)})
 	}
 }
 
 // finish sorts what was found and lets go of what was needed to find it.
-func (s *scan) finish(trouble Trouble) *tarIndex {
+func (s *scan) finish(broken *problem.Problem) *tarIndex {
 	if s.reserved > 0 {
-		s.behind = append(s.behind, s.reservedFault())
+		s.behind = append(s.behind, s.reservedProblem())
 	}
 	s.damagedEntries()
 	ix := &tarIndex{
-		faults: append(s.faults, s.behind...), trouble: trouble, entries: s.entries, headers: s.links.headers,
+		problems: append(s.problems, s.behind...), broken: broken, entries: s.entries, headers: s.links.headers,
 		unsure: s.unsure || len(s.refused) > 0, end: s.tarEnd, copyAgain: s.copyAgain,
 	}
 	for _, l := range s.layouts {
@@ -401,13 +404,14 @@ func (s *scan) readable(l *scanLayout, d digest.Digest, e tarEntry) bool {
 	if !e.there() {
 		return false
 	}
-	lost := s.lost(d, e)
-	if lost == nil {
+	lost, ok := s.refused[e.off]
+	if !ok {
 		return true
 	}
 	if l.lost == nil {
-		l.lost = map[digest.Digest]*LostError{}
+		l.lost = map[digest.Digest]problem.Problem{}
 	}
+	lost.Digest, lost.Entry = d, ""
 	l.lost[d] = lost
 	return false
 }

@@ -8,16 +8,18 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// unread is why a file of a class is not read, as a fault. What is being uploaded may
+// unread is why a file of a class is not read, as a problem. What is being uploaded may
 // be complete later.
-func unread(name string, class NameClass, err error) Fault {
-	kind := Limited
+func unread(name string, class NameClass, err error) problem.Problem {
+	kind := problem.Limited
 	if class.Kind == NameUpload {
-		kind = Incomplete
+		kind = problem.Incomplete
 	}
-	return Fault{Kind: kind, Path: name, Err: err}
+	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err}
 }
 
 // why says what keeps a file of a class from being read where archives are looked
@@ -82,11 +84,11 @@ func (f *finder) passOver(name string) bool {
 }
 
 // unreadFiles are the files of one directory that look like archives and are not
-// read. The parts of one archive are one fault where the same is to be done with them.
+// read. The parts of one archive are one problem where the same is to be done with them.
 type unreadFiles struct {
-	faults []Fault
-	more   map[unreadKey]int // where in faults
-	count  map[int]int       // how many files a fault stands for
+	problems []problem.Problem
+	more     map[unreadKey]int // where in problems
+	count    map[int]int       // how many files a problem stands for
 }
 
 type unreadKey struct{ dir, archive, reason string }
@@ -101,25 +103,25 @@ func (u *unreadFiles) add(dir, name string, class NameClass, why error) {
 		u.count[i]++
 		return
 	}
-	if len(u.faults) > maxFaults {
+	if len(u.problems) > maxProblems {
 		return
 	}
-	u.more[key] = len(u.faults)
-	u.faults = append(u.faults, unread(path.Join(dir, name), class, why))
-	if len(u.faults) > maxFaults {
-		u.faults[maxFaults].Err = fmt.Errorf("more than %d files look like archives and are not read: the rest is not listed", maxFaults)
+	u.more[key] = len(u.problems)
+	u.problems = append(u.problems, unread(path.Join(dir, name), class, why))
+	if len(u.problems) > maxProblems {
+		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files look like archives and are not read: the rest is not listed", maxProblems)
 	}
 }
 
-// list returns the faults, each with the number of files that it stands for. It is
+// list returns the problems, each with the number of files that it stands for. It is
 // called once.
-func (u *unreadFiles) list() []Fault {
+func (u *unreadFiles) list() []problem.Problem {
 	for i, n := range u.count {
 		files := "files"
 		if n == 1 {
 			files = "file"
 		}
-		u.faults[i].Err = fmt.Errorf("%w (and %d more %s like it)", u.faults[i].Err, n, files)
+		u.problems[i].Reason += fmt.Sprintf(" (and %d more %s like it)", n, files)
 	}
-	return u.faults
+	return u.problems
 }

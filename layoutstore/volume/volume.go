@@ -4,12 +4,12 @@
 // A [Volume] lists the layouts it holds ([Volume.Layouts]) and the blobs in them
 // ([Volume.Blobs]), and says where the bytes of a blob lie ([Volume.Locate]). It
 // knows paths and bytes, and nothing of what an index or a manifest says. What it
-// cannot read is a [Fault], never a reason to stop.
+// cannot read is a [problem.Problem], never a reason to stop.
 //
 // [OpenDir] opens a tree. [FindArchives] finds the archives and chunk sets in a
 // directory, and [OpenArchive] reads the headers of one, and nothing else of it, or
 // takes what an earlier process kept of them in a [Cache]. The last entry of a name
-// counts. [Archive.Trouble] says why an archive is not whole; what of it is, up to
+// counts. [Archive.Problem] says why an archive is not whole; what of it is, up to
 // where its headers can be followed, is there all the same.
 //
 // Every implementation passes the suite in package volumetest. No volume opens
@@ -25,21 +25,21 @@ package volume
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Volume is a place that holds layouts. Its methods may be called at the same
 // time from several goroutines.
 type Volume interface {
 	// Layouts looks for layouts now. The error is the context's, or one that
-	// Exhausted knows; what could not be read is in the listing's faults.
+	// Exhausted knows; what could not be read is among the problems of the listing.
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate says where the blob d of a layout lies. Errors wrap
-	// fs.ErrNotExist where there is none, as *LostError where it is known which
+	// fs.ErrNotExist where there is none, as *problem.Error where it is known which
 	// chunk to copy again; others are the file system's.
 	Locate(layout string, d digest.Digest) (extent.List, error)
 	// Blobs are the digests by which blobs lie in a layout, whatever its index says
@@ -56,8 +56,11 @@ type Volume interface {
 
 // Listing is what one look into a volume found.
 type Listing struct {
-	Layouts []Layout // by byte order of their paths
-	Faults  []Fault
+	Layouts  []Layout          // by byte order of their paths
+	Problems []problem.Problem // their paths are below the volume
+	// Nested are the problems of files below the top of a tree that look like archives: none is
+	// read there. Whoever reads one as a source of its own has no such problem.
+	Nested []problem.Problem
 	// Dirs are paths in the file system of the directories in which a change may
 	// be one of the layouts: all but those of blobs.
 	Dirs []string
@@ -79,38 +82,3 @@ type Stamp struct {
 
 // Same says whether nothing was written since stamp old was taken.
 func (s Stamp) Same(old Stamp) bool { return old.Settled && s.ID == old.ID }
-
-// Kind says what is wrong with something that cannot be served.
-type Kind string
-
-// The kinds of fault, as `/status` shows them.
-const (
-	Damaged     Kind = "damaged"      // bytes that are not what they have to be
-	Incomplete  Kind = "incomplete"   // bytes that are not there
-	Conflict    Kind = "conflict"     // two contents for one name
-	IllegalName Kind = "illegal-name" // a name that no registry can serve
-	Limited     Kind = "limited"      // beyond a limit of ours or of the system
-)
-
-// Fault is something in a volume that could not be read.
-type Fault struct {
-	Kind Kind
-	// Path, below the volume, is what could not be read: a directory, with all
-	// layouts at and below it, or the index.json of one layout.
-	Path string
-	// Entry is the entry of an archive that the fault is of, as the archive has it.
-	Entry string
-	Err   error
-	// Harmless says that nothing is missing for it: it is reported, and changes no exit
-	// status. It is clear where content is lost or wrong.
-	Harmless bool
-	// Nested is set for a file that looks like an archive and is below the top of a
-	// tree, where none is read.
-	Nested bool
-	Chunk  string // the one to copy again, as "chunk 0003", if it is known
-	// Passing is set where the trouble says nothing of the content, as a
-	// refused or failed read does: what was there before is there still.
-	Passing bool
-}
-
-func (f Fault) String() string { return fmt.Sprintf("%s: %s: %v", f.Kind, f.Path, f.Err) }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Bounds of a walk, far above any bundle, that end it in a tree made to be
@@ -41,7 +42,7 @@ func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 		if Exhausted(err) {
 			return Listing{}, err
 		}
-		return Listing{Faults: []Fault{{Kind: Incomplete, Path: ".", Err: err, Passing: Passing(err)}}, Dirs: []string{d.name}}, nil
+		return Listing{Problems: []problem.Problem{unreadable(problem.Incomplete, ".", err)}, Dirs: []string{d.name}}, nil
 	}
 	w := &walk{dir: d, view: v, now: time.Now(), limit: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	w.group, ctx = errgroup.WithContext(ctx)
@@ -50,7 +51,9 @@ func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	slices.SortFunc(w.found.Layouts, func(a, b Layout) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(w.found.Faults, func(a, b Fault) int { return strings.Compare(a.Path, b.Path) })
+	byPath := func(a, b problem.Problem) int { return strings.Compare(a.Path, b.Path) }
+	slices.SortFunc(w.found.Problems, byPath)
+	slices.SortFunc(w.found.Nested, byPath)
 	return w.found, nil
 }
 
@@ -91,7 +94,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 		return w.fault(rel, err)
 	}
 	if up.has(info) {
-		w.add(Fault{Kind: Limited, Path: rel, Harmless: true, Err: errors.New("the link leads back to a directory that it lies in")})
+		w.add(problem.Problem{Kind: problem.Limited, Path: rel, Harmless: true, Reason: "the link leads back to a directory that it is in"})
 		return nil
 	}
 	if !w.count(rel) {
@@ -133,7 +136,7 @@ func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
 func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.DirEntry, up *parents) error {
 	name := path.Join(rel, e.Name())
 	if len(name) > maxPath {
-		w.faultf(Limited, name, "path longer than %d bytes", maxPath)
+		w.reportf(problem.Limited, name, "path longer than %d bytes", maxPath)
 		return nil
 	}
 	var root *os.Root
@@ -189,7 +192,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		// an unpacking that was cut short leaves. Another directory may be called so.
 		cut := blobs && (marker || hasAlgorithm(root))
 		if cut {
-			w.faultf(Incomplete, rel, "blobs of an OCI layout without its index.json")
+			w.reportf(problem.Incomplete, rel, "blobs of an OCI layout without its index.json")
 		}
 		return cut, nil
 	}
@@ -206,7 +209,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	case err != nil:
 		return true, w.fault(name, linkError(w.dir.root, filepath.FromSlash(name), err))
 	case !info.Mode().IsRegular():
-		w.faultf(Damaged, name, "not a regular file")
+		w.reportf(problem.Damaged, name, "not a regular file")
 	default:
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -239,13 +242,13 @@ func (w *walk) count(rel string) bool {
 	}
 	w.mu.Unlock()
 	if n == maxDirs+1 {
-		w.faultf(Limited, rel, "more than %d directories: the rest is not looked at", maxDirs)
+		w.reportf(problem.Limited, rel, "more than %d directories: the rest is not looked at", maxDirs)
 	}
 	return n <= maxDirs
 }
 
 // fault records what the file system said of rel. What was removed while we looked
-// is no fault: it is gone. The error is one that [Exhausted] knows: it ends the walk.
+// is no problem: it is gone. The error is one that [Exhausted] knows: it ends the walk.
 func (w *walk) fault(rel string, err error) error {
 	if Exhausted(err) {
 		return err
@@ -255,22 +258,22 @@ func (w *walk) fault(rel string, err error) error {
 			return nil
 		}
 	}
-	w.add(Fault{Kind: Damaged, Path: rel, Err: err, Passing: Passing(err)})
+	w.add(unreadable(problem.Damaged, rel, err))
 	return nil
 }
 
-func (w *walk) faultf(kind Kind, rel, format string, args ...any) {
-	w.add(Fault{Kind: kind, Path: rel, Err: fmt.Errorf(format, args...)})
+func (w *walk) reportf(kind problem.Kind, rel, format string, args ...any) {
+	w.add(problem.Problem{Kind: kind, Path: rel, Reason: fmt.Sprintf(format, args...)})
 }
 
-func (w *walk) add(f Fault) {
+func (w *walk) add(p problem.Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch n := len(w.found.Faults); {
-	case n == maxFaults:
-		f = Fault{Kind: Limited, Path: ".", Err: fmt.Errorf("more than %d faults: the rest is not listed", maxFaults), Passing: f.Passing}
-	case n > maxFaults:
+	switch n := len(w.found.Problems); {
+	case n == maxProblems:
+		p = problem.Problem{Kind: problem.Limited, Path: ".", Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems), Passing: p.Passing}
+	case n > maxProblems:
 		return
 	}
-	w.found.Faults = append(w.found.Faults, f)
+	w.found.Problems = append(w.found.Problems, p)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -38,7 +39,7 @@ func written(t testing.TB, name string) []byte {
 }
 
 // openTwice opens an archive, and once more from its kept index.
-func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []volume.Fault)) {
+func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []problem.Problem)) {
 	t.Helper()
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	write(t, filepath.Join(dir, name), data)
@@ -48,7 +49,7 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 		if err != nil {
 			t.Fatal(err)
 		}
-		do(t, a, listing.Faults)
+		do(t, a, listing.Problems)
 		a.Keep(cache)
 	}
 }
@@ -101,7 +102,7 @@ func TestArchivesThatOtherToolsWrote(t *testing.T) {
 		"bsdtar-sparse":    {"app": 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, "bundle.tar", written(t, name), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+			openTwice(t, "bundle.tar", written(t, name), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
 				if diff := cmp.Diff(want, digests(t, a)); diff != "" {
 					t.Error(diff)
 				}
@@ -110,7 +111,7 @@ func TestArchivesThatOtherToolsWrote(t *testing.T) {
 					t.Errorf("faults: %v", faults)
 				}
 				for _, f := range faults {
-					if f.Kind != volume.Damaged || !strings.Contains(f.Err.Error(), "bsdtar --no-read-sparse") || f.Harmless {
+					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "bsdtar --no-read-sparse") || f.Harmless {
 						t.Errorf("%+v", f)
 					}
 				}
@@ -149,7 +150,7 @@ func TestHardLinks(t *testing.T) {
 			for _, l := range []string{"a", "b", "c"} {
 				all = append(all, file(l+"/index.json", "{}"))
 			}
-			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, faults []volume.Fault) {
+			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
 				for _, l := range []string{"a", "b", "c"} {
 					where, err := a.Locate(l, digestOf("abc"))
 					if want, ok := c.want[l]; !ok {
@@ -166,7 +167,7 @@ func TestHardLinks(t *testing.T) {
 				var refused []string
 				for _, f := range faults {
 					refused = append(refused, f.Entry)
-					if f.Kind != volume.Damaged || !strings.Contains(f.Err.Error(), "link to") {
+					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "link to") {
 						t.Errorf("%+v", f)
 					}
 				}

@@ -75,8 +75,8 @@ func list(t *testing.T, v volume.Volume) []volume.Layout {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(listing.Faults) > 0 {
-		t.Fatalf("faults: %v", listing.Faults)
+	if len(listing.Problems) > 0 {
+		t.Fatalf("faults: %v", listing.Problems)
 	}
 	return listing.Layouts
 }

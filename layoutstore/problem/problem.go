@@ -1,0 +1,199 @@
+// Package problem defines the one value for anything that cannot be served as it should
+// be: an archive that is incomplete, a blob that is missing or damaged, a tag that no
+// registry can have.
+//
+// A [Problem] begins where something is found, in a volume, an index or a manifest, with
+// what is known there. Whoever knows more adds it: the file, the repository, the tags. So
+// verify, import, push, pull, `/status` and the logs show the same values in the same
+// words. An [Error] refuses content for a problem.
+package problem
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Kind says what is wrong.
+type Kind string
+
+// The kinds of problem.
+const (
+	Damaged     Kind = "damaged"      // bytes that are not what they have to be
+	Incomplete  Kind = "incomplete"   // bytes that are missing
+	Conflict    Kind = "conflict"     // two contents for one name
+	IllegalName Kind = "illegal-name" // a name that no registry can serve
+	Limited     Kind = "limited"      // beyond a limit of ours or of the system
+)
+
+// NotThere is the reason of a missing blob or manifest of which nothing else is known.
+const NotThere = "not there"
+
+// Problem is something that cannot be served as it should be: what, where and why. Fields
+// that are not known are empty.
+type Problem struct {
+	Kind Kind `json:"kind"`
+	// Path is a file or directory, and Entry the entry of the archive that Path is. Of
+	// missing content they are where it should be.
+	Path  string `json:"path"`
+	Entry string `json:"entry"`
+	// Chunks are the chunks of the archive that the content is stored in, as "chunk 0003".
+	// Where Suspects is set they are those of which one is missing or damaged, the most
+	// likely one first.
+	Chunks   []string `json:"chunks"`
+	Suspects bool     `json:"-"`
+	// Repository is its name as it is served, below the first root; of content that is
+	// in a registry, its name there.
+	Repository string `json:"repository"`
+	// Tags are those that lead to the content, as far as they are known, sorted. Problems
+	// share them: they are not to be changed. MoreTags is how many a report leaves out.
+	Tags      []string      `json:"tags"`
+	MoreTags  int           `json:"moreTags,omitempty"`
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	// Reason says what is wrong and, where it is known, what to do.
+	Reason string `json:"reason"`
+	// Err is the error behind the reason, for errors.Is and errors.As.
+	Err error `json:"-"`
+
+	// Layout is the path of the repository's layouts below the roots; empty where the
+	// problem concerns no repository.
+	Layout string `json:"-"`
+	// TagsUnknown is set where it may hide tags that cannot be named: an index that cannot
+	// be read, or the end of an archive's chain of headers.
+	TagsUnknown bool `json:"-"`
+	// Harmless is set where nothing is missing: the problem is reported, and changes no
+	// exit status.
+	Harmless bool `json:"-"`
+	// Passing is set where something could not be read, which says nothing about the content.
+	Passing bool `json:"-"`
+}
+
+// IsFailure reports whether content is missing, wrong or not served for the problem, so
+// that a command that meets it exits with 3. It is not so for a conflict, where the
+// later of two contents is served, nor for what is harmless.
+func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
+
+// Cause is the error behind the problem, or one made of its reason.
+func (p Problem) Cause() error {
+	if p.Err != nil {
+		return p.Err
+	}
+	return errors.New(p.Reason)
+}
+
+// maxNamed bounds the chunks and tags that a text names one by one.
+const maxNamed = 8
+
+// Chunk names the chunks to copy again in one text, as "chunk 0003 and chunk 0004"; of
+// suspects the most likely one.
+func (p Problem) Chunk() string {
+	switch n := len(p.Chunks); {
+	case n == 0:
+		return ""
+	case p.Suspects:
+		return p.Chunks[0]
+	case n > maxNamed:
+		return p.Chunks[0] + " to " + p.Chunks[n-1]
+	}
+	return strings.Join(p.Chunks, " and ")
+}
+
+// Tag is the first of the tags, or empty.
+func (p Problem) Tag() string {
+	if len(p.Tags) == 0 {
+		return ""
+	}
+	return p.Tags[0]
+}
+
+// TagNames names the first tags and counts the others, as "v1.0, v1.1 and 3 more".
+func (p Problem) TagNames() string {
+	names := strings.Join(p.Tags[:min(len(p.Tags), maxNamed)], ", ")
+	if more := len(p.Tags) + p.MoreTags - maxNamed; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return names
+}
+
+// Bounded is the problem with at most the first n tags.
+func (p Problem) Bounded(n int) Problem {
+	if more := len(p.Tags) - n; more > 0 {
+		p.Tags, p.MoreTags = slices.Clone(p.Tags[:n]), p.MoreTags+more
+	}
+	return p
+}
+
+// String is the problem on one line.
+func (p Problem) String() string {
+	parts := []string{string(p.Kind)}
+	add := func(format, value string) {
+		if value != "" {
+			parts = append(parts, fmt.Sprintf(format, value))
+		}
+	}
+	add("%s", p.Path)
+	add("%s", p.Entry)
+	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
+		parts[len(parts)-1] += " in " + chunk
+	}
+	add("repository %s", p.Repository)
+	if len(p.Tags) == 1 {
+		add("tag %q", p.Tags[0])
+	} else {
+		add("tags %s", p.TagNames())
+	}
+	add("%s", string(p.Digest))
+	add("%s", p.Reason)
+	return strings.Join(parts, ": ")
+}
+
+// MarshalJSON writes the problem with "chunk" and "tag", which name the chunk to copy
+// again and the first tag, beside the lists.
+func (p Problem) MarshalJSON() ([]byte, error) {
+	type fields Problem                                                               // without this method
+	p.Chunks, p.Tags = append([]string{}, p.Chunks...), append([]string{}, p.Tags...) // no null
+	return json.Marshal(struct {
+		fields
+		Chunk string `json:"chunk"`
+		Tag   string `json:"tag"`
+	}{fields(p), p.Chunk(), p.Tag()})
+}
+
+// Equal reports whether two problems say the same.
+func (p Problem) Equal(q Problem) bool {
+	return p.Kind == q.Kind && p.Layout == q.Layout && p.MoreTags == q.MoreTags && p.MediaType == q.MediaType &&
+		p.Suspects == q.Suspects && p.TagsUnknown == q.TagsUnknown && p.Harmless == q.Harmless && p.Passing == q.Passing &&
+		slices.Equal(p.Chunks, q.Chunks) && Compare(p, q) == 0
+}
+
+// Compare orders problems by place, then by what they are about.
+func Compare(p, q Problem) int {
+	return cmp.Or(cmp.Compare(p.Path, q.Path), cmp.Compare(p.Entry, q.Entry), cmp.Compare(p.Repository, q.Repository),
+		slices.Compare(p.Tags, q.Tags), cmp.Compare(p.Digest, q.Digest), cmp.Compare(p.Reason, q.Reason))
+}
+
+// Error refuses content for a problem. It wraps the problem's Err, which says what could
+// not be had.
+type Error struct{ Problem Problem }
+
+// Error names the archive and not where it is: clients of a server read it.
+func (e *Error) Error() string {
+	p := e.Problem
+	if p.Entry == "" {
+		return fmt.Sprintf("%v: %s: %s", p.Err, p.Digest, p.Reason)
+	}
+	reason := p.Reason
+	if chunk := p.Chunk(); chunk != "" && !strings.Contains(reason, chunk) {
+		reason += ": copy " + chunk + " again"
+	}
+	return fmt.Sprintf("%v: %s: %s: %s", p.Err, p.Digest, filepath.Base(p.Path), reason)
+}
+
+func (e *Error) Unwrap() error { return e.Problem.Err }
