@@ -1,24 +1,18 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
-	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
+	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
 // tlsFlags are the files that TLS is made of.
@@ -44,85 +38,38 @@ func (t tlsFlags) check() error {
 	return nil
 }
 
-// certificates is the TLS configuration of the files as they are now. They are
-// looked at again when a client connects, at most once a second, through
-// whatever links lead to them. While they do not fit together, as in the middle
-// of a change, the last good ones stay.
+// certificates is the TLS configuration of the files as they are now. They are checked
+// when a client connects, through whatever links lead to them. While they do not fit
+// together, as in the middle of a change, the last good ones count.
 type certificates struct {
-	log   *zap.Logger
-	files tlsFlags
-
-	now     atomic.Pointer[tls.Config]
-	looking sync.Mutex
-	looked  time.Time
-	state   []fs.FileInfo // of the files that now was read from
-	failed  []fs.FileInfo // state of the files that were last complained of
+	current *reload.Value[*tls.Config]
 }
 
-const (
-	lookAgain = time.Second
-	lookWait  = time.Second // that a client waits for it
-)
-
 func newCertificates(log *zap.Logger, files tlsFlags) (*certificates, error) {
-	c := &certificates{log: log, files: files}
-	state, err := c.files.state()
+	current, err := reload.New(reload.Options[*tls.Config]{
+		Files: files.names(), Read: files.read,
+		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.cert)) },
+		Failed: func(err error) {
+			log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	config, err := c.files.read()
-	if err != nil {
-		return nil, err
-	}
-	c.now.Store(config)
-	c.state, c.looked = state, time.Now()
-	return c, nil
+	return &certificates{current}, nil
 }
 
 // config is the configuration of the server.
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), lookWait)
-			defer cancel()
-			// Where the disk hangs, what was read last counts.
-			_, _ = wait.For(ctx, func() (struct{}, error) { c.look(); return struct{}{}, nil }, nil)
-			return c.now.Load(), nil
-		},
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Get(), nil },
 		// GetConfigForClient has the certificate; without one net/http asks for files.
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &c.now.Load().Certificates[0], nil
+			return &c.current.Get().Certificates[0], nil
 		},
 	}
-}
-
-// look reads the files again if they are others than those that were read.
-func (c *certificates) look() {
-	if !c.looking.TryLock() {
-		return // somebody does
-	}
-	defer c.looking.Unlock()
-	if time.Since(c.looked) < lookAgain {
-		return
-	}
-	c.looked = time.Now()
-	state, err := c.files.state()
-	if err == nil && sameFiles(state, c.state) {
-		return
-	}
-	config, readErr := c.files.read()
-	if err = errors.Join(err, readErr); err != nil {
-		if !sameFiles(state, c.failed) {
-			c.log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
-		}
-		c.failed = state
-		return
-	}
-	c.now.Store(config)
-	c.state = state
-	c.log.Info("TLS files read again", zap.String("certificate", c.files.cert))
 }
 
 // read makes a configuration of the files.
@@ -167,26 +114,7 @@ func readPair(cert, key string) (tls.Certificate, error) {
 	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
-// state is what the files are now; see sameFiles.
-func (t tlsFlags) state() ([]fs.FileInfo, error) {
-	var state []fs.FileInfo
-	for _, file := range []struct{ flag, name string }{{"tls-cert", t.cert}, {"tls-key", t.key}, {"client-ca", t.clientCA}} {
-		if file.name == "" {
-			continue
-		}
-		info, err := os.Stat(file.name)
-		if err != nil {
-			return nil, fmt.Errorf("--%s: %w", file.flag, err)
-		}
-		state = append(state, info)
-	}
-	return state, nil
-}
-
-// sameFiles says whether none of the files was written or replaced between two
-// states. Files of one size and time are told apart by what the system calls them.
-func sameFiles(a, b []fs.FileInfo) bool {
-	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
-		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-	})
+// names are the files that are given.
+func (t tlsFlags) names() []string {
+	return slices.DeleteFunc([]string{t.cert, t.key, t.clientCA}, func(name string) bool { return name == "" })
 }
