@@ -1,15 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -100,111 +94,3 @@ func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
 }
-
-// statusDoc is the answer of /status.
-type statusDoc struct {
-	Generation int
-	Sources    []struct {
-		Path, Kind, State, Detail string
-		Repositories              int
-	}
-	Problems []struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }
-}
-
-func readStatus(t *testing.T, admin string) (s statusDoc) {
-	t.Helper()
-	resp, err := http.Get("http://" + admin + "/status")
-	try(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	try(t, err)
-	if err := json.Unmarshal(body, &s); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s, %v: %s", resp.Status, err, body)
-	}
-	return s
-}
-
-// state is that of a source in /status, and "" where it is none.
-func (s statusDoc) state(path string) string {
-	for _, source := range s.Sources {
-		if source.Path == path {
-			return source.State
-		}
-	}
-	return ""
-}
-
-// archiveOf makes an archive of one layout with a tag.
-func archiveOf(t *testing.T, path, tag string) (archive string) {
-	t.Helper()
-	tree := layouttest.New(t, t.TempDir())
-	publish(t, tree.Dir(), path, tag)
-	archive = filepath.Join(t.TempDir(), "archive.tar")
-	tree.Archive(archive, layouttest.Archive{})
-	return archive
-}
-
-// Archives appear, are replaced and removed under a running server, which is told
-// by the file system, or by the tick where that tells nothing.
-func TestArchivesAreServedLive(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	for name, rescan := range map[string]time.Duration{
-		"by events of the file system": 0,
-		"by the tick":                  50 * time.Millisecond,
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			flags := &serveFlags{rescan: rescan}
-			flags.settle = 300 * time.Millisecond
-			registry, admin := inProcess(t, flags, dir)
-			has := func(repo, tag string) bool {
-				return statusOf("http://"+registry+"/v2/"+repo+"/manifests/"+tag) == 200
-			}
-			place := func(from, name string) {
-				t.Helper()
-				data, err := os.ReadFile(from)
-				try(t, err)
-				try(t, os.WriteFile(filepath.Join(dir, "."+name), data, 0o644))
-				try(t, os.Rename(filepath.Join(dir, "."+name), filepath.Join(dir, name)))
-			}
-			archive := filepath.Join(dir, "module-a.tar")
-			place(archiveOf(t, "modules/a", "v1"), "module-a.tar")
-			eventually(t, "a new archive", func() bool { return has("modules/a", "v1") && has("modules", "a") })
-			if state := readStatus(t, admin).state(archive); state != "ready" {
-				t.Errorf("state %q", state)
-			}
-			place(archiveOf(t, "modules/a", "v2"), "module-a.tar")
-			eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
-
-			// A copy that takes its time, chunk by chunk.
-			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
-			waiting := filepath.Join(dir, "archive.tar")
-			for i, chunk := range chunks {
-				place(chunk, filepath.Base(chunk))
-				if i == 0 {
-					eventually(t, "one that is not whole", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
-				}
-				if i < len(chunks)-1 && has("modules/b", "v1") {
-					t.Error("half of an archive is served as if it were whole")
-				}
-			}
-			eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })
-
-			try(t, os.Remove(archive))
-			eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
-			try(t, os.Remove(chunks0(dir)))
-			eventually(t, "a chunk that is gone", func() bool {
-				s := readStatus(t, admin)
-				return s.state(waiting) == "incomplete" && slices.ContainsFunc(s.Problems, func(p struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }) bool {
-					return p.Kind == "incomplete" && p.Path == waiting && p.Reason != ""
-				}) && !has("modules/b", "v1")
-			})
-			for i := range chunks[1:] {
-				try(t, os.Remove(filepath.Join(dir, fmt.Sprintf("archive.tar.%04d.chunk", i+1))))
-			}
-			eventually(t, "nothing left", func() bool { return statusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
-		})
-	}
-}
-
-func chunks0(dir string) string { return filepath.Join(dir, "archive.tar.0000.chunk") }

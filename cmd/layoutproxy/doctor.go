@@ -11,12 +11,13 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
 // doctorFlags are the flags of doctor.
 type doctorFlags struct {
-	upstreamFlags
+	settings.Upstream
 	hostsDir string
 }
 
@@ -42,20 +43,21 @@ one does, 3 if what fails is missing or damaged content.`,
 		},
 	}
 	f := cmd.Flags()
-	flags.flags(f)
+	flags.AddFlags(f)
+	flags.UserAgent = userAgent()
 	f.StringVar(&flags.hostsDir, "hosts-dir", "", "certs.d `directory` of this node; by default the one that the running containerd reads")
 	return cmd
 }
 
 func runDoctor(ctx context.Context, c *console.Output, flags *doctorFlags, args []string, stdin io.Reader, stdout io.Writer) error {
-	options, err := flags.options(stdin)
+	options, err := flags.Options(stdin)
 	if err != nil {
 		return err
 	}
 	o := doctor.Options{URL: args[0], Client: options, HostsDir: flags.hostsDir}
 	if !strings.Contains(o.URL, "://") {
 		scheme := "https://"
-		if flags.plainHTTP {
+		if flags.PlainHTTP {
 			scheme = "http://"
 		}
 		o.URL = scheme + o.URL

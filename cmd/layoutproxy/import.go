@@ -15,6 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
@@ -42,7 +43,7 @@ Interrupted, it exits with 130, and the next import goes on from what it has cop
 	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is made if it is not there")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is whole of a bundle that is not, and exit 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store as they are, and serve them from there")
-	f.StringVar(&o.CacheDir, "cache-dir", cacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
 	return cmd
 }
 
@@ -54,7 +55,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, b
 	o.Progress = p
 	i, err := importer.New(o)
 	if err != nil {
-		return importError(err)
+		return exit.ImportError(err)
 	}
 	places := []overlap.Place{{Role: overlap.Store, Path: o.Store}}
 	for _, name := range bundles {
@@ -69,7 +70,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, b
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import goes on from there"))
 		}
-		return importError(err)
+		return exit.ImportError(err)
 	}
 	if err := c.Print(stdout, report, func(w io.Writer) error { return printReport(w, report) }); err != nil {
 		return err
@@ -117,30 +118,4 @@ func repaired(n int) string {
 		return ""
 	}
 	return fmt.Sprintf(", %d of the store repaired", n)
-}
-
-// importError sorts what an import failed with, and says what to do.
-func importError(err error) error {
-	var gap *importer.GapError
-	var damaged *importer.DamagedError
-	var room *importer.RoomError
-	switch {
-	case errors.Is(err, importer.ErrNoStore):
-		return exit.UsageError(exit.WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))
-	case errors.Is(err, importer.ErrPackedIncomplete):
-		return exit.UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
-	case errors.Is(err, importer.ErrNotPacked):
-		return exit.UsageError(exit.WithHint(err, "import it by itself, without --keep-packed"))
-	case errors.As(err, &gap) && gap.Passing():
-		return exit.ContentError(exit.WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
-	case errors.As(err, &gap):
-		return exit.ContentError(exit.WithHint(err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
-	case errors.As(err, &damaged):
-		return exit.ContentError(exit.WithHint(err, "mend or remove that file; the blobs beside it can stay"))
-	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return exit.WithHint(err, "nothing was changed: make room and import again")
-	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
-		return exit.WithHint(err, "an import writes to the store: may this user?")
-	}
-	return exit.SourceError(err)
 }

@@ -6,18 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 func newList(c *console.Output) *cobra.Command {
-	var flags treeFlags
+	var flags settings.Tree
 	cmd := &cobra.Command{
 		Use:   "list SOURCE...",
 		Short: "List repositories, tags, digests and sizes",
@@ -32,7 +33,7 @@ problems that lose nothing change no exit status.`,
 			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	flags.flags(cmd.Flags())
+	flags.AddFlags(cmd.Flags())
 	return cmd
 }
 
@@ -43,12 +44,12 @@ type listed struct {
 	layoutstore.Descriptor
 }
 
-func list(ctx context.Context, c *console.Output, flags *treeFlags, sources []string, stdout, stderr io.Writer) error {
-	tree, err := flags.open(ctx, sources)
+func list(ctx context.Context, c *console.Output, flags *settings.Tree, sources []string, stdout, stderr io.Writer) error {
+	tree, err := source.Open(ctx, flags.Options(sources))
 	if err != nil {
 		return err
 	}
-	snapshot, err := checkAll(ctx, tree)
+	snapshot, err := source.Check(ctx, tree)
 	if err != nil {
 		return err
 	}
@@ -72,20 +73,6 @@ func list(ctx context.Context, c *console.Output, flags *treeFlags, sources []st
 		return exit.ProblemsError(len(problems))
 	}
 	return nil
-}
-
-// checkAll checks a tree, once more where a file changed meanwhile or an index that
-// was kept of an archive proves wrong.
-func checkAll(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapshot, error) {
-	snapshot := tree.Snapshot()
-	err := snapshot.Check(ctx, runtime.GOMAXPROCS(0))
-	if errors.Is(err, layoutstore.ErrStale) {
-		if _, err = tree.Refresh(ctx); err == nil {
-			snapshot = tree.Snapshot()
-			err = snapshot.Check(ctx, runtime.GOMAXPROCS(0))
-		}
-	}
-	return snapshot, err
 }
 
 // untagged stands for the tag of a manifest that has none.
@@ -122,4 +109,12 @@ func printList(w io.Writer, all []listed) error {
 		fmt.Fprintf(b, "%s\t%s\t%s\t%d\n", l.Repository, l.Tag, l.Digest, l.Size)
 	}
 	return b.Flush()
+}
+
+// someSource asks for a source on the command line.
+func someSource(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return exit.WithHint(layoutstore.ErrNoSource, "name the directory of the bundle: "+cmd.CommandPath()+" /media/bundle")
+	}
+	return nil
 }

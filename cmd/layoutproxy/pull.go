@@ -17,6 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -24,7 +25,7 @@ import (
 
 // pullFlags say what is pulled, and what is made of it.
 type pullFlags struct {
-	upstreamFlags
+	settings.Upstream
 	options  pull.Options
 	platform string
 	chunk    int64 // gigabytes
@@ -59,9 +60,9 @@ $D8_MIRROR_LICENSE_TOKEN, or docker's: the first that is there.`,
 			return runPull(cmd, c, &flags, args[0], args[1])
 		},
 	}
-	flags.upstreamFlags.flags(cmd.Flags())
-	flags.licenseFlag(cmd.Flags())
-	flags.d8 = d8SourceLogin()
+	flags.Upstream.AddFlags(cmd.Flags())
+	flags.AddLicenseFlag(cmd.Flags())
+	flags.D8, flags.UserAgent = settings.D8SourceLogin(), userAgent()
 	flags.flags(cmd.Flags())
 	return cmd
 }
@@ -109,7 +110,7 @@ func deckhouseFlags(f *pflag.FlagSet, s *pull.Selection) {
 // complete makes options of what the flags say.
 func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
 	o := p.options
-	o.Source, o.Dir, o.Jobs = source, dir, p.jobs
+	o.Source, o.Dir, o.Jobs = source, dir, p.Jobs
 	if p.chunk < 0 || p.chunk > 1<<33 {
 		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk))
 	}
@@ -128,11 +129,11 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 }
 
 func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, dir string) error {
-	reference, err := parseUpstream(source)
+	reference, err := settings.ParseUpstream(source)
 	if err != nil {
 		return err
 	}
-	if cmd.Flags().Changed("license") && flags.license == "" {
+	if cmd.Flags().Changed("license") && flags.License == "" {
 		return exit.UsageError(errors.New("--license: the token is empty"))
 	}
 	options, err := flags.complete(reference, dir)
@@ -142,7 +143,7 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, di
 	if err := overlap.CheckNotStore(dir); err != nil {
 		return err
 	}
-	options.Registry, err = flags.open(reference, false, cmd.InOrStdin(), c.Log)
+	options.Registry, err = flags.Open(reference, false, cmd.InOrStdin(), c.Log)
 	if err != nil {
 		return exit.RegistryError(err)
 	}
@@ -157,14 +158,14 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, di
 		plan, err := pull.Dry(ctx, options, watch)
 		watch.Stop()
 		if err != nil {
-			return pullError(ctx, err)
+			return exit.PullError(ctx, err)
 		}
 		return cmp.Or(c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error { return printPullPlan(w, plan) }), holesError(plan.Holes))
 	}
 	report, err := pull.Run(ctx, options, watch)
 	watch.Stop()
 	if err != nil {
-		return pullError(ctx, err)
+		return exit.PullError(ctx, err)
 	}
 	return cmp.Or(c.Print(cmd.OutOrStdout(), report, func(w io.Writer) error { return printPulled(w, report) }), holesError(report.Holes))
 }
@@ -177,24 +178,4 @@ func holesError(holes []pull.Gap) error {
 	}
 	err := fmt.Errorf("the bundle is incomplete: %s", countHoles(holes))
 	return exit.ContentError(exit.WithHint(err, "what is there is complete; pull again into the same directory when the source has the rest"))
-}
-
-// pullError sorts what a pull failed with.
-func pullError(ctx context.Context, err error) error {
-	var incomplete *pull.IncompleteError
-	var suspended *pull.SuspendedError
-	switch {
-	case errors.Is(err, pull.ErrUsage):
-		return exit.UsageError(err)
-	case errors.As(err, &incomplete):
-		if incomplete.CanDoWithout() {
-			return exit.ContentError(exit.WithHint(err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"))
-		}
-		return exit.ContentError(exit.WithHint(err, "nothing was published; what was fetched is kept for the next pull"))
-	case errors.As(err, &suspended):
-		return exit.WithHint(err, "wait until it is not, choose other versions, or add --ignore-suspend")
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return exit.InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there"))
-	}
-	return exit.RegistryError(err)
 }

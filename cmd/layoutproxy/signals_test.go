@@ -3,14 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,59 +14,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// process is the program, running.
-type process struct {
-	*exec.Cmd
-	addresses map[string]string
-	ended     chan error
-}
-
-// start runs `layoutproxy serve` with args and waits until it listens.
-func start(t *testing.T, args ...string) *process {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name
-	if err := os.Symlink(self, name); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "addresses")
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	t.Cleanup(cancel)
-	p := &process{ended: make(chan error, 1), addresses: map[string]string{}}
-	p.Cmd = exec.CommandContext(ctx, name, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", file}, args...)...)
-	var log bytes.Buffer
-	p.Stderr = &log
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { p.ended <- p.Wait() }()
-	for {
-		if data, err := os.ReadFile(file); err == nil {
-			for line := range strings.Lines(string(data)) {
-				key, address, _ := strings.Cut(strings.TrimSpace(line), "=")
-				p.addresses[key] = address
-			}
-			return p
-		}
-		select {
-		case err := <-p.ended:
-			t.Fatalf("layoutproxy ended before it listened: %v\n%s", err, log.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-func (p *process) signal(t *testing.T, s os.Signal) {
-	t.Helper()
-	if err := p.Process.Signal(s); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // bigBlob is a tree with a blob too large for the buffers of a connection.
 func bigBlob(t *testing.T) (dir string, d digest.Digest) {

@@ -14,13 +14,17 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
+	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
-	treeFlags
+	settings.Tree
 	against againstFlags
 }
 
@@ -48,7 +52,7 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 				return err
 			}
 			if flags.against.registry != "" {
-				flags.against.selection.NoEditionSplit = flags.noEditionSplit
+				flags.against.Repositories.NoEditionSplit = flags.NoEditionSplit
 				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout())
@@ -61,8 +65,8 @@ the bytes of its manifests and the sizes of its blobs, as a push would have made
 // flags are those of the tree but for the kept indexes: what is to be verified is
 // read from the archives themselves.
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
-	v.nameFlags(f)
-	editionFlag(f, &v.noEditionSplit)
+	v.AddNameFlags(f)
+	settings.AddEditionFlag(f, &v.NoEditionSplit)
 	v.against.flags(f)
 }
 
@@ -70,7 +74,7 @@ func (v *verifyFlags) flags(f *pflag.FlagSet) {
 func (v *verifyFlags) idle(given *pflag.FlagSet) error {
 	var flags pflag.FlagSet
 	if v.against.registry != "" {
-		new(treeFlags).nameFlags(&flags)
+		new(settings.Tree).AddNameFlags(&flags)
 		if name := firstGiven(&flags, given); name != "" {
 			return exit.UsageError(fmt.Errorf("--%s: the names are those of the registry, which --against gives", name))
 		}
@@ -113,7 +117,7 @@ func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, s
 // readSources reads the sources, once more from the start where one of them changed
 // before the reading began.
 func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string) (*verify.Report, error) {
-	tree, err := flags.open(ctx, sources)
+	tree, err := source.Open(ctx, flags.Options(sources))
 	if err != nil {
 		return nil, err
 	}
@@ -128,4 +132,105 @@ func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sou
 			return nil, fmt.Errorf("looking at the sources again: %w", err)
 		}
 	}
+}
+
+// againstFlags say which registry the sources are compared with, and what of them.
+type againstFlags struct {
+	registry string // REGISTRY/PATH; empty is none
+	settings.Selection
+	upstream settings.Upstream
+}
+
+func (a *againstFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&a.registry, "against", "", "compare with `REGISTRY/PATH` what a push there would have made of the sources")
+	a.Selection.AddFlags(f)
+	a.upstream.AddFlags(f)
+	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // it is the registry of a push
+}
+
+// check finds flags that are wrong, and that mean nothing without --against.
+func (a *againstFlags) check() (client.Reference, error) {
+	to, err := settings.ParseUpstream(a.registry)
+	if err != nil {
+		return to, err
+	}
+	if err := a.Selection.Check(); err != nil {
+		return to, err
+	}
+	return to, a.upstream.Check()
+}
+
+// verify compares a registry with the sources, and writes what differs.
+func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	comparison, gaps, err := a.compare(ctx, c, "", sources, stdin)
+	if ctx.Err() != nil {
+		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.Print(stdout, comparison, comparison.WriteText); err != nil {
+		return err
+	}
+	for _, g := range gaps {
+		fmt.Fprintln(stderr, g)
+	}
+	return a.comparisonError(comparison, gaps)
+}
+
+// compare compares a registry with the sources and writes nothing to it. Gaps of the
+// sources are told and not compared.
+func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []fmt.Stringer, error) {
+	to, err := a.check()
+	if err != nil {
+		return nil, nil, err
+	}
+	tree, plan, err := source.PlanPush(ctx, &a.Selection, cacheDir, sources, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	gaps := source.PushGaps(tree.Snapshot(), plan, a.Repositories)
+	upstream, err := a.upstream.Open(to, false, stdin, c.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer upstream.Close()
+	comparison, err := push.Compare(ctx, upstream, plan, a.upstream.Jobs)
+	return comparison, gaps, exit.PushError(err)
+}
+
+// comparisonError is the error for a registry that differs from the sources, and for
+// gaps of the sources, which nobody knows whether the registry has; or nil.
+func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
+	if len(gaps) > 0 {
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
+			"layoutproxy verify SOURCE... says what is wrong with them"))
+	}
+	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
+		return exit.WithHint(fmt.Errorf("%s does not let everything be compared, in %d places", c.Registry, len(c.Unproven)),
+			"nothing that could be compared differs; log in as one who may read what is named above, and compare again")
+	}
+	if len(c.Differences) == 0 {
+		return nil
+	}
+	return exit.ContentError(exit.WithHint(fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
+		"layoutproxy push "+a.places(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
+}
+
+// places are the flags that say where things are in the registry, as a push without them
+// would send everything to other repositories; and the one that has a push look for
+// missing blobs, if some are.
+func (a *againstFlags) places(check bool) (flags string) {
+	if check {
+		flags = "--check-blobs "
+	}
+	if a.Repositories.NoEditionSplit {
+		flags += "--no-edition-split "
+	}
+	if a.Repositories.ModulesPath != "" {
+		flags += "--modules-path-suffix " + a.Repositories.ModulesPath + " "
+	}
+	return flags
 }

@@ -16,6 +16,9 @@ var (
 	commit  = "unknown"
 )
 
+// userAgent is how the program names itself to other registries.
+func userAgent() string { return "layoutproxy/" + version }
+
 func newVersion(c *console.Output) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -1,10 +1,15 @@
 package exit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"syscall"
 
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -86,4 +91,58 @@ func gapError(gap *push.GapError, err error) error {
 		}
 	}
 	return WithHint(err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing")
+}
+
+// OneLine is an error with what to do about it, for a status of one line.
+func OneLine(err error) string {
+	if hint := Hint(err); hint != "" {
+		return err.Error() + "; " + hint
+	}
+	return err.Error()
+}
+
+// PullError sorts what a pull failed with.
+func PullError(ctx context.Context, err error) error {
+	var incomplete *pull.IncompleteError
+	var suspended *pull.SuspendedError
+	switch {
+	case errors.Is(err, pull.ErrUsage):
+		return UsageError(err)
+	case errors.As(err, &incomplete):
+		if incomplete.CanDoWithout() {
+			return ContentError(WithHint(err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"))
+		}
+		return ContentError(WithHint(err, "nothing was published; what was fetched is kept for the next pull"))
+	case errors.As(err, &suspended):
+		return WithHint(err, "wait until it is not, choose other versions, or add --ignore-suspend")
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there"))
+	}
+	return RegistryError(err)
+}
+
+// ImportError sorts what an import failed with, and says what to do.
+func ImportError(err error) error {
+	var gap *importer.GapError
+	var damaged *importer.DamagedError
+	var room *importer.RoomError
+	switch {
+	case errors.Is(err, importer.ErrNoStore):
+		return UsageError(WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))
+	case errors.Is(err, importer.ErrPackedIncomplete):
+		return UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
+	case errors.Is(err, importer.ErrNotPacked):
+		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
+	case errors.As(err, &gap) && gap.Passing():
+		return ContentError(WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
+	case errors.As(err, &gap):
+		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
+	case errors.As(err, &damaged):
+		return ContentError(WithHint(err, "mend or remove that file; the blobs beside it can stay"))
+	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return WithHint(err, "nothing was changed: make room and import again")
+	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
+		return WithHint(err, "an import writes to the store: may this user?")
+	}
+	return SourceError(err)
 }

@@ -1,0 +1,99 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/registry/reload"
+)
+
+// tlsFiles are the files that TLS is made of.
+type tlsFiles settings.TLS
+
+// certificates is the TLS configuration of the files as they are now. They are checked
+// when a client connects, through whatever links lead to them. While they do not fit
+// together, as in the middle of a change, the last good ones count.
+type certificates struct {
+	current *reload.Value[*tls.Config]
+}
+
+func newCertificates(log *zap.Logger, names settings.TLS) (*certificates, error) {
+	files := tlsFiles(names)
+	current, err := reload.New(reload.Options[*tls.Config]{
+		Files: files.names(), Read: files.read,
+		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.Cert)) },
+		Failed: func(err error) {
+			log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &certificates{current}, nil
+}
+
+// config is the configuration of the server.
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Get(), nil },
+		// GetConfigForClient has the certificate; without one net/http asks for files.
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return &c.current.Get().Certificates[0], nil
+		},
+	}
+}
+
+// read makes a configuration of the files.
+func (t tlsFiles) read() (*tls.Config, error) {
+	pair, err := readPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.Cert, t.Key, err)
+	}
+	config := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+		Certificates: []tls.Certificate{pair},
+	}
+	if t.ClientCA == "" {
+		return config, nil
+	}
+	pem, err := plainfile.Read(t.ClientCA, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("--client-ca: %w", err)
+	}
+	config.ClientCAs = x509.NewCertPool()
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--client-ca %s: no certificate in it", t.ClientCA)
+	}
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	return config, nil
+}
+
+// maxPEM bounds a file of certificates or keys.
+const maxPEM = 16 << 20
+
+// readPair reads a certificate and its key.
+func readPair(cert, key string) (tls.Certificate, error) {
+	certPEM, err := plainfile.Read(cert, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := plainfile.Read(key, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
+}
+
+// names are the files that are given.
+func (t tlsFiles) names() []string {
+	return slices.DeleteFunc([]string{t.Cert, t.Key, t.ClientCA}, func(name string) bool { return name == "" })
+}

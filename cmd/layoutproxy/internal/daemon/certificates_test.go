@@ -1,0 +1,202 @@
+package daemon
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+)
+
+// authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert, a.key, a.pem = issue(t, "authority", nil)
+	return a
+}
+
+// issue makes a certificate, signed by a or by itself.
+func issue(t *testing.T, name string, a *authority) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	try(t, err)
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	try(t, err)
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: a == nil, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	parent, signer := template, key
+	if a != nil {
+		parent, signer = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	try(t, err)
+	cert, err := x509.ParseCertificate(der)
+	try(t, err)
+	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// writePair writes a new certificate for name and its key into dir.
+func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
+	t.Helper()
+	_, key, certPEM := issue(t, name, a)
+	der, err := x509.MarshalECPrivateKey(key)
+	try(t, err)
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+	try(t, os.MkdirAll(dir, 0o755))
+	try(t, os.WriteFile(filepath.Join(dir, "cert"), certPEM, 0o644))
+	try(t, os.WriteFile(filepath.Join(dir, "key"), keyPEM, 0o600))
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	try(t, err)
+	return pair
+}
+
+// served is the name in the certificate that the server shows.
+func servedName(t *testing.T, address string) string {
+	t.Helper()
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+}
+
+// Certificates are swapped, in place and by a link, and half-written in between;
+// no request fails.
+func TestCertificatesSwappedUnderLoad(t *testing.T) {
+	tree, dir := t.TempDir(), t.TempDir()
+	publish(t, tree, "install", "v1")
+	ca := newAuthority(t)
+	for _, name := range []string{"one", "two"} {
+		writePair(t, filepath.Join(dir, name), name, ca)
+	}
+	link := filepath.Join(dir, "current")
+	try(t, os.Symlink("one", link))
+	registry, _ := inProcess(t, "--tls-cert", filepath.Join(link, "cert"), "--tls-key", filepath.Join(link, "key"), tree)
+
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			client := insecure()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := client.Get("https://" + registry + "/v2/install/manifests/v1")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp.Body.Close()
+				if resp.StatusCode != 200 || resp.ProtoMajor != 2 {
+					t.Errorf("%s %s", resp.Proto, resp.Status)
+				}
+			}
+		})
+	}
+	if name := servedName(t, registry); name != "one" {
+		t.Errorf("certificate of %s", name)
+	}
+	try(t, os.Symlink("two", link+".new"))
+	try(t, os.Rename(link+".new", link))
+	eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
+
+	// In place, the certificate before its key: package reload waits until both are there.
+	other := t.TempDir()
+	writePair(t, other, "three", ca)
+	cert, err := os.ReadFile(filepath.Join(other, "cert"))
+	try(t, err)
+	key, err := os.ReadFile(filepath.Join(other, "key"))
+	try(t, err)
+	try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
+	if name := servedName(t, registry); name != "two" {
+		t.Errorf("certificate of %s while its key is not there", name)
+	}
+	try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
+	eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })
+	close(stop)
+	clients.Wait()
+}
+
+func TestClientCertificates(t *testing.T) {
+	tree, dir := t.TempDir(), t.TempDir()
+	publish(t, tree, "install", "v1")
+	ca, stranger := newAuthority(t), newAuthority(t)
+	writePair(t, dir, "server", ca)
+	good := writePair(t, t.TempDir(), "client", ca)
+	bad := writePair(t, t.TempDir(), "client", stranger)
+	authorities := filepath.Join(dir, "ca")
+	try(t, os.WriteFile(authorities, ca.pem, 0o644))
+	registry, _ := inProcess(t, "--tls-cert", filepath.Join(dir, "cert"), "--tls-key", filepath.Join(dir, "key"), "--client-ca", authorities, tree)
+	ask := func(certificates ...tls.Certificate) error {
+		resp, err := insecure(certificates...).Get("https://" + registry + "/v2/")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := ask(good); err != nil {
+		t.Error(err)
+	}
+	if ask() == nil {
+		t.Error("a client without a certificate is answered")
+	}
+	if ask(bad) == nil {
+		t.Error("a client with a stranger's certificate is answered")
+	}
+	try(t, os.WriteFile(authorities, stranger.pem, 0o644))
+	eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
+}
+
+func TestTLSFilesThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t)
+	writePair(t, dir, "server", ca)
+	writePair(t, filepath.Join(dir, "other"), "other", ca)
+	cert, key, empty := filepath.Join(dir, "cert"), filepath.Join(dir, "key"), filepath.Join(dir, "empty")
+	try(t, os.WriteFile(empty, nil, 0o600))
+	for name, f := range map[string]settings.TLS{
+		"no such file":           {Cert: cert + "x", Key: key},
+		"another key":            {Cert: cert, Key: filepath.Join(dir, "other/key")},
+		"an empty key":           {Cert: cert, Key: empty},
+		"no authority in a file": {Cert: cert, Key: key, ClientCA: key},
+		"authorities missing":    {Cert: cert, Key: key, ClientCA: key + "x"},
+	} {
+		if _, err := newCertificates(nil, f); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for name, f := range map[string]settings.TLS{
+		"certificate alone": {Cert: cert}, "key alone": {Key: key}, "authorities alone": {ClientCA: cert},
+	} {
+		if err := f.Check(); exit.Status(err) != exit.Usage || err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,275 @@
+// Package daemon is what `layoutproxy serve` runs: the registry and the admin address, the refresh of the
+// tree, the reload of the configuration, and the background jobs.
+//
+// [New] scans the sources and listens; [Daemon.Run] serves until its context ends.
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
+)
+
+// Options are what a daemon is made of.
+type Options struct {
+	Settings *settings.Serve
+	Version  string // of the program
+	Log      *zap.Logger
+	Problems io.Writer // gets the problems that keep a strict server from starting
+
+	opened func(fs.FileInfo) // for tests: see layoutstore.Options
+}
+
+// Daemon is the program while it serves.
+type Daemon struct {
+	log        *zap.Logger
+	version    string
+	flags      *settings.Serve // as at the start
+	sources    []string        // as at the start
+	live       *liveTree
+	admin      *admin
+	refusals   *refusals
+	reloaded   prometheus.Gauge
+	pulls      pulls
+	private    bool           // whether pulls asks for credentials
+	drop       *dropDirectory // nil without a drop directory
+	follower   *follower      // nil without a registry to push to
+	hangup     chan os.Signal
+	notify     notifier
+	scrub      *verify.Scrub // nil where none is wanted
+	servers    []listening
+	untrace    func() // sends the last spans
+	stuckAfter time.Duration
+}
+
+// requestPatience is how long a request waits for a disk: longer than one takes to spin up
+// again, and not as long as clients wait.
+const requestPatience = 15 * time.Second
+
+// New scans the sources, listens on the addresses and writes them to the address file.
+// The context bounds the scan.
+func New(ctx context.Context, o Options) (*Daemon, error) {
+	if err := o.Settings.Check(); err != nil {
+		return nil, err
+	}
+	if err := prepareStore(ctx, o.Log, o.Settings.Store.Dir); err != nil {
+		return nil, err
+	}
+	sources := o.Settings.Sources(o.Settings.Store.Dir)
+	options := o.Settings.Options(sources)
+	// What an earlier process quarantined is refused from the start.
+	options.QuarantineDir = o.Settings.QuarantineDir()
+	options.Patience, options.Opened = requestPatience, o.opened
+	tree, err := source.Open(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if o.Settings.Strict {
+		if err := checkStrictly(ctx, tree, o.Problems); err != nil {
+			return nil, err
+		}
+	}
+	s := &Daemon{log: o.Log, version: o.Version, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
+		refusals: newRefusals(o.Log), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
+	if err := s.start(); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.announce()
+	return s, nil
+}
+
+// start makes what runs behind the addresses, and listens on them.
+func (s *Daemon) start() (err error) {
+	metrics := prometheus.NewRegistry()
+	if s.follower, err = newFollower(s.log, s.flags); err != nil {
+		return err
+	}
+	published := func(ctx context.Context) {
+		s.live.look(ctx)
+		s.follower.push()
+	}
+	if s.drop, err = newDropDirectory(s.log, s.flags, s.guardDrop, published); err != nil {
+		return err
+	}
+	if s.drop != nil {
+		if err := metrics.Register(s.drop); err != nil {
+			return err
+		}
+	}
+	api, err := s.api(metrics)
+	if err != nil {
+		return err
+	}
+	if s.scrub, err = s.newScrub(metrics); err != nil {
+		return err
+	}
+	if err := s.listenRegistry(api, metrics); err != nil {
+		return err
+	}
+	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, refusals: s.refusals, metrics: metrics, pprof: s.flags.Pprof}
+	if s.flags.AdminListen != "" {
+		if err := s.listen("admin", s.flags.AdminListen, s.admin.handler()); err != nil {
+			return err
+		}
+	}
+	if s.flags.AddressFile != "" {
+		return s.writeAddresses(s.flags.AddressFile)
+	}
+	return nil
+}
+
+// listenRegistry listens for the registry API, with TLS and a limit on connections where
+// the flags ask for them.
+func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) error {
+	if err := s.listen("registry", s.flags.Listen, api); err != nil {
+		return err
+	}
+	if err := limitConnections(&s.flags.Clients, s.servers[0].Server, metrics); err != nil {
+		return err
+	}
+	if !s.flags.TLS.On() {
+		return nil
+	}
+	certificates, err := newCertificates(s.log, s.flags.TLS)
+	if err != nil {
+		return err
+	}
+	s.servers[0].TLSConfig = certificates.config()
+	return nil
+}
+
+func (s *Daemon) close() {
+	signal.Stop(s.hangup)
+	if s.untrace != nil {
+		s.untrace()
+	}
+	for _, l := range s.servers {
+		l.Listener.Close()
+	}
+}
+
+// Run serves until ctx ends, then lets running transfers end for as long as the settings
+// say. SIGTERM or SIGINT then ends them at once.
+func (s *Daemon) Run(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, l := range s.servers {
+		group.Go(l.serve)
+	}
+	defer s.untrace()
+	s.notify.tell("READY=1")
+	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
+	group.Go(func() error { return s.drop.run(groupCtx) })
+	group.Go(func() error { return s.follower.run(groupCtx) })
+	group.Go(func() error {
+		return s.untilStuck(groupCtx, "a reload", func(ctx context.Context) error { s.onHangup(ctx); return nil })
+	})
+	if s.scrub != nil {
+		group.Go(func() error { return s.untilStuck(groupCtx, "the scrub", s.scrub.Run) })
+	}
+	group.Go(func() error {
+		<-groupCtx.Done()
+		s.admin.draining.Store(true)
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
+		defer signal.Stop(again)
+		s.notify.tell("STOPPING=1")
+		s.log.Info("stopping: running transfers may end", zap.Duration("timeout", s.flags.ShutdownTimeout))
+		s.drain(again, s.flags.ShutdownTimeout)
+		return nil
+	})
+	return group.Wait()
+}
+
+// stuckAfter is how long the program waits, when it ends, for what only reads.
+const stuckAfter = 2 * time.Second
+
+// untilStuck runs what only reads until ctx ends and it has ended too. A storage that hangs
+// does not keep the program from ending.
+func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
+	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.stuckAfter, stop) })()
+	_, err := wait.For(patient, func() (struct{}, error) { return struct{}{}, run(ctx) }, nil)
+	if err != nil && patient.Err() != nil {
+		s.log.Warn("the storage does not answer: it is not waited for", zap.String("reader", what))
+		return nil
+	}
+	return err
+}
+
+// drain stops the servers, the admin one last, that readiness can be asked for to the end.
+func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-again:
+			s.log.Warn("stopping at once")
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for _, l := range s.servers {
+		if err := l.Shutdown(ctx); err != nil {
+			s.log.Warn("transfers were cut", zap.String("listener", l.name), zap.Error(err))
+			l.Server.Close()
+		}
+	}
+}
+
+// checkStrictly fails if the snapshot has a problem of any kind.
+func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer) error {
+	s, err := source.Check(ctx, tree)
+	if err != nil {
+		return err
+	}
+	problems := s.Problems()
+	for _, source := range s.Sources() {
+		if source.State == "waiting" { // it would start without this one
+			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})
+		}
+	}
+	for _, p := range problems {
+		fmt.Fprintln(stderr, p)
+	}
+	if len(problems) > 0 {
+		return exit.ProblemsError(len(problems))
+	}
+	return nil
+}
+
+// Check does what [New] does before it reads the sources.
+func Check(o Options) error {
+	flags := o.Settings
+	if err := flags.Check(); err != nil {
+		return err
+	}
+	if err := exit.SourceError(flags.Options(flags.Sources(flags.Store.Dir)).Check()); err != nil {
+		return err
+	}
+	if flags.TLS.On() {
+		if _, err := newCertificates(o.Log, flags.TLS); err != nil {
+			return err
+		}
+	}
+	_, err := authenticated(flags.Auth, http.NotFoundHandler(), o.Log)
+	return err
+}

@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
+)
+
+// dropDirectory is a server's drop directory.
+type dropDirectory struct{ *drop.Drop }
+
+// newDropDirectory makes the drop directory of a server, or none where no flag asks for one.
+// Before it changes anything in the directory it asks guard.
+func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error, published func(context.Context)) (*dropDirectory, error) {
+	if flags.Store.Drop.Dir == "" {
+		return nil, nil
+	}
+	imports := importer.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, Log: log.Named("import")}
+	d, err := drop.New(imports, drop.Options{Dir: flags.Store.Drop.Dir, Settle: flags.Settle, Tick: flags.Rescan,
+		Remove: flags.Store.Drop.After == "remove", Guard: guard, Published: published})
+	if err != nil {
+		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
+	}
+	return &dropDirectory{d}, nil
+}
+
+// run imports until ctx ends. Without a drop directory there is nothing to do.
+func (d *dropDirectory) run(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	return d.Run(ctx)
+}
+
+// status is what /status says of imports.
+func (d *dropDirectory) status() []drop.Status {
+	if d == nil {
+		return []drop.Status{}
+	}
+	return d.Status()
+}
+
+var (
+	droppedDesc     = prometheus.NewDesc("layoutproxy_dropped_bundles", "Bundles in the drop directory, by state.", []string{"state"}, nil)
+	importsDesc     = prometheus.NewDesc("layoutproxy_imports_total", "Bundles of the drop directory that were imported or refused, by result.", []string{"result"}, nil)
+	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles whose digests were computed.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (d *dropDirectory) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+
+// Collect implements prometheus.Collector.
+func (d *dropDirectory) Collect(ch chan<- prometheus.Metric) {
+	states := map[string]int{"waiting": 0, "verifying": 0}
+	for _, s := range d.Status() {
+		if _, ok := states[s.State]; ok {
+			states[s.State]++
+		}
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.GaugeValue, float64(n), state)
+	}
+	totals := d.Totals()
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Published), "published")
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Failed), "failed")
+	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
+}
+
+// guardDrop says why nothing may be moved or removed in the drop directory: a link or a
+// mount has changed since the start, and it overlaps with what is served.
+func (s *Daemon) guardDrop() error {
+	sources := s.live.paths()
+	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // the last is the store
+}

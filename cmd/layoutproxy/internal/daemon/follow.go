@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Pauses before a push is tried again.
+const (
+	firstPushPause = 10 * time.Second
+	lastPushPause  = 10 * time.Minute
+)
+
+// follower pushes a store to a registry whenever it has changed. Serving never waits for it.
+type follower struct {
+	log      *zap.Logger
+	store    string
+	cacheDir string
+	to       client.Reference
+	client   *client.Client
+	jobs     int
+	changed  chan struct{} // of one: there is something to push
+
+	mu      sync.Mutex
+	status  drop.Status
+	unsplit bool // --no-edition-split
+}
+
+// newFollower makes what pushes a server's store, or nil where no flag asks for it.
+func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
+	p := &flags.Store.Push
+	if p.To == "" {
+		return nil, nil
+	}
+	to, err := settings.ParseUpstream(p.To)
+	if err != nil {
+		return nil, err
+	}
+	log = log.Named("push")
+	upstream, err := p.Upstream.Open(to, true, os.Stdin, log)
+	if err != nil {
+		return nil, err
+	}
+	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, changed: make(chan struct{}, 1)}
+	f.status.Name = p.To
+	f.push() // what an earlier process may not have pushed
+	return f, nil
+}
+
+// push asks for a push, and returns at once.
+func (f *follower) push() {
+	if f == nil {
+		return
+	}
+	select {
+	case f.changed <- struct{}{}:
+	default: // one is to begin anyway
+	}
+}
+
+// setEditionSplit follows a changed configuration: where repositories go to elsewhere
+// now, it asks for a push.
+func (f *follower) setEditionSplit(unsplit bool) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	changed := f.unsplit != unsplit
+	f.unsplit = unsplit
+	f.mu.Unlock()
+	if changed {
+		f.push()
+	}
+}
+
+// run pushes until ctx ends.
+func (f *follower) run(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
+	defer f.client.Close()
+	var again <-chan time.Time
+	for pause := time.Duration(0); ; {
+		select {
+		case <-f.changed:
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+		f.state("pushing", "")
+		err := f.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if again = nil; err == nil {
+			pause = 0
+			f.state("pushed", "")
+			continue
+		}
+		pause = min(max(firstPushPause, 2*pause), lastPushPause)
+		again = time.After(pause)
+		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", exit.OneLine(exit.PushError(err))))
+		f.state("failed", exit.OneLine(exit.PushError(err)))
+	}
+}
+
+// once pushes what the upstream registry lacks of the store. Where the store itself
+// has gaps, what is whole is pushed, and that is an error still.
+func (f *follower) once(ctx context.Context) error {
+	f.mu.Lock()
+	selection := push.Selection{NoEditionSplit: f.unsplit}
+	f.mu.Unlock()
+	tree, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection}, f.cacheDir, []string{f.store}, f.to)
+	if err != nil {
+		return err
+	}
+	gaps := source.PushGaps(tree.Snapshot(), plan, selection)
+	if len(plan.Repositories) == 0 && len(gaps) == 0 {
+		return nil
+	}
+	state, err := push.OpenState(settings.StateDir())
+	if err != nil {
+		return err
+	}
+	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Notice: func(s string) { f.log.Info(s) }})
+	if err != nil {
+		return err
+	}
+	if _, err := pusher.Push(ctx); err != nil {
+		return err
+	}
+	if len(gaps) > 0 {
+		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(gaps), gaps[0])
+	}
+	f.log.Info("pushed", zap.String("to", f.status.Name))
+	return nil
+}
+
+func (f *follower) state(state, detail string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
+}
+
+// imports is what /status says of the push: nothing before the first one.
+func (f *follower) imports() []drop.Status {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status.State == "" {
+		return nil
+	}
+	return []drop.Status{f.status}
+}

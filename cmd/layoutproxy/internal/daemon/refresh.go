@@ -1,0 +1,158 @@
+package daemon
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
+)
+
+// liveTree keeps a tree as its sources are: it looks at them when they change, and
+// checks what it found.
+type liveTree struct {
+	log     *zap.Logger
+	tree    *layoutstore.Tree
+	watcher *watch.Watcher
+	changed chan struct{} // of one: there is a generation to check
+
+	patience time.Duration // how long the problems are waited for
+	asking   atomic.Int64  // goroutines that do
+	known    atomic.Pointer[[]layoutstore.Problem]
+
+	mu      sync.Mutex
+	sources []string
+	failing bool            // the watcher, when it was asked last
+	told    map[string]bool // problems that were logged and are there still
+}
+
+func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
+	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait}
+	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.look})
+	return l
+}
+
+// run watches and checks until ctx ends.
+func (l *liveTree) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.watcher.Run(ctx) })
+	group.Go(func() error {
+		l.watch()
+		// What changed between the first scan and now told nobody.
+		l.look(ctx)
+		l.check(ctx)
+		return nil
+	})
+	return group.Wait()
+}
+
+// look is a refresh that nobody waits for.
+func (l *liveTree) look(ctx context.Context) {
+	if _, err := l.refresh(ctx); err != nil && ctx.Err() == nil {
+		l.log.Warn("looking at the sources", zap.Error(err))
+	}
+}
+
+// refresh looks at the sources once and says what changed.
+func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
+	change, err := l.tree.Refresh(ctx)
+	if err == nil {
+		l.follow(change)
+	}
+	return change, err
+}
+
+// reconfigure has the tree be of other sources.
+func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options) error {
+	change, err := l.tree.Reconfigure(ctx, options)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.sources = options.Sources
+	l.mu.Unlock()
+	l.follow(change)
+	return nil
+}
+
+// follow watches what a refresh found, and says what changed.
+func (l *liveTree) follow(change layoutstore.Change) {
+	if l.watch() {
+		// A directory that is watched from now on may have changed since it was
+		// looked at.
+		l.watcher.Again(lookAgainAfter)
+	} else if change.Again > 0 {
+		l.watcher.Again(change.Again)
+	}
+	if change.Changed {
+		l.tell(change)
+	}
+}
+
+// lookAgainAfter is when to look again at directories that were not watched before.
+const lookAgainAfter = 100 * time.Millisecond
+
+// paths are the sources.
+func (l *liveTree) paths() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sources
+}
+
+// watch has the watcher follow the tree, and says whether it began to watch anything.
+func (l *liveTree) watch() bool {
+	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
+	err := l.watcher.Failure()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	failed := err != nil
+	if failed && !l.failing {
+		l.log.Warn("changes are seen at the next --rescan only", zap.Error(err))
+	}
+	l.failing = failed
+	return begun
+}
+
+func (l *liveTree) tell(change layoutstore.Change) {
+	s := l.tree.Snapshot()
+	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
+		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
+	if change.Roots {
+		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
+	}
+	l.tellProblems(context.Background())
+	select {
+	case l.changed <- struct{}{}:
+	default: // the check has yet to begin
+	}
+}
+
+// check checks each new generation behind the requests, so that what cannot be
+// served is known before it is asked for.
+func (l *liveTree) check(ctx context.Context) {
+	for {
+		var again <-chan time.Time
+		l.tree.Keep(ctx)
+		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
+			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
+			again = time.After(checkAgainAfter)
+		}
+		l.tellProblems(ctx)
+		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
+		select {
+		case <-l.changed:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkAgainAfter is when to try again what the system had no files or memory for.
+const checkAgainAfter = 10 * time.Second

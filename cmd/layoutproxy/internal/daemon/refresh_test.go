@@ -1,0 +1,250 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+func TestChangesAreServed(t *testing.T) {
+	for name, rescan := range map[string]time.Duration{
+		"by events of the file system": 0,
+		"by the tick":                  50 * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			for _, version := range []string{"one", "two"} {
+				publish(t, filepath.Join(parent, version), "install", version)
+			}
+			current := filepath.Join(parent, "current")
+			try(t, os.Symlink("one", current))
+			registry, _ := inProcess(t, "--rescan", rescan.String(), current)
+			manifest := func(repo, tag string) int {
+				return statusOf("http://" + registry + "/v2/" + repo + "/manifests/" + tag)
+			}
+			eventually(t, "the first tag", func() bool { return manifest("install", "one") == 200 })
+			publish(t, filepath.Join(parent, "one"), "install", "one", "more")
+			eventually(t, "a changed index", func() bool { return manifest("install", "more") == 200 })
+			publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1")
+			eventually(t, "a new layout in new directories", func() bool { return manifest("modules/a/release", "v1") == 200 })
+			eventually(t, "its discovery tag", func() bool { return manifest("modules", "a") == 200 })
+			publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1", "v2")
+			eventually(t, "a change in a new layout", func() bool { return manifest("modules/a/release", "v2") == 200 })
+			try(t, os.RemoveAll(filepath.Join(parent, "one/modules")))
+			eventually(t, "a removed layout", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
+			try(t, os.Symlink("two", current+".new"))
+			try(t, os.Rename(current+".new", current))
+			eventually(t, "a link set to another tree", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
+			publish(t, filepath.Join(parent, "two"), "install", "two", "three")
+			eventually(t, "a change in the other tree", func() bool { return manifest("install", "three") == 200 })
+		})
+	}
+}
+
+// A ConfigMap's directory: all names are links through ..data, which is swapped.
+func TestKubernetesLinkSwap(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, filepath.Join(dir, "..1"), "install", "one")
+	publish(t, filepath.Join(dir, "..2"), "install", "two")
+	try(t, os.Symlink("..1", filepath.Join(dir, "..data")))
+	try(t, os.Symlink("..data/install", filepath.Join(dir, "install")))
+	registry, _ := inProcess(t, dir)
+	manifest := func(tag string) int { return statusOf("http://" + registry + "/v2/install/manifests/" + tag) }
+	eventually(t, "the first state", func() bool { return manifest("one") == 200 })
+	try(t, os.Symlink("..2", filepath.Join(dir, "..data_tmp")))
+	try(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
+}
+
+// Clients pull while the tree changes five times a second, and notice nothing.
+func TestPullsDuringChanges(t *testing.T) {
+	// Registries of other tests leave goroutines behind, and this may run a second time.
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("load", func(t *testing.T) {
+		dir := t.TempDir()
+		publish(t, dir, "stable", "v1", "v2")
+		publish(t, dir, "changing", "v1", "generation-0")
+		var published sync.Map // digests that the tag moving:v1 has had
+		move(t, dir, 0, &published)
+		registry, admin := inProcess(t, "--rescan", "1s", dir)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var pulls atomic.Int64
+		var clients sync.WaitGroup
+		for range 64 {
+			clients.Go(func() {
+				transport := &http.Transport{}
+				defer transport.CloseIdleConnections()
+				c := &puller{client: &http.Client{Transport: transport}, base: "http://" + registry + "/v2/"}
+				for ctx.Err() == nil {
+					for _, repo := range []string{"stable", "changing", "moving"} {
+						d, err := c.pull(repo)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if _, ok := published.Load(d); repo == "moving" && !ok {
+							t.Errorf("moving:v1 was never %s", d)
+						}
+						pulls.Add(1)
+					}
+				}
+			})
+		}
+		changes := 0
+		for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			changes++
+			publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", changes))
+			publish(t, dir, fmt.Sprintf("modules/m%d", changes%3), "v1")
+			move(t, dir, changes, &published)
+		}
+		clients.Wait()
+		generation := func() string {
+			t.Helper()
+			resp, err := http.Post("http://"+admin+"/reload", "", nil)
+			try(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			try(t, err)
+			return string(body)
+		}
+		if first, again := generation(), generation(); first != again {
+			t.Errorf("nothing changes any more, and the generation does: %s %s", first, again)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		eventually(t, "the last change", func() bool {
+			return statusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
+		})
+		if code := statusOf("http://" + admin + "/metrics"); code != 200 {
+			t.Errorf("metrics: %d", code)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		t.Logf("%d pulls during %d changes", pulls.Load(), changes)
+		if pulls.Load() < 64 || changes < 10 {
+			t.Error("that was no load")
+		}
+	})
+}
+
+// move gives the tag moving:v1 to another image, and notes its digest first.
+func move(t *testing.T, dir string, n int, published *sync.Map) {
+	t.Helper()
+	l := layouttest.New(t, dir).Layout("moving")
+	d := l.Image(layouttest.Image{Name: fmt.Sprint(n), LayerSizes: []int64{100_000}})
+	published.Store(d.Digest, true)
+	l.Tag(d, "v1")
+	l.Write()
+}
+
+// puller pulls a repository whole and checks what it gets.
+type puller struct {
+	client *http.Client
+	base   string
+}
+
+func (c *puller) pull(repo string) (digest.Digest, error) {
+	tags, _, err := c.get(repo + "/tags/list")
+	if err != nil {
+		return "", err
+	}
+	// v1 is in every generation; other tags may go between the list and the pull.
+	if !strings.Contains(string(tags), `"v1"`) {
+		return "", fmt.Errorf("%s: tags %s without v1", repo, tags)
+	}
+	body, said, err := c.get(repo + "/manifests/v1")
+	if err != nil {
+		return "", err
+	}
+	if digest.FromBytes(body) != said {
+		return "", fmt.Errorf("%s:v1 is torn: %d bytes that are not %s", repo, len(body), said)
+	}
+	for _, d := range blobDigests(body) {
+		blob, _, err := c.get(repo + "/blobs/" + string(d))
+		if err != nil {
+			return "", err
+		}
+		if digest.FromBytes(blob) != d {
+			return "", fmt.Errorf("%s: blob %s is torn: %d bytes", repo, d, len(blob))
+		}
+	}
+	return said, nil
+}
+
+// blobDigests are the digests in a manifest.
+func blobDigests(manifest []byte) []digest.Digest {
+	var m specs.Manifest
+	if json.Unmarshal(manifest, &m) != nil {
+		return nil
+	}
+	all := []digest.Digest{m.Config.Digest}
+	for _, l := range m.Layers {
+		all = append(all, l.Digest)
+	}
+	return all
+}
+
+func (c *puller) get(path string) ([]byte, digest.Digest, error) {
+	resp, err := c.client.Get(c.base + path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", fmt.Errorf("%s: %s: %s", path, resp.Status, body)
+	}
+	return body, digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+}
+
+// insecure is a client's side of TLS that takes any certificate and keeps no connection.
+func insecure(certificates ...tls.Certificate) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, Certificates: certificates},
+	}}
+}
+
+// Where the system has no watches left it is a problem that is told, and no failure.
+func TestWatchesRunOut(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, dir, "install", "v1")
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
+	try(t, err)
+	var limit syscall.Rlimit
+	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	l := newLiveTree(zap.NewNop(), tree, []string{dir}, time.Hour)
+	found := l.problems(t.Context())
+	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
+		t.Errorf("problems: %v", found)
+	}
+	l.watch()
+	if found := l.problems(t.Context()); len(found) > 0 {
+		t.Errorf("watches are to be had again: %v", found)
+	}
+}

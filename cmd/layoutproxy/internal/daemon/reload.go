@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+)
+
+// newReloaded is the metric that says how the last reload went.
+func newReloaded() prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "layoutproxy_configuration_last_reload_successful",
+		Help: "Whether the configuration was usable when it was read last: 1 or 0.",
+	})
+	g.Set(1)
+	return g
+}
+
+// hangups are the signals that have the configuration read again. They are caught
+// before anybody is told that the program runs.
+func hangups() chan os.Signal {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	return hangup
+}
+
+// onHangup reads the configuration again at each SIGHUP, which would end the
+// program otherwise.
+func (s *Daemon) onHangup(ctx context.Context) {
+	defer signal.Stop(s.hangup)
+	for {
+		select {
+		case <-s.hangup:
+			s.notify.while(func() { s.reload(ctx) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload takes sources, roots and credentials from the configuration as it is now,
+// and looks at the sources. Where that fails, all stays as it was.
+func (s *Daemon) reload(ctx context.Context) {
+	next, err := s.reconfigure(ctx)
+	s.reloaded.Set(0)
+	if err != nil {
+		s.log.Error("the configuration cannot be used: all stays as it was", zap.Error(err))
+		s.live.look(ctx)
+		return
+	}
+	s.reloaded.Set(1)
+	next.Config.Warn(s.log)
+	s.log.Info("configuration read again", zap.Strings("sources", next.Sources(s.flags.Store.Dir)))
+	if names := next.Config.ChangedSince(&s.flags.Config); len(names) > 0 {
+		s.log.Warn("these settings changed, which is seen at the next start only", zap.Strings("settings", names))
+	}
+}
+
+// errOpen keeps half of a file from opening the registry to everybody.
+var errOpen = errors.New("it asks for no credentials any more: that needs a restart")
+
+// reconfigure reads the configuration and follows it.
+func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
+	next, err := s.flags.Again()
+	if err != nil {
+		return nil, err
+	}
+	if s.private && !next.Auth.On() {
+		return nil, errOpen
+	}
+	// The store and the drop directory are still those of the start.
+	if err := overlap.Check(s.flags.Places(next.Config.Sources)...); err != nil {
+		return nil, err
+	}
+	guarded, err := s.guarded(next.Auth)
+	if err != nil {
+		return nil, err
+	}
+	before := s.pulls.now.Swap(guarded) // first: what comes is for those alone who may have it
+	if err := s.live.reconfigure(ctx, next.Options(next.Sources(s.flags.Store.Dir))); err != nil {
+		s.pulls.now.Store(before)
+		return nil, err
+	}
+	s.private = next.Auth.On()
+	s.follower.setEditionSplit(next.NoEditionSplit)
+	return next, nil
+}

@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2/maybe"
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+)
+
+// newScrub makes the scrub of the server's tree, or nil where none is wanted.
+func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
+	rate, err := settings.ParseRate(s.flags.Scrub)
+	if err != nil || rate == 0 {
+		return nil, err
+	}
+	state := scrubState(s.flags.CacheDir, s.live.paths())
+	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
+		From: state.read(s.log), Reached: func(at verify.Position) { state.write(s.log, at) },
+		Wrong: s.live.tellProblem,
+		Failed: func(file, entry string, d digest.Digest, err error) {
+			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
+		}})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range scrubMetrics(scrub) {
+		if err := metrics.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return scrub, nil
+}
+
+// scrubFile keeps how far the scrub of some sources has come. Without it a scrub begins
+// at the first repository, and nothing but time is lost. The empty name keeps nothing.
+type scrubFile string
+
+// scrubState is the file for these sources.
+func scrubState(cacheDir string, sources []string) scrubFile {
+	if cacheDir == "" {
+		return ""
+	}
+	sum := sha256.New()
+	for _, source := range sources {
+		if abs, err := filepath.Abs(source); err == nil {
+			source = abs
+		}
+		fmt.Fprintf(sum, "%q\n", source)
+	}
+	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
+}
+
+func (f scrubFile) read(log *zap.Logger) (at verify.Position) {
+	if f == "" {
+		return at
+	}
+	data, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return at
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &at)
+	}
+	if err != nil {
+		log.Warn("the scrub starts over: how far it was cannot be read", zap.String("path", string(f)), zap.Error(err))
+		return verify.Position{}
+	}
+	return at
+}
+
+func (f scrubFile) write(log *zap.Logger, at verify.Position) {
+	if f == "" {
+		return
+	}
+	data, err := json.Marshal(at)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(string(f)), 0o755)
+	}
+	if err == nil {
+		err = maybe.WriteFile(string(f), append(data, '\n'), 0o644)
+	}
+	if err != nil {
+		log.Debug("how far the scrub is cannot be kept: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
+	}
+}
+
+// scrubMetrics say how far a scrub is.
+func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
+	counter := func(name, help string, of func(verify.ScrubStats) int64) {
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "layoutproxy_scrub_" + name, Help: help},
+			func() float64 { return float64(of(scrub.Stats())) }))
+	}
+	gauge := func(name, help string, of func(verify.ScrubStats) int64) {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "layoutproxy_scrub_" + name, Help: help},
+			func() float64 { return float64(of(scrub.Stats())) }))
+	}
+	counter("bytes_total", "Bytes that the scrub has read.", func(s verify.ScrubStats) int64 { return s.Bytes })
+	counter("blobs_total", "Copies of blobs that the scrub has read.", func(s verify.ScrubStats) int64 { return s.Files })
+	counter("wrong_blobs_total", "Copies of blobs that the scrub found wrong and had refused.", func(s verify.ScrubStats) int64 { return s.Wrong })
+	counter("unreadable_blobs_total", "Times that the scrub could not read a blob.", func(s verify.ScrubStats) int64 { return s.Failed })
+	counter("passes_total", "Passes over the whole tree that the scrub has ended.", func(s verify.ScrubStats) int64 { return s.Passes })
+	gauge("pass_bytes", "Bytes read in the pass under way.", func(s verify.ScrubStats) int64 { return s.PassBytes })
+	gauge("pass_size_bytes", "Bytes that the pass under way has to read.", func(s verify.ScrubStats) int64 { return s.PassTotal })
+	return all
+}

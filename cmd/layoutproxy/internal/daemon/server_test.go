@@ -1,0 +1,86 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// eventually asks until ok says yes. The bound is several times what the program
+// promises, and far below the default of --rescan.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(6 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// status is the status code of a GET.
+func statusOf(url string) int {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// publish writes the layout at path with one image for each tag.
+func publish(t *testing.T, dir, path string, tags ...string) {
+	t.Helper()
+	l := layouttest.New(t, dir).Layout(path)
+	for _, tag := range tags {
+		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{2000}}), tag)
+	}
+	l.Write()
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inProcess serves a tree, whose names are bare paths, with the settings that args make, and
+// returns the servers' addresses.
+func inProcess(t *testing.T, args ...string) (registry, admin string) {
+	t.Helper()
+	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)
+	s, err := New(t.Context(), Options{Settings: settingsOf(t, args...), Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	try(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
+}
+
+// settingsOf are the settings that a command line makes.
+func settingsOf(t *testing.T, args ...string) *settings.Serve {
+	t.Helper()
+	flags, set := &settings.Serve{}, pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	(&console.Output{}).AddFlags(set)
+	flags.AddFlags(set)
+	try(t, set.Parse(args))
+	try(t, flags.Complete(set, set.Args(), nil))
+	return flags
+}

@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// One manifest is on a disk that hangs: /status answers within its bound, the other image
+// is pulled wholly, a client that goes away is let go, and the program ends.
+func TestDiskThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("app")
+	l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}}), "fast")
+	slow := l.Image(layouttest.Image{Layers: [][]byte{[]byte("slow")}})
+	l.Tag(slow, "slow")
+	l.Write()
+
+	var hanging atomic.Int64
+	release := make(chan struct{})
+	flags := settingsOf(t, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--shutdown-timeout", "1s", "--cache-dir", "", dir)
+	opened := func(info fs.FileInfo) {
+		if info.Name() == slow.Digest.Encoded() {
+			hanging.Add(1)
+			<-release
+			hanging.Add(-1)
+		}
+	}
+	s, err := New(t.Context(), Options{Settings: flags, Log: zap.NewNop(), opened: opened})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stuckAfter, s.live.patience = time.Millisecond, time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	registry, admin := "http://"+s.servers[0].Listener.Addr().String(), "http://"+s.servers[1].Listener.Addr().String()
+
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	get := func(ctx context.Context, url string) (int, []byte, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, nil, err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return resp.StatusCode, body, err
+	}
+	eventually(t, "the check of the start reads the manifest", func() bool { return hanging.Load() > 0 })
+	if code, _, err := get(t.Context(), registry+"/v2/app/manifests/fast"); code != http.StatusOK {
+		t.Errorf("the manifest of the other image: %d, %v", code, err)
+	}
+	if code, body, err := get(t.Context(), registry+"/v2/app/blobs/"+digest.FromString("fast").String()); code != http.StatusOK || string(body) != "fast" {
+		t.Errorf("the layer of the other image: %d, %q, %v", code, body, err)
+	}
+	// It waits for the check as long as it says, and no longer.
+	code, body, err := get(t.Context(), admin+"/status")
+	var document struct {
+		Repositories int
+		Checked      bool
+	}
+	if err != nil || code != http.StatusOK || json.Unmarshal(body, &document) != nil || document.Repositories != 1 || document.Checked {
+		t.Errorf("/status: %d, %s, %v", code, body, err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() { _, _, err := get(gone, registry+"/v2/app/manifests/slow"); left <- err }()
+	eventually(t, "the request reads the manifest too", func() bool { return hanging.Load() > 1 })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client went away: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if hanging.Load() == 0 {
+		t.Error("the disk did not hang to the end")
+	}
+	close(release)
+	eventually(t, "nothing is left behind", func() bool { return hanging.Load() == 0 })
+}

@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer"
+)
+
+// prepareStore makes the store, and finishes what an import that was killed has begun. A
+// store that this user may only read is served as it is seen.
+func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	i, err := importer.New(importer.Options{Store: dir, Log: log})
+	if err != nil {
+		return err
+	}
+	err = i.Recover(ctx)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		if _, missing := os.Stat(dir); missing == nil {
+			log.Warn("the store is served as it is: this user may not write to it", zap.String("store", dir), zap.Error(err))
+			return nil
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		return exit.WithHint(err, "the store is a directory that this user may write to")
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/registry"
+	"github.com/layoutproxy/layoutproxy/registry/trace"
+)
+
+// lastSpans is how long the end waits for the collector.
+const lastSpans = 5 * time.Second
+
+// traced tells a collector of the requests that next answers, if there is one. The
+// second result sends what is left.
+func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.Handler, func(), error) {
+	if endpoint == "" {
+		return next, func() {}, nil
+	}
+	tracer, err := trace.New(context.Background(), trace.Options{
+		Endpoint: endpoint, Version: version, Log: log.Named("trace"), Route: registry.Route,
+		Repository: func(req *http.Request) string {
+			kind, name := registry.Scope(req)
+			if kind != "repository" {
+				return ""
+			}
+			return name
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return tracer.Wrap(next), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
+		defer cancel()
+		if err := tracer.Close(ctx); err != nil {
+			log.Warn("traces cannot be sent", zap.Error(err))
+		}
+	}, nil
+}

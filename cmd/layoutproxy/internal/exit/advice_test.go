@@ -1,0 +1,43 @@
+package exit_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// What a registry answers is named with what to do, in whichever command: also in the one
+// line that a status has.
+func TestCausesReachEveryCommand(t *testing.T) {
+	quota := &client.Error{Op: "put blob", Host: "harbor.example", Repository: "deckhouse/ee", Status: 403, Side: client.SideRegistry, Cause: client.ErrDenied,
+		Codes: []client.Code{{Code: "DENIED", Message: "adding 1 MiB of storage resource, which when updated to current usage of 9 MiB will exceed the configured upper limit of 9 MiB."}}}
+	wrong := &client.Error{Op: "token", Host: "auth.example", Repository: "deckhouse/ee", Status: 401, Side: client.SideToken, Cause: client.ErrUnauthorized}
+	nobody := &client.Error{Op: "get manifest", Host: "registry.example", Repository: "deckhouse/ee", Status: 401, Anonymous: true, Side: client.SideRegistry, Cause: client.ErrUnauthorized}
+	for _, test := range []struct {
+		err           error
+		cause, remedy string
+	}{
+		{quota, "a quota of deckhouse is used up", "raise it"},
+		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
+		{nobody, "nobody is logged in to registry.example", "docker login"},
+		{&push.GapError{Gaps: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "whatever it answered before", "--check-blobs"},
+		{&push.GapError{Gaps: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
+	} {
+		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
+			var gap *push.GapError
+			if name == "pull" && errors.As(test.err, &gap) {
+				continue
+			}
+			if hint := exit.Hint(sorted); !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hint, test.remedy) {
+				t.Errorf("%s: %v, %q", name, sorted, hint)
+			}
+			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package settings
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+)
+
+// Configuration completes the flags of a command by the environment and a file: a
+// flag of the command line beats the environment, which beats the file. Every flag
+// of the command is in both by its own name.
+type Configuration struct {
+	file  string
+	Check bool
+
+	set     *pflag.FlagSet
+	given   map[string][]string // what the command line says
+	args    []string            // the sources of the command line
+	Sources []string
+	Roots   map[string][]string // of the sources that have their own
+	unknown []string            // variables that look like settings
+}
+
+// AddFlags adds the flags to a set.
+func (c *Configuration) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; LAYOUTPROXY_LISTEN and the like beat it, and flags beat both")
+	f.BoolVar(&c.Check, "check-config", false, "check the configuration and end")
+}
+
+// notSettings are flags that cannot stand in a file.
+var notSettings = []string{"config", "check-config", "help"}
+
+// complete takes what the flags of f do not say from the environment and from the
+// file, and the sources from args or else from the file. A file that cannot be read
+// is an error, and what is wrong in it or in the environment an [exit.UsageError].
+func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error {
+	c.set, c.args, c.given = f, args, map[string][]string{}
+	f.Visit(func(flag *pflag.Flag) { c.given[flag.Name] = flagValues(flag) })
+	if err := c.readEnvironment(environ); err != nil {
+		return exit.UsageError(err)
+	}
+	if c.file != "" {
+		if err := c.readFile(); err != nil {
+			return err
+		}
+	}
+	if len(args) > 0 {
+		c.Sources, c.Roots = args, nil
+	}
+	return nil
+}
+
+// flagValues are the values of a flag, one where it is no list.
+func flagValues(flag *pflag.Flag) []string {
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{flag.Value.String()}
+}
+
+// setFlag sets a flag to values, of which there is one if it is no list.
+func setFlag(flag *pflag.Flag, values []string) error {
+	flag.Changed = true
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.Replace(values)
+	}
+	return flag.Value.Set(values[0])
+}
+
+const variablePrefix = "LAYOUTPROXY_"
+
+// variable is the environment's name of a flag.
+func variable(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// readEnvironment sets the flags that the command line does not. Commas separate
+// the values of a list. Only variables that are there count, also empty ones.
+func (c *Configuration) readEnvironment(environ []string) error {
+	values := map[string]string{}
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, variablePrefix) {
+			values[name] = value
+		}
+	}
+	known := []string{variablePrefix + "PASSWORD"} // read where it is needed, and shown nowhere
+	var failed error
+	c.set.VisitAll(func(flag *pflag.Flag) {
+		name := variable(flag.Name)
+		if flag.Name == "help" {
+			return
+		}
+		known = append(known, name)
+		value, there := values[name]
+		if !there || flag.Changed || failed != nil {
+			return
+		}
+		list := []string{value}
+		if _, ok := flag.Value.(pflag.SliceValue); ok {
+			list = strings.Split(value, ",")
+		}
+		if err := setFlag(flag, list); err != nil {
+			failed = fmt.Errorf("%s=%s: %w", name, value, err)
+			if flag.Name == "password-stdin" { // somebody may take it for the password
+				failed = fmt.Errorf("%s: true or false", name)
+			}
+		}
+	})
+	for name := range values {
+		if !slices.Contains(known, name) && !isServiceLink(name) {
+			c.unknown = append(c.unknown, fmt.Sprintf("%s; the nearest setting is %s", name, nearest(name, known)))
+		}
+	}
+	slices.Sort(c.unknown)
+	return failed
+}
+
+// isServiceLink says whether Kubernetes sets such a variable for a service that is
+// named layoutproxy.
+func isServiceLink(name string) bool {
+	name = strings.TrimPrefix(name, variablePrefix)
+	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
+}
+
+// Warn logs what may be meant as a setting and is none.
+func (c *Configuration) Warn(log *zap.Logger) {
+	for _, variable := range c.unknown {
+		log.Warn("this variable of the environment is no setting and is ignored", zap.String("variable", variable))
+	}
+}
+
+// ChangedSince names the settings that differ from those of old and are read at the
+// start only.
+func (c *Configuration) ChangedSince(old *Configuration) []string {
+	var names []string
+	c.set.VisitAll(func(flag *pflag.Flag) {
+		was := old.set.Lookup(flag.Name)
+		if was != nil && !slices.Contains(readAgain, flag.Name) && !slices.Equal(flagValues(flag), flagValues(was)) {
+			names = append(names, flag.Name)
+		}
+	})
+	return names
+}
+
+// readAgain are the settings that SIGHUP reads again, beside the sources.
+var readAgain = []string{
+	"root-repository", "index-repository", "no-edition-split",
+	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
+}

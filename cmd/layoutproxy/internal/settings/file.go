@@ -1,0 +1,195 @@
+package settings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+)
+
+// maxConfig is how large a configuration file may be.
+const maxConfig = 1 << 20
+
+// readFile sets the flags that neither the command line nor the environment does,
+// and the sources.
+func (c *Configuration) readFile() error {
+	f, err := plainfile.Open(c.file)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	if err := c.parse(data); err != nil {
+		return exit.UsageError(fmt.Errorf("%s:%w", c.file, err))
+	}
+	return nil
+}
+
+// parse is readFile of data. Its errors begin with the number of a line.
+func (c *Configuration) parse(data []byte) error {
+	if len(data) > maxConfig {
+		return fmt.Errorf("1: longer than %d bytes", maxConfig)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document, second yaml.Node
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+		return nil // nothing but comments
+	} else if err != nil {
+		return syntaxError(err)
+	}
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%d: a second document: there is one configuration in a file", max(second.Line, 1))
+	}
+	settings := map[string]*pflag.Flag{}
+	known := []string{"sources"}
+	c.set.VisitAll(func(flag *pflag.Flag) {
+		if !slices.Contains(notSettings, flag.Name) {
+			settings[flag.Name] = flag
+			known = append(known, flag.Name)
+		}
+	})
+	root := document.Content[0]
+	if root.Tag == "!!null" {
+		return nil
+	}
+	return eachKey(root, known, func(key string, value *yaml.Node) error {
+		if key == "sources" {
+			return c.parseSources(value)
+		}
+		return c.parseSetting(settings[key], value)
+	})
+}
+
+// syntaxError says what is no YAML as all other errors are said.
+func syntaxError(err error) error {
+	if m := regexp.MustCompile(`^yaml: (?:line )?(\d+): (.*)`).FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s: %s", m[1], m[2])
+	}
+	return fmt.Errorf("1: %w", err)
+}
+
+// eachKey calls do for each key of a mapping, which is one of known and there once.
+func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error) error {
+	if node.Kind != yaml.MappingNode {
+		return fmt.Errorf("%d: not a list of KEY: VALUE", node.Line)
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key := node.Content[i]
+		switch {
+		case key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value):
+			return fmt.Errorf("%d: unknown key %.100q: the nearest is %q", key.Line, key.Value, nearest(key.Value, known))
+		case seen[key.Value]:
+			return fmt.Errorf("%d: the key %q is there twice", key.Line, key.Value)
+		}
+		seen[key.Value] = true
+		if err := do(key.Value, node.Content[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseSetting sets a flag, unless a stronger word has set it. The value is checked
+// all the same.
+func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
+	_, isList := flag.Value.(pflag.SliceValue)
+	values, err := texts(node, isList)
+	if err != nil {
+		return fmt.Errorf("%d: %s: %w", node.Line, flag.Name, err)
+	}
+	before, changed := flagValues(flag), flag.Changed
+	if err := setFlag(flag, values); err != nil {
+		return fmt.Errorf("%d: %s: %w", node.Line, flag.Name, err)
+	}
+	if changed {
+		return setFlag(flag, before)
+	}
+	return nil
+}
+
+// texts are the values of a node: one, or any number where there may be a list.
+func texts(node *yaml.Node, isList bool) ([]string, error) {
+	if node.Kind == yaml.SequenceNode && isList {
+		values := []string{}
+		for _, n := range node.Content {
+			one, err := texts(n, false)
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, one...)
+		}
+		return values, nil
+	}
+	switch {
+	case node.Kind == yaml.AliasNode:
+		return nil, errors.New("an alias: write the value")
+	case node.Kind != yaml.ScalarNode && isList:
+		return nil, errors.New("neither a value nor a list of values")
+	case node.Kind != yaml.ScalarNode:
+		return nil, errors.New("not one value")
+	case node.Tag == "!!null":
+		return nil, errors.New(`no value; the empty one is ""`)
+	}
+	return []string{node.Value}, nil
+}
+
+// parseSources reads the sources, each a path, or a path and roots of its own.
+func (c *Configuration) parseSources(node *yaml.Node) error {
+	if node.Kind != yaml.SequenceNode {
+		return fmt.Errorf("%d: sources: not a list", node.Line)
+	}
+	c.Sources, c.Roots = []string{}, map[string][]string{}
+	for _, n := range node.Content {
+		path, roots, err := parseSource(n)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(c.Sources, path) {
+			return fmt.Errorf("%d: sources: %s is there twice", n.Line, path)
+		}
+		c.Sources = append(c.Sources, path)
+		if len(roots) > 0 {
+			c.Roots[path] = roots
+		}
+	}
+	return nil
+}
+
+func parseSource(node *yaml.Node) (path string, roots []string, err error) {
+	one := func(n *yaml.Node, isList bool) []string {
+		values, textErr := texts(n, isList)
+		if textErr != nil {
+			err = fmt.Errorf("%d: sources: %w", n.Line, textErr)
+			return []string{""}
+		}
+		return values
+	}
+	if node.Kind != yaml.MappingNode {
+		path = one(node, false)[0]
+	} else if keyErr := eachKey(node, []string{"path", "root-repository"}, func(key string, value *yaml.Node) error {
+		if key == "path" {
+			path = one(value, false)[0]
+		} else {
+			roots = one(value, true)
+		}
+		return err
+	}); keyErr != nil {
+		return "", nil, keyErr
+	}
+	if err == nil && path == "" {
+		err = fmt.Errorf("%d: sources: one without a path", node.Line)
+	}
+	return path, roots, err
+}

@@ -1,0 +1,95 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// loginNames are the environment variables that a login is read from.
+type loginNames struct{ username, password, license string }
+
+func ourLogin() loginNames {
+	return loginNames{username: "LAYOUTPROXY_USERNAME", password: "LAYOUTPROXY_PASSWORD"}
+}
+
+// D8SourceLogin and d8RegistryLogin are what d8 mirror pull and d8 mirror push read
+// (deckhouse-cli, internal/mirror/cmd/pull/flags/flags.go and push/flags.go).
+func D8SourceLogin() loginNames {
+	return loginNames{"D8_MIRROR_SOURCE_LOGIN", "D8_MIRROR_SOURCE_PASSWORD", "D8_MIRROR_LICENSE_TOKEN"}
+}
+
+func D8RegistryLogin() loginNames {
+	return loginNames{username: "D8_MIRROR_REGISTRY_LOGIN", password: "D8_MIRROR_REGISTRY_PASSWORD"}
+}
+
+// licenseUser is the user name that a license token is the password of.
+const licenseUser = "license-token"
+
+// login is who to log in as, and why.
+type login struct {
+	username string
+	source   string // what says so, for people; empty is docker's credential store
+	// Where the password comes from: standard input, or else it is known.
+	fromStdin bool
+	password  string
+}
+
+// chooseLogin decides between what the command line and the environment say. The command
+// line comes first, then our own variables, then those of d8; an empty variable is none.
+// The error is that a login lacks its password.
+func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
+	own := ourLogin()
+	if u.username != "" {
+		l := login{username: u.username, source: "--username", fromStdin: u.passwordStdin}
+		return l.withPassword(getenv, own.password, u.D8.password)
+	}
+	if u.License != "" {
+		return login{username: licenseUser, source: "--license", password: u.License}, nil
+	}
+	for _, names := range []loginNames{own, u.D8} {
+		if names.username != "" && getenv(names.username) != "" {
+			l := login{username: getenv(names.username), source: names.username}
+			return l.withPassword(getenv, names.password)
+		}
+		if names.license != "" && getenv(names.license) != "" {
+			return login{username: licenseUser, source: names.license, password: getenv(names.license)}, nil
+		}
+	}
+	return login{}, nil
+}
+
+// withPassword is the login with the first password that one of the variables holds.
+func (l login) withPassword(getenv func(string) string, names ...string) (login, error) {
+	if l.fromStdin {
+		return l, nil
+	}
+	for _, name := range names {
+		if name != "" && getenv(name) != "" {
+			l.password = getenv(name)
+			return l, nil
+		}
+	}
+	hint := "pipe it in with --username and --password-stdin, or set " + names[0]
+	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
+}
+
+// credential reads what the login says; empty is for the keychain to find.
+func (l login) credential(stdin io.Reader) (client.Credential, error) {
+	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
+	if !l.fromStdin {
+		return c, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(stdin, maxPassword))
+	if err != nil {
+		return c, fmt.Errorf("password from standard input: %w", err)
+	}
+	if c.Password = strings.TrimRight(string(data), "\r\n"); c.Password == "" {
+		return c, exit.UsageError(errors.New("--password-stdin: standard input is empty"))
+	}
+	return c, nil
+}

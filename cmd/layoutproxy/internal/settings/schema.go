@@ -1,0 +1,79 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Schema is a JSON schema (draft 2020-12) of the configuration file: what editors
+// check it by. The flags say all of it.
+func Schema(f *pflag.FlagSet) ([]byte, error) {
+	type object = map[string]any
+	properties := object{"sources": object{
+		"description": "directories, archives and chunk sets, each a path, or a path and roots of its own; of two that hold a tag the later one wins",
+		"type":        "array",
+		"items": object{"oneOf": []any{
+			object{"type": "string"},
+			object{"type": "object", "required": []string{"path"}, "additionalProperties": false,
+				"properties": object{"path": object{"type": "string"}, "root-repository": oneOrMore()}},
+		}},
+	}}
+	f.VisitAll(func(flag *pflag.Flag) {
+		if !slices.Contains(notSettings, flag.Name) && !flag.Hidden {
+			properties[flag.Name] = property(flag)
+		}
+	})
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(object{
+		"$schema":              "https://json-schema.org/draft/2020-12/schema",
+		"title":                "layoutproxy serve --config",
+		"type":                 "object",
+		"additionalProperties": false,
+		"properties":           properties,
+	})
+	return b.Bytes(), err
+}
+
+// oneOrMore is the schema of a text or a list of them.
+func oneOrMore() map[string]any {
+	text := map[string]any{"type": "string"}
+	return map[string]any{"oneOf": []any{text, map[string]any{"type": "array", "items": text}}}
+}
+
+// property is the schema of one setting.
+func property(flag *pflag.Flag) map[string]any {
+	_, usage := pflag.UnquoteUsage(flag)
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		p := oneOrMore()
+		p["description"], p["default"] = usage, append([]string{}, list.GetSlice()...)
+		return p
+	}
+	p := map[string]any{"description": usage, "type": "string"}
+	switch flag.Value.Type() {
+	case "bool":
+		p["type"], p["default"] = "boolean", flag.DefValue == "true"
+		return p
+	case "int", "int64", "uint", "uint64", "float64":
+		if p["type"] = "integer"; strings.HasPrefix(flag.Value.Type(), "float") {
+			p["type"] = "number"
+		}
+		if n, err := strconv.ParseFloat(flag.DefValue, 64); err == nil {
+			p["default"] = n
+		}
+		return p
+	case "duration":
+		p["pattern"] = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+	}
+	if flag.Name != "cache-dir" { // whose default is another on each machine
+		p["default"] = flag.DefValue
+	}
+	return p
+}

@@ -1,0 +1,176 @@
+// Package settings makes one typed configuration of flags, the environment and a YAML file, and checks it
+// before anything is read or changed. Groups of flags that several commands have are here too.
+package settings
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+)
+
+// Serve is the one configuration of serve, whether a flag, the environment or the file says so.
+type Serve struct {
+	Tree
+	Listen          string
+	AdminListen     string
+	AddressFile     string
+	ShutdownTimeout time.Duration
+	Strict          bool
+	Rescan          time.Duration
+	Pprof           bool
+	AccessLog       bool
+	Scrub           string
+	TLS             TLS
+	Auth            Auth
+	Clients         Clients
+	Trace           Trace
+	Store           Store
+	Config          Configuration
+}
+
+// AddFlags adds the flags of serve to a set; the environment and the configuration file
+// have each of them by itself.
+func (s *Serve) AddFlags(f *pflag.FlagSet) {
+	s.Tree.AddFlags(f)
+	s.Config.AddFlags(f)
+	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks one")
+	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5001", "`address` of /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
+	f.StringVar(&s.AddressFile, "address-file", "", "`file` to write registry=HOST:PORT and admin=HOST:PORT to when listening")
+	f.DurationVar(&s.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running transfers may go on after SIGTERM")
+	f.BoolVar(&s.Strict, "strict", false, "do not start with anything that cannot be served: exit 3")
+	f.DurationVar(&s.Rescan, "rescan", 10*time.Second, "how often the sources are looked at beside the events of the file system; 0 means never")
+	f.DurationVar(&s.Settle, "settle", 3*time.Second, "how long an archive must be unchanged before it is read")
+	f.BoolVar(&s.Pprof, "pprof", false, "profiles of the running program at /debug/pprof/ of the admin address")
+	f.BoolVar(&s.AccessLog, "access-log", false, "log a line a request")
+	f.StringVar(&s.Scrub, "scrub", "", "read all blobs in the background at this `rate`, as 10MB/s, and refuse the wrong ones; empty means off")
+	s.TLS.AddFlags(f)
+	s.Auth.AddFlags(f)
+	s.Clients.AddFlags(f)
+	s.Trace.AddFlags(f)
+	s.Store.AddFlags(f)
+}
+
+// Complete is that of the configuration.
+func (f *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
+	if err := f.Config.complete(set, args, environ); err != nil {
+		return err
+	}
+	f.sourceRoots = f.Config.Roots
+	return nil
+}
+
+// Again are the flags that the same command line and environment give with the file
+// as it is now.
+func (f *Serve) Again() (*Serve, error) {
+	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	(&console.Output{}).AddFlags(set)
+	next := &Serve{}
+	next.AddFlags(set)
+	for name, values := range f.Config.given {
+		if flag := set.Lookup(name); flag != nil {
+			if err := setFlag(flag, values); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := next.Complete(set, f.Config.args, os.Environ()); err != nil {
+		return nil, err
+	}
+	return next, next.Check()
+}
+
+// Check finds what is wrong with the flags before anything is read.
+func (f *Serve) Check() error {
+	if f.Settle < 0 {
+		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", f.Settle))
+	}
+	if f.Rescan < 0 {
+		return exit.UsageError(fmt.Errorf("--rescan %s: less than nothing", f.Rescan))
+	}
+	if f.ShutdownTimeout < 0 {
+		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: less than nothing", f.ShutdownTimeout))
+	}
+	if err := checkListen("listen", f.Listen); err != nil {
+		return err
+	}
+	if f.AdminListen != "" {
+		if err := checkListen("admin-listen", f.AdminListen); err != nil {
+			return err
+		}
+	}
+	_, err := ParseRate(f.Scrub)
+	err = cmp.Or(err, f.TLS.Check(), f.Auth.check(), f.Clients.check(), f.Trace.check(), f.Store.Drop.check(f.Store.Dir), f.Store.Push.check(f.Store.Dir))
+	if err != nil {
+		return err
+	}
+	return overlap.Check(f.Places(f.Config.Sources)...)
+}
+
+// checkListen finds an address that nothing can listen on.
+func checkListen(flag, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err == nil {
+		return nil
+	}
+	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
+}
+
+// Sources are all that are served with a store: it is the last, which wins a tag.
+func (f *Serve) Sources(store string) []string {
+	if store == "" {
+		return f.Config.Sources
+	}
+	return append(slices.Clone(f.Config.Sources), store)
+}
+
+// Places are the directories and files that the flags name, with other sources.
+func (f *Serve) Places(sources []string) (all []overlap.Place) {
+	add := func(r overlap.Role, name string) {
+		if name != "" {
+			all = append(all, overlap.Place{Role: r, Path: name})
+		}
+	}
+	add(overlap.Store, f.Store.Dir)
+	add(overlap.Drop, f.Store.Drop.Dir)
+	for _, name := range sources {
+		add(overlap.Source, name)
+	}
+	add(overlap.Cache, f.CacheDir)
+	return all
+}
+
+// QuarantineDir is where a server keeps what its scrubs found damaged, or empty.
+func (f *Serve) QuarantineDir() string {
+	if f.CacheDir == "" {
+		return ""
+	}
+	return filepath.Join(f.CacheDir, "quarantine")
+}
+
+// ParseRate reads a rate as 10MB/s, in bytes a second; the empty one is 0.
+func ParseRate(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, exit.UsageError(fmt.Errorf("--scrub %s: not a rate, which is written as 10MB/s or 512KiB/s", text))
+	}
+	return int64(n), nil
+}

@@ -1,0 +1,41 @@
+package settings
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+)
+
+// Tree says how sources become a tree.
+type Tree struct {
+	Roots       []string
+	sourceRoots map[string][]string
+	indexes     []string
+	// noEditionSplit names the installer and the d8 program below an edition.
+	NoEditionSplit bool
+	CacheDir       string
+	Settle         time.Duration
+}
+
+// AddFlags adds the flags to a set.
+func (t *Tree) AddFlags(f *pflag.FlagSet) {
+	t.AddNameFlags(f)
+	AddEditionFlag(f, &t.NoEditionSplit)
+	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` for the indexes of archives and, with serve, the quarantine; empty means nowhere")
+}
+
+// AddNameFlags adds the flags that say what repositories are called.
+func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&t.Roots, "root-repository", []string{layoutstore.AutoRoot},
+		"`path` below which the tree is served, repeatable; auto takes it from the bundle, empty means the bare paths")
+	f.StringArrayVar(&t.indexes, "index-repository", discovery.Indexes(),
+		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
+}
+
+// Options of the tree of some sources.
+func (t *Tree) Options(sources []string) layoutstore.Options {
+	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle}
+}

@@ -1,0 +1,136 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Upstream says how to speak to another registry. Every command that does so
+// has them.
+type Upstream struct {
+	username      string
+	passwordStdin bool
+	CAFile        string
+	cert          string
+	key           string
+	insecure      bool
+	PlainHTTP     bool
+	private       bool
+	Jobs          int
+	retries       int
+
+	UserAgent string // of the program
+
+	License string     // of a command that has --license
+	D8      loginNames // those of d8 that count here; none by default
+}
+
+// AddFlags adds the flags to a set.
+func (u *Upstream) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&u.username, "username", "", "`name` to log in with; $LAYOUTPROXY_USERNAME, then docker's credential store by default")
+	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input; $LAYOUTPROXY_PASSWORD by default")
+	f.StringVar(&u.CAFile, "ca-file", "", "PEM `file` of authorities to trust, beside the system's")
+	f.StringVar(&u.cert, "client-cert", "", "PEM `file` of the certificate to show to the registry")
+	f.StringVar(&u.key, "client-key", "", "PEM `file` of its key")
+	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "take any certificate of the registry")
+	f.BoolVar(&u.PlainHTTP, "plain-http", false, "speak HTTP without TLS; a registry on this machine may do so without it")
+	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, to its token server with the login")
+	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "how many requests run at once; fewer while the registry says that it has too many")
+	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that is answered with a failure of the moment; a registry that is away is waited for two minutes, unless this is 0")
+}
+
+// ParseUpstream reads a REGISTRY/PATH of the command line.
+func ParseUpstream(arg string) (client.Reference, error) {
+	r, err := client.ParseReference(arg)
+	if err == nil {
+		return r, nil
+	}
+	hint := "name the registry and the path below it: registry.example:5000/deckhouse/ee"
+	if strings.Contains(arg, "://") {
+		hint = "leave the scheme away; --plain-http is for a registry without TLS"
+	}
+	return client.Reference{}, exit.UsageError(exit.WithHint(err, hint))
+}
+
+// Check finds flags that do not go together.
+func (u *Upstream) Check() error {
+	switch {
+	case u.Jobs < 1:
+		return exit.UsageError(fmt.Errorf("--jobs %d: at least 1", u.Jobs))
+	case u.retries < 0:
+		return exit.UsageError(fmt.Errorf("--retries %d: at least 0", u.retries))
+	case (u.cert == "") != (u.key == ""):
+		return exit.UsageError(errors.New("--client-cert and --client-key belong together"))
+	case u.License != "" && u.username != "":
+		return exit.UsageError(errors.New("--license is a login of its own: it does not go with --username"))
+	case u.passwordStdin && u.username == "":
+		return exit.UsageError(errors.New("--password-stdin needs --username"))
+	case u.PlainHTTP && (u.CAFile != "" || u.cert != "" || u.insecure):
+		return exit.UsageError(errors.New("--plain-http has no certificates"))
+	}
+	return nil
+}
+
+// Options are what the flags are to a client of any registry. The password is read
+// from stdin if they say so.
+func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
+	if err := u.Check(); err != nil {
+		return client.Options{}, err
+	}
+	login, err := chooseLogin(u, os.Getenv)
+	if err != nil {
+		return client.Options{}, err
+	}
+	credential, err := login.credential(stdin)
+	if err != nil {
+		return client.Options{}, err
+	}
+	retries := u.retries
+	if retries == 0 {
+		retries = -1 // 0 is the default to the client
+	}
+	return client.Options{
+		PlainHTTP: u.PlainHTTP, InsecureSkipVerify: u.insecure,
+		CAFile: u.CAFile, CertFile: u.cert, KeyFile: u.key,
+		Credential: credential, Keychain: client.NewKeychain(),
+		AllowPrivateRedirects: u.private, Jobs: u.Jobs, Retries: retries,
+		UserAgent: u.UserAgent,
+	}, nil
+}
+
+// Open makes a client of a registry; push says whether it will be written to.
+func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
+	o, err := u.Options(stdin)
+	if err != nil {
+		return nil, err
+	}
+	if u.License != "" {
+		log.Warn("the license token is on the command line, where every user of this machine sees it: set D8_MIRROR_LICENSE_TOKEN instead of --license")
+	}
+	o.Registry, o.Push = r.Registry, push
+	o.Retrying = func(err error, pause time.Duration) {
+		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
+	}
+	if !push { // which has notices of its own
+		o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
+	}
+	return client.New(o)
+}
+
+// maxPassword is how much is read of standard input.
+const maxPassword = 64 << 10
+
+// AddLicenseFlag adds --license, which a source of Deckhouse takes.
+func (u *Upstream) AddLicenseFlag(f *pflag.FlagSet) {
+	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine sees it, so set $D8_MIRROR_LICENSE_TOKEN instead")
+}

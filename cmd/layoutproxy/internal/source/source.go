@@ -1,0 +1,31 @@
+// Package source opens the sources of a command and plans what it does with them. Errors say what to do.
+package source
+
+import (
+	"context"
+	"errors"
+	"runtime"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// Open scans sources.
+func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, error) {
+	tree, err := layoutstore.Open(ctx, options)
+	return tree, exit.SourceError(err)
+}
+
+// Check checks a tree, once more where a file changed meanwhile or an index that
+// was kept of an archive proves wrong.
+func Check(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapshot, error) {
+	snapshot := tree.Snapshot()
+	err := snapshot.Check(ctx, runtime.GOMAXPROCS(0))
+	if errors.Is(err, layoutstore.ErrStale) {
+		if _, err = tree.Refresh(ctx); err == nil {
+			snapshot = tree.Snapshot()
+			err = snapshot.Check(ctx, runtime.GOMAXPROCS(0))
+		}
+	}
+	return snapshot, err
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// eventually asks until ok says yes. The bound is several times what the program
+// promises, and far below the default of --rescan.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(6 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// status is the status code of a GET.
+func statusOf(url string) int {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// publish writes the layout at path with one image for each tag.
+func publish(t *testing.T, dir, path string, tags ...string) {
+	t.Helper()
+	l := layouttest.New(t, dir).Layout(path)
+	for _, tag := range tags {
+		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{2000}}), tag)
+	}
+	l.Write()
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// process is the program, running.
+type process struct {
+	*exec.Cmd
+	addresses map[string]string
+	ended     chan error
+}
+
+// start runs `layoutproxy serve` with args and waits until it listens.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "addresses")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	p := &process{ended: make(chan error, 1), addresses: map[string]string{}}
+	p.Cmd = exec.CommandContext(ctx, name, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", file}, args...)...)
+	var log bytes.Buffer
+	p.Stderr = &log
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.Wait() }()
+	for {
+		if data, err := os.ReadFile(file); err == nil {
+			for line := range strings.Lines(string(data)) {
+				key, address, _ := strings.Cut(strings.TrimSpace(line), "=")
+				p.addresses[key] = address
+			}
+			return p
+		}
+		select {
+		case err := <-p.ended:
+			t.Fatalf("layoutproxy ended before it listened: %v\n%s", err, log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// program is the command that runs the program.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, name, args...)
+}
