@@ -18,9 +18,9 @@ import (
 
 // bundle is what is imported: one or more sources as one tree.
 type bundle struct {
-	names []string
-	tree  *layoutstore.Tree
-	*layoutstore.Snapshot
+	names    []string
+	tree     *layoutstore.Tree
+	snapshot *layoutstore.Snapshot
 }
 
 // openBundle reads the indexes of the bundles, and records in opened what is read. A bundle has no discovery tags: those
@@ -33,10 +33,10 @@ func openBundle(ctx context.Context, names []string, o Options, opened *fileid.S
 	return &bundle{names, tree, tree.Snapshot()}, nil
 }
 
-// again reads what changed since.
-func (b *bundle) again(ctx context.Context) error {
+// refresh reads what changed since.
+func (b *bundle) refresh(ctx context.Context) error {
 	_, err := b.tree.Refresh(ctx)
-	b.Snapshot = b.tree.Snapshot()
+	b.snapshot = b.tree.Snapshot()
 	return err
 }
 
@@ -45,24 +45,24 @@ func (b *bundle) again(ctx context.Context) error {
 func (b *bundle) gaps() *gaps {
 	g := &gaps{}
 	var root [2]string // where the root layout lies
-	if r, err := b.At("."); err == nil {
+	if r, err := b.snapshot.At("."); err == nil {
 		if layouts := r.Layouts(); len(layouts) > 0 {
 			root[0], root[1] = layouts[len(layouts)-1].Where()
 		}
 	}
-	for _, p := range b.Problems() {
+	for _, p := range b.snapshot.Problems() {
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
 		if p.IsFailure() && !nameless { // a root layout gets its name from who serves it
 			g.add(p)
 		}
 	}
-	for _, at := range b.Paths() {
+	for _, at := range b.snapshot.Paths() {
 		if reserved(at) {
 			g.add(layoutstore.Problem{Kind: layoutstore.IllegalName, Path: b.names[0], Repository: at,
 				Reason: "the path has a segment that is a file of layouts: index.json, oci-layout or blobs"})
 		}
 	}
-	if len(b.Paths()) == 0 && len(g.all) == 0 {
+	if len(b.snapshot.Paths()) == 0 && len(g.all) == 0 {
 		g.add(layoutstore.Problem{Kind: layoutstore.Incomplete, Path: strings.Join(b.names, " "), Reason: "no image layout and no archive in it"})
 	}
 	return g

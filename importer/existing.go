@@ -15,10 +15,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// held is a copy of a content that the store has by name and size. That proves nothing:
+// existingCopy is a copy of a content that the store has by name and size. That proves nothing:
 // it is compared with the bundle's copy while that is read, and is linked or left as it
 // is only if it is the same.
-type held struct {
+type existingCopy struct {
 	paths  []string    // layouts that have it: links of one file; none where it is in an archive
 	info   fs.FileInfo // of the file
 	where  extent.List // in an archive of the store
@@ -27,23 +27,23 @@ type held struct {
 	wrong bool // it was found to be so
 }
 
-// findHeld finds the copies that the store has of the bundle's contents, and with them
+// findExisting finds the copies that the store has of the bundle's contents, and with them
 // the layouts that lack one.
-func (v *survey) findHeld(ctx context.Context) error {
-	byName := make(map[string]*content, len(v.contents))
-	for _, c := range v.contents {
+func (p *plan) findExisting(ctx context.Context) error {
+	byName := make(map[string]*content, len(p.contents))
+	for _, c := range p.contents {
 		byName[path.Join(c.digest.Algorithm().String(), c.digest.Encoded())] = c
 	}
-	for _, at := range v.target.Paths() {
+	for _, at := range p.target.Paths() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		algorithms, err := fs.ReadDir(v.session.store.Root().FS(), path.Join(at, "blobs"))
+		algorithms, err := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, "blobs"))
 		if err != nil {
 			continue // an archive's, or nothing that could be linked
 		}
 		for _, algorithm := range algorithms {
-			blobs, _ := fs.ReadDir(v.session.store.Root().FS(), path.Join(at, "blobs", algorithm.Name()))
+			blobs, _ := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, "blobs", algorithm.Name()))
 			for _, blob := range blobs {
 				if c := byName[path.Join(algorithm.Name(), blob.Name())]; c != nil {
 					c.holds(at, blob)
@@ -51,8 +51,8 @@ func (v *survey) findHeld(ctx context.Context) error {
 			}
 		}
 	}
-	for _, c := range v.contents {
-		if err := v.findPlaces(c); err != nil {
+	for _, c := range p.contents {
+		if err := p.findPlaces(c); err != nil {
 			return err
 		}
 	}
@@ -70,21 +70,21 @@ func (c *content) holds(at string, blob fs.DirEntry) {
 		c.wrong = append(c.wrong, at)
 		return
 	}
-	for _, h := range c.held {
-		if os.SameFile(h.info, info) {
-			h.paths = append(h.paths, at)
+	for _, e := range c.existing {
+		if os.SameFile(e.info, info) {
+			e.paths = append(e.paths, at)
 			return
 		}
 	}
-	c.held = append(c.held, &held{paths: []string{at}, info: info})
+	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
 // findPlaces finds which layouts of the store lack a content, in a file of their own and
 // in each archive.
-func (v *survey) findPlaces(c *content) error {
+func (p *plan) findPlaces(c *content) error {
 	have := map[string]bool{}
-	for _, h := range c.held {
-		for _, at := range h.paths {
+	for _, e := range c.existing {
+		for _, at := range e.paths {
 			have[at] = true
 		}
 	}
@@ -92,7 +92,7 @@ func (v *survey) findPlaces(c *content) error {
 		if have[at] {
 			continue
 		}
-		found, err := v.inArchives(c, at)
+		found, err := p.inArchives(c, at)
 		if err != nil {
 			return err
 		}
@@ -105,8 +105,8 @@ func (v *survey) findPlaces(c *content) error {
 
 // inArchives takes in the copies that archives of the store have of a content, and says
 // whether there is one.
-func (v *survey) inArchives(c *content, at string) (found bool, err error) {
-	repo, err := v.target.At(at)
+func (p *plan) inArchives(c *content, at string) (found bool, err error) {
+	repo, err := p.target.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 		return false, nil
 	}
@@ -114,11 +114,11 @@ func (v *survey) inArchives(c *content, at string) (found bool, err error) {
 		return false, err
 	}
 	for _, l := range repo.Layouts() {
-		if l.Volume() == v.session.options.Store {
+		if l.Volume() == p.session.options.Store {
 			continue // its own files
 		}
 		if where, err := l.Locate(c.digest); err == nil && where.Size() == c.size {
-			c.held = append(c.held, &held{where: where, relies: at})
+			c.existing = append(c.existing, &existingCopy{where: where, relies: at})
 			found = true
 		}
 	}
@@ -128,36 +128,36 @@ func (v *survey) inArchives(c *content, at string) (found bool, err error) {
 // linkable says whether the store has a file that places may be links of, as long as it
 // does not prove wrong.
 func (c *content) linkable() bool {
-	return slices.ContainsFunc(c.held, func(h *held) bool { return len(h.paths) > 0 && !h.wrong })
+	return slices.ContainsFunc(c.existing, func(e *existingCopy) bool { return len(e.paths) > 0 && !e.wrong })
 }
 
 // base is a file of the store that was proven, or empty.
 func (c *content) base() string {
-	for _, h := range c.held {
-		if len(h.paths) > 0 && !h.wrong {
-			return blobName(h.paths[0], c.digest)
+	for _, e := range c.existing {
+		if len(e.paths) > 0 && !e.wrong {
+			return blobName(e.paths[0], c.digest)
 		}
 	}
 	return ""
 }
 
 // settle finds, after the content was proven, what of the store has to be replaced.
-func (v *survey) settle(c *content) (repairs int) {
+func (p *plan) settle(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
-	for _, h := range c.held {
+	for _, e := range c.existing {
 		switch {
-		case !h.wrong:
-		case h.relies != "":
-			if !slices.Contains(c.places, h.relies) {
-				c.places = append(c.places, h.relies) // beside the archive, and before it
+		case !e.wrong:
+		case e.relies != "":
+			if !slices.Contains(c.places, e.relies) {
+				c.places = append(c.places, e.relies) // beside the archive, and before it
 				repairs++
 			}
 		default:
-			wrong = append(wrong, h.paths...)
+			wrong = append(wrong, e.paths...)
 		}
 	}
 	for _, at := range wrong {
-		v.repaired[blobName(at, c.digest)] = true
+		p.repaired[blobName(at, c.digest)] = true
 		if !slices.Contains(c.places, at) {
 			c.places = append(c.places, at)
 		}
@@ -166,11 +166,11 @@ func (v *survey) settle(c *content) (repairs int) {
 }
 
 // open opens a copy that the store has.
-func (s *session) open(c *content, h *held) (io.ReadCloser, error) {
-	if len(h.paths) == 0 {
-		return h.where.Open()
+func (s *session) open(c *content, e *existingCopy) (io.ReadCloser, error) {
+	if len(e.paths) == 0 {
+		return e.where.Open()
 	}
-	return plainfile.OpenIn(s.store.Root(), blobName(h.paths[0], c.digest))
+	return plainfile.OpenIn(s.store.Root(), blobName(e.paths[0], c.digest))
 }
 
 // maxCompared is how many copies of the store are open at the same time.
@@ -178,24 +178,24 @@ const maxCompared = 8
 
 // comparing compares copies of the store with what is read of a good one.
 type comparing struct {
-	held []*held
-	open []io.ReadCloser // nil behind the first difference
-	buf  []byte          // of bufferSize
+	copies []*existingCopy
+	open   []io.ReadCloser // nil behind the first difference
+	buf    []byte          // of bufferSize
 }
 
 // compareWith opens copies for being compared. The error is one that layoutstore.Exhausted
 // knows: what cannot be opened is wrong.
-func (s *session) compareWith(c *content, copies []*held) (*comparing, error) {
-	x := &comparing{held: copies}
-	for _, h := range copies {
-		h.wrong = false
-		r, err := s.open(c, h)
+func (s *session) compareWith(c *content, copies []*existingCopy) (*comparing, error) {
+	x := &comparing{copies: copies}
+	for _, e := range copies {
+		e.wrong = false
+		r, err := s.open(c, e)
 		if layoutstore.Exhausted(err) {
 			x.close()
 			return nil, err
 		}
 		if err != nil {
-			h.wrong, r = true, nil
+			e.wrong, r = true, nil
 		}
 		x.open = append(x.open, r)
 	}
@@ -223,7 +223,7 @@ func (x *comparing) next(want []byte) {
 		}
 		got := x.buf[:len(want)]
 		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
-			x.held[i].wrong = true
+			x.copies[i].wrong = true
 			x.drop(i)
 		}
 	}
@@ -237,7 +237,7 @@ func (x *comparing) end() {
 			continue
 		}
 		if n, err := io.ReadFull(r, more[:]); n > 0 || !errors.Is(err, io.EOF) {
-			x.held[i].wrong = true
+			x.copies[i].wrong = true
 		}
 		x.drop(i)
 	}

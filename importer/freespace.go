@@ -16,13 +16,17 @@ const (
 	perIndex = 64 << 10 // an index twice, and its layout's directories
 )
 
-// enoughRoom asks for the room for an import before its first byte. What fills up
-// meanwhile ends it later, and no harm is done.
-func (v *survey) enoughRoom() error {
+// checkFreeSpace asks for the space for an import before its first byte. What fills up
+// meanwhile ends it later, and no harm is done. An archive that is kept packed is linked,
+// or checked where it has to be copied.
+func (p *plan) checkFreeSpace() error {
+	if p.session.options.KeepPacked {
+		return nil
+	}
 	needed, files := int64(slack), int64(16)
-	links := v.session.hasLinks()
-	left := v.left()
-	for _, c := range v.contents {
+	links := p.session.hasLinks()
+	left := p.left()
+	for _, c := range p.contents {
 		copies := int64(len(c.places))
 		if copies > 0 && links {
 			if copies = 1; c.linkable() || left[c] {
@@ -32,13 +36,13 @@ func (v *survey) enoughRoom() error {
 		needed += copies * ((c.size + block - 1) / block * block)
 		files += copies
 	}
-	for _, at := range v.bundle.Paths() {
-		if _, err := v.target.At(at); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+	for _, r := range p.repositories {
+		if _, err := p.target.At(r.path); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 			files += 8 // directories and small files, while both are there twice
 			needed += perIndex
 		}
 	}
-	f, err := v.session.store.Root().Open(journal.Dir)
+	f, err := p.session.store.Root().Open(journal.Dir)
 	if err != nil {
 		return err
 	}
@@ -48,22 +52,22 @@ func (v *survey) enoughRoom() error {
 	case err != nil:
 		return fmt.Errorf("the room in the store: %w", err)
 	case needed > slack && needed > freeBytes:
-		return &RoomError{v.session.options.Store, "bytes", needed, freeBytes}
+		return &RoomError{p.session.options.Store, "bytes", needed, freeBytes}
 	case freeFiles >= 0 && files > freeFiles:
-		return &RoomError{v.session.options.Store, "files", files, freeFiles}
+		return &RoomError{p.session.options.Store, "files", files, freeFiles}
 	}
 	return nil
 }
 
 // left are the contents that an import which was interrupted has left in staging.
-func (v *survey) left() map[*content]bool {
+func (p *plan) left() map[*content]bool {
 	left := map[*content]bool{}
-	if _, err := v.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
+	if _, err := p.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
 		return left
 	}
-	for _, c := range v.contents {
+	for _, c := range p.contents {
 		for _, at := range c.places {
-			if info, err := v.session.store.Root().Lstat(publish.StagedPath(blobName(at, c.digest))); err == nil && info.Size() == c.size {
+			if info, err := p.session.store.Root().Lstat(publish.StagedPath(blobName(at, c.digest))); err == nil && info.Size() == c.size {
 				left[c] = true
 			}
 		}

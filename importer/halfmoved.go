@@ -6,55 +6,55 @@ import (
 	"slices"
 )
 
-// leftovers are those archives of a bundle of which only some chunks are there, each of
+// halfMoved are those archives of a bundle of which only some chunks are there, each of
 // them the very file of a chunk that the store has under that name: an import was killed
 // while it removed their old names. It gives them the names that they have in the store.
-func (s *session) leftovers(parcels []*parcel) (left []*parcel, err error) {
-	for _, p := range parcels {
-		if !p.set.Chunked || sameDir(p.dir, s.store.Dir()) {
+func (s *session) halfMoved(archives []*archive) (half []*archive, err error) {
+	for _, a := range archives {
+		if !a.set.Chunked || sameDir(a.dir, s.store.Dir()) {
 			continue
 		}
-		entries, err := os.ReadDir(p.dir)
+		entries, err := os.ReadDir(a.dir)
 		if err != nil {
 			return nil, err
 		}
-		name, files := p.name, p.files
-		p.files = withoutSums(filesOf(p.set.Name, entries))
+		name, files := a.name, a.files
+		a.files = withoutSums(filesOf(a.set.Name, entries))
 		for _, packed := range slices.Backward(s.store.State().Packed) {
-			if packed.Name != p.set.Name {
+			if packed.Name != a.set.Name {
 				continue
 			}
-			p.name = packed.File
-			part, err := s.isPart(p)
+			a.name = packed.File
+			part, err := s.isPart(a)
 			if err != nil {
 				return nil, err
 			}
 			if part {
-				left = append(left, p)
+				half = append(half, a)
 				break
 			}
-			p.name = name
+			a.name = name
 		}
-		if !slices.Contains(left, p) {
-			p.files = files
+		if !slices.Contains(half, a) {
+			a.files = files
 		}
 	}
-	return left, nil
+	return half, nil
 }
 
 // isPart says whether the chunks of an archive are some of those that the store has under
 // its name, by a second name each, and not all.
-func (s *session) isPart(p *parcel) (bool, error) {
-	have, err := s.filesUnder(p.name)
-	if err != nil || len(p.files) == 0 || len(have) <= len(p.files) {
+func (s *session) isPart(a *archive) (bool, error) {
+	have, err := s.filesUnder(a.name)
+	if err != nil || len(a.files) == 0 || len(have) <= len(a.files) {
 		return false, err
 	}
-	for _, file := range p.files {
-		outside, err := os.Lstat(filepath.Join(p.dir, file))
+	for _, file := range a.files {
+		outside, err := os.Lstat(filepath.Join(a.dir, file))
 		if err != nil {
 			return false, err
 		}
-		inside, err := s.store.Root().Lstat(p.storeName(file))
+		inside, err := s.store.Root().Lstat(a.storeName(file))
 		if err != nil || !os.SameFile(outside, inside) {
 			return false, nil
 		}

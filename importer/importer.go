@@ -99,15 +99,11 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 		return Report{}, err
 	}
 	defer s.store.Close()
-	take := s.take
-	if s.options.KeepPacked {
-		take = s.takePacked
-	}
-	report, err := take(ctx, b)
+	report, err := s.take(ctx, b)
 	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
 		// It was written to meanwhile, or a kept index of an archive proved wrong.
-		if err = b.again(ctx); err == nil {
-			report, err = take(ctx, b)
+		if err = b.refresh(ctx); err == nil {
+			report, err = s.take(ctx, b)
 		}
 	}
 	if !errors.As(err, new(*publish.UnfinishedError)) { // else the record counts from when the journal is finished
@@ -116,7 +112,7 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	if err != nil {
 		return Report{}, s.failed(ctx, err)
 	}
-	report.Opened, report.bundle = opened, b
+	report.Opened = opened
 	return report, s.store.Clear()
 }
 

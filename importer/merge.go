@@ -2,7 +2,6 @@ package importer
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,45 +28,94 @@ type wanted struct {
 	raw json.RawMessage
 }
 
-// indexes makes the new index of each repository that the bundle changes, and counts
-// what becomes of its tags.
-func (v *survey) indexes(ctx context.Context, report *Report) ([]journal.IndexChange, error) {
+// indexes makes the new indexes of the repositories that the bundle changes: change says
+// how, and counts what becomes of the bundle's tags.
+func (p *plan) indexes(report *Report, change func(repository, *merging) error) ([]journal.IndexChange, error) {
 	var changes []journal.IndexChange
-	for _, at := range v.bundle.Paths() {
-		if reserved(at) {
+	for _, r := range p.repositories {
+		report.Repositories++
+		m, err := p.merging(r.path)
+		if err != nil {
+			return nil, err
+		}
+		if err := change(r, m); err != nil {
+			return nil, err
+		}
+		if !m.changed {
 			continue
 		}
-		repo, err := v.bundle.At(at)
+		fresh, err := m.bytes()
 		if err != nil {
 			return nil, err
 		}
-		report.Repositories++
-		want, err := v.wanted(ctx, repo, &report.Tags)
-		if err != nil {
-			return nil, err
-		}
-		change, err := v.merge(at, want, &report.Tags)
-		if err != nil {
-			return nil, err
-		}
-		if change.New != nil {
-			changes = append(changes, change)
-		}
+		changes = append(changes, journal.IndexChange{Path: r.path, Old: m.old, New: fresh})
 	}
 	return changes, nil
 }
 
+// addDescriptors adds what the bundle has of a repository to its index.
+func (p *plan) addDescriptors(r repository, m *merging, tags *Tags) error {
+	want, err := p.wanted(r, tags)
+	if err != nil {
+		return err
+	}
+	for _, w := range want {
+		if w.tag != "" && m.releaseTag(w.tag, w.Digest, tags) {
+			m.add(w)
+		}
+	}
+	for _, w := range want {
+		if w.tag == "" && !m.named[w.Digest] {
+			m.add(w)
+		}
+	}
+	m.changed = m.changed || m.old == nil && (!m.known || p.gets(r.path))
+	return nil
+}
+
+// removeTags takes the tags that archives of the bundle have out of the index of a
+// repository. Where the archives are imported again it keeps them.
+func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
+	all, _ := r.repo.Tags("", -1)
+	for _, tag := range all {
+		d, err := r.repo.Tag(tag)
+		if err != nil {
+			return err
+		}
+		if again {
+			tags.Same++
+		} else {
+			m.releaseTag(tag, d.Digest, tags)
+		}
+	}
+	return nil
+}
+
+// releaseTag takes a tag from what has it in the index, unless the store has the tag with
+// that digest: then it returns false.
+func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
+	switch old, err := m.union(tag); {
+	case err == nil && old == d:
+		tags.Same++
+		return false
+	case err == nil:
+		tags.Replaced++
+	default:
+		tags.New++
+	}
+	m.untag(tag)
+	return true
+}
+
 // wanted are the descriptors of a repository of the bundle, in their order. A tag that
 // a later layout or descriptor took leaves its own descriptor untagged.
-func (v *survey) wanted(ctx context.Context, repo *layoutstore.Repository, tags *Tags) ([]wanted, error) {
-	whole := func(digest.Digest) bool { return true }
-	if len(v.gaps.all) > 0 {
-		ok, err := v.whole(ctx, repo)
-		if err != nil {
-			return nil, err
-		}
-		whole = func(d digest.Digest) bool { return ok[d] }
+func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
+	complete := func(digest.Digest) bool { return true }
+	if len(p.gaps.all) > 0 {
+		ok := p.complete(r)
+		complete = func(d digest.Digest) bool { return ok[d] }
 	}
+	repo := r.repo
 	var want []wanted
 	seen := map[wantedKey]int{}
 	for _, l := range repo.Layouts() {
@@ -85,7 +133,7 @@ func (v *survey) wanted(ctx context.Context, repo *layoutstore.Repository, tags 
 			case e.Repository != "":
 				w = w.pinned()
 			}
-			if c := v.byDigest[w.Digest]; c == nil || c.size != w.Size || !whole(w.Digest) || v.contradicted[typedDigest{repo.Path(), w.Digest, w.MediaType}] {
+			if c := p.byDigest[w.Digest]; c == nil || c.size != w.Size || !complete(w.Digest) || p.contradicted[typedDigest{repo.Path(), w.Digest, w.MediaType}] {
 				continue
 			}
 			key := wantedKey{w.Digest, w.tag}
@@ -113,53 +161,17 @@ type wantedKey struct {
 	tag    string
 }
 
-// merge makes the index of the layout at a path with what is wanted in it. The change
-// has no new bytes where there is none.
-func (v *survey) merge(at string, want []wanted, tags *Tags) (journal.IndexChange, error) {
-	m, err := v.merging(at)
-	if err != nil {
-		return journal.IndexChange{}, err
-	}
-	for _, w := range want {
-		if w.tag == "" {
-			continue
-		}
-		old, err := m.union(w.tag)
-		switch {
-		case err == nil && old == w.Digest:
-			tags.Same++
-			continue
-		case err == nil:
-			tags.Replaced++
-		default:
-			tags.New++
-		}
-		m.untag(w.tag)
-		m.add(w)
-	}
-	for _, w := range want {
-		if w.tag == "" && !m.named[w.Digest] {
-			m.add(w)
-		}
-	}
-	change := journal.IndexChange{Path: at, Old: m.old}
-	if m.changed || m.old == nil && (!m.known || v.gets(at)) {
-		change.New, err = m.bytes()
-	}
-	return change, err
-}
-
 // gets says whether the layout at a path gets blobs, so that it has to be one.
-func (v *survey) gets(at string) bool {
-	if v.receivers == nil {
-		v.receivers = map[string]bool{}
-		for _, c := range v.contents {
+func (p *plan) gets(at string) bool {
+	if p.receivers == nil {
+		p.receivers = map[string]bool{}
+		for _, c := range p.contents {
 			for _, place := range c.places {
-				v.receivers[place] = v.receivers[place] || c.proven
+				p.receivers[place] = p.receivers[place] || c.proven
 			}
 		}
 	}
-	return v.receivers[at]
+	return p.receivers[at]
 }
 
 // merging is the index of a layout of the store, to be changed.
@@ -174,13 +186,13 @@ type merging struct {
 	changed bool
 }
 
-func (v *survey) merging(at string) (*merging, error) {
+func (p *plan) merging(at string) (*merging, error) {
 	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
 	m.union = func(string) (digest.Digest, error) { return "", layoutstore.ErrRepositoryUnknown }
-	if repo, err := v.target.At(at); err == nil {
+	if repo, err := p.target.At(at); err == nil {
 		m.known = true
 		m.union = func(tag string) (digest.Digest, error) {
 			d, err := repo.Tag(tag)
@@ -197,7 +209,7 @@ func (v *survey) merging(at string) (*merging, error) {
 		}
 	}
 	name := path.Join(at, ocispec.ImageIndexFile)
-	data, err := fs.ReadFile(v.session.store.Root().FS(), name)
+	data, err := fs.ReadFile(p.session.store.Root().FS(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -205,7 +217,7 @@ func (v *survey) merging(at string) (*merging, error) {
 		err = m.parse(data, at)
 	}
 	if err != nil {
-		return nil, &DamagedError{path.Join(v.session.store.Dir(), name), err}
+		return nil, &DamagedError{path.Join(p.session.store.Dir(), name), err}
 	}
 	return m, nil
 }

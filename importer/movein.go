@@ -154,36 +154,33 @@ func (s *session) part(ctx context.Context, outside, name string) error {
 	return s.store.SyncDir(".")
 }
 
-// packedRecord is where the departure of archives is recorded, below the store.
-const packedRecord = departureFile + "-packed"
-
 // recordMoves records that the names which archives have outside of the store go, once it
 // is of a generation. Files that were copied are not among them, and stay.
-func (s *session) recordMoves(parcels []*parcel, generation uint64) (*departure, error) {
-	dep := &departure{Generation: generation}
-	for _, p := range parcels {
-		if sameDir(p.dir, s.store.Dir()) {
+func (s *session) recordMoves(archives []*archive, generation uint64) (*moveRecord, error) {
+	moves := &moveRecord{Generation: generation}
+	for _, a := range archives {
+		if sameDir(a.dir, s.store.Dir()) {
 			continue
 		}
-		for _, file := range p.files {
-			outside, err := filepath.Abs(filepath.Join(p.dir, file))
+		for _, file := range a.files {
+			outside, err := filepath.Abs(filepath.Join(a.dir, file))
 			if err != nil {
 				return nil, err
 			}
 			info, err := os.Lstat(outside)
-			if err != nil || !s.isLinkOf(info, publish.StagedPath(p.storeName(file)), p.storeName(file)) {
+			if err != nil || !s.isLinkOf(info, publish.StagedPath(a.storeName(file)), a.storeName(file)) {
 				continue
 			}
-			if f, ok := newDeparting(outside, info); ok {
-				f.Inside = fileName(p.storeName(file))
-				dep.files = append(dep.files, f)
+			if f, ok := newMovedFile(outside, info); ok {
+				f.Inside = fileName(a.storeName(file))
+				moves.files = append(moves.files, f)
 			}
 		}
 	}
-	if len(dep.files) == 0 {
-		return dep, nil
+	if len(moves.files) == 0 {
+		return moves, nil
 	}
-	return dep, s.store.WriteFile(packedRecord, dep.write)
+	return moves, s.store.WriteFile(moveRecordFile, moves.write)
 }
 
 // isLinkOf says whether a file is one of those that have some names in the store.
@@ -199,36 +196,36 @@ func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 // published after all, they keep them. copies says whether an archive whose old name
 // cannot be removed is copied, which may take long.
 func (s *session) finishMoves(ctx context.Context, copies bool) {
-	record := filepath.Join(s.store.Dir(), packedRecord)
-	dep, err := readDeparture(record)
+	record := filepath.Join(s.store.Dir(), moveRecordFile)
+	moves, err := readMoveRecord(record)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		s.options.Log.Warn("archives that an interrupted import has moved into the store may have their old names still, as its record cannot be read: remove the record", zap.String("path", record), zap.Error(err))
-	case dep.Generation > s.store.State().Generation:
-		s.forgetMoves(dep)
+	case moves.Generation > s.store.State().Generation:
+		s.forgetMoves(moves)
 	default:
-		s.options.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(dep.files)))
-		s.moved(ctx, dep, copies)
+		s.options.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(moves.files)))
+		s.removeMoved(ctx, moves, copies)
 	}
 }
 
-// forgetMoves removes the record of a departure of which nothing is left to do.
-func (s *session) forgetMoves(dep *departure) {
+// forgetMoves removes the record of moves of which nothing is left to do.
+func (s *session) forgetMoves(moves *moveRecord) {
 	dirs := map[string]bool{s.store.Dir(): true}
-	for _, f := range dep.files {
+	for _, f := range moves.files {
 		dirs[filepath.Dir(string(f.Name))] = true
 	}
 	publish.SyncNames(dirs)
-	if err := s.store.Remove(packedRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.store.Remove(moveRecordFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.options.Log.Warn("the record of archives that were moved into the store stays until the next import", zap.Error(err))
 	}
 }
 
-// moved removes the names that archives of the store have outside of it, and makes the
+// removeMoved removes the names that archives of the store have outside of it, and makes the
 // files the store's own. What was copied stays where it is.
-func (s *session) moved(ctx context.Context, dep *departure, copies bool) {
-	if len(dep.files) == 0 {
+func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies bool) {
+	if len(moves.files) == 0 {
 		return
 	}
 	mode, err := s.ownMode()
@@ -236,19 +233,19 @@ func (s *session) moved(ctx context.Context, dep *departure, copies bool) {
 		s.options.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
 	}
 	done := true
-	for _, f := range dep.files {
-		if !s.movedOne(ctx, f, mode, copies) {
+	for _, f := range moves.files {
+		if !s.removeMovedFile(ctx, f, mode, copies) {
 			done = false
 		}
 	}
 	if done {
-		s.forgetMoves(dep)
+		s.forgetMoves(moves)
 	}
 }
 
-// movedOne removes the name of one file. It is false where there is something to be done
+// removeMovedFile removes the name of one file. It is false where there is something to be done
 // with it still, later.
-func (s *session) movedOne(ctx context.Context, f departing, mode fs.FileMode, copies bool) bool {
+func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)

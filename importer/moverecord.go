@@ -14,42 +14,42 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// departure records the names of archives that are about to go from where they were
-// imported from, each with the state of its file. It is written before the first of them goes and removed after the last:
-// files go one by one, and what a killed process leaves of a chunk set would wait for the
-// rest for ever. Whoever finds the record does the rest, and touches only files that are
-// still in that state.
-type departure struct {
+// moveRecord holds the names outside of the store that archives are about to lose, each
+// with the state of its file. It is written before the first name is removed, and removed
+// after the last: a killed process leaves some of the names, and the rest of a chunk set
+// would be waited for without an end. The next process removes the others, if their files
+// are still in that state.
+type moveRecord struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"` // of the store, from which on it counts
 	Count      int    `json:"files"`      // how many follow
 
-	files []departing
+	files []movedFile
 }
 
-// departing is a file of a departure.
-type departing struct {
+// movedFile is a file of a move record.
+type movedFile struct {
 	Name   fileName `json:"name"`   // absolute
 	Inside fileName `json:"inside"` // in the store
 	fileid.State
 	Link bool `json:"link,omitempty"`
 }
 
-// newDeparting is a file in its present state. ok is false where the system does not
+// newMovedFile is a file in its present state. ok is false where the system does not
 // tell files from each other.
-func newDeparting(name string, info fs.FileInfo) (f departing, ok bool) {
+func newMovedFile(name string, info fs.FileInfo) (f movedFile, ok bool) {
 	state, ok := fileid.Of(info)
-	return departing{Name: fileName(name), State: state, Link: isLink(info)}, ok
+	return movedFile{Name: fileName(name), State: state, Link: isLink(info)}, ok
 }
 
 // is says whether a file is the one that was recorded, in the same state.
-func (f departing) is(info fs.FileInfo) bool {
+func (f movedFile) is(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now == f.State && isLink(info) == f.Link
 }
 
 // hasInode says whether a file is the one that was recorded, in any state.
-func (f departing) hasInode(info fs.FileInfo) bool {
+func (f movedFile) hasInode(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now.SameFile(f.State)
 }
@@ -72,18 +72,18 @@ func (n *fileName) UnmarshalText(text []byte) error {
 	return err
 }
 
-// departureFile begins the names of records, below the store.
-const departureFile = journal.Dir + "/outgoing"
+// moveRecordFile is where the record is stored, below the store.
+const moveRecordFile = journal.Dir + "/outgoing-packed"
 
 // write writes the record: a line that says how many files there are, and one for each.
-func (d *departure) write(w io.Writer) error {
-	d.Format, d.Count = journal.Format, len(d.files)
+func (r *moveRecord) write(w io.Writer) error {
+	r.Format, r.Count = journal.Format, len(r.files)
 	out := bufio.NewWriter(w)
 	e := json.NewEncoder(out)
-	if err := e.Encode(d); err != nil {
+	if err := e.Encode(r); err != nil {
 		return err
 	}
-	for _, f := range d.files {
+	for _, f := range r.files {
 		if err := e.Encode(f); err != nil {
 			return err
 		}
@@ -91,8 +91,8 @@ func (d *departure) write(w io.Writer) error {
 	return out.Flush()
 }
 
-// readDeparture reads a record. The error wraps fs.ErrNotExist where there is none.
-func readDeparture(name string) (*departure, error) {
+// readMoveRecord reads a record. The error wraps fs.ErrNotExist where there is none.
+func readMoveRecord(name string) (*moveRecord, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -101,23 +101,23 @@ func readDeparture(name string) (*departure, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, errors.New("is no regular file"))
 	}
-	var d departure
+	var r moveRecord
 	in := json.NewDecoder(bufio.NewReader(f))
-	if err := in.Decode(&d); err != nil {
+	if err := in.Decode(&r); err != nil {
 		return nil, err
 	}
-	if d.Format != journal.Format {
-		return nil, fmt.Errorf("format %d, this program knows format %d", d.Format, journal.Format)
+	if r.Format != journal.Format {
+		return nil, fmt.Errorf("format %d, this program knows format %d", r.Format, journal.Format)
 	}
 	for in.More() {
-		var file departing
+		var file movedFile
 		if err := in.Decode(&file); err != nil {
 			return nil, err
 		}
-		d.files = append(d.files, file)
+		r.files = append(r.files, file)
 	}
-	if len(d.files) != d.Count {
-		return nil, fmt.Errorf("%d files, it says %d", len(d.files), d.Count)
+	if len(r.files) != r.Count {
+		return nil, fmt.Errorf("%d files, it says %d", len(r.files), r.Count)
 	}
-	return &d, nil
+	return &r, nil
 }

@@ -7,46 +7,95 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// take makes a bundle part of the store.
+// placement is how the content of a bundle gets its place in the store: unpacked, or in
+// the archives that it came in.
+type placement interface {
+	// start runs before the plan. done says that nothing is left to be imported.
+	start(ctx context.Context, b *bundle) (done bool, err error)
+	// narrow takes out of the plan what need not be staged.
+	narrow(p *plan)
+	// proveRest proves what staging did not have to read.
+	proveRest(ctx context.Context, t *transfer) error
+	// stage stages what is not a blob, and returns what is to be published: nil for
+	// nothing.
+	stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error)
+	// finish runs when all of the bundle is in the store.
+	finish(ctx context.Context)
+}
+
+func (s *session) placement() placement {
+	if s.options.KeepPacked {
+		return &packed{session: s}
+	}
+	return &unpacked{session: s}
+}
+
+// take makes a bundle part of the store: plan, stage, publish.
 func (s *session) take(ctx context.Context, b *bundle) (Report, error) {
-	v, err := s.survey(ctx, b)
+	place := s.placement()
+	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Gaps: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
+	if done, err := place.start(ctx, b); done || err != nil {
+		return report, err
+	}
+	p, err := s.plan(ctx, b)
 	if err != nil {
 		return Report{}, err
 	}
-	if err := v.gaps.err(); err != nil && !s.options.AllowIncomplete {
+	report.repositories = p.repositories
+	place.narrow(p)
+	if err := s.store.Sweep(p.wantedBlobs()); err != nil {
 		return Report{}, err
 	}
-	if err := v.findHeld(ctx); err != nil {
+	if err := p.checkFreeSpace(); err != nil {
 		return Report{}, err
 	}
-	if err := s.store.Sweep(v.wantedBlobs()); err != nil {
-		return Report{}, err
+	t := p.transfer()
+	err = t.stage(ctx)
+	if err == nil {
+		err = place.proveRest(ctx, t)
 	}
-	if err := v.enoughRoom(); err != nil {
-		return Report{}, err
-	}
-	report := Report{Store: s.options.Store, Generation: s.store.State().Generation}
-	if report.Blobs, err = v.stage(ctx); err != nil {
-		return Report{}, err
-	}
-	changes, err := v.indexes(ctx, &report)
 	if err != nil {
 		return Report{}, err
 	}
-	report.Gaps = append([]layoutstore.Problem{}, v.gaps.all...)
-	report.NonDistributable = append([]layoutstore.Problem{}, v.nonDistributable.all...)
-	wanted := v.wantedBlobs()
-	if len(v.gaps.all) > 0 {
-		if err := s.store.Sweep(wanted); err != nil {
+	report.Blobs = t.blobs
+	j, err := place.stage(ctx, p, &report)
+	if err != nil {
+		return Report{}, err
+	}
+	report.Gaps = append(report.Gaps, p.gaps.all...)
+	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
+	if j != nil {
+		if err := s.store.Publish(ctx, j); err != nil {
 			return Report{}, err
+		}
+		report.Generation, report.Changed = s.store.State().Generation, true
+	}
+	place.finish(ctx)
+	return report, nil
+}
+
+// unpacked places blobs in files of their own, and names them in indexes of the store.
+type unpacked struct{ session *session }
+
+func (u *unpacked) start(context.Context, *bundle) (done bool, err error) { return false, nil }
+func (u *unpacked) narrow(*plan)                                          {}
+func (u *unpacked) proveRest(context.Context, *transfer) error            { return nil }
+func (u *unpacked) finish(context.Context)                                {}
+
+// stage makes the new indexes.
+func (u *unpacked) stage(_ context.Context, p *plan, report *Report) (*journal.Journal, error) {
+	changes, err := p.indexes(report, func(r repository, m *merging) error { return p.addDescriptors(r, m, &report.Tags) })
+	if err != nil {
+		return nil, err
+	}
+	wanted := p.wantedBlobs()
+	if len(p.gaps.all) > 0 {
+		if err := u.session.store.Sweep(wanted); err != nil {
+			return nil, err
 		}
 	}
 	if len(changes) == 0 && len(wanted) == 0 {
-		return report, nil
+		return nil, nil
 	}
-	if err := s.store.Publish(ctx, &journal.Journal{Generation: s.store.State().Generation + 1, Indexes: changes}); err != nil {
-		return Report{}, err
-	}
-	report.Generation, report.Changed = s.store.State().Generation, true
-	return report, nil
+	return &journal.Journal{Generation: report.Generation + 1, Indexes: changes}, nil
 }

@@ -15,37 +15,33 @@ import (
 // ReadAll reads the files of an imported bundle that the import did not have to open, and
 // adds those that prove right to Opened: further copies of a blob in other layouts, and
 // blobs that an interrupted import had copied before. A copy that is not what its name says
-// is forgotten, so that it stays where it is. Errors: the context's; those of a closure.
+// is forgotten, so that it stays where it is. Errors: the context's.
 func (r Report) ReadAll(ctx context.Context) error {
-	b, opened := r.bundle, r.Opened
-	for _, at := range b.Paths() {
-		repo, err := b.At(at)
-		if err != nil {
-			return err
-		}
-		graph, err := repo.Closure(ctx)
-		if err != nil {
-			return err
-		}
-		var named []digest.Digest
-		for _, m := range graph.Manifests {
-			named = append(named, m.Digest)
-		}
-		for _, blob := range graph.Blobs {
-			named = append(named, blob.Digest)
-		}
-		for _, l := range repo.Layouts() {
+	for _, repo := range r.repositories {
+		digests := repo.digests()
+		for _, l := range repo.repo.Layouts() {
 			if _, entry := l.Where(); entry != "" || !isDir(l.Volume()) {
 				continue // an archive is read as one file
 			}
-			for _, d := range named {
-				if err := readCopy(ctx, l, d, opened); err != nil {
+			for _, d := range digests {
+				if err := readCopy(ctx, l, d, r.Opened); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// digests are those of everything that the repository's indexes lead to.
+func (r repository) digests() (all []digest.Digest) {
+	for _, m := range r.graph.Manifests {
+		all = append(all, m.Digest)
+	}
+	for _, b := range r.graph.Blobs {
+		all = append(all, b.Digest)
+	}
+	return all
 }
 
 func isDir(name string) bool {

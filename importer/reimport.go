@@ -9,22 +9,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// settled says whether the store has all archives of a bundle from one earlier import,
+// isReimport says whether the store has all archives of a bundle from one earlier import,
 // and every tag that they carry with another digest than the store is won by another
 // archive of that import. Then there is nothing new: archives that were copied and stayed
 // are imported again, without those that were moved, and win nothing from them.
-func (v *survey) settled(parcels []*parcel) (bool, error) {
-	generation := v.session.generationOf(parcels)
+func (p *plan) isReimport(archives []*archive) (bool, error) {
+	generation := p.session.generationOf(archives)
 	if generation == 0 {
 		return false, nil
 	}
 	lost := 0
-	for _, at := range v.bundle.Paths() {
-		repo, err := v.bundle.At(at)
-		if err != nil {
-			return false, err
-		}
-		in, err := v.target.At(at)
+	for _, r := range p.repositories {
+		repo := r.repo
+		in, err := p.target.At(r.path)
 		if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 			return false, nil
 		}
@@ -43,25 +40,25 @@ func (v *survey) settled(parcels []*parcel) (bool, error) {
 			case err != nil:
 				return false, nil
 			}
-			if winner, err := v.winnerOf(in, tag); err != nil || winner != generation {
+			if winner, err := p.winnerOf(in, tag); err != nil || winner != generation {
 				return false, err
 			}
 			lost++
 		}
 	}
 	if lost > 0 {
-		v.session.options.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
+		p.session.options.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
 	}
 	return true, nil
 }
 
 // generationOf is the generation in which all of the archives came into the store, as
 // they are; 0 is none, or several.
-func (s *session) generationOf(parcels []*parcel) (generation uint64) {
-	for _, p := range parcels {
+func (s *session) generationOf(archives []*archive) (generation uint64) {
+	for _, a := range archives {
 		came := uint64(0)
 		for _, packed := range s.store.State().Packed {
-			if p.there && packed.File == p.name {
+			if a.exists && packed.File == a.name {
 				came = packed.Generation
 			}
 		}
@@ -74,7 +71,7 @@ func (s *session) generationOf(parcels []*parcel) (generation uint64) {
 }
 
 // winnerOf is the generation of the archive of the store that a tag comes from; 0 is none.
-func (v *survey) winnerOf(repo *layoutstore.Repository, tag string) (generation uint64, err error) {
+func (p *plan) winnerOf(repo *layoutstore.Repository, tag string) (generation uint64, err error) {
 	for _, l := range repo.Layouts() { // a later one wins
 		entries, err := l.Index()
 		if err != nil {
@@ -85,8 +82,8 @@ func (v *survey) winnerOf(repo *layoutstore.Repository, tag string) (generation 
 				continue
 			}
 			generation = 0
-			for _, packed := range v.session.store.State().Packed {
-				if packed.File == filepath.Base(l.Volume()) && l.Volume() != v.session.options.Store {
+			for _, packed := range p.session.store.State().Packed {
+				if packed.File == filepath.Base(l.Volume()) && l.Volume() != p.session.options.Store {
 					generation = packed.Generation
 				}
 			}

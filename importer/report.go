@@ -29,7 +29,7 @@ type Report struct {
 	// Opened are the files that the import read. Only these may be moved or removed after it.
 	Opened *fileid.Set `json:"-"`
 
-	bundle *bundle
+	repositories []repository // of the bundles
 }
 
 // Tags counts the tags of the bundles by what became of them.

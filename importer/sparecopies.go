@@ -15,20 +15,16 @@ import (
 // read, or a blob that nothing needs.
 type spare struct {
 	content *content // the copy alone
-	copyOf
-	where string
+	from    copyOf
+	where   string
 }
 
 // spares finds all copies of all blobs in the layouts of the bundle, each place once: of
 // an archive that is kept as it is, each is served.
-func (v *survey) spares(ctx context.Context) (all []spare, err error) {
+func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 	known := map[string]bool{}
-	for _, at := range v.bundle.Paths() {
-		repo, err := v.bundle.At(at)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range repo.Layouts() {
+	for _, r := range p.repositories {
+		for _, l := range r.repo.Layouts() {
 			digests, err := l.Blobs(ctx)
 			if err != nil {
 				return nil, err
@@ -39,14 +35,14 @@ func (v *survey) spares(ctx context.Context) (all []spare, err error) {
 				}
 				where, err := l.Locate(d)
 				if err != nil {
-					return nil, fmt.Errorf("%s of %s: %w", d, at, err)
+					return nil, fmt.Errorf("%s of %s: %w", d, r.path, err)
 				}
 				place := d.String() + " " + placeOf(where)
 				if known[place] {
 					continue
 				}
 				known[place] = true
-				c := &content{digest: d, size: where.Size(), repo: at}
+				c := &content{digest: d, size: where.Size(), repo: r.path}
 				all = append(all, spare{c, copyOf{l, c.size}, place})
 			}
 		}
@@ -66,7 +62,7 @@ func placeOf(where extent.List) string {
 // proveSpares proves the copies that stage did not read.
 func (t *transfer) proveSpares(ctx context.Context) error {
 	read := map[string]bool{}
-	for _, c := range t.contents {
+	for _, c := range t.plan.contents {
 		if !c.proven || c.from == (copyOf{}) {
 			continue
 		}
@@ -74,7 +70,7 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 			read[c.digest.String()+" "+placeOf(where)] = true
 		}
 	}
-	all, err := t.survey.spares(ctx)
+	all, err := t.plan.spares(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,10 +86,10 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 }
 
 func (t *transfer) proveSpare(ctx context.Context, s spare) error {
-	_, err := t.copy(ctx, s.content, s.copyOf, false)
+	_, err := t.copy(ctx, s.content, s.from, false)
 	var bad *badError
 	if errors.As(err, &bad) {
-		return t.bad(ctx, s.content, s.copyOf, bad)
+		return t.bad(s.content, s.from, bad)
 	}
 	return err
 }

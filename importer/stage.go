@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -19,39 +20,25 @@ import (
 
 // transfer proves the contents of a bundle, and stages those that the store lacks.
 type transfer struct {
-	*survey
-	bufs sync.Pool
+	plan    *plan
+	session *session
+	bufs    sync.Pool
 
 	mu    sync.Mutex // guards blobs and the survey's gaps
 	blobs Blobs
 }
 
+// transfer makes the staging of a plan.
+func (p *plan) transfer() *transfer {
+	return &transfer{plan: p, session: p.session, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+}
+
 // stage reads each content once. The first gap ends it, unless gaps are allowed.
-func (v *survey) stage(ctx context.Context) (Blobs, error) {
-	t := v.transfer()
-	err := t.stage(ctx)
-	return t.blobs, err
-}
-
-// stageAll is stage, and proves all other copies as well, needed or not.
-func (v *survey) stageAll(ctx context.Context) (Blobs, error) {
-	t := v.transfer()
-	err := t.stage(ctx)
-	if err == nil {
-		err = t.proveSpares(ctx)
-	}
-	return t.blobs, err
-}
-
-func (v *survey) transfer() *transfer {
-	return &transfer{survey: v, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
-}
-
 func (t *transfer) stage(ctx context.Context) error {
 	t.begin()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(t.session.options.Jobs)
-	for _, c := range t.contents {
+	for _, c := range t.plan.contents {
 		if ctx.Err() != nil {
 			break
 		}
@@ -67,10 +54,10 @@ func (t *transfer) begin() {
 	}
 	t.session.begun = true
 	var total int64
-	for _, c := range t.contents {
+	for _, c := range t.plan.contents {
 		total += c.size
 	}
-	t.session.options.Progress.Begin(len(t.contents), total)
+	t.session.options.Progress.Begin(len(t.plan.contents), total)
 }
 
 // bufferSize is how much is read and written at a time.
@@ -123,7 +110,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 		var bad *badError
 		switch {
 		case errors.As(err, &bad):
-			if err := t.bad(ctx, c, from, bad); err != nil {
+			if err := t.bad(c, from, bad); err != nil {
 				return "", err
 			}
 			continue
@@ -140,7 +127,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 func (t *transfer) settle(c *content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blobs.Repaired += t.survey.settle(c)
+	t.blobs.Repaired += t.plan.settle(c)
 }
 
 // staged says whether an import that was interrupted has left the content at name.
@@ -204,7 +191,7 @@ func unreadable(err error) error {
 // badError if it has not the content's digest and this size. It finds which copies of the
 // store are the same.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
-	first := c.held[:min(len(c.held), maxCompared)]
+	first := c.existing[:min(len(c.existing), maxCompared)]
 	x, err := t.session.compareWith(c, first)
 	if err != nil {
 		return err
@@ -216,28 +203,28 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 	if err := t.read(ctx, r, out, c.digest, size, x); err != nil {
 		return err
 	}
-	for _, h := range c.held[len(first):] {
-		if err := t.proveHeld(ctx, c, h); err != nil {
+	for _, e := range c.existing[len(first):] {
+		if err := t.proveExisting(ctx, c, e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// proveHeld reads a copy of the store by itself.
-func (t *transfer) proveHeld(ctx context.Context, c *content, h *held) error {
-	r, err := t.session.open(c, h)
+// proveExisting reads a copy of the store by itself.
+func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
+	r, err := t.session.open(c, e)
 	if layoutstore.Exhausted(err) {
 		return err
 	}
-	h.wrong = err != nil
+	e.wrong = err != nil
 	if err != nil {
 		return nil
 	}
 	defer r.Close()
 	var bad *badError
 	err = t.read(ctx, r, nil, c.digest, c.size, &comparing{})
-	if h.wrong = err != nil; errors.As(err, &bad) || errors.Is(err, layoutstore.ErrStale) {
+	if e.wrong = err != nil; errors.As(err, &bad) || errors.Is(err, layoutstore.ErrStale) {
 		return nil
 	}
 	return err
@@ -279,45 +266,41 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 }
 
 // bad notes that a copy is bad. The error is nil where that is allowed.
-func (t *transfer) bad(ctx context.Context, c *content, from copyOf, cause *badError) error {
+func (t *transfer) bad(c *content, from copyOf, cause *badError) error {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Passing: layoutstore.Passing(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
 	p.Chunks = from.layout.Chunks(c.digest)
-	repo, err := t.bundle.At(c.repo)
-	if err != nil {
-		return err
-	}
-	tags, err := tagsTo(ctx, repo, c.digest)
-	if err != nil {
-		return err
-	}
-	p = of(repo, tags, p)
+	p = t.plan.of(c, p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.gaps.add(p)
+	t.plan.gaps.add(p)
 	if t.session.options.AllowIncomplete {
 		return nil
 	}
 	return &GapError{[]layoutstore.Problem{p}}
 }
 
+// of names whose problem it is: the first repository that has the content, and its tags
+// that lead to it.
+func (p *plan) of(c *content, problem layoutstore.Problem) layoutstore.Problem {
+	i := slices.IndexFunc(p.repositories, func(r repository) bool { return r.path == c.repo })
+	r := p.repositories[i]
+	return of(r.repo, r.tagsTo(c.digest), problem)
+}
+
 // tagsTo are the tags of a repository that lead to a digest.
-func tagsTo(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) ([]string, error) {
-	graph, err := repo.Closure(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range graph.Manifests {
+func (r repository) tagsTo(d digest.Digest) []string {
+	for _, m := range r.graph.Manifests {
 		if m.Digest == d {
-			return m.TagsTo(), nil
+			return m.TagsTo()
 		}
 	}
-	for _, b := range graph.Blobs {
+	for _, b := range r.graph.Blobs {
 		if b.Digest == d {
-			return b.TagsTo(), nil
+			return b.TagsTo()
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // place stages a proven content for one layout of the store: by a link to base, or
