@@ -13,6 +13,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // Blob is content whose size is what a manifest says, where one says it.
@@ -26,11 +27,13 @@ type Blob struct {
 // Open opens the blob for reading. A plain file stays one for the kernel: see
 // package extent. Errors: ErrStale where it changed since it was found; the file
 // system's.
-func (b *Blob) Open() (io.ReadSeekCloser, error) {
+func (b *Blob) Open() (io.ReadSeekCloser, error) { return b.openAt(0) }
+
+func (b *Blob) openAt(off int64) (io.ReadSeekCloser, error) {
 	if b.where == nil {
 		return readSeekNopCloser{bytes.NewReader(b.bytes)}, nil
 	}
-	return b.where.Open()
+	return b.where.OpenAt(off)
 }
 
 type readSeekNopCloser struct{ io.ReadSeeker }
@@ -51,17 +54,22 @@ type Opened struct {
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d and opens it. A file that changed between being found and being
-// opened is looked for once more. Errors: those of [Repository.Blob]; ErrStale and
-// ErrBlobUnknown in one where the file changed again.
-func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest) (Opened, error) {
+// OpenBlob finds the blob d and opens it for who will read it from the byte first on, which
+// is told how long it is. A file that changed between being found and being opened is looked
+// for once more. What the system has in memory is opened at once; for a disk the caller waits
+// as long as the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale
+// and ErrBlobUnknown in one where the file changed again.
+func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, error) {
+	if opened, ok := r.openCached(d, first); ok {
+		return opened, nil
+	}
 	return await(ctx, r.storage, d, func(ctx context.Context) (Opened, error) {
 		for again := false; ; again = true {
 			b, err := r.find(ctx, d)
 			if err != nil {
 				return Opened{}, err
 			}
-			content, err := b.Open()
+			content, err := b.openAt(first(b.Size))
 			switch {
 			case err == nil:
 				return Opened{b, content}, nil
@@ -75,6 +83,35 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest) (Opened, err
 			}
 		}
 	}, func(late Opened) { late.Close() })
+}
+
+// openCached opens the blob d if that takes no disk and no doubt: all manifests were read,
+// they say that it is a blob of one size, and a copy of that size is there that no
+// quarantine holds. Whatever else there is OpenBlob finds out.
+func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (Opened, bool) {
+	c := r.contents.Load()
+	if c == nil || c.children[d] != nil || r.synthetic[d] != nil || r.topManifest(d) != nil {
+		return Opened{}, false
+	}
+	claims := c.claimsOf(d) // by their sizes
+	if len(claims) == 0 || claims[0].size != claims[len(claims)-1].size {
+		return Opened{}, false
+	}
+	size := claims[0].size
+	for _, p := range slices.Backward(r.parts) {
+		vol, ok := p.vol.(volume.Cached)
+		if !ok || r.quarantine.concerns(p, d) {
+			return Opened{}, false
+		}
+		where := vol.LocateCached(p.path, d, size)
+		if where == nil {
+			continue
+		}
+		if content, err := where.OpenCachedAt(first(size)); err == nil {
+			return Opened{&Blob{Digest: d, Size: size, where: where}, content}, true
+		}
+	}
+	return Opened{}, false
 }
 
 // find is Blob without a bound.

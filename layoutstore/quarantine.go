@@ -204,6 +204,17 @@ func (q *quarantine) holds(p *part, d digest.Digest, where extent.List) (reason 
 	return "", false
 }
 
+// concerns says whether a copy of d in a part may be refused, without looking at its file.
+func (q *quarantine) concerns(p *part, d digest.Digest) bool {
+	if q.n.Load() == 0 {
+		return false
+	}
+	at := q.absolute(p.where())
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.at[at][d])+len(q.unread) > 0
+}
+
 // unreadReason is the reason of a copy of whose record only the name is left.
 const unreadReason = "an earlier scrub found it damaged; the record that says how cannot be read"
 

@@ -68,6 +68,8 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 // everything waits for a disk that hangs, so that no slow machine takes a file for one.
 const soon = 20 * time.Millisecond
 
+func fromStart(int64) int64 { return 0 }
+
 // While one manifest cannot be read, the other image is served wholly: also its blobs,
 // whose sizes only manifests say.
 func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
@@ -84,7 +86,7 @@ func slowManifestHoldsUpNoOtherImage(t *testing.T) {
 	if _, err := repo.Manifest(t.Context(), fast); err != nil {
 		t.Errorf("the manifest of the other image: %v", err)
 	}
-	blob, err := repo.OpenBlob(t.Context(), layer)
+	blob, err := repo.OpenBlob(t.Context(), layer, fromStart)
 	if err != nil {
 		t.Fatalf("the layer of the other image: %v", err)
 	}
@@ -148,7 +150,7 @@ func TestSlowBlob(t *testing.T) { synctest.Test(t, slowBlob) }
 
 func slowBlob(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, soon, true)
-	if _, err := repo.OpenBlob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
+	if _, err := repo.OpenBlob(t.Context(), layer, fromStart); !errors.Is(err, layoutstore.ErrSlow) {
 		t.Errorf("the layer: %v", err)
 	}
 	for _, d := range []digest.Digest{fast, slow} {

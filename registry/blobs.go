@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 
@@ -21,7 +22,7 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	if err != nil {
 		return err
 	}
-	blob, err := repo.OpenBlob(req.Context(), d)
+	blob, err := repo.OpenBlob(req.Context(), d, firstByte(req))
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	h["Cache-Control"] = r.immutable
 	describe(h, "application/octet-stream", d)
 	if sender, ok := content.(extent.Sender); ok {
-		w = sendSections(w, sender)
+		w = sendSections(w, req, sender)
 	}
 	return serveContent(w, req, content, blob.Size)
 }
@@ -43,13 +44,18 @@ const checkedEnd = 512
 
 // sendSections is w, which sends what it is given of content file by file: the
 // kernel does not see through a reader of several, and would copy nothing of it.
-func sendSections(w http.ResponseWriter, content extent.Sender) http.ResponseWriter {
+func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
 			return func(src io.Reader) (sent int64, err error) {
 				part, ok := src.(*io.LimitedReader)
 				if !ok || part.R != io.Reader(content) {
 					return next(src)
+				}
+				uncork, corked := cork(req)
+				defer uncork()
+				if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
+					flusher.Flush() // or net/http would copy the first bytes beside the head
 				}
 				for part.N > checkedEnd {
 					section, err := content.Section(part.N - checkedEnd)
@@ -81,8 +87,8 @@ func sendSections(w http.ResponseWriter, content extent.Sender) http.ResponseWri
 				if err != nil {
 					return sent, err
 				}
-				n, err = w.Write(end[:n])
-				return sent + int64(n), err
+				last, err := next(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // what was corked is not buffered
+				return sent + last, err
 			}
 		},
 	})

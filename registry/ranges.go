@@ -33,6 +33,10 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	if req.Method == http.MethodHead || size == 0 {
 		verdict = ignore
 	}
+	if verdict == satisfiable && len(header) == 1 && header[0] == ranges {
+		http.ServeContent(w, req, "", never, content)
+		return nil
+	}
 	plain := *req
 	plain.Header = req.Header.Clone()
 	switch verdict {
@@ -47,6 +51,24 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	}
 	http.ServeContent(w, &plain, "", never, content)
 	return nil
+}
+
+// firstByte says which byte of a content of some size the answer to a request begins with,
+// as far as its Range header tells.
+func firstByte(req *http.Request) func(size int64) int64 {
+	return func(size int64) int64 {
+		header, asked := req.Header["Range"]
+		if !asked {
+			return 0
+		}
+		ranges, verdict := parseRange(strings.Join(header, ","), size)
+		if verdict != satisfiable {
+			return 0
+		}
+		first, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), "-")
+		n, _ := parseNumber(first) // parseRange wrote it
+		return n
+	}
 }
 
 // serveUnsatisfiable lets http.ServeContent answer, and takes its place where it answers 416.

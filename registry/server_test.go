@@ -62,7 +62,9 @@ func serveBare(tb testing.TB, dir string) *server {
 // listen has the client ask h from now on.
 func (s *server) listen(h http.Handler) {
 	s.Helper()
-	listening := httptest.NewServer(h)
+	listening := httptest.NewUnstartedServer(h)
+	listening.Config.ConnContext = registry.ConnContext
+	listening.Start()
 	transport := &http.Transport{DisableCompression: true}
 	s.Cleanup(func() {
 		transport.CloseIdleConnections()

@@ -44,6 +44,14 @@ type Checker interface {
 	Check(fs.FileInfo) error
 }
 
+// Cached is a File that may be opened without a wait for a disk.
+type Cached interface {
+	File
+	// OpenCached opens the file from what the system has in memory, and says how it is.
+	// The caller closes it. An error says nothing of what Open would do.
+	OpenCached() (*os.File, fs.FileInfo, error)
+}
+
 // Sender is what a reader of [List.Open] offers to whoever sends it: plain reading would
 // copy what the kernel can send, and would miss that the file changes meanwhile.
 type Sender interface {
@@ -118,9 +126,21 @@ func (l List) Slice(off, n int64) (List, error) {
 // the files, and [ErrStale] where a file is too short for its extent. Of a list
 // of several extents one file is open at a time, opened when reading reaches it.
 // The reader is a [Sender].
-func (l List) Open() (io.ReadSeekCloser, error) {
+func (l List) Open() (io.ReadSeekCloser, error) { return l.OpenAt(0) }
+
+// OpenAt is Open for who will read from byte off on: of several files the one that holds
+// it is opened first. The reader stands at the first byte of the list all the same.
+func (l List) OpenAt(off int64) (io.ReadSeekCloser, error) { return l.openAt(off, openSection) }
+
+// OpenCachedAt is OpenAt from what the system has in memory. An error says nothing of what
+// OpenAt would do.
+func (l List) OpenCachedAt(off int64) (io.ReadSeekCloser, error) {
+	return l.openAt(off, openCachedSection)
+}
+
+func (l List) openAt(off int64, open func(Extent) (*section, error)) (io.ReadSeekCloser, error) {
 	if len(l) == 1 {
-		s, err := openSection(l[0])
+		s, err := open(l[0])
 		if err != nil {
 			return nil, err
 		}
@@ -128,11 +148,26 @@ func (l List) Open() (io.ReadSeekCloser, error) {
 	}
 	j := &joined{list: l, size: l.Size()}
 	if len(l) > 0 {
-		if err := j.enter(0, 0); err != nil {
+		i, _ := l.at(off)
+		var err error
+		if j.open, err = open(l[i]); err != nil {
 			return nil, err
 		}
+		j.next, j.sought = i+1, i > 0
 	}
 	return j, nil
+}
+
+// at is the extent that byte off lies in, and where in it: the first extent where off lies
+// outside of the list.
+func (l List) at(off int64) (i int, in int64) {
+	for i, e := range l {
+		if off >= 0 && off < e.Len {
+			return i, off
+		}
+		off -= e.Len
+	}
+	return 0, 0
 }
 
 // ReadFile reads all of a file of at most limit bytes, however long it is by now.

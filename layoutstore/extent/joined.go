@@ -16,8 +16,9 @@ type joined struct {
 	size int64
 	pos  int64
 
-	open *section // the extent that pos lies in, or nil at the end
-	next int      // number of the extent behind the open one
+	open   *section // an extent, or nil
+	next   int      // number of the extent behind the open one
+	sought bool     // what is open does not stand at pos
 }
 
 // enter opens extent i at byte off of it, and leaves the one that is open.
@@ -49,10 +50,8 @@ func (j *joined) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for j.pos < j.size {
-		if j.open == nil {
-			if err := j.seekTo(j.pos); err != nil {
-				return 0, err
-			}
+		if err := j.place(); err != nil {
+			return 0, err
 		}
 		n, err := j.open.Read(p)
 		j.pos += int64(n)
@@ -74,10 +73,8 @@ func (j *joined) Section(n int64) (*io.LimitedReader, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.pos < j.size {
-		if j.open == nil {
-			if err := j.seekTo(j.pos); err != nil {
-				return nil, err
-			}
+		if err := j.place(); err != nil {
+			return nil, err
 		}
 		left, err := j.open.left()
 		if err != nil {
@@ -130,28 +127,29 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, errSeek
 	}
-	if offset == j.pos {
-		return offset, nil
+	// The files are left to who reads next: http.ServeContent seeks to the end and back
+	// only to learn the size.
+	if offset != j.pos {
+		j.pos, j.sought = offset, true
 	}
-	// The file is opened by the next Read: http.ServeContent seeks to the end
-	// and back only to learn the size.
-	if j.open != nil {
-		j.open.Close()
-		j.open = nil
-	}
-	j.pos = offset
 	return offset, nil
 }
 
-// seekTo opens the extent that byte pos lies in.
-func (j *joined) seekTo(pos int64) error {
-	for i, e := range j.list {
-		if pos < e.Len {
-			return j.enter(i, pos)
-		}
-		pos -= e.Len
+// place has the extent open that pos lies in, and pos be where it stands.
+func (j *joined) place() error {
+	if j.open != nil && !j.sought {
+		return nil
 	}
-	return io.EOF
+	i, in := j.list.at(j.pos)
+	if j.open != nil && j.next == i+1 {
+		if _, err := j.open.Seek(in, io.SeekStart); err != nil {
+			return err
+		}
+	} else if err := j.enter(i, in); err != nil {
+		return err
+	}
+	j.sought = false
+	return nil
 }
 
 func (j *joined) Close() error {

@@ -58,12 +58,34 @@ func openSection(e Extent) (*section, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && (info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len) {
-		err = fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
+	}
+	return newSection(e, f, info)
+}
+
+// errNotCached is of a file that is no Cached.
+var errNotCached = errors.New("the file may only be opened with time to wait")
+
+// openCachedSection is openSection without a wait for a disk.
+func openCachedSection(e Extent) (*section, error) {
+	file, ok := e.File.(Cached)
+	if !ok {
+		return nil, errNotCached
+	}
+	f, info, err := file.OpenCached()
+	if err != nil {
+		return nil, err
+	}
+	return newSection(e, f, info)
+}
+
+// newSection reads e from f, which it closes where it cannot.
+func newSection(e Extent, f *os.File, info fs.FileInfo) (*section, error) {
+	if info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len {
+		f.Close()
+		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
 	}
 	s := &section{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
 	s.checker, _ = e.File.(Checker)

@@ -5,7 +5,7 @@
 // open of a named pipe waits for a writer, for ever if none comes, and no context ends
 // that wait. So files are opened without waiting, and the open file is asked what it is.
 //
-// Start with [Open], [OpenIn] and [OpenRoot]. Files that the program made for itself in
+// Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for who cannot wait for a disk. Files that the program made for itself in
 // a directory of its own need none of this.
 package plainfile
 
@@ -26,6 +26,9 @@ type notRegular struct{}
 
 func (notRegular) Error() string { return "not a regular file" }
 func (notRegular) Unwrap() error { return fs.ErrInvalid }
+
+// ErrWouldWait says that a file cannot be opened from what the system has in memory.
+var ErrWouldWait = errors.New("opening the file may take a disk")
 
 // ErrTooLong says that a file is longer than may be read into memory.
 var ErrTooLong = errors.New("the file is too long")
@@ -93,8 +96,14 @@ func Read(name string, limit int64) ([]byte, error) {
 
 // regular is the file, if it is a regular one.
 func regular(f *os.File, err error) (*os.File, error) {
+	f, _, err = asRegular(f, err)
+	return f, err
+}
+
+// asRegular is regular, and says what the file is.
+func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -102,9 +111,9 @@ func regular(f *os.File, err error) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return f, nil
+	return f, info, nil
 }
 
 // kindOf names what is no regular file.

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ import (
 type Archive struct {
 	set       Set
 	base      extent.List
+	begins    []int64 // where each extent of base begins in the archive
 	index     *tarIndex
 	misplaced []problem.Problem
 	prefix    string // what the paths of an archive of the old form lack, with a slash at the end
@@ -49,6 +51,7 @@ func (a *Archive) Stale() bool { return a.stale.Load() }
 // reading the files. What is wrong with the archive itself is among the faults.
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
+	a.begins = beginsOf(a.base)
 	if a.index, a.kept = cache.load(set); !a.kept {
 		var err error
 		if a.index, err = scanTar(ctx, set); err != nil {
@@ -189,6 +192,15 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 	return a.slice(l, i, "blobs/"+d.Algorithm().String()+"/"+d.Encoded(), e)
 }
 
+// LocateCached implements [Cached].
+func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) extent.List {
+	where, err := a.Locate(layout, d)
+	if err != nil || where.Size() != size {
+		return nil
+	}
+	return where
+}
+
 // missing is why the layout has no blob d to serve.
 func (a *Archive) missing(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
@@ -225,7 +237,7 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 
 // slice is where the entry number i of a layout lies.
 func (a *Archive) slice(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
-	where, err := a.base.Slice(e.off, e.size)
+	where, err := a.part(e.off, e.size)
 	if err != nil || !a.kept || len(where) == 0 {
 		return where, err
 	}
@@ -238,6 +250,27 @@ func (a *Archive) slice(l *tarLayout, i int, name string, e tarEntry) (extent.Li
 	}
 	where[0].File = d
 	return where, nil
+}
+
+// beginsOf is where each extent of a list begins in it.
+func beginsOf(list extent.List) []int64 {
+	begins := make([]int64, len(list))
+	var size int64
+	for i, e := range list {
+		begins[i] = size
+		size += e.Len
+	}
+	return begins
+}
+
+// part is base.Slice, which looks at all chunks: an archive may have as many as entries.
+func (a *Archive) part(off, n int64) (extent.List, error) {
+	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
+	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)
+	if i == j || off < 0 || n < 0 {
+		return a.base.Slice(off, n) // nothing, or an error
+	}
+	return a.base[i:j].Slice(off-a.begins[i], n)
 }
 
 // distrusted is the file of an entry that a kept index speaks of, as long as
@@ -268,7 +301,7 @@ func (d *distrusted) Check(info fs.FileInfo) error { return d.File.(extent.Check
 
 // lookAtHeader checks that the header in front of an entry is one of that name and size.
 func (a *Archive) lookAtHeader(name string, e tarEntry) error {
-	where, err := a.base.Slice(e.off-int64(e.header), int64(e.header))
+	where, err := a.part(e.off-int64(e.header), int64(e.header))
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", a, extent.ErrStale, err)
 	}
@@ -309,6 +342,7 @@ type archiveFile struct {
 	shown     string
 	info      fs.FileInfo
 	stamp     string // of info
+	local     bool   // on a file system that plainfile.IsLocal
 }
 
 func (f *archiveFile) Open() (*os.File, error) {
@@ -327,12 +361,31 @@ func (f *archiveFile) Open() (*os.File, error) {
 		return nil, err
 	}
 	info, err := file.Stat()
-	if err == nil && stampOf(info) != f.stamp {
-		err = fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
-	}
 	if err != nil {
 		file.Close()
 		return nil, err
+	}
+	return f.unchanged(file, info)
+}
+
+// OpenCached implements extent.Cached.
+func (f *archiveFile) OpenCached() (*os.File, fs.FileInfo, error) {
+	if !f.local {
+		return nil, nil, plainfile.ErrWouldWait
+	}
+	file, info, err := plainfile.OpenCachedNoFollow(filepath.Join(f.dir, f.name))
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err = f.unchanged(file, info)
+	return file, info, err
+}
+
+// unchanged is an open file, if it is in the state that the archive was indexed in.
+func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, error) {
+	if !sameState(info, f.info) {
+		file.Close()
+		return nil, fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
 	}
 	return file, nil
 }

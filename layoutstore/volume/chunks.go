@@ -79,7 +79,7 @@ func findArchives(dir string, look func(*os.Root) (*view, error)) (Found, error)
 	if err != nil {
 		return Found{}, err
 	}
-	f := finder{found: Found{Dir: dir, Publishing: v != nil}, dir: dir, root: root, view: v, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
+	f := finder{found: Found{Dir: dir, Publishing: v != nil}, dir: dir, root: root, local: isLocal(root), view: v, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
 	for _, name := range v.names(entries) {
 		f.look(name)
 	}
@@ -115,6 +115,7 @@ type chunk struct {
 type finder struct {
 	dir    string
 	root   *os.Root
+	local  bool // the file system of root
 	view   *view
 	plain  map[string]chunk
 	chunks map[string][]chunk
@@ -141,7 +142,7 @@ func (f *finder) look(name string) {
 		return
 	}
 	archive, _ := IsArchive(name)
-	c := chunk{info: info, file: &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info)}}
+	c := chunk{info: info, file: &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info), f.local}}
 	if archive == name {
 		f.plain[name] = c
 		return

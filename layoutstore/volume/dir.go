@@ -71,6 +71,14 @@ func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
 	return extent.List{{File: f, Len: info.Size(), Whole: true}}, nil
 }
 
+// LocateCached implements [Cached].
+func (d *Dir) LocateCached(layout string, dg digest.Digest, size int64) extent.List {
+	if dg.Validate() != nil {
+		return nil
+	}
+	return extent.List{{File: &blobFile{d, path.Join(layout, "blobs", dg.Algorithm().String()), dg.Encoded()}, Len: size, Whole: true}}
+}
+
 // Blobs implements [Volume].
 func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
 	blobs := path.Join(layout, "blobs")
@@ -157,6 +165,20 @@ func (f *blobFile) Open() (file *os.File, err error) {
 		err = fmt.Errorf("%s: %w: %w", f, extent.ErrStale, err)
 	}
 	return f.vol.observe(file, err)
+}
+
+// OpenCached implements extent.Cached.
+func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
+	shared := f.vol.blobs.have(f.dir)
+	if shared == nil {
+		return nil, nil, plainfile.ErrWouldWait
+	}
+	defer f.vol.blobs.give(shared)
+	dir := shared.cached()
+	if dir == nil || f.vol.opened != nil { // who observes may wait
+		return nil, nil, plainfile.ErrWouldWait
+	}
+	return plainfile.OpenCached(dir, f.name)
 }
 
 func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }

@@ -24,18 +24,60 @@ type sharedRoot struct {
 	root  *os.Root
 	users int
 	out   bool
+
+	once  sync.Once
+	local *os.File // the directory, where its file system is local; from the first call of cached on
+}
+
+// cached is the directory for plainfile.OpenCached, or nil where that may not be asked.
+func (s *sharedRoot) cached() *os.File {
+	s.once.Do(func() { s.local = localDir(s.root) })
+	return s.local
+}
+
+func (s *sharedRoot) close() {
+	s.root.Close()
+	if s.local != nil {
+		s.local.Close()
+	}
+}
+
+// localDir opens root itself, if its file system is local.
+func localDir(root *os.Root) *os.File {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil
+	}
+	if !plainfile.IsLocal(dir) {
+		dir.Close()
+		return nil
+	}
+	return dir
+}
+
+func isLocal(root *os.Root) bool {
+	dir := localDir(root)
+	if dir != nil {
+		dir.Close()
+	}
+	return dir != nil
+}
+
+// have returns the directory dir, to be given back, or nil where it is not open.
+func (r *roots) have(dir string) *sharedRoot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.open[dir]
+	if s != nil {
+		s.users++
+	}
+	return s
 }
 
 // take returns the directory dir below parent, to be given back, or nil where it
 // cannot be opened.
 func (r *roots) take(parent *os.Root, dir string) *sharedRoot {
-	r.mu.Lock()
-	s := r.open[dir]
-	if s != nil {
-		s.users++
-	}
-	r.mu.Unlock()
-	if s != nil {
+	if s := r.have(dir); s != nil {
 		return s
 	}
 	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // not under the lock: a disk may hang
@@ -65,7 +107,7 @@ func (r *roots) give(s *sharedRoot) {
 	defer r.mu.Unlock()
 	s.users--
 	if s.out && s.users == 0 {
-		s.root.Close()
+		s.close()
 	}
 }
 
@@ -75,7 +117,7 @@ func (r *roots) remove(dir string) {
 	delete(r.open, dir)
 	s.out = true
 	if s.users == 0 {
-		s.root.Close()
+		s.close()
 	}
 }
 

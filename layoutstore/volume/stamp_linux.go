@@ -23,3 +23,14 @@ func writtenOf(info fs.FileInfo) string {
 	}
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
+
+// sameState says whether two looks at a file found it in one state: whether their stamps
+// are equal.
+func sameState(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, too := b.Sys().(*syscall.Stat_t)
+	if !ok || !too {
+		return stampOf(a) == stampOf(b)
+	}
+	return x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim && x.Ino == y.Ino
+}

@@ -14,3 +14,7 @@ func stampOf(info fs.FileInfo) string {
 
 // writtenOf identifies what was written into a file.
 func writtenOf(info fs.FileInfo) string { return stampOf(info) }
+
+// sameState says whether two looks at a file found it in one state: whether their stamps
+// are equal.
+func sameState(a, b fs.FileInfo) bool { return stampOf(a) == stampOf(b) }

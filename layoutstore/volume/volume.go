@@ -54,6 +54,14 @@ type Volume interface {
 	String() string
 }
 
+// Cached is a Volume that says where a blob lies without asking a disk.
+type Cached interface {
+	Volume
+	// LocateCached is where the blob d of a layout lies if it is there and size bytes long,
+	// which opening it tells; nil where it is not known. See [extent.List.OpenCachedAt].
+	LocateCached(layout string, d digest.Digest, size int64) extent.List
+}
+
 // Listing is what one look into a volume found.
 type Listing struct {
 	Layouts  []Layout          // by byte order of their paths

@@ -28,12 +28,7 @@ type window struct {
 }
 
 func newWindow(list extent.List) *window {
-	w := &window{list: list, starts: make([]int64, len(list)), buf: make([]byte, 0, windowSize)}
-	for i, e := range list {
-		w.starts[i] = w.size
-		w.size += e.Len
-	}
-	return w
+	return &window{list: list, starts: beginsOf(list), size: list.Size(), buf: make([]byte, 0, windowSize)}
 }
 
 func (w *window) Read(p []byte) (int, error) {

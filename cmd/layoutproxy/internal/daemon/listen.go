@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/registry"
 )
 
 // listening is an HTTP server and where it listens.
@@ -36,6 +37,7 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       registry.ConnContext,
 		ErrorLog:          quiet, // what clients do wrong
 	}, l})
 	return nil

@@ -1,0 +1,31 @@
+package volume
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// A part that is found by searching is the one that looking at all chunks finds, also of
+// empty chunks and outside of the archive.
+func TestPartIsASlice(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		var base extent.List
+		for i := range r.IntN(8) {
+			base = append(base, extent.Extent{File: &archiveFile{name: string(rune('a' + i))}, Len: int64(r.IntN(4) * r.IntN(3))})
+		}
+		a := &Archive{base: base, begins: beginsOf(base)}
+		for off := int64(-1); off <= base.Size()+1; off++ {
+			for n := int64(-1); n <= base.Size()-off+1; n++ {
+				want, wantErr := base.Slice(off, n)
+				got, err := a.part(off, n)
+				if !slices.Equal(got, want) || (err == nil) != (wantErr == nil) {
+					t.Fatalf("bytes %d to %d of %v: %v, %v; want %v, %v", off, off+n, base, got, err, want, wantErr)
+				}
+			}
+		}
+	}
+}

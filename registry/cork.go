@@ -1,0 +1,34 @@
+package registry
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"syscall"
+)
+
+type connKey struct{}
+
+// ConnContext is for the field of that name of an http.Server that serves a registry: with
+// it the head, the body and the checked end of a blob share their packets. Without it each
+// has its own, which costs both sides time.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return ctx
+	}
+	conn, err := tcp.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// cork joins the packets of what is sent until uncork is called, where it can.
+func cork(req *http.Request) (uncork func(), ok bool) {
+	conn, ok := req.Context().Value(connKey{}).(syscall.RawConn)
+	if !ok || !setCork(conn, 1) {
+		return func() {}, false
+	}
+	return func() { setCork(conn, 0) }, true
+}

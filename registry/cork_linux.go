@@ -1,0 +1,15 @@
+package registry
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// setCork has the system hold back what does not fill a packet, or no longer, and says
+// whether it does.
+func setCork(conn syscall.RawConn, on int) bool {
+	var refused error
+	err := conn.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on) })
+	return err == nil && refused == nil
+}

@@ -1,0 +1,61 @@
+package registry_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// Head, body and end of a small blob come in one packet, from each form.
+func TestBlobsShareTheirPackets(t *testing.T) {
+	for _, size := range []int64{100, 4000} {
+		dir := t.TempDir()
+		l := layouttest.New(t, dir).Layout("app")
+		l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{size}}), "v1")
+		l.Write()
+		path := "/v2/app/blobs/sha256:" + largest(t, l.Dir(), size)
+		s := serveBare(t, dir)
+		var conn *net.TCPConn
+		s.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			conn, _ = c.(*net.TCPConn)
+			return c, err
+		}
+		s.get(path).wantStatus(t, http.StatusOK)
+		fewest := uint32(1 << 30)
+		for range 20 { // a machine that is busy may take longer than the system holds packets back
+			before := segmentsIn(t, conn)
+			s.get(path).wantStatus(t, http.StatusOK)
+			fewest = min(fewest, segmentsIn(t, conn)-before)
+		}
+		if fewest != 1 {
+			t.Errorf("%d bytes came in %d packets at best", size, fewest)
+		}
+	}
+}
+
+// segmentsIn is how many packets with data have come over a connection.
+func segmentsIn(t *testing.T, conn *net.TCPConn) (n uint32) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		n = info.Data_segs_in
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
