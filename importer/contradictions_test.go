@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -28,8 +29,8 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 			t.Errorf("%s is no gap: %v", tag, gaps)
 		}
 	}
-	store := filepath.Join(scratch(t), "store")
-	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
+	store := filepath.Join(importertest.Scratch(t), "store")
+	i, err := importertest.NewWith(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	if report.Tags != (importer.Tags{New: 1, LeftOut: len(contradictions)}) {
 		t.Errorf("report %+v", report)
 	}
-	same(t, "the store", mustContent(t, store), content{"modules/console": "", "modules/console:good": good.Digest.String()})
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.Content{"modules/console": "", "modules/console:good": good.Digest.String()})
 }
 
 // layered is a bundle of one image whose layer, of a media type and with urls, is not
@@ -60,7 +61,7 @@ func layered(t *testing.T, mediaType string) string {
 // largestWith is the file below a directory that has a content.
 func largestWith(t *testing.T, dir, body string) string {
 	t.Helper()
-	for name := range files(t, dir) {
+	for name := range importertest.Files(t, dir) {
 		if data, err := os.ReadFile(dir + name); err == nil && string(data) == body {
 			return dir + name
 		}
@@ -75,8 +76,8 @@ func TestUrlsMakeNoLayerOptional(t *testing.T) {
 	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != "not there" {
 		t.Errorf("gaps %v", gaps)
 	}
-	store := filepath.Join(scratch(t), "store")
-	report := imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold
+	store := filepath.Join(importertest.Scratch(t), "store")
+	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold
 	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag() != "v1" || n[0].Digest == "" {
 		t.Errorf("report %+v", report)
 	}

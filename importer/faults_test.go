@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -34,7 +35,7 @@ func ways() []way { return []way{loose, asItIs, dropped} }
 // take brings the bundle at dir into a store, and calls before at each step. The error
 // of a drop directory is what it says of the bundle.
 func (w way) take(ctx context.Context, store, dir string, before func(op, path string) error) error {
-	i, err := newTestImporter(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
+	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
 	if err != nil {
 		return err
 	}
@@ -70,21 +71,21 @@ func (w way) take(ctx context.Context, store, dir string, before func(op, path s
 type scene struct {
 	way
 	store, bundle string // not to be changed
-	old, new      content
+	old, new      importertest.Content
 	steps         int // of the import
 	commits       int // the step from which on only the journal counts: the first index or archive gets its place
 }
 
 func newScene(t *testing.T, w way) scene {
 	t.Helper()
-	s := scene{way: w, store: filepath.Join(scratch(t), "store"), bundle: newBundle(t)}
-	imported(t, s.store, oldBundle(t))
-	s.old = mustContent(t, s.store)
-	s.new = s.old.over(mustContent(t, s.bundle))
+	s := scene{way: w, store: filepath.Join(importertest.Scratch(t), "store"), bundle: importertest.NewBundle(t)}
+	importertest.Imported(t, s.store, importertest.OldBundle(t))
+	s.old = importertest.MustContent(t, s.store)
+	s.new = s.old.Over(importertest.MustContent(t, s.bundle))
 	if maps.Equal(s.old, s.new) {
 		t.Fatal("the new bundle changes nothing")
 	}
-	err := s.take(t.Context(), copied(t, s.store), s.fresh(t), func(op, path string) error {
+	err := s.take(t.Context(), importertest.Copied(t, s.store), s.fresh(t), func(op, path string) error {
 		_, archive := volume.IsArchive(path)
 		if s.steps++; s.commits == 0 && op == "rename" && (strings.HasSuffix(path, "index.json") || archive) {
 			s.commits = s.steps
@@ -107,7 +108,7 @@ func (s scene) fresh(t *testing.T) string {
 	if s.way == loose {
 		return s.bundle
 	}
-	return copied(t, s.bundle)
+	return importertest.Copied(t, s.bundle)
 }
 
 // sample is some steps of the import, or all with LAYOUTPROXY_TEST_ALL=1: always the
@@ -131,9 +132,9 @@ func (s scene) sample(n int) (steps []int) {
 // oldOrNew fails unless a store holds one of both, wholly, and says whether it is the new one.
 func (s scene) oldOrNew(t *testing.T, store string) bool {
 	t.Helper()
-	got := mustContent(t, store)
+	got := importertest.MustContent(t, store)
 	if !maps.Equal(got, s.old) && !maps.Equal(got, s.new) {
-		same(t, "neither the old tree nor the new one, which is", got, s.new)
+		importertest.Same(t, "neither the old tree nor the new one, which is", got, s.new)
 		t.FailNow()
 	}
 	return maps.Equal(got, s.new)
@@ -147,13 +148,13 @@ func (s scene) completes(t *testing.T, store, bundle string) {
 		if err := s.take(t.Context(), store, bundle, nil); err != nil {
 			t.Errorf("a second import: %v", err)
 		}
-		if left := stands(t, store); len(left) > 0 {
+		if left := importertest.Unfinished(t, store); len(left) > 0 {
 			t.Errorf("a second import leaves %v", left)
 		}
-	} else if i := newImporter(t, store); i.Recover(t.Context()) != nil {
+	} else if i := importertest.New(t, store); i.Recover(t.Context()) != nil {
 		t.Error("the archives are gone, and what is left of the import cannot be finished")
 	}
-	same(t, "after a second import", mustContent(t, store), s.new)
+	importertest.Same(t, "after a second import", importertest.MustContent(t, store), s.new)
 	if left := archives(t, bundle); s.way != loose && len(left) > 0 {
 		t.Errorf("a second import leaves %v where they came from", left)
 	}
@@ -191,7 +192,7 @@ func TestEndAtEveryStep(t *testing.T) {
 // endAt ends an import at its nth step, and says whether it was published by then.
 func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	t.Helper()
-	store, bundle, step, at, last := copied(t, s.store), s.fresh(t), 0, "", ""
+	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
 	err := s.take(t.Context(), store, bundle, func(op, path string) error {
 		if step++; step <= n {
 			last, at = at, op+" "+path
@@ -224,7 +225,7 @@ func TestNoSpaceAtEveryStep(t *testing.T) {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
-			before := files(t, s.store)
+			before := importertest.Files(t, s.store)
 			for _, n := range s.sample(6) {
 				s.noSpaceAt(t, n, before)
 			}
@@ -234,7 +235,7 @@ func TestNoSpaceAtEveryStep(t *testing.T) {
 
 func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	t.Helper()
-	store, bundle, step, at, last := copied(t, s.store), s.fresh(t), 0, "", ""
+	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
 	err := s.take(t.Context(), store, bundle, func(op, path string) error {
 		if step++; step <= n {
 			last, at = at, op+" "+path
@@ -251,8 +252,8 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 		return // something that is tried only, or done another way
 	}
 	if n < s.commits {
-		if got := files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
-			t.Fatalf("step %d, %s: the tree or staging is another one: %v, %v", n, at, stands(t, store), err)
+		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
+			t.Fatalf("step %d, %s: the tree or staging is another one: %v, %v", n, at, importertest.Unfinished(t, store), err)
 		}
 		if s.way == asItIs && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
 			t.Fatalf("step %d, %s: an archive is gone", n, at)
@@ -295,7 +296,7 @@ func TestKilled(t *testing.T) {
 
 func (s scene) killAt(t *testing.T, n int) {
 	t.Helper()
-	store, bundle := copied(t, s.store), s.fresh(t)
+	store, bundle := importertest.Copied(t, s.store), s.fresh(t)
 	stop := s.watch(t, store)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
 	cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+strings.Join([]string{string(s.way), store, bundle, strconv.Itoa(n)}, "|"))
@@ -348,7 +349,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 				t.Errorf("a reader: %v", err)
 				return
 			}
-			got, err := contentOfSnapshot(t.Context(), tree.Snapshot())
+			got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			switch {
 			case errors.Is(err, layoutstore.ErrStale) && !last: // a server looks once more then
 			case err != nil:
@@ -357,7 +358,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 			case maps.Equal(got, s.new):
 				published = true
 			case published, last, !maps.Equal(got, s.old):
-				same(t, "a reader", got, s.new)
+				importertest.Same(t, "a reader", got, s.new)
 				return
 			}
 		}

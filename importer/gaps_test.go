@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -20,46 +21,24 @@ import (
 // the store is as it was.
 func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	t.Helper()
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, oldBundle(t))
-	before := files(t, store)
-	_, err := newImporter(t, store).Import(t.Context(), bundle)
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	before := importertest.Files(t, store)
+	_, err := importertest.New(t, store).Import(t.Context(), bundle)
 	var gap *importer.GapError
 	if !errors.As(err, &gap) {
 		t.Fatalf("the error is %v", err)
 	}
-	if after := files(t, store); !maps.Equal(after, before) {
+	if after := importertest.Files(t, store); !maps.Equal(after, before) {
 		t.Errorf("the store has changed: %v", after)
 	}
 	return gap.Gaps
 }
 
-// one is a bundle of one archive with one image, and where each entry lies in it.
-func one(t *testing.T) (archive string, places []layouttest.Place) {
-	t.Helper()
-	tree := layouttest.New(t, t.TempDir())
-	l := tree.Layout("modules/one")
-	l.Tag(l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000}}), "v1")
-	l.Write()
-	archive = filepath.Join(t.TempDir(), "module-one.tar")
-	tree.Archive(archive, layouttest.Archive{})
-	return archive, layouttest.Places(t, archive)
-}
-
-// largest is the place of the layer.
-func largest(places []layouttest.Place) (p layouttest.Place) {
-	for _, q := range places {
-		if q.End-q.Body > p.End-p.Body {
-			p = q
-		}
-	}
-	return p
-}
-
 func TestFlippedBlob(t *testing.T) {
-	archive, places := one(t)
-	layer := largest(places)
-	flip(t, archive, layer.Body+4000)
+	archive, places := importertest.One(t)
+	layer := importertest.Largest(places)
+	importertest.Flip(t, archive, layer.Body+4000)
 	gaps := refused(t, archive)
 	hex := filepath.Base(layer.Name)
 	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag() != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
@@ -69,9 +48,9 @@ func TestFlippedBlob(t *testing.T) {
 
 // TestFlippedBlobInAChunk names the chunk to copy again.
 func TestFlippedBlobInAChunk(t *testing.T) {
-	archive, places := one(t)
-	layer := largest(places)
-	flip(t, archive, layer.Body+4000)
+	archive, places := importertest.One(t)
+	layer := importertest.Largest(places)
+	importertest.Flip(t, archive, layer.Body+4000)
 	layouttest.CutAt(t, archive, layer.Header, layer.End)
 	gaps := refused(t, filepath.Dir(archive))
 	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk() != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
@@ -81,22 +60,22 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 
 // Each entry counts: with another byte in whichever, nothing comes of it.
 func TestFlippedEntries(t *testing.T) {
-	archive, places := one(t)
+	archive, places := importertest.One(t)
 	for _, p := range places {
 		if strings.HasSuffix(p.Name, "oci-layout") {
 			continue // nothing depends on it
 		}
 		at := p.Body // elsewhere an index may be another one, and whole
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
-			flip(t, archive, at)
-			defer flip(t, archive, at)
+			importertest.Flip(t, archive, at)
+			defer importertest.Flip(t, archive, at)
 			refused(t, archive)
 		})
 	}
 }
 
 func TestCutAnywhere(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +92,7 @@ func TestCutAnywhere(t *testing.T) {
 }
 
 func TestMissingChunk(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	chunks := layouttest.Split(t, archive, 2000)
 	for i := range chunks {
 		data, err := os.ReadFile(chunks[i])
@@ -130,7 +109,7 @@ func TestMissingChunk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	imported(t, filepath.Join(scratch(t), "store"), filepath.Dir(archive))
+	importertest.Imported(t, filepath.Join(importertest.Scratch(t), "store"), filepath.Dir(archive))
 }
 
 func TestMissingBlob(t *testing.T) {
@@ -157,11 +136,11 @@ func TestAllowIncomplete(t *testing.T) {
 	flipped := l.Image(layouttest.Image{Name: "flipped", LayerSizes: []int64{66_000}})
 	l.Tag(whole, "v2")
 	l.Tag(broken, "stable")
-	l.Tag(l.Index(layouttest.Index{Children: platforms(l)}), "multi")
+	l.Tag(l.Index(layouttest.Index{Children: importertest.Platforms(l)}), "multi")
 	l.Tag(flipped, "v1.0.0")
 	l.Write()
 	dropped := 0
-	for name, size := range files(t, tree.Dir()) {
+	for name, size := range importertest.Files(t, tree.Dir()) {
 		if size == 65_000 {
 			dropped++
 			if err := os.Remove(tree.Dir() + name); err != nil {
@@ -170,16 +149,16 @@ func TestAllowIncomplete(t *testing.T) {
 		}
 		if size == 66_000 {
 			dropped++
-			flip(t, tree.Dir()+name, 60_000)
+			importertest.Flip(t, tree.Dir()+name, 60_000)
 		}
 	}
 	if dropped != 2 {
 		t.Fatal("no layer was damaged")
 	}
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, oldBundle(t))
-	before := mustContent(t, store)
-	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	before := importertest.MustContent(t, store)
+	i, err := importertest.NewWith(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,14 +166,14 @@ func TestAllowIncomplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := mustContent(t, store)
+	after := importertest.MustContent(t, store)
 	if len(report.Gaps) != 2 || report.Tags != (importer.Tags{New: 2, LeftOut: 2}) || after["modules/console:stable"] != before["modules/console:stable"] || after["modules/console:v1.0.0"] != before["modules/console:v1.0.0"] {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
 		t.Errorf("what is whole is not there: %v", after)
 	}
-	for name, size := range files(t, store) {
+	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {
 			t.Errorf("%s was published, and nothing needs it", name)
 		}
@@ -211,7 +190,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	l.Write()
 	archive := filepath.Join(t.TempDir(), "module-console.tar")
 	packIndexFirst(t, tree, archive)
-	want := mustContent(t, archive)
+	want := importertest.MustContent(t, archive)
 	chunks := layouttest.Split(t, archive, 10_000)
 	lost := chunks[len(chunks)-3] // in the layer, which is the last entry
 	chunk, err := os.ReadFile(lost)
@@ -222,10 +201,10 @@ func TestAllowIncompleteChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, oldBundle(t))
-	before := mustContent(t, store)
-	i, err := newTestImporter(importer.Options{Store: store, AllowIncomplete: true})
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	before := importertest.MustContent(t, store)
+	i, err := importertest.NewWith(importer.Options{Store: store, AllowIncomplete: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,22 +215,22 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	if report.Tags != (importer.Tags{New: 1, LeftOut: 1}) || len(report.Gaps) == 0 {
 		t.Errorf("report %+v", report)
 	}
-	same(t, "the store", mustContent(t, store), before.over(content{"modules/console": want["modules/console"], "modules/console:v2": want["modules/console:v2"]}))
+	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(importertest.Content{"modules/console": want["modules/console"], "modules/console:v2": want["modules/console:v2"]}))
 
 	if err := os.WriteFile(lost, chunk, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if report := imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Gaps) > 0 {
+	if report := importertest.Imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Gaps) > 0 {
 		t.Errorf("the whole bundle: %+v", report)
 	}
-	same(t, "the store", mustContent(t, store), before.over(want))
+	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }
 
 // packIndexFirst packs the small files of a tree before the large ones, so that the
 // index comes before the layers, as other tools than d8 may have it.
 func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	t.Helper()
-	sizes := files(t, tree.Dir())
+	sizes := importertest.Files(t, tree.Dir())
 	names := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return cmp.Or(cmp.Compare(sizes[a], sizes[b]), cmp.Compare(a, b)) })
 	var entries []layouttest.Entry
 	for _, name := range names {
@@ -296,7 +275,7 @@ func TestHostileEntries(t *testing.T) {
 			if gaps[0].Reason == "" {
 				t.Errorf("%+v", gaps)
 			}
-			for file := range files(t, dir) {
+			for file := range importertest.Files(t, dir) {
 				if strings.Contains(file, "evil/") {
 					t.Errorf("%s was written", file)
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -22,9 +23,9 @@ import (
 
 // A store holds what its bundles hold, whatever form they come in.
 func TestForms(t *testing.T) {
-	bundle := oldBundle(t)
-	want := mustContent(t, bundle)
-	chunks := copied(t, bundle)
+	bundle := importertest.OldBundle(t)
+	want := importertest.MustContent(t, bundle)
+	chunks := importertest.Copied(t, bundle)
 	archives, err := filepath.Glob(filepath.Join(chunks, "*.tar"))
 	if err != nil || len(archives) == 0 {
 		t.Fatal(err, archives)
@@ -34,8 +35,8 @@ func TestForms(t *testing.T) {
 		each = append(each, filepath.Join(bundle, filepath.Base(archive)))
 		layouttest.Split(t, archive, 3001)
 	}
-	unpacked := filepath.Join(scratch(t), "store")
-	imported(t, unpacked, bundle)
+	unpacked := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, unpacked, bundle)
 	for name, sources := range map[string][]string{
 		"a directory of archives": {bundle}, "archives": each, "chunks": {chunks},
 		"one chunk": {filepath.Join(chunks, "module-console.tar.0001.chunk"), filepath.Join(bundle, "platform.tar"), filepath.Join(bundle, "module-empty.tar")},
@@ -43,12 +44,12 @@ func TestForms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := filepath.Join(t.TempDir(), "deep", "store")
-			report := imported(t, store, sources...)
-			same(t, "the store", mustContent(t, store), want)
+			report := importertest.Imported(t, store, sources...)
+			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 			if !report.Changed || report.Generation != 1 || report.Repositories != 3 || report.Tags != (importer.Tags{New: 3}) || len(report.Gaps) > 0 {
 				t.Errorf("report %+v", report)
 			}
-			if left := stands(t, store); len(left) > 0 {
+			if left := importertest.Unfinished(t, store); len(left) > 0 {
 				t.Errorf("left over: %v", left)
 			}
 		})
@@ -56,14 +57,14 @@ func TestForms(t *testing.T) {
 }
 
 func TestAgainChangesNothing(t *testing.T) {
-	store, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, store, bundle)
-	before, stamp := files(t, store), modified(t, store)
-	report := imported(t, store, bundle)
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, store, bundle)
+	before, stamp := importertest.Files(t, store), modified(t, store)
+	report := importertest.Imported(t, store, bundle)
 	if report.Changed || report.Generation != 1 || report.Blobs.Written > 0 || report.Tags != (importer.Tags{Same: 3}) {
 		t.Errorf("report %+v", report)
 	}
-	if after := files(t, store); !maps.Equal(after, before) || !modified(t, store).Equal(stamp) {
+	if after := importertest.Files(t, store); !maps.Equal(after, before) || !modified(t, store).Equal(stamp) {
 		t.Errorf("the store has changed: %v", after)
 	}
 }
@@ -80,11 +81,11 @@ func modified(t *testing.T, store string) time.Time {
 
 // What a later bundle replaces stays by digest; what repositories share is one file.
 func TestReplaces(t *testing.T) {
-	store, old, bundle := filepath.Join(scratch(t), "store"), oldBundle(t), newBundle(t)
-	imported(t, store, old)
-	before := mustContent(t, store)
-	report := imported(t, store, bundle)
-	same(t, "the store", mustContent(t, store), before.over(mustContent(t, bundle)))
+	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
+	importertest.Imported(t, store, old)
+	before := importertest.MustContent(t, store)
+	report := importertest.Imported(t, store, bundle)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(importertest.MustContent(t, bundle)))
 	if report.Generation != 2 || report.Tags.Replaced != 1 || report.Blobs.Linked == 0 {
 		t.Errorf("report %+v", report)
 	}
@@ -119,7 +120,7 @@ func TestReplaces(t *testing.T) {
 func links(t *testing.T, dir string) (n int) {
 	t.Helper()
 	var seen []fs.FileInfo
-	for name, size := range files(t, dir) {
+	for name, size := range importertest.Files(t, dir) {
 		if size < 0 {
 			continue
 		}
@@ -139,9 +140,9 @@ func links(t *testing.T, dir string) (n int) {
 
 // A blob of the store that is missing or cut short comes back with the bundle.
 func TestMends(t *testing.T) {
-	store, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, store, bundle)
-	want := mustContent(t, store)
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, store, bundle)
+	want := importertest.MustContent(t, store)
 	blobs, err := filepath.Glob(filepath.Join(store, "modules/console/blobs/sha256/*"))
 	if err != nil || len(blobs) < 3 {
 		t.Fatal(err, blobs)
@@ -149,17 +150,17 @@ func TestMends(t *testing.T) {
 	if err := errors.Join(os.Remove(blobs[0]), os.Truncate(blobs[1], 1)); err != nil {
 		t.Fatal(err)
 	}
-	if report := imported(t, store, bundle); !report.Changed || report.Generation != 2 {
+	if report := importertest.Imported(t, store, bundle); !report.Changed || report.Generation != 2 {
 		t.Errorf("report %+v", report)
 	}
-	same(t, "the store", mustContent(t, store), want)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
 // Of two bundles the later one wins a tag.
 func TestLaterBundleWins(t *testing.T) {
-	store, one, two := filepath.Join(scratch(t), "store"), oldBundle(t), newBundle(t)
-	report := imported(t, store, two, one)
-	same(t, "the store", mustContent(t, store), mustContent(t, two).over(mustContent(t, one)))
+	store, one, two := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
+	report := importertest.Imported(t, store, two, one)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, two).Over(importertest.MustContent(t, one)))
 	if report.Generation != 1 {
 		t.Errorf("report %+v", report)
 	}
@@ -168,18 +169,18 @@ func TestLaterBundleWins(t *testing.T) {
 // Imports of two processes take turns and lose nothing. A lock belongs to an open
 // file, so importers of one process are as good as two.
 func TestTurns(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	bundles := []string{oldBundle(t), newBundle(t)}
+	store := filepath.Join(importertest.Scratch(t), "store")
+	bundles := []string{importertest.OldBundle(t), importertest.NewBundle(t)}
 	var wg sync.WaitGroup
 	for n := range 4 {
 		wg.Go(func() {
-			if _, err := newImporter(t, store).Import(t.Context(), bundles[n%2]); err != nil {
+			if _, err := importertest.New(t, store).Import(t.Context(), bundles[n%2]); err != nil {
 				t.Errorf("import %d: %v", n, err)
 			}
 		})
 	}
 	wg.Wait()
-	got := mustContent(t, store)
+	got := importertest.MustContent(t, store)
 	for _, tag := range []string{".:v1.0.0", "modules/console:v1.0.0", "modules/console:v1.1.0", "modules/console/release:stable"} {
 		if got[tag] == "" {
 			t.Errorf("%s is lost", tag)
@@ -190,9 +191,9 @@ func TestTurns(t *testing.T) {
 // An import that is interrupted keeps what it has proven, and another one goes on
 // from it.
 func TestInterrupted(t *testing.T) {
-	store, bundle := filepath.Join(scratch(t), "store"), newBundle(t)
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	i := newImporter(t, store)
+	i := importertest.New(t, store)
 	writes := 0
 	i.Before(func(op, _ string) error {
 		if op == "write" {
@@ -205,29 +206,29 @@ func TestInterrupted(t *testing.T) {
 	if _, err := i.Import(ctx, bundle); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted: %v", err)
 	}
-	if len(mustContent(t, store)) > 0 {
+	if len(importertest.MustContent(t, store)) > 0 {
 		t.Error("something was published")
 	}
-	if len(stands(t, store)) == 0 {
+	if len(importertest.Unfinished(t, store)) == 0 {
 		t.Fatal("nothing was kept")
 	}
-	all, rest := imported(t, filepath.Join(t.TempDir(), "other"), bundle), imported(t, store, bundle)
+	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
 		t.Errorf("the second import writes %+v, one that begins anew %+v", rest.Blobs, all.Blobs)
 	}
-	same(t, "the store", mustContent(t, store), mustContent(t, bundle))
-	if left := stands(t, store); len(left) > 0 {
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
+	if left := importertest.Unfinished(t, store); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }
 
 // What an interrupted import has left is proven again before it is used.
 func TestLeftoversAreNotTrusted(t *testing.T) {
-	store, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, filepath.Join(t.TempDir(), "model"), bundle)
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, filepath.Join(t.TempDir(), "model"), bundle)
 	staged := filepath.Join(store, ".layoutproxy/staging/tree/modules/console")
 	layout := filepath.Join(t.TempDir(), "model")
-	imported(t, layout, bundle)
+	importertest.Imported(t, layout, bundle)
 	if err := os.CopyFS(staged, os.DirFS(filepath.Join(layout, "modules/console"))); err != nil {
 		t.Fatal(err)
 	}
@@ -236,40 +237,22 @@ func TestLeftoversAreNotTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range blobs {
-		flip(t, b, 0)
+		importertest.Flip(t, b, 0)
 	}
-	imported(t, store, bundle)
-	same(t, "the store", mustContent(t, store), mustContent(t, bundle))
-}
-
-// flip changes one byte of a file.
-func flip(t *testing.T, file string, at int64) {
-	t.Helper()
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], at); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 1
-	if _, err := f.WriteAt(b[:], at); err != nil {
-		t.Fatal(err)
-	}
+	importertest.Imported(t, store, bundle)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 }
 
 func TestNeedsStore(t *testing.T) {
-	if _, err := newTestImporter(importer.Options{}); !errors.Is(err, importer.ErrNoStore) {
+	if _, err := importertest.NewWith(importer.Options{}); !errors.Is(err, importer.ErrNoStore) {
 		t.Errorf("%v", err)
 	}
 }
 
 // A bundle that is not there makes no store.
 func TestMissingBundle(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	_, err := newImporter(t, store).Import(t.Context(), filepath.Join(t.TempDir(), "nothing"))
+	store := filepath.Join(importertest.Scratch(t), "store")
+	_, err := importertest.New(t, store).Import(t.Context(), filepath.Join(t.TempDir(), "nothing"))
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
@@ -280,19 +263,19 @@ func TestMissingBundle(t *testing.T) {
 
 // A store of a later program is left alone.
 func TestLaterFormat(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, oldBundle(t))
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, importertest.OldBundle(t))
 	if err := os.WriteFile(filepath.Join(store, journal.StateFile), []byte(`{"format":2,"generation":7}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	before := files(t, store)
-	if _, err := newImporter(t, store).Import(t.Context(), newBundle(t)); err == nil || !strings.Contains(err.Error(), "format 2") {
+	before := importertest.Files(t, store)
+	if _, err := importertest.New(t, store).Import(t.Context(), importertest.NewBundle(t)); err == nil || !strings.Contains(err.Error(), "format 2") {
 		t.Errorf("%v", err)
 	}
-	if !maps.Equal(files(t, store), before) {
+	if !maps.Equal(importertest.Files(t, store), before) {
 		t.Error("the store has changed")
 	}
-	if _, err := contentOf(t.Context(), store); err == nil || !strings.Contains(err.Error(), "format 2") {
+	if _, err := importertest.ContentOf(t.Context(), store); err == nil || !strings.Contains(err.Error(), "format 2") {
 		t.Errorf("a reader: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -49,11 +50,11 @@ func manyTags(t testing.TB, n int, text string) (dir string) {
 // Each tag that is replaced leaves its manifest untagged, however many there are.
 func TestReplacesManyTags(t *testing.T) {
 	const n = 300
-	store := filepath.Join(scratch(t), "store")
-	if r := imported(t, store, manyTags(t, n, "old ")); r.Tags != (importer.Tags{New: n}) {
+	store := filepath.Join(importertest.Scratch(t), "store")
+	if r := importertest.Imported(t, store, manyTags(t, n, "old ")); r.Tags != (importer.Tags{New: n}) {
 		t.Fatalf("%+v", r.Tags)
 	}
-	if r := imported(t, store, manyTags(t, n, "new ")); r.Tags != (importer.Tags{Replaced: n}) {
+	if r := importertest.Imported(t, store, manyTags(t, n, "new ")); r.Tags != (importer.Tags{Replaced: n}) {
 		t.Fatalf("%+v", r.Tags)
 	}
 	tagged := map[string]int{}
@@ -73,7 +74,7 @@ func BenchmarkImport(b *testing.B) {
 			old, fresh := manyTags(b, n, "old "), manyTags(b, n, "new ")
 			b.ResetTimer()
 			for range b.N {
-				i, err := newTestImporter(importer.Options{Store: filepath.Join(b.TempDir(), "store")})
+				i, err := importertest.NewWith(importer.Options{Store: filepath.Join(b.TempDir(), "store")})
 				if err != nil {
 					b.Fatal(err)
 				}

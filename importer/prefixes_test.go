@@ -11,31 +11,11 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// archiveOf writes an archive of images: each is PATH:TAG=NAME, and images of one name
-// and path are the same.
-func archiveOf(t *testing.T, file string, images ...string) string {
-	t.Helper()
-	tree := layouttest.New(t, t.TempDir())
-	layouts := map[string]*layouttest.Layout{}
-	for _, text := range images {
-		place, name, _ := strings.Cut(text, "=")
-		at, tag, _ := strings.Cut(place, ":")
-		if layouts[at] == nil {
-			layouts[at] = tree.Layout(at)
-		}
-		layouts[at].Tag(layouts[at].Image(layouttest.Image{Name: name, LayerSizes: []int64{700}}), tag)
-	}
-	for _, l := range layouts {
-		l.Write()
-	}
-	tree.Archive(file, layouttest.Archive{})
-	return file
-}
 
 // published is one import of a test: its archives by name, each a list of images.
 type published struct {
@@ -52,7 +32,7 @@ func (p published) bundle(t *testing.T, store string) string {
 		t.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.files)) {
-		archive := archiveOf(t, filepath.Join(dir, name), p.files[name]...)
+		archive := importertest.ArchiveOf(t, filepath.Join(dir, name), p.files[name]...)
 		if p.chunk > 0 {
 			layouttest.Cut(t, archive, p.chunk)
 		}
@@ -61,9 +41,9 @@ func (p published) bundle(t *testing.T, store string) string {
 }
 
 // importer is one that takes the import, and calls before at each step.
-func (p published) importer(t *testing.T, store string, before func(op, path string) error) *testImporter {
+func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importertest.Importer {
 	t.Helper()
-	i, err := newTestImporter(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
+	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +87,8 @@ func sequences() map[string][]published {
 func TestEveryStepShowsOneState(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
-			store := filepath.Join(scratch(t), "store")
-			before := content{}
+			store := filepath.Join(importertest.Scratch(t), "store")
+			before := importertest.Content{}
 			for n, p := range imports {
 				before = p.watchSteps(t, fmt.Sprint("import ", n+1), store, before)
 			}
@@ -118,19 +98,19 @@ func TestEveryStepShowsOneState(t *testing.T) {
 
 // watchSteps imports and looks at the store before each step. It returns what the store
 // holds afterwards.
-func (p published) watchSteps(t *testing.T, what, store string, old content) content {
+func (p published) watchSteps(t *testing.T, what, store string, old importertest.Content) importertest.Content {
 	t.Helper()
 	bundle := p.bundle(t, store)
-	fresh := old.over(mustContent(t, bundle))
+	fresh := old.Over(importertest.MustContent(t, bundle))
 	var live *layoutstore.Tree
 	var published bool
 	look := func(at string) {
-		got, err := contentOf(t.Context(), store)
+		got, err := importertest.ContentOf(t.Context(), store)
 		if err != nil {
 			t.Fatalf("%s, before %s: %v", what, at, err)
 		}
 		if now := maps.Equal(got, fresh); !now && (published || !maps.Equal(got, old)) {
-			same(t, fmt.Sprintf("%s, before %s: neither the old state nor the new one, which is", what, at), got, fresh)
+			importertest.Same(t, fmt.Sprintf("%s, before %s: neither the old state nor the new one, which is", what, at), got, fresh)
 			t.FailNow()
 		} else {
 			published = now
@@ -143,8 +123,8 @@ func (p published) watchSteps(t *testing.T, what, store string, old content) con
 		if _, err := live.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if seen, err := contentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
-			same(t, fmt.Sprintf("%s, before %s: a reader that was there before (%v)", what, at, err), seen, got)
+		if seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
+			importertest.Same(t, fmt.Sprintf("%s, before %s: a reader that was there before (%v)", what, at, err), seen, got)
 			t.FailNow()
 		}
 	}
@@ -165,13 +145,13 @@ func (p published) watchSteps(t *testing.T, what, store string, old content) con
 func TestReaderBesideImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
-			store := filepath.Join(scratch(t), "store")
-			imported(t, store, published{files: map[string][]string{"zero.tar": {"zero:v1=zero"}}}.bundle(t, store))
-			states := []content{mustContent(t, store)}
+			store := filepath.Join(importertest.Scratch(t), "store")
+			importertest.Imported(t, store, published{files: map[string][]string{"zero.tar": {"zero:v1=zero"}}}.bundle(t, store))
+			states := []importertest.Content{importertest.MustContent(t, store)}
 			bundles := make([]string, len(imports))
 			for n, p := range imports {
 				bundles[n] = p.bundle(t, store)
-				states = append(states, states[n].over(mustContent(t, bundles[n])))
+				states = append(states, states[n].Over(importertest.MustContent(t, bundles[n])))
 			}
 			done, ended := make(chan struct{}), make(chan struct{})
 			go func() {
@@ -191,7 +171,7 @@ func TestReaderBesideImports(t *testing.T) {
 
 // readOn reads a store until done, and once after, and fails where it is in none of the
 // states or in one that is over.
-func readOn(t *testing.T, store string, states []content, done <-chan struct{}) {
+func readOn(t *testing.T, store string, states []importertest.Content, done <-chan struct{}) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
 	if err != nil {
 		t.Error(err)
@@ -207,48 +187,28 @@ func readOn(t *testing.T, store string, states []content, done <-chan struct{}) 
 			t.Error(err)
 			return
 		}
-		got := tagsOf(tree.Snapshot())
+		got := importertest.TagsOf(tree.Snapshot())
 		for at < len(states) && !maps.Equal(got, states[at]) {
 			at++
 		}
 		if at == len(states) || last && at != len(states)-1 {
-			same(t, "a reader sees none of the states that are to come, of which the last is", got, states[len(states)-1])
+			importertest.Same(t, "a reader sees none of the states that are to come, of which the last is", got, states[len(states)-1])
 			return
 		}
 	}
 }
 
-// tagsOf is what contentOfSnapshot says, without a proof: bytes may be in their next
-// place by now, and a server looks at its sources again then.
-func tagsOf(s *layoutstore.Snapshot) content {
-	all := content{}
-	for _, at := range s.Paths() {
-		all[at] = ""
-		repo, err := s.At(at)
-		if err != nil {
-			continue
-		}
-		tags, _ := repo.Tags("", -1)
-		for _, tag := range tags {
-			if d, err := repo.Tag(tag); err == nil {
-				all[at+":"+tag] = string(d.Digest)
-			}
-		}
-	}
-	return all
-}
-
 // An index that would be longer than readers take is refused before anything changes.
 func TestIndexTooLongToRead(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))
-	before := files(t, store)
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))
+	before := importertest.Files(t, store)
 	j := &journal.Journal{Generation: 2, Indexes: []journal.IndexChange{{Path: "app", New: make([]byte, layoutstore.MaxIndex+1)}}}
-	err := newImporter(t, store).Publish(t.Context(), j)
+	err := importertest.New(t, store).Publish(t.Context(), j)
 	if !errors.Is(err, journal.ErrTooLong) || !strings.Contains(err.Error(), "the index of app would have") {
 		t.Errorf("%v", err)
 	}
-	if got := files(t, store); !maps.Equal(got, before) {
+	if got := importertest.Files(t, store); !maps.Equal(got, before) {
 		t.Errorf("the store has changed: %v", got)
 	}
 }

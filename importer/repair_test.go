@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -29,7 +30,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 			if info.Size() == 0 {
 				t.Skip("no bit to flip")
 			}
-			flip(t, file, info.Size()-1)
+			importertest.Flip(t, file, info.Size()-1)
 		},
 		"cut": func(t *testing.T, file string) {
 			if err := os.Truncate(file, 1); err != nil {
@@ -63,7 +64,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 // blobFiles are the blobs of a store, each file once.
 func blobFiles(t *testing.T, store string) (names []string) {
 	t.Helper()
-	for name, size := range files(t, store) {
+	for name, size := range importertest.Files(t, store) {
 		if size > 0 && strings.Contains(name, "/blobs/sha256/") {
 			names = append(names, store+name)
 		}
@@ -76,40 +77,28 @@ func blobFiles(t *testing.T, store string) (names []string) {
 // bundle finds that out, whichever blob it is and whatever became of it, and puts the
 // good copy there.
 func TestImportRepairs(t *testing.T) {
-	pristine, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, pristine, bundle)
-	want := mustContent(t, pristine)
+	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, pristine, bundle)
+	want := importertest.MustContent(t, pristine)
 	for how, spoil := range spoilers() {
 		t.Run(how, func(t *testing.T) {
-			store := copied(t, pristine)
+			store := importertest.Copied(t, pristine)
 			for _, file := range blobFiles(t, store) {
 				spoil(t, file)
-				report := imported(t, store, bundle)
+				report := importertest.Imported(t, store, bundle)
 				if report.Blobs.Repaired != 1 || !report.Changed || report.Tags != (importer.Tags{Same: 3}) {
 					t.Fatalf("%s: report %+v", file, report)
 				}
-				proven(t, file)
+				importertest.Proven(t, file)
 			}
-			same(t, "the store", mustContent(t, store), want)
-			if report := imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
+			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
+			if report := importertest.Imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
 				t.Errorf("once more: %+v", report)
 			}
-			if left := stands(t, store); len(left) > 0 {
+			if left := importertest.Unfinished(t, store); len(left) > 0 {
 				t.Errorf("left over: %v", left)
 			}
 		})
-	}
-}
-
-// proven fails unless a file has the digest that it is named by.
-func proven(t *testing.T, file string) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := digest.FromBytes(data); got.Encoded() != filepath.Base(file) {
-		t.Errorf("%s: its bytes are those of %s", file, got)
 	}
 }
 
@@ -128,15 +117,15 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	for how, spoil := range spoilers() {
 		for name, good := range map[string]string{"one of them": bundle("a"), "another": bundle("d")} {
 			t.Run(how+", "+name, func(t *testing.T) {
-				store := filepath.Join(scratch(t), "store")
-				imported(t, store, bundle("a", "b", "c"))
-				layer := largestFile(t, store, "/b/")
+				store := filepath.Join(importertest.Scratch(t), "store")
+				importertest.Imported(t, store, bundle("a", "b", "c"))
+				layer := importertest.LargestFile(t, store, "/b/")
 				spoil(t, layer)
-				imported(t, store, good)
-				mustContent(t, store)
+				importertest.Imported(t, store, good)
+				importertest.MustContent(t, store)
 				var inodes []os.FileInfo
 				for _, file := range blobFiles(t, store) {
-					proven(t, file)
+					importertest.Proven(t, file)
 					if filepath.Base(file) == filepath.Base(layer) {
 						info, err := os.Stat(file)
 						if err != nil {
@@ -155,26 +144,14 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	}
 }
 
-// largestFile is the largest file of a store whose path has a part.
-func largestFile(t *testing.T, store, part string) (name string) {
-	t.Helper()
-	var most int64
-	for file, size := range files(t, store) {
-		if strings.Contains(file, part) && size > most {
-			name, most = store+file, size
-		}
-	}
-	return name
-}
-
 // A blob that a scrub has quarantined is not served again for a link that an import of
 // another tag made to it: it is repaired by that import, and served then.
 func TestImportRepairsTheQuarantined(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, oldBundle(t))
-	layer := largestFile(t, store, "/modules/console/blobs/")
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	layer := importertest.LargestFile(t, store, "/modules/console/blobs/")
 	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
-	flip(t, layer, 10)
+	importertest.Flip(t, layer, 10)
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
 	if err != nil {
 		t.Fatal(err)
@@ -188,79 +165,79 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 	if err != nil || !repo.Quarantine(l, d, stamp, "wrong") {
 		t.Fatal(err)
 	}
-	imported(t, store, newBundle(t)) // shares the layer
+	importertest.Imported(t, store, importertest.NewBundle(t)) // shares the layer
 	if _, err := tree.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := contentOfSnapshot(t.Context(), tree.Snapshot()); err != nil {
+	if _, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot()); err != nil {
 		t.Error(err)
 	}
-	proven(t, layer)
+	importertest.Proven(t, layer)
 }
 
 // A wrong copy in an archive of the store gets a good one beside it, which is served
 // before it; and a wrong loose one is replaced when an archive is taken in, which it
 // would be served before.
 func TestImportRepairsBesideArchives(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	archive := image(t, store, "module-console.tar", "packed")
-	spare := copied(t, filepath.Dir(archive))
-	kept(t, store, archive)
-	want := mustContent(t, store)
+	store := filepath.Join(importertest.Scratch(t), "store")
+	archive := importertest.Image(t, store, "module-console.tar", "packed")
+	spare := importertest.Copied(t, filepath.Dir(archive))
+	importertest.Kept(t, store, archive)
+	want := importertest.MustContent(t, store)
 	inside := filepath.Join(store, "module-console.tar")
-	flip(t, inside, largest(layouttest.Places(t, inside)).Body+7)
-	report := imported(t, store, spare)
+	importertest.Flip(t, inside, importertest.Largest(layouttest.Places(t, inside)).Body+7)
+	report := importertest.Imported(t, store, spare)
 	if report.Blobs.Repaired != 1 || report.Blobs.Written != 1 {
 		t.Errorf("report %+v", report)
 	}
-	same(t, "the store", mustContent(t, store), want)
-	if report := imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
+	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
+	if report := importertest.Imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
 		t.Errorf("once more: %+v", report)
 	}
 
-	loose := filepath.Join(scratch(t), "store")
-	imported(t, loose, spare)
-	layer := largestFile(t, loose, "/blobs/")
-	flip(t, layer, 7)
-	if report := kept(t, loose, copied(t, spare)); report.Blobs.Repaired != 1 || !report.Changed {
+	loose := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, loose, spare)
+	layer := importertest.LargestFile(t, loose, "/blobs/")
+	importertest.Flip(t, layer, 7)
+	if report := importertest.Kept(t, loose, importertest.Copied(t, spare)); report.Blobs.Repaired != 1 || !report.Changed {
 		t.Errorf("report %+v", report)
 	}
-	proven(t, layer)
-	same(t, "the loose store", mustContent(t, loose), want)
+	importertest.Proven(t, layer)
+	importertest.Same(t, "the loose store", importertest.MustContent(t, loose), want)
 }
 
 // The bundle has to prove what it repairs: a copy of it that is wrong itself refuses it,
 // and the store keeps its own.
 func TestWrongBundleRepairsNothing(t *testing.T) {
-	store, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, store, bundle)
+	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, store, bundle)
 	archive := filepath.Join(bundle, "module-console.tar")
-	flip(t, archive, largest(layouttest.Places(t, archive)).Body)
-	before := mustContent(t, store)
-	_, err := newImporter(t, store).Import(t.Context(), bundle)
+	importertest.Flip(t, archive, importertest.Largest(layouttest.Places(t, archive)).Body)
+	before := importertest.MustContent(t, store)
+	_, err := importertest.New(t, store).Import(t.Context(), bundle)
 	var gap *importer.GapError
 	if !errors.As(err, &gap) {
 		t.Fatalf("the error is %v", err)
 	}
-	same(t, "the store", mustContent(t, store), before)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }
 
 // Wherever a repair ends, no tag is lost and nothing that was right is wrong, and the
 // next import completes it.
 func TestRepairFailsAnywhere(t *testing.T) {
-	pristine, bundle := filepath.Join(scratch(t), "store"), oldBundle(t)
-	imported(t, pristine, bundle)
-	want := mustContent(t, pristine)
+	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
+	importertest.Imported(t, pristine, bundle)
+	want := importertest.MustContent(t, pristine)
 	stride := 3
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		stride = 1
 	}
 	for n := 1; ; n += stride {
-		store := copied(t, pristine)
+		store := importertest.Copied(t, pristine)
 		for _, file := range blobFiles(t, store) {
-			flip(t, file, 0)
+			importertest.Flip(t, file, 0)
 		}
-		i, step := newImporter(t, store), 0
+		i, step := importertest.New(t, store), 0
 		i.Before(func(string, string) error {
 			if step++; step >= n {
 				return errors.New("dead")
@@ -271,8 +248,8 @@ func TestRepairFailsAnywhere(t *testing.T) {
 		if missing := len(blobFiles(t, pristine)) - len(blobFiles(t, store)); missing > 0 {
 			t.Fatalf("step %d: %d blobs are gone", n, missing)
 		}
-		imported(t, store, bundle)
-		if same(t, "the store", mustContent(t, store), want); t.Failed() {
+		importertest.Imported(t, store, bundle)
+		if importertest.Same(t, "the store", importertest.MustContent(t, store), want); t.Failed() {
 			t.Fatalf("step %d", n)
 		}
 		if err == nil {
@@ -287,10 +264,10 @@ func TestRepairFailsAnywhere(t *testing.T) {
 // Whatever happened to the files of a store, an import of all that it was made of makes
 // it what it was.
 func TestImportRepairsAnything(t *testing.T) {
-	pristine, old, bundle := filepath.Join(scratch(t), "store"), oldBundle(t), newBundle(t)
-	imported(t, pristine, old)
-	imported(t, pristine, bundle)
-	want := mustContent(t, pristine)
+	pristine, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
+	importertest.Imported(t, pristine, old)
+	importertest.Imported(t, pristine, bundle)
+	want := importertest.MustContent(t, pristine)
 	all := spoilers()
 	all["gone"] = func(t *testing.T, file string) {
 		if err := os.Remove(file); err != nil {
@@ -313,7 +290,7 @@ func TestImportRepairsAnything(t *testing.T) {
 	}
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 17))
-		store := copied(t, pristine)
+		store := importertest.Copied(t, pristine)
 		var did []string
 		for _, file := range blobFiles(t, store) {
 			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && random.IntN(3) == 0 {
@@ -322,11 +299,11 @@ func TestImportRepairsAnything(t *testing.T) {
 				did = append(did, fmt.Sprintf("%s: %s", file, name))
 			}
 		}
-		imported(t, store, old, bundle)
-		got, err := contentOf(t.Context(), store)
+		importertest.Imported(t, store, old, bundle)
+		got, err := importertest.ContentOf(t.Context(), store)
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(did, "\n"))
 		}
-		same(t, fmt.Sprintf("seed %d", seed), got, want)
+		importertest.Same(t, fmt.Sprintf("seed %d", seed), got, want)
 	}
 }

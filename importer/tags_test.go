@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -31,8 +31,8 @@ func TestImportsByDigest(t *testing.T) {
 	}
 	l.Tag(l.Image(layouttest.Image{Name: "tagged"}), "v1")
 	l.Write()
-	store := filepath.Join(scratch(t), "store")
-	report := imported(t, store, tree.Dir())
+	store := filepath.Join(importertest.Scratch(t), "store")
+	report := importertest.Imported(t, store, tree.Dir())
 	if report.Tags != (importer.Tags{New: 1}) || len(report.Gaps) != 0 {
 		t.Errorf("report %+v", report)
 	}
@@ -45,8 +45,8 @@ func TestImportsByDigest(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("short tags: %s", diff)
 	}
-	same(t, "the store", mustContent(t, store), mustContent(t, tree.Dir()))
-	if report := imported(t, store, tree.Dir()); report.Changed {
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
+	if report := importertest.Imported(t, store, tree.Dir()); report.Changed {
 		t.Errorf("again: %+v", report)
 	}
 }
@@ -96,32 +96,18 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := contentOfSnapshot(t.Context(), tree.Snapshot())
+			want, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			if err != nil || tree.Snapshot().TagCount() != c.tags {
 				t.Fatalf("%d tags are served, want %d: %v", tree.Snapshot().TagCount(), c.tags, err)
 			}
-			store := filepath.Join(scratch(t), "store")
-			imported(t, store, c.bundles...)
-			same(t, "the store", mustContent(t, store), want)
-			if report := imported(t, store, c.bundles...); report.Changed {
+			store := filepath.Join(importertest.Scratch(t), "store")
+			importertest.Imported(t, store, c.bundles...)
+			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
+			if report := importertest.Imported(t, store, c.bundles...); report.Changed {
 				t.Errorf("again: %+v", report)
 			}
 		})
 	}
-}
-
-// catalog makes an archive of a package's versions whose stable channel is at a version.
-func catalog(t *testing.T, dir, name, version string) string {
-	t.Helper()
-	tree := layouttest.New(t, t.TempDir())
-	l := tree.Layout("packages/echo/version")
-	image := l.Image(layouttest.Image{Name: version})
-	l.Tag(image, "stable")
-	l.Tag(image, version)
-	l.Write()
-	file := filepath.Join(dir, name)
-	tree.Archive(file, layouttest.Archive{})
-	return file
 }
 
 // The catalog of packages never undoes the pin of a package that came with it.
@@ -129,7 +115,7 @@ func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	stable := func(t *testing.T, store string) {
 		t.Helper()
-		c := mustContent(t, store)
+		c := importertest.MustContent(t, store)
 		if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
 			t.Errorf("%v: stable is not where the package pins it", c)
 		}
@@ -142,26 +128,16 @@ func TestCatalogLosesAgainstAPackage(t *testing.T) {
 			return []string{filepath.Join(dir, own), chunks[1]}
 		},
 	} {
-		for how, run := range map[string]func(*testing.T, string, ...string) importer.Report{"loose": imported, "packed": kept} {
+		for how, run := range map[string]func(*testing.T, string, ...string) importer.Report{"loose": importertest.Imported, "packed": importertest.Kept} {
 			t.Run(form+", "+how, func(t *testing.T) {
-				dir, store := scratch(t), filepath.Join(scratch(t), "store")
-				catalog(t, dir, all, "v2")
-				catalog(t, dir, own, "v1")
+				dir, store := importertest.Scratch(t), filepath.Join(importertest.Scratch(t), "store")
+				importertest.Catalog(t, dir, all, "v2")
+				importertest.Catalog(t, dir, own, "v1")
 				run(t, store, sources(dir)...)
 				stable(t, store)
 			})
 		}
 	}
-	t.Run("a drop directory", func(t *testing.T) {
-		d := newDropping(t)
-		catalog(t, d.dir, all, "v2")
-		catalog(t, d.dir, own, "v1")
-		d.look(0)
-		d.look(3 * time.Second)
-		d.wants(own, "published", "")
-		d.wants(all, "published", "")
-		stable(t, d.store)
-	})
 }
 
 // A store that an older version made is served below the names of today and of then.
@@ -173,10 +149,10 @@ func TestOldStore(t *testing.T) {
 		l.Tag(l.Image(layouttest.Image{Name: path}), "v1")
 		l.Write()
 	}
-	store := filepath.Join(scratch(t), "store")
-	imported(t, store, tree.Dir())
+	store := filepath.Join(importertest.Scratch(t), "store")
+	importertest.Imported(t, store, tree.Dir())
 	for _, file := range []string{"installer/index.json", "deckhouse-cli/plugins/system/index.json"} {
-		if files(t, store)["/"+file] == 0 {
+		if importertest.Files(t, store)["/"+file] == 0 {
 			t.Errorf("the store has no %s", file)
 		}
 	}

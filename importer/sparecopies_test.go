@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestKeepPackedProvesEveryCopy(t *testing.T) {
 	for _, spoiled := range []string{"module-a.tar", "module-b.tar", "spare.tar"} {
 		t.Run(spoiled, func(t *testing.T) {
-			dir := scratch(t)
+			dir := importertest.Scratch(t)
 			in, store := filepath.Join(dir, "in"), filepath.Join(dir, "store")
 			for _, name := range []string{"a", "b"} {
 				tree := layouttest.New(t, t.TempDir())
@@ -30,17 +31,17 @@ func TestKeepPackedProvesEveryCopy(t *testing.T) {
 			l.Write()
 			tree.Archive(filepath.Join(in, "spare.tar"), layouttest.Archive{})
 			bad := filepath.Join(in, spoiled)
-			flip(t, bad, largest(layouttest.Places(t, bad)).Body)
-			before := files(t, in)
+			importertest.Flip(t, bad, importertest.Largest(layouttest.Places(t, bad)).Body)
+			before := importertest.Files(t, in)
 			var gap *importer.GapError
-			if _, err := packing(t, store).Import(t.Context(), in); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != bad {
+			if _, err := importertest.Packing(t, store).Import(t.Context(), in); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != bad {
 				t.Errorf("%v", err)
 			}
-			if len(mustContent(t, store)) > 0 || len(files(t, in)) != len(before) {
+			if len(importertest.MustContent(t, store)) > 0 || len(importertest.Files(t, in)) != len(before) {
 				t.Error("something was published or moved")
 			}
-			flip(t, bad, largest(layouttest.Places(t, bad)).Body)
-			kept(t, store, in)
+			importertest.Flip(t, bad, importertest.Largest(layouttest.Places(t, bad)).Body)
+			importertest.Kept(t, store, in)
 		})
 	}
 }

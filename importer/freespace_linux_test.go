@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -42,21 +43,21 @@ func TestNoRoom(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
 			store := small(t, options)
-			imported(t, store, oldBundle(t))
-			before := files(t, store)
-			i := newImporter(t, store)
+			importertest.Imported(t, store, importertest.OldBundle(t))
+			before := importertest.Files(t, store)
+			i := importertest.New(t, store)
 			written := false
 			i.Before(func(op, _ string) error { written = written || op == "write"; return nil })
 			bundle := large(t)
 			if what == "files" {
-				bundle = newBundle(t)
+				bundle = importertest.NewBundle(t)
 			}
 			_, err := i.Import(t.Context(), bundle)
 			var room *importer.RoomError
 			if !errors.As(err, &room) || room.What != what || room.Needed <= room.Free || written {
 				t.Errorf("written %v: %v", written, err)
 			}
-			if after := files(t, store); !maps.Equal(after, before) {
+			if after := importertest.Files(t, store); !maps.Equal(after, before) {
 				t.Errorf("the store has changed: %v", after)
 			}
 		})
@@ -67,10 +68,10 @@ func TestNoRoom(t *testing.T) {
 // import succeeds.
 func TestFillsUp(t *testing.T) {
 	store, bundle := small(t, "size=8m"), large(t)
-	imported(t, store, oldBundle(t))
-	before, want := files(t, store), mustContent(t, store).over(mustContent(t, bundle))
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	before, want := importertest.Files(t, store), importertest.MustContent(t, store).Over(importertest.MustContent(t, bundle))
 	filler := filepath.Join(filepath.Dir(store), "filler")
-	i, writes := newImporter(t, store), 0
+	i, writes := importertest.New(t, store), 0
 	i.Before(func(op, _ string) error {
 		if op != "write" {
 			return nil
@@ -90,29 +91,29 @@ func TestFillsUp(t *testing.T) {
 	if _, err := i.Import(t.Context(), bundle); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("%v", err)
 	}
-	if after := files(t, store); !maps.Equal(after, before) {
+	if after := importertest.Files(t, store); !maps.Equal(after, before) {
 		t.Errorf("the store has changed: %v", after)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	imported(t, store, bundle)
-	same(t, "the store", mustContent(t, store), want)
+	importertest.Imported(t, store, bundle)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
 // A store that may only be read is left alone, and says so.
 func TestReadOnlyStore(t *testing.T) {
 	store := small(t, "size=8m")
-	imported(t, store, oldBundle(t))
-	before := mustContent(t, store)
+	importertest.Imported(t, store, importertest.OldBundle(t))
+	before := importertest.MustContent(t, store)
 	if err := syscall.Mount("", filepath.Dir(store), "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newImporter(t, store).Import(t.Context(), newBundle(t)); !errors.Is(err, syscall.EROFS) {
+	if _, err := importertest.New(t, store).Import(t.Context(), importertest.NewBundle(t)); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("%v", err)
 	}
-	if err := newImporter(t, store).Recover(t.Context()); !errors.Is(err, syscall.EROFS) {
+	if err := importertest.New(t, store).Recover(t.Context()); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("%v", err)
 	}
-	same(t, "the store", mustContent(t, store), before)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }

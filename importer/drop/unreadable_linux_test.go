@@ -1,4 +1,4 @@
-package importer_test
+package drop_test
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -63,7 +64,7 @@ func TestUnreadable(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "module-one.tar")
 	tree.Archive(archive, layouttest.Archive{})
 	layer := ""
-	for name, size := range files(t, tree.Dir()) {
+	for name, size := range importertest.Files(t, tree.Dir()) {
 		if size == 30_000 {
 			layer = name
 		}
@@ -82,7 +83,7 @@ func TestUnreadable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDropping(t)
-			imported(t, d.store, oldBundle(t))
+			importertest.Imported(t, d.store, importertest.OldBundle(t))
 			d.look(0)
 			bundle := filepath.Join(d.dir, c.bundle)
 			if c.bundle == "tree" {
@@ -92,7 +93,7 @@ func TestUnreadable(t *testing.T) {
 			} else if d.put(archive, c.bundle); c.cut > 0 {
 				layouttest.Split(t, bundle, c.cut)
 			}
-			before, want := files(t, d.store), mustContent(t, d.store).over(mustContent(t, tree.Dir()))
+			before, want := importertest.Files(t, d.store), importertest.MustContent(t, d.store).Over(importertest.MustContent(t, tree.Dir()))
 			d.look(0)
 
 			stop := failing(t, bundle+c.file, c.calls)
@@ -107,12 +108,12 @@ func TestUnreadable(t *testing.T) {
 			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
 				t.Errorf("looks again after %s, %d published", pause, d.published)
 			}
-			if after := files(t, d.store); !maps.Equal(after, before) {
+			if after := importertest.Files(t, d.store); !maps.Equal(after, before) {
 				t.Errorf("the store has changed: %v", after)
 			}
 			d.look(pause)
 			d.wants(c.bundle, "published", "")
-			same(t, "the store", mustContent(t, d.store), want)
+			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 		})
 	}
 }

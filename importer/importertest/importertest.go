@@ -1,4 +1,6 @@
-package importer_test
+// Package importertest has bundles to import, and tells what a store holds after it. It is
+// for tests of importer and of the packages beside it.
+package importertest
 
 import (
 	"context"
@@ -21,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// oldBundle writes a bundle as archives and returns its directory.
-func oldBundle(t *testing.T) string {
+// OldBundle writes a bundle as archives and returns its directory.
+func OldBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	root := tree.Layout(".")
 	root.Tag(root.Image(layouttest.Image{Name: "platform", Docker: true, LayerSizes: []int64{3000, 100}}), "v1.0.0")
@@ -33,12 +35,12 @@ func oldBundle(t *testing.T) string {
 	module.Tag(one, "stable")
 	module.Write()
 	tree.Layout("modules/empty").Write()
-	return packed(t, tree)
+	return Pack(t, tree)
 }
 
-// newBundle is one that replaces a tag of the old one, shares blobs with it, and adds
+// NewBundle is one that replaces a tag of the old one, shares blobs with it, and adds
 // repositories: one with an index of images, one with a referrer.
-func newBundle(t *testing.T) string {
+func NewBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	module := tree.Layout("modules/console")
 	two := module.Image(layouttest.Image{Name: "console", LayerSizes: []int64{5000, 70_000}})
@@ -55,13 +57,13 @@ func newBundle(t *testing.T) string {
 		extra.Write()
 	}
 	plugin := tree.Layout("deckhouse-cli/plugins/one")
-	plugin.Tag(plugin.Index(layouttest.Index{Children: platforms(plugin)}), "v1")
+	plugin.Tag(plugin.Index(layouttest.Index{Children: Platforms(plugin)}), "v1")
 	plugin.Write()
-	return packed(t, tree)
+	return Pack(t, tree)
 }
 
-// platforms are images for two architectures.
-func platforms(l *layouttest.Layout) []ocispec.Descriptor {
+// Platforms are images for two architectures.
+func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	var all []ocispec.Descriptor
 	for _, arch := range []string{"amd64", "arm64"} {
 		all = append(all, l.Image(layouttest.Image{Name: arch, LayerSizes: []int64{200}, Platform: &ocispec.Platform{OS: "linux", Architecture: arch}}))
@@ -69,9 +71,9 @@ func platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	return all
 }
 
-// scratch is a directory in memory where there is such: what writes out everything
+// Scratch is a directory in memory where there is such: what writes out everything
 // some thousand times would take minutes elsewhere.
-func scratch(t *testing.T) string {
+func Scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
 	if err != nil {
@@ -81,30 +83,33 @@ func scratch(t *testing.T) string {
 	return dir
 }
 
-func packed(t *testing.T, tree *layouttest.Tree) string {
+// Pack writes the archives of a tree and returns their directory.
+func Pack(t *testing.T, tree *layouttest.Tree) string {
 	dir := t.TempDir()
 	tree.Bundle(dir)
 	return dir
 }
 
-// testImporter is an importer with one job, whose steps come in the same order always.
-type testImporter struct {
+// Importer is an importer with one job, whose steps come in the same order always.
+type Importer struct {
 	*importer.Importer
 	options importer.Options
 	before  func(op, path string) error
 }
 
-func newImporter(t *testing.T, store string) *testImporter {
+// New makes an importer with one job, whose steps come in the same order always.
+func New(t *testing.T, store string) *Importer {
 	t.Helper()
-	i, err := newTestImporter(importer.Options{Store: store, Jobs: 1})
+	i, err := NewWith(importer.Options{Store: store, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return i
 }
 
-func newTestImporter(o importer.Options) (*testImporter, error) {
-	i := &testImporter{options: o}
+// NewWith makes an importer with options.
+func NewWith(o importer.Options) (*Importer, error) {
+	i := &Importer{options: o}
 	i.options.Before = func(op, path string) error {
 		if i.before == nil {
 			return nil
@@ -117,13 +122,13 @@ func newTestImporter(o importer.Options) (*testImporter, error) {
 }
 
 // Before has f called before each change of the store and of a drop directory.
-func (i *testImporter) Before(f func(op, path string) error) { i.before = f }
+func (i *Importer) Before(f func(op, path string) error) { i.before = f }
 
 // NewDrop makes a drop directory that imports as i does.
-func (i *testImporter) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
+func (i *Importer) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
 
 // Publish publishes a journal that no bundle led to.
-func (i *testImporter) Publish(ctx context.Context, j *journal.Journal) error {
+func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Before: i.options.Before})
 	if err != nil {
 		return err
@@ -132,30 +137,32 @@ func (i *testImporter) Publish(ctx context.Context, j *journal.Journal) error {
 	return s.Publish(ctx, j)
 }
 
-func imported(t *testing.T, store string, bundles ...string) importer.Report {
+// Imported imports bundles.
+func Imported(t *testing.T, store string, bundles ...string) importer.Report {
 	t.Helper()
-	report, err := newImporter(t, store).Import(t.Context(), bundles...)
+	report, err := New(t, store).Import(t.Context(), bundles...)
 	if err != nil {
 		t.Fatalf("importing %v: %v", bundles, err)
 	}
 	return report
 }
 
-// content is what a tree holds: the digest of each tag of each path, all that they
+// Content is what a tree holds: the digest of each tag of each path, all that they
 // lead to proven. Paths without a tag are there as well.
-type content map[string]string
+type Content map[string]string
 
-// contentOf reads all of a source. What cannot be proven is an error.
-func contentOf(ctx context.Context, source string) (content, error) {
+// ContentOf reads all of a source. What cannot be proven is an error.
+func ContentOf(ctx context.Context, source string) (Content, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{source}, Indexes: []string{}})
 	if err != nil {
 		return nil, err
 	}
-	return contentOfSnapshot(ctx, tree.Snapshot())
+	return ContentOfSnapshot(ctx, tree.Snapshot())
 }
 
-func contentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (content, error) {
-	all := content{}
+// ContentOfSnapshot is ContentOf of a snapshot.
+func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
+	all := Content{}
 	for _, p := range s.Problems() {
 		if p.Path != "" && p.Kind != layoutstore.Conflict && p.Kind != layoutstore.IllegalName {
 			return nil, fmt.Errorf("problem: %s", p)
@@ -167,7 +174,7 @@ func contentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (content, e
 			return nil, err
 		}
 		all[at] = ""
-		if err := prove(ctx, repo); err != nil {
+		if err := Prove(ctx, repo); err != nil {
 			return nil, fmt.Errorf("%s: %w", at, err)
 		}
 		tags, _ := repo.Tags("", -1)
@@ -182,8 +189,8 @@ func contentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (content, e
 	return all, nil
 }
 
-// prove reads everything that a repository leads to and compares it with its digest.
-func prove(ctx context.Context, repo *layoutstore.Repository) error {
+// Prove reads everything that a repository leads to and compares it with its digest.
+func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	graph, err := repo.Closure(ctx)
 	if err != nil {
 		return err
@@ -204,38 +211,43 @@ func prove(ctx context.Context, repo *layoutstore.Repository) error {
 		}
 		got, err := b.Digest.Algorithm().FromReader(f)
 		f.Close()
-		if err != nil || got != b.Digest {
-			return fmt.Errorf("blob %s: the bytes are those of %s (%v)", b.Digest, got, err)
+		if err != nil {
+			return err
+		}
+		if got != b.Digest {
+			return fmt.Errorf("blob %s: checksum mismatch: content is %s", b.Digest, got)
 		}
 	}
 	return nil
 }
 
-func mustContent(t *testing.T, source string) content {
+// MustContent is ContentOf of what can be proven.
+func MustContent(t *testing.T, source string) Content {
 	t.Helper()
-	c, err := contentOf(t.Context(), source)
+	c, err := ContentOf(t.Context(), source)
 	if err != nil {
 		t.Fatalf("%s: %v", source, err)
 	}
 	return c
 }
 
-// over is what a tree holds after a bundle of other content was imported.
-func (c content) over(other content) content {
+// Over is what a tree holds after a bundle of other Content was imported.
+func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
 	return both
 }
 
-func same(t *testing.T, what string, got, want content) {
+// Same fails unless two trees hold the same.
+func Same(t *testing.T, what string, got, want Content) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
 
-// files are the paths below a directory, with the sizes of those that are no directories.
-func files(t *testing.T, dir string) map[string]int64 {
+// Files are the paths below a directory, with the sizes of those that are no directories.
+func Files(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
@@ -256,11 +268,11 @@ func files(t *testing.T, dir string) map[string]int64 {
 	return all
 }
 
-// stands says which files of an import that did not end are in a store.
-func stands(t *testing.T, store string) []string {
+// Unfinished says which files of an import that did not end are in a store.
+func Unfinished(t *testing.T, store string) []string {
 	t.Helper()
 	var all []string
-	for name := range files(t, filepath.Join(store, ".layoutproxy")) {
+	for name := range Files(t, filepath.Join(store, ".layoutproxy")) {
 		if name != "" && name != "/lock" && name != "/store.json" {
 			all = append(all, name)
 		}
@@ -269,9 +281,10 @@ func stands(t *testing.T, store string) []string {
 	return all
 }
 
-func copied(t *testing.T, dir string) string {
+// Copied is a copy of a store.
+func Copied(t *testing.T, dir string) string {
 	t.Helper()
-	to := filepath.Join(scratch(t), "store")
+	to := filepath.Join(Scratch(t), "store")
 	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package importer_test
+package drop_test
 
 import (
 	"errors"
@@ -11,16 +11,17 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The record of what leaves is on the disk, content and name, before the first file goes:
+// The record of what leaves is on the disk, importertest.Content and name, before the first file goes:
 // where any step of writing it fails, nothing goes.
 func TestDropRecordIsDurable(t *testing.T) {
 	for _, step := range []string{"create", "write", "fsync", "rename", "fsync of the directory"} {
 		t.Run(step, func(t *testing.T) {
 			d := newDropping(t)
-			layouttest.Cut(t, archiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
+			layouttest.Cut(t, importertest.ArchiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
 			var steps []string
 			d.importer.Before(func(op, path string) error {
 				switch {
@@ -37,10 +38,10 @@ func TestDropRecordIsDurable(t *testing.T) {
 				return nil
 			})
 			d.restartWith(d.importer)
-			before := contents(t, d.dir)
+			before := importertest.Contents(t, d.dir)
 			d.look(time.Minute)
 			d.look(time.Minute)
-			same(t, "the drop directory", contents(t, d.dir), before)
+			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if !slices.Contains(steps, step) {
 				t.Errorf("no such step: %v", steps)
 			}
@@ -62,29 +63,29 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			d := newDropping(t)
-			layouttest.Cut(t, archiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
+			layouttest.Cut(t, importertest.ArchiveOf(t, filepath.Join(d.dir, "a.tar"), "app:v1=a"), 2000)
 			d.killAt(2, true)
 			record := filepath.Join(d.store, ".layoutproxy/dropped.json")
 			good, err := os.ReadFile(record)
-			must(t, err)
+			importertest.Must(t, err)
 			bad := damage(slices.Clone(good))
-			must(t, os.WriteFile(record, bad, 0o644))
-			archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v2=b")
-			before := contents(t, d.dir)
+			importertest.Must(t, os.WriteFile(record, bad, 0o644))
+			importertest.ArchiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v2=b")
+			before := importertest.Contents(t, d.dir)
 			d.restart(func(o *drop.Options) { o.Remove = true })
 			d.wants("dropped.json", "waiting", "is damaged")
 			d.look(time.Minute)
 			d.look(time.Minute)
 			d.wants("dropped.json", "waiting", "is damaged")
 			d.wants("b.tar", "waiting", "dropped.json")
-			same(t, "the drop directory", contents(t, d.dir), before)
+			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
 				t.Errorf("the record is %q, %v", data, err)
 			}
-			must(t, os.WriteFile(record, good, 0o644)) // as from a backup
+			importertest.Must(t, os.WriteFile(record, good, 0o644)) // as from a backup
 			d.look(time.Minute)
 			d.look(time.Minute)
-			if left := contents(t, d.dir); len(left) > 0 {
+			if left := importertest.Contents(t, d.dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 			if s := d.drop.Status(); slices.ContainsFunc(s, func(s drop.Status) bool { return s.Name == "dropped.json" }) {

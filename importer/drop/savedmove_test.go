@@ -1,4 +1,4 @@
-package importer_test
+package drop_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -31,12 +32,12 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 					if form == "chunks" {
 						a = filepath.Join(d.dir, "package-a.tar")
 					}
-					archiveOf(t, a, "packages/a/version:stable=pinned", "packages/a:v1=a")
+					importertest.ArchiveOf(t, a, "packages/a/version:stable=pinned", "packages/a:v1=a")
 					switch form {
 					case "chunks":
 						layouttest.Cut(t, a, 2000)
 					case "archives":
-						archiveOf(t, filepath.Join(dir, "package-versions.tar"), "packages/a/version:stable=newest")
+						importertest.ArchiveOf(t, filepath.Join(dir, "package-versions.tar"), "packages/a/version:stable=newest")
 						d.write("bundle/notes.txt", "not read") // so that it does not go as one
 					default:
 						tree := layouttest.New(t, dir)
@@ -46,15 +47,15 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 						d.write("bundle/notes.txt", "not read")
 					}
 					d.killAt(nth, remove)
-					want := mustContent(t, d.store)
+					want := importertest.MustContent(t, d.store)
 					for range 2 {
 						d.restart(func(o *drop.Options) { o.Remove = remove })
 						d.look(0)
 						d.look(time.Minute)
 						d.look(time.Minute)
 					}
-					same(t, "the store", mustContent(t, d.store), want)
-					for name := range contents(t, d.dir) {
+					importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
+					for name := range importertest.Contents(t, d.dir) {
 						if !strings.HasPrefix(name, "/done/") && name != "/bundle/notes.txt" {
 							t.Errorf("%s is left", name)
 						}
@@ -68,11 +69,11 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 // Where that cannot be ended, what is left is not imported, and other bundles are.
 func TestDropEndsLater(t *testing.T) {
 	d := newDropping(t)
-	archive := archiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
+	archive := importertest.ArchiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
 	layouttest.Cut(t, archive, 2000)
 	d.killAt(2, true)
-	want := mustContent(t, d.store)
-	want = want.over(mustContent(t, archiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v1=b")))
+	want := importertest.MustContent(t, d.store)
+	want = want.Over(importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v1=b")))
 	fails := true
 	d.restart(func(o *drop.Options) {
 		o.Remove = true
@@ -85,23 +86,23 @@ func TestDropEndsLater(t *testing.T) {
 	})
 	d.look(0)
 	d.look(time.Minute)
-	same(t, "the store", mustContent(t, d.store), want)
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 	if s := d.wants("package-a.tar", "waiting", "not now"); s.Detail == "" {
 		t.Error("no reason")
 	}
 	fails = false
 	d.look(time.Minute)
-	if left := contents(t, d.dir); len(left) > 0 {
+	if left := importertest.Contents(t, d.dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	same(t, "the store", mustContent(t, d.store), want)
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
 // A process that is killed while it moves the chunks of a refused set leaves a part of
 // them. The next one moves the others, if they are still the same, and removes nothing.
 func TestDropEndsRefused(t *testing.T) {
-	archive, places := one(t)
-	flip(t, archive, largest(places).Body+4000)
+	archive, places := importertest.One(t)
+	importertest.Flip(t, archive, importertest.Largest(places).Body+4000)
 	for _, remove := range []bool{false, true} {
 		for n := 1; refusedAndKilled(t, archive, remove, n, false); n++ {
 			refusedAndKilled(t, archive, remove, n, true)
@@ -116,10 +117,10 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
 	layouttest.Cut(t, filepath.Join(d.dir, "module-one.tar"), 4000)
-	before := contents(t, d.dir)
+	before := importertest.Contents(t, d.dir)
 	change := func(o *drop.Options) { o.Remove = remove }
-	died := ends(n, leaves, func(hook func(op, path string) error) {
-		i := newImporter(t, d.store)
+	died := importertest.EndsAt(n, importertest.Leaves, func(hook func(op, path string) error) {
+		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i, change)
 		d.look(time.Minute)
@@ -132,15 +133,15 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 		if _, err := os.Lstat(file); err != nil {
 			return died // it has left
 		}
-		must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
-		must(t, os.Rename(file+".new", file))
+		importertest.Must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
+		importertest.Must(t, os.Rename(file+".new", file))
 	}
 	for range 2 {
 		d.restart(change)
 		d.look(time.Minute)
 		d.look(time.Minute)
 	}
-	after := contents(t, d.dir)
+	after := importertest.Contents(t, d.dir)
 	where := fmt.Sprintf("remove %v, step %d, meddle %v: %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
 	together := false
 	for _, dir := range []string{"/failed", "/failed/2"} { // the second where the first has a reason already
@@ -181,27 +182,27 @@ func TestDropGivesBackWhatCameLate(t *testing.T) {
 func givesBack(t *testing.T, nth int, remove bool) {
 	d := newDropping(t)
 	dir := filepath.Join(d.dir, "bundle")
-	archiveOf(t, filepath.Join(dir, "a.tar"), "app/a:v1=a")
+	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app/a:v1=a")
 	late := map[string]string{
-		"/bundle/b.tar":      archiveOf(t, filepath.Join(scratch(t), "b.tar"), "app/b:v1=b"),
-		"/bundle/c/d.tar":    archiveOf(t, filepath.Join(scratch(t), "d.tar"), "app/d:v1=d"),
+		"/bundle/b.tar":      importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app/b:v1=b"),
+		"/bundle/c/d.tar":    importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "d.tar"), "app/d:v1=d"),
 		"/bundle/notes.html": "",
 	}
 	step := 0
-	ends(1, func(op, path string) bool {
+	importertest.EndsAt(1, func(op, path string) bool {
 		if !strings.HasSuffix(op, " dropped") {
 			return false
 		}
 		if step++; step == 1 { // just before the directory goes
 			for name, from := range late {
 				data, _ := os.ReadFile(from)
-				must(t, os.MkdirAll(filepath.Dir(filepath.Join(d.dir, name)), 0o755))
-				must(t, os.WriteFile(filepath.Join(d.dir, name), data, 0o644))
+				importertest.Must(t, os.MkdirAll(filepath.Dir(filepath.Join(d.dir, name)), 0o755))
+				importertest.Must(t, os.WriteFile(filepath.Join(d.dir, name), data, 0o644))
 			}
 		}
 		return step == nth
 	}, func(hook func(op, path string) error) {
-		i := newImporter(t, d.store)
+		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i)
 		d.look(time.Minute)
@@ -212,7 +213,7 @@ func givesBack(t *testing.T, nth int, remove bool) {
 	}
 	d.restart(func(o *drop.Options) { o.Remove = remove })
 	d.look(0)
-	after := contents(t, d.dir)
+	after := importertest.Contents(t, d.dir)
 	for name := range late {
 		if _, ok := after[name]; !ok {
 			t.Errorf("%s is not given back: %v", name, slices.Sorted(maps.Keys(after)))
@@ -221,11 +222,11 @@ func givesBack(t *testing.T, nth int, remove bool) {
 	if _, ok := after["/bundle/a.tar"]; ok {
 		t.Error("what was imported stays")
 	}
-	must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as its reason says
+	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as its reason says
 	for range 4 {
 		d.look(time.Minute)
 	}
-	got := mustContent(t, d.store)
+	got := importertest.MustContent(t, d.store)
 	for _, tag := range []string{"app/a:v1", "app/b:v1", "app/d:v1"} {
 		if got[tag] == "" {
 			t.Errorf("the store has %v, not %s", got, tag)
@@ -236,9 +237,9 @@ func givesBack(t *testing.T, nth int, remove bool) {
 // What came at the old place of a late file stays, and so does the late file.
 func TestDropGivesBackOverNothing(t *testing.T) {
 	d := newDropping(t)
-	archiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
+	importertest.ArchiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
 	step := 0
-	ends(1, func(op, _ string) bool {
+	importertest.EndsAt(1, func(op, _ string) bool {
 		if strings.HasSuffix(op, " dropped") {
 			if step++; step == 1 {
 				d.write("bundle/notes.txt", "late")
@@ -246,25 +247,25 @@ func TestDropGivesBackOverNothing(t *testing.T) {
 		}
 		return step == 2
 	}, func(hook func(op, path string) error) {
-		i := newImporter(t, d.store)
+		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i)
 		d.look(time.Minute)
 		d.look(time.Minute)
 	})
-	must(t, os.MkdirAll(filepath.Join(d.dir, "bundle"), 0o755))
+	importertest.Must(t, os.MkdirAll(filepath.Join(d.dir, "bundle"), 0o755))
 	d.write("bundle/notes.txt", "later")
 	d.restart()
 	d.look(0)
 	d.look(time.Minute)
-	after := contents(t, d.dir)
+	after := importertest.Contents(t, d.dir)
 	if after["/bundle/notes.txt"] != "later" || after["/done/bundle/notes.txt"] != "late" {
 		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
 	}
 	d.wants("bundle", "waiting", "notes.txt came while its bundle was moved")
-	must(t, os.Remove(filepath.Join(d.dir, "bundle/notes.txt")))
+	importertest.Must(t, os.Remove(filepath.Join(d.dir, "bundle/notes.txt")))
 	d.look(time.Minute)
-	if after := contents(t, d.dir); after["/bundle/notes.txt"] != "late" {
+	if after := importertest.Contents(t, d.dir); after["/bundle/notes.txt"] != "late" {
 		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
 	}
 }
@@ -273,7 +274,7 @@ func TestDropGivesBackOverNothing(t *testing.T) {
 // the drop directory.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
-	i := newImporter(d.t, d.store)
+	i := importertest.New(d.t, d.store)
 	i.Before(func(op, path string) error {
 		if strings.HasSuffix(op, " dropped") {
 			if nth--; nth < 0 {

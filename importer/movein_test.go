@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -37,14 +38,14 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 	} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
-				store := filepath.Join(scratch(t), "store")
-				archive := image(t, store, "module-console.tar", "packed")
-				want := mustContent(t, archive)
+				store := filepath.Join(importertest.Scratch(t), "store")
+				archive := importertest.Image(t, store, "module-console.tar", "packed")
+				want := importertest.MustContent(t, archive)
 				if chunked {
 					archive = layouttest.Cut(t, archive, 3000)[1]
 				}
 				other := tc.change(t, archive)
-				report := kept(t, store, archive)
+				report := importertest.Kept(t, store, archive)
 				if len(report.Copied) != 1 || report.Copied[0].File != archive || !strings.Contains(report.Copied[0].Reason, tc.reason) {
 					t.Errorf("copied: %+v", report.Copied)
 				}
@@ -53,8 +54,8 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 				}
 				inside := filepath.Join(store, filepath.Base(archive))
 				wantOwn(t, inside)
-				flip(t, other, 1000)
-				same(t, "the store, after a write by the other name", mustContent(t, store), want)
+				importertest.Flip(t, other, 1000)
+				importertest.Same(t, "the store, after a write by the other name", importertest.MustContent(t, store), want)
 			})
 		}
 	}
@@ -88,8 +89,8 @@ func wantOwn(t *testing.T, file string) {
 
 // One with its only name is moved, and has no more permissions than the store's files.
 func TestKeepPackedMoves(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	archive := image(t, store, "module-console.tar", "packed")
+	store := filepath.Join(importertest.Scratch(t), "store")
+	archive := importertest.Image(t, store, "module-console.tar", "packed")
 	if err := os.Chmod(archive, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestKeepPackedMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report := kept(t, store, archive); len(report.Copied) > 0 {
+	if report := importertest.Kept(t, store, archive); len(report.Copied) > 0 {
 		t.Errorf("copied: %+v", report.Copied)
 	}
 	inside := filepath.Join(store, "module-console.tar")
@@ -117,7 +118,7 @@ func TestImportSharesNoFile(t *testing.T) {
 	l := tree.Layout("app")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{9000}}), "v1")
 	l.Write()
-	for name, size := range files(t, tree.Dir()) {
+	for name, size := range importertest.Files(t, tree.Dir()) {
 		if size > 0 {
 			if err := os.Chmod(tree.Dir()+name, 0o600); err != nil {
 				t.Fatal(err)
@@ -125,7 +126,7 @@ func TestImportSharesNoFile(t *testing.T) {
 		}
 	}
 	store := filepath.Join(filepath.Dir(tree.Dir()), "store")
-	imported(t, store, tree.Dir())
+	importertest.Imported(t, store, tree.Dir())
 	for _, file := range blobFiles(t, store) {
 		wantOwn(t, file)
 	}
@@ -162,13 +163,13 @@ func TestWhyCopy(t *testing.T) {
 func TestKeepPackedEndsAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
-			store := filepath.Join(scratch(t), "store")
-			kept(t, store, image(t, store, "module-console.tar", "before"))
-			archive := image(t, store, "module-console.tar", "packed")
+			store := filepath.Join(importertest.Scratch(t), "store")
+			importertest.Kept(t, store, importertest.Image(t, store, "module-console.tar", "before"))
+			archive := importertest.Image(t, store, "module-console.tar", "packed")
 			dir := filepath.Dir(archive)
 			layouttest.Cut(t, archive, 3000)
-			kept(t, store, dir)
-			want := mustContent(t, store)
+			importertest.Kept(t, store, dir)
+			want := importertest.MustContent(t, store)
 			for _, chunk := range []string{"0001", "0002"} { // as if it had not come to these
 				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
 				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
@@ -176,12 +177,12 @@ func TestKeepPackedEndsAMove(t *testing.T) {
 				}
 			}
 			if beside {
-				want = want.over(mustContent(t, archiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=other")))
+				want = want.Over(importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=other")))
 			}
-			if report := kept(t, store, dir); report.Changed != beside {
+			if report := importertest.Kept(t, store, dir); report.Changed != beside {
 				t.Errorf("report %+v", report)
 			}
-			same(t, "the store", mustContent(t, store), want)
+			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 			if left := archives(t, dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}

@@ -1,4 +1,4 @@
-package importer_test
+package drop_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -34,10 +35,10 @@ type model struct {
 	now        time.Time
 	serial     int
 
-	put     map[string]*dropFile // by their paths below the directory
-	bundles []content            // all that there ever were
-	have    content              // of the store, when it was read last
-	done    int                  // bundles that the store has
+	put     map[string]*dropFile   // by their paths below the directory
+	bundles []importertest.Content // all that there ever were
+	have    importertest.Content   // of the store, when it was read last
+	done    int                    // bundles that the store has
 
 	dying   int   // the step of an import at which the process ends; 0 is never
 	guard   error // of the next import
@@ -53,21 +54,19 @@ type model struct {
 // dropFile is a file that the user put into the directory.
 type dropFile struct {
 	data   []byte
-	bundle content // that is read from it; nil for anything else, which has to stay
+	bundle importertest.Content // that is read from it; nil for anything else, which has to stay
 }
 
-var errDead = errors.New("dead")
-
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{T: t, rand: rand.New(rand.NewPCG(seed, 17)), dir: scratch(t), store: filepath.Join(scratch(t), "store"),
-		remove: seed%2 == 0, now: time.Now().Add(time.Hour), put: map[string]*dropFile{}, have: content{}}
+	m := &model{T: t, rand: rand.New(rand.NewPCG(seed, 17)), dir: importertest.Scratch(t), store: filepath.Join(importertest.Scratch(t), "store"),
+		remove: seed%2 == 0, now: time.Now().Add(time.Hour), put: map[string]*dropFile{}, have: importertest.Content{}}
 	m.restart()
 	return m
 }
 
 // restart is what a new process begins with.
 func (m *model) restart() {
-	i := newImporter(m.T, m.store)
+	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
 	var err error
 	m.drop, err = i.NewDrop(drop.Options{Dir: m.dir, Settle: time.Second, Remove: m.remove, Now: func() time.Time { return m.now },
@@ -86,7 +85,7 @@ func (m *model) step(string, string) error {
 		m.dying--
 	}
 	if m.dying == 1 {
-		return errDead
+		return importertest.ErrDead
 	}
 	return nil
 }
@@ -101,7 +100,7 @@ func (m *model) check(err error) {
 func (m *model) next() int { m.serial++; return m.serial }
 
 // write puts a file into the directory; another one of the path is replaced.
-func (m *model) write(name string, data []byte, bundle content) {
+func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
@@ -114,7 +113,7 @@ func (m *model) write(name string, data []byte, bundle content) {
 }
 
 // tree is a fresh bundle of some layouts that share a layer.
-func (m *model) tree(dir string) (*layouttest.Tree, content) {
+func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	tree := layouttest.New(m.T, dir)
 	n := m.next()
 	for i := range 1 + m.rand.IntN(2) {
@@ -122,7 +121,7 @@ func (m *model) tree(dir string) (*layouttest.Tree, content) {
 		l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint("image", n), LayerSizes: []int64{1500}}), fmt.Sprintf("v%d", n))
 		l.Write()
 	}
-	bundle := mustContent(m.T, dir)
+	bundle := importertest.MustContent(m.T, dir)
 	m.bundles = append(m.bundles, bundle)
 	return tree, bundle
 }
@@ -151,7 +150,7 @@ func (m *model) directory() {
 	}
 	if m.rand.IntN(2) == 0 {
 		_, bundle := m.tree(filepath.Join(m.dir, name))
-		for path, data := range contents(m.T, filepath.Join(m.dir, name)) {
+		for path, data := range importertest.Contents(m.T, filepath.Join(m.dir, name)) {
 			path = name + path
 			if m.put[path] == nil {
 				m.put[path] = &dropFile{[]byte(data), bundle}
@@ -201,9 +200,9 @@ func (m *model) act() {
 	case 7:
 		what = "a guarded look"
 		m.guard = errors.New("they overlap")
-		before := contents(m.T, m.dir)
+		before := importertest.Contents(m.T, m.dir)
 		m.look()
-		if !maps.Equal(before, contents(m.T, m.dir)) {
+		if !maps.Equal(before, importertest.Contents(m.T, m.dir)) {
 			m.Fatal("something was moved though the guard forbids it")
 		}
 		m.guard = nil
@@ -264,20 +263,20 @@ func (m *model) clear(which func(name string) bool) {
 func (m *model) byHand() {
 	dir := m.TempDir()
 	m.tree(dir)
-	before := contents(m.T, dir)
-	i := newImporter(m.T, m.store)
+	before := importertest.Contents(m.T, dir)
+	i := importertest.New(m.T, m.store)
 	if m.rand.IntN(2) == 0 {
 		m.dying = 2 + m.rand.IntN(80)
 	}
 	i.Before(m.step)
 	_, err := i.Import(m.Context(), dir)
-	if m.dying = 0; err != nil && !errors.Is(err, errDead) {
+	if m.dying = 0; err != nil && !errors.Is(err, importertest.ErrDead) {
 		m.check(err)
 	}
 	if err == nil {
 		m.byHands = append(m.byHands, dir)
 	}
-	if !maps.Equal(before, contents(m.T, dir)) {
+	if !maps.Equal(before, importertest.Contents(m.T, dir)) {
 		m.Fatal("the import has changed its bundle")
 	}
 }
@@ -290,16 +289,16 @@ func (m *model) rot() {
 		return
 	}
 	bundle := m.byHands[m.rand.IntN(len(m.byHands))]
-	layer := largestFile(m.T, bundle, "/blobs/")
+	layer := importertest.LargestFile(m.T, bundle, "/blobs/")
 	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
 	copies, err := filepath.Glob(filepath.Join(m.store, "app", "*", "blobs", "sha256", d.Encoded()))
 	if m.check(err); len(copies) == 0 {
 		m.Fatalf("the store has lost %s, after %s", d, strings.Join(m.history, "; "))
 	}
-	flip(m.T, copies[0], m.rand.Int64N(100)) // and with it all links to it
+	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // and with it all links to it
 	for _, file := range copies {
 		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
-			flip(m.T, file, 7) // a file of its own
+			importertest.Flip(m.T, file, 7) // a file of its own
 		}
 	}
 	m.quarantine(d, copies)
@@ -307,17 +306,17 @@ func (m *model) rot() {
 	m.check(os.Chmod(copies[0], 0o640))
 	m.served(d, copies, false)
 
-	i := newImporter(m.T, m.store)
+	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
 	m.dying = 2 + m.rand.IntN(60)
-	if _, err := i.Import(m.Context(), bundle); err != nil && !errors.Is(err, errDead) {
+	if _, err := i.Import(m.Context(), bundle); err != nil && !errors.Is(err, importertest.ErrDead) {
 		m.check(err)
 	}
 	m.dying = 0
-	_, err = newImporter(m.T, m.store).Import(m.Context(), bundle)
+	_, err = importertest.New(m.T, m.store).Import(m.Context(), bundle)
 	m.check(err)
 	for _, file := range copies {
-		proven(m.T, file)
+		importertest.Proven(m.T, file)
 	}
 	m.served(d, copies, true)
 	m.repaired++
@@ -378,9 +377,9 @@ func (m *model) look() {
 // holds fails unless everything is true that has to be.
 func (m *model) holds() {
 	m.Helper()
-	got := content{}
+	got := importertest.Content{}
 	if _, err := os.Stat(m.store); err == nil {
-		got = mustContent(m.T, m.store)
+		got = importertest.MustContent(m.T, m.store)
 	}
 	for tag, digest := range m.have {
 		if got[tag] != digest {
@@ -398,7 +397,7 @@ func (m *model) holds() {
 		}
 	}
 	moved := map[string][]string{} // by their bytes
-	for name, data := range contents(m.T, m.dir) {
+	for name, data := range importertest.Contents(m.T, m.dir) {
 		moved[data] = append(moved[data], name[1:])
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.put)) {
@@ -406,7 +405,7 @@ func (m *model) holds() {
 	}
 }
 
-func untagged(bundle content) (n int) {
+func untagged(bundle importertest.Content) (n int) {
 	for _, digest := range bundle {
 		if digest == "" {
 			n++
@@ -416,7 +415,7 @@ func untagged(bundle content) (n int) {
 }
 
 // tagsOf is how many tags of a bundle the store has.
-func (m *model) tagsOf(bundle content) (n int) {
+func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	for tag, digest := range bundle {
 		if digest != "" && m.have[tag] == digest {
 			n++

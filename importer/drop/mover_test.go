@@ -1,4 +1,4 @@
-package importer_test
+package drop_test
 
 import (
 	"bytes"
@@ -16,25 +16,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// app is an archive with one image in app/NAME, tagged tag.
-func app(t *testing.T, name, tag string) string {
-	t.Helper()
-	archive := filepath.Join(t.TempDir(), name+".tar")
-	appTree(t, name, tag).Archive(archive, layouttest.Archive{})
-	return archive
-}
-
-func appTree(t *testing.T, name, tag string) *layouttest.Tree {
-	t.Helper()
-	tree := layouttest.New(t, t.TempDir())
-	l := tree.Layout("app/" + name)
-	l.Tag(l.Image(layouttest.Image{Name: name + tag, LayerSizes: []int64{6000}}), tag)
-	l.Write()
-	return tree
-}
 
 func (d *dropping) mkdir(name string) {
 	d.t.Helper()
@@ -71,8 +55,8 @@ func removing(t *testing.T) *dropping {
 func TestDropNestedArchives(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle/disk2")
-	d.put(app(t, "a", "1.0"), "bundle/a.tar")
-	d.put(app(t, "b", "1.0"), "bundle/disk2/b.tar")
+	d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
+	d.put(importertest.App(t, "b", "1.0"), "bundle/disk2/b.tar")
 	d.look(0)
 	d.look(time.Minute)
 	d.wants("bundle", "waiting", "disk2/b.tar looks like an archive")
@@ -85,7 +69,7 @@ func TestDropNestedArchives(t *testing.T) {
 	d.look(time.Second)
 	d.look(time.Minute)
 	d.wants("bundle", "published", "")
-	if got := mustContent(t, d.store); len(got) != 4 || d.has("bundle") {
+	if got := importertest.MustContent(t, d.store); len(got) != 4 || d.has("bundle") {
 		t.Errorf("the store has %v", got)
 	}
 }
@@ -103,7 +87,7 @@ func TestDropUnreadNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := removing(t)
 			d.mkdir("bundle")
-			d.put(app(t, "a", "1.0"), "bundle/a.tar")
+			d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
 			d.write(filepath.Join("bundle", name), "half of it")
 			d.look(0)
 			d.look(time.Minute)
@@ -128,8 +112,8 @@ func TestDropNextVersion(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("remove %v, late %v", remove, late), func(t *testing.T) {
 				d := newDropping(t)
-				one, two := app(t, "platform", "1.0"), app(t, "platform", "2.0")
-				want := mustContent(t, one).over(mustContent(t, two))
+				one, two := importertest.App(t, "platform", "1.0"), importertest.App(t, "platform", "2.0")
+				want := importertest.MustContent(t, one).Over(importertest.MustContent(t, two))
 				put := func() {
 					for _, chunk := range layouttest.Cut(t, two, 5000) {
 						d.put(chunk, filepath.Base(chunk))
@@ -150,12 +134,12 @@ func TestDropNextVersion(t *testing.T) {
 				for range 4 {
 					d.look(time.Minute)
 				}
-				same(t, "the store", mustContent(t, d.store), want)
+				importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
-					t.Errorf("left: %v, published %d times", files(t, d.dir), d.published)
+					t.Errorf("left: %v, published %d times", importertest.Files(t, d.dir), d.published)
 				}
 				if d.has("done/platform.tar") == remove || d.has("done/2/platform.tar.0001.chunk") == remove {
-					t.Errorf("left: %v", files(t, d.dir))
+					t.Errorf("left: %v", importertest.Files(t, d.dir))
 				}
 			})
 		}
@@ -165,8 +149,8 @@ func TestDropNextVersion(t *testing.T) {
 // A directory named a.tar beside the chunks of a.tar: both are imported, each for itself.
 func TestDropSameName(t *testing.T) {
 	d := newDropping(t)
-	one, two := app(t, "one", "1.0"), app(t, "two", "1.0")
-	want := mustContent(t, one).over(mustContent(t, two))
+	one, two := importertest.App(t, "one", "1.0"), importertest.App(t, "two", "1.0")
+	want := importertest.MustContent(t, one).Over(importertest.MustContent(t, two))
 	d.mkdir("a.tar")
 	d.put(one, "a.tar/one.tar")
 	for i, chunk := range layouttest.Cut(t, two, 5000) {
@@ -175,9 +159,9 @@ func TestDropSameName(t *testing.T) {
 	for range 3 {
 		d.look(time.Minute)
 	}
-	same(t, "the store", mustContent(t, d.store), want)
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 	if d.has("a.tar") || d.has("a.tar.0000.chunk") {
-		t.Errorf("left: %v", files(t, d.dir))
+		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
 	// Each has its own trouble.
 	d.write("b.tar/x.tar.part", "")
@@ -202,7 +186,7 @@ func TestDropOversized(t *testing.T) {
 	for i := range 12 {
 		d.write(fmt.Sprintf("huge/%d", i), "")
 	}
-	d.put(app(t, "a", "1.0"), "a.tar")
+	d.put(importertest.App(t, "a", "1.0"), "a.tar")
 	d.look(time.Minute)
 	d.look(time.Minute)
 	d.wants("huge", "waiting", "more than 10 files")
@@ -225,7 +209,7 @@ func TestDropOddEntries(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(d.dir, "pipe.tar"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, to := range map[string]string{"gone.tar": "nowhere", "gone": "nowhere", "dir": "real", "out.tar": app(t, "o", "1.0")} {
+	for name, to := range map[string]string{"gone.tar": "nowhere", "gone": "nowhere", "dir": "real", "out.tar": importertest.App(t, "o", "1.0")} {
 		if err := os.Symlink(to, filepath.Join(d.dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +249,7 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 				l.Tag(l.Image(layouttest.Image{Name: "shared", Layers: [][]byte{bytes.Repeat([]byte("s"), 6000)}}), "v1")
 				l.Write()
 			}
-			want := mustContent(t, filepath.Join(d.dir, "bundle"))
+			want := importertest.MustContent(t, filepath.Join(d.dir, "bundle"))
 			wrong := filepath.Join(d.dir, "bundle/modules/two/blobs/sha256", shared)
 			if err := os.WriteFile(wrong, bytes.Repeat([]byte("x"), 6000), 0o644); err != nil {
 				t.Fatal(err)
@@ -274,17 +258,17 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			d.write("bundle/deckhousereleases.yaml", "kind: DeckhouseRelease")
 			d.write("bundle/modules/one/README", "docs")
 			layouttest.Tar(t, filepath.Join(d.dir, "bundle/notes.tar"), layouttest.File("notes.txt", []byte("secret")))
-			before := contents(t, d.dir)
+			before := importertest.Contents(t, d.dir)
 			d.look(0)
 			d.look(time.Minute)
-			same(t, "the store", mustContent(t, d.store), want)
+			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 			s := d.wants("bundle", "published", "5 files stay in the drop directory")
 			for _, name := range []string{"bundle/deckhousereleases.yaml", "bundle/modules/one/README", "bundle/notes.tar", "bundle/modules/one/blobs/sha256/" + stray, "bundle/modules/two/blobs/sha256/" + shared} {
-				if !strings.Contains(s.Detail, name+" was not read") || contents(t, d.dir)["/"+name] != before["/"+name] {
+				if !strings.Contains(s.Detail, name+" was not read") || importertest.Contents(t, d.dir)["/"+name] != before["/"+name] {
 					t.Errorf("%s: %s", name, s.Detail)
 				}
 			}
-			after := contents(t, filepath.Join(d.dir, "bundle"))
+			after := importertest.Contents(t, filepath.Join(d.dir, "bundle"))
 			if len(after) != 5 {
 				t.Errorf("left: %v", after)
 			}
@@ -295,27 +279,6 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			d.wants("bundle", "published", "5 files stay")
 		})
 	}
-}
-
-// contents are the bytes of the regular files below a directory.
-func contents(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	for name := range files(t, dir) {
-		info, err := os.Lstat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !info.Mode().IsRegular() {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[name] = string(data)
-	}
-	return all
 }
 
 // A process that ends at any step of a look, moving and removing included, loses nothing
@@ -329,7 +292,7 @@ func TestDropEveryStep(t *testing.T) {
 			}
 			m := newModel(t, map[bool]uint64{false: 1, true: 2}[remove])
 			_, bundle := m.tree(filepath.Join(m.dir, "bundle"))
-			for name, data := range contents(t, filepath.Join(m.dir, "bundle")) {
+			for name, data := range importertest.Contents(t, filepath.Join(m.dir, "bundle")) {
 				m.put["bundle"+name] = &dropFile{[]byte(data), bundle}
 			}
 			m.archive("bundle/x.tar", true)
@@ -361,8 +324,8 @@ func TestDropEveryStep(t *testing.T) {
 // Directories that an interrupted import has left in staging are not published by the
 // next one, which would make them layouts without an index.
 func TestInterruptedLeavesNoDirectories(t *testing.T) {
-	store := filepath.Join(scratch(t), "store")
-	i, written := newImporter(t, store), 0
+	store := filepath.Join(importertest.Scratch(t), "store")
+	i, written := importertest.New(t, store), 0
 	ctx, cancel := context.WithCancel(t.Context())
 	i.Before(func(op, path string) error {
 		if op == "rename" && strings.Contains(path, "/staging/tree/") {
@@ -372,13 +335,13 @@ func TestInterruptedLeavesNoDirectories(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := i.Import(ctx, app(t, "one", "1.0")); err == nil {
+	if _, err := i.Import(ctx, importertest.App(t, "one", "1.0")); err == nil {
 		t.Fatal("it was not interrupted")
 	}
-	two := app(t, "two", "1.0")
-	want := mustContent(t, two)
-	imported(t, store, two)
-	same(t, "the store", mustContent(t, store), want)
+	two := importertest.App(t, "two", "1.0")
+	want := importertest.MustContent(t, two)
+	importertest.Imported(t, store, two)
+	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if left, err := os.ReadDir(filepath.Join(store, "app")); err != nil || len(left) != 1 {
 		t.Errorf("in app: %v, %v", left, err)
 	}
@@ -398,8 +361,8 @@ func TestDropGuard(t *testing.T) {
 			return nil
 		}
 	})
-	d.put(app(t, "a", "1.0"), "a.tar")
-	before := contents(t, d.dir)
+	d.put(importertest.App(t, "a", "1.0"), "a.tar")
+	before := importertest.Contents(t, d.dir)
 	again := d.look(time.Hour)
 	d.wants("a.tar", "waiting", "the store is in the drop directory")
 	if again == 0 || d.published > 0 {
@@ -408,20 +371,20 @@ func TestDropGuard(t *testing.T) {
 	allowed = calls + 1 // for the import, and not for what follows
 	d.look(again)
 	d.wants("a.tar", "published", "nothing is moved or removed: the store is in the drop directory")
-	if after := contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
-		t.Errorf("left: %v", files(t, d.dir))
+	if after := importertest.Contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
+		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
 }
 
 // A directory that holds a store is not taken apart: another program may serve it.
 func TestDropStore(t *testing.T) {
 	d := removing(t)
-	imported(t, filepath.Join(d.dir, "carried/store"), app(t, "a", "1.0"))
-	before := contents(t, d.dir)
+	importertest.Imported(t, filepath.Join(d.dir, "carried/store"), importertest.App(t, "a", "1.0"))
+	before := importertest.Contents(t, d.dir)
 	d.look(0)
 	d.look(time.Hour)
 	d.wants("carried", "waiting", "it holds a store (store/.layoutproxy/store.json)")
-	if !maps.Equal(contents(t, d.dir), before) {
+	if !maps.Equal(importertest.Contents(t, d.dir), before) {
 		t.Error("something of it went")
 	}
 }
@@ -431,7 +394,7 @@ func TestDropStore(t *testing.T) {
 func TestDropLinks(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
-	d.put(app(t, "a", "1.0"), "bundle/a.tar")
+	d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
 	if err := os.Symlink("a.tar", filepath.Join(d.dir, "bundle/latest")); err != nil {
 		t.Fatal(err)
 	}
@@ -442,7 +405,7 @@ func TestDropLinks(t *testing.T) {
 	d.look(time.Hour)
 	d.wants("bundle", "published", "")
 	if d.has("bundle") || !d.has("mine.bak") {
-		t.Errorf("left: %v", files(t, d.dir))
+		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
 }
 
@@ -450,7 +413,7 @@ func TestDropLinks(t *testing.T) {
 // first of the next version, is not read and stays. Padding goes with the archive.
 func TestDropChunksBehindTheEnd(t *testing.T) {
 	d := removing(t)
-	archive := app(t, "a", "1.0")
+	archive := importertest.App(t, "a", "1.0")
 	chunks := layouttest.Cut(t, archive, 5000)
 	for _, chunk := range chunks {
 		d.put(chunk, filepath.Base(chunk))
@@ -461,7 +424,7 @@ func TestDropChunksBehindTheEnd(t *testing.T) {
 	d.look(0)
 	d.look(time.Minute)
 	if d.published != 1 || d.has("a.tar.0000.chunk") || d.has(padding) || !d.has(stale) {
-		t.Errorf("published %d times, left: %v", d.published, files(t, d.dir))
+		t.Errorf("published %d times, left: %v", d.published, importertest.Files(t, d.dir))
 	}
 	d.look(time.Minute)
 	d.look(time.Minute)

@@ -1,10 +1,12 @@
-package importer_test
+package drop_test
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
@@ -22,13 +25,13 @@ type dropping struct {
 	dir, store string
 	now        time.Time
 	drop       *drop.Drop
-	importer   *testImporter
+	importer   *importertest.Importer
 	published  int
 }
 
 func newDropping(t *testing.T) *dropping {
 	t.Helper()
-	d := &dropping{t: t, dir: scratch(t), store: filepath.Join(scratch(t), "store"), now: time.Now().Add(time.Hour)}
+	d := &dropping{t: t, dir: importertest.Scratch(t), store: filepath.Join(importertest.Scratch(t), "store"), now: time.Now().Add(time.Hour)}
 	d.restart()
 	return d
 }
@@ -36,10 +39,10 @@ func newDropping(t *testing.T) *dropping {
 // restart is what a new process begins with.
 func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
-	d.restartWith(newImporter(d.t, d.store), change...)
+	d.restartWith(importertest.New(d.t, d.store), change...)
 }
 
-func (d *dropping) restartWith(i *testImporter, change ...func(*drop.Options)) {
+func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.importer = i
 	o := drop.Options{Dir: d.dir, Settle: 3 * time.Second, Now: func() time.Time { return d.now }, Published: func(context.Context) { d.published++ }}
@@ -96,7 +99,7 @@ func (d *dropping) put(from, to string) {
 
 func TestDropArchive(t *testing.T) {
 	d := newDropping(t)
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	d.look(0)
 	d.put(archive, "module-one.tar")
 	sum := filepath.Join(d.dir, "module-one.tar.gostsum")
@@ -114,7 +117,7 @@ func TestDropArchive(t *testing.T) {
 	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
 		t.Error("the archive is not in done/")
 	}
-	same(t, "the store", mustContent(t, d.store), mustContent(t, archive))
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
 	// Another of the name does not push the first one out.
 	d.put(archive, "module-one.tar")
 	d.look(time.Second)
@@ -130,8 +133,8 @@ func TestDropArchive(t *testing.T) {
 // Chunks come in any order, and the last one an hour later, whichever that is: the
 // archive waits and says for what.
 func TestDropChunks(t *testing.T) {
-	archive, _ := one(t)
-	want := mustContent(t, archive)
+	archive, _ := importertest.One(t)
+	want := importertest.MustContent(t, archive)
 	chunks := layouttest.Split(t, archive, 4000)
 	for late := range chunks {
 		t.Run(fmt.Sprintf("%04d", late), func(t *testing.T) {
@@ -156,7 +159,7 @@ func TestDropChunks(t *testing.T) {
 			d.wants("module-one.tar", "waiting", "changed a moment ago")
 			d.look(3 * time.Second)
 			d.wants("module-one.tar", "published", "")
-			same(t, "the store", mustContent(t, d.store), want)
+			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 			if !d.has("done/" + filepath.Base(chunks[0])) {
 				t.Error("the chunks are not in done/")
 			}
@@ -166,7 +169,7 @@ func TestDropChunks(t *testing.T) {
 
 // An archive that is being copied is not whole, however slow that is.
 func TestDropSlowCopy(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +191,7 @@ func TestDropSlowCopy(t *testing.T) {
 
 // A subdirectory is one bundle, when nothing in it is being written.
 func TestDropDirectory(t *testing.T) {
-	bundle := newBundle(t)
+	bundle := importertest.NewBundle(t)
 	d := newDropping(t)
 	d.look(0)
 	if err := os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(bundle)); err != nil {
@@ -205,7 +208,7 @@ func TestDropDirectory(t *testing.T) {
 	d.wants("bundle", "waiting", "changed a moment ago")
 	d.look(time.Minute)
 	d.wants("bundle", "published", "")
-	same(t, "the store", mustContent(t, d.store), mustContent(t, bundle))
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, bundle))
 	if !d.has("done/bundle/module-console.tar") {
 		t.Error("the bundle is not in done/")
 	}
@@ -243,9 +246,9 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 
 // What changes while it is refused has not failed: it waits, and is read again.
 func TestDropBadAndChanged(t *testing.T) {
-	archive, places := one(t)
-	layer := largest(places)
-	flip(t, archive, layer.Body+4000)
+	archive, places := importertest.One(t)
+	layer := importertest.Largest(places)
+	importertest.Flip(t, archive, layer.Body+4000)
 	d := newDropping(t)
 	changed := false
 	d.restart(func(o *drop.Options) {
@@ -270,9 +273,9 @@ func TestDropBadAndChanged(t *testing.T) {
 
 // What is whole and bad goes out of the way, with the reason beside it.
 func TestDropBad(t *testing.T) {
-	archive, places := one(t)
-	layer := largest(places)
-	flip(t, archive, layer.Body+4000)
+	archive, places := importertest.One(t)
+	layer := importertest.Largest(places)
+	importertest.Flip(t, archive, layer.Body+4000)
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
 	d.look(time.Hour)
@@ -294,20 +297,20 @@ func TestDropBad(t *testing.T) {
 }
 
 func TestDropRemoves(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.Remove = true })
 	d.put(archive, "module-one.tar")
 	d.look(time.Hour)
 	d.wants("module-one.tar", "published", "")
-	if left := files(t, d.dir); len(left) != 1 {
+	if left := importertest.Files(t, d.dir); len(left) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }
 
 // Without room a bundle waits, and is tried again after pauses that grow.
 func TestDropWaitsForRoom(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	full := true
 	d.importer.Before(func(op, _ string) error {
@@ -323,8 +326,8 @@ func TestDropWaitsForRoom(t *testing.T) {
 	d.put(archive, "module-one.tar")
 	first := d.look(time.Hour)
 	d.wants("module-one.tar", "waiting", "room: ")
-	if len(stands(t, d.store)) > 0 {
-		t.Errorf("in staging: %v", stands(t, d.store))
+	if len(importertest.Unfinished(t, d.store)) > 0 {
+		t.Errorf("in staging: %v", importertest.Unfinished(t, d.store))
 	}
 	if second := d.look(first); second != 2*first {
 		t.Errorf("pauses %s, then %s", first, second)
@@ -339,7 +342,7 @@ func TestDropWaitsForRoom(t *testing.T) {
 
 // What cannot be moved away is not read again, also after a restart.
 func TestDropCannotMove(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
 	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // in the place of the directory
@@ -361,14 +364,14 @@ func TestDropCannotMove(t *testing.T) {
 }
 
 func TestDropDirectoryMissing(t *testing.T) {
-	if _, err := newImporter(t, "store").NewDrop(drop.Options{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := importertest.New(t, "store").NewDrop(drop.Options{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }
 
 // Run sees what is dropped without being told.
 func TestDropRuns(t *testing.T) {
-	archive, _ := one(t)
+	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	published := make(chan struct{})
@@ -387,5 +390,76 @@ func TestDropRuns(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// What a store remembers of bundles that stayed is forgotten when they are gone.
+func TestDropForgetsWhatIsGone(t *testing.T) {
+	d := newDropping(t)
+	d.put(importertest.App(t, "a", "1.0"), "a.tar")
+	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // in the place of the directory
+	d.look(time.Hour)
+	record := filepath.Join(d.store, ".layoutproxy/dropped.json")
+	if data, err := os.ReadFile(record); err != nil || !strings.Contains(string(data), "a.tar") {
+		t.Fatalf("%s, %v", data, err)
+	}
+	importertest.Must(t, os.Remove(filepath.Join(d.dir, "a.tar")))
+	d.restart()
+	d.look(time.Hour)
+	if data, err := os.ReadFile(record); err != nil && !errors.Is(err, fs.ErrNotExist) || strings.Contains(string(data), "a.tar") {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// A pull into a drop directory is imported when it has moved everything into place.
+func TestDropBesidePull(t *testing.T) {
+	d := newDropping(t)
+	importertest.Pulling(t, d.dir)
+	d.look(0)
+	d.look(3 * time.Second)
+	d.wants("a.tar", "waiting", "a pull is publishing here")
+	d.wants("b.tar", "waiting", "a pull is publishing here")
+	want := importertest.MustContent(t, d.dir)
+	importertest.FinishPull(t, d.dir)
+	d.look(0)
+	d.look(3 * time.Second)
+	d.wants("a.tar", "published", "")
+	d.wants("b.tar", "published", "")
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
+}
+
+// So is one into a directory that was dropped: nothing is taken from under it.
+func TestDropDirectoryBesidePull(t *testing.T) {
+	d := removing(t)
+	d.mkdir("bundle")
+	dir := filepath.Join(d.dir, "bundle")
+	importertest.Pulling(t, dir)
+	want, before := importertest.MustContent(t, dir), importertest.Contents(t, dir)
+	d.look(0)
+	d.look(time.Minute)
+	d.wants("bundle", "waiting", "a pull is publishing here")
+	if !maps.Equal(before, importertest.Contents(t, dir)) {
+		t.Error("something of it went")
+	}
+	importertest.FinishPull(t, dir)
+	d.look(time.Second)
+	d.look(time.Minute)
+	d.wants("bundle", "published", "")
+	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
+}
+
+// The catalog of packages never undoes the pin of a package that came with it.
+func TestDropCatalogLosesAgainstAPackage(t *testing.T) {
+	const own, all = "package-echo.tar", "package-versions.tar"
+	d := newDropping(t)
+	importertest.Catalog(t, d.dir, all, "v2")
+	importertest.Catalog(t, d.dir, own, "v1")
+	d.look(0)
+	d.look(3 * time.Second)
+	d.wants(own, "published", "")
+	d.wants(all, "published", "")
+	c := importertest.MustContent(t, d.store)
+	if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
+		t.Errorf("%v: stable is not where the package pins it", c)
 	}
 }

@@ -1,0 +1,323 @@
+package importertest
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// ErrDead is the error of each change that a killed process would have made.
+var ErrDead = errors.New("dead")
+
+// One is a bundle of one archive with one image, and where each entry lies in it.
+func One(t *testing.T) (archive string, places []layouttest.Place) {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/one")
+	l.Tag(l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000}}), "v1")
+	l.Write()
+	archive = filepath.Join(t.TempDir(), "module-one.tar")
+	tree.Archive(archive, layouttest.Archive{})
+	return archive, layouttest.Places(t, archive)
+}
+
+// Largest is the place of the layer.
+func Largest(places []layouttest.Place) (p layouttest.Place) {
+	for _, q := range places {
+		if q.End-q.Body > p.End-p.Body {
+			p = q
+		}
+	}
+	return p
+}
+
+// Flip changes one byte of a file.
+func Flip(t *testing.T, file string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Packing makes an importer that keeps archives as they are.
+func Packing(t *testing.T, store string) *Importer {
+	t.Helper()
+	i, err := NewWith(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// Kept imports archives as they are.
+func Kept(t *testing.T, store string, bundles ...string) importer.Report {
+	t.Helper()
+	report, err := Packing(t, store).Import(t.Context(), bundles...)
+	if err != nil {
+		t.Fatalf("importing %v: %v", bundles, err)
+	}
+	return report
+}
+
+// Image is an archive with one image in modules/console, tagged stable.
+func Image(t *testing.T, store, file, name string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	l.Tag(l.Image(layouttest.Image{Name: name, LayerSizes: []int64{5000}}), "stable")
+	l.Write()
+	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(dir, file)
+	tree.Archive(archive, layouttest.Archive{})
+	return archive
+}
+
+// ArchiveOf writes an archive of images: each is PATH:TAG=NAME, and images of one name
+// and path are the same.
+func ArchiveOf(t *testing.T, file string, images ...string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	layouts := map[string]*layouttest.Layout{}
+	for _, text := range images {
+		place, name, _ := strings.Cut(text, "=")
+		at, tag, _ := strings.Cut(place, ":")
+		if layouts[at] == nil {
+			layouts[at] = tree.Layout(at)
+		}
+		layouts[at].Tag(layouts[at].Image(layouttest.Image{Name: name, LayerSizes: []int64{700}}), tag)
+	}
+	for _, l := range layouts {
+		l.Write()
+	}
+	tree.Archive(file, layouttest.Archive{})
+	return file
+}
+
+// TagsOf is what contentOfSnapshot says, without a proof: bytes may be in their next
+// place by now, and a server looks at its sources again then.
+func TagsOf(s *layoutstore.Snapshot) Content {
+	all := Content{}
+	for _, at := range s.Paths() {
+		all[at] = ""
+		repo, err := s.At(at)
+		if err != nil {
+			continue
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			if d, err := repo.Tag(tag); err == nil {
+				all[at+":"+tag] = string(d.Digest)
+			}
+		}
+	}
+	return all
+}
+
+// App is an archive with one image in app/NAME, tagged tag.
+func App(t *testing.T, name, tag string) string {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), name+".tar")
+	AppTree(t, name, tag).Archive(archive, layouttest.Archive{})
+	return archive
+}
+
+// AppTree is such an image as a tree.
+func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app/" + name)
+	l.Tag(l.Image(layouttest.Image{Name: name + tag, LayerSizes: []int64{6000}}), tag)
+	l.Write()
+	return tree
+}
+
+// Contents are the bytes of the regular files below a directory.
+func Contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for name := range Files(t, dir) {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.Mode().IsRegular() {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(data)
+	}
+	return all
+}
+
+// EndsAt does something that calls before at each step, and ends at the nth step that
+// counts as a process does that is killed: nothing is done afterwards. It returns false
+// where there are fewer steps.
+func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
+	dead, ended := false, make(chan bool)
+	go func() {
+		finished := false
+		defer func() { ended <- !finished }()
+		do(func(op, path string) error {
+			if dead {
+				return ErrDead
+			}
+			if counts(op, path) {
+				if n--; n == 0 {
+					dead = true
+					runtime.Goexit()
+				}
+			}
+			return nil
+		})
+		finished = true
+	}()
+	return <-ended
+}
+
+// Leaves are the steps in which files of a bundle leave a directory.
+func Leaves(op, path string) bool {
+	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
+}
+
+// Must fails on an error.
+func Must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// LargestFile is the largest file of a store whose path has a part.
+func LargestFile(t *testing.T, store, part string) (name string) {
+	t.Helper()
+	var most int64
+	for file, size := range Files(t, store) {
+		if strings.Contains(file, part) && size > most {
+			name, most = store+file, size
+		}
+	}
+	return name
+}
+
+// Proven fails unless a file has the digest that it is named by.
+func Proven(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := digest.FromBytes(data); got.Encoded() != filepath.Base(file) {
+		t.Errorf("%s: its bytes are those of %s", file, got)
+	}
+}
+
+// Pulling makes a directory as a pull leaves it that was killed between two renames: the
+// new a.tar has its place, the new b.tar is staged, and the old one is beside it.
+func Pulling(t *testing.T, dir string) {
+	t.Helper()
+	staged := filepath.Join(dir, volume.StagedDir(1))
+	ArchiveOf(t, filepath.Join(dir, "a.tar"), "a:stable=two")
+	ArchiveOf(t, filepath.Join(dir, "b.tar"), "b:stable=one")
+	ArchiveOf(t, filepath.Join(staged, "b.tar"), "b:stable=two", "b:v2=two")
+	p := volume.Publication{Staged: filepath.Base(staged)}
+	for name, at := range map[string]string{"a.tar": dir, "b.tar": staged} {
+		info, err := os.Stat(filepath.Join(at, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Place = append(p.Place, volume.PublishedFileOf(name, info))
+	}
+	data, err := p.Encode()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, volume.PublicationFile), data, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FinishPull does what the pull left undone.
+func FinishPull(t *testing.T, dir string) {
+	t.Helper()
+	staged := filepath.Join(dir, volume.StagedDir(1))
+	for _, err := range []error{
+		os.Rename(filepath.Join(staged, "b.tar"), filepath.Join(dir, "b.tar")),
+		os.Remove(filepath.Join(dir, volume.PublicationFile)),
+		os.RemoveAll(staged),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Chunks writes an archive as chunks with their checksums, with a mode that is not that of
+// files of a store.
+func Chunks(t *testing.T, dir string) {
+	t.Helper()
+	archive := App(t, "a", "1.0")
+	for _, chunk := range layouttest.Split(t, archive, 3000) {
+		data, err := os.ReadFile(chunk)
+		Must(t, err)
+		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)), data, 0o664))
+		Must(t, os.Chmod(filepath.Join(dir, filepath.Base(chunk)), 0o664)) // which is not that of a store
+		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)+".gostsum"), []byte(strings.Repeat("0", 64)), 0o644))
+	}
+}
+
+// Meddle replaces the first file of the bundle that is there still.
+func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		file := filepath.Join(dir, name)
+		if _, err := os.Lstat(file); err != nil || strings.HasSuffix(name, "README") {
+			continue
+		}
+		Must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
+		Must(t, os.Rename(file+".new", file))
+		return name
+	}
+	return ""
+}
+
+// Catalog makes an archive of a package's versions whose stable channel is at a version.
+func Catalog(t *testing.T, dir, name, version string) string {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("packages/echo/version")
+	image := l.Image(layouttest.Image{Name: version})
+	l.Tag(image, "stable")
+	l.Tag(image, version)
+	l.Write()
+	file := filepath.Join(dir, name)
+	tree.Archive(file, layouttest.Archive{})
+	return file
+}
