@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -89,11 +88,12 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 // they say that it is a blob of one size, and a copy of that size is there that no
 // quarantine holds. Whatever else there is OpenBlob finds out.
 func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (Opened, bool) {
-	c := r.contents.Load()
-	if c == nil || c.children[d] != nil || r.synthetic[d] != nil || r.topManifest(d) != nil {
+	k, _ := keyOf(d)
+	t := r.table.Load()
+	if t == nil || t.children[k] != nil || r.images.has(k) || r.topManifest(k) != nil {
 		return Opened{}, false
 	}
-	claims := c.claimsOf(d) // by their sizes
+	claims := t.claimsOf(k) // by their sizes
 	if len(claims) == 0 || claims[0].size != claims[len(claims)-1].size {
 		return Opened{}, false
 	}
@@ -124,20 +124,21 @@ func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
 }
 
 func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
-	if b, ok := r.synthetic[d]; ok {
+	if b, ok := r.images.content(d); ok {
 		return &Blob{Digest: d, Size: int64(len(b)), bytes: b}, nil
 	}
-	n, claims := r.topManifest(d), []claim(nil)
+	k, _ := keyOf(d)
+	n, claims := r.topManifest(k), []claim(nil)
 	if n == nil {
-		c := r.contents.Load()
-		if c == nil {
+		t := r.table.Load()
+		if t == nil {
 			var early *Blob
 			var err error
-			if c, early, err = r.readFor(ctx, d); early != nil || err != nil {
+			if t, early, err = r.readFor(ctx, d); early != nil || err != nil {
 				return early, err
 			}
 		}
-		n, claims = c.children[d], c.claimsOf(d)
+		n, claims = t.children[k], t.claimsOf(k)
 	}
 	if n != nil {
 		m, err := r.load(ctx, n)
@@ -153,7 +154,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		// The bytes that were checked, and not those that a file of the size has now.
 		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
-	where, err := r.locate(d, claims)
+	where, err := r.locate(ctx, d, claims)
 	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, new(*ProblemError)) && !optional(claims) {
 		err = notThere(d, ErrBlobUnknown)
 	}
@@ -163,19 +164,22 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// topManifest is the node of d if an index.json names it as a manifest, and not as a
+// topManifest is the node of a key if an index.json names it as a manifest, and not as a
 // blob.
-func (r *Repository) topManifest(d digest.Digest) *node {
-	if n := r.topNode(d); n != nil && (n.tag != "" || closure.IsManifest(n.mediaType)) {
+func (r *Repository) topManifest(k key) *node {
+	if n := r.topNode(k); n != nil && n.isManifest() {
 		return n
 	}
 	return nil
 }
 
 // locate finds a copy of d that has one of the claimed sizes, or any where none is claimed.
-func (r *Repository) locate(d digest.Digest, claims []claim) (extent.List, error) {
+func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.parts) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		where, err := p.vol.Locate(p.path, d)
 		lost, ok := isLost(err)
 		switch {

@@ -43,12 +43,12 @@ func (r *Repository) check(ctx context.Context) error {
 }
 
 func (r *Repository) checkAll(ctx context.Context) error {
-	c, err := r.read(ctx)
+	t, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
-	done := checked{problems: slices.Clone(c.problems)}
-	for rest := c.claims; len(rest) > 0; {
+	done := checked{problems: slices.Clone(t.problems)}
+	for rest := t.claims; len(rest) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (r *Repository) checkAll(ctx context.Context) error {
 		for n < len(rest) && rest[n].key == rest[0].key {
 			n++
 		}
-		if err := r.checkBlob(c, rest[:n], &done); err != nil {
+		if err := r.checkBlob(ctx, t.digestOf(rest[0]), rest[:n], &done); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -66,73 +66,56 @@ func (r *Repository) checkAll(ctx context.Context) error {
 }
 
 // changed says whether something of what a check found wrong may be right by now,
-// or the other way round. It costs a look at what was wrong, and no more.
-func (r *Repository) changed() bool {
-	if r.suspect.Load() {
-		return true
+// or the other way round. It costs one read of each thing that was wrong, and no more. The
+// error is the cause of ctx.
+func (r *Repository) changed(ctx context.Context) (bool, error) {
+	t := r.table.Load()
+	if r.suspect.Load() || t == nil {
+		return r.suspect.Load(), nil
 	}
-	c := r.contents.Load()
-	if c == nil {
-		return false
-	}
-	for _, d := range c.broken {
-		if _, err := r.readManifest(d); err == nil {
-			return true
+	for _, n := range t.unread() {
+		if _, err := r.readManifest(ctx, n.digest()); err == nil || ctx.Err() != nil {
+			return err == nil, context.Cause(ctx)
 		}
 	}
 	if done := r.checked.Load(); done != nil {
 		for _, d := range done.lacking {
-			if _, err := r.locate(d, c.claimsOf(d)); err == nil {
-				return true
+			k, _ := keyOf(d)
+			if _, err := r.locate(ctx, d, t.claimsOf(k)); err == nil || ctx.Err() != nil {
+				return err == nil, context.Cause(ctx)
 			}
 		}
 	}
-	return false
+	return false, nil
 }
 
-// checkBlob looks at one blob, of which claims speak.
-func (r *Repository) checkBlob(c *contents, claims []claim, done *checked) error {
-	d := c.digestOf(claims[0])
-	if _, synthetic := r.synthetic[d]; synthetic {
+// checkBlob looks for the blob d, of which claims speak.
+func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []claim, done *checked) error {
+	if r.images.has(claims[0].key) {
 		return nil
 	}
-	// To find who names a blob takes a while: not for what is not listed.
-	add := func(p Problem, owner *node) {
-		if len(done.problems) <= maxProblems {
-			done.problems = appendBounded(done.problems, r.placed(p, owner))
-		}
-	}
+	add := func(p Problem, top int32) { done.problems = r.appendProblem(done.problems, p, top) }
 	var refused *ProblemError
-	where, err := r.locate(d, claims)
+	where, err := r.locate(ctx, d, claims)
 	switch {
 	case errors.As(err, &refused):
 		done.lacking = append(done.lacking, d)
-		add(refused.Problem, claims[0].owner)
+		add(refused.Problem, claims[0].top)
 	case errors.Is(err, ErrBlobUnknown):
 		if !optional(claims) {
 			done.lacking = append(done.lacking, d)
-			add(notThere(d, ErrBlobUnknown).Problem, claims[0].owner)
+			add(notThere(d, ErrBlobUnknown).Problem, claims[0].top)
 		}
 	case err != nil:
 		return err
 	default:
-		for _, cl := range claims {
-			if cl.size != where.Size() {
-				add(Problem{Kind: Damaged, Digest: d, Reason: wrongSize(where.Size(), []int64{cl.size})}, cl.owner)
+		for _, c := range claims {
+			if c.size != where.Size() {
+				add(Problem{Kind: Damaged, Digest: d, Reason: wrongSize(where.Size(), []int64{c.size})}, c.top)
 			}
 		}
 	}
 	return nil
-}
-
-// placed gives a problem of something that owner leads to its tag, and the place where it
-// should be, where it has none.
-func (r *Repository) placed(p Problem, owner *node) Problem {
-	if placeOf(p) == (place{}) {
-		p = r.namedBy(owner).where().blob(p.Digest).problem(p)
-	}
-	p.Tags = tagList(owner.tag)
-	return p
 }
 
 // found are the problems known of the repository so far.
@@ -143,8 +126,8 @@ func (r *Repository) foundByCheck() []Problem {
 	known := r.problems
 	if done := r.checked.Load(); done != nil {
 		known = slices.Concat(r.problems, done.problems)
-	} else if c := r.contents.Load(); c != nil {
-		known = slices.Concat(r.problems, c.problems)
+	} else if t := r.table.Load(); t != nil {
+		known = slices.Concat(r.problems, t.problems)
 	}
 	return known
 }
@@ -171,7 +154,7 @@ func (r *Repository) knows(d digest.Digest) bool {
 // namedBy is the last layout whose index names n.
 func (r *Repository) namedBy(n *node) *part {
 	for _, p := range slices.Backward(r.parts) {
-		if (Layout{p}).Names(n.digest) {
+		if (Layout{p}).Names(n.digest()) {
 			return p
 		}
 	}

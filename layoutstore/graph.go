@@ -14,26 +14,38 @@ import (
 // no descriptor has their size. Errors: ErrStale where a refresh is due; those that
 // [Exhausted] knows; the context's.
 func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
+	return closure.Walk(ctx, r.tops(), r.readOrGap)
+}
+
+// tops are what a traversal of the repository begins with.
+func (r *Repository) tops() []closure.Top {
 	tags := map[*node][]string{}
 	for _, t := range r.tags {
 		tags[t.node] = append(tags[t.node], t.tag)
 	}
 	tops := make([]closure.Top, len(r.top))
-	for i, n := range r.top {
-		tops[i] = closure.Top{Digest: n.digest, MediaType: n.mediaType, Others: r.types[n.digest], Sizes: n.sizes, Tags: tags[n]}
-	}
-	return closure.Walk(ctx, tops, func(_ context.Context, d digest.Digest) ([]byte, error, error) {
-		body, err := r.readManifest(d)
-		if errors.As(err, new(*ProblemError)) {
-			return nil, err, nil
+	for i := range r.top {
+		n := &r.top[i]
+		tops[i] = closure.Top{Digest: n.digest(), MediaType: n.mediaType(), Sizes: n.sizes(), Tags: tags[n]}
+		if n.dispute != nil && len(n.dispute.types) > 1 {
+			tops[i].Others = n.dispute.types[1:]
 		}
-		return body, nil, err
-	})
+	}
+	return tops
+}
+
+// readOrGap implements [closure.Read].
+func (r *Repository) readOrGap(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
+	body, err = r.readManifest(ctx, d)
+	if errors.As(err, new(*ProblemError)) {
+		return nil, err, nil
+	}
+	return body, nil, err
 }
 
 // IsDiscovery says whether d is of a discovery image that was made for the
 // repository: its manifest, config or layer. It lies in no layout.
 func (r *Repository) IsDiscovery(d digest.Digest) bool {
-	_, ok := r.synthetic[d]
-	return ok
+	k, _ := keyOf(d)
+	return r.images.has(k)
 }

@@ -1,7 +1,6 @@
 package layoutstore
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -48,15 +47,30 @@ type index struct {
 	sorted  []int32 // numbers of entries by digest, from the first call of names on
 }
 
-// entry is a descriptor of an index.json and its tag, which is empty where it has none.
+// entry is a descriptor of an index.json. There are many: it is small.
 type entry struct {
-	Descriptor
-	tag    string
-	number int // in the file, where a descriptor may not have made an entry
-	// repository is what its reference names, where there is no short tag: a short tag
+	key    key
+	size   int64  // that it claims; bytes
+	tag    string // empty where it has none
+	common *common
+	number int32 // in the file, where a descriptor may not have made an entry
+}
+
+// common is what many descriptors of an index have in common.
+type common struct {
+	mediaType string
+	// repository is what a reference names, where there is no short tag: a short tag
 	// goes with the layout's path, whatever the reference says.
 	repository string
-	byDigest   bool // its short tag says that it has no tag
+	byDigest   bool          // the short tag says that there is no tag
+	digest     digest.Digest // where the key does not hold it
+}
+
+func (e *entry) digest() digest.Digest {
+	if e.common.digest != "" {
+		return e.common.digest
+	}
+	return e.key.digest()
 }
 
 // names says whether the index names d. Reports ask for each digest that is missing, of
@@ -67,9 +81,10 @@ func (ix *index) names(d digest.Digest) bool {
 		for i := range ix.sorted {
 			ix.sorted[i] = int32(i) // an index is bounded by MaxIndex
 		}
-		slices.SortFunc(ix.sorted, func(a, b int32) int { return cmp.Compare(ix.entries[a].Digest, ix.entries[b].Digest) })
+		slices.SortFunc(ix.sorted, func(a, b int32) int { return ix.entries[a].key.compare(ix.entries[b].key) })
 	})
-	_, ok := slices.BinarySearchFunc(ix.sorted, d, func(i int32, d digest.Digest) int { return cmp.Compare(ix.entries[i].Digest, d) })
+	k, _ := keyOf(d)
+	_, ok := slices.BinarySearchFunc(ix.sorted, k, func(i int32, k key) int { return ix.entries[i].key.compare(k) })
 	return ok
 }
 
@@ -133,14 +148,16 @@ func parseIndex(data []byte, path string) (*index, error) {
 		return nil, errors.New("not an OCI image index: no schemaVersion and no manifests")
 	}
 	ix := &index{sum: sha256.Sum256(data), entries: make([]entry, 0, len(doc.Manifests))}
+	commons := map[common]*common{}
 	for i, d := range doc.Manifests {
-		ix.add(i, d, path)
+		ix.add(i, d, path, commons)
 	}
 	ix.findStrays(path)
+	ix.packTags()
 	return ix, nil
 }
 
-func (ix *index) add(i int, d indexDescriptorDoc, path string) {
+func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[common]*common) {
 	tag := tagOf(d.Annotations)
 	dg, err := digest.Parse(d.Digest)
 	if err != nil {
@@ -153,12 +170,36 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 		ix.problem(Problem{Kind: IllegalName, Tags: tagList(tag), Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
-	e := entry{Descriptor: Descriptor{MediaType: unique.Make(d.MediaType).Value(), Digest: dg, Size: d.Size}, tag: tag, number: i}
+	c := common{mediaType: d.MediaType, byDigest: isDigestTag(d.Annotations.ShortTag)}
 	if d.Annotations.ShortTag == "" {
-		e.repository = repositoryOf(d.Annotations.RefName)
+		c.repository = repositoryOf(d.Annotations.RefName)
 	}
-	e.byDigest = isDigestTag(d.Annotations.ShortTag)
-	ix.entries = append(ix.entries, e)
+	k, plain := keyOf(dg)
+	if !plain {
+		c.digest = dg
+	}
+	shared := commons[c]
+	if shared == nil {
+		shared = new(common)
+		*shared = c
+		shared.mediaType = unique.Make(c.mediaType).Value()
+		commons[c] = shared
+	}
+	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // as many as maxIndex holds
+}
+
+// packTags puts the tags of all entries into one string: most are so short that a string
+// of their own would take as much again.
+func (ix *index) packTags() {
+	var all strings.Builder
+	for _, e := range ix.entries {
+		all.WriteString(e.tag)
+	}
+	rest := strings.Clone(all.String()) // without room to grow
+	for i := range ix.entries {
+		n := len(ix.entries[i].tag)
+		ix.entries[i].tag, rest = rest[:n], rest[n:]
+	}
 }
 
 // findStrays takes the tags from descriptors of other repositories, where the index of
@@ -166,8 +207,8 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string) {
 // tree: see [naming.owner].
 func (ix *index) findStrays(path string) {
 	for _, e := range ix.entries {
-		if e.repository != "" && (len(ix.named) == 0 || e.repository != ix.named[len(ix.named)-1]) {
-			ix.named = append(ix.named, e.repository)
+		if named := e.common.repository; named != "" && (len(ix.named) == 0 || named != ix.named[len(ix.named)-1]) {
+			ix.named = append(ix.named, named)
 		}
 	}
 	slices.Sort(ix.named)
@@ -175,19 +216,20 @@ func (ix *index) findStrays(path string) {
 	if path == "." || len(ix.named) < 2 {
 		return
 	}
-	for i, e := range ix.entries {
-		if e.repository == "" || fits(e.repository, path) || e.tag == "" {
+	for i := range ix.entries {
+		e := &ix.entries[i]
+		if e.common.repository == "" || fits(e.common.repository, path) || e.tag == "" {
 			continue
 		}
 		ix.problem(strayProblem(e, path))
-		ix.entries[i].tag = ""
+		e.tag = ""
 	}
 }
 
 // isStray reports whether a descriptor is of another repository than the owner of a
 // root layout that names several.
-func (p *part) isStray(e entry, owner string) bool {
-	return p.hasSeveral() && e.repository != "" && e.repository != owner
+func (p *part) isStray(e *entry, owner string) bool {
+	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }
 
 // hasSeveral reports whether this is a root layout of images of several repositories.
@@ -200,14 +242,14 @@ func fits(repository, path string) bool {
 
 // strayProblem is the problem of a descriptor that never takes its tag, in a layout that
 // belongs to owner.
-func strayProblem(e entry, owner string) Problem {
-	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.Digest}
+func strayProblem(e *entry, owner string) Problem {
+	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
 		p.Reason = fmt.Sprintf("its reference names %s, the layout names others as well, and its name is none or several of them: served by digest only; "+
-			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.repository)
+			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.common.repository)
 		return p
 	}
-	p.Reason = fmt.Sprintf("its reference names %s, and this is the layout of %s: served by digest only; move the image to a layout of its own", e.repository, owner)
+	p.Reason = fmt.Sprintf("its reference names %s, and this is the layout of %s: served by digest only; move the image to a layout of its own", e.common.repository, owner)
 	return p
 }
 

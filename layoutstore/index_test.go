@@ -112,10 +112,10 @@ func FuzzParseIndex(f *testing.F) {
 			return
 		}
 		for _, e := range ix.entries {
-			if e.Digest.Validate() != nil || e.tag != "" && !names.IsTag(e.tag) {
+			if e.digest().Validate() != nil || e.tag != "" && !names.IsTag(e.tag) {
 				t.Errorf("entry %+v", e)
 			}
-			if path != "." && len(ix.named) > 1 && e.tag != "" && e.repository != "" && !fits(e.repository, path) {
+			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !fits(e.common.repository, path) {
 				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
 			}
 		}

@@ -109,7 +109,8 @@ func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
 	}
 	entries := make([]IndexEntry, len(ix.entries))
 	for i, e := range ix.entries {
-		entries[i] = IndexEntry{e.Descriptor, e.tag, raw.Manifests[e.number], e.number, e.byDigest, e.repository}
+		d := Descriptor{MediaType: e.common.mediaType, Digest: e.digest(), Size: e.size}
+		entries[i] = IndexEntry{d, e.tag, raw.Manifests[e.number], int(e.number), e.common.byDigest, e.common.repository}
 	}
 	return entries, nil
 }

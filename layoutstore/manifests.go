@@ -1,7 +1,6 @@
 package layoutstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,25 +42,28 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 
 // kept is the manifest d where it is in memory.
 func (r *Repository) kept(d digest.Digest) *Manifest {
-	n := r.topNode(d)
+	k, _ := keyOf(d)
+	n := r.topNode(k)
 	if n == nil {
-		c := r.contents.Load()
-		if c == nil || c.children[d] == nil {
-			return nil
+		if t := r.table.Load(); t != nil {
+			n = t.children[k]
 		}
-		n = c.children[d]
+	}
+	if n == nil {
+		return nil
 	}
 	return n.kept.Load()
 }
 
 func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
-	n := r.topNode(d)
+	k, _ := keyOf(d)
+	n := r.topNode(k)
 	if n == nil {
-		c, err := r.read(ctx)
+		t, err := r.read(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if n = c.children[d]; n == nil {
+		if n = t.children[k]; n == nil {
 			return nil, fmt.Errorf("%s: %w", d, ErrManifestUnknown)
 		}
 	}
@@ -73,26 +75,27 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	if m := n.kept.Load(); m != nil {
 		return m, nil
 	}
-	body, err := r.readManifest(n.digest)
+	d := n.digest()
+	body, err := r.readManifest(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	size := int64(len(body))
-	if !slices.Contains(n.sizes, size) {
+	if !slices.Contains(n.sizes(), size) {
 		// An index deeper down may tell the truth.
-		c, err := r.read(ctx)
+		t, err := r.read(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(c.sizes[n.digest], size) {
-			return nil, damaged(n.digest, wrongSize(size, n.sizes), nil, r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
+		if !slices.Contains(t.findings[n].sizes, size) {
+			return nil, damaged(d, wrongSize(size, n.sizes()), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
 		}
 	}
 	mediaType, err := r.mediaType(ctx, n, body)
 	if err != nil {
 		return nil, err
 	}
-	m := &Manifest{Descriptor{MediaType: mediaType, Digest: n.digest, Size: size}, body}
+	m := &Manifest{Descriptor{MediaType: mediaType, Digest: d, Size: size}, body}
 	r.cache.keep(n, m)
 	return m, nil
 }
@@ -100,23 +103,24 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 // mediaType is that of a manifest with the bytes, which have its digest. The error says
 // that it contradicts its descriptors, or could be taken for two different things.
 func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
-	if _, ok := r.synthetic[n.digest]; ok {
-		return n.mediaType, nil
+	if r.images.has(n.first.key) {
+		return n.mediaType(), nil
 	}
-	c := r.contents.Load()
-	if c == nil {
-		_, mediaType, _, err := closure.ParseAs(body, r.typesOf(n)...)
+	t := r.table.Load()
+	if t == nil {
+		_, mediaType, _, err := closure.ParseAs(body, n.types()...)
 		if err == nil {
 			return mediaType, nil
 		}
 		// An index deeper down may tell the truth.
-		if c, err = r.read(ctx); err != nil {
+		if t, err = r.read(ctx); err != nil {
 			return "", err
 		}
 	}
-	mediaType, err := c.mediaType(r, n, body)
+	mediaType, err := t.mediaType(n, body)
 	if err != nil {
-		return "", damaged(n.digest, err.Error(), nil, r.namedBy(n).where().blob(n.digest), ErrManifestUnknown)
+		d := n.digest()
+		return "", damaged(d, err.Error(), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
 	}
 	return mediaType, nil
 }
@@ -124,24 +128,28 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 // mediaType is what was found when all manifests were read: the bytes of a digest are the
 // same ever after. One that could not be read then, or that an index.json names for
 // itself, is looked at now.
-func (c *contents) mediaType(r *Repository, n *node, body []byte) (string, error) {
-	if n.tag == "" && !closure.IsManifest(n.mediaType) || slices.Contains(c.broken, n.digest) {
-		_, mediaType, _, err := closure.ParseAs(body, append(r.typesOf(n), c.types[n.digest]...)...)
+func (t *table) mediaType(n *node, body []byte) (string, error) {
+	f, found := t.findings[n]
+	if !found {
+		f.types, f.mediaType = n.types(), n.mediaType()
+	}
+	if !n.isManifest() || f.unread {
+		_, mediaType, _, err := closure.ParseAs(body, f.types...)
 		return mediaType, err
 	}
-	if err := c.refused[n.digest]; err != nil {
-		return "", err
-	}
-	return cmp.Or(c.right[n.digest], n.mediaType), nil
+	return f.mediaType, f.refused
 }
 
 // readManifest reads the manifest d from the first layout that has it right.
-func (r *Repository) readManifest(d digest.Digest) ([]byte, error) {
-	if b, ok := r.synthetic[d]; ok {
+func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	if b, ok := r.images.content(d); ok {
 		return b, nil
 	}
 	worst := notThere(d, ErrManifestUnknown)
 	for _, p := range slices.Backward(r.parts) {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
 		body, err := p.manifest(d)
 		lost, ok := isLost(err)
 		var refusal *ProblemError

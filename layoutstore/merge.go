@@ -41,7 +41,7 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners
 	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
 		return t.newRepository(path, parts, owners, discovered)
 	}
-	if !prev.changed() {
+	if changed, err := prev.changed(ctx); err != nil || !changed {
 		return prev
 	}
 	fresh := t.newRepository(path, parts, owners, discovered)

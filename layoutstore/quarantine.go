@@ -153,11 +153,12 @@ func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
 
 // unclaimed says whether manifests claim sizes of d, and none the one that it has there.
 func (r *Repository) unclaimed(d digest.Digest, where extent.List) bool {
-	contents, err := r.read(context.Background())
+	t, err := r.read(context.Background())
 	if err != nil {
 		return false
 	}
-	claims := contents.claimsOf(d)
+	k, _ := keyOf(d)
+	claims := t.claimsOf(k)
 	return len(claims) > 0 && !claimed(claims, where.Size())
 }
 
@@ -351,12 +352,13 @@ func (s *Snapshot) Quarantined(path string, l Layout, d digest.Digest) (Problem,
 
 // tagOf is a tag that leads to d, if the manifests were read and there is one.
 func (r *Repository) tagOf(d digest.Digest) string {
-	if n := r.topNode(d); n != nil {
+	k, _ := keyOf(d)
+	if n := r.topNode(k); n != nil {
 		return n.tag
 	}
-	if c := r.contents.Load(); c != nil {
-		if claims := c.claimsOf(d); len(claims) > 0 {
-			return claims[0].owner.tag
+	if t := r.table.Load(); t != nil {
+		if claims := t.claimsOf(k); len(claims) > 0 {
+			return r.top[claims[0].top].tag
 		}
 	}
 	return ""

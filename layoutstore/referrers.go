@@ -18,12 +18,12 @@ func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]specs.De
 }
 
 func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
-	c, err := r.read(ctx)
+	t, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]specs.Descriptor, 0, len(c.referrers[d]))
-	for _, n := range c.referrers[d] {
+	list := make([]specs.Descriptor, 0, len(t.referrers[d]))
+	for _, n := range t.referrers[d] {
 		m, err := r.load(ctx, n)
 		if Exhausted(err) || ctx.Err() != nil {
 			return nil, err

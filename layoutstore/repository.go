@@ -1,16 +1,13 @@
 package layoutstore
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sort"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
@@ -25,17 +22,16 @@ type Repository struct {
 	cache      *manifestCache
 	quarantine *quarantine
 
-	tags      []tagged // by tag
-	top       []*node  // what the indexes name, by digest
-	synthetic map[digest.Digest][]byte
-	types     map[digest.Digest][]string // that descriptors say beside the node's, where they disagree
-	problems  []Problem                  // of the indexes and of their union
+	tags     []tagged // by tag
+	top      []node   // what the indexes name, by key
+	images   discoveryImages
+	problems []Problem // of the indexes and of their union
 
 	storage  *storage
-	flight   wait.Flight[*contents] // the reading of contents
-	early    early                  // while that takes long
+	flight   wait.Flight[*table] // the reading of the table
+	early    early               // while that takes long
 	checking wait.Flight[struct{}]
-	contents atomic.Pointer[contents]
+	table    atomic.Pointer[table]
 	checked  atomic.Pointer[checked]
 	suspect  atomic.Bool // something was refused that a check had found whole
 }
@@ -43,27 +39,6 @@ type Repository struct {
 type tagged struct {
 	tag  string
 	node *node
-}
-
-// node is a manifest that is reachable from an index.
-type node struct {
-	digest    digest.Digest
-	mediaType string  // of the first descriptor that has one, and rather one of a manifest
-	sizes     []int64 // that descriptors claim, each once
-	tag       string  // one that leads to it, for problems; may be empty
-	kept      atomic.Pointer[Manifest]
-}
-
-// maxSizes is how many sizes or media types of one manifest are told apart. One is right at most.
-const maxSizes = 8
-
-func (n *node) claim(size int64) { n.sizes = appendSize(n.sizes, size) }
-
-func appendSize(sizes []int64, size int64) []int64 {
-	if len(sizes) >= maxSizes || slices.Contains(sizes, size) {
-		return sizes
-	}
-	return append(sizes, size)
 }
 
 // Path is the path of the repository's layouts; "." is the root layout.
@@ -85,13 +60,13 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	if i == len(r.tags) || r.tags[i].tag != tag {
 		return "", fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
-	return r.tags[i].node.digest, nil
+	return r.tags[i].node.digest(), nil
 }
 
 // describe is the descriptor of a manifest.
 func (r *Repository) describe(n *node) Descriptor {
-	d := Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: n.sizes[0]}
-	if len(n.sizes) > 1 { // one of them at most is true
+	d := Descriptor{MediaType: n.mediaType(), Digest: n.digest(), Size: n.first.size}
+	if n.dispute != nil { // one of the sizes at most is true
 		if m, err := r.load(context.Background(), n); err == nil {
 			d.Size = m.Size
 		}
@@ -102,8 +77,8 @@ func (r *Repository) describe(n *node) Descriptor {
 // Untagged are the manifests that an index names and no tag leads to, by digest.
 func (r *Repository) Untagged() []Descriptor {
 	var all []Descriptor
-	for _, n := range r.top {
-		if n.tag == "" && closure.IsManifest(n.mediaType) {
+	for i := range r.top {
+		if n := &r.top[i]; n.tag == "" && n.isManifest() {
 			all = append(all, r.describe(n))
 		}
 	}
@@ -125,11 +100,30 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	return tags, more
 }
 
-// topNode is the manifest d where an index names it.
-func (r *Repository) topNode(d digest.Digest) *node {
-	i, ok := slices.BinarySearchFunc(r.top, d, func(n *node, d digest.Digest) int { return cmp.Compare(n.digest, d) })
-	if !ok {
-		return nil
+// topNode is the manifest of a key where an index names it.
+func (r *Repository) topNode(k key) *node {
+	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
+		return &r.top[i]
 	}
-	return r.top[i]
+	return nil
+}
+
+// topNumber is the number of a manifest that an index names.
+func (r *Repository) topNumber(k key) int32 {
+	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // indexes are bounded by maxIndex
+}
+
+// appendProblem appends a problem of something that a top leads to, with the tag of the
+// top, and where it has no place with that of the last layout that names the top. To find
+// the layout takes a while: not for what is not listed.
+func (r *Repository) appendProblem(problems []Problem, p Problem, top int32) []Problem {
+	if len(problems) > maxProblems {
+		return problems
+	}
+	n := &r.top[top]
+	if placeOf(p) == (place{}) {
+		p = r.namedBy(n).where().blob(p.Digest).problem(p)
+	}
+	p.Tags = tagList(n.tag)
+	return appendBounded(problems, p)
 }

@@ -1,59 +1,45 @@
 package layoutstore
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
-	"unique"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// contents is what the manifests of a repository tell: the children of indexes,
+// table is what serving needs of the manifests of a repository: the children of indexes,
 // how large blobs are, and what refers to what.
-type contents struct {
-	children  map[digest.Digest]*node    // reachable manifests that no index.json names
-	sizes     map[digest.Digest][]int64  // that indexes claim of manifests which have a node already
-	types     map[digest.Digest][]string // the same for media types, where they are others
-	claims    []claim                    // by key, then size; those that are not optional first
-	odd       map[key]digest.Digest      // digests that a key does not hold
+type table struct {
+	children  map[key]*node         // reachable manifests that no index.json names
+	claims    []claim               // by key, then size; those that are not optional first
+	odd       map[key]digest.Digest // digests that a key does not hold
 	referrers map[digest.Digest][]*node
-	broken    []digest.Digest          // manifests that are missing or damaged
-	refused   map[digest.Digest]error  // why those that were read are not what they have to be
-	right     map[digest.Digest]string // media types of those of which some descriptors say others
+	findings  map[*node]finding // about manifests whose descriptors disagree, and those that are not what they have to be
 	problems  []Problem
-}
-
-// key stands for a digest in a quarter of its bytes: there may be a hundred
-// thousand. It is the sum itself for sha256, and the sha256 of the digest's text
-// for other algorithms.
-type key [sha256.Size]byte
-
-func keyOf(d digest.Digest) (k key, plain bool) {
-	if d.Algorithm() == digest.SHA256 {
-		if n, err := hex.Decode(k[:], []byte(d.Encoded())); err == nil && n == len(k) {
-			return k, true
-		}
-	}
-	return sha256.Sum256([]byte(d)), false
 }
 
 // claim is what one or more manifests say of a blob.
 type claim struct {
 	key      key
-	optional bool  // may be missing as far as this goes: a layer that is not to be distributed
 	size     int64 // bytes
-	owner    *node // a manifest that says so
+	top      int32 // number of a manifest in an index.json that leads to it
+	optional bool  // may be missing as far as this goes: a layer that is not to be distributed
 }
 
-func compareClaims(a, b claim) int {
-	return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(a.size, b.size))
+// finding is what was found when a manifest was read.
+type finding struct {
+	sizes     []int64  // that descriptors claim, each once; bytes
+	types     []string // that they say, each once
+	mediaType string   // the right one
+	unread    bool     // it is missing or damaged
+	refused   error    // why it is not what it has to be
 }
+
+func compareClaims(a, b claim) int { return cmp.Or(a.key.compare(b.key), cmp.Compare(a.size, b.size)) }
 
 // orderClaims has a claim that needs the blob before one of the size that does not.
 func orderClaims(a, b claim) int {
@@ -71,148 +57,155 @@ func optional(claims []claim) bool {
 	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
-// claimsOf are the claims about d, one a size.
-func (c *contents) claimsOf(d digest.Digest) []claim {
-	k, _ := keyOf(d)
-	from, _ := slices.BinarySearchFunc(c.claims, k, func(cl claim, k key) int { return bytes.Compare(cl.key[:], k[:]) })
+// claimsOf are the claims about the blob of a key, one a size.
+func (t *table) claimsOf(k key) []claim {
+	from, _ := slices.BinarySearchFunc(t.claims, k, func(c claim, k key) int { return c.key.compare(k) })
 	to := from
-	for to < len(c.claims) && c.claims[to].key == k {
+	for to < len(t.claims) && t.claims[to].key == k {
 		to++
 	}
-	return c.claims[from:to]
+	return t.claims[from:to]
 }
 
-func (c *contents) digestOf(cl claim) digest.Digest {
-	if d, ok := c.odd[cl.key]; ok {
+func (t *table) digestOf(c claim) digest.Digest {
+	if d, ok := t.odd[c.key]; ok {
 		return d
 	}
-	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(cl.key[:]))
+	return c.key.digest()
 }
 
-// manifestRead is what has to be remembered of a manifest until all descriptors of it
-// are known.
-type manifestRead struct {
-	size int64        // bytes
-	refs closure.Refs // the type alone
-	err  error        // why it is no manifest
-}
-
-type visit struct {
-	node  *node
-	owner *node // the one in an index.json that led here
-}
-
-func (rd *reading) all() error {
-	rd.have = map[digest.Digest]manifestRead{}
-	for _, n := range rd.repo.top {
-		if n.tag == "" && !closure.IsManifest(n.mediaType) {
-			// A blob that an index.json names for itself.
-			for _, size := range n.sizes {
-				rd.blob(closure.Ref{Descriptor: Descriptor{MediaType: n.mediaType, Digest: n.digest, Size: size}}, n)
-			}
-			continue
+// unread are the manifests that are missing or damaged.
+func (t *table) unread() (all []*node) {
+	for n, f := range t.findings {
+		if f.unread {
+			all = append(all, n)
 		}
-		rd.todo = append(rd.todo, visit{n, n})
 	}
-	if err := rd.visitAll(); err != nil {
-		return err
-	}
-	for _, v := range rd.todo {
-		rd.checkSize(v)
-		rd.checkType(v)
-	}
-	slices.SortFunc(rd.claims, orderClaims)
-	// A copy, as there are many and the room to grow is half of it.
-	rd.claims = slices.Clone(slices.CompactFunc(rd.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
-	for _, nodes := range rd.referrers {
-		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest, b.digest) })
-	}
-	return nil
+	return all
 }
 
-// parse takes in the bytes of a manifest.
-func (rd *reading) parse(b body) {
-	refs, err := closure.Parse(b.bytes)
-	rd.have[b.visit.node.digest] = manifestRead{int64(len(b.bytes)), closure.Refs{MediaType: unique.Make(refs.MediaType).Value(), Typed: refs.Typed}, err}
-	if err == nil && refs.LeadsOn(rd.repo.typesOf(b.visit.node)) {
-		rd.follow(refs, b.visit)
-	}
+// builder makes the table of a repository from a traversal.
+type builder struct {
+	repo    *Repository
+	table   *table
+	commons map[string]*common // of children, by media type
 }
 
-func (rd *reading) follow(refs closure.Refs, v visit) {
-	for _, fault := range refs.Faults {
-		rd.damaged(v.node.digest, v.owner, fault)
+func newBuilder(r *Repository) *builder {
+	return &builder{repo: r, commons: map[string]*common{}, table: &table{
+		children: map[key]*node{}, odd: map[key]digest.Digest{}, referrers: map[digest.Digest][]*node{}, findings: map[*node]finding{},
+	}}
+}
+
+// node is that of a manifest which has been found.
+func (b *builder) node(d digest.Digest) *node {
+	k, _ := keyOf(d)
+	if n := b.repo.topNode(k); n != nil {
+		return n
 	}
-	for _, d := range refs.Children {
-		rd.child(d, v.owner)
+	return b.table.children[k]
+}
+
+// add takes in what a manifest says, and clears it: only its type is needed later.
+func (b *builder) add(m *closure.Manifest) {
+	origin, _ := keyOf(m.Origin().Digest)
+	top := b.repo.topNumber(origin)
+	var refused *ProblemError
+	if errors.As(m.Gap, &refused) {
+		b.problem(refused.Problem, top)
 	}
-	for _, ref := range refs.Blobs {
-		rd.blob(ref, v.owner)
+	for _, fault := range m.Refs.Faults {
+		b.damaged(m.Digest, top, fault)
 	}
-	if refs.Subject != nil {
-		subject := refs.Subject.Digest
-		rd.referrers[subject] = append(rd.referrers[subject], v.node)
+	for _, d := range m.Refs.Children {
+		b.child(d)
 	}
+	for _, ref := range m.Refs.Blobs {
+		b.blob(ref, top)
+	}
+	if m.Refs.Subject != nil {
+		subject := m.Refs.Subject.Digest
+		b.table.referrers[subject] = append(b.table.referrers[subject], b.node(m.Digest))
+	}
+	m.Refs = closure.Refs{MediaType: m.Refs.MediaType, Typed: m.Refs.Typed}
 }
 
 // child adds a manifest that an index names.
-func (rd *reading) child(d Descriptor, owner *node) {
-	n := rd.repo.topNode(d.Digest)
-	if n == nil {
-		n = rd.children[d.Digest]
-	}
-	if n != nil {
-		rd.sizes[d.Digest] = appendSize(rd.sizes[d.Digest], d.Size)
-		if d.MediaType != "" && d.MediaType != n.mediaType {
-			rd.types[d.Digest] = appendType(rd.types[d.Digest], d.MediaType)
-		}
+func (b *builder) child(d Descriptor) {
+	if b.node(d.Digest) != nil {
 		return
 	}
-	n = &node{digest: d.Digest, mediaType: d.MediaType, sizes: []int64{d.Size}}
-	rd.children[d.Digest] = n
-	rd.todo = append(rd.todo, visit{n, owner})
+	k, plain := keyOf(d.Digest)
+	c := &common{mediaType: d.MediaType, digest: d.Digest}
+	if plain {
+		if b.commons[d.MediaType] == nil {
+			b.commons[d.MediaType] = &common{mediaType: d.MediaType}
+		}
+		c = b.commons[d.MediaType]
+	}
+	b.table.children[k] = &node{first: &entry{key: k, size: d.Size, common: c}}
 }
 
 // blob adds what a manifest says of a config or layer.
-func (rd *reading) blob(ref closure.Ref, owner *node) {
+func (b *builder) blob(ref closure.Ref, top int32) {
 	k, plain := keyOf(ref.Digest)
 	if !plain {
-		rd.odd[k] = ref.Digest
+		b.table.odd[k] = ref.Digest
 	}
-	rd.claims = append(rd.claims, claim{k, ref.Optional, ref.Size, owner})
+	b.table.claims = append(b.table.claims, claim{k, ref.Size, top, ref.Optional})
 }
 
-// checkSize reports descriptors of a manifest that lie about its size.
-func (rd *reading) checkSize(v visit) {
-	have, ok := rd.have[v.node.digest]
-	if !ok {
-		return
+// finish makes the table complete when all manifests have been read.
+func (b *builder) finish(found []*closure.Manifest) *table {
+	t := b.table
+	for _, m := range found {
+		b.settle(m)
 	}
-	for _, size := range slices.Concat(v.node.sizes, rd.sizes[v.node.digest]) {
-		if size != have.size {
-			rd.damaged(v.node.digest, v.owner, wrongSize(have.size, []int64{size}))
+	slices.SortFunc(t.claims, orderClaims)
+	// A copy, as there are many and the room to grow is half of it.
+	t.claims = slices.Clone(slices.CompactFunc(t.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
+	for _, nodes := range t.referrers {
+		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest(), b.digest()) })
+	}
+	return t
+}
+
+// settle notes what was found of a manifest, and reports descriptors that lie about it.
+func (b *builder) settle(m *closure.Manifest) {
+	n := b.node(m.Digest)
+	f := finding{sizes: m.Claims, types: m.Types, mediaType: m.MediaType, refused: m.Refused}
+	f.unread = errors.As(m.Gap, new(*ProblemError))
+	if !f.unread {
+		b.reportLies(m)
+	}
+	for _, t := range n.types() {
+		if !slices.Contains(f.types, t) { // an index.json names it as a blob, and another index as a manifest
+			f.types = append(f.types, t)
 		}
 	}
+	if m.Gap != nil || m.MediaType != n.mediaType() || len(f.sizes) > 1 || len(f.types) > 1 {
+		b.table.findings[n] = f
+	}
 }
 
-// checkType reports a manifest whose type is not what its descriptors say, and
-// descriptors that say a wrong one beside one that is right.
-func (rd *reading) checkType(v visit) {
-	have, ok := rd.have[v.node.digest]
-	if _, synthetic := rd.repo.synthetic[v.node.digest]; synthetic || !ok {
+// reportLies reports descriptors whose size or type is not that of the manifest.
+func (b *builder) reportLies(m *closure.Manifest) {
+	origin, _ := keyOf(m.Origin().Digest)
+	top := b.repo.topNumber(origin)
+	for _, size := range m.Claims {
+		if size != m.Size {
+			b.damaged(m.Digest, top, wrongSize(m.Size, []int64{size}))
+		}
+	}
+	if b.repo.IsDiscovery(m.Digest) {
 		return
 	}
-	right, wrong, err := have.refs.Choose(have.err, append(rd.repo.typesOf(v.node), rd.types[v.node.digest]...))
-	if err != nil {
-		rd.refused[v.node.digest] = err
-		rd.damaged(v.node.digest, v.owner, err.Error())
+	if m.Refused != nil {
+		b.damaged(m.Digest, top, m.Refused.Error())
 		return
 	}
-	if len(wrong) > 0 || v.node.mediaType == "" {
-		rd.right[v.node.digest] = right
-	}
-	for _, t := range wrong {
-		rd.damaged(v.node.digest, v.owner, wrongType(t, right))
+	for _, t := range m.Contradicted {
+		b.damaged(m.Digest, top, wrongType(t, m.MediaType))
 	}
 }
 
@@ -220,14 +213,12 @@ func wrongType(claimed, right string) string {
 	return fmt.Sprintf("a descriptor says %.100q, and it is %.100q", claimed, right)
 }
 
-// damaged adds a problem of a manifest that owner leads to.
-func (rd *reading) damaged(d digest.Digest, owner *node, reason string) {
-	rd.problem(Problem{Kind: Damaged, Digest: d, Reason: reason}, owner)
+// damaged adds a problem of a manifest that a top leads to.
+func (b *builder) damaged(d digest.Digest, top int32, reason string) {
+	b.problem(Problem{Kind: Damaged, Digest: d, Reason: reason}, top)
 }
 
-// problem adds a problem of something that owner leads to.
-func (rd *reading) problem(p Problem, owner *node) {
-	if len(rd.problems) <= maxProblems {
-		rd.problems = appendBounded(rd.problems, rd.repo.placed(p, owner))
-	}
+// problem adds a problem of something that a top leads to.
+func (b *builder) problem(p Problem, top int32) {
+	b.table.problems = b.repo.appendProblem(b.table.problems, p, top)
 }

@@ -3,25 +3,11 @@ package closure
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
-
-// Top is what an index names: where a walk begins. Descriptors of one digest are
-// one top.
-type Top struct {
-	Digest    digest.Digest
-	MediaType string
-	Others    []string // further media types that descriptors say, each once
-	Sizes     []int64  // that its descriptors claim, each once; bytes
-	Tags      []string // that lead to it, sorted
-}
-
-// Read returns the bytes of a manifest, proven by its digest. The gap says why it
-// cannot be had; err ends the walk.
-type Read func(context.Context, digest.Digest) (body []byte, gap, err error)
 
 // Graph is everything that the tops lead to.
 type Graph struct {
@@ -42,12 +28,13 @@ type Manifest struct {
 	// Gap says why it is not to be had: it is missing, its bytes are others, or no
 	// descriptor says the right size. It is nil where the manifest is whole.
 	Gap error
-	// Contradicted are the media types that descriptors give it wrongly, beside one
-	// that is right.
+	// Refused is the gap of bytes that are no manifest, or contradict every descriptor.
+	Refused error
+	Types   []string // that descriptors say, each once
+	// Contradicted are those of Types that are wrong, beside one that is right.
 	Contradicted []string
 
-	types  []string // that descriptors say, each once
-	parsed error    // why its bytes are no manifest
+	parsed error // why its bytes are no manifest
 }
 
 // Blob is a config or layer of a graph, or what an index names for itself.
@@ -121,113 +108,52 @@ func (c Claim) TagsTo() []string {
 	return c.By.TagsTo()
 }
 
-// Walk reads all manifests that the tops lead to. The error is one of read's, or
-// the context's.
-func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
-	w := &walk{manifests: map[digest.Digest]*Manifest{}, blobs: map[digest.Digest]*Blob{}}
-	for _, t := range tops {
-		w.top(t)
-	}
-	for i := 0; i < len(w.found); i++ { // breadth first: how deep indexes nest is up to whoever made them
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := w.visit(ctx, w.found[i], read); err != nil {
-			return nil, err
-		}
-	}
-	for _, m := range w.found {
-		if m.Gap == nil {
-			m.settleType()
-		}
-		if m.Gap == nil && !slices.Contains(m.Claims, m.Size) {
-			m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
-		}
-	}
-	return &Graph{w.ordered(), w.sortedBlobs()}, nil
-}
-
-type walk struct {
-	manifests map[digest.Digest]*Manifest
-	found     []*Manifest // in the order in which they are read
-	blobs     map[digest.Digest]*Blob
-}
-
-func (w *walk) top(t Top) {
-	if len(t.Tags) == 0 && !IsManifest(t.MediaType) {
-		for _, size := range t.Sizes {
-			w.claim(Ref{Descriptor{t.MediaType, t.Digest, size}, false}, Claim{Size: size, Tags: t.Tags})
-		}
-		return
-	}
-	m := w.manifest(Descriptor{MediaType: t.MediaType, Digest: t.Digest})
-	m.Top, m.Tags, m.Claims = true, t.Tags, slices.Clone(t.Sizes)
-	m.types = append(m.types, t.Others...)
-}
-
-// manifest is the one of a digest, made at the first call.
-func (w *walk) manifest(d Descriptor) *Manifest {
-	m := w.manifests[d.Digest]
-	if m == nil {
-		m = &Manifest{Descriptor: d}
-		w.manifests[d.Digest] = m
-		w.found = append(w.found, m)
-	}
-	m.MediaType = cmp.Or(m.MediaType, d.MediaType)
-	if d.MediaType != "" && len(m.types) < maxClaims && !slices.Contains(m.types, d.MediaType) {
-		m.types = append(m.types, d.MediaType)
+// Origin is the first manifest that an index.json names and that leads to m.
+func (m *Manifest) Origin() *Manifest {
+	for !m.Top {
+		m = m.Parents[0]
 	}
 	return m
 }
 
-// settleType finds which of the media types that descriptors say are right.
-func (m *Manifest) settleType() {
-	m.MediaType, m.Contradicted, m.Gap = m.Refs.Choose(m.parsed, m.types)
-}
-
-// maxClaims is how many sizes or types of one manifest are told apart. One is right at most.
-const maxClaims = 8
-
-func (w *walk) visit(ctx context.Context, m *Manifest, read Read) error {
-	body, gap, err := read(ctx, m.Digest)
+// Walk makes the graph of all that the tops lead to. The error is one of read's, or the
+// context's.
+func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
+	b := builder{}
+	t := Traversal{Read: read, Visitor: b}
+	found, err := t.Run(ctx, tops)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if m.Gap = gap; gap != nil {
-		if len(m.Claims) > 0 {
-			m.Size = m.Claims[0]
-		}
-		return nil
-	}
-	m.Size = int64(len(body))
-	m.Refs, m.parsed = Parse(body)
-	if m.parsed != nil || !m.Refs.LeadsOn(m.types) {
-		return nil
-	}
-	for _, d := range m.Refs.Children {
-		child := w.manifest(d)
-		if len(child.Claims) < maxClaims && !slices.Contains(child.Claims, d.Size) {
-			child.Claims = append(child.Claims, d.Size)
-		}
-		if n := len(child.Parents); n == 0 || child.Parents[n-1] != m {
-			child.Parents = append(child.Parents, m)
-		}
-	}
-	for _, ref := range m.Refs.Blobs {
-		w.claim(ref, Claim{Size: ref.Size, By: m})
-	}
-	return nil
+	return &Graph{ordered(found, t.manifests), b.sorted()}, nil
 }
 
-func (w *walk) claim(ref Ref, c Claim) {
-	b := w.blobs[ref.Digest]
-	if b == nil {
-		b = &Blob{Digest: ref.Digest, Optional: true}
-		w.blobs[ref.Digest] = b
+// builder makes the blobs of a graph, by digest.
+type builder map[digest.Digest]*Blob
+
+// Manifest implements [Visitor].
+func (b builder) Manifest(m *Manifest) {
+	for _, ref := range m.Refs.Blobs {
+		b.claim(ref, Claim{Size: ref.Size, By: m})
 	}
-	b.Optional = b.Optional && ref.Optional
+}
+
+// Blob implements [Visitor].
+func (b builder) Blob(t Top) {
+	for _, size := range t.Sizes {
+		b.claim(Ref{Descriptor{t.MediaType, t.Digest, size}, false}, Claim{Size: size, Tags: t.Tags})
+	}
+}
+
+func (b builder) claim(ref Ref, c Claim) {
+	blob := b[ref.Digest]
+	if blob == nil {
+		blob = &Blob{Digest: ref.Digest, Optional: true}
+		b[ref.Digest] = blob
+	}
+	blob.Optional = blob.Optional && ref.Optional
 	// A manifest's claims come one after the other.
-	for _, have := range slices.Backward(b.Claims) {
+	for _, have := range slices.Backward(blob.Claims) {
 		if have.By != c.By {
 			break
 		}
@@ -235,27 +161,27 @@ func (w *walk) claim(ref Ref, c Claim) {
 			return
 		}
 	}
-	b.Claims = append(b.Claims, c)
+	blob.Claims = append(blob.Claims, c)
 }
 
 // ordered puts each manifest behind its children and its subject.
-func (w *walk) ordered() []*Manifest {
-	waits := make(map[*Manifest]int, len(w.found)) // how many it still has to stand behind
+func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifest {
+	waits := make(map[*Manifest]int, len(found)) // how many it still has to stand behind
 	behind := map[*Manifest][]*Manifest{}
-	for _, m := range w.found {
+	for _, m := range found {
 		needs := slices.Clone(m.Refs.Children)
 		if m.Refs.Subject != nil {
 			needs = append(needs, *m.Refs.Subject)
 		}
 		for _, d := range needs {
-			if n := w.manifests[d.Digest]; n != nil && n != m {
+			if n := byDigest[d.Digest]; n != nil && n != m {
 				waits[m]++
 				behind[n] = append(behind[n], m)
 			}
 		}
 	}
-	order := make([]*Manifest, 0, len(w.found))
-	for _, m := range w.found {
+	order := make([]*Manifest, 0, len(found))
+	for _, m := range found {
 		if waits[m] == 0 {
 			order = append(order, m)
 		}
@@ -270,11 +196,8 @@ func (w *walk) ordered() []*Manifest {
 	return order // digests cannot name one another in a circle, so that is all of them
 }
 
-func (w *walk) sortedBlobs() []*Blob {
-	blobs := make([]*Blob, 0, len(w.blobs))
-	for _, b := range w.blobs {
-		blobs = append(blobs, b)
-	}
+func (b builder) sorted() []*Blob {
+	blobs := slices.AppendSeq(make([]*Blob, 0, len(b)), maps.Values(b))
 	slices.SortFunc(blobs, func(a, b *Blob) int { return cmp.Compare(a.Digest, b.Digest) })
 	return blobs
 }

@@ -1,0 +1,200 @@
+package closure
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Top is a descriptor of an index.json, where a traversal begins. Descriptors of one
+// digest are one top.
+type Top struct {
+	Digest    digest.Digest
+	MediaType string
+	Others    []string // further media types that descriptors say, each once
+	Sizes     []int64  // that its descriptors claim, each once; bytes
+	Tags      []string // that lead to it, sorted
+}
+
+// Read returns the bytes of a manifest, proven by its digest. The gap says why it
+// cannot be had; err ends the traversal.
+type Read func(context.Context, digest.Digest) (body []byte, gap, err error)
+
+// Visitor takes in what a traversal finds, one by one.
+type Visitor interface {
+	// Manifest takes in a manifest that was read, or that cannot be had, as its Gap says.
+	// Its descriptors are known when the traversal has ended. The visitor may clear its
+	// Refs.
+	Manifest(*Manifest)
+	// Blob takes in a blob that an index.json names for itself.
+	Blob(Top)
+}
+
+// Traversal reads manifests breadth first: how deep indexes nest is up to whoever made
+// them. Each is read once, whatever leads to it.
+type Traversal struct {
+	Read    Read
+	Visitor Visitor
+	// Patience is how long a manifest is waited for before others are read meanwhile. 0 is
+	// as long as it takes.
+	Patience time.Duration
+	// Waiting is called when a manifest takes longer than that, and then whenever more is
+	// known until all is. It may be nil.
+	Waiting func()
+
+	manifests map[digest.Digest]*Manifest
+	found     []*Manifest // in the order in which they are read
+	timer     *time.Timer
+}
+
+// maxWaiting is how many manifests are waited for while others are read.
+const maxWaiting = 8
+
+// answer is what reading a manifest gave.
+type answer struct {
+	manifest *Manifest
+	body     []byte
+	gap, err error
+}
+
+// Run reads everything that the tops lead to, and returns the manifests in the order in
+// which they were found. The error is one of Read's, or the context's.
+func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
+	t.manifests = make(map[digest.Digest]*Manifest, len(tops))
+	t.found = make([]*Manifest, 0, len(tops))
+	for _, top := range tops {
+		t.top(top)
+	}
+	if t.Waiting == nil {
+		t.Waiting = func() {}
+	}
+	late := make(chan answer, maxWaiting) // so that nobody has to take what comes after an error
+	waiting := 0
+	for next := 0; next < len(t.found) || waiting > 0; {
+		var a answer
+		if next < len(t.found) && waiting < maxWaiting {
+			var ok bool
+			a, ok = t.read(ctx, t.found[next], late)
+			next++
+			if !ok {
+				waiting++
+				t.Waiting()
+				continue
+			}
+		} else {
+			select {
+			case a = <-late:
+				waiting--
+			case <-ctx.Done():
+			}
+		}
+		if err := cmp.Or(ctx.Err(), a.err); err != nil {
+			return nil, err
+		}
+		t.take(a)
+		if waiting > 0 {
+			t.Waiting()
+		}
+	}
+	for _, m := range t.found {
+		m.settle()
+	}
+	return t.found, nil
+}
+
+// read reads a manifest. Where that takes too long ok is false, and the answer goes to late.
+func (t *Traversal) read(ctx context.Context, m *Manifest, late chan<- answer) (a answer, ok bool) {
+	read := func() answer {
+		body, gap, err := t.Read(ctx, m.Digest)
+		return answer{m, body, gap, err}
+	}
+	if t.Patience == 0 {
+		return read(), true
+	}
+	now := make(chan answer, 1)
+	go func() { now <- read() }()
+	if t.timer == nil {
+		t.timer = time.NewTimer(t.Patience)
+	} else {
+		t.timer.Reset(t.Patience)
+	}
+	select {
+	case a := <-now:
+		t.timer.Stop()
+		return a, true
+	case <-t.timer.C:
+		go func() { late <- <-now }()
+		return answer{}, false
+	}
+}
+
+func (t *Traversal) top(top Top) {
+	if len(top.Tags) == 0 && !IsManifest(top.MediaType) {
+		t.Visitor.Blob(top)
+		return
+	}
+	m := t.manifest(Descriptor{MediaType: top.MediaType, Digest: top.Digest})
+	m.Top, m.Tags, m.Claims = true, top.Tags, slices.Clone(top.Sizes)
+	m.Types = append(m.Types, top.Others...)
+}
+
+// manifest is the one of a digest, made at the first call.
+func (t *Traversal) manifest(d Descriptor) *Manifest {
+	m := t.manifests[d.Digest]
+	if m == nil {
+		m = &Manifest{Descriptor: d}
+		t.manifests[d.Digest] = m
+		t.found = append(t.found, m)
+	}
+	m.MediaType = cmp.Or(m.MediaType, d.MediaType)
+	if d.MediaType != "" && len(m.Types) < maxClaims && !slices.Contains(m.Types, d.MediaType) {
+		m.Types = append(m.Types, d.MediaType)
+	}
+	return m
+}
+
+// maxClaims is how many sizes or types of one manifest are told apart. One is right at most.
+const maxClaims = 8
+
+// take takes in what reading a manifest gave.
+func (t *Traversal) take(a answer) {
+	m := a.manifest
+	defer t.Visitor.Manifest(m)
+	if m.Gap = a.gap; a.gap != nil {
+		return
+	}
+	m.Size = int64(len(a.body))
+	if m.Refs, m.parsed = Parse(a.body); m.parsed != nil {
+		return
+	}
+	if !m.Refs.LeadsOn(m.Types) {
+		m.Refs.Children, m.Refs.Blobs, m.Refs.Subject, m.Refs.Faults = nil, nil, nil, nil
+	}
+	for _, d := range m.Refs.Children {
+		child := t.manifest(d)
+		if len(child.Claims) < maxClaims && !slices.Contains(child.Claims, d.Size) {
+			child.Claims = append(child.Claims, d.Size)
+		}
+		if n := len(child.Parents); n == 0 || child.Parents[n-1] != m {
+			child.Parents = append(child.Parents, m)
+		}
+	}
+}
+
+// settle finds which of the descriptors are right, once all are known.
+func (m *Manifest) settle() {
+	if m.Gap != nil {
+		if len(m.Claims) > 0 {
+			m.Size = m.Claims[0]
+		}
+		return
+	}
+	m.MediaType, m.Contradicted, m.Refused = m.Refs.Choose(m.parsed, m.Types)
+	if m.Gap = m.Refused; m.Gap == nil && !slices.Contains(m.Claims, m.Size) {
+		m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
+	}
+}

@@ -1,0 +1,104 @@
+package layoutstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// key stands for a digest in less than half of its bytes: there may be a hundred
+// thousand. It is the sum itself for sha256, and the sha256 of the digest's text
+// for other algorithms.
+type key [sha256.Size]byte
+
+// keyOf is the key of d; plain says that it holds the digest.
+func keyOf(d digest.Digest) (k key, plain bool) {
+	if sum, ok := names.SHA256Sum(d); ok {
+		return sum, true
+	}
+	return sha256.Sum256([]byte(d)), false
+}
+
+func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
+
+// digest is the digest that the key holds.
+func (k key) digest() digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, k[:]) }
+
+// node is a manifest that is reachable from an index.
+type node struct {
+	first   *entry // descriptor that names it
+	tag     string // one that leads to it, for problems; may be empty
+	kept    atomic.Pointer[Manifest]
+	dispute *dispute // nil where all descriptors in index.json files say the same
+}
+
+// dispute is what descriptors of one manifest say, where they disagree.
+type dispute struct {
+	sizes []int64  // each once; bytes
+	types []string // each once: the first is that of a manifest, if one is
+}
+
+// maxSizes is how many sizes or media types of one manifest are told apart. One is right at most.
+const maxSizes = 8
+
+// add takes in one more descriptor.
+func (n *node) add(e *entry) {
+	if n.first == nil {
+		n.first = e
+	}
+	if e.size == n.first.size && e.common.mediaType == n.first.common.mediaType {
+		return // as nearly all do
+	}
+	sizes, types := n.sizes(), n.types()
+	d := dispute{sizes, types}
+	if !slices.Contains(sizes, e.size) && len(sizes) < maxSizes {
+		d.sizes = append(sizes, e.size)
+	}
+	if t := e.common.mediaType; t != "" && !slices.Contains(types, t) && len(types) < maxSizes {
+		d.types = append(types, t)
+		if last := len(types); closure.IsManifest(t) && !closure.IsManifest(d.types[0]) {
+			d.types[0], d.types[last] = t, d.types[0]
+		}
+	}
+	if len(d.sizes) > len(sizes) || len(d.types) > len(types) {
+		n.dispute = &d
+	}
+}
+
+func (n *node) digest() digest.Digest { return n.first.digest() }
+
+// sizes are those that descriptors in index.json files claim, each once.
+func (n *node) sizes() []int64 {
+	if n.dispute != nil {
+		return n.dispute.sizes
+	}
+	return []int64{n.first.size}
+}
+
+// types are the media types that descriptors in index.json files say, each once.
+func (n *node) types() []string {
+	switch {
+	case n.dispute != nil:
+		return n.dispute.types
+	case n.first.common.mediaType == "":
+		return nil
+	}
+	return []string{n.first.common.mediaType}
+}
+
+// mediaType is that of the first descriptor that has one, and rather one of a manifest.
+func (n *node) mediaType() string {
+	if n.dispute != nil && len(n.dispute.types) > 0 {
+		return n.dispute.types[0]
+	}
+	return n.first.common.mediaType
+}
+
+// isManifest says whether an index names it as a manifest, and not as a blob.
+func (n *node) isManifest() bool { return n.tag != "" || closure.IsManifest(n.mediaType()) }
