@@ -2,14 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -149,9 +145,8 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, di
 	}
 	defer options.Registry.Close()
 	// The first signal lets end what is nearly done; the second ends the process.
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := exit.OnFirstSignal(cmd.Context())
 	defer stop()
-	defer context.AfterFunc(ctx, stop)()
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
 	if flags.dryRun {

@@ -1,16 +1,14 @@
 package trace
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -45,8 +43,7 @@ type Tracer struct {
 // CheckEndpoint says what is wrong with an endpoint.
 func CheckEndpoint(endpoint string) error {
 	if endpoint == Environment {
-		// The library would take the lack of one for localhost, and print what is wrong.
-		if endpoint = cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")); endpoint == "" {
+		if endpoint = variable("ENDPOINT"); endpoint == "" {
 			return errors.New("endpoint env: neither OTEL_EXPORTER_OTLP_TRACES_ENDPOINT nor OTEL_EXPORTER_OTLP_ENDPOINT is set")
 		}
 	}
@@ -58,8 +55,8 @@ func CheckEndpoint(endpoint string) error {
 }
 
 // New makes a tracer. It speaks to the collector when there is something to send.
-// Errors: missing options; those of [CheckEndpoint]; certificates of the environment
-// that cannot be read.
+// Errors: missing options; those of [CheckEndpoint]; variables of the environment that are
+// malformed, and certificates that cannot be read.
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	if o.Route == nil || o.Repository == nil || o.Log == nil {
 		return nil, errors.New("tracing without a route, a repository or a log")
@@ -67,18 +64,14 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	if err := CheckEndpoint(o.Endpoint); err != nil {
 		return nil, err
 	}
-	var to []otlptracehttp.Option
-	if o.Endpoint != Environment {
-		u, err := url.Parse(o.Endpoint)
-		if err != nil {
-			return nil, err
-		}
-		if u.Path == "" || u.Path == "/" {
-			u.Path = "/v1/traces"
-		}
-		to = append(to, otlptracehttp.WithEndpointURL(u.String()))
+	settings, err := newSettings(o.Endpoint)
+	if err != nil {
+		return nil, err
 	}
-	exporter, err := otlptracehttp.New(ctx, to...)
+	if settings.headers.Get("User-Agent") == "" {
+		settings.headers.Set("User-Agent", "layoutproxy/"+o.Version)
+	}
+	exporter, err := otlptrace.New(ctx, newCollector(settings))
 	if err != nil {
 		return nil, err
 	}

@@ -174,6 +174,7 @@ func TestSpans(t *testing.T) {
 func TestEndpointOfTheEnvironment(t *testing.T) {
 	named, other := newReceiver(t), newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
 	for _, endpoint := range []string{named.URL + "/otlp/v1/traces", trace.Environment} {
 		tracer := newTracer(t, endpoint, zap.NewNop())
 		tracer.Wrap(http.HandlerFunc(answers)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil))
@@ -184,6 +185,9 @@ func TestEndpointOfTheEnvironment(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"/v1/traces"}, other.paths); diff != "" {
 		t.Error(diff)
+	}
+	if len(named.spans) != 1 || len(other.spans) != 1 {
+		t.Errorf("%d and %d spans in compressed requests", len(named.spans), len(other.spans))
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A command makes one call and prints what it returns. What runs beside something else is in
+// a package that ends it: internal/daemon, or one of the lower floors.
+func TestCommandsStartNoGoroutine(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	try(t, err)
+	commands := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		commands++
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, 0)
+		try(t, err)
+		for _, at := range goroutines(file) {
+			t.Errorf("%s starts a goroutine", set.Position(at))
+		}
+	}
+	if commands < 8 {
+		t.Errorf("%d files: are all found?", commands)
+	}
+}
+
+// goroutines are the places where a file starts one: by a go statement, a group, or a
+// function that is called later.
+func goroutines(file *ast.File) (at []token.Pos) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			at = append(at, n.Pos())
+		case *ast.CallExpr:
+			if s, ok := n.Fun.(*ast.SelectorExpr); ok && (s.Sel.Name == "Go" || s.Sel.Name == "AfterFunc") {
+				at = append(at, n.Pos())
+			}
+		}
+		return true
+	})
+	return at
+}
+
+func TestGoroutinesAreFound(t *testing.T) {
+	for body, want := range map[string]int{
+		"f()": 0, "go f()": 1, "var g sync.WaitGroup; g.Go(f)": 1, "time.AfterFunc(0, f)": 1,
+		"defer context.AfterFunc(ctx, f)()": 1, "func() { go func() {}() }()": 1,
+	} {
+		file, err := parser.ParseFile(token.NewFileSet(), "", "package p; func x() { "+body+" }", 0)
+		try(t, err)
+		if got := len(goroutines(file)); got != want {
+			t.Errorf("%s: %d, want %d", body, got, want)
+		}
+	}
+}
+
+// Nothing of the program speaks gRPC, which is a tenth of what it would weigh.
+func TestProgramLinksNoGRPC(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	try(t, err)
+	packages := strings.Fields(string(out))
+	if len(packages) < 200 {
+		t.Errorf("%d packages: are all found?", len(packages))
+	}
+	for _, p := range packages {
+		if strings.HasPrefix(p, "google.golang.org/grpc") {
+			t.Errorf("the program links %s: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/layoutproxy says who imports it", p)
+			return
+		}
+	}
+}

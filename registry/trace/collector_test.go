@@ -1,0 +1,240 @@
+package trace
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	service "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// spans are what a test sends.
+func spans() []*otlp.ResourceSpans {
+	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
+}
+
+// answering is a collector that answers one request after another as it is told, and what it
+// was asked.
+func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, asked *[]*http.Request) {
+	t.Helper()
+	asked = &[]*http.Request{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		var sent service.ExportTraceServiceRequest
+		if err != nil || proto.Unmarshal(body, &sent) != nil || len(sent.ResourceSpans) != 1 || sent.ResourceSpans[0].ScopeSpans[0].Spans[0].Name != "GET blob" {
+			t.Errorf("no request of the service: %q, %v", body, err)
+		}
+		*asked = append(*asked, req)
+		answers[min(len(*asked), len(answers))-1](w)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, asked
+}
+
+func code(status int) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) { w.WriteHeader(status) }
+}
+
+// protobufOf is an answer in protobuf.
+func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWriter) {
+	t.Helper()
+	body, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", protobuf)
+		w.WriteHeader(status)
+		w.Write(body)
+	}
+}
+
+// Which answers are sent again is from the specification of OTLP 1.x, "OTLP/HTTP Response";
+// the messages are those of its own types.
+func TestAnswersOfACollector(t *testing.T) {
+	partial := &service.ExportTraceServiceResponse{PartialSuccess: &service.ExportTracePartialSuccess{RejectedSpans: 3, ErrorMessage: "too\nold"}}
+	for name, test := range map[string]struct {
+		answers []func(http.ResponseWriter)
+		asked   int
+		err     string // a part of it; empty is none
+	}{
+		"taken":                 {[]func(http.ResponseWriter){code(200)}, 1, ""},
+		"taken, and it says so": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
+		"busy, then taken":      {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
+		"busy, then refused":    {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
+		"some are rejected":     {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
+		"a status":              {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
+		"no retry of 500":       {[]func(http.ResponseWriter){code(500)}, 1, "500"},
+		"text": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
+			http.Error(w, strings.Repeat("long ", 1000), http.StatusForbidden)
+		}}, 1, "403 Forbidden: long long"},
+		"bytes that are no message": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", protobuf)
+			w.Write([]byte("\x0a\xff\xff"))
+		}}, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, asked := answering(t, test.answers...)
+			c := newCollector(settings{url: url, headers: http.Header{}, timeout: time.Minute})
+			c.pause = time.Nanosecond
+			err := c.UploadTraces(t.Context(), spans())
+			if (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || len(err.Error()) > 400) {
+				t.Errorf("%v, want %q", err, test.err)
+			}
+			if len(*asked) != test.asked {
+				t.Errorf("asked %d times, want %d", len(*asked), test.asked)
+			}
+		})
+	}
+}
+
+// A collector that stays busy is left alone as long as it says, and its last answer is the error.
+func TestCollectorThatStaysBusy(t *testing.T) {
+	url, asked := answering(t, func(w http.ResponseWriter) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	c := newCollector(settings{url: url, headers: http.Header{}, timeout: time.Minute})
+	c.pause = time.Nanosecond
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.UploadTraces(ctx, spans()); err == nil || !strings.Contains(err.Error(), "503") || len(*asked) != 1 {
+		t.Errorf("%v after %d requests", err, len(*asked))
+	}
+}
+
+// A header of the environment may be a credential: it goes to the collector and nowhere else.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	other, asked := answering(t, code(200))
+	url, _ := answering(t, func(w http.ResponseWriter) {
+		w.Header().Set("Location", other)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	c := newCollector(settings{url: url, headers: http.Header{"Api-Key": {"secret"}}, timeout: time.Minute})
+	if err := c.UploadTraces(t.Context(), spans()); err == nil || !strings.Contains(err.Error(), "307") || len(*asked) > 0 {
+		t.Errorf("%v, and %d requests to the other host", err, len(*asked))
+	}
+}
+
+func TestSettingsOfTheEnvironment(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=all,unused=1")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=a%20b, other = c=d")
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "250")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	for endpoint, test := range map[string]struct{ all, traces, want string }{
+		"http://c:4318":       {"", "", "http://c:4318/v1/traces"},
+		"http://c:4318/":      {"", "", "http://c:4318/v1/traces"},
+		"https://c/otlp/in/":  {"", "", "https://c/otlp/in/"},
+		Environment:           {"http://c:4318/base/", "", "http://c:4318/base/v1/traces"},
+		Environment + " ":     {"http://c:4318/base", "https://d/as/it/is", "https://d/as/it/is"},
+		Environment + "  ":    {"http://c:4318", "http://d", "http://d/"},
+		"http://c:4318?q=1#f": {"", "", "http://c:4318/v1/traces"},
+	} {
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", test.all)
+		t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", test.traces)
+		s, err := newSettings(strings.TrimSpace(endpoint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := settings{url: test.want, headers: http.Header{"Api-Key": {"a b"}, "Other": {"c=d"}}, gzip: true, timeout: 250 * time.Millisecond}
+		if diff := cmp.Diff(want, s, cmp.AllowUnexported(settings{})); diff != "" {
+			t.Errorf("%q: %s", endpoint, diff)
+		}
+	}
+}
+
+// What is malformed in the environment is an error that names the variable and no secret.
+func TestEnvironmentThatIsWrong(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, value string }{
+		{"TIMEOUT", "10s"}, {"TIMEOUT", "-1"}, {"COMPRESSION", "zstd"},
+		{"HEADERS", "secret"}, {"HEADERS", "a=%zzsecret"}, {"HEADERS", "a b=secret"}, {"HEADERS", "a=secret%0d%0ab: c"}, {"HEADERS", "=secret"},
+		{"CERTIFICATE", empty}, {"CERTIFICATE", empty + "x"}, {"CLIENT_CERTIFICATE", empty}, {"CLIENT_KEY", empty},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_"+test.name, test.value)
+			_, err := newSettings("https://collector.example")
+			if err == nil || !strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%q: %v", test.value, err)
+			}
+		})
+	}
+}
+
+// The collector's certificate is of the authority that the environment names, and the
+// client shows its own.
+func TestCertificatesOfTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	pair := selfSigned(t, dir)
+	var shown int
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		shown = len(req.TLS.PeerCertificates)
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}
+	s.StartTLS()
+	defer s.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", filepath.Join(dir, "cert"))
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", filepath.Join(dir, "cert"))
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", filepath.Join(dir, "key"))
+	set, err := newSettings(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(set)
+	defer c.Stop(t.Context())
+	if err := c.UploadTraces(t.Context(), spans()); err != nil || shown != 1 {
+		t.Errorf("%v, and %d certificates shown", err, shown)
+	}
+	if _, err := newSettings("http://collector.example"); err == nil {
+		t.Error("certificates for an endpoint without TLS are ignored in silence")
+	}
+}
+
+func selfSigned(t *testing.T, dir string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert"), filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}

@@ -1,0 +1,138 @@
+package trace
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// settings say how the collector is asked.
+type settings struct {
+	url     string
+	headers http.Header
+	gzip    bool
+	timeout time.Duration // of one request
+	tls     *tls.Config   // nil is Go's default
+}
+
+// tracesPath is where a collector takes spans, below the URL that serves all signals.
+const tracesPath = "/v1/traces"
+
+// defaultTimeout is that of the specification.
+const defaultTimeout = 10 * time.Second
+
+// variable is a standard variable of the environment (OpenTelemetry's "OpenTelemetry Protocol
+// Exporter"): the one for traces, or else the one for all signals. An empty one is not set.
+func variable(name string) string {
+	return strings.TrimSpace(cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name), os.Getenv("OTEL_EXPORTER_OTLP_"+name)))
+}
+
+// newSettings takes what the endpoint does not say from the environment.
+func newSettings(endpoint string) (settings, error) {
+	s := settings{timeout: defaultTimeout}
+	u, err := address(endpoint)
+	if err != nil {
+		return s, err
+	}
+	s.url = u.String()
+	switch compression := variable("COMPRESSION"); compression {
+	case "gzip":
+		s.gzip = true
+	case "", "none":
+	default:
+		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_COMPRESSION %q: gzip or none", compression)
+	}
+	if text := variable("TIMEOUT"); text != "" {
+		milliseconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return s, fmt.Errorf("OTEL_EXPORTER_OTLP_TIMEOUT %q: not a number of milliseconds", text)
+		}
+		s.timeout = time.Duration(milliseconds) * time.Millisecond
+	}
+	if s.headers, err = headers(variable("HEADERS")); err != nil {
+		return s, err
+	}
+	if s.tls, err = tlsConfig(); err != nil {
+		return s, err
+	}
+	if s.tls != nil && u.Scheme == "http" {
+		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE or …_CLIENT_CERTIFICATE is set, and the endpoint %s has no TLS", s.url)
+	}
+	return s, nil
+}
+
+// address is the URL that spans are posted to.
+func address(endpoint string) (*url.URL, error) {
+	below := "" // what is appended to the path
+	if endpoint == Environment {
+		if endpoint = strings.TrimSpace(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")); endpoint == "" {
+			endpoint, below = variable("ENDPOINT"), tracesPath
+		}
+	} else if u, err := url.Parse(endpoint); err == nil && strings.Trim(u.Path, "/") == "" {
+		below = tracesPath
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
+	}
+	to := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: cmp.Or(u.Path, "/")}
+	if below != "" {
+		to.Path = path.Join(u.Path, below)
+	}
+	return to, nil
+}
+
+// headers reads NAME=VALUE pairs, separated by commas; a value is percent-encoded. An error
+// names no value, as it may be a credential.
+func headers(text string) (http.Header, error) {
+	all := http.Header{}
+	if text == "" {
+		return all, nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		name = strings.TrimSpace(name)
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || err != nil || name == "" || strings.ContainsAny(name, " \t\r\n:") || strings.ContainsAny(value, "\r\n") {
+			return nil, errors.New("OTEL_EXPORTER_OTLP_HEADERS: not of the form NAME=VALUE,NAME=VALUE with percent-encoded values")
+		}
+		all.Set(name, value)
+	}
+	return all, nil
+}
+
+// tlsConfig has the certificates that the environment names, or is nil.
+func tlsConfig() (*tls.Config, error) {
+	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
+	if authorities == "" && cert == "" && key == "" {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if authorities != "" {
+		pem, err := os.ReadFile(authorities)
+		if err != nil {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE %s: no certificate in it", authorities)
+		}
+	}
+	if cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and …_CLIENT_KEY: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
