@@ -57,7 +57,8 @@ type Pusher struct {
 	told  map[*Blob]bool // to the progress
 	// noLists says that the registry fails at lists of tags, which is not waited for again.
 	noLists atomic.Bool
-	lost    atomic.Bool // something that was written did not turn up
+	seen    atomic.Int32 // seenNone and so on
+	lost    atomic.Bool  // something that was written did not turn up
 	written []written
 }
 

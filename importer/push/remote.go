@@ -26,20 +26,14 @@ func (p *Pusher) look(ctx context.Context, before bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		names := references(r)
-		first := &task{run: func(ctx context.Context) error {
-			there, err := p.ask(ctx, r, names[0])
-			if err == nil && !there {
-				err = p.askRepository(ctx, r, before)
-			}
-			return err
-		}}
+		first := &task{run: func(ctx context.Context) error { return p.lookFirst(ctx, r, names[0], before) }}
+		if len(tasks) > 0 {
+			first.after(tasks[0]) // which says what to expect of the others
+		}
 		tasks = append(tasks, first)
 		for _, name := range names[1:] {
 			t := &task{run: func(ctx context.Context) error {
-				p.mu.Lock()
-				empty := p.states[r].empty
-				p.mu.Unlock()
-				if empty {
+				if p.isEmpty(r) {
 					return nil
 				}
 				_, err := p.ask(ctx, r, name)
@@ -50,6 +44,39 @@ func (p *Pusher) look(ctx context.Context, before bool) error {
 		}
 	}
 	return perform(ctx, p.Jobs, tasks)
+}
+
+// lookFirst asks for the first manifest of a repository, and where it is not there for the
+// repository. While all repositories are new to the registry, which a first push finds, it
+// is the repository that is asked for first: then one request is enough. Where it has only
+// manifests without a tag, a registry may say that it is not there.
+func (p *Pusher) lookFirst(ctx context.Context, r *Repository, reference string, before bool) error {
+	tag := digest.Digest(reference).Validate() != nil
+	if p.seen.Load() == seenNothing && tag && !before {
+		if err := p.askRepository(ctx, r, before); err != nil || p.isEmpty(r) {
+			return err
+		}
+		_, err := p.ask(ctx, r, reference)
+		return err
+	}
+	there, err := p.ask(ctx, r, reference)
+	if err == nil && !there {
+		err = p.askRepository(ctx, r, before)
+	}
+	return err
+}
+
+// What the first looks have seen of the repositories of the plan so far.
+const (
+	seenNone      = iota // no answer yet
+	seenNothing          // none of them is there
+	seenSomething        // one is, or cannot be told
+)
+
+func (p *Pusher) isEmpty(r *Repository) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.states[r].empty
 }
 
 // references are what the manifests of a repository are asked by.
@@ -73,6 +100,7 @@ func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool
 	if err != nil {
 		return false, sided("head manifest", r.Name, "", Diagnose(err))
 	}
+	p.seen.Store(seenSomething)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.states[r]
@@ -90,6 +118,11 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		return nil
 	}
 	_, err := p.Client.Tags(ctx, r.Name)
+	if errors.Is(err, client.ErrNotFound) {
+		p.seen.CompareAndSwap(seenNone, seenNothing)
+	} else {
+		p.seen.Store(seenSomething)
+	}
 	switch {
 	case err == nil, errors.Is(err, client.ErrTooMany):
 		return nil // it may have blobs of a manifest that is gone
