@@ -15,6 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -22,7 +23,10 @@ import (
 // pullFlags say what is pulled, and what is made of it.
 type pullFlags struct {
 	settings.Upstream
-	options  pull.Options
+	options      pull.Options
+	repositories pull.Repositories
+	selection    deckhouse.Selection
+
 	platform string
 	chunk    int64 // gigabytes
 	gost     bool
@@ -65,8 +69,8 @@ $D8_MIRROR_LICENSE_TOKEN, or docker's: the first that is there.`,
 
 func (p *pullFlags) flags(f *pflag.FlagSet) {
 	o := &p.options
-	f.StringArrayVar(&o.Repositories, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull as it is, . for itself; repeatable")
-	f.StringVar(&o.Tag, "tag", "", "of those repositories, pull only tags like this `glob`")
+	f.StringArrayVar(&p.repositories.Paths, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull as it is, . for itself; repeatable")
+	f.StringVar(&p.repositories.Tag, "tag", "", "of those repositories, pull only tags like this `glob`")
 	f.StringVar(&p.platform, "platform", "", "of images for several platforms keep the one for `os/arch`")
 	f.BoolVar(&o.Tree, "tree", false, "write directories in place of archives")
 	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (of 10^9 bytes); 0 leaves them whole")
@@ -75,11 +79,11 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.NoResume, "no-pull-resume", false, "begin anew, whatever an interrupted pull has left")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list every hole at the end, and exit 3")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
-	deckhouseFlags(f, &o.Selection)
+	deckhouseFlags(f, &p.selection)
 }
 
 // deckhouseFlags say what is pulled of a source of Deckhouse.
-func deckhouseFlags(f *pflag.FlagSet, s *pull.Selection) {
+func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if that is above the one of rock-solid")
 	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
 	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the versions of the platform that a `constraint` chooses, as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
@@ -121,7 +125,23 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 		}
 		o.Platform = platform
 	}
-	return o, nil
+	var err error
+	o.Planner, err = p.planner()
+	return o, err
+}
+
+// planner chooses who plans: repositories are pulled as they are, and else the source is one
+// of Deckhouse.
+func (p *pullFlags) planner() (pull.Planner, error) {
+	switch {
+	case len(p.repositories.Paths) == 0 && p.repositories.Tag != "":
+		return nil, exit.UsageError(pull.Usage("a pattern of tags goes with repositories only"))
+	case len(p.repositories.Paths) == 0:
+		return &p.selection, nil
+	case !p.selection.IsZero():
+		return nil, exit.UsageError(pull.Usage("repositories are pulled as they are: what selects of Deckhouse does not go with them"))
+	}
+	return p.repositories, nil
 }
 
 func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, dir string) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 )
 
 // printPullPlan prints what would be pulled: a line of archive, layout, tag and digest for
@@ -80,7 +81,7 @@ func printComponents(w io.Writer, components []*pull.Component) {
 			fmt.Fprintf(w, ": %s", strings.Join(c.Versions, ", "))
 		}
 		fmt.Fprintln(w)
-		for _, name := range pull.Channels(c) {
+		for _, name := range deckhouse.Channels(c) {
 			fmt.Fprintf(w, "  %s is %s\n", name, c.Channels[name])
 		}
 		for _, note := range c.Notes {

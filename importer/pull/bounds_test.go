@@ -11,6 +11,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -71,37 +72,13 @@ func TestReferrersWithoutEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := registrytest.New(t, registrytest.Options{Handler: &endless{width: test.width}})
-			o := options(t, r, "")
-			o.Repositories = []string{"app"}
+			o := pulltest.Options(t, r, "")
+			o.Planner = pull.Repositories{Paths: []string{"app"}}
 			_, err := pull.Dry(t.Context(), o, nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "--tag") {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
-	}
-}
-
-// A registry that has every tag that it is asked for has no end of versions.
-func TestVersionsWithoutEnd(t *testing.T) {
-	s := standard(t)
-	s.writeAll()
-	r, _ := serveTree(t, s.tree.Dir())
-	r.Inject(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
-		if q.Method != http.MethodHead || !strings.Contains(q.URL.Path, "/manifests/v") {
-			return false
-		}
-		w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
-		w.Header().Set("Docker-Content-Digest", digest.FromString(q.URL.Path).String())
-		w.Header().Set("Content-Length", "2")
-		return true
-	})
-	o := options(t, r, edition)
-	o.Selection = only(func(s *pull.Selection) {
-		s.NoPlatform, s.ProxyRegistry, s.IncludePlatform = false, true, ">=1.68"
-	})
-	_, err := pull.Dry(t.Context(), o, nil)
-	if err == nil || !strings.Contains(err.Error(), "more than 5000 versions were tried, up to v1.68.5000") || !strings.Contains(err.Error(), "=vX.Y.Z") {
-		t.Error(err)
 	}
 }
 
@@ -114,10 +91,10 @@ func TestTagsWithoutEnd(t *testing.T) {
 		w.Header().Set("Link", `</v2/app/tags/list?n=1000&last=t>; rel="next"`) // itself
 		fmt.Fprint(w, `{"tags":["t"]}`)
 	})})
-	o := options(t, r, "")
-	o.Repositories = []string{"app"}
+	o := pulltest.Options(t, r, "")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), client.ErrTooMany.Error()) {
 		t.Error(err)
 	}
-	nothingPublished(t, o.Dir)
+	pulltest.NothingPublished(t, o.Dir)
 }

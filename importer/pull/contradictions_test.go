@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -71,8 +72,8 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "good")
 	contradictions := l.Contradictions()
 	l.Write()
-	o := options(t, credulous(t, l), "app")
-	o.Repositories = []string{"."}
+	o := pulltest.Options(t, credulous(t, l), "app")
+	o.Planner = pull.Repositories{Paths: []string{"."}}
 	_, err := pull.Run(t.Context(), o, nil)
 	var incomplete *pull.IncompleteError
 	if !errors.As(err, &incomplete) {
@@ -107,8 +108,8 @@ func TestNonDistributableLayers(t *testing.T) {
 			if !there {
 				try(t, os.Remove(l.BlobPath(layer)))
 			}
-			o := options(t, credulous(t, l), "app")
-			o.Repositories = []string{"."}
+			o := pulltest.Options(t, credulous(t, l), "app")
+			o.Planner = pull.Repositories{Paths: []string{"."}}
 			report, err := pull.Run(t.Context(), o, nil)
 			var incomplete *pull.IncompleteError
 			switch {
@@ -120,7 +121,7 @@ func TestNonDistributableLayers(t *testing.T) {
 			default:
 				continue
 			}
-			repo, err := open(t, "root", o.Dir).At(".")
+			repo, err := pulltest.Open(t, "root", o.Dir).At(".")
 			try(t, err)
 			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
 				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -47,7 +48,7 @@ func child(args []string) error {
 		return err
 	}
 	defer c.Close()
-	o := pull.Options{Registry: c, Source: client.Reference{Registry: args[0], Path: "shop"}, Dir: args[1], Repositories: []string{"app", "."}}
+	o := pull.Options{Registry: c, Source: client.Reference{Registry: args[0], Path: "shop"}, Dir: args[1], Planner: pull.Repositories{Paths: []string{"app", "."}}}
 	switch args[2] {
 	case "tree":
 		o.Tree = true
@@ -137,7 +138,7 @@ func TestKilled(t *testing.T) {
 	for i, form := range []string{"archives", "chunks", "tree"} {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
-			r, _ := serveTree(t, tree.Dir())
+			r, _ := pulltest.Serve(t, tree.Dir())
 			dir := t.TempDir()
 			total := spawn(t, r.Host, dir, form, 0)
 			if total < 20 {

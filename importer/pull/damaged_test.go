@@ -12,20 +12,9 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// flip changes one byte of a file, and neither its size nor its time.
-func flip(t *testing.T, name string, at int64) {
-	t.Helper()
-	info, err := os.Stat(name)
-	try(t, err)
-	data, err := os.ReadFile(name)
-	try(t, err)
-	data[at] ^= 1
-	try(t, os.WriteFile(name, data, 0o644))
-	try(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
-}
 
 // largestBlob is where the largest blob of an archive begins, and its digest in hex.
 func largestBlob(t *testing.T, archive string) (at int64, hex string) {
@@ -51,10 +40,10 @@ func sumOf(t *testing.T, file string) string {
 // are others: what is wrong is fetched, and no checksum is made of it.
 func TestDamageInWhatWouldStay(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	first := options(t, r, "shop")
-	first.Repositories = []string{"app", "."}
-	run(t, first)
+	r, _ := pulltest.Serve(t, tree.Dir())
+	first := pulltest.Options(t, r, "shop")
+	first.Planner = pull.Repositories{Paths: []string{"app", "."}}
+	pulltest.Run(t, first)
 	archive := filepath.Join(first.Dir, "app.tar")
 	want, err := os.ReadFile(archive)
 	try(t, err)
@@ -72,15 +61,15 @@ func TestDamageInWhatWouldStay(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				o := first
 				o.Dir, o.ChunkSize, o.NewSum = t.TempDir(), chunk, nil
-				run(t, o)
+				pulltest.Run(t, o)
 				file, at := filepath.Join(o.Dir, "app.tar"), test.at
 				if chunk > 0 {
 					file, at = filepath.Join(o.Dir, fmtChunk("app.tar", at/chunk)), at%chunk
 				}
-				flip(t, file, at)
+				pulltest.Flip(t, file, at)
 				r.Forget()
 				o.NewSum = sha256.New
-				report := run(t, o)
+				report := pulltest.Run(t, o)
 				if !slices.Equal(report.Kept, []string{"root.tar"}) {
 					t.Errorf("kept: %q", report.Kept)
 				}
@@ -130,13 +119,13 @@ func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 
 // A checksum that is wrong is made anew; the archive beside it stays.
 func TestWrongChecksum(t *testing.T) {
-	r, _ := serveTree(t, varied(t).Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.NewSum = []string{"app"}, sha256.New
-	run(t, o)
+	r, _ := pulltest.Serve(t, varied(t).Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner, o.NewSum = pull.Repositories{Paths: []string{"app"}}, sha256.New
+	pulltest.Run(t, o)
 	sum := filepath.Join(o.Dir, "app.tar.gostsum")
 	try(t, os.WriteFile(sum, []byte("00"), 0o644))
-	report := run(t, o)
+	report := pulltest.Run(t, o)
 	if !slices.Equal(report.Kept, []string{"app.tar"}) || !slices.Equal(report.Written, []string{"app.tar.gostsum"}) {
 		t.Errorf("kept %q, written %q", report.Kept, report.Written)
 	}
@@ -148,9 +137,9 @@ func TestWrongChecksum(t *testing.T) {
 // An archive that an interrupted pull had written is proven before it is published.
 func TestDamageInWhatWaits(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.SetReached(func(point string) {
@@ -163,53 +152,20 @@ func TestDamageInWhatWaits(t *testing.T) {
 	}
 	waits := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
 	at, _ := largestBlob(t, waits)
-	flip(t, waits, at+100)
+	pulltest.Flip(t, waits, at+100)
 	o.SetReached(nil)
-	run(t, o)
+	pulltest.Run(t, o)
 	sameTree(t, tree.Dir(), o.Dir)
-}
-
-// Damage in an older archive is no fault of the source, where an image is looked into.
-func TestDamageInAnInstaller(t *testing.T) {
-	s := platformOnly(t)
-	s.writeAll()
-	r, _ := serveTree(t, s.tree.Dir())
-	o := options(t, r, edition)
-	o.Selection = only(func(s *pull.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" })
-	run(t, o)
-	archive := filepath.Join(o.Dir, "platform.tar")
-	want, err := os.ReadFile(archive)
-	try(t, err)
-	data := bytes.Clone(want)
-	changed := 0
-	for _, p := range layouttest.Places(t, archive) {
-		if body := want[p.Body:p.End]; strings.Contains(p.Name, "blobs/") && bytes.Contains(body, []byte("os-release")) {
-			data[p.Body+int64(bytes.Index(body, []byte("os-release")))+600] ^= 1
-			changed++
-		}
-	}
-	if changed == 0 {
-		t.Fatal("no layer of an installer lies there as it is")
-	}
-	try(t, os.WriteFile(archive, data, 0o644))
-	r.Forget()
-	if _, err := pull.Dry(t.Context(), o, nil); err != nil {
-		t.Error(err)
-	}
-	run(t, o)
-	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the archive is not what it was before the damage: %v", err)
-	}
 }
 
 // A blob of a tree with wrong bytes is fetched anew, in whichever layouts it is; what is
 // right in one layout mends the others.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.Tree = []string{"app", "."}, true
-	run(t, o)
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner, o.Tree = pull.Repositories{Paths: []string{"app", "."}}, true
+	pulltest.Run(t, o)
 	want := contents(t, o.Dir)
 	var blobs []string
 	for name := range want {
@@ -220,11 +176,11 @@ func TestDamagedTree(t *testing.T) {
 	slices.Sort(blobs)
 	wrong := map[string]bool{}
 	for _, name := range blobs[:3] {
-		flip(t, filepath.Join(o.Dir, name), 0)
+		pulltest.Flip(t, filepath.Join(o.Dir, name), 0)
 		wrong[filepath.Base(name)] = true
 	}
 	r.Forget()
-	run(t, o)
+	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && !wrong[hex] {
 			t.Errorf("%s was right and is fetched again", hex)
@@ -242,9 +198,9 @@ func TestDamagedTree(t *testing.T) {
 // read the tree may read each.
 func TestNamesOfATreeComeLast(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.Tree = []string{"app", "."}, true
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner, o.Tree = pull.Repositories{Paths: []string{"app", "."}}, true
 	reached := false
 	o.SetReached(func(point string) {
 		if point != "fetched all" {
@@ -257,7 +213,7 @@ func TestNamesOfATreeComeLast(t *testing.T) {
 			}
 		}
 	})
-	run(t, o)
+	pulltest.Run(t, o)
 	if !reached {
 		t.Error("not all was fetched before it was placed")
 	}

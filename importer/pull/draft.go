@@ -1,279 +1,235 @@
 package pull
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
-	"github.com/layoutproxy/layoutproxy/layoutstore/names"
-	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// planner collects what is to be pulled. Its methods may be called from several
-// goroutines.
-type planner struct {
-	Options
-	src *source
-
-	mu         sync.Mutex
-	layouts    map[string]*planned // by archive and path
-	order      []*planned
-	components []*Component
-	gaps       []Gap
-	incomplete map[unit]string // units that are not complete, and why
-	allow      *allowance      // nil where a pull has to be complete
-	lacking    []Gap           // what the source does not have, and a pull can do without
-	files      []PlannedFile
-	bundled    bundled // for the choice of plugins
+// Planner chooses what a bundle gets of a source.
+type Planner interface {
+	// Check finds options that contradict each other, or that no source of the reference can
+	// have, before anything is asked for. Errors: ErrUsage.
+	Check(source client.Reference) error
+	// Plan adds to a draft what is to be pulled. It is called again, with a new draft, when
+	// a unit turns out to be incomplete that a pull may do without: see [Draft.Skips]. What
+	// it asks the source for is the same then.
+	Plan(ctx context.Context, d *Draft) error
 }
 
-// planned is a layout that is being planned.
-type planned struct {
-	*bundle.Layout
-	archive string
+// Draft is a plan that is being made. Its methods may be called from several goroutines.
+type Draft struct {
+	Root     client.Reference // REGISTRY/PATH
+	Source   *Source          // what the registry has
+	Platform *Platform        // that the options ask for; nil for none
 
+	jobs       int
+	noTagLists bool
+	allow      *allowance // nil where a pull has to be complete
+
+	mu         sync.Mutex
+	layouts    map[string]*Layout // by archive and path
+	order      []*Layout
+	components []*Component
+	gaps       []Gap
+	incomplete map[Unit]string // units that are not complete, and why
+	missing    []Gap           // what the source does not have, and a pull can do without
+	files      []PlannedFile
+}
+
+func newDraft(o Options, src *Source, allow *allowance) *Draft {
+	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]string{}}
+}
+
+// Layout is a layout that is being planned.
+type Layout struct {
+	Path       string // in the bundle
+	Repository string // in the registry
+
+	rules   Rules
+	archive string
+	planned bundle.Layout           // when it is complete
 	images  map[string]bundle.Image // by tag, or by digest where there is none
 	digests map[digest.Digest]bool  // of them
 
-	companions   int       // that referrers lists have named
-	always       bool      // in its archive, though it is empty
-	optional     bool      // left out where something of it is missing
-	faults       []Gap     // of one that may be left out
-	attestations *planned  // where those of its images are; itself if nil
-	platform     *Platform // of which one image of an index is kept; nil keeps indexes whole
-
-	piece    piece                  // that its images are
-	neededBy map[string][]unit      // by tag
-	without  map[digest.Digest]bool // images that are not complete
+	referrers int                    // that lists of them have named
+	faults    []Gap                  // of one that may be left out
+	neededBy  map[string][]Unit      // by tag
+	without   map[digest.Digest]bool // images that are not complete
 }
 
-func newPlanner(o Options, src *source) *planner {
-	return &planner{Options: o, src: src, layouts: map[string]*planned{}, incomplete: map[unit]string{}, bundled: bundled{modules: map[string][]release{}}}
+// Rules say how a layout is planned.
+type Rules struct {
+	Part     Part      // that its images are
+	Platform *Platform // of which one image of an index is kept; nil keeps indexes
+	Empty    Empty     // what becomes of it without images
+	Optional bool      // it is left out where something of it is missing
+
+	Attestations Attestations // that come with its images
+	AttestIn     *Layout      // where these are; itself if nil
 }
 
-// plan plans what the options ask for. Errors: ErrUsage, *IncompleteError,
-// *SuspendedError; those of the client.
-func (p *planner) plan(ctx context.Context) (*Plan, error) {
-	var err error
-	if len(p.Repositories) > 0 {
-		err = p.verbatim(ctx)
-	} else {
-		err = p.deckhouse(ctx)
+// Empty says what becomes of a layout without images.
+type Empty int
+
+// A layout without images is left out; or it is in its archive, if that has other images;
+// or its archive is in the bundle for it alone.
+const (
+	LeaveEmptyOut Empty = iota
+	KeepEmptyBesideOthers
+	KeepEmpty
+)
+
+// Attestations say which attestations come with images.
+type Attestations int
+
+// Attestations come by the digest and by the tag of an image, by the digest alone, or not
+// at all.
+const (
+	AttestationsByTag Attestations = iota
+	AttestationsByDigest
+	NoAttestations
+)
+
+// Layout is the one at a path of an archive, made by the rules of the first call.
+func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := archive + "\x00" + path
+	l := d.layouts[key]
+	if l == nil {
+		l = &Layout{Path: path, Repository: repository, rules: rules, archive: archive,
+			planned: bundle.Layout{Path: path, Repository: repository},
+			images:  map[string]bundle.Image{}, digests: map[digest.Digest]bool{}, neededBy: map[string][]Unit{}, without: map[digest.Digest]bool{}}
+		d.layouts[key] = l
+		d.order = append(d.order, l)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.attest(ctx, p.order[i]) }); err != nil {
-		return nil, err
-	}
-	if err := p.each(ctx, len(p.order), func(ctx context.Context, i int) error { return p.finish(ctx, p.order[i]) }); err != nil {
-		return nil, err
-	}
-	p.leaveOut()
-	p.contradictions()
-	if err := p.settle(); err != nil {
-		return nil, p.withLost(ctx, err)
-	}
-	plan, err := p.assemble()
-	if err == nil && plan.Images() == 0 && len(plan.Holes) > 0 {
-		return nil, incomplete(toPublish(plan.Holes))
-	}
-	return plan, err
+	return l
 }
 
-// each runs do for 0 to n-1, some at once.
-func (p *planner) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+// Copy plans for a layout the images that are planned for the one at a path of another
+// archive, and returns their tags.
+func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	tags := map[string]bool{}
+	if from := d.layouts[archive+"\x00"+path]; from != nil {
+		for tag, i := range from.images {
+			to.images[tag], to.digests[i.Digest], tags[tag] = i, true, true
+		}
+	}
+	return tags
+}
+
+// Component begins one of the plan's parts, which archives are for.
+func (d *Draft) Component(name string, archives ...string) *Component {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := &Component{Name: name, Archives: archives}
+	d.components = append(d.components, c)
+	return c
+}
+
+// File plans a file beside the archives.
+func (d *Draft) File(name string, data []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files = append(d.files, PlannedFile{Name: name, Size: int64(len(data)), data: data})
+}
+
+// HasNoTagLists says that repositories of the source list no tags: each is asked for.
+func (d *Draft) HasNoTagLists() { d.noTagLists = true }
+
+// Each runs do for 0 to n-1, some at once.
+func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(p.Jobs)
+	group.SetLimit(d.jobs)
 	for i := range n {
 		group.Go(func() error { return do(ctx, i) })
 	}
 	return group.Wait()
 }
 
-// layout is the one at a path of an archive, made at the first call.
-func (p *planner) layout(archive, path, repository string) *planned {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := archive + "\x00" + path
-	l := p.layouts[key]
-	if l == nil {
-		l = &planned{Layout: &bundle.Layout{Path: path, Repository: repository}, archive: archive, images: map[string]bundle.Image{}, digests: map[digest.Digest]bool{},
-			platform: p.platformOf(path), piece: pieceOf(archive), neededBy: map[string][]unit{}, without: map[digest.Digest]bool{}}
-		if len(p.Repositories) > 0 {
-			l.piece = repositoryPiece
-		}
-		p.layouts[key] = l
-		p.order = append(p.order, l)
-	}
-	return l
+// eachLayout runs do for each layout, some at once.
+func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *Layout) error) error {
+	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
 }
 
-// component begins one of the plan's parts.
-func (p *planner) component(name string, archives ...string) *Component {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c := &Component{Name: name, Archives: archives}
-	p.components = append(p.components, c)
-	return c
-}
-
-// imageOf is the image that is planned for a layout under a tag.
-func (p *planner) imageOf(l *planned, tag string) (closure.Descriptor, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i, ok := l.images[tag]
-	return i.Descriptor, ok
-}
-
-// platformOf is the platform of which the layout at a path keeps one image of each index.
-// Of a source of Deckhouse only the d8 program and its plugins are for several.
-func (p *planner) platformOf(path string) *Platform {
-	if p.Platform != nil || len(p.Repositories) > 0 || strings.HasPrefix(path+"/", programPath+"/") {
-		return p.Platform
+// plan plans what a planner chooses. Errors: ErrUsage, *IncompleteError; those of the
+// planner and of the client.
+func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
+	if err := planner.Plan(ctx, d); err != nil {
+		return nil, err
 	}
-	return &Platform{OS: "linux", Architecture: "amd64"}
-}
-
-// add plans the image of a reference, under a tag. One that is not there is a gap. It
-// says whether it is there.
-func (p *planner) add(ctx context.Context, l *planned, tag, reference string) (bool, error) {
-	ok, err := p.addIfThere(ctx, l, tag, reference)
-	if err == nil && !ok {
-		p.gapOf(l, newGap(l.Repository, reference, "not there"), tag)
+	if err := d.eachLayout(ctx, d.addAttestations); err != nil {
+		return nil, err
 	}
-	return ok, err
-}
-
-// addIfThere plans the image of a reference, under a tag, if there is one.
-func (p *planner) addIfThere(ctx context.Context, l *planned, tag, reference string) (bool, error) {
-	return p.addNamed(ctx, l, tag, reference, reference)
-}
-
-// alias plans an image under another tag of the same repository, if it is there. The
-// bundle names it by that tag, as the field's own tool does.
-func (p *planner) alias(ctx context.Context, l *planned, tag, reference string) (bool, error) {
-	return p.addNamed(ctx, l, tag, reference, tag)
-}
-
-// addNamed plans the image of a reference, if there is one, under a tag and a name.
-func (p *planner) addNamed(ctx context.Context, l *planned, tag, reference, name string) (bool, error) {
-	d, err := p.src.resolve(ctx, l.Repository, reference)
-	if absent(err) {
-		return false, nil
+	if err := d.eachLayout(ctx, d.complete); err != nil {
+		return nil, err
 	}
-	var u unusable
-	if errors.As(err, &u) || errors.Is(err, client.ErrMismatch) {
-		p.gapOf(l, newGap(l.Repository, reference, err.Error()), tag)
-		return true, nil
+	d.leaveOut()
+	d.findContradictions()
+	if err := d.settle(); err != nil {
+		return nil, d.withLostBlobs(ctx, err)
 	}
-	if err != nil {
-		return false, err
+	plan, err := d.assemble()
+	if err == nil && plan.Images() == 0 && len(plan.Holes) > 0 {
+		return nil, Incomplete(toPublish(plan.Holes))
 	}
-	if d, err = p.choose(ctx, l, tag, reference, d); err != nil {
-		return false, err
-	}
-	if d.Digest == "" || l.without[d.Digest] {
-		return true, nil // and a gap that says so
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.images[cmp.Or(tag, d.Digest.String())] = bundle.Image{Tag: tag, Reference: p.src.name(l.Repository, name), Descriptor: d}
-	l.digests[d.Digest] = true
-	return true, nil
-}
-
-// choose is the manifest of the layout's platform where d is an index. Where it has
-// none, that is a gap, and the descriptor is zero. An index that is asked for by its
-// digest stays whole unless the options say otherwise: clusters ask for that digest too.
-func (p *planner) choose(ctx context.Context, l *planned, tag, reference string, d closure.Descriptor) (closure.Descriptor, error) {
-	want, repository := l.platform, l.Repository
-	if digest.Digest(reference).Validate() == nil {
-		want = p.Platform
-	}
-	if want == nil || d.MediaType != specs.MediaTypeImageIndex && d.MediaType != closure.DockerManifestList {
-		return d, nil
-	}
-	body, err := p.src.body(ctx, repository, d.Digest)
-	if err != nil {
-		return d, err
-	}
-	var index specs.Index
-	if err := json.Unmarshal(body, &index); err != nil {
-		p.gapOf(l, newGap(repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
-		return closure.Descriptor{}, nil
-	}
-	for _, m := range index.Manifests {
-		if platform.Same(m.Platform, want.spec()) {
-			return p.child(ctx, l, tag, m.Digest)
-		}
-	}
-	if names.IsDigestTag(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
-		return d, nil // an index of something else than platforms
-	}
-	p.gapOf(l, newGap(repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
-	return closure.Descriptor{}, nil
-}
-
-func (p *planner) child(ctx context.Context, l *planned, tag string, d digest.Digest) (closure.Descriptor, error) {
-	c, err := p.src.resolve(ctx, l.Repository, d.String())
-	var bad unusable
-	switch {
-	case absent(err):
-		p.gapOf(l, newGap(l.Repository, d.String(), "not there, and its index names it"), tag)
-		return closure.Descriptor{}, nil
-	case errors.As(err, &bad), errors.Is(err, client.ErrMismatch):
-		p.gapOf(l, newGap(l.Repository, d.String(), err.Error()), tag)
-		return closure.Descriptor{}, nil
-	}
-	return c, err
+	return plan, err
 }
 
 // assemble makes a plan of the layouts.
-func (p *planner) assemble() (*Plan, error) {
-	plan := &Plan{Source: p.Source.String(), Archives: []*bundle.Archive{}, Components: p.components, Files: p.files, Missing: ordered(p.lacking), Holes: []Gap{}}
-	if p.allow != nil {
-		plan.Holes = append(plan.Holes, p.allow.holes...)
+func (d *Draft) assemble() (*Plan, error) {
+	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, Missing: ordered(d.missing), Holes: []Gap{}}
+	if d.allow != nil {
+		plan.Holes = append(plan.Holes, d.allow.holes...)
 	}
-	layouts := map[string][]*bundle.Layout{}
-	for _, l := range p.order {
-		if len(l.Images) == 0 && !l.always && (len(p.Repositories) == 0 || p.Tag != "") {
-			continue // nothing of it was there
+	layouts, keep := map[string][]*bundle.Layout{}, map[string]bool{}
+	for _, l := range d.order {
+		if len(l.planned.Images) > 0 || l.rules.Empty != LeaveEmptyOut {
+			layouts[l.archive] = append(layouts[l.archive], &l.planned)
+			keep[l.archive] = keep[l.archive] || l.rules.Empty == KeepEmpty
 		}
-		layouts[l.archive] = append(layouts[l.archive], l.Layout)
 	}
-	byName := map[string]*bundle.Archive{}
+	archives := map[string]*bundle.Archive{}
 	for _, name := range sortedKeys(layouts) {
 		a, err := bundle.NewArchive(name, layouts[name])
 		if err != nil {
 			return nil, err
 		}
-		byName[name] = a
-		if len(p.Repositories) > 0 || a.CountImages() > 0 {
+		archives[name] = a
+		if keep[name] || a.CountImages() > 0 {
 			plan.Archives = append(plan.Archives, a)
 		}
 	}
-	plan.Components = slices.DeleteFunc(p.components, func(c *Component) bool {
+	plan.Components = slices.DeleteFunc(d.components, func(c *Component) bool {
+		c.Archives = slices.DeleteFunc(c.Archives, func(name string) bool { return archives[name] == nil })
 		for _, name := range c.Archives {
-			if a := byName[name]; a != nil {
-				c.Images += a.CountImages()
-				c.Bytes += a.Size
-			}
+			c.Images += archives[name].CountImages()
+			c.Bytes += archives[name].Size
 		}
-		c.Archives = slices.DeleteFunc(c.Archives, func(name string) bool { return byName[name] == nil })
 		return len(c.Archives) == 0 && len(c.Notes) == 0
 	})
 	return plan, nil
+}
+
+// errIncompleteUnits says that a plan has units that are not complete.
+var errIncompleteUnits = errors.New("planned with units that are not complete")
+
+// makePlan plans, and again without the units that turn out to be incomplete.
+func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {
+	for {
+		plan, err := newDraft(o, src, allow).plan(ctx, o.Planner)
+		if !errors.Is(err, errIncompleteUnits) {
+			return plan, err
+		}
+	}
 }

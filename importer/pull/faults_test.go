@@ -16,22 +16,11 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
-
-// nothingPublished fails the test if anything but the working directory is in dir.
-func nothingPublished(t *testing.T, dir string) {
-	t.Helper()
-	left, err := os.ReadDir(dir)
-	try(t, err)
-	for _, e := range left {
-		if e.Name() != ".tmp" {
-			t.Errorf("published: %s", e.Name())
-		}
-	}
-}
 
 // What fails for the moment is tried again, and goes on where it was cut.
 func TestFaultsForTheMoment(t *testing.T) {
@@ -47,11 +36,11 @@ func TestFaultsForTheMoment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
-			r, _ := serveTree(t, tree.Dir())
+			r, _ := pulltest.Serve(t, tree.Dir())
 			r.Inject(fault)
-			o := options(t, r, "shop")
-			o.Repositories = []string{"app", "."}
-			run(t, o)
+			o := pulltest.Options(t, r, "shop")
+			o.Planner = pull.Repositories{Paths: []string{"app", "."}}
+			pulltest.Run(t, o)
 			sameTree(t, tree.Dir(), o.Dir)
 		})
 	}
@@ -61,7 +50,7 @@ func TestFaultsForTheMoment(t *testing.T) {
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()
-	push(t, registrytest.New(t, registrytest.Options{Dir: dir}), openBare(t, tree.Dir()), func(name string) string { return name })
+	pulltest.Push(t, registrytest.New(t, registrytest.Options{Dir: dir}), pulltest.OpenBare(t, tree.Dir()), func(name string) string { return name })
 	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
 	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
 	third := registrytest.Nth(3, 3, registrytest.On("GET blobs"))
@@ -74,64 +63,16 @@ func TestExpiredToken(t *testing.T) {
 		}
 		return authorization != "" && authorization == expired.Load()
 	}, http.StatusUnauthorized, challenge))
-	o := options(t, r, "shop")
+	o := pulltest.Options(t, r, "shop")
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, AllowPrivateRedirects: true,
 		Credential: client.Credential{Username: registrytest.Username, Password: registrytest.Password}})
 	try(t, err)
 	defer c.Close()
-	o.Registry, o.Repositories = c, []string{"app"}
-	run(t, o)
+	o.Registry, o.Planner = c, pull.Repositories{Paths: []string{"app"}}
+	pulltest.Run(t, o)
 	sameTree(t, tree.Dir(), o.Dir)
 	if asked := r.Tokens.Asked(); expired.Load() == "" || len(asked) < 2 {
 		t.Errorf("tokens were asked for: %q", asked)
-	}
-}
-
-// What is refused, or goes on failing, is never taken for absent, whatever it is.
-func TestRefusalsAreNotAbsence(t *testing.T) {
-	s := newSynthetic(t)
-	s.build(edition, "v1.0.0", 1)
-	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
-		s.channel(edition+"/release-channel", channel, "v1.0.0", false)
-	}
-	s.writeAll()
-	for what, path := range map[string]string{
-		"the tags of modules":      edition + "/modules/tags/list",
-		"the tags of packages":     edition + "/packages/tags/list",
-		"the channel lts":          edition + "/release-channel/manifests/lts",
-		"the databases":            edition + "/security/trivy-db/manifests/2",
-		"the installer":            "deckhouse/installer/manifests/latest",
-		"the standalone installer": edition + "/install-standalone/manifests/v1.0.0",
-		"attestations":             edition + "/manifests/sha256-",
-		"referrers":                edition + "/referrers/",
-		"a manifest":               edition + "/manifests/sha256:",
-		"a blob":                   edition + "/blobs/",
-	} {
-		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
-			if what == "referrers" && status != http.StatusTooManyRequests {
-				continue // see TestReferrersThatAreRefused
-			}
-			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
-				t.Parallel()
-				r, _ := serveTree(t, s.tree.Dir())
-				if what == "attestations" { // which are asked for one by one where no list is to be had
-					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
-				}
-				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
-				o := options(t, r, edition)
-				c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
-				try(t, err)
-				defer c.Close()
-				o.Registry = c
-				_, err = pull.Run(t.Context(), o, nil)
-				var failed *client.Error
-				var gaps *pull.IncompleteError
-				if !errors.As(err, &failed) || errors.As(err, &gaps) || failed.Status != status {
-					t.Errorf("%v", err)
-				}
-				nothingPublished(t, o.Dir)
-			})
-		}
 	}
 }
 
@@ -140,17 +81,17 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 func TestReferrersThatAreRefused(t *testing.T) {
 	tree := varied(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
-		r, _ := serveTree(t, tree.Dir())
+		r, _ := pulltest.Serve(t, tree.Dir())
 		r.Inject(registrytest.Answer(registrytest.On("GET referrers"), status))
 		var noticed []error
-		o := options(t, r, "shop")
+		o := pulltest.Options(t, r, "shop")
 		c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1, Noticed: func(err error) { noticed = append(noticed, err) }})
 		try(t, err)
-		o.Registry, o.Repositories, o.Tag = c, []string{"app"}, "v2*"
-		run(t, o)
+		o.Registry, o.Planner = c, pull.Repositories{Paths: []string{"app"}, Tag: "v2*"}
+		pulltest.Run(t, o)
 		c.Close()
-		s := openAt(t, "shop", o.Dir)
-		whole(t, s)
+		s := pulltest.OpenAt(t, "shop", o.Dir)
+		pulltest.Intact(t, s)
 		repo, err := s.Repository("shop/app")
 		try(t, err)
 		if tags, _ := repo.Tags("", -1); len(tags) != 2 {
@@ -179,8 +120,8 @@ func TestGapsAreListed(t *testing.T) {
 	data[7] ^= 1
 	try(t, os.WriteFile(filepath.Join(app.Dir(), "blobs/sha256", wrong), data, 0o644))
 	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app", "."}
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app", "."}}
 	_, err = pull.Run(t.Context(), o, nil)
 	var gaps *pull.IncompleteError
 	if !errors.As(err, &gaps) {
@@ -194,21 +135,7 @@ func TestGapsAreListed(t *testing.T) {
 		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "checksum mismatch: sha256:"+wrong) {
 		t.Errorf("%v", got)
 	}
-	nothingPublished(t, o.Dir)
-}
-
-// A list of tags that is refused is no list that is empty: tags are asked for.
-func TestTagsWithoutAList(t *testing.T) {
-	s := platformOnly(t)
-	s.writeAll()
-	r, _ := serveTree(t, s.tree.Dir())
-	r.Inject(registrytest.Answer(registrytest.On("GET tags"), http.StatusForbidden))
-	o := options(t, r, edition)
-	o.Selection = only(func(s *pull.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" })
-	run(t, o)
-	if got := listed(t, openAt(t, edition, o.Dir)); got[edition+":"+vex(s.names["v1.68.1"][0])] == "" {
-		t.Errorf("the attestation is missing: %v", got)
-	}
+	pulltest.NothingPublished(t, o.Dir)
 }
 
 // Two manifests that see the size of one layer differently cannot both be right.
@@ -224,13 +151,13 @@ func TestContradictions(t *testing.T) {
 		l.Write()
 	}
 	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app", "other"}
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app", "other"}}
 	var gaps *pull.IncompleteError
 	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "it has 6 bytes by a manifest of this repository, and 5 by one of another") {
 		t.Error(err)
 	}
-	nothingPublished(t, o.Dir)
+	pulltest.NothingPublished(t, o.Dir)
 }
 
 // finishedLayers are the files of a tree's app that have a size.
@@ -250,8 +177,8 @@ func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []st
 // leaves a gap.
 func TestTagsMove(t *testing.T) {
 	tree := varied(t)
-	want := listed(t, openBare(t, tree.Dir()))
-	r, refresh := serveTree(t, tree.Dir())
+	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))
+	r, refresh := pulltest.Serve(t, tree.Dir())
 	app := tree.Layout("shop/app")
 	var moved atomic.Bool
 	r.Inject(func(w http.ResponseWriter, q *http.Request, next http.Handler) bool {
@@ -264,10 +191,10 @@ func TestTagsMove(t *testing.T) {
 		}
 		return false
 	})
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
-	run(t, o)
-	if got := listed(t, openAt(t, "shop", o.Dir)); got["shop/app:v2.0"] != want["shop/app:v2.0"] {
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
+	pulltest.Run(t, o)
+	if got := pulltest.Listed(t, pulltest.OpenAt(t, "shop", o.Dir)); got["shop/app:v2.0"] != want["shop/app:v2.0"] {
 		t.Errorf("v2.0 is %s, it was %s", got["shop/app:v2.0"], want["shop/app:v2.0"])
 	}
 	sameTree(t, o.Dir, o.Dir)
@@ -279,7 +206,7 @@ func TestTagsMove(t *testing.T) {
 	if !errors.As(err, &gaps) || !strings.Contains(err.Error(), "shop/app:v1.0: not there") {
 		t.Errorf("a tag went: %v", err)
 	}
-	nothingPublished(t, o.Dir)
+	pulltest.NothingPublished(t, o.Dir)
 }
 
 // Interrupted, a pull keeps what it has, parts of blobs too, and goes on from there.
@@ -288,7 +215,7 @@ func TestInterrupted(t *testing.T) {
 	app := tree.Layout("shop/app")
 	app.Tag(app.Image(layouttest.Image{Name: "large", LayerSizes: []int64{40 << 20}}), "large")
 	app.Write()
-	r, _ := serveTree(t, tree.Dir())
+	r, _ := pulltest.Serve(t, tree.Dir())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var sent atomic.Int64
@@ -300,18 +227,18 @@ func TestInterrupted(t *testing.T) {
 		next.ServeHTTP(&interrupting{ResponseWriter: w, sent: &sent, at: 5 << 20, do: func() { cancel() }}, q)
 		return true
 	})
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	if _, err := pull.Run(ctx, o, nil); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	nothingPublished(t, o.Dir)
+	pulltest.NothingPublished(t, o.Dir)
 	there := finished(t, o.Dir)
 	if len(there) < 2 {
 		t.Errorf("%d blobs were kept", len(there))
 	}
 	r.Forget()
-	run(t, o)
+	pulltest.Run(t, o)
 	ranges := 0
 	for _, q := range r.Requests() {
 		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
@@ -338,7 +265,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	r.Forget()
 	o.NoResume = true
-	run(t, o)
+	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if q.Status == http.StatusPartialContent {
 			t.Errorf("%s was gone on with", q.Path)

@@ -37,7 +37,7 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 	}
 	var err error
 	for _, repository := range repositories {
-		if err = f.from(ctx, repository, b); err == nil || !absent(err) {
+		if err = f.from(ctx, repository, b); err == nil || !IsAbsent(err) {
 			return err
 		}
 	}

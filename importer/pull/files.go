@@ -13,9 +13,9 @@ import (
 // maxNested is how deep the indexes may lie in each other that lead to an image.
 const maxNested = 8
 
-// imageFiles reads files out of an image, by their paths: those that it has.
-func (s *source) imageFiles(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
-	key := strings.Join(append([]string{s.name(repository, image.Digest.String())}, names...), " ")
+// Files reads files out of an image, by their paths: those that it has.
+func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
+	key := strings.Join(append([]string{s.Name(repository, image.Digest.String())}, names...), " ")
 	return remember(&s.mu, s.files, key, func() (map[string][]byte, error) {
 		layers, err := s.layersOf(ctx, repository, image)
 		if err != nil {
@@ -27,7 +27,7 @@ func (s *source) imageFiles(ctx context.Context, repository string, image closur
 
 // readFiles reads files out of layers. Wrong bytes are read again, past caches, before they
 // count; a layer that is fetched to disk was asked for again already.
-func (s *source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
+func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && isWrongContent(err) }
 	err = s.registry.Insist(ctx, isWrong, func(fresh bool) (err error) {
@@ -44,15 +44,15 @@ func (s *source) readFiles(ctx context.Context, repository string, layers []imag
 }
 
 // layersOf are the layers of an image, or of the first one of an index: any platform will do.
-func (s *source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
+func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
 	for range maxNested {
-		body, err := s.body(ctx, repository, image.Digest)
+		body, err := s.Manifest(ctx, repository, image.Digest)
 		if err != nil {
 			return nil, err
 		}
 		refs, err := closure.Parse(body)
 		if err != nil {
-			return nil, unusable{err}
+			return nil, &UnusableError{err}
 		}
 		if len(refs.Children) > 0 {
 			image = refs.Children[0]
@@ -65,16 +65,16 @@ func (s *source) layersOf(ctx context.Context, repository string, image closure.
 		}
 		return layers, nil
 	}
-	return nil, unusable{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
+	return nil, &UnusableError{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
 }
 
 // bring fetches a layer whole, which will be needed whole, where anything may be written.
-func (s *source) bring(ctx context.Context, repository string, layer closure.Descriptor) error {
+func (s *Source) bring(ctx context.Context, repository string, layer closure.Descriptor) error {
 	if s.work == nil {
 		return nil
 	}
 	// What one repository lacks, another may have: only the layer itself is the same.
-	key := s.name(repository, layer.Digest.String())
+	key := s.Name(repository, layer.Digest.String())
 	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
 		turn := s.turn(layer.Digest)
 		turn.Lock()
@@ -82,7 +82,7 @@ func (s *source) bring(ctx context.Context, repository string, layer closure.Des
 		if s.work.has(layer.Digest, layer.Size) {
 			return struct{}{}, nil
 		}
-		if where, err := s.lies(ctx, repository, layer); where != nil || err != nil {
+		if where, err := s.findOlder(ctx, repository, layer); where != nil || err != nil {
 			return struct{}{}, err
 		}
 		f := &fetcher{s.registry, s.work, s.meter}

@@ -16,30 +16,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// finish completes a layout: what belongs to its images, and all that they lead to. Where
+// complete completes a layout: what belongs to its images, and all that they lead to. Where
 // that is allowed, images that are not complete are left out.
-func (p *planner) finish(ctx context.Context, l *planned) error {
+func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	base := maps.Clone(l.images)
 	for {
-		broken, err := p.finishOnce(ctx, l)
+		broken, err := d.completeOnce(ctx, l)
 		if err != nil || len(broken) == 0 {
 			return err
 		}
-		p.drop(l, base, broken)
+		d.drop(l, base, broken)
 	}
 }
 
-// finishOnce completes a layout. The images that are not complete, and the reasons, are
+// completeOnce completes a layout. The images that are not complete, and the reasons, are
 // returned where they can be left out; else they are gaps.
-func (p *planner) finishOnce(ctx context.Context, l *planned) (broken map[digest.Digest]string, err error) {
-	if err := p.companions(ctx, l); err != nil {
+func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.Digest]string, err error) {
+	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
 	}
 	var tops []closure.Top
 	byDigest := map[digest.Digest]int{}
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
-		l.Images = append(l.Images, i)
+		l.planned.Images = append(l.planned.Images, i)
 		n, ok := byDigest[i.Digest]
 		if !ok {
 			n = len(tops)
@@ -50,9 +50,9 @@ func (p *planner) finishOnce(ctx context.Context, l *planned) (broken map[digest
 			tops[n].Tags = append(tops[n].Tags, i.Tag)
 		}
 	}
-	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) ([]byte, error, error) {
-		body, err := p.src.body(ctx, l.Repository, d)
-		if absent(err) {
+	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, wanted digest.Digest) ([]byte, error, error) {
+		body, err := d.Source.Manifest(ctx, l.Repository, wanted)
+		if IsAbsent(err) {
 			return nil, errors.New("not there"), nil
 		}
 		if errors.Is(err, client.ErrMismatch) {
@@ -63,24 +63,24 @@ func (p *planner) finishOnce(ctx context.Context, l *planned) (broken map[digest
 	if err != nil {
 		return nil, err
 	}
-	return p.collect(ctx, l, graph)
+	return d.collect(ctx, l, graph)
 }
 
 // collect makes the blobs of a layout of its graph, and gaps of what is wrong in it, or
 // where it is allowed, broken images. The error is that of asking the registry.
-func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
+func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
-	bad := func(d digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
-		if p.allow == nil || l.optional {
-			g := Gap{Repository: l.Repository, Digest: d, Reason: reason}
+	bad := func(wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
+		if d.allow == nil || l.rules.Optional {
+			g := Gap{Repository: l.Repository, Digest: wrong, Reason: reason}
 			if len(tags) > 0 {
 				g.Tag = tags[0]
 			}
-			p.gapOf(l, g)
+			d.GapOf(l, g)
 			return
 		}
 		for _, top := range tops {
-			broken[top.Digest] = cmp.Or(broken[top.Digest], because(top.Digest, d, reason))
+			broken[top.Digest] = cmp.Or(broken[top.Digest], because(top.Digest, wrong, reason))
 		}
 	}
 	for _, m := range graph.Manifests {
@@ -94,11 +94,11 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 			bad(m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
 			continue
 		}
-		l.Blobs = append(l.Blobs, m.Descriptor)
+		l.planned.Blobs = append(l.planned.Blobs, m.Descriptor)
 	}
 	for _, b := range graph.Blobs {
 		if b.Optional {
-			there, err := p.distributed(ctx, l, b)
+			there, err := d.distributed(ctx, l, b)
 			if err != nil {
 				return nil, err
 			}
@@ -112,12 +112,12 @@ func (p *planner) collect(ctx context.Context, l *planned, graph *closure.Graph)
 				break
 			}
 		}
-		if p.allow != nil && p.allow.lost[b.Digest] != "" {
-			bad(b.Digest, b.TagsTo(), topsOf(b), p.allow.lost[b.Digest])
+		if d.allow != nil && d.allow.lost[b.Digest] != "" {
+			bad(b.Digest, b.TagsTo(), topsOf(b), d.allow.lost[b.Digest])
 		}
-		l.Blobs = append(l.Blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
+		l.planned.Blobs = append(l.planned.Blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
 	}
-	l.Blobs = bundle.SortBlobs(l.Blobs)
+	l.planned.Blobs = bundle.SortBlobs(l.planned.Blobs)
 	return broken, nil
 }
 
@@ -133,19 +133,19 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 
 // distributed says whether the registry has a layer that its media type lets it leave
 // out. Where it does not, the layer is noted.
-func (p *planner) distributed(ctx context.Context, l *planned, b *closure.Blob) (bool, error) {
-	_, err := p.src.registry.HeadBlob(ctx, l.Repository, b.Digest)
+func (d *Draft) distributed(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
+	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {
 	case err == nil, errors.Is(err, client.ErrMismatch): // there, though the size is not said
 		return true, nil
-	case !absent(err):
+	case !IsAbsent(err):
 		return false, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.components {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.components {
 		if slices.Contains(c.Archives, l.archive) {
-			c.note("%s: %s: left out: a non-distributable layer that the registry does not have", p.src.name(l.Repository, b.Digest.String()), strings.Join(b.TagsTo(), ", "))
+			c.Note("%s: %s: left out: a non-distributable layer that the registry does not have", d.Source.Name(l.Repository, b.Digest.String()), strings.Join(b.TagsTo(), ", "))
 			break
 		}
 	}

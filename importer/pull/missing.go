@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,103 +11,30 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// gap notes a gap of a piece of a component.
-func (p *planner) gap(as piece, component, repository, reference, reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := newGap(repository, reference, reason)
-	g.piece, g.Component = as, component
-	p.gaps = append(p.gaps, g)
+// Gap is something that the source should have and has not.
+type Gap struct {
+	Component  string        `json:"component,omitempty"` // as "module console"
+	Repository string        `json:"repository"`
+	Tag        string        `json:"tag,omitempty"`
+	Digest     digest.Digest `json:"digest,omitempty"`
+	Reason     string        `json:"reason"`
+
+	Part Part `json:"-"`
+	lost bool // a blob that the source does not have, or has wrong
 }
 
-// gapOf is a gap of a layout, of what it has under the tags. One that may be left out is
-// left out then.
-func (p *planner) gapOf(l *planned, g Gap, tags ...string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g.piece = l.piece
-	for _, c := range p.components {
-		if slices.Contains(c.Archives, l.archive) {
-			g.Component = c.Name
-		}
+func (g Gap) String() string {
+	s := g.Repository
+	if g.Tag != "" {
+		s += ":" + g.Tag
 	}
-	if l.optional {
-		l.faults = append(l.faults, g)
-		return
+	if g.Digest != "" {
+		s += "@" + g.Digest.String()
 	}
-	p.gaps = append(p.gaps, g)
-	for _, tag := range tags {
-		for _, u := range l.neededBy[tag] {
-			p.incomplete[u] = g.Reason
-		}
-	}
-}
-
-// need says that a unit needs what a layout has under a tag.
-func (p *planner) need(l *planned, tag string, u unit) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.neededBy[tag] = append(l.neededBy[tag], u)
-}
-
-// pieceOf is what the layouts of an archive are pieces of.
-func pieceOf(archive string) piece {
-	switch {
-	case archive == platformArchive:
-		return buildPiece
-	case strings.HasPrefix(archive, "module-"), strings.HasPrefix(archive, "package-"):
-		return memberPiece
-	}
-	return sharedPiece
-}
-
-// withLost adds to an error about gaps the blobs of the rest that the source does not have:
-// a pull that ends before it fetches lists them too. It asks for them and fetches none.
-func (p *planner) withLost(ctx context.Context, err error) error {
-	var gaps *IncompleteError
-	if !errors.As(err, &gaps) || p.src.work == nil {
-		return err
-	}
-	repositories, blobs := map[digest.Digest][]string{}, []closure.Descriptor{}
-	for _, l := range p.order {
-		for _, b := range l.Blobs {
-			if repositories[b.Digest] == nil && !l.optional {
-				blobs = append(blobs, b)
-			}
-			repositories[b.Digest] = append(repositories[b.Digest], l.Repository)
-		}
-	}
-	lost := make([][]Gap, len(blobs))
-	if err := p.each(ctx, len(blobs), func(ctx context.Context, i int) (err error) {
-		lost[i], err = p.lostBlob(ctx, blobs[i], repositories[blobs[i].Digest])
-		return err
-	}); err != nil {
-		return gaps // what the source does not say is not listed
-	}
-	return incomplete(slices.Concat(gaps.Gaps, slices.Concat(lost...)))
-}
-
-// lostBlob is the gap of a blob that is neither here nor in any of the repositories.
-func (p *planner) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Gap, error) {
-	where, _ := p.src.reusable.Find(repositories[0], b.Digest, b.Size)
-	if where != nil || p.src.work.has(b.Digest, b.Size) {
-		return nil, nil
-	}
-	for _, repository := range repositories {
-		if _, err := p.src.registry.HeadBlob(ctx, repository, b.Digest); !absent(err) {
-			return nil, err
-		}
-	}
-	return []Gap{{Repository: repositories[0], Digest: b.Digest, Reason: "not there", lost: true}}, nil
-}
-
-// lack notes something that the source does not have, and a pull can do without.
-func (p *planner) lack(repository, reference, reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lacking = append(p.lacking, newGap(repository, reference, reason))
+	return s + ": " + g.Reason
 }
 
 // newGap is the gap of a tag or digest.
@@ -117,26 +45,160 @@ func newGap(repository, reference, reason string) Gap {
 	return Gap{Repository: repository, Tag: reference, Reason: reason}
 }
 
-// leaveOut empties the layouts that a pull can do without and that are not all there.
-func (p *planner) leaveOut() {
-	for _, l := range p.order {
-		if len(l.faults) > 0 {
-			l.Images, l.Blobs = nil, nil
-			p.lacking = append(p.lacking, l.faults...)
+// IncompleteError says that content is missing, or is not what it has to be. Nothing
+// was published.
+type IncompleteError struct{ Gaps []Gap }
+
+// Incomplete is an error for gaps, in an order of their own; nil for none.
+func Incomplete(gaps []Gap) error {
+	if len(gaps) == 0 {
+		return nil
+	}
+	return &IncompleteError{ordered(gaps)}
+}
+
+// GapError is the error of reading an image of the source, for what is wrong with a tag of a
+// repository: a gap, where its content is to blame.
+func GapError(repository, tag string, err error) error {
+	var format *imagefile.FormatError
+	if IsUnusable(err) || errors.As(err, &format) || isWrongContent(err) || IsAbsent(err) {
+		return Incomplete([]Gap{{Repository: repository, Tag: tag, Reason: err.Error()}})
+	}
+	return fmt.Errorf("%s:%s: %w", repository, tag, err)
+}
+
+// CanDoWithout reports whether a pull that may be incomplete would publish the rest.
+func (e *IncompleteError) CanDoWithout() bool {
+	return !slices.ContainsFunc(e.Gaps, func(g Gap) bool { return !g.Part.Optional && !g.lost })
+}
+
+func (e *IncompleteError) Error() string {
+	lines := make([]string, len(e.Gaps))
+	for i, g := range e.Gaps {
+		lines[i] = g.String()
+	}
+	noun := "things are"
+	if len(lines) == 1 {
+		noun = "thing is"
+	}
+	return fmt.Sprintf("%d %s missing or wrong in the source:\n  %s", len(lines), noun, strings.Join(lines, "\n  "))
+}
+
+// ordered sorts gaps, each once.
+func ordered(gaps []Gap) []Gap {
+	all := append([]Gap{}, gaps...)
+	slices.SortFunc(all, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
+	})
+	return slices.Compact(all)
+}
+
+// Gap notes that a part of a component is missing or wrong: a tag or digest, or all of a
+// repository.
+func (d *Draft) Gap(part Part, component, repository, reference, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := newGap(repository, reference, reason)
+	g.Part, g.Component = part, component
+	d.gaps = append(d.gaps, g)
+}
+
+// GapOf notes a gap of a layout, of what it has under the tags. One that may be left out is
+// left out then.
+func (d *Draft) GapOf(l *Layout, g Gap, tags ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g.Part = l.rules.Part
+	for _, c := range d.components {
+		if slices.Contains(c.Archives, l.archive) {
+			g.Component = c.Name
+		}
+	}
+	if l.rules.Optional {
+		l.faults = append(l.faults, g)
+		return
+	}
+	d.gaps = append(d.gaps, g)
+	for _, tag := range tags {
+		for _, u := range l.neededBy[tag] {
+			d.incomplete[u] = g.Reason
 		}
 	}
 }
 
-// contradictions finds blobs whose sizes two layouts see differently. One is wrong at
+// TagGap notes that what a layout was to have under a tag is missing or wrong.
+func (d *Draft) TagGap(l *Layout, tag, reason string) {
+	d.GapOf(l, newGap(l.Repository, tag, reason), tag)
+}
+
+// Missing notes something that the source does not have, and a pull can do without: a tag or
+// digest, or all of a repository.
+func (d *Draft) Missing(repository, reference, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.missing = append(d.missing, newGap(repository, reference, reason))
+}
+
+// leaveOut empties the layouts that a pull can do without and that are not complete.
+func (d *Draft) leaveOut() {
+	for _, l := range d.order {
+		if len(l.faults) > 0 {
+			l.planned.Images, l.planned.Blobs = nil, nil
+			d.missing = append(d.missing, l.faults...)
+		}
+	}
+}
+
+// findContradictions finds blobs whose sizes two layouts see differently. One is wrong at
 // least, and an archive would not come out as it was planned.
-func (p *planner) contradictions() {
+func (d *Draft) findContradictions() {
 	sizes := map[digest.Digest]int64{}
-	for _, l := range p.order {
-		for _, b := range l.Blobs {
+	for _, l := range d.order {
+		for _, b := range l.planned.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
-				p.gap(contradictionPiece, "", l.Repository, b.Digest.String(), fmt.Sprintf("it has %d bytes by a manifest of this repository, and %d by one of another", b.Size, size))
+				d.Gap(contradiction(), "", l.Repository, b.Digest.String(), fmt.Sprintf("it has %d bytes by a manifest of this repository, and %d by one of another", b.Size, size))
 			}
 			sizes[b.Digest] = b.Size
 		}
 	}
+}
+
+// withLostBlobs adds to an error about gaps the blobs of the rest that the source does not
+// have: a pull that ends before it fetches lists them too. It asks for them and fetches none.
+func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
+	var gaps *IncompleteError
+	if !errors.As(err, &gaps) || d.Source.work == nil {
+		return err
+	}
+	repositories, blobs := map[digest.Digest][]string{}, []closure.Descriptor{}
+	for _, l := range d.order {
+		for _, b := range l.planned.Blobs {
+			if repositories[b.Digest] == nil && !l.rules.Optional {
+				blobs = append(blobs, b)
+			}
+			repositories[b.Digest] = append(repositories[b.Digest], l.Repository)
+		}
+	}
+	lost := make([][]Gap, len(blobs))
+	if err := d.Each(ctx, len(blobs), func(ctx context.Context, i int) (err error) {
+		lost[i], err = d.Source.lostBlob(ctx, blobs[i], repositories[blobs[i].Digest])
+		return err
+	}); err != nil {
+		return gaps // what the source does not say is not listed
+	}
+	return Incomplete(slices.Concat(gaps.Gaps, slices.Concat(lost...)))
+}
+
+// lostBlob is the gap of a blob that is neither here nor in any of the repositories.
+func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Gap, error) {
+	where, _ := s.reusable.Find(repositories[0], b.Digest, b.Size)
+	if where != nil || s.work.has(b.Digest, b.Size) {
+		return nil, nil
+	}
+	for _, repository := range repositories {
+		if _, err := s.registry.HeadBlob(ctx, repository, b.Digest); !IsAbsent(err) {
+			return nil, err
+		}
+	}
+	return []Gap{{Repository: repositories[0], Digest: b.Digest, Reason: "not there", lost: true}}, nil
 }

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"path"
 	"strings"
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -20,12 +18,7 @@ type Options struct {
 	Dir      string           // of the bundle
 	TempDir  string           // where blobs are kept until they are in the bundle; in Dir if empty
 
-	// Repositories are pulled as they are, if there are any: paths below Source, "."
-	// for itself. Else the source is one of Deckhouse, and Selection says what of it.
-	Repositories []string
-	Tag          string // pattern of path.Match for the tags of Repositories; empty is all
-	Selection    Selection
-
+	Planner  Planner   // chooses what is pulled
 	Platform *Platform // of which one image of an index is kept; nil keeps indexes whole
 
 	Tree      bool             // directories in place of archives
@@ -42,8 +35,9 @@ type Options struct {
 // ErrUsage says that options do not go together, or cannot be read.
 var ErrUsage = errors.New("wrong usage")
 
-func usage(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, args...))
+// Usage is an [ErrUsage] with a text.
+func Usage(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrUsage, fmt.Errorf(format, args...))
 }
 
 func (o *Options) check() error {
@@ -51,37 +45,15 @@ func (o *Options) check() error {
 		o.Jobs = 4
 	}
 	if o.ChunkSize < 0 {
-		return usage("a chunk size of %d bytes", o.ChunkSize)
+		return Usage("a chunk size of %d bytes", o.ChunkSize)
 	}
 	if o.Tree && (o.ChunkSize > 0 || o.NewSum != nil) {
-		return usage("a tree has neither chunks nor checksum files")
+		return Usage("a tree has neither chunks nor checksum files")
 	}
-	if len(o.Repositories) == 0 {
-		if o.Tag != "" {
-			return usage("a pattern of tags goes with repositories only")
-		}
-		if o.Source.Path == "" {
-			return usage("%s is no source of Deckhouse, which is REGISTRY/PATH; repositories can be named", o.Source)
-		}
-		return o.Selection.check()
+	if o.Planner == nil {
+		return Usage("nothing says what is to be pulled")
 	}
-	for i, r := range o.Repositories {
-		name := o.Source.Repository(r)
-		if r != "." {
-			o.Repositories[i] = strings.TrimSuffix(r, "/")
-			name = o.Source.Repository(o.Repositories[i])
-		}
-		if r == "" || !names.IsRepository(name) {
-			return usage("repository %q: %q is no repository name; it is relative to %s", r, name, o.Source)
-		}
-	}
-	if _, err := path.Match(o.Tag, ""); err != nil {
-		return usage("tag pattern %q: %v", o.Tag, err)
-	}
-	if !o.Selection.none() {
-		return usage("repositories are pulled as they are: what selects of Deckhouse does not go with them")
-	}
-	return nil
+	return o.Planner.Check(o.Source)
 }
 
 // Platform is what an image runs on.
@@ -91,7 +63,7 @@ type Platform struct{ OS, Architecture, Variant string }
 func ParsePlatform(s string) (*Platform, error) {
 	part := strings.Split(s, "/")
 	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {
-		return nil, usage("platform %q: OS/ARCH, as linux/amd64", s)
+		return nil, Usage("platform %q: OS/ARCH, as linux/amd64", s)
 	}
 	p := &Platform{OS: part[0], Architecture: part[1]}
 	if len(part) == 3 {

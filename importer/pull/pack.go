@@ -55,7 +55,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	if err := group.Wait(); err != nil {
 		return cmp.Or(ctx.Err(), err)
 	}
-	return incomplete(p.supply.gaps)
+	return Incomplete(p.supply.gaps)
 }
 
 // fetchAll makes blobs available, some at once.

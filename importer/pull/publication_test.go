@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -39,7 +40,7 @@ func versions(t *testing.T) (older, newer *registrytest.Registry) {
 		for _, l := range layouts {
 			l.Write()
 		}
-		r, _ := serveTree(t, tree.Dir())
+		r, _ := pulltest.Serve(t, tree.Dir())
 		return r
 	}
 	older = serve(map[string]string{"app:stable": "one", "app:v1": "one", "app:same": "same", "base:stable": "base one", "base:v1": "x", "kept:v1": "kept"})
@@ -55,8 +56,8 @@ type form struct {
 }
 
 func (f form) options(t *testing.T, r *registrytest.Registry, dir string, repositories ...string) pull.Options {
-	o := options(t, r, "shop")
-	o.Dir, o.Repositories, o.Tree, o.ChunkSize = dir, repositories, f.tree, f.chunk
+	o := pulltest.Options(t, r, "shop")
+	o.Dir, o.Planner, o.Tree, o.ChunkSize = dir, pull.Repositories{Paths: repositories}, f.tree, f.chunk
 	if f.gost {
 		o.NewSum = func() hash.Hash { return streebog.New() }
 	}
@@ -71,7 +72,7 @@ func look(t *testing.T, dir string) (map[string]string, error) {
 	try(t, err)
 	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
 	try(t, err)
-	got := listed(t, tree.Snapshot())
+	got := pulltest.Listed(t, tree.Snapshot())
 	if !report.Whole && len(got) > 0 {
 		var text strings.Builder
 		try(t, report.WriteText(&text))
@@ -117,7 +118,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	t.Helper()
 	elsewhere := o
 	elsewhere.Dir = t.TempDir()
-	run(t, elsewhere)
+	pulltest.Run(t, elsewhere)
 	fresh, err := look(t, elsewhere.Dir)
 	try(t, err)
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
@@ -141,13 +142,13 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		published = now
 		_, err = live.Refresh(t.Context())
 		try(t, err)
-		if seen := listed(t, live.Snapshot()); !maps.Equal(seen, got) {
+		if seen := pulltest.Listed(t, live.Snapshot()); !maps.Equal(seen, got) {
 			bad = true
 			t.Errorf("at %s %d: a reader that was there before\n%s", point, steps[point], cmp.Diff(got, seen))
 		}
 	}
 	o.SetReached(check)
-	run(t, o)
+	pulltest.Run(t, o)
 	if check("end"); !published || steps["placing"] == 0 {
 		t.Errorf("published: %v, steps %v", published, steps)
 	}
@@ -186,7 +187,7 @@ func TestLostPublication(t *testing.T) {
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			run(t, f.options(t, older, dir, "app", "base"))
+			pulltest.Run(t, f.options(t, older, dir, "app", "base"))
 			interrupted(t, f.options(t, newer, dir, "app", "base"), "placing", 2)
 			try(t, os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))))
 			try(t, os.RemoveAll(filepath.Join(dir, ".tmp")))
@@ -200,9 +201,9 @@ func TestLostPublication(t *testing.T) {
 				t.Errorf("another pull: %v", err)
 			}
 			o := f.options(t, newer, dir, "app", "base")
-			run(t, o)
+			pulltest.Run(t, o)
 			want := f.options(t, newer, t.TempDir(), "app", "base")
-			run(t, want)
+			pulltest.Run(t, want)
 			got, err := look(t, dir)
 			if all, _ := look(t, want.Dir); err != nil || !maps.Equal(got, all) {
 				t.Errorf("%v: %s", err, cmp.Diff(all, got))
@@ -224,12 +225,12 @@ func TestReaderBesidePulls(t *testing.T) {
 	var states []map[string]string
 	for _, r := range []*registrytest.Registry{older, newer} {
 		o := f.options(t, r, t.TempDir(), "app", "base", "kept")
-		run(t, o)
+		pulltest.Run(t, o)
 		got, err := look(t, o.Dir)
 		try(t, err)
 		states = append(states, got)
 	}
-	run(t, f.options(t, older, dir, "app", "base", "kept"))
+	pulltest.Run(t, f.options(t, older, dir, "app", "base", "kept"))
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -244,7 +245,7 @@ func TestReaderBesidePulls(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if got := listed(t, tree.Snapshot()); !maps.Equal(got, states[0]) && !maps.Equal(got, states[1]) {
+			if got := pulltest.Listed(t, tree.Snapshot()); !maps.Equal(got, states[0]) && !maps.Equal(got, states[1]) {
 				t.Errorf("neither: %s", cmp.Diff(states[1], got))
 				return
 			}
@@ -252,7 +253,7 @@ func TestReaderBesidePulls(t *testing.T) {
 	}()
 	for n := range 6 {
 		f.chunk = int64(n % 3 * 4000)
-		run(t, f.options(t, []*registrytest.Registry{newer, older}[n%2], dir, "app", "base", "kept"))
+		pulltest.Run(t, f.options(t, []*registrytest.Registry{newer, older}[n%2], dir, "app", "base", "kept"))
 	}
 	close(done)
 	<-ended

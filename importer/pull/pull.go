@@ -25,14 +25,14 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAllowance(&o).plan(ctx, o, newSource(o.Registry, watch, nil, old))
+	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
 // Run pulls. What it reports as done is in the directory, complete and on disk; where it
 // fails, the directory is as it was, but for state of its own that the next run goes on
 // from. When the context ends, blobs that are nearly done are ended first.
 //
-// Errors: ErrUsage; *IncompleteError where content is missing or wrong; *SuspendedError;
+// Errors: ErrUsage; *IncompleteError where content is missing or wrong; the planner's;
 // *client.Error; the file system's and the context's.
 func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err := o.check(); err != nil {
@@ -59,14 +59,14 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 }
 
 // pullOnce plans what is complete as far as is known, and pulls it.
-func pullOnce(ctx context.Context, o Options, allow *allowance, src *source, watch Watch) (*run, error) {
+func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
 	reusable, err := bundle.OpenReusable(ctx, o.Dir, src.work.publisher.Staged())
 	if err != nil {
 		return nil, err
 	}
 	src.reopen(reusable)
-	plan, err := allow.plan(ctx, o, src)
+	plan, err := makePlan(ctx, o, src, allow)
 	if err != nil {
 		return nil, err
 	}

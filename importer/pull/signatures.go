@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
-	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -21,11 +21,11 @@ import (
 const attestation = ".att"
 
 const (
-	// maxCompanions is how many manifests that refer to the images of a layout, or to each
+	// maxReferrers is how many manifests that refer to the images of a layout, or to each
 	// other, are pulled at most; maxDepth how long their chain may be. A registry can make
 	// up new ones for each that was asked for.
-	maxCompanions = 50_000
-	maxDepth      = 16
+	maxReferrers = 50_000
+	maxDepth     = 16
 	// fewerReferrers is what to do about too many.
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
@@ -36,12 +36,12 @@ func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// companions plans what belongs to the images of a layout and their children: by tags
+// addReferring plans what belongs to the images of a layout and their children: by tags
 // that name a digest, and by the referrers API; and what belongs to that.
-func (p *planner) companions(ctx context.Context, l *planned) error {
+func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	seen := map[digest.Digest]bool{}
 	for depth := 0; ; depth++ {
-		next, err := p.unseen(ctx, l, seen)
+		next, err := d.unseen(ctx, l, seen)
 		if err != nil || len(next) == 0 {
 			return err
 		}
@@ -49,19 +49,19 @@ func (p *planner) companions(ctx context.Context, l *planned) error {
 			return fmt.Errorf("%s: %s refers to an image over more than %d others, which signatures do not: %s", l.Repository, next[0], maxDepth, fewerReferrers)
 		}
 		// The first tells whether there is a referrers API.
-		api, err := p.referrers(ctx, l, next[0])
+		api, err := d.addReferrers(ctx, l, next[0])
 		if err != nil {
 			return err
 		}
 		if rest := next[1:]; api {
-			if err := p.each(ctx, len(rest), func(ctx context.Context, i int) error {
-				_, err := p.referrers(ctx, l, rest[i])
+			if err := d.Each(ctx, len(rest), func(ctx context.Context, i int) error {
+				_, err := d.addReferrers(ctx, l, rest[i])
 				return err
 			}); err != nil {
 				return err
 			}
 		}
-		if err := p.each(ctx, len(next), func(ctx context.Context, i int) error { return p.byTag(ctx, l, next[i]) }); err != nil {
+		if err := d.Each(ctx, len(next), func(ctx context.Context, i int) error { return d.addByDigestTags(ctx, l, next[i]) }); err != nil {
 			return err
 		}
 	}
@@ -69,21 +69,20 @@ func (p *planner) companions(ctx context.Context, l *planned) error {
 
 // unseen are the digests of the layout's images, and of the children of those, that
 // are not seen yet.
-func (p *planner) unseen(ctx context.Context, l *planned, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
+func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
 	var todo []digest.Digest
 	for _, key := range sortedKeys(l.images) {
 		todo = append(todo, l.images[key].Digest)
 	}
-	for len(todo) > 0 {
-		d := todo[0]
-		todo = todo[1:]
-		if seen[d] {
+	for ; len(todo) > 0; todo = todo[1:] {
+		image := todo[0]
+		if seen[image] {
 			continue
 		}
-		seen[d] = true
-		found = append(found, d)
-		body, err := p.src.body(ctx, l.Repository, d)
-		if absent(err) || errors.Is(err, client.ErrMismatch) {
+		seen[image] = true
+		found = append(found, image)
+		body, err := d.Source.Manifest(ctx, l.Repository, image)
+		if IsAbsent(err) || errors.Is(err, client.ErrMismatch) {
 			continue // which is found out by the walk
 		}
 		if err != nil {
@@ -98,127 +97,101 @@ func (p *planner) unseen(ctx context.Context, l *planned, seen map[digest.Digest
 	return found, nil
 }
 
-// referrers plans what the referrers API lists for d, and says whether there is one.
-func (p *planner) referrers(ctx context.Context, l *planned, d digest.Digest) (api bool, err error) {
-	found, err := p.src.referrers(ctx, l.Repository, d)
+// addReferrers plans what the referrers API lists for an image, and reports whether there is
+// one.
+func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest) (api bool, err error) {
+	found, err := d.Source.referrers(ctx, l.Repository, image)
 	api = found.API
 	if err != nil || !api {
 		return api, err
 	}
-	others, err := p.others(l, found.List)
+	others, err := d.newReferrers(l, found.List)
 	if err != nil {
 		return api, err
 	}
-	for _, d := range others {
-		if _, err := p.add(ctx, l, "", d.String()); err != nil {
+	for _, other := range others {
+		if _, err := d.Add(ctx, l, "", other.String()); err != nil {
 			return api, err
 		}
 	}
 	return api, nil
 }
 
-// others are those of a list of referrers that the layout has not. It counts them: the
-// error is that they are too many.
-func (p *planner) others(l *planned, list []specs.Descriptor) (others []digest.Digest, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// newReferrers are those of a list of referrers that the layout does not have. It counts
+// them: the error is that they are too many.
+func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []digest.Digest, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, r := range list {
 		if !l.digests[r.Digest] {
 			others = append(others, r.Digest)
 		}
 	}
-	if l.companions += len(others); l.companions > maxCompanions {
-		return nil, fmt.Errorf("%s: more than %d manifests refer to its images: %s", l.Repository, maxCompanions, fewerReferrers)
+	if l.referrers += len(others); l.referrers > maxReferrers {
+		return nil, fmt.Errorf("%s: more than %d manifests refer to its images: %s", l.Repository, maxReferrers, fewerReferrers)
 	}
 	return others, nil
 }
 
-// attestIn says in which layout the attestations of another one's images are.
-func (p *planner) attestIn(l, in *planned) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.attestations = in
-}
-
-// attest plans the attestations of a layout's images that a source may have: by the tag of
-// an image, and where they are in another repository, by its digest. Those by digest in
-// the same repository are companions.
-func (p *planner) attest(ctx context.Context, l *planned) error {
-	if p.Selection.SkipVexImages || len(p.Repositories) == 0 && !isAttested(l.Path) {
-		return nil
-	}
-	in := l
-	var tags []string
-	p.mu.Lock()
-	for _, i := range l.images {
-		if i.Tag != "" && !strings.HasSuffix(i.Tag, attestation) && !names.IsDigestTag(i.Tag) {
-			tags = append(tags, i.Tag+attestation)
-		}
-		if l.attestations != nil {
-			in = l.attestations
-			tags = append(tags, names.ReferrersTag(i.Digest)+attestation)
-		}
-	}
-	p.mu.Unlock()
-	slices.Sort(tags)
-	return p.each(ctx, len(tags), func(ctx context.Context, i int) error { return p.addTagged(ctx, in, tags[i]) })
-}
-
-// isAttested reports whether the images of the layout at a path can have attestations:
-// those of the platform, of modules and of packages.
-func isAttested(path string) bool {
-	return !edition.IsShared(path) && !strings.HasPrefix(path, "security/")
-}
-
-// addTagged plans what is there under a tag.
-func (p *planner) addTagged(ctx context.Context, l *planned, tag string) error {
-	if !names.IsTag(tag) {
-		return nil // it is too long for one
-	}
-	ok, err := p.tagged(ctx, l.Repository, tag)
-	if ok && err == nil {
-		_, err = p.add(ctx, l, tag, tag)
-	}
-	return err
-}
-
-// byTag plans what is there under tags made of d.
-func (p *planner) byTag(ctx context.Context, l *planned, d digest.Digest) error {
+// addByDigestTags plans what is there under tags that name the digest of an image.
+func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Digest) error {
 	for _, suffix := range suffixes() {
-		if suffix == attestation && (p.Selection.SkipVexImages || l.attestations != nil) {
+		if suffix == attestation && (l.rules.Attestations == NoAttestations || l.rules.AttestIn != nil) {
 			continue
 		}
-		if err := p.addTagged(ctx, l, names.ReferrersTag(d)+suffix); err != nil {
+		if err := d.addTagged(ctx, l, names.ReferrersTag(image)+suffix); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tagged says whether a repository has a tag: by its list, or where none is to be had,
+// addAttestations plans the attestations of a layout's images that a source may have: by the
+// tag of an image, and where they are in another repository, by its digest. Those by digest
+// in the same repository are planned with all else that names a digest.
+func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
+	if l.rules.Attestations != AttestationsByTag {
+		return nil
+	}
+	in := cmp.Or(l.rules.AttestIn, l)
+	var tags []string
+	d.mu.Lock()
+	for _, i := range l.images {
+		if i.Tag != "" && !strings.HasSuffix(i.Tag, attestation) && !names.IsDigestTag(i.Tag) {
+			tags = append(tags, i.Tag+attestation)
+		}
+		if in != l {
+			tags = append(tags, names.ReferrersTag(i.Digest)+attestation)
+		}
+	}
+	d.mu.Unlock()
+	slices.Sort(tags)
+	return d.Each(ctx, len(tags), func(ctx context.Context, i int) error { return d.addTagged(ctx, in, tags[i]) })
+}
+
+// addTagged plans what is there under a tag.
+func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
+	if !names.IsTag(tag) {
+		return nil // it is too long for one
+	}
+	ok, err := d.hasTag(ctx, l.Repository, tag)
+	if ok && err == nil {
+		_, err = d.Add(ctx, l, tag, tag)
+	}
+	return err
+}
+
+// hasTag reports whether a repository has a tag: by its list, or where none is to be had,
 // by asking.
-func (p *planner) tagged(ctx context.Context, repository, tag string) (bool, error) {
-	if !p.Selection.ProxyRegistry {
-		tags, err := p.src.tags(ctx, repository)
+func (d *Draft) hasTag(ctx context.Context, repository, tag string) (bool, error) {
+	if !d.noTagLists {
+		tags, err := d.Source.Tags(ctx, repository)
 		if err == nil {
 			return tags[tag], nil
 		}
-		if !absent(err) && !isRefused(err) && !errors.Is(err, client.ErrUnsupported) {
+		if !IsAbsent(err) && !IsRefused(err) && !errors.Is(err, client.ErrUnsupported) {
 			return false, err
 		}
 	}
-	return p.isThere(ctx, repository, tag)
-}
-
-// isThere asks for a tag. A HEAD that fails otherwise than with 404 is repeated as a
-// GET: some proxies answer only that.
-func (p *planner) isThere(ctx context.Context, repository, tag string) (bool, error) {
-	_, err := p.src.registry.HeadManifest(ctx, repository, tag)
-	if err != nil && !absent(err) {
-		_, err = p.src.resolve(ctx, repository, tag)
-	}
-	if absent(err) {
-		return false, nil
-	}
-	return err == nil, err
+	return d.IsThere(ctx, repository, tag)
 }

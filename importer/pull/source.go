@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -25,10 +23,10 @@ const (
 	maxInMemory = 1 << 30
 )
 
-// source reads a registry, each thing once: what an earlier pull left, or an older
+// Source reads a registry, each thing once: what an earlier pull left, or an older
 // bundle holds, is not asked for again. Its methods may be called from several
 // goroutines.
-type source struct {
+type Source struct {
 	registry *client.Client
 	meter    Meter
 	work     *work            // nil where nothing may be written: manifests are kept in memory
@@ -42,7 +40,7 @@ type source struct {
 	lists    map[string]*once[map[string]bool]    // by repository
 	fetched  map[string]*once[struct{}]           // layers, by repository and digest
 	turns    map[digest.Digest]*sync.Mutex        // of who fetches a layer
-	lying    map[string]*once[extent.List]        // the same, in older archives
+	older    map[string]*once[extent.List]        // the same, in older archives
 
 	referring map[string]*once[client.Referrers]  // by image
 	files     map[string]*once[map[string][]byte] // of images that were looked into
@@ -55,23 +53,23 @@ type once[T any] struct {
 	err   error
 }
 
-func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *source {
-	return &source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{},
+func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {
+	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
-		fetched: map[string]*once[struct{}]{}, turns: map[digest.Digest]*sync.Mutex{}, lying: map[string]*once[extent.List]{},
+		fetched: map[string]*once[struct{}]{}, turns: map[digest.Digest]*sync.Mutex{}, older: map[string]*once[extent.List]{},
 		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
 }
 
 // reopen has the source reuse other archives, for another try of the same pull. What the
 // registry has answered counts still; no goroutine may use the source meanwhile.
-func (s *source) reopen(reusable *bundle.Reusable) {
+func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
-	clear(s.lying)
+	clear(s.older)
 }
 
 // turn is held by who fetches a layer: two must not write the same file.
-func (s *source) turn(d digest.Digest) *sync.Mutex {
+func (s *Source) turn(d digest.Digest) *sync.Mutex {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.turns[d] == nil {
@@ -81,8 +79,8 @@ func (s *source) turn(d digest.Digest) *sync.Mutex {
 }
 
 // referrers are what refers to an image. Errors: those of [client.Client.Referrers].
-func (s *source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
-	return remember(&s.mu, s.referring, s.name(repository, d.String()), func() (client.Referrers, error) {
+func (s *Source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
+	return remember(&s.mu, s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
 		return s.registry.Referrers(ctx, repository, d)
 	})
 }
@@ -100,12 +98,17 @@ func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make f
 	return o.value, o.err
 }
 
-// absent says whether an error means that something is not there. Only a 404 does:
+// IsAbsent reports whether an error means that something is not there. Only a 404 does:
 // what is refused, or failing, may be there.
-func absent(err error) bool { return errors.Is(err, client.ErrNotFound) }
+func IsAbsent(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
-// name is a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
-func (s *source) name(repository, reference string) string {
+// IsRefused reports whether a registry does not let this client see something.
+func IsRefused(err error) bool {
+	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
+}
+
+// Name is a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
+func (s *Source) Name(repository, reference string) string {
 	sep := ":"
 	if digest.Digest(reference).Validate() == nil {
 		sep = "@"
@@ -113,17 +116,17 @@ func (s *source) name(repository, reference string) string {
 	return s.registry.Registry() + "/" + repository + sep + reference
 }
 
-// resolve fetches the manifest of a tag or digest. A tag leads to the same manifest
+// Resolve fetches the manifest of a tag or digest. A tag leads to the same manifest
 // for as long as the source is used, whatever becomes of it in the registry. Errors:
 // those of [client.Client.Manifest].
-func (s *source) resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
-	return remember(&s.mu, s.resolved, s.name(repository, reference), func() (closure.Descriptor, error) {
+func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
+	return remember(&s.mu, s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
 			if body, ok := s.kept(repository, d); ok {
 				// The type is in the body, or it was told by the fields.
 				refs, err := closure.Parse(body)
 				if err != nil {
-					return closure.Descriptor{}, unusable{err}
+					return closure.Descriptor{}, &UnusableError{err}
 				}
 				return closure.Descriptor{MediaType: refs.MediaType, Digest: d, Size: int64(len(body))}, nil
 			}
@@ -132,7 +135,7 @@ func (s *source) resolve(ctx context.Context, repository, reference string) (clo
 		if err != nil {
 			return closure.Descriptor{}, err
 		}
-		typ, err := mediaType(m)
+		typ, err := mediaTypeOf(m)
 		if err != nil {
 			return closure.Descriptor{}, err
 		}
@@ -140,33 +143,33 @@ func (s *source) resolve(ctx context.Context, repository, reference string) (clo
 	})
 }
 
-// mediaType is the type of a manifest: the registry's word counts if it says one, else
+// mediaTypeOf is the type of a manifest: the registry's word counts if it says one, else
 // the manifest's own. What is neither is unusable: old formats, above all.
-func mediaType(m client.Manifest) (string, error) {
+func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
 		var doc struct {
 			SchemaVersion int `json:"schemaVersion"`
 		}
 		if err := json.Unmarshal(m.Body, &doc); err != nil || doc.SchemaVersion == 1 {
-			return "", unusable{errors.New("no manifest of OCI, nor of Docker's schema 2")}
+			return "", &UnusableError{errors.New("no manifest of OCI, nor of Docker's schema 2")}
 		}
 		refs, err := closure.Parse(m.Body)
 		if err != nil {
-			return "", unusable{err}
+			return "", &UnusableError{err}
 		}
 		return refs.MediaType, nil
 	}
 	if !closure.IsManifest(m.MediaType) {
-		return "", unusable{fmt.Errorf("a manifest of the type %.80q, which no layout can hold", m.MediaType)}
+		return "", &UnusableError{fmt.Errorf("a manifest of the type %.80q, which no layout can hold", m.MediaType)}
 	}
 	if _, _, _, err := closure.ParseAs(m.Body, m.MediaType); err != nil {
-		return "", unusable{err}
+		return "", &UnusableError{err}
 	}
 	return m.MediaType, nil
 }
 
-func (s *source) keep(d digest.Digest, body []byte) error {
+func (s *Source) keep(d digest.Digest, body []byte) error {
 	if s.work != nil {
 		return s.work.put(d, body)
 	}
@@ -183,7 +186,7 @@ func (s *source) keep(d digest.Digest, body []byte) error {
 }
 
 // kept is a manifest that is there already, its digest proven.
-func (s *source) kept(layout string, d digest.Digest) ([]byte, bool) {
+func (s *Source) kept(layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
 		body, ok := s.bodies[d]
@@ -218,8 +221,8 @@ func readAll(r io.ReadCloser, err error) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, client.MaxManifest+1))
 }
 
-// body is the bytes of a manifest by its digest.
-func (s *source) body(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
+// Manifest is the bytes of a manifest by its digest.
+func (s *Source) Manifest(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
 	if body, ok := s.kept(repository, d); ok {
 		return body, nil
 	}
@@ -230,8 +233,8 @@ func (s *source) body(ctx context.Context, repository string, d digest.Digest) (
 	return m.Body, s.keep(d, m.Body)
 }
 
-// tags are the tags of a repository. Errors: those of [client.Client.Tags].
-func (s *source) tags(ctx context.Context, repository string) (map[string]bool, error) {
+// Tags are the tags of a repository. Errors: those of [client.Client.Tags].
+func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, error) {
 	return remember(&s.mu, s.lists, repository, func() (map[string]bool, error) {
 		list, err := s.registry.Tags(ctx, repository)
 		if err != nil {
@@ -249,7 +252,7 @@ func (s *source) tags(ctx context.Context, repository string) (map[string]bool, 
 }
 
 // count counts tags, which are remembered.
-func (s *source) count(tags int) error {
+func (s *Source) count(tags int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listed += tags; s.listed > maxListed {
@@ -258,15 +261,13 @@ func (s *source) count(tags int) error {
 	return nil
 }
 
-func sorted(tags map[string]bool) []string { return slices.Sorted(maps.Keys(tags)) }
-
 // read opens a blob of the source: one that is there, or the registry's. Its bytes are
 // proven at its end.
-func (s *source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
+func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.has(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
 	}
-	where, err := s.lies(ctx, repository, b)
+	where, err := s.findOlder(ctx, repository, b)
 	if err != nil {
 		return nil, err
 	}
@@ -286,10 +287,10 @@ func (s *source) read(ctx context.Context, repository string, b closure.Descript
 	return newProving(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
-// lies is where an older archive has a blob; nil where none has it. Its digest is proven:
+// findOlder is where an older archive has a blob; nil where none has it. Its digest is proven:
 // damage there is no fault of the registry, which has it still.
-func (s *source) lies(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
-	return remember(&s.mu, s.lying, b.Digest.String(), func() (extent.List, error) {
+func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
+	return remember(&s.mu, s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _ := s.reusable.Find(repository, b.Digest, b.Size)
 		if where == nil {
 			return nil, nil

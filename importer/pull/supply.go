@@ -87,7 +87,7 @@ func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
 	switch {
 	case err == nil:
 		return true, nil
-	case absent(err):
+	case IsAbsent(err):
 		g.Reason = "not there"
 	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
 		g.Reason = err.Error()

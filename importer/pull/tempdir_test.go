@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -49,13 +50,13 @@ func TestTempDir(t *testing.T) {
 	}
 	for _, form := range []string{"archives", "chunks", "tree"} {
 		t.Run(form, func(t *testing.T) {
-			r, _ := serveTree(t, tree.Dir())
-			o := options(t, r, "shop")
-			o.Repositories, o.Tree = []string{"app", "."}, form == "tree"
+			r, _ := pulltest.Serve(t, tree.Dir())
+			o := pulltest.Options(t, r, "shop")
+			o.Planner, o.Tree = pull.Repositories{Paths: []string{"app", "."}}, form == "tree"
 			if form == "chunks" {
 				o.ChunkSize = 10_000
 			}
-			run(t, o)
+			pulltest.Run(t, o)
 			want := contents(t, o.Dir)
 
 			o.Dir, o.TempDir = t.TempDir(), filepath.Join(elsewhere(t), "made")
@@ -73,9 +74,9 @@ func TestTempDir(t *testing.T) {
 			}
 			other := o // a bundle of its own, whose work is its own
 			other.Dir = t.TempDir()
-			run(t, other)
+			pulltest.Run(t, other)
 			r.Forget()
-			run(t, o)
+			pulltest.Run(t, o)
 			resumed := 0
 			for _, q := range r.Requests() {
 				if q.Status == http.StatusPartialContent {
@@ -113,9 +114,9 @@ func nothingThere(t *testing.T, dir string) {
 // Where others may write, what they have put in the way is refused.
 func TestTempDirOfOthers(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.TempDir = []string{"."}, t.TempDir()
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner, o.TempDir = pull.Repositories{Paths: []string{"."}}, t.TempDir()
 	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("GET tags")), http.StatusForbidden))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
 		t.Fatal("a refusal was taken for nothing")
@@ -140,5 +141,5 @@ func TestTempDirOfOthers(t *testing.T) {
 		}
 	}
 	try(t, os.Remove(made[0]))
-	run(t, o)
+	pulltest.Run(t, o)
 }

@@ -80,7 +80,7 @@ func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := incomplete(supply.gaps); err != nil {
+	if err := Incomplete(supply.gaps); err != nil {
 		return err
 	}
 	r.work.reached("fetched all")

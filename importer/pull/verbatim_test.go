@@ -17,25 +17,11 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
-	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
-
-// serveTree serves a tree, with a referrers API, and looks anew at refresh.
-func serveTree(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) {
-	t.Helper()
-	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
-	try(t, err)
-	h, err := registry.New(tree, registry.Options{})
-	try(t, err)
-	return registrytest.New(t, registrytest.Options{Handler: h}), func() {
-		t.Helper()
-		_, err := tree.Refresh(t.Context())
-		try(t, err)
-	}
-}
 
 // varied is a tree with one of each: plain images, an index, signatures by tag, and
 // referrers of an image, of a child and of a referrer.
@@ -86,10 +72,10 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 // Repositories come as they are: names, tags, digests, indexes whole, referrers.
 func TestRepositoriesAsTheyAre(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app", ".", "empty"}
-	run(t, o)
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app", ".", "empty"}}
+	pulltest.Run(t, o)
 	files, err := filepath.Glob(o.Dir + "/*")
 	try(t, err)
 	want := []string{"app.tar", "empty.tar", "root.tar"}
@@ -99,9 +85,9 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
-	got, source := openAt(t, "shop", o.Dir), openBare(t, tree.Dir())
-	whole(t, got)
-	if diff := cmp.Diff(listed(t, source), listed(t, got)); diff != "" {
+	got, source := pulltest.OpenAt(t, "shop", o.Dir), pulltest.OpenBare(t, tree.Dir())
+	pulltest.Intact(t, got)
+	if diff := cmp.Diff(pulltest.Listed(t, source), pulltest.Listed(t, got)); diff != "" {
 		t.Error(diff)
 	}
 	a, err := source.Repository("shop/app")
@@ -110,7 +96,7 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	try(t, err)
 	sameReferrers(t, a, b)
 	// The bundle itself says where it is from.
-	if auto := openAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
+	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}
 }
@@ -118,8 +104,8 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 // With a glob, what belongs to the chosen images comes with them, and nothing else.
 func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	source, err := openBare(t, tree.Dir()).Repository("shop/app")
+	r, _ := pulltest.Serve(t, tree.Dir())
+	source, err := pulltest.OpenBare(t, tree.Dir()).Repository("shop/app")
 	try(t, err)
 	for glob, want := range map[string][]string{
 		"v1*":    {"v1.0"},
@@ -127,11 +113,11 @@ func TestTagsByGlob(t *testing.T) {
 		"multi":  {"multi", ".sbom"},
 		"latest": {"latest"},
 	} {
-		o := options(t, r, "shop")
-		o.Repositories, o.Tag = []string{"app"}, glob
-		run(t, o)
-		s := openAt(t, "shop", o.Dir)
-		whole(t, s)
+		o := pulltest.Options(t, r, "shop")
+		o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: glob}
+		pulltest.Run(t, o)
+		s := pulltest.OpenAt(t, "shop", o.Dir)
+		pulltest.Intact(t, s)
 		repo, err := s.Repository("shop/app")
 		try(t, err)
 		var got []string
@@ -149,8 +135,8 @@ func TestTagsByGlob(t *testing.T) {
 		}
 		sameReferrers(t, source, repo)
 	}
-	o := options(t, r, "shop")
-	o.Repositories, o.Tag = []string{"app"}, "nothing*"
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app is like "nothing*"`) {
 		t.Errorf("no tag is like it: %v", err)
 	}
@@ -161,7 +147,7 @@ func TestReferrersByTag(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
 	var subject specs.Descriptor
-	source := openBare(t, tree.Dir())
+	source := pulltest.OpenBare(t, tree.Dir())
 	repo, err := source.Repository("shop/app")
 	try(t, err)
 	one, err := repo.Tag("v1.0")
@@ -171,12 +157,12 @@ func TestReferrersByTag(t *testing.T) {
 	app.Tag(app.Index(layouttest.Index{Children: []specs.Descriptor{refers}}), "sha256-"+subject.Digest.Encoded())
 	app.Write()
 	r := registrytest.New(t, registrytest.Options{})
-	push(t, r, openBare(t, tree.Dir()), func(name string) string { return name })
-	o := options(t, r, "shop/app")
-	o.Repositories, o.Tag = []string{"."}, "v1.0"
-	run(t, o)
-	s := openAt(t, "shop/app", o.Dir)
-	whole(t, s)
+	pulltest.Push(t, r, pulltest.OpenBare(t, tree.Dir()), func(name string) string { return name })
+	o := pulltest.Options(t, r, "shop/app")
+	o.Planner = pull.Repositories{Paths: []string{"."}, Tag: "v1.0"}
+	pulltest.Run(t, o)
+	s := pulltest.OpenAt(t, "shop/app", o.Dir)
+	pulltest.Intact(t, s)
 	repo, err = s.Repository("shop/app")
 	try(t, err)
 	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
@@ -187,15 +173,15 @@ func TestReferrersByTag(t *testing.T) {
 // Of an index the image of a platform takes its place.
 func TestPlatform(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.Tag = []string{"app"}, "multi"
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "multi"}
 	var err error
 	o.Platform, err = pull.ParsePlatform("linux/aarch64")
 	try(t, err)
-	run(t, o)
-	s := openAt(t, "shop", o.Dir)
-	whole(t, s)
+	pulltest.Run(t, o)
+	s := pulltest.OpenAt(t, "shop", o.Dir)
+	pulltest.Intact(t, s)
 	repo, err := s.Repository("shop/app")
 	try(t, err)
 	if d, err := repo.Tag("multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
@@ -218,10 +204,10 @@ func TestPlatform(t *testing.T) {
 // difference is fetched.
 func TestOverAnOlderBundle(t *testing.T) {
 	tree := varied(t)
-	r, refresh := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app", "."}
-	run(t, o)
+	r, refresh := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app", "."}}
+	pulltest.Run(t, o)
 	before := map[string]os.FileInfo{}
 	for _, name := range []string{"app.tar", "root.tar"} {
 		info, err := os.Stat(filepath.Join(o.Dir, name))
@@ -229,7 +215,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 		before[name] = info
 	}
 	r.Forget()
-	report := run(t, o)
+	report := pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 || len(report.Written) != 0 || len(report.Kept) != 2 {
 		t.Errorf("%d blobs were fetched again; written %q, kept %q", n, report.Written, report.Kept)
 	}
@@ -239,23 +225,23 @@ func TestOverAnOlderBundle(t *testing.T) {
 	app.Write()
 	refresh()
 	r.Forget()
-	report = run(t, o)
+	report = pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 3 || !slices.Equal(report.Written, []string{"app.tar"}) || !slices.Equal(report.Kept, []string{"root.tar"}) {
 		t.Errorf("%d blobs were fetched, 3 are new; written %q, kept %q", n, report.Written, report.Kept)
 	}
 	if info, err := os.Stat(filepath.Join(o.Dir, "root.tar")); err != nil || !os.SameFile(info, before["root.tar"]) || !info.ModTime().Equal(before["root.tar"].ModTime()) {
 		t.Errorf("root.tar was written again: %v", err)
 	}
-	s := openAt(t, "shop", o.Dir)
-	whole(t, s)
-	if diff := cmp.Diff(listed(t, openBare(t, tree.Dir())), listed(t, s)); diff != "" {
+	s := pulltest.OpenAt(t, "shop", o.Dir)
+	pulltest.Intact(t, s)
+	if diff := cmp.Diff(pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir())), pulltest.Listed(t, s)); diff != "" {
 		t.Error(diff)
 	}
 
 	// Cut into chunks, with checksums, and whole again: nothing is fetched.
 	r.Forget()
 	o.ChunkSize, o.NewSum = 30_000, sha256.New
-	run(t, o)
+	pulltest.Run(t, o)
 	if _, err := os.Stat(filepath.Join(o.Dir, "app.tar")); err == nil {
 		t.Error("app.tar is there beside its chunks")
 	}
@@ -266,31 +252,31 @@ func TestOverAnOlderBundle(t *testing.T) {
 	if h := sha256.Sum256(chunk); len(chunk) != 30_000 || string(sum) != hex.EncodeToString(h[:]) {
 		t.Errorf("chunk of %d bytes, checksum %q", len(chunk), sum)
 	}
-	whole(t, openAt(t, "shop", o.Dir))
+	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
 	// Chunks as d8 cuts them are good as they are.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
-	if report := run(t, o); len(report.Written) > 0 || len(report.Kept) != 2 {
+	if report := pulltest.Run(t, o); len(report.Written) > 0 || len(report.Kept) != 2 {
 		t.Errorf("written %q, kept %q", report.Written, report.Kept)
 	}
 	o.NewSum = sha256.New
 	o.ChunkSize = 0
-	run(t, o)
+	pulltest.Run(t, o)
 	left, err := filepath.Glob(o.Dir + "/*")
 	try(t, err)
 	if len(left) != 4 { // two archives and their checksums
 		t.Errorf("left: %q", left)
 	}
 	try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
-	if report := run(t, o); !slices.Equal(report.Written, []string{"root.tar.gostsum"}) {
+	if report := pulltest.Run(t, o); !slices.Equal(report.Written, []string{"root.tar.gostsum"}) {
 		t.Errorf("written: %q", report.Written)
 	}
 	if n := r.Kinds()["GET blobs"]; n != 0 {
 		t.Errorf("%d blobs were fetched again", n)
 	}
-	whole(t, openAt(t, "shop", o.Dir))
+	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 }
 
 // joined makes one file of the chunks of an archive, without their checksums.
@@ -313,10 +299,10 @@ func joined(t *testing.T, dir, archive string) {
 // An old archive with a wrong blob is not believed.
 func TestDamagedOlderBundle(t *testing.T) {
 	tree := varied(t)
-	r, refresh := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
-	run(t, o)
+	r, refresh := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
+	pulltest.Run(t, o)
 	data, err := os.ReadFile(filepath.Join(o.Dir, "app.tar"))
 	try(t, err)
 	largest := 0
@@ -332,7 +318,7 @@ func TestDamagedOlderBundle(t *testing.T) {
 	app.Write()
 	refresh()
 	r.Forget()
-	run(t, o)
+	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 3 { // two new ones, and the wrong one
 		t.Errorf("%d blobs were fetched", n)
 	}
@@ -342,28 +328,28 @@ func TestDamagedOlderBundle(t *testing.T) {
 // sameTree compares what two sources serve, and proves the bytes of all of it.
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
-	s := openAt(t, "shop", got)
-	whole(t, s)
-	served := listed(t, s)
-	for key, d := range listed(t, openBare(t, want)) {
+	s := pulltest.OpenAt(t, "shop", got)
+	pulltest.Intact(t, s)
+	served := pulltest.Listed(t, s)
+	for key, d := range pulltest.Listed(t, pulltest.OpenBare(t, want)) {
 		if name, _, _ := strings.Cut(key, ":"); served[key] != d {
 			if _, err := s.Repository(name); err == nil {
 				t.Errorf("%s is %s, want %s", key, served[key], d)
 			}
 		}
 	}
-	proveAll(t, s)
+	pulltest.ProveAll(t, s)
 }
 
 // Directories in place of archives, and again over themselves.
 func TestTree(t *testing.T) {
 	tree := varied(t)
-	r, refresh := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories, o.Tree = []string{"app", ".", "empty"}, true
-	run(t, o)
+	r, refresh := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner, o.Tree = pull.Repositories{Paths: []string{"app", ".", "empty"}}, true
+	pulltest.Run(t, o)
 	sameTree(t, tree.Dir(), o.Dir)
-	if diff := cmp.Diff(listed(t, openBare(t, tree.Dir())), listed(t, openAt(t, "shop", o.Dir))); diff != "" {
+	if diff := cmp.Diff(pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir())), pulltest.Listed(t, pulltest.OpenAt(t, "shop", o.Dir))); diff != "" {
 		t.Error(diff)
 	}
 	app := tree.Layout("shop/app")
@@ -371,7 +357,7 @@ func TestTree(t *testing.T) {
 	app.Write()
 	refresh()
 	r.Forget()
-	run(t, o)
+	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 2 {
 		t.Errorf("%d blobs were fetched, 2 are new", n)
 	}
@@ -379,34 +365,22 @@ func TestTree(t *testing.T) {
 }
 
 func TestWrongUsage(t *testing.T) {
-	r, _ := serveTree(t, varied(t).Dir())
+	r, _ := pulltest.Serve(t, varied(t).Dir())
+	repositories := func(tag string, paths ...string) func(o *pull.Options) {
+		return func(o *pull.Options) { o.Planner = pull.Repositories{Paths: paths, Tag: tag} }
+	}
 	for name, change := range map[string]func(*pull.Options){
-		"tag pattern":               func(o *pull.Options) { o.Repositories, o.Tag = []string{"app"}, "[" },
-		"tag without repository":    func(o *pull.Options) { o.Tag = "v*" },
-		"illegal repository":        func(o *pull.Options) { o.Repositories = []string{"../app"} },
-		"empty repository":          func(o *pull.Options) { o.Repositories = []string{""} },
-		"absolute repository":       func(o *pull.Options) { o.Repositories = []string{"/app"} },
-		"repository and selection":  func(o *pull.Options) { o.Repositories, o.Selection.NoModules = []string{"app"}, true },
-		"tree and chunks":           func(o *pull.Options) { o.Tree, o.ChunkSize = true, 1 },
-		"tree and checksums":        func(o *pull.Options) { o.Tree, o.NewSum = true, sha256.New },
-		"two choices of a platform": func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.SinceVersion = "a", "1.1" },
-		"no platform of a choice":   func(o *pull.Options) { o.Selection.DeckhouseTag, o.Selection.NoPlatform = "a", true },
-		"no packages of a list":     func(o *pull.Options) { o.Selection.IncludePackages, o.Selection.NoPackages = []string{"a"}, true },
-		"lowest version":            func(o *pull.Options) { o.Selection.SinceVersion = "new" },
-		"constraint":                func(o *pull.Options) { o.Selection.IncludePlatform = "latest" },
-		"empty constraint":          func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@"} },
-		"channel of a constraint":   func(o *pull.Options) { o.Selection.IncludeModules = []string{"console@=v1+nightly"} },
-		"name":                      func(o *pull.Options) { o.Selection.IncludeModules = []string{"a/b"} },
-		"walk to a plugin": func(o *pull.Options) {
-			o.Selection = only(func(s *pull.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} })
-		},
-		"no path":              func(o *pull.Options) { o.Source.Path = "" },
-		"walk without a start": func(o *pull.Options) { o.Selection.ProxyRegistry = true },
-		"walk without a bound": func(o *pull.Options) {
-			o.Selection = pull.Selection{ProxyRegistry: true, IncludePlatform: "<=1.70"}
-		},
+		"tag pattern":         repositories("[", "app"),
+		"illegal repository":  repositories("", "../app"),
+		"empty repository":    repositories("", ""),
+		"absolute repository": repositories("", "/app"),
+		"a slash":             repositories("", "/"),
+		"nothing to pull":     func(o *pull.Options) { o.Planner = nil },
+		"tree and chunks":     func(o *pull.Options) { o.Tree, o.ChunkSize = true, 1 },
+		"tree and checksums":  func(o *pull.Options) { o.Tree, o.NewSum = true, sha256.New },
 	} {
-		o := options(t, r, "shop")
+		o := pulltest.Options(t, r, "shop")
+		o.Planner = pull.Repositories{Paths: []string{"app"}}
 		change(&o)
 		r.Forget()
 		if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, pull.ErrUsage) {
@@ -420,9 +394,9 @@ func TestWrongUsage(t *testing.T) {
 
 // Two pulls into one directory would be in each other's way.
 func TestOneAtATime(t *testing.T) {
-	r, _ := serveTree(t, varied(t).Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
+	r, _ := pulltest.Serve(t, varied(t).Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	inside := make(chan error)
 	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
 		if strings.HasSuffix(req.URL.Path, "/tags/list") {
@@ -445,9 +419,9 @@ func TestOneAtATime(t *testing.T) {
 // State that is older than a day is not gone on from.
 func TestOldState(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	o.Jobs = 1 // the blobs before the refused one are complete; several at once would be cut off with it
 	breakBlobs := func() {
 		r.Inject(registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden))
@@ -462,7 +436,7 @@ func TestOldState(t *testing.T) {
 		try(t, os.Chtimes(filepath.Join(o.Dir, ".tmp/layoutproxy/state"), then, then))
 		r.Heal()
 		r.Forget()
-		run(t, o)
+		pulltest.Run(t, o)
 		again := 0
 		for _, q := range r.Requests() {
 			if q.Kind() == "GET blobs" && there[q.Path[strings.LastIndex(q.Path, ":")+1:]] {
@@ -480,9 +454,9 @@ func TestOldState(t *testing.T) {
 // What belongs to another archive stays, however alike the names are.
 func TestOtherArchivesStay(t *testing.T) {
 	tree := varied(t)
-	r, _ := serveTree(t, tree.Dir())
-	o := options(t, r, "shop")
-	o.Repositories = []string{"app"}
+	r, _ := pulltest.Serve(t, tree.Dir())
+	o := pulltest.Options(t, r, "shop")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	others := []string{"app.tar.more.tar", "app.tar.more.tar.0000.chunk", "app.tar.more.tar.gostsum", "app.tar.tmp", "deckhousereleases.yaml", "notes.txt"}
 	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
 		try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
@@ -518,12 +492,12 @@ func TestOldManifests(t *testing.T) {
 				http.NotFound(w, q)
 			}
 		})})
-		o := options(t, r, "shop")
-		o.Repositories = []string{"app"}
+		o := pulltest.Options(t, r, "shop")
+		o.Planner = pull.Repositories{Paths: []string{"app"}}
 		var gaps *pull.IncompleteError
 		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 1 || gaps.Gaps[0].Tag != "old" {
 			t.Errorf("%s: %v", typ, err)
 		}
-		nothingPublished(t, o.Dir)
+		pulltest.NothingPublished(t, o.Dir)
 	}
 }

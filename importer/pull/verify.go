@@ -61,7 +61,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 			gaps = append(gaps, missing(ctx, s, l)...)
 		}
 	}
-	return incomplete(gaps)
+	return Incomplete(gaps)
 }
 
 // served is the name of a layout's repository while it is checked.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -104,7 +105,7 @@ func OneLine(err error) string {
 // PullError sorts what a pull failed with.
 func PullError(ctx context.Context, err error) error {
 	var incomplete *pull.IncompleteError
-	var suspended *pull.SuspendedError
+	var suspended *deckhouse.SuspendedError
 	switch {
 	case errors.Is(err, pull.ErrUsage):
 		return UsageError(err)

@@ -1,0 +1,108 @@
+package deckhouse
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// builds are which builds of the platform are pulled, and where channels point.
+type builds struct {
+	tags     []string
+	channels []release.Channel
+	// pin is the tag that was asked for, where it was one build: the default channels
+	// point at the release-channel image of it, if there is one.
+	pin     string
+	aliases map[string]string // tags of the install image by channels
+	notes   []string          // why channels are not among them
+}
+
+// span are the versions between which releases are pulled: from the one of rock-solid, or
+// from a lowest one that is asked for, if that is higher, to the one of alpha. Each is nil
+// if nothing says it.
+func span(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
+	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
+	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {
+		lowest = since
+	}
+	return lowest, highest
+}
+
+// versionOf is the version that a channel points at, if it is one.
+func versionOf(channels []release.Channel, name string) *semver.Version {
+	i := slices.IndexFunc(channels, func(c release.Channel) bool { return c.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return channels[i].Release.Version
+}
+
+// chooseBuilds chooses the releases of a span among tags: of each minor version the highest
+// patch, and what the channels point at that are not below it.
+func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
+	for _, ch := range channels {
+		if lowest != nil && ch.Release.Version != nil && ch.Release.Version.LessThan(lowest) {
+			b.notes = append(b.notes, fmt.Sprintf("release channel %s points at %s, which is below %s", ch.Name, ch.Tag, lowest))
+			continue
+		}
+		b.channels = append(b.channels, ch)
+		b.tags = append(b.tags, ch.Tag)
+	}
+	if lowest != nil && highest != nil {
+		between := slices.DeleteFunc(release.Stable(tags), func(r release.Release) bool {
+			return r.Version.LessThan(lowest) || r.Version.GreaterThan(highest)
+		})
+		for _, r := range release.HighestPatches(between) {
+			b.tags = append(b.tags, r.Tag)
+		}
+	}
+	b.tags, b.aliases = release.SortTags(b.tags), installAliases(b.channels, channels)
+	return b
+}
+
+// chooseInRange chooses the channels whose version a constraint holds for, with these
+// versions, beside the tags that it has chosen.
+func chooseInRange(channels []release.Channel, tags []string, constraint *release.Constraint) (b builds) {
+	b.tags = slices.Clone(tags)
+	for _, ch := range channels {
+		if ch.Release.Version == nil || !constraint.Versions.Check(ch.Release.Version) {
+			b.notes = append(b.notes, fmt.Sprintf("release channel %s points at %s, which is not pulled", ch.Name, ch.Tag))
+			continue
+		}
+		b.channels = append(b.channels, ch)
+		b.tags = append(b.tags, ch.Tag)
+	}
+	b.tags, b.aliases = release.SortTags(b.tags), installAliases(b.channels, channels)
+	return b
+}
+
+// installAliases are the channels of the install image and the version that each stands
+// for: those among the selected ones that do not point below the version of rock-solid,
+// if there is one among all.
+func installAliases(selected, all []release.Channel) map[string]string {
+	lowest := versionOf(all, release.RockSolid)
+	aliases := map[string]string{}
+	for _, ch := range selected {
+		if lowest == nil || ch.Release.Version == nil || !ch.Release.Version.LessThan(lowest) {
+			aliases[ch.Name] = ch.Tag
+		}
+	}
+	return aliases
+}
+
+// missingChannels are the default channels that a source does not have, and whether it has
+// to: not in an edition with lts.
+func missingChannels(all []release.Channel, isBroken func(name string) bool) (missing []string, required bool) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(all, func(c release.Channel) bool { return c.Name == name })
+	}
+	for _, name := range release.DefaultChannels() {
+		if !has(name) && !isBroken(name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, !has(release.LTS)
+}

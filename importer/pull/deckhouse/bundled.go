@@ -1,0 +1,70 @@
+package deckhouse
+
+import (
+	"fmt"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// bundled is what a bundle has of the things that a contract can require.
+type bundled struct {
+	platform []release.Release
+	modules  map[string][]release.Release
+}
+
+// rejects is why a bundle does not satisfy a contract; empty if it does. What only a
+// cluster can tell does not count: Kubernetes, modules that must not be there, and what
+// is required under a condition. Nor does the platform where the bundle has none.
+func (b *bundled) rejects(c *release.Contract) string {
+	modules := &c.Requirements.Modules
+	for _, r := range modules.Mandatory {
+		ok, err := r.FitsAny(b.modules[r.Name])
+		if err != nil {
+			return err.Error()
+		}
+		if !ok {
+			return fmt.Sprintf("requires module %s, and the bundle has %s", r, release.Tags(b.modules[r.Name]))
+		}
+	}
+	for _, g := range modules.AnyOf {
+		fits := false
+		for _, r := range g.Members() {
+			ok, err := r.FitsAny(b.modules[r.Name])
+			if err != nil {
+				return err.Error()
+			}
+			fits = fits || ok
+		}
+		if !fits {
+			return fmt.Sprintf("requires one of the modules of %q, and the bundle has none that fits", g.Name)
+		}
+	}
+	platform := release.Requirement{Name: "Deckhouse", Constraint: c.Requirements.Deckhouse.Constraint}
+	ok, err := platform.FitsAny(b.platform)
+	if err != nil {
+		return err.Error()
+	}
+	if !ok && len(b.platform) > 0 && platform.Constraint != "" {
+		return fmt.Sprintf("requires %s, and the bundle has %s", platform, release.Tags(b.platform))
+	}
+	return ""
+}
+
+// conflicts are what a cluster may refuse a plugin for.
+func (b *bundled) conflicts(c *release.Contract) (all []string) {
+	for _, g := range c.Requirements.Modules.NoneOf {
+		for _, r := range g.Members() {
+			if ok, err := r.FitsAny(b.modules[r.Name]); ok && err == nil {
+				all = append(all, fmt.Sprintf("it conflicts with module %s, and the bundle has %s", r, release.Tags(b.modules[r.Name])))
+			}
+		}
+	}
+	for _, r := range c.Requirements.Modules.Conditional {
+		if have := b.modules[r.Name]; len(have) > 0 {
+			if ok, err := r.FitsAny(have); !ok || err != nil {
+				all = append(all, fmt.Sprintf("where there is module %s, it requires %s, and the bundle has %s", r.Name, r, release.Tags(have)))
+			}
+		}
+	}
+	return all
+}

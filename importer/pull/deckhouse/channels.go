@@ -1,0 +1,86 @@
+package deckhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// SuspendedError says that a pull resolves to release channels that the vendor has
+// suspended.
+type SuspendedError struct{ Channels []string }
+
+func (e *SuspendedError) Error() string {
+	noun := "release channels"
+	if len(e.Channels) == 1 {
+		noun = "release channel"
+	}
+	return fmt.Sprintf("%s suspended in the source: %s", noun, strings.Join(e.Channels, ", "))
+}
+
+// checkSuspended refuses channels that are suspended, unless that is to be ignored.
+func (s *Selection) checkSuspended(all []release.Channel) error {
+	var names []string
+	for _, c := range all {
+		if c.Suspended && !s.IgnoreSuspend {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) > 0 {
+		return &SuspendedError{names}
+	}
+	return nil
+}
+
+// channel reads the release channel that is a tag of a repository, if it is there.
+func (p *planner) channel(ctx context.Context, repository, name string) (c release.Channel, ok bool, err error) {
+	image, err := p.source.Resolve(ctx, repository, name)
+	if pull.IsAbsent(err) {
+		return c, false, nil
+	}
+	if err != nil {
+		return c, false, pull.GapError(repository, name, err)
+	}
+	files, err := p.source.Files(ctx, repository, image, release.VersionFile)
+	if err != nil {
+		return c, false, pull.GapError(repository, name, err)
+	}
+	if c, err = release.ParseChannel(name, files[release.VersionFile]); err != nil {
+		return c, false, pull.GapError(repository, name, &pull.UnusableError{Err: err})
+	}
+	return c, true, nil
+}
+
+// channels reads those release channels of a repository that are there, in their order. The
+// gaps are those that are there and cannot be read.
+func (p *planner) channels(ctx context.Context, repository string) (all []release.Channel, gaps []pull.Gap, err error) {
+	names := release.Channels()
+	found, broken := make([]release.Channel, len(names)), make([]*pull.IncompleteError, len(names))
+	err = p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error {
+		c, ok, err := p.channel(ctx, repository, names[i])
+		if ok {
+			found[i] = c
+		}
+		if errors.As(err, &broken[i]) {
+			return nil
+		}
+		return err
+	})
+	for _, b := range broken {
+		if b != nil {
+			gaps = append(gaps, b.Gaps...)
+		}
+	}
+	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), gaps, err
+}
+
+// Channels are the names of a component's release channels, from the newest release to
+// the oldest.
+func Channels(c *pull.Component) []string {
+	return slices.DeleteFunc(release.Channels(), func(name string) bool { _, ok := c.Channels[name]; return !ok })
+}

@@ -1,0 +1,317 @@
+package deckhouse_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// platformOnly is a source with a platform of three versions, whose channel stable is
+// suspended, and nothing else.
+func platformOnly(t *testing.T) *synthetic {
+	s := newSynthetic(t)
+	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
+		s.build(edition, v, 1)
+	}
+	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.70.1", "stable": "v1.69.3", "rock-solid": "v1.68.1"} {
+		s.channel(edition+"/release-channel", channel, version, channel == "stable")
+	}
+	return s
+}
+
+// pulled pulls from a tree that was built, and compares with what is wanted.
+func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want string) {
+	t.Helper()
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner = selecting(selection)
+	pulltest.Run(t, o)
+	got := pulltest.OpenAt(t, edition, o.Dir)
+	pulltest.Intact(t, got)
+	if diff := cmp.Diff(s.wanted(want), pulltest.Listed(t, got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A pull that resolves to a suspended channel is refused by its name; one that does not
+// is none of its business.
+func TestSuspendedChannels(t *testing.T) {
+	s := platformOnly(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	for name, refused := range map[string]deckhouse.Selection{
+		"all":            {},
+		"the channel":    {DeckhouseTag: "stable"},
+		"its version":    {DeckhouseTag: "v1.69.3"},
+		"in a range":     {IncludePlatform: "~1.69.0"},
+		"since below it": {SinceVersion: "1.69"},
+	} {
+		o := options(t, r, edition)
+		o.Planner = selecting(refused)
+		var suspended *deckhouse.SuspendedError
+		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &suspended) || !cmp.Equal(suspended.Channels, []string{"stable"}) {
+			t.Errorf("%s: %v", name, err)
+		}
+		pulltest.NothingPublished(t, o.Dir)
+	}
+	pulled(t, s, deckhouse.Selection{DeckhouseTag: "alpha"}, build("v1.70.1")+pinned("alpha", "v1.70.1"))
+	pulled(t, s, deckhouse.Selection{DeckhouseTag: "v1.68.1"}, build("v1.68.1")+pinned("v1.68.1", "v1.68.1"))
+	newest := install("alpha", "v1.70.1") + install("beta", "v1.70.1") + install("early-access", "v1.70.1")
+	pulled(t, s, deckhouse.Selection{SinceVersion: "1.70"}, build("v1.70.1")+"release-channel:alpha, release-channel:beta, release-channel:early-access\n"+newest)
+	pulled(t, s, deckhouse.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
+}
+
+// Without lts all channels have to be there; with it, none.
+func TestChannelsThatAreMissing(t *testing.T) {
+	s := newSynthetic(t)
+	s.build(edition, "v1.68.1", 1)
+	s.build(edition, "v1.69.0", 0)
+	s.channel(edition+"/release-channel", "stable", "v1.69.0", false)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	var gaps *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 4 || !strings.Contains(err.Error(), "release-channel:rock-solid: the release channel is not there") {
+		t.Error(err)
+	}
+	s.channel(edition+"/release-channel", "lts", "v1.68.1", false)
+	pulled(t, s, deckhouse.Selection{}, build("v1.68.1")+build2("v1.69.0")+"release-channel:lts, release-channel:stable\n"+install("lts", "v1.68.1")+install("stable", "v1.69.0"))
+	pulled(t, s, deckhouse.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts\n"+pinned("lts", "v1.68.1"))
+}
+
+// build2 is a build that names no images by digest.
+func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
+
+// Attestations come along unless they are not wanted.
+func TestVexImages(t *testing.T) {
+	s := platformOnly(t)
+	with := s.wanted(build("v1.68.1"))
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner = selecting(deckhouse.Selection{DeckhouseTag: "v1.68.1", SkipVexImages: true})
+	pulltest.Run(t, o)
+	got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
+	for key, d := range with {
+		if att := strings.HasSuffix(key, ".att"); att == (got[key] == d) {
+			t.Errorf("%s is %q", key, got[key])
+		}
+	}
+}
+
+// Where the modules of a source lie elsewhere, those of the bundle lie where they do always.
+func TestModulesPathSuffix(t *testing.T) {
+	for suffix, at := range map[string]string{"/extensions/all/": edition + "/extensions/all", "/": edition} {
+		s := newSynthetic(t)
+		s.image(at+"/console", "v1.0.0", map[string]string{"images_digests.json": "{}"})
+		s.channel(at+"/console/release", "stable", "v1.0.0", false)
+		s.image(at, "console", nil)
+		s.writeAll()
+		r, _ := pulltest.Serve(t, s.tree.Dir())
+		o := options(t, r, edition)
+		o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules, s.ModulesPathSuffix = false, suffix }))
+		pulltest.Run(t, o)
+		want := map[string]string{edition + "/modules/console:v1.0.0": s.tags[at+"/console:v1.0.0"].String(),
+			edition + "/modules/console/release:stable": s.tags[at+"/console/release:stable"].String()}
+		if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
+			t.Errorf("%s: %s", suffix, diff)
+		}
+	}
+}
+
+// A source that lists no tags is walked by asking for versions.
+func TestProxyRegistry(t *testing.T) {
+	s := standard(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(registrytest.On("GET tags"), http.StatusForbidden))
+	for name, test := range map[string]struct {
+		selection deckhouse.Selection
+		want      string
+	}{
+		// 1.68.0 to 1.68.2, then 1.69.0, after which 1.69.1 is missing, 1.70.0 and 1.70.1, …
+		"the platform": {only(func(s *deckhouse.Selection) {
+			s.NoPlatform, s.ProxyRegistry, s.IncludePlatform = false, true, ">=1.68 <1.72"
+		}),
+			build("v1.68.0") + build("v1.68.1") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + build("v1.70.0") + build("v1.70.1") + build("v1.71.0") + channels + "\n" + installs()},
+		"one build": {only(func(s *deckhouse.Selection) { s.NoPlatform, s.ProxyRegistry, s.DeckhouseTag = false, true, "beta" }), build("v1.70.0") + pinned("beta", "v1.70.0")},
+		"a module by its channels": {only(func(s *deckhouse.Selection) {
+			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console"}
+		}), console},
+		// The next major version is reached over the gap behind 1.2.0.
+		"a module by its versions": {only(func(s *deckhouse.Selection) {
+			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console@>=1.0.0"}
+		}), console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
+		"no name, no module": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
+		"a package": {only(func(s *deckhouse.Selection) {
+			s.NoPackages, s.ProxyRegistry, s.IncludePackages = false, true, []string{"console-p@=v1.0.0"}
+		}), `packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0, packages/console-p/version:v1.0.0
+			packages/console-p/version:alpha=v1.0.0, packages/console-p/version:beta=v1.0.0, packages/console-p/version:early-access=v1.0.0
+			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0, packages/console-p/version:lts=v1.0.0`},
+		"a plugin": {only(func(s *deckhouse.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"system@=0.1.0"} }), "deckhouse-cli/plugins/system:v0.1.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, r, edition)
+			o.Planner = selecting(test.selection)
+			pulltest.Run(t, o)
+			if diff := cmp.Diff(s.wanted(test.want), pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if n := r.Kinds()["GET tags"]; n != 0 {
+		t.Errorf("tags were listed %d times", n)
+	}
+}
+
+// A proxy that answers no HEAD is asked by GET; each range has a walk of its own; and a
+// refusal ends the pull, for behind it may be more.
+func TestWalksOfAProxy(t *testing.T) {
+	s := lean(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(registrytest.On("GET tags"), http.StatusForbidden))
+	r.Inject(registrytest.Answer(registrytest.On("HEAD manifests"), http.StatusMethodNotAllowed))
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) {
+		s.ProxyRegistry, s.IncludeModules = true, []string{"console@1.1.2 || ~2.0.0"}
+	}))
+	pulltest.Run(t, o)
+	if diff := cmp.Diff(s.wanted(console+"\n"+version("console", "v1.1.2")+version("console", "v2.0.0")), pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
+		t.Error(diff)
+	}
+	o.Dir = t.TempDir()
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/manifests/v1.1.3") }, http.StatusForbidden))
+	if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, client.ErrDenied) || !strings.Contains(err.Error(), "trying versions") {
+		t.Error(err)
+	}
+}
+
+// What an image names and the source lacks is a gap, and so is a name that nobody has.
+func TestGapsOfASelection(t *testing.T) {
+	tests := map[string]struct {
+		build     func(*synthetic)
+		selection deckhouse.Selection
+		want      string
+	}{
+		"an image that a module names": {func(s *synthetic) {
+			s.image(edition+"/modules/console", "v1.0.0", map[string]string{"images_digests.json": `{"a":"sha256:` + strings.Repeat("ab", 32) + `"}`})
+			s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
+		}, deckhouse.Selection{}, "modules/console@sha256:" + strings.Repeat("ab", 32) + ": not there"},
+		"an extra image": {func(s *synthetic) {
+			s.image(edition+"/modules/console", "v1.0.0", map[string]string{"extra_images.json": `{"scanner": 3}`})
+			s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
+		}, deckhouse.Selection{}, "modules/console/extra/scanner:3: not there"},
+		"a version that a channel points at": {func(s *synthetic) {
+			s.channel(edition+"/modules/console/release", "alpha", "v9.9.9", false)
+		}, deckhouse.Selection{}, "modules/console:v9.9.9: not there"},
+		"a module": {func(*synthetic) {}, deckhouse.Selection{IncludeModules: []string{"consol"}}, "modules:consol: there is no such module"},
+		"a version of a module": {func(s *synthetic) { s.image(edition+"/modules/console", "v1.0.0", map[string]string{}) },
+			deckhouse.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version of it is console@^2.0.0"},
+		"an installer": {func(*synthetic) {}, deckhouse.Selection{NoModules: true, InstallerTag: "v9"}, "deckhouse/installer:v9: not there"},
+		"a plugin":     {func(*synthetic) {}, deckhouse.Selection{NoModules: true, IncludePlugins: []string{"system"}}, "deckhouse-cli/plugins/system: not there"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newSynthetic(t)
+			s.image(edition+"/modules", "console", nil)
+			test.build(s)
+			s.writeAll()
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			o := options(t, r, edition)
+			test.selection.NoPlatform, test.selection.NoSecurityDB = true, true
+			o.Planner = selecting(test.selection)
+			var gaps *pull.IncompleteError
+			if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			pulltest.NothingPublished(t, o.Dir)
+		})
+	}
+}
+
+// Names out of a source never become paths that lead out of the bundle.
+func TestNamesOfASource(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"an extra image": {"extra_images.json": `{"../../../evil": "v1"}`},
+		"its tag":        {"extra_images.json": `{"scanner": ["v1"]}`},
+		"no document":    {"extra_images.json": `[`},
+		"no digests":     {"images_digests.json": `nothing`},
+	} {
+		s := newSynthetic(t)
+		s.image(edition+"/modules", "console", nil)
+		s.image(edition+"/modules/console", "v1.0.0", files)
+		s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
+		s.writeAll()
+		r, _ := pulltest.Serve(t, s.tree.Dir())
+		o := options(t, r, edition)
+		o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
+		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), edition+"/modules/console:v1.0.0") {
+			t.Errorf("%s: %v", name, err)
+		}
+		pulltest.NothingPublished(t, o.Dir)
+	}
+	s := newSynthetic(t)
+	s.image(edition+"/modules", "Evil..", nil)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "no name of a module") {
+		t.Error(err)
+	}
+}
+
+// A dry run says the same as the pull does, and writes nothing.
+func TestDryRun(t *testing.T) {
+	s := standard(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Dir += "/new"
+	plan, err := pull.Dry(t.Context(), o, nil)
+	try(t, err)
+	if _, err := os.Stat(o.Dir); err == nil {
+		t.Error("the directory was made")
+	}
+	pulltest.Run(t, o)
+	want := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
+	got := map[string]string{}
+	for _, a := range plan.Archives {
+		info, err := os.Stat(o.Dir + "/" + a.Name)
+		if err != nil || info.Size() != a.Size {
+			t.Errorf("%s: %v, planned are %d bytes", a.Name, err, a.Size)
+		}
+		for _, l := range a.Layouts {
+			name := edition
+			if l.Path != "." {
+				name += "/" + l.Path
+			}
+			for _, i := range l.Images {
+				got[name+":"+i.Tag] = i.Digest.String()
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := json.Marshal(plan); err != nil {
+		t.Error(err)
+	}
+	c := plan.Components[0]
+	if c.Name != "platform" || c.Channels["stable"] != "v1.69.3" || len(c.Versions) != 6 {
+		t.Errorf("%+v", c)
+	}
+}

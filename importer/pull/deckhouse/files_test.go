@@ -1,0 +1,74 @@
+package deckhouse_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// layer is a tar archive of files.
+func layer(t *testing.T, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		try(t, w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))}))
+		_, err := w.Write([]byte(files[i+1]))
+		try(t, err)
+	}
+	try(t, w.Close())
+	return b.Bytes()
+}
+
+// A file that an image has counts whether it is read from the network or from disk; a layer
+// that cannot be read, or a document that is none, ends the pull and is named.
+func TestFilesOfImages(t *testing.T) {
+	for name, test := range map[string]struct {
+		layers [][]byte // the lowest first
+		want   string   // the version, or what the error says
+	}{
+		"the upper one":          {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
+		"none":                   {[][]byte{layer(t, "other", "x")}, "no version.json"},
+		"no archive":             {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
+		"no JSON":                {[][]byte{layer(t, "version.json", "v1.0.0")}, "invalid character"},
+		"a version that is none": {[][]byte{layer(t, "version.json", "{}")}, "names no version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSynthetic(t)
+			const releases = edition + "/modules/console/release"
+			s.image(edition+"/modules", "console", nil)
+			for _, v := range []string{"v1.0.0", "v1.0.1"} {
+				s.image(edition+"/modules/console", v, map[string]string{"x": "x"})
+			}
+			s.tag(releases, s.tree.Layout(releases).Image(layouttest.Image{Name: name, Layers: test.layers}), "stable")
+			s.writeAll()
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			o := options(t, r, edition)
+			o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
+			for range 2 { // from the network and from the disk
+				plan, err := pull.Dry(t.Context(), o, nil)
+				if !strings.HasPrefix(test.want, "v") {
+					if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), releases+":stable") {
+						t.Errorf("%v, want %q", err, test.want)
+					}
+					if _, err := pull.Run(t.Context(), o, nil); err == nil {
+						t.Error("it was pulled all the same")
+					}
+					return
+				}
+				try(t, err)
+				if got := plan.Components[0].Channels["stable"]; got != test.want {
+					t.Errorf("%s, want %s", got, test.want)
+				}
+				pulltest.Run(t, o)
+			}
+		})
+	}
+}

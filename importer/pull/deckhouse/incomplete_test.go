@@ -1,0 +1,275 @@
+package deckhouse_test
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// holey is a source of three versions of the platform and two modules.
+func holey(t *testing.T) *synthetic {
+	s := newSynthetic(t)
+	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
+		s.build(edition, v, 1)
+	}
+	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.69.3", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.1"} {
+		s.channel(edition+"/release-channel", channel, version, false)
+	}
+	for _, name := range []string{"console", "stronghold"} {
+		at := edition + "/modules/" + name
+		for _, v := range []string{"v1.0.0", "v1.1.0"} {
+			s.member("modules", "release", name, v, map[string]any{"scanner": 3})
+		}
+		s.channel(at+"/release", "alpha", "v1.1.0", false)
+		s.channel(at+"/release", "stable", "v1.0.0", false)
+		s.image(at+"/extra/scanner", "3", nil)
+		s.image(edition+"/modules", name, nil)
+	}
+	s.image("deckhouse/installer", "latest", nil)
+	s.writeAll()
+	return s
+}
+
+// layerOf is the layer of an image of one layer.
+func (s *synthetic) layerOf(repository string, image digest.Digest) string {
+	s.t.Helper()
+	body, err := os.ReadFile(filepath.Join(s.tree.Layout(repository).Dir(), "blobs/sha256", image.Encoded()))
+	try(s.t, err)
+	refs, err := closure.Parse(body)
+	try(s.t, err)
+	return refs.Blobs[1].Digest.String()
+}
+
+// hole is a case of a source that is not complete.
+type hole struct {
+	fault registrytest.Fault
+	left  string   // out of the bundle, beside attestations: LAYOUT:TAG, with spaces
+	holes []string // COMPONENT REPOSITORY:TAG or @DIGEST
+}
+
+func holes(s *synthetic) map[string]hole {
+	const console, scanner = edition + "/modules/console", edition + "/modules/console/extra/scanner"
+	internal, declared := s.names["console v1.1.0"][0], s.names["v1.70.1"][0]
+	att := s.tags[edition+":"+vex(declared)]
+	newest := "install:v1.70.1 install:alpha install-standalone:v1.70.1 release-channel:v1.70.1 release-channel:alpha :v1.70.1 :" + declared.Encoded()
+	ofNewest := "platform " + edition + "/release-channel:alpha"
+	return map[string]hole{
+		"an extra image":               {pulltest.NotThere(scanner + "/manifests/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"a blob of an extra image":     {pulltest.NotThere(scanner + "/blobs/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"a wrong blob of one":          {registrytest.Spoil(pulltest.At(scanner+"/blobs/"), registrytest.FlipBit), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"an internal image":            {pulltest.NotThere(console + "/manifests/" + internal.String()), "modules/console:" + internal.Encoded(), []string{"module console " + console + "@" + internal.String()}},
+		"a blob of an internal image":  {pulltest.NotThere(console + "/blobs/" + s.layerOf(console, internal)), "modules/console:" + internal.Encoded(), []string{"module console " + console + ":" + internal.Encoded()}},
+		"a version of a module":        {pulltest.NotThere(console + "/manifests/v1.1.0"), "modules/console:v1.1.0 modules/console/release:v1.1.0 modules/console/release:alpha modules/console:" + internal.Encoded(), []string{"module console " + console + ":v1.1.0", "module console " + console + "/release:alpha"}},
+		"a module":                     {pulltest.NotThere(console + "/"), "modules/console:* modules/console/release:* modules/console/extra/scanner:*", nil},
+		"a channel of a module":        {registrytest.Spoil(pulltest.At(console+"/release/manifests/stable"), registrytest.CutHalf), "modules/console/release:stable modules/console:v1.0.0 modules/console/release:v1.0.0 modules/console:" + s.names["console v1.0.0"][0].Encoded(), []string{"module console " + console + "/release:stable"}},
+		"a declared image":             {pulltest.NotThere(edition + "/manifests/" + declared.String()), newest, []string{"platform " + edition + "@" + declared.String(), ofNewest}},
+		"a blob of a declared image":   {pulltest.NotThere(edition + "/blobs/" + s.layerOf(edition, declared)), newest, []string{"platform " + edition + ":" + declared.Encoded(), ofNewest}},
+		"an image of the platform":     {pulltest.NotThere(edition + "/manifests/v1.70.1"), newest, []string{"platform " + edition + ":v1.70.1", ofNewest}},
+		"an install image":             {pulltest.NotThere(edition + "/install/manifests/v1.70.1"), newest, []string{"platform " + edition + "/install:v1.70.1", ofNewest}},
+		"an attestation":               {pulltest.NotThere(edition + "/blobs/" + s.layerOf(edition, att)), ":" + vex(declared), []string{"platform " + edition + ":" + vex(declared)}},
+		"a standalone installer":       {pulltest.NotThere(edition + "/install-standalone/blobs/" + s.layerOf(edition+"/install-standalone", s.tags[edition+"/install-standalone:v1.70.1"])), "install-standalone:v1.70.1", []string{"platform " + edition + "/install-standalone:v1.70.1"}},
+		"a blob of the installer":      {pulltest.NotThere("deckhouse/installer/blobs/"), "installer:latest", []string{"installer deckhouse/installer:latest"}},
+		"two things in two components": {pulltest.NotThere(scanner+"/manifests/", edition+"/modules/stronghold/extra/scanner/blobs/"), "modules/console/extra/scanner:3 modules/stronghold/extra/scanner:3", []string{"module console " + scanner + ":3", "module stronghold " + edition + "/modules/stronghold/extra/scanner:3"}},
+	}
+}
+
+// What is complete is published where that is allowed, and each hole is listed once, with
+// its component and image; where it is not, all are listed and nothing is published.
+func TestIncompleteSources(t *testing.T) {
+	s := holey(t)
+	good, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, good, edition)
+	selection := deckhouse.Selection{NoSecurityDB: true, NoPackages: true}
+	o.Planner = selecting(selection)
+	pulltest.Run(t, o)
+	full := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
+	for name, test := range holes(s) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			r.Inject(test.fault)
+			o := options(t, r, edition)
+			o.Planner = selecting(selection)
+			if name != "a module" { // it has neither channels nor versions then, as other modules
+				_, err := pull.Run(t.Context(), o, nil)
+				var gaps *pull.IncompleteError
+				if !errors.As(err, &gaps) || !gaps.CanDoWithout() {
+					t.Fatalf("pulled without being allowed to, or with no way out: %v", err)
+				}
+				for _, h := range test.holes { // but for the channels of what is left out
+					name := h[strings.LastIndex(h, " ")+1:]
+					repository := name[:strings.IndexAny(name, ":@")]
+					if !strings.HasSuffix(name, ":alpha") && !strings.Contains(err.Error(), repository) {
+						t.Errorf("%v: does not list %s", err, h)
+					}
+				}
+				pulltest.NothingPublished(t, o.Dir)
+			}
+			forms := []bool{false}
+			if strings.HasPrefix(name, "a blob") || os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+				forms = []bool{false, true} // of archives and of a tree
+			}
+			for _, tree := range forms {
+				o.Dir, o.Tree, o.AllowIncomplete = t.TempDir(), tree, true
+				report := pulltest.Run(t, o)
+				if diff := cmp.Diff(slices.Sorted(slices.Values(test.holes)), pulltest.Named(report.Holes)); diff != "" {
+					t.Errorf("holes: %s", diff)
+				}
+				got := pulltest.OpenAt(t, edition, o.Dir)
+				pulltest.Intact(t, got)
+				pulltest.ProveAll(t, got)
+				if diff := cmp.Diff(without(full, test.left), pulltest.Listed(t, got)); diff != "" {
+					t.Errorf("tree is %t: %s", tree, diff)
+				}
+			}
+		})
+	}
+}
+
+// without are images but for those that are left out: "LAYOUT:TAG", "LAYOUT:*".
+func without(all map[string]string, left string) map[string]string {
+	all = maps.Clone(all)
+	for _, name := range strings.Fields(left) {
+		layout, tag, _ := strings.Cut(name, ":")
+		repository := strings.TrimSuffix(edition+"/"+layout, "/")
+		if tag == "*" {
+			maps.DeleteFunc(all, func(key, _ string) bool { return strings.HasPrefix(key, repository+":") })
+			continue
+		}
+		delete(all, repository+":"+tag)
+		delete(all, repository+":sha256-"+tag+".att")
+	}
+	return all
+}
+
+// What a pull cannot do without is refused whatever is allowed, with the reason, and all
+// that is missing is listed.
+func TestWhatIsNotTolerated(t *testing.T) {
+	s := holey(t)
+	other := edition + "/modules/console/extra/scanner"
+	for name, test := range map[string]struct {
+		missing string
+		change  func(*deckhouse.Selection)
+		says    []string
+	}{
+		"a release channel":    {edition + "/release-channel/manifests/beta", func(*deckhouse.Selection) {}, []string{"release-channel:beta", "say which versions belong to the bundle"}},
+		"a build by its tag":   {edition + "/manifests/" + s.names["v1.69.3"][0].String(), func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" }, []string{s.names["v1.69.3"][0].String(), "asked for by name"}},
+		"a channel by its tag": {edition + "/release-channel/manifests/stable", func(s *deckhouse.Selection) { s.DeckhouseTag = "stable" }, []string{"release-channel:stable", "asked for by name"}},
+		"an installer":         {"deckhouse/installer/manifests/v9", func(s *deckhouse.Selection) { s.InstallerTag = "v9" }, []string{"deckhouse/installer:v9", "asked for by name"}},
+		"a d8 program":         {"deckhouse/deckhouse-cli/manifests/v9", func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v9" }, []string{"deckhouse/deckhouse-cli:v9", "asked for by name"}},
+		"a plugin":             {"deckhouse/deckhouse-cli/plugins/x/", func(s *deckhouse.Selection) { s.IncludePlugins = []string{"x"} }, []string{"deckhouse-cli/plugins/x", "asked for by name"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			r.Inject(pulltest.NotThere(test.missing, other+"/manifests/"))
+			for _, allowed := range []bool{true, false} {
+				o := options(t, r, edition)
+				selection := deckhouse.Selection{NoSecurityDB: true, NoPackages: true}
+				test.change(&selection)
+				o.Planner = selecting(selection)
+				o.AllowIncomplete = allowed
+				_, err := pull.Run(t.Context(), o, nil)
+				var gaps *pull.IncompleteError
+				if !errors.As(err, &gaps) {
+					t.Fatal(err)
+				}
+				for i, words := range append(slices.Clone(test.says), other+":3: not there") {
+					if (allowed || i != 1) && !strings.Contains(err.Error(), words) {
+						t.Errorf("allowed is %t: %v: does not say %q", allowed, err, words)
+					}
+				}
+				pulltest.NothingPublished(t, o.Dir)
+			}
+		})
+	}
+}
+
+// A registry that refuses or fails says nothing about what is there, whatever is allowed.
+func TestRefusalsAreNoHoles(t *testing.T) {
+	s := holey(t)
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
+		for _, path := range []string{edition + "/modules/console/extra/scanner/manifests/", edition + "/modules/console/extra/scanner/blobs/"} {
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			r.Inject(registrytest.Answer(pulltest.At(path), status))
+			o := options(t, r, edition)
+			c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
+			try(t, err)
+			o.Registry, o.Planner, o.AllowIncomplete = c, selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true
+			_, err = pull.Run(t.Context(), o, nil)
+			c.Close()
+			var failed *client.Error
+			var gaps *pull.IncompleteError
+			if !errors.As(err, &failed) || errors.As(err, &gaps) || failed.Status != status {
+				t.Errorf("%d: %v", status, err)
+			}
+			pulltest.NothingPublished(t, o.Dir)
+		}
+	}
+}
+
+// Where nothing is complete, nothing is published.
+func TestNothingIsComplete(t *testing.T) {
+	s := holey(t)
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), http.StatusNotFound))
+	o := options(t, r, "deckhouse")
+	o.Planner, o.AllowIncomplete = pull.Repositories{Paths: []string{"installer"}}, true
+	_, err := pull.Run(t.Context(), o, nil)
+	var gaps *pull.IncompleteError
+	if !errors.As(err, &gaps) || len(gaps.Gaps) != 1 {
+		t.Error(err)
+	}
+	pulltest.NothingPublished(t, o.Dir)
+}
+
+// A layer that one repository lacks and another has is a hole of the one, whoever asks first.
+func TestLayersThatOneRepositoryLacks(t *testing.T) {
+	s := newSynthetic(t)
+	for _, name := range []string{"console", "stronghold"} {
+		at := edition + "/modules/" + name
+		l := s.tree.Layout(at)
+		for _, v := range []string{"v1.0.0", "v1.1.0"} { // of one layer, and configs of their own
+			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layer(t, "images_digests.json", "{}")}}), v)
+			s.channel(at+"/release", v, v, false)
+		}
+		s.channel(at+"/release", "alpha", "v1.1.0", false)
+		s.channel(at+"/release", "stable", "v1.0.0", false)
+		s.image(edition+"/modules", name, nil)
+	}
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	const console = edition + "/modules/console"
+	shared := s.layerOf(console, s.tags[console+":v1.0.0"])
+	r.Inject(pulltest.NotThere(console + "/blobs/" + shared))
+	for range 5 {
+		o := options(t, r, edition)
+		o.Planner, o.AllowIncomplete = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true
+		report := pulltest.Run(t, o)
+		for _, hole := range report.Holes {
+			if !strings.HasPrefix(hole.Repository, console) || strings.Contains(hole.Reason, "stronghold") {
+				t.Errorf("%s", hole)
+			}
+		}
+		got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
+		if got[edition+"/modules/stronghold:v1.0.0"] == "" || got[edition+"/modules/stronghold/release:stable"] == "" {
+			t.Errorf("%v", got)
+		}
+	}
+}

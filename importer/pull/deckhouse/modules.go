@@ -1,0 +1,304 @@
+package deckhouse
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// family is modules or packages: the same, but for their names.
+type family struct {
+	one      string // as a component and an archive are called
+	segment  string // of the bundle
+	source   string // repository whose tags are their names
+	releases string // segment of the release channels and versions
+	include  []string
+	exclude  []string
+}
+
+func (p *planner) planModules(ctx context.Context) error {
+	at := strings.Trim(p.selection.ModulesPathSuffix, "/")
+	if p.selection.ModulesPathSuffix == "" {
+		at = "modules"
+	}
+	return p.planFamily(ctx, family{"module", "modules", p.draft.Root.Repository(at), "release", p.selection.IncludeModules, p.selection.ExcludeModules})
+}
+
+// planFamily plans the wanted modules or packages.
+func (p *planner) planFamily(ctx context.Context, f family) error {
+	all, wanted, err := p.names(ctx, f)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		p.draft.Missing(f.source, "", "it lists no "+f.segment)
+		return nil
+	}
+	names := sortedKeys(wanted)
+	members := make([]*familyMember, len(names))
+	for i, name := range names {
+		members[i] = p.newMember(f, wanted[name])
+	}
+	return p.draft.Each(ctx, len(members), func(ctx context.Context, i int) error {
+		m := members[i]
+		return p.draft.Absorb(m.plan(ctx), part(member), pull.Unit{Component: m.shown.Name})
+	})
+}
+
+// names are all names of a family, and what is wanted of those that are.
+func (p *planner) names(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
+	include, err := release.ParseSelectors(f.include)
+	if err != nil {
+		return nil, nil, err
+	}
+	exclude, err := release.ParseSelectors(f.exclude)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.selection.ProxyRegistry {
+		for name := range exclude {
+			delete(include, name)
+		}
+		return sortedKeys(include), include, nil
+	}
+	tags, err := p.source.Tags(ctx, f.source)
+	if err != nil && !pull.IsAbsent(err) {
+		return nil, nil, err
+	}
+	if err := checkNames(f, tags); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range sortedKeys(include) {
+		if !tags[name] {
+			p.draft.Gap(part(member), f.one+" "+name, f.source, name, "there is no such "+f.one)
+		}
+	}
+	all = sortedKeys(tags)
+	return all, chooseNames(all, include, exclude), nil
+}
+
+// checkNames fails where a name of a source cannot be one segment of a path.
+func checkNames(f family, tags map[string]bool) error {
+	for _, name := range sortedKeys(tags) {
+		if !release.IsName(name) {
+			return pull.GapError(f.source, name, unusable("no name of a %s", f.one))
+		}
+	}
+	return nil
+}
+
+// chooseNames chooses among all names those that are included, or where none are, those that
+// are not excluded.
+func chooseNames(all []string, include, exclude map[string]release.Selector) map[string]release.Selector {
+	wanted := map[string]release.Selector{}
+	for _, name := range all {
+		_, excluded := exclude[name]
+		s, included := include[name]
+		if included || len(include) == 0 && !excluded {
+			s.Name = name
+			wanted[name] = s
+		}
+	}
+	return wanted
+}
+
+// familyMember is one module or package that is being planned.
+type familyMember struct {
+	planner    *planner
+	want       release.Selector
+	isModule   bool
+	archive    string
+	at         string // in the bundle
+	repository string
+	shown      *pull.Component
+	releases   *pull.Layout // its release channels and versions
+}
+
+func (p *planner) newMember(f family, want release.Selector) *familyMember {
+	m := &familyMember{planner: p, want: want, isModule: f.one == "module", archive: f.one + "-" + want.Name + ".tar",
+		at: path.Join(f.segment, want.Name), repository: path.Join(f.source, want.Name)}
+	m.shown = p.draft.Component(f.one+" "+want.Name, m.archive)
+	m.releases = p.layout(m.archive, path.Join(m.at, f.releases), path.Join(m.repository, f.releases), member)
+	return m
+}
+
+func (m *familyMember) unit(version string) pull.Unit {
+	return pull.Unit{Component: m.shown.Name, Version: version}
+}
+
+func (m *familyMember) plan(ctx context.Context) error {
+	p := m.planner
+	all, err := m.versions(ctx)
+	if err != nil {
+		return err
+	}
+	versions := p.draft.NotSkipped(m.shown.Name, all)
+	m.shown.Versions = versions
+	if all := release.ParseAll(versions); m.isModule && len(all) > 0 {
+		p.mu.Lock()
+		p.bundled.modules[m.want.Name] = all
+		p.mu.Unlock()
+	}
+	if len(versions) == 0 && len(all) > 0 {
+		m.shown.Note("nothing of it: no version is complete")
+		return nil
+	}
+	if len(versions) == 0 {
+		m.shown.Note("nothing of it: no release channel, and no version is asked for")
+		if len(m.want.Ranges) > 0 {
+			p.draft.Gap(part(member), m.shown.Name, m.repository, "", "no version of it is "+m.want.String())
+		}
+		return nil
+	}
+	return p.draft.Each(ctx, len(versions), func(ctx context.Context, i int) error {
+		return p.draft.Absorb(m.planVersion(ctx, versions[i]), part(member), m.unit(versions[i]))
+	})
+}
+
+// versions are the tags that are wanted: what the release channels point at and what the
+// constraints choose; tags alone, where only such are asked for.
+func (m *familyMember) versions(ctx context.Context) ([]string, error) {
+	p := m.planner
+	tags, err := m.planPins(ctx)
+	if err != nil || m.want.IsPinned() {
+		return release.SortTags(tags), err
+	}
+	pointed, err := m.planChannels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tags = append(tags, pointed...)
+	for _, c := range m.want.Ranges {
+		chosen, err := p.versionsIn(ctx, m.repository, c)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, chosen...)
+	}
+	return release.SortTags(tags), nil
+}
+
+// planChannels plans the release channels, and returns the tags that they point at.
+func (m *familyMember) planChannels(ctx context.Context) (tags []string, err error) {
+	draft := m.planner.draft
+	channels, gaps, err := m.planner.channels(ctx, m.releases.Repository)
+	if err != nil {
+		return nil, err
+	}
+	if err := draft.Absorb(pull.Incomplete(gaps), part(member), m.unit("")); err != nil {
+		return nil, err
+	}
+	for _, ch := range channels {
+		tags = append(tags, ch.Tag)
+		if draft.Skips(m.unit(ch.Tag)) {
+			draft.Gap(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is not complete")
+			continue
+		}
+		m.shown.Point(ch.Name, ch.Tag)
+		if m.planner.selection.OnlyExtraImages {
+			continue
+		}
+		if _, err := draft.Add(ctx, m.releases, ch.Name, ch.Name); err != nil {
+			return nil, err
+		}
+	}
+	return tags, nil
+}
+
+// planPins returns the tags that are asked for. Where nothing else of the member is, channels
+// of the bundle point at them: the named one, or all at a sole tag.
+func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
+	draft := m.planner.draft
+	for _, c := range m.want.Pins {
+		tag, err := m.planner.exactTag(ctx, m.repository, c.Tag)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, tag)
+		if !m.want.IsPinned() || m.planner.selection.OnlyExtraImages || draft.Skips(m.unit(tag)) {
+			continue
+		}
+		for _, channel := range pinnedChannels(c, len(m.want.Pins)) {
+			ok, err := draft.Alias(ctx, m.releases, channel, tag)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				draft.Missing(m.releases.Repository, tag, "not there, so no release channel of the bundle points at it")
+				break
+			}
+			m.shown.Point(channel, tag)
+		}
+	}
+	return tags, nil
+}
+
+// pinnedChannels are the channels of a bundle that point at the tag of a pin, of which
+// there are so many.
+func pinnedChannels(c *release.Constraint, pins int) []string {
+	switch {
+	case c.Channel != "":
+		return []string{c.Channel}
+	case pins == 1:
+		return release.Channels()
+	}
+	return nil
+}
+
+// planVersion plans one version: its image, what the image names, and its release image.
+func (m *familyMember) planVersion(ctx context.Context, tag string) error {
+	p, draft := m.planner, m.planner.draft
+	main := p.layout(m.archive, m.at, m.repository, member)
+	draft.Need(main, tag, m.unit(tag))
+	image, ok, err := draft.Choose(ctx, main, tag, tag)
+	if !ok && err == nil {
+		draft.TagGap(main, tag, "not there")
+	}
+	if err != nil || image.Digest == "" {
+		return err
+	}
+	files, err := p.source.Files(ctx, m.repository, image, release.ModuleDigests, release.ModuleExtras)
+	if err != nil {
+		return pull.GapError(m.repository, tag, err)
+	}
+	if err := m.planExtraImages(ctx, main, tag, files[release.ModuleExtras]); err != nil || p.selection.OnlyExtraImages {
+		return err
+	}
+	if _, err := draft.Add(ctx, main, tag, tag); err != nil {
+		return err
+	}
+	if err := p.addOrNote(ctx, m.releases, tag); err != nil {
+		return err
+	}
+	if files[release.ModuleDigests] == nil {
+		return nil
+	}
+	images, err := release.ParseDigests(files[release.ModuleDigests])
+	if err != nil {
+		return pull.GapError(m.repository, tag, unusable("%s: %w", release.ModuleDigests, err))
+	}
+	return p.planImages(ctx, main, release.References(images), nil)
+}
+
+// planExtraImages plans the extra images of a version, each in a layout of its own.
+// Attestations of them are in the main layout.
+func (m *familyMember) planExtraImages(ctx context.Context, main *pull.Layout, tag string, file []byte) error {
+	if file == nil {
+		return nil
+	}
+	images, err := release.ParseExtraImages(file)
+	if err != nil {
+		return pull.GapError(m.repository, tag, unusable("%s: %w", release.ModuleExtras, err))
+	}
+	for _, i := range images {
+		l := m.planner.layout(m.archive, path.Join(m.at, "extra", i.Name), path.Join(m.repository, "extra", i.Name), member,
+			func(r *pull.Rules) { r.AttestIn = main })
+		if _, err := m.planner.draft.Add(ctx, l, i.Reference, i.Reference); err != nil {
+			return err
+		}
+	}
+	return nil
+}

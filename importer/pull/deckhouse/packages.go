@@ -1,0 +1,75 @@
+package deckhouse
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+func (p *planner) planPackages(ctx context.Context) error {
+	return p.planFamily(ctx, p.packageFamily())
+}
+
+func (p *planner) packageFamily() family {
+	return family{"package", "packages", p.draft.Root.Repository("packages"), "version", p.selection.IncludePackages, p.selection.ExcludePackages}
+}
+
+// planPackageVersions plans one archive of the versions of every package, wanted or not: a
+// cluster shows what there is. A package whose versions cannot be read is left out.
+func (p *planner) planPackageVersions(ctx context.Context) error {
+	const archive = "package-versions.tar"
+	f := p.packageFamily()
+	names, err := p.packageNames(ctx, f)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	p.draft.Component("package versions", archive).Versions = names
+	return p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error { return p.planVersionsOf(ctx, f, archive, names[i]) })
+}
+
+// packageNames are the names of all packages; without a list of them, of those that are
+// asked for.
+func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
+	if p.selection.ProxyRegistry {
+		names, err := release.ParseSelectors(f.include)
+		return sortedKeys(names), err
+	}
+	tags, err := p.source.Tags(ctx, f.source)
+	if pull.IsAbsent(err) || pull.IsRefused(err) && p.selection.NoPackages {
+		p.draft.Missing(f.source, "", "no list of packages, so no "+f.one+"-versions.tar: "+err.Error())
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sortedKeys(tags), checkNames(f, tags)
+}
+
+// planVersionsOf plans all versions of one package.
+func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name string) error {
+	at := path.Join(f.segment, name, f.releases)
+	l := p.layout(archive, at, path.Join(f.source, name, f.releases), member, func(r *pull.Rules) { r.Optional = true })
+	// What is planned for the package itself comes first: where a version is asked for,
+	// channels point at that.
+	own := p.draft.Copy(l, f.one+"-"+name+".tar", at)
+	if p.selection.ProxyRegistry {
+		return nil // which is all that is known
+	}
+	tags, err := p.source.Tags(ctx, l.Repository)
+	for _, tag := range sortedKeys(tags) {
+		if err != nil {
+			break
+		}
+		if !own[tag] && !(p.selection.SkipVexImages && strings.HasSuffix(tag, ".att")) {
+			_, err = p.draft.AddIfThere(ctx, l, tag, tag)
+		}
+	}
+	if pull.IsAbsent(err) || pull.IsRefused(err) {
+		p.draft.Missing(l.Repository, "", "versions of the package cannot be had: "+err.Error())
+		return nil
+	}
+	return err
+}

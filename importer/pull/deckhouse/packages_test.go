@@ -1,0 +1,48 @@
+package deckhouse_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// The versions of a package that cannot be had are left out, and those of no other.
+func TestPackageVersionsThatCannotBeHad(t *testing.T) {
+	s := newSynthetic(t)
+	at := edition + "/packages"
+	for _, name := range []string{"good", "refused", "absent", "damaged"} {
+		s.image(at, name, nil)
+		if name != "absent" {
+			s.channel(at+"/"+name+"/version", "stable", "v1.0.0", false)
+		}
+	}
+	s.writeAll()
+	bad := s.tags[at+"/damaged/version:stable"]
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/refused/version/") }, http.StatusForbidden))
+	r.Inject(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
+		if strings.HasSuffix(q.URL.Path, "/damaged/version/manifests/stable") || strings.HasSuffix(q.URL.Path, bad.String()) {
+			w.Header().Set("Content-Type", specs.MediaTypeImageManifest)
+			_, _ = w.Write([]byte(`{"schemaVersion":2,"mediaType":"` + specs.MediaTypeImageManifest + `","config":7}`))
+			return true
+		}
+		return false
+	})
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(*deckhouse.Selection) {}))
+	report, err := pull.Run(t.Context(), o, nil)
+	try(t, err)
+	want := map[string]string{at + "/good/version:stable": s.tags[at+"/good/version:stable"].String()}
+	if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
+		t.Error(diff)
+	}
+	lacks(t, report, at+"/refused/version: versions of the package cannot be had", at+"/absent/version: versions of the package cannot be had", at+"/damaged/version")
+}

@@ -1,0 +1,104 @@
+package deckhouse_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// expected is the table of what the field's own tool made of its bundle.
+func expected(t *testing.T) map[string]string {
+	t.Helper()
+	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
+	try(t, err)
+	all := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		all[f[0]+":"+f[1]] = f[2]
+	}
+	return all
+}
+
+// addInstallChannels adds the channels of the install image to the table: the tool that
+// wrote it gave them none yet. Of 2026-10-01, docs/mirror-bundle-layout.md of
+// deckhouse-cli says where they point (6.1), which are the versions of the channels.
+func addInstallChannels(want map[string]string) {
+	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
+		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
+	}
+}
+
+// What the bundle of an older tool has is not fetched again, installer and all.
+func overTheBundleOfAnOlderTool(t *testing.T, r *registrytest.Registry) {
+	o := options(t, r, "deckhouse/ee")
+	try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
+	r.Forget()
+	pulltest.Run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 0 {
+		t.Errorf("%d blobs were fetched", n)
+	}
+	pulltest.Intact(t, pulltest.Open(t, "deckhouse/ee", o.Dir))
+}
+
+// Blobs of a tree that is there already are not fetched for archives beside it.
+func TestOverATree(t *testing.T) {
+	s := lean(t)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.IncludeModules = []string{"stronghold"} }))
+	o.Tree = true
+	pulltest.Run(t, o)
+	o.Tree = false
+	r.Forget()
+	pulltest.Run(t, o)
+	if n := r.Kinds()["GET blobs"]; n != 0 {
+		t.Errorf("%d blobs were fetched", n)
+	}
+	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
+}
+
+// d8Source is a registry that holds what the field's own bundle was pulled from.
+func d8Source(t *testing.T) *registrytest.Registry {
+	t.Helper()
+	r := registrytest.New(t, registrytest.Options{})
+	pulltest.Push(t, r, pulltest.Open(t, "deckhouse/ee", "../../../cmd/layoutproxy/testdata/d8"), func(name string) string { return name })
+	return r
+}
+
+// A pull of a registry that holds what a bundle was made of serves the tags and digests
+// of the bundle, no more and no less.
+func TestParity(t *testing.T) {
+	r := d8Source(t)
+	o := options(t, r, "deckhouse/ee")
+	r.Forget()
+	pulltest.Run(t, o)
+	s := pulltest.Open(t, "deckhouse/ee", o.Dir)
+	pulltest.Intact(t, s)
+	want, got := expected(t), pulltest.Listed(t, s)
+	addInstallChannels(want)
+	for key, d := range want {
+		if d == "-" {
+			want[key] = got[key]
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	seen := map[string]bool{}
+	for _, q := range r.Requests() {
+		if key := q.Path[strings.LastIndex(q.Path, "/")+1:]; q.Kind() == "GET blobs" {
+			if seen[key] {
+				t.Errorf("%s was fetched twice", q.Path)
+			}
+			seen[key] = true
+		}
+	}
+	t.Run("over the bundle of an older tool", func(t *testing.T) { overTheBundleOfAnOlderTool(t, r) })
+}

@@ -1,0 +1,32 @@
+package deckhouse
+
+import "github.com/layoutproxy/layoutproxy/importer/pull"
+
+// kind is a kind of thing that a bundle is made of.
+type kind string
+
+const (
+	member          kind = "module or package"                      // its versions, channels, internal and extra images
+	build           kind = "version of the platform"                // what it consists of
+	platformChannel kind = "release channel of the platform"        //
+	sharedImage     kind = "installer, database, program or plugin" // that nobody has asked for by name
+	askedFor        kind = "what the command line names"            //
+)
+
+// part decides whether a bundle can be published without a thing, where that is allowed, and
+// says why.
+func part(k kind) pull.Part {
+	switch k {
+	case member:
+		return pull.Part{Optional: true, Reason: "the other modules and packages do not need it"}
+	case build:
+		return pull.Part{Optional: true, Reason: "the version is left out, and the others do not need it"}
+	case sharedImage:
+		return pull.Part{Optional: true, Reason: "a bundle can be used without it"}
+	case platformChannel:
+		return pull.Part{Reason: "the release channels of the platform say which versions belong to the bundle"}
+	case askedFor:
+		return pull.Part{Reason: "it was asked for by name"}
+	}
+	return pull.Part{Reason: "it was to be published"}
+}

@@ -1,0 +1,127 @@
+package deckhouse
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+)
+
+// planner plans what a selection asks for.
+type planner struct {
+	selection *Selection
+	draft     *pull.Draft
+	source    *pull.Source
+
+	mu      sync.Mutex
+	bundled bundled // for the choice of plugins
+}
+
+// plan plans all components.
+func (p *planner) plan(ctx context.Context) error {
+	s := p.selection
+	steps := []struct {
+		skip      bool
+		plan      func(context.Context) error
+		of        kind // that an error of content is about
+		component string
+	}{
+		{s.NoPlatform, p.planPlatform, platformChannel, "platform"},
+		{s.NoInstaller, p.planInstaller, sharedImage, "installer"},
+		{s.NoSecurityDB, p.planDatabases, sharedImage, "security"},
+		{s.NoModules && len(s.IncludeModules) == 0, p.planModules, member, "modules"},
+		{s.NoPackages, p.planPackages, member, "packages"},
+		{false, p.planPackageVersions, member, "package versions"},
+		{s.OnlyExtraImages, p.planProgram, sharedImage, "d8"},
+		{s.OnlyExtraImages, p.planPlugins, sharedImage, "plugins"},
+	}
+	for _, step := range steps {
+		if step.skip {
+			continue
+		}
+		// Where one component is not complete the others are planned all the same: all that is
+		// missing is listed.
+		if err := p.draft.Absorb(step.plan(ctx), part(step.of), pull.Unit{Component: step.component}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layout is the layout at a path of an archive. Its images are for one platform, but for the
+// d8 program and its plugins; attestations by tag are with the platform, modules and packages.
+func (p *planner) layout(archive, path, repository string, of kind, change ...func(*pull.Rules)) *pull.Layout {
+	rules := pull.Rules{Part: part(of), Platform: p.draft.Platform}
+	if rules.Platform == nil && !strings.HasPrefix(path+"/", programPath+"/") {
+		rules.Platform = &pull.Platform{OS: "linux", Architecture: "amd64"}
+	}
+	switch {
+	case p.selection.SkipVexImages:
+		rules.Attestations = pull.NoAttestations
+	case edition.IsShared(path), strings.HasPrefix(path, databasesPath+"/"):
+		rules.Attestations = pull.AttestationsByDigest
+	}
+	for _, c := range change {
+		c(&rules)
+	}
+	return p.draft.Layout(archive, path, repository, rules)
+}
+
+// keepEmpty keeps a layout without images in its archive, as the field's own tool does.
+func keepEmpty(r *pull.Rules) { r.Empty = pull.KeepEmptyBesideOthers }
+
+// versionsIn are the tags of a repository that a range of versions chooses.
+func (p *planner) versionsIn(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
+	if p.selection.ProxyRegistry {
+		return p.walk(ctx, repository, c)
+	}
+	tags, err := p.source.Tags(ctx, repository)
+	if pull.IsAbsent(err) {
+		return nil, nil
+	}
+	return c.Choose(sortedKeys(tags)), err
+}
+
+// exactTag is the tag that is meant by one that a person wrote: the letter before a
+// version may be left out.
+func (p *planner) exactTag(ctx context.Context, repository, tag string) (string, error) {
+	if _, ok := release.Parse(tag); !ok || strings.HasPrefix(tag, "v") {
+		return tag, nil
+	}
+	_, err := p.source.Resolve(ctx, repository, tag)
+	if pull.IsAbsent(err) {
+		return "v" + tag, nil
+	}
+	return tag, err
+}
+
+// unusable is an error of content that cannot be used.
+func unusable(format string, args ...any) error {
+	return &pull.UnusableError{Err: fmt.Errorf(format, args...)}
+}
+
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
+
+// appendNew appends what is not there yet.
+func appendNew(all []string, s string) []string {
+	if slices.Contains(all, s) {
+		return all
+	}
+	return append(all, s)
+}
+
+// tagOf is the tag of an image in a bundle: of one that is named by digest, the hex digits.
+func tagOf(reference string) string {
+	if d := digest.Digest(reference); d.Validate() == nil {
+		return d.Encoded()
+	}
+	return reference
+}

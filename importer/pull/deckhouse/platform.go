@@ -1,0 +1,311 @@
+package deckhouse
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+const platformArchive = "platform.tar"
+
+// platform is the platform that is being planned.
+type platform struct {
+	planner *planner
+	shown   *pull.Component
+	builds  builds
+
+	// The four layouts are in the archive, those that stay empty too.
+	root, install, standalone, channels *pull.Layout
+}
+
+func (p *planner) channelsRepository() string { return p.draft.Root.Repository("release-channel") }
+
+// planPlatform plans the platform: releases, channels, installers and the images that the
+// installers name.
+func (p *planner) planPlatform(ctx context.Context) error {
+	c := p.draft.Component("platform", platformArchive)
+	b, err := p.findBuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, note := range b.notes {
+		c.Note("%s", note)
+	}
+	if err := p.selection.checkSuspended(b.channels); err != nil {
+		return err
+	}
+	p.leaveOutBuilds(c, &b)
+	c.Versions, p.bundled.platform = b.tags, release.ParseAll(b.tags)
+	if len(b.tags) == 0 {
+		return nil
+	}
+	of := build
+	if b.pin != "" {
+		of = askedFor
+	}
+	layout := func(path, repository string) *pull.Layout {
+		return p.layout(platformArchive, path, repository, of, keepEmpty)
+	}
+	root := p.draft.Root
+	pl := &platform{planner: p, shown: c, builds: b, root: layout(".", root.Path), install: layout("install", root.Repository("install")),
+		standalone: layout("install-standalone", root.Repository("install-standalone")), channels: layout("release-channel", p.channelsRepository())}
+	return pl.plan(ctx, of)
+}
+
+// plan plans channels and builds.
+func (pl *platform) plan(ctx context.Context, of kind) error {
+	draft, b := pl.planner.draft, &pl.builds
+	for _, ch := range b.channels {
+		pl.shown.Point(ch.Name, ch.Tag)
+		if _, err := draft.Add(ctx, pl.channels, ch.Name, ch.Name); err != nil {
+			return err
+		}
+	}
+	if b.pin != "" {
+		if err := pl.pinChannels(ctx); err != nil {
+			return err
+		}
+	}
+	if err := draft.Each(ctx, len(b.tags), func(ctx context.Context, i int) error {
+		return draft.Absorb(pl.planBuild(ctx, b.tags[i]), part(of), pull.Unit{Component: pl.shown.Name, Version: b.tags[i]})
+	}); err != nil {
+		return err
+	}
+	for _, channel := range sortedKeys(b.aliases) {
+		if _, err := draft.Alias(ctx, pl.install, channel, b.aliases[channel]); err != nil {
+			return err
+		}
+	}
+	if b.pin == "" {
+		return pl.planReleasesFile(ctx)
+	}
+	return nil
+}
+
+// leaveOutBuilds takes the builds that are not complete out of a plan, and the channels
+// that point at one of them.
+func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
+	skips := func(tag string) bool { return p.draft.Skips(pull.Unit{Component: c.Name, Version: tag}) }
+	b.tags = p.draft.NotSkipped(c.Name, b.tags)
+	kept := b.channels[:0:0]
+	for _, ch := range b.channels {
+		if skips(ch.Tag) {
+			p.draft.Gap(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is not complete")
+			continue
+		}
+		kept = append(kept, ch)
+	}
+	b.channels = kept
+	maps.DeleteFunc(b.aliases, func(_, tag string) bool { return skips(tag) })
+	if len(b.tags) == 0 {
+		c.Note("nothing of it: no version is complete")
+	}
+}
+
+// findBuilds reads what the choice of builds depends on, and makes it.
+func (p *planner) findBuilds(ctx context.Context) (builds, error) {
+	if p.selection.DeckhouseTag != "" {
+		return p.findBuild(ctx, p.selection.DeckhouseTag)
+	}
+	if p.selection.IncludePlatform == "" {
+		return p.findAllBuilds(ctx)
+	}
+	constraint, err := release.ParseConstraint(p.selection.IncludePlatform)
+	if err != nil {
+		return builds{}, err
+	}
+	if constraint.Versions == nil {
+		return p.findBuild(ctx, constraint.Tag)
+	}
+	tags, err := p.versionsIn(ctx, p.channelsRepository(), constraint)
+	if err != nil {
+		return builds{}, err
+	}
+	channels, err := p.requireChannels(ctx)
+	if err != nil {
+		return builds{}, err
+	}
+	b := chooseInRange(channels, tags, constraint)
+	if len(b.tags) == 0 {
+		return builds{}, fmt.Errorf("%s has no release that is %s", p.draft.Root, constraint.Text)
+	}
+	return b, nil
+}
+
+// findAllBuilds finds the releases that the channels are about.
+func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
+	channels, err := p.requireChannels(ctx)
+	if err != nil {
+		return builds{}, err
+	}
+	var since *semver.Version
+	if p.selection.SinceVersion != "" {
+		if since, err = semver.NewVersion(p.selection.SinceVersion); err != nil {
+			return builds{}, err
+		}
+	}
+	lowest, highest := span(channels, since)
+	var tags map[string]bool
+	if lowest != nil && highest != nil {
+		if tags, err = p.source.Tags(ctx, p.channelsRepository()); err != nil {
+			return builds{}, err
+		}
+	}
+	b := chooseBuilds(channels, sortedKeys(tags), lowest, highest)
+	if len(b.tags) == 0 {
+		return builds{}, fmt.Errorf("no release of %s from %s on", p.draft.Root, lowest)
+	}
+	return b, nil
+}
+
+// requireChannels reads the release channels of the platform. Those that are missing are
+// gaps, or listed as missing where the source does not have to have them.
+func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
+	const reason = "the release channel is not there"
+	repository := p.channelsRepository()
+	all, gaps, err := p.channels(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	isBroken := func(name string) bool {
+		return slices.ContainsFunc(gaps, func(g pull.Gap) bool { return g.Tag == name })
+	}
+	missing, required := missingChannels(all, isBroken)
+	for _, name := range missing {
+		if !required {
+			p.draft.Missing(repository, name, reason)
+			continue
+		}
+		gaps = append(gaps, pull.Gap{Component: "platform", Repository: repository, Tag: name, Reason: reason, Part: part(platformChannel)})
+	}
+	return all, pull.Incomplete(gaps)
+}
+
+// findBuild finds the build that a channel, a version or a tag names.
+func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
+	repository := p.channelsRepository()
+	if slices.Contains(release.Channels(), tag) {
+		ch, ok, err := p.channel(ctx, repository, tag)
+		if err != nil {
+			return builds{}, err
+		}
+		if !ok {
+			return builds{}, pull.Incomplete([]pull.Gap{{Component: "platform", Repository: repository, Tag: tag, Reason: "the release channel is not there", Part: part(askedFor)}})
+		}
+		return builds{tags: []string{ch.Tag}, channels: []release.Channel{ch}, pin: tag}, nil
+	}
+	tag, err := p.exactTag(ctx, p.draft.Root.Path, tag)
+	if err != nil {
+		return builds{}, err
+	}
+	// A version that the vendor has suspended goes by the channels that point at it.
+	all, gaps, err := p.channels(ctx, repository)
+	if err == nil {
+		err = pull.Incomplete(gaps)
+	}
+	if err != nil {
+		return builds{}, err
+	}
+	pointing := slices.DeleteFunc(all, func(c release.Channel) bool { return c.Tag != tag })
+	if err := p.selection.checkSuspended(pointing); err != nil {
+		return builds{}, err
+	}
+	return builds{tags: []string{tag}, pin: tag}, nil
+}
+
+// pinChannels makes the default channels of a bundle point at the release-channel image of
+// one build, if the source has one, and those of the install image at its.
+func (pl *platform) pinChannels(ctx context.Context) error {
+	draft, b := pl.planner.draft, &pl.builds
+	aliases := map[string]string{}
+	for _, channel := range release.DefaultChannels() {
+		ok, err := draft.Alias(ctx, pl.channels, channel, b.pin)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			draft.Missing(pl.channels.Repository, b.pin, "not there, so no release channel of the bundle points at "+b.tags[0])
+			return nil
+		}
+		pl.shown.Point(channel, b.tags[0])
+		aliases[channel] = b.tags[0]
+	}
+	b.aliases = aliases
+	return nil
+}
+
+// planBuild plans one build of the platform.
+func (pl *platform) planBuild(ctx context.Context, tag string) error {
+	draft, unit := pl.planner.draft, pull.Unit{Component: pl.shown.Name, Version: tag}
+	for _, l := range []*pull.Layout{pl.root, pl.install, pl.channels} {
+		draft.Need(l, tag, unit)
+	}
+	if err := pl.planner.addOrNote(ctx, pl.channels, tag); err != nil {
+		return err
+	}
+	if _, err := draft.Add(ctx, pl.root, tag, tag); err != nil {
+		return err
+	}
+	if err := pl.planner.addOrNote(ctx, pl.standalone, tag); err != nil {
+		return err
+	}
+	if ok, err := draft.Add(ctx, pl.install, tag, tag); err != nil || !ok {
+		return err
+	}
+	return pl.planDeclared(ctx, unit)
+}
+
+// addOrNote plans an image that a source need not have, and notes where it does not.
+func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) error {
+	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
+	if err == nil && !ok {
+		p.draft.Missing(l.Repository, tag, "not there")
+	}
+	return err
+}
+
+// planDeclared plans the images that the installer of a build names: by tag, where it has a
+// list of tags, else by digest.
+func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
+	p, tag := pl.planner, unit.Version
+	image, ok := p.draft.ImageOf(pl.install, tag)
+	if !ok {
+		return nil // and a gap that says so
+	}
+	files, err := p.source.Files(ctx, pl.install.Repository, image, release.InstallerDigests, release.InstallerTags)
+	if err != nil {
+		return pull.GapError(pl.install.Repository, tag, err)
+	}
+	file, parse := release.InstallerTags, release.ParseTags
+	if files[file] == nil {
+		file, parse = release.InstallerDigests, release.ParseDigests
+	}
+	if files[file] == nil {
+		p.draft.TagGap(pl.install, tag, "the installer has neither "+release.InstallerTags+" nor "+release.InstallerDigests)
+		return nil
+	}
+	images, err := parse(files[file])
+	if err != nil {
+		return pull.GapError(pl.install.Repository, tag, unusable("%s: %w", file, err))
+	}
+	return p.planImages(ctx, pl.root, release.References(images), &unit)
+}
+
+// planImages plans images by tag or digest. A unit that is not nil is not complete without
+// them.
+func (p *planner) planImages(ctx context.Context, l *pull.Layout, references []string, needs *pull.Unit) error {
+	return p.draft.Each(ctx, len(references), func(ctx context.Context, i int) error {
+		tag := tagOf(references[i])
+		if needs != nil {
+			p.draft.Need(l, tag, *needs)
+		}
+		_, err := p.draft.Add(ctx, l, tag, references[i])
+		return err
+	})
+}

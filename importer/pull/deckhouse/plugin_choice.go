@@ -1,0 +1,221 @@
+package deckhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+const (
+	// maxDependencies is how long a chain of plugins may be that need each other.
+	maxDependencies = 16
+	// maxTries is how many versions of plugins are tried at most, in all.
+	maxTries = 20_000
+)
+
+// catalog is what a source has of plugins. It answers the same however often it is
+// asked. An unreadable error concerns one version or one plugin; any other ends the
+// choice.
+type catalog interface {
+	// names are the plugins there are; none where no list is to be had.
+	names(ctx context.Context) ([]string, error)
+	// versions are the stable versions of a plugin, rising.
+	versions(ctx context.Context, plugin string) ([]release.Release, error)
+	// contract is what one tag of a plugin needs.
+	contract(ctx context.Context, plugin, tag string) (release.Contract, error)
+}
+
+// unreadable says why one version or one plugin cannot be chosen.
+type unreadable struct{ err error }
+
+func (u *unreadable) Error() string { return u.err.Error() }
+
+func (u *unreadable) Unwrap() error { return u.err }
+
+// chosenPlugin is a version of a plugin, and why it is in the bundle.
+type chosenPlugin struct {
+	name, tag, reason string
+
+	release  release.Release // zero where the tag is no version
+	contract release.Contract
+}
+
+// choice is which plugins a bundle gets. It depends on the catalog, on what is bundled
+// and on the names that are asked for, and on nothing else.
+type choice struct {
+	chosen     []chosenPlugin // in the order in which they were chosen
+	notes      []string       // plugins that were passed over, and conflicts
+	unresolved []pluginGap    // what was asked for by name and cannot be had
+}
+
+type pluginGap struct{ name, tag, reason string }
+
+// chooser makes a choice.
+type chooser struct {
+	catalog catalog
+	bundled bundled
+	choice  choice
+	tries   int
+}
+
+// choosePlugins chooses plugins: for each bundled version of each module that a
+// plugin's contract names, the newest stable version that the bundle satisfies; what
+// those need; and then what is included by name.
+func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string]release.Selector) (choice, error) {
+	r := &chooser{catalog: c, bundled: b}
+	if len(b.modules) > 0 {
+		names, err := c.names(ctx)
+		if err != nil {
+			return r.choice, err
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if !release.IsName(name) {
+				continue // no plugin can have it
+			}
+			if err := r.forModules(ctx, name); err != nil {
+				return r.choice, err
+			}
+		}
+	}
+	err := r.included(ctx, include)
+	r.conflictsOfChosen()
+	return r.choice, err
+}
+
+// forModules chooses versions of one plugin for the modules that its newest readable
+// contract names.
+func (r *chooser) forModules(ctx context.Context, name string) error {
+	versions, err := r.catalog.versions(ctx, name)
+	var bad *unreadable
+	if errors.As(err, &bad) {
+		return nil // a name and nothing behind it
+	}
+	if err != nil {
+		return err
+	}
+	var newest *release.Contract
+	var reason string
+	for _, v := range slices.Backward(versions) {
+		c, err := r.catalog.contract(ctx, name, v.Tag)
+		if err == nil {
+			newest = &c
+			break
+		}
+		if !errors.As(err, &bad) {
+			return err
+		}
+		if reason == "" {
+			reason = v.Tag + ": " + err.Error()
+		}
+	}
+	if newest == nil {
+		if reason != "" {
+			r.note("plugin %s is not pulled: no version has a readable contract: %s", name, reason)
+		}
+		return nil
+	}
+	for _, module := range sortedKeys(r.bundled.modules) {
+		if _, ok := newest.RequirementOf(module); !ok {
+			continue
+		}
+		for _, v := range r.bundled.modules[module] {
+			reason, err := r.forModule(ctx, name, versions, module, v)
+			if err != nil {
+				return err
+			}
+			if reason != "" {
+				r.note("plugin %s is not pulled for module %s %s: %s", name, module, v.Tag, reason)
+			}
+		}
+	}
+	return nil
+}
+
+// forModule chooses the newest version of a plugin that fits one bundled version of a
+// module. The reason is why none does.
+func (r *chooser) forModule(ctx context.Context, name string, versions []release.Release, module string, of release.Release) (reason string, err error) {
+	pairs := func(c *release.Contract) string {
+		want, ok := c.RequirementOf(module)
+		if !ok {
+			return "it does not name the module"
+		}
+		ok, err := want.Fits(of.Version)
+		switch {
+		case err != nil:
+			return err.Error()
+		case !ok:
+			return "requires module " + want.String()
+		}
+		return r.bundled.rejects(c)
+	}
+	return r.newest(ctx, name, versions, pairs, true, fmt.Sprintf("for module %s %s", module, of.Tag))
+}
+
+// newest chooses the newest of versions that rejects says nothing against and whose own
+// needs can be met, together with what it needs. The reason is why there is none: the one
+// of the newest version.
+func (r *chooser) newest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
+	reason = "no version of it fits"
+	first := true
+	for _, v := range slices.Backward(versions) {
+		c, err := r.catalog.contract(ctx, name, v.Tag)
+		var bad *unreadable
+		if err != nil && !errors.As(err, &bad) {
+			return "", err
+		}
+		var against string
+		trial := []chosenPlugin{}
+		switch {
+		case err != nil:
+			against = err.Error()
+		case rejects(&c) != "":
+			against = rejects(&c)
+		default:
+			if r.has(name, v.Tag) {
+				return "", nil
+			}
+			if trial, against, err = r.needs(ctx, &c, trial, []string{name}, strict); err != nil {
+				return "", err
+			}
+		}
+		if against == "" {
+			r.choice.chosen = append(append(r.choice.chosen, chosenPlugin{name, v.Tag, why, v, c}), trial...)
+			return "", nil
+		}
+		if first {
+			first, reason = false, v.Tag+": "+against
+		}
+	}
+	return reason, nil
+}
+
+func (r *chooser) has(name, tag string) bool {
+	return slices.ContainsFunc(r.choice.chosen, func(c chosenPlugin) bool { return c.name == name && c.tag == tag })
+}
+
+// conflictsOfChosen notes what a cluster may refuse of what was chosen.
+func (r *chooser) conflictsOfChosen() {
+	for _, p := range r.choice.chosen {
+		var all []string
+		if why := r.bundled.rejects(&p.contract); why != "" {
+			all = append(all, why)
+		}
+		for _, why := range append(all, r.bundled.conflicts(&p.contract)...) {
+			r.note("plugin %s %s: %s", p.name, p.tag, why)
+		}
+		for _, want := range p.contract.Requirements.Plugins.Conditional {
+			others := slices.ContainsFunc(r.choice.chosen, func(o chosenPlugin) bool { return o.name == want.Name })
+			if ok, err := r.shares(want, nil); others && !ok && err == nil {
+				r.note("plugin %s %s: where there is plugin %s, it requires %s, which the bundle does not have", p.name, p.tag, want.Name, want)
+			}
+		}
+	}
+}
+
+func (r *chooser) note(format string, args ...any) {
+	r.choice.notes = appendNew(r.choice.notes, fmt.Sprintf(format, args...))
+}

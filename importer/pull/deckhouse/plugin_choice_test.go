@@ -1,0 +1,231 @@
+package deckhouse
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// shelf is a catalog in memory: contracts in JSON by NAME:TAG. One that is no JSON is
+// malformed.
+type shelf map[string]string
+
+func (s shelf) names(context.Context) (names []string, _ error) {
+	for key := range s {
+		name, _, _ := strings.Cut(key, ":")
+		names = appendNew(names, name)
+	}
+	return names, nil
+}
+
+func (s shelf) versions(_ context.Context, plugin string) ([]release.Release, error) {
+	tags := map[string]bool{}
+	for key := range s {
+		if name, tag, _ := strings.Cut(key, ":"); name == plugin {
+			tags[tag] = true
+		}
+	}
+	if len(tags) == 0 {
+		return nil, &unreadable{errors.New("not there")}
+	}
+	return release.Stable(sortedKeys(tags)), nil
+}
+
+func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract, error) {
+	text, ok := s[plugin+":"+tag]
+	if !ok {
+		return release.Contract{}, &unreadable{errors.New("not there")}
+	}
+	if text != "" {
+		text = base64.StdEncoding.EncodeToString([]byte(text))
+	}
+	c, err := release.ParseContract(text)
+	if err != nil {
+		return c, &unreadable{err}
+	}
+	return c, nil
+}
+
+// modules is a contract that needs modules, each NAME or NAME CONSTRAINT.
+func modules(all ...string) string { return needing("modules", "mandatory", all) }
+
+// plugins is a contract that needs other plugins.
+func plugins(all ...string) string { return needing("plugins", "mandatory", all) }
+
+func needing(family, bucket string, all []string) string {
+	var list []string
+	for _, one := range all {
+		name, constraint, _ := strings.Cut(one, " ")
+		list = append(list, fmt.Sprintf(`{"name":%q,"constraint":%q}`, name, constraint))
+	}
+	return fmt.Sprintf(`{"name":"x","requirements":{%q:{%q:[%s]}}}`, family, bucket, strings.Join(list, ","))
+}
+
+// The rules are those of spec/deckhouse-pull.md and of deckhouse-cli, README, "Plugin
+// Mirroring", and internal/mirror/dist.
+func TestChoiceOfPlugins(t *testing.T) {
+	const anyOf = `{"requirements":{"modules":{"anyOf":[{"name":"storage","modules":[{"name":"ceph","constraint":">=2"},{"name":"nfs"}]}]}}}`
+	for name, test := range map[string]struct {
+		shelf   shelf
+		bundle  string // NAME:VERSION, and the platform as such
+		include []string
+		want    string // NAME:TAG (why), in order
+		notes   []string
+		gaps    string
+	}{
+		"none asks for a bundled module":    {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
+		"no contract":                       {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
+		"no modules":                        {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
+		"the newest":                        {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
+		"no preview":                        {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"the newest that fits":              {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"one for each version of a module":  {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
+		"one for both versions of a module": {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"a mark of a build is no preview":   {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
+		"a preview of a module is one": {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-rc.1", nil, "",
+			[]string{"plugin a is not pulled for module console v1.2.0-rc.1: v1.0.0: requires module console >=1.0"}, ""},
+		"another module is missing": {shelf{"a:v1.0.0": modules("console", "other >=1")}, "console:v1.0.0", nil, "",
+			[]string{"plugin a is not pulled for module console v1.0.0: v1.0.0: requires module other >=1, and the bundle has none"}, ""},
+		"one of a group": {shelf{"a:v1.0.0": anyOf}, "ceph:v2.0.0", nil, "a:v1.0.0 (for module ceph v2.0.0)", nil, ""},
+		"the other of a group": {shelf{"a:v1.0.0": anyOf}, "nfs:v0.1.0 ceph:v1.0.0", nil, "a:v1.0.0 (for module nfs v0.1.0)",
+			[]string{"plugin a is not pulled for module ceph v1.0.0: v1.0.0: requires module ceph >=2"}, ""},
+		"none of a group": {shelf{"a:v1.0.0": strings.Replace(anyOf, `"anyOf"`, `"mandatory":[{"name":"console"}],"anyOf"`, 1)}, "console:v1.0.0", nil, "",
+			[]string{`plugin a is not pulled for module console v1.0.0: v1.0.0: requires one of the modules of "storage", and the bundle has none that fits`}, ""},
+		"Deckhouse fits":    {shelf{"a:v1.0.0": deckhouse("console", ">=1.69")}, "console:v1.0.0 v1.68.0 v1.70.1", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"Deckhouse unknown": {shelf{"a:v1.0.0": deckhouse("console", ">=1.69")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"Deckhouse too old": {shelf{"a:v1.0.0": deckhouse("console", ">=1.69")}, "console:v1.0.0 v1.68.0", nil, "",
+			[]string{"plugin a is not pulled for module console v1.0.0: v1.0.0: requires Deckhouse >=1.69, and the bundle has v1.68.0"}, ""},
+		"the newest contract is malformed": {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": "{"}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"all contracts are malformed": {shelf{"a:v1.0.0": "{", "b:v1.0.0": modules("console")}, "console:v1.0.0", nil, "b:v1.0.0 (for module console v1.0.0)",
+			[]string{"plugin a is not pulled: no version has a readable contract: v1.0.0: malformed contract: unexpected end of JSON input"}, ""},
+		"a malformed constraint":         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console x.y.z.")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"an old contract counts no more": {shelf{"a:v1.0.0": modules("console"), "a:v2.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
+		"what it needs": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"b","constraint":"<2"}]}}}`,
+			"b:v1.0.0": plugins("c"), "b:v2.0.0": "", "c:v1.0.0": ""}, "console:v1.0.0", nil,
+			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (needed by plugin a), c:v1.0.0 (needed by plugin b)", nil, ""},
+		"an older one, whose needs can be met": {shelf{"a:v1.0.0": modules("console"),
+			"a:v1.1.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"nowhere"}]}}}`}, "console:v1.0.0", nil,
+			"a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"by name":          {shelf{"a:v1.0.0": "", "a:v1.1.0": "", "a:v2.0.0-rc.1": ""}, "", []string{"a"}, "a:v1.1.0 (asked for by name)", nil, ""},
+		"by a range":       {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v1.1.0": ""}, "", []string{"a@~1.0"}, "a:v1.0.1 (asked for by name)", nil, ""},
+		"by two ranges":    {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v2.1.0": ""}, "", []string{"a@~1.0", "a@^2"}, "a:v1.0.1 (asked for by name), a:v2.1.0 (asked for by name)", nil, ""},
+		"a preview by tag": {shelf{"a:v1.0.0-rc.1": ""}, "", []string{"a@=v1.0.0-rc.1"}, "a:v1.0.0-rc.1 (asked for by name)", nil, ""},
+		"by name, against the bundle": {shelf{"a:v1.0.0": modules("console")}, "", []string{"a"}, "a:v1.0.0 (asked for by name)",
+			[]string{"plugin a v1.0.0: requires module console, and the bundle has none"}, ""},
+		"a pin is shared": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
+		"a pin that does not fit is not": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
+			"b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name), b:v1.1.0 (needed by plugin a)", nil, ""},
+		"unknown by name":          {shelf{}, "", []string{"a"}, "", nil, "a: not there"},
+		"unknown by tag":           {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 not there"},
+		"nothing in the range":     {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version of it fits"},
+		"a malformed pin":          {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
+		"needs that cannot be met": {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version of it fits"},
+		"a circle":                 {shelf{"a:v1.0.0": plugins("b"), "b:v1.0.0": plugins("a")}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b: v1.0.0: plugins need each other in a circle: a → b → a"},
+		"conflicts": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}],"conditional":[{"name":"nfs","constraint":">=2"}],"noneOf":[{"name":"old","modules":[{"name":"ceph"}]}]},
+			"plugins":{"conditional":[{"name":"b","constraint":">=2"}]},"kubernetes":{"constraint":">=9"}}}`, "b:v1.0.0": modules("console")}, "console:v1.0.0 nfs:v1.0.0 ceph:v1.0.0", nil,
+			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (for module console v1.0.0)",
+			[]string{"plugin a v1.0.0: it conflicts with module ceph, and the bundle has v1.0.0",
+				"plugin a v1.0.0: where there is module nfs, it requires nfs >=2, and the bundle has v1.0.0",
+				"plugin a v1.0.0: where there is plugin b, it requires b >=2, which the bundle does not have"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			include, err := release.ParseSelectors(test.include)
+			try(t, err)
+			got, err := choosePlugins(t.Context(), test.shelf, bundleOf(test.bundle), include)
+			try(t, err)
+			var chosen, gaps []string
+			for _, p := range got.chosen {
+				chosen = append(chosen, fmt.Sprintf("%s:%s (%s)", p.name, p.tag, p.reason))
+			}
+			for _, g := range got.unresolved {
+				gaps = append(gaps, strings.TrimSuffix(g.name+":"+g.tag, "\x00")+" "+g.reason)
+			}
+			if diff := cmp.Diff([]any{test.want, test.notes, test.gaps}, []any{strings.Join(chosen, ", "), got.notes, strings.Join(gaps, ", ")}); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// deckhouse is a contract that needs a module and a version of Deckhouse.
+func deckhouse(module, constraint string) string {
+	return fmt.Sprintf(`{"requirements":{"deckhouse":{"constraint":%q},"modules":{"mandatory":[{"name":%q}]}}}`, constraint, module)
+}
+
+func bundleOf(text string) bundled {
+	b := bundled{modules: map[string][]release.Release{}}
+	for _, one := range strings.Fields(text) {
+		name, tag, ok := strings.Cut(one, ":")
+		if !ok {
+			name, tag = "", one
+		}
+		r, _ := release.Parse(tag)
+		if ok {
+			b.modules[name] = append(b.modules[name], r)
+		} else {
+			b.platform = append(b.platform, r)
+		}
+	}
+	return b
+}
+
+// A chain of plugins is followed so far and no further, and versions that need each
+// other without end are given up.
+func TestChoiceOfPluginsEnds(t *testing.T) {
+	chain := shelf{}
+	for i := range maxDependencies + 1 {
+		chain[fmt.Sprintf("p%02d:v1.0.0", i)] = plugins(fmt.Sprintf("p%02d", i+1))
+	}
+	chain[fmt.Sprintf("p%02d:v1.0.0", maxDependencies+1)] = ""
+	for first, want := range map[string]int{"p01": maxDependencies + 1, "p00": 0} {
+		include, err := release.ParseSelectors([]string{first})
+		try(t, err)
+		got, err := choosePlugins(t.Context(), chain, bundled{}, include)
+		if err != nil || len(got.chosen) != want || (len(got.unresolved) == 0) != (want > 0) {
+			t.Errorf("%s: %d plugins, %v, %v", first, len(got.chosen), got.unresolved, err)
+		}
+	}
+	// Each of many versions needs each of many versions of the next.
+	wide := shelf{}
+	for i := range 8 {
+		for v := range 8 {
+			wide[fmt.Sprintf("p%d:v1.0.%d", i, v)] = plugins(fmt.Sprintf("p%d", i+1))
+		}
+	}
+	include, err := release.ParseSelectors([]string{"p0"})
+	try(t, err)
+	if _, err := choosePlugins(t.Context(), wide, bundled{}, include); err == nil || !strings.Contains(err.Error(), "were tried") {
+		t.Error(err)
+	}
+}
+
+// Whatever an annotation says, it is read or refused.
+func FuzzContract(f *testing.F) {
+	f.Add(base64.StdEncoding.EncodeToString([]byte(modules("console >=1"))), "v1.0.0")
+	f.Add("", "")
+	f.Add("!", "v1")
+	f.Fuzz(func(t *testing.T, annotation, tag string) {
+		c, err := release.ParseContract(annotation)
+		if err != nil {
+			return
+		}
+		b := bundleOf("console:v1.0.0 v1.70.0")
+		_ = b.rejects(&c)
+		_ = b.conflicts(&c)
+		_, _ = c.RequirementOf(tag)
+	})
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,91 @@
+package deckhouse
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// included chooses what is included by name: exact versions first, so that others share
+// them. What the bundle does not satisfy is a note: whoever names a plugin wants it.
+func (r *chooser) included(ctx context.Context, include map[string]release.Selector) error {
+	var pins []chosenPlugin
+	for _, name := range sortedKeys(include) {
+		for _, c := range include[name].Pins {
+			pin, err := r.pin(ctx, name, c.Tag)
+			if err != nil {
+				return err
+			}
+			if pin != nil {
+				pins = append(pins, *pin)
+			}
+		}
+	}
+	for _, pin := range pins {
+		trial, reason, err := r.needs(ctx, &pin.contract, nil, []string{pin.name}, false)
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			r.choice.unresolved = append(r.choice.unresolved, pluginGap{pin.name, pin.tag, reason})
+		}
+		r.choice.chosen = append(r.choice.chosen, trial...)
+	}
+	for _, name := range sortedKeys(include) {
+		if err := r.includedRanges(ctx, include[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pin chooses one tag of a plugin; nil where it cannot be had, or is chosen already.
+func (r *chooser) pin(ctx context.Context, name, tag string) (*chosenPlugin, error) {
+	c, err := r.catalog.contract(ctx, name, tag)
+	var bad *unreadable
+	if errors.As(err, &bad) {
+		r.choice.unresolved = append(r.choice.unresolved, pluginGap{name, tag, err.Error()})
+		return nil, nil
+	}
+	if err != nil || r.has(name, tag) {
+		return nil, err
+	}
+	v, _ := release.Parse(tag)
+	p := chosenPlugin{name, tag, "asked for by name", v, c}
+	r.choice.chosen = append(r.choice.chosen, p)
+	return &p, nil
+}
+
+// includedRanges chooses the newest version for each range of a plugin, or the newest of
+// all.
+func (r *chooser) includedRanges(ctx context.Context, n release.Selector) error {
+	ranges := slices.Clone(n.Ranges)
+	if n.All {
+		ranges = append(ranges, nil)
+	}
+	if len(ranges) == 0 {
+		return nil
+	}
+	versions, err := r.catalog.versions(ctx, n.Name)
+	var bad *unreadable
+	if errors.As(err, &bad) {
+		r.choice.unresolved = append(r.choice.unresolved, pluginGap{n.Name, "", err.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range ranges {
+		fitting := slices.DeleteFunc(slices.Clone(versions), func(v release.Release) bool { return c != nil && !c.Versions.Check(v.Version) })
+		reason, err := r.newest(ctx, n.Name, fitting, func(*release.Contract) string { return "" }, false, "asked for by name")
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			r.choice.unresolved = append(r.choice.unresolved, pluginGap{n.Name, "", n.String() + ": " + reason})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package deckhouse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// pluginsPath is the layout below which plugins are; the tags of its repository are
+// their names.
+const pluginsPath = programPath + "/plugins"
+
+// planPlugins plans plugins of the command line, indexes whole: those that belong to what
+// is in the bundle, and those that are named.
+func (p *planner) planPlugins(ctx context.Context) error {
+	include, err := release.ParseSelectors(p.selection.IncludePlugins)
+	if err != nil {
+		return err
+	}
+	source := &pluginSource{planner: p, repositories: map[string]string{}, contracts: map[string]release.Contract{}}
+	for name, n := range include {
+		for i, c := range n.Pins {
+			if n.Pins[i], err = source.exactPin(ctx, name, c); err != nil {
+				return err
+			}
+		}
+	}
+	chosen, err := choosePlugins(ctx, source, p.bundled, include)
+	if err != nil {
+		return err
+	}
+	for _, u := range chosen.unresolved {
+		repository, err := source.repository(ctx, u.name, u.tag)
+		if err != nil {
+			return err
+		}
+		p.draft.Gap(part(askedFor), "plugin "+u.name, repository, u.tag, u.reason)
+	}
+	if len(chosen.notes) > 0 {
+		p.draft.Component("plugins").Notes = chosen.notes
+	}
+	return source.plan(ctx, chosen.chosen)
+}
+
+// pluginSource is the catalog of the source registry. It is for one goroutine.
+type pluginSource struct {
+	planner      *planner
+	repositories map[string]string           // by plugin
+	contracts    map[string]release.Contract // by plugin and tag
+}
+
+// exactPin is a pin to the tag that is meant.
+func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Constraint) (*release.Constraint, error) {
+	repository, err := s.repository(ctx, name, c.Tag)
+	if err != nil {
+		return nil, err
+	}
+	exact := *c
+	exact.Tag, err = s.planner.exactTag(ctx, repository, c.Tag)
+	return &exact, err
+}
+
+// plan plans the layouts of what was chosen.
+func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
+	draft := s.planner.draft
+	shown := map[string]*pull.Component{}
+	for _, plugin := range chosen {
+		archive := "plugin-" + plugin.name + ".tar"
+		repository, err := s.repository(ctx, plugin.name, plugin.tag)
+		if err != nil {
+			return err
+		}
+		c := shown[plugin.name]
+		if c == nil {
+			c = draft.Component("plugin "+plugin.name, archive)
+			shown[plugin.name] = c
+		}
+		c.Versions = release.SortTags(append(c.Versions, plugin.tag))
+		c.Note("%s: %s", plugin.tag, plugin.reason)
+		if _, err := draft.Add(ctx, s.planner.layout(archive, path.Join(pluginsPath, plugin.name), repository, sharedImage), plugin.tag, plugin.tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repository is where a plugin is in the source. Without a list of tags, a tag says so.
+func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name string, err error) {
+	if name, ok := s.repositories[plugin]; ok {
+		return name, nil
+	}
+	at := path.Join(pluginsPath, plugin)
+	if s.planner.selection.ProxyRegistry {
+		name, err = s.planner.sharedWith(ctx, at, tag)
+	} else {
+		name, err = s.planner.sharedListed(ctx, at)
+		if pull.IsRefused(err) || pull.IsAbsent(err) {
+			err = nil // which is found out when something of it is asked for
+		}
+	}
+	if err == nil {
+		s.repositories[plugin] = name
+	}
+	return name, err
+}
+
+// names implements catalog. A list that is missing or refused is none.
+func (s *pluginSource) names(ctx context.Context) ([]string, error) {
+	if s.planner.selection.ProxyRegistry {
+		return nil, nil
+	}
+	repository, err := s.planner.sharedListed(ctx, pluginsPath)
+	if err == nil {
+		var tags map[string]bool
+		if tags, err = s.planner.source.Tags(ctx, repository); err == nil {
+			return sortedKeys(tags), nil
+		}
+	}
+	if pull.IsAbsent(err) || pull.IsRefused(err) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// versions implements catalog.
+func (s *pluginSource) versions(ctx context.Context, plugin string) ([]release.Release, error) {
+	if s.planner.selection.ProxyRegistry {
+		return nil, &unreadable{fmt.Errorf("the source lists no tags: add --include-plugin %s@=VERSION", plugin)}
+	}
+	repository, err := s.repository(ctx, plugin, "")
+	if err != nil {
+		return nil, err
+	}
+	tags, err := s.planner.source.Tags(ctx, repository)
+	if pull.IsAbsent(err) || pull.IsRefused(err) {
+		return nil, &unreadable{fmt.Errorf("not there: %w", err)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return release.Stable(sortedKeys(tags)), nil
+}
+
+// contract implements catalog.
+func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (release.Contract, error) {
+	if c, ok := s.contracts[plugin+":"+tag]; ok {
+		return c, nil
+	}
+	repository, err := s.repository(ctx, plugin, tag)
+	if err != nil {
+		return release.Contract{}, err
+	}
+	image, err := s.planner.source.Resolve(ctx, repository, tag)
+	var annotation string
+	if err == nil {
+		annotation, err = s.annotation(ctx, repository, image)
+	}
+	switch {
+	case pull.IsAbsent(err):
+		return release.Contract{}, &unreadable{errors.New("not there")}
+	case pull.IsUnusable(err):
+		return release.Contract{}, &unreadable{err}
+	case err != nil:
+		return release.Contract{}, err
+	}
+	c, err := release.ParseContract(annotation)
+	if err != nil {
+		return c, &unreadable{err}
+	}
+	s.contracts[plugin+":"+tag] = c
+	return c, nil
+}
+
+// annotation is the contract of a manifest: its own, or where an index has none, that of
+// the first image in it.
+func (s *pluginSource) annotation(ctx context.Context, repository string, image closure.Descriptor) (string, error) {
+	body, err := s.planner.source.Manifest(ctx, repository, image.Digest)
+	if err != nil {
+		return "", err
+	}
+	var doc struct {
+		Annotations map[string]string    `json:"annotations"`
+		Manifests   []closure.Descriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return "", &pull.UnusableError{Err: err}
+	}
+	if text := doc.Annotations[release.ContractAnnotation]; text != "" || len(doc.Manifests) == 0 {
+		return text, nil
+	}
+	body, err = s.planner.source.Manifest(ctx, repository, doc.Manifests[0].Digest)
+	if err != nil {
+		return "", err
+	}
+	doc.Annotations = nil
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return "", &pull.UnusableError{Err: err}
+	}
+	return doc.Annotations[release.ContractAnnotation], nil
+}

@@ -1,0 +1,51 @@
+package deckhouse
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// releasesName is the file beside the archives that a cluster takes its releases from.
+const releasesName = "deckhousereleases.yaml"
+
+// planReleasesFile plans the file of releases: one document for each version that has a
+// release-channel image, in the order of the versions.
+func (pl *platform) planReleasesFile(ctx context.Context) error {
+	draft, tags := pl.planner.draft, pl.builds.tags
+	documents, notes := make([][]byte, len(tags)), make([]string, len(tags))
+	err := draft.Each(ctx, len(tags), func(ctx context.Context, i int) (err error) {
+		documents[i], notes[i], err = pl.releaseDocument(ctx, tags[i])
+		return draft.Absorb(err, part(build), pull.Unit{Component: pl.shown.Name, Version: tags[i]})
+	})
+	for i, note := range notes {
+		if note != "" {
+			pl.shown.Note("%s: %s: %s", releasesName, tags[i], note)
+		}
+	}
+	if data := bytes.Join(documents, nil); err == nil && len(data) > 0 {
+		draft.File(releasesName, data)
+	}
+	return err
+}
+
+// releaseDocument is the document of one version, and what is not in it; nil where there is
+// nothing to make one of.
+func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
+	r, ok := release.Parse(tag)
+	if !ok {
+		return nil, "", nil
+	}
+	image, ok := pl.planner.draft.ImageOf(pl.channels, tag)
+	if !ok {
+		return nil, "", nil // and the list of what is missing says so
+	}
+	files, err := pl.planner.source.Files(ctx, pl.channels.Repository, image, release.VersionFile, release.ChangelogFile)
+	if err != nil {
+		return nil, "", pull.GapError(pl.channels.Repository, tag, err)
+	}
+	document, note = release.Document(r, files[release.VersionFile], files[release.ChangelogFile])
+	return document, note, nil
+}

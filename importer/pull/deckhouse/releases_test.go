@@ -1,0 +1,151 @@
+package deckhouse_test
+
+import (
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+const changelog = `console:
+  fixes:
+    - summary: "a: b"
+      date: 2026-10-01
+  features: [x]
+agent: {}
+`
+
+// released is a release-channel image with a changelog.
+func (s *synthetic) released(tag, version string) {
+	s.image(edition+"/release-channel", tag, map[string]string{"changelog.yaml": changelog, "version.json": `{
+		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
+}
+
+// The file of releases has a document for each version that has a release-channel image,
+// where no build is asked for, and always the same bytes. Fields and links are those that
+// spec/deckhouse-pull.md names.
+func TestReleasesFile(t *testing.T) {
+	s := platformOnly(t)
+	s.released("v1.69.3", "v1.69.3")
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.IgnoreSuspend = false, true }))
+	report, err := pull.Run(t.Context(), o, nil)
+	try(t, err)
+	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
+	try(t, err)
+	bare := func(v string) string {
+		return "---\napiVersion: deckhouse.io/v1alpha1\nkind: DeckhouseRelease\nmetadata:\n  name: " + v + "\nspec:\n  version: " + v +
+			"\n  changelogLink: https://github.com/deckhouse/deckhouse/releases/tag/" + v + "\n"
+	}
+	want := bare("v1.68.1") + `---
+apiVersion: deckhouse.io/v1alpha1
+kind: DeckhouseRelease
+metadata:
+  name: v1.69.3
+spec:
+  version: v1.69.3
+  requirements:
+    autoK8sVersion: "1.30"
+    k8s: "1.29"
+  disruptions:
+    - ingress
+    - cni
+  changelog:
+    agent: {}
+    console:
+      features:
+        - x
+      fixes:
+        - date: "2026-10-01"
+          summary: 'a: b'
+  changelogLink: https://github.com/deckhouse/deckhouse/releases/tag/v1.69.3
+` + bare("v1.70.1")
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Error(diff)
+	}
+	if !slices.Contains(report.Written, "deckhousereleases.yaml") {
+		t.Errorf("%q", report.Written)
+	}
+	report, err = pull.Run(t.Context(), o, nil)
+	try(t, err)
+	if len(report.Written) != 0 || !slices.Contains(report.Kept, "deckhousereleases.yaml") {
+		t.Errorf("again: %+v", report)
+	}
+	for name, change := range map[string]func(*deckhouse.Selection){
+		"a build":         func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" },
+		"exactly a build": func(s *deckhouse.Selection) { s.IncludePlatform = "=v1.69.3" },
+		"no platform":     func(s *deckhouse.Selection) { s.NoPlatform = true },
+	} {
+		o := o
+		o.Dir = t.TempDir()
+		o.Planner = selecting(only(func(s *deckhouse.Selection) {
+			s.NoPlatform, s.IgnoreSuspend = false, true
+			change(s)
+		}))
+		pulltest.Run(t, o)
+		if _, err := os.Stat(path.Join(o.Dir, "deckhousereleases.yaml")); err == nil {
+			t.Errorf("%s: there is a file", name)
+		}
+	}
+	o.Dir, o.Tree = t.TempDir(), true
+	pulltest.Run(t, o)
+	if inTree, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml")); err != nil || string(inTree) != want {
+		t.Errorf("in a tree: %v", err)
+	}
+}
+
+// A version whose release cannot be described is left out of the file, and of nothing
+// else; a changelog that cannot be read is left out of its document.
+func TestReleasesThatAreNone(t *testing.T) {
+	s := platformOnly(t)
+	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
+	s.image(edition+"/release-channel", "v1.70.1", map[string]string{"changelog.yaml": "a: b\n"})
+	s.build(edition, "v1.71.0", 1)
+	s.channel(edition+"/release-channel", "alpha", "v1.71.0", false)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(func(q *http.Request) bool {
+		return strings.HasSuffix(q.URL.Path, "/release-channel/manifests/v1.71.0")
+	}, http.StatusNotFound))
+	o := options(t, r, edition)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.IgnoreSuspend = false, true }))
+	report, err := pull.Run(t.Context(), o, nil)
+	try(t, err)
+	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
+	try(t, err)
+	if n := strings.Count(string(got), "---\n"); n != 2 || !strings.Contains(string(got), "name: v1.68.1\n") || !strings.Contains(string(got), "name: v1.69.3\n") {
+		t.Errorf("%s", got)
+	}
+	notes := strings.Join(report.Components[0].Notes, "\n")
+	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {
+		if !strings.Contains(notes, "deckhousereleases.yaml: "+want) {
+			t.Errorf("%q lacks %q", notes, want)
+		}
+	}
+	lacks(t, report, edition+"/release-channel:v1.71.0: not there")
+}
+
+// lacks fails where a report does not list something as missing in the source.
+func lacks(t *testing.T, report *pull.Report, want ...string) {
+	t.Helper()
+	var all []string
+	for _, gap := range report.Missing {
+		all = append(all, gap.String())
+	}
+	for _, line := range want {
+		if !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, line) }) {
+			t.Errorf("%q is not in the list of what is missing: %q", line, all)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package deckhouse
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+const (
+	// programPath is the layout of the d8 program; those of its plugins are below it.
+	programPath = "deckhouse-cli"
+	// databasesPath is the path below which the vulnerability databases are.
+	databasesPath = "security"
+)
+
+// planInstaller plans the stand-alone installer, which all editions share.
+func (p *planner) planInstaller(ctx context.Context) error {
+	const at, archive = "installer", "installer.tar"
+	asked := p.selection.InstallerTag != ""
+	tag := cmp.Or(p.selection.InstallerTag, "latest")
+	repository, err := p.sharedWith(ctx, at, tag)
+	if err != nil {
+		return err
+	}
+	of := sharedImage
+	if asked {
+		of = askedFor
+	}
+	c, l := p.draft.Component(at, archive), p.layout(archive, at, repository, of)
+	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
+	switch {
+	case ok:
+		c.Versions = []string{tag}
+	case err == nil && asked:
+		p.draft.Gap(part(askedFor), c.Name, repository, tag, "not there")
+	case err == nil:
+		p.draft.Missing(repository, tag, "not there")
+	}
+	return err
+}
+
+// planProgram plans one version of the d8 program, an index as it is. Without it a
+// bundle is usable still, so only a version that was asked for has to be there.
+func (p *planner) planProgram(ctx context.Context) error {
+	const archive = programPath + ".tar"
+	tag := p.selection.DeckhouseCLITag
+	if tag == "" && p.selection.ProxyRegistry {
+		return nil
+	}
+	if tag == "" {
+		return p.planNewestProgram(ctx, archive)
+	}
+	repository, err := p.sharedWith(ctx, programPath, tag)
+	if err != nil {
+		return err
+	}
+	p.draft.Component("d8", archive).Versions = []string{tag}
+	_, err = p.draft.Add(ctx, p.layout(archive, programPath, repository, askedFor), tag, tag)
+	return err
+}
+
+func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
+	repository, err := p.sharedListed(ctx, programPath)
+	var tags map[string]bool
+	if err == nil {
+		tags, err = p.source.Tags(ctx, repository)
+	}
+	if pull.IsAbsent(err) || pull.IsRefused(err) {
+		p.draft.Missing(repository, "", "the d8 program is not there: "+err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all := release.Stable(sortedKeys(tags))
+	if len(all) == 0 {
+		p.draft.Missing(repository, "", "no stable version of the d8 program")
+		return nil
+	}
+	tag := all[len(all)-1].Tag
+	ok, err := p.draft.AddIfThere(ctx, p.layout(archive, programPath, repository, sharedImage), tag, tag)
+	switch {
+	case ok:
+		p.draft.Component("d8", archive).Versions = []string{tag}
+	case err == nil:
+		p.draft.Missing(repository, tag, "listed, and not there")
+	}
+	return err
+}
+
+// databases are the vulnerability databases and the tag of each. Without the first one
+// an edition has none of them.
+func databases() [][2]string {
+	return [][2]string{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
+}
+
+// planDatabases plans the vulnerability databases.
+func (p *planner) planDatabases(ctx context.Context) error {
+	const archive = "security.tar"
+	c := p.draft.Component("security", archive)
+	for i, db := range databases() {
+		at := databasesPath + "/" + db[0]
+		repository := p.draft.Root.Repository(at)
+		ok, err := p.draft.AddIfThere(ctx, p.layout(archive, at, repository, sharedImage, keepEmpty), db[1], db[1])
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			c.Versions = append(c.Versions, db[0]+":"+db[1])
+		case i == 0:
+			p.draft.Missing(repository, db[1], "not there: this edition has no vulnerability databases")
+			return nil
+		default:
+			p.draft.Missing(repository, db[1], "not there")
+		}
+	}
+	return nil
+}

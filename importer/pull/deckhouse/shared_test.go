@@ -1,0 +1,115 @@
+package deckhouse_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// What a source does not have, and a bundle can do without, is listed at the end.
+func TestListOfWhatIsMissing(t *testing.T) {
+	s := newSynthetic(t)
+	s.build(edition, "v1.68.1", 1)
+	for _, channel := range []string{"lts", "stable"} {
+		s.channel(edition+"/release-channel", channel, "v1.68.1", false)
+	}
+	s.image(edition+"/security/trivy-db", "2", nil)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/install-standalone/") }, http.StatusNotFound))
+	o := options(t, r, edition)
+	report, err := pull.Run(t.Context(), o, nil)
+	try(t, err)
+	lacks(t, report, edition+"/release-channel:alpha: the release channel is not there", edition+"/install-standalone:v1.68.1: not there",
+		edition+"/security/trivy-bdu:1: not there", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
+		"deckhouse/installer:latest: not there", "deckhouse/deckhouse-cli: the d8 program is not there")
+	got := pulltest.OpenAt(t, edition, o.Dir)
+	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as the field's own tool writes them
+		if repo, err := got.Repository(edition + "/" + empty); err != nil {
+			t.Errorf("%s: %v", empty, err)
+		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {
+			t.Errorf("%s: %q", empty, tags)
+		}
+	}
+	// Who asks for the program gets it, or nothing.
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v1" }))
+	o.Dir = t.TempDir()
+	var gaps *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "deckhouse/deckhouse-cli:v1: not there") {
+		t.Error(err)
+	}
+}
+
+// What belongs to all editions is beside the edition, or below a source without one. Where
+// nothing stands before the edition a push does not split, and a pull finds what it wrote.
+func TestWhereSharedLayoutsAre(t *testing.T) {
+	for name, test := range map[string]struct {
+		source, base string
+		unsplit      bool
+		found        bool
+	}{
+		"beside the edition":         {"deckhouse/ee", "deckhouse/", false, true},
+		"below it":                   {"deckhouse/ee", "deckhouse/ee/", false, false},
+		"below it, without a split":  {"deckhouse/ee", "deckhouse/ee/", true, true},
+		"beside it, without a split": {"deckhouse/ee", "deckhouse/", true, false},
+		"deeper":                     {"mirror/of/deckhouse/se-plus", "mirror/of/deckhouse/", false, true},
+		"no edition":                 {"deckhouse", "deckhouse/", false, true},
+		"an edition alone":           {"ee", "", false, true},
+		"below an edition alone":     {"ee", "ee/", false, true},
+		"the same without a split":   {"ee", "", true, false},
+		"no edition, by its case":    {"deckhouse/ee-mirror", "deckhouse/", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSynthetic(t)
+			s.image(test.source, "v1", nil)
+			tags := map[string]string{"installer": "latest", "deckhouse-cli": "v1.0.0", "deckhouse-cli/plugins/a": "v2.0.0"}
+			want := map[string]string{}
+			for at, tag := range tags {
+				want["root/"+at+":"+tag] = s.image(test.base+at, tag, nil).Digest.String()
+			}
+			s.image(test.base+"deckhouse-cli/plugins", "a", nil)
+			s.writeAll()
+			r, _ := pulltest.Serve(t, s.tree.Dir())
+			o := options(t, r, test.source)
+			selection := only(func(s *deckhouse.Selection) { s.NoInstaller, s.NoEditionSplit = false, test.unsplit })
+			if test.found {
+				selection.IncludePlugins = []string{"a"}
+			} else {
+				want = map[string]string{}
+			}
+			o.Planner = selecting(selection)
+			pulltest.Run(t, o)
+			if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, "root", o.Dir))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A registry that refuses what is beside an edition may have it below; if it does not, the
+// refusal is told.
+func TestSharedLayoutsThatAreRefused(t *testing.T) {
+	s := newSynthetic(t)
+	s.image("ee/installer", "latest", nil)
+	s.writeAll()
+	r, _ := pulltest.Serve(t, s.tree.Dir())
+	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/installer/") }, http.StatusForbidden))
+	o := options(t, r, "ee")
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoInstaller = false }))
+	pulltest.Run(t, o)
+	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoInstaller, s.InstallerTag = false, "v2" }))
+	o.Dir = t.TempDir()
+	if _, err := pull.Run(t.Context(), o, nil); !errors.Is(err, client.ErrDenied) {
+		t.Error(err)
+	}
+}

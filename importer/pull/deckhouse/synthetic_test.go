@@ -1,0 +1,266 @@
+package deckhouse_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// edition is where the synthetic source keeps its edition.
+const edition = "deckhouse/ee"
+
+// synthetic builds a source of Deckhouse.
+type synthetic struct {
+	t    *testing.T
+	tree *layouttest.Tree
+	// names are digests of images that are pulled by digest, by what names them: the
+	// version of the platform, or module and version.
+	names map[string][]digest.Digest
+	tags  map[string]digest.Digest // of all repositories
+	count int
+}
+
+func newSynthetic(t *testing.T) *synthetic {
+	return &synthetic{t: t, tree: layouttest.New(t, t.TempDir()), names: map[string][]digest.Digest{}, tags: map[string]digest.Digest{}}
+}
+
+// image tags an image of files in a repository; without a tag it is only there.
+func (s *synthetic) image(repository, tag string, files map[string]string) specs.Descriptor {
+	l := s.tree.Layout(repository)
+	s.count++
+	i := layouttest.Image{Name: fmt.Sprintf("%s:%s %d", repository, tag, s.count), Docker: s.count%2 == 0, Files: files}
+	if files == nil { // noise is no archive, which an image that is looked into has to be
+		i.LayerSizes = []int64{int64(100 + s.count)}
+	}
+	d := l.Image(i)
+	return s.tag(repository, d, tag)
+}
+
+func (s *synthetic) tag(repository string, d specs.Descriptor, tag string) specs.Descriptor {
+	if tag == "" {
+		tag = d.Digest.Encoded() // so that the source has it; nobody asks for the tag
+	}
+	s.tree.Layout(repository).Tag(d, tag)
+	s.tags[repository+":"+tag] = d.Digest
+	return d
+}
+
+func jsonOf(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// channel makes a release channel, or a release version, of a repository.
+func (s *synthetic) channel(repository, tag, version string, suspend bool) {
+	l := s.tree.Layout(repository)
+	s.count++
+	d := l.Image(layouttest.Image{Name: repository + tag, Docker: s.count%2 == 0,
+		Files: map[string]string{"version.json": jsonOf(map[string]any{"version": version, "suspend": suspend})}})
+	s.tag(repository, d, tag)
+}
+
+// build makes one build of the platform with n internal images and an attestation of
+// the first one.
+func (s *synthetic) build(root, version string, n int) {
+	names := map[string]map[string]string{"module": {}}
+	for i := range n {
+		d := s.image(root, "", nil)
+		s.names[version] = append(s.names[version], d.Digest)
+		names["module"][fmt.Sprint("image", i)] = d.Digest.String()
+	}
+	s.image(root, version, nil)
+	s.image(root+"/install", version, map[string]string{"deckhouse/candi/images_digests.json": jsonOf(names), "etc/os-release": "x"})
+	s.image(root+"/install-standalone", version, nil)
+	s.channel(root+"/release-channel", version, version, false)
+	if n > 0 {
+		s.image(root, vex(s.names[version][0]), nil)
+	}
+}
+
+func vex(d digest.Digest) string { return "sha256-" + d.Encoded() + ".att" }
+
+// member makes a version of a module or package, with an internal image.
+func (s *synthetic) member(family, releases, name, version string, extras map[string]any) {
+	repository := edition + "/" + family + "/" + name
+	d := s.image(repository, "", nil)
+	s.names[name+" "+version] = []digest.Digest{d.Digest}
+	files := map[string]string{"images_digests.json": jsonOf(map[string]string{"agent": d.Digest.String()}), "version.json": "{}"}
+	if extras != nil {
+		files["extra_images.json"] = jsonOf(extras)
+	}
+	s.image(repository, version, files)
+	s.channel(repository+"/"+releases, version, version, false)
+}
+
+// standard is a source with everything.
+func standard(t *testing.T) *synthetic {
+	s := lean(t)
+	s.members("packages", "version")
+	s.program()
+	return s
+}
+
+// lean is a source without what comes along whatever is selected: the versions of
+// packages and the d8 program.
+func lean(t *testing.T) *synthetic {
+	s := newSynthetic(t)
+	for _, v := range []string{"v1.67.5", "v1.68.0", "v1.68.1", "v1.68.2", "v1.69.0", "v1.69.3", "v1.70.0-rc.1", "v1.70.0", "v1.70.1", "v1.71.0", "v1.72.0"} {
+		s.build(edition, v, 2)
+	}
+	s.image(edition, "pr42", nil)
+	s.image(edition+"/install", "pr42", map[string]string{"deckhouse/candi/images_tags.json": jsonOf(map[string]any{"m": map[string]string{"old": "old-tag"}})})
+	s.image(edition, "old-tag", nil)
+	for channel, version := range map[string]string{"alpha": "v1.71.0", "beta": "v1.70.0", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.1"} {
+		s.channel(edition+"/release-channel", channel, version, false)
+	}
+	for i, db := range []string{"trivy-db:2", "trivy-bdu:1", "trivy-checks:0"} { // the fourth is missing
+		name, tag, _ := strings.Cut(db, ":")
+		s.image(edition+"/security/"+name, tag, map[string]string{"db": fmt.Sprint(i)})
+	}
+	s.image("deckhouse/installer", "latest", nil)
+	s.image("deckhouse/installer", "v2", nil)
+	s.members("modules", "release")
+	s.plugin()
+	return s
+}
+
+// program makes the d8 program: an index of two platforms, an older one and a preview.
+func (s *synthetic) program() {
+	const at = "deckhouse/deckhouse-cli"
+	for _, v := range []string{"v0.9.0", "v0.13.1", "v0.14.0-rc.1"} {
+		s.tag(at, s.multi(at, v, nil), v)
+	}
+	s.image(at, "latest", nil)
+}
+
+// multi is an index of an image for each of two platforms.
+func (s *synthetic) multi(at, name string, annotations map[string]string) specs.Descriptor {
+	l := s.tree.Layout(at)
+	var children []specs.Descriptor
+	for _, arch := range []string{"arm64", "amd64"} {
+		children = append(children, l.Image(layouttest.Image{Name: name + arch, Platform: &specs.Platform{OS: "linux", Architecture: arch}, LayerSizes: []int64{50}}))
+	}
+	return l.Index(layouttest.Index{Children: children, Annotations: annotations})
+}
+
+// members makes two modules or packages of some versions each.
+func (s *synthetic) members(family, releases string) {
+	for _, name := range []string{"console", "stronghold"} {
+		if family == "packages" {
+			name += "-p"
+		}
+		for _, v := range []string{"v1.0.0", "v1.0.1", "v1.1.0", "v1.1.2", "v1.2.0", "v2.0.0"} {
+			var extras map[string]any
+			if strings.HasPrefix(name, "stronghold") {
+				extras = map[string]any{"scanner": 3, "enforcer": "v2"}
+			}
+			s.member(family, releases, name, v, extras)
+		}
+		at := edition + "/" + family + "/" + name
+		for channel, version := range map[string]string{"alpha": "v1.2.0", "beta": "v1.1.0", "stable": "v1.1.0", "early-access": "v1.1.0", "rock-solid": "v1.0.1"} {
+			s.channel(at+"/"+releases, channel, version, false)
+		}
+		if strings.HasPrefix(name, "stronghold") {
+			s.image(at+"/extra/scanner", "3", nil)
+			s.image(at+"/extra/enforcer", "v2", nil)
+		}
+		s.image(edition+"/"+family, name, nil)
+	}
+}
+
+// plugin makes a plugin of the command line, for two platforms.
+func (s *synthetic) plugin() {
+	const at = "deckhouse/deckhouse-cli/plugins/system"
+	for _, v := range []string{"v0.1.0", "v0.2.0", "v0.3.0-alpha.1"} {
+		s.tag(at, s.multi(at, v, nil), v)
+	}
+	s.image("deckhouse/deckhouse-cli/plugins", "system", nil)
+}
+
+// writeAll writes the indexes of all that was built.
+func (s *synthetic) writeAll() {
+	s.t.Helper()
+	repositories := map[string]bool{}
+	for key := range s.tags {
+		repository, _, _ := strings.Cut(key, ":")
+		repositories[repository] = true
+	}
+	for repository := range repositories {
+		s.tree.Layout(repository).Write()
+	}
+}
+
+// wanted is what a bundle has to serve: a map as of [listed], of lines LAYOUT:TAG, where
+// the layout may be empty for the root, or LAYOUT:TAG=OTHER where the source has the image
+// under another tag. LAYOUT:@NAME stands for the images that NAME names by digest.
+func (s *synthetic) wanted(lines string) map[string]string {
+	s.t.Helper()
+	all := map[string]string{}
+	for line := range strings.FieldsFuncSeq(lines, func(r rune) bool { return r == '\n' || r == ',' }) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		layout, tag, _ := strings.Cut(line, ":")
+		name, source := edition, edition
+		if layout != "" {
+			name += "/" + layout
+			source = name
+			if layout == "installer" || strings.HasPrefix(layout+"/", "deckhouse-cli/") {
+				source = "deckhouse/" + layout
+			}
+		}
+		if names, ok := strings.CutPrefix(tag, "@"); ok {
+			if len(s.names[names]) == 0 {
+				s.t.Fatalf("nothing is named by %q", names)
+			}
+			for _, d := range s.names[names] {
+				all[name+":"+d.Encoded()] = d.String()
+				if att, ok := s.tags[source+":"+vex(d)]; ok {
+					all[name+":"+vex(d)] = att.String()
+				}
+			}
+			continue
+		}
+		tag, other, ok := strings.Cut(tag, "=")
+		if !ok {
+			other = tag
+		}
+		d, ok := s.tags[source+":"+other]
+		if !ok {
+			s.t.Fatalf("the source has no %s:%s", source, other)
+		}
+		all[name+":"+tag] = d.String()
+	}
+	return all
+}
+
+// options are those of a pull of all of a source of Deckhouse.
+func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
+	o := pulltest.Options(t, r, path)
+	o.Planner = &deckhouse.Selection{}
+	return o
+}
+
+// selecting is the planner of a selection.
+func selecting(s deckhouse.Selection) pull.Planner { return &s }
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,152 @@
+package pull
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Add plans the image of a reference, under a tag. One that is missing is a gap. It reports
+// whether it is there.
+func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
+	ok, err := d.AddIfThere(ctx, l, tag, reference)
+	if err == nil && !ok {
+		d.GapOf(l, newGap(l.Repository, reference, "not there"), tag)
+	}
+	return ok, err
+}
+
+// AddIfThere plans the image of a reference, under a tag, if there is one.
+func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
+	return d.addNamed(ctx, l, tag, reference, reference)
+}
+
+// Alias plans an image under another tag of the same repository, if it is there. The
+// bundle names it by that tag, as the field's own tool does.
+func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
+	return d.addNamed(ctx, l, tag, reference, tag)
+}
+
+// addNamed plans the image of a reference, if there is one, under a tag and a name.
+func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name string) (bool, error) {
+	image, ok, err := d.Choose(ctx, l, tag, reference)
+	if err != nil || !ok || image.Digest == "" || l.without[image.Digest] {
+		return ok, err // without an image, a gap says so
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.images[cmp.Or(tag, image.Digest.String())] = bundle.Image{Tag: tag, Reference: d.Source.Name(l.Repository, name), Descriptor: image}
+	l.digests[image.Digest] = true
+	return true, nil
+}
+
+// ImageOf is the image that is planned for a layout under a tag.
+func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, ok := l.images[tag]
+	return i.Descriptor, ok
+}
+
+// Choose is the image of a reference for a layout, which is going to have it under a tag: of
+// an index that of the layout's platform. It reports whether there is one. One that cannot
+// be used is a gap, and the descriptor is zero.
+func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
+	image, err = d.Source.Resolve(ctx, l.Repository, reference)
+	switch {
+	case IsAbsent(err):
+		return image, false, nil
+	case IsUnusable(err):
+		d.GapOf(l, newGap(l.Repository, reference, err.Error()), tag)
+		return closure.Descriptor{}, true, nil
+	case err != nil:
+		return image, false, err
+	}
+	image, err = d.choosePlatform(ctx, l, tag, reference, image)
+	return image, true, err
+}
+
+// choosePlatform is the manifest of the layout's platform where an image is an index. Where it
+// has none, that is a gap, and the descriptor is zero. An index that is asked for by its
+// digest stays unless the options say otherwise: clusters ask for that digest too.
+func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
+	want := l.rules.Platform
+	if digest.Digest(reference).Validate() == nil {
+		want = d.Platform
+	}
+	if want == nil || image.MediaType != specs.MediaTypeImageIndex && image.MediaType != closure.DockerManifestList {
+		return image, nil
+	}
+	body, err := d.Source.Manifest(ctx, l.Repository, image.Digest)
+	if err != nil {
+		return image, err
+	}
+	var index specs.Index
+	if err := json.Unmarshal(body, &index); err != nil {
+		d.GapOf(l, newGap(l.Repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
+		return closure.Descriptor{}, nil
+	}
+	for _, m := range index.Manifests {
+		if platform.Same(m.Platform, want.spec()) {
+			return d.child(ctx, l, tag, m.Digest)
+		}
+	}
+	if names.IsDigestTag(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
+		return image, nil // an index of something else than platforms
+	}
+	d.GapOf(l, newGap(l.Repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
+	return closure.Descriptor{}, nil
+}
+
+// child is a manifest that an index names.
+func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.Digest) (closure.Descriptor, error) {
+	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
+	switch {
+	case IsAbsent(err):
+		d.GapOf(l, newGap(l.Repository, child.String(), "not there, and its index names it"), tag)
+		return closure.Descriptor{}, nil
+	case IsUnusable(err):
+		d.GapOf(l, newGap(l.Repository, child.String(), err.Error()), tag)
+		return closure.Descriptor{}, nil
+	}
+	return image, err
+}
+
+// IsThere asks the source for a tag. A HEAD that fails otherwise than with 404 is repeated as
+// a GET: some proxies answer only that.
+func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, error) {
+	_, err := d.Source.registry.HeadManifest(ctx, repository, tag)
+	if err != nil && !IsAbsent(err) {
+		_, err = d.Source.Resolve(ctx, repository, tag)
+	}
+	if IsAbsent(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// UnusableError says that content of the source is there and cannot be used.
+type UnusableError struct{ Err error }
+
+func (e *UnusableError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnusableError) Unwrap() error { return e.Err }
+
+// IsUnusable reports whether an error says that a manifest is there and cannot be used.
+func IsUnusable(err error) bool {
+	var unusable *UnusableError
+	return errors.As(err, &unusable) || errors.Is(err, client.ErrMismatch)
+}

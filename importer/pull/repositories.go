@@ -1,0 +1,94 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// Repositories is a planner for repositories as they are.
+type Repositories struct {
+	Paths []string // below the source, "." for itself
+	Tag   string   // pattern of path.Match for tags; empty is all
+}
+
+// Check implements Planner.
+func (r Repositories) Check(source client.Reference) error {
+	for _, at := range r.Paths {
+		name := source.Repository(strings.TrimSuffix(at, "/"))
+		if at == "." {
+			name = source.Repository(at)
+		}
+		if strings.TrimSuffix(at, "/") == "" || !names.IsRepository(name) {
+			return Usage("repository %q: %q is no repository name; it is relative to %s", at, name, source)
+		}
+	}
+	if _, err := path.Match(r.Tag, ""); err != nil {
+		return Usage("tag pattern %q: %v", r.Tag, err)
+	}
+	return nil
+}
+
+// Plan implements Planner.
+func (r Repositories) Plan(ctx context.Context, d *Draft) error {
+	var paths []string
+	for _, at := range r.Paths {
+		paths = append(paths, strings.TrimSuffix(at, "/"))
+	}
+	slices.Sort(paths)
+	chosen := 0
+	for _, at := range slices.Compact(paths) {
+		n, err := r.plan(ctx, d, at)
+		if err != nil {
+			return err
+		}
+		chosen += n
+	}
+	if chosen == 0 && r.Tag != "" {
+		return fmt.Errorf("%s: no tag of %s is like %q", d.Root, strings.Join(paths, ", "), r.Tag)
+	}
+	return nil
+}
+
+// plan plans the tags of one repository, and returns their number.
+func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
+	name := d.Root.Repository(at)
+	archive := strings.ReplaceAll(at, "/", "_") + ".tar"
+	if at == "." {
+		archive = "root.tar"
+	}
+	tags, err := d.Source.Tags(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	rules := Rules{Part: repositoryPart(), Platform: d.Platform}
+	if r.Tag == "" {
+		rules.Empty = KeepEmpty
+	}
+	l := d.Layout(archive, at, name, rules)
+	c := d.Component(at, archive)
+	c.Versions = r.choose(slices.Sorted(maps.Keys(tags)))
+	if len(c.Versions) == 0 && r.Tag != "" {
+		c.Note("none of its %d tags is like %q", len(tags), r.Tag)
+	}
+	return len(c.Versions), d.Each(ctx, len(c.Versions), func(ctx context.Context, i int) error {
+		_, err := d.Add(ctx, l, c.Versions[i], c.Versions[i])
+		return err
+	})
+}
+
+// choose are the tags that the pattern matches.
+func (r Repositories) choose(tags []string) (chosen []string) {
+	for _, tag := range tags {
+		if ok, _ := path.Match(r.Tag, tag); ok || r.Tag == "" {
+			chosen = append(chosen, tag)
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,42 @@
+package release
+
+import (
+	"strings"
+	"testing"
+)
+
+// What version.json in the image of a release channel says.
+func TestChannel(t *testing.T) {
+	for file, want := range map[string]Channel{
+		`{"version":"v1.69.3"}`:               {Tag: "v1.69.3"},
+		`{"version":"1.69.3","suspend":true}`: {Tag: "v1.69.3", Suspended: true},
+		`{"version":"main"}`:                  {Tag: "main"},
+	} {
+		got, err := ParseChannel("stable", []byte(file))
+		try(t, err)
+		_, isVersion := Parse(want.Tag)
+		if got.Name != "stable" || got.Tag != want.Tag || got.Suspended != want.Suspended || (got.Release.Version != nil) != isVersion {
+			t.Errorf("%s: %+v", file, got)
+		}
+	}
+	for file, want := range map[string]string{"": "no version.json", "v1.0.0": "invalid character", "{}": "names no version", `{"version":7}`: "version.json: "} {
+		var data []byte
+		if file != "" {
+			data = []byte(file)
+		}
+		if _, err := ParseChannel("stable", data); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", file, err, want)
+		}
+	}
+}
+
+// Whatever the file says, a channel has a tag, or there is an error.
+func FuzzChannel(f *testing.F) {
+	f.Add([]byte(`{"version":"v1.0.0","suspend":true}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseChannel("alpha", data)
+		if (err == nil) == (c.Tag == "") {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	})
+}

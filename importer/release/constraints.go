@@ -1,0 +1,129 @@
+package release
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Constraint says which versions of something are wanted: some, or one tag.
+type Constraint struct {
+	Text     string
+	Versions *semver.Constraints // nil where it is one tag
+	Ranges   []Range             // that || separates
+
+	Tag     string // exactly
+	Channel string // that is to point at the tag; empty is all
+
+	named []*semver.Version // by >= or <=: kept beside the highest patches
+}
+
+// Range is one of the ranges of a constraint.
+type Range struct {
+	Versions *semver.Constraints
+	Lowest   *semver.Version // that the text names; nil if it names none
+}
+
+// HasStart reports whether versions can be tried from a lowest one on, in each range.
+func (c *Constraint) HasStart() bool {
+	return !slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Lowest == nil })
+}
+
+// literal finds the versions in a constraint, each with the operator before it.
+var literal = regexp.MustCompile(`([<>=~^!]*)\s*v?(\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)`)
+
+// ParseConstraint reads a semver range (~, ^, >= and <= and so on), a bare version,
+// which stands for its major line from there on, or =TAG or =TAG+CHANNEL.
+func ParseConstraint(text string) (*Constraint, error) {
+	text = strings.TrimSpace(text)
+	c := &Constraint{Text: text}
+	if tag, ok := strings.CutPrefix(text, "="); ok {
+		tag, channel, both := strings.Cut(strings.TrimSpace(tag), "+")
+		if tag == "" || both && !slices.Contains(Channels(), channel) {
+			return nil, fmt.Errorf("version %q: =TAG or =TAG+CHANNEL, where CHANNEL is one of %s", text, strings.Join(Channels(), ", "))
+		}
+		c.Tag, c.Channel = tag, channel
+		return c, nil
+	}
+	if text == "" {
+		return nil, malformedVersion(text)
+	}
+	var expressions []string
+	for _, piece := range strings.Split(text, "||") {
+		r, expression, err := c.parseRange(strings.TrimSpace(piece))
+		if err != nil {
+			return nil, malformedVersion(text)
+		}
+		c.Ranges = append(c.Ranges, r)
+		expressions = append(expressions, expression)
+	}
+	var err error
+	if c.Versions, err = semver.NewConstraint(strings.Join(expressions, " || ")); err != nil {
+		return nil, malformedVersion(text)
+	}
+	return c, nil
+}
+
+func malformedVersion(text string) error {
+	return fmt.Errorf("version %q: a range of versions as 1.3.0, ~1.3.0, ^1.3.0, >=1.3.0 <=1.5.0, or a tag as =v1.3.0", text)
+}
+
+// parseRange reads one range of a constraint, and notes the versions that it names.
+func (c *Constraint) parseRange(text string) (r Range, expression string, err error) {
+	expression = text
+	if v, err := semver.NewVersion(text); err == nil {
+		expression = fmt.Sprintf(">=%s <%d.0.0", v, v.Major()+1)
+		r.Lowest = v
+	}
+	if r.Versions, err = semver.NewConstraint(expression); err != nil {
+		return r, "", err
+	}
+	if r.Lowest == nil {
+		r.Lowest = c.noteLiterals(text)
+	}
+	return r, expression, nil
+}
+
+// noteLiterals notes the versions that a range names, and returns the lowest from which on
+// it holds.
+func (c *Constraint) noteLiterals(text string) (lowest *semver.Version) {
+	for _, m := range literal.FindAllStringSubmatch(text, -1) {
+		v, err := semver.NewVersion(m[2])
+		if err != nil {
+			continue
+		}
+		if m[1] == ">=" || m[1] == "<=" {
+			c.named = append(c.named, v)
+		}
+		if m[1] == ">" {
+			*v = v.IncPatch()
+		}
+		if m[1] != "<=" && m[1] != "<" && m[1] != "!=" && (lowest == nil || v.LessThan(lowest)) {
+			lowest = v
+		}
+	}
+	return lowest
+}
+
+// Choose returns the tags that are wanted: of each minor version the highest patch, and
+// the versions that the constraint names with >= or <=, where they are there. The
+// constraint is no single tag.
+func (c *Constraint) Choose(tags []string) (chosen []string) {
+	var fit []Release
+	for _, r := range ParseAll(tags) {
+		if c.Versions.Check(r.Version) {
+			fit = append(fit, r)
+		}
+	}
+	highest := HighestPatches(fit)
+	for _, r := range fit {
+		named := slices.ContainsFunc(c.named, r.Version.Equal)
+		if named || slices.ContainsFunc(highest, func(h Release) bool { return h.Tag == r.Tag }) {
+			chosen = append(chosen, r.Tag)
+		}
+	}
+	return chosen
+}

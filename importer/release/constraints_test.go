@@ -1,0 +1,111 @@
+package release
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConstraints(t *testing.T) {
+	tags := []string{"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3", "1.1.3", "v1.2.0", "v1.3.0-rc.1", "v2.0.0", "v0.3.1", "v0.4.2", "stable", "v1", "latest"}
+	for text, want := range map[string][]string{
+		"1.1.0":            {"v1.1.3", "v1.2.0"},
+		"v1":               {"v1.0.4", "v1.1.3", "v1.2.0"},
+		"0.3.0":            {"v0.3.1", "v0.4.2"}, // the major line, though it is 0
+		"~1.1.0":           {"v1.1.3"},
+		"^1.1.0":           {"v1.1.3", "v1.2.0"},
+		">=1.1.0":          {"v1.1.0", "v1.1.3", "v1.2.0", "v2.0.0"},
+		">=1.0.0 <=1.1.0":  {"v1.0.0", "v1.0.4", "v1.1.0"},
+		">=1.0.0, <=1.1.0": {"v1.0.0", "v1.0.4", "v1.1.0"},
+		">=1.0 <=1.1":      {"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3"},
+		">1.0.0 <1.2":      {"v1.0.4", "v1.1.3"},
+		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // no 1.1.1 to be kept
+		">=3":              nil,
+		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
+	} {
+		c, err := ParseConstraint(text)
+		try(t, err)
+		if diff := cmp.Diff(want, c.Choose(tags)); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+	for text, want := range map[string][2]string{"=v1.0.0": {"v1.0.0", ""}, "= pr42": {"pr42", ""}, "=v1.0.0+stable": {"v1.0.0", "stable"}, "=x+lts": {"x", "lts"}} {
+		c, err := ParseConstraint(text)
+		try(t, err)
+		if c.Versions != nil || c.Tag != want[0] || c.Channel != want[1] {
+			t.Errorf("%s: %+v", text, c)
+		}
+	}
+	for text, want := range map[string]string{"1.3": "1.3.0", "~1.3.0": "1.3.0", ">=1.64 <=1.68": "1.64.0", "<=1.68 >=1.64": "1.64.0", "^2.1": "2.1.0", ">1.2.3": "1.2.4", "<2": "", "<=1.1": "",
+		"1.2 || ~3.1": "1.2.0 3.1.0", "<1.2 || >=3": "3.0.0"} {
+		c, err := ParseConstraint(text)
+		try(t, err)
+		var starts []string
+		for _, p := range c.Ranges {
+			if p.Lowest != nil {
+				starts = append(starts, p.Lowest.String())
+			}
+		}
+		if got := strings.Join(starts, " "); got != want {
+			t.Errorf("%s begins at %q, want %q", text, got, want)
+		}
+		if c.HasStart() != (len(starts) == len(c.Ranges)) {
+			t.Errorf("%s: has a start: %v", text, c.HasStart())
+		}
+	}
+	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
+		if _, err := ParseConstraint(bad); err == nil {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// Whatever a constraint is, what it chooses are tags of the list, each once and rising,
+// and of every minor version that has a choice its highest patch that fits.
+func FuzzConstraint(f *testing.F) {
+	f.Add(">=1.0.0 <=1.1.0", uint8(3), uint8(4))
+	f.Add("~1.1", uint8(0), uint8(0))
+	f.Add("=v1+stable", uint8(1), uint8(1))
+	f.Add("1.2.3-rc.1 || ^2", uint8(9), uint8(2))
+	f.Fuzz(func(t *testing.T, text string, minors, patches uint8) {
+		c, err := ParseConstraint(text)
+		if err != nil {
+			return
+		}
+		if c.Versions == nil {
+			if c.Tag == "" {
+				t.Fatalf("%q is no tag", text)
+			}
+			return
+		}
+		var tags []string
+		for minor := range minors % 8 {
+			for patch := range patches % 8 {
+				tags = append(tags, "v1."+string('0'+minor)+"."+string('0'+patch))
+			}
+		}
+		chosen := c.Choose(tags)
+		if !slices.IsSorted(chosen) || len(slices.Compact(slices.Clone(chosen))) != len(chosen) {
+			t.Fatalf("%q chooses %q", text, chosen)
+		}
+		for _, tag := range tags {
+			r, _ := Parse(tag)
+			fits := c.Versions.Check(r.Version)
+			if slices.Contains(chosen, tag) && !fits {
+				t.Fatalf("%q does not fit %s", text, tag)
+			}
+			if fits && !slices.ContainsFunc(chosen, func(other string) bool { return other[:4] == tag[:4] && other >= tag }) {
+				t.Fatalf("%q: nothing stands for %s in %q", text, tag, chosen)
+			}
+		}
+	})
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

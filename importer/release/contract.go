@@ -1,0 +1,120 @@
+package release
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// ContractAnnotation is the annotation in which a plugin keeps its contract.
+const ContractAnnotation = "contract"
+
+// Contract says what a plugin of the command line needs. The zero value needs nothing.
+type Contract struct {
+	Requirements struct {
+		Deckhouse struct {
+			Constraint string `json:"constraint"`
+		} `json:"deckhouse"`
+		Modules struct {
+			Mandatory   []Requirement `json:"mandatory"`
+			Conditional []Requirement `json:"conditional"`
+			AnyOf       []Group       `json:"anyOf"`
+			NoneOf      []Group       `json:"noneOf"`
+		} `json:"modules"`
+		Plugins struct {
+			Mandatory   []Requirement `json:"mandatory"`
+			Conditional []Requirement `json:"conditional"`
+		} `json:"plugins"`
+	} `json:"requirements"`
+}
+
+// Requirement is a module or plugin, of versions that fit a constraint; of any version
+// where that is empty.
+type Requirement struct {
+	Name       string `json:"name"`
+	Constraint string `json:"constraint"`
+}
+
+// Group is a list of modules. Where it has none, it stands for the module of its name.
+type Group struct {
+	Name       string        `json:"name"`
+	Constraint string        `json:"constraint"`
+	Modules    []Requirement `json:"modules"`
+}
+
+// Members are the modules of a group.
+func (g Group) Members() []Requirement {
+	if len(g.Modules) == 0 {
+		return []Requirement{{g.Name, g.Constraint}}
+	}
+	return g.Modules
+}
+
+// ParseContract reads the annotation of a plugin; without one it needs nothing.
+func ParseContract(annotation string) (c Contract, err error) {
+	if annotation == "" {
+		return c, nil
+	}
+	data, err := base64.StdEncoding.DecodeString(annotation)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err != nil {
+		return Contract{}, fmt.Errorf("malformed contract: %w", err)
+	}
+	return c, nil
+}
+
+// RequirementOf is what a contract requires of a module: by a mandatory entry, else by
+// one of a group.
+func (c *Contract) RequirementOf(module string) (Requirement, bool) {
+	all := slices.Clone(c.Requirements.Modules.Mandatory)
+	for _, g := range c.Requirements.Modules.AnyOf {
+		all = append(all, g.Members()...)
+	}
+	i := slices.IndexFunc(all, func(r Requirement) bool { return r.Name == module })
+	if i < 0 {
+		return Requirement{}, false
+	}
+	return all[i], true
+}
+
+// preview are suffixes of versions that a constraint has to name. Other suffixes are marks
+// of a build.
+var preview = regexp.MustCompile(`^(alpha|beta|rc)`)
+
+// Fits reports whether a version fits a constraint.
+func (r Requirement) Fits(v *semver.Version) (bool, error) {
+	if r.Constraint == "" {
+		return true, nil
+	}
+	c, err := semver.NewConstraint(r.Constraint)
+	if err != nil {
+		return false, fmt.Errorf("malformed constraint %q of %s", r.Constraint, r.Name)
+	}
+	if v.Prerelease() != "" && !preview.MatchString(v.Prerelease()) {
+		v = semver.New(v.Major(), v.Minor(), v.Patch(), "", "")
+	}
+	return c.Check(v), nil
+}
+
+// FitsAny reports whether at least one of the versions fits.
+func (r Requirement) FitsAny(all []Release) (bool, error) {
+	for _, v := range all {
+		if ok, err := r.Fits(v.Version); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+func (r Requirement) String() string {
+	if r.Constraint == "" {
+		return r.Name
+	}
+	return r.Name + " " + r.Constraint
+}

@@ -1,0 +1,83 @@
+package release
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// document is a DeckhouseRelease, with the fields that the image of a release fills.
+type document struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+	Metadata   struct {
+		Name string `yaml:"name"`
+	} `yaml:"metadata"`
+	Spec documentSpec `yaml:"spec"`
+}
+
+type documentSpec struct {
+	Version       string            `yaml:"version"`
+	Requirements  map[string]string `yaml:"requirements,omitempty"`
+	Disruptions   []string          `yaml:"disruptions,omitempty"`
+	Changelog     map[string]any    `yaml:"changelog,omitempty"`
+	ChangelogLink string            `yaml:"changelogLink"`
+}
+
+// Document is the DeckhouseRelease of a release as a YAML document, from the version file
+// and the changelog of its image. The same files make the same bytes. Without a readable
+// version file there is none; without a readable changelog it has none. The note says so.
+func Document(r Release, version, changelog []byte) (yamlDocument []byte, note string) {
+	if version == nil {
+		return nil, "skipped: its image has no " + VersionFile
+	}
+	var about struct {
+		Requirements map[string]string   `json:"requirements"`
+		Disruptions  map[string][]string `json:"disruptions"`
+	}
+	if err := json.Unmarshal(version, &about); err != nil {
+		return nil, "skipped: " + VersionFile + ": " + err.Error()
+	}
+	doc := document{APIVersion: "deckhouse.io/v1alpha1", Kind: "DeckhouseRelease"}
+	doc.Metadata.Name = r.Tag
+	doc.Spec = documentSpec{
+		Version:       r.Tag,
+		Requirements:  about.Requirements,
+		Disruptions:   about.Disruptions[fmt.Sprintf("%d.%d", r.Version.Major(), r.Version.Minor())],
+		ChangelogLink: "https://github.com/deckhouse/deckhouse/releases/tag/" + r.Tag,
+	}
+	var err error
+	if doc.Spec.Changelog, err = parseChangelog(changelog); err != nil {
+		note = "no changelog: " + ChangelogFile + ": " + strings.Join(strings.Fields(err.Error()), " ")
+	}
+	b := bytes.NewBufferString("---\n")
+	e := yaml.NewEncoder(b)
+	e.SetIndent(2)
+	if err := errors.Join(e.Encode(doc), e.Close()); err != nil {
+		return nil, "skipped: " + err.Error()
+	}
+	return b.Bytes(), note
+}
+
+// parseChangelog reads a changelog, in which dates stay the text that they are.
+func parseChangelog(data []byte) (changelog map[string]any, err error) {
+	var tree yaml.Node
+	if err := yaml.Unmarshal(data, &tree); err != nil || tree.IsZero() {
+		return nil, err
+	}
+	for todo := []*yaml.Node{&tree}; len(todo) > 0; {
+		n := todo[len(todo)-1]
+		todo = append(todo[:len(todo)-1], n.Content...)
+		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+			n.Tag = "!!str"
+		}
+	}
+	if err := tree.Decode(&changelog); err != nil {
+		return nil, err
+	}
+	return changelog, nil
+}

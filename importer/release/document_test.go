@@ -1,0 +1,33 @@
+package release
+
+import (
+	"bytes"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Whatever a changelog is, the document of its release is one, or none with a reason.
+func FuzzRelease(f *testing.F) {
+	f.Add([]byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"]}}`), []byte("a: {b: 2026-10-01}\n"))
+	f.Add([]byte(`{"requirements":7}`), []byte("x"))
+	f.Add([]byte("{}"), []byte("a: &a [*a]\n"))
+	f.Add([]byte("{}"), []byte("? [a]\n: b\n"))
+	f.Fuzz(func(t *testing.T, version, changelog []byte) {
+		r, _ := Parse("v1.69.3")
+		doc, note := Document(r, version, changelog)
+		if doc == nil && note == "" {
+			t.Fatal("no document and no reason")
+		}
+		if doc == nil {
+			return
+		}
+		var back document
+		if err := yaml.Unmarshal(doc, &back); err != nil || back.Spec.Version != "v1.69.3" {
+			t.Fatalf("%v: %s", err, doc)
+		}
+		if again, _ := Document(r, version, changelog); !bytes.Equal(again, doc) {
+			t.Fatal("other bytes the second time")
+		}
+	})
+}

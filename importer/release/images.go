@@ -1,0 +1,132 @@
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The files of images that name other images.
+const (
+	// InstallerDigests and InstallerTags are in the installer of a release. The tags count
+	// where both are there.
+	InstallerDigests = "deckhouse/candi/images_digests.json"
+	InstallerTags    = "deckhouse/candi/images_tags.json"
+	// ModuleDigests and ModuleExtras are in the image of a module's or package's version.
+	ModuleDigests = "images_digests.json"
+	ModuleExtras  = "extra_images.json"
+)
+
+// Image is an image that a file names.
+type Image struct {
+	Name string // where the file names it, as MODULE/IMAGE
+	// Reference is a digest, in the files of digests, or a tag.
+	Reference string
+}
+
+// ParseDigests reads the images of a file of digests, sorted by name: the strings
+// sha256:<64 hex> anywhere in a JSON document.
+func ParseDigests(file []byte) (all []Image, err error) {
+	err = eachString(file, func(name, s string) {
+		if d := digest.Digest(s); d.Validate() == nil && d.Algorithm() == digest.SHA256 {
+			all = append(all, Image{name, s})
+		}
+	})
+	return sortImages(all), err
+}
+
+// ParseTags reads the images of a file of tags, sorted by name: all strings of a JSON
+// document.
+func ParseTags(file []byte) (all []Image, err error) {
+	err = eachString(file, func(name, s string) { all = append(all, Image{name, s}) })
+	return sortImages(all), err
+}
+
+func sortImages(all []Image) []Image {
+	slices.SortFunc(all, func(a, b Image) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Reference, b.Reference)
+	})
+	return all
+}
+
+// References are the digests or tags of images, sorted, each once.
+func References(images []Image) (all []string) {
+	for _, i := range images {
+		all = append(all, i.Reference)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// eachString calls do for each string that is a value of a JSON document, with the names of
+// the fields that lead to it, joined by slashes.
+func eachString(data []byte, do func(name, s string)) error {
+	var doc any
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return err
+	}
+	type value struct {
+		name string
+		v    any
+	}
+	for todo := []value{{"", doc}}; len(todo) > 0; {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		switch v := at.v.(type) {
+		case string:
+			do(at.name, v)
+		case []any:
+			for _, element := range v {
+				todo = append(todo, value{at.name, element})
+			}
+		case map[string]any:
+			for field, element := range v {
+				todo = append(todo, value{joinName(at.name, field), element})
+			}
+		}
+	}
+	return nil
+}
+
+// maxName is the length in bytes up to which names of fields are joined: they lead to a
+// string over any number of others.
+const maxName = 256
+
+func joinName(name, field string) string {
+	if name != "" {
+		field = name + "/" + field
+	}
+	return field[:min(len(field), maxName)]
+}
+
+// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag is a
+// string or a number, which is taken as it is written.
+func ParseExtraImages(file []byte) (all []Image, err error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal(file, &doc); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(doc)) {
+		var tag string
+		if json.Unmarshal(doc[name], &tag) != nil {
+			var number json.Number
+			if err := json.Unmarshal(doc[name], &number); err != nil {
+				return nil, err
+			}
+			tag = number.String()
+		}
+		if path.Clean(name) != name || !IsName(strings.ReplaceAll(name, "/", ".")) || tag == "" {
+			return nil, fmt.Errorf("%q: %q is no name and tag of an image", name, tag)
+		}
+		all = append(all, Image{name, tag})
+	}
+	return all, nil
+}

@@ -1,0 +1,65 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// Selector is something chosen by its name, and versions of it.
+type Selector struct {
+	Name   string
+	All    bool          // named without a constraint
+	Ranges []*Constraint // of versions
+	Pins   []*Constraint // to one tag each
+}
+
+func (s Selector) String() string {
+	words := []string{s.Name}
+	for _, c := range slices.Concat(s.Ranges, s.Pins) {
+		words = append(words, s.Name+"@"+c.Text)
+	}
+	if len(words) > 1 {
+		words = words[1:]
+	}
+	return strings.Join(words, ", ")
+}
+
+// IsPinned reports whether tags alone are wanted, without the release channels.
+func (s Selector) IsPinned() bool { return len(s.Pins) > 0 && len(s.Ranges) == 0 && !s.All }
+
+// ParseSelectors reads a list of NAME or NAME@CONSTRAINT, in which a name may be repeated.
+func ParseSelectors(list []string) (all map[string]Selector, err error) {
+	all = map[string]Selector{}
+	for _, expression := range list {
+		name, text, ok := strings.Cut(expression, "@")
+		name = strings.TrimSpace(name)
+		if !IsName(name) {
+			return nil, fmt.Errorf("%q: a name, or NAME@CONSTRAINT", expression)
+		}
+		s := all[name]
+		s.Name = name
+		if !ok {
+			s.All = true
+			all[name] = s
+			continue
+		}
+		c, err := ParseConstraint(text)
+		if err != nil {
+			return nil, err
+		}
+		if c.Versions == nil {
+			s.Pins = append(s.Pins, c)
+		} else {
+			s.Ranges = append(s.Ranges, c)
+		}
+		all[name] = s
+	}
+	return all, nil
+}
+
+// IsName reports whether s can name a module, a package or a plugin: one segment of a
+// repository's name.
+func IsName(s string) bool { return names.IsRepository(s) && !strings.Contains(s, "/") }

@@ -1,0 +1,77 @@
+package release
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Release is a tag that is a version: v1.69.3, or without the letter.
+type Release struct {
+	Tag     string
+	Version *semver.Version
+}
+
+// Parse reads a tag as a version, which has all three numbers.
+func Parse(tag string) (Release, bool) {
+	v, err := semver.StrictNewVersion(strings.TrimPrefix(tag, "v"))
+	return Release{tag, v}, err == nil
+}
+
+// ParseAll returns the versions among tags, rising. Of two spellings of one the one with
+// the letter stays.
+func ParseAll(tags []string) (all []Release) {
+	for _, tag := range tags {
+		if r, ok := Parse(tag); ok {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b Release) int {
+		if c := a.Version.Compare(b.Version); c != 0 {
+			return c
+		}
+		return strings.Compare(b.Tag, a.Tag) // "v" is behind the digits
+	})
+	return slices.CompactFunc(all, func(a, b Release) bool { return a.Version.Equal(b.Version) })
+}
+
+// Stable returns the versions among tags that are no previews, rising.
+func Stable(tags []string) []Release {
+	return slices.DeleteFunc(ParseAll(tags), func(r Release) bool { return r.Version.Prerelease() != "" })
+}
+
+// HighestPatches keeps the highest patch of each minor version; all has to rise.
+func HighestPatches(all []Release) (kept []Release) {
+	for i, r := range all {
+		if i+1 < len(all) && all[i+1].Version.Major() == r.Version.Major() && all[i+1].Version.Minor() == r.Version.Minor() {
+			continue
+		}
+		kept = append(kept, r)
+	}
+	return kept
+}
+
+// SortTags sorts tags, each once: those that are no versions first, and then versions by
+// their numbers.
+func SortTags(tags []string) []string {
+	versions := ParseAll(tags)
+	others := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { _, ok := Parse(tag); return ok })
+	slices.Sort(others)
+	for _, r := range versions {
+		others = append(others, r.Tag)
+	}
+	return slices.Compact(others)
+}
+
+// Tags lists versions for a person: "none", or their tags.
+func Tags(all []Release) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	s := all[0].Tag
+	for _, r := range all[1:] {
+		s += ", " + r.Tag
+	}
+	return s
+}
