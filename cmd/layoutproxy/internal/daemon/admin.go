@@ -6,9 +6,12 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -28,27 +31,36 @@ type admin struct {
 }
 
 func (a *admin) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", a.ready)
-	mux.HandleFunc("GET /status", a.status)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("POST /rescan", a.rescan)
-	mux.HandleFunc("POST /reload", a.rescan) // its old name
+	router := mux.NewRouter()
+	read, write := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
+	serve(router.Path("/healthz"), read, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	serve(router.Path("/readyz"), read, a.ready)
+	serve(router.Path("/status"), read, a.status)
+	serve(router.Path("/metrics"), read, promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}).ServeHTTP)
+	serve(router.Path("/rescan"), write, a.rescan)
+	serve(router.Path("/reload"), write, a.rescan) // its old name
 	if a.pprof {
-		profiles(mux)
+		// What `go tool pprof` asks for. A profile may run for as long as its reader says, and
+		// shows what the program works on.
+		serve(router.Path("/debug/pprof/cmdline"), read, pprof.Cmdline)
+		serve(router.Path("/debug/pprof/profile"), read, pprof.Profile)
+		serve(router.Path("/debug/pprof/symbol"), read, pprof.Symbol)
+		serve(router.Path("/debug/pprof/trace"), read, pprof.Trace)
+		serve(router.PathPrefix("/debug/pprof/"), read, pprof.Index)
 	}
-	return mux
+	return router
 }
 
-// profiles adds what `go tool pprof` asks for. A profile may run for as long as its
-// reader says, and shows what the program works on.
-func profiles(mux *http.ServeMux) {
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+// serve answers some methods of a route by a handler, and says of others which those are.
+func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
+	route.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if slices.Contains(methods, req.Method) {
+			answer(w, req)
+			return
+		}
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+	})
 }
 
 // ready says whether requests are welcome. The first scan is over before anything listens.

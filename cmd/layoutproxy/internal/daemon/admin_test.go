@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestProfilesAreThereWithTheFlagOnly(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		a := &admin{pprof: on}
+		w := httptest.NewRecorder()
+		a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil))
+		want := http.StatusNotFound
+		if on {
+			want = http.StatusOK
+		}
+		if w.Code != want {
+			t.Errorf("with pprof %t: %d, want %d", on, w.Code, want)
+		}
+	}
+}
+
+// What each method and path of the admin address answers. HEAD is asked like GET.
+func TestRoutesOfTheAdminAddress(t *testing.T) {
+	_, admin := inProcess(t, t.TempDir())
+	read, write := "GET, HEAD", "POST"
+	for path, allowed := range map[string]string{
+		"/healthz": read, "/readyz": read, "/status": read, "/metrics": read, "/rescan": write, "/reload": write,
+		"/": "", "/healthz/": "", "/nothing": "", "/debug/pprof/": "", "/status/x": "",
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
+			req, err := http.NewRequest(method, "http://"+admin+path, nil)
+			try(t, err)
+			resp, err := http.DefaultClient.Do(req)
+			try(t, err)
+			body, err := io.ReadAll(resp.Body)
+			try(t, err)
+			resp.Body.Close()
+			code, allow := http.StatusMethodNotAllowed, allowed
+			switch {
+			case allowed == "":
+				code = http.StatusNotFound
+			case strings.Contains(allowed, method):
+				code, allow = http.StatusOK, ""
+			}
+			if resp.StatusCode != code || resp.Header.Get("Allow") != allow || len(body) == 0 && method != "HEAD" {
+				t.Errorf("%s %s: %d, Allow %q, %q; want %d, %q", method, path, resp.StatusCode, resp.Header.Get("Allow"), body, code, allow)
+			}
+		}
+	}
+}
