@@ -14,7 +14,14 @@ import (
 // no descriptor has their size. Errors: ErrStale where a refresh is due; those that
 // [Exhausted] knows; the context's.
 func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
-	return closure.Walk(ctx, r.tops(), r.readOrGap)
+	return r.closure(ctx, nil)
+}
+
+// closure is Closure, and hands to note what reading a copy of a manifest gave.
+func (r *Repository) closure(ctx context.Context, note noteRead) (*closure.Graph, error) {
+	return closure.Walk(ctx, r.tops(), func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
+		return orGap(r.readCopies(ctx, d, note))
+	})
 }
 
 // tops are what a traversal of the repository begins with.
@@ -36,11 +43,15 @@ func (r *Repository) tops() []closure.Top {
 
 // readOrGap implements [closure.Read].
 func (r *Repository) readOrGap(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
-	body, err = r.readManifest(ctx, d)
-	if errors.As(err, new(*ProblemError)) {
-		return nil, err, nil
+	return orGap(r.readManifest(ctx, d))
+}
+
+// orGap tells what is wrong with a manifest from what ends a traversal.
+func orGap(read []byte, failed error) (body []byte, gap, err error) {
+	if errors.As(failed, new(*ProblemError)) {
+		return nil, failed, nil
 	}
-	return body, nil, err
+	return read, nil, failed
 }
 
 // IsDiscovery says whether d is of a discovery image that was made for the

@@ -28,8 +28,13 @@ type Inventory struct {
 	name  string
 	found Findings
 	need  map[digest.Digest]*need
-	// reported is what was found wrong with the bytes of manifests, in the first layout.
-	reported map[digest.Digest]string
+	read  map[copyKey]*ProblemError // copies of manifests that were read, and what is wrong with them
+}
+
+// copyKey is a copy of a blob.
+type copyKey struct {
+	part   *part
+	digest digest.Digest
 }
 
 // Stored is a blob that lies in a layout: one copy of it, where there are several.
@@ -38,6 +43,7 @@ type Stored struct {
 	Digest digest.Digest
 	Where  extent.List
 	Needed bool // something leads to it
+	Read   bool // the inventory has read it, as it reads manifests, and reported what is wrong
 }
 
 // Findings take in what an inventory finds, one by one and in no order. A nil one takes
@@ -83,8 +89,9 @@ func (s *Snapshot) InventoryOf(ctx context.Context, path string, found Findings)
 	if err != nil {
 		return nil, err
 	}
-	in := &Inventory{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, reported: map[digest.Digest]string{}, found: found}
-	if in.Graph, err = repo.Closure(ctx); err != nil {
+	in := &Inventory{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, read: map[copyKey]*ProblemError{}, found: found}
+	note := func(p *part, d digest.Digest, wrong *ProblemError) { in.read[copyKey{p, d}] = wrong }
+	if in.Graph, err = repo.closure(ctx, note); err != nil {
 		return nil, err
 	}
 	in.collect()
@@ -162,16 +169,25 @@ func (in *Inventory) copyAt(l Layout, d digest.Digest) error {
 	if n != nil {
 		n.there = true
 	}
+	wrong, read := in.read[copyKey{l.part, d}]
+	reason, quarantined := "", false
+	if err == nil && !read {
+		reason, quarantined = in.repo.quarantine.holds(l.part, d, where)
+	}
 	switch {
 	case err != nil:
 		in.add(l, d, Damaged, nil, err.Error())
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
 		in.add(l, d, Damaged, where, wrongSize(where.Size(), n.sizes))
+	case quarantined:
+		in.add(l, d, Damaged, where, reason)
 	default:
 		if take := in.found.Blob; take != nil {
-			take(Stored{l, d, where, n != nil})
+			take(Stored{l, d, where, n != nil, read})
 		}
-		if n != nil {
+		if wrong != nil {
+			in.add(l, d, wrong.Problem.Kind, where, wrong.Problem.Reason)
+		} else if n != nil {
 			n.in, n.found = append(n.in, l), append(n.found, where.Size())
 		}
 	}

@@ -20,12 +20,36 @@ func (in *Inventory) Wrong(s Stored, reason string) Problem {
 	return in.problem(s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
-// Reported says whether the inventory has reported a copy of a manifest for the same
-// reason already, as the bytes of manifests are looked at in any case.
-func (in *Inventory) Reported(s Stored, reason string) bool {
-	n := in.need[s.Digest]
-	known, ok := in.reported[s.Digest]
-	return ok && known == reason && n.in[0] == s.Layout
+// HasRead reports whether the inventory has read a copy itself, and reported what is wrong
+// with it: it reads manifests.
+func (in *Inventory) HasRead(l Layout, d digest.Digest) bool {
+	_, ok := in.read[copyKey{l.part, d}]
+	return ok
+}
+
+// Copy is the copy of d that is served: the one of the last layout that has it with a
+// right size. ok is false where there is none.
+func (in *Inventory) Copy(d digest.Digest) (l Layout, size int64, ok bool) {
+	n := in.need[d]
+	if n == nil || len(n.in) == 0 {
+		return Layout{}, 0, false
+	}
+	last := len(n.in) - 1
+	return n.in[last], n.found[last], true
+}
+
+// KeepsNothing reports whether a problem keeps nothing from being served: it is about a copy
+// beside one that is right, or about one that nothing needs.
+func (in *Inventory) KeepsNothing(p Problem) bool {
+	if p.Digest == "" {
+		return false
+	}
+	l, _, ok := in.Copy(p.Digest)
+	if !ok {
+		return in.need[p.Digest] == nil
+	}
+	path, entry := l.WhereBlob(p.Digest)
+	return p.Path != path || p.Entry != entry
 }
 
 // manifest adds what is wrong with a manifest.
@@ -44,8 +68,7 @@ func (in *Inventory) manifest(m *closure.Manifest) {
 	last := n.in[len(n.in)-1]
 	switch {
 	case errors.As(m.Gap, &refused):
-		in.reported[m.Digest] = refused.Problem.Reason
-		in.add(n.in[0], m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason)
+		in.add(last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason)
 	case m.Gap != nil:
 		in.add(last, m.Digest, Damaged, nil, m.Gap.Error())
 	default:

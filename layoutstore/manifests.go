@@ -142,6 +142,26 @@ func (t *table) mediaType(n *node, body []byte) (string, error) {
 
 // readManifest reads the manifest d from the first layout that has it right.
 func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	return r.readCopies(ctx, d, nil)
+}
+
+// ManifestBytes are the bytes of a manifest that the closure of the repository has, proven
+// by their digest. They are not parsed: whoever has the closure knows what they say. Errors:
+// those of [Repository.Manifest].
+func (r *Repository) ManifestBytes(ctx context.Context, d digest.Digest) ([]byte, error) {
+	return await(ctx, r.storage, d, func(ctx context.Context) ([]byte, error) { return r.readManifest(ctx, d) }, nil)
+}
+
+// noteRead takes a copy of a manifest that was read to its end or failed in that, with what
+// is wrong with it, or nil.
+type noteRead func(*part, digest.Digest, *ProblemError)
+
+// readCopies reads copies of the manifest d, those of later layouts first, until one is
+// right. note may be nil.
+func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
+	if note == nil {
+		note = func(*part, digest.Digest, *ProblemError) {}
+	}
 	if b, ok := r.images.content(d); ok {
 		return b, nil
 	}
@@ -155,6 +175,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte,
 		var refusal *ProblemError
 		switch {
 		case err == nil:
+			note(p, d, nil)
 			return body, nil
 		case ok:
 			if placeOf(worst.Problem) == (place{}) { // else another layout has it, and wrong
@@ -162,10 +183,14 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte,
 			}
 		case errors.As(err, &refusal):
 			worst = refusal
+			if refusal.Problem.Kind != Limited { // that one was not read
+				note(p, d, refusal)
+			}
 		case Exhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
 			worst = unreadable(d, err, p.where().blob(d), ErrManifestUnknown)
+			note(p, d, worst)
 		}
 	}
 	return nil, worst

@@ -96,21 +96,21 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		return err
 	}
 	tree.Keep(ctx)
-	gaps := source.PushGaps(tree.Snapshot(), plan, flags.Repositories)
-	for _, g := range gaps {
-		fmt.Fprintln(cmd.ErrOrStderr(), g)
+	failures := plan.Failures(flags.Repositories)
+	for _, p := range failures {
+		fmt.Fprintln(cmd.ErrOrStderr(), p)
 	}
 	if flags.dryRun {
 		if err := c.Print(cmd.OutOrStdout(), plan.Outline(), plan.WriteText); err != nil {
 			return err
 		}
 	} else {
-		for _, g := range plan.NonDistributable {
-			fmt.Fprintln(cmd.ErrOrStderr(), "left out:", g)
+		for _, layer := range plan.NonDistributable {
+			fmt.Fprintln(cmd.ErrOrStderr(), "left out:", layer)
 		}
 	}
-	if len(gaps) > 0 && !flags.incomplete {
-		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(gaps)),
+	if len(failures) > 0 && !flags.incomplete {
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(failures)),
 			"get what is missing, or push the rest with --allow-incomplete"))
 	}
 	if !flags.dryRun {
@@ -118,8 +118,8 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 			return err
 		}
 	}
-	if len(gaps) > 0 {
-		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(gaps)))
+	if len(failures) > 0 {
+		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(failures)))
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (a *againstFlags) check() (client.Reference, error) {
 func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	comparison, gaps, err := a.compare(ctx, c, "", sources, stdin)
+	comparison, failures, err := a.compare(ctx, c, "", sources, stdin)
 	if ctx.Err() != nil {
 		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
 	}
@@ -174,38 +174,38 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []
 	if err := c.Print(stdout, comparison, comparison.WriteText); err != nil {
 		return err
 	}
-	for _, g := range gaps {
-		fmt.Fprintln(stderr, g)
+	for _, p := range failures {
+		fmt.Fprintln(stderr, p)
 	}
-	return a.comparisonError(comparison, gaps)
+	return a.comparisonError(comparison, failures)
 }
 
-// compare compares a registry with the sources and writes nothing to it. Gaps of the
-// sources are told and not compared.
-func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []fmt.Stringer, error) {
+// compare compares a registry with the sources and writes nothing to it. What fails in the
+// sources is reported and not compared.
+func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []layoutstore.Problem, error) {
 	to, err := a.check()
 	if err != nil {
 		return nil, nil, err
 	}
-	tree, plan, err := source.PlanPush(ctx, &a.Selection, cacheDir, sources, to)
+	_, plan, err := source.PlanPush(ctx, &a.Selection, cacheDir, sources, to)
 	if err != nil {
 		return nil, nil, err
 	}
-	gaps := source.PushGaps(tree.Snapshot(), plan, a.Repositories)
+	failures := plan.Failures(a.Repositories)
 	upstream, err := a.upstream.Open(to, false, stdin, c.Log)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer upstream.Close()
 	comparison, err := push.Compare(ctx, upstream, plan, a.upstream.Jobs)
-	return comparison, gaps, exit.PushError(err)
+	return comparison, failures, exit.PushError(err)
 }
 
 // comparisonError is the error for a registry that differs from the sources, and for
-// gaps of the sources, which nobody knows whether the registry has; or nil.
-func (a *againstFlags) comparisonError(c *push.Comparison, gaps []fmt.Stringer) error {
-	if len(gaps) > 0 {
-		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(gaps), c.Registry, len(c.Differences)),
+// failures of the sources, which nobody knows whether the registry has; or nil.
+func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
+	if len(failures) > 0 {
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(failures), c.Registry, len(c.Differences)),
 			"layoutproxy verify SOURCE... says what is wrong with them"))
 	}
 	if len(c.Differences) == 0 && len(c.Unproven) > 0 {

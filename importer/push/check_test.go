@@ -180,16 +180,16 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })
 			summary, err := s.push(t.Context())
-			var gap *push.GapError
+			var gap *push.ProofError
 			if !errors.As(err, &gap) || summary.Complete {
 				t.Fatalf("%+v, %v", summary, err)
 			}
 			var text strings.Builder
-			if err := summary.WriteText(&text); err != nil || len(summary.Gaps) != len(gap.Gaps) || !strings.Contains(text.String(), gap.Gaps[0].String()) ||
-				strings.Contains(text.String(), " more: --output json") != (len(gap.Gaps) > 20) {
+			if err := summary.WriteText(&text); err != nil || len(summary.Differences) != len(gap.Differences) || !strings.Contains(text.String(), gap.Differences[0].String()) ||
+				strings.Contains(text.String(), " more: --output json") != (len(gap.Differences) > 20) {
 				t.Errorf("%v\n%s", err, text.String())
 			}
-			for _, d := range gap.Gaps {
+			for _, d := range gap.Differences {
 				if d.Kind != push.Missing || !test.want(d) {
 					t.Errorf("%v", d)
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -61,7 +62,8 @@ type Comparison struct {
 	Compared    Totals       `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
-	Gaps        []Gap        `json:"gaps"` // of the sources: they were not compared
+	// LeftOut are manifests that the sources do not have as they should: they were not compared.
+	LeftOut []layoutstore.Problem `json:"gaps"`
 	// Unproven is what the registry does not let be compared, in words.
 	Unproven []string `json:"unproven"`
 	// Notices are what could not be found out and changes nothing, in words.
@@ -77,8 +79,8 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	for _, d := range c.Differences {
 		fmt.Fprintln(b, d)
 	}
-	for _, g := range c.Gaps {
-		fmt.Fprintf(b, "not compared: %s\n", g)
+	for _, left := range c.LeftOut {
+		fmt.Fprintf(b, "not compared: %s\n", left)
 	}
 	for _, u := range c.Unproven {
 		fmt.Fprintf(b, "not compared: %s\n", u)
@@ -94,7 +96,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	switch {
 	case len(c.Differences) > 0:
 		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
-	case len(c.Gaps) > 0, len(c.Unproven) > 0:
+	case len(c.LeftOut) > 0, len(c.Unproven) > 0:
 		fmt.Fprintln(b, "all that was compared is there")
 	default:
 		fmt.Fprintln(b, "all there")
@@ -105,10 +107,10 @@ func (c *Comparison) WriteText(w io.Writer) error {
 // Compare asks a registry for everything that the plan would push, and writes nothing:
 // each tag, the bytes of each manifest, the size of each blob in each repository, and
 // whether referrers are listed with their subjects. Discovery tags have to be there,
-// with whatever image. Gaps of the plan itself are not compared. Errors: *Error where
+// with whatever image. What the plan leaves out is not compared. Errors: *Error where
 // the registry cannot be asked; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
-	x := &comparing{c: c, there: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, Gaps: append([]Gap{}, p.Gaps...), Unproven: []string{}, Notices: []string{}}}
+	x := &comparing{c: c, there: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
 	for _, r := range p.Repositories {
 		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}

@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -26,7 +27,7 @@ func TestContradictionsAreGaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	for tag := range contradictions {
-		if !slices.ContainsFunc(plan.Gaps, func(g push.Gap) bool { return slices.Contains(g.Tags, tag) }) {
+		if !slices.ContainsFunc(plan.LeftOut, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) }) {
 			t.Errorf("%s is no gap", tag)
 		}
 	}
@@ -58,8 +59,8 @@ func TestUrlsMakeNoLayerOptional(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (len(plan.Gaps) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("%s: gaps %v, left out %v", mediaType, plan.Gaps, plan.NonDistributable)
+		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
+			t.Errorf("%s: gaps %v, left out %v", mediaType, plan.LeftOut, plan.NonDistributable)
 		}
 	}
 }

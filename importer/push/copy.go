@@ -240,7 +240,7 @@ func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 
 // putNamed puts a manifest under some names: tags, or its digest.
 func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
-	body, err := m.from.Manifest(ctx, m.Digest)
+	body, err := m.from.ManifestBytes(ctx, m.Digest)
 	if err != nil {
 		return &Error{"put manifest", SideTree, r.Name, m.Digest, err}
 	}
@@ -248,7 +248,7 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 	there := p.states[r].manifests[m.Digest]
 	p.mu.Unlock()
 	for _, name := range names {
-		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body.Body})
+		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body})
 		if err != nil {
 			return sided("put manifest", r.Name, m.Digest, Diagnose(err))
 		}

@@ -194,8 +194,8 @@ func TestForgetfulRegistries(t *testing.T) {
 		return true
 	})
 	summary, err := s.push(t.Context())
-	var gap *push.GapError
-	if !errors.As(err, &gap) || len(gap.Gaps) != 4 || summary.Complete {
+	var gap *push.ProofError
+	if !errors.As(err, &gap) || len(gap.Differences) != 4 || summary.Complete {
 		t.Errorf("%v", err)
 	}
 	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
@@ -240,8 +240,8 @@ func TestGaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Gaps) != 3 { // an image, a child and the index above it
-		t.Errorf("%v", plan.Gaps)
+	if len(plan.LeftOut) != 3 { // an image, a child and the index above it
+		t.Errorf("%v", plan.LeftOut)
 	}
 	for _, r := range plan.Repositories {
 		for _, tag := range r.Tags {

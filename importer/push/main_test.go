@@ -88,8 +88,8 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Gaps) > 0 {
-		t.Fatalf("gaps: %v", plan.Gaps)
+	if len(plan.LeftOut) > 0 {
+		t.Fatalf("gaps: %v", plan.LeftOut)
 	}
 	state, err := push.OpenState(filepath.Join(t.TempDir(), "state"))
 	if err != nil {

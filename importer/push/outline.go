@@ -7,18 +7,21 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 // Outline is a plan for people and programs to read: its repositories and tags, how
-// much there is to carry, and the gaps.
+// much there is to carry, and what is left out.
 type Outline struct {
 	Destination  string              `json:"destination"`
 	Repositories []RepositoryOutline `json:"repositories"`
 	Blobs        []BlobOutline       `json:"blobs"`
 	Totals       Totals              `json:"totals"`
-	Gaps         []Gap               `json:"gaps"`
+	// LeftOut are the manifests that are not part of the plan, and why.
+	LeftOut []layoutstore.Problem `json:"gaps"`
 	// NonDistributable are layers that are left out, as their media type allows.
-	NonDistributable []Gap `json:"nonDistributable,omitempty"`
+	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
 }
 
 // RepositoryOutline is a repository of a plan.
@@ -77,10 +80,10 @@ func (p *Plan) Totals() Totals {
 
 // Outline is the plan as it is printed.
 func (p *Plan) Outline() Outline {
-	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), Gaps: p.Gaps,
+	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), LeftOut: p.LeftOut,
 		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: p.NonDistributable}
-	if o.Gaps == nil {
-		o.Gaps = []Gap{}
+	if o.LeftOut == nil {
+		o.LeftOut = []layoutstore.Problem{}
 	}
 	for _, r := range p.Repositories {
 		out := RepositoryOutline{Name: r.Name, Manifests: []ManifestOutline{}}
@@ -121,11 +124,11 @@ func (p *Plan) WriteText(w io.Writer) error {
 	t := p.Totals()
 	fmt.Fprintf(b, "\n%d repositories, %d tags and %d discovery tags, %d manifests\n", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests)
 	fmt.Fprintf(b, "%d blobs of %s to upload once each, and %d mounts\n", t.Blobs, humanize.Bytes(uint64(t.Bytes)), t.Mounts)
-	for _, g := range p.Gaps {
-		fmt.Fprintf(b, "gap: %s\n", g)
+	for _, left := range p.LeftOut {
+		fmt.Fprintf(b, "gap: %s\n", left)
 	}
-	for _, g := range p.NonDistributable {
-		fmt.Fprintf(b, "left out: %s\n", g)
+	for _, layer := range p.NonDistributable {
+		fmt.Fprintf(b, "left out: %s\n", layer)
 	}
 	return b.Flush()
 }

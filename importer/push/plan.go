@@ -24,9 +24,14 @@ type Plan struct {
 	Destination  client.Reference
 	Repositories []*Repository // by name
 	Blobs        []*Blob       // each once, the largest first
-	Gaps         []Gap         // what the tree has not as it should
-	// NonDistributable are layers that the tree lacks and may lack, by their media type.
-	NonDistributable []Gap
+	// Problems are those of the selected sources that keep something from being pushed.
+	Problems []layoutstore.Problem
+	// LeftOut are manifests that are not part of the plan, and why: each has a problem, or
+	// leads to something that has. Their repositories are those of the registry.
+	LeftOut []layoutstore.Problem
+	// NonDistributable are layers that the tree does not have and need not have, by their
+	// media type.
+	NonDistributable []layoutstore.Problem
 }
 
 // Repository is a repository of the registry.
@@ -60,28 +65,13 @@ type Blob struct {
 	Size         int64         // bytes
 	Repositories []*Repository // that need it, by name
 
-	from *layoutstore.Repository
-}
-
-// Gap is something of the tree that cannot be pushed.
-type Gap struct {
-	Repository string        `json:"repository"` // in the registry
-	Tags       []string      `json:"tags"`       // that lead to it
-	Digest     digest.Digest `json:"digest"`
-	Reason     string        `json:"reason"`
-}
-
-func (g Gap) String() string {
-	s := g.Repository + "@" + g.Digest.String() + ": " + g.Reason
-	if len(g.Tags) > 0 {
-		s += " (tags " + strings.Join(g.Tags, ", ") + ")"
-	}
-	return s
+	open func(context.Context) (io.ReadSeekCloser, error)
 }
 
 // NewPlan plans to push what s selects of a snapshot. Repositories without content are
-// passed over. Manifests with a gap, and those that need them, are not part of the
-// plan; the gaps are listed. Errors: a name that the registry cannot have;
+// skipped. Manifests with a problem, and those that need them, are not part of the plan;
+// the problems are listed. Each manifest is read and parsed once, and read again when it is
+// sent: there may be more of them than memory for their bytes. Errors: a name that the registry cannot have;
 // layoutstore.ErrStale where the tree has to be read anew; those that
 // layoutstore.Exhausted knows; the context's.
 func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Reference, s Selection) (*Plan, error) {
@@ -90,8 +80,9 @@ func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Referenc
 	if err != nil {
 		return nil, err
 	}
+	p.problems(tree.ScanProblems(), sources)
 	for _, src := range sources {
-		if err := p.add(ctx, src); err != nil {
+		if err := p.add(src); err != nil {
 			return nil, err
 		}
 	}
@@ -108,15 +99,7 @@ type planning struct {
 	blobs        map[digest.Digest]*Blob
 }
 
-// source is a repository of the tree that takes part.
-type source struct {
-	path  string
-	repo  *layoutstore.Repository
-	graph *closure.Graph
-	whole bool // else only its discovery tags of what is selected
-}
-
-// read reads all that is selected, on all cores.
+// read takes the inventory of all that is selected, on all cores.
 func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*source, error) {
 	paths := tree.Paths()
 	for _, path := range paths {
@@ -128,17 +111,12 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, path := range paths {
-		group.Go(func() error {
-			repo, err := tree.At(path)
-			if err != nil {
-				return err
-			}
-			whole := p.selection.Has(path)
-			if !whole && !slices.ContainsFunc(p.selected, func(s string) bool { return strings.HasPrefix(s, path+"/") }) {
-				return nil
-			}
-			graph, err := repo.Closure(ctx)
-			sources[i] = &source{path, repo, graph, whole}
+		whole := p.selection.Has(path)
+		if !whole && !slices.ContainsFunc(p.selected, func(s string) bool { return strings.HasPrefix(s, path+"/") }) {
+			continue
+		}
+		group.Go(func() (err error) {
+			sources[i], err = newSource(ctx, tree, path, whole)
 			return err
 		})
 	}
@@ -149,9 +127,9 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 }
 
 // add adds a repository of the tree.
-func (p *planning) add(ctx context.Context, src *source) error {
+func (p *planning) add(src *source) error {
 	var wanted []*closure.Manifest
-	for _, m := range src.graph.Manifests {
+	for _, m := range src.inventory.Graph.Manifests {
 		if p.wanted(src, m) {
 			wanted = append(wanted, m)
 		}
@@ -168,7 +146,8 @@ func (p *planning) add(ctx context.Context, src *source) error {
 		r = &Repository{Name: name}
 		p.repositories[name] = r
 	}
-	return p.addManifests(ctx, r, src, wanted)
+	p.addManifests(r, src, wanted)
+	return nil
 }
 
 // ErrName says that a repository would have a name in the registry that none can have.
@@ -196,23 +175,19 @@ func (p *planning) discovers(path, tag string) bool {
 	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })
 }
 
-// addManifests adds manifests in their order. One with a gap is left out, and so is
+// addManifests adds manifests in their order. One with a problem is left out, and so is
 // what needs it.
-func (p *planning) addManifests(ctx context.Context, r *Repository, src *source, manifests []*closure.Manifest) error {
+func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
 		have[m.Digest] = true
 	}
-	blobs, err := p.blobsOf(ctx, src)
-	if err != nil {
-		return err
-	}
-	broken := map[digest.Digest]bool{}
+	broken := map[digest.Digest]layoutstore.Kind{}
 	for _, m := range manifests {
-		reason := gapOf(m, broken, blobs)
-		if reason != "" {
-			broken[m.Digest] = true
-			p.plan.Gaps = append(p.plan.Gaps, Gap{r.Name, m.TagsTo(), m.Digest, reason})
+		if left, ok := src.refuses(m, broken); ok {
+			broken[m.Digest] = left.Kind
+			left.Repository = r.Name
+			p.plan.LeftOut = append(p.plan.LeftOut, left)
 			continue
 		}
 		p.tag(r, src, m)
@@ -221,75 +196,14 @@ func (p *planning) addManifests(ctx context.Context, r *Repository, src *source,
 		}
 		added := &Manifest{Descriptor: m.Descriptor, Refs: m.Refs, Discovery: src.repo.IsDiscovery(m.Digest), from: src.repo}
 		for _, ref := range m.Refs.Blobs {
-			if found := blobs[ref.Digest]; found.blob != nil {
-				added.Blobs = append(added.Blobs, p.need(r, found.blob, src.repo))
+			if b, ok := src.blob(ref.Digest); ok {
+				added.Blobs = append(added.Blobs, p.need(r, b))
 			} else {
-				p.plan.NonDistributable = append(p.plan.NonDistributable, Gap{r.Name, m.TagsTo(), ref.Digest, "a non-distributable layer that the sources do not have"})
+				p.plan.NonDistributable = append(p.plan.NonDistributable, src.nonDistributable(r, m, ref))
 			}
 		}
 		r.Manifests = append(r.Manifests, added)
 	}
-	return nil
-}
-
-// found is what the tree has of a blob.
-type found struct {
-	blob *layoutstore.Blob // nil where it has none
-	gap  string
-}
-
-// blobsOf looks for the blobs of a source.
-func (p *planning) blobsOf(ctx context.Context, src *source) (map[digest.Digest]found, error) {
-	blobs := make(map[digest.Digest]found, len(src.graph.Blobs))
-	for _, b := range src.graph.Blobs {
-		blob, err := src.repo.Blob(ctx, b.Digest)
-		switch {
-		case err == nil:
-			blobs[b.Digest] = found{blob: blob}
-		case errors.Is(err, layoutstore.ErrBlobUnknown):
-			blobs[b.Digest] = found{gap: reasonOf(err)}
-		default:
-			return nil, err
-		}
-	}
-	return blobs, nil
-}
-
-// reasonOf is what is wrong with a blob, without its digest.
-func reasonOf(err error) string {
-	var refused *layoutstore.ProblemError
-	if errors.As(err, &refused) {
-		return refused.Problem.Reason
-	}
-	return notThere
-}
-
-// notThere is the reason of a gap that nothing is known of but that.
-const notThere = "not there"
-
-// gapOf says why a manifest cannot be pushed; "" is that it can.
-func gapOf(m *closure.Manifest, broken map[digest.Digest]bool, blobs map[digest.Digest]found) string {
-	if m.Gap != nil {
-		return m.Gap.Error()
-	}
-	if len(m.Refs.Faults) > 0 {
-		return m.Refs.Faults[0]
-	}
-	for _, d := range m.Refs.Children {
-		if broken[d.Digest] {
-			return fmt.Sprintf("its child %s cannot be pushed", d.Digest)
-		}
-	}
-	for _, ref := range m.Refs.Blobs {
-		b := blobs[ref.Digest]
-		switch {
-		case b.blob == nil && !(ref.Optional && b.gap == notThere):
-			return fmt.Sprintf("blob %s: %s", ref.Digest, b.gap)
-		case b.blob != nil && b.blob.Size != ref.Size:
-			return fmt.Sprintf("blob %s: %d bytes, the manifest says %d", ref.Digest, b.blob.Size, ref.Size)
-		}
-	}
-	return ""
 }
 
 // tag adds the tags of a manifest. A real tag wins over a discovery tag of its name,
@@ -311,10 +225,10 @@ func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 }
 
 // need notes that a repository needs a blob.
-func (p *planning) need(r *Repository, b *layoutstore.Blob, from *layoutstore.Repository) *Blob {
+func (p *planning) need(r *Repository, b *Blob) *Blob {
 	have := p.blobs[b.Digest]
 	if have == nil {
-		have = &Blob{Digest: b.Digest, Size: b.Size, from: from}
+		have = b
 		p.blobs[b.Digest] = have
 		p.plan.Blobs = append(p.plan.Blobs, have)
 	}
@@ -343,16 +257,4 @@ func (p *planning) finish() {
 		slices.SortFunc(b.Repositories, byName)
 	}
 	slices.SortFunc(p.plan.Blobs, func(a, b *Blob) int { return cmp.Or(-cmp.Compare(a.Size, b.Size), cmp.Compare(a.Digest, b.Digest)) })
-}
-
-// open opens the blob in the tree.
-func (b *Blob) open(ctx context.Context) (io.ReadSeekCloser, error) {
-	blob, err := b.from.Blob(ctx, b.Digest)
-	if err != nil {
-		return nil, err
-	}
-	if blob.Size != b.Size {
-		return nil, fmt.Errorf("%s: %d bytes, %d when the push was planned: %w", b.Digest, blob.Size, b.Size, layoutstore.ErrStale)
-	}
-	return blob.Open()
 }

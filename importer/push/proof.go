@@ -13,15 +13,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// GapError says that a registry took everything and has not everything.
-type GapError struct{ Gaps []Difference }
+// ProofError says that a registry took everything and has not everything.
+type ProofError struct{ Differences []Difference }
 
-func (e *GapError) Error() string {
-	count := fmt.Sprintf("%d of the pushed tags, manifests and blobs are", len(e.Gaps))
-	if len(e.Gaps) == 1 {
+func (e *ProofError) Error() string {
+	count := fmt.Sprintf("%d of the pushed tags, manifests and blobs are", len(e.Differences))
+	if len(e.Differences) == 1 {
 		count = "1 of the pushed tags, manifests and blobs is"
 	}
-	return count + " not in the registry as pushed, whatever it answered before; the first: " + e.Gaps[0].String()
+	return count + " not in the registry as pushed, whatever it answered before; the first: " + e.Differences[0].String()
 }
 
 // written is something that the registry acknowledged: a blob, or a manifest by one of
@@ -69,7 +69,7 @@ func (p *Pusher) prove(ctx context.Context) error {
 	}
 	if len(gaps) > 0 {
 		sortDifferences(gaps)
-		return &GapError{gaps}
+		return &ProofError{gaps}
 	}
 	return nil
 }

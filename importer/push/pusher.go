@@ -79,7 +79,7 @@ func New(o Options) (*Pusher, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Gaps: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
+	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Differences: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}}
 	}
@@ -87,7 +87,7 @@ func New(o Options) (*Pusher, error) {
 }
 
 // Push carries the plan out and proves it. The summary tells what was done, also where
-// it ended early. Errors: *Error; *GapError where something did not arrive; the
+// it ended early. Errors: *Error; *ProofError where something did not arrive; the
 // context's.
 func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	began := time.Now()
@@ -98,9 +98,9 @@ func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	p.summary.Seconds = time.Since(began).Seconds()
 	p.summary.BytesSent, p.summary.Requests, p.summary.Retries = stats.Sent, stats.Requests, stats.Retries
 	p.summary.Complete = err == nil
-	var gap *GapError
+	var gap *ProofError
 	if errors.As(err, &gap) {
-		p.summary.Gaps = gap.Gaps
+		p.summary.Differences = gap.Differences
 	}
 	return p.summary, err
 }

@@ -22,9 +22,9 @@ type Summary struct {
 	Seconds       float64    `json:"seconds"`
 	Slowest       *Slowest   `json:"slowest"` // nil where no blob was sent
 	Notices       []string   `json:"notices"` // what the registry was found to do for the worse, and no failure
-	// Gaps are what the proof did not find, though the registry had acknowledged it.
-	Gaps     []Difference `json:"gaps"`
-	Complete bool         `json:"complete"` // all of the plan is there, and was asked for
+	// Differences are what the proof did not find, though the registry had acknowledged it.
+	Differences []Difference `json:"gaps"`
+	Complete    bool         `json:"complete"` // all of the plan is there, and was asked for
 }
 
 // BlobCounts count blobs, once for each repository.
@@ -86,21 +86,21 @@ func (s Summary) WriteText(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return writeGaps(w, s.Gaps)
+	return writeDifferences(w, s.Differences)
 }
 
-// maxGaps is how many gaps are printed for people.
-const maxGaps = 20
+// maxDifferences is how many differences are printed for people.
+const maxDifferences = 20
 
-func writeGaps(w io.Writer, gaps []Difference) error {
-	for _, g := range gaps[:min(len(gaps), maxGaps)] {
+func writeDifferences(w io.Writer, gaps []Difference) error {
+	for _, g := range gaps[:min(len(gaps), maxDifferences)] {
 		if _, err := fmt.Fprintln(w, g); err != nil {
 			return err
 		}
 	}
-	if len(gaps) <= maxGaps {
+	if len(gaps) <= maxDifferences {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(gaps)-maxGaps)
+	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(gaps)-maxDifferences)
 	return err
 }

@@ -51,7 +51,10 @@ func (r *run) readAll(ctx context.Context) error {
 		total += t.size
 	}
 	schedule(r.tasks, total/int64(giantShare*r.Jobs))
-	r.Progress.Begin(len(r.tasks), total)
+	r.report.Files += len(r.tasks)
+	r.report.Bytes += total
+	r.Progress.Begin(r.report.Files, r.report.Bytes)
+	r.Progress.Read(int(r.report.Bytes - total)) // manifests, which the inventory has read
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.Jobs {
@@ -68,7 +71,6 @@ func (r *run) readAll(ctx context.Context) error {
 			}
 		})
 	}
-	r.report.Files, r.report.Bytes = len(r.tasks), total
 	return group.Wait()
 }
 

@@ -117,8 +117,9 @@ func (w wrong) why(d digest.Digest) string {
 	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
-// takeInventory looks at presence and sizes, and notes what is to be read. Nothing
-// else of an inventory is kept: it is taken once more where bytes prove wrong.
+// takeInventory checks presence, sizes and manifests, and notes what is left to read.
+// Nothing else of an inventory is kept, as there may be a million blobs: it is taken once
+// more for a repository in which blobs prove wrong, to name the tags that they affect.
 func (r *run) takeInventory(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
@@ -179,7 +180,12 @@ func (r *run) noteCopy(path string, s layoutstore.Stored) {
 	defer r.mu.Unlock()
 	key := copyKey{s.Layout, s.Digest}
 	first := r.holders[s.Layout][0] == path
-	if first {
+	switch {
+	case !first:
+	case s.Read:
+		r.report.Files++
+		r.report.Bytes += s.Where.Size()
+	default:
 		r.tasks = append(r.tasks, taskOf(s))
 	}
 	if s.Needed {
@@ -221,8 +227,8 @@ func (r *run) tellWrong(ctx context.Context) error {
 		for _, i := range copies {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-			if reason := r.wrong[i].why(t.digest); !in.Reported(s, reason) { // a manifest's bytes were looked at twice
-				r.causes.add(in.Wrong(s, reason))
+			if !in.HasRead(t.layout, t.digest) { // for another repository it was, which has the layout too
+				r.causes.add(in.Wrong(s, r.wrong[i].why(t.digest)))
 			}
 		}
 	}

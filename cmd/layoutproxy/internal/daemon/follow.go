@@ -117,17 +117,17 @@ func (f *follower) run(ctx context.Context) error {
 }
 
 // once pushes what the upstream registry lacks of the store. Where the store itself
-// has gaps, what is whole is pushed, and that is an error still.
+// has problems, what is whole is pushed, and that is an error still.
 func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
-	tree, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection}, f.cacheDir, []string{f.store}, f.to)
+	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection}, f.cacheDir, []string{f.store}, f.to)
 	if err != nil {
 		return err
 	}
-	gaps := source.PushGaps(tree.Snapshot(), plan, selection)
-	if len(plan.Repositories) == 0 && len(gaps) == 0 {
+	failures := plan.Failures(selection)
+	if len(plan.Repositories) == 0 && len(failures) == 0 {
 		return nil
 	}
 	state, err := push.OpenState(settings.StateDir())
@@ -141,8 +141,8 @@ func (f *follower) once(ctx context.Context) error {
 	if _, err := pusher.Push(ctx); err != nil {
 		return err
 	}
-	if len(gaps) > 0 {
-		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(gaps), gaps[0])
+	if len(failures) > 0 {
+		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(failures), failures[0])
 	}
 	f.log.Info("pushed", zap.String("to", f.status.Name))
 	return nil

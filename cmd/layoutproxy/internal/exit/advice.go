@@ -71,11 +71,11 @@ func RegistryError(err error) error {
 // PushError sorts what a push, or a comparison, failed with.
 func PushError(err error) error {
 	var side *push.Error
-	var gap *push.GapError
+	var proof *push.ProofError
 	var known *push.Diagnosis
 	switch {
-	case errors.As(err, &gap):
-		return ContentError(gapError(gap, err))
+	case errors.As(err, &proof):
+		return ContentError(proofError(proof, err))
 	case errors.As(err, &side) && side.Side == push.SideTree:
 		return ContentError(WithHint(err, "layoutproxy verify says what else is wrong with the sources"))
 	case errors.As(err, &known) && known.Remedy != "":
@@ -84,9 +84,9 @@ func PushError(err error) error {
 	return RegistryError(err)
 }
 
-// gapError adds what to do about a registry that did not keep what it acknowledged.
-func gapError(gap *push.GapError, err error) error {
-	for _, d := range gap.Gaps {
+// proofError adds what to do about a registry that did not keep what it acknowledged.
+func proofError(proof *push.ProofError, err error) error {
+	for _, d := range proof.Differences {
 		if d.Kind == push.WrongSize {
 			return WithHint(err, "a damaged copy keeps its place in the registry: delete "+d.Reference+" of "+d.Repository+" there, and push again with --check-blobs")
 		}

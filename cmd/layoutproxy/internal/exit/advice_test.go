@@ -24,11 +24,11 @@ func TestCausesReachEveryCommand(t *testing.T) {
 		{quota, "a quota of deckhouse is used up", "raise it"},
 		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
 		{nobody, "nobody is logged in to registry.example", "docker login"},
-		{&push.GapError{Gaps: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "whatever it answered before", "--check-blobs"},
-		{&push.GapError{Gaps: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
+		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "whatever it answered before", "--check-blobs"},
+		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
 	} {
 		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
-			var gap *push.GapError
+			var gap *push.ProofError
 			if name == "pull" && errors.As(test.err, &gap) {
 				continue
 			}

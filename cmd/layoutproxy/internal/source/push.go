@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
@@ -24,36 +23,14 @@ func PlanPush(ctx context.Context, s *settings.Selection, cacheDir string, sourc
 	if err != nil {
 		return nil, nil, err
 	}
-	snapshot, err := Check(ctx, tree)
-	if err != nil {
-		return nil, nil, err
+	plan, err := push.NewPlan(ctx, tree.Snapshot(), to, s.Repositories)
+	if errors.Is(err, layoutstore.ErrStale) { // a file changed meanwhile, or a kept index proved wrong
+		if _, err = tree.Refresh(ctx); err == nil {
+			plan, err = push.NewPlan(ctx, tree.Snapshot(), to, s.Repositories)
+		}
 	}
-	plan, err := push.NewPlan(ctx, snapshot, to, s.Repositories)
 	if errors.Is(err, push.ErrName) {
 		err = exit.UsageError(exit.WithHint(err, "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"))
 	}
 	return tree, plan, err
-}
-
-// PushGaps are what keeps the selected sources from being pushed whole: the problems
-// of the tree for which something is missing or wrong, and gaps of the plan that they do not tell.
-func PushGaps(s *layoutstore.Snapshot, plan *push.Plan, selection push.Selection) []fmt.Stringer {
-	var gaps []fmt.Stringer
-	told := map[string]bool{}
-	for _, p := range s.Problems() {
-		// What concerns no repository concerns all of them.
-		if !p.IsFailure() || p.Layout != "" && !selection.Has(p.Layout) {
-			continue
-		}
-		gaps = append(gaps, p)
-		if p.Layout != "" {
-			told[selection.Name(plan.Destination, p.Layout)] = true
-		}
-	}
-	for _, g := range plan.Gaps {
-		if !told[g.Repository] {
-			gaps = append(gaps, g)
-		}
-	}
-	return gaps
 }

@@ -1,0 +1,188 @@
+package push
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// source is a repository of the tree that takes part.
+type source struct {
+	path      string
+	repo      *layoutstore.Repository
+	inventory *layoutstore.Inventory
+	whole     bool // else only its discovery tags of what is selected
+	// problems are those that keep something from being pushed, in a fixed order; byDigest
+	// is the first that is about a digest.
+	problems []layoutstore.Problem
+	byDigest map[digest.Digest]layoutstore.Problem
+}
+
+// newSource takes the inventory of a repository.
+func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, whole bool) (*source, error) {
+	repo, err := tree.At(path)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{path: path, repo: repo, whole: whole, byDigest: map[digest.Digest]layoutstore.Problem{}}
+	var found []layoutstore.Problem
+	src.inventory, err = tree.InventoryOf(ctx, path, layoutstore.Findings{Problem: func(p layoutstore.Problem) { found = append(found, p) }})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, problem.Compare)
+	for _, p := range found {
+		if src.inventory.KeepsNothing(p) {
+			continue
+		}
+		src.problems = append(src.problems, p)
+		if _, ok := src.byDigest[p.Digest]; !ok {
+			src.byDigest[p.Digest] = p
+		}
+	}
+	return src, nil
+}
+
+// maxProblems is how many problems of one repository are listed.
+const maxProblems = 1000
+
+// problems lists what keeps the selected sources from being pushed whole. What concerns no
+// repository concerns all of them.
+func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
+	for _, found := range scan {
+		if found.IsFailure() && (found.Layout == "" || p.selection.Has(found.Layout)) {
+			p.plan.Problems = append(p.plan.Problems, found)
+		}
+	}
+	for _, src := range sources {
+		if !src.whole {
+			continue
+		}
+		p.plan.Problems = append(p.plan.Problems, src.problems[:min(maxProblems, len(src.problems))]...)
+		if more := len(src.problems) - maxProblems; more > 0 {
+			first := src.problems[0]
+			p.plan.Problems = append(p.plan.Problems, layoutstore.Problem{Kind: first.Kind, Path: first.Path, Repository: first.Repository, Layout: src.path,
+				Reason: fmt.Sprintf("%d more problems are not listed", more)})
+		}
+	}
+	slices.SortStableFunc(p.plan.Problems, problem.Compare)
+}
+
+// Failures are what keeps the selected sources from being pushed whole: the problems, and
+// the manifests that are left out of a repository that has none.
+func (p *Plan) Failures(s Selection) []layoutstore.Problem {
+	all := slices.Clone(p.Problems)
+	explained := map[string]bool{}
+	for _, found := range p.Problems {
+		if found.Layout != "" {
+			explained[s.Name(p.Destination, found.Layout)] = true
+		}
+	}
+	for _, left := range p.LeftOut {
+		if !explained[left.Repository] {
+			all = append(all, left)
+		}
+	}
+	return all
+}
+
+// blob finds a blob in the tree.
+func (s *source) blob(d digest.Digest) (*Blob, bool) {
+	if s.repo.IsDiscovery(d) {
+		return s.discoveryBlob(d)
+	}
+	layout, size, ok := s.inventory.Copy(d)
+	if !ok {
+		return nil, false
+	}
+	return &Blob{Digest: d, Size: size, open: func(context.Context) (io.ReadSeekCloser, error) {
+		where, err := layout.Locate(d)
+		if err != nil {
+			return nil, err
+		}
+		if where.Size() != size {
+			return nil, fmt.Errorf("%s: %d bytes, %d when the push was planned: %w", d, where.Size(), size, layoutstore.ErrStale)
+		}
+		return where.Open()
+	}}, true
+}
+
+// discoveryBlob is a blob that is made for a discovery tag.
+func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
+	made, err := s.repo.Blob(context.Background(), d) // nothing is read
+	if err != nil {
+		return nil, false
+	}
+	return &Blob{Digest: d, Size: made.Size, open: func(context.Context) (io.ReadSeekCloser, error) { return made.Open() }}, true
+}
+
+// refuses says why a manifest cannot be pushed, if it cannot; broken are manifests before
+// it that cannot.
+func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
+	p := layoutstore.Problem{Kind: layoutstore.Damaged}
+	var refused *layoutstore.ProblemError
+	own, known := s.byDigest[m.Digest]
+	switch {
+	case m.Gap == nil && len(m.Refs.Faults) == 0:
+		var ok bool
+		if p, ok = s.refusesContent(m, broken); !ok {
+			return p, false
+		}
+	case known:
+		p = own
+	case errors.As(m.Gap, &refused):
+		p = refused.Problem
+	case m.Gap != nil:
+		p.Reason = m.Gap.Error()
+	default:
+		p.Reason = m.Refs.Faults[0]
+	}
+	return s.about(p, m), true
+}
+
+// refusesContent says what a manifest needs and the tree does not have as it should.
+func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
+	for _, d := range m.Refs.Children {
+		if kind, ok := broken[d.Digest]; ok {
+			return layoutstore.Problem{Kind: kind, Reason: fmt.Sprintf("its child %s cannot be pushed", d.Digest)}, true
+		}
+	}
+	for _, ref := range m.Refs.Blobs {
+		b, ok := s.blob(ref.Digest)
+		p, known := s.byDigest[ref.Digest]
+		if !known {
+			p = layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: problem.NotThere}
+		}
+		switch {
+		case !ok && !(ref.Optional && p.Reason == problem.NotThere):
+			p.Reason = fmt.Sprintf("blob %s: %s", ref.Digest, p.Reason)
+			return p, true
+		case ok && b.Size != ref.Size:
+			p.Kind, p.Reason = layoutstore.Damaged, fmt.Sprintf("blob %s: %d bytes, the manifest says %d", ref.Digest, b.Size, ref.Size)
+			return p, true
+		}
+	}
+	return layoutstore.Problem{}, false
+}
+
+// about has a problem be one of a manifest: its tags cannot be pushed for it.
+func (s *source) about(p layoutstore.Problem, m *closure.Manifest) layoutstore.Problem {
+	p.Digest, p.Tags, p.MediaType, p.Layout = m.Digest, m.TagsTo(), m.MediaType, s.path
+	return p
+}
+
+// nonDistributable is a layer that a manifest names and the tree need not have.
+func (s *source) nonDistributable(r *Repository, m *closure.Manifest, ref closure.Ref) layoutstore.Problem {
+	p := s.about(layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: "a non-distributable layer that the sources do not have"}, m)
+	p.Repository, p.Digest, p.MediaType = r.Name, ref.Digest, cmp.Or(ref.MediaType, p.MediaType)
+	return p
+}
