@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
-	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
 // record is a quarantined copy of a blob in one state of its file.
@@ -204,16 +204,16 @@ func (r *records) write(waiting map[string]record) error {
 	if len(waiting) == 0 {
 		return nil
 	}
-	if err := makeDir(r.dir); err != nil {
+	if err := durable.MkdirAll(r.dir, 0o755); err != nil {
 		return err
 	}
 	for name, v := range waiting {
 		if err := r.writeOne(name, v); err != nil {
-			return errors.Join(err, syncDir(r.dir))
+			return err
 		}
 		delete(waiting, name)
 	}
-	return syncDir(r.dir)
+	return nil
 }
 
 func (r *records) writeOne(name string, v record) error {
@@ -226,7 +226,7 @@ func (r *records) writeOne(name string, v record) error {
 	if len(text) > maxRecord {
 		text = "" // the name says enough
 	}
-	if err := maybe.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
 		return err
 	}
 	r.count++
@@ -256,27 +256,4 @@ func (r *records) problems() []Problem {
 		return nil
 	}
 	return []Problem{{Kind: Limited, Path: r.dir, Reason: r.failure}}
-}
-
-// makeDir makes a directory that lasts.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-// syncDir has the file system write out the names in a directory. Windows cannot.
-func syncDir(name string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

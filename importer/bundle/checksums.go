@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -24,7 +25,9 @@ func withoutSum(name string) string { return strings.TrimSuffix(name, sumSuffix)
 // sumText is what a checksum file holds: lower-case hex and nothing else.
 func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
-func writeSum(name string, sum hash.Hash) error { return writeFile(name, []byte(sumText(sum))) }
+func writeSum(name string, sum hash.Hash) error {
+	return durable.WriteInPlace(name, []byte(sumText(sum)), 0o666)
+}
 
 // HasSums reports whether the checksum files of an archive that [Present.IsSame] has read
 // are beside it, and right.
@@ -50,7 +53,7 @@ func (p *Present) WriteSums(dir string) (names []string, err error) {
 			continue
 		}
 		name := sumName(p.files[i].Name)
-		if err := writeFile(filepath.Join(dir, name), []byte(sum)); err != nil {
+		if err := durable.WriteInPlace(filepath.Join(dir, name), []byte(sum), 0o666); err != nil {
 			return names, err
 		}
 		names = append(names, name)

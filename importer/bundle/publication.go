@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -102,7 +103,7 @@ func (p *Publisher) Stage(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(staged), 0o755); err != nil {
 		return err
 	}
-	return writeFile(staged, data)
+	return durable.WriteInPlace(staged, data, 0o666)
 }
 
 // StageWritten stages files that were written to [Publisher.Unstaged].
@@ -112,7 +113,7 @@ func (p *Publisher) StageWritten(names []string) error {
 			return err
 		}
 	}
-	return syncDir(p.Staged())
+	return durable.SyncDir(p.Staged())
 }
 
 // KeepStaged removes what is staged and has none of the names.
@@ -153,7 +154,7 @@ func (p *Publisher) Publish(c Changes) error {
 		return err
 	}
 	p.reached("moved")
-	err = syncDir(p.dir)
+	err = durable.SyncDir(p.dir)
 	if err == nil {
 		err = os.Rename(p.newJournal(), p.journal())
 	}
@@ -161,7 +162,7 @@ func (p *Publisher) Publish(c Changes) error {
 		return errors.Join(err, os.Rename(filepath.Join(p.dir, staged), p.Staged()))
 	}
 	p.reached("journal")
-	if err := syncDir(p.dir); err != nil {
+	if err := durable.SyncDir(p.dir); err != nil {
 		return fmt.Errorf("the bundle is in place, and the next pull has to clean up: %w", err)
 	}
 	return p.finish()
@@ -200,11 +201,11 @@ func (p *Publisher) writeJournal(c Changes, staged string) error {
 		return err
 	}
 	for dir := range dirs {
-		if err := syncDir(filepath.Join(p.Staged(), filepath.FromSlash(dir))); err != nil {
+		if err := durable.SyncDir(filepath.Join(p.Staged(), filepath.FromSlash(dir))); err != nil {
 			return err
 		}
 	}
-	return writeFile(p.newJournal(), data)
+	return durable.WriteInPlace(p.newJournal(), data, 0o666)
 }
 
 // finish finishes a publication that has a journal, and removes what an interrupted one has
@@ -234,7 +235,7 @@ func (p *Publisher) finish() error {
 	}
 	p.broken = nil
 	p.reached("published")
-	if err := syncDir(p.dir); err != nil {
+	if err := durable.SyncDir(p.dir); err != nil {
 		return err
 	}
 	return p.removeStaged()
@@ -264,7 +265,7 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 		}
 	}
 	for dir := range dirs {
-		if err := syncDir(filepath.Join(p.dir, filepath.FromSlash(dir))); err != nil {
+		if err := durable.SyncDir(filepath.Join(p.dir, filepath.FromSlash(dir))); err != nil {
 			return err
 		}
 	}

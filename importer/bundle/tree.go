@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -128,23 +129,23 @@ func copyTo(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer in.Close()
-	temp, err := os.CreateTemp(filepath.Dir(to), ".blob-*")
+	out, err := durable.Create(to, 0o644)
 	if err != nil {
 		return err
 	}
 	for {
-		n, err := io.CopyN(temp, in, maxCopied) // the system may copy it by itself
+		n, err := io.CopyN(out, in, maxCopied) // the system may copy it by itself
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		if err = errors.Join(ctx.Err(), err); err != nil {
-			return errors.Join(err, temp.Close())
+			return errors.Join(err, out.Discard())
 		}
 		if n < maxCopied {
 			break
 		}
 	}
-	return publishFile(temp, to)
+	return out.Commit()
 }
 
 // StageIndex stages the index.json of a layout of the tree where it changes: those of all
@@ -166,26 +167,5 @@ func replaceFile(name string, data []byte) error {
 	if old, err := plainfile.Read(name, int64(len(data))); err == nil && string(old) == string(data) {
 		return nil
 	}
-	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return err
-	}
-	if _, err := temp.Write(data); err != nil {
-		return errors.Join(err, temp.Close())
-	}
-	return publishFile(temp, name)
-}
-
-// publishFile gives a temporary file its name, when it is on disk.
-func publishFile(temp *os.File, name string) error {
-	if err := errors.Join(temp.Chmod(0o644), temp.Sync()); err != nil {
-		return errors.Join(err, temp.Close())
-	}
-	if err := temp.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(name))
+	return durable.WriteFile(name, data, 0o644)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -295,5 +296,5 @@ func writeReason(root *os.Root, file, name string, now time.Time, gap *importer.
 	if err != nil {
 		return err
 	}
-	return root.WriteFile(file, append(data, '\n'), 0o644)
+	return durable.WriteFileIn(root, file, append(data, '\n'), 0o644)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
 // tree makes the layouts of the plan directories of the bundle. Blobs come first, each
@@ -19,7 +20,7 @@ func (r *run) tree(ctx context.Context) error {
 		return err
 	}
 	// All of them at once, before the first index names one.
-	if err := bundle.SyncTree(r.options.Dir); err != nil {
+	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
 	publisher := r.work.publisher
@@ -84,7 +85,7 @@ func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 		return err
 	}
 	r.work.reached("fetched all")
-	if err := bundle.SyncTree(r.options.Dir); err != nil {
+	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
 	for _, n := range needs {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore/filelock"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -45,6 +46,19 @@ type work struct {
 // errBusy says that another pull writes into the same directory.
 var errBusy = errors.New("another pull is writing there")
 
+// lockDir locks a bundle directory until it is closed, where the system has such locks.
+// Errors: errBusy, the system's.
+func lockDir(dir *os.File) error {
+	if !filelock.Available {
+		return nil
+	}
+	err := filelock.TryLock(dir)
+	if errors.Is(err, filelock.ErrLocked) {
+		return errBusy
+	}
+	return err
+}
+
 // openWork makes the working directory in dir, or takes up the one that is there,
 // unless resume is not wanted or it is too old. Blobs are kept in temp if it is not empty.
 // Errors: errBusy, the file system's.
@@ -56,7 +70,7 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	if err != nil {
 		return nil, err
 	}
-	if err := lockFile(lock); err != nil {
+	if err := lockDir(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), lock.Close())
 	}
 	if reached == nil {

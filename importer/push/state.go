@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -112,16 +112,7 @@ func (f *stateFile) Save(content string) {
 	if f.name == "" {
 		return
 	}
-	if maybe.WriteFile(f.name, []byte(content), 0o600) == nil {
-		syncDirectory(filepath.Dir(f.name))
-	}
-}
-
-func syncDirectory(name string) {
-	if d, err := os.Open(name); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
+	_ = durable.WriteFile(f.name, []byte(content), 0o600) // without it the push starts over
 }
 
 // Drop removes the file.

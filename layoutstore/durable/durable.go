@@ -27,10 +27,12 @@ type File struct {
 	name    string
 }
 
-// Create starts a file that replaces name at [File.Commit]. A new file has the mode perm
-// under the process's umask; one that is replaced passes its mode on.
-func Create(name string, perm fs.FileMode) (*File, error) {
-	f, err := newPending(name, perm)
+// Create starts a file that replaces name at [File.Commit]. It has the mode perm, under
+// the process's umask.
+func Create(name string, perm fs.FileMode) (*File, error) { return create(name, perm, false) }
+
+func create(name string, perm fs.FileMode, keepMode bool) (*File, error) {
+	f, err := newPending(name, perm, keepMode)
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +58,11 @@ func (f *File) Commit() error {
 // Discard removes the new file and keeps the old one. After Commit it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name by one with the content data. See [Create] for its
-// mode. A link of the name is replaced, not followed.
+// WriteFile replaces the file name by one with the content data. It keeps the mode of the
+// file that it replaces; a new one has the mode perm, under the process's umask. A link of
+// the name is replaced, not followed.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
-	f, err := Create(name, perm)
+	f, err := create(name, perm, true)
 	if err != nil {
 		return err
 	}

@@ -107,12 +107,21 @@ func TestCreate(t *testing.T) {
 	check(t, f.Commit())
 	check(t, f.Discard()) // deferred, as a rule
 	has(t, dir, map[string]string{"blob": "head"})
+	check(t, os.Chmod(name, 0))
+	f, err = durable.Create(name, 0o600)
+	check(t, err)
+	_, err = f.Write([]byte("tail"))
+	check(t, err)
+	check(t, f.Commit())
+	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v; want the mode of a new file", info.Mode(), err)
+	}
 	f, err = durable.Create(name, 0o644)
 	check(t, err)
 	_, err = f.Write([]byte("half"))
 	check(t, err)
 	check(t, f.Discard())
-	has(t, dir, map[string]string{"blob": "head"})
+	has(t, dir, map[string]string{"blob": "tail"})
 }
 
 func TestWriteFileIn(t *testing.T) {

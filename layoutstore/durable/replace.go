@@ -14,9 +14,12 @@ type pendingFile = renameio.PendingFile
 
 // newPending creates the new file in the directory of the old one: a rename works within
 // a file system only, and readers of the directory skip names that begin with a dot.
-func newPending(name string, perm fs.FileMode) (*pendingFile, error) {
-	return renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)),
-		renameio.WithPermissions(perm), renameio.WithExistingPermissions())
+func newPending(name string, perm fs.FileMode, keepMode bool) (*pendingFile, error) {
+	options := []renameio.Option{renameio.WithTempDir(filepath.Dir(name)), renameio.WithPermissions(perm)}
+	if keepMode {
+		options = append(options, renameio.WithExistingPermissions())
+	}
+	return renameio.NewPendingFile(name, options...)
 }
 
 // replaceIn replaces a file of the directory dir.

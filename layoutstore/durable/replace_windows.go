@@ -14,7 +14,7 @@ type pendingFile struct {
 	done bool
 }
 
-func newPending(name string, _ fs.FileMode) (*pendingFile, error) {
+func newPending(name string, _ fs.FileMode, _ bool) (*pendingFile, error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"*")
 	return &pendingFile{File: f, to: name}, err
 }

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Available says that the system has such locks; a file system may still have none.
+const Available = true
+
 // TryLock locks an open file or directory until it is closed, and does not wait. Errors:
 // ErrLocked; errors.ErrUnsupported where the system has no such lock; those of flock(2).
 func TryLock(f *os.File) error {

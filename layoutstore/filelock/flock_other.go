@@ -7,6 +7,9 @@ import (
 	"os"
 )
 
+// Available says that the system has such locks; a file system may still have none.
+const Available = false
+
 // TryLock locks an open file or directory until it is closed, and does not wait. Errors:
 // ErrLocked; errors.ErrUnsupported where the system has no such lock; those of flock(2).
 func TryLock(*os.File) error { return os.NewSyscallError("flock", errors.ErrUnsupported) }

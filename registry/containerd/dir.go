@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2/maybe"
-
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -93,7 +92,7 @@ const aside = ".layoutproxy-"
 // hosts.toml of _default.
 func makeDir(target string, text []byte) error {
 	parent := filepath.Dir(target)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := durable.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
 	temp, err := os.MkdirTemp(parent, aside)
@@ -110,7 +109,7 @@ func makeDir(target string, text []byte) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(temp))
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // target is the directory that containerd takes for a registry: the first that exists
@@ -187,20 +186,7 @@ func replace(file string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(file); err == nil {
 		file = to
 	}
-	// By a rename, but on Windows, where none of this is of use and all of it builds.
-	if err := maybe.WriteFile(file, text, 0o644); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-// syncDir makes what happened in a directory outlast a crash.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.WriteFile(file, text, 0o644)
 }
 
 // Remove takes the part that [Mirror.Write] put into the hosts.toml of a registry out
@@ -257,7 +243,7 @@ func putBack(file string, rest []byte, what made) error {
 	for ; levels > 0 && os.Remove(dir) == nil; levels-- {
 		dir = filepath.Dir(dir)
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // isOnlyFile says whether nothing else is in the file's directory, which is no link.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
@@ -49,11 +49,7 @@ func (s *Daemon) writeAddresses(file string) error {
 	for _, l := range s.servers {
 		text += fmt.Sprintf("%s=%s\n", l.name, l.Listener.Addr())
 	}
-	tmp := file + ".tmp"
-	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
-		return fmt.Errorf("address file: %w", err)
-	}
-	if err := os.Rename(tmp, file); err != nil {
+	if err := durable.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("address file: %w", err)
 	}
 	return nil

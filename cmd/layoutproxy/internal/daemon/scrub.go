@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2/maybe"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
 // newScrub makes the scrub of the server's tree, or nil where none is wanted.
@@ -88,7 +88,7 @@ func (f scrubFile) write(log *zap.Logger, at verify.Position) {
 		err = os.MkdirAll(filepath.Dir(string(f)), 0o755)
 	}
 	if err == nil {
-		err = maybe.WriteFile(string(f), append(data, '\n'), 0o644)
+		err = durable.WriteFile(string(f), append(data, '\n'), 0o644)
 	}
 	if err != nil {
 		log.Debug("how far the scrub is cannot be kept: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
