@@ -55,7 +55,7 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 			}
 			known[set.Path()] = true
 			a := &archive{set: set, dir: dir}
-			if err := s.name(ctx, a, all); err != nil {
+			if err := s.chooseName(ctx, a, all); err != nil {
 				return nil, err
 			}
 			all = append(all, a)
@@ -76,9 +76,9 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	return all, nil
 }
 
-// name finds the files of an archive, and the name for it in the store: its own, or
+// chooseName finds the files of an archive, and the name for it in the store: its own, or
 // one with the generation where other bytes have that.
-func (s *session) name(ctx context.Context, a *archive, others []*archive) error {
+func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {
 		a.files = append(a.files, filepath.Base(f.Path))
@@ -96,25 +96,25 @@ func (s *session) name(ctx context.Context, a *archive, others []*archive) error
 		if slices.ContainsFunc(others, func(o *archive) bool { return o.name == a.name }) {
 			continue
 		}
-		taken, same, err := s.compare(ctx, a)
+		taken, same, err := s.compareInStore(ctx, a)
 		if err != nil {
 			return err
 		}
 		if a.exists = taken && same; same || !taken {
-			return s.earlier(ctx, a)
+			return s.findEarlierName(ctx, a)
 		}
 	}
 }
 
-// earlier finds the archive under the name that it got in an earlier generation.
-func (s *session) earlier(ctx context.Context, a *archive) error {
+// findEarlierName finds the archive under the name that it got in an earlier generation.
+func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	name := a.name
 	for _, packed := range s.store.State().Packed {
 		if a.exists || packed.Name != a.set.Name {
 			continue
 		}
 		a.name = packed.File
-		taken, same, err := s.compare(ctx, a)
+		taken, same, err := s.compareInStore(ctx, a)
 		if err != nil {
 			return err
 		}
@@ -129,9 +129,9 @@ func (s *session) earlier(ctx context.Context, a *archive) error {
 // storeName is the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compare says whether something has the archive's name in the store, in one file or
+// compareInStore says whether something has the archive's name in the store, in one file or
 // in chunks, and whether that is the same archive.
-func (s *session) compare(ctx context.Context, a *archive) (taken, same bool, err error) {
+func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
 		return false, false, err
@@ -240,14 +240,6 @@ func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// linkFrom links a file from outside of the store.
-func (s *session) linkFrom(from, to string) error {
-	if err := s.store.BeforeChange("link", to); err != nil {
-		return err
-	}
-	return os.Link(from, filepath.Join(s.store.Dir(), to))
-}
-
 // copyFrom copies a file from outside of the store, if there is room. Where the file
 // system can, the two share their blocks until one of them is written.
 func (s *session) copyFrom(ctx context.Context, from, to string) error {
@@ -267,9 +259,9 @@ func (s *session) copyFrom(ctx context.Context, from, to string) error {
 	if clone(out.File(), in) == nil {
 		return out.Close()
 	}
-	if free, _, err := room(out.File()); err == nil && info.Size() > free {
+	if free, _, err := freeSpace(out.File()); err == nil && info.Size() > free {
 		out.Discard()
-		return &RoomError{s.options.Store, "bytes", info.Size(), free}
+		return &NoSpaceError{s.options.Store, "bytes", info.Size(), free}
 	}
 	buf := make([]byte, bufferSize)
 	for {

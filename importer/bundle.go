@@ -14,6 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // bundle is what is imported: one or more sources as one tree.
@@ -23,14 +24,14 @@ type bundle struct {
 	snapshot *layoutstore.Snapshot
 }
 
-// openBundle reads the indexes of the bundles, and records in opened what is read. A bundle has no discovery tags: those
-// of the store follow from the paths in it.
-func openBundle(ctx context.Context, names []string, o Options, opened *fileid.Set) (*bundle, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: names, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.Add, Unread: opened.Forget})
+// openBundle reads the indexes of the bundles, and adds the files that are read to opened.
+// A bundle has no discovery tags: those of the store follow from the paths in it.
+func openBundle(ctx context.Context, sources []string, o Options, opened *fileid.Set) (*bundle, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.Add, Unread: opened.Forget})
 	if err != nil {
 		return nil, err
 	}
-	return &bundle{names, tree, tree.Snapshot()}, nil
+	return &bundle{sources, tree, tree.Snapshot()}, nil
 }
 
 // refresh reads what changed since.
@@ -40,10 +41,10 @@ func (b *bundle) refresh(ctx context.Context) error {
 	return err
 }
 
-// gaps are what a look at the bundle finds wrong, without its content. Conflicts are
+// problems are what a look at the bundle finds wrong, without its content. Conflicts are
 // none: the later archive wins. Nor are problems for which nothing is missing.
-func (b *bundle) gaps() *gaps {
-	g := &gaps{}
+func (b *bundle) problems() *problemList {
+	g := &problemList{}
 	var root [2]string // where the root layout lies
 	if r, err := b.snapshot.At("."); err == nil {
 		if layouts := r.Layouts(); len(layouts) > 0 {
@@ -78,13 +79,13 @@ func reserved(at string) bool {
 // maxTags is how many tags of one problem are listed.
 const maxTags = 1000
 
-// gaps collects what is wrong with a bundle.
-type gaps struct {
+// problemList collects what is wrong with a bundle.
+type problemList struct {
 	all  []layoutstore.Problem
 	more bool
 }
 
-func (g *gaps) add(p layoutstore.Problem) {
+func (g *problemList) add(p layoutstore.Problem) {
 	switch {
 	case len(g.all) < maxGaps:
 		g.all = append(g.all, p.Bounded(maxTags))
@@ -94,15 +95,15 @@ func (g *gaps) add(p layoutstore.Problem) {
 	}
 }
 
-func (g *gaps) err() error {
+func (g *problemList) err() error {
 	if len(g.all) == 0 {
 		return nil
 	}
 	return &GapError{g.all}
 }
 
-// copyOf is a blob in one layout of the bundle.
-type copyOf struct {
+// bundleCopy is a blob in one layout of the bundle.
+type bundleCopy struct {
 	layout layoutstore.Layout
 	size   int64 // bytes
 }
@@ -110,9 +111,9 @@ type copyOf struct {
 // notThere is the reason of a gap that nothing is known of but that.
 const notThere = "not there"
 
-// find finds the copies of a blob that have one of the sizes, those of later layouts
+// findCopies finds the copies of a blob that have one of the sizes, those of later layouts
 // first, or says why there is none. The error is one that layoutstore.Exhausted knows.
-func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []copyOf, lack *layoutstore.Problem, err error) {
+func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, lack *layoutstore.Problem, err error) {
 	lack = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: notThere}
 	layouts := repo.Layouts()
 	if len(layouts) > 0 {
@@ -131,7 +132,7 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err == nil && slices.Contains(sizes, where.Size()):
-			copies = append(copies, copyOf{l, where.Size()})
+			copies = append(copies, bundleCopy{l, where.Size()})
 			continue
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
@@ -148,25 +149,25 @@ func find(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies 
 // blobPlace is where a person would look for a blob.
 func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 	file, entry = l.Where()
-	name := path.Join("blobs", d.Algorithm().String(), d.Encoded())
+	name := names.BlobPath(d)
 	if entry == "" {
 		return path.Join(file, name), ""
 	}
 	return file, path.Join(entry, name)
 }
 
-// manifestGap is the problem of a manifest that cannot be had.
-func manifestGap(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
+// manifestProblem is the problem of a manifest that cannot be had.
+func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Passing: layoutstore.Passing(m.Gap)}
 	var refused *layoutstore.ProblemError
 	if errors.As(m.Gap, &refused) {
 		p = refused.Problem
 	}
-	return placed(repo, p)
+	return withPlace(repo, p)
 }
 
-// placed gives a problem the place of the repository's last layout where it has none.
-func placed(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
+// withPlace gives a problem the place of the repository's last layout where it has none.
+func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
 	if layouts := repo.Layouts(); p.Path == "" && len(layouts) > 0 {
 		p.Path, p.Entry = blobPlace(layouts[len(layouts)-1], p.Digest)
 	}
@@ -174,7 +175,7 @@ func placed(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Pro
 }
 
 // of names whose problem it is.
-func of(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
+func inRepository(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
 	p.Repository, p.Tags = repo.Path(), tags
 	return p
 }

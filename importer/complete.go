@@ -15,7 +15,7 @@ func (p *plan) complete(r repository) map[digest.Digest]bool {
 	repo, graph := r.repo, r.graph
 	// lacks says whether something is missing that is needed, or not as it has to be.
 	lacks := func(d digest.Digest, size int64, optional bool) bool {
-		_, lack, err := find(repo, d, []int64{size})
+		_, lack, err := findCopies(repo, d, []int64{size})
 		if err != nil || lack != nil {
 			return !optional || err != nil || lack.Kind == layoutstore.Damaged || lack.Reason != notThere
 		}

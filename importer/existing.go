@@ -10,8 +10,11 @@ import (
 	"path"
 	"slices"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -32,21 +35,21 @@ type existingCopy struct {
 func (p *plan) findExisting(ctx context.Context) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
-		byName[path.Join(c.digest.Algorithm().String(), c.digest.Encoded())] = c
+		byName[names.BlobPath(c.digest)] = c
 	}
 	for _, at := range p.target.Paths() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		algorithms, err := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, "blobs"))
+		algorithms, err := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, ocispec.ImageBlobsDir))
 		if err != nil {
 			continue // an archive's, or nothing that could be linked
 		}
 		for _, algorithm := range algorithms {
-			blobs, _ := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, "blobs", algorithm.Name()))
+			blobs, _ := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, names.BlobDir(algorithm.Name())))
 			for _, blob := range blobs {
-				if c := byName[path.Join(algorithm.Name(), blob.Name())]; c != nil {
-					c.holds(at, blob)
+				if c := byName[path.Join(names.BlobDir(algorithm.Name()), blob.Name())]; c != nil {
+					c.addExisting(at, blob)
 				}
 			}
 		}
@@ -59,9 +62,9 @@ func (p *plan) findExisting(ctx context.Context) error {
 	return nil
 }
 
-// holds takes in the file of a layout of the store that has the content's name. What is
+// addExisting takes in the file of a layout of the store that has the content's name. What is
 // no regular file is as good as not there.
-func (c *content) holds(at string, blob fs.DirEntry) {
+func (c *content) addExisting(at string, blob fs.DirEntry) {
 	info, err := blob.Info()
 	if err != nil || !info.Mode().IsRegular() {
 		return
@@ -125,14 +128,14 @@ func (p *plan) inArchives(c *content, at string) (found bool, err error) {
 	return found, nil
 }
 
-// linkable says whether the store has a file that places may be links of, as long as it
+// hasLinkable says whether the store has a file that places may be links of, as long as it
 // does not prove wrong.
-func (c *content) linkable() bool {
+func (c *content) hasLinkable() bool {
 	return slices.ContainsFunc(c.existing, func(e *existingCopy) bool { return len(e.paths) > 0 && !e.wrong })
 }
 
-// base is a file of the store that was proven, or empty.
-func (c *content) base() string {
+// provenFile is a file of the store that was proven, or empty.
+func (c *content) provenFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
 			return blobName(e.paths[0], c.digest)
@@ -141,8 +144,8 @@ func (c *content) base() string {
 	return ""
 }
 
-// settle finds, after the content was proven, what of the store has to be replaced.
-func (p *plan) settle(c *content) (repairs int) {
+// planRepairs finds, after the content was proven, what of the store has to be replaced.
+func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {
 		switch {

@@ -29,7 +29,7 @@ func (p *plan) checkFreeSpace() error {
 	for _, c := range p.contents {
 		copies := int64(len(c.places))
 		if copies > 0 && links {
-			if copies = 1; c.linkable() || left[c] {
+			if copies = 1; c.hasLinkable() || left[c] {
 				copies = 0
 			}
 		}
@@ -47,14 +47,14 @@ func (p *plan) checkFreeSpace() error {
 		return err
 	}
 	defer f.Close()
-	freeBytes, freeFiles, err := room(f)
+	freeBytes, freeFiles, err := freeSpace(f)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the room in the store: %w", err)
 	case needed > slack && needed > freeBytes:
-		return &RoomError{p.session.options.Store, "bytes", needed, freeBytes}
+		return &NoSpaceError{p.session.options.Store, "bytes", needed, freeBytes}
 	case freeFiles >= 0 && files > freeFiles:
-		return &RoomError{p.session.options.Store, "files", files, freeFiles}
+		return &NoSpaceError{p.session.options.Store, "files", files, freeFiles}
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestNoRoom(t *testing.T) {
 				bundle = importertest.NewBundle(t)
 			}
 			_, err := i.Import(t.Context(), bundle)
-			var room *importer.RoomError
+			var room *importer.NoSpaceError
 			if !errors.As(err, &room) || room.What != what || room.Needed <= room.Free || written {
 				t.Errorf("written %v: %v", written, err)
 			}

@@ -84,7 +84,7 @@ func New(o Options) (*Importer, error) {
 }
 
 // Import publishes bundles as one generation of the store; a later bundle wins a
-// tag. Errors: *GapError where a bundle is not whole; *RoomError where the store's
+// tag. Errors: *GapError where a bundle is not whole; *NoSpaceError where the store's
 // file system has no room for it; those of layoutstore.Open for a bundle that is not
 // there; the context's; the file system's. The report tells of gaps beside a nil
 // error where they are allowed.

@@ -92,7 +92,7 @@ func (s *session) stageFileOf(ctx context.Context, name, to string) (reason stri
 		return "", err
 	}
 	if reason = whyCopy(facts); reason == "" {
-		err := s.linkFrom(from, to)
+		err := s.store.LinkFrom(from, to)
 		if err == nil {
 			return "", nil
 		}
@@ -113,9 +113,9 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// own makes a file of the store its own, once its old name is gone: with the mode and the
+// takeOwnership makes a file of the store its own, once its old name is gone: with the mode and the
 // owner of what the store makes. Its group has what the mode gives all.
-func (s *session) own(name string, mode fs.FileMode) error {
+func (s *session) takeOwnership(name string, mode fs.FileMode) error {
 	info, err := s.store.Root().Lstat(name)
 	if err != nil {
 		return err
@@ -126,15 +126,12 @@ func (s *session) own(name string, mode fs.FileMode) error {
 	if owned(info) && info.Mode().Perm() == mode {
 		return nil
 	}
-	if err := s.store.BeforeChange("chmod", name); err != nil {
-		return err
-	}
-	return errors.Join(s.store.Root().Chown(name, os.Geteuid(), -1), s.store.Root().Chmod(name, mode))
+	return s.store.TakeOwnership(name, mode)
 }
 
-// part gives the store a file of its own in the place of one whose old name cannot be
+// replaceByCopy gives the store a file of its own in the place of one whose old name cannot be
 // removed.
-func (s *session) part(ctx context.Context, outside, name string) error {
+func (s *session) replaceByCopy(ctx context.Context, outside, name string) error {
 	to := publish.TemporaryPath("parted")
 	if err := s.store.MkdirAll(path.Dir(to)); err != nil {
 		return err
@@ -243,6 +240,14 @@ func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies boo
 	}
 }
 
+// beforeRemoval is called before a name outside of the store is removed.
+func (s *session) beforeRemoval(name string) error {
+	if s.options.Before == nil {
+		return nil
+	}
+	return s.options.Before("remove packed", name)
+}
+
 // removeMovedFile removes the name of one file. It is false where there is something to be done
 // with it still, later.
 func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.FileMode, copies bool) bool {
@@ -253,7 +258,7 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 		return true // another file
 	}
 	if !gone {
-		err := s.store.BeforeChange("remove packed", outside)
+		err := s.beforeRemoval(outside)
 		if err == nil {
 			err = os.Remove(outside)
 		}
@@ -262,7 +267,7 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 			if !copies {
 				return false
 			}
-			if err := s.part(ctx, outside, inside); err != nil {
+			if err := s.replaceByCopy(ctx, outside, inside); err != nil {
 				s.options.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
 				return false
 			}
@@ -272,7 +277,7 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 	if info, err := s.store.Root().Lstat(inside); mode == 0 || err != nil || gone && !f.hasInode(info) {
 		return true
 	}
-	if err := s.own(inside, mode); err != nil {
+	if err := s.takeOwnership(inside, mode); err != nil {
 		s.options.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", inside), zap.Error(err))
 	}
 	return true

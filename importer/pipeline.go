@@ -62,7 +62,7 @@ func (s *session) take(ctx context.Context, b *bundle) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report.Gaps = append(report.Gaps, p.gaps.all...)
+	report.Gaps = append(report.Gaps, p.problems.all...)
 	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
 	if j != nil {
 		if err := s.store.Publish(ctx, j); err != nil {
@@ -89,7 +89,7 @@ func (u *unpacked) stage(_ context.Context, p *plan, report *Report) (*journal.J
 		return nil, err
 	}
 	wanted := p.wantedBlobs()
-	if len(p.gaps.all) > 0 {
+	if len(p.problems.all) > 0 {
 		if err := u.session.store.Sweep(wanted); err != nil {
 			return nil, err
 		}

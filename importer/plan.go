@@ -11,6 +11,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // content is a blob or a manifest of the bundle. What several repositories have is
@@ -18,19 +19,19 @@ import (
 type content struct {
 	digest   digest.Digest
 	size     int64 // bytes; of the copy that proves right
-	copies   []copyOf
+	copies   []bundleCopy
 	repo     string          // the first path that has it
 	wanted   []string        // paths that have it, each once
 	places   []string        // layouts of the store that get it: they lack it, or have it wrong
 	existing []*existingCopy // copies of it in the store, of the right size and yet to be proven
 	wrong    []string        // layouts of the store that have a file of its name and of another size
 	proven   bool            // its digest was computed and is right
-	from     copyOf          // the copy that proved right; none where an import before had staged it
+	from     bundleCopy      // the copy that proved right; none where an import before had staged it
 }
 
-// name is the path of a blob below a layout.
+// blobName is the path in the tree of a blob of a layout.
 func blobName(layout string, d digest.Digest) string {
-	return path.Join(layout, "blobs", d.Algorithm().String(), d.Encoded())
+	return path.Join(layout, names.BlobPath(d))
 }
 
 // repository is a repository of the bundle, and all that its indexes lead to. It is walked
@@ -49,9 +50,9 @@ type plan struct {
 	repositories []repository
 	contents     []*content // in an order in which they are likely to be stored
 	byDigest     map[digest.Digest]*content
-	gaps         *gaps
+	problems     *problemList
 	// nonDistributable are layers that are not in the bundle and need not be.
-	nonDistributable gaps
+	nonDistributable problemList
 	// contradicted are descriptors whose media type the manifest contradicts.
 	contradicted map[typedDigest]bool
 	// repaired are the paths in the tree of blobs of the store that proved wrong.
@@ -78,7 +79,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, gaps: b.gaps(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
+	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, problems: b.problems(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.snapshot.Paths() {
 		if reserved(at) {
 			continue
@@ -97,7 +98,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 			return nil, err
 		}
 	}
-	if err := p.gaps.err(); err != nil && !s.options.AllowIncomplete {
+	if err := p.problems.err(); err != nil && !s.options.AllowIncomplete {
 		return nil, err
 	}
 	return p, p.findExisting(ctx)
@@ -108,15 +109,15 @@ func (p *plan) addRepository(r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {
 		if m.Gap != nil {
-			p.gaps.add(of(r.repo, m.TagsTo(), manifestGap(r.repo, m)))
+			p.problems.add(inRepository(r.repo, m.TagsTo(), manifestProblem(r.repo, m)))
 			continue
 		}
 		for _, t := range m.Contradicted {
 			p.contradicted[typedDigest{r.path, m.Digest, t}] = true
-			p.gaps.add(of(r.repo, m.TagsTo(), placed(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType)})))
+			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType)})))
 		}
 		for _, fault := range m.Refs.Faults {
-			p.gaps.add(of(r.repo, m.TagsTo(), placed(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
+			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
 		}
 		if err := p.add(r.repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
 			return err
@@ -140,7 +141,7 @@ func (p *plan) addRepository(r repository) error {
 // add takes in a blob of a repository. sizes are those that it may have, claims those
 // that descriptors say.
 func (p *plan) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
-	copies, lack, err := find(repo, d, sizes)
+	copies, lack, err := findCopies(repo, d, sizes)
 	if err != nil {
 		return err
 	}
@@ -149,16 +150,16 @@ func (p *plan) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims 
 	}
 	if lack != nil {
 		if !optional || lack.Kind == layoutstore.Damaged || lack.Reason != notThere {
-			p.gaps.add(of(repo, tags(), *lack))
+			p.problems.add(inRepository(repo, tags(), *lack))
 		} else {
-			p.nonDistributable.add(of(repo, tags(), *lack))
+			p.nonDistributable.add(inRepository(repo, tags(), *lack))
 		}
 		return nil
 	}
 	size := copies[0].size
 	for _, claim := range claims {
 		if claim != size {
-			p.gaps.add(of(repo, tags(), placed(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: fmt.Sprintf("%d bytes, the descriptor says %d", size, claim)})))
+			p.problems.add(inRepository(repo, tags(), withPlace(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: fmt.Sprintf("%d bytes, the descriptor says %d", size, claim)})))
 		}
 	}
 	c := p.byDigest[d]

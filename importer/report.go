@@ -73,13 +73,13 @@ func (e *GapError) Passing() bool {
 	return slices.ContainsFunc(e.Gaps, func(p layoutstore.Problem) bool { return p.Passing }) && !slices.ContainsFunc(e.Gaps, bad)
 }
 
-// RoomError says that a file system has no room for an import.
-type RoomError struct {
+// NoSpaceError says that a file system has no room for an import.
+type NoSpaceError struct {
 	Store        string
 	What         string // "bytes" or "files"
 	Needed, Free int64
 }
 
-func (e *RoomError) Error() string {
+func (e *NoSpaceError) Error() string {
 	return fmt.Sprintf("no room in the store %s: %d %s needed, %d free", e.Store, e.Needed, e.What, e.Free)
 }

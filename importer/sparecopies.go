@@ -15,7 +15,7 @@ import (
 // read, or a blob that nothing needs.
 type spare struct {
 	content *content // the copy alone
-	from    copyOf
+	from    bundleCopy
 	where   string
 }
 
@@ -43,7 +43,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 				}
 				known[place] = true
 				c := &content{digest: d, size: where.Size(), repo: r.path}
-				all = append(all, spare{c, copyOf{l, c.size}, place})
+				all = append(all, spare{c, bundleCopy{l, c.size}, place})
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func placeOf(where extent.List) string {
 func (t *transfer) proveSpares(ctx context.Context) error {
 	read := map[string]bool{}
 	for _, c := range t.plan.contents {
-		if !c.proven || c.from == (copyOf{}) {
+		if !c.proven || c.from == (bundleCopy{}) {
 			continue
 		}
 		if where, err := c.from.layout.Locate(c.digest); err == nil {
@@ -89,7 +89,7 @@ func (t *transfer) proveSpare(ctx context.Context, s spare) error {
 	_, err := t.copy(ctx, s.content, s.from, false)
 	var bad *badError
 	if errors.As(err, &bad) {
-		return t.bad(s.content, s.from, bad)
+		return t.addBad(s.content, s.from, bad)
 	}
 	return err
 }

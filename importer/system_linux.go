@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// room is how many bytes and new files the file system of f has room for; files is
+// freeSpace is how many bytes and new files the file system of f has room for; files is
 // negative where it does not count them.
-func room(f *os.File) (bytes, files int64, err error) {
+func freeSpace(f *os.File) (bytes, files int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return 0, 0, err

@@ -12,7 +12,7 @@ import (
 // A store is written on Linux only: it needs syncfs(2) and flock(2).
 var errSystem = fmt.Errorf("importing on this system: %w", errors.ErrUnsupported)
 
-func room(*os.File) (bytes, files int64, err error) { return 0, 0, errSystem }
+func freeSpace(*os.File) (bytes, files int64, err error) { return 0, 0, errSystem }
 
 func clone(_, _ *os.File) error { return errSystem }
 

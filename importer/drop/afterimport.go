@@ -21,53 +21,53 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clear takes what was read of an imported bundle out of the drop directory: it moves
+// takeOutImported takes what was read of an imported bundle out of the drop directory: it moves
 // it to done/, or removes it. Whatever else is there stays, and is reported. wait is
 // when to look again; 0 is when something has changed.
-func (d *Drop) clear(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
+func (d *Drop) takeOutImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.takeOut(ctx, it, opened, changed)
-	d.left(it.key())
+	d.forgetMove(it.key())
 	if err == nil && len(rest) > 0 && !changed {
 		err = &restError{rest}
 	}
-	d.state(it, "published", "")
-	return d.close(ctx, it, changed, err)
+	d.setState(it, "published", "")
+	return d.endItem(ctx, it, changed, err)
 }
 
-// unread leaves a bundle where it is: it was published, and not all of it could be
+// keepUnread leaves a bundle where it is: it was published, and not all of it could be
 // read once more.
-func (d *Drop) unread(ctx context.Context, it *item, err error) time.Duration {
+func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	d.state(it, "published", "")
-	return d.close(ctx, it, d.changedSince(ctx, it), err)
+	d.setState(it, "published", "")
+	return d.endItem(ctx, it, d.changedSince(ctx, it), err)
 }
 
 // setAside moves a bundle that is complete and bad to failed/, with the reason beside it.
 func (d *Drop) setAside(ctx context.Context, it *item, gap *importer.GapError) time.Duration {
 	if d.changedSince(ctx, it) {
 		d.wait(it, justChanged) // what was refused is not there any more
-		return d.close(ctx, it, true, nil)
+		return d.endItem(ctx, it, true, nil)
 	}
 	err := d.options.Guard()
 	if err == nil {
 		err = d.moveFailed(it, gap)
-		d.left(it.key())
+		d.forgetMove(it.key())
 	}
 	if err == nil {
 		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.options.Dir, "failed")))
 	}
-	d.state(it, "failed", gap.Error())
-	return d.close(ctx, it, false, err)
+	d.setState(it, "failed", gap.Error())
+	return d.endItem(ctx, it, false, err)
 }
 
-// close ends the work on a bundle. What stays of it, for the reason that err gives, is
+// endItem ends the work on a bundle. What stays of it, for the reason that err gives, is
 // remembered, so that it is not read again. What changed meanwhile is another bundle.
-func (d *Drop) close(ctx context.Context, it *item, changed bool, err error) time.Duration {
+func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
-		d.stays(ctx, it, err, !changed)
+		d.reportStaying(ctx, it, err, !changed)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,8 +85,8 @@ func (d *Drop) close(ctx context.Context, it *item, changed bool, err error) tim
 	return 0
 }
 
-// stays reports a bundle of which something stays in the drop directory.
-func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) {
+// reportStaying reports a bundle of which something stays in the drop directory.
+func (d *Drop) reportStaying(ctx context.Context, it *item, cause error, remember bool) {
 	d.log.Warn("something of a bundle stays in the drop directory", zap.String("bundle", it.name), zap.Error(cause))
 	if !remember {
 		return
@@ -94,7 +94,7 @@ func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) 
 	it.settled = true
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
-		if _, err := now.walk(ctx, d.options.MaxFiles); err == nil {
+		if _, err := now.scan(ctx, d.options.MaxFiles); err == nil {
 			it.identity = now.identity // what is left is what was left
 		}
 	}
@@ -103,8 +103,8 @@ func (d *Drop) stays(ctx context.Context, it *item, cause error, remember bool) 
 	if it.status.State == "published" {
 		it.status.Detail = cause.Error()
 	}
-	d.record[it.key()] = recorded{Identity: it.identity, Status: it.status}
-	if err := d.writeRecord(); err != nil {
+	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status}
+	if err := d.saveState(); err != nil {
 		d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
 	}
 }
@@ -116,7 +116,7 @@ const maxHistory = 100
 func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
-		_, err := now.walk(ctx, d.options.MaxFiles)
+		_, err := now.scan(ctx, d.options.MaxFiles)
 		return err != nil || now.identity != it.identity
 	}
 	found, err := volume.FindArchives(d.options.Dir)
@@ -148,7 +148,7 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, change
 		}
 	}
 	whole := !d.options.Remove && it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs
-	if err := d.leaves(it, &o, to); err != nil {
+	if err := d.saveMove(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, &o); err != nil {
 		return o.rest, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
 	switch {
@@ -212,7 +212,7 @@ func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
 	o := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
-	if err := d.leave(it, l, &o); err != nil {
+	if err := d.saveMove(it, l, &o); err != nil {
 		return fmt.Errorf("nothing is moved: %w", err)
 	}
 	if o.opened = l.opened(); o.opened.Len() == 0 {

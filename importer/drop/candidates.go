@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -52,8 +51,8 @@ func (c *candidate) key() string {
 // notBundles are the directories of a drop directory that the program writes.
 var notBundles = []string{"done", "failed"}
 
-// find finds the candidates in the directory, and the directories to watch.
-func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err error) {
+// findCandidates finds the candidates in the directory, and the directories to watch.
+func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []string, err error) {
 	found, err := volume.FindArchives(d.options.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -81,12 +80,12 @@ func (d *Drop) find(ctx context.Context) (all []candidate, dirs []string, err er
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case !e.IsDir() && !read[name]:
-			if c, ok := d.entry(e, reasons); ok {
+			if c, ok := d.oddCandidate(e, reasons); ok {
 				all = append(all, c)
 			}
 		case e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(notBundles, name):
 			c := candidate{kind: kindDirectory, name: name, path: filepath.Join(d.options.Dir, name)}
-			inside, err := c.walk(ctx, d.options.MaxFiles)
+			inside, err := c.scan(ctx, d.options.MaxFiles)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -135,8 +134,8 @@ func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	return reasons
 }
 
-// entry is a candidate for something that is no bundle, if it has to be reported.
-func (d *Drop) entry(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
+// oddCandidate is a candidate for something that is no bundle, if it has to be reported.
+func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
 	info, err := e.Info()
 	if err != nil {
 		return candidate{}, false // it went while we looked
@@ -210,9 +209,9 @@ const (
 // errManyFiles ends the walk of a directory that is too large.
 var errManyFiles = errors.New("too many files")
 
-// walk looks at everything in a directory that was dropped, and returns the
+// scan looks at everything in a directory that was dropped, and returns the
 // directories in it. Errors: the context's.
-func (c *candidate) walk(ctx context.Context, limit int) (dirs []string, err error) {
+func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err error) {
 	sum, n := sha256.New(), 0
 	var archives []string // directly in it
 	err = filepath.WalkDir(c.path, func(name string, e fs.DirEntry, err error) error {
@@ -266,105 +265,4 @@ func (c *candidate) wait(reason string) {
 	case len(c.unready) == maxReasons:
 		c.unready = append(c.unready, "and more")
 	}
-}
-
-func isArchive(name string) bool {
-	kind := volume.ClassifyName(name).Kind
-	return kind == volume.NameArchive || kind == volume.NameChunk
-}
-
-// publishing says what a bundle waits for that a pull has not moved into place yet.
-const publishing = "a pull is publishing here, or was interrupted: run it again"
-
-// leftRemoving says what a file is that a process left which was killed.
-const leftRemoving = " was being removed, after it was imported, when layoutproxy was stopped: remove it"
-
-// unready says why a file keeps the directory that it was dropped with from being
-// imported: it is still being written, or it looks like something to import and would
-// not be read. name is its path below the directory.
-func unready(name string) string {
-	dir, base, ok := cutLast(name)
-	switch {
-	case base == volume.PublicationFile:
-		return name + ": " + publishing
-	case strings.HasSuffix(base, removing):
-		return name + leftRemoving
-	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
-		return name + " is still being written"
-	case name == journal.StateFile, strings.HasSuffix(name, "/"+journal.StateFile):
-		return fmt.Sprintf("it holds a store (%s), which nothing is taken out of: import it with layoutproxy import", name)
-	case len(base) == 64 && strings.HasSuffix(dir, "blobs/sha256"):
-		return "" // a blob
-	}
-	switch class := volume.ClassifyName(base); class.Kind {
-	case volume.NameOther:
-		return ""
-	case volume.NameArchive, volume.NameChunk:
-		return fmt.Sprintf("%s looks like an archive, and archives are read only directly in a dropped directory: move it up, or drop %s by itself", name, dir)
-	default:
-		return fmt.Sprintf("%s: %s: %s", name, class.Reason, class.Advice)
-	}
-}
-
-// cutLast cuts the last segment of a path off. ok is false if there is only one.
-func cutLast(name string) (dir, base string, ok bool) {
-	i := strings.LastIndexByte(name, '/')
-	if i < 0 {
-		return "", name, false
-	}
-	return name[:i], name[i+1:], true
-}
-
-// waitForUnread waits where a file directly in the directory looks like an archive and
-// would not be read.
-func (c *candidate) waitForUnread(archives []string) {
-	found, err := volume.FindArchives(c.path)
-	if err != nil {
-		return // the import will tell
-	}
-	entries, err := os.ReadDir(c.path)
-	if err != nil {
-		return
-	}
-	read := map[string]bool{}
-	for _, names := range partsOf(found, entries) {
-		for _, name := range names {
-			read[name] = true
-		}
-	}
-	reasons := reasonsOf(found.Problems)
-	for _, name := range archives {
-		if read[name] {
-			continue
-		}
-		reason := "it looks like an archive, and is not read"
-		archive, _ := volume.IsArchive(name)
-		c.wait(name + ": " + cmp.Or(reasons[name], reasons[archive], reason))
-	}
-}
-
-// lacks says what a bundle waits for, or is empty. What is whole may still be bad.
-func (c *candidate) lacks(ctx context.Context, cache string) (string, error) {
-	if len(c.unready) > 0 {
-		return strings.Join(c.unready, "; "), nil
-	}
-	sets := []volume.Set{c.set}
-	if c.kind == kindDirectory {
-		found, err := volume.FindArchives(c.path)
-		if err != nil {
-			return "", err
-		}
-		sets = found.Sets
-	}
-	for _, set := range sets {
-		archive, err := volume.OpenArchive(ctx, set, volume.Cache(cache))
-		if err != nil {
-			return "", err
-		}
-		archive.Keep(volume.Cache(cache))
-		if p, ok := archive.Problem(); ok && p.Kind == layoutstore.Incomplete {
-			return set.Name + ": " + p.Reason, nil
-		}
-	}
-	return "", nil
 }

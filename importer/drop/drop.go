@@ -1,14 +1,12 @@
 package drop
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -55,7 +53,7 @@ type Drop struct {
 	note     publish.Note
 	log      *zap.Logger
 	watcher  *watch.Watcher
-	record   record
+	saved    savedState
 	stuck    map[string]error // bundles that a process before this one was taking out, by key
 	looked   bool             // at least once
 
@@ -63,30 +61,7 @@ type Drop struct {
 	items   map[string]*item // by the keys of their candidates
 	history []Status
 	totals  Totals
-	damaged *Status // set while the record cannot be read
-}
-
-// Status is the state of one bundle of a drop directory.
-type Status struct {
-	Name string `json:"name"`
-	// State is "waiting", "verifying", "published" or "failed".
-	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what it waits for, why it failed, or what of it stays
-	Since  time.Time `json:"since"`  // when the state began
-	// Kind is "archive", "directory", or "entry" for what is no bundle and has to be
-	// reported nevertheless.
-	Kind string `json:"kind,omitempty"`
-	// Bytes of Total are proven, at Rate bytes a second; all are 0 unless verifying.
-	Bytes      int64  `json:"bytes"`
-	Total      int64  `json:"total"`
-	Rate       int64  `json:"rate"`
-	Generation uint64 `json:"generation"` // of the store, once published
-}
-
-// Totals count what a Drop has done since it was made.
-type Totals struct {
-	Published, Failed int
-	Bytes             int64 // that were proven
+	damaged *Status // set while the saved state cannot be read
 }
 
 // item is a bundle in the directory.
@@ -128,8 +103,8 @@ func New(imports importer.Options, o Options) (*Drop, error) {
 	if d.importer, err = importer.New(d.imports); err != nil {
 		return nil, err
 	}
-	d.note = publish.Note{Store: imports.Store, Name: "dropped.json", Max: maxRecord, Before: imports.Before}
-	d.loadRecord()
+	d.note = publish.Note{Store: imports.Store, Name: "dropped.json", Max: maxSavedState, Before: imports.Before}
+	d.loadState()
 	return d, nil
 }
 
@@ -165,10 +140,10 @@ func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, er
 		d.note.RemoveDraft()
 	}
 	if d.damaged != nil {
-		d.loadRecord() // somebody may have removed it
+		d.loadState() // somebody may have removed it
 	}
-	d.resume(ctx)
-	found, dirs, err := d.find(ctx)
+	d.finishMoves(ctx)
+	found, dirs, err := d.findCandidates(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -195,10 +170,10 @@ func (d *Drop) forget(found []candidate) {
 		keys[c.key()] = true
 	}
 	maps.DeleteFunc(d.items, func(key string, _ *item) bool { return !keys[key] })
-	known := len(d.record)
-	maps.DeleteFunc(d.record, func(key string, r recorded) bool { return !keys[key] && r.Leaving == nil })
-	if len(d.record) < known {
-		if err := d.writeRecord(); err != nil {
+	known := len(d.saved)
+	maps.DeleteFunc(d.saved, func(key string, r savedBundle) bool { return !keys[key] && r.Leaving == nil })
+	if len(d.saved) < known {
+		if err := d.saveState(); err != nil {
 			d.log.Warn("bundles that are gone stay recorded", zap.Error(err))
 		}
 	}
@@ -229,17 +204,17 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 	case now.Before(it.retry):
 		return it.retry.Sub(now)
 	}
-	if reason, err := c.lacks(ctx, d.imports.CacheDir); err != nil {
-		return d.later(it, err)
+	if reason, err := c.whyIncomplete(ctx, d.imports.CacheDir); err != nil {
+		return d.retryLater(it, err)
 	} else if reason != "" {
 		d.wait(it, reason)
 		it.settled = true // until it changes
 		return 0
 	}
 	if err := d.options.Guard(); err != nil {
-		return d.later(it, err)
+		return d.retryLater(it, err)
 	}
-	return d.take(ctx, it)
+	return d.importBundle(ctx, it)
 }
 
 // item is what is known of a candidate; one that changed is looked at anew.
@@ -262,15 +237,15 @@ func (d *Drop) item(c candidate) *item {
 	}
 	it.candidate = c
 	it.status = Status{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
-	if known, ok := d.record[c.key()]; ok && known.Leaving == nil && known.Identity == c.identity {
+	if known, ok := d.saved[c.key()]; ok && known.Leaving == nil && known.Identity == c.identity {
 		it.status, it.settled = known.Status, true
 	}
 	return it
 }
 
-// take imports a bundle, and does with it what is to be done then.
-func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
-	d.state(it, "verifying", "")
+// importBundle imports a bundle, and does with it what is to be done then.
+func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) {
+	d.setState(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
 	report, err := d.importer.Import(ctx, it.path)
 	var gap *importer.GapError
@@ -278,8 +253,8 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 	case ctx.Err() != nil:
 		return 0
 	case errors.As(err, &gap) && gap.Passing():
-		return d.later(it, err)
-	case errors.As(err, &gap) && it.kind == kindDirectory && onlyLacks(gap):
+		return d.retryLater(it, err)
+	case errors.As(err, &gap) && it.kind == kindDirectory && onlyIncomplete(gap):
 		d.wait(it, gap.Error())
 		it.settled = true
 		return 0
@@ -287,7 +262,7 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 		d.log.Error("not imported", zap.String("bundle", it.name), zap.Error(err))
 		return d.setAside(ctx, it, gap)
 	case err != nil:
-		return d.later(it, err)
+		return d.retryLater(it, err)
 	}
 	d.log.Info("imported", zap.String("bundle", it.name), zap.Uint64("generation", report.Generation), zap.Bool("changed", report.Changed))
 	d.mu.Lock()
@@ -297,13 +272,13 @@ func (d *Drop) take(ctx context.Context, it *item) (wait time.Duration) {
 		d.options.Published(ctx)
 	}
 	if err := report.ReadAll(ctx); err != nil {
-		return d.unread(ctx, it, err)
+		return d.keepUnread(ctx, it, err)
 	}
-	return d.clear(ctx, it, report.Opened)
+	return d.takeOutImported(ctx, it, report.Opened)
 }
 
-// onlyLacks says whether a bundle may become whole by what is added to it.
-func onlyLacks(gap *importer.GapError) bool {
+// onlyIncomplete says whether a bundle may become whole by what is added to it.
+func onlyIncomplete(gap *importer.GapError) bool {
 	return !slices.ContainsFunc(gap.Gaps, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
@@ -313,95 +288,16 @@ const (
 	lastPause  = 10 * time.Minute
 )
 
-// later has a bundle tried again, after a pause that grows.
-func (d *Drop) later(it *item, err error) time.Duration {
+// retryLater has a bundle tried again, after a pause that grows.
+func (d *Drop) retryLater(it *item, err error) time.Duration {
 	it.pause = min(max(firstPause, 2*it.pause), lastPause)
 	it.retry = d.options.Now().Add(it.pause)
 	d.log.Warn("importing failed and is tried again", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
 	detail := err.Error()
-	var room *importer.RoomError
+	var room *importer.NoSpaceError
 	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) {
 		detail = "room: " + detail
 	}
 	d.wait(it, detail)
 	return it.pause
-}
-
-// justChanged is what a bundle waits for that is being copied.
-const justChanged = "it changed a moment ago"
-
-// wait has a bundle wait, and logs the reason where a person might have to do something.
-func (d *Drop) wait(it *item, reason string) {
-	if d.state(it, "waiting", reason) && reason != justChanged && it.retry.IsZero() {
-		d.log.Warn("waiting in the drop directory", zap.String("name", it.name), zap.String("kind", it.kind), zap.String("reason", reason))
-	}
-}
-
-// state sets the state of a bundle, and says whether it is another one.
-func (d *Drop) state(it *item, state, detail string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if it.status.State == state && it.status.Detail == detail {
-		return false
-	}
-	it.status.State, it.status.Detail, it.status.Since = state, detail, d.options.Now()
-	it.status.Bytes, it.status.Total, it.status.Rate = 0, 0, 0
-	switch state {
-	case "published":
-		d.totals.Published++
-	case "failed":
-		d.totals.Failed++
-	}
-	return true
-}
-
-// Begin implements Progress.
-func (d *Drop) Begin(_ int, bytes int64) {
-	d.verifying(func(s *Status) { s.Total = bytes })
-}
-
-// Read implements Progress.
-func (d *Drop) Read(n int) {
-	d.verifying(func(s *Status) { s.Bytes += int64(n) })
-}
-
-func (d *Drop) verifying(change func(*Status)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, it := range d.items {
-		if it.status.State == "verifying" {
-			before := it.status.Bytes
-			change(&it.status)
-			d.totals.Bytes += it.status.Bytes - before
-		}
-	}
-}
-
-// Status is the state of each bundle in the directory, by name, and behind them of
-// the last ones that went to done or failed, or were removed.
-func (d *Drop) Status() []Status {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := []Status{}
-	if d.damaged != nil {
-		all = append(all, *d.damaged)
-	}
-	for _, it := range d.items {
-		s := it.status
-		if spent := d.options.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {
-			s.Rate = int64(float64(s.Bytes) / spent.Seconds())
-		}
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b Status) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
-	})
-	return append(all, d.history...)
-}
-
-// Totals are what was done so far.
-func (d *Drop) Totals() Totals {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.totals
 }

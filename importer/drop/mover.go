@@ -41,7 +41,7 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
-func (o *mover) stay(name string, why error) {
+func (o *mover) addStaying(name string, why error) {
 	if !errors.Is(why, fs.ErrNotExist) { // else somebody took it
 		o.rest = append(o.rest, staying{name, why})
 	}
@@ -52,7 +52,7 @@ func (o *mover) find(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
 		names, err := archiveFiles(o.root, it.set)
 		for _, name := range names {
-			o.sort(name)
+			o.classify(name)
 		}
 		return err
 	}
@@ -65,12 +65,12 @@ func (o *mover) walk(ctx context.Context, dir string) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			o.stay(name, fmt.Errorf("cannot be read: %w", err))
+			o.addStaying(name, fmt.Errorf("cannot be read: %w", err))
 			return fs.SkipDir
 		case e.IsDir():
 			o.dirs = append(o.dirs, name)
 		default:
-			o.sort(name)
+			o.classify(name)
 		}
 		return nil
 	})
@@ -88,9 +88,9 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
 	return names, nil
 }
 
-func (o *mover) sort(name string) {
-	if err := o.check(name); err != nil {
-		o.stay(name, err)
+func (o *mover) classify(name string) {
+	if err := o.whyStays(name); err != nil {
+		o.addStaying(name, err)
 		return
 	}
 	o.files = append(o.files, name)
@@ -103,8 +103,8 @@ var (
 	errDangling = errors.New("is a link that leads nowhere")
 )
 
-// check looks at a file now. The error says why it has to stay.
-func (o *mover) check(name string) error {
+// whyStays looks at a file now. The error says why it has to stay.
+func (o *mover) whyStays(name string) error {
 	info, err := o.root.Lstat(name)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ const removing = ".layoutproxy-remove"
 
 // remove removes what was read, and the directories that are empty then.
 func (o *mover) remove() error {
-	return o.each(func(name string) error {
+	return o.forEach(func(name string) error {
 		aside := asideOf(name)
 		if err := o.take(name, aside); err != nil {
 			return err
@@ -182,7 +182,7 @@ func (o *mover) remove() error {
 // move moves what was read below the directory to, each to its path.
 func (o *mover) move(to string) error {
 	made := map[string]bool{}
-	return o.each(func(name string) error {
+	return o.forEach(func(name string) error {
 		at := filepath.Join(to, name)
 		if dir := filepath.Dir(at); !made[dir] {
 			if err := o.root.MkdirAll(dir, 0o755); err != nil {
@@ -207,7 +207,7 @@ func (o *mover) take(name, to string) error {
 	if isLink(info) || o.opened.Has(info) {
 		return nil
 	}
-	o.stay(name, errReplaced)
+	o.addStaying(name, errReplaced)
 	// A link never replaces what has the name by now; then both stay.
 	if err := o.root.Link(to, name); err != nil {
 		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", name, to, err)
@@ -225,17 +225,17 @@ func (o *mover) rename(from, to string) error {
 	return o.root.Rename(from, to)
 }
 
-// each does away with the files one by one, links first, and looks at each once more
+// forEach does away with the files one by one, links first, and looks at each once more
 // right before. One that somebody else took is no error.
-func (o *mover) each(do func(name string) error) (err error) {
+func (o *mover) forEach(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
 		for _, name := range o.files {
 			info, statErr := o.root.Lstat(name)
 			if statErr == nil && links != isLink(info) {
 				continue
 			}
-			if why := o.check(name); why != nil {
-				o.stay(name, fmt.Errorf("has changed: it %w", why))
+			if why := o.whyStays(name); why != nil {
+				o.addStaying(name, fmt.Errorf("has changed: it %w", why))
 				continue
 			}
 			if failed := do(name); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
@@ -279,7 +279,7 @@ func (o *mover) giveBack(ctx context.Context, name, to string) (failed error) {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		o.stay(back, s.why)
+		o.addStaying(back, s.why)
 	}
 	return failed
 }

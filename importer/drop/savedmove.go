@@ -32,13 +32,8 @@ type movedFile struct {
 	fileid.State
 }
 
-// leaves records what is about to be moved to a directory, or removed.
-func (d *Drop) leaves(it *item, o *mover, to string) error {
-	return d.leave(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, o)
-}
-
-// leave records that the files go, each in the state that it has now.
-func (d *Drop) leave(it *item, l *savedMove, o *mover) error {
+// saveMove saves that the files go, each in the state that it has now.
+func (d *Drop) saveMove(it *item, l *savedMove, o *mover) error {
 	for _, name := range o.files {
 		info, err := o.root.Lstat(name)
 		if err != nil {
@@ -55,27 +50,27 @@ func (d *Drop) leave(it *item, l *savedMove, o *mover) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.record[it.key()] = recorded{Identity: it.identity, Status: it.status, Leaving: l}
-	return d.writeRecord()
+	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status, Leaving: l}
+	return d.saveState()
 }
 
-// left forgets a bundle whose files have gone, as far as they could.
-func (d *Drop) left(key string) {
+// forgetMove forgets a bundle whose files have gone, as far as they could.
+func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.record[key].Leaving
+	l := d.saved[key].Leaving
 	if l == nil {
 		return
 	}
-	publish.SyncNames(l.places(d.options.Dir))
-	delete(d.record, key)
-	if err := d.writeRecord(); err != nil {
+	publish.SyncNames(l.directories(d.options.Dir))
+	delete(d.saved, key)
+	if err := d.saveState(); err != nil {
 		d.log.Warn("the record of the drop directory cannot be written", zap.Error(err))
 	}
 }
 
-// places are the directories whose entries change, below the drop directory dir.
-func (l *savedMove) places(dir string) map[string]bool {
+// directories are thoseectories whose entries change, below the drop directory dir.
+func (l *savedMove) directories(dir string) map[string]bool {
 	places := map[string]bool{dir: true}
 	for _, name := range append([]movedFile{{Name: l.Name}}, l.Files...) {
 		places[filepath.Dir(filepath.Join(dir, name.Name))] = true
@@ -86,38 +81,38 @@ func (l *savedMove) places(dir string) map[string]bool {
 	return places
 }
 
-// resume ends what a process that was killed had begun to take out. Only files go that
+// finishMoves does the rest of what a process that was killed had begun to take out. Only files go that
 // are still as that process read them. Where that fails, what is left waits and is tried
 // at the next look; other bundles do not.
-func (d *Drop) resume(ctx context.Context) {
+func (d *Drop) finishMoves(ctx context.Context) {
 	d.stuck = map[string]error{}
-	for key, r := range d.record {
+	for key, r := range d.saved {
 		if r.Leaving == nil {
 			continue
 		}
 		err := d.options.Guard()
 		if err == nil {
-			err = d.end(ctx, r.Leaving)
+			err = d.finishMove(ctx, r.Leaving)
 		}
 		if err != nil {
-			d.stuck[key] = fmt.Errorf("it was %s, and the rest of it cannot be taken out: %w", r.Leaving.why(), err)
+			d.stuck[key] = fmt.Errorf("it was %s, and the rest of it cannot be taken out: %w", r.Leaving.outcome(), err)
 			continue
 		}
-		d.log.Info("the rest of a bundle that was "+r.Leaving.why()+" has been taken out", zap.String("bundle", r.Leaving.Name))
-		d.left(key)
+		d.log.Info("the rest of a bundle that was "+r.Leaving.outcome()+" has been taken out", zap.String("bundle", r.Leaving.Name))
+		d.forgetMove(key)
 	}
 }
 
-// why is what happened to the bundle, so that it goes.
-func (l *savedMove) why() string {
+// outcome is what happened to the bundle, so that it goes.
+func (l *savedMove) outcome() string {
 	if l.Refused {
 		return "refused"
 	}
 	return "imported"
 }
 
-// end takes out what is left of a bundle.
-func (d *Drop) end(ctx context.Context, l *savedMove) error {
+// finishMove takes out what is left of a bundle.
+func (d *Drop) finishMove(ctx context.Context, l *savedMove) error {
 	root, err := os.OpenRoot(d.options.Dir)
 	if err != nil {
 		return err
@@ -131,7 +126,7 @@ func (d *Drop) end(ctx context.Context, l *savedMove) error {
 			return err
 		}
 		if _, err := root.Lstat(f.Name); err == nil {
-			o.sort(f.Name)
+			o.classify(f.Name)
 		}
 	}
 	if l.Kind == kindDirectory {

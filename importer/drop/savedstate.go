@@ -11,50 +11,50 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// record remembers the bundles that stay in the drop directory though nothing more
-// is to be done with them, by the keys of their candidates, and those that are being
-// taken out.
-type record map[string]recorded
+// savedState is what outlives a process, in dropped.json: the bundles that stay in the drop
+// directory though nothing more is to be done with them, by the keys of their candidates,
+// and those that are being moved out or removed.
+type savedState map[string]savedBundle
 
-type recorded struct {
+type savedBundle struct {
 	Identity string `json:"identity"`
 	Status   Status `json:"status"`
 	// Leaving is set while its files are being moved or removed.
 	Leaving *savedMove `json:"leaving,omitempty"`
 }
 
-// maxRecord bounds the record, in bytes: the files of the largest directory fit in.
-const maxRecord = 1 << 30
+// maxSavedState bounds the saved state, in bytes: the files of the largest directory fit in.
+const maxSavedState = 1 << 30
 
-// errRecordForm says that a record is not what this program writes.
-var errRecordForm = errors.New("it is not a record of a drop directory")
+// errStateForm says that a saved state is not what this program writes.
+var errStateForm = errors.New("it is not a record of a drop directory")
 
-// readRecord reads a record; without a file it is empty. A damaged record
+// readState reads a saved state; without a file it is empty. A damaged one
 // is an error, as nobody knows then which bundles are to be taken out.
-func readRecord(note publish.Note) (record, error) {
+func readState(note publish.Note) (savedState, error) {
 	data, err := note.Read()
 	if errors.Is(err, fs.ErrNotExist) {
-		return record{}, nil
+		return savedState{}, nil
 	}
 	if err != nil {
-		return record{}, err
+		return savedState{}, err
 	}
-	r := record{}
+	r := savedState{}
 	if err := json.Unmarshal(data, &r); err != nil {
-		return record{}, fmt.Errorf("%w: %w", errRecordForm, err)
+		return savedState{}, fmt.Errorf("%w: %w", errStateForm, err)
 	}
 	if r == nil {
-		return record{}, errRecordForm
+		return savedState{}, errStateForm
 	}
 	return r, nil
 }
 
-// loadRecord reads the record. While it is damaged nothing is imported.
-func (d *Drop) loadRecord() {
-	r, err := readRecord(d.note)
+// loadState reads the saved state. While it is damaged nothing is imported.
+func (d *Drop) loadState() {
+	r, err := readState(d.note)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.record = r
+	d.saved = r
 	if err == nil {
 		d.damaged = nil
 		return
@@ -71,17 +71,17 @@ func (d *Drop) loadRecord() {
 	d.log.Error("the record of the drop directory is damaged", zap.String("path", d.note.Path()), zap.Error(err))
 }
 
-// writeRecord writes the record, and removes the file where there is nothing to
-// remember. Either the old record or the new one survives whenever the machine stops.
+// saveState writes the state, and removes the file where there is nothing to
+// remember. Either the old state or the new one survives whenever the machine stops.
 // The caller holds d.mu.
-func (d *Drop) writeRecord() error {
+func (d *Drop) saveState() error {
 	if d.damaged != nil {
 		return errors.New(d.damaged.Detail)
 	}
-	if len(d.record) == 0 {
+	if len(d.saved) == 0 {
 		return d.note.Remove()
 	}
-	data, err := json.Marshal(d.record)
+	data, err := json.Marshal(d.saved)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
@@ -37,6 +38,22 @@ func (s *Store) Link(from, to string) error {
 		return err
 	}
 	return s.root.Link(from, to)
+}
+
+// LinkFrom gives a file from outside of the store a name in it.
+func (s *Store) LinkFrom(outside, to string) error {
+	if err := s.before("link", to); err != nil {
+		return err
+	}
+	return os.Link(outside, filepath.Join(s.dir, to))
+}
+
+// TakeOwnership makes this process's user the owner of a file, and sets its mode.
+func (s *Store) TakeOwnership(name string, mode fs.FileMode) error {
+	if err := s.before("chmod", name); err != nil {
+		return err
+	}
+	return errors.Join(s.root.Chown(name, os.Geteuid(), -1), s.root.Chmod(name, mode))
 }
 
 // Remove removes a file or an empty directory.

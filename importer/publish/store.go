@@ -112,10 +112,6 @@ func (s *Store) Dir() string { return s.dir }
 // Root is the directory of the store, for reading. Changes go through the methods of Store.
 func (s *Store) Root() *os.Root { return s.root }
 
-// BeforeChange is called before a change that is not made by a method of Store. Its error
-// is that of the change.
-func (s *Store) BeforeChange(op, path string) error { return s.before(op, path) }
-
 // lockPause is how long to wait before asking for the lock again.
 const lockPause = 50 * time.Millisecond
 

@@ -126,7 +126,7 @@ func PullError(ctx context.Context, err error) error {
 func ImportError(err error) error {
 	var gap *importer.GapError
 	var damaged *importer.DamagedError
-	var room *importer.RoomError
+	var room *importer.NoSpaceError
 	switch {
 	case errors.Is(err, importer.ErrNoStore):
 		return UsageError(WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))

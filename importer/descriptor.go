@@ -1,0 +1,143 @@
+package importer
+
+import (
+	"bytes"
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// shortTag is the annotation in which a Deckhouse bundle keeps a tag.
+const shortTag = "io.deckhouse.image.short_tag"
+
+// wanted is a descriptor that the store is to have.
+type wanted struct {
+	layoutstore.Descriptor
+	tag string // empty for none
+	raw json.RawMessage
+}
+
+// wanted are the descriptors of a repository of the bundle, in their order. A tag that
+// a later layout or descriptor took leaves its own descriptor untagged.
+func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
+	complete := func(digest.Digest) bool { return true }
+	if len(p.problems.all) > 0 {
+		ok := p.complete(r)
+		complete = func(d digest.Digest) bool { return ok[d] }
+	}
+	repo := r.repo
+	var want []wanted
+	seen := map[wantedKey]int{}
+	for _, l := range repo.Layouts() {
+		entries, err := l.Index()
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			w := wanted{e.Descriptor, e.Tag, e.Raw}
+			winner, err := repo.Tag(w.tag)
+			switch {
+			case w.tag == "" && e.ByDigest:
+			case w.tag == "" || err != nil || winner.Digest != w.Digest:
+				w = w.untagged()
+			case e.Repository != "":
+				w = w.pinned()
+			}
+			if c := p.byDigest[w.Digest]; c == nil || c.size != w.Size || !complete(w.Digest) || p.contradicted[typedDigest{repo.Path(), w.Digest, w.MediaType}] {
+				continue
+			}
+			key := wantedKey{w.Digest, w.tag}
+			if i, ok := seen[key]; ok {
+				want[i] = w // the last descriptor of a tag wins
+				continue
+			}
+			seen[key] = len(want)
+			want = append(want, w)
+		}
+	}
+	all, _ := repo.Tags("", -1)
+	for _, tag := range all {
+		if d, err := repo.Tag(tag); err == nil {
+			if _, ok := seen[wantedKey{d.Digest, tag}]; !ok {
+				tags.LeftOut++
+			}
+		}
+	}
+	return want, nil
+}
+
+// pinned is the descriptor with its tag as the short tag. Alone in its layout it had the
+// tag whatever repository its reference names; in the store's index it may come to lie
+// beside images of other repositories, and keeps it.
+func (w wanted) pinned() wanted {
+	var doc, annotations map[string]json.RawMessage
+	if json.Unmarshal(w.raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+		return w
+	}
+	tag, err := marshal(w.tag)
+	if err != nil {
+		return w
+	}
+	annotations[shortTag] = tag
+	if doc["annotations"], err = marshal(annotations); err != nil {
+		return w
+	}
+	if raw, err := marshal(doc); err == nil {
+		w.raw = raw
+	}
+	return w
+}
+
+// untagged is the descriptor without its tag, and with what else it says.
+func (w wanted) untagged() wanted {
+	w.tag, w.raw = "", withoutTag(w.raw, w.Digest)
+	// JSON has more than one way to write a name: the tag is gone when a reader says so.
+	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
+	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
+		w.raw, _ = marshal(w.Descriptor) // strings and a number
+	}
+	return w
+}
+
+// withoutTag takes the annotations that lead to a tag out of a descriptor. A whole
+// reference becomes one by digest: it still tells the root that the bundle came from.
+func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
+	var doc, annotations map[string]json.RawMessage
+	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+		return raw
+	}
+	var reference string
+	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // empty where it is none
+	delete(annotations, shortTag)
+	delete(annotations, ocispec.AnnotationRefName)
+	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
+		annotations[ocispec.AnnotationRefName], _ = marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
+	}
+	delete(doc, "annotations")
+	if len(annotations) > 0 {
+		doc["annotations"], _ = marshal(annotations) // they were read as JSON
+	}
+	out, err := marshal(doc)
+	if err != nil {
+		return raw
+	}
+	return out
+}
+
+// marshal writes JSON as it was read: nothing is escaped for HTML.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

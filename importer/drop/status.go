@@ -1,0 +1,112 @@
+package drop
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Status is the state of one bundle of a drop directory.
+type Status struct {
+	Name string `json:"name"`
+	// State is "waiting", "verifying", "published" or "failed".
+	State  string    `json:"state"`
+	Detail string    `json:"detail"` // what it waits for, why it failed, or what of it stays
+	Since  time.Time `json:"since"`  // when the state began
+	// Kind is "archive", "directory", or "entry" for what is no bundle and has to be
+	// reported nevertheless.
+	Kind string `json:"kind,omitempty"`
+	// Bytes of Total are proven, at Rate bytes a second; all are 0 unless verifying.
+	Bytes      int64  `json:"bytes"`
+	Total      int64  `json:"total"`
+	Rate       int64  `json:"rate"`
+	Generation uint64 `json:"generation"` // of the store, once published
+}
+
+// Totals count what a Drop has done since it was made.
+type Totals struct {
+	Published, Failed int
+	Bytes             int64 // that were proven
+}
+
+// justChanged is what a bundle waits for that is being copied.
+const justChanged = "it changed a moment ago"
+
+// wait has a bundle wait, and logs the reason where a person might have to do something.
+func (d *Drop) wait(it *item, reason string) {
+	if d.setState(it, "waiting", reason) && reason != justChanged && it.retry.IsZero() {
+		d.log.Warn("waiting in the drop directory", zap.String("name", it.name), zap.String("kind", it.kind), zap.String("reason", reason))
+	}
+}
+
+// setState sets the state of a bundle, and says whether it is another one.
+func (d *Drop) setState(it *item, state, detail string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if it.status.State == state && it.status.Detail == detail {
+		return false
+	}
+	it.status.State, it.status.Detail, it.status.Since = state, detail, d.options.Now()
+	it.status.Bytes, it.status.Total, it.status.Rate = 0, 0, 0
+	switch state {
+	case "published":
+		d.totals.Published++
+	case "failed":
+		d.totals.Failed++
+	}
+	return true
+}
+
+// Begin implements Progress.
+func (d *Drop) Begin(_ int, bytes int64) {
+	d.updateVerifying(func(s *Status) { s.Total = bytes })
+}
+
+// Read implements Progress.
+func (d *Drop) Read(n int) {
+	d.updateVerifying(func(s *Status) { s.Bytes += int64(n) })
+}
+
+func (d *Drop) updateVerifying(change func(*Status)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, it := range d.items {
+		if it.status.State == "verifying" {
+			before := it.status.Bytes
+			change(&it.status)
+			d.totals.Bytes += it.status.Bytes - before
+		}
+	}
+}
+
+// Status is the state of each bundle in the directory, by name, and behind them of
+// the last ones that went to done or failed, or were removed.
+func (d *Drop) Status() []Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := []Status{}
+	if d.damaged != nil {
+		all = append(all, *d.damaged)
+	}
+	for _, it := range d.items {
+		s := it.status
+		if spent := d.options.Now().Sub(s.Since); s.State == "verifying" && spent > 0 {
+			s.Rate = int64(float64(s.Bytes) / spent.Seconds())
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
+	})
+	return append(all, d.history...)
+}
+
+// Totals are what was done so far.
+func (d *Drop) Totals() Totals {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.totals
+}

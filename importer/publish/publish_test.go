@@ -1,0 +1,227 @@
+package publish_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newStore is a store with a layout.
+func newStore(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // where writing out takes no time
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
+	must(t, err)
+	s.Close()
+	must(t, os.MkdirAll(filepath.Join(dir, "a/blobs/sha256"), 0o755))
+	for name, text := range map[string]string{"a/index.json": "old", "a/oci-layout": "{}", "a/blobs/sha256/1": "one"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	return dir
+}
+
+// published is what the layouts and archives of a store are after a publication.
+func published() map[string]string {
+	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
+		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
+}
+
+// publishAll publishes what published says.
+func publishAll(ctx context.Context, dir string, before func(op, path string) error) error {
+	s, err := publish.Open(ctx, publish.Options{Dir: dir, Before: before})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for name, text := range map[string]string{"a/blobs/sha256/2": "two", "b/blobs/sha256/2": "two", "c.tar": "archive"} {
+		if err := stage(s, name, text); err != nil {
+			return err
+		}
+	}
+	return s.Publish(ctx, &journal.Journal{Generation: s.State().Generation + 1,
+		Packed:  []journal.Packed{{File: "c.tar", Name: "c.tar", Generation: s.State().Generation + 1}},
+		Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}, {Path: "b", New: []byte("b")}}})
+}
+
+func stage(s *publish.Store, name, text string) error {
+	at := publish.StagedPath(name)
+	if err := errors.Join(s.MkdirAll(path.Dir(at)), s.RemoveAll(at)); err != nil {
+		return err
+	}
+	f, err := s.Create(at)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(text))
+	return errors.Join(err, f.Close())
+}
+
+// files are those of the tree, without .layoutproxy.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	must(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if e.IsDir() || strings.HasPrefix(name, journal.Dir) {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		all[name] = string(data)
+		return err
+	}))
+	return all
+}
+
+// seen is what a reader sees of a store, by its rule.
+func seen(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	view, err := journal.ReadView(dir)
+	must(t, err)
+	all := files(t, dir)
+	for name := range all {
+		if old, changed := view.OldIndex(path.Dir(name)); changed && path.Base(name) == "index.json" {
+			data, err := old.ReadAll()
+			must(t, err)
+			if all[name] = string(data); len(data) == 0 {
+				delete(all, name)
+			}
+		}
+	}
+	maps.DeleteFunc(all, func(name, _ string) bool {
+		return view.Hides(name) || path.Base(name) != "index.json" && !strings.HasSuffix(name, ".tar")
+	})
+	return all
+}
+
+// A process that ends at any step, or that fails there and goes on, leaves a store of which
+// readers see one side. The next one completes or undoes the publication.
+func TestEveryStep(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		done, steps := false, 0
+		for n := 1; !done; n++ {
+			dir := newStore(t)
+			old := files(t, dir)
+			failed := errors.New("it fails")
+			count := 0
+			err := publishAll(t.Context(), dir, func(op, name string) error {
+				if count++; count == n || killed && count > n {
+					return failed
+				}
+				return nil
+			})
+			if done, steps = count < n, count; done && err != nil {
+				t.Fatal(err)
+			}
+			now := seen(t, dir)
+			isNew := now["a/index.json"] == "new"
+			want := map[string]string{"a/index.json": "old"}
+			if isNew {
+				want = map[string]string{"a/index.json": "new", "b/index.json": "b", "c.tar": "archive"}
+			}
+			if diff := cmp.Diff(want, now); diff != "" {
+				t.Errorf("killed %v, step %d: a reader sees (-want +got):\n%s", killed, n, diff)
+			}
+			var unfinished *publish.UnfinishedError
+			if errors.As(err, &unfinished) && unfinished.Published != isNew {
+				t.Errorf("killed %v, step %d: readers see the new state: %v, and the error is %v", killed, n, isNew, err)
+			}
+			s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
+			must(t, err)
+			state := s.State()
+			must(t, s.Clear())
+			s.Close()
+			if isNew && state.Generation != 1 {
+				t.Errorf("killed %v, step %d: generation %d after readers saw the new state", killed, n, state.Generation)
+			}
+			want = old
+			if state.Generation == 1 {
+				want = published()
+			}
+			if diff := cmp.Diff(want, files(t, dir)); diff != "" {
+				t.Errorf("killed %v, step %d: after the next start (-want +got):\n%s", killed, n, diff)
+			}
+			if j, err := journal.Read(dir); j != nil || err != nil {
+				t.Errorf("killed %v, step %d: the journal is still there: %v", killed, n, err)
+			}
+		}
+		if steps < 30 {
+			t.Errorf("%d steps prove little", steps)
+		}
+	}
+}
+
+// One process writes at a time. A waiting one is told of it once, and may go.
+func TestLock(t *testing.T) {
+	dir := newStore(t)
+	first, err := publish.Open(t.Context(), publish.Options{Dir: dir})
+	must(t, err)
+	if _, err := publish.Open(t.Context(), publish.Options{Dir: dir, Waiting: func() error { return publish.ErrLocked }}); !errors.Is(err, publish.ErrLocked) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := publish.Open(ctx, publish.Options{Dir: dir, Waiting: func() error { cancel(); return nil }}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	first.Close()
+	second, err := publish.Open(t.Context(), publish.Options{Dir: dir, Waiting: func() error { return publish.ErrLocked }})
+	must(t, err)
+	second.Close()
+}
+
+// A note is the old one or the new one, whichever step of writing it fails.
+func TestNote(t *testing.T) {
+	dir := newStore(t)
+	step := ""
+	n := publish.Note{Store: dir, Name: "note.json", Max: 10, Before: func(op, _ string) error {
+		if op == step {
+			return errors.New("it fails")
+		}
+		return nil
+	}}
+	if _, err := n.Read(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	must(t, n.Remove())
+	must(t, n.Write([]byte("old")))
+	for _, step = range []string{"create", "write", "fsync", "rename"} {
+		if err := n.Write([]byte("new")); err == nil {
+			t.Errorf("%s fails, and it is written", step)
+		}
+		if data, err := n.Read(); err != nil || string(data) != "old" {
+			t.Errorf("after %s failed: %q, %v", step, data, err)
+		}
+	}
+	step = ""
+	if err := n.Write(make([]byte, 11)); err == nil {
+		t.Error("more is written than is read")
+	}
+	must(t, n.Write([]byte("new")))
+	if data, err := n.Read(); err != nil || string(data) != "new" {
+		t.Errorf("%q, %v", data, err)
+	}
+	must(t, n.Remove())
+	if entries, err := os.ReadDir(filepath.Join(dir, journal.Dir)); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
