@@ -3,6 +3,7 @@ package layoutstore
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,11 +120,9 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
 			}
 		}
-		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
-			for root := range votes {
-				if !names.IsRepository(root) {
-					t.Errorf("a vote for %q", root)
-				}
+		for _, v := range slices.Concat(ix.ballot.votes, ix.ballot.weak) {
+			if !names.IsRepository(v.root) {
+				t.Errorf("a vote for %q", v.root)
 			}
 		}
 	})
@@ -147,16 +146,16 @@ func TestVote(t *testing.T) {
 
 func TestElect(t *testing.T) {
 	for name, c := range map[string]struct {
-		votes []map[string]int
-		weak  map[string]int
+		votes []tally
+		weak  tally
 		want  string
 	}{
 		"nobody votes":             {nil, nil, ""},
-		"most votes":               {[]map[string]int{{"a/b": 2}, {"c": 1}, {"c": 2}}, nil, "c"},
-		"a tie goes to the longer": {[]map[string]int{{"a": 1, "bb": 1}}, nil, "bb"},
-		"then to the first":        {[]map[string]int{{"b": 1, "a": 1}}, nil, "a"},
-		"one vote beats weak ones": {[]map[string]int{{"a/b": 1}}, map[string]int{"a": 100, "long/er": 2}, "a/b"},
-		"weak ones alone":          {nil, map[string]int{"a": 2, "long/er": 1}, "a"},
+		"most votes":               {[]tally{{{"a/b", 2}}, {{"c", 1}}, {{"c", 2}}}, nil, "c"},
+		"a tie goes to the longer": {[]tally{{{"a", 1}, {"bb", 1}}}, nil, "bb"},
+		"then to the first":        {[]tally{{{"b", 1}, {"a", 1}}}, nil, "a"},
+		"one vote beats weak ones": {[]tally{{{"a/b", 1}}}, tally{{"a", 100}, {"long/er", 2}}, "a/b"},
+		"weak ones alone":          {nil, tally{{"a", 2}, {"long/er", 1}}, "a"},
 	} {
 		parts := []*part{{index: &index{ballot: ballot{weak: c.weak}}}}
 		for _, v := range c.votes {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
@@ -30,11 +31,28 @@ func vote(ref, path string) (root string, ok bool) {
 
 // ballot counts the references of one or more layouts by the root that each names.
 type ballot struct {
-	votes map[string]int
+	votes tally
 	// weak count where there are no votes. They are of layouts that name the parent of
 	// a root or the root, depending on the tool that wrote them, and of references
 	// without a repository.
-	weak map[string]int
+	weak tally
+}
+
+// tally counts the votes for each of a few roots.
+type tally []votes
+
+type votes struct {
+	root string
+	n    int
+}
+
+func (t *tally) add(root string, n int) {
+	i := slices.IndexFunc(*t, func(v votes) bool { return v.root == root })
+	if i < 0 {
+		*t = append(*t, votes{unique.Make(root).Value(), n})
+		return
+	}
+	(*t)[i].n += n
 }
 
 // add adds what the descriptor of a layout at path names.
@@ -49,10 +67,7 @@ func (b *ballot) add(a annotationsDoc, path string) {
 	if edition.IsShared(path) || a.ShortTag != "" && !strings.Contains(a.RefName, "/") {
 		count = &b.weak
 	}
-	if *count == nil {
-		*count = map[string]int{}
-	}
-	(*count)[root]++
+	count.add(root, 1)
 }
 
 // elect is the root with the most votes; of several the longest, then the first
@@ -60,11 +75,11 @@ func (b *ballot) add(a annotationsDoc, path string) {
 func elect(parts []*part) string {
 	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range parts {
-		for root, n := range p.index.ballot.votes {
-			votes[root] += n
+		for _, v := range p.index.ballot.votes {
+			votes[v.root] += v.n
 		}
-		for root, n := range p.index.ballot.weak {
-			weak[root] += n
+		for _, v := range p.index.ballot.weak {
+			weak[v.root] += v.n
 		}
 	}
 	if len(votes) > 0 {

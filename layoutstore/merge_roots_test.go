@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,15 +30,15 @@ func TestBallot(t *testing.T) {
 		var b ballot
 		b.add(annotationsDoc{ShortTag: c.short, RefName: c.ref}, c.path)
 		for _, half := range []struct {
-			got  map[string]int
+			got  tally
 			want string
 		}{{b.votes, c.votes}, {b.weak, c.weak}} {
-			want := map[string]int(nil)
+			want := tally(nil)
 			if half.want != "" {
-				want = map[string]int{half.want: 1}
+				want = tally{{half.want, 1}}
 			}
-			if diff := cmp.Diff(want, half.got); diff != "" {
-				t.Errorf("%s in %s: %s", c.ref, c.path, diff)
+			if !slices.Equal(want, half.got) {
+				t.Errorf("%s in %s: %v, want %v", c.ref, c.path, half.got, want)
 			}
 		}
 	}

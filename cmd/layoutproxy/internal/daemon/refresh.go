@@ -54,8 +54,12 @@ func (l *liveTree) run(ctx context.Context) error {
 
 // look is a refresh that nobody waits for.
 func (l *liveTree) look(ctx context.Context) {
-	if _, err := l.refresh(ctx); err != nil && ctx.Err() == nil {
+	change, err := l.refresh(ctx)
+	if err != nil && ctx.Err() == nil {
 		l.log.Warn("looking at the sources", zap.Error(err))
+	}
+	if !change.Changed { // else the check does it
+		debug.FreeOSMemory() // what a scan took is not needed to serve
 	}
 }
 
@@ -138,6 +142,7 @@ func (l *liveTree) tell(change layoutstore.Change) {
 func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time
+		percent := debug.SetGCPercent(checkGCPercent)
 		l.tree.Keep(ctx)
 		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
@@ -145,6 +150,7 @@ func (l *liveTree) check(ctx context.Context) {
 		}
 		l.tellProblems(ctx)
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
+		debug.SetGCPercent(percent)
 		select {
 		case <-l.changed:
 		case <-again:
@@ -153,6 +159,10 @@ func (l *liveTree) check(ctx context.Context) {
 		}
 	}
 }
+
+// checkGCPercent is how much garbage there may be during a check, of what is in use: little,
+// as what stays is allocated among it, and the heap never gets dense again.
+const checkGCPercent = 50
 
 // checkAgainAfter is when to try again what the system had no files or memory for.
 const checkAgainAfter = 10 * time.Second
