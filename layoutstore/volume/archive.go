@@ -37,8 +37,7 @@ type Archive struct {
 	// kept is set where the index was made by another process: an entry's header is
 	// looked at before the entry is first trusted.
 	kept    bool
-	trusted []atomic.Bool // of each layout's index.json, then of its blobs
-	starts  map[string]int
+	trusted bitSet      // of each layout's index.json, then of its blobs
 	stored  atomic.Bool // Keep was called
 	stale   atomic.Bool // an entry was not where the kept index said
 }
@@ -68,13 +67,13 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 
 // distrust makes room to remember which entries were looked at.
 func (a *Archive) distrust() {
-	a.starts = make(map[string]int, len(a.index.layouts))
 	n := 0
-	for _, l := range a.index.layouts {
-		a.starts[l.path] = n
+	for i := range a.index.layouts {
+		l := &a.index.layouts[i]
+		l.first = n
 		n += 1 + len(l.blobs)
 	}
-	a.trusted = make([]atomic.Bool, n)
+	a.trusted = make(bitSet, (n+31)/32)
 }
 
 // Keep keeps the index in cache, unless it came from there or the archive is not
@@ -241,14 +240,12 @@ func (a *Archive) slice(l *tarLayout, i int, name string, e tarEntry) (extent.Li
 	if err != nil || !a.kept || len(where) == 0 {
 		return where, err
 	}
-	d := &distrusted{File: where[0].File, archive: a, name: path.Join(l.path, name), entry: e}
 	if i >= 0 {
-		d.seen = &a.trusted[a.starts[l.path]+i]
-		if d.seen.Load() {
+		if i += l.first; a.trusted.has(i) {
 			return where, nil
 		}
 	}
-	where[0].File = d
+	where[0].File = &distrusted{File: where[0].File, archive: a, name: path.Join(l.path, name), entry: e, number: i}
 	return where, nil
 }
 
@@ -280,7 +277,7 @@ type distrusted struct {
 	archive *Archive
 	name    string
 	entry   tarEntry
-	seen    *atomic.Bool // nil where that is not remembered
+	number  int // of the entry in trusted; negative where that is not remembered
 }
 
 func (d *distrusted) Open() (*os.File, error) {
@@ -290,14 +287,21 @@ func (d *distrusted) Open() (*os.File, error) {
 		}
 		return nil, err
 	}
-	if d.seen != nil {
-		d.seen.Store(true)
+	if d.number >= 0 {
+		d.archive.trusted.add(d.number)
 	}
 	return d.File.Open()
 }
 
 // Check implements extent.Checker.
 func (d *distrusted) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
+
+// bitSet is a set of small numbers that several goroutines may use at the same time.
+type bitSet []atomic.Uint32
+
+func (s bitSet) has(i int) bool { return s[i/32].Load()&(1<<(i%32)) != 0 }
+
+func (s bitSet) add(i int) { s[i/32].Or(1 << (i % 32)) }
 
 // lookAtHeader checks that the header in front of an entry is one of that name and size.
 func (a *Archive) lookAtHeader(name string, e tarEntry) error {

@@ -48,6 +48,7 @@ type tarIndex struct {
 // tarLayout is a layout of an archive.
 type tarLayout struct {
 	path  string
+	first int      // number of its index.json among the entries of all layouts; set where the index was kept
 	index tarEntry // of index.json; the zero value where there is none
 	blobs []tarBlob
 	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
