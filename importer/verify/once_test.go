@@ -1,0 +1,73 @@
+package verify_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// Each file of a tree is opened once, manifests too, and counted once. A wrong manifest is
+// read no second time to say so.
+func TestFilesAreReadOnce(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, s *sample){
+		"whole": func(*testing.T, *sample) {},
+		"a wrong manifest": func(t *testing.T, s *sample) {
+			file := filepath.Join(s.Dir(), "install/blobs/sha256", s.digests["one"].Encoded())
+			data := []byte(read(t, file))
+			data[0] ^= 1
+			write(t, file, string(data))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newSample(t, dir)
+			damage(t, s)
+			var mu sync.Mutex
+			opened := map[string]int{} // by inode, as layouts share digests
+			count := func(info fs.FileInfo) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, file := range blobFiles(t, dir) {
+					if at, err := os.Stat(file); err == nil && os.SameFile(info, at) {
+						opened[file]++
+					}
+				}
+			}
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Opened: count})
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{Jobs: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Whole != (name == "whole") || report.Files != len(opened) || len(opened) != len(blobFiles(t, dir)) {
+				t.Errorf("whole: %v; %d files read, %d of %d opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
+			}
+			for file, n := range opened {
+				if n != 1 {
+					t.Errorf("%s was opened %d times", file, n)
+				}
+			}
+		})
+	}
+}
+
+// blobFiles are the files of all blobs below a directory.
+func blobFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	for _, layout := range []string{"install", "modules/x"} {
+		files, err := filepath.Glob(filepath.Join(dir, layout, "blobs/*/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, files...)
+	}
+	return all
+}

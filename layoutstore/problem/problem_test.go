@@ -1,0 +1,98 @@
+package problem_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// What is known is on the line, and nothing else; a chunk that the reason names is not
+// named twice.
+func TestString(t *testing.T) {
+	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
+	for want, p := range map[string]problem.Problem{
+		"limited: dir: not read": {Kind: problem.Limited, Path: "dir", Reason: "not read"},
+		"damaged: a.tar: app/index.json in chunk 0001 and chunk 0002: no JSON": {Kind: problem.Damaged, Path: "a.tar", Entry: "app/index.json",
+			Chunks: []string{"chunk 0001", "chunk 0002"}, Reason: "no JSON"},
+		"incomplete: a.tar: repository app: tag \"v1\": " + digest + ": not there: copy chunk 0003 again": {Kind: problem.Incomplete, Path: "a.tar", Repository: "app",
+			Tags: []string{"v1"}, Digest: digest, Chunks: []string{"chunk 0003", "chunk 0002"}, Suspects: true, Reason: "not there: copy chunk 0003 again"},
+		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 1 more: two":  {Kind: problem.Conflict, Path: "a", Tags: tags, Reason: "two"},
+		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two"},
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// The keys of design's /status and of verify's report are all there, the lists as lists.
+func TestJSON(t *testing.T) {
+	p := problem.Problem{Kind: problem.Damaged, Path: "a.tar", Entry: "blobs", Repository: "app", Tags: []string{"v1", "v2"}, Digest: digest,
+		Chunks: []string{"chunk 0001", "chunk 0002"}, MediaType: "type", Reason: "why", Err: fs.ErrNotExist, Layout: "app", Harmless: true}
+	for _, c := range []struct {
+		p    problem.Problem
+		want map[string]any
+	}{
+		{p, map[string]any{"kind": "damaged", "path": "a.tar", "entry": "blobs", "chunk": "chunk 0001 and chunk 0002", "chunks": []any{"chunk 0001", "chunk 0002"},
+			"repository": "app", "tag": "v1", "tags": []any{"v1", "v2"}, "digest": digest, "mediaType": "type", "reason": "why"}},
+		{p.Bounded(1), map[string]any{"kind": "damaged", "path": "a.tar", "entry": "blobs", "chunk": "chunk 0001 and chunk 0002", "chunks": []any{"chunk 0001", "chunk 0002"},
+			"repository": "app", "tag": "v1", "tags": []any{"v1"}, "moreTags": 1.0, "digest": digest, "mediaType": "type", "reason": "why"}},
+		{problem.Problem{Kind: problem.Limited}, map[string]any{"kind": "limited", "path": "", "entry": "", "chunk": "", "chunks": []any{},
+			"repository": "", "tag": "", "tags": []any{}, "digest": "", "mediaType": "", "reason": ""}},
+	} {
+		data, err := json.Marshal([]problem.Problem{c.p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []map[string]any
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, got[0]); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// A problem is equal to itself, whatever error is behind it, and to none that says less.
+func TestEqual(t *testing.T) {
+	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
+	same := p
+	if same.Err = fs.ErrNotExist; !p.Equal(same) {
+		t.Error("the error counts")
+	}
+	for name, change := range map[string]func(*problem.Problem){
+		"kind": func(p *problem.Problem) { p.Kind = problem.Limited }, "path": func(p *problem.Problem) { p.Path = "b" },
+		"entry": func(p *problem.Problem) { p.Entry = "e" }, "chunks": func(p *problem.Problem) { p.Chunks = nil },
+		"suspects": func(p *problem.Problem) { p.Suspects = true }, "repository": func(p *problem.Problem) { p.Repository = "r" },
+		"tags": func(p *problem.Problem) { p.Tags = []string{"v2"} }, "more tags": func(p *problem.Problem) { p.MoreTags = 1 },
+		"digest": func(p *problem.Problem) { p.Digest = digest }, "type": func(p *problem.Problem) { p.MediaType = "t" },
+		"reason": func(p *problem.Problem) { p.Reason = "r" }, "layout": func(p *problem.Problem) { p.Layout = "l" },
+		"tags unknown": func(p *problem.Problem) { p.TagsUnknown = true }, "harmless": func(p *problem.Problem) { p.Harmless = true },
+		"passing": func(p *problem.Problem) { p.Passing = true },
+	} {
+		if other := p; !func() bool { change(&other); return !p.Equal(other) }() {
+			t.Errorf("%s does not count", name)
+		}
+	}
+}
+
+// The error that a client reads names the archive and not where it is, and what to do.
+func TestError(t *testing.T) {
+	unknown := errors.New("blob unknown")
+	err := &problem.Error{Problem: problem.Problem{Kind: problem.Damaged, Path: "/srv/a.tar", Entry: "app/blobs", Chunks: []string{"chunk 0001"}, Digest: digest, Reason: "other bytes", Err: unknown}}
+	if want := "blob unknown: " + digest + ": a.tar: other bytes: copy chunk 0001 again"; err.Error() != want || !errors.Is(err, unknown) {
+		t.Errorf("%v", err)
+	}
+	err.Problem.Entry = ""
+	if want := "blob unknown: " + digest + ": other bytes"; err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
