@@ -202,7 +202,7 @@ func TestCertificatesOfTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newCollector(set)
-	defer c.Stop(t.Context())
+	defer c.http.CloseIdleConnections()
 	if err := c.UploadTraces(t.Context(), spans()); err != nil || shown != 1 {
 		t.Errorf("%v, and %d certificates shown", err, shown)
 	}

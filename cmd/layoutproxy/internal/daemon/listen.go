@@ -43,7 +43,8 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 	return nil
 }
 
-// writeAddresses tells who waits for the file where the servers listen.
+// writeAddresses writes where the servers listen, for whatever waits for the file. It need not
+// outlast a crash, as the addresses do not.
 func (s *Daemon) writeAddresses(file string) error {
 	var text string
 	for _, l := range s.servers {

@@ -17,12 +17,13 @@ func ourLogin() loginNames {
 	return loginNames{username: "LAYOUTPROXY_USERNAME", password: "LAYOUTPROXY_PASSWORD"}
 }
 
-// D8SourceLogin and d8RegistryLogin are what d8 mirror pull and d8 mirror push read
-// (deckhouse-cli, internal/mirror/cmd/pull/flags/flags.go and push/flags.go).
+// D8SourceLogin is what d8 mirror pull reads (deckhouse-cli,
+// internal/mirror/cmd/pull/flags/flags.go).
 func D8SourceLogin() loginNames {
 	return loginNames{"D8_MIRROR_SOURCE_LOGIN", "D8_MIRROR_SOURCE_PASSWORD", "D8_MIRROR_LICENSE_TOKEN"}
 }
 
+// D8RegistryLogin is what d8 mirror push reads (internal/mirror/cmd/push/flags.go).
 func D8RegistryLogin() loginNames {
 	return loginNames{username: "D8_MIRROR_REGISTRY_LOGIN", password: "D8_MIRROR_REGISTRY_PASSWORD"}
 }

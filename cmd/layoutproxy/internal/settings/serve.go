@@ -64,59 +64,59 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 }
 
 // Complete is that of the configuration.
-func (f *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
-	if err := f.Config.complete(set, args, environ); err != nil {
+func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
+	if err := s.Config.complete(set, args, environ); err != nil {
 		return err
 	}
-	f.sourceRoots = f.Config.Roots
+	s.sourceRoots = s.Config.Roots
 	return nil
 }
 
 // Again are the flags that the same command line and environment give with the file
 // as it is now.
-func (f *Serve) Again() (*Serve, error) {
+func (s *Serve) Again() (*Serve, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
 	next := &Serve{}
 	next.AddFlags(set)
-	for name, values := range f.Config.given {
+	for name, values := range s.Config.given {
 		if flag := set.Lookup(name); flag != nil {
 			if err := setFlag(flag, values); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if err := next.Complete(set, f.Config.args, os.Environ()); err != nil {
+	if err := next.Complete(set, s.Config.args, os.Environ()); err != nil {
 		return nil, err
 	}
 	return next, next.Check()
 }
 
 // Check finds what is wrong with the flags before anything is read.
-func (f *Serve) Check() error {
-	if f.Settle < 0 {
-		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", f.Settle))
+func (s *Serve) Check() error {
+	if s.Settle < 0 {
+		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", s.Settle))
 	}
-	if f.Rescan < 0 {
-		return exit.UsageError(fmt.Errorf("--rescan %s: less than nothing", f.Rescan))
+	if s.Rescan < 0 {
+		return exit.UsageError(fmt.Errorf("--rescan %s: less than nothing", s.Rescan))
 	}
-	if f.ShutdownTimeout < 0 {
-		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: less than nothing", f.ShutdownTimeout))
+	if s.ShutdownTimeout < 0 {
+		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: less than nothing", s.ShutdownTimeout))
 	}
-	if err := checkListen("listen", f.Listen); err != nil {
+	if err := checkListen("listen", s.Listen); err != nil {
 		return err
 	}
-	if f.AdminListen != "" {
-		if err := checkListen("admin-listen", f.AdminListen); err != nil {
+	if s.AdminListen != "" {
+		if err := checkListen("admin-listen", s.AdminListen); err != nil {
 			return err
 		}
 	}
-	_, err := ParseRate(f.Scrub)
-	err = cmp.Or(err, f.TLS.Check(), f.Auth.check(), f.Clients.check(), f.Trace.check(), f.Store.Drop.check(f.Store.Dir), f.Store.Push.check(f.Store.Dir))
+	_, err := ParseRate(s.Scrub)
+	err = cmp.Or(err, s.TLS.Check(), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir))
 	if err != nil {
 		return err
 	}
-	return overlap.Check(f.Places(f.Config.Sources)...)
+	return overlap.Check(s.Places(s.Config.Sources)...)
 }
 
 // checkListen finds an address that nothing can listen on.
@@ -132,35 +132,35 @@ func checkListen(flag, address string) error {
 }
 
 // Sources are all that are served with a store: it is the last, which wins a tag.
-func (f *Serve) Sources(store string) []string {
+func (s *Serve) Sources(store string) []string {
 	if store == "" {
-		return f.Config.Sources
+		return s.Config.Sources
 	}
-	return append(slices.Clone(f.Config.Sources), store)
+	return append(slices.Clone(s.Config.Sources), store)
 }
 
 // Places are the directories and files that the flags name, with other sources.
-func (f *Serve) Places(sources []string) (all []overlap.Place) {
+func (s *Serve) Places(sources []string) (all []overlap.Place) {
 	add := func(r overlap.Role, name string) {
 		if name != "" {
 			all = append(all, overlap.Place{Role: r, Path: name})
 		}
 	}
-	add(overlap.Store, f.Store.Dir)
-	add(overlap.Drop, f.Store.Drop.Dir)
+	add(overlap.Store, s.Store.Dir)
+	add(overlap.Drop, s.Store.Drop.Dir)
 	for _, name := range sources {
 		add(overlap.Source, name)
 	}
-	add(overlap.Cache, f.CacheDir)
+	add(overlap.Cache, s.CacheDir)
 	return all
 }
 
 // QuarantineDir is where a server keeps what its scrubs found damaged, or empty.
-func (f *Serve) QuarantineDir() string {
-	if f.CacheDir == "" {
+func (s *Serve) QuarantineDir() string {
+	if s.CacheDir == "" {
 		return ""
 	}
-	return filepath.Join(f.CacheDir, "quarantine")
+	return filepath.Join(s.CacheDir, "quarantine")
 }
 
 // ParseRate reads a rate as 10MB/s, in bytes a second; the empty one is 0.

@@ -20,8 +20,10 @@ func (t *TLS) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.ClientCA, "client-ca", "", "`file` with the authorities (PEM) one of which must have signed a client's certificate")
 }
 
+// On says whether there is a certificate.
 func (t TLS) On() bool { return t.Cert != "" }
 
+// Check finds files that do not go together.
 func (t TLS) Check() error {
 	if (t.Cert == "") != (t.Key == "") {
 		return exit.UsageError(errors.New("--tls-cert and --tls-key go together"))
