@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -69,7 +70,11 @@ func TestReplacesManyTags(t *testing.T) {
 // BenchmarkImport imports many tags into one repository, and others in their place. Four
 // times as many take at most 4.4 times as long.
 func BenchmarkImport(b *testing.B) {
-	for _, n := range []int{2_500, 10_000} {
+	sizes := []int{2_500, 10_000}
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		sizes = append(sizes, 25_000, 100_000)
+	}
+	for _, n := range sizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			old, fresh := manyTags(b, n, "old "), manyTags(b, n, "new ")
 			b.ResetTimer()
