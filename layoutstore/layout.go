@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Layout is one OCI image layout: the share that one volume has in a repository.
@@ -37,7 +38,7 @@ func (l Layout) Where() (path, entry string) {
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.part.where().blob(d)
 	if at.entry == "" {
-		at.path = filepath.Join(at.path, "blobs", d.Algorithm().String(), d.Encoded())
+		at.path = filepath.Join(at.path, filepath.FromSlash(names.BlobPath(d)))
 	}
 	return at.path, at.entry
 }

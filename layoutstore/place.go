@@ -4,6 +4,8 @@ import (
 	"path"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // place is where a person would look for something: a file or directory, and the
@@ -27,7 +29,7 @@ func (p place) problem(problem Problem) Problem {
 // the layout says enough.
 func (p place) blob(d digest.Digest) place {
 	if p.entry != "" {
-		p.entry = path.Join(p.entry, "blobs", d.Algorithm().String(), d.Encoded())
+		p.entry = path.Join(p.entry, names.BlobPath(d))
 	}
 	return p
 }

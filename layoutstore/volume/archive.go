@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
@@ -188,7 +189,7 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 	if !ok {
 		return nil, a.missing(l, d)
 	}
-	return a.slice(l, i, "blobs/"+d.Algorithm().String()+"/"+d.Encoded(), e)
+	return a.slice(l, i, names.BlobPath(d), e)
 }
 
 // LocateCached implements [Cached].

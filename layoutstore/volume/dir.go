@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -60,7 +61,7 @@ func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
 	if err := dg.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dg, fs.ErrNotExist)
 	}
-	f := &blobFile{d, path.Join(layout, "blobs", dg.Algorithm().String()), dg.Encoded()}
+	f := &blobFile{d, path.Join(layout, names.BlobDir(dg.Algorithm().String())), dg.Encoded()}
 	info, err := f.stat()
 	if err != nil {
 		return nil, linkError(d.root, filepath.FromSlash(path.Join(f.dir, f.name)), err)
@@ -76,7 +77,7 @@ func (d *Dir) LocateCached(layout string, dg digest.Digest, size int64) extent.L
 	if dg.Validate() != nil {
 		return nil
 	}
-	return extent.List{{File: &blobFile{d, path.Join(layout, "blobs", dg.Algorithm().String()), dg.Encoded()}, Len: size, Whole: true}}
+	return extent.List{{File: &blobFile{d, path.Join(layout, names.BlobDir(dg.Algorithm().String())), dg.Encoded()}, Len: size, Whole: true}}
 }
 
 // Blobs implements [Volume].

@@ -3,6 +3,8 @@ package volume
 import (
 	"archive/tar"
 	"fmt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // links follows hard links in an archive: an entry that names an earlier file of the
@@ -77,7 +79,7 @@ func (s *scan) at(name string) tarEntry {
 		return s.links.others[name]
 	}
 	l := s.layouts[layout]
-	switch sum, plain := sumOf(blob); {
+	switch sum, plain := names.SHA256Sum(blob); {
 	case l == nil:
 		return tarEntry{}
 	case blob == "":

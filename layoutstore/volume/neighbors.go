@@ -1,12 +1,11 @@
 package volume
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -17,11 +16,10 @@ import (
 // neighbors by digest, and a chunk that was cut there ends there. ok is false where no
 // chunk does: then the blob was never in the archive.
 func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Problem, ok bool) {
-	if a.set.seams == nil || d.Algorithm() != digest.SHA256 {
+	sum, plain := names.SHA256Sum(d)
+	if a.set.seams == nil || !plain {
 		return p, false
 	}
-	var sum [sha256.Size]byte
-	_, _ = hex.Decode(sum[:], []byte(d.Encoded())) // the digest is valid
 	i, _ := slices.BinarySearchFunc(l.blobs, sum, compareSums)
 	after := l.index
 	if i < len(l.blobs) {

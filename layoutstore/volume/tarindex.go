@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -84,13 +84,10 @@ func (ix *tarIndex) layout(p string) *tarLayout {
 // blob returns where the blob d lies, and its number among the layout's entries,
 // of which index.json is the first; blobs of odd algorithms have none.
 func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
-	if d.Algorithm() != digest.SHA256 {
+	sum, plain := names.SHA256Sum(d)
+	if !plain {
 		e, ok := l.odd[string(d)]
 		return e, -1, ok
-	}
-	var sum [sha256.Size]byte
-	if n, err := hex.Decode(sum[:], []byte(d.Encoded())); err != nil || n != len(sum) {
-		return tarEntry{}, -1, false
 	}
 	i, ok := slices.BinarySearchFunc(l.blobs, sum, compareSums)
 	if !ok {
@@ -286,7 +283,7 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 		l = &scanLayout{tarLayout: tarLayout{path: layout}, sums: map[[sha256.Size]byte]tarEntry{}}
 		s.layouts[layout] = l
 	}
-	switch sum, plain := sumOf(blob); {
+	switch sum, plain := names.SHA256Sum(blob); {
 	case blob == "":
 		l.index = e
 	case plain:
@@ -297,15 +294,6 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 		}
 		l.odd[string(blob)] = e
 	}
-}
-
-// sumOf is the sum in a digest that parseName has validated, if it is of the usual algorithm.
-func sumOf(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
-	if d == "" || d.Algorithm() != digest.SHA256 {
-		return sum, false
-	}
-	_, _ = hex.Decode(sum[:], []byte(d.Encoded()))
-	return sum, true
 }
 
 // refusal says why an entry is not served: only plain files are, and hard links to them.
@@ -346,16 +334,7 @@ func parseName(name string) (layout string, blob digest.Digest, ok bool) {
 	if file == "index.json" {
 		return cmp.Or(dir, "."), "", true
 	}
-	dir, algorithm := path.Split(dir)
-	layout, found := strings.CutSuffix("/"+dir, "/blobs/")
-	if !found {
-		return "", "", false
-	}
-	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), file)
-	if !(algorithm == "sha256" && len(file) == 2*sha256.Size && strings.Trim(file, "0123456789abcdef") == "") && d.Validate() != nil {
-		return "", "", false
-	}
-	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
+	return names.ParseBlobPath(name)
 }
 
 func (s *scan) report(p problem.Problem) {
