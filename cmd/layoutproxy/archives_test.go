@@ -50,7 +50,7 @@ func single(t *testing.T, dir string) (sources []string) {
 
 // TestParityInPlace is TestParity without unpacking anything.
 func TestParityInPlace(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	some := func(name string) bool { return name == "platform.tar" || name == "package-versions.tar" }
 	chunks := copies(t, anything)
@@ -76,8 +76,9 @@ func TestParityInPlace(t *testing.T) {
 			continue // both are in other forms, beside whole archives
 		}
 		t.Run(form, func(t *testing.T) {
+			cache := t.TempDir()
 			for range 2 { // the second time from the kept indexes
-				p := start(t, append([]string{"--strict"}, sources...)...)
+				p := start(t, append([]string{"--strict", "--cache-dir", cache}, sources...)...)
 				if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
 					t.Error(diff)
 				}

@@ -70,7 +70,7 @@ func (p *process) served(t *testing.T, path string, n int) {
 	t.Helper()
 	good := 0
 	for i := range n {
-		client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+		client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
 		resp, err := client.Get("http://" + p.addresses["registry"] + path)
 		if err != nil {
 			t.Error(err)
@@ -99,6 +99,7 @@ func (p *process) dial(t *testing.T) *net.TCPConn {
 
 // Clients that send their header a byte at a time are cut off, and no other is.
 func TestSlowHeaders(t *testing.T) {
+	t.Parallel()
 	const clients = 200
 	p, manifest, _ := hostile(t)
 	before := p.peak(t)
@@ -133,6 +134,7 @@ func TestSlowHeaders(t *testing.T) {
 }
 
 func TestIdleConnections(t *testing.T) {
+	t.Parallel()
 	const clients = 2000
 	p, manifest, _ := hostile(t)
 	before := p.peak(t)
@@ -153,6 +155,7 @@ func TestIdleConnections(t *testing.T) {
 }
 
 func TestPipelinedRequests(t *testing.T) {
+	t.Parallel()
 	const requests, answered = 10_000, 2_000
 	p, manifest, blob := hostile(t)
 	before := p.peak(t)
@@ -177,6 +180,7 @@ func TestPipelinedRequests(t *testing.T) {
 }
 
 func TestHugeHeaders(t *testing.T) {
+	t.Parallel()
 	const clients = 50
 	p, manifest, _ := hostile(t)
 	before := p.peak(t)
@@ -203,6 +207,7 @@ func TestHugeHeaders(t *testing.T) {
 // One client that asks for too much gets its share, and clients behind a proxy that
 // is trusted are told apart.
 func TestClientsAreLimited(t *testing.T) {
+	t.Parallel()
 	p, manifest, _ := hostile(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
 	count := func(n int, from string, header http.Header) map[int]int {
 		codes := map[int]int{}

@@ -92,7 +92,7 @@ var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/rele
 // a gap or to anything but the older image or the newer one, and no blob that the
 // registry has is sent again.
 func TestPushKilledAtRequests(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	first := registrytest.New(t, registrytest.Options{})
 	older := fillOlder(t, first)
@@ -211,7 +211,7 @@ func linked(t *testing.T, dir string) map[string]bool {
 // the directory see nothing of it before: the older bundle if there was one. No blob that
 // was kept is fetched again.
 func TestPullKilledAtRequests(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{})
 	mustRun(t, "push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", r.Host+"/deckhouse/ee")
 	pull := func(dir string) []string { return []string{"pull", r.Host + "/deckhouse/ee", dir} }

@@ -21,7 +21,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
+// quickEnd is what GORACE says to the programs that tests run. By default each sleeps a
+// second before it ends, so that the race detector sees what is left, and there are hundreds.
+const quickEnd = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", quickEnd); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"layoutproxy": main})
 }
 
@@ -36,6 +43,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SAMPLE", sample+"/../../examples/bundle")
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
+			env.Setenv("GORACE", quickEnd)
 			env.Setenv("D8", sample+"/testdata/d8")
 			return nil
 		},
@@ -96,7 +104,7 @@ func (s scriptTB) TempDir() string   { return s.MkAbs("temporary") }
 // addresses waits for an address file and sets $registry and $admin from it.
 func addresses(ts *testscript.TestScript, _ bool, args []string) {
 	file := ts.MkAbs(args[0])
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		data, err := os.ReadFile(file)
 		if err == nil {
@@ -118,7 +126,7 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 func request(ts *testscript.TestScript, neg bool, args []string) {
 	req, err := http.NewRequest(args[0], args[1], nil)
 	ts.Check(err)
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if neg {
 		if err == nil {
@@ -144,7 +152,7 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 // the text in its body.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[2:], " ")
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		resp, err := http.Get(args[0])
 		if err != nil {
 			continue

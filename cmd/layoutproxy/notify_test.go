@@ -22,7 +22,7 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 	t.Cleanup(func() { conn.Close() })
 	return socket, func() string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		datagram := make([]byte, 1024)

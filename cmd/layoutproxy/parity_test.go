@@ -22,6 +22,7 @@ import (
 // TestParity serves a bundle that the field's own tools wrote, and compares it
 // with what their push made of it in a registry, line by line.
 func TestParity(t *testing.T) {
+	t.Parallel()
 	sources := unpackEach(t, "testdata/d8")
 	want := expected(t, "testdata/d8/expected.tsv")
 	reversed := slices.Clone(sources)

@@ -23,7 +23,7 @@ import (
 // What was pulled from the field's own bundle is what the field's own push made of it,
 // from archives, from their chunks and from a tree.
 func TestPullRoundTrip(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	// The tool that wrote it gave the install image no channels yet.
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
@@ -45,6 +45,7 @@ func TestPullRoundTrip(t *testing.T) {
 
 // Ctrl-C ends a pull with a status of its own, and the next one goes on from there.
 func TestPullIsInterrupted(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
 	l.Tag(l.Image(layouttest.Image{Name: "big", LayerSizes: []int64{60 << 20, 1000}}), "v1")
@@ -106,7 +107,7 @@ func (s *stopping) Write(p []byte) (int, error) {
 // that is allowed with all but the hole, which is the last thing that is printed. What was
 // published has nothing wrong, so verify and import end with 0.
 func TestPullIncomplete(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Parallel()
 	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")
 	upstream := registrytest.New(t, registrytest.Options{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: source.addresses["registry"]})})
 	const extra = "deckhouse/ee/modules/stronghold/extra/scanner"

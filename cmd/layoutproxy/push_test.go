@@ -24,6 +24,7 @@ import (
 // What the field's own tools wrote becomes in an empty registry what their own push
 // makes of it.
 func TestPushParity(t *testing.T) {
+	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	sources := map[string][]string{"archives": {"testdata/d8"}, "directories": unpackEach(t, "testdata/d8")}
 	chunks := t.TempDir()
@@ -75,6 +76,7 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 // A push of a large blob is killed at twenty points of it, and what is sent in all is
 // hardly more than the blob.
 func TestPushKilled(t *testing.T) {
+	t.Parallel()
 	const size, kills = 100 << 20, 20
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("big")
@@ -130,6 +132,7 @@ func (m *metered) Read(p []byte) (int, error) {
 // Ctrl-C ends a push with status 130 and keeps its state, also while the registry is
 // silent.
 func TestPushInterrupted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("big")
 	l.Tag(l.Image(layouttest.Image{Name: "big", LayerSizes: []int64{17 << 20}}), "v1")
@@ -167,10 +170,10 @@ func TestPushInterrupted(t *testing.T) {
 
 // No secret shows in an error, in the log or in the list of processes.
 func TestPushShowsNoSecret(t *testing.T) {
+	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	cmd := program(t, "push", "--log-level", "debug", "--username", registrytest.Username, "--password-stdin", "--retries", "1", "testdata/d8", r.Host+"/x")
 	cmd.Stdin = strings.NewReader(registrytest.Password)
-	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
 	r.Inject(registrytest.Answer(registrytest.On("PUT uploads"), 500))
 	out, err := cmd.CombinedOutput()
 	if err == nil {

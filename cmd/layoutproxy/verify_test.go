@@ -43,6 +43,7 @@ func endless(t *testing.T) string {
 }
 
 func TestVerifyInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		self, err := os.Executable()
 		if err != nil {
@@ -52,7 +53,7 @@ func TestVerifyInterrupted(t *testing.T) {
 		if err := os.Symlink(self, name); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, name, "verify", "--log-level", "debug", endless(t))
 		var stdout bytes.Buffer

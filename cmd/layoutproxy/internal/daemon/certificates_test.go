@@ -87,6 +87,7 @@ func servedName(t *testing.T, address string) string {
 // Certificates are swapped, in place and by a link, and half-written in between;
 // no request fails.
 func TestCertificatesSwappedUnderLoad(t *testing.T) {
+	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
 	publish(t, tree, "install", "v1")
 	ca := newAuthority(t)
@@ -145,6 +146,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
 	publish(t, tree, "install", "v1")
 	ca, stranger := newAuthority(t), newAuthority(t)
@@ -175,6 +177,7 @@ func TestClientCertificates(t *testing.T) {
 }
 
 func TestTLSFilesThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca := newAuthority(t)
 	writePair(t, dir, "server", ca)

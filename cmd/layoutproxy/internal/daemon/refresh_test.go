@@ -76,7 +76,8 @@ func TestKubernetesLinkSwap(t *testing.T) {
 	eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
 }
 
-// Clients pull while the tree changes five times a second, and notice nothing.
+// Clients pull while the tree changes, and notice nothing: each change is made while all of
+// them pull.
 func TestPullsDuringChanges(t *testing.T) {
 	// Registries of other tests leave goroutines behind, and this may run a second time.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
@@ -87,7 +88,7 @@ func TestPullsDuringChanges(t *testing.T) {
 		var published sync.Map // digests that the tag moving:v1 has had
 		move(t, dir, 0, &published)
 		registry, admin := inProcess(t, "--rescan", "1s", dir)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var pulls atomic.Int64
 		var clients sync.WaitGroup
@@ -111,13 +112,15 @@ func TestPullsDuringChanges(t *testing.T) {
 				}
 			})
 		}
-		changes := 0
-		for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-			changes++
-			publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", changes))
-			publish(t, dir, fmt.Sprintf("modules/m%d", changes%3), "v1")
-			move(t, dir, changes, &published)
+		const changes = 15
+		for n := 1; n <= changes; n++ {
+			publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", n))
+			publish(t, dir, fmt.Sprintf("modules/m%d", n%3), "v1")
+			move(t, dir, n, &published)
+			before := pulls.Load()
+			eventually(t, "pulls after a change", func() bool { return pulls.Load() >= before+64 || t.Failed() })
 		}
+		cancel()
 		clients.Wait()
 		generation := func() string {
 			t.Helper()
@@ -140,9 +143,6 @@ func TestPullsDuringChanges(t *testing.T) {
 		}
 		http.DefaultClient.CloseIdleConnections()
 		t.Logf("%d pulls during %d changes", pulls.Load(), changes)
-		if pulls.Load() < 64 || changes < 10 {
-			t.Error("that was no load")
-		}
 	})
 }
 
