@@ -1,0 +1,227 @@
+package acceptance
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// field is the bundle that the field's own tools wrote.
+const field = projectDir + "/cmd/layoutproxy/testdata/d8"
+
+// forms are what people make of a bundle, each with a tool of its own.
+var forms = map[string]func(t *testing.T, b bundleOf){
+	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
+	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
+		for _, archive := range b.archives(t) {
+			run(t, packaged(t, "tar"), "-xf", archive, "-C", b.to, "--no-same-owner", "--mode=u+rwX")
+		}
+	},
+	"cut as the field's tool does": func(t *testing.T, b bundleOf) {
+		for n, archive := range b.copy(t) {
+			cut(t, archive, n, 100_000)
+		}
+	},
+	"cut by split": func(t *testing.T, b bundleOf) {
+		for _, archive := range b.copy(t) {
+			run(t, packaged(t, "split"), "-b", "70000", "-d", "-a", "4", "--additional-suffix=.chunk", archive, archive+".")
+			must(t, os.Remove(archive))
+		}
+	},
+	"packed again by GNU tar, as ustar": func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=ustar", "--sort=name") },
+	"packed again by GNU tar, as PAX":   func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=posix") },
+	"packed again by bsdtar":            func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "bsdtar")) },
+	"packed by bsdtar as PAX, and cut": func(t *testing.T, b bundleOf) {
+		for n, archive := range b.repack(t, packaged(t, "bsdtar"), "--format=pax") {
+			cut(t, archive, n, 33_000)
+		}
+	},
+}
+
+// bundleOf is a bundle of archives, and where another form of it is made.
+type bundleOf struct{ from, to string }
+
+func (b bundleOf) archives(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(abs(t, b.from), "*.tar"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no archives in %s: %v", b.from, err)
+	}
+	return found
+}
+
+// copy copies the archives, and returns their copies.
+func (b bundleOf) copy(t *testing.T) (copies []string) {
+	t.Helper()
+	for _, archive := range b.archives(t) {
+		file := filepath.Join(b.to, filepath.Base(archive))
+		must(t, os.WriteFile(file, []byte(read(t, archive)), 0o644))
+		copies = append(copies, file)
+	}
+	return copies
+}
+
+// repack unpacks each archive and packs it with another tool.
+func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []string) {
+	t.Helper()
+	for _, archive := range b.archives(t) {
+		dir := t.TempDir()
+		run(t, packaged(t, "tar"), "-xf", archive, "-C", dir, "--no-same-owner")
+		file := filepath.Join(b.to, filepath.Base(archive))
+		run(t, tool, append(flags, "-cf", file, "-C", dir, ".")...)
+		packed = append(packed, file)
+	}
+	return packed
+}
+
+// cut cuts an archive as the field's tool does: a chunk ends with the write that brings it
+// to the limit or past it, and writes are of unequal sizes. So chunks have all sizes, and
+// the last may be empty.
+func cut(t *testing.T, archive string, n, limit int) {
+	t.Helper()
+	data := []byte(read(t, archive))
+	step := max(limit/2, 512)
+	for part, done := 0, false; !done; part++ {
+		var chunk []byte
+		for len(chunk) < limit && !done {
+			size := min(step-(part*131+n*977)%(step/3+1), len(data))
+			chunk, data = append(chunk, data[:size]...), data[size:]
+			done = size == 0
+		}
+		number := strconv.Itoa(part)
+		must(t, os.WriteFile(archive+"."+strings.Repeat("0", max(4-len(number), 0))+number+".chunk", chunk, 0o644))
+	}
+	must(t, os.Remove(archive))
+}
+
+// Whatever form the field's own bundle has, every answer is what an independent reader of
+// that form expects.
+func TestOracleOfTheFieldsBundle(t *testing.T) {
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			form(t, bundleOf{field, dir})
+			o := readBundle(t, dir, sampleRoot)
+			if tags, manifests, blobs := o.size(); len(o) != 27 || tags != 110 || manifests != 104 || blobs != 300 {
+				t.Errorf("the oracle knows %s", o)
+			}
+			s := serve(t, dir, "--root-repository", sampleRoot)
+			for _, d := range o.examine(t, "http://"+s.registry) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// What other tools write is served as they wrote it, unpacked and packed.
+func TestOracleOfOtherTools(t *testing.T) {
+	source := serve(t, bundleDir)
+	tree := t.TempDir()
+	from := func(name string) string { return source.registry + "/" + sampleRoot + "/" + name }
+	at := func(name string) string { return filepath.Join(tree, name) }
+	must(t, os.MkdirAll(at("regctl"), 0o755))
+	skopeo := packaged(t, "skopeo")
+	for _, tag := range []string{"v1.69.3", "v1.70.1"} {
+		run(t, skopeo, "--insecure-policy", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "docker://"+from("modules/console")+":v1.1.0", "oci:"+at("skopeo")+":"+tag)
+		run(t, tool(t, "crane"), "pull", "--format", "oci", "--annotate-ref", from("install:"+tag), at("crane"))
+		run(t, tool(t, "regctl"), "--host", "reg="+source.registry+",tls=disabled", "image", "copy", "--referrers", "--digest-tags", from("install:"+tag), "ocidir://"+at("regctl/install")+":"+tag)
+		run(t, tool(t, "oras"), "copy", "-r", "--from-plain-http", from("install:"+tag), "--to-oci-layout", at("oras/install")+":"+tag)
+	}
+	run(t, tool(t, "oras"), "copy", "-r", "--from-plain-http", source.registry+"/"+plugin, "--to-oci-layout", at("oras/plugin")+":latest")
+	for name, form := range map[string]func(t *testing.T, dir string){
+		"a tree": func(t *testing.T, dir string) { must(t, os.CopyFS(dir, os.DirFS(tree))) },
+		"a GNU archive": func(t *testing.T, dir string) {
+			run(t, packaged(t, "tar"), "-cf", filepath.Join(dir, "tools.tar"), "-C", tree, ".")
+		},
+		"a bsdtar archive in chunks": func(t *testing.T, dir string) {
+			run(t, packaged(t, "bsdtar"), "-cf", filepath.Join(dir, "tools.tar"), "-C", tree, ".")
+			cut(t, filepath.Join(dir, "tools.tar"), 1, 50_000)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			form(t, dir)
+			o := readBundle(t, dir, "tools")
+			if tags, _, _ := o.size(); len(o) != 5 || tags < 9 {
+				t.Errorf("the oracle knows %s", o)
+			}
+			s := serve(t, dir, "--root-repository", "tools")
+			for _, d := range o.examine(t, "http://"+s.registry) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// Each kind of lie is seen: an oracle that finds no fault in anything is worth nothing.
+func TestOracleSeesLies(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
+	o := readBundle(t, dir, sampleRoot)
+	s := serve(t, dir, "--root-repository", sampleRoot)
+	for _, d := range o.examine(t, "http://"+s.registry) {
+		t.Errorf("no lie: %s", d)
+	}
+	to := &url.URL{Scheme: "http", Host: s.registry}
+	for name, lie := range map[string]func(req *http.Request, resp *http.Response, body []byte) []byte{
+		"a bit of a blob": func(req *http.Request, _ *http.Response, body []byte) []byte {
+			if strings.Contains(req.URL.Path, "/blobs/") && len(body) > 0 {
+				body[len(body)/2] ^= 1
+			}
+			return body
+		},
+		"a tag that is missing": func(req *http.Request, _ *http.Response, body []byte) []byte {
+			if strings.HasSuffix(req.URL.Path, "/release-channel/tags/list") {
+				return bytes.Replace(body, []byte(`"stable"`), []byte(`"stabel"`), 1)
+			}
+			return body
+		},
+		"the digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
+			if strings.HasSuffix(req.URL.Path, "/manifests/stable") {
+				resp.Header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
+			}
+			return body
+		},
+		"a range": func(req *http.Request, resp *http.Response, body []byte) []byte {
+			if r := resp.Header.Get("Content-Range"); r != "" {
+				resp.Header.Set("Content-Range", r+"0")
+			}
+			return body
+		},
+		"referrers": func(req *http.Request, _ *http.Response, body []byte) []byte {
+			if strings.Contains(req.URL.Path, "/referrers/") {
+				return bytes.Replace(body, []byte(`"manifests":[]`), []byte(`"manifests":[{}]`), 1)
+			}
+			return body
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy := httputil.NewSingleHostReverseProxy(to)
+			proxy.ModifyResponse = func(resp *http.Response) error {
+				body, err := io.ReadAll(resp.Body)
+				if err != nil || resp.Request.Method == http.MethodHead {
+					return err
+				}
+				body = lie(resp.Request, resp, body)
+				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+				resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+				return nil
+			}
+			liar := httptest.NewServer(proxy)
+			defer liar.Close()
+			if len(o.examine(t, liar.URL)) == 0 {
+				t.Error("the oracle sees nothing wrong")
+			}
+		})
+	}
+}

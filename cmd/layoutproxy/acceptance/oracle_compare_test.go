@@ -1,0 +1,236 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// examiner asks a registry and collects what is not as an oracle says.
+type examiner struct {
+	*testing.T
+	base        string
+	client      *http.Client
+	asked       int
+	differences []string
+}
+
+// examine asks a registry for all that an oracle knows: the catalog, lists and their pages,
+// tags, manifests, blobs, ranges and referrers. It returns what is different.
+func (o oracle) examine(t *testing.T, base string) []string {
+	t.Helper()
+	transport := &http.Transport{DisableCompression: true}
+	defer transport.CloseIdleConnections()
+	e := &examiner{T: t, base: base, client: &http.Client{Transport: transport, Timeout: time.Minute}}
+	e.list("/v2/_catalog", "repositories", slices.Sorted(maps.Keys(o)))
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		e.repository(name, o[name])
+	}
+	e.status("GET", "/v2/no/such/repository/tags/list", http.StatusNotFound)
+	if e.asked < 4*len(o) {
+		t.Errorf("%d requests ask for little", e.asked)
+	}
+	return e.differences
+}
+
+func (e *examiner) differ(format string, args ...any) {
+	e.differences = append(e.differences, fmt.Sprintf(format, args...))
+}
+
+// do sends a request and reads the answer to its end.
+func (e *examiner) do(method, path string, header ...string) (*http.Response, []byte) {
+	e.Helper()
+	e.asked++
+	ctx, cancel := context.WithTimeout(e.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, e.base+path, nil)
+	must(e.T, err)
+	for pair := range slices.Chunk(header, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
+	resp, err := e.client.Do(req)
+	must(e.T, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		e.differ("%s %s: %d bytes, then %v", method, path, len(body), err)
+	}
+	return resp, body
+}
+
+func (e *examiner) status(method, path string, want int, header ...string) {
+	e.Helper()
+	if resp, _ := e.do(method, path, header...); resp.StatusCode != want {
+		e.differ("%s %s %v: %s, want %d", method, path, header, resp.Status, want)
+	}
+}
+
+// list reads a list whole, and page by page as the Links lead.
+func (e *examiner) list(path, field string, want []string) {
+	e.Helper()
+	for _, query := range []string{"", "?n=1", "?n=7"} {
+		var got []string
+		for next, pages := path+query, 0; next != ""; pages++ {
+			if pages > len(want)+1 {
+				e.differ("%s%s: pages have no end", path, query)
+				return
+			}
+			resp, body := e.do("GET", next)
+			var doc map[string]json.RawMessage
+			var page []string
+			if json.Unmarshal(body, &doc) != nil || json.Unmarshal(doc[field], &page) != nil || resp.StatusCode != http.StatusOK {
+				e.differ("%s: %s %s", next, resp.Status, body)
+				return
+			}
+			got = append(got, page...)
+			next, _, _ = strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")
+		}
+		if !slices.Equal(got, want) {
+			e.differ("%s%s: %q, want %q", path, query, got, want)
+		}
+	}
+}
+
+func (e *examiner) repository(name string, r *repository) {
+	e.Helper()
+	base := "/v2/" + name
+	e.list(base+"/tags/list", "tags", slices.Sorted(maps.Keys(r.tags)))
+	for tag, d := range r.tags {
+		if d == made {
+			resp, body := e.do("GET", base+"/manifests/"+tag)
+			if got := digest.FromBytes(body).String(); resp.StatusCode != http.StatusOK || resp.Header.Get("Docker-Content-Digest") != got {
+				e.differ("%s:%s: %s, %s of %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
+			}
+			continue
+		}
+		e.manifest(base+"/manifests/"+tag, r, d)
+	}
+	for d := range r.manifests {
+		e.manifest(base+"/manifests/"+d.String(), r, d)
+		e.referrers(base+"/referrers/"+d.String(), r.referrers(e.T, d))
+	}
+	for d, data := range r.blobs {
+		e.blob(base+"/blobs/"+d.String(), d, data)
+	}
+	nothing := digest.FromString("what no bundle has").String()
+	e.status("GET", base+"/blobs/"+nothing, http.StatusNotFound)
+	e.status("HEAD", base+"/manifests/"+nothing, http.StatusNotFound)
+	e.status("PUT", base+"/manifests/v1", http.StatusMethodNotAllowed)
+}
+
+func (e *examiner) manifest(path string, r *repository, d digest.Digest) {
+	e.Helper()
+	want, typ := r.blobs[d], r.manifests[d].MediaType
+	for _, method := range []string{"GET", "HEAD"} {
+		resp, body := e.do(method, path)
+		h := resp.Header
+		if resp.StatusCode != http.StatusOK || h.Get("Content-Type") != typ || h.Get("Docker-Content-Digest") != d.String() || resp.ContentLength != int64(len(want)) {
+			e.differ("%s %s: %s, %q, %s, %d bytes; want %q, %s, %d bytes", method, path, resp.Status, h.Get("Content-Type"), h.Get("Docker-Content-Digest"), resp.ContentLength, typ, d, len(want))
+		}
+		if method == "GET" && !bytes.Equal(body, want) {
+			e.differ("%s: other bytes", path)
+		}
+	}
+}
+
+func (e *examiner) referrers(path string, want []ocispec.Descriptor) {
+	e.Helper()
+	types := []string{""}
+	for _, d := range want {
+		types = append(types, d.ArtifactType)
+	}
+	for _, typ := range append(types, "application/x.of-nothing") {
+		query := ""
+		if typ != "" {
+			query = "?artifactType=" + url.QueryEscape(typ)
+		}
+		wanted := slices.DeleteFunc(slices.Clone(want), func(d ocispec.Descriptor) bool { return typ != "" && d.ArtifactType != typ })
+		resp, body := e.do("GET", path+query)
+		var got ocispec.Index
+		if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != ocispec.MediaTypeImageIndex {
+			e.differ("%s%s: %s, %v", path, query, resp.Status, err)
+			continue
+		}
+		a, err := json.Marshal(got.Manifests)
+		must(e.T, err)
+		b, err := json.Marshal(wanted)
+		must(e.T, err)
+		if !bytes.Equal(a, b) {
+			e.differ("%s%s: %s, want %s", path, query, a, b)
+		}
+		if applied := resp.Header.Get("OCI-Filters-Applied"); (applied == "artifactType") != (typ != "") {
+			e.differ("%s%s: filters %q", path, query, applied)
+		}
+	}
+}
+
+func (e *examiner) blob(path string, d digest.Digest, data []byte) {
+	e.Helper()
+	size := len(data)
+	for _, method := range []string{"GET", "HEAD"} {
+		resp, body := e.do(method, path)
+		if resp.StatusCode != http.StatusOK || resp.ContentLength != int64(size) || resp.Header.Get("Docker-Content-Digest") != d.String() {
+			e.differ("%s %s: %s, %d bytes, %s; want %d bytes", method, path, resp.Status, resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), size)
+		}
+		if method == "GET" && !bytes.Equal(body, data) {
+			e.differ("%s: other bytes", path)
+		}
+	}
+	if size < 2 {
+		return
+	}
+	middle := size / 2
+	for header, want := range map[string][2]int{ // from, and up to
+		"bytes=0-0":                                   {0, 1},
+		fmt.Sprintf("bytes=%d-", middle):              {middle, size},
+		fmt.Sprintf("bytes=-%d", middle):              {size - middle, size},
+		fmt.Sprintf("bytes=%d-%d", middle-1, middle):  {middle - 1, middle + 1},
+		fmt.Sprintf("bytes=%d-%d", size-1, size+9999): {size - 1, size},
+	} {
+		resp, body := e.do("GET", path, "Range", header)
+		said := fmt.Sprintf("bytes %d-%d/%d", want[0], want[1]-1, size)
+		if resp.StatusCode != http.StatusPartialContent || resp.Header.Get("Content-Range") != said || !bytes.Equal(body, data[want[0]:want[1]]) {
+			e.differ("%s %s: %s, %q, %d bytes; want %q", path, header, resp.Status, resp.Header.Get("Content-Range"), len(body), said)
+		}
+	}
+	e.status("GET", path, http.StatusRequestedRangeNotSatisfiable, "Range", fmt.Sprintf("bytes=%d-", size))
+	if size > 100 {
+		e.several(path, data)
+	}
+}
+
+// several asks for two ranges at once, which are parts of one answer.
+func (e *examiner) several(path string, data []byte) {
+	e.Helper()
+	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))
+	_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || resp.StatusCode != http.StatusPartialContent {
+		e.differ("%s, two ranges: %s %v", path, resp.Status, err)
+		return
+	}
+	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	for _, want := range [][]byte{data[1:21], data[len(data)-30:]} {
+		part, err := parts.NextPart()
+		if err != nil {
+			e.differ("%s, two ranges: %v", path, err)
+			return
+		}
+		if got, err := io.ReadAll(part); err != nil || !bytes.Equal(got, want) {
+			e.differ("%s, two ranges: %s has other bytes, %v", path, part.Header.Get("Content-Range"), err)
+		}
+	}
+}

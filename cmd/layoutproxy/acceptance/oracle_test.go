@@ -1,0 +1,284 @@
+package acceptance
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// An oracle is what a registry has to answer for a bundle, read by the format's own
+// description with archive/tar and encoding/json. It shares no code with layoutproxy, and
+// holds everything in memory: no code of it could have the faults of what it judges.
+type oracle map[string]*repository
+
+// repository is what an oracle knows of one.
+type repository struct {
+	tags      map[string]digest.Digest
+	manifests map[digest.Digest]ocispec.Descriptor
+	blobs     map[digest.Digest][]byte // manifests too
+}
+
+// readBundle reads a directory of archives, chunk sets and layouts below a root. Later
+// ones win a tag: the catalog of packages is first, other archives follow by name, loose
+// layouts are last.
+func readBundle(t *testing.T, dir, root string) oracle {
+	t.Helper()
+	o := oracle{}
+	archives := archivesOf(t, dir)
+	names := slices.SortedFunc(maps.Keys(archives), func(a, b string) int {
+		rank := func(name string) string {
+			if name == "package-versions.tar" {
+				return ""
+			}
+			return name
+		}
+		return strings.Compare(rank(a), rank(b))
+	})
+	for _, name := range names {
+		o.add(t, untar(t, archives[name]), root)
+	}
+	o.add(t, loose(t, dir), root)
+	o.discover(root)
+	return o
+}
+
+var chunkName = regexp.MustCompile(`^(.+\.tar)\.(\d{4,})\.chunk$`)
+
+// archivesOf are the bytes of the archives of a directory, by name. A file wins over chunks
+// of its name, and chunks have any sizes.
+func archivesOf(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	whole, chunks := map[string][]byte{}, map[string]map[int][]byte{}
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		file := filepath.Join(dir, e.Name())
+		if m := chunkName.FindStringSubmatch(e.Name()); m != nil {
+			n, err := strconv.Atoi(m[2])
+			must(t, err)
+			if chunks[m[1]] == nil {
+				chunks[m[1]] = map[int][]byte{}
+			}
+			chunks[m[1]][n] = []byte(read(t, file))
+		} else if strings.HasSuffix(e.Name(), ".tar") {
+			whole[e.Name()] = []byte(read(t, file))
+		}
+	}
+	for name, parts := range chunks {
+		if whole[name] != nil {
+			continue
+		}
+		var joined []byte
+		for n := range len(parts) {
+			part, ok := parts[n]
+			if !ok {
+				t.Fatalf("%s: chunk %d is missing", name, n)
+			}
+			joined = append(joined, part...)
+		}
+		whole[name] = joined
+	}
+	return whole
+}
+
+// untar are the regular files of an archive, and hard links to them.
+func untar(t *testing.T, data []byte) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return files
+		}
+		must(t, err)
+		name := path.Clean(strings.TrimLeft(h.Name, "/"))
+		switch h.Typeflag {
+		case tar.TypeReg:
+			files[name], err = io.ReadAll(r)
+			must(t, err)
+		case tar.TypeLink:
+			files[name] = files[path.Clean(strings.TrimLeft(h.Linkname, "/"))]
+		}
+	}
+}
+
+// loose are the files below a directory that are in no archive.
+func loose(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	must(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, file)
+		files[filepath.ToSlash(name)] = []byte(read(t, file))
+		return err
+	}))
+	return files
+}
+
+// add adds the layouts among files.
+func (o oracle) add(t *testing.T, files map[string][]byte, root string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Base(name) != ocispec.ImageIndexFile {
+			continue
+		}
+		dir := path.Dir(name)
+		r := o.repository(nameOf(root, dir))
+		for file, data := range files {
+			if below, ok := strings.CutPrefix(file, path.Join(dir, "blobs")+"/"); ok {
+				algorithm, hex, _ := strings.Cut(below, "/")
+				r.blobs[digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)] = data
+			}
+		}
+		var index ocispec.Index
+		must(t, json.Unmarshal(files[name], &index))
+		for _, d := range index.Manifests {
+			if tag := oracleTag(d); tag != "" {
+				r.tags[tag] = d.Digest
+			}
+			r.reach(t, d)
+		}
+	}
+}
+
+func (o oracle) repository(name string) *repository {
+	if o[name] == nil {
+		o[name] = &repository{map[string]digest.Digest{}, map[digest.Digest]ocispec.Descriptor{}, contents{}}
+	}
+	return o[name]
+}
+
+// nameOf is the repository of a layout. The installer and the d8 program belong to all
+// editions, and so beside the one that a root ends in.
+func nameOf(root, dir string) string {
+	first, _, _ := strings.Cut(dir, "/")
+	if first == "installer" || first == "deckhouse-cli" {
+		root = beside(root)
+	}
+	return path.Join(root, dir)
+}
+
+func beside(root string) string {
+	parent, last := path.Split(root)
+	if parent != "" && slices.Contains([]string{"ce", "be", "se", "se-plus", "ee", "fe", "cse"}, last) {
+		return path.Clean(parent)
+	}
+	return root
+}
+
+// oracleTag is the tag of a descriptor: the short tag, or what follows the last colon of a
+// reference, or all of a reference that is a bare tag.
+func oracleTag(d ocispec.Descriptor) string {
+	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
+		if strings.Contains(tag, ":") {
+			return "" // by its digest only
+		}
+		return tag
+	}
+	name, _, _ := strings.Cut(d.Annotations[ocispec.AnnotationRefName], "@")
+	if i := strings.LastIndex(name, ":"); i >= 0 {
+		return name[i+1:]
+	}
+	if strings.Contains(name, "/") {
+		return ""
+	}
+	return name
+}
+
+// reach notes a manifest and its children.
+func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
+	t.Helper()
+	if r.manifests[d.Digest].Digest != "" {
+		return
+	}
+	data, ok := r.blobs[d.Digest]
+	if !ok {
+		t.Fatalf("the bundle lacks the manifest %s", d.Digest)
+	}
+	r.manifests[d.Digest] = d
+	for _, child := range parse(t, data).Manifests {
+		r.reach(t, child)
+	}
+}
+
+// discover adds the tags by which modules, packages and plugins are found. Nobody knows
+// their digests but who makes them.
+func (o oracle) discover(root string) {
+	for _, index := range []string{path.Join(root, "modules"), path.Join(root, "packages"), path.Join(beside(root), "deckhouse-cli/plugins")} {
+		for _, name := range slices.Collect(maps.Keys(o)) {
+			below, ok := strings.CutPrefix(name, index+"/")
+			if !ok {
+				continue
+			}
+			tag, _, _ := strings.Cut(below, "/")
+			if r := o.repository(index); r.tags[tag] == "" {
+				r.tags[tag] = made
+			}
+		}
+	}
+}
+
+// made stands for the digest of a tag that is in no layout.
+const made digest.Digest = "made"
+
+// referrers are the descriptors of the manifests whose subject is d, sorted by digest.
+func (r *repository) referrers(t *testing.T, d digest.Digest) []ocispec.Descriptor {
+	t.Helper()
+	all := []ocispec.Descriptor{}
+	for _, by := range slices.Sorted(maps.Keys(r.manifests)) {
+		var m struct {
+			manifest
+			Annotations map[string]string `json:"annotations"`
+		}
+		must(t, json.Unmarshal(r.blobs[by], &m))
+		if m.Subject == nil || m.Subject.Digest != d {
+			continue
+		}
+		typ := m.ArtifactType
+		if typ == "" && m.Config != nil {
+			typ = m.Config.MediaType
+		}
+		all = append(all, ocispec.Descriptor{MediaType: r.manifests[by].MediaType, Digest: by, Size: int64(len(r.blobs[by])), ArtifactType: typ, Annotations: m.Annotations})
+	}
+	return all
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// size says how much an oracle knows, so that a test can tell that it asks for something.
+func (o oracle) size() (tags, manifests, blobs int) {
+	for _, r := range o {
+		tags, manifests, blobs = tags+len(r.tags), manifests+len(r.manifests), blobs+len(r.blobs)
+	}
+	return tags, manifests, blobs
+}
+
+func (o oracle) String() string {
+	tags, manifests, blobs := o.size()
+	return fmt.Sprintf("%d repositories, %d tags, %d manifests, %d blobs", len(o), tags, manifests, blobs)
+}
