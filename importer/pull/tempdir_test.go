@@ -79,12 +79,13 @@ func TestTempDir(t *testing.T) {
 			pulltest.Run(t, o)
 			resumed := 0
 			for _, q := range r.Requests() {
-				if q.Status == http.StatusPartialContent {
+				// Others may have been cut off with it.
+				if q.Status == http.StatusPartialContent && strings.HasSuffix(q.Path, large) {
 					resumed++
 				}
 			}
 			if resumed != 1 {
-				t.Errorf("%d blobs were resumed, want 1", resumed)
+				t.Errorf("the rest of the large blob was asked for %d times, want 1", resumed)
 			}
 			for _, dir := range []string{o.Dir, other.Dir} {
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
