@@ -97,13 +97,16 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	return nil
 }
 
-// Stage stages a file.
-func (p *Publisher) Stage(name string, data []byte) error {
+// StageIfNew stages a file if the directory does not have the same. It reports whether it did.
+func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
+	if hasContent(filepath.Join(p.dir, filepath.FromSlash(name)), data) {
+		return false, nil
+	}
 	staged := filepath.Join(p.Staged(), filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(staged), 0o755); err != nil {
-		return err
+		return false, err
 	}
-	return durable.WriteInPlace(staged, data, 0o666)
+	return true, durable.WriteInPlace(staged, data, 0o666)
 }
 
 // StageWritten stages files that were written to [Publisher.Unstaged].

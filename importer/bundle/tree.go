@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -134,38 +135,32 @@ func copyTo(ctx context.Context, from, to string) error {
 		return err
 	}
 	for {
-		n, err := io.CopyN(out, in, maxCopied) // the system may copy it by itself
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		if err = errors.Join(ctx.Err(), err); err != nil {
+		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // the system may copy it by itself
+		if err := errors.Join(ctx.Err(), err); err != nil {
 			return errors.Join(err, out.Discard())
 		}
 		if n < maxCopied {
-			break
+			return out.Commit()
 		}
 	}
-	return out.Commit()
 }
 
 // StageIndex stages the index.json of a layout of the tree where it changes: those of all
 // layouts take their place together. It reports whether it did.
 func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
 	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
-	if err := replaceFile(filepath.Join(dir, specs.ImageLayoutFile), []byte(layoutMark)); err != nil {
-		return "", false, err
+	if mark := filepath.Join(dir, specs.ImageLayoutFile); !hasContent(mark, []byte(layoutMark)) {
+		if err := durable.WriteFile(mark, []byte(layoutMark), 0o644); err != nil {
+			return "", false, err
+		}
 	}
 	name = path.Join(layout, specs.ImageIndexFile)
-	if old, err := plainfile.Read(filepath.Join(dir, specs.ImageIndexFile), int64(len(index))); err == nil && string(old) == string(index) {
-		return name, false, nil
-	}
-	return name, true, p.Stage(name, index)
+	staged, err = p.StageIfNew(name, index)
+	return name, staged, err
 }
 
-// replaceFile writes a file again, completely or not at all.
-func replaceFile(name string, data []byte) error {
-	if old, err := plainfile.Read(name, int64(len(data))); err == nil && string(old) == string(data) {
-		return nil
-	}
-	return durable.WriteFile(name, data, 0o644)
+// hasContent reports whether a file has a content.
+func hasContent(name string, want []byte) bool {
+	have, err := plainfile.Read(name, int64(len(want)))
+	return err == nil && bytes.Equal(have, want)
 }

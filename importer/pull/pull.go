@@ -1,14 +1,11 @@
 package pull
 
 import (
-	"bytes"
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
-	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // Dry plans a pull and writes nothing. Errors: those of [Run].
@@ -116,13 +113,13 @@ func (r *run) all(ctx context.Context) error {
 // stageFiles stages the files that are beside the archives, where they change.
 func (r *run) stageFiles() error {
 	for _, f := range r.plan.Files {
-		have, err := plainfile.Read(filepath.Join(r.options.Dir, f.Name), int64(len(f.data)))
-		if err == nil && bytes.Equal(have, f.data) {
+		staged, err := r.work.publisher.StageIfNew(f.Name, f.data)
+		if err != nil {
+			return err
+		}
+		if !staged {
 			r.kept = append(r.kept, f.Name)
 			continue
-		}
-		if err := r.work.publisher.Stage(f.Name, f.data); err != nil {
-			return err
 		}
 		r.changes.Place = append(r.changes.Place, f.Name)
 		r.written = append(r.written, f.Name)

@@ -16,10 +16,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// elsewhere is a new directory on another file system than t.TempDir, where there is one.
+// elsewhere is a new directory on another file system than t.TempDir, where there is one:
+// that is in memory, or on a disk.
 func elsewhere(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy-test-")
+	other := "/dev/shm"
+	if strings.HasPrefix(t.TempDir(), other) {
+		other = "/tmp"
+	}
+	dir, err := os.MkdirTemp(other, "layoutproxy-test-")
 	if err != nil {
 		t.Logf("on the same file system: %v", err)
 		return t.TempDir()

@@ -3,9 +3,7 @@ package deckhouse_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/docker/go-events.(*Broadcaster).run")) // distribution's
-}
+func TestMain(m *testing.M) { pulltest.Main(m) }

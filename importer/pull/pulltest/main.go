@@ -1,0 +1,28 @@
+package pulltest
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// Main runs the tests of a package that pulls, and fails where goroutines are left.
+//
+// A pull syncs what it writes, and on a disk the tests would wait for that most of the time:
+// so their directories are in memory, if there is space. In the full tier they are on disk.
+func Main(m *testing.M) {
+	cleanup := func() {}
+	if dir, ok := memory(); ok && os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
+		cleanup = func() { os.RemoveAll(dir) }
+		if err := os.Setenv("TMPDIR", dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/docker/go-events.(*Broadcaster).run"), // distribution's
+		goleak.Cleanup(func(code int) {
+			cleanup()
+			os.Exit(code)
+		}))
+}

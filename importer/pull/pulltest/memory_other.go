@@ -1,0 +1,5 @@
+//go:build !linux
+
+package pulltest
+
+func memory() (string, bool) { return "", false }
