@@ -40,7 +40,9 @@ func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	return v.Verified(), nil
 }
 
-// contextReader is a reader that fails when the context has ended.
+// WithContext is a reader that fails when the context has ended.
+func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
 type contextReader struct {
 	ctx context.Context // of the one copy that it is made for
 	r   io.Reader

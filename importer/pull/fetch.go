@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/registry/client"
@@ -64,7 +65,7 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 	}
 	defer part.Close()
 	sum := b.Digest.Algorithm().Digester()
-	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{contextReader{ctx, part}}, make([]byte, 1<<18))
+	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{bundle.WithContext(ctx, part)}, make([]byte, 1<<18))
 	if err != nil {
 		return false, err
 	}
@@ -145,7 +146,7 @@ func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descrip
 		return false, err
 	}
 	v := b.Digest.Verifier()
-	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{contextReader{ctx, r}}, make([]byte, 1<<18))
+	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{bundle.WithContext(ctx, r)}, make([]byte, 1<<18))
 	if err := temp.Close(); err != nil {
 		return false, err
 	}
@@ -160,18 +161,4 @@ func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descrip
 		return false, err
 	}
 	return true, nil
-}
-
-// contextReader is a reader that fails when the context has ended.
-type contextReader struct {
-	ctx context.Context // of the one copy that it is made for
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
