@@ -1,7 +1,7 @@
 // Layoutproxy serves trees of OCI image layouts as a container registry.
 //
-// This package is the program: flags, wiring and exit statuses, a file a
-// command. What it does lies in the packages registry and layoutstore.
+// This package has one file per command: flags, options, one call, print. What several
+// commands share, and what serve runs, is in the packages below internal.
 package main
 
 import (

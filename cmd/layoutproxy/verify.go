@@ -216,13 +216,13 @@ func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstor
 		return nil
 	}
 	return exit.ContentError(exit.WithHint(fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
-		"layoutproxy push "+a.places(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
+		"layoutproxy push "+a.placeFlags(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
-// places are the flags that say where things are in the registry, as a push without them
+// placeFlags are the flags that say where things are in the registry, as a push without them
 // would send everything to other repositories; and the one that has a push look for
 // missing blobs, if some are.
-func (a *againstFlags) places(check bool) (flags string) {
+func (a *againstFlags) placeFlags(check bool) (flags string) {
 	if check {
 		flags = "--check-blobs "
 	}

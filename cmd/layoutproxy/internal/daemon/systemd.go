@@ -8,9 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// notifier tells the service manager how the program stands, by the protocol of
-// sd_notify(3): datagrams of NAME=VALUE lines to the socket in NOTIFY_SOCKET.
-// Without that socket it tells nobody.
+// notifier reports the state of the program to the service manager, by the protocol of
+// sd_notify(3): datagrams of NAME=VALUE lines to the socket in NOTIFY_SOCKET. Without that
+// socket it does nothing. A library would take the place of send alone.
 type notifier struct {
 	log    *zap.Logger
 	socket string
@@ -20,7 +20,7 @@ func newNotifier(log *zap.Logger) notifier {
 	return notifier{log, os.Getenv("NOTIFY_SOCKET")}
 }
 
-// tell sends lines as one datagram. Who serves goes on if nobody hears it.
+// tell sends lines as one datagram. A failure is logged and keeps nobody from serving.
 func (n notifier) tell(lines ...string) {
 	if n.socket == "" {
 		return
