@@ -21,7 +21,7 @@ import (
 // waited for, unless an import put it there: then it came whole.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*held{}
-	for _, h := range s.archives {
+	for _, h := range s.last.archives {
 		before[h.name] = h
 	}
 	for _, p := range found.Problems {

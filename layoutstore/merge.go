@@ -66,14 +66,14 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
 			key += "@" + name // another scope has more below this root
 		}
-		if n.byPath[key] == nil {
+		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
 			parts := n.united(keys)
-			n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
-			n.served[key] = name
+			n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
+			n.snapshot.served[key] = name
 		}
-		n.repos[name] = n.byPath[key]
-		n.tags += len(n.byPath[key].tags)
+		n.snapshot.repos[name] = n.snapshot.byPath[key]
+		n.snapshot.tags += len(n.snapshot.byPath[key].tags)
 	}
 	for _, keys := range n.keys {
 		for _, key := range keys {
@@ -81,6 +81,6 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		}
 	}
 	for key, parts := range n.parts { // what has no name has problems all the same
-		n.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
+		n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
 	}
 }

@@ -38,19 +38,19 @@ func (sc *scope) has(key string) bool {
 
 // naming finds the names of a snapshot's repositories, and what each stands for.
 type naming struct {
-	*Snapshot
-	options *Options
-	scopes  []*scope            // the first is of the sources without roots of their own
-	order   map[*part]int       // of the union
-	keys    map[string][]string // by name: of the layouts that it stands for
-	parts   map[string][]*part  // by key
-	ordered []string            // the names in the order of roots and paths
+	snapshot *Snapshot // that is being made
+	options  *Options
+	scopes   []*scope            // the first is of the sources without roots of their own
+	order    map[*part]int       // of the union
+	keys     map[string][]string // by name: of the layouts that it stands for
+	parts    map[string][]*part  // by key
+	ordered  []string            // the names in the order of roots and paths
 }
 
 // newNaming sorts the layouts of the sources' states by the roots they are served
 // below, and gives each its names there.
 func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
-	n := &naming{Snapshot: s, options: &t.options, order: map[*part]int{}, keys: map[string][]string{}, parts: map[string][]*part{}}
+	n := &naming{snapshot: s, options: &t.options, order: map[*part]int{}, keys: map[string][]string{}, parts: map[string][]*part{}}
 	n.scopes = []*scope{{roots: t.options.Roots, byPath: map[string][]*part{}}}
 	for i, st := range states {
 		sc := n.scopes[0]
@@ -75,7 +75,7 @@ func (n *naming) add(sc *scope, parts []*part) {
 	for _, p := range parts {
 		sc.parts = append(sc.parts, p)
 		if p.path != "." && !names.IsRepository(p.path) {
-			n.problems = append(n.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
+			n.snapshot.problems = append(n.snapshot.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
 			continue
 		}
 		n.order[p] = len(n.order)
@@ -92,8 +92,8 @@ func (n *naming) below(sc *scope) {
 	sc.elected = elect(sc.parts)
 	sc.roots = resolveRoots(sc.roots, sc.elected)
 	for _, root := range sc.roots {
-		if !slices.Contains(n.roots, root) {
-			n.roots = append(n.roots, root)
+		if !slices.Contains(n.snapshot.roots, root) {
+			n.snapshot.roots = append(n.snapshot.roots, root)
 		}
 		split := n.options.split(root)
 		for _, path := range paths {
@@ -102,7 +102,7 @@ func (n *naming) below(sc *scope) {
 		}
 	}
 	if parts := sc.byPath["."]; parts != nil && !slices.ContainsFunc(sc.roots, func(root string) bool { return root != "" }) {
-		n.problems = append(n.problems, lastPlace(parts).problem(Problem{Kind: IllegalName,
+		n.snapshot.problems = append(n.snapshot.problems, lastPlace(parts).problem(Problem{Kind: IllegalName,
 			Layout: ".", Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
 	}
 }
@@ -115,7 +115,7 @@ func lastPlace(parts []*part) place { return parts[len(parts)-1].where() }
 func (n *naming) name(sc *scope, name, path string) {
 	key := sc.key(path)
 	problem := func(kind Kind, reason string) {
-		n.problems = append(n.problems, lastPlace(n.parts[key]).problem(Problem{Kind: kind, Repository: name, Layout: path, Reason: reason}))
+		n.snapshot.problems = append(n.snapshot.problems, lastPlace(n.parts[key]).problem(Problem{Kind: kind, Repository: name, Layout: path, Reason: reason}))
 	}
 	if name == "" {
 		return
@@ -141,15 +141,15 @@ func (n *naming) name(sc *scope, name, path string) {
 // of an index, below a root.
 func (n *naming) alias(split edition.Split, path string) {
 	alias := split.Alias(path)
-	if _, taken := n.aliases[alias]; names.IsRepository(alias) && !taken {
-		n.aliases[alias] = split.Name(path)
+	if _, taken := n.snapshot.aliases[alias]; names.IsRepository(alias) && !taken {
+		n.snapshot.aliases[alias] = split.Name(path)
 	}
 }
 
 // dropAliases keeps the aliases that lead somewhere. What really has a name is served
 // under it, and nothing else is.
 func (n *naming) dropAliases() {
-	maps.DeleteFunc(n.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
+	maps.DeleteFunc(n.snapshot.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
 }
 
 // united are the layouts of some keys, in the order of their union.
@@ -221,7 +221,7 @@ func owner(named, served []string, elected string) string {
 func (n *naming) discover(indexes []string) map[string][]string {
 	found := map[string][]string{}
 	names := slices.Clone(n.ordered)
-	for _, root := range n.roots {
+	for _, root := range n.snapshot.roots {
 		for _, index := range indexes {
 			split := n.options.split(root)
 			name := split.Name(index)

@@ -26,7 +26,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	}
 	var again time.Duration
 	for i, s := range t.sources {
-		s.sourceState, s.scanned = states[i], true
+		s.last, s.scanned = states[i], true
 		if d := states[i].again; d > 0 && (again == 0 || d < again) {
 			again = d
 		}

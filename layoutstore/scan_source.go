@@ -37,7 +37,7 @@ type source struct {
 	opened  func(fs.FileInfo) // of Options
 	unread  func(fs.FileInfo) // of Options
 	scanned bool              // at least once
-	sourceState
+	last    sourceState       // that the last scan found
 }
 
 type sourceState struct {
@@ -217,7 +217,7 @@ func (s *source) unfinished(dir string, err error) sourceState {
 
 // failing is the state of a source that cannot be looked at: as it was, and a problem.
 func (s *source) failing(err error) sourceState {
-	next := s.sourceState
+	next := s.last
 	next.failed = err
 	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: what was there before is still served", err)}}
 	next.again = 0
@@ -244,15 +244,15 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 		return nil, err
 	}
 	if err != nil {
-		if s.loose == nil {
+		if s.last.loose == nil {
 			return h, nil // it went between two looks; the next one will tell
 		}
-		return s.loose, nil
+		return s.last.loose, nil
 	}
 	h.vol = vol
 	var old []*part
-	if s.loose != nil {
-		old = s.loose.parts
+	if s.last.loose != nil {
+		old = s.last.loose.parts
 	}
 	listing, err := vol.Layouts(ctx)
 	if err != nil {
@@ -291,8 +291,8 @@ func (s *source) reopen(dir string) (*volume.Dir, error) {
 		return nil, err
 	}
 	vol.Observe(s.opened)
-	if s.loose != nil {
-		if have, ok := s.loose.vol.(*volume.Dir); ok && vol.SameAs(have) {
+	if s.last.loose != nil {
+		if have, ok := s.last.loose.vol.(*volume.Dir); ok && vol.SameAs(have) {
 			return have, vol.Close()
 		}
 	}

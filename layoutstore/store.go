@@ -62,12 +62,12 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			return next, nil
 		}
 		if try >= storeTries && s.scanned {
-			next = s.sourceState
+			next = s.last
 			next.again = time.Second
 			return next, nil
 		}
 		if same && next.failed == nil { // what was read need not be read again
-			scanned.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *held) bool { return h.moved })
+			scanned.last.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *held) bool { return h.moved })
 		}
 		select {
 		case <-time.After(storePause):

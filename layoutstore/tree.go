@@ -110,7 +110,7 @@ type Tree struct {
 	quarantine *quarantine
 	storage    *storage
 
-	scanning sync.Mutex // held during a scan; guards sources and pruned
+	scanning chan struct{} // of one: full during a scan; guards options, sources and pruned
 	sources  []*source
 	pruned   time.Time // when the cache of archive indexes was, last
 
@@ -124,7 +124,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, quarantine: newQuarantine(options.QuarantineDir), storage: &storage{patience: options.Patience}}
+	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, quarantine: newQuarantine(options.QuarantineDir), storage: &storage{patience: options.Patience}, scanning: make(chan struct{}, 1)}
 	var err error
 	if t.sources, err = openSources(options, nil); err != nil {
 		return nil, err
@@ -162,8 +162,10 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 	if err := options.check(); err != nil {
 		return Change{}, err
 	}
-	t.scanning.Lock()
-	defer t.scanning.Unlock()
+	if err := t.beginScan(ctx); err != nil {
+		return Change{}, err
+	}
+	defer t.endScan()
 	sources, err := openSources(options, t.sources)
 	if err != nil {
 		return Change{}, err
@@ -186,16 +188,18 @@ func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 // nothing else is to be done.
 func (t *Tree) Keep(ctx context.Context) {
 	t.quarantine.tend()
-	t.scanning.Lock()
+	if t.beginScan(ctx) != nil {
+		return
+	}
 	var archives []*volume.Archive
 	var dirs []string // all archives in them are read
 	for _, s := range t.sources {
-		for _, h := range s.archives {
+		for _, h := range s.last.archives {
 			if a, ok := h.vol.(*volume.Archive); ok {
 				archives = append(archives, a)
 			}
 		}
-		if s.loose != nil && s.failed == nil {
+		if s.last.loose != nil && s.last.failed == nil {
 			dirs = append(dirs, s.path)
 		}
 	}
@@ -205,7 +209,7 @@ func (t *Tree) Keep(ctx context.Context) {
 	if prune {
 		t.pruned = now
 	}
-	t.scanning.Unlock()
+	t.endScan()
 	for _, a := range archives {
 		if ctx.Err() != nil {
 			return
@@ -258,10 +262,23 @@ func (t *Tree) Refresh(ctx context.Context) (Change, error) {
 
 func (t *Tree) run(r *refresh, ctx context.Context) {
 	defer close(r.done)
-	t.scanning.Lock()
-	defer t.scanning.Unlock()
+	t.scanning <- struct{}{}
+	defer t.endScan()
 	t.waiting.Lock()
 	t.next = nil // who comes now wants a scan that begins after this one
 	t.waiting.Unlock()
 	r.change, r.err = t.scan(ctx)
 }
+
+// beginScan waits until no other scan is under way, which may hang with its disk. The
+// error is the cause of ctx.
+func (t *Tree) beginScan(ctx context.Context) error {
+	select {
+	case t.scanning <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *Tree) endScan() { <-t.scanning }
