@@ -3,6 +3,7 @@ package layoutstore
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"sync/atomic"
 
@@ -28,7 +29,12 @@ func keyOf(d digest.Digest) (k key, plain bool) {
 func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
 
 // digest is the digest that the key holds.
-func (k key) digest() digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, k[:]) }
+func (k key) digest() digest.Digest {
+	const algorithm = string(digest.SHA256) + ":"
+	var text [len(algorithm) + 2*sha256.Size]byte // each request asks: package digest would format it with fmt
+	hex.Encode(text[copy(text[:], algorithm):], k[:])
+	return digest.Digest(text[:])
+}
 
 // node is a manifest that is reachable from an index.
 type node struct {
@@ -71,7 +77,12 @@ func (n *node) add(e *entry) {
 	}
 }
 
-func (n *node) digest() digest.Digest { return n.first.digest() }
+func (n *node) digest() digest.Digest {
+	if m := n.kept.Load(); m != nil {
+		return m.Digest
+	}
+	return n.first.digest()
+}
 
 // sizes are those that descriptors in index.json files claim, each once.
 func (n *node) sizes() []int64 {
