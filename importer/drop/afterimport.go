@@ -131,35 +131,35 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, change
 		return nil, err
 	}
 	defer root.Close()
-	o := mover{root: root, opened: opened, keepDirs: changed, before: d.before}
-	if err := o.find(ctx, it); err != nil {
+	m := mover{root: root, opened: opened, keepDirs: changed, before: d.before}
+	if err := m.find(ctx, it); err != nil {
 		return nil, err
 	}
 	if err := d.options.Guard(); err != nil {
 		return nil, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
-	if len(o.files) == 0 && !d.options.Remove {
-		return o.rest, nil
+	if len(m.files) == 0 && !d.options.Remove {
+		return m.rest, nil
 	}
 	to := ""
 	if !d.options.Remove {
-		if to, err = o.done(it); err != nil {
-			return o.rest, err
+		if to, err = m.done(it); err != nil {
+			return m.rest, err
 		}
 	}
-	whole := !d.options.Remove && it.kind == kindDirectory && len(o.rest) == 0 && !o.keepDirs
-	if err := d.saveMove(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, &o); err != nil {
-		return o.rest, fmt.Errorf("nothing is moved or removed: %w", err)
+	whole := !d.options.Remove && it.kind == kindDirectory && len(m.rest) == 0 && !m.keepDirs
+	if err := d.saveMove(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, &m); err != nil {
+		return m.rest, fmt.Errorf("nothing is moved or removed: %w", err)
 	}
 	switch {
 	case d.options.Remove:
-		err = o.remove()
+		err = m.remove()
 	case whole:
-		err = o.moveWhole(ctx, it, to)
+		err = m.moveWhole(ctx, it, to)
 	default:
-		err = o.move(to)
+		err = m.move(to)
 	}
-	return o.rest, err
+	return m.rest, err
 }
 
 // before is called before each change.
@@ -171,12 +171,12 @@ func (d *Drop) before(op, path string) error {
 }
 
 // done makes the directory that a bundle goes to.
-func (o *mover) done(it *item) (string, error) {
+func (m *mover) done(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
-		names = append(names, o.files...)
+		names = append(names, m.files...)
 	}
-	return freeDir(o.root, "done", names)
+	return freeDir(m.root, "done", names)
 }
 
 // moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
@@ -210,17 +210,17 @@ func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
 // moveSet moves the files of an archive that was refused, one by one, and records that
 // before: a part of them would be waited for, or be another bundle.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
-	o := mover{root: root, files: names, before: d.before}
+	m := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
-	if err := d.saveMove(it, l, &o); err != nil {
+	if err := d.saveMove(it, l, &m); err != nil {
 		return fmt.Errorf("nothing is moved: %w", err)
 	}
-	if o.opened = l.opened(); o.opened.Len() == 0 {
+	if m.opened = l.opened(); m.opened.Len() == 0 {
 		return d.renameFailed(root, names, dir) // the system does not tell files from each other
 	}
-	err := o.move(dir)
-	if err == nil && len(o.rest) > 0 {
-		err = &restError{o.rest}
+	err := m.move(dir)
+	if err == nil && len(m.rest) > 0 {
+		err = &restError{m.rest}
 	}
 	return err
 }

@@ -42,10 +42,10 @@ type Options struct {
 }
 
 // Drop imports what is dropped into a directory. Each archive there, in one file or
-// in chunks, is a bundle, and so is each subdirectory but done and failed. A bundle is
-// imported when it is whole and has not changed for a while; until then it waits. What
-// is whole and bad goes to failed/, with NAME.reason.json; what cannot be read now is
-// tried again.
+// in chunks, is a bundle, and so is each subdirectory but done and failed. A Drop imports
+// a bundle when it is complete and has not changed for a while; until then the bundle waits.
+// A complete but bad bundle is moved to failed/, with NAME.reason.json. Where a bundle
+// cannot be read, the Drop tries again later.
 type Drop struct {
 	options  Options
 	imports  importer.Options
@@ -54,7 +54,7 @@ type Drop struct {
 	log      *zap.Logger
 	watcher  *watch.Watcher
 	saved    savedState
-	stuck    map[string]error // bundles that a process before this one was taking out, by key
+	stuck    map[string]error // bundles that an earlier process was moving out, by key
 	looked   bool             // at least once
 
 	mu      sync.Mutex       // guards what follows; Look is called by one goroutine

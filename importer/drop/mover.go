@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// mover are the files of an imported bundle on their way out of the drop directory.
-// All paths are below that directory.
+// mover moves the files of an imported bundle out of the drop directory, or removes them:
+// those that were read, and still are as they were then. All paths are below that directory.
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
@@ -41,36 +41,36 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
-func (o *mover) addStaying(name string, why error) {
+func (m *mover) addStaying(name string, why error) {
 	if !errors.Is(why, fs.ErrNotExist) { // else somebody took it
-		o.rest = append(o.rest, staying{name, why})
+		m.rest = append(m.rest, staying{name, why})
 	}
 }
 
 // find sorts the files of a bundle into those that were read and those that stay.
-func (o *mover) find(ctx context.Context, it *item) error {
+func (m *mover) find(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
-		names, err := archiveFiles(o.root, it.set)
+		names, err := archiveFiles(m.root, it.set)
 		for _, name := range names {
-			o.classify(name)
+			m.classify(name)
 		}
 		return err
 	}
-	return o.walk(ctx, it.name)
+	return m.walk(ctx, it.name)
 }
 
-func (o *mover) walk(ctx context.Context, dir string) error {
-	return fs.WalkDir(o.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
+func (m *mover) walk(ctx context.Context, dir string) error {
+	return fs.WalkDir(m.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			o.addStaying(name, fmt.Errorf("cannot be read: %w", err))
+			m.addStaying(name, fmt.Errorf("cannot be read: %w", err))
 			return fs.SkipDir
 		case e.IsDir():
-			o.dirs = append(o.dirs, name)
+			m.dirs = append(m.dirs, name)
 		default:
-			o.classify(name)
+			m.classify(name)
 		}
 		return nil
 	})
@@ -88,12 +88,12 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
 	return names, nil
 }
 
-func (o *mover) classify(name string) {
-	if err := o.whyStays(name); err != nil {
-		o.addStaying(name, err)
+func (m *mover) classify(name string) {
+	if err := m.whyStays(name); err != nil {
+		m.addStaying(name, err)
 		return
 	}
-	o.files = append(o.files, name)
+	m.files = append(m.files, name)
 }
 
 // Reasons why a file stays.
@@ -104,17 +104,17 @@ var (
 )
 
 // whyStays looks at a file now. The error says why it has to stay.
-func (o *mover) whyStays(name string) error {
-	info, err := o.root.Lstat(name)
+func (m *mover) whyStays(name string) error {
+	info, err := m.root.Lstat(name)
 	if err != nil {
 		return err
 	}
 	if isLink(info) {
-		to, err := o.root.Stat(name)
+		to, err := m.root.Stat(name)
 		switch {
 		case err != nil:
 			return errDangling
-		case to.IsDir(), o.opened.Has(to):
+		case to.IsDir(), m.opened.Has(to):
 			return nil // a name for what was read
 		}
 		return errNotRead
@@ -122,7 +122,7 @@ func (o *mover) whyStays(name string) error {
 	if !info.Mode().IsRegular() {
 		return errNotFile
 	}
-	if o.opened.Has(info) || o.readCompanion(name, info) {
+	if m.opened.Has(info) || m.readCompanion(name, info) {
 		return nil
 	}
 	return errNotRead
@@ -136,7 +136,7 @@ const maxCompanion = 4 << 10
 
 // readCompanion reads a file that goes with one that was read: the checksum of an
 // archive, or the marker of a layout. It is false where the file is something else.
-func (o *mover) readCompanion(name string, info fs.FileInfo) bool {
+func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	of, ok := strings.CutSuffix(name, sumSuffix)
 	if path.Base(filepath.ToSlash(name)) == ocispec.ImageLayoutFile {
 		of, ok = filepath.Join(filepath.Dir(name), ocispec.ImageIndexFile), true
@@ -144,10 +144,10 @@ func (o *mover) readCompanion(name string, info fs.FileInfo) bool {
 	if !ok || info.Size() > maxCompanion {
 		return false
 	}
-	if main, err := o.root.Stat(of); err != nil || !o.opened.Has(main) {
+	if main, err := m.root.Stat(of); err != nil || !m.opened.Has(main) {
 		return false
 	}
-	f, err := plainfile.OpenIn(o.root, name)
+	f, err := plainfile.OpenIn(m.root, name)
 	if err != nil {
 		return false
 	}
@@ -158,7 +158,7 @@ func (o *mover) readCompanion(name string, info fs.FileInfo) bool {
 	if info, err = f.Stat(); err != nil {
 		return false
 	}
-	o.opened.Add(info)
+	m.opened.Add(info)
 	return true
 }
 
@@ -166,76 +166,76 @@ func (o *mover) readCompanion(name string, info fs.FileInfo) bool {
 const removing = ".layoutproxy-remove"
 
 // remove removes what was read, and the directories that are empty then.
-func (o *mover) remove() error {
-	return o.forEach(func(name string) error {
+func (m *mover) remove() error {
+	return m.forEach(func(name string) error {
 		aside := asideOf(name)
-		if err := o.take(name, aside); err != nil {
+		if err := m.take(name, aside); err != nil {
 			return err
 		}
-		if err := o.before("remove dropped", name); err != nil {
+		if err := m.before("remove dropped", name); err != nil {
 			return err
 		}
-		return o.root.Remove(aside)
+		return m.root.Remove(aside)
 	})
 }
 
 // move moves what was read below the directory to, each to its path.
-func (o *mover) move(to string) error {
+func (m *mover) move(to string) error {
 	made := map[string]bool{}
-	return o.forEach(func(name string) error {
+	return m.forEach(func(name string) error {
 		at := filepath.Join(to, name)
 		if dir := filepath.Dir(at); !made[dir] {
-			if err := o.root.MkdirAll(dir, 0o755); err != nil {
+			if err := m.root.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
 			made[dir] = true
 		}
-		return o.take(name, at)
+		return m.take(name, at)
 	})
 }
 
 // take renames a file that was read. Somebody may have put another one in its place
 // since it was looked at last, so it looks at what it got, and puts that back.
-func (o *mover) take(name, to string) error {
-	if err := o.rename(name, to); err != nil {
+func (m *mover) take(name, to string) error {
+	if err := m.rename(name, to); err != nil {
 		return err
 	}
-	info, err := o.root.Lstat(to)
+	info, err := m.root.Lstat(to)
 	if err != nil {
 		return err
 	}
-	if isLink(info) || o.opened.Has(info) {
+	if isLink(info) || m.opened.Has(info) {
 		return nil
 	}
-	o.addStaying(name, errReplaced)
+	m.addStaying(name, errReplaced)
 	// A link never replaces what has the name by now; then both stay.
-	if err := o.root.Link(to, name); err != nil {
+	if err := m.root.Link(to, name); err != nil {
 		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", name, to, err)
 	}
-	return o.root.Remove(to)
+	return m.root.Remove(to)
 }
 
 // errReplaced says why a file stays that came in the place of one that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
-func (o *mover) rename(from, to string) error {
-	if err := o.before("rename dropped", from); err != nil {
+func (m *mover) rename(from, to string) error {
+	if err := m.before("rename dropped", from); err != nil {
 		return err
 	}
-	return o.root.Rename(from, to)
+	return m.root.Rename(from, to)
 }
 
 // forEach does away with the files one by one, links first, and looks at each once more
 // right before. One that somebody else took is no error.
-func (o *mover) forEach(do func(name string) error) (err error) {
+func (m *mover) forEach(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
-		for _, name := range o.files {
-			info, statErr := o.root.Lstat(name)
+		for _, name := range m.files {
+			info, statErr := m.root.Lstat(name)
 			if statErr == nil && links != isLink(info) {
 				continue
 			}
-			if why := o.whyStays(name); why != nil {
-				o.addStaying(name, fmt.Errorf("has changed: it %w", why))
+			if why := m.whyStays(name); why != nil {
+				m.addStaying(name, fmt.Errorf("has changed: it %w", why))
 				continue
 			}
 			if failed := do(name); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
@@ -243,11 +243,11 @@ func (o *mover) forEach(do func(name string) error) (err error) {
 			}
 		}
 	}
-	if o.keepDirs {
+	if m.keepDirs {
 		return err
 	}
-	for _, dir := range slices.Backward(o.dirs) {
-		_ = o.root.Remove(dir) // one that is not empty stays, and what is in it is reported
+	for _, dir := range slices.Backward(m.dirs) {
+		_ = m.root.Remove(dir) // one that is not empty stays, and what is in it is reported
 	}
 	return err
 }
@@ -256,41 +256,41 @@ func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
 // moveWhole moves a directory of which everything was read, so that no kill leaves it
 // in two parts. What came into it meanwhile goes back.
-func (o *mover) moveWhole(ctx context.Context, it *item, to string) error {
-	if err := o.rename(it.name, filepath.Join(to, it.name)); err != nil {
+func (m *mover) moveWhole(ctx context.Context, it *item, to string) error {
+	if err := m.rename(it.name, filepath.Join(to, it.name)); err != nil {
 		return err
 	}
-	return o.giveBack(ctx, it.name, to)
+	return m.giveBack(ctx, it.name, to)
 }
 
 // giveBack moves back what was not read of a directory that was moved.
-func (o *mover) giveBack(ctx context.Context, name, to string) (failed error) {
+func (m *mover) giveBack(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
-	late := mover{root: o.root, opened: o.opened}
+	late := mover{root: m.root, opened: m.opened}
 	if err := late.walk(context.WithoutCancel(ctx), moved); err != nil {
 		return err
 	}
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
-		if info, err := o.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(o.files, back) {
+		if info, err := m.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(m.files, back) {
 			continue // it led somewhere before
 		}
-		if err := o.putBack(s.name, back); err != nil {
+		if err := m.putBack(s.name, back); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		o.addStaying(back, s.why)
+		m.addStaying(back, s.why)
 	}
 	return failed
 }
 
 // putBack gives a file its name back. It replaces nothing that has the name by now.
-func (o *mover) putBack(from, to string) error {
-	if _, err := o.root.Lstat(to); err == nil {
+func (m *mover) putBack(from, to string) error {
+	if _, err := m.root.Lstat(to); err == nil {
 		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
 	}
-	if err := o.root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	if err := m.root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	return o.rename(from, to)
+	return m.rename(from, to)
 }

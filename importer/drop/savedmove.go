@@ -33,24 +33,24 @@ type movedFile struct {
 }
 
 // saveMove saves that the files go, each in the state that it has now.
-func (d *Drop) saveMove(it *item, l *savedMove, o *mover) error {
-	for _, name := range o.files {
-		info, err := o.root.Lstat(name)
+func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
+	for _, name := range m.files {
+		info, err := m.root.Lstat(name)
 		if err != nil {
 			continue // each looks once more
 		}
-		if o.opened != nil && !isLink(info) && !o.opened.Has(info) {
+		if m.opened != nil && !isLink(info) && !m.opened.Has(info) {
 			continue // it was replaced
 		}
 		f := movedFile{Name: name}
 		if state, ok := fileid.Of(info); ok && !isLink(info) {
 			f.State = state
 		}
-		l.Files = append(l.Files, f)
+		s.Files = append(s.Files, f)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status, Leaving: l}
+	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status, Leaving: s}
 	return d.saveState()
 }
 
@@ -58,11 +58,11 @@ func (d *Drop) saveMove(it *item, l *savedMove, o *mover) error {
 func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.saved[key].Leaving
-	if l == nil {
+	s := d.saved[key].Leaving
+	if s == nil {
 		return
 	}
-	publish.SyncNames(l.directories(d.options.Dir))
+	publish.SyncNames(s.directories(d.options.Dir))
 	delete(d.saved, key)
 	if err := d.saveState(); err != nil {
 		d.log.Warn("the record of the drop directory cannot be written", zap.Error(err))
@@ -70,12 +70,12 @@ func (d *Drop) forgetMove(key string) {
 }
 
 // directories are thoseectories whose entries change, below the drop directory dir.
-func (l *savedMove) directories(dir string) map[string]bool {
+func (s *savedMove) directories(dir string) map[string]bool {
 	places := map[string]bool{dir: true}
-	for _, name := range append([]movedFile{{Name: l.Name}}, l.Files...) {
+	for _, name := range append([]movedFile{{Name: s.Name}}, s.Files...) {
 		places[filepath.Dir(filepath.Join(dir, name.Name))] = true
-		if l.To != "" {
-			places[filepath.Dir(filepath.Join(dir, l.To, name.Name))] = true
+		if s.To != "" {
+			places[filepath.Dir(filepath.Join(dir, s.To, name.Name))] = true
 		}
 	}
 	return places
@@ -104,86 +104,86 @@ func (d *Drop) finishMoves(ctx context.Context) {
 }
 
 // outcome is what happened to the bundle, so that it goes.
-func (l *savedMove) outcome() string {
-	if l.Refused {
+func (s *savedMove) outcome() string {
+	if s.Refused {
 		return "refused"
 	}
 	return "imported"
 }
 
 // finishMove takes out what is left of a bundle.
-func (d *Drop) finishMove(ctx context.Context, l *savedMove) error {
+func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	root, err := os.OpenRoot(d.options.Dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	o := mover{root: root, opened: l.opened(), before: d.before}
+	m := mover{root: root, opened: s.opened(), before: d.before}
 	var names []string
-	for _, f := range l.Files {
+	for _, f := range s.Files {
 		names = append(names, f.Name)
-		if err := o.removeAside(f.Name); err != nil {
+		if err := m.removeAside(f.Name); err != nil {
 			return err
 		}
 		if _, err := root.Lstat(f.Name); err == nil {
-			o.classify(f.Name)
+			m.classify(f.Name)
 		}
 	}
-	if l.Kind == kindDirectory {
-		if err := l.giveBack(ctx, root, names, d.before); err != nil {
+	if s.Kind == kindDirectory {
+		if err := s.giveBack(ctx, root, names, d.before); err != nil {
 			return err
 		}
-		rest := mover{root: root, opened: o.opened}
-		if _, err := root.Lstat(l.Name); err == nil {
-			if err := rest.walk(ctx, l.Name); err != nil {
+		rest := mover{root: root, opened: m.opened}
+		if _, err := root.Lstat(s.Name); err == nil {
+			if err := rest.walk(ctx, s.Name); err != nil {
 				return err
 			}
 		}
-		o.dirs = rest.dirs
+		m.dirs = rest.dirs
 	}
 	switch {
-	case d.options.Remove && !l.Refused:
-		return o.remove()
-	case len(o.files) == 0:
+	case d.options.Remove && !s.Refused:
+		return m.remove()
+	case len(m.files) == 0:
 		return nil
-	case l.To == "":
-		if l.To, err = freeDir(root, "done", append(names, l.Name)); err != nil {
+	case s.To == "":
+		if s.To, err = freeDir(root, "done", append(names, s.Name)); err != nil {
 			return err
 		}
 	}
-	return o.move(l.To)
+	return m.move(s.To)
 }
 
 // giveBack moves back what came into a directory before it was moved.
-func (l *savedMove) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
-	if l.To == "" {
+func (s *savedMove) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
+	if s.To == "" {
 		return nil
 	}
-	if _, err := root.Lstat(filepath.Join(l.To, l.Name)); err != nil {
+	if _, err := root.Lstat(filepath.Join(s.To, s.Name)); err != nil {
 		return nil // nothing of it has moved yet
 	}
-	o := mover{root: root, opened: l.opened(), files: names, before: before}
-	return o.giveBack(ctx, l.Name, l.To)
+	m := mover{root: root, opened: s.opened(), files: names, before: before}
+	return m.giveBack(ctx, s.Name, s.To)
 }
 
-func (l *savedMove) opened() *fileid.Set {
-	o := &fileid.Set{}
-	for _, f := range l.Files {
+func (s *savedMove) opened() *fileid.Set {
+	m := &fileid.Set{}
+	for _, f := range s.Files {
 		if f.Inode != 0 {
-			o.AddState(f.State)
+			m.AddState(f.State)
 		}
 	}
-	return o
+	return m
 }
 
 // removeAside removes a file that had its name for being removed already.
-func (o *mover) removeAside(name string) error {
+func (m *mover) removeAside(name string) error {
 	aside := asideOf(name)
-	info, err := o.root.Lstat(aside)
-	if err != nil || !isLink(info) && !o.opened.Has(info) {
+	info, err := m.root.Lstat(aside)
+	if err != nil || !isLink(info) && !m.opened.Has(info) {
 		return nil
 	}
-	if err := o.root.Remove(aside); !errors.Is(err, fs.ErrNotExist) {
+	if err := m.root.Remove(aside); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
