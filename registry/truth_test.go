@@ -137,7 +137,7 @@ func TestRandomRangesAreTheFile(t *testing.T) {
 		}
 		large++
 		random := rand.New(rand.NewPCG(1, uint64(len(content))))
-		for i := range 200 {
+		for i := range randomRangesEach() {
 			asked, want := randomRange(random, i%6, len(content))
 			r := s.get(path, "Range", asked)
 			if len(want) == 0 {
