@@ -5,12 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
-	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Layout is one OCI image layout: the share that one volume has in a repository.
@@ -37,9 +35,6 @@ func (l Layout) Where() (path, entry string) {
 // there or not: a file, or an archive and the entry in it.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.part.where().blob(d)
-	if at.entry == "" {
-		at.path = filepath.Join(at.path, filepath.FromSlash(names.BlobPath(d)))
-	}
 	return at.path, at.entry
 }
 

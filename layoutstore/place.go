@@ -2,6 +2,7 @@ package layoutstore
 
 import (
 	"path"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -25,11 +26,13 @@ func (p place) problem(problem Problem) Problem {
 	return problem
 }
 
-// blob is the place of a blob of the layout at the place; in a directory that of
-// the layout says enough.
+// blob is the place of a blob of the layout at the place: a file, or an entry of an archive.
 func (p place) blob(d digest.Digest) place {
-	if p.entry != "" {
+	switch {
+	case p.entry != "":
 		p.entry = path.Join(p.entry, names.BlobPath(d))
+	case p.path != "":
+		p.path = filepath.Join(p.path, filepath.FromSlash(names.BlobPath(d)))
 	}
 	return p
 }

@@ -137,7 +137,7 @@ func TestPullIncomplete(t *testing.T) {
 	}
 	var doc struct{ Holes []map[string]string }
 	try(t, json.Unmarshal([]byte(run(exit.Content, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
-	want := []map[string]string{{"component": "module stronghold", "repository": extra, "tag": "3", "reason": "not there"}}
+	want := []map[string]string{{"kind": "incomplete", "component": "module stronghold", "repository": extra, "tag": "3", "reason": "not there"}}
 	if diff := cmp.Diff(want, doc.Holes); diff != "" {
 		t.Error(diff)
 	}

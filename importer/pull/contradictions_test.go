@@ -81,11 +81,11 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	}
 	delete(contradictions, "text-for-image") // what a registry says then says nothing: its mediaType counts
 	for tag, d := range contradictions {
-		if !slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag == tag || g.Digest == d.Digest }) {
+		if !slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
 			t.Errorf("%s is no gap: %v", tag, incomplete.Gaps)
 		}
 	}
-	if slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag == "good" }) {
+	if slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag() == "good" }) {
 		t.Errorf("%v", incomplete.Gaps)
 	}
 }

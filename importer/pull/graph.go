@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -53,7 +55,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, wanted digest.Digest) ([]byte, error, error) {
 		body, err := d.Source.Manifest(ctx, l.Repository, wanted)
 		if IsAbsent(err) {
-			return nil, errors.New("not there"), nil
+			return nil, errors.New(problem.NotThere), nil
 		}
 		if errors.Is(err, client.ErrMismatch) {
 			return nil, err, nil
@@ -70,12 +72,10 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 // where it is allowed, broken images. The error is that of asking the registry.
 func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
-	bad := func(wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
+	bad := func(kind layoutstore.Kind, wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
 		if d.allow == nil || l.rules.Optional {
-			g := Gap{Repository: l.Repository, Digest: wrong, Reason: reason}
-			if len(tags) > 0 {
-				g.Tag = tags[0]
-			}
+			g := NewGap(kind, l.Repository, wrong.String(), reason)
+			g.Tags = tags
 			d.GapOf(l, g)
 			return
 		}
@@ -85,13 +85,17 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 	}
 	for _, m := range graph.Manifests {
 		for _, fault := range m.Refs.Faults {
-			bad(m.Digest, m.TagsTo(), m.Tops(), fault)
+			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fault)
 		}
 		for _, t := range m.Contradicted {
-			bad(m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType))
+			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType))
 		}
 		if m.Gap != nil {
-			bad(m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
+			kind := layoutstore.Damaged
+			if m.Gap.Error() == problem.NotThere {
+				kind = layoutstore.Incomplete
+			}
+			bad(kind, m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
 			continue
 		}
 		l.planned.Blobs = append(l.planned.Blobs, m.Descriptor)
@@ -108,12 +112,12 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 		}
 		for _, c := range b.Claims {
 			if c.Size != b.Size() || c.Size < 0 {
-				bad(b.Digest, b.TagsTo(), topsOf(b), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
+				bad(layoutstore.Damaged, b.Digest, b.TagsTo(), topsOf(b), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
 				break
 			}
 		}
 		if d.allow != nil && d.allow.lost[b.Digest] != "" {
-			bad(b.Digest, b.TagsTo(), topsOf(b), d.allow.lost[b.Digest])
+			bad(layoutstore.Incomplete, b.Digest, b.TagsTo(), topsOf(b), d.allow.lost[b.Digest])
 		}
 		l.planned.Blobs = append(l.planned.Blobs, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 // Part is what a gap is part of: whether a bundle can be published without it, where that is
@@ -147,7 +148,7 @@ func distinct(gaps []Gap) []Gap {
 	all := ordered(gaps)
 	slices.SortStableFunc(all, func(a, b Gap) int { return strings.Compare(a.Component, b.Component) })
 	return slices.CompactFunc(all, func(a, b Gap) bool {
-		return a.Component == b.Component && a.Repository == b.Repository && a.Tag == b.Tag && a.Digest == b.Digest
+		return a.Component == b.Component && a.Repository == b.Repository && a.Tag() == b.Tag() && a.Digest == b.Digest
 	})
 }
 
@@ -157,7 +158,7 @@ func (d *Draft) drop(l *Layout, base map[string]bundle.Image, broken map[digest.
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
 		if why, ok := broken[i.Digest]; ok {
-			d.GapOf(l, Gap{Repository: l.Repository, Tag: i.Tag, Digest: i.Digest, Reason: why}, i.Tag)
+			d.GapOf(l, imageGap(layoutstore.Incomplete, l.Repository, i, why), i.Tag)
 		}
 	}
 	d.mu.Lock()

@@ -3,6 +3,7 @@ package pull
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,26 +11,59 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Gap is something that the source should have and has not.
+// Gap is a problem with content of the source, and the part of the bundle that it is about,
+// which decides whether a pull can do without. The repository is that of the registry.
 type Gap struct {
-	Component  string        `json:"component,omitempty"` // as "module console"
-	Repository string        `json:"repository"`
-	Tag        string        `json:"tag,omitempty"`
-	Digest     digest.Digest `json:"digest,omitempty"`
-	Reason     string        `json:"reason"`
-
-	Part Part `json:"-"`
-	lost bool // a blob that the source does not have, or has wrong
+	layoutstore.Problem
+	Component string // as "module console"
+	Part      Part
+	lost      bool // a blob that the source does not have, or has wrong
 }
 
+// NewGap is the gap of a tag or digest that a repository of the registry does not have as it
+// should.
+func NewGap(kind layoutstore.Kind, repository, reference, reason string) Gap {
+	p := layoutstore.Problem{Kind: kind, Repository: repository, Reason: reason}
+	if d := digest.Digest(reference); d.Validate() == nil {
+		p.Digest = d
+	} else if reference != "" {
+		p.Tags = []string{reference}
+	}
+	return Gap{Problem: p}
+}
+
+// newGap is the gap of a tag or digest that is missing, or leads to something that is.
+func newGap(repository, reference, reason string) Gap {
+	return NewGap(layoutstore.Incomplete, repository, reference, reason)
+}
+
+// imageGap is the gap of an image.
+func imageGap(kind layoutstore.Kind, repository string, i bundle.Image, reason string) Gap {
+	g := NewGap(kind, repository, i.Tag, reason)
+	g.Digest = i.Digest
+	return g
+}
+
+// kindOf is the kind of a problem that an error of the registry tells of.
+func kindOf(err error) layoutstore.Kind {
+	if IsAbsent(err) {
+		return layoutstore.Incomplete
+	}
+	return layoutstore.Damaged
+}
+
+// String names the content as the registry does.
 func (g Gap) String() string {
 	s := g.Repository
-	if g.Tag != "" {
-		s += ":" + g.Tag
+	if tag := g.Tag(); tag != "" {
+		s += ":" + tag
 	}
 	if g.Digest != "" {
 		s += "@" + g.Digest.String()
@@ -37,12 +71,21 @@ func (g Gap) String() string {
 	return s + ": " + g.Reason
 }
 
-// newGap is the gap of a tag or digest.
-func newGap(repository, reference, reason string) Gap {
-	if d := digest.Digest(reference); d.Validate() == nil {
-		return Gap{Repository: repository, Digest: d, Reason: reason}
-	}
-	return Gap{Repository: repository, Tag: reference, Reason: reason}
+// MarshalJSON writes what applies to content of a registry.
+func (g Gap) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Kind       layoutstore.Kind `json:"kind"`
+		Component  string           `json:"component,omitempty"`
+		Repository string           `json:"repository"`
+		Tag        string           `json:"tag,omitempty"`
+		Digest     digest.Digest    `json:"digest,omitempty"`
+		Reason     string           `json:"reason"`
+	}{g.Kind, g.Component, g.Repository, g.Tag(), g.Digest, g.Reason})
+}
+
+// equal reports whether two gaps say the same.
+func (g Gap) equal(other Gap) bool {
+	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }
 
 // IncompleteError says that content is missing, or is not what it has to be. Nothing
@@ -62,7 +105,7 @@ func Incomplete(gaps []Gap) error {
 func GapError(repository, tag string, err error) error {
 	var format *imagefile.FormatError
 	if IsUnusable(err) || errors.As(err, &format) || isWrongContent(err) || IsAbsent(err) {
-		return Incomplete([]Gap{{Repository: repository, Tag: tag, Reason: err.Error()}})
+		return Incomplete([]Gap{NewGap(kindOf(err), repository, tag, err.Error())})
 	}
 	return fmt.Errorf("%s:%s: %w", repository, tag, err)
 }
@@ -88,9 +131,9 @@ func (e *IncompleteError) Error() string {
 func ordered(gaps []Gap) []Gap {
 	all := append([]Gap{}, gaps...)
 	slices.SortFunc(all, func(a, b Gap) int {
-		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Tag(), b.Tag()), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Reason, b.Reason))
 	})
-	return slices.Compact(all)
+	return slices.CompactFunc(all, Gap.equal)
 }
 
 // Gap notes that a part of a component is missing or wrong: a tag or digest, or all of a
@@ -200,5 +243,7 @@ func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositorie
 			return nil, err
 		}
 	}
-	return []Gap{{Repository: repositories[0], Digest: b.Digest, Reason: "not there", lost: true}}, nil
+	g := newGap(repositories[0], b.Digest.String(), problem.NotThere)
+	g.lost = true
+	return []Gap{g}, nil
 }

@@ -11,8 +11,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -83,17 +85,18 @@ func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
 		return false, err
 	}
 	err := s.find(ctx, hard, n)
-	g := Gap{Repository: n.repositories[0], Digest: n.blob.Digest, lost: true}
+	var g Gap
 	switch {
 	case err == nil:
 		return true, nil
 	case IsAbsent(err):
-		g.Reason = "not there"
+		g = newGap(n.repositories[0], n.blob.Digest.String(), problem.NotThere)
 	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
-		g.Reason = err.Error()
+		g = NewGap(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
 	default:
 		return false, err
 	}
+	g.lost = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gaps = append(s.gaps, g)

@@ -495,7 +495,7 @@ func TestOldManifests(t *testing.T) {
 		o := pulltest.Options(t, r, "shop")
 		o.Planner = pull.Repositories{Paths: []string{"app"}}
 		var gaps *pull.IncompleteError
-		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 1 || gaps.Gaps[0].Tag != "old" {
+		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 1 || gaps.Gaps[0].Tag() != "old" {
 			t.Errorf("%s: %v", typ, err)
 		}
 		pulltest.NothingPublished(t, o.Dir)

@@ -53,7 +53,8 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	var gaps []Gap
 	for _, p := range s.Problems() {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
-			gaps = append(gaps, Gap{Repository: p.Repository, Tag: p.Tag(), Digest: p.Digest, Reason: fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)})
+			p.Reason = fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)
+			gaps = append(gaps, Gap{Problem: p})
 		}
 	}
 	for _, a := range r.plan.Archives {
@@ -76,7 +77,7 @@ func served(l *bundle.Layout) string {
 func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (gaps []Gap) {
 	repo, err := s.Repository(served(l))
 	if err != nil {
-		return []Gap{{Repository: l.Repository, Reason: err.Error()}}
+		return []Gap{newGap(l.Repository, "", err.Error())}
 	}
 	for _, i := range l.Images {
 		_, err := repo.Manifest(ctx, i.Digest)
@@ -87,7 +88,7 @@ func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (ga
 			}
 		}
 		if err != nil {
-			gaps = append(gaps, Gap{Repository: l.Repository, Tag: i.Tag, Digest: i.Digest, Reason: err.Error()})
+			gaps = append(gaps, imageGap(layoutstore.Damaged, l.Repository, i, err.Error()))
 		}
 	}
 	return gaps

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
 const platformArchive = "platform.tar"
@@ -174,7 +175,7 @@ func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error
 		return nil, err
 	}
 	isBroken := func(name string) bool {
-		return slices.ContainsFunc(gaps, func(g pull.Gap) bool { return g.Tag == name })
+		return slices.ContainsFunc(gaps, func(g pull.Gap) bool { return g.Tag() == name })
 	}
 	missing, required := missingChannels(all, isBroken)
 	for _, name := range missing {
@@ -182,9 +183,16 @@ func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error
 			p.draft.Missing(repository, name, reason)
 			continue
 		}
-		gaps = append(gaps, pull.Gap{Component: "platform", Repository: repository, Tag: name, Reason: reason, Part: part(platformChannel)})
+		gaps = append(gaps, channelGap(repository, name, reason, platformChannel))
 	}
 	return all, pull.Incomplete(gaps)
+}
+
+// channelGap is the gap of a release channel of the platform.
+func channelGap(repository, channel, reason string, as kind) pull.Gap {
+	g := pull.NewGap(layoutstore.Incomplete, repository, channel, reason)
+	g.Component, g.Part = "platform", part(as)
+	return g
 }
 
 // findBuild finds the build that a channel, a version or a tag names.
@@ -196,7 +204,7 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 			return builds{}, err
 		}
 		if !ok {
-			return builds{}, pull.Incomplete([]pull.Gap{{Component: "platform", Repository: repository, Tag: tag, Reason: "the release channel is not there", Part: part(askedFor)}})
+			return builds{}, pull.Incomplete([]pull.Gap{channelGap(repository, tag, "the release channel is not there", askedFor)})
 		}
 		return builds{tags: []string{ch.Tag}, channels: []release.Channel{ch}, pin: tag}, nil
 	}

@@ -64,8 +64,8 @@ func NotThere(paths ...string) registrytest.Fault {
 func Named(gaps []pull.Gap) (all []string) {
 	for _, g := range gaps {
 		name := g.Component + " " + g.Repository
-		if g.Tag != "" {
-			name += ":" + g.Tag
+		if tag := g.Tag(); tag != "" {
+			name += ":" + tag
 		} else if g.Digest != "" {
 			name += "@" + g.Digest.String()
 		}
