@@ -58,7 +58,7 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 		after, err := s.see()
 		same := err == nil && before.store.Same(after.store) && before.mark.Same(after.mark)
 		quiet := before.mark.Quiet(after.mark) || try >= quietTries
-		if same && quiet && (!next.moved() || try >= movedTries) {
+		if same && quiet && acceptsMove(next.moved(), before.store != nil, s.scanned, try) {
 			return next, nil
 		}
 		if try >= storeTries && s.scanned {
@@ -74,6 +74,21 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 		case <-ctx.Done():
 			return sourceState{}, ctx.Err()
 		}
+	}
+}
+
+// acceptsMove reports whether a scan is good enough although a file was replaced, or its
+// links changed, during it. In a directory someone may write to a file all the time, and
+// the rest has to be served. In a store only an import moves files, and while it does so
+// an archive can be between its two names: what an earlier scan found is served then.
+func acceptsMove(moved, store, scanned bool, try int) bool {
+	switch {
+	case !moved:
+		return true
+	case !store:
+		return try >= movedTries
+	default:
+		return !scanned && try >= storeTries
 	}
 }
 
