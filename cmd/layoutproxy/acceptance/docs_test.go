@@ -26,6 +26,8 @@ var notRun = map[string]int{
 	"docs/deckhouse.md":  6, // a cluster, or an address and certificates
 	"docs/install.md":    5,
 	"docs/pull.md":       1,
+	"docs/sizing.md":     1, // a benchmark of minutes
+	"docs/upgrade.md":    1,
 
 	"docs/troubleshooting.md": 3, // the reader's own image, server and machine
 }
