@@ -2,6 +2,7 @@ package deckhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -290,17 +291,13 @@ func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	if err != nil {
 		return pull.GapError(pl.install.Repository, tag, err)
 	}
-	file, parse := release.InstallerTags, release.ParseTags
-	if files[file] == nil {
-		file, parse = release.InstallerDigests, release.ParseDigests
-	}
-	if files[file] == nil {
-		p.draft.TagGap(pl.install, tag, "the installer has neither "+release.InstallerTags+" nor "+release.InstallerDigests)
+	images, err := release.ParseInstaller(files)
+	if errors.Is(err, release.ErrNothingDeclared) {
+		p.draft.TagGap(pl.install, tag, err.Error())
 		return nil
 	}
-	images, err := parse(files[file])
 	if err != nil {
-		return pull.GapError(pl.install.Repository, tag, unusable("%s: %w", file, err))
+		return pull.GapError(pl.install.Repository, tag, unusable("%w", err))
 	}
 	return p.planImages(ctx, pl.root, release.References(images), &unit)
 }

@@ -90,30 +90,24 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	return err
 }
 
-// databases are the vulnerability databases and the tag of each. Without the first one
-// an edition has none of them.
-func databases() [][2]string {
-	return [][2]string{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
-}
-
 // planDatabases plans the vulnerability databases.
 func (p *planner) planDatabases(ctx context.Context) error {
 	const archive = "security.tar"
 	c := p.draft.Component("security", archive)
-	for i, db := range databases() {
-		at := databasesPath + "/" + db[0]
+	for i, db := range release.Databases() {
+		at := databasesPath + "/" + db.Name
 		repository := p.draft.Root.Repository(at)
-		ok, err := p.draft.AddIfThere(ctx, p.layout(archive, at, repository, sharedImage, keepEmpty), db[1], db[1])
+		ok, err := p.draft.AddIfThere(ctx, p.layout(archive, at, repository, sharedImage, keepEmpty), db.Tag, db.Tag)
 		switch {
 		case err != nil:
 			return err
 		case ok:
-			c.Versions = append(c.Versions, db[0]+":"+db[1])
+			c.Versions = append(c.Versions, db.Name+":"+db.Tag)
 		case i == 0:
-			p.draft.Missing(repository, db[1], "not there: this edition has no vulnerability databases")
+			p.draft.Missing(repository, db.Tag, "not there: this edition has no vulnerability databases")
 			return nil
 		default:
-			p.draft.Missing(repository, db[1], "not there")
+			p.draft.Missing(repository, db.Tag, "not there")
 		}
 	}
 	return nil

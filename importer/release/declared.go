@@ -1,0 +1,87 @@
+package release
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// PlatformDigests is the list of images in the image of a platform version: the one that a
+// cluster goes by. It has the same form as [InstallerDigests].
+const PlatformDigests = "deckhouse/modules/images_digests.json"
+
+// ErrNothingDeclared says that an installer has none of the files that declare images.
+var ErrNothingDeclared = errors.New("the installer has neither " + InstallerTags + " nor " + InstallerDigests)
+
+// ParseInstaller reads the images that an installer declares, sorted by name, from those of
+// its files [InstallerTags] and [InstallerDigests] that it has: the tags win over the digests.
+// Errors: ErrNothingDeclared; a file that is malformed.
+func ParseInstaller(files map[string][]byte) ([]Image, error) {
+	file, parse := InstallerTags, ParseTags
+	if files[file] == nil {
+		file, parse = InstallerDigests, ParseDigests
+	}
+	if files[file] == nil {
+		return nil, ErrNothingDeclared
+	}
+	images, err := parse(files[file])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return images, nil
+}
+
+// Database is a vulnerability database of an edition, and its tag.
+type Database struct{ Name, Tag string }
+
+// Databases are the vulnerability databases. Without the first one an edition has none.
+func Databases() []Database {
+	return []Database{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
+}
+
+// Requirements are what a release requires, by name, as `k8s: 1.27`.
+type Requirements map[string]string
+
+// ParseRequirements reads the requirements in the version file of a release.
+func ParseRequirements(file []byte) (Requirements, error) {
+	var doc struct {
+		Requirements Requirements `json:"requirements"`
+	}
+	if file == nil {
+		return nil, errors.New("its image has no " + VersionFile)
+	}
+	if err := json.Unmarshal(file, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", VersionFile, err)
+	}
+	return doc.Requirements, nil
+}
+
+// migratedModules is the requirement that lists modules which used to be part of the
+// platform, separated by commas. A cluster refuses the release unless a source has them
+// (deckhouse/deckhouse, the release controller's check of that name).
+const migratedModules = "migratedModules"
+
+// Modules are the names of the modules that have to be available, sorted, each once.
+func (r Requirements) Modules() (names []string) {
+	for name := range strings.SplitSeq(r[migratedModules], ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// OfCluster are the requirements that only the cluster itself can meet, as "k8s 1.27",
+// sorted.
+func (r Requirements) OfCluster() (all []string) {
+	for name, value := range r {
+		if name != migratedModules {
+			all = append(all, strings.TrimSpace(name+" "+value))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
