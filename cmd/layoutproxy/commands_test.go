@@ -12,7 +12,7 @@ func TestCommandsAreThereOnce(t *testing.T) {
 		}
 		seen[c.Name()] = true
 	}
-	for _, name := range []string{"serve", "list", "verify", "push", "import", "mirror-config", "doctor", "version"} {
+	for _, name := range []string{"serve", "list", "verify", "ready", "push", "import", "mirror-config", "doctor", "version"} {
 		if !seen[name] {
 			t.Errorf("there is no %s", name)
 		}

@@ -63,7 +63,7 @@ func newRoot() (*cobra.Command, *console.Output) {
 		},
 	}
 	c.AddFlags(root.PersistentFlags())
-	root.AddCommand(newServe(c), newList(c), newVerify(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
+	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
 }
 

@@ -1,0 +1,397 @@
+package ready_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/importer/ready"
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// image is an image that a bundle declares, and where it is.
+type image struct {
+	module, name, layout string
+	specs.Descriptor
+}
+
+// bundle is a bundle with declarations.
+type bundle struct {
+	t        *testing.T
+	tree     *layouttest.Tree
+	declared []image
+	count    int
+}
+
+// newBundle makes a bundle of versions with n declared images each, and two modules.
+func newBundle(t *testing.T, n int, versions ...string) *bundle {
+	b := &bundle{t: t, tree: layouttest.New(t, t.TempDir())}
+	for _, version := range versions {
+		b.build(version, n)
+	}
+	b.channel("release-channel", "stable", versions[0])
+	for _, name := range []string{"console", "stronghold"} {
+		b.module(name)
+	}
+	for _, path := range []string{".", "install", "install-standalone", "release-channel", "modules/console", "modules/console/release", "modules/stronghold", "modules/stronghold/release",
+		"modules/stronghold/extra/scanner", "modules/stronghold/extra/enforcer"} {
+		b.tree.Layout(path).Write()
+	}
+	return b
+}
+
+// image makes an image of files; without any it has a layer of noise.
+func (b *bundle) image(layout, tag string, files map[string]string) specs.Descriptor {
+	b.count++
+	i := layouttest.Image{Name: fmt.Sprint(layout, b.count), Docker: b.count%2 == 0, Files: files}
+	if files == nil {
+		i.LayerSizes = []int64{int64(100 + b.count)}
+	}
+	d := b.tree.Layout(layout).Image(i)
+	if tag == "" {
+		tag = d.Digest.Encoded()
+	}
+	b.tree.Layout(layout).Tag(d, tag)
+	return d
+}
+
+// declare makes an image that something declares.
+func (b *bundle) declare(layout, tag, module, name string) specs.Descriptor {
+	d := b.image(layout, tag, nil)
+	b.declared = append(b.declared, image{module, name, layout, d})
+	return d
+}
+
+func jsonOf(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func (b *bundle) channel(layout, tag, version string) {
+	b.image(layout, tag, map[string]string{"version.json": jsonOf(map[string]any{"version": version, "requirements": map[string]string{"k8s": "1.27"}})})
+}
+
+func (b *bundle) build(version string, n int) {
+	list := map[string]map[string]string{}
+	for i := range n {
+		module, name := fmt.Sprint("module", version, i%7), fmt.Sprint("image", i)
+		if list[module] == nil {
+			list[module] = map[string]string{}
+		}
+		list[module][name] = b.declare(".", "", module, name).Digest.String()
+	}
+	b.image(".", version, map[string]string{"deckhouse/version": version, release.PlatformDigests: jsonOf(list)})
+	b.image("install", version, map[string]string{release.InstallerDigests: jsonOf(list)})
+	b.image("install-standalone", version, nil)
+	b.channel("release-channel", version, version)
+}
+
+func (b *bundle) module(name string) {
+	at := "modules/" + name
+	for _, version := range []string{"v1.0.0", "v1.1.0"} {
+		files := map[string]string{release.ModuleDigests: jsonOf(map[string]string{"agent" + version: b.declare(at, "", name, "agent"+version).Digest.String()})}
+		if name == "stronghold" {
+			files[release.ModuleExtras] = jsonOf(map[string]any{"scanner": 3, "enforcer": version})
+			b.declare(at+"/extra/enforcer", version, name, "enforcer")
+		}
+		b.image(at, version, files)
+		b.channel(at+"/release", version, version)
+	}
+	if name == "stronghold" {
+		b.declare(at+"/extra/scanner", "3", name, "scanner")
+	}
+	b.channel(at+"/release", "stable", "v1.1.0")
+}
+
+// judge judges sources.
+func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources})
+	try(t, err)
+	f, err := ready.Snapshot(t.Context(), tree.Snapshot(), scope)
+	try(t, err)
+	return ready.Judge(f, scope.Question)
+}
+
+// named are the images that the reasons of a verdict name, as MODULE/IMAGE, each once.
+func named(v ready.Verdict) (all []string) {
+	for _, x := range v.Versions {
+		for _, r := range x.Reasons {
+			if r.Kind == ready.MissingImage {
+				all = append(all, r.Module+"/"+r.Image)
+			} else {
+				all = append(all, r.String())
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Of a bundle with more than a hundred declared images each is removed in turn, in each of
+// the ways in which it can be missing. Each is named by module and image, and no other is.
+func TestEachDeclaredImageRemoved(t *testing.T) {
+	b := newBundle(t, 55, "v1.69.3", "v1.70.1")
+	if len(b.declared) < 100 {
+		t.Fatalf("%d declared images", len(b.declared))
+	}
+	v := judge(t, ready.Scope{}, b.tree.Dir())
+	if !v.Ready || len(v.Versions) != 2 || v.ExpectedDigests != len(b.declared) || named(v) != nil {
+		t.Fatalf("%+v", v)
+	}
+	all := os.Getenv("LAYOUTPROXY_TEST_ALL") != ""
+	for i, lost := range b.declared {
+		for way, remove := range []func(image) (undo func()){b.dropDescriptor, b.dropManifest, b.dropLayer} {
+			if way > 0 && !all && i%10 != way && lost.layout == "." {
+				continue
+			}
+			undo := remove(lost)
+			v := judge(t, ready.Scope{}, b.tree.Dir())
+			undo()
+			if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(v)); v.Ready || diff != "" {
+				t.Errorf("%s/%s removed in way %d: ready %v: %s", lost.module, lost.name, way, v.Ready, diff)
+			}
+		}
+	}
+}
+
+// dropDescriptor takes an image out of its index.
+func (b *bundle) dropDescriptor(i image) (undo func()) {
+	name := filepath.Join(b.tree.Layout(i.layout).Dir(), "index.json")
+	before, err := os.ReadFile(name)
+	try(b.t, err)
+	var index specs.Index
+	try(b.t, json.Unmarshal(before, &index))
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(d specs.Descriptor) bool { return d.Digest == i.Digest })
+	try(b.t, os.WriteFile(name, []byte(jsonOf(index)), 0o644))
+	return func() { try(b.t, os.WriteFile(name, before, 0o644)) }
+}
+
+func (b *bundle) dropBlob(layout string, d digest.Digest) (undo func()) {
+	name := b.tree.Layout(layout).BlobPath(d)
+	try(b.t, os.Rename(name, name+".away"))
+	return func() { try(b.t, os.Rename(name+".away", name)) }
+}
+
+func (b *bundle) dropManifest(i image) (undo func()) { return b.dropBlob(i.layout, i.Digest) }
+
+func (b *bundle) dropLayer(i image) (undo func()) { return b.dropBlob(i.layout, b.layer(i)) }
+
+// What a version is made of besides is named too, when the whole repository of it is gone.
+func TestEachRepositoryRemoved(t *testing.T) {
+	for layout, want := range map[string][]string{
+		"install":                          {"missing installer: install:v1.69.3"},
+		"install-standalone":               nil,
+		"release-channel":                  {"missing release-channel entry: release-channel:v1.69.3"},
+		"modules/console/release":          {"module console has no release channel"},
+		"modules/stronghold/extra/scanner": {"stronghold/scanner"},
+	} {
+		b := newBundle(t, 2, "v1.69.3")
+		try(t, os.Remove(filepath.Join(b.tree.Layout(layout).Dir(), "index.json")))
+		try(t, os.RemoveAll(filepath.Join(b.tree.Layout(layout).Dir(), "blobs")))
+		v := judge(t, ready.Scope{}, b.tree.Dir())
+		if diff := cmp.Diff(want, named(v)); diff != "" || v.Ready != (want == nil) {
+			t.Errorf("%s: ready %v: %s", layout, v.Ready, diff)
+		}
+	}
+}
+
+// A chunk that is lost is named as what to copy again, and nothing is ready: what it may hide
+// cannot be named.
+func TestEachChunkLost(t *testing.T) {
+	b := newBundle(t, 10, "v1.69.3")
+	dir := t.TempDir()
+	b.tree.Bundle(dir)
+	if v := judge(t, ready.Scope{}, dir); !v.Ready {
+		t.Fatal(named(v))
+	}
+	chunks := layouttest.Split(t, filepath.Join(dir, "platform.tar"), 6000)
+	for i, chunk := range chunks {
+		try(t, os.Rename(chunk, chunk+".tmp"))
+		v := judge(t, ready.Scope{Question: ready.Question{Releases: []string{"v1.69.3"}}}, dir)
+		try(t, os.Rename(chunk+".tmp", chunk))
+		size, err := os.Stat(chunk)
+		try(t, err)
+		if size.Size() == 0 || i == len(chunks)-1 && v.Ready { // behind the end of the tar, perhaps
+			continue
+		}
+		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, fmt.Sprintf("chunk %04d", i)) {
+			t.Errorf("chunk %d: ready %v: %s", i, v.Ready, text)
+		}
+	}
+}
+
+// Without --deep the bytes of layers are not read; with it a flipped bit is found.
+func TestDeep(t *testing.T) {
+	b := newBundle(t, 3, "v1.69.3")
+	lost := b.declared[1]
+	body, err := os.ReadFile(b.tree.Layout(".").BlobPath(lost.Digest))
+	try(t, err)
+	var m specs.Manifest
+	try(t, json.Unmarshal(body, &m))
+	pulltest.Flip(t, b.tree.Layout(".").BlobPath(m.Layers[0].Digest), 7)
+	if v := judge(t, ready.Scope{}, b.tree.Dir()); !v.Ready {
+		t.Error(named(v))
+	}
+	if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(judge(t, ready.Scope{Deep: true}, b.tree.Dir()))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A declaration whose bytes are wrong is a reason, wherever it is.
+func TestDamagedDeclarations(t *testing.T) {
+	for layout, want := range map[string]string{".": "the declarations of v1.69.3", "install": "the declarations of install:v1.69.3", "release-channel": "the declarations of release-channel:v1.69.3",
+		"modules/console": "the declarations of modules/console:v1.0.0"} {
+		b := newBundle(t, 2, "v1.69.3")
+		tag := "v1.69.3"
+		if layout == "modules/console" {
+			tag = "v1.0.0"
+		}
+		pulltest.Flip(t, b.tree.Layout(layout).BlobPath(b.firstLayer(layout, tag)), 20)
+		v := judge(t, ready.Scope{}, b.tree.Dir())
+		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, want+" cannot be read: layer sha256:") || !strings.Contains(text, "checksum mismatch") {
+			t.Errorf("%s: ready %v: %s", layout, v.Ready, text)
+		}
+	}
+}
+
+// firstLayer is a layer of the image of a tag.
+func (b *bundle) firstLayer(layout, tag string) digest.Digest {
+	tree, err := layoutstore.Open(b.t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}})
+	try(b.t, err)
+	repo, err := tree.Snapshot().At(layout)
+	try(b.t, err)
+	d, err := repo.TagDigest(tag)
+	try(b.t, err)
+	body, err := repo.ManifestBytes(b.t.Context(), d)
+	try(b.t, err)
+	var m specs.Manifest
+	try(b.t, json.Unmarshal(body, &m))
+	return m.Layers[0].Digest
+}
+
+// What declares nothing is not a bundle of Deckhouse, whatever its repositories are called.
+func TestSomethingElse(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	for _, layout := range []string{".", "modules/x", "library/nginx"} {
+		l := tree.Layout(layout)
+		l.Tag(l.Image(layouttest.Image{Name: layout, LayerSizes: []int64{10}}), "v1.2.3")
+		l.Write()
+	}
+	if v := judge(t, ready.Scope{}, tree.Dir()); !v.Ready || v.Deckhouse || len(v.Versions)+len(v.Modules) > 0 {
+		t.Errorf("%+v", v)
+	}
+	q := ready.Question{Releases: []string{"v1.70.1"}}
+	if v := judge(t, ready.Scope{Question: q}, tree.Dir()); v.Ready || len(v.Versions) != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Modules that are named are judged, and those that are not are left alone.
+func TestNamedModules(t *testing.T) {
+	b := newBundle(t, 2, "v1.69.3")
+	b.dropDescriptor(b.declared[len(b.declared)-1]) // of stronghold
+	for file, want := range map[string][]string{
+		"console":            nil,
+		"console@^1":         nil,
+		"console@^2":         {"module console has no version ^2"},
+		"other":              {"a cluster does not find module other: no tag other in modules", "module other is not here"},
+		"stronghold":         {"stronghold/scanner"},
+		"console\nconsole@3": {"module console has no version 3"},
+	} {
+		modules, err := ready.ParseModules([]byte(file))
+		try(t, err)
+		v := judge(t, ready.Scope{Modules: modules}, b.tree.Dir())
+		got := slices.DeleteFunc(named(v), func(s string) bool { return strings.HasPrefix(s, "a cluster") && len(want) == 1 })
+		if file == "other" {
+			want = want[1:]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", file, diff)
+		}
+	}
+}
+
+// A registry is judged by one HEAD per declared image, against the reference implementation.
+func TestRegistry(t *testing.T) {
+	b := newBundle(t, 20, "v1.69.3")
+	r := registrytest.New(t, registrytest.Options{})
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}, Roots: []string{"deckhouse/ee"}})
+	try(t, err)
+	lost := b.declared[3]
+	pulltest.Push(t, r, tree.Snapshot(), func(name string) string { return name })
+	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, FirstPause: time.Millisecond})
+	try(t, err)
+	t.Cleanup(c.Close)
+	ask := func(scope ready.Scope) ready.Verdict {
+		t.Helper()
+		f, err := ready.Registry(t.Context(), c, client.Reference{Registry: r.Host, Path: "deckhouse/ee"}, 4, scope)
+		try(t, err)
+		return ready.Judge(f, scope.Question)
+	}
+	r.Forget()
+	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // of modules, what their channels point at
+		t.Errorf("%v: %v", v, named(v))
+	}
+	heads := map[string]int{}
+	for _, request := range r.Requests() {
+		if request.Method == "HEAD" && strings.Contains(request.Path, "/manifests/sha256:") {
+			heads[request.Path]++
+		}
+		if request.Method == "GET" && strings.Contains(request.Path, "/manifests/"+lost.Digest.String()) {
+			t.Errorf("a declared image was fetched: %s", request.Path)
+		}
+	}
+	if len(heads) != 22 {
+		t.Errorf("%d HEAD requests by digest", len(heads))
+	}
+	for path, n := range heads {
+		if n != 1 {
+			t.Errorf("%d HEAD requests for %s", n, path)
+		}
+	}
+	r.Inject(pulltest.NotThere("deckhouse/ee/manifests/" + lost.Digest.String()))
+	if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(ask(ready.Scope{}))); diff != "" {
+		t.Error(diff)
+	}
+	r.Heal()
+	r.Inject(pulltest.NotThere("deckhouse/ee/blobs/" + b.layer(lost).String()))
+	if v := ask(ready.Scope{}); !v.Ready {
+		t.Error(named(v))
+	}
+	if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(ask(ready.Scope{Deep: true}))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func (b *bundle) layer(i image) digest.Digest {
+	body, err := os.ReadFile(b.tree.Layout(i.layout).BlobPath(i.Digest))
+	try(b.t, err)
+	var m specs.Manifest
+	try(b.t, json.Unmarshal(body, &m))
+	return m.Layers[0].Digest
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,203 @@
+package ready
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// ErrNothingThere says that a registry has no repository of a release, nor of a module.
+var ErrNothingThere = errors.New("nothing of Deckhouse at that path")
+
+// Registry gathers the facts of a path in a registry: one HEAD per declared image, and the
+// declarations, which are read. Errors: ErrNothingThere; those of the client; the context's.
+func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs int, scope Scope) (Facts, error) {
+	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string][]string{}, known: map[string]*asked{}}
+	f, err := gather(ctx, r, scope)
+	if err == nil && !f.Deckhouse && len(f.Modules) == 0 {
+		err = fmt.Errorf("%s: %w", at, ErrNothingThere)
+	}
+	return f, err
+}
+
+// remote is the content of a registry, each thing asked once.
+type remote struct {
+	client *client.Client
+	at     client.Reference
+	jobs   int
+	deep   bool
+
+	mu    sync.Mutex
+	lists map[string][]string
+	known map[string]*asked // by repository and reference
+}
+
+// asked is an answer that several may wait for.
+type asked struct {
+	once sync.Once
+	Presence
+	err error
+}
+
+func (r *remote) traits() traits { return traits{parallel: r.jobs, ownList: r.deep} }
+
+func (r *remote) hidden() []problem.Problem { return nil }
+
+func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
+	r.mu.Lock()
+	list, known := r.lists[path]
+	r.mu.Unlock()
+	if known {
+		return list, nil
+	}
+	list, err := r.client.Tags(ctx, r.at.Repository(path))
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lists[path] = list
+	return list, nil
+}
+
+// modules are the tags of the repository that lists them.
+func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
+
+func (r *remote) look(ctx context.Context, path, reference string) (Presence, error) {
+	key := path + " " + reference
+	r.mu.Lock()
+	a := r.known[key]
+	if a == nil {
+		a = &asked{}
+		r.known[key] = a
+	}
+	r.mu.Unlock()
+	a.once.Do(func() { a.Presence, a.err = r.ask(ctx, r.at.Repository(path), reference) })
+	return a.Presence, a.err
+}
+
+// ask asks for an image once, and reads it where that is wanted.
+func (r *remote) ask(ctx context.Context, repository, reference string) (Presence, error) {
+	d, err := r.client.HeadManifest(ctx, repository, reference)
+	if errors.Is(err, client.ErrNotFound) {
+		return Presence{State: Missing}, nil
+	}
+	if err != nil {
+		return Presence{}, err
+	}
+	p := Presence{State: Complete, Digest: d.Digest}
+	if r.deep {
+		err = r.follow(ctx, repository, &p)
+	}
+	return p, err
+}
+
+// follow reads an image to its last blob.
+func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
+	seen := map[digest.Digest]bool{p.Digest: true}
+	note := func(d digest.Digest, err error) {
+		kind := problem.Damaged
+		if errors.Is(err, client.ErrNotFound) {
+			kind = problem.Incomplete
+		}
+		p.State, p.Content = Damaged, nil
+		p.Problems = append(p.Problems, problem.Problem{Kind: kind, Repository: repository, Digest: d, Reason: err.Error(), Err: err})
+	}
+	for todo := []digest.Digest{p.Digest}; len(todo) > 0; todo = todo[1:] {
+		m, err := r.client.Manifest(ctx, repository, todo[0].String())
+		if isContent(err) {
+			note(todo[0], err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.Content = append(p.Content, Content{m.Digest, int64(len(m.Body))})
+		refs, err := closure.Parse(m.Body)
+		if err != nil {
+			note(m.Digest, err)
+			continue
+		}
+		for _, child := range refs.Children {
+			if !seen[child.Digest] {
+				seen[child.Digest] = true
+				todo = append(todo, child.Digest)
+			}
+		}
+		for _, blob := range refs.Blobs {
+			if seen[blob.Digest] {
+				continue
+			}
+			seen[blob.Digest] = true
+			err := r.readBlob(ctx, repository, blob.Descriptor)
+			switch {
+			case err == nil:
+				p.Content = append(p.Content, Content{blob.Digest, blob.Size})
+			case blob.Optional && errors.Is(err, client.ErrNotFound):
+			case isContent(err):
+				note(blob.Digest, err)
+			default:
+				return err
+			}
+		}
+	}
+	if p.State != Complete {
+		p.Content = nil
+	}
+	return nil
+}
+
+// errChecksum says that bytes are not those of their digest.
+var errChecksum = errors.New("checksum mismatch")
+
+// isContent reports whether an error is about what a registry has, and not about reaching it.
+func isContent(err error) bool {
+	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || errors.Is(err, errChecksum)
+}
+
+// readBlob reads a blob to its end.
+func (r *remote) readBlob(ctx context.Context, repository string, b closure.Descriptor) error {
+	in, err := r.client.Blob(ctx, repository, b.Digest, b.Size, 0)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(io.Discard, newProving(in, b.Digest))
+	return err
+}
+
+func (r *remote) files(ctx context.Context, path, reference string, names ...string) (map[string][]byte, error, error) {
+	repository := r.at.Repository(path)
+	found, err := r.look(ctx, path, reference)
+	if err != nil {
+		return nil, nil, err
+	}
+	layers, err := layersOf(found.Digest, func(d digest.Digest) ([]byte, error) {
+		m, err := r.client.Manifest(ctx, repository, d.String())
+		return m.Body, err
+	})
+	var files map[string][]byte
+	if err == nil {
+		files, err = imagefile.Read(ctx, layers, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
+			in, err := r.client.Blob(ctx, repository, l.Digest, l.Size, 0)
+			if err != nil {
+				return nil, err
+			}
+			return newProving(in, l.Digest), nil
+		}, names...)
+	}
+	var e *client.Error
+	if err == nil || ctx.Err() != nil || errors.As(err, &e) && !isContent(err) {
+		return files, nil, err
+	}
+	return nil, err, nil
+}

@@ -1,0 +1,234 @@
+package ready
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale where a file changed
+// meanwhile; those that [layoutstore.Exhausted] knows; the context's.
+func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts, error) {
+	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, inventories: map[string]*inventory{}}, scope)
+}
+
+// sources are the content of a snapshot. It is used by one goroutine.
+type sources struct {
+	snapshot    *layoutstore.Snapshot
+	deep        bool
+	inventories map[string]*inventory // by path
+}
+
+func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
+
+// inventory is the inventory of a repository, by digest.
+type inventory struct {
+	*layoutstore.Inventory
+	repository *layoutstore.Repository
+	manifests  map[digest.Digest]*closure.Manifest
+	problems   map[digest.Digest][]problem.Problem // those that keep something from being served
+	known      map[digest.Digest]Presence          // of images that were looked at
+	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
+}
+
+// at takes the inventory of the repository at a path; nil where there is none.
+func (s *sources) at(ctx context.Context, path string) (*inventory, error) {
+	if in, ok := s.inventories[path]; ok {
+		return in, nil
+	}
+	repository, err := s.snapshot.At(path)
+	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	taken, err := s.snapshot.Inventory(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	in := &inventory{Inventory: taken, repository: repository, manifests: map[digest.Digest]*closure.Manifest{},
+		problems: map[digest.Digest][]problem.Problem{}, known: map[digest.Digest]Presence{}, proven: map[digest.Digest]*problem.Problem{}}
+	for _, m := range taken.Graph.Manifests {
+		in.manifests[m.Digest] = m
+	}
+	for _, p := range taken.Problems {
+		if p.IsFailure() && !taken.KeepsNothing(p) {
+			in.problems[p.Digest] = append(in.problems[p.Digest], p)
+		}
+	}
+	in.Blobs = nil // as many as blobs, and not needed
+	s.inventories[path] = in
+	return in, nil
+}
+
+func (s *sources) tags(ctx context.Context, path string) ([]string, error) {
+	in, err := s.at(ctx, path)
+	if in == nil {
+		return nil, err
+	}
+	tags, _ := in.repository.Tags("", -1)
+	return tags, nil
+}
+
+// modules are the directories below modules that have a repository.
+func (s *sources) modules(context.Context) (names []string, err error) {
+	for _, path := range s.snapshot.Paths() {
+		if below, ok := strings.CutPrefix(path, modulesPath+"/"); ok {
+			name, _, _ := strings.Cut(below, "/")
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+func (s *sources) hidden() (all []problem.Problem) {
+	for _, p := range s.snapshot.ScanProblems() {
+		if p.TagsUnknown && p.IsFailure() {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (s *sources) look(ctx context.Context, path, reference string) (Presence, error) {
+	in, err := s.at(ctx, path)
+	if err != nil {
+		return Presence{}, err
+	}
+	if in == nil {
+		return Presence{State: Missing, Problems: s.causes(path, nil)}, nil
+	}
+	d := digest.Digest(reference)
+	if d.Validate() != nil {
+		if d, err = in.repository.TagDigest(reference); err != nil {
+			return Presence{State: Missing, Problems: s.causes(path, in)}, nil
+		}
+	}
+	p, known := in.known[d]
+	if !known {
+		if p, err = in.follow(ctx, d, s.deep); err != nil {
+			return p, err
+		}
+		if p.State == Missing && len(p.Problems) == 0 {
+			p.Problems = s.causes(path, in)
+		}
+		in.known[d] = p
+	}
+	return p, nil
+}
+
+// causes are the problems that may be why a repository lacks something: those that may hide
+// tags, of its own archives if some are.
+func (s *sources) causes(path string, in *inventory) (own []problem.Problem) {
+	all := s.hidden()
+	archives := map[string]bool{}
+	if in != nil {
+		for _, l := range in.repository.Layouts() {
+			file, _ := l.Where()
+			archives[file] = true
+		}
+	}
+	for _, p := range all {
+		if archives[p.Path] || p.Layout == path {
+			own = append(own, p)
+		}
+	}
+	if len(own) > 0 {
+		return own
+	}
+	return all
+}
+
+// follow follows an image to its last blob.
+func (in *inventory) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
+	p := Presence{State: Complete, Digest: top}
+	seen := map[digest.Digest]bool{top: true}
+	for todo := []closure.Ref{{Descriptor: closure.Descriptor{Digest: top}}}; len(todo) > 0; todo = todo[1:] {
+		d := todo[0].Digest
+		m := in.manifests[d]
+		_, size, found := in.Copy(d)
+		isDiscovery := in.repository.IsDiscovery(d)
+		switch {
+		case isDiscovery:
+		case !found && todo[0].Optional && len(in.problems[d]) == 0:
+			continue // its media type allows it
+		case !found || m != nil && m.Gap != nil || d == top && m == nil:
+			p.fail(d == top && !found, in.problems[d])
+			continue
+		case deep:
+			wrong, err := in.prove(ctx, d, m != nil)
+			if err != nil {
+				return p, err
+			}
+			if wrong != nil {
+				p.fail(false, []problem.Problem{*wrong})
+			}
+		}
+		p.Content = append(p.Content, Content{d, size})
+		if m == nil {
+			continue
+		}
+		for _, child := range m.Refs.Children {
+			todo = appendUnseen(todo, seen, closure.Ref{Descriptor: child})
+		}
+		for _, blob := range m.Refs.Blobs {
+			todo = appendUnseen(todo, seen, blob)
+		}
+	}
+	if p.State != Complete {
+		p.Content = nil
+	}
+	return p, nil
+}
+
+func appendUnseen(todo []closure.Ref, seen map[digest.Digest]bool, r closure.Ref) []closure.Ref {
+	if seen[r.Digest] {
+		return todo
+	}
+	seen[r.Digest] = true
+	return append(todo, r)
+}
+
+// fail notes that something of an image is missing or wrong. The image itself is missing where
+// nothing has its digest and nothing says why.
+func (p *Presence) fail(isTop bool, why []problem.Problem) {
+	if isTop && !slices.ContainsFunc(why, func(p problem.Problem) bool { return p.Kind != problem.Incomplete }) {
+		p.State = Missing
+	} else if p.State != Missing {
+		p.State = Damaged
+	}
+	p.Problems = append(p.Problems, why...)
+}
+
+// prove reads a blob and checks its digest. Manifests were read by the inventory.
+func (in *inventory) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
+	if wrong, known := in.proven[d]; known || isManifest {
+		return wrong, nil
+	}
+	l, _, _ := in.Copy(d)
+	where, err := l.Locate(d)
+	if err != nil {
+		return nil, err
+	}
+	good, err := bundle.HasDigest(ctx, where, d)
+	if err != nil {
+		return nil, err
+	}
+	if !good {
+		wrong := in.Wrong(layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		in.proven[d] = &wrong
+		return &wrong, nil
+	}
+	in.proven[d] = nil
+	return nil, nil
+}

@@ -1,0 +1,88 @@
+package ready
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// judgeSteps adds to the verdicts what keeps a cluster of the version that it comes from
+// from reaching them. Deckhouse goes from one minor version to the next, by the highest
+// patch that it finds, and from no major version to another but from 0 to 1 (the release
+// controller's task calculator in deckhouse/deckhouse). It never goes back.
+func (j *judge) judgeSteps(all []VersionVerdict) {
+	from, ok := release.Parse(j.question.From)
+	if !ok {
+		return
+	}
+	isComplete := map[string]bool{} // before the way is judged
+	var tags []string
+	for _, v := range all {
+		isComplete[v.Version] = v.Ready
+		tags = append(tags, v.Version)
+	}
+	steps := release.HighestPatches(release.Stable(tags))
+	for i := range all {
+		v := &all[i]
+		reasons := wayTo(v.Version, from, steps, isComplete)
+		if !v.Asked {
+			if j.isOlder(v.Version) {
+				v.Notes = append(v.Notes, reasons...)
+			}
+			continue
+		}
+		v.Reasons = append(v.Reasons, reasons...)
+		v.Ready = len(v.Reasons) == 0
+	}
+}
+
+// wayTo are the reasons why a cluster cannot go from a version to the one of a tag.
+func wayTo(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
+	to, ok := release.Parse(tag)
+	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
+	switch {
+	case !ok:
+		return noUpgrade(tag + " is no version, so nothing says whether it follows " + from.Tag)
+	case to.Version.LessThan(from.Version):
+		return []Reason{{Kind: OlderVersion, Version: fmt.Sprintf("%s is older than %s, and Deckhouse does not go back", tag, from.Tag)}}
+	case to.Version.Major() != from.Version.Major():
+		if from.Version.Major() == 0 && to.Version.Major() == 1 {
+			return nil
+		}
+		return noUpgrade(fmt.Sprintf("%s is of another major version than %s, and Deckhouse does not go from the one to the other", tag, from.Tag))
+	}
+	return missingSteps(to.Version, from.Version, steps, isComplete)
+}
+
+// missingSteps are the minor versions between two versions of which nothing is here, or not
+// all of it.
+func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
+	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }
+	miss := func(first, last uint64) {
+		if first >= last { // nothing between them
+			return
+		}
+		needed := short(first)
+		are := "which is not here"
+		if last-first > 1 {
+			needed, are = needed+" to "+short(last-1), "which are not here"
+		}
+		reasons = append(reasons, Reason{Kind: MissingStep, Version: fmt.Sprintf("%s → %s needs %s, %s", short(from.Minor()), short(to.Minor()), needed, are)})
+	}
+	next := from.Minor() + 1
+	between := slices.DeleteFunc(slices.Clone(steps), func(r release.Release) bool {
+		return r.Version.Major() != to.Major() || r.Version.Minor() <= from.Minor() || r.Version.Minor() >= to.Minor()
+	})
+	for _, step := range between {
+		miss(next, step.Version.Minor())
+		next = step.Version.Minor() + 1
+		if !isComplete[step.Tag] {
+			reasons = append(reasons, Reason{Kind: MissingStep, Version: fmt.Sprintf("%s → %s needs %s, which is not ready", short(from.Minor()), short(to.Minor()), step.Tag)})
+		}
+	}
+	miss(next, to.Minor())
+	return reasons
+}

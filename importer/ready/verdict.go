@@ -1,0 +1,353 @@
+package ready
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// Question is what a verdict answers. The zero value asks about every version that is here.
+type Question struct {
+	Releases []string // versions that are asked for; those that are here if there are none
+	From     string   // the version of the cluster; empty for an installation
+}
+
+// Verdict says which versions are ready, and why others are not.
+type Verdict struct {
+	Ready     bool `json:"ready"`     // every version that is asked for
+	Deckhouse bool `json:"deckhouse"` // there are declarations
+	// ExpectedDigests is the number of distinct digests that all judged versions and modules
+	// declare.
+	ExpectedDigests int              `json:"expectedDigests"`
+	Versions        []VersionVerdict `json:"versions"`
+	Modules         []ModuleVerdict  `json:"modules"`
+	Channels        []ChannelVerdict `json:"channels"`
+	Notes           []Reason         `json:"notes"`
+	// Hidden are reasons that concern every version, those that cannot be named as well.
+	Hidden []Reason `json:"hidden"`
+}
+
+// VersionVerdict is the verdict on one version of the platform.
+type VersionVerdict struct {
+	Version         string   `json:"version"`
+	Asked           bool     `json:"asked"` // the others are judged as steps on the way
+	Ready           bool     `json:"ready"`
+	DeclaredImages  int      `json:"declaredImages"`
+	ExpectedDigests int      `json:"expectedDigests"`
+	Bytes           int64    `json:"bytes"` // of all its images that are complete, each blob once
+	Reasons         []Reason `json:"reasons"`
+	Notes           []Reason `json:"notes"`
+	// Requirements are those that only the cluster can meet.
+	Requirements []string `json:"requirements"`
+}
+
+// ModuleVerdict is the verdict on a module. Its reasons are among those of every version.
+type ModuleVerdict struct {
+	Name     string            `json:"name"`
+	Ready    bool              `json:"ready"`
+	Versions []string          `json:"versions"`
+	Channels map[string]string `json:"channels"`
+	Reasons  []Reason          `json:"reasons"`
+	Notes    []Reason          `json:"notes"`
+}
+
+// ChannelVerdict says where a release channel of the platform points.
+type ChannelVerdict struct {
+	Channel string `json:"channel"`
+	Version string `json:"version"`
+	Here    bool   `json:"here"` // the version that it points at is here
+	Detail  string `json:"detail,omitempty"`
+}
+
+// Judge answers a question from facts. It is a pure function.
+func Judge(f Facts, q Question) Verdict {
+	j := judge{facts: f, question: q, modules: map[string]bool{}}
+	v := Verdict{Deckhouse: f.Deckhouse, Versions: []VersionVerdict{}, Modules: []ModuleVerdict{}, Channels: judgeChannels(f.Channels), Notes: []Reason{}, Hidden: []Reason{}}
+	for _, m := range f.Modules {
+		verdict := judgeModule(m)
+		j.modules[m.Name] = len(m.Tags) > 0
+		j.shared = append(j.shared, verdict.Reasons...)
+		v.Modules = append(v.Modules, verdict)
+	}
+	for _, p := range f.Hidden {
+		v.Hidden = append(v.Hidden, Reason{Kind: HiddenTags, Problems: []problem.Problem{p}})
+	}
+	j.shared = append(j.shared, v.Hidden...)
+	for _, b := range f.Builds {
+		v.Versions = append(v.Versions, j.build(b))
+	}
+	j.judgeSteps(v.Versions)
+	v.Versions = append(v.Versions, j.absent()...)
+	for _, i := range f.Databases {
+		if i.State != Complete {
+			v.Notes = append(v.Notes, aboutImage(MissingDatabase, i))
+		}
+	}
+	v.ExpectedDigests = countDigests(f)
+	v.Ready = isReady(v, j.shared)
+	return v
+}
+
+// isReady reports whether everything that is asked for is ready. Where no version is, the
+// modules alone decide.
+func isReady(v Verdict, shared []Reason) bool {
+	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
+		return !slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked && !x.Ready })
+	}
+	return len(shared) == 0
+}
+
+// judge is what the verdicts on all versions have in common.
+type judge struct {
+	facts    Facts
+	question Question
+	modules  map[string]bool // that were judged, and whether any version is here
+	shared   []Reason        // that keep every version from being ready
+}
+
+// build judges a version without the way to it.
+func (j *judge) build(b Build) VersionVerdict {
+	v := VersionVerdict{Version: b.Tag, Asked: j.isAsked(b.Tag), DeclaredImages: len(b.Declared), Reasons: []Reason{}, Notes: []Reason{}, Requirements: append([]string{}, b.Requirements.OfCluster()...)}
+	need := func(kind Kind, i Image) {
+		if i.State != Complete {
+			v.Reasons = append(v.Reasons, aboutImage(kind, i))
+		}
+	}
+	need(MissingPlatform, b.Platform)
+	need(MissingInstaller, b.Installer)
+	if _, isVersion := release.Parse(b.Tag); isVersion {
+		need(MissingEntry, b.Entry)
+	}
+	for _, u := range b.Unreadable {
+		v.Reasons = append(v.Reasons, unreadable(u))
+	}
+	for _, i := range b.Declared {
+		need(MissingImage, i)
+	}
+	for _, name := range b.Requirements.Modules() {
+		if !j.modules[name] {
+			v.Reasons = append(v.Reasons, Reason{Kind: MissingModule, Module: name, Detail: release.VersionFile + " requires it"})
+		}
+	}
+	j.compareLists(b, &v)
+	if b.Standalone.State != Complete {
+		v.Notes = append(v.Notes, aboutImage(MissingStandalone, b.Standalone))
+	}
+	v.Reasons = append(v.Reasons, j.shared...)
+	v.Ready = len(v.Reasons) == 0
+	v.ExpectedDigests = len(declaredDigests(map[digest.Digest]bool{}, b.Declared))
+	v.Bytes = sizeOf(append([]Image{b.Platform, b.Installer, b.Standalone, b.Entry}, b.Declared...))
+	return v
+}
+
+func unreadable(u Unreadable) Reason {
+	r := aboutImage(UnreadableList, u.Image)
+	r.Detail = u.Detail
+	return r
+}
+
+// compareLists notes how the platform's own list differs from the installer's. An image that
+// only the own list declares is needed as well: a cluster goes by that list.
+func (j *judge) compareLists(b Build, v *VersionVerdict) {
+	if b.OwnUnreadable != "" {
+		v.Notes = append(v.Notes, Reason{Kind: UnreadableOwnList, Detail: b.OwnUnreadable})
+	}
+	if b.Own == nil {
+		return
+	}
+	type entry struct{ module, name, digest string }
+	entryOf := func(i Image) entry { return entry{i.Module, i.Name, i.Reference} }
+	declared, own := map[entry]bool{}, map[entry]bool{}
+	for _, i := range b.Declared {
+		declared[entryOf(i)] = true
+	}
+	differ := func(i Image, only string) {
+		v.Notes = append(v.Notes, Reason{Kind: DifferentList, Module: i.Module, Image: i.Name, Reference: i.Reference,
+			Version: fmt.Sprintf("only the list of %s declares module %s image %s as %s", only, i.Module, i.Name, i.Reference)})
+	}
+	for _, i := range b.Own {
+		own[entryOf(i)] = true
+		if declared[entryOf(i)] {
+			continue
+		}
+		differ(i, "the platform image")
+		if i.State != Complete {
+			v.Reasons = append(v.Reasons, aboutImage(MissingImage, i))
+		}
+	}
+	for _, i := range b.Declared {
+		if !own[entryOf(i)] {
+			differ(i, "the installer")
+		}
+	}
+}
+
+// judgeModule judges a module.
+func judgeModule(m Module) ModuleVerdict {
+	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
+	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
+	need := func(kind Kind, i Image) {
+		if i.State != Complete {
+			add(aboutImage(kind, i))
+		}
+	}
+	if v.Versions == nil {
+		v.Versions = []string{}
+		add(Reason{Kind: MissingModule, Module: m.Name})
+		return v
+	}
+	for _, text := range unmet(m) {
+		add(Reason{Kind: MissingVersion, Module: m.Name, Version: text})
+	}
+	for _, x := range m.Versions {
+		need(MissingVersion, x.Image)
+		for _, u := range x.Unreadable {
+			add(unreadable(u))
+		}
+		for _, i := range x.Declared {
+			need(MissingImage, i)
+		}
+		if x.Entry.State != Complete {
+			v.Notes = append(v.Notes, aboutImage(MissingRelease, x.Entry))
+		}
+	}
+	if len(m.Channels) == 0 {
+		add(Reason{Kind: MissingChannel, Module: m.Name})
+	}
+	for _, c := range m.Channels {
+		v.Channels[c.Name] = c.Target
+		need(MissingChannel, c.Image)
+		if c.Unreadable != "" {
+			add(unreadable(Unreadable{c.Image, c.Unreadable}))
+		}
+	}
+	if m.Undiscoverable {
+		add(Reason{Kind: Undiscoverable, Module: m.Name})
+	}
+	v.Ready = len(v.Reasons) == 0
+	return v
+}
+
+// unmet are the constraints on a module that none of its versions fits.
+func unmet(m Module) (all []string) {
+	for _, c := range slices.Concat(m.Want.Ranges, m.Want.Pins) {
+		if !slices.ContainsFunc(m.Tags, func(tag string) bool { return fits(c, tag) }) {
+			all = append(all, c.Text)
+		}
+	}
+	return all
+}
+
+// fits reports whether a constraint chooses a tag.
+func fits(c *release.Constraint, tag string) bool {
+	if c.Versions == nil {
+		return sameVersion(c.Tag, tag)
+	}
+	r, isVersion := release.Parse(tag)
+	return isVersion && c.Versions.Check(r.Version)
+}
+
+// sameVersion reports whether two tags are the same, or spell the same version.
+func sameVersion(a, b string) bool {
+	x, ok := release.Parse(a)
+	y, also := release.Parse(b)
+	return a == b || ok && also && x.Version.Equal(y.Version)
+}
+
+func judgeChannels(all []Channel) []ChannelVerdict {
+	verdicts := []ChannelVerdict{}
+	for _, c := range all {
+		v := ChannelVerdict{Channel: c.Name, Version: c.Target, Here: c.Here}
+		switch {
+		case c.Image.State != Complete:
+			v.Detail = aboutImage(MissingChannel, c.Image).String()
+		case c.Unreadable != "":
+			v.Detail = c.Unreadable
+		case !c.Here:
+			v.Detail = "points at " + c.Target + ", which is not here"
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts
+}
+
+// isAsked reports whether a version is asked for: it is named, or, where none is, not older
+// than what the cluster has.
+func (j *judge) isAsked(tag string) bool {
+	if len(j.question.Releases) > 0 {
+		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return sameVersion(r, tag) })
+	}
+	return !j.isOlder(tag)
+}
+
+// isOlder reports whether a version is older than the cluster's.
+func (j *judge) isOlder(tag string) bool {
+	from, ok := release.Parse(j.question.From)
+	r, also := release.Parse(tag)
+	return ok && also && r.Version.LessThan(from.Version)
+}
+
+// absent are the verdicts on versions that are asked for and not here.
+func (j *judge) absent() (all []VersionVerdict) {
+	var here []string
+	for _, b := range j.facts.Builds {
+		here = append(here, b.Tag)
+	}
+	for _, asked := range j.question.Releases {
+		if slices.ContainsFunc(here, func(tag string) bool { return sameVersion(asked, tag) }) {
+			continue
+		}
+		detail := "no version is"
+		if len(here) > 0 {
+			detail = "here are " + strings.Join(here, ", ")
+		}
+		all = append(all, VersionVerdict{Version: asked, Asked: true, Notes: []Reason{}, Requirements: []string{},
+			Reasons: append([]Reason{{Kind: AbsentVersion, Version: asked, Detail: detail}}, j.shared...)})
+	}
+	return all
+}
+
+// countDigests counts the distinct digests that everything declares.
+func countDigests(f Facts) int {
+	seen := map[digest.Digest]bool{}
+	for _, b := range f.Builds {
+		declaredDigests(seen, b.Declared)
+	}
+	for _, m := range f.Modules {
+		for _, x := range m.Versions {
+			declaredDigests(seen, x.Declared)
+		}
+	}
+	return len(seen)
+}
+
+// declaredDigests adds the digests of images. One that is declared by a tag counts by what
+// the tag leads to.
+func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Digest]bool {
+	for _, i := range images {
+		if d := cmp.Or(i.Digest, digest.Digest(i.Reference)); d.Validate() == nil {
+			seen[d] = true
+		}
+	}
+	return seen
+}
+
+// sizeOf is the size of images in bytes, with what they share once.
+func sizeOf(images []Image) (size int64) {
+	seen := map[digest.Digest]bool{}
+	for _, i := range images {
+		for _, c := range i.Content {
+			if !seen[c.Digest] {
+				seen[c.Digest] = true
+				size += c.Size
+			}
+		}
+	}
+	return size
+}

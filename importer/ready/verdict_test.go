@@ -1,0 +1,318 @@
+package ready
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// there is an image that is complete.
+func there(name, repository, reference string) Image {
+	d := digest.Digest(reference)
+	if d.Validate() != nil {
+		d = digest.FromString(repository + ":" + reference)
+	}
+	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
+}
+
+// without is an image in another state.
+func without(i Image, s State, problems ...problem.Problem) Image {
+	i.Presence = Presence{State: s, Problems: problems}
+	return i
+}
+
+func declared(module, name string) Image {
+	i := there(name, ".", digest.FromString(module+"/"+name).String())
+	i.Module = module
+	return i
+}
+
+func completeBuild(tag string) Build {
+	return Build{Tag: tag, Platform: there("platform image", ".", tag), Installer: there("installer", "install", tag), Standalone: there("stand-alone installer", "install-standalone", tag),
+		Entry: there("release-channel entry", "release-channel", tag), Declared: []Image{declared("common", "pause"), declared("ingressNginx", "controller")}}
+}
+
+func completeModule(name string) Module {
+	image := there("version v1.1.0", "modules/"+name, "v1.1.0")
+	image.Module = name
+	return Module{Name: name, Tags: []string{"v1.0.0", "v1.1.0"}, Channels: []Channel{{Name: "stable", Target: "v1.1.0", Here: true, Image: there("release channel stable", "modules/"+name+"/release", "stable")}},
+		Versions: []ModuleVersion{{Tag: "v1.1.0", Image: image, Entry: there("release v1.1.0", "modules/"+name+"/release", "v1.1.0"), Declared: []Image{declared(name, "agent")}}}}
+}
+
+func complete() Facts {
+	return Facts{Deckhouse: true, Builds: []Build{completeBuild("v1.69.3"), completeBuild("v1.70.1")}, Modules: []Module{completeModule("console")},
+		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: there("release channel stable", "release-channel", "stable")}}, Databases: []Image{there("trivy-db", "security/trivy-db", "2")}}
+}
+
+// said is a verdict in lines: what is asked for and ready, the reasons of each version, and
+// the notes.
+func said(v Verdict) (lines []string) {
+	add := func(mark, at string, all []Reason) {
+		for _, r := range all {
+			lines = append(lines, mark+" "+at+": "+r.String())
+		}
+	}
+	if v.Ready {
+		lines = append(lines, "ready")
+	}
+	for _, x := range v.Versions {
+		add("!", x.Version, x.Reasons)
+		add("-", x.Version, x.Notes)
+		if x.Ready != (len(x.Reasons) == 0) {
+			lines = append(lines, x.Version+" contradicts its reasons")
+		}
+	}
+	for _, m := range v.Modules {
+		add("-", m.Name, m.Notes)
+	}
+	for _, c := range v.Channels {
+		if c.Detail != "" {
+			lines = append(lines, "- "+c.Channel+": "+c.Detail)
+		}
+	}
+	add("-", "all", v.Notes)
+	return lines
+}
+
+func constrained(texts ...string) (s release.Selector) {
+	all, err := release.ParseSelectors(texts)
+	if err != nil {
+		panic(err)
+	}
+	for _, s = range all {
+	}
+	return s
+}
+
+// Each rule of the verdict, by what changes in facts that are complete.
+func TestJudge(t *testing.T) {
+	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "not there"}
+	missing := func(i *Image) { *i = without(*i, Missing, lost) }
+	const why = ": platform.tar: blobs/x: not there: copy chunk 0003 again"
+	for name, test := range map[string]struct {
+		change   func(f *Facts)
+		question Question
+		want     []string
+	}{
+		"complete":                  {func(*Facts) {}, Question{}, []string{"ready"}},
+		"nothing at all":            {func(f *Facts) { *f = Facts{} }, Question{}, []string{"ready"}},
+		"modules alone":             {func(f *Facts) { f.Builds = nil }, Question{}, []string{"ready"}},
+		"a broken module alone":     {func(f *Facts) { f.Builds, f.Modules[0].Undiscoverable = nil, true }, Question{}, nil},
+		"the platform":              {func(f *Facts) { missing(&f.Builds[0].Platform) }, Question{}, []string{"! v1.69.3: missing platform image: v1.69.3" + why}},
+		"the installer":             {func(f *Facts) { missing(&f.Builds[0].Installer) }, Question{}, []string{"! v1.69.3: missing installer: install:v1.69.3" + why}},
+		"the entry":                 {func(f *Facts) { missing(&f.Builds[0].Entry) }, Question{}, []string{"! v1.69.3: missing release-channel entry: release-channel:v1.69.3" + why}},
+		"the entry of a tag":        {func(f *Facts) { f.Builds[0].Tag = "pr42"; missing(&f.Builds[0].Entry) }, Question{}, []string{"ready"}},
+		"the stand-alone one":       {func(f *Facts) { missing(&f.Builds[0].Standalone) }, Question{}, []string{"ready", "- v1.69.3: missing stand-alone installer: install-standalone:v1.69.3" + why}},
+		"an image":                  {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
+		"an image of another":       {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{Releases: []string{"1.70.1"}}, []string{"ready", "! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
+		"a damaged image":           {func(f *Facts) { i := &f.Builds[0].Declared[0]; *i = without(*i, Damaged) }, Question{}, []string{"! v1.69.3: damaged module common image pause: " + declared("common", "pause").Reference}},
+		"an unreadable installer":   {func(f *Facts) { b := &f.Builds[0]; b.unreadable(b.Installer, errors.New("no tar")) }, Question{}, []string{"! v1.69.3: the declarations of install:v1.69.3 cannot be read: no tar"}},
+		"a database":                {func(f *Facts) { missing(&f.Databases[0]) }, Question{}, []string{"ready", "- all: missing trivy-db: security/trivy-db:2" + why}},
+		"a hidden tag":              {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
+		"a channel":                 {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
+		"an unreadable channel":     {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
+		"a channel to nowhere":      {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is not here"}},
+		"an absent version":         {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: here are v1.69.3, v1.70.1"}},
+		"an absent version of none": {func(f *Facts) { f.Builds = nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: no version is"}},
+		"a required module": {func(f *Facts) {
+			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
+		}, Question{}, []string{"! v1.69.3: module csi is not here: version.json requires it"}},
+		"an own list that agrees": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
+		"an unreadable own list":  {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
+		"another own list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
+			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference,
+			"- v1.69.3: only the list of the installer declares module ingressNginx image controller as " + declared("ingressNginx", "controller").Reference}},
+		"an image of the own list alone": {func(f *Facts) {
+			f.Builds[0].Own = append(f.Builds[0].Declared[:2:2], without(declared("common", "new"), Missing))
+		}, Question{}, []string{
+			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference,
+			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference}},
+		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is not here", "! v1.70.1: module console is not here"}},
+		"a version of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Image) }, Question{}, []string{"! v1.69.3: missing module console image version v1.1.0: modules/console:v1.1.0" + why}},
+		"an image of a module":  {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},
+		"an unreadable module": {func(f *Facts) {
+			f.Builds = f.Builds[:1]
+			v := &f.Modules[0].Versions[0]
+			v.Unreadable = []Unreadable{{v.Image, "no JSON"}}
+		}, Question{}, []string{"! v1.69.3: the declarations of modules/console:v1.1.0 cannot be read: no JSON"}},
+		"a release of a module":       {func(f *Facts) { missing(&f.Modules[0].Versions[0].Entry) }, Question{}, []string{"ready", "- console: missing release v1.1.0: modules/console/release:v1.1.0" + why}},
+		"the channels of a module":    {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels = nil }, Question{}, []string{"! v1.69.3: module console has no release channel"}},
+		"a channel of a module":       {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Channels[0].Image) }, Question{}, []string{"! v1.69.3: missing release channel stable: modules/console/release:stable" + why}},
+		"a channel that is malformed": {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels[0].Unreadable = "no JSON" }, Question{}, []string{"! v1.69.3: the declarations of modules/console/release:stable cannot be read: no JSON"}},
+		"a discovery tag":             {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: a cluster does not find module console: no tag console in modules"}},
+		"constraints that fit":        {func(f *Facts) { f.Modules[0].Want = constrained("console@^1.0.0", "console@=1.0.0") }, Question{}, []string{"ready"}},
+		"constraints that do not": {func(f *Facts) {
+			f.Builds = f.Builds[:1]
+			f.Modules[0].Want = constrained("console@^2.0.0", "console@=pr1")
+		}, Question{}, []string{"! v1.69.3: module console has no version ^2.0.0", "! v1.69.3: module console has no version =pr1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := complete()
+			test.change(&f)
+			if diff := cmp.Diff(test.want, said(Judge(f, test.question))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// The way from the version of the cluster, by the rules of the release controller of
+// deckhouse/deckhouse: one minor version after the other, by its highest patch.
+func TestSteps(t *testing.T) {
+	for name, test := range map[string]struct {
+		here  string // versions; one that ends in ! is not complete
+		from  string
+		asked string
+		want  string // reasons and notes
+		isBad bool
+	}{
+		"the same":           {"v1.75.0", "v1.75.0", "", "", false},
+		"a patch":            {"v1.75.9", "v1.75.0", "", "", false},
+		"the next":           {"v1.76.0", "v1.75.4", "", "", false},
+		"a gap":              {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is not here", true},
+		"a long gap":         {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are not here", true},
+		"a step":             {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
+		"two gaps":           {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is not here; v1.75 → v1.79 needs v1.78, which is not here", true},
+		"an incomplete step": {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
+		"its highest patch":  {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
+		"a lower patch":      {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
+		"no previews":        {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is not here", true},
+		"older, unasked":     {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", false},
+		"older, asked":       {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", true},
+		"another major":      {"v2.0.0", "v1.75.0", "", "v2.0.0 is of another major version than v1.75.0, and Deckhouse does not go from the one to the other", true},
+		"from the start":     {"v1.0.0", "v0.9.0", "", "", false},
+		"a tag":              {"pr42", "v1.75.0", "", "pr42 is no version, so nothing says whether it follows v1.75.0", true},
+		"no from":            {"v1.77.2", "", "", "", false},
+		"a huge gap":         {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are not here", true},
+	} {
+		f := Facts{Deckhouse: true}
+		for tag := range strings.FieldsSeq(test.here) {
+			tag, broken := strings.CutSuffix(tag, "!")
+			b := completeBuild(tag)
+			if broken {
+				b.Platform = without(b.Platform, Missing)
+			}
+			f.Builds = append(f.Builds, b)
+		}
+		q := Question{From: test.from}
+		if test.asked != "" {
+			q.Releases = []string{test.asked}
+		}
+		v := Judge(f, q)
+		var got []string
+		for _, x := range v.Versions {
+			for _, r := range append(x.Reasons, x.Notes...) {
+				if r.Kind != MissingPlatform && (x.Asked || r.Kind == OlderVersion) {
+					got = append(got, r.String())
+				}
+			}
+		}
+		if strings.Join(got, "; ") != test.want || v.Ready == test.isBad {
+			t.Errorf("%s: ready %v: %s", name, v.Ready, strings.Join(got, "; "))
+		}
+	}
+}
+
+// Digests are counted once each, over versions and modules; blobs that images share count
+// once in the size.
+func TestCounts(t *testing.T) {
+	f := complete()
+	byTag := there("old", ".", "old-tag")
+	byTag.Module, byTag.Digest = "common", digest.Digest(declared("common", "pause").Reference)
+	f.Builds[1].Declared = append(f.Builds[1].Declared, byTag)
+	v := Judge(f, Question{})
+	if v.ExpectedDigests != 3 || v.Versions[1].ExpectedDigests != 2 || v.Versions[1].DeclaredImages != 3 || v.Versions[0].Bytes != 6*10+5 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// What JSON has is the fields and the text; lists are never null.
+func TestJSON(t *testing.T) {
+	f := complete()
+	f.Builds[0].Declared[0] = without(f.Builds[0].Declared[0], Missing)
+	for name, facts := range map[string]Facts{"a bundle": f, "nothing": {}} {
+		b, err := json.Marshal(Judge(facts, Question{Releases: []string{"v9.0.0"}}))
+		if err != nil || strings.Contains(string(b), "null") {
+			t.Errorf("%s: %v: %s", name, err, b)
+		}
+	}
+	b, _ := json.Marshal(Judge(f, Question{}).Versions[0].Reasons[0])
+	ref := declared("common", "pause").Reference
+	want := `{"kind":"missing-image","module":"common","image":"pause","repository":".","reference":"` + ref + `","state":"missing","text":"missing module common image pause: ` + ref + `"}`
+	if diff := cmp.Diff(want, string(b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestText(t *testing.T) {
+	f := complete()
+	f.Builds[0].Declared[0] = without(f.Builds[0].Declared[0], Missing)
+	f.Builds[0].Requirements = release.Requirements{"k8s": "1.27"}
+	f.Modules[0].Undiscoverable = true
+	f.Databases[0] = without(f.Databases[0], Missing)
+	for name, test := range map[string]struct {
+		facts Facts
+		q     Question
+		want  string
+	}{
+		"a bundle": {f, Question{Releases: []string{"v1.70.1"}}, `v1.69.3: not complete: 2 declared images, 55 B
+  missing module common image pause: ` + declared("common", "pause").Reference + `
+  1 reason for every version, below
+  the cluster needs: k8s 1.27
+v1.70.1: not ready: 2 declared images, 65 B
+  1 reason for every version, below
+module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
+  a cluster does not find module console: no tag console in modules
+note: missing trivy-db: security/trivy-db:2
+3 distinct declared digests; not ready: v1.70.1
+`},
+		"modules alone": {Facts{Deckhouse: true, Modules: complete().Modules, Channels: []Channel{{Name: "lts", Unreadable: "no JSON", Image: there("", "release-channel", "lts")}}, Hidden: []problem.Problem{{Path: "a.tar", Reason: "cut"}}}, Question{}, `no version of the platform is here
+every version:
+  versions and modules may be hidden: a.tar: cut
+module console: complete: v1.0.0, v1.1.0 (stable v1.1.0)
+release channel lts: no JSON
+1 distinct declared digest; not ready
+`},
+		"something else": {Facts{}, Question{}, "nothing here declares what it needs: this is not a bundle of Deckhouse\n"},
+		"hidden":         {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "nothing here declares what it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
+	} {
+		var b strings.Builder
+		if err := Judge(test.facts, test.q).WriteText(&b); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(test.want, b.String()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestModulesFile(t *testing.T) {
+	all, err := ParseModules([]byte("# ours\nconsole\n\n stronghold@^1 \nstronghold@=v2.0.0\r\n"))
+	if err != nil || len(all) != 2 || !all["console"].All || len(all["stronghold"].Ranges) != 1 || len(all["stronghold"].Pins) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for file, want := range map[string]string{"console\nA B": "line 2: ", "x@=v1+stable": `line 1: "x@=v1+stable": name a tag`, strings.Repeat("a", 1<<20): "too long"} {
+		if _, err := ParseModules([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v", file, err)
+		}
+	}
+}
+
+func FuzzModulesFile(f *testing.F) {
+	f.Add([]byte("a\nb@^1\n# c\n"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		all, err := ParseModules(file)
+		for name, s := range all {
+			if err != nil || name != s.Name || !release.IsName(name) {
+				t.Fatalf("%q: %+v, %v", name, s, err)
+			}
+		}
+	})
+}
