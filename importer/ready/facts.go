@@ -12,7 +12,8 @@ type Facts struct {
 	// Deckhouse is set where there is a release channel, an installer or a module: content
 	// that declares what it needs.
 	Deckhouse bool
-	Builds    []Build // of the platform, by version
+	Here      []string // versions of the platform that are here, judged or not
+	Builds    []Build  // of the platform, by version
 	Modules   []Module
 	Channels  []Channel // of the platform
 	Databases []Image   // the vulnerability databases

@@ -178,7 +178,7 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 		}
 	}
 	here := buildTags(installs, entries, platforms)
-	f.Deckhouse = len(installs)+len(entries)+len(here) > 0
+	f.Deckhouse, f.Here = len(installs)+len(entries)+len(here) > 0, here
 	for i, c := range f.Channels {
 		f.Channels[i].Here = slices.ContainsFunc(here, func(tag string) bool { return sameVersion(tag, c.Target) })
 	}

@@ -295,10 +295,7 @@ func (j *judge) isOlder(tag string) bool {
 
 // absent are the verdicts on versions that are asked for and not here.
 func (j *judge) absent() (all []VersionVerdict) {
-	var here []string
-	for _, b := range j.facts.Builds {
-		here = append(here, b.Tag)
-	}
+	here := j.facts.Here
 	for _, asked := range j.question.Releases {
 		if slices.ContainsFunc(here, func(tag string) bool { return sameVersion(asked, tag) }) {
 			continue

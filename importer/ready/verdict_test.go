@@ -47,7 +47,7 @@ func completeModule(name string) Module {
 }
 
 func complete() Facts {
-	return Facts{Deckhouse: true, Builds: []Build{completeBuild("v1.69.3"), completeBuild("v1.70.1")}, Modules: []Module{completeModule("console")},
+	return Facts{Deckhouse: true, Here: []string{"v1.69.3", "v1.70.1"}, Builds: []Build{completeBuild("v1.69.3"), completeBuild("v1.70.1")}, Modules: []Module{completeModule("console")},
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: there("release channel stable", "release-channel", "stable")}}, Databases: []Image{there("trivy-db", "security/trivy-db", "2")}}
 }
 
@@ -120,7 +120,7 @@ func TestJudge(t *testing.T) {
 		"an unreadable channel":     {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
 		"a channel to nowhere":      {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is not here"}},
 		"an absent version":         {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: here are v1.69.3, v1.70.1"}},
-		"an absent version of none": {func(f *Facts) { f.Builds = nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: no version is"}},
+		"an absent version of none": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: no version is"}},
 		"a required module": {func(f *Facts) {
 			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
 		}, Question{}, []string{"! v1.69.3: module csi is not here: version.json requires it"}},
@@ -199,7 +199,7 @@ func TestSteps(t *testing.T) {
 			if broken {
 				b.Platform = without(b.Platform, Missing)
 			}
-			f.Builds = append(f.Builds, b)
+			f.Builds, f.Here = append(f.Builds, b), append(f.Here, tag)
 		}
 		q := Question{From: test.from}
 		if test.asked != "" {
