@@ -1,0 +1,38 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// docs/configuration.md explains every setting of serve, and no other.
+func TestConfigurationPageHasEverySetting(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	try(t, err)
+	data, err := os.ReadFile("../../docs/config.schema.json") // which a test compares with the flags
+	try(t, err)
+	var schema struct {
+		Properties map[string]any `json:"properties"`
+	}
+	try(t, json.Unmarshal(data, &schema))
+	if len(schema.Properties) < 30 {
+		t.Fatalf("%d settings: are all found?", len(schema.Properties))
+	}
+	_, table, _ := strings.Cut(string(page), "\n## All settings\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true} // flags only, or the file only
+	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(table, -1) {
+		shown[m[1]] = true
+		if _, ok := schema.Properties[m[1]]; !ok && m[1] != "config" && m[1] != "check-config" && m[1] != "output" {
+			t.Errorf("docs/configuration.md explains --%s, an unknown setting of serve", m[1])
+		}
+	}
+	for name := range schema.Properties {
+		if !shown[name] {
+			t.Errorf("docs/configuration.md does not explain --%s: add it to a table below \"All settings\"", name)
+		}
+	}
+}
