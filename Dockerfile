@@ -25,9 +25,9 @@ COPY --from=build --chown=65532:65532 /writable/ /
 USER 65532:65532
 # Flags of the command line beat these. Inside of a container loopback is of no use.
 ENV LAYOUTPROXY_LISTEN=:5000 \
-    LAYOUTPROXY_ADMIN_LISTEN=:5001 \
+    LAYOUTPROXY_ADMIN_LISTEN=:5580 \
     LAYOUTPROXY_CACHE_DIR=/cache
-EXPOSE 5000 5001
+EXPOSE 5000 5580
 # Indexes of archives are kept here; the only place that is written.
 VOLUME /cache
 # Asks the registry as a client does. Where it speaks TLS give another command, or

@@ -25,16 +25,15 @@ func newDoctor(c *console.Output) *cobra.Command {
 	var flags doctorFlags
 	cmd := &cobra.Command{
 		Use:   "doctor URL [IMAGE]",
-		Short: "Pull through a running proxy step by step, and say what is wrong",
-		Long: `Take the steps of a pull through the registry at URL one by one, and say of each
-that fails what is to be done: name, connection, TLS, API, credentials, clock; with an
-IMAGE its tag, manifest, children, and blobs with a range; on this node hosts.toml, and
-whether the containerd that runs reads it. IMAGE is REPOSITORY:TAG, or as nodes name
-it, with the registry that the proxy stands for in front.
+		Short: "Pull through a running layoutproxy step by step, and report what is wrong",
+		Long: `Check each step of a pull through the registry at URL, and report for each failed step what to
+do: name, connection, TLS, API, credentials, clock. With an IMAGE, doctor also checks its tag,
+manifest, children and blobs. On a node it checks hosts.toml, and whether the running containerd
+reads it. IMAGE is REPOSITORY:TAG, or the name that nodes use, which begins with the registry
+that layoutproxy replaces.
 
-It changes nothing, and asks one thing after another and none twice, whatever --jobs
-and --retries say. The exit status is 0 if no step fails, 1 if
-one does, 3 if what fails is missing or damaged content.`,
+Doctor changes nothing. It sends every request once, one after the other. The exit status is 0 if
+no step fails, 1 if one does, and 3 if content is missing or damaged.`,
 		Example: `  layoutproxy doctor http://127.0.0.1:5000
   layoutproxy doctor http://127.0.0.1:5000 registry.deckhouse.io/deckhouse/ee/install:v1.70.1`,
 		Args: cobra.RangeArgs(1, 2),
@@ -45,7 +44,7 @@ one does, 3 if what fails is missing or damaged content.`,
 	f := cmd.Flags()
 	flags.AddFlags(f)
 	flags.UserAgent = userAgent()
-	f.StringVar(&flags.hostsDir, "hosts-dir", "", "certs.d `directory` of this node; by default the one that the running containerd reads")
+	f.StringVar(&flags.hostsDir, "hosts-dir", "", "certs.d `directory` of this node (default the one that the running containerd reads)")
 	return cmd
 }
 
@@ -96,7 +95,7 @@ func judgement(report *doctor.Report) error {
 	return err
 }
 
-// printSteps prints a line a step, and below it what to do.
+// printSteps prints one line per step, and below it what to do.
 func printSteps(w io.Writer, report *doctor.Report) error {
 	var b strings.Builder
 	for _, s := range report.Steps {

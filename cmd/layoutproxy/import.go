@@ -24,15 +24,15 @@ func newImport(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE... --store DIR",
 		Short: "Verify bundles and publish them into a store",
-		Long: `Make bundles part of the store at DIR: wholly, verified, or not at all. A bundle is
-what serve takes for a source: a directory of layouts, archives and chunks, or one
-archive. All bundles of one call are one generation of the store; of two that hold a
-tag the later one wins, and a tag of the store that they hold is replaced.
+		Long: `Import bundles into the store at DIR. An import is atomic: it verifies all bundles and publishes
+them together, or changes nothing. A BUNDLE is whatever serve accepts as a source. Where two
+bundles have the same tag, the later bundle wins. Tags of the bundles replace those of the store.
 
-The digest of every blob is computed while it is copied. A bundle that lacks
-something is refused, with exit status 3. A server of DIR, in this process or another,
-shows the old tree until all of the new one is there, also if the import is killed.
-Interrupted, it exits with 130, and the next import goes on from what it has copied.`,
+Every blob is verified while it is copied. A damaged or incomplete bundle is refused with exit
+status 3. A running server of DIR serves the old state until the new one is complete, also if
+the import is killed. An interrupted import exits with 130; the next one resumes it.`,
+		Example: `  layoutproxy import /media/bundle --store /srv/store
+  layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Log = c.Log
@@ -40,10 +40,10 @@ Interrupted, it exits with 130, and the next import goes on from what it has cop
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is made if it is not there")
-	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is whole of a bundle that is not, and exit 3")
-	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store as they are, and serve them from there")
-	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
+	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is created if missing")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
+	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
+	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
 	return cmd
 }
 
@@ -68,7 +68,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, b
 	p.Stop()
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import goes on from there"))
+			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import resumes there"))
 		}
 		return exit.ImportError(err)
 	}

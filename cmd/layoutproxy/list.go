@@ -22,12 +22,14 @@ func newList(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list SOURCE...",
 		Short: "List repositories, tags, digests and sizes",
-		Long: `List what a server of these sources would serve, discovery tags too: a line of
-repository, tag, digest and size of the manifest for each tag, separated by tabs
-and sorted. A manifest that an index names without a tag has the tag "-". Problems go
-to standard error. The exit status is 3 if content is missing, damaged or not read, or
-if there is no repository at all. Conflicts, which are two contents for one tag, and
-problems that lose nothing change no exit status.`,
+		Long: `List what "layoutproxy serve" would serve from these sources: repository, tag, digest and size
+of the manifest, sorted, discovery tags included. A manifest without a tag has the tag "-".
+
+Problems go to standard error. The exit status is 3 if content is missing, damaged or not read,
+or if the sources contain no repository. A conflict (two contents for one tag) changes no exit
+status.`,
+		Example: `  layoutproxy list /media/bundle
+  layoutproxy list /media/bundle/platform.tar --output json`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return list(cmd.Context(), c, &flags, args, cmd.OutOrStdout(), cmd.ErrOrStderr())

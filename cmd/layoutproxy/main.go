@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
 func main() {
@@ -47,8 +47,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRoot() (*cobra.Command, *console.Output) {
 	c := &console.Output{}
 	root := &cobra.Command{
-		Use:           "layoutproxy",
-		Short:         "Serve trees of OCI image layouts as a container registry",
+		Use:   "layoutproxy",
+		Short: "Turn a mirror bundle into a container registry",
+		Long: `layoutproxy turns a mirror bundle into a container registry, without unpacking it. It also
+pulls, verifies, imports and pushes such bundles. A bundle is a directory of archives (as
+"d8 mirror pull" writes them, whole or cut into chunks) or of OCI image layouts.`,
+		Example: `  layoutproxy list /media/bundle
+  layoutproxy verify /media/bundle
+  layoutproxy serve /media/bundle
+  layoutproxy doctor http://127.0.0.1:5000`,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noOther,
@@ -58,11 +66,13 @@ func newRoot() (*cobra.Command, *console.Output) {
 			return c.Start(cmd.ErrOrStderr())
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.Started = false
-			return errors.New("no command given; see layoutproxy --help")
+			return cmd.Help()
 		},
 	}
+	root.Flags().BoolP("version", "v", false, "print version, commit and Go version")
+	root.SetVersionTemplate(versionLine())
 	c.AddFlags(root.PersistentFlags())
+	settings.ShowGroups(root)
 	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newVersion(c))
 	return root, c
 }

@@ -23,13 +23,14 @@ func newMirrorConfig(c *console.Output) *cobra.Command {
 	var flags mirrorFlags
 	cmd := &cobra.Command{
 		Use:   "mirror-config HOST",
-		Short: "Make containerd's hosts.toml for a registry that this proxy stands for",
-		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST
-through a layoutproxy, or put it in place with --write: what a hand wrote into that
-file stays as it is, line for line, and layoutproxy's own part stands before the
-other hosts. Written again it is replaced; --write DIR --remove takes it out and
-leaves the file as it was. HOST is what images are named by, as registry.example or
-registry.example:5000; _default is each registry that has no file of its own.`,
+		Short: "Print or write the hosts.toml that points containerd at a layoutproxy",
+		Long: `Print the hosts.toml that has containerd pull the images of the registry HOST through a
+layoutproxy. With --write DIR, write it. Other lines of an existing file stay unchanged, and
+layoutproxy's block goes before its hosts. Writing again replaces the block. --remove deletes
+it and restores the file.
+
+HOST is the registry in the names of images, such as registry.example or registry.example:5000.
+_default stands for every registry without a file of its own.`,
 		Example: `  layoutproxy mirror-config registry.deckhouse.io --endpoint http://127.0.0.1:5000
   layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d
   layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d --remove`,
@@ -40,14 +41,14 @@ registry.example:5000; _default is each registry that has no file of its own.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.Endpoint, "endpoint", "http://127.0.0.1:5000", "`URL` of the proxy, as this node reaches it")
-	f.StringVar(&flags.CA, "ca", "", "`file` with the authority (PEM) of the proxy's certificate")
-	f.StringVar(&flags.ClientCert, "client-cert", "", "`file` with the certificate (PEM) that the node shows the proxy")
-	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with its key (PEM), if that is a file of its own")
-	f.BoolVar(&flags.OverridePath, "override-path", false, "the path of the endpoint is the root of the API; it gets /v2 if it does not end in it")
-	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never ask HOST itself for what the proxy lacks")
-	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, as "+containerd.DefaultDir)
-	f.BoolVar(&flags.remove, "remove", false, "take out what --write put in")
+	f.StringVar(&flags.Endpoint, "endpoint", "http://127.0.0.1:5000", "`URL` at which this node reaches layoutproxy")
+	f.StringVar(&flags.CA, "ca", "", "`file` with the certificate authority (PEM) of layoutproxy")
+	f.StringVar(&flags.ClientCert, "client-cert", "", "`file` with the client certificate (PEM) of this node")
+	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with the key (PEM) of the client certificate, if it is a separate file")
+	f.BoolVar(&flags.OverridePath, "override-path", false, "use the path of the endpoint as the root of the API; /v2 is appended if missing")
+	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never ask HOST itself for what layoutproxy does not have")
+	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir)
+	f.BoolVar(&flags.remove, "remove", false, "remove what --write added")
 	return cmd
 }
 

@@ -44,20 +44,22 @@ func newPull(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull REGISTRY/PATH DIR",
 		Short: "Fetch from a source registry into bundle archives",
-		Long: `Fetch from a source registry into bundle archives in DIR, which can be served,
-imported or pushed as they are. With --repository, repositories are pulled as they
-are; else the source is one of Deckhouse (registry.deckhouse.io/deckhouse/ee), and
-its release channels say what is pulled.
+		Long: `Fetch images from a registry into bundle archives in DIR. Such a bundle can be served, imported
+and pushed as it is. With --repository, the named repositories are pulled. Without it, the source
+is a registry of Deckhouse, and its release channels decide what is pulled.
 
-The bundle appears when all of it is there and whole. Until then DIR is as it was,
-but for .tmp, from which the next pull goes on within 24 hours. Over an older bundle
-only the difference is fetched. Where something is missing in the source, nothing
-is published, and the exit status is 3; with --allow-incomplete, everything else is
-published, and the exit status is 3 as well.
+The bundle appears in DIR once it is complete and verified. Until then only DIR/.tmp changes; the
+next pull within 24 hours resumes from it. Over an older bundle, only the difference is fetched.
+If content is missing in the source, nothing is published, and the exit status is 3. With
+--allow-incomplete, everything else is published, and the exit status is also 3.
 
-The login is --username or --license, $LAYOUTPROXY_USERNAME and
-$LAYOUTPROXY_PASSWORD, $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD,
-$D8_MIRROR_LICENSE_TOKEN, or docker's: the first that is there.`,
+The login is the first of these that is set: --username or --license; $LAYOUTPROXY_USERNAME and
+$LAYOUTPROXY_PASSWORD; $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD;
+$D8_MIRROR_LICENSE_TOKEN; docker's credential store.`,
+		Example: `  layoutproxy pull registry.deckhouse.io/deckhouse/ee /media/bundle --dry-run
+  layoutproxy pull registry.deckhouse.io/deckhouse/ee /media/bundle --since-version v1.70
+  layoutproxy pull registry.deckhouse.io/deckhouse/ee /media/bundle --include-module console@^1.0
+  layoutproxy pull registry.example:5000/team /media/bundle --repository app --tag 'v1.*'`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPull(cmd, c, &flags, args[0], args[1])
@@ -72,42 +74,42 @@ $D8_MIRROR_LICENSE_TOKEN, or docker's: the first that is there.`,
 
 func (p *pullFlags) flags(f *pflag.FlagSet) {
 	o := &p.options
-	f.StringArrayVar(&p.repositories.Paths, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull as it is, . for itself; repeatable")
-	f.StringVar(&p.repositories.Tag, "tag", "", "of those repositories, pull only tags like this `glob`")
-	f.StringVar(&p.platform, "platform", "", "of images for several platforms keep the one for `os/arch`")
-	f.BoolVar(&o.Tree, "tree", false, "write directories in place of archives")
-	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (of 10^9 bytes); 0 leaves them whole")
+	f.StringArrayVar(&p.repositories.Paths, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull unchanged, . for REGISTRY/PATH itself; repeatable")
+	f.StringVar(&p.repositories.Tag, "tag", "", "with --repository, pull only tags that match this `glob`")
+	f.StringVar(&p.platform, "platform", "", "pull only the `os/arch` variant of multi-platform images")
+	f.BoolVar(&o.Tree, "tree", false, "write directories instead of archives")
+	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (10^9 bytes); 0 cuts nothing")
 	f.BoolVar(&p.gost, "gost-digest", false, "write a .gostsum beside each file (GOST R 34.11-2012, 256 bit)")
-	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` that keeps what was fetched until the archives are written, on any file system; DIR/.tmp by default")
-	f.BoolVar(&o.NoResume, "no-pull-resume", false, "begin anew, whatever an interrupted pull has left")
-	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list every hole at the end, and exit 3")
+	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for fetched blobs until the archives are written, on any file system (default DIR/.tmp)")
+	f.BoolVar(&o.NoResume, "no-pull-resume", false, "start over, and ignore what an interrupted pull has fetched")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list at the end what is missing, and exit with 3")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
 	deckhouseFlags(f, &p.selection)
 }
 
 // deckhouseFlags say what is pulled of a source of Deckhouse.
 func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
-	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if that is above the one of rock-solid")
+	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if it is newer than the rock-solid channel")
 	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
-	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the versions of the platform that a `constraint` chooses, as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
-	f.BoolVar(&s.IgnoreSuspend, "ignore-suspend", false, "pull what suspended release channels point at")
-	f.StringArrayVarP(&s.IncludeModules, "include-module", "i", nil, "pull only the modules that are named, each as `name[@constraint]`, with --no-modules too; repeatable")
-	f.StringArrayVarP(&s.ExcludeModules, "exclude-module", "e", nil, "leave the module `name`; repeatable")
-	f.StringArrayVar(&s.IncludePackages, "include-package", nil, "pull only the packages that are named, each as `name[@constraint]`; repeatable")
-	f.StringArrayVar(&s.ExcludePackages, "exclude-package", nil, "leave the package `name`; repeatable")
-	f.StringArrayVar(&s.IncludePlugins, "include-plugin", nil, "pull a plugin of the command line beside those that modules ask for, as `name[@constraint]`; repeatable")
-	f.BoolVar(&s.NoPlatform, "no-platform", false, "leave the platform")
-	f.BoolVar(&s.NoSecurityDB, "no-security-db", false, "leave the vulnerability databases")
-	f.BoolVar(&s.NoModules, "no-modules", false, "leave the modules")
-	f.BoolVar(&s.NoPackages, "no-packages", false, "leave the packages")
-	f.BoolVar(&s.NoInstaller, "no-installer", false, "leave the stand-alone installer")
-	f.BoolVar(&s.OnlyExtraImages, "only-extra-images", false, "of modules and packages pull the extra images alone")
-	f.StringVar(&s.InstallerTag, "installer-tag", "", "pull the stand-alone installer of this `tag` (latest, if there is one, by default)")
-	f.StringVar(&s.DeckhouseCLITag, "deckhouse-cli-tag", "", "pull the d8 program of this `tag` (the newest stable version, if there is one, by default)")
-	f.BoolVar(&s.NoEditionSplit, "no-edition-split", false, "look for the installer, the d8 program and its plugins below REGISTRY/PATH, although it ends in an edition")
-	f.StringVar(&s.ModulesPathSuffix, "modules-path-suffix", "", "`path` below REGISTRY/PATH where the source has its modules, / for itself (modules by default)")
-	f.BoolVar(&s.SkipVexImages, "skip-vex-images", false, "leave VEX attestations")
-	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "the source lists no tags: try versions, from the lowest that a constraint names; names come from the --include flags")
+	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the platform versions that match a `constraint`, such as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
+	f.BoolVar(&s.IgnoreSuspend, "ignore-suspend", false, "pull from suspended release channels too")
+	f.StringArrayVarP(&s.IncludeModules, "include-module", "i", nil, "pull only the modules `name[@constraint]`, even with --no-modules; repeatable")
+	f.StringArrayVarP(&s.ExcludeModules, "exclude-module", "e", nil, "skip the module `name`; repeatable")
+	f.StringArrayVar(&s.IncludePackages, "include-package", nil, "pull only the packages `name[@constraint]`; repeatable")
+	f.StringArrayVar(&s.ExcludePackages, "exclude-package", nil, "skip the package `name`; repeatable")
+	f.StringArrayVar(&s.IncludePlugins, "include-plugin", nil, "pull the d8 plugin `name[@constraint]` in addition to those that modules require; repeatable")
+	f.BoolVar(&s.NoPlatform, "no-platform", false, "skip the platform")
+	f.BoolVar(&s.NoSecurityDB, "no-security-db", false, "skip the vulnerability databases")
+	f.BoolVar(&s.NoModules, "no-modules", false, "skip the modules")
+	f.BoolVar(&s.NoPackages, "no-packages", false, "skip the packages")
+	f.BoolVar(&s.NoInstaller, "no-installer", false, "skip the stand-alone installer")
+	f.BoolVar(&s.OnlyExtraImages, "only-extra-images", false, "pull only the extra images of modules and packages")
+	f.StringVar(&s.InstallerTag, "installer-tag", "", "pull the stand-alone installer with this `tag` (default latest, if it exists)")
+	f.StringVar(&s.DeckhouseCLITag, "deckhouse-cli-tag", "", "pull the d8 program with this `tag` (default the newest stable version, if one exists)")
+	f.BoolVar(&s.NoEditionSplit, "no-edition-split", false, "read the installer, the d8 program and its plugins below REGISTRY/PATH even if it ends in an edition")
+	f.StringVar(&s.ModulesPathSuffix, "modules-path-suffix", "", "`path` of the modules below REGISTRY/PATH, / for REGISTRY/PATH itself (default modules)")
+	f.BoolVar(&s.SkipVexImages, "skip-vex-images", false, "skip VEX attestations")
+	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "the source cannot list tags: probe versions upwards from the lowest that a constraint names; names come from the --include flags")
 }
 
 // complete makes options of what the flags say.

@@ -36,15 +36,17 @@ func newPush(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push SOURCE... REGISTRY/PATH",
 		Short: "Push the sources to a registry",
-		Long: `Push what the sources hold to a registry: the repository at a path below the root
-goes to REGISTRY/PATH and that path, discovery tags too. Where PATH ends in an
-edition, as deckhouse/ee, installer and deckhouse-cli go beside it, as
-deckhouse/installer. Archives and chunks are read where they lie.
+		Long: `Push the sources to a registry, discovery tags included, without unpacking them. A repository
+keeps its path below the root and is pushed to that path below REGISTRY/PATH. If PATH ends in an
+edition (deckhouse/ee), installer and deckhouse-cli are pushed beside it (deckhouse/installer).
 
-A push that was interrupted goes on where it was when it is run again, inside of a
-large blob as well; what is there already is not sent. At the end all that was
-written is asked for once more. Damaged or incomplete content is refused before
-anything is sent: exit 3.`,
+Run an interrupted push again to resume it, also in the middle of a large blob. Blobs that the
+registry already has are not sent. At the end, the push checks that the registry kept everything
+it acknowledged. Damaged or incomplete sources are refused with exit status 3 before anything is
+sent.`,
+		Example: `  layoutproxy push /media/bundle registry.example:5000/deckhouse/ee --dry-run
+  layoutproxy push /media/bundle registry.example:5000/deckhouse/ee --username admin
+  layoutproxy push /media/bundle registry.example:5000/deckhouse/ee --file module-console.tar`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pushSources(cmd, c, &flags, args)
@@ -59,12 +61,12 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	settings.AddEditionFlag(f, &p.Repositories.NoEditionSplit)
 	p.upstream.AddFlags(f)
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
-	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` where the indexes of archives are kept; empty means nowhere")
-	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps where an interrupted push goes on; empty means nowhere")
+	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, for a resume; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
-	f.BoolVar(&p.noProbe, "skip-preflight", false, "do not try an upload before the first one")
-	f.BoolVar(&p.checkBlobs, "check-blobs", false, "ask also for the blobs, and the lists of referrers, of manifests that the registry has already, and send what is missing")
-	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push what is whole where the sources are damaged or incomplete; exit 3")
+	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")
+	f.BoolVar(&p.checkBlobs, "check-blobs", false, "also check the blobs and referrers of manifests that the registry already has, and send what is missing")
+	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push the intact part of damaged or incomplete sources, and exit with 3")
 }
 
 func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args []string) error {
@@ -85,7 +87,7 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 	defer stop()
 	err = pushTo(ctx, cmd, c, flags, args[:len(args)-1], to)
 	if err != nil && ctx.Err() != nil {
-		return exit.InterruptedError(exit.WithHint(errors.New("interrupted"), "what has arrived is kept: run the same command again to go on"))
+		return exit.InterruptedError(exit.WithHint(errors.New("interrupted"), "what has arrived is kept: run the same command again to resume"))
 	}
 	return err
 }

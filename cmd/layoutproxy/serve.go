@@ -20,14 +20,27 @@ func newServe(c *console.Output) *cobra.Command {
 	var flags settings.Serve
 	cmd := &cobra.Command{
 		Use:   "serve [SOURCE...]",
-		Short: "Serve trees and archives of OCI image layouts as a registry",
-		Long: `Serve the layouts in the sources as a read-only registry. A source is a
-directory, which may hold unpacked layouts, archives (NAME.tar) and archives cut
-into chunks (NAME.tar.0000.chunk and so on); or one archive; or any one chunk of
-one. Nothing is unpacked. The path of a layout in its source is the name of its
-repository, below the root. All sources together are one tree; of two that hold a
-tag the later one wins.`,
-		Args: cobra.ArbitraryArgs, // the sources may be in the configuration
+		Short: "Serve a bundle as a read-only registry",
+		Long: `Serve bundles as a read-only registry, without unpacking them.
+
+A SOURCE is one of these:
+  - a directory with archives (NAME.tar), archives cut into chunks (NAME.tar.0000.chunk and so
+    on), unpacked OCI image layouts, or all of them;
+  - one archive;
+  - any one chunk of an archive.
+
+The path of a layout in its source is the name of its repository, below the root. All sources
+together are one tree. Where two sources have the same tag, the later source wins.
+
+The configuration file and the environment may set every flag. Flags override the environment,
+and the environment overrides the file.`,
+		Example: `  layoutproxy serve /media/bundle
+  layoutproxy serve /media/bundle --listen 0.0.0.0:5000 --tls-cert cert.pem --tls-key key.pem
+  layoutproxy serve --store /srv/store --drop-dir /srv/incoming
+  layoutproxy serve --config /etc/layoutproxy/config.yaml --check-config
+  LAYOUTPROXY_LISTEN=:5000 layoutproxy serve /media/bundle`,
+		Annotations: map[string]string{settings.FromEnvironment: "true"},
+		Args:        cobra.ArbitraryArgs, // the sources may be in the configuration
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.Complete(cmd.Flags(), args, os.Environ()); err != nil {
 				c.Started = true // whether it is wrong usage the error says
@@ -39,6 +52,7 @@ tag the later one wins.`,
 			return serve(cmd.Context(), c, &flags, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	settings.AcceptOldNames(cmd.Flags())
 	flags.AddFlags(cmd.Flags())
 	flags.Store.Push.Upstream.UserAgent = userAgent()
 	return cmd

@@ -32,20 +32,22 @@ func newVerify(c *console.Output) *cobra.Command {
 	var flags verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify SOURCE...",
-		Short: "Read everything and say which tag lacks what",
-		Long: `Read everything that a server of these sources would serve, and say whether it is
-whole: for each tag that its manifests, configs and layers are there, with the size
-and the digest that they should have. Every copy of every blob is read once, also
-what no tag leads to. Checksums beside the archives (NAME.gostsum, NAME.sha256,
-SHA256SUMS) are compared as well.
+		Short: "Verify every byte of the sources, or compare them with a registry",
+		Long: `Verify the sources: read everything, and check for each tag that its manifests, configs and
+layers are present and have the right size and digest. Every copy of every blob is read once,
+also blobs that no tag needs. Checksum files beside the archives (NAME.gostsum, NAME.sha256,
+SHA256SUMS) are verified too.
 
-What is wrong comes grouped by its cause, with the tags that it takes. The exit
-status is 0 if all is whole, and 3 if anything is missing, short, wrong or illegal,
-or differs from its checksum. Two contents for one tag, blobs that nothing needs and
-checksums of files that are not here are listed and change nothing.
+The report groups problems by cause and names the tags that each cause affects. The exit status
+is 0 if everything is complete and intact, and 3 if anything is missing, damaged or illegal, or
+differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and checksums
+of absent files are listed and change no exit status.
 
-With --against the sources are compared with a registry in place of that: its tags,
-the bytes of its manifests and the sizes of its blobs, as a push would have made them.`,
+With --against, verify reads a registry instead, and reports where its tags, manifests and sizes
+of blobs differ from what a push of the sources writes there.`,
+		Example: `  layoutproxy verify /media/bundle
+  layoutproxy verify /media/bundle --output json
+  layoutproxy verify /media/bundle --against registry.example:5000/deckhouse/ee`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.idle(cmd.Flags()); err != nil {
@@ -111,7 +113,7 @@ func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, s
 	if err := c.Print(stdout, report, report.WriteText); err != nil || report.Whole {
 		return err
 	}
-	return exit.ContentError(errors.New("the sources are not whole"))
+	return exit.ContentError(errors.New("the sources are damaged or incomplete"))
 }
 
 // readSources reads the sources, once more from the start where one of them changed
@@ -129,21 +131,21 @@ func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sou
 			return report, err
 		}
 		if _, err := tree.Refresh(ctx); err != nil {
-			return nil, fmt.Errorf("looking at the sources again: %w", err)
+			return nil, fmt.Errorf("rescanning the sources: %w", err)
 		}
 	}
 }
 
 // againstFlags say which registry the sources are compared with, and what of them.
 type againstFlags struct {
-	registry string // REGISTRY/PATH; empty is none
+	registry string // REGISTRY/PATH, or empty
 	settings.Selection
 	upstream settings.Upstream
 }
 
 func (a *againstFlags) flags(f *pflag.FlagSet) {
-	f.StringVar(&a.registry, "against", "", "compare with `REGISTRY/PATH` what a push there would have made of the sources")
-	a.Selection.AddFlags(f)
+	f.StringVar(&a.registry, "against", "", "compare the sources with `REGISTRY/PATH`, to which they were pushed")
+	a.Selection.AddFlagsFor(f, "with --against, compare")
 	a.upstream.AddFlags(f)
 	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // it is the registry of a push
 }

@@ -19,15 +19,22 @@ var (
 // userAgent is how the program names itself to other registries.
 func userAgent() string { return "layoutproxy/" + version }
 
+// versionLine is what version and --version print.
+func versionLine() string {
+	return fmt.Sprintf("layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
+}
+
 func newVersion(c *console.Output) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Example: `  layoutproxy version
+  layoutproxy version --output json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			facts := map[string]string{"version": version, "commit": commit, "go": runtime.Version()}
 			return c.Print(cmd.OutOrStdout(), facts, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
+				_, err := io.WriteString(w, versionLine())
 				return err
 			})
 		},

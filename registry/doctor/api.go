@@ -76,7 +76,7 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 	case a.code == http.StatusBadRequest && strings.Contains(string(a.body), "HTTPS"):
 		return failed("ask by https://"+d.url.Host, "%s speaks TLS, and was asked by plain http", d.address())
 	case a.code == http.StatusNotFound:
-		return failed("the URL is that of the registry (--listen, port 5000), not of the admin address (--admin-listen, port 5001), and ends before /v2/",
+		return failed("the URL is that of the registry (--listen, port 5000), not of the admin address (--admin-listen, port 5580), and ends before /v2/",
 			"%s/v2/ answers %s: no registry", d.url, a.status)
 	case a.code != http.StatusOK:
 		return failed("see the log of the server, or of the proxy before it", "%s/v2/ answers %s%s", d.url, a.status, errorsOf(a.body))

@@ -105,7 +105,7 @@ args: [--access-log]
 env: [{name: GOMEMLIMIT, value: 200MiB}]
 `)
 	container := template.Spec.Containers[0]
-	want := "serve --listen=:5000 --admin-listen=:5001 --cache-dir=/cache --root-repository=system/deckhouse --root-repository= " +
+	want := "serve --listen=:5000 --admin-listen=:5580 --cache-dir=/cache --root-repository=system/deckhouse --root-repository= " +
 		"--tls-cert=/tls/tls.crt --tls-key=/tls/tls.key --client-ca=/tls/ca.crt --htpasswd=/htpasswd/auth --access-log /bundle"
 	got := slices.Clone(container.Args)
 	// The order of flags is free; the command comes first and the source last.

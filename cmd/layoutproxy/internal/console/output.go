@@ -23,9 +23,9 @@ type Output struct {
 
 // AddFlags adds the flags that every command has.
 func (c *Output) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.format, "output", "text", "results on standard output as `text|json`")
-	f.StringVar(&c.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
-	f.StringVar(&c.logFormat, "log-format", "console", "log on standard error as `console|json`")
+	f.StringVar(&c.format, "output", "text", "print results to standard output as `text|json`")
+	f.StringVar(&c.logLevel, "log-level", "info", "lowest `level` to log: debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "console", "log to standard error as `console|json`")
 }
 
 // Start checks the flags and makes the logger.

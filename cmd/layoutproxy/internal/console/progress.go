@@ -31,7 +31,7 @@ type Progress struct {
 // lineEvery is how often the log has a line of progress.
 const lineEvery = 10 * time.Second
 
-// NewProgress makes a progress of what is done; nothing is told before begin.
+// NewProgress makes a progress of what is done; nothing is shown before Begin.
 func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
 	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
 }

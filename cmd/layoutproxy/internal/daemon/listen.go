@@ -25,8 +25,7 @@ type listening struct {
 func (s *Daemon) listen(name, address string, h http.Handler) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return exit.WithHint(fmt.Errorf("listening for the %s: %w", name, err),
-			fmt.Sprintf("is another program there? choose another address with --%s", map[string]string{"registry": "listen", "admin": "admin-listen"}[name]))
+		return exit.WithHint(fmt.Errorf("listening for the %s: %w", name, err), listenHint(name, address))
 	}
 	quiet, err := zap.NewStdLogAt(s.log.Named(name), zap.DebugLevel)
 	if err != nil {
@@ -41,6 +40,32 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 		ErrorLog:          quiet, // what clients do wrong
 	}, l})
 	return nil
+}
+
+// listenHint says what to do about an address that the registry or the admin pages cannot
+// listen on: it names the usual owner of the port, and the flag that chooses another one.
+func listenHint(name, address string) string {
+	flag := map[string]string{"registry": "--listen", "admin": "--admin-listen"}[name]
+	owner := usualOwner(address)
+	if owner == "" {
+		return fmt.Sprintf("if another program uses the port, choose another address with %s; ss -ltnp names the program", flag)
+	}
+	return fmt.Sprintf("%s usually uses this port; choose another address with %s; ss -ltnp names the program", owner, flag)
+}
+
+// usualOwner names the program that usually has the port of an address, or is empty. The ports
+// of Deckhouse's agent and proxy are those of its module 038-registry (docs/README.md there).
+func usualOwner(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	switch port {
+	case "5580":
+		return "another layoutproxy"
+	case "5001":
+		return "Deckhouse's registry agent, which runs on every node,"
+	case "5000":
+		return "another layoutproxy or registry"
+	}
+	return ""
 }
 
 // writeAddresses writes where the servers listen, for whatever waits for the file. It need not
@@ -67,10 +92,10 @@ func (s *Daemon) announce() {
 		addr := l.Listener.Addr()
 		fields = append(fields, zap.Stringer(l.name, addr))
 		if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && l.TLSConfig == nil {
-			s.log.Warn("listening beyond loopback without TLS: whoever reaches the address can read everything, and change it on the way",
+			s.log.Warn("listening beyond loopback without TLS: anyone on the network path can read and change what is pulled",
 				zap.String("listener", l.name), zap.Stringer("address", addr))
 			if l.name == "registry" && s.flags.Auth.On() {
-				s.log.Warn("credentials come in the clear, for whoever is on the way to read", zap.Stringer("address", addr))
+				s.log.Warn("credentials are sent unencrypted: everyone on the network path can read them", zap.Stringer("address", addr))
 			}
 		}
 	}

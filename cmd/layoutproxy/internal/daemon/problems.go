@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// tellProblems logs the problems that were not there when it was called last. It does not
+// tellProblems logs the problems that are new since its last call. It does not
 // wait for a storage that hangs.
 func (l *liveTree) tellProblems(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
@@ -89,7 +89,7 @@ func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	return found
 }
 
-// problemsNow are the problems, for who has no context.
+// problemsNow are the problems, for a caller that has no context.
 func (l *liveTree) problemsNow() []layoutstore.Problem {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()

@@ -116,8 +116,8 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// once pushes what the upstream registry lacks of the store. Where the store itself
-// has problems, what is whole is pushed, and that is an error still.
+// once pushes to the upstream registry what it does not have of the store. Where the store
+// itself has problems, the intact part is pushed, and the result is still an error.
 func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}

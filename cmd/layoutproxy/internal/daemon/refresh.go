@@ -44,7 +44,7 @@ func (l *liveTree) run(ctx context.Context) error {
 	group.Go(func() error { return l.watcher.Run(ctx) })
 	group.Go(func() error {
 		l.watch()
-		// What changed between the first scan and now told nobody.
+		// No event reported what changed between the first scan and now.
 		l.look(ctx)
 		l.check(ctx)
 		return nil

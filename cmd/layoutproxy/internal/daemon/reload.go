@@ -25,7 +25,7 @@ func newReloaded() prometheus.Gauge {
 }
 
 // hangups are the signals that have the configuration read again. They are caught
-// before anybody is told that the program runs.
+// before the program announces that it runs.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

@@ -49,7 +49,7 @@ func RegistryError(err error) error {
 		{client.ErrNotTLS, "is it a registry? add --plain-http if it speaks HTTP without TLS and this network is safe without"},
 		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
 		{client.ErrPrivate, "add --allow-private-redirects"},
-		{client.ErrCredentials, "mend or move the file, or give --username and --password-stdin"},
+		{client.ErrCredentials, "fix or move the file, or give --username and --password-stdin"},
 		{client.ErrOtherHost, "have the registry, or its token server, answer itself or lead where no login is needed; or name the host that it leads to"},
 		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
 		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
@@ -117,7 +117,7 @@ func PullError(ctx context.Context, err error) error {
 	case errors.As(err, &suspended):
 		return WithHint(err, "wait until it is not, choose other versions, or add --ignore-suspend")
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull goes on from there"))
+		return InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull resumes there"))
 	}
 	return RegistryError(err)
 }
@@ -137,11 +137,11 @@ func ImportError(err error) error {
 	case errors.As(err, &gap) && gap.Passing():
 		return ContentError(WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
 	case errors.As(err, &gap):
-		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish what is whole with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
+		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish the intact part with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
 	case errors.As(err, &damaged):
-		return ContentError(WithHint(err, "mend or remove that file; the blobs beside it can stay"))
+		return ContentError(WithHint(err, "fix or remove that file; the blobs beside it can stay"))
 	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return WithHint(err, "nothing was changed: make room and import again")
+		return WithHint(err, "nothing was changed: free some space and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
 		return WithHint(err, "an import writes to the store: may this user?")
 	}

@@ -17,12 +17,12 @@ type Auth struct {
 
 // AddFlags adds the flags to a set.
 func (a *Auth) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&a.Htpasswd, "htpasswd", "", "`file` of users and bcrypt hashes (htpasswd -B) who may pull; read again when it changes")
-	f.StringVar(&a.Token.Realm, "token-realm", "", "`URL` of the token server whose tokens let pull")
+	f.StringVar(&a.Htpasswd, "htpasswd", "", "`file` of users and bcrypt hashes (htpasswd -B) who may pull; reloaded when it changes")
+	f.StringVar(&a.Token.Realm, "token-realm", "", "`URL` of the token server whose tokens allow pulls")
 	f.StringVar(&a.Token.Service, "token-service", "", "`name` of this registry in tokens, their audience")
 	f.StringVar(&a.Token.Issuer, "token-issuer", "", "`name` of the token server in its tokens")
-	f.StringVar(&a.Token.RootCerts, "token-root-certs", "", "`file` with the certificates (PEM) that tokens are signed under; read again when it changes")
-	f.StringVar(&a.Token.JWKS, "token-jwks", "", "`file` with the public keys (JWKS) that tokens are signed with; read again when it changes")
+	f.StringVar(&a.Token.RootCerts, "token-root-certs", "", "`file` with the certificates (PEM) that tokens are signed under; reloaded when it changes")
+	f.StringVar(&a.Token.JWKS, "token-jwks", "", "`file` with the public keys (JWKS) that tokens are signed with; reloaded when it changes")
 }
 
 // On says whether anything restricts who may pull.

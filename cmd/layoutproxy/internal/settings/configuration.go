@@ -28,8 +28,8 @@ type Configuration struct {
 
 // AddFlags adds the flags to a set.
 func (c *Configuration) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; LAYOUTPROXY_LISTEN and the like beat it, and flags beat both")
-	f.BoolVar(&c.Check, "check-config", false, "check the configuration and end")
+	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; the environment overrides it, and flags override both")
+	f.BoolVar(&c.Check, "check-config", false, "check the configuration and exit")
 }
 
 // notSettings are flags that cannot stand in a file.
@@ -97,6 +97,13 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		}
 		known = append(known, name)
 		value, there := values[name]
+		if old := oldName(flag.Name); old != "" {
+			known = append(known, variable(old))
+			if !there {
+				name = variable(old)
+				value, there = values[name]
+			}
+		}
 		if !there || flag.Changed || failed != nil {
 			return
 		}
@@ -106,7 +113,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		}
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
-			if flag.Name == "password-stdin" { // somebody may take it for the password
+			if strings.HasSuffix(flag.Name, "password-stdin") { // somebody may take it for the password
 				failed = fmt.Errorf("%s: true or false", name)
 			}
 		}
@@ -127,10 +134,10 @@ func isServiceLink(name string) bool {
 	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
 }
 
-// Warn logs what may be meant as a setting and is none.
+// Warn logs variables that look like settings and are unknown.
 func (c *Configuration) Warn(log *zap.Logger) {
 	for _, variable := range c.unknown {
-		log.Warn("this variable of the environment is no setting and is ignored", zap.String("variable", variable))
+		log.Warn("unknown setting in the environment, which is ignored", zap.String("variable", variable))
 	}
 }
 

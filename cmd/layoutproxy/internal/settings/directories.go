@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// CacheDir is where the user's programs keep what they can make anew, or empty.
+// CacheDir is where the user's programs keep what they can make again, or empty.
 func CacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {

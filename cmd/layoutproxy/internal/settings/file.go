@@ -57,6 +57,10 @@ func (c *Configuration) parse(data []byte) error {
 		if !slices.Contains(notSettings, flag.Name) {
 			settings[flag.Name] = flag
 			known = append(known, flag.Name)
+			if old := oldName(flag.Name); old != "" {
+				settings[old] = flag
+				known = append(known, old)
+			}
 		}
 	})
 	root := document.Content[0]

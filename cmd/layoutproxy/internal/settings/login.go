@@ -41,12 +41,12 @@ type login struct {
 }
 
 // chooseLogin decides between what the command line and the environment say. The command
-// line comes first, then our own variables, then those of d8; an empty variable is none.
-// The error is that a login lacks its password.
+// line comes first, then our own variables, then those of d8; an empty variable counts as unset.
+// The error reports a login without a password.
 func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	own := ourLogin()
 	if u.username != "" {
-		l := login{username: u.username, source: "--username", fromStdin: u.passwordStdin}
+		l := login{username: u.username, source: "--" + u.prefix + "username", fromStdin: u.passwordStdin}
 		return l.withPassword(getenv, own.password, u.D8.password)
 	}
 	if u.License != "" {

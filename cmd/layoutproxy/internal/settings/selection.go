@@ -19,20 +19,24 @@ type Selection struct {
 }
 
 // AddFlags adds the flags to a set.
-func (s *Selection) AddFlags(f *pflag.FlagSet) {
-	f.StringArrayVar(&s.files, "file", nil, "push this `archive` of the sources only, by its name; repeatable")
-	f.StringArrayVar(&s.Repositories.Include, "include", nil, "push repositories only whose path below the root matches this `glob`, or lies below one that does; repeatable")
-	f.StringArrayVar(&s.Repositories.Exclude, "exclude", nil, "leave those out whose path matches this `glob`; repeatable")
-	f.StringVar(&s.Repositories.ModulesPath, "modules-path-suffix", "", "`path` below the destination that takes the place of modules; / is the destination itself")
+func (s *Selection) AddFlags(f *pflag.FlagSet) { s.AddFlagsFor(f, "push") }
+
+// AddFlagsFor adds the flags of a command that does something else to what they select, as
+// compare.
+func (s *Selection) AddFlagsFor(f *pflag.FlagSet, verb string) {
+	f.StringArrayVar(&s.files, "file", nil, verb+" only this `archive` of the sources, by its file name; repeatable")
+	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root, or one above it, matches this `glob`; repeatable")
+	f.StringArrayVar(&s.Repositories.Exclude, "exclude", nil, "skip repositories whose path matches this `glob`; repeatable")
+	f.StringVar(&s.Repositories.ModulesPath, "modules-path-suffix", "", "`path` below the destination that replaces modules; / is the destination itself")
 }
 
 // AddEditionFlag adds the flag of each command that names repositories below a root or a
 // destination.
 func AddEditionFlag(f *pflag.FlagSet, off *bool) {
-	f.BoolVar(off, "no-edition-split", false, "name installer and deckhouse-cli below an edition, as deckhouse/ee/installer, and not beside it, as older tools did")
+	f.BoolVar(off, "no-edition-split", false, "put installer and deckhouse-cli below an edition (deckhouse/ee/installer), as older tools did, not beside it (deckhouse/installer)")
 }
 
-// Check finds patterns that are none.
+// Check finds malformed patterns.
 func (s *Selection) Check() error {
 	if err := s.Repositories.Check(); err != nil {
 		return exit.UsageError(err)
@@ -60,7 +64,7 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "name it as it lies there, as platform.tar; also if it is in chunks")
+			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "give its file name, as platform.tar, also if it is in chunks")
 		}
 	}
 	return chosen, nil

@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -18,7 +19,7 @@ type Store struct {
 
 // AddFlags adds the flags to a set.
 func (s *Store) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is made if it is not there")
+	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is created if missing")
 	s.Drop.AddFlags(f)
 	s.Push.AddFlags(f)
 }
@@ -31,8 +32,8 @@ type Drop struct {
 
 // AddFlags adds the flags to a set.
 func (d *Drop) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&d.Dir, "drop-dir", "", "`directory` whose bundles are imported into the store when they are whole")
-	f.StringVar(&d.After, "after-import", "keep", "`keep|remove` a bundle of the drop directory that was imported; kept ones go to done/ in it")
+	f.StringVar(&d.Dir, "drop-dir", "", "`directory` to watch: bundles that are copied there are imported into the store once they are complete")
+	f.StringVar(&d.After, "after-import", "keep", "`keep|remove` a bundle of the drop directory after its import; a kept one is moved to done/ in that directory")
 }
 
 // check finds what is wrong with the flags; store is the directory of the store.
@@ -57,8 +58,43 @@ type PushTo struct {
 
 // AddFlags adds the flags to a set.
 func (p *PushTo) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&p.To, "push-to", "", "`REGISTRY/PATH` that the store is pushed to at the start and after each import")
-	p.Upstream.AddFlags(f)
+	f.StringVar(&p.To, "push-to", "", "`REGISTRY/PATH` to push the store to, at the start and after each import")
+	p.Upstream.prefix = pushPrefix
+	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
+	p.Upstream.AddFlags(upstream)
+	upstream.VisitAll(func(flag *pflag.Flag) {
+		flag.Name = pushPrefix + flag.Name
+		f.AddFlag(flag)
+	})
+}
+
+// pushPrefix begins the names of the flags that say how --push-to reaches its registry.
+const pushPrefix = "push-"
+
+// currentName is the name of a flag of serve that had another one: the flags of --push-to once
+// had no prefix. Every other name is returned as it is.
+func currentName(name string) string {
+	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
+	new(Upstream).AddFlags(upstream)
+	if upstream.Lookup(name) != nil {
+		return pushPrefix + name
+	}
+	return name
+}
+
+// AcceptOldNames has a set take the old names of flags too. No help shows them.
+func AcceptOldNames(f *pflag.FlagSet) {
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(currentName(name))
+	})
+}
+
+// oldName is the name that a flag of serve had before, or empty.
+func oldName(name string) string {
+	if old, ok := strings.CutPrefix(name, pushPrefix); ok && currentName(old) == name {
+		return old
+	}
+	return ""
 }
 
 // check finds what is wrong with the flags; store is the directory of the store.

@@ -15,9 +15,9 @@ type TLS struct {
 
 // AddFlags adds the flags to a set.
 func (t *TLS) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&t.Cert, "tls-cert", "", "`file` with the certificate chain (PEM); read again when it changes")
+	f.StringVar(&t.Cert, "tls-cert", "", "`file` with the certificate chain (PEM); reloaded when it changes")
 	f.StringVar(&t.Key, "tls-key", "", "`file` with the key of the certificate (PEM)")
-	f.StringVar(&t.ClientCA, "client-ca", "", "`file` with the authorities (PEM) one of which must have signed a client's certificate")
+	f.StringVar(&t.ClientCA, "client-ca", "", "`file` with certificate authorities (PEM); a client needs a certificate that one of them signed")
 }
 
 // On says whether there is a certificate.

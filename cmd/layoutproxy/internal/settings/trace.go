@@ -12,7 +12,7 @@ type Trace struct{ Endpoint string }
 
 // AddFlags adds the flags to a set.
 func (f *Trace) AddFlags(set *pflag.FlagSet) {
-	set.StringVar(&f.Endpoint, "trace-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over HTTP) that gets a span a request; env takes it from OTEL_EXPORTER_OTLP_ENDPOINT, empty means off")
+	set.StringVar(&f.Endpoint, "trace-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over HTTP) that gets one span per request; env reads the URL from OTEL_EXPORTER_OTLP_ENDPOINT, empty means off")
 }
 
 func (f *Trace) check() error {

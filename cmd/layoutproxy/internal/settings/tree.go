@@ -24,13 +24,13 @@ type Tree struct {
 func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	t.AddNameFlags(f)
 	AddEditionFlag(f, &t.NoEditionSplit)
-	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` for the indexes of archives and, with serve, the quarantine; empty means nowhere")
+	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes and, with serve, the quarantine; empty means nowhere")
 }
 
 // AddNameFlags adds the flags that say what repositories are called.
 func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.Roots, "root-repository", []string{layoutstore.AutoRoot},
-		"`path` below which the tree is served, repeatable; auto takes it from the bundle, empty means the bare paths")
+		"`path` below which the tree is served, repeatable; auto reads it from the bundle, empty means the bare paths")
 	f.StringArrayVar(&t.indexes, "index-repository", discovery.Indexes(),
 		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
 }

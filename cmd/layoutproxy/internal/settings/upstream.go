@@ -30,6 +30,7 @@ type Upstream struct {
 	retries       int
 
 	UserAgent string // of the program
+	prefix    string // of the names of the flags
 
 	License string     // of a command that has --license
 	D8      loginNames // those of d8 that count here; none by default
@@ -37,16 +38,16 @@ type Upstream struct {
 
 // AddFlags adds the flags to a set.
 func (u *Upstream) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&u.username, "username", "", "`name` to log in with; $LAYOUTPROXY_USERNAME, then docker's credential store by default")
-	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input; $LAYOUTPROXY_PASSWORD by default")
-	f.StringVar(&u.CAFile, "ca-file", "", "PEM `file` of authorities to trust, beside the system's")
-	f.StringVar(&u.cert, "client-cert", "", "PEM `file` of the certificate to show to the registry")
-	f.StringVar(&u.key, "client-key", "", "PEM `file` of its key")
-	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "take any certificate of the registry")
-	f.BoolVar(&u.PlainHTTP, "plain-http", false, "speak HTTP without TLS; a registry on this machine may do so without it")
-	f.BoolVar(&u.private, "allow-private-redirects", false, "go where the registry leads also if that is another private address, to its token server with the login")
-	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "how many requests run at once; fewer while the registry says that it has too many")
-	f.IntVar(&u.retries, "retries", client.DefaultRetries, "how often a request is tried again that is answered with a failure of the moment; a registry that is away is waited for two minutes, unless this is 0")
+	f.StringVar(&u.username, "username", "", "`name` to log in with (default $LAYOUTPROXY_USERNAME, else docker's credential store)")
+	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input, not from $LAYOUTPROXY_PASSWORD")
+	f.StringVar(&u.CAFile, "ca-file", "", "PEM `file` of certificate authorities to trust in addition to the system's")
+	f.StringVar(&u.cert, "client-cert", "", "PEM `file` with the client certificate for the registry")
+	f.StringVar(&u.key, "client-key", "", "PEM `file` with the key of the client certificate")
+	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "accept any certificate of the registry")
+	f.BoolVar(&u.PlainHTTP, "plain-http", false, "use HTTP without TLS; a registry on this machine needs no flag for that")
+	f.BoolVar(&u.private, "allow-private-redirects", false, "follow redirects of the registry to other private addresses, and log in to a token server there")
+	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "`number` of parallel requests; fewer while the registry answers that there are too many")
+	f.IntVar(&u.retries, "retries", client.DefaultRetries, "`number` of retries after a temporary failure; unless this is 0, an unreachable registry is waited for two minutes")
 }
 
 // ParseUpstream reads a REGISTRY/PATH of the command line.
@@ -66,17 +67,17 @@ func ParseUpstream(arg string) (client.Reference, error) {
 func (u *Upstream) Check() error {
 	switch {
 	case u.Jobs < 1:
-		return exit.UsageError(fmt.Errorf("--jobs %d: at least 1", u.Jobs))
+		return exit.UsageError(fmt.Errorf("--%sjobs %d: at least 1", u.prefix, u.Jobs))
 	case u.retries < 0:
-		return exit.UsageError(fmt.Errorf("--retries %d: at least 0", u.retries))
+		return exit.UsageError(fmt.Errorf("--%sretries %d: at least 0", u.prefix, u.retries))
 	case (u.cert == "") != (u.key == ""):
-		return exit.UsageError(errors.New("--client-cert and --client-key belong together"))
+		return exit.UsageError(fmt.Errorf("--%sclient-cert and --%sclient-key belong together", u.prefix, u.prefix))
 	case u.License != "" && u.username != "":
 		return exit.UsageError(errors.New("--license is a login of its own: it does not go with --username"))
 	case u.passwordStdin && u.username == "":
-		return exit.UsageError(errors.New("--password-stdin needs --username"))
+		return exit.UsageError(fmt.Errorf("--%spassword-stdin needs --%susername", u.prefix, u.prefix))
 	case u.PlainHTTP && (u.CAFile != "" || u.cert != "" || u.insecure):
-		return exit.UsageError(errors.New("--plain-http has no certificates"))
+		return exit.UsageError(fmt.Errorf("--%splain-http has no certificates", u.prefix))
 	}
 	return nil
 }
@@ -132,5 +133,5 @@ const maxPassword = 64 << 10
 
 // AddLicenseFlag adds --license, which a source of Deckhouse takes.
 func (u *Upstream) AddLicenseFlag(f *pflag.FlagSet) {
-	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine sees it, so set $D8_MIRROR_LICENSE_TOKEN instead")
+	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine can see it, so prefer $D8_MIRROR_LICENSE_TOKEN")
 }

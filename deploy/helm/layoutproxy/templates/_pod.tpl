@@ -38,7 +38,7 @@ spec:
       args:
         - serve
         - --listen=:5000
-        - --admin-listen=:5001
+        - --admin-listen=:5580
         - --cache-dir=/cache
         {{- range .Values.rootRepositories }}
         - {{ printf "--root-repository=%s" . | quote }}
@@ -71,7 +71,7 @@ spec:
           {{- end }}
           {{- end }}
         - name: admin
-          containerPort: 5001
+          containerPort: 5580
       # Nothing listens before the first look at the bundle is over.
       startupProbe:
         httpGet: {path: /readyz, port: admin}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+)
+
+// helpOf is what a command prints for --help.
+func helpOf(t *testing.T, name string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if status := run(t.Context(), []string{name, "--help"}, &out, &errs); status != 0 || errs.Len() > 0 {
+		t.Fatalf("%s --help: status %d, %s", name, status, errs.String())
+	}
+	return out.String()
+}
+
+// The help of each command has an example, is at most 100 columns wide, and speaks of the
+// command itself.
+func TestHelp(t *testing.T) {
+	root, _ := newRoot()
+	for _, c := range root.Commands() {
+		text := helpOf(t, c.Name())
+		if _, examples, _ := strings.Cut(text, "\nExamples:\n"); !strings.Contains(examples, "  layoutproxy "+c.Name()) {
+			t.Errorf("%s --help has no example", c.Name())
+		}
+		for line := range strings.Lines(text) {
+			if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 100 {
+				t.Errorf("%s --help: a line of more than 100 columns: %s", c.Name(), line)
+			}
+		}
+	}
+	for line := range strings.Lines(helpOf(t, "verify")) {
+		if strings.Contains(strings.ToLower(line), "push only") {
+			t.Errorf("verify --help speaks of a push: %s", line)
+		}
+	}
+}
+
+// The help of serve has each flag in a group of its purpose, with the variable of the
+// environment that sets it.
+func TestHelpOfServe(t *testing.T) {
+	text := helpOf(t, "serve")
+	for _, group := range []string{"\nAddresses:\n", "\nPush to another registry:\n", "\nOutput:\n"} {
+		if !strings.Contains(text, group) {
+			t.Errorf("no group %q", group)
+		}
+	}
+	if strings.Contains(text, "\nFlags:\n") {
+		t.Error("a flag of serve is in no group: add it to flagGroups of internal/settings")
+	}
+	root, _ := newRoot()
+	serve, _, err := root.Find([]string{"serve"})
+	try(t, err)
+	serve.Flags().VisitAll(func(f *pflag.Flag) {
+		variable := "$LAYOUTPROXY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) + "]"
+		if f.Name != "help" && !strings.Contains(text, variable) {
+			t.Errorf("--%s: the help does not name %s", f.Name, variable)
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package settings
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// FromEnvironment is the annotation of a command that reads each of its flags from the
+// environment too; the help of such a command names the variables.
+const FromEnvironment = "environment"
+
+// flagGroup is a part of a command's help: flags with one purpose.
+type flagGroup struct {
+	title string
+	flags []string
+}
+
+// flagGroups are the groups in the order in which a help shows them. A flag of no group comes
+// first, under "Flags".
+func flagGroups() []flagGroup {
+	return []flagGroup{
+		{"What is pulled", []string{"repository", "tag", "platform", "since-version", "deckhouse-tag", "include-platform", "ignore-suspend", "include-module",
+			"exclude-module", "include-package", "exclude-package", "include-plugin", "no-platform", "no-security-db", "no-modules", "no-packages", "no-installer",
+			"only-extra-images", "installer-tag", "deckhouse-cli-tag", "skip-vex-images", "proxy-registry"}},
+		{"Selection", []string{"file", "include", "exclude", "against"}},
+		{"Addresses", []string{"listen", "admin-listen", "address-file", "shutdown-timeout", "tls-cert", "tls-key", "client-ca"}},
+		{"Names of repositories", []string{"root-repository", "index-repository", "no-edition-split", "modules-path-suffix"}},
+		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict"}},
+		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},
+		{"Limits per client", []string{"client-rate", "client-burst", "client-connections", "trusted-proxy"}},
+		{"Store and imports", []string{"store", "drop-dir", "after-import"}},
+		{"Push to another registry", []string{"push-to", "push-username", "push-password-stdin", "push-ca-file", "push-client-cert", "push-client-key",
+			"push-insecure-skip-tls-verify", "push-plain-http", "push-allow-private-redirects", "push-jobs", "push-retries"}},
+		{"Connection to the registry", []string{"username", "password-stdin", "license", "ca-file", "client-cert", "client-key", "insecure-skip-tls-verify", "plain-http",
+			"allow-private-redirects", "jobs", "retries"}},
+		{"Configuration file", []string{"config", "check-config"}},
+		{"Diagnostics", []string{"access-log", "pprof", "trace-endpoint"}},
+		{"Output", []string{"output", "log-level", "log-format", "wide", "help", "version"}},
+	}
+}
+
+// helpWidth is how many columns a help has at most.
+const helpWidth = 100
+
+// ShowGroups has a command and those below it show their flags by purpose, in at most 100
+// columns.
+func ShowGroups(root *cobra.Command) {
+	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		about := strings.TrimSpace(cmd.Long)
+		if about == "" {
+			about = cmd.Short
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n", about)
+		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only when the reader has gone
+	})
+}
+
+// writeUsage writes the part of a help that follows the description.
+func writeUsage(w io.Writer, cmd *cobra.Command) error {
+	var b bytes.Buffer
+	b.WriteString("Usage:\n")
+	if cmd.Runnable() && cmd.HasParent() {
+		fmt.Fprintf(&b, "  %s\n", cmd.UseLine())
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "  %s COMMAND [ARGUMENT...]\n", cmd.CommandPath())
+	}
+	if cmd.Example != "" {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\nCommands:\n")
+		width := 0
+		for _, c := range cmd.Commands() {
+			width = max(width, len(c.Name()))
+		}
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() || c.Name() == "help" {
+				fmt.Fprintf(&b, "  %-*s %s\n", width, c.Name(), c.Short)
+			}
+		}
+	}
+	cmd.InheritedFlags() // adds them to the flags of the command
+	writeGroups(&b, cmd.Flags(), cmd.Annotations[FromEnvironment] != "")
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n\"%s COMMAND --help\" explains a command.\n", cmd.CommandPath())
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// writeGroups writes flags, group by group; environment says whether each has a variable.
+func writeGroups(b *bytes.Buffer, flags *pflag.FlagSet, environment bool) {
+	groups := append([]flagGroup{{title: "Flags"}}, flagGroups()...)
+	sets := make([]*pflag.FlagSet, len(groups))
+	for i := range sets {
+		sets[i] = pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)
+	}
+	flags.VisitAll(func(f *pflag.Flag) {
+		// The index is -1 for a flag of no group, which is for the first set.
+		n := slices.IndexFunc(groups, func(g flagGroup) bool { return slices.Contains(g.flags, f.Name) })
+		shown := *f
+		if environment && f.Name != "help" {
+			shown.Usage += " [$" + variable(f.Name) + "]"
+		}
+		sets[max(n, 0)].AddFlag(&shown)
+	})
+	for i, set := range sets {
+		if set.HasAvailableFlags() {
+			// A last line may be five columns longer.
+			fmt.Fprintf(b, "\n%s:\n%s", groups[i].title, set.FlagUsagesWrapped(helpWidth-5))
+		}
+	}
+}
