@@ -123,7 +123,7 @@ func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (c
 		where, err := l.Locate(d)
 		var lost *layoutstore.ProblemError
 		switch {
-		case layoutstore.Exhausted(err):
+		case layoutstore.IsExhausted(err):
 			return nil, nil, err
 		case errors.As(err, &lost):
 			*lack = lost.Problem
@@ -137,7 +137,7 @@ func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (c
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		*lack = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Passing: layoutstore.Passing(err)}
+		*lack = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Transient: layoutstore.IsTransient(err)}
 		lack.Path, lack.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
@@ -158,7 +158,7 @@ func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 
 // manifestProblem is the problem of a manifest that cannot be had.
 func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Passing: layoutstore.Passing(m.Gap)}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Transient: layoutstore.IsTransient(m.Gap)}
 	var refused *layoutstore.ProblemError
 	if errors.As(m.Gap, &refused) {
 		p = refused.Problem

@@ -193,7 +193,7 @@ func (s *session) compareWith(c *content, copies []*existingCopy) (*comparing, e
 	for _, e := range copies {
 		e.wrong = false
 		r, err := s.open(c, e)
-		if layoutstore.Exhausted(err) {
+		if layoutstore.IsExhausted(err) {
 			x.close()
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		graph, err := repo.Closure(ctx)
+		graph, err := repo.Graph(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -69,8 +69,8 @@ func (e *GapError) Error() string {
 // Passing says whether something could not be read and nothing is known to be bad: the
 // same bundle may be whole later.
 func (e *GapError) Passing() bool {
-	bad := func(p layoutstore.Problem) bool { return !p.Passing && p.Kind != layoutstore.Incomplete }
-	return slices.ContainsFunc(e.Gaps, func(p layoutstore.Problem) bool { return p.Passing }) && !slices.ContainsFunc(e.Gaps, bad)
+	bad := func(p layoutstore.Problem) bool { return !p.Transient && p.Kind != layoutstore.Incomplete }
+	return slices.ContainsFunc(e.Gaps, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Gaps, bad)
 }
 
 // NoSpaceError says that a file system has no room for an import.

@@ -19,7 +19,7 @@ func (e *badError) Unwrap() error { return e.error }
 
 // unreadable is an error of reading the bundle.
 func unreadable(err error) error {
-	if errors.Is(err, layoutstore.ErrStale) || layoutstore.Exhausted(err) {
+	if errors.Is(err, layoutstore.ErrStale) || layoutstore.IsExhausted(err) {
 		return err
 	}
 	return &badError{err}
@@ -52,7 +52,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 // proveExisting reads a copy of the store by itself.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
 	r, err := t.session.open(c, e)
-	if layoutstore.Exhausted(err) {
+	if layoutstore.IsExhausted(err) {
 		return err
 	}
 	e.wrong = err != nil
@@ -105,7 +105,7 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 
 // addBad notes that a copy is bad. The error is nil where that is allowed.
 func (t *transfer) addBad(c *content, from bundleCopy, cause *badError) error {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Passing: layoutstore.Passing(cause)}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Transient: layoutstore.IsTransient(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
 	p.Chunks = from.layout.Chunks(c.digest)
 	p = t.plan.of(c, p)

@@ -29,7 +29,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		p.Path = s.archivePath(found, p.Path)
 		p.TagsUnknown = (p.Kind == Limited || p.Kind == Incomplete) && !p.Harmless
 		next.problems = append(next.problems, p)
-		if h := before[name]; h != nil && p.Passing {
+		if h := before[name]; h != nil && p.Transient {
 			next.archives = append(next.archives, h) // what was there before
 			delete(before, name)
 		}
@@ -93,7 +93,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		h.seen = now
 	}
 	opened := !written && prev.vol != nil
-	if opened && prev.identity == h.identity && !prev.unread && !prev.moved && !prev.vol.(*volume.Archive).Stale() {
+	if opened && prev.identity == h.identity && !prev.unread && !prev.moved && !prev.vol.(*volume.Archive).IsStale() {
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
@@ -105,7 +105,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	}
 	archive, listing, err := s.openArchive(ctx, set, prev)
 	if err != nil {
-		if ctx.Err() != nil || Exhausted(err) {
+		if ctx.Err() != nil || IsExhausted(err) {
 			return nil, 0, err
 		}
 		return s.unreadable(h, prev, err)
@@ -124,7 +124,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 		broken.Path = set.Path()
 		h.problem(broken)
 	}
-	if err := h.read(ctx, listing, old); err != nil || !archive.Stale() {
+	if err := h.read(ctx, listing, old); err != nil || !archive.IsStale() {
 		return h, 0, err
 	}
 	// A kept index was not of these files after all: once more, without it.
@@ -195,6 +195,6 @@ func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, e
 	}
 	h.unread = true
 	h.fail(cause)
-	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Passing: Passing(cause)})
+	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
 	return h, 0, nil
 }

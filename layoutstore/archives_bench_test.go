@@ -118,7 +118,7 @@ func BenchmarkArchives(b *testing.B) {
 			}
 			b.Run("cold", loop(""))
 			cache := b.TempDir()
-			h.open(b, cache).Keep(context.Background())
+			h.open(b, cache).SaveCaches(context.Background())
 			if kept, err := filepath.Glob(filepath.Join(cache, "*.index")); len(kept) != c.archives {
 				b.Fatal(kept, err)
 			}

@@ -73,7 +73,7 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 			case err == nil:
 				return Opened{b, content}, nil
 			case errors.Is(err, ErrStale) && !again:
-			case Exhausted(err):
+			case IsExhausted(err):
 				return Opened{}, err
 			case errors.Is(err, ErrStale):
 				return Opened{}, fmt.Errorf("%s: %w: %w", d, ErrBlobUnknown, err)
@@ -183,7 +183,7 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 		where, err := p.vol.Locate(p.path, d)
 		lost, ok := isLost(err)
 		switch {
-		case Exhausted(err):
+		case IsExhausted(err):
 			return nil, err
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional

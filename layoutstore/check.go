@@ -154,7 +154,7 @@ func (r *Repository) knows(d digest.Digest) bool {
 // namedBy is the last layout whose index names n.
 func (r *Repository) namedBy(n *node) *part {
 	for _, p := range slices.Backward(r.parts) {
-		if (Layout{p}).Names(n.digest()) {
+		if (Layout{p}).IndexContains(n.digest()) {
 			return p
 		}
 	}

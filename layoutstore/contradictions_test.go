@@ -55,7 +55,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		check(t, tree)
 	}
 	problems := tree.Snapshot().Problems()
-	in, err := tree.Snapshot().Inventory(t.Context(), "app")
+	in, err := tree.Snapshot().Audit(t.Context(), "app")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestUrlsMakeNothingOptional(t *testing.T) {
 		if problems := tree.Snapshot().Problems(); (len(problems) == 0) != optional {
 			t.Errorf("%s: problems %v", mediaType, problems)
 		}
-		in, err := tree.Snapshot().Inventory(t.Context(), "app")
+		in, err := tree.Snapshot().Audit(t.Context(), "app")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,12 +34,12 @@ func damaged(d digest.Digest, reason string, where extent.List, at place, as err
 
 // unreadable refuses content that the file system does not hand out.
 func unreadable(d digest.Digest, cause error, at place, as error) *ProblemError {
-	return refused(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Passing: Passing(cause)}, at, as)
+	return refused(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Transient: IsTransient(cause)}, at, as)
 }
 
 // notThere refuses content that is in no layout.
 func notThere(d digest.Digest, as error) *ProblemError {
-	return refused(Problem{Kind: Incomplete, Digest: d, Reason: problem.NotThere}, place{}, as)
+	return refused(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, as)
 }
 
 // isLost reports whether err says that content is lost with a chunk of an archive, and which.
@@ -56,12 +56,12 @@ func placeOf(p Problem) place { return place{p.Path, p.Entry} }
 
 // Exhausted says whether err tells of the process or the system, which is out
 // of files or memory for the moment, and nothing of the content.
-func Exhausted(err error) bool {
-	return volume.Exhausted(err)
+func IsExhausted(err error) bool {
+	return volume.IsExhausted(err)
 }
 
 // Passing says whether err tells of a disk, a network or a permission, and nothing of
 // the content: the same may be read well later.
-func Passing(err error) bool {
-	return volume.Passing(err)
+func IsTransient(err error) bool {
+	return volume.IsTransient(err)
 }

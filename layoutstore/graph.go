@@ -13,7 +13,7 @@ import (
 // to. A gap in it is a *ProblemError, or says that the bytes are no manifest or that
 // no descriptor has their size. Errors: ErrStale where a refresh is due; those that
 // [Exhausted] knows; the context's.
-func (r *Repository) Closure(ctx context.Context) (*closure.Graph, error) {
+func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 	return r.closure(ctx, nil)
 }
 

@@ -29,7 +29,7 @@ func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
 	tree := openWith(t, options)
-	tree.Keep(context.Background())
+	tree.SaveCaches(context.Background())
 	return tree
 }
 

@@ -45,7 +45,7 @@ func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 }
 
 // Names says whether the layout's index names d.
-func (l Layout) Names(d digest.Digest) bool { return l.part.index.names(d) }
+func (l Layout) IndexContains(d digest.Digest) bool { return l.part.index.names(d) }
 
 // Volume is the directory or archive that the layout lies in, as the user gave it.
 func (l Layout) Volume() string { return l.part.vol.String() }

@@ -44,7 +44,7 @@ func TestClosure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := repo.Closure(context.Background())
+	g, err := repo.Graph(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestClosure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err = names.Closure(context.Background())
+	g, err = names.Graph(context.Background())
 	if err != nil || len(g.Manifests) != 1 || len(g.Blobs) != 2 || !names.IsDiscovery(g.Manifests[0].Digest) {
 		t.Errorf("discovery: %+v, %v", g, err)
 	}

@@ -186,7 +186,7 @@ func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteR
 			if refusal.Problem.Kind != Limited { // that one was not read
 				note(p, d, refusal)
 			}
-		case Exhausted(err), errors.Is(err, ErrStale):
+		case IsExhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
 			worst = unreadable(d, err, p.where().blob(d), ErrManifestUnknown)

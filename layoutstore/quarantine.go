@@ -340,7 +340,7 @@ func (r *Repository) quarantineProblem(p *part, d digest.Digest) (Problem, bool)
 
 // Quarantined is the problem of a copy of d in a layout of the repository at path that was
 // quarantined, as it is among [Snapshot.Problems]. It looks at no other copy.
-func (s *Snapshot) Quarantined(path string, l Layout, d digest.Digest) (Problem, bool) {
+func (s *Snapshot) QuarantineProblem(path string, l Layout, d digest.Digest) (Problem, bool) {
 	r := s.byPath[path]
 	if r == nil {
 		return Problem{}, false

@@ -184,7 +184,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 				if q.refused(t) {
 					t.Errorf("archive %v, %s: it is still refused", archive, name)
 				}
-				q.tree.Keep(t.Context())
+				q.tree.SaveCaches(t.Context())
 				if left := q.records(t); len(left) > 0 {
 					t.Errorf("archive %v, %s: %v are kept", archive, name, left)
 				}

@@ -50,7 +50,7 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 	if err != nil || !repo.Quarantine(layout, d, stamp, "rotten") {
 		t.Fatalf("%s: %v", d, err)
 	}
-	p, ok := tree.Snapshot().Quarantined("app", layout, d)
+	p, ok := tree.Snapshot().QuarantineProblem("app", layout, d)
 	if !ok {
 		t.Fatalf("no problem of %s", d)
 	}

@@ -115,7 +115,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	q.tree.Keep(t.Context())
+	q.tree.SaveCaches(t.Context())
 	if !q.refused(t) || quarantineProblem(q.tree, "") {
 		t.Errorf("it is served: %v", q.tree.Snapshot().Problems())
 	}
@@ -147,7 +147,7 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
 	}
-	q.tree.Keep(t.Context())
+	q.tree.SaveCaches(t.Context())
 	if quarantineProblem(q.tree, "") {
 		t.Errorf("%v", q.tree.Snapshot().Problems())
 	}
@@ -187,7 +187,7 @@ func TestSharedQuarantine(t *testing.T) {
 	if other.refused(t) {
 		t.Fatal("to the other one the file is a new one")
 	}
-	other.tree.Keep(t.Context())
+	other.tree.SaveCaches(t.Context())
 	if n := len(q.records(t)); n != 1 {
 		t.Errorf("%d records", n)
 	}

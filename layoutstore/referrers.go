@@ -25,7 +25,7 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 	list := make([]specs.Descriptor, 0, len(t.referrers[d]))
 	for _, n := range t.referrers[d] {
 		m, err := r.load(ctx, n)
-		if Exhausted(err) || ctx.Err() != nil {
+		if IsExhausted(err) || ctx.Err() != nil {
 			return nil, err
 		}
 		if err != nil {

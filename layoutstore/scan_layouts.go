@@ -51,7 +51,7 @@ func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*
 			continue
 		}
 		group.Go(func() error {
-			if parts[i], failed[i] = h.readPart(l, prev); Exhausted(failed[i]) {
+			if parts[i], failed[i] = h.readPart(l, prev); IsExhausted(failed[i]) {
 				return failed[i]
 			}
 			return ctx.Err()
@@ -106,13 +106,13 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 	} else {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
-	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Passing: Passing(err)})
+	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
 // unserved adds a problem of the volume, and keeps what was there before where the problem
 // says nothing about that; have are the paths that the held has parts of.
 func (h *held) unserved(found Problem, old []*part, have map[string]bool) {
-	if found.Passing {
+	if found.Transient {
 		for _, p := range concerned(found.Path, old) {
 			if p.vol == h.vol && !have[p.path] {
 				h.parts, have[p.path] = append(h.parts, p), true

@@ -161,7 +161,7 @@ func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (
 		}
 	}
 	switch {
-	case Exhausted(err):
+	case IsExhausted(err):
 		return sourceState{}, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
 		return s.gone(err), nil
@@ -240,7 +240,7 @@ func (s *source) kind() string {
 func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *journal.View) (*held, error) {
 	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
 	vol, err := s.reopen(dir)
-	if Exhausted(err) {
+	if IsExhausted(err) {
 		return nil, err
 	}
 	if err != nil {

@@ -100,7 +100,7 @@ func (s *Snapshot) Problems() []Problem {
 	return all
 }
 
-// ScanProblems are the problems that the indexes alone tell: an [Inventory] has the
+// ScanProblems are the problems that the indexes alone tell: an [Audit] has the
 // rest.
 func (s *Snapshot) ScanProblems() []Problem {
 	return s.collect(func(r *Repository) []Problem { return r.problems })

@@ -46,7 +46,7 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	for try := 0; ; try++ {
 		before, err := s.see()
 		switch {
-		case Exhausted(err):
+		case IsExhausted(err):
 			return sourceState{}, err
 		case err != nil:
 			return s.failing(err), nil

@@ -105,7 +105,7 @@ func TestScanIsWaitedForNoLongerThanAContext(t *testing.T) {
 	if _, err := tree.Reconfigure(ctx, options); !errors.Is(err, context.Canceled) {
 		t.Errorf("another configuration: %v", err)
 	}
-	tree.Keep(ctx)
+	tree.SaveCaches(ctx)
 	close(disk.release)
 	<-done
 }

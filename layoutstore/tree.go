@@ -186,7 +186,7 @@ func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 // what of the quarantine has not been kept yet. Once a day it prunes the cache of the
 // indexes that no process uses. It is worth nothing to this process, and is called when
 // nothing else is to be done.
-func (t *Tree) Keep(ctx context.Context) {
+func (t *Tree) SaveCaches(ctx context.Context) {
 	t.quarantine.tend()
 	if t.beginScan(ctx) != nil {
 		return
@@ -214,7 +214,7 @@ func (t *Tree) Keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.Keep(cache)
+		a.SaveIndex(cache)
 	}
 	if prune {
 		cache.Prune(now, dirs)

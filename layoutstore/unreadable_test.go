@@ -192,7 +192,7 @@ func TestArchivesWithoutFilesLeft(t *testing.T) {
 			}
 			break
 		}
-		if !layoutstore.Exhausted(err) || opened.Snapshot() != before {
+		if !layoutstore.IsExhausted(err) || opened.Snapshot() != before {
 			t.Errorf("with %d files: %v, the tree is another one: %v", free, err, opened.Snapshot() != before)
 		}
 		taken[free].Close()

@@ -45,7 +45,7 @@ var codes = []struct {
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
 	// A client that is told 429 asks again here; 503 ends its pull. A file that
 	// changes at each look will be still in a while.
-	{layoutstore.Exhausted, errcode.ErrorCodeTooManyRequests},
+	{layoutstore.IsExhausted, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
 	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has gone
 	{as(context.DeadlineExceeded), errcode.ErrorCodeTooManyRequests},

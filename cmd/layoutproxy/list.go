@@ -62,7 +62,7 @@ func list(ctx context.Context, c *console.Output, flags *settings.Tree, sources 
 	if err := c.Print(stdout, all, func(w io.Writer) error { return printList(w, all) }); err != nil {
 		return err
 	}
-	tree.Keep(ctx)
+	tree.SaveCaches(ctx)
 	problems := snapshot.Problems()
 	if snapshot.RepositoryCount() == 0 && len(problems) == 0 {
 		return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))

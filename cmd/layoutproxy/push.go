@@ -97,7 +97,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	if err != nil {
 		return err
 	}
-	tree.Keep(ctx)
+	tree.SaveCaches(ctx)
 	failures := plan.Failures(flags.Repositories)
 	for _, p := range failures {
 		fmt.Fprintln(cmd.ErrOrStderr(), p)

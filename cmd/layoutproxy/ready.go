@@ -157,7 +157,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 		}
 	}
 	if err == nil {
-		tree.Keep(ctx)
+		tree.SaveCaches(ctx)
 	}
 	if err == nil && tree.Snapshot().RepositoryCount() == 0 && len(facts.Hidden) == 0 {
 		err = exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))

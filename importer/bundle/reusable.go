@@ -25,7 +25,7 @@ type reusableVolume struct {
 func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	r := &Reusable{}
 	for _, dir := range dirs {
-		found, err := volume.FindAnyArchives(dir)
+		found, err := volume.FindFilesOnDisk(dir)
 		if err != nil {
 			continue
 		}

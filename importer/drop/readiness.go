@@ -105,7 +105,7 @@ func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, er
 		if err != nil {
 			return "", err
 		}
-		archive.Keep(volume.Cache(cache))
+		archive.SaveIndex(volume.Cache(cache))
 		if p, ok := archive.Problem(); ok && p.Kind == layoutstore.Incomplete {
 			return set.Name + ": " + p.Reason, nil
 		}

@@ -191,7 +191,7 @@ func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, e
 
 // Prove reads everything that a repository leads to and compares it with its digest.
 func Prove(ctx context.Context, repo *layoutstore.Repository) error {
-	graph, err := repo.Closure(ctx)
+	graph, err := repo.Graph(ctx)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, wanted digest.Digest) ([]byte, error, error) {
 		body, err := d.Source.Manifest(ctx, l.Repository, wanted)
 		if IsAbsent(err) {
-			return nil, errors.New(problem.NotThere), nil
+			return nil, errors.New(problem.Missing), nil
 		}
 		if errors.Is(err, client.ErrMismatch) {
 			return nil, err, nil
@@ -92,7 +92,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 		}
 		if m.Gap != nil {
 			kind := layoutstore.Damaged
-			if m.Gap.Error() == problem.NotThere {
+			if m.Gap.Error() == problem.Missing {
 				kind = layoutstore.Incomplete
 			}
 			bad(kind, m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())

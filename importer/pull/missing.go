@@ -243,7 +243,7 @@ func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositorie
 			return nil, err
 		}
 	}
-	g := newGap(repositories[0], b.Digest.String(), problem.NotThere)
+	g := newGap(repositories[0], b.Digest.String(), problem.Missing)
 	g.lost = true
 	return []Gap{g}, nil
 }

@@ -90,7 +90,7 @@ func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
 	case err == nil:
 		return true, nil
 	case IsAbsent(err):
-		g = newGap(n.repositories[0], n.blob.Digest.String(), problem.NotThere)
+		g = newGap(n.repositories[0], n.blob.Digest.String(), problem.Missing)
 	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
 		g = NewGap(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
 	default:

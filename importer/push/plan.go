@@ -99,7 +99,7 @@ type planning struct {
 	blobs        map[digest.Digest]*Blob
 }
 
-// read takes the inventory of all that is selected, on all cores.
+// read audits everything that is selected, on all cores.
 func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*source, error) {
 	paths := tree.Paths()
 	for _, path := range paths {
@@ -129,7 +129,7 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 // add adds a repository of the tree.
 func (p *planning) add(src *source) error {
 	var wanted []*closure.Manifest
-	for _, m := range src.inventory.Graph.Manifests {
+	for _, m := range src.audit.Graph.Manifests {
 		if p.wanted(src, m) {
 			wanted = append(wanted, m)
 		}

@@ -17,17 +17,17 @@ import (
 
 // source is a repository of the tree that takes part.
 type source struct {
-	path      string
-	repo      *layoutstore.Repository
-	inventory *layoutstore.Inventory
-	whole     bool // else only its discovery tags of what is selected
+	path  string
+	repo  *layoutstore.Repository
+	audit *layoutstore.Audit
+	whole bool // else only its discovery tags of what is selected
 	// problems are those that keep something from being pushed, in a fixed order; byDigest
 	// is the first that is about a digest.
 	problems []layoutstore.Problem
 	byDigest map[digest.Digest]layoutstore.Problem
 }
 
-// newSource takes the inventory of a repository.
+// newSource audits a repository.
 func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, whole bool) (*source, error) {
 	repo, err := tree.At(path)
 	if err != nil {
@@ -35,13 +35,13 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, who
 	}
 	src := &source{path: path, repo: repo, whole: whole, byDigest: map[digest.Digest]layoutstore.Problem{}}
 	var found []layoutstore.Problem
-	src.inventory, err = tree.InventoryOf(ctx, path, layoutstore.Findings{Problem: func(p layoutstore.Problem) { found = append(found, p) }})
+	src.audit, err = tree.AuditWith(ctx, path, layoutstore.Findings{Problem: func(p layoutstore.Problem) { found = append(found, p) }})
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(found, problem.Compare)
 	for _, p := range found {
-		if src.inventory.KeepsNothing(p) {
+		if src.audit.IsHarmless(p) {
 			continue
 		}
 		src.problems = append(src.problems, p)
@@ -100,7 +100,7 @@ func (s *source) blob(d digest.Digest) (*Blob, bool) {
 	if s.repo.IsDiscovery(d) {
 		return s.discoveryBlob(d)
 	}
-	layout, size, ok := s.inventory.Copy(d)
+	layout, size, ok := s.audit.ServedCopy(d)
 	if !ok {
 		return nil, false
 	}
@@ -160,10 +160,10 @@ func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]la
 		b, ok := s.blob(ref.Digest)
 		p, known := s.byDigest[ref.Digest]
 		if !known {
-			p = layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: problem.NotThere}
+			p = layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: problem.Missing}
 		}
 		switch {
-		case !ok && !(ref.Optional && p.Reason == problem.NotThere):
+		case !ok && !(ref.Optional && p.Reason == problem.Missing):
 			p.Reason = fmt.Sprintf("blob %s: %s", ref.Digest, p.Reason)
 			return p, true
 		case ok && b.Size != ref.Size:

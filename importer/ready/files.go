@@ -88,7 +88,7 @@ func (s *sources) files(ctx context.Context, path, reference string, names ...st
 	switch {
 	case err == nil:
 		return files, nil, nil
-	case ctx.Err() != nil, errors.Is(err, layoutstore.ErrStale), layoutstore.Exhausted(err):
+	case ctx.Err() != nil, errors.Is(err, layoutstore.ErrStale), layoutstore.IsExhausted(err):
 		return nil, nil, err
 	}
 	return nil, err, nil

@@ -15,23 +15,23 @@ import (
 )
 
 // Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale where a file changed
-// meanwhile; those that [layoutstore.Exhausted] knows; the context's.
+// meanwhile; those that [layoutstore.IsExhausted] knows; the context's.
 func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts, error) {
-	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, inventories: map[string]*inventory{}}, scope)
+	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
 
 // sources are the content of a snapshot. It is used by one goroutine.
 type sources struct {
-	snapshot    *layoutstore.Snapshot
-	deep        bool
-	inventories map[string]*inventory // by path
+	snapshot *layoutstore.Snapshot
+	deep     bool
+	audits   map[string]*audit // by path
 }
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
 
-// inventory is the inventory of a repository, by digest.
-type inventory struct {
-	*layoutstore.Inventory
+// audit is the audit of a repository, by digest.
+type audit struct {
+	*layoutstore.Audit
 	repository *layoutstore.Repository
 	manifests  map[digest.Digest]*closure.Manifest
 	problems   map[digest.Digest][]problem.Problem // those that keep something from being served
@@ -39,9 +39,9 @@ type inventory struct {
 	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
 }
 
-// at takes the inventory of the repository at a path; nil where there is none.
-func (s *sources) at(ctx context.Context, path string) (*inventory, error) {
-	if in, ok := s.inventories[path]; ok {
+// at audits the repository at a path; nil where there is none.
+func (s *sources) at(ctx context.Context, path string) (*audit, error) {
+	if in, ok := s.audits[path]; ok {
 		return in, nil
 	}
 	repository, err := s.snapshot.At(path)
@@ -51,22 +51,22 @@ func (s *sources) at(ctx context.Context, path string) (*inventory, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken, err := s.snapshot.Inventory(ctx, path)
+	taken, err := s.snapshot.Audit(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	in := &inventory{Inventory: taken, repository: repository, manifests: map[digest.Digest]*closure.Manifest{},
+	in := &audit{Audit: taken, repository: repository, manifests: map[digest.Digest]*closure.Manifest{},
 		problems: map[digest.Digest][]problem.Problem{}, known: map[digest.Digest]Presence{}, proven: map[digest.Digest]*problem.Problem{}}
 	for _, m := range taken.Graph.Manifests {
 		in.manifests[m.Digest] = m
 	}
 	for _, p := range taken.Problems {
-		if p.IsFailure() && !taken.KeepsNothing(p) {
+		if p.IsFailure() && !taken.IsHarmless(p) {
 			in.problems[p.Digest] = append(in.problems[p.Digest], p)
 		}
 	}
 	in.Blobs = nil // as many as blobs, and not needed
-	s.inventories[path] = in
+	s.audits[path] = in
 	return in, nil
 }
 
@@ -129,7 +129,7 @@ func (s *sources) look(ctx context.Context, path, reference string) (Presence, e
 
 // causes are the problems that may be why a repository lacks something: those that may hide
 // tags, of its own archives if some are.
-func (s *sources) causes(path string, in *inventory) (own []problem.Problem) {
+func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()
 	archives := map[string]bool{}
 	if in != nil {
@@ -150,13 +150,13 @@ func (s *sources) causes(path string, in *inventory) (own []problem.Problem) {
 }
 
 // follow follows an image to its last blob.
-func (in *inventory) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
+func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
 	p := Presence{State: Complete, Digest: top}
 	seen := map[digest.Digest]bool{top: true}
 	for todo := []closure.Ref{{Descriptor: closure.Descriptor{Digest: top}}}; len(todo) > 0; todo = todo[1:] {
 		d := todo[0].Digest
 		m := in.manifests[d]
-		_, size, found := in.Copy(d)
+		_, size, found := in.ServedCopy(d)
 		isDiscovery := in.repository.IsDiscovery(d)
 		switch {
 		case isDiscovery:
@@ -210,12 +210,12 @@ func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	p.Problems = append(p.Problems, why...)
 }
 
-// prove reads a blob and checks its digest. Manifests were read by the inventory.
-func (in *inventory) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
+// prove reads a blob and checks its digest. Manifests were read by the audit.
+func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
 	if wrong, known := in.proven[d]; known || isManifest {
 		return wrong, nil
 	}
-	l, _, _ := in.Copy(d)
+	l, _, _ := in.ServedCopy(d)
 	where, err := l.Locate(d)
 	if err != nil {
 		return nil, err
@@ -225,7 +225,7 @@ func (in *inventory) prove(ctx context.Context, d digest.Digest, isManifest bool
 		return nil, err
 	}
 	if !good {
-		wrong := in.Wrong(layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		wrong := in.DamagedCopy(layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
 		in.proven[d] = &wrong
 		return &wrong, nil
 	}

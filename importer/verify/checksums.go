@@ -57,7 +57,7 @@ func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, r
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case layoutstore.Exhausted(err):
+	case layoutstore.IsExhausted(err):
 		return err
 	case errors.Is(err, layoutstore.ErrStale):
 		c.Reason = fmt.Sprintf("%s changed while it was read", c.Of)

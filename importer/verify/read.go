@@ -54,7 +54,7 @@ func (r *run) readAll(ctx context.Context) error {
 	r.report.Files += len(r.tasks)
 	r.report.Bytes += total
 	r.Progress.Begin(r.report.Files, r.report.Bytes)
-	r.Progress.Read(int(r.report.Bytes - total)) // manifests, which the inventory has read
+	r.Progress.Read(int(r.report.Bytes - total)) // manifests, which the audit has read
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.Jobs {
@@ -126,7 +126,7 @@ func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got,
 	switch {
 	case ctx.Err() != nil:
 		return "", "", ctx.Err()
-	case layoutstore.Exhausted(err):
+	case layoutstore.IsExhausted(err):
 		return "", "", err
 	case errors.As(err, &other):
 		sum, err := hex.DecodeString(other.got.Encoded())

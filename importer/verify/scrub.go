@@ -242,7 +242,7 @@ func (s *Scrub) blob(ctx context.Context, by holder, l layoutstore.Layout, d dig
 	}
 	if by.Quarantine(l, d, stamp, wrong.Error()) {
 		s.stats.wrong.Add(1)
-		if p, ok := by.snapshot.Quarantined(by.path, l, d); ok { // else the file has just changed
+		if p, ok := by.snapshot.QuarantineProblem(by.path, l, d); ok { // else the file has just changed
 			s.Wrong(p)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package verify reads a whole tree and says whether it is whole: which tag lacks
 // which blob of which archive, and which bytes are not what their name says.
 //
-// Start with [Run], which makes a [Report] of a snapshot. It takes the inventory of
+// Start with [Run], which makes a [Report] of a snapshot. It audits
 // every repository first (package layoutstore: presence, sizes, manifests), and then
 // reads every copy of every blob once, however many tags need it, and the files
 // beside the archives that have a checksum there. What is wrong is grouped by its
@@ -61,7 +61,7 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if err := r.findHolders(); err != nil {
 		return nil, err
 	}
-	if err := r.takeInventory(ctx); err != nil {
+	if err := r.audit(ctx); err != nil {
 		return nil, err
 	}
 	r.findChecksums()
@@ -117,10 +117,10 @@ func (w wrong) why(d digest.Digest) string {
 	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
-// takeInventory checks presence, sizes and manifests, and notes what is left to read.
-// Nothing else of an inventory is kept, as there may be a million blobs: it is taken once
+// audit checks presence, sizes and manifests, and notes what is left to read.
+// Nothing else of an audit is kept, as there may be a million blobs: it is made once
 // more for a repository in which blobs prove wrong, to name the tags that they affect.
-func (r *run) takeInventory(ctx context.Context) error {
+func (r *run) audit(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
 	for _, path := range r.snapshot.Paths() {
@@ -130,7 +130,7 @@ func (r *run) takeInventory(ctx context.Context) error {
 				return err
 			}
 			r.note(repo)
-			_, err = r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{
+			_, err = r.snapshot.AuditWith(ctx, path, layoutstore.Findings{
 				Problem: r.found, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.noteCopy(path, s) },
 			})
 			return err
@@ -220,7 +220,7 @@ func (r *run) tellWrong(ctx context.Context) error {
 		}
 	}
 	for path, copies := range byPath {
-		in, err := r.snapshot.InventoryOf(ctx, path, layoutstore.Findings{}) // its problems are known
+		in, err := r.snapshot.AuditWith(ctx, path, layoutstore.Findings{}) // its problems are known
 		if err != nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func (r *run) tellWrong(ctx context.Context) error {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
 			if !in.HasRead(t.layout, t.digest) { // for another repository it was, which has the layout too
-				r.causes.add(in.Wrong(s, r.wrong[i].why(t.digest)))
+				r.causes.add(in.DamagedCopy(s, r.wrong[i].why(t.digest)))
 			}
 		}
 	}

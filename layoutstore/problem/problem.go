@@ -33,7 +33,7 @@ const (
 )
 
 // NotThere is the reason of a missing blob or manifest of which nothing else is known.
-const NotThere = "not there"
+const Missing = "not there"
 
 // Problem is something that cannot be served as it should be: what, where and why. Fields
 // that are not known are empty.
@@ -72,7 +72,7 @@ type Problem struct {
 	// exit status.
 	Harmless bool `json:"-"`
 	// Passing is set where something could not be read, which says nothing about the content.
-	Passing bool `json:"-"`
+	Transient bool `json:"-"`
 }
 
 // IsFailure reports whether content is missing, wrong or not served for the problem, so
@@ -169,7 +169,7 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 // Equal reports whether two problems say the same.
 func (p Problem) Equal(q Problem) bool {
 	return p.Kind == q.Kind && p.Layout == q.Layout && p.MoreTags == q.MoreTags && p.MediaType == q.MediaType &&
-		p.Suspects == q.Suspects && p.TagsUnknown == q.TagsUnknown && p.Harmless == q.Harmless && p.Passing == q.Passing &&
+		p.Suspects == q.Suspects && p.TagsUnknown == q.TagsUnknown && p.Harmless == q.Harmless && p.Transient == q.Transient &&
 		slices.Equal(p.Chunks, q.Chunks) && Compare(p, q) == 0
 }
 

@@ -76,7 +76,7 @@ func TestEqual(t *testing.T) {
 		"digest": func(p *problem.Problem) { p.Digest = digest }, "type": func(p *problem.Problem) { p.MediaType = "t" },
 		"reason": func(p *problem.Problem) { p.Reason = "r" }, "layout": func(p *problem.Problem) { p.Layout = "l" },
 		"tags unknown": func(p *problem.Problem) { p.TagsUnknown = true }, "harmless": func(p *problem.Problem) { p.Harmless = true },
-		"passing": func(p *problem.Problem) { p.Passing = true },
+		"passing": func(p *problem.Problem) { p.Transient = true },
 	} {
 		if other := p; !func() bool { change(&other); return !p.Equal(other) }() {
 			t.Errorf("%s does not count", name)

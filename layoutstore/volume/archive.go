@@ -44,7 +44,7 @@ type Archive struct {
 }
 
 // Stale says whether the index was found not to be one of the archive.
-func (a *Archive) Stale() bool { return a.stale.Load() }
+func (a *Archive) IsStale() bool { return a.stale.Load() }
 
 // OpenArchive reads the headers of an archive, or takes its index from cache where
 // that has one of these very files. Errors: the context's; those of opening and
@@ -80,7 +80,7 @@ func (a *Archive) distrust() {
 // Keep keeps the index in cache, unless it came from there or the archive is not
 // whole. To make a file is dearer than to read the headers of a small archive, so
 // this is for when nobody waits.
-func (a *Archive) Keep(cache Cache) {
+func (a *Archive) SaveIndex(cache Cache) {
 	if !a.kept && a.stored.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index)
 	} else if cache != "" {
@@ -205,7 +205,7 @@ func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) exten
 func (a *Archive) missing(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
 	if again := a.index.copyAgain; !ok && len(again) > 0 {
-		p, ok = lostBlob(problem.Incomplete, problem.NotThere, again), true
+		p, ok = lostBlob(problem.Incomplete, problem.Missing, again), true
 	}
 	if !ok {
 		p, ok = a.betweenNeighbors(l, d)

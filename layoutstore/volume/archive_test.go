@@ -71,7 +71,7 @@ func TestArchiveConformance(t *testing.T) {
 					return whole(t, openArchive(t, dir, ""))
 				}
 				cache := volume.Cache(t.TempDir())
-				openArchive(t, dir, cache).Keep(cache)
+				openArchive(t, dir, cache).SaveIndex(cache)
 				if kept, err := filepath.Glob(string(cache) + "/*.index"); len(kept) != 1 || err != nil {
 					t.Fatalf("kept: %v, %v", kept, err)
 				}
@@ -117,7 +117,7 @@ func FuzzArchive(f *testing.F) {
 		cache := volume.Cache(t.TempDir())
 		a := openArchive(t, dir, cache)
 		compare(t, a, data)
-		a.Keep(cache)
+		a.SaveIndex(cache)
 		compare(t, openArchive(t, dir, cache), data)
 	})
 }
@@ -313,7 +313,7 @@ func FuzzKeptIndex(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	openArchive(f, dir, cache).Keep(cache)
+	openArchive(f, dir, cache).SaveIndex(cache)
 	kept, err := filepath.Glob(string(cache) + "/*.index")
 	if err != nil || len(kept) != 1 {
 		f.Fatal(kept, err)

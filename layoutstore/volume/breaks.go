@@ -151,7 +151,7 @@ func (s *scan) endsIn(h *tar.Header, m mark) *problem.Problem {
 		return unreadBehind(problem.Incomplete, nil, "%s", how)
 	}
 	p := s.runsOut(s.seams.between(m.start+1, s.size), how)
-	s.refuse(m, problem.Incomplete, problem.NotThere, s.copyAgain)
+	s.refuse(m, problem.Incomplete, problem.Missing, s.copyAgain)
 	s.entry(h, m.entry)
 	return p
 }

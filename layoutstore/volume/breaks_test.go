@@ -160,7 +160,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 func TestOldKeptIndex(t *testing.T) {
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
-	openArchive(t, dir, cache).Keep(cache)
+	openArchive(t, dir, cache).SaveIndex(cache)
 	kept, err := filepath.Glob(string(cache) + "/*.index")
 	if err != nil || len(kept) != 1 {
 		t.Fatal(kept, err)
@@ -174,7 +174,7 @@ func TestOldKeptIndex(t *testing.T) {
 	old[version] = '1'
 	sum := sha256.Sum256(old)
 	write(t, kept[0], append(old, sum[:]...))
-	openArchive(t, dir, cache).Keep(cache) // an index that was used is not kept once more
+	openArchive(t, dir, cache).SaveIndex(cache) // an index that was used is not kept once more
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
 		t.Errorf("the old index is still there, %v", err)
 	}

@@ -61,7 +61,7 @@ func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) 
 
 // FindAnyArchives is for whoever proves each blob: it finds the files that lie there,
 // whatever a publication says of them.
-func FindAnyArchives(dir string) (Found, error) {
+func FindFilesOnDisk(dir string) (Found, error) {
 	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
 }
 

@@ -142,7 +142,7 @@ func (f *blobFile) in(do func(root *os.Root, name string) error) error {
 	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
 		err := do(shared.root, f.name)
 		f.vol.blobs.give(shared)
-		if err == nil || Exhausted(err) {
+		if err == nil || IsExhausted(err) {
 			return err
 		}
 	}

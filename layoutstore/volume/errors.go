@@ -23,19 +23,19 @@ func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem 
 
 // unreadable is the problem of a file that cannot be read.
 func unreadable(kind problem.Kind, name string, err error) problem.Problem {
-	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Passing: Passing(err)}
+	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }
 
 // Exhausted says whether err tells of the process or the system, which is out of
 // files or memory for the moment, and nothing of the content.
-func Exhausted(err error) bool {
+func IsExhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.EAGAIN) // another program is about to give the file back (a lease)
 }
 
 // Passing says whether err tells of a disk, a network or a permission, and not of
 // what lies there: what was seen before is there still.
-func Passing(err error) bool {
+func IsTransient(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
 }

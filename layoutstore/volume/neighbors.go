@@ -34,7 +34,7 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 	if r.empty() || r.to-r.from >= maxNamed { // many where the blobs have another order
 		return p, false
 	}
-	reason := problem.NotThere + ", perhaps because " + r.are("cut short")
+	reason := problem.Missing + ", perhaps because " + r.are("cut short")
 	return lostBlob(problem.Incomplete, reason, r.names()), true
 }
 

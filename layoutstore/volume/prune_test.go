@@ -21,7 +21,7 @@ func keptIn(t *testing.T, dir string, cache volume.Cache) string {
 	for _, e := range entries {
 		before[e.Name()] = true
 	}
-	openArchive(t, dir, cache).Keep(cache)
+	openArchive(t, dir, cache).SaveIndex(cache)
 	entries, err := os.ReadDir(string(cache))
 	if err != nil {
 		t.Fatal(err)

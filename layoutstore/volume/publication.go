@@ -185,7 +185,7 @@ type view struct {
 func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
 	if p == nil || err != nil {
-		if err != nil && !Exhausted(err) && !Passing(err) {
+		if err != nil && !IsExhausted(err) && !IsTransient(err) {
 			err = &UnfinishedError{filepath.Clean(root.Name()), err.Error()}
 		}
 		return nil, err

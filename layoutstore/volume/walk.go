@@ -39,7 +39,7 @@ func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 	d.blobs.forget()
 	v, err := viewOf(d.root)
 	if err != nil {
-		if Exhausted(err) {
+		if IsExhausted(err) {
 			return Listing{}, err
 		}
 		return Listing{Problems: []problem.Problem{unreadable(problem.Incomplete, ".", err)}, Dirs: []string{d.name}}, nil
@@ -250,7 +250,7 @@ func (w *walk) count(rel string) bool {
 // fault records what the file system said of rel. What was removed while we looked
 // is no problem: it is gone. The error is one that [Exhausted] knows: it ends the walk.
 func (w *walk) fault(rel string, err error) error {
-	if Exhausted(err) {
+	if IsExhausted(err) {
 		return err
 	}
 	if errors.Is(err, fs.ErrNotExist) && rel != "." {
@@ -271,7 +271,7 @@ func (w *walk) add(p problem.Problem) {
 	defer w.mu.Unlock()
 	switch n := len(w.found.Problems); {
 	case n == maxProblems:
-		p = problem.Problem{Kind: problem.Limited, Path: ".", Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems), Passing: p.Passing}
+		p = problem.Problem{Kind: problem.Limited, Path: ".", Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems), Transient: p.Transient}
 	case n > maxProblems:
 		return
 	}

@@ -50,7 +50,7 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 			t.Fatal(err)
 		}
 		do(t, a, listing.Problems)
-		a.Keep(cache)
+		a.SaveIndex(cache)
 	}
 }
 

@@ -143,7 +143,7 @@ func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time
 		percent := debug.SetGCPercent(checkGCPercent)
-		l.tree.Keep(ctx)
+		l.tree.SaveCaches(ctx)
 		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
 			again = time.After(checkAgainAfter)

@@ -1,0 +1,232 @@
+package layoutstore
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// DamagedCopy is the problem of a copy that does not match its digest or cannot be read.
+func (in *Audit) DamagedCopy(s Stored, reason string) Problem {
+	return in.newProblem(s.Layout, s.Digest, Damaged, s.Where, reason)
+}
+
+// HasRead reports whether the audit has read a copy itself, and so has reported its
+// problems. It reads manifests.
+func (in *Audit) HasRead(l Layout, d digest.Digest) bool {
+	_, ok := in.read[copyKey{l.part, d}]
+	return ok
+}
+
+// ServedCopy is the copy of d that is served: the one in the last layout that has it with
+// an accepted size. ok is false if no layout has one.
+func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
+	n := in.need[d]
+	if n == nil || len(n.layouts) == 0 {
+		return Layout{}, 0, false
+	}
+	last := len(n.layouts) - 1
+	return n.layouts[last], n.foundSizes[last], true
+}
+
+// IsHarmless reports whether everything is served in spite of a problem: another copy is
+// intact, or nothing needs the blob.
+func (in *Audit) IsHarmless(p Problem) bool {
+	if p.Digest == "" {
+		return false
+	}
+	l, _, ok := in.ServedCopy(p.Digest)
+	if !ok {
+		return in.need[p.Digest] == nil
+	}
+	path, entry := l.WhereBlob(p.Digest)
+	return p.Path != path || p.Entry != entry
+}
+
+// auditManifest reports the problems of a manifest.
+func (in *Audit) auditManifest(m *closure.Manifest) {
+	n := in.need[m.Digest]
+	var refused *ProblemError
+	switch {
+	case in.repo.IsDiscovery(m.Digest):
+		return
+	case !n.present:
+		in.reportMissing(m.Digest)
+		return
+	case len(n.layouts) == 0:
+		return // auditCopy has reported each copy
+	}
+	last := n.layouts[len(n.layouts)-1]
+	switch {
+	case errors.As(m.Gap, &refused):
+		in.addProblem(last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason)
+	case m.Gap != nil:
+		in.addProblem(last, m.Digest, Damaged, nil, m.Gap.Error())
+	default:
+		for _, size := range m.Claims {
+			if size != m.Size {
+				in.addProblem(last, m.Digest, Damaged, nil, wrongSize(m.Size, []int64{size}))
+			}
+		}
+	}
+	for _, t := range m.Contradicted {
+		in.addProblem(last, m.Digest, Damaged, nil, wrongType(t, m.MediaType))
+	}
+	for _, fault := range m.Refs.Faults {
+		in.addProblem(last, m.Digest, Damaged, nil, fault)
+	}
+}
+
+// auditBlob reports the problems of a config or layer, and wrong descriptors of it.
+func (in *Audit) auditBlob(b *closure.Blob) {
+	n := in.need[b.Digest]
+	if in.repo.IsDiscovery(b.Digest) || n.manifest != nil {
+		return
+	}
+	switch {
+	case n.present:
+	case b.Optional && !in.isLost(b.Digest):
+		if take := in.found.NonDistributable; take != nil {
+			take(in.newProblem(in.ownerOf(b.Digest), b.Digest, Incomplete, nil, problem.Missing+", and its media type says that it need not be"))
+		}
+	default:
+		in.reportMissing(b.Digest)
+	}
+	if len(n.layouts) == 0 {
+		return
+	}
+	mismatches := map[int64][]string{} // tags of the descriptors that claim a size that no copy has
+	for _, c := range b.Claims {
+		if !slices.Contains(n.foundSizes, c.Size) {
+			mismatches[c.Size] = append(mismatches[c.Size], c.TagsTo()...)
+		}
+	}
+	for size, tags := range mismatches {
+		p := in.newProblem(n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, wrongSize(n.foundSizes[0], []int64{size}))
+		slices.Sort(tags)
+		p.Tags = slices.Compact(tags)
+		in.report(p)
+	}
+}
+
+// reportMissing reports a blob or manifest that no layout has, at the place where it should be.
+func (in *Audit) reportMissing(d digest.Digest) {
+	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
+	for _, l := range in.repo.Layouts() {
+		_, err := l.Locate(d)
+		lost, ok := isLost(err)
+		switch {
+		case ok:
+			p := in.newProblem(l, d, lost.Kind, nil, lost.Reason)
+			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
+			in.report(p)
+			return
+		case !errors.Is(err, fs.ErrNotExist):
+			at, kind, reason = l, Damaged, err.Error()
+		}
+	}
+	in.addProblem(at, d, kind, nil, reason)
+}
+
+// isLost reports whether d is in a missing chunk of a layout's archive, or cannot be read:
+// whoever made the bundle did not leave it out.
+func (in *Audit) isLost(d digest.Digest) bool {
+	return slices.ContainsFunc(in.repo.Layouts(), func(l Layout) bool {
+		_, err := l.Locate(d)
+		_, ok := isLost(err)
+		return err != nil && (ok || !errors.Is(err, fs.ErrNotExist))
+	})
+}
+
+// ownerOf is the last layout whose index leads to d, directly or through other manifests.
+func (in *Audit) ownerOf(d digest.Digest) Layout {
+	tops := map[digest.Digest]bool{d: true}
+	n := in.need[d]
+	by := []*closure.Manifest{n.manifest}
+	if n.blob != nil {
+		for _, c := range n.blob.Claims {
+			by = append(by, c.By)
+		}
+	}
+	for _, m := range by {
+		if m == nil {
+			continue
+		}
+		for _, top := range m.Tops() {
+			tops[top.Digest] = true
+		}
+	}
+	layouts := in.repo.Layouts()
+	for _, l := range slices.Backward(layouts) {
+		for top := range tops {
+			if l.IndexContains(top) {
+				return l
+			}
+		}
+	}
+	return layouts[len(layouts)-1]
+}
+
+// addProblem reports a problem. where is the place of the content; nil means that newProblem has to
+// locate it.
+func (in *Audit) addProblem(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) {
+	if in.found.Problem != nil {
+		in.report(in.newProblem(l, d, kind, where, reason))
+	}
+}
+
+func (in *Audit) report(p Problem) {
+	if in.found.Problem != nil {
+		in.found.Problem(p)
+	}
+}
+
+func (in *Audit) newProblem(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
+	if where == nil {
+		where, _ = l.Locate(d) // content that cannot be located is in no chunk
+	}
+	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Layout: in.repo.path, Digest: d, Reason: reason}
+	p.Path, p.Entry = l.WhereBlob(d)
+	switch n := in.need[d]; {
+	case n == nil:
+	case n.manifest != nil:
+		p.Tags, p.MediaType = n.manifest.TagsTo(), n.manifest.MediaType
+	case n.blob != nil:
+		p.Tags, p.MediaType = n.blob.TagsTo(), mediaTypeOfBlob(n.blob)
+	}
+	return p
+}
+
+// mediaTypeOfBlob is the media type in the first manifest that names the blob.
+func mediaTypeOfBlob(b *closure.Blob) string {
+	for _, c := range b.Claims {
+		if c.By == nil {
+			continue
+		}
+		for _, ref := range c.By.Refs.Blobs {
+			if ref.Digest == b.Digest {
+				return ref.MediaType
+			}
+		}
+	}
+	return ""
+}
+
+// chunksOf names the chunks that contain a list of extents. It names none for other files.
+func chunksOf(where extent.List) []string {
+	var names []string
+	for _, e := range where {
+		if number, ok := volume.IsChunk(filepath.Base(e.File.String())); ok {
+			names = append(names, "chunk "+number)
+		}
+	}
+	return names
+}
