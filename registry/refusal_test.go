@@ -115,8 +115,8 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag() != "v1" || p.Reason == "" {
 		d.Errorf("problem %+v, want %s of %s", p, kind, dg)
 	}
-	if _, err := os.Stat(p.Path); err != nil {
-		d.Errorf("problem at %q: %v", p.Path, err)
+	if want := d.layout.BlobPath(dg); p.Path != want { // also where the file is missing: it belongs there
+		d.Errorf("problem at %q, want %q", p.Path, want)
 	}
 }
 
