@@ -48,7 +48,7 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 // from fetches a blob from one repository. Wrong bytes are fetched again, past caches,
 // before they count.
 func (f *fetcher) from(ctx context.Context, repository string, b closure.Descriptor) error {
-	return f.registry.Insist(ctx, isWrongContent, func(fresh bool) error {
+	return f.registry.RetryMismatch(ctx, isWrongContent, func(fresh bool) error {
 		resumed, err := f.attempt(ctx, repository, b, fresh)
 		if resumed && isWrongContent(err) { // the part may be what is wrong
 			_, err = f.attempt(ctx, repository, b, fresh)

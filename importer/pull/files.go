@@ -30,7 +30,7 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && isWrongContent(err) }
-	err = s.registry.Insist(ctx, isWrong, func(fresh bool) (err error) {
+	err = s.registry.RetryMismatch(ctx, isWrong, func(fresh bool) (err error) {
 		files, err = imagefile.Read(ctx, layers, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
 			layer := closure.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
 			if notFetched = s.bring(ctx, repository, layer); notFetched != nil {

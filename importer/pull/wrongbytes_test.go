@@ -26,9 +26,9 @@ func TestAnswersThatStayWrong(t *testing.T) {
 		says  []string
 	}{
 		"a bit of a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "70000 bytes came, and their digest is sha256:", "(asked 3 times)"}},
-		"a short blob":        {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, 70000 are expected", "(asked 3 times)"}},
-		"a bit of a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", "are those of sha256:"}},
-		"half a list":         {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "no JSON of one", "(asked 3 times)"}},
+		"a short blob":        {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, expected 70000", "(asked 3 times)"}},
+		"a bit of a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", ", not sha256:"}},
+		"half a list":         {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "malformed list", "(asked 3 times)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := pulltest.Serve(t, tree.Dir())

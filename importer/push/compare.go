@@ -181,7 +181,7 @@ func (x *comparing) add(d Difference) {
 // tags are there.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
-	if client.SaysNothing(err) {
+	if client.IsInconclusive(err) {
 		return x.discoveryTags(ctx, r, err)
 	}
 	if err != nil && !errors.Is(err, client.ErrNotFound) {

@@ -131,7 +131,7 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		p.states[r].empty = true
 		p.mu.Unlock()
 		return nil
-	case client.SaysNothing(err):
+	case client.IsInconclusive(err):
 		p.noLists.Store(errors.Is(err, client.ErrServer))
 		return nil // who may push need not be allowed to list, and not every list can be read
 	}

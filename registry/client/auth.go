@@ -12,16 +12,17 @@ import (
 	"sync"
 )
 
-// authorizer remembers how the registry wants to be logged in to, and the tokens for
-// it. All of it belongs to one host, the client's registry: no other host adds to it,
-// and none is shown anything of it.
+// authorizer remembers how the registry authenticates clients, and the tokens it issued.
+// All of it belongs to the client's registry: no other host adds to it or receives any of
+// it.
 type authorizer struct {
 	mu     sync.Mutex
-	known  challenge // of the registry; without a scheme until it has asked for a login
+	known  challenge // of the registry; the scheme is empty until the registry has asked for a login
 	tokens map[tokenKey]*tokenSlot
 }
 
-// learn remembers the challenge of the registry. Its scope is that of one request.
+// learn remembers the challenge of the registry, without its scope, which belongs to one
+// request.
 func (a *authorizer) learn(ch challenge) {
 	params := map[string]string{"realm": ch.params["realm"], "service": ch.params["service"]}
 	a.mu.Lock()
@@ -29,21 +30,21 @@ func (a *authorizer) learn(ch challenge) {
 	a.known = challenge{ch.scheme, params}
 }
 
-// challenge is what the registry asked for last.
+// challenge returns the registry's latest challenge.
 func (a *authorizer) challenge() (challenge, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.known, a.known.scheme != ""
 }
 
-// isRegistry reports whether u is at the registry, which was reached before.
+// isRegistry reports whether u is at the registry. The first contact must have been made.
 func (c *Client) isRegistry(u *url.URL) bool {
 	base := c.base.Load()
 	return base != nil && sameHost(base, u)
 }
 
-// authorize puts what the registry is known to want into the header of a request to it.
-// narrow are scopes that it asked for in particular: see [scopesWithin].
+// authorize adds the credentials that the registry is known to require to the header of a
+// request. narrow are scopes that the registry asked for: see [scopesWithin].
 func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narrow []string) error {
 	ch, ok := c.auth.challenge()
 	if !ok {
@@ -66,7 +67,7 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narr
 	}
 	scopes := k.scopes
 	if len(narrow) > 0 {
-		scopes = slices.Concat(narrow, k.scopes) // some servers look at the first one only
+		scopes = slices.Concat(narrow, k.scopes) // some servers read only the first one
 	}
 	token, err := c.token(ctx, tokenRequest{from: req.URL, challenge: ch, scopes: scopes, credential: credential})
 	if err != nil {
@@ -76,21 +77,21 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narr
 	return nil
 }
 
-// errNoWay says that no challenge of an answer can be met.
-var errNoWay = errors.New("it wants a login and names no way that we know: neither Basic nor Bearer")
+// errNoWay means that the answer has no challenge that the client can meet.
+var errNoWay = errors.New("it requires a login and offers neither Basic nor Bearer")
 
-// Login is how the challenge of an answer is met.
+// Login describes how the challenge of an answer is met.
 type Login struct {
-	Scheme        string // basic or bearer; empty where none is known
+	Scheme        string // basic or bearer; empty if unknown
 	Credential    Credential
-	Authorization string // the header; empty where it wants a credential and there is none
+	Authorization string // the header; empty if a credential is required and there is none
 }
 
-// LogIn meets the challenge of an answer (401) with those headers to a request of from,
-// for who pulls from repository, which may be empty. It is bound by the same rules as
-// the client's own requests: a challenge of another host than the registry is not met,
-// and no token server is asked at a private address, or in the clear by a registry with
-// TLS. Errors: *Error, also beside what is known of the login; the context's.
+// LogIn meets the challenge in header, from a 401 answer to a request to from. The login
+// allows pulling from repository, which may be empty. The rules are those of the client's
+// own requests: a challenge from another host than the registry is not met, and no token
+// server is contacted at a private address, or without TLS for a registry with TLS.
+// Errors: *Error, which may come with what is known of the login; the context's.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
 	if !sameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
@@ -114,14 +115,14 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
 }
 
-// errElsewhere says why another host's wish for a login is not met.
+// errElsewhere says why the challenge of another host is not met.
 func (c *Client) errElsewhere() error {
 	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
 }
 
-// challenged takes in the challenge of the registry's 401, and says whether another try
-// has a chance: it was not known to want a login, or a token has expired. narrow are the
-// scopes that it wants a token for, as far as the call needs them.
+// challenged learns from the challenge of the registry's 401, and reports whether to try
+// again: the registry was not known to require a login, or a token has expired. narrow are
+// the scopes that the registry asks for, as far as the call needs them.
 func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (narrow []string, again bool) {
 	ch, ok := challengeOf(resp.Header)
 	if !ok {
@@ -136,9 +137,9 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (na
 	return nil, !known
 }
 
-// scopesWithin are those scopes of a challenge that allow nothing which the scopes of
-// the call do not: of what it is for, and of its actions. The others are the server's
-// wish, and a token for them is nothing that the user has asked for.
+// scopesWithin returns those scopes of a challenge that allow no more than the scopes of
+// the call: neither other resources nor other actions. The server chose the remaining
+// ones, and the user did not ask for a token for them.
 func scopesWithin(challenged string, scopes []string) (within []string) {
 	for _, scope := range strings.Fields(challenged) {
 		resource, actions := cutActions(scope)
@@ -160,8 +161,8 @@ func cutActions(scope string) (resource string, actions []string) {
 	return scope[:max(i, 0)], strings.Split(scope[i+1:], ",")
 }
 
-// credential is how to log in to the registry, whichever way its default port is
-// written where the credential is kept.
+// credential finds the credential for the registry, whether or not it is stored with the
+// default port.
 func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
 	if !c.options.Credential.Empty() {
 		return c.options.Credential, nil

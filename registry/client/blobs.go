@@ -16,8 +16,9 @@ func tooLong(limit int64) error {
 
 var errTooLong = errors.New("the answer is longer")
 
-// HeadBlob is the size of a blob in a repository, and UnknownSize where the registry has
-// the blob and does not say it. Errors: *Error, with ErrNotFound where it is not there.
+// HeadBlob returns the size of a blob in a repository, or UnknownSize if the registry has
+// the blob and does not report its size. Errors: *Error, with ErrNotFound if the blob is
+// missing.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
 	k, err := c.call(ctx, "head blob", http.MethodHead, repository, "blobs", d.String())
 	if err != nil {
@@ -32,33 +33,34 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	return max(resp.ContentLength, UnknownSize), nil
 }
 
-// UnknownSize is the size of a blob of which only its presence is known.
+// UnknownSize is the size of a blob that is present and whose size is unknown.
 const UnknownSize = -1
 
-// BlobReader reads a blob of a registry to its end, however often the connection is
-// cut: it asks for the rest. It checks the size and not the digest, which is for who
-// writes the bytes down. It holds a turn of the client's limiter until it is closed.
+// BlobReader reads a blob of a registry to its end. When the connection is cut, it
+// requests the rest. It checks the size and not the digest, which whoever stores the bytes
+// has to check. It holds a slot of the client's limiter until it is closed.
 type BlobReader struct {
-	ctx    context.Context // of the request it stands for, as http.Request has one
+	ctx    context.Context // of the request that it represents, as in http.Request
 	c      *Client
 	call   *call
 	size   int64
 	pos    int64
-	resp   *http.Response // nil where the rest is to be asked for
+	resp   *http.Response // nil until the rest is requested
 	failed failures       // since something was read
 
-	doubted int  // answers that cannot be right
-	long    bool // one of them had too many bytes
+	mismatches int  // answers with a wrong size or range
+	tooLong    bool // one of them had too many bytes
 }
 
-// Blob opens a blob of size bytes from byte offset on. Errors: *Error, with ErrNotFound
-// where it is not there; with ErrMismatch, also while reading, where the registry goes on
-// answering with another size or range. While reading, the context's as well.
+// Blob opens a blob of size bytes at byte offset. Errors: *Error, with ErrNotFound if the
+// blob is missing, and with ErrMismatch, also while reading, if the registry repeatedly
+// answers with another size or range. While reading, the context's as well.
 func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob opens a blob as [Client.Blob] does, past caches: what came before was wrong.
+// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches: the earlier answer
+// was wrong.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }
@@ -76,12 +78,12 @@ func (c *Client) openBlob(ctx context.Context, repository string, d digest.Diges
 		return nil, k.fail(SideLocal, ErrMismatch, fmt.Errorf("byte %d of %d", offset, size))
 	}
 	if offset == size && size > 0 {
-		return b, nil // nothing is left to be asked for
+		return b, nil // the rest is empty
 	}
 	return b, b.open()
 }
 
-// open asks for the rest.
+// open requests the rest.
 func (b *BlobReader) open() error {
 	for {
 		resp, err := b.ask()
@@ -99,7 +101,7 @@ func (b *BlobReader) open() error {
 	}
 }
 
-// ask asks for the rest once; for all of it where ranges were answered wrong.
+// ask requests the rest once, or the complete blob if ranges were answered wrong.
 func (b *BlobReader) ask() (*http.Response, error) {
 	for {
 		k := *b.call
@@ -108,7 +110,7 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if b.pos > 0 {
 			k.want = append(k.want, http.StatusPartialContent)
 		}
-		if b.pos > 0 && b.doubted < doubts && !b.long {
+		if b.pos > 0 && b.mismatches < mismatchRetries && !b.tooLong {
 			k.header.Set("Range", fmt.Sprintf("bytes=%d-", b.pos))
 		}
 		resp, err := b.c.do(b.ctx, &k)
@@ -116,14 +118,14 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
 			return resp, err
 		}
-		// The range is one of the blob as the manifest says it is.
+		// The range is valid for the size in the manifest.
 		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// accept checks that an answer is the rest, or makes it so.
+// accept checks that an answer is the rest, or skips what precedes the rest.
 func (b *BlobReader) accept(resp *http.Response) error {
 	whole := resp.StatusCode == http.StatusOK
 	if !whole {
@@ -138,12 +140,12 @@ func (b *BlobReader) accept(resp *http.Response) error {
 		return nil
 	}
 	if resp.ContentLength >= 0 && resp.ContentLength != b.size {
-		return b.mismatch(fmt.Errorf("it has %d bytes, %d are expected", resp.ContentLength, b.size))
+		return b.mismatch(fmt.Errorf("it has %d bytes, expected %d", resp.ContentLength, b.size))
 	}
 	if b.pos == 0 {
 		return nil
 	}
-	// A registry without ranges: what we have passes once more.
+	// The registry ignores ranges: skip what we already have.
 	if _, err := io.CopyN(io.Discard, resp.Body, b.pos); err != nil {
 		return b.c.cut(b.call, resp, err)
 	}
@@ -156,7 +158,7 @@ func (b *BlobReader) mismatch(err error) error { return b.call.fail(SideRegistry
 func (b *BlobReader) Read(p []byte) (int, error) {
 	for {
 		if b.resp == nil {
-			if b.pos == b.size && !b.long {
+			if b.pos == b.size && !b.tooLong {
 				return 0, io.EOF
 			}
 			if err := b.open(); err != nil {
@@ -192,28 +194,28 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// tooMuch gives up an answer that is longer than the blob, and waits for another try. What
-// was read of it is right or not by its digest, which is not for the reader to say.
+// tooMuch handles an answer that is longer than the blob, and waits for another try.
+// Whether the bytes read so far are right, only their digest can tell.
 func (b *BlobReader) tooMuch() error {
 	b.Close()
-	b.long = true
-	return b.again(b.mismatch(fmt.Errorf("more than the %d bytes that are expected came", b.size)))
+	b.tooLong = true
+	return b.again(b.mismatch(fmt.Errorf("more than the expected %d bytes", b.size)))
 }
 
-// again waits for another try after err. Wrong answers are asked for again past caches.
+// again waits for another try after err. Retries after wrong answers bypass caches.
 func (b *BlobReader) again(err error) error {
 	if isMismatch(err) {
-		if b.doubted == doubts {
+		if b.mismatches == mismatchRetries {
 			return persistent(err)
 		}
 		b.call.header = pastCaches(b.call.header)
-		b.doubted++
-		return b.c.doubt(b.ctx, b.doubted-1, err)
+		b.mismatches++
+		return b.c.pauseAfterMismatch(b.ctx, b.mismatches-1, err)
 	}
 	return b.c.pause(b.ctx, &b.failed, err, false)
 }
 
-// Close gives the connection back. The rest of the blob is not read.
+// Close releases the connection. The rest of the blob is not read.
 func (b *BlobReader) Close() error {
 	if b.resp == nil {
 		return nil

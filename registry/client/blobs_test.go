@@ -31,7 +31,7 @@ func TestBlobs(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// A cut download goes on where it was cut.
+// An interrupted download resumes where it was cut.
 func TestBlobResumes(t *testing.T) {
 	for name, withRanges := range map[string]bool{"with ranges": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestBlobResumes(t *testing.T) {
 	}
 }
 
-// Sizes and ranges that lie are found out.
+// Wrong sizes and ranges are detected.
 func TestBlobsThatLie(t *testing.T) {
 	b := noise(1000, 1)
 	for name, handler := range map[string]http.HandlerFunc{
@@ -95,7 +95,7 @@ func TestBlobsThatLie(t *testing.T) {
 	}
 }
 
-// Who reads holds a turn of the limiter, and gives it back.
+// A reader holds a slot of the limiter until it is closed.
 func TestReadersTakeTurns(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r, func(o *client.Options) { o.Jobs = 1 })

@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// call is one request of the protocol, however often it has to be sent.
+// call is one request of the protocol, including all of its retries.
 type call struct {
-	op         string // for errors, as "put manifest"
+	op         string // for errors, such as "put manifest"
 	method     string
 	url        *url.URL
 	repository string
 	reference  string
 	header     http.Header
-	want       []int    // the statuses that are an answer
-	scopes     []string // of a token
+	want       []int    // the statuses that mean success
+	scopes     []string // that a token has to allow
 
-	body     func() (io.ReadCloser, error) // made anew for each try; nil is none
+	body     func() (io.ReadCloser, error) // opened again for each try; nil: no body
 	size     int64                         // of the body
-	patience time.Duration                 // beside the usual silence, before the answer
+	patience time.Duration                 // how long the answer may take beyond the stall timeout
 
-	anonymous bool        // without a login
-	basic     *Credential // of a token server
-	secret    bool        // the body holds a secret: it goes to no other host
-	unbounded bool        // outside of the limiter: the caller holds a turn already
-	once      bool        // not to be sent again: the caller knows better how to go on
+	anonymous bool        // sent without a login
+	basic     *Credential // for a token server
+	secret    bool        // the body holds a secret: never send it to another host
+	unbounded bool        // bypasses the limiter: the caller already holds a slot
+	once      bool        // never retried here: the caller knows how to continue
 }
 
 func (k *call) setBody(b []byte) {
@@ -38,14 +38,14 @@ func (k *call) setBody(b []byte) {
 	k.body = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 }
 
-// fail is an error of the call.
+// fail makes an error of the call.
 func (k *call) fail(side Side, cause, err error) *Error {
 	return &Error{Op: k.op, Host: k.url.Host, Repository: k.repository, Reference: k.reference, Side: side, Cause: cause, Err: err}
 }
 
-// do sends a call until it is answered with a status that is wanted, or fails for
-// good. The caller closes the body of the answer, which holds a turn of the limiter
-// until then. Errors: *Error, and the context's.
+// do sends a call until it is answered with a wanted status, or fails for good. The caller
+// closes the body of the answer, which holds a slot of the limiter until then. Errors:
+// *Error, and the context's.
 func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	var f failures
 	for {
@@ -59,7 +59,7 @@ func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// attempt sends a call once; twice where the first answer is that of a login.
+// attempt sends a call once, or twice if the first answer asks for a login.
 func (c *Client) attempt(ctx context.Context, k *call) (*http.Response, error) {
 	if !k.unbounded {
 		if err := c.limiter.acquire(ctx); err != nil {
@@ -73,8 +73,8 @@ func (c *Client) attempt(ctx context.Context, k *call) (*http.Response, error) {
 	return resp, err
 }
 
-// exchange gets an answer and judges it. The turn of the limiter is released by
-// the answer's body, or by the caller in case of an error.
+// exchange gets an answer and checks its status. Closing the answer's body releases the
+// slot of the limiter; after an error the caller releases it.
 func (c *Client) exchange(ctx context.Context, k *call) (*http.Response, error) {
 	began := time.Now()
 	resp, err := c.logIn(ctx, k)
@@ -90,16 +90,16 @@ func (c *Client) exchange(ctx context.Context, k *call) (*http.Response, error) 
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		pause := e.retryAfter
 		if pause > maxRetryAfter {
-			pause = 0 // it ends the call, and others shall find out by themselves
+			pause = 0 // the pause is too long for this call; others shall find out by themselves
 		}
 		c.limiter.overloaded(began, pause)
 	}
 	return nil, e
 }
 
-// judge makes an error of an answer that is not wanted.
+// judge makes an error of an answer with an unwanted status.
 func (c *Client) judge(k *call, resp *http.Response) *Error {
-	// What cannot be read of it says nothing.
+	// A body that cannot be read adds nothing to the error.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	e := k.fail(SideRegistry, causeOf(resp.StatusCode), nil)
 	e.Host = resp.Request.URL.Host
@@ -129,18 +129,18 @@ func (c *Client) judge(k *call, resp *http.Response) *Error {
 		}
 	}
 	if e.retryAfter > maxRetryAfter {
-		e.Err = errors.New("it asks to come back in " + e.retryAfter.String())
+		e.Err = errors.New("it asks to retry in " + e.retryAfter.String())
 	}
 	return e
 }
 
-// logIn sends the call, once more where it turns out that a login is needed.
+// logIn sends the call, and sends it again if the answer asks for a login.
 func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	var narrow []string
 	for again := false; ; again = true {
 		resp, err := c.send(ctx, k, narrow)
 		if err == nil && resp.StatusCode == http.StatusExpectationFailed && resp.Request.Header.Get("Expect") != "" {
-			c.noExpect.Store(true) // a proxy that does not know it (RFC 9110, section 10.1.1)
+			c.noExpect.Store(true) // a proxy does not support it (RFC 9110, section 10.1.1)
 			resp.Body.(*receiving).discard()
 			resp, err = c.send(ctx, k, narrow)
 		}
@@ -155,14 +155,14 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// mayChallenge reports whether an answer can ask for the registry's login: it is the
-// registry's own, and nothing else has led there.
+// mayChallenge reports whether an answer may ask for the registry's login: it must come
+// from the registry itself, without a redirect to another host before.
 func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
 }
 
-// saysTLS reports whether the body of a 400 is what a server with TLS says to plain HTTP:
-// Go's, nginx' and Apache's.
+// saysTLS reports whether the body of a 400 is that of a TLS server that received plain
+// HTTP: Go's, nginx's or Apache's.
 func saysTLS(body []byte) bool {
 	for _, words := range []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"} {
 		if bytes.Contains(body, []byte(words)) {

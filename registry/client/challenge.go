@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// challenge is one way in which a server wants to be authenticated to (RFC 7235,
-// section 4.1).
+// challenge is one way in which a server asks for authentication (RFC 7235, section 4.1).
 type challenge struct {
 	scheme string // lower case
 	params map[string]string
 }
 
-// challengeOf is the challenge of an answer that we can meet: Bearer before Basic.
+// challengeOf returns the challenge of an answer that the client can meet, Bearer before
+// Basic.
 func challengeOf(h http.Header) (challenge, bool) {
 	var basic challenge
 	for _, line := range h.Values("WWW-Authenticate") {
@@ -28,8 +28,7 @@ func challengeOf(h http.Header) (challenge, bool) {
 	return basic, basic.scheme != ""
 }
 
-// parseChallenges reads a WWW-Authenticate header. From what breaks the grammar on
-// it reads nothing.
+// parseChallenges reads a WWW-Authenticate header, up to the first syntax error.
 func parseChallenges(s string) (all []challenge) {
 	for {
 		s = strings.TrimLeft(s, " \t,")
@@ -79,5 +78,5 @@ func parameter(s string) (value, rest string, ok bool) {
 		}
 		b.WriteByte(s[i])
 	}
-	return "", "", false // the quote has no end
+	return "", "", false // unterminated quote
 }

@@ -20,96 +20,96 @@ const (
 	DefaultStreamFrom = 16 << 20
 )
 
-// Options say which registry is spoken to, and how.
+// Options describe the registry and how to talk to it.
 type Options struct {
-	Registry string // host, with the port if it is not the scheme's; see Reference
+	Registry string // host, with a port other than the scheme's default; see Reference
 
 	PlainHTTP          bool
-	InsecureSkipVerify bool   // any certificate will do
-	CAFile             string // PEM, beside the authorities of the system
+	InsecureSkipVerify bool   // accept any certificate
+	CAFile             string // PEM, in addition to the system's authorities
 	CertFile, KeyFile  string // of the client, PEM
-	// Proxy is the proxy of a request; http.ProxyFromEnvironment if nil.
+	// Proxy chooses the proxy of a request; http.ProxyFromEnvironment if nil.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	Credential Credential // for the registry; found by Keychain if empty
-	Keychain   *Keychain  // nil is none
+	Credential Credential // for the registry; looked up in Keychain if empty
+	Keychain   *Keychain  // nil: no keychain
 
-	// AllowPrivateRedirects allows realms, redirects and Locations at private
-	// addresses other than the registry's own. A realm is shown the credential; redirects
-	// and Locations never are.
+	// AllowPrivateRedirects allows token realms, redirects and Locations at private
+	// addresses other than the registry's own. A realm receives the credential; redirects
+	// and Locations never do.
 	AllowPrivateRedirects bool
 
 	Jobs    int           // requests at once, DefaultJobs if 0
-	Retries int           // of one request, beside the first try; DefaultRetries if 0, none if negative. A registry that cannot be connected to is waited for by time
-	Silence time.Duration // after which a request that does not move is given up; DefaultSilence if 0
-	// FirstPause is the one before the first retry; half a second if 0. Each further one
-	// is twice as long, and a part of each is left to chance.
+	Retries int           // of one request, after the first try; DefaultRetries if 0, none if negative. They do not count while no connection can be made: that is limited by time
+	Silence time.Duration // how long a request may make no progress before it is given up; DefaultSilence if 0
+	// FirstPause is the pause before the first retry; half a second if 0. Each further
+	// pause is twice as long, with random jitter.
 	FirstPause time.Duration
 
-	// Clock is for pauses between tries; the machine's if nil.
+	// Clock measures the pauses between tries; the machine's clock if nil.
 	Clock Clock
 
-	// StreamFrom is the size in bytes from which on a blob is uploaded so that it can be
-	// resumed; DefaultStreamFrom if 0.
+	// StreamFrom is the size in bytes above which blob uploads can be resumed;
+	// DefaultStreamFrom if 0.
 	StreamFrom int64
 
-	// Push has tokens that allow to push asked for from the start.
+	// Push requests tokens that allow pushing from the start.
 	Push bool
 
 	UserAgent string
-	// Retrying is told of each failure that is tried again, if not nil. It may be
-	// called from several goroutines.
+	// Retrying, if not nil, is called for each failure that is retried. It may be called
+	// from several goroutines.
 	Retrying func(err error, pause time.Duration)
-	// Noticed is told once of each thing that the registry keeps from being done as it
-	// should be and that does not end the work, if not nil.
+	// Noticed, if not nil, is called once for each limitation of the registry that does
+	// not stop the work.
 	Noticed func(err error)
 }
 
-// Client speaks to one registry. Its methods may be called from several goroutines.
+// Client talks to one registry. Its methods may be called from several goroutines.
 type Client struct {
 	options   Options
-	given     string // Options.Registry as it was given; that of options has no default port
+	given     string // Options.Registry as given; options.Registry has no default port
 	http      *http.Client
 	transport *http.Transport
 	limiter   *limiter
 
-	contacting chan struct{} // holds one token: who has it makes the first contact
+	contacting chan struct{} // holds one token: its holder makes the first contact
 	base       atomic.Pointer[url.URL]
-	reached    atomic.Bool // something answered once
+	reached    atomic.Bool // whether anything has answered
 
 	referrersAPI  atomic.Bool  // the registry has listed referrers
-	referrersFail atomic.Bool  // it never has, and failed at it
-	noticed       atomic.Bool  // and that was told
-	awayTold      atomic.Int64 // when it was told last that no connection is to be had
-	noExpect      atomic.Bool  // something in front of the registry does not know Expect
-	noPatch       atomic.Bool  // the registry refuses uploads in parts
-	chunk         atomic.Int64 // bytes that it takes at most in one; 0 is any
+	referrersFail atomic.Bool  // it never has, and fails
+	noticed       atomic.Bool  // and Noticed was called
+	awayReported  atomic.Int64 // when a failing connection was last reported
+	noExpect      atomic.Bool  // a proxy in front of the registry does not support Expect
+	noPatch       atomic.Bool  // the registry refuses chunked uploads
+	chunk         atomic.Int64 // the most bytes that it takes in one chunk; 0: no limit
 	mountsRefused atomic.Int32 // far below 0 once one was granted
 
-	auth authorizer
-	stats
+	auth  authorizer
+	stats stats
 }
 
-// stats count what passed over the wire.
+// stats count what was sent and received.
 type stats struct {
 	requests, sent, received, retries atomic.Int64
 }
 
-// Stats is what a client has done so far.
+// Stats are the totals of a client so far.
 type Stats struct {
 	Requests int64 `json:"requests"` // redirects, tokens and retries too
 	Sent     int64 `json:"sent"`     // bytes of bodies
 	Received int64 `json:"received"` // bytes of bodies
 	Retries  int64 `json:"retries"`
-	Jobs     int   `json:"jobs"` // how many run at once at present
+	Jobs     int   `json:"jobs"` // how many run at once now
 }
 
-// Stats is what the client has done so far.
+// Stats returns the totals so far.
 func (c *Client) Stats() Stats {
-	return Stats{c.requests.Load(), c.sent.Load(), c.received.Load(), c.retries.Load(), c.limiter.bound()}
+	return Stats{c.stats.requests.Load(), c.stats.sent.Load(), c.stats.received.Load(), c.stats.retries.Load(), c.limiter.bound()}
 }
 
-// New makes a client. It speaks to nobody yet. Errors: certificates that cannot be read.
+// New makes a client. It sends nothing yet. Errors: certificates that cannot be read.
 func New(o Options) (*Client, error) {
 	if o.Registry == "" {
 		return nil, fmt.Errorf("no registry given: %w", ErrReference)
@@ -118,7 +118,7 @@ func New(o Options) (*Client, error) {
 		o.Jobs = DefaultJobs
 	}
 	if o.Jobs < 0 {
-		return nil, fmt.Errorf("%d jobs: at least one is needed", o.Jobs)
+		return nil, fmt.Errorf("invalid number of jobs %d: at least 1 is needed", o.Jobs)
 	}
 	given := o.Registry
 	o.Registry = strings.TrimSuffix(given, defaultPort(o.PlainHTTP))
@@ -151,7 +151,7 @@ func New(o Options) (*Client, error) {
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// Where a redirect may lead, and what it may be told, is decided in send.
+		// send decides where a redirect may lead, and which credentials it gets.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -160,17 +160,17 @@ func New(o Options) (*Client, error) {
 // Close closes the connections that no request uses.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Transport is what the client's requests go through, for one that is to be neither
-// tried again nor led elsewhere. Its connections are the client's: see [Client.Close].
+// Transport returns the transport of the client's requests, for requests that need neither
+// retries nor redirects. Its connections are the client's: see [Client.Close].
 func (c *Client) Transport() *http.Transport { return c.transport }
 
-// Registry is the host that the client was made for, without the default port.
+// Registry returns the host that the client was made for, without the default port.
 func (c *Client) Registry() string { return c.options.Registry }
 
-// Ping makes the first contact with the registry (GET /v2/), and learns how to log in
-// and whether it speaks TLS. The other methods do it when it was not done. A registry
-// on this machine that speaks plain HTTP is spoken to so; any other one that does is
-// an error. Errors: *Error.
+// Ping makes the first contact with the registry (GET /v2/), and learns how to log in and
+// whether the registry speaks TLS. The other methods call it if needed. Plain HTTP is used
+// for a registry on this machine that speaks it; for any other registry that is an error.
+// Errors: *Error.
 func (c *Client) Ping(ctx context.Context) error {
 	select {
 	case c.contacting <- struct{}{}:
@@ -191,7 +191,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// contact asks /v2/ by a scheme and remembers the answer.
+// contact requests /v2/ with a scheme and remembers the answer.
 func (c *Client) contact(ctx context.Context, scheme string) error {
 	base := &url.URL{Scheme: scheme, Host: c.options.Registry, Path: "/v2/"}
 	resp, err := c.do(ctx, &call{
@@ -215,7 +215,7 @@ func (c *Client) contact(ctx context.Context, scheme string) error {
 		}
 		c.auth.learn(ch)
 	}
-	if home && resp.Request.URL.Scheme != scheme { // it led from plain HTTP to TLS
+	if home && resp.Request.URL.Scheme != scheme { // redirected from plain HTTP to TLS
 		base.Scheme, base.Host = resp.Request.URL.Scheme, resp.Request.URL.Host
 	}
 	c.base.Store(base)

@@ -30,7 +30,7 @@ func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	return &part{r: r, pos: from, end: to, progress: c.progress}, nil
 }
 
-// part reads some of a content, and fails where it ends before it should.
+// part reads a range of a content, and fails if the content ends early.
 type part struct {
 	r        io.ReadSeekCloser
 	pos, end int64
@@ -54,7 +54,7 @@ func (p *part) Read(b []byte) (int, error) {
 
 func (p *part) Close() error { return p.r.Close() }
 
-// digest is the digest that the content has.
+// digest computes the actual digest of the content.
 func (c *content) digest(ctx context.Context, alg digest.Algorithm) (digest.Digest, error) {
 	r, err := c.open(0, c.size)
 	if err != nil {

@@ -18,39 +18,39 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Credential is how to log in to a registry. The zero value is nobody in particular.
+// Credential is a login for a registry. The zero value is anonymous.
 type Credential struct {
 	Username      string
 	Password      string
-	IdentityToken string // to be exchanged for others
-	RegistryToken string // to be shown as it is
-	Source        string // where it was found, for people
+	IdentityToken string // exchanged for access tokens
+	RegistryToken string // sent as it is
+	Source        string // where it was found, for messages
 }
 
-// String says whose credential it is, and holds no secret.
+// String describes the credential without its secrets.
 func (c Credential) String() string {
 	switch {
 	case c.Empty():
 		return "no credentials"
 	case c.Username == "":
-		return "a token of " + c.Source
+		return "a token from " + c.Source
 	}
-	return fmt.Sprintf("user %q of %s", c.Username, c.Source)
+	return fmt.Sprintf("user %q from %s", c.Username, c.Source)
 }
 
-// GoString is String: %#v shows no secret either.
+// GoString is String, so that %#v shows no secret either.
 func (c Credential) GoString() string { return c.String() }
 
-// Empty says that it is nobody.
+// Empty reports whether the credential is anonymous.
 func (c Credential) Empty() bool {
 	return c.Username == "" && c.Password == "" && c.IdentityToken == "" && c.RegistryToken == ""
 }
 
-// Keychain finds credentials where the field's tools keep them.
+// Keychain finds credentials where docker and podman store them.
 type Keychain struct {
 	files []string
 
-	mu    sync.Mutex // held while helpers run: one of a kind is enough
+	mu    sync.Mutex // held while a helper runs, so that only one runs at a time
 	known map[string]known
 }
 
@@ -60,13 +60,13 @@ type known struct {
 	at         time.Time
 }
 
-// keepKnown is how long a finding is kept. Helpers hand out what expires.
+// keepKnown is how long a result is cached. Helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
 
-// NewKeychain reads the environment, and no file yet. Credentials are looked for in
-// the file that REGISTRY_AUTH_FILE names; in docker's configuration ($DOCKER_CONFIG,
-// or .docker in the home), with the credential helpers that it names and
-// DOCKER_AUTH_CONFIG; in podman's auth.json.
+// NewKeychain reads the environment, and no file yet. Credentials are read from the file
+// named by REGISTRY_AUTH_FILE; from docker's configuration ($DOCKER_CONFIG, or .docker in
+// the home directory), with its credential helpers and DOCKER_AUTH_CONFIG; and from
+// podman's auth.json.
 func NewKeychain() *Keychain {
 	home, _ := os.UserHomeDir()
 	k := &Keychain{known: map[string]known{}}
@@ -90,8 +90,8 @@ func NewKeychain() *Keychain {
 	return k
 }
 
-// Credential is the first one for a repository of host, or the empty one. Errors wrap
-// ErrCredentials: a file that cannot be read, a helper that fails.
+// Credential returns the first credential for a repository of host, or the empty one.
+// Errors wrap ErrCredentials: a file cannot be read, or a helper fails.
 func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,8 +125,8 @@ func (k *Keychain) find(ctx context.Context, host, repository string) (Credentia
 	return lookUpEnvironment(host)
 }
 
-// lookUp looks into one file: for the repository and the paths above it, as podman
-// keeps them, then for the host.
+// lookUp searches one file: for the repository and its parent paths, as podman stores
+// them, then for the host.
 func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	f, err := plainfile.Open(file)
 	if err != nil {
@@ -142,9 +142,9 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// Docker takes a login of any path for one of its host.
-	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return ofPath(key) })
-	// A helper knows hosts only: it need not run for each repository.
+	// Docker uses a login for any path as one for its host.
+	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
+	// A helper knows only hosts: it need not run for each repository.
 	key := "\x00" + file + "\x00" + host
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
@@ -156,16 +156,16 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	return credentialOf(entry, file), err
 }
 
-// ofPath says whether a key of an auth file is of a path in a registry, and not of a
-// registry, which has gone by the URL of an API version as well.
-func ofPath(key string) bool {
+// isPathKey reports whether a key of an auth file names a path in a registry, and not a
+// registry. Old keys of registries end in the URL of an API version.
+func isPathKey(key string) bool {
 	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://"), "/")
 	path = strings.TrimSuffix(path, "/")
 	return path != "" && path != "v1" && path != "v2"
 }
 
-// lookUpEnvironment is for where there is no file at all: DOCKER_AUTH_CONFIG is read
-// by docker's package, beside whatever file there is.
+// lookUpEnvironment is for when there is no file at all. Otherwise docker's package reads
+// DOCKER_AUTH_CONFIG along with the file.
 func lookUpEnvironment(host string) (Credential, error) {
 	doc, err := config.LoadFromReader(strings.NewReader("{}"))
 	if err != nil {
@@ -183,13 +183,13 @@ func credentialOf(entry types.AuthConfig, source string) Credential {
 		Username: entry.Username, Password: entry.Password,
 		IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken, Source: source,
 	}
-	if c.Username == "<token>" { // how helpers hand out an identity token
+	if c.Username == "<token>" { // how helpers return an identity token
 		c.Username, c.Password, c.IdentityToken = "", "", c.Password
 	}
 	return c
 }
 
-// parent is the path above path.
+// parent returns the path above path.
 func parent(path string) string {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)]

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// call begins the call of an endpoint of a repository, as manifests and a reference.
+// call starts the call of an endpoint of a repository, such as manifests and a reference.
 // Errors: those of [Client.Ping].
 func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
 	if err := c.Ping(ctx); err != nil {
@@ -22,28 +22,28 @@ func (c *Client) call(ctx context.Context, op, method, repository, kind, referen
 	return k, nil
 }
 
-// scope is what a token has to allow for a method on a repository.
+// scope returns what a token has to allow for a method on a repository.
 func (c *Client) scope(repository, method string) string {
 	actions := "pull"
 	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
 		actions = "pull,push"
 	}
-	if method == http.MethodDelete { // distribution asks for it also to cancel an upload
+	if method == http.MethodDelete { // distribution requires it even to cancel an upload
 		actions = "pull,push,delete"
 	}
 	return "repository:" + repository + ":" + actions
 }
 
-// answer is an answer that was read to its end.
+// answer is an answer whose body was read completely.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	url    *url.URL // that gave it, after redirects
+	url    *url.URL // the URL that answered, after redirects
 }
 
-// fetch does a call and reads the answer, of at most limit bytes. An answer that
-// breaks off is asked for again.
+// fetch sends a call and reads the answer, of at most limit bytes. An answer that breaks
+// off is requested again.
 func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error) {
 	var f failures
 	for {

@@ -13,64 +13,64 @@ import (
 
 // The causes that an [Error] may wrap. Test with errors.Is.
 var (
-	ErrNotFound     = errors.New("not found")                                  // 404: it is not there
-	ErrUnauthorized = errors.New("no valid credentials")                       // 401
-	ErrDenied       = errors.New("denied")                                     // 403
-	ErrTooLarge     = errors.New("the body is too large")                      // 413
-	ErrRateLimited  = errors.New("too many requests")                          // 429
-	ErrServer       = errors.New("the server is failing")                      // 5xx
-	ErrRefused      = errors.New("refused")                                    // any other status
-	ErrUnsupported  = errors.New("not supported")                              // 405, 501
-	ErrUnreachable  = errors.New("unreachable")                                // no connection, or it was cut
-	ErrStalled      = errors.New("nothing was heard for too long")             // a silence
-	ErrCertificate  = errors.New("the certificate is not trusted")             // TLS
-	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")               // and was asked by TLS
-	ErrNotTLS       = errors.New("the server does not speak TLS")              // and was asked by TLS
-	ErrPrivate      = errors.New("leads to a private address")                 // a realm, a redirect or a Location
-	ErrOtherHost    = errors.New("the login of one host is shown to no other") // a redirect, a Location or a realm
-	ErrMismatch     = errors.New("the answer is not what was asked")           // wrong digest, size or range
-	ErrTooMany      = errors.New("more than is read")                          // a list without an end
-	ErrCredentials  = errors.New("credentials cannot be read")                 // ours, on this machine
+	ErrNotFound     = errors.New("not found")                             // 404
+	ErrUnauthorized = errors.New("no valid credentials")                  // 401
+	ErrDenied       = errors.New("denied")                                // 403
+	ErrTooLarge     = errors.New("the body is too large")                 // 413
+	ErrRateLimited  = errors.New("too many requests")                     // 429
+	ErrServer       = errors.New("the server fails")                      // 5xx
+	ErrRefused      = errors.New("refused")                               // any other status
+	ErrUnsupported  = errors.New("not supported")                         // 405, 501
+	ErrUnreachable  = errors.New("unreachable")                           // no connection, or it was cut
+	ErrStalled      = errors.New("no progress for too long")              // see Options.Silence
+	ErrCertificate  = errors.New("the certificate is not trusted")        // TLS
+	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")          // to a request with TLS
+	ErrNotTLS       = errors.New("the server does not speak TLS")         // to a request with TLS
+	ErrPrivate      = errors.New("it leads to a private address")         // a realm, a redirect or a Location
+	ErrOtherHost    = errors.New("a login is never sent to another host") // a redirect, a Location or a realm
+	ErrMismatch     = errors.New("the answer does not match the request") // wrong digest, size or range
+	ErrTooMany      = errors.New("the list is too long")                  // or endless
+	ErrCredentials  = errors.New("credentials cannot be read")            // on this machine
 )
 
-// Side is where the fault of an error lies.
+// Side is where an error originates.
 type Side string
 
 // The sides.
 const (
 	SideLocal    Side = "local"    // this machine's configuration
-	SideNetwork  Side = "network"  // between here and there
+	SideNetwork  Side = "network"  // between this machine and the registry
 	SideToken    Side = "token"    // the token server
-	SideRegistry Side = "registry" // the registry, or what stands in front of it
+	SideRegistry Side = "registry" // the registry, or a proxy in front of it
 )
 
-// Error is a request that failed for good.
+// Error is a request that failed permanently.
 type Error struct {
-	Op         string // what was asked, as "put manifest"
-	Host       string // who was asked
-	Repository string // empty where none is concerned
+	Op         string // the operation, such as "put manifest"
+	Host       string // the host that was contacted
+	Repository string // empty if the request is not about one
 	Reference  string // tag or digest; may be empty
 	Side       Side
 	Status     int           // of HTTP; 0 without an answer
 	Server     string        // the Server header of the answer
-	Codes      []Code        // of the answer's body, where it is one of a registry
-	Skew       time.Duration // by which the clock of the answer is ahead of ours
-	Scheme     string        // by which the registry wants logins: basic or bearer; empty if it has not asked for one
-	Anonymous  bool          // there was no login to try
+	Codes      []Code        // from the answer's body, if it is a registry's
+	Skew       time.Duration // how far the server's clock is ahead of ours
+	Scheme     string        // how the registry asks for a login: basic or bearer; empty if it has not asked
+	Anonymous  bool          // there were no credentials to try
 
 	Cause error // one of the causes
-	Err   error // more about it; may be nil
+	Err   error // details; may be nil
 
-	retryAfter time.Duration // that the server asked for
-	away       bool          // no connection was to be had
-	final      bool          // not to be tried again whatever the cause
+	retryAfter time.Duration // requested by the server
+	away       bool          // no connection could be made
+	final      bool          // never retried, whatever the cause
 }
 
 // Code is one error of a registry's answer (distribution specification, "Error Codes").
 type Code struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Detail  string `json:"detail"` // text, or the JSON of something else
+	Detail  string `json:"detail"` // text, or JSON
 }
 
 func (e *Error) Error() string {
@@ -109,7 +109,7 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Cause, e.Err}
 }
 
-// HasCode says whether the registry's answer names the code, as NAME_UNKNOWN.
+// HasCode reports whether the registry's answer contains the code, such as NAME_UNKNOWN.
 func (e *Error) HasCode(code string) bool {
 	for _, c := range e.Codes {
 		if c.Code == code {
@@ -119,7 +119,7 @@ func (e *Error) HasCode(code string) bool {
 	return false
 }
 
-// temporary says whether the same request may fare better a little later.
+// temporary reports whether the same request may succeed a little later.
 func (e *Error) temporary() bool {
 	if e.final {
 		return false
@@ -133,7 +133,7 @@ func (e *Error) temporary() bool {
 	return false
 }
 
-// causeOf is the cause that a status speaks of.
+// causeOf returns the cause for a status.
 func causeOf(status int) error {
 	switch status {
 	case http.StatusNotFound:
@@ -155,11 +155,11 @@ func causeOf(status int) error {
 	return ErrRefused
 }
 
-// maxErrorBody is how much is read of an answer that is an error.
+// maxErrorBody is how much is read from the body of an error, in bytes.
 const maxErrorBody = 64 << 10
 
-// codesOf reads the body of an error. What is not a registry's (a proxy's page, say)
-// has none.
+// codesOf parses the body of an error. A body that is not a registry's, such as a proxy's
+// page, has no codes.
 func codesOf(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {
@@ -167,7 +167,7 @@ func codesOf(body []byte) (codes []Code) {
 			Detail        json.RawMessage
 		}
 	}
-	// What is of another form in it says nothing.
+	// Fields of another type are ignored.
 	_ = json.Unmarshal(body, &doc)
 	for _, e := range doc.Errors[:min(len(doc.Errors), 5)] {
 		code := Code{oneLine(e.Code, 60), oneLine(e.Message, 300), oneLine(detailOf(e.Detail), 300)}
@@ -178,7 +178,7 @@ func codesOf(body []byte) (codes []Code) {
 	if len(codes) > 0 {
 		return codes
 	}
-	// Token servers have forms of their own: Docker Hub's details, and error.
+	// Token servers have their own formats: Docker Hub's details, and error.
 	var other struct{ Details, Error, Message string }
 	if json.Unmarshal(body, &other) == nil {
 		if text := cmp.Or(other.Details, other.Error, other.Message); text != "" {
@@ -188,8 +188,8 @@ func codesOf(body []byte) (codes []Code) {
 	return nil
 }
 
-// detailOf is the detail of an error as text. The specification leaves its form open: it
-// is text for Nexus, and for Artifactory and Quay an object with a text.
+// detailOf returns the detail of an error as text. The specification leaves its format
+// open: Nexus sends text, Artifactory and Quay an object that contains text.
 func detailOf(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -205,7 +205,7 @@ func detailOf(raw json.RawMessage) string {
 	return text
 }
 
-// oneLine makes text of a server fit for a line of ours.
+// oneLine makes a server's text fit on one line of a message.
 func oneLine(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// limiter bounds how many requests to a host run at once. The bound adapts: it is
-// halved when the host says that it has too many, and grows again by one for each
-// run of answers that go well.
+// limiter bounds how many requests to a host run at once. The bound adapts: it is halved
+// when the host says that it is overloaded, and grows by one after each run of successful
+// answers.
 type limiter struct {
 	mu      sync.Mutex
-	most    int // the bound that was asked for
-	limit   int // the bound at present
+	most    int // the configured bound
+	limit   int // the current bound
 	running int
-	good    int           // answers in a row that went well
-	lowered time.Time     // the last time
-	until   time.Time     // nothing begins before
-	changed chan struct{} // closed when one of these has changed
+	good    int           // successful answers in a row
+	lowered time.Time     // when the bound was last lowered
+	until   time.Time     // no request starts before
+	changed chan struct{} // closed when one of these changes
 }
 
-// goodRun is how many answers, for each request of the bound, raise it by one.
+// goodRun is how many successful answers, per request of the bound, raise it by one.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {
 	return &limiter{most: most, limit: most, changed: make(chan struct{})}
 }
 
-// acquire waits for a turn. The error is the context's.
+// acquire waits for a slot. The error is the context's.
 func (l *limiter) acquire(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -45,7 +45,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until changed is closed, or until wait is over if there is one.
+// waitFor waits until changed is closed, or until wait has passed if it is positive.
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {
@@ -69,13 +69,13 @@ func (l *limiter) release() {
 	l.mu.Unlock()
 }
 
-// wake tells those who wait to look again. The lock is held.
+// wake makes waiting requests check again. The lock is held.
 func (l *limiter) wake() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// succeeded says that a request went well.
+// succeeded records a successful request.
 func (l *limiter) succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,9 +85,9 @@ func (l *limiter) succeeded() {
 	}
 }
 
-// overloaded says that the host has too much to do: of a request that began at
-// began, and with the pause that the host asks for, or 0. Requests that began
-// before the bound was lowered say nothing about the lower bound.
+// overloaded records that the host rejected a request, which started at began, and asked
+// for a pause, or 0. A request that started before the bound was lowered says nothing
+// about the lower bound.
 func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +102,7 @@ func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	}
 }
 
-// bound is the bound at present.
+// bound returns the current bound.
 func (l *limiter) bound() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -126,7 +126,7 @@ func TestChallenges(t *testing.T) {
 	}
 }
 
-// Whatever the header: what is read of it stood in it.
+// Everything parsed from a header occurs in it.
 func FuzzChallenges(f *testing.F) {
 	f.Add(`Bearer realm="https://a/t",service="s",scope="repository:a/b:pull,push", Basic realm="y"`)
 	f.Add(`a b=c,d="\"`)

@@ -9,13 +9,13 @@ import (
 // link is a link of a Link header (RFC 8288, section 3).
 type link struct {
 	target string
-	rel    []string // relation types in lower case; nil where there is no rel at all
+	rel    []string // relation types in lower case; nil if there is no rel
 }
 
 // parseLinks reads the values of Link headers as RFC 8288, appendix B.2, does: commas,
-// semicolons and quotes are taken for what they are in targets and in quoted strings, and
-// spaces may stand around each sign. Beyond the standard, the quotes of rel='next' are no
-// part of it. Where something is no link, the rest of that value is left out.
+// semicolons and quotes in targets and quoted strings are ordinary characters, and spaces
+// may surround each delimiter. Beyond the standard, the quotes of rel='next' are removed.
+// After a syntax error the rest of that value is skipped.
 func parseLinks(values []string) (links []link) {
 	for _, s := range values {
 		for {
@@ -68,7 +68,7 @@ func linkParameter(s string) (name, value, rest string) {
 	return name, strings.Trim(strings.TrimSpace(rest[:n]), "'"), rest[n:]
 }
 
-// quoted reads a quoted string behind its first quote; one without an end ends with s.
+// quoted reads a quoted string after its first quote; an unterminated one ends with s.
 func quoted(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -83,9 +83,9 @@ func quoted(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// nextLink is where the Link headers of a page lead: to what has the relation next, or
-// where nothing has it, to what has no relation. more says that there is another page,
-// also where no target could be read.
+// nextLink returns the target of the Link headers of a page: that of the link with the
+// relation next, or else that of a link without a relation. more reports that there is
+// another page, even if its target cannot be parsed.
 func nextLink(values []string) (target string, more bool) {
 	links := parseLinks(values)
 	for _, wanted := range []func(link) bool{
@@ -99,8 +99,8 @@ func nextLink(values []string) (target string, more bool) {
 	return "", len(links) == 0 && strings.TrimSpace(strings.Join(values, "")) != ""
 }
 
-// linkQuery is the query of a link's target, fit to be sent. What else the target says
-// is no matter: the list that was asked is the one that goes on.
+// linkQuery returns the query of a link's target, ready to be sent. The rest of the target
+// is ignored: the next page is always requested from the same list.
 func linkQuery(target string) string {
 	query := ""
 	if u, err := url.Parse(target); err == nil {

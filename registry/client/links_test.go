@@ -47,8 +47,8 @@ func TestNextLink(t *testing.T) {
 	}
 }
 
-// A target and its relation are found whatever stands around them, in one header or in
-// several; nothing makes a link of what is quoted.
+// A target and its relation are found whatever surrounds them, in one header or in
+// several; quoted text never becomes a link.
 func FuzzLinks(f *testing.F) {
 	f.Add("/v2/x?last=a,b", `a "title", </b>; rel=next`, "prev", " ", true)
 	f.Add("?last=a;b", `\`, "next", "", false)
@@ -76,7 +76,7 @@ func FuzzLinks(f *testing.F) {
 		if got := parseLinks(values); !slices.EqualFunc(got, want, same) {
 			t.Errorf("%q: %q, want %q", values, got, want)
 		}
-		// Whatever else a header holds is read to its end, and yields what can be sent.
+		// Any other header is read to its end, and yields a query that can be sent.
 		for _, l := range parseLinks([]string{target, title, rel}) {
 			if query := linkQuery(l.target); strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
 				t.Errorf("%q cannot be sent", query)

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxList bounds a list in bytes, all of its pages together, maxNames and maxReferrers
-	// in entries, and maxPages in pages, some of which may be empty: a registry whose pages
-	// lead on for ever shall not take all memory, nor all time.
+	// maxList bounds a list in bytes over all of its pages, maxNames and maxReferrers
+	// bound its entries, and maxPages bounds its pages, some of which may be empty. An
+	// endless list must not use up all memory or all time.
 	maxList      = 32 << 20
 	maxNames     = 1 << 20
 	maxReferrers = 1 << 16
@@ -23,8 +23,9 @@ const (
 	pageSize     = "1000"
 )
 
-// Tags are all tags of a repository, in the registry's order, each once. Errors: *Error,
-// with ErrNotFound where the registry does not know the repository, with ErrTooMany.
+// Tags returns all tags of a repository, in the registry's order and without duplicates.
+// Errors: *Error, with ErrNotFound if the registry does not know the repository, and with
+// ErrTooMany.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	k, err := c.call(ctx, "list tags", http.MethodGet, repository, "tags", "list")
 	if err != nil {
@@ -34,8 +35,8 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Tags })
 }
 
-// Catalog are the names of all repositories of the registry. Many registries refuse
-// it, or show a part. Errors: *Error, with ErrTooMany.
+// Catalog returns the names of all repositories of the registry. Many registries refuse
+// it, or return only some. Errors: *Error, with ErrTooMany.
 func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err
@@ -46,8 +47,8 @@ func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
 }
 
-// listNames reads a list of names, each of which is given once: where the registry does not
-// say where to go on, a page may begin again.
+// listNames reads a list of names without duplicates: if the registry does not say where
+// the next page starts, pages may repeat names.
 func listNames(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
 	seen := map[string]bool{}
 	return pages(ctx, c, k, maxNames, of, func(entries []string) (fresh []string, last string) {
@@ -69,24 +70,24 @@ type page struct {
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries page by page. of is what holds the entries
-// of a page; merge makes of them those that are new, and what the next page comes after,
-// which is empty for a list that cannot be asked so.
+// pages reads a list of at most limit entries, page by page. of selects the field with the
+// entries of a page. merge returns the new ones among them, and the last name, after which
+// the next page starts; it is empty for a list that has no such parameter.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()
 	query.Set("n", pageSize)
 	k.url.RawQuery = query.Encode()
 	asked := map[string]bool{}
-	left, known := int64(maxList), 0 // bytes; entries that came again, which count too
+	left, known := int64(maxList), 0 // bytes; repeated entries, which count too
 	for range maxPages {
 		asked[k.url.RawQuery] = true
 		before := len(all)
 		var a answer
-		err := c.insist(ctx, k, func() (err error) {
+		err := c.retryMismatch(ctx, k, func() (err error) {
 			a, err = c.fetch(ctx, k, left)
 			if errors.Is(err, errTooLong) {
-				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("all of its pages have more than %d bytes", maxList))
+				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("its pages have more than %d bytes in all", maxList))
 			}
 			if err != nil {
 				return err
@@ -109,22 +110,22 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		if next == "" {
 			return all, nil
 		}
-		// What is kept of a page is its entries and its query.
+		// Only its entries and its query are kept from a page.
 		left -= int64(len(a.body) + len(next))
 		k.url.RawQuery = next
 	}
 	return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("more than %d pages", maxPages))
 }
 
-// errCircle says that a list has no end.
+// errCircle means that a list has no end.
 var errCircle = errors.New("its pages lead in a circle")
 
-// nextQuery is the query of the page behind one that was asked by current, and empty
-// behind the last one. links are the Link headers of the page, count its entries, fresh
-// those of them that no page had before, last the name that a further page comes after.
-// A Link is followed whenever there is one; one that leads nowhere new says only that
-// there is more. Without one, a full page is not the last, unless nothing in it is new:
-// such a registry takes no notice of n and last.
+// nextQuery returns the query of the page after the one requested with current, or ""
+// after the last page. links are the Link headers of the page, count is the number of its
+// entries, fresh the number of those that no earlier page had, and last the name that the
+// next page starts after. A Link is always followed; one that leads to a known page only
+// means that there are more. Without a Link, a full page is not the last one, unless it
+// has nothing new: such a registry ignores n and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {
@@ -150,22 +151,22 @@ func nextQuery(asked map[string]bool, current url.Values, links []string, count,
 	return query, nil
 }
 
-// entries appends those of a page, one by one: few bytes may hold many.
+// entries appends the entries of a page one by one: a few bytes may hold many.
 func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessage) ([]T, error) {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("the list is no JSON of one: %w", err)
+		return nil, fmt.Errorf("malformed list: %w", err)
 	}
 	list := of(p)
 	if len(list) == 0 {
-		return nil, errors.New("the list is no JSON of one: it names no entries")
+		return nil, errors.New("malformed list: no entries")
 	}
 	if string(list) == "null" {
 		return all, nil
 	}
 	d := json.NewDecoder(bytes.NewReader(list))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, errors.New("the list is no JSON of one: no array")
+		return nil, errors.New("malformed list: not an array")
 	}
 	for d.More() {
 		if len(all) == limit {
@@ -173,14 +174,14 @@ func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessa
 		}
 		var e T
 		if err := d.Decode(&e); err != nil {
-			return nil, fmt.Errorf("the list is no JSON of one: %w", err)
+			return nil, fmt.Errorf("malformed list: %w", err)
 		}
 		all = append(all, e)
 	}
 	return all, nil
 }
 
-// tooMany says that a list has more than limit entries.
+// tooMany means that a list has more than limit entries.
 type tooMany struct{ limit int }
 
 func (t tooMany) Error() string        { return fmt.Sprintf("more than %d entries", t.limit) }

@@ -20,13 +20,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// lister is a registry with a list of names. most bounds its pages below what is asked
-// for; link makes the Link header of a page that is not the last, and none if empty.
+// lister is a registry with a list of names. most bounds its pages below the requested
+// size; link makes the Link header of a page that is not the last, unless it is nil.
 type lister struct {
 	names []string
 	most  int
 	link  func(path, query string) string
-	deaf  bool // to n and last
+	deaf  bool // ignores n and last
 	asked int
 }
 
@@ -62,7 +62,7 @@ func someNames(n int) []string {
 	return list
 }
 
-// A list is read to its end, however its registry says that there is more.
+// A list is read to its end, however its registry announces more pages.
 func TestListsToTheirEnd(t *testing.T) {
 	format := func(f string) func(path, query string) string {
 		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
@@ -122,7 +122,7 @@ func TestListsToTheirEnd(t *testing.T) {
 	}
 }
 
-// What is no list is not an empty one.
+// A malformed list is not an empty one.
 func TestListsThatAreNone(t *testing.T) {
 	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
 		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +132,7 @@ func TestListsThatAreNone(t *testing.T) {
 		})}))
 		_, err := c.Tags(t.Context(), "x")
 		wantCause(t, err, client.ErrMismatch)
-		if !client.SaysNothing(err) {
+		if !client.IsInconclusive(err) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
@@ -150,8 +150,8 @@ func TestListsOfCrane(t *testing.T) {
 	}
 }
 
-// A registry that refuses to list referrers, or fails at it, leaves the referrers tag to
-// be asked; what it says beside that is not known, and that is told once.
+// If a registry refuses to list referrers, or fails, the referrers tag is read instead;
+// that the list may be incomplete is reported once.
 func TestReferrersThatAreRefused(t *testing.T) {
 	for _, status := range []int{401, 403, 500, 502, 503} {
 		r := registrytest.New(t, registrytest.Options{})
@@ -180,14 +180,14 @@ func TestReferrersThatAreRefused(t *testing.T) {
 		if len(noticed) != 1 {
 			t.Errorf("%d: told %d times: %v", status, len(noticed), noticed)
 		}
-		want := map[bool]int{true: 3, false: 2}[status >= 500] // what fails to the end is not waited for again
+		want := map[bool]int{true: 3, false: 2}[status >= 500] // an API that failed after all retries is not retried again
 		if n := r.Kinds()["GET referrers"]; n != want {
 			t.Errorf("%d: asked %d times, want %d", status, n, want)
 		}
 	}
 }
 
-// A registry that has a blob and does not say its size has it.
+// A blob is present even if the registry does not report its size.
 func TestBlobsWithoutASize(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -214,8 +214,7 @@ func TestBlobsWithoutASize(t *testing.T) {
 	}
 }
 
-// A life of a token that is no number, or none that makes sense, is no reason to be
-// without it.
+// A token is usable even if its lifetime is malformed or makes no sense.
 func TestTokensOfStrangeLife(t *testing.T) {
 	for life, again := range map[string]bool{
 		`300`: false, `"300"`: false, `300.5`: false, `3e2`: false, `null`: false, `-5`: false, `0`: false, `"soon"`: false,
@@ -247,7 +246,7 @@ func TestTokensOfStrangeLife(t *testing.T) {
 	}
 }
 
-// Ports that speak something else are told at once, with what to do about it.
+// Ports that speak another protocol are reported at once, with what to do.
 func TestPortsThatSpeakSomethingElse(t *testing.T) {
 	for name, test := range map[string]struct {
 		plain bool

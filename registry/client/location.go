@@ -8,22 +8,21 @@ import (
 )
 
 // errDowngrade says that a server with TLS leads to one without.
-var errDowngrade = errors.New("it leads from TLS to plain HTTP")
+var errDowngrade = errors.New("it redirects from TLS to plain HTTP")
 
-// errAllowPrivate names the way out.
-var errAllowPrivate = errors.New("allow it with --allow-private-redirects if this network is meant to have it")
+// errAllowPrivate names the flag that allows it.
+var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")
 
-// follow is where a Location or a redirect of an answer to a request of from
-// leads. What the registry says of itself with the wrong scheme, as behind a proxy
-// that ends TLS, or with a default port, is taken for what it means. Errors wrap
-// ErrPrivate or ErrRefused.
+// follow resolves the Location or redirect of an answer to a request to from. A registry
+// behind a proxy that terminates TLS may name itself with the wrong scheme, or with a
+// default port: both are corrected. Errors wrap ErrPrivate or ErrRefused.
 func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	if location == "" {
 		return nil, fmt.Errorf("%w: the answer has no Location", ErrRefused)
 	}
 	to, err := from.Parse(location)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the Location is no URL", ErrRefused)
+		return nil, fmt.Errorf("%w: the Location is not a valid URL", ErrRefused)
 	}
 	to.Fragment, to.User = "", nil
 	mislabeled := to.Scheme == "http" && from.Scheme == "https" && sameName(to, from) &&
@@ -32,16 +31,16 @@ func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	case mislabeled:
 		to.Scheme, to.Host = from.Scheme, from.Host
 	case sameHost(from, to) && to.Scheme == from.Scheme:
-		to.Host = from.Host // one spelling of it
+		to.Host = from.Host // normalize the host
 	}
-	return to, c.allowed(from, to)
+	return to, c.checkRedirect(from, to)
 }
 
-// allowed says whether a server may send us from one URL to another.
-func (c *Client) allowed(from, to *url.URL) error {
+// checkRedirect returns an error if a server may not redirect from one URL to another.
+func (c *Client) checkRedirect(from, to *url.URL) error {
 	switch {
 	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
-		return fmt.Errorf("%w: %s://%s is no place to go", ErrRefused, to.Scheme, to.Host)
+		return fmt.Errorf("%w: unsupported URL %s://%s", ErrRefused, to.Scheme, to.Host)
 	case to.Host == c.options.Registry || to.Host == from.Host || sameHost(from, to):
 	case isPrivate(to.Host) && !c.options.AllowPrivateRedirects:
 		return fmt.Errorf("%w: %s: %w", ErrPrivate, to.Host, errAllowPrivate)
@@ -52,10 +51,9 @@ func (c *Client) allowed(from, to *url.URL) error {
 	return nil
 }
 
-// SameHost reports whether a login for the server at from may be shown at to: the same
-// name, port and scheme, with a default port written out or not. The one step between
-// schemes that counts as the same host leads from plain HTTP to TLS, both at their
-// default ports.
+// SameHost reports whether a login for the server at from may be sent to to: name, port
+// and scheme must be the same, and default ports may be omitted. The one change of scheme
+// that it allows is from plain HTTP to TLS, both at their default ports.
 func SameHost(from, to *url.URL) bool { return sameHost(from, to) }
 
 func sameHost(from, to *url.URL) bool {
@@ -70,7 +68,7 @@ func sameHost(from, to *url.URL) bool {
 
 func sameName(a, b *url.URL) bool { return strings.EqualFold(a.Hostname(), b.Hostname()) }
 
-// port is the port of a URL, also where it is the default one of the scheme.
+// port returns the port of a URL, or the default port of its scheme.
 func port(u *url.URL) string {
 	switch {
 	case u.Port() != "":
@@ -81,7 +79,7 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-// defaultPort is what a registry's host may end in without being another host.
+// defaultPort returns the port that a registry's host may omit.
 func defaultPort(plainHTTP bool) string {
 	if plainHTTP {
 		return ":80"

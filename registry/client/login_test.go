@@ -36,7 +36,7 @@ func TestBasicLogin(t *testing.T) {
 	})
 	_, err = wrong.Manifest(t.Context(), "x", "v1")
 	e := failure(t, err, client.ErrUnauthorized)
-	if !strings.Contains(e.Error(), `user "user" of the test`) || strings.Contains(fmt.Sprintf("%v %+v %#v", e, e, e), "wrong-password") {
+	if !strings.Contains(e.Error(), `user "user" from the test`) || strings.Contains(fmt.Sprintf("%v %+v %#v", e, e, e), "wrong-password") {
 		t.Errorf("%v", e)
 	}
 }
@@ -64,7 +64,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Tokens end; the next request fetches another, also in the middle of an upload.
+// Tokens expire; the next request fetches another one, also in the middle of an upload.
 func TestTokensThatExpire(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
@@ -155,7 +155,7 @@ func TestKeychain(t *testing.T) {
 			t.Setenv("REGISTRY_AUTH_FILE", authFile(t, host+"/a/b", "path", "p", home, "auth.json"))
 		}},
 	}
-	for _, s := range steps { // each one wins over those before
+	for _, s := range steps { // each one overrides the ones before
 		s.make(t)
 		if c := find(t, "a/b/c"); c.Username != s.name || c.Password != "p" || c.Source == "" {
 			t.Errorf("%s: %v", s.name, c)
@@ -201,7 +201,7 @@ func TestKeychainTellsWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// The login is for the registry: a redirect elsewhere does not carry it.
+// The login is for the registry: a redirect to another host does not carry it.
 func TestRedirectsGetNoLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Nothing of the machine's user may take part.
+// The settings of the machine's user must not take part.
 func TestMain(m *testing.M) {
 	home, err := os.MkdirTemp("", "layoutproxy-home")
 	if err != nil {
@@ -87,7 +87,7 @@ func read(t *testing.T, c *client.Client, repository string, b blob, offset int6
 	return got
 }
 
-// wantBlob fails the test where the registry has not exactly the blob.
+// wantBlob fails the test unless the registry has exactly the blob.
 func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	t.Helper()
 	if got := read(t, c, repository, b, 0); !bytes.Equal(got, b.data) {
@@ -95,7 +95,7 @@ func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	}
 }
 
-// upload uploads a blob and checks that it is there.
+// upload uploads a blob and checks that it arrived.
 func upload(t *testing.T, c *client.Client, u client.Upload, b blob) client.Uploaded {
 	t.Helper()
 	how, err := c.Upload(t.Context(), u)
@@ -131,13 +131,13 @@ func (s *sessions) Load() string         { return s.location }
 func (s *sessions) Save(location string) { s.location = location }
 func (s *sessions) Drop()                { s.location = "" }
 
-// wantCause fails the test where err is no *Error of the cause.
+// wantCause fails the test unless err is an *Error with the cause.
 func wantCause(t *testing.T, err, cause error) {
 	t.Helper()
 	_ = failure(t, err, cause)
 }
 
-// failure is the *Error of the cause that err is.
+// failure returns err as an *Error with the cause.
 func failure(t *testing.T, err, cause error) *client.Error {
 	t.Helper()
 	var e *client.Error

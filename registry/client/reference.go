@@ -15,16 +15,16 @@ import (
 
 // Reference is a path in a registry, as users name it: REGISTRY/PATH.
 type Reference struct {
-	Registry string // host, with the port where one was given
-	Path     string // below which repositories lie; empty is the bare registry
+	Registry string // host, with the port, if one was given
+	Path     string // prefix of the repositories; empty for the complete registry
 }
 
-// ErrReference says that something is no REGISTRY/PATH.
-var ErrReference = errors.New("not a REGISTRY/PATH, as registry.example:5000/deckhouse/ee")
+// ErrReference means that a string is not of the form REGISTRY/PATH.
+var ErrReference = errors.New("not of the form REGISTRY/PATH, such as registry.example:5000/deckhouse/ee")
 
-// ParseReference reads REGISTRY or REGISTRY/PATH. The registry is always there: a
-// first segment that holds neither "." nor ":" and is not localhost is a path, and
-// an error. So are a scheme, a tag and a digest. Errors wrap ErrReference.
+// ParseReference parses REGISTRY or REGISTRY/PATH. The registry is required: a first
+// segment that contains neither "." nor ":" and is not localhost is a path, and an error.
+// So are a scheme, a tag and a digest. Errors wrap ErrReference.
 func ParseReference(s string) (Reference, error) {
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		return Reference{}, fmt.Errorf("%q begins with a scheme, %s: %w", s, scheme, ErrReference)
@@ -35,7 +35,7 @@ func ParseReference(s string) (Reference, error) {
 	}
 	registry, err := name.NewRegistry(host, name.StrictValidation)
 	if named, illegal := reference.WithName(host + "/x"); err != nil || illegal != nil || reference.Domain(named) != host {
-		return Reference{}, fmt.Errorf("%q: %q is no registry: %w", s, host, ErrReference)
+		return Reference{}, fmt.Errorf("%q: %q is not a registry: %w", s, host, ErrReference)
 	}
 	if path != "" {
 		if err := names.CheckRepository(path); err != nil {
@@ -52,8 +52,8 @@ func (r Reference) String() string {
 	return r.Registry + "/" + r.Path
 }
 
-// Repository is the name of the repository at path below the reference; "." and
-// "" are the reference itself, which is "" where it is the bare registry.
+// Repository returns the name of the repository at path below the reference; "." and ""
+// mean the reference itself, which is "" for a complete registry.
 func (r Reference) Repository(path string) string {
 	switch {
 	case path == "" || path == ".":
@@ -64,7 +64,7 @@ func (r Reference) Repository(path string) string {
 	return r.Path + "/" + path
 }
 
-// isLoopback says whether host, with or without a port, is this machine.
+// isLoopback reports whether host, with or without a port, is this machine.
 func isLoopback(host string) bool {
 	host = hostname(host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
@@ -74,8 +74,8 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// isPrivate says whether host is an address that is reached in a closed network or
-// on this machine only. A name is not looked up.
+// isPrivate reports whether host is an address that is private or on this machine. A name
+// is not resolved.
 func isPrivate(host string) bool {
 	if isLoopback(host) {
 		return true
@@ -88,7 +88,7 @@ func isPrivate(host string) bool {
 	return ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 }
 
-// hostname is host without its port, and without the brackets of IPv6.
+// hostname returns host without its port, and without the brackets of IPv6.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -47,7 +47,7 @@ func TestReferenceRepository(t *testing.T) {
 	}
 }
 
-// What was read prints as what it was read from.
+// A parsed reference prints as the text that it was parsed from.
 func FuzzParseReference(f *testing.F) {
 	for _, s := range []string{"localhost:5000/x", "a.b/c/d", "[::1]:5/x", "docker.io/x", "x", "a.b:c/d"} {
 		f.Add(s)

@@ -54,7 +54,7 @@ func TestManifests(t *testing.T) {
 	goleak.VerifyNone(t, current)
 }
 
-// A digest that lies is no answer, whatever the way that it comes.
+// A wrong digest is an error, wherever it comes from.
 func TestManifestsThatLie(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -132,8 +132,8 @@ func TestListsOfDistribution(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// Whatever has no end, or too late a one, is an error that says so; referrers are then
-// not looked for elsewhere, where they may be fewer.
+// Endless and oversized lists are errors that say so; referrers are then not read from the
+// referrers tag, which may list fewer.
 func TestListsThatHaveNoEnd(t *testing.T) {
 	subject := digest.FromString("subject")
 	long := strings.Repeat("x", 1<<14)
@@ -174,7 +174,7 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 				"referrers": func() error { _, err := c.Referrers(t.Context(), "x", subject); return err },
 			} {
 				if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && !strings.Contains(test.quick, kind) {
-					continue // a bound is the same for each kind, but that of entries, and dear to reach
+					continue // all kinds share the bounds, except that of entries, and reaching one is expensive
 				}
 				err := list()
 				wantCause(t, err, client.ErrTooMany)
@@ -186,7 +186,7 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 	}
 }
 
-// Distribution has no referrers API: what refers is listed by a tag.
+// Distribution has no referrers API: a tag lists the referrers.
 func TestReferrersByTag(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{}))
 	m := image(t, c, "x", "v1")
@@ -220,7 +220,7 @@ func TestReferrersByAPI(t *testing.T) {
 	}
 }
 
-// What is wrong for the moment is tried again; 4xx is not.
+// Temporary failures are retried; 4xx is not.
 func TestRetries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -258,11 +258,11 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// A server that falls silent is given up and asked anew.
+// A request to a server that stops sending is given up and repeated.
 func TestSilence(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	want := image(t, dial(t, r), "x", "v1")
-	// However slow the machine is, one of the many tries is answered within the silence.
+	// However slow the machine is, one of the many tries is answered before the timeout.
 	many := dial(t, r, func(o *client.Options) { o.Silence, o.Retries, o.Clock = 50*time.Millisecond, 1000, newFakeClock() })
 	once, release := registrytest.Stall(registrytest.First(1, registrytest.On("GET manifests")))
 	defer release()
@@ -289,7 +289,7 @@ func TestUnreachable(t *testing.T) {
 	c := dial(t, r, func(o *client.Options) { o.Retrying = func(error, time.Duration) { asked++ } })
 	e := failure(t, c.Ping(t.Context()), client.ErrUnreachable)
 	if e.Side != client.SideNetwork || asked > 0 {
-		t.Errorf("%+v, tried again %d times: a wrong address shall be told at once", e, asked)
+		t.Errorf("%+v, tried again %d times: a wrong address must be reported at once", e, asked)
 	}
 	if strings.Contains(e.Error(), "http://") {
 		t.Errorf("%v: the URL of a request may hold a secret", e)
@@ -305,7 +305,7 @@ func TestCancelledRequestsEndAtOnce(t *testing.T) {
 	r.Inject(stall)
 	ctx, cancel := contextWithCancel(t)
 	done := make(chan error, 2)
-	for range 2 { // the second waits for its turn
+	for range 2 { // the second waits for a slot
 		go func() {
 			_, err := c.Manifest(ctx, "x", "v1")
 			done <- err

@@ -11,34 +11,34 @@ import (
 
 const (
 	firstPause = 500 * time.Millisecond
-	// maxAway is how long a registry that cannot be connected to is waited for, from the
-	// last progress of a call on. maxAwayPause bounds the pauses meanwhile, and tellAway is
-	// how often that is told.
+	// maxAway limits how long a call waits for a registry that cannot be connected to,
+	// since its last progress. maxAwayPause bounds the pauses meanwhile, and reportAway is
+	// how often the wait is reported.
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
-	tellAway     = 10 * time.Second
-	// maxPause bounds a pause of our own.
+	reportAway   = 10 * time.Second
+	// maxPause bounds the pauses that we choose.
 	maxPause = 30 * time.Second
-	// maxRetryAfter bounds a pause that a server asks for. One that wants a longer one
-	// has a quota, and who runs the program has to know.
+	// maxRetryAfter bounds a pause that a server asks for. A longer one means a quota, and
+	// the user has to know.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff is the pause before try number n+1: it doubles with each, and half of it
-// is left to chance, so that those who failed together do not come back together.
+// backoff returns the pause before try n+1: it doubles with each try, and half of it is
+// random, so that clients that failed together do not retry together.
 func (c *Client) backoff(n int) time.Duration {
 	pause := min(c.options.FirstPause<<min(n, 20), maxPause)
 	return pause/2 + rand.N(pause/2+1)
 }
 
-// Clock is what pauses are measured and waited for by.
+// Clock measures and waits.
 type Clock interface {
 	Now() time.Time
 	// Sleep waits for d, or returns the context's error.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// clock is the real one.
+// clock is the real clock.
 type clock struct{}
 
 func (clock) Now() time.Time { return time.Now() }
@@ -54,15 +54,15 @@ func (clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// failures are those of a call since it last made progress.
+// failures count the failures of a call since it last made progress.
 type failures struct {
-	count int       // of answers, and of connections that were cut
-	away  time.Time // since when no connection is to be had; zero if one was
+	count int       // bad answers and cut connections
+	away  time.Time // when connecting first failed; zero if it works
 }
 
-// pause waits before another try after err, which it adds to the failures. It returns
-// err where another try makes no sense. Failures with a connection are bounded by
-// Options.Retries; how long none is to be had, by time.
+// pause waits before another try after err, which it adds to the failures. It returns err
+// if another try makes no sense. Options.Retries bounds failures with a connection; time
+// bounds failures to connect.
 func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -80,14 +80,14 @@ func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) e
 	}
 	pause := max(c.backoff(f.count), e.retryAfter)
 	f.count++
-	c.retries.Add(1)
+	c.stats.retries.Add(1)
 	if c.options.Retrying != nil {
 		c.options.Retrying(err, pause)
 	}
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// awaitConnection waits before another try to connect, and tells that every now and then.
+// awaitConnection waits before another try to connect, and reports the wait now and then.
 func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) error {
 	now := c.options.Clock.Now()
 	if f.away.IsZero() {
@@ -97,31 +97,31 @@ func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) er
 		return err
 	}
 	pause := min(c.backoff(int(now.Sub(f.away)/time.Second)), maxAwayPause)
-	c.retries.Add(1)
-	if last := c.awayTold.Load(); c.options.Retrying != nil && now.UnixNano()-last >= int64(tellAway) && c.awayTold.CompareAndSwap(last, now.UnixNano()) {
+	c.stats.retries.Add(1)
+	if last := c.awayReported.Load(); c.options.Retrying != nil && now.UnixNano()-last >= int64(reportAway) && c.awayReported.CompareAndSwap(last, now.UnixNano()) {
 		c.options.Retrying(err, pause)
 	}
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// Settle asks again, with pauses, as long as ask says so, at most Options.Retries times:
-// what was written to a registry of several servers is not seen by all of them at once.
-// The error is that of the last time, or the context's.
+// Settle repeats ask, with pauses, while it returns again, at most Options.Retries times:
+// one server of a registry may not see yet what was written to another. The error is that
+// of the last call, or the context's.
 func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error)) error {
 	for try := 0; ; try++ {
 		again, err := ask()
 		if !again || try >= c.options.Retries {
 			return err
 		}
-		c.retries.Add(1)
+		c.stats.retries.Add(1)
 		if err := c.options.Clock.Sleep(ctx, c.backoff(try)); err != nil {
 			return err
 		}
 	}
 }
 
-// retryAfter is the pause that an answer asks for: seconds, or a date by the clock
-// of the server. 0 is none.
+// retryAfter returns the pause that an answer asks for, in seconds or as a date by the
+// server's clock, or 0.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

@@ -21,13 +21,13 @@ const (
 	theThief    = "thief.example"
 )
 
-// stage is a registry that wants a login, its token server, and a thief to whom they
-// lead in one way or another.
+// stage is a registry that requires a login, its token server, and a thief to whom one of
+// them leads in some way.
 type stage struct {
 	scheme string // of the registry and its token server
 	login  login
-	lead   string // where what leads elsewhere leads: scheme, host and port
-	way    string // what leads there
+	lead   string // where the lead goes: scheme, host and port
+	way    string // how it goes there
 	thief  string // its challenge
 	issued atomic.Int64
 }
@@ -38,7 +38,7 @@ type login struct {
 	credential client.Credential
 }
 
-// The secrets are words of their own, so that they are found wherever they turn up.
+// The secrets are unique words, so that they are found wherever they turn up.
 const (
 	secretPassword = "pass-word-secret"
 	secretIdentity = "identity-secret"
@@ -108,7 +108,7 @@ func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r)
 }
 
-// serve answers as a registry does that has no question.
+// serve answers as a healthy registry does.
 func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
 	location := ""
 	if s.way == "location" {
@@ -144,7 +144,7 @@ func (s *stage) answerToken(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"token":"%s-%d"}`, secretToken, s.issued.Add(1))
 }
 
-// use does what a client does with a registry, and returns what fails.
+// use sends all kinds of requests to a registry, and returns the errors.
 func use(t *testing.T, c *client.Client) (failed error) {
 	t.Helper()
 	note := func(err error) {
@@ -195,7 +195,8 @@ func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
 	}
 }
 
-// Credentials stay with their host, whatever leads elsewhere, and whatever asks for them.
+// Credentials are sent to their own host only, whatever redirects, and whatever asks for
+// them.
 func TestSecretsStayWithTheirHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens, theThief, theRegistry+"."+theThief)
 	thieves := func(s *stage) []string {
@@ -215,7 +216,7 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 				for i, lead := range leads {
 					for j, thief := range thieves(&stage{scheme: scheme, login: l}) {
 						if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (i+j)%len(leads) != 0 {
-							continue // each challenge from one place; all from all in the full tier
+							continue // each challenge from one place; every combination in the full tier
 						}
 						s := &stage{scheme: scheme, login: l, way: way, lead: lead, thief: thief}
 						w.answer, w.hops = s.answer, nil
@@ -231,7 +232,7 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 	}
 }
 
-// A default port is the same host, written out or not, wherever it is written.
+// The default port means the same host, whether or not it is written.
 func TestDefaultPortsAreTheSameHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens)
 	for _, scheme := range []string{"http", "https"} {

@@ -16,14 +16,13 @@ import (
 
 const (
 	maxRedirects = 5
-	// expectFrom is the size from which on a body waits for the server's consent: what
-	// is refused (a token that has expired, a body that is too large) is then not sent.
+	// expectFrom is the size in bytes from which a body waits for the server's consent: a
+	// request that is refused (expired token, body too large) then sends no body.
 	expectFrom = 1 << 20
 )
 
-// send sends the call and goes after its redirects, without a judgement on the answer.
-// Once a redirect leads to another host, no login is shown any more: not there, and not
-// where that leads.
+// send sends the call and follows redirects, without checking the status. Once a redirect
+// has led to another host, no later request carries a login.
 func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Response, error) {
 	target, home := k.url, true
 	for range maxRedirects {
@@ -33,7 +32,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 		}
 		resp.Body.(*receiving).discard()
 		if target, err = c.follow(target, resp.Header.Get("Location")); err != nil {
-			return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its redirect: %w", err))
+			return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("redirect: %w", err))
 		}
 		home = home && sameHost(k.url, target)
 		if k.secret && !home {
@@ -43,7 +42,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
 }
 
-// redirects says whether an answer of the status to the method is to be gone after.
+// redirects reports whether a status in answer to the method is a redirect to follow.
 func redirects(status int, method string) bool {
 	switch status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -54,23 +53,23 @@ func redirects(status int, method string) bool {
 	return false
 }
 
-// sendTo sends the call to one URL. home says whether that is the host that was asked.
+// sendTo sends the call to one URL. home says whether that is the host of the call.
 func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []string, home bool) (*http.Response, error) {
-	watched, s := newSilence(ctx, c.options.Silence+k.patience)
+	watched, s := newStallTimer(ctx, c.options.Silence+k.patience)
 	req, body, err := c.request(watched, k, target, s)
 	switch {
 	case err != nil || !home:
 	case k.basic != nil:
 		req.SetBasicAuth(k.basic.Username, k.basic.Password)
 	case !k.anonymous && c.isRegistry(k.url):
-		err = c.authorize(ctx, req, k, narrow) // by the caller's clock: it is another request
+		err = c.authorize(ctx, req, k, narrow) // with the caller's timeout: it may send a request of its own
 	}
 	if err != nil {
 		s.end()
 		return nil, err
 	}
-	s.listen(k.patience)
-	c.requests.Add(1)
+	s.restart(k.patience)
+	c.stats.requests.Add(1)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		cause := context.Cause(watched)
@@ -89,8 +88,8 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	c.reached.Store(true)
 	s.pause()
 	resp.Body = &receiving{
-		ReadCloser: resp.Body, home: home, silence: s,
-		got: func(n int) { c.received.Add(int64(n)) },
+		body: resp.Body, home: home, stall: s,
+		got: func(n int) { c.stats.received.Add(int64(n)) },
 		done: func() {
 			if !k.unbounded {
 				c.limiter.release()
@@ -100,11 +99,11 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	return resp, nil
 }
 
-// request builds the request of a call. Its body is nil where it has none.
-func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silence) (*http.Request, *sending, error) {
+// request builds the request of a call. The *sending is nil if there is no body.
+func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *stallTimer) (*http.Request, *sending, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), nil)
 	if err != nil {
-		return nil, nil, k.fail(SideLocal, ErrRefused, errors.New("no request can be made of it"))
+		return nil, nil, k.fail(SideLocal, ErrRefused, errors.New("malformed request"))
 	}
 	for name, values := range k.header {
 		req.Header[name] = values
@@ -117,7 +116,7 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silen
 	if err != nil {
 		return nil, nil, &LocalError{err}
 	}
-	body := &sending{ReadCloser: r, silence: s, patience: k.patience, sent: func(n int) { c.sent.Add(int64(n)) }}
+	body := &sending{body: r, stall: s, patience: k.patience, sent: func(n int) { c.stats.sent.Add(int64(n)) }}
 	req.ContentLength, req.Body = k.size, body
 	if k.size == 0 {
 		r.Close()
@@ -129,14 +128,14 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *silen
 	return req, body, nil
 }
 
-// LocalError is a failure to read what is to be sent: the fault is on this side.
+// LocalError is a failure to read what is to be sent: the registry is not at fault.
 type LocalError struct{ Err error }
 
 func (e *LocalError) Error() string { return e.Err.Error() }
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// broken makes an error of a request that got no answer. The URL that http's errors
-// name is left out: it may hold a secret.
+// broken makes an error of a request without an answer. The URL in http's errors is
+// removed: it may contain a secret.
 func (c *Client) broken(k *call, target *url.URL, err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -163,7 +162,7 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		e.Cause = ErrCertificate
 	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
-		// Later it is a registry that starts anew; at first it is the wrong place.
+		// Later, the registry is restarting; at first, the address is wrong.
 		e.final = !c.reached.Load()
 	case errors.Is(err, io.EOF):
 		e.Err = errors.New("the connection was closed before an answer")
@@ -171,29 +170,29 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	return e
 }
 
-// isAway reports whether no connection was to be had at all.
+// isAway reports whether no connection could be made.
 func isAway(err error) bool {
 	var op *net.OpError
 	var name *net.DNSError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || errors.As(err, &name)
 }
 
-// tlsAlert begins an answer of TLS to a request without, as net/http quotes it.
+// tlsAlert starts the TLS answer to a plain request, as net/http quotes it.
 const tlsAlert = `"\x15\x03`
 
-// errNotPlain says which of both is meant.
-var errNotPlain = errors.New("it speaks TLS, and was spoken to without")
+// errNotPlain explains ErrRefused.
+var errNotPlain = errors.New("the server speaks TLS, and the request was plain HTTP")
 
-// isAlert says whether the TLS handshake was broken off: by the server, as without a
-// client certificate that it wants, or by us, as what it says makes no sense.
+// isAlert reports whether the TLS handshake was aborted: by the server, for example
+// because it requires a client certificate, or by us, because its answer is not TLS.
 func isAlert(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError
 	return errors.As(err, &alert) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// discard reads a little of a body that nobody wants, so that its connection can be
-// used again, and closes it, without giving the turn of the limiter back.
+// discard reads a little of an unwanted body, so that its connection can be reused, and
+// closes it, without releasing the slot of the limiter.
 func (r *receiving) discard() {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<10))
 	r.done = func() {}

@@ -15,8 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// session is an upload that the registry has begun: the requests of the specification's
-// "Pushing a blob in chunks", one try each.
+// session is an upload session of the registry. Its methods are the requests of the
+// specification's "Pushing a blob in chunks", with one try each.
 type session struct {
 	c          *Client
 	repository string
@@ -24,15 +24,15 @@ type session struct {
 	location   *url.URL
 }
 
-// commitRate is how many bytes a second a registry is taken to hash or copy when it
-// puts an upload together, in silence.
+// commitRate is the assumed rate, in bytes per second, at which a registry hashes or
+// copies an upload when it commits it, without sending anything.
 const commitRate = 20 << 20
 
 const (
-	// opPatch is the operation of sending a part.
+	// opPatch is the operation that sends a chunk.
 	opPatch = "patch blob"
-	// opOffset is the one of asking where an upload stands.
-	opOffset = "ask for upload"
+	// opOffset is the operation that asks how much the registry has.
+	opOffset = "get upload status"
 )
 
 func (s *session) call(op, method string) *call {
@@ -42,8 +42,8 @@ func (s *session) call(op, method string) *call {
 	return k
 }
 
-// mount asks to mount a blob from another repository, as begin does, and waits for what
-// is wrong for the moment. A server that fails at it is not waited for: see [mountRefused].
+// mount asks to mount a blob from another repository, as begin does, and retries temporary
+// failures. A server error is not retried: see [mountRefused].
 func (c *Client) mount(ctx context.Context, repository, blob, from string) (*session, error) {
 	s, err := c.begin(ctx, repository, blob, from, true)
 	var e *Error
@@ -53,9 +53,8 @@ func (c *Client) mount(ctx context.Context, repository, blob, from string) (*ses
 	return s, err
 }
 
-// begin starts an upload; from, if not empty, is a repository to mount the blob from.
-// once says that a failure of the moment is one. The session is nil where the blob was
-// mounted. Errors: *Error.
+// begin starts an upload; from, if not empty, is a repository to mount the blob from. once
+// disables retries. The session is nil if the blob was mounted. Errors: *Error.
 func (c *Client) begin(ctx context.Context, repository, blob, from string, once bool) (*session, error) {
 	k, err := c.call(ctx, "start upload", http.MethodPost, repository, "blobs/uploads", "")
 	if err != nil {
@@ -81,7 +80,7 @@ func (c *Client) begin(ctx context.Context, repository, blob, from string, once 
 	return s, s.move(k, resp, true)
 }
 
-// move takes on the Location of an answer, which has to be there or not.
+// move takes the Location of an answer, which may be required.
 func (s *session) move(k *call, resp *http.Response, required bool) error {
 	location := resp.Header.Get("Location")
 	if location == "" && !required {
@@ -89,7 +88,7 @@ func (s *session) move(k *call, resp *http.Response, required bool) error {
 	}
 	to, err := s.c.follow(resp.Request.URL, location)
 	if err != nil {
-		return k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("its upload: %w", err))
+		return k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("Location of the upload: %w", err))
 	}
 	s.location = to
 	return nil
@@ -109,13 +108,13 @@ func (s *session) offset(ctx context.Context) (int64, error) {
 	}
 	n, ok := received(resp.Header)
 	if !ok {
-		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it says the range %.60q", resp.Header.Get("Range")))
+		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed range %.60q", resp.Header.Get("Range")))
 	}
 	return n, nil
 }
 
-// received reads how many bytes a registry has from its Range header. Some say 0-0 for
-// none and for one: none is the safe reading, as a wrong one is answered 416.
+// received parses the Range header that says how many bytes a registry has. Some send 0-0
+// for zero bytes and for one: zero is the safe reading, as a wrong one is answered 416.
 func received(h http.Header) (int64, bool) {
 	first, last, ok := strings.Cut(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
@@ -128,10 +127,10 @@ func received(h http.Header) (int64, bool) {
 	return n + 1, true
 }
 
-// patch sends the bytes [from, to) of content. ranged says whether to name them, which
-// a registry may need only where it has some already. What it acknowledges it has,
-// whatever its Range says: some count from one, or do not count at all. One that has less
-// in truth refuses the next part, or the digest.
+// patch sends the bytes [from, to) of content. ranged adds a Content-Range, which a
+// registry needs only if it already has some bytes. Acknowledged bytes count as received,
+// whatever the Range in the answer says: some registries count from one, or do not count.
+// If it has fewer in fact, it refuses the next chunk, or the digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
@@ -150,8 +149,8 @@ func (s *session) patch(ctx context.Context, content *content, from, to int64, r
 	return s.move(k, resp, false)
 }
 
-// commit ends the upload: with all of content in the request, or with none of it where
-// content is nil and size bytes were sent before.
+// commit ends the upload. The request carries all of content, or nothing if content is nil
+// and size bytes were already sent.
 func (s *session) commit(ctx context.Context, content *content, size int64) error {
 	k := s.call("put blob", http.MethodPut)
 	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusNoContent, http.StatusAccepted}
@@ -174,7 +173,7 @@ func (s *session) commit(ctx context.Context, content *content, size int64) erro
 	return resp.Body.Close()
 }
 
-// cancel gives the upload up. Not every registry can.
+// cancel cancels the upload. Not every registry supports it.
 func (s *session) cancel(ctx context.Context) error {
 	k := s.call("cancel upload", http.MethodDelete)
 	k.scopes = []string{s.c.scope(s.repository, http.MethodDelete)}
@@ -186,13 +185,13 @@ func (s *session) cancel(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// UploadProbe is what a test upload found out.
+// UploadProbe is the result of a test upload.
 type UploadProbe struct {
-	Patch error // why uploads in parts, and so resuming, do not work; nil if they do
+	Patch error // why chunked uploads, and so resuming, do not work; nil if they do
 }
 
-// ProbeUpload starts an upload in a repository, sends two bytes of it and cancels it, so
-// that nothing remains. Errors: *Error of the start of the upload.
+// ProbeUpload starts an upload in a repository, sends two bytes and cancels it, so that
+// nothing remains. Errors: *Error if the upload cannot be started.
 func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProbe, error) {
 	s, err := c.begin(ctx, repository, "", "", false)
 	if err != nil {
@@ -207,18 +206,18 @@ func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProb
 		p.Patch = err
 		c.noPatch.Store(refusesPatch(err))
 	}
-	// What cannot be cancelled the registry drops by itself, some day.
+	// The registry eventually drops an upload that cannot be cancelled.
 	_ = s.cancel(ctx)
 	return p, ctx.Err()
 }
 
-// ProbeMount asks to mount from another repository what neither has, which the
-// specification has answered by an upload that is then cancelled: nothing remains. refused
-// is why mounts will be refused, nil if they will not be; 404 says that the blob is not
-// there, and nothing of mounts. Errors: *Error where the registry fails; the context's.
+// ProbeMount asks to mount a blob that exists nowhere from another repository. By the
+// specification a registry answers with an upload, which is then cancelled: nothing
+// remains. refused is why mounts will be refused, or nil; a 404 only means that the blob
+// is missing. Errors: *Error if the registry fails; the context's.
 func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refused, err error) {
 	var nothing [32]byte
-	_, _ = rand.Read(nothing[:]) // which cannot fail
+	_, _ = rand.Read(nothing[:]) // never fails
 	d := digest.FromBytes(nothing[:])
 	s, err := c.mount(ctx, repository, d.String(), from)
 	switch {
@@ -229,10 +228,10 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	case err != nil:
 		return nil, err
 	case s == nil:
-		// Blobs that it says to have mounted would be missing.
+		// Blobs that it claims to have mounted would be missing.
 		c.mountsRefused.Store(mountRefusals)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
-			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it says to have mounted what nobody has")}, nil
+			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it claims to have mounted a blob that exists nowhere")}, nil
 	}
 	_ = s.cancel(ctx)
 	return nil, ctx.Err()
@@ -242,7 +241,8 @@ type nopSeekCloser struct{ io.ReadSeeker }
 
 func (nopSeekCloser) Close() error { return nil }
 
-// refusesPatch says whether err tells of a registry, or a proxy, that knows no PATCH.
+// refusesPatch reports whether err means that the registry, or a proxy, does not support
+// PATCH.
 func refusesPatch(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// tokenSlot holds the token of one realm, service and set of scopes.
+// tokenSlot holds the token for one realm, service and set of scopes.
 type tokenSlot struct {
-	fetching chan struct{} // holds one value: who has put it there may fetch
-	token    string        // under the authorizer's lock, as the next
+	fetching chan struct{} // holds one value: whoever put it there may fetch
+	token    string        // guarded by the authorizer's lock, like the next field
 	expires  time.Time
 }
 
-// tokenRequest is what a token is asked for.
+// tokenRequest describes the token to request.
 type tokenRequest struct {
-	from       *url.URL // of the request that needs it
+	from       *url.URL // URL of the request that needs it
 	challenge  challenge
 	scopes     []string
 	credential Credential
 }
 
-// tokenKey tells tokens apart: one is for whom it was issued to, and for what.
+// tokenKey identifies a token: by its issuer, scopes and credential.
 type tokenKey struct {
 	realm, service, scopes string
 	credential             Credential
@@ -51,7 +51,7 @@ func (a *authorizer) slot(key tokenKey) *tokenSlot {
 	return s
 }
 
-// kept is the slot's token, if it still has some life.
+// kept returns the slot's token, unless it is about to expire.
 func (a *authorizer) kept(s *tokenSlot) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,7 +67,7 @@ func (a *authorizer) keep(s *tokenSlot, t tokenAnswer) {
 	s.token, s.expires = t.value(), t.expiry(time.Now())
 }
 
-// forget drops the token that an Authorization header shows, as it was refused.
+// forget drops the token in an Authorization header, because it was refused.
 func (a *authorizer) forget(header string) {
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	if !ok {
@@ -82,8 +82,8 @@ func (a *authorizer) forget(header string) {
 	}
 }
 
-// token is a token from memory, or a new one. Of several that want the same one
-// one fetches it.
+// token returns a token from memory, or a new one. Concurrent requests for the same token
+// fetch it once.
 func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 	s := c.auth.slot(r.key())
 	if token := c.auth.kept(s); token != "" {
@@ -121,14 +121,14 @@ func (t tokenAnswer) value() string {
 }
 
 // seconds is a number of seconds as token servers write it: also as a string, or with a
-// fraction. What cannot be understood is none: a token is as good without.
+// fraction. A value that cannot be parsed counts as missing: the token is still usable.
 type seconds float64
 
-// UnmarshalJSON implements json.Unmarshaler. It takes everything.
+// UnmarshalJSON implements json.Unmarshaler. It accepts every value.
 func (s *seconds) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
 	if errors.Is(err, strconv.ErrRange) {
-		err = nil // it is infinite then, or nothing
+		err = nil // n is then infinite or zero
 	}
 	if err != nil || math.IsNaN(n) {
 		n = 0
@@ -138,13 +138,14 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 }
 
 const (
-	// defaultLife is how long a token lives that does not say it, by the specification.
+	// defaultLife is the lifetime of a token that does not state one, by the
+	// specification.
 	defaultLife = time.Minute
-	// maxLife is how long one is used at most.
+	// maxLife limits how long a token is used.
 	maxLife = 12 * 24 * time.Hour
 )
 
-// expiry is when to fetch another one: a while before the token's end.
+// expiry returns when to fetch another token: a while before this one expires.
 func (t tokenAnswer) expiry(now time.Time) time.Time {
 	life := defaultLife
 	if t.ExpiresIn > 0 {
@@ -153,20 +154,20 @@ func (t tokenAnswer) expiry(now time.Time) time.Time {
 	return now.Add(life * 9 / 10)
 }
 
-// fetchToken asks the realm of the challenge: by GET, or by POST if there is an
-// identity token to be exchanged.
+// fetchToken asks the realm of the challenge for a token: by GET, or by POST if there is
+// an identity token to exchange.
 func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, error) {
 	realm, err := url.Parse(r.challenge.params["realm"])
 	if err == nil {
-		err = c.allowed(r.from, realm)
+		err = c.checkRedirect(r.from, realm)
 	}
 	if err != nil {
-		return tokenAnswer{}, &Error{Op: opToken, Host: r.from.Host, Side: SideRegistry, Cause: causeAmong(err, ErrPrivate, ErrRefused), Err: fmt.Errorf("its realm: %w", err)}
+		return tokenAnswer{}, &Error{Op: opToken, Host: r.from.Host, Side: SideRegistry, Cause: causeAmong(err, ErrPrivate, ErrRefused), Err: fmt.Errorf("token realm: %w", err)}
 	}
 	if r.credential.IdentityToken != "" {
 		t, err := c.askToken(ctx, r, realm, true)
 		var e *Error
-		// Not every token server knows how to exchange.
+		// Not every token server supports the exchange.
 		if !errors.As(err, &e) || e.Status != http.StatusNotFound && e.Status != http.StatusMethodNotAllowed {
 			return t, err
 		}
@@ -177,7 +178,7 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, exchange bool) (tokenAnswer, error) {
 	k := &call{op: opToken, method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
 	form := realm.Query()
-	form.Del("scope") // what is asked for is the call's business
+	form.Del("scope") // the call decides which scopes it needs
 	if service := r.challenge.params["service"]; service != "" {
 		form.Set("service", service)
 	}
@@ -204,7 +205,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	}
 	k.url = &target
 	var t tokenAnswer
-	err := c.Insist(ctx, func(err error) bool { return errors.Is(err, errNoToken) }, func(fresh bool) (err error) {
+	err := c.RetryMismatch(ctx, func(err error) bool { return errors.Is(err, errNoToken) }, func(fresh bool) (err error) {
 		if fresh {
 			k.header = pastCaches(k.header)
 		}
@@ -214,10 +215,10 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	return t, err
 }
 
-// errNoToken says that a token server answers, and not with a token.
-var errNoToken = errors.New("the answer holds no token")
+// errNoToken means that a token server answers without a token.
+var errNoToken = errors.New("the answer contains no token")
 
-// tokenOf asks for a token once.
+// tokenOf requests a token once.
 func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
 	resp, err := c.do(ctx, k)
 	if err != nil {
@@ -227,9 +228,9 @@ func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAns
 			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
 			switch {
 			case refused && e.Host != k.url.Host:
-				e.Err = fmt.Errorf("the token server %s leads there: %w", k.url.Host, ErrOtherHost)
+				e.Err = fmt.Errorf("the token server %s redirects there: %w", k.url.Host, ErrOtherHost)
 			case refused:
-				e.Err = fmt.Errorf("the token server of %s refuses %v", r.from.Host, r.credential)
+				e.Err = fmt.Errorf("the token server of %s rejects %v", r.from.Host, r.credential)
 			}
 		}
 		return tokenAnswer{}, err
@@ -243,11 +244,11 @@ func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAns
 	return t, nil
 }
 
-// opToken is the operation of asking for a token.
+// opToken is the operation that requests a token.
 const opToken = "token"
 
-// repositoryOf is the repository that a token is asked for, or "": the one to be pushed
-// to, before one that something is mounted from.
+// repositoryOf returns the repository that a token is for, or "": the one to push to,
+// rather than one to mount from.
 func repositoryOf(scopes []string) (name string) {
 	for _, s := range scopes {
 		resource, actions := cutActions(s)
@@ -259,7 +260,7 @@ func repositoryOf(scopes []string) (name string) {
 	return name
 }
 
-// causeAmong is the first of the causes that err wraps, or the last one.
+// causeAmong returns the first of the causes that err wraps, or the last one.
 func causeAmong(err error, causes ...error) error {
 	for _, cause := range causes {
 		if errors.Is(err, cause) {

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// newTransport makes the transport that all requests share. It speaks HTTP/1.1:
-// with HTTP/2 all streams of a push would share one connection, and its fate.
+// newTransport makes the transport that all requests share. It uses HTTP/1.1: with HTTP/2,
+// all streams of a push would share one connection, and all fail with it.
 func (o *Options) newTransport() (*http.Transport, error) {
 	tlsConfig, err := o.tlsConfig()
 	if err != nil {
@@ -37,7 +37,8 @@ func (o *Options) newTransport() (*http.Transport, error) {
 	}, nil
 }
 
-// maxCAFile bounds a file of certificate authorities; the largest bundles have a quarter of a megabyte.
+// maxCAFile bounds a file of certificate authorities, in bytes; the largest bundles have a
+// quarter of a megabyte.
 const maxCAFile = 16 << 20
 
 func (o *Options) tlsConfig() (*tls.Config, error) {
@@ -48,22 +49,22 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 	if o.CAFile != "" {
 		pem, err := plainfile.Read(o.CAFile, maxCAFile)
 		if err != nil {
-			return nil, fmt.Errorf("certificate authority: %w", err)
+			return nil, fmt.Errorf("CA file: %w", err)
 		}
-		// Beside those of the system: redirects may lead out of the closed network.
+		// In addition to the system's: redirects may lead out of the closed network.
 		c.RootCAs, err = x509.SystemCertPool()
 		if err != nil {
 			c.RootCAs = x509.NewCertPool()
 		}
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("certificate authority: %s holds no certificate in PEM", o.CAFile)
+			return nil, fmt.Errorf("CA file: no PEM certificate in %s", o.CAFile)
 		}
 	}
 	if o.CertFile == "" && o.KeyFile == "" {
 		return c, nil
 	}
 	if o.CertFile == "" || o.KeyFile == "" {
-		return nil, errors.New("a client certificate needs its key, and a key its certificate")
+		return nil, errors.New("a client certificate and its key must be given together")
 	}
 	cert, err := readPair(o.CertFile, o.KeyFile)
 	if err != nil {

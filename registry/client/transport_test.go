@@ -21,7 +21,7 @@ import (
 
 func overTLS(o *client.Options) { o.PlainHTTP = false }
 
-// caFile writes the certificate of a server down.
+// caFile writes the certificate of a server to a file.
 func caFile(t *testing.T, r *registrytest.Registry) string {
 	t.Helper()
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw})
@@ -86,11 +86,11 @@ func TestCertificatesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A registry on this machine without TLS is taken as it is; elsewhere it has to be allowed.
+// A registry on this machine is used without TLS; elsewhere that has to be allowed.
 func TestPlainHTTP(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	image(t, dial(t, r, overTLS), "x", "v1")
-	// A proxy leads the name of a registry elsewhere to the one here.
+	// A proxy connects the name of a remote registry to the one here.
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodConnect {
 			http.Error(w, "no", http.StatusForbidden)

@@ -12,19 +12,20 @@ import (
 )
 
 const (
-	// minChunk is the least that a stream is cut into for a proxy that limits bodies: this
-	// part of Options.StreamFrom.
+	// minChunk, a part of Options.StreamFrom, is the smallest chunk of an upload through a
+	// proxy that limits bodies.
 	minChunk = 3
-	// mountRefusals is how many mounts are refused before no more are tried, if none was
-	// granted.
+	// mountRefusals is how many mounts may be refused, with none granted, before no more
+	// are tried.
 	mountRefusals = 3
 )
 
-// Sessions keep where the upload of one blob goes on, beyond the end of the process.
+// Sessions store where the upload of one blob resumes, beyond the end of the process.
 type Sessions interface {
-	// Load is the Location that was saved last, or "".
+	// Load returns the last saved Location, or "".
 	Load() string
-	// Save keeps a Location. What cannot be kept cannot be resumed, and nothing more.
+	// Save stores a Location. If that fails, the upload cannot be resumed, and nothing
+	// else.
 	Save(location string)
 	// Drop forgets it.
 	Drop()
@@ -35,27 +36,28 @@ type Upload struct {
 	Repository string
 	Digest     digest.Digest
 	Size       int64
-	Open       func() (io.ReadSeekCloser, error) // the content, from its start, each time
+	Open       func() (io.ReadSeekCloser, error) // opens the content, each time from its start
 	From       string                            // repository to mount the blob from, or ""
-	Sessions   Sessions                          // nil is none
-	// Progress is told how many bytes the registry has or was sent, also when it is less
-	// than before. It may be nil.
+	Sessions   Sessions                          // nil: not stored
+	// Progress, if not nil, is called with the number of bytes that the registry has or
+	// was sent, which may also decrease.
 	Progress func(int64)
 }
 
-// Uploaded is how a blob came into a repository.
+// Uploaded says how a blob came into a repository.
 type Uploaded int
 
-// The ways.
+// The values of Uploaded.
 const (
 	Sent Uploaded = iota
 	Mounted
 )
 
-// Upload mounts or uploads a blob. Below Options.StreamFrom it is one POST and one PUT; above, it
-// is streamed by PATCH, and what breaks off, now or in an earlier process, goes on from
-// the byte that the registry says. The registry checks the digest. Errors: *Error;
-// *LocalError where the content cannot be read or has not that digest; the context's.
+// Upload mounts or uploads a blob. Below Options.StreamFrom it takes one POST and one PUT.
+// Above, the blob is streamed by PATCH, and an interrupted upload, of this process or an
+// earlier one, resumes at the byte that the registry reports. The registry checks the
+// digest. Errors: *Error; *LocalError if the content cannot be read or does not match the
+// digest; the context's.
 func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 	x := &uploading{Upload: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
 	if x.Sessions == nil {
@@ -84,22 +86,22 @@ type uploading struct {
 	c       *Client
 	content *content
 
-	session  *session // nil where one has to be started
+	session  *session // nil if one has to be started
 	pos      int64    // bytes that the registry has
-	ask      bool     // pos is not known: ask first
-	fresh    bool     // the session is new, and nothing was sent in it
-	commits  bool     // all was sent once: the registry may have the blob
+	ask      bool     // pos is unknown: ask the registry first
+	fresh    bool     // the session is new and empty
+	commits  bool     // everything was sent once: the registry may have the blob
 	failed   failures // since pos last grew
 	furthest int64
 	restarts int
-	invalid  int  // times that the registry found another digest
-	disputes int  // times that it did not want the bytes that it lacks
-	denied   bool // it refused once to say where the upload stands
+	invalid  int  // how often the registry computed another digest
+	disputes int  // how often it rejected the offset that it had reported
+	denied   bool // it refused once to report the offset
 
-	elsewhere bool // the session is an earlier process's, and of another host than the registry
+	elsewhere bool // the session is from an earlier process, on another host than the registry
 }
 
-// recall takes up the session of an earlier process.
+// recall loads the session of an earlier process.
 func (x *uploading) recall() {
 	location := x.Sessions.Load()
 	if location == "" || !x.streams() {
@@ -107,7 +109,7 @@ func (x *uploading) recall() {
 	}
 	base := x.c.base.Load()
 	to, err := url.Parse(location)
-	if err != nil || x.c.allowed(base, to) != nil || to.Host == base.Host && !sameHost(base, to) {
+	if err != nil || x.c.checkRedirect(base, to) != nil || to.Host == base.Host && !sameHost(base, to) {
 		x.Sessions.Drop()
 		return
 	}
@@ -115,7 +117,7 @@ func (x *uploading) recall() {
 	x.ask, x.elsewhere = true, !x.c.isRegistry(to)
 }
 
-// streams says whether the blob is uploaded in parts.
+// streams reports whether the blob is uploaded in chunks.
 func (x *uploading) streams() bool {
 	if x.c.noPatch.Load() {
 		return false
@@ -124,7 +126,7 @@ func (x *uploading) streams() bool {
 	return x.Size >= x.c.options.StreamFrom || chunk > 0 && x.Size > chunk
 }
 
-// run takes the upload to its end, or to the first thing that goes wrong.
+// run continues the upload to its end, or to the first error.
 func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 	if x.session == nil {
 		mounted, err := x.start(ctx)
@@ -146,7 +148,7 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 		from = ""
 	}
 	if from != "" {
-		x.From = "" // once is enough
+		x.From = "" // try only once
 		x.session, err = x.c.mount(ctx, x.Repository, x.Digest.String(), from)
 	}
 	if refused := mountRefused(err); from == "" || refused {
@@ -170,14 +172,14 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	return false, nil
 }
 
-// mountRefused says whether err is the answer to a mount: a refusal, or a failure of the
-// server at it, which an upload goes around.
+// mountRefused reports whether err is a refused mount, or a server error in answer to one.
+// The blob is then uploaded.
 func mountRefused(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Status >= 500 || e.Status >= 400 && !e.temporary())
 }
 
-// stream sends what the registry lacks, and commits.
+// stream sends the bytes that the registry does not have yet, and commits.
 func (x *uploading) stream(ctx context.Context) error {
 	if x.ask {
 		n, err := x.session.offset(ctx)
@@ -185,7 +187,7 @@ func (x *uploading) stream(ctx context.Context) error {
 			return err
 		}
 		if n == x.Size+1 {
-			n = x.Size // it counts from one
+			n = x.Size // the registry counts from one
 		}
 		if n > x.Size {
 			return errForgotten
@@ -211,7 +213,7 @@ func (x *uploading) stream(ctx context.Context) error {
 	return x.session.commit(ctx, nil, x.Size)
 }
 
-// at notes how far the upload is.
+// at records the progress of the upload.
 func (x *uploading) at(n int64) {
 	x.pos = n
 	if n > x.furthest {
@@ -222,10 +224,10 @@ func (x *uploading) at(n int64) {
 	}
 }
 
-// errForgotten says that the registry does not know how the upload stands.
-var errForgotten = errors.New("the registry has forgotten the upload")
+// errForgotten means that the registry does not know the upload session.
+var errForgotten = errors.New("the registry no longer knows the upload session")
 
-// recover makes ready for another run after err, or returns what the upload fails with.
+// recover prepares another run after err, or returns the error that the upload fails with.
 func (x *uploading) recover(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -237,23 +239,23 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	case !errors.As(err, &e) || x.session == nil:
 		return err
 	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
-		// It may be the question that is refused, or the user: a new upload tells. The
-		// state stays until there is one.
+		// Perhaps only the question is refused, or the user is: a new upload shows which.
+		// The state is kept until there is one.
 		x.denied, x.session = true, nil
 		return nil
 	case e.Op == opOffset && (cannotAnswer(e) || x.elsewhere && (e.Status == 0 || e.Status == http.StatusUnauthorized)):
-		x.elsewhere = false // another host may be gone for ever, and is shown no login
+		x.elsewhere = false // another host may be gone for good, and gets no login
 		return x.restart(e)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return x.shrink(e)
 	case e.HasCode("DIGEST_INVALID"):
-		return x.doubt(ctx, e)
+		return x.checkDigest(ctx, e)
 	case e.Op == opPatch && x.pos == 0 && refusesPatch(e):
 		x.c.noPatch.Store(true)
 		x.giveUp()
 		return nil
 	case e.Status == http.StatusRequestedRangeNotSatisfiable:
-		return x.dispute(ctx, e)
+		return x.checkOffset(ctx, e)
 	case e.Status == http.StatusNotFound, e.HasCode("BLOB_UPLOAD_UNKNOWN"), e.HasCode("BLOB_UPLOAD_INVALID"), e.HasCode("SIZE_INVALID"),
 		errors.Is(e.Cause, ErrMismatch):
 		return x.restart(e)
@@ -262,13 +264,13 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return err
 	}
 	if !x.streams() {
-		x.session = nil // a PUT that broke off leaves a session in a state that nobody knows
+		x.session = nil // an interrupted PUT leaves the session in an unknown state
 	}
 	return nil
 }
 
-// cannotAnswer reports whether a registry does not say where an upload stands, and will
-// not: the upload has to start over.
+// cannotAnswer reports whether the registry will never report the offset of the upload: it
+// has to start over.
 func cannotAnswer(e *Error) bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -283,7 +285,7 @@ func (x *uploading) giveUp() {
 	x.session = nil
 }
 
-// restart gives the session up and has another one started, but not for ever.
+// restart drops the session so that another one starts, but not endlessly.
 func (x *uploading) restart(err error) error {
 	x.giveUp()
 	if x.restarts++; x.restarts > max(x.c.options.Retries, 1) {
@@ -292,9 +294,9 @@ func (x *uploading) restart(err error) error {
 	return nil
 }
 
-// dispute asks anew where the upload stands: the registry may have been writing still
-// what it got before. One that insists has counted wrong, and is sent all of it again.
-func (x *uploading) dispute(ctx context.Context, e *Error) error {
+// checkOffset requests the offset again: the registry may still have been writing earlier
+// bytes. A registry that repeats its answer counts wrong, and the upload starts over.
+func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	if x.disputes++; x.disputes > 2 {
 		x.disputes = 0
 		return x.restart(e)
@@ -302,7 +304,7 @@ func (x *uploading) dispute(ctx context.Context, e *Error) error {
 	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
-// shrink makes the parts smaller than what was too large.
+// shrink reduces the chunk size after a chunk was too large.
 func (x *uploading) shrink(e *Error) error {
 	sent := x.Size
 	if chunk := x.c.chunk.Load(); chunk > 0 {
@@ -317,15 +319,15 @@ func (x *uploading) shrink(e *Error) error {
 	return nil
 }
 
-// doubt finds out who is wrong when the registry found another digest.
-func (x *uploading) doubt(ctx context.Context, e *Error) error {
+// checkDigest finds out which side is wrong after the registry computed another digest.
+func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	got, err := x.content.digest(ctx, x.Digest.Algorithm())
 	if err != nil {
 		return err
 	}
 	if got != x.Digest {
 		x.giveUp()
-		return &LocalError{fmt.Errorf("%s: its bytes are those of %s", x.Digest, got)}
+		return &LocalError{fmt.Errorf("%s: checksum mismatch: content is %s", x.Digest, got)}
 	}
 	if x.invalid++; x.invalid > 1 {
 		return e
@@ -333,8 +335,8 @@ func (x *uploading) doubt(ctx context.Context, e *Error) error {
 	return x.restart(e)
 }
 
-// arrived says whether the registry has the blob although err came back for it: the
-// answer to the commit was lost, and the upload is unknown now.
+// arrived reports whether the registry has the blob although err was returned: the answer
+// to the commit was lost, and the upload session is gone.
 func (x *uploading) arrived(ctx context.Context, err error) bool {
 	var e *Error
 	if !x.commits || !errors.As(err, &e) || e.Status != 0 && e.Status != http.StatusNotFound && e.Status < 500 {

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is from where on the tests' clients stream: large enough for the server's
-// buffers, and small enough for many tests.
+// streamFrom is the size from which the tests' clients stream: large enough for the
+// server's buffers, and small enough for many tests.
 const streamFrom = 2 << 20
 
 // big is a blob that is streamed.
@@ -96,7 +96,7 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 	}
 }
 
-// Every fault of the way ends in the whole blob.
+// The complete blob arrives after every fault on the way.
 func TestUploadsOverFaults(t *testing.T) {
 	patch, put, post := registrytest.On("PATCH uploads"), registrytest.On("PUT uploads"), registrytest.On("POST uploads")
 	const mid = streamFrom / 2
@@ -140,7 +140,7 @@ func TestUploadsOverFaults(t *testing.T) {
 			if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > test.sent {
 				t.Errorf("%.2f times the blob was sent, want at most %.2f", sent, test.sent)
 			}
-			// What a socket has swallowed counts as sent; what is asked for tells.
+			// Bytes in a socket's buffer count as sent; the requests show the truth.
 			requests := r.Requests()
 			last := requests[len(requests)-3] // before the PUT and our check
 			if strings.HasPrefix(test.name, "reset") && (last.Method != http.MethodPatch || last.Length > int64(len(b.data))-mid/4) {
@@ -150,7 +150,7 @@ func TestUploadsOverFaults(t *testing.T) {
 	}
 }
 
-// acknowledge has each PATCH answered with a Range.
+// acknowledge answers each PATCH with a Range.
 func acknowledge(value string) registrytest.Fault {
 	return registrytest.Edit(registrytest.On("PATCH uploads"), func(h http.Header) {
 		h.Del("Range")
@@ -160,7 +160,7 @@ func acknowledge(value string) registrytest.Fault {
 	})
 }
 
-// cutAnd cuts the first PATCH, and refuses to say where the upload stands.
+// cutAnd cuts the first PATCH, and refuses to report the offset.
 func cutAnd(status int) registrytest.Fault {
 	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)
 	refuse := registrytest.Answer(registrytest.On("GET uploads"), status)
@@ -169,7 +169,7 @@ func cutAnd(status int) registrytest.Fault {
 	}
 }
 
-// refuseLarge is a proxy that takes bodies of at most n bytes.
+// refuseLarge is a proxy that accepts bodies of at most n bytes.
 func refuseLarge(n int64) registrytest.Fault {
 	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
 }
@@ -201,7 +201,7 @@ func TestUploadsThatCannotBe(t *testing.T) {
 	}
 }
 
-// What the tree holds under a digest may be something else: that is not the registry's fault.
+// The content may not match its digest: that is not the registry's fault.
 func TestUploadOfWrongBytes(t *testing.T) {
 	for _, n := range []int{1000, streamFrom + 1} {
 		c := dial(t, registrytest.New(t, registrytest.Options{}))
@@ -246,8 +246,8 @@ func (b brokenReader) Read([]byte) (int, error)       { return 0, b.err }
 func (b brokenReader) Seek(int64, int) (int64, error) { return 0, nil }
 func (b brokenReader) Close() error                   { return nil }
 
-// An upload that one process began another one ends, from where it was.
-func TestUploadsGoOnInAnotherProcess(t *testing.T) {
+// Another process finishes an interrupted upload, from where it stopped.
+func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
 	u := b.upload("x")
@@ -309,7 +309,7 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// A Location at another private address has to be allowed, and is not shown the login.
+// A Location at another private address has to be allowed, and gets no login.
 func TestLocationsElsewhere(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	other := registrytest.New(t, registrytest.Options{Handler: r})
@@ -336,7 +336,7 @@ func TestLocationsElsewhere(t *testing.T) {
 			t.Errorf("%s was shown the login", q.Kind())
 		}
 	}
-	// Where it needs none, that is the way.
+	// If it needs no login, it is followed.
 	other.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
 		req.SetBasicAuth(user.Username, user.Password)
 		return false
@@ -386,8 +386,9 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// A mount of what nobody has is answered by an upload, and nothing remains of it. What
-// refuses it is told, and a registry that grants it is not believed again.
+// A mount of a blob that exists nowhere is answered with an upload, and nothing of it
+// remains. A refusal is reported, and a registry that grants the mount is no longer
+// trusted.
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
@@ -436,6 +437,6 @@ func TestProbeMount(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	r.Inject(registrytest.Answer(mounting, 500))
 	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); !errors.Is(refused, client.ErrServer) || err != nil {
-		t.Errorf("%v, %v", refused, err) // an upload goes around it
+		t.Errorf("%v, %v", refused, err) // an upload works around it
 	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// world is all the hosts of a network, by plain HTTP and by TLS, behind a proxy. It
-// remembers each request that arrived at any of them.
+// world is all the hosts of a network, over plain HTTP and TLS, behind a proxy. It records
+// each request that arrives at any of them.
 type world struct {
 	answer func(w http.ResponseWriter, r *http.Request, at string)
 	proxy  *url.URL
@@ -64,7 +64,7 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	return w
 }
 
-// tunnel connects who asked to an address.
+// tunnel connects the client to an address.
 func tunnel(w http.ResponseWriter, address string) {
 	there, err := net.Dial("tcp", address)
 	if err != nil {
@@ -101,7 +101,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.answer(rw, r, at.String())
 }
 
-// seen are the requests so far.
+// seen returns the requests so far.
 func (w *world) seen() []hop {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,8 +137,8 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// throughTo is a proxy that leads every host to a port which says something to whoever
-// connects, by a tunnel or, for plain HTTP, as the proxy itself.
+// throughTo is a proxy that connects every host to a port which sends a fixed text to each
+// client, by a tunnel or, for plain HTTP, as the proxy itself.
 func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")

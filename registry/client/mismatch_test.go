@@ -19,17 +19,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// page is an answer with status 200 that is none of a registry.
+// page is a successful answer (200) that is not a registry's.
 func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
 
-// doubtful are questions to a registry that holds an image x:v1, and wrong answers to them.
+// doubtful are requests to a registry that has an image x:v1, and wrong answers to them.
 type doubtful struct {
 	kind  string // of the request that is answered wrong
 	spoil func([]byte) []byte
-	// header edits the answer beside its body; nil for not.
+	// header edits the answer's header; nil: unchanged.
 	header func(http.Header)
 	ask    func(ctx context.Context, c *client.Client, m client.Manifest) error
-	says   string // what the error names of the answer; empty where even the third is got around
+	says   string // what the error says about the answer; empty if even the third one is worked around
 }
 
 func questions() map[string]doubtful {
@@ -68,24 +68,24 @@ func questions() map[string]doubtful {
 		return func(h http.Header) { h.Set("Content-Range", value) }
 	}
 	return map[string]doubtful{
-		"a bit of a manifest by digest":           {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: its "},
-		"a bit of a manifest by tag":              {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: its "},
-		"a cut manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, "are those of sha256:"},
-		"a cut manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are no JSON"},
-		"a page for a manifest, without a digest": {"GET manifests", page, undigested, byTag, "its 33 bytes"},
-		"the digest of another manifest":          {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it says the digest sha256:e3b0"},
-		"a cut list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "no JSON of one"},
+		"a bit of a manifest by digest":           {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
+		"a bit of a manifest by tag":              {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
+		"a cut manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
+		"a cut manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
+		"a page for a manifest, without a digest": {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
+		"the digest of another manifest":          {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
+		"a cut list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
 		"a page for a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
-		"no list of tags":                         {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "it names no entries"},
-		"a short blob":                            {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, 3000 are expected"},
+		"no list of tags":                         {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
+		"a short blob":                            {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
 		"a long blob":                             {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
 		"a range of another blob":                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
 		"another range":                           {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
-		"the short rest of a blob":                {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, 3000 are expected"},
+		"the short rest of a blob":                {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
 	}
 }
 
-// doubted is a registry with an image x:v1, and the fault that is in front of it.
+// doubted is a registry with an image x:v1, and the fault in front of it.
 type doubted struct {
 	*registrytest.Registry
 	image client.Manifest
@@ -100,7 +100,7 @@ func newDoubted(t *testing.T) *doubted {
 	return d
 }
 
-// spoils has the registry answer a question wrong where m matches.
+// spoils corrupts the registry's answers to a question where m matches.
 func (d *doubted) spoils(q doubtful, m registrytest.Match) {
 	d.fresh = nil
 	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
@@ -117,8 +117,8 @@ func (d *doubted) spoils(q doubtful, m registrytest.Match) {
 	}
 }
 
-// An answer that cannot be right is asked for again past caches, twice, whatever the number
-// of retries; only then it counts.
+// A request whose answer cannot be right is repeated twice, bypassing caches, whatever the
+// number of retries; only then it is an error.
 func TestWrongAnswers(t *testing.T) {
 	d := newDoubted(t)
 	for name, q := range questions() {
@@ -153,7 +153,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// What a cache has spoiled is right past it, however often it is asked.
+// What a cache has corrupted is right from the registry, however often it is requested.
 func TestWrongAnswersOfACache(t *testing.T) {
 	d := newDoubted(t)
 	for name, q := range questions() {
@@ -169,7 +169,7 @@ func TestWrongAnswersOfACache(t *testing.T) {
 	}
 }
 
-// A token server that answers with something else is asked again, twice.
+// A token server that answers something else is asked again, twice.
 func TestWrongTokens(t *testing.T) {
 	for _, wrong := range []int{1, 2, 3} {
 		for name, answer := range map[string]string{"cut": `{"token":"abc`, "empty": "{}", "a page": "<html>"} {
@@ -208,8 +208,8 @@ func TestWrongTokens(t *testing.T) {
 	}
 }
 
-// A list of referrers that came wrong is no list without referrers where the registry has
-// the API; where it answers something else to everything, each is asked for once.
+// A corrupted list of referrers is not an empty one if the registry has the API; if it
+// answers something else to everything, each request is sent once.
 func TestWrongReferrers(t *testing.T) {
 	subject := digest.FromString("subject")
 	list := func(w http.ResponseWriter) {

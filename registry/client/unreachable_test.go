@@ -60,8 +60,8 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A registry that is away is waited for by time, with a line now and then, whatever the
-// number of retries; from its return on all goes on.
+// A registry that cannot be connected to is waited for by time, with a log line now and
+// then, whatever the number of retries; once it is back, the work continues.
 func TestRegistriesThatAreAway(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
@@ -110,7 +110,8 @@ func TestRegistriesThatAreAway(t *testing.T) {
 	}
 }
 
-// The two minutes are of no progress: an upload that moves on between has them again.
+// The two minutes count from the last progress: an upload that progresses in between has
+// them again.
 func TestUploadsToRegistriesThatAreAway(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
@@ -142,7 +143,7 @@ func TestUploadsToRegistriesThatAreAway(t *testing.T) {
 	}
 }
 
-// A first contact is not waited for: it is the wrong address, as a rule.
+// A first contact is not waited for: usually the address is wrong.
 func TestRegistriesThatWereNeverThere(t *testing.T) {
 	clock := newFakeClock()
 	c := dial(t, registrytest.New(t, registrytest.Options{}), func(o *client.Options) { o.Registry, o.Clock = closedPort(t), clock })
@@ -152,8 +153,8 @@ func TestRegistriesThatWereNeverThere(t *testing.T) {
 	}
 }
 
-// crane's registry does not say where an upload stands (400): each upload that was cut
-// starts over, in this process and in another one, and no state stays behind.
+// crane's registry does not report the offset of an upload (400): each interrupted upload
+// starts over, in this process and in another one, and no state is left behind.
 func TestCraneForgetsUploads(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
 	b := big()
@@ -171,8 +172,8 @@ func TestCraneForgetsUploads(t *testing.T) {
 	}
 }
 
-// A state whose upload the registry does not answer for is replaced in the same run, but
-// not where it may answer later, or the user may do nothing at all.
+// A stored session that the registry does not answer for is replaced in the same run,
+// unless the registry may answer later, or refuses the user altogether.
 func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
 	for _, test := range []struct {
 		status        int
@@ -198,7 +199,7 @@ func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A state that leads to another host, which is gone or wants a login, is replaced too.
+// A stored session on another host, which is gone or requires a login, is replaced too.
 func TestKeptSessionsOfAnotherHost(t *testing.T) {
 	guard := registrytest.New(t, registrytest.Options{Basic: true})
 	for _, host := range []string{closedPort(t), guard.Host} {

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stallTimer cancels a request that makes no progress for too long. It is paused while
+// this program works: while it reads what it sends, or writes what it received.
+type stallTimer struct {
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	timer  *time.Timer
+	ended  bool
+}
+
+// newStallTimer makes a context that ends with ErrStalled as its cause after limit,
+// and starts the timer.
+func newStallTimer(ctx context.Context, limit time.Duration) (context.Context, *stallTimer) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &stallTimer{limit: limit, cancel: cancel}
+	s.timer = time.AfterFunc(limit, func() { cancel(ErrStalled) })
+	return ctx, s
+}
+
+// restart starts the timer again, for the limit plus patience.
+func (s *stallTimer) restart(patience time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.timer.Reset(s.limit + patience)
+	}
+}
+
+// pause stops the timer.
+func (s *stallTimer) pause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer.Stop()
+}
+
+// end stops the timer and frees the context.
+func (s *stallTimer) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.timer.Stop()
+	s.mu.Unlock()
+	s.cancel(context.Canceled)
+}
+
+// sending is the body of a request. Each read by the transport is progress.
+type sending struct {
+	body     io.ReadCloser
+	stall    *stallTimer
+	patience time.Duration // how long the answer may take, once all is sent
+	sent     func(int)
+	broken   atomic.Pointer[LocalError]
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.stall.pause()
+	n, err := s.body.Read(p)
+	if err != nil {
+		s.stall.restart(s.patience)
+	} else {
+		s.stall.restart(0)
+	}
+	s.sent(n)
+	if err != nil && err != io.EOF {
+		s.broken.CompareAndSwap(nil, &LocalError{err})
+	}
+	return n, err
+}
+
+// Close closes the body.
+func (s *sending) Close() error { return s.body.Close() }
+
+// failed returns the error that kept the body from being read, or nil.
+func (s *sending) failed() error {
+	if s == nil {
+		return nil
+	}
+	if e := s.broken.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// receiving is the body of an answer. done is called once, when it is closed.
+type receiving struct {
+	body  io.ReadCloser
+	home  bool // from the host of the call, without a redirect to another host before
+	stall *stallTimer
+	got   func(int)
+	done  func()
+	once  sync.Once
+}
+
+func (r *receiving) Read(p []byte) (int, error) {
+	r.stall.restart(0)
+	n, err := r.body.Read(p)
+	r.stall.pause()
+	r.got(n)
+	return n, err
+}
+
+func (r *receiving) Close() error {
+	err := r.body.Close()
+	r.once.Do(func() {
+		r.stall.end()
+		r.done()
+	})
+	return err
+}
