@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// forms are the bundle in every form that it may be served in, each as its sources.
+// forms are the bundle in every form that can be served, each with its sources.
 func (b *bundle) forms(tb testing.TB) map[string][]string {
 	tb.Helper()
 	packed := func() string {
@@ -55,7 +55,7 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 }
 
-// mix replaces an archive in dir by the loose layouts, and lays some of another beside it.
+// mix replaces an archive in dir by its layouts, and adds some layouts of another one.
 func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	tb.Helper()
 	remove(tb, filepath.Join(dir, archive))
@@ -67,7 +67,7 @@ func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	return dir
 }
 
-// single names each archive of dir, and of each chunk set one chunk.
+// single returns each archive of dir, and one chunk of each chunk set.
 func (b *bundle) single(tb testing.TB, dir string) []string {
 	tb.Helper()
 	return append(glob(tb, dir, "*.tar"), glob(tb, dir, "*.0001.chunk")...)
@@ -82,10 +82,10 @@ func glob(tb testing.TB, dir, pattern string) []string {
 	return found
 }
 
-// asked is a request; its answer has to be the same in every form.
+// asked is a request; its answer must be the same in every form.
 type asked struct{ method, path, header, value string }
 
-// requests are those of the tests of truth, and what a client asks around them.
+// requests are those of the truth tests, and further ones that clients send.
 func (b *bundle) requests(tb testing.TB) (all []asked) {
 	tb.Helper()
 	both := func(path string) {
@@ -101,7 +101,7 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 		for _, d := range slices.Concat(b.manifests[name], b.manifests[bundleRoot]) {
 			both("/v2/" + name + "/manifests/" + d.Digest.String())
 			both("/v2/" + name + "/referrers/" + d.Digest.String())
-			// Of another repository, which the same archive may hold.
+			// From another repository, which the same archive may contain.
 			both("/v2/" + name + "/blobs/" + d.Digest.String())
 			all = append(all, asked{http.MethodGet, "/v2/" + name + "/manifests/" + d.Digest.String(), "If-None-Match", `"` + d.Digest.String() + `"`})
 		}
@@ -121,7 +121,8 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 	return all
 }
 
-// randomRangesEach is how many random ranges are asked of a large blob: many in the full tier.
+// randomRangesEach is how many random ranges are requested from a large blob: many in the
+// full tier.
 func randomRangesEach() int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return 200
@@ -129,8 +130,8 @@ func randomRangesEach() int {
 	return 36 // six of each kind
 }
 
-// ranges are seeded requests for parts of a blob: of a large one many, at its
-// chunks' borders too.
+// ranges are seeded requests for parts of a blob: many for a large one, also at the
+// boundaries of its chunks.
 func ranges(path string, size int) (all []asked) {
 	random := rand.New(rand.NewPCG(7, uint64(size)))
 	n := 2
@@ -152,7 +153,8 @@ func ranges(path string, size int) (all []asked) {
 	return all
 }
 
-// answer is all of a response but its date, and the boundary that each server draws.
+// answer is a response without its date, and without the boundary that each server
+// generates.
 type answer struct {
 	status int
 	header string
@@ -180,7 +182,7 @@ func (s *server) answer(a asked) answer {
 	return answer{r.status, b.String(), digest.FromBytes(body), len(body)}
 }
 
-// Whatever form a bundle is in, and whatever is asked of it, the answer is the same.
+// The form of a bundle makes no difference to any answer.
 func TestEveryFormAnswersTheSame(t *testing.T) {
 	b := newBundle(t)
 	requests := b.requests(t)
@@ -196,7 +198,7 @@ func TestEveryFormAnswersTheSame(t *testing.T) {
 			t.Errorf("the tree answered %d with %d: that asks for little", statuses[status], status)
 		}
 	}
-	// All ranges take a while: the other forms are asked a part of them.
+	// All ranges take a while: the other forms get some of them.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
@@ -219,8 +221,8 @@ func TestEveryFormAnswersTheSame(t *testing.T) {
 	}
 }
 
-// hollow is a server of an archive with a large blob of zeros, which takes no room on
-// disk but where it is cut into chunks, and a small one behind it.
+// hollow is a server of an archive with a large blob of zeros, which uses no disk space
+// unless it is cut into chunks, and a small one after it.
 type hollow struct {
 	*server
 	archive string
@@ -253,8 +255,8 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads a download that start began to its end, and says whether its bytes are
-// those of the old archive.
+// rest reads a started download to its end, and returns an error unless the content is
+// that of the old archive.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)
@@ -306,7 +308,7 @@ func TestAnArchiveReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
 	h.get("/v2/app/blobs/"+h.after.String()).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
 }
 
-// refreshUntil has the tree scanned until ok says yes.
+// refreshUntil rescans the tree until ok returns true.
 func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -320,8 +322,8 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("%s: never", what)
 }
 
-// A complete answer with bytes of two archives would end a pull: the connection is
-// cut, and the client asks again.
+// A complete answer that mixes two archives would fail a pull: instead the connection is
+// cut, and the client retries.
 func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
 	for name, rewrite := range map[string]func(*testing.T, *os.File){
 		"other bytes of the same size": func(t *testing.T, f *os.File) {
@@ -374,13 +376,13 @@ func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
 	}
 }
 
-// still is a source that nobody can have looked at anew.
+// still is a source that cannot rescan.
 type still struct{ snapshot *layoutstore.Snapshot }
 
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
-// A client that is told 429 asks again, and finds what was being replaced.
-func TestWhatChangesAtEachLookIsAskedAgain(t *testing.T) {
+// A client that gets 429 retries, and finds the new file.
+func TestFilesThatChangeDuringEachScanAreRetried(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	app := tree.Layout("app")
 	d := app.Image(layouttest.Image{Name: "one"})

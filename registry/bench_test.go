@@ -20,7 +20,7 @@ type benched struct {
 	blob     string
 }
 
-// forms that the image lies in.
+// benchForms are the forms of the bundle with the image.
 var benchForms = []string{"tree", "tar", "chunks"}
 
 func newBenched(b *testing.B, form string) *benched {
@@ -43,12 +43,12 @@ func newBenched(b *testing.B, form string) *benched {
 	}
 	s := &benched{server: serveBare(b, dir), manifest: int(d.Size)}
 	s.blob = "/v2/app/blobs/" + layerOf(b, l, d.Digest).String()
-	// The first request reads the manifests; the others are what is measured.
+	// The first request reads the manifests; the others are measured.
 	s.head(s.blob).wantStatus(b, http.StatusOK)
 	return s
 }
 
-// loop asks for path over one connection that is kept, and checks how much comes.
+// loop requests path over one keep-alive connection, and checks the size of each answer.
 func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.url+path, nil)
@@ -72,7 +72,7 @@ func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
 	}
 }
 
-// discard is a ResponseWriter that costs as little as one can.
+// discard is a ResponseWriter that costs as little as possible.
 type discard struct {
 	header http.Header
 	n      int
@@ -82,7 +82,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// direct asks the handler itself.
+// direct calls the handler itself.
 func (s *benched) direct(b *testing.B, path string, size int) {
 	b.Helper()
 	req := httptest.NewRequest(http.MethodGet, path, nil)
@@ -124,7 +124,7 @@ func BenchmarkBlobGET(b *testing.B) {
 	}
 }
 
-// BenchmarkBlobRange asks for a mebibyte, which lies in two chunks.
+// BenchmarkBlobRange requests 1 MiB that spans two chunks.
 func BenchmarkBlobRange(b *testing.B) {
 	for _, form := range benchForms {
 		s := newBenched(b, form)

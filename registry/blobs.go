@@ -37,13 +37,14 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	return serveContent(w, req, content, blob.Size)
 }
 
-// Before the end of a content is sent its file is checked: one that was written before its
-// bytes were queued for the client never yields a complete body. Of an archive the end goes
-// through user space, so that nothing comes between the check and its bytes.
+// checkedEnd is how many bytes at the end of a file are sent only after the file was
+// checked: a blob whose file was overwritten before its bytes were queued for the client
+// never completes. The end of an archive is copied through user space, so that nothing
+// comes between the check and its bytes.
 const checkedEnd = 512
 
-// sendSections is w, which sends what it is given of content file by file: the
-// kernel does not see through a reader of several, and would copy nothing of it.
+// sendSections wraps w so that the content is sent file by file: the kernel cannot send
+// from a reader that joins several files, and everything would be copied.
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
@@ -55,7 +56,7 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 				uncork, corked := cork(req)
 				defer uncork()
 				if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
-					flusher.Flush() // or net/http would copy the first bytes beside the head
+					flusher.Flush() // otherwise net/http copies the first bytes into the head's buffer
 				}
 				for part.N > checkedEnd {
 					section, err := content.Section(part.N - checkedEnd)

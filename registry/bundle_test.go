@@ -10,15 +10,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// bundleRoot is the root that the bundle's references name.
+// bundleRoot is the root in the bundle's references.
 const bundleRoot = "deckhouse/ee"
 
-// bundle is a tree with one of each kind of content, and what its builder knows of it.
+// bundle is a tree with one of each kind of content, and the expected answers.
 type bundle struct {
 	*layouttest.Tree
-	// manifests by repository: all that is reachable.
+	// manifests by repository: all reachable ones.
 	manifests map[string][]ocispec.Descriptor
-	// tags by repository, and the digests that they lead to.
+	// tags by repository, and their digests.
 	tags map[string]map[string]digest.Digest
 }
 
@@ -41,7 +41,7 @@ func newBundle(tb testing.TB) *bundle {
 // name is the repository of a layout.
 func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
-// reach notes manifests that are reachable, however.
+// reach records manifests that are reachable in any way.
 func (b *bundle) reach(l *layouttest.Layout, ds ...ocispec.Descriptor) {
 	b.manifests[b.name(l)] = append(b.manifests[b.name(l)], ds...)
 }
@@ -68,7 +68,8 @@ func (b *bundle) rootLayout() {
 	l.Write()
 }
 
-// multiArch has a Docker manifest list and an OCI index whose children stand in no index.json.
+// multiArch has a Docker manifest list and an OCI index whose children are not in
+// index.json.
 func (b *bundle) multiArch() {
 	l := b.Layout("deckhouse-cli/plugins/stronghold")
 	for _, docker := range []bool{true, false} {
@@ -97,7 +98,7 @@ func (b *bundle) nestedIndexes() {
 	l.Write()
 }
 
-// referrers has a tagged and an untagged one, and one that only an index names.
+// referrers has a tagged and an untagged referrer, and one that is only in an index.
 func (b *bundle) referrers() {
 	l := b.Layout("modules/console")
 	subject := l.Image(layouttest.Image{Name: "console"})
@@ -114,8 +115,8 @@ func (b *bundle) referrers() {
 	l.Write()
 }
 
-// untagged has an image by digest, as d8 pulls some, one with no tag at all, and a blob
-// that nothing names.
+// untagged has an image by digest, as d8 pulls some, one with no tag at all, and an
+// unreferenced blob.
 func (b *bundle) untagged() {
 	l := b.Layout("install")
 	byDigest := l.Image(layouttest.Image{Name: "by digest"})

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// conditionCases are of RFC 9110, section 13, for any content with a strong ETag. %E
-// stands for it.
+// conditionCases are from RFC 9110, section 13, for any content with a strong ETag,
+// written as %E.
 var conditionCases = []struct {
 	name   string
 	header []string

@@ -9,9 +9,9 @@ import (
 
 type connKey struct{}
 
-// ConnContext is for the field of that name of an http.Server that serves a registry: with
-// it the head, the body and the checked end of a blob share their packets. Without it each
-// has its own, which costs both sides time.
+// ConnContext is the ConnContext of an http.Server that serves a registry: the head, the
+// body and the checked end of a blob then share packets. Without it each has its own,
+// which costs both sides time.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -24,7 +24,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// cork joins the packets of what is sent until uncork is called, where it can.
+// cork holds back packets that are not full until uncork is called, if the system can.
 func cork(req *http.Request) (uncork func(), ok bool) {
 	conn, ok := req.Context().Value(connKey{}).(syscall.RawConn)
 	if !ok || !setCork(conn, 1) {

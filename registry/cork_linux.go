@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setCork has the system hold back what does not fill a packet, or no longer, and says
-// whether it does.
+// setCork makes the system hold back packets that are not full, or stop doing so, and
+// reports whether it does.
 func setCork(conn syscall.RawConn, on int) bool {
 	var refused error
 	err := conn.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on) })

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Head, body and end of a small blob come in one packet, from each form.
+// Head, body and end of a small blob arrive in one packet, in each form.
 func TestBlobsShareTheirPackets(t *testing.T) {
 	for _, size := range []int64{100, 4000} {
 		dir := t.TempDir()
@@ -39,7 +39,7 @@ func TestBlobsShareTheirPackets(t *testing.T) {
 	}
 }
 
-// segmentsIn is how many packets with data have come over a connection.
+// segmentsIn returns how many packets with data have arrived over a connection.
 func segmentsIn(t *testing.T, conn *net.TCPConn) (n uint32) {
 	t.Helper()
 	raw, err := conn.SyscallConn()

@@ -4,5 +4,5 @@ package registry
 
 import "syscall"
 
-// Only Linux can be asked for that.
+// setCork does nothing: only Linux supports it.
 func setCork(syscall.RawConn, int) bool { return false }

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// start begins a download and returns its body unread, but for the first bytes.
+// start begins a download and returns the rest of its body, after the first bytes.
 func (s *server) start(path string, header ...string) io.ReadCloser {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+path, nil)
@@ -39,10 +39,10 @@ func (s *server) start(path string, header ...string) io.ReadCloser {
 	return resp.Body
 }
 
-// sparseSize is more than the buffers of a connection hold.
+// sparseSize exceeds the buffers of a connection.
 const sparseSize = 64 << 20
 
-// sparse makes a blob of zeros that takes no room, and serves it.
+// sparse makes a blob of zeros that uses no disk space, and serves it.
 func sparse(t *testing.T) (s *server, file, path string) {
 	t.Helper()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -57,7 +57,7 @@ func sparse(t *testing.T) (s *server, file, path string) {
 	return serveBare(t, l.Dir()+"/.."), l.BlobPath(d), "/v2/app/blobs/" + d.String()
 }
 
-// A complete 200 with wrong bytes ends a pull, a connection that is cut is asked again.
+// A complete 200 with wrong bytes ends a pull; after a cut connection the client retries.
 func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
 	s, file, path := sparse(t)
 	for _, header := range [][]string{nil, {"Range", "bytes=5-"}, {"Range", "bytes=0-30000000,30000002-60000000"}} {
@@ -98,7 +98,7 @@ func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
 	}
 }
 
-// containerd asks for open ranges and closes each after its share.
+// containerd requests open-ended ranges and closes each after its share.
 func TestAbortedDownloadsAreNormal(t *testing.T) {
 	s, _, path := sparse(t)
 	var logged bytes.Buffer
@@ -117,7 +117,7 @@ func TestAbortedDownloadsAreNormal(t *testing.T) {
 	}
 }
 
-// Everything at once, from the first request on, while the tree is scanned again.
+// Everything at once, from the first request on, during rescans.
 func TestRequestsAtTheSameTime(t *testing.T) {
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -152,7 +152,7 @@ func TestRequestsAtTheSameTime(t *testing.T) {
 	}
 }
 
-// fetch says whether path has the content d; it may be called from any goroutine.
+// fetch reports whether path has the content d; it may be called from any goroutine.
 func (s *server) fetch(path string, d digest.Digest) error {
 	resp, err := s.client.Get(s.url + path)
 	if err != nil {

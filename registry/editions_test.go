@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// The names that older tools gave to what is beside an edition now: all is answered
-// below them as below the names of today, and they are in no catalog.
+// The repository names that older tools used for content outside of editions are served
+// like today's names, and are not in a catalog.
 func TestOldNamesAreAnswered(t *testing.T) {
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -66,7 +66,7 @@ func TestOldNamesAreAnswered(t *testing.T) {
 	}
 }
 
-// blobsOf are the digests that an image or the images of an index name.
+// blobsOf returns the digests in an image or in the images of an index.
 func blobsOf(t *testing.T, s *server, repository, reference string) (all []string) {
 	t.Helper()
 	m := decode[struct {

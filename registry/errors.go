@@ -15,20 +15,22 @@ var (
 	errRoute  = errors.New("no such path in the registry API")
 	errMethod = errors.New("this registry is read-only")
 	errTag    = errors.New("invalid tag")
-	errNumber = errors.New("n is not a number of entries")
+	errNumber = errors.New("n is not a valid number of entries")
 	errRange  = errors.New("the range is not within the content")
 )
 
-// digestError says that a digest of a request is none.
+// digestError means that the digest in a request is malformed.
 type digestError struct {
 	digest string
 	err    error
 }
 
-func (e *digestError) Error() string { return fmt.Sprintf("digest %.100q: %v", e.digest, e.err) }
+func (e *digestError) Error() string {
+	return fmt.Sprintf("malformed digest %.100q: %v", e.digest, e.err)
+}
 
-// codes says which code of the specification an error is. The code brings its
-// status: distribution's table. The first that fits counts.
+// codes maps errors to codes of the specification; the first match applies. distribution's
+// table gives each code its status.
 var codes = []struct {
 	is   func(error) bool
 	code errcode.ErrorCode
@@ -43,11 +45,11 @@ var codes = []struct {
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
-	// A client that is told 429 asks again here; 503 ends its pull. A file that
-	// changes at each look will be still in a while.
+	// Clients retry after 429 and give up after 503. A file that changes during each scan
+	// will settle soon.
 	{layoutstore.IsExhausted, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
-	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has gone
+	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has disconnected
 	{as(context.DeadlineExceeded), errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrStale), errcode.ErrorCodeTooManyRequests},
 }
@@ -65,14 +67,14 @@ func codeOf(err error) errcode.ErrorCode {
 	return errcode.ErrorCodeUnknown
 }
 
-// retryAfter is when a client may ask again for what could not be read just now, in
-// seconds: files are given back, and what was written has come to rest.
+// retryAfter is how many seconds a client should wait before it retries what could not be
+// read: by then file handles are free again, and writes have settled.
 const retryAfter = "2"
 
-// sendError marks the failure of a body under way: nothing more can be said.
+// sendError marks a failure while the body is sent: the status can no longer change.
 type sendError struct{ error }
 
-// written marks err, if there is one, as having come while the body was sent.
+// written marks err, if not nil, as a failure while the body was sent.
 func written(err error) error {
 	if err == nil {
 		return nil
@@ -84,7 +86,7 @@ func written(err error) error {
 func (r *registry) serveError(w http.ResponseWriter, req *http.Request, err error) {
 	var send sendError
 	if errors.As(err, &send) {
-		return // the client went away, which clients do
+		return // the client disconnected, which is normal
 	}
 	h := w.Header()
 	for _, name := range []string{"Cache-Control", "Content-Length", "Docker-Content-Digest", "Etag", "Accept-Ranges"} {
@@ -101,6 +103,6 @@ func (r *registry) serveError(w http.ResponseWriter, req *http.Request, err erro
 	if code == errcode.ErrorCodeTooManyRequests {
 		h.Set("Retry-After", retryAfter)
 	}
-	// ServeJSON fails only when the client has gone.
+	// ServeJSON fails only if the client has disconnected.
 	_ = errcode.ServeJSON(w, code.WithDetail(err.Error()))
 }

@@ -18,21 +18,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// page is the part of a list that a request asks for: at most n entries behind
-// last in byte order, all of them where n is negative.
+// page is the part of a list that a request asks for: at most n entries after last in byte
+// order, or all of them if n is negative.
 type page struct {
 	n    int
 	last string
 }
 
-// whole is the page that holds all of a list.
-var whole = page{n: -1}
+// completeList is the page that contains the complete list.
+var completeList = page{n: -1}
 
-// parsePage reads `n` and `last` (distribution specification 1.1, "Listing Tags").
-// No n means all; a negative one, or what is no number of this machine, is an error.
+// parsePage reads `n` and `last` (distribution specification 1.1, "Listing Tags"). Without
+// n the page is the complete list; a negative or malformed n is an error.
 func parsePage(req *http.Request) (page, error) {
 	if req.URL.RawQuery == "" {
-		return whole, nil
+		return completeList, nil
 	}
 	q := req.URL.Query()
 	p := page{-1, q.Get("last")}
@@ -101,12 +101,12 @@ func (r *registry) nextTags(name string, n int, last string) (string, error) {
 	return r.urls.BuildTagsURL(named, nextPage(n, last))
 }
 
-// list is a page of a list as it is sent.
+// list is a page of a list, ready to be sent.
 type list struct {
 	body []byte
-	etag []string // one, strong
+	etag []string // one strong ETag
 	size []string // of the body, decimal
-	next string   // path and query of the page behind it, or empty
+	next string   // path and query of the next page, or empty
 }
 
 func newList(v any) (*list, error) {
@@ -118,7 +118,7 @@ func newList(v any) (*list, error) {
 	return &list{body: body, etag: []string{`"` + hex.EncodeToString(sum[:]) + `"`}, size: []string{strconv.Itoa(len(body))}}, nil
 }
 
-// lists keeps the whole lists of one snapshot once they were asked for.
+// lists caches the complete lists of one snapshot.
 type lists struct {
 	of atomic.Pointer[snapshotLists]
 }
@@ -139,19 +139,18 @@ func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
 
 var contentJSON = []string{"application/json"}
 
-// serveList answers with the page p of the list of that name, which it makes
-// unless it is kept.
+// serveList answers with page p of the named list, which make builds unless it is cached.
 func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, make func() (*list, error)) error {
 	var l *list
 	kept := r.lists.get(s)
-	if v, ok := kept.byName.Load(name); ok && p == whole {
+	if v, ok := kept.byName.Load(name); ok && p == completeList {
 		l = v.(*list)
 	} else {
 		var err error
 		if l, err = make(); err != nil {
 			return err
 		}
-		if p == whole {
+		if p == completeList {
 			kept.byName.Store(name, l)
 		}
 	}
@@ -162,8 +161,8 @@ func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layout
 	return l.send(w, req, contentJSON)
 }
 
-// linkPrefix is the prefix of a request's path as a link repeats it. With two
-// slashes in front a client would take its first segment for a host.
+// linkPrefix returns the prefix of a request's path for use in a link. If it began with
+// two slashes, a client would take its first segment for a host.
 func linkPrefix(prefix string) string {
 	if trimmed := strings.TrimLeft(prefix, "/"); trimmed != "" {
 		return (&url.URL{Path: "/" + trimmed}).EscapedPath()

@@ -65,7 +65,7 @@ func readList(tb testing.TB, r response) []string {
 	return doc.Tags
 }
 
-// next is the reference of the Link header, and "" where there is none.
+// next returns the reference of the Link header, or "".
 func (r response) next(tb testing.TB) string {
 	tb.Helper()
 	link := r.header.Get("Link")
@@ -80,7 +80,7 @@ func (r response) next(tb testing.TB) string {
 	return ref
 }
 
-// walk follows the Links of a list from path to its end, as a client does.
+// walk follows the Links of a list from path to its end.
 func (s *server) walk(path string, n int) (all []string) {
 	s.Helper()
 	for range 100 {
@@ -124,7 +124,7 @@ func TestListsByPages(t *testing.T) {
 func TestLast(t *testing.T) {
 	s := newListed(t)
 	for path, all := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
-		// Entries, and strings before, between and behind them, legal or not.
+		// Entries, and strings before, between and after them, legal or not.
 		for _, last := range append([]string{"", "0x", "v1", "v1.2", "zzz", "!", "м", "TEAM/", "a b&c=d", "\xff"}, all...) {
 			var want []string
 			for _, entry := range all {
@@ -223,7 +223,7 @@ func TestHeadOfLists(t *testing.T) {
 	}
 }
 
-// A list's ETag changes with the list and with nothing else.
+// A list's ETag changes only with the list.
 func TestETagsOfLists(t *testing.T) {
 	s := newListed(t)
 	seen := map[string]string{}

@@ -60,17 +60,17 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	return written(err)
 }
 
-// describe sets what tells the type and the digest of the body, which is its
-// strong ETag too.
+// describe sets the headers with the type and the digest of the body. The digest is also
+// its strong ETag.
 func describe(h http.Header, mediaType string, d digest.Digest) {
 	quoted := `"` + string(d) + `"`
-	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one allocation for the three
+	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one allocation for all three
 	h["Content-Type"] = values[0:1:1]
 	h["Docker-Content-Digest"] = values[1:2:2]
 	h["Etag"] = values[2:3:3]
 }
 
-// conditional says whether a request asks for anything but the whole content.
+// conditional reports whether a request asks for anything but the complete content.
 func conditional(h http.Header) bool {
 	for _, name := range [...]string{"Range", "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
 		if _, ok := h[name]; ok {
@@ -80,5 +80,5 @@ func conditional(h http.Header) bool {
 	return false
 }
 
-// never is the modification time of what has none: a digest says enough.
+// never is the modification time of content that has none: its digest identifies it.
 var never time.Time

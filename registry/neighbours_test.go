@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// neighbours is a tree on which every neighbour failed at something.
+// neighbours is a tree in which every similar program failed at something.
 type neighbours struct {
 	*server
 	app       *layouttest.Layout
@@ -50,7 +50,7 @@ func (n *neighbours) images() {
 	n.subject = n.app.Image(layouttest.Image{Layers: [][]byte{n.blob, []byte("to be cut")}})
 	n.app.Tag(n.subject, "v1")
 	n.truncated = digest.FromString("to be cut")
-	// A layout of skopeo's or crane's: the whole reference and no short tag.
+	// A layout of skopeo or crane: the full reference and no short tag.
 	d := n.app.Image(layouttest.Image{Name: "reference"})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: "registry.example:5000/deckhouse/ee/app:by-reference"}
 	n.app.Add(d)
@@ -72,8 +72,7 @@ func (n *neighbours) attach() {
 
 const neighbour = "/v2/" + bundleRoot + "/app"
 
-// The faults that were found by running other programs that serve layouts. Each one
-// broke a client.
+// Faults that were found in other programs that serve layouts. Each one broke a client.
 func TestNeighboursFaults(t *testing.T) {
 	for name, test := range map[string]func(*neighbours, *testing.T){
 		"child manifests of a multi-arch layout are 404 (zot)":               (*neighbours).childManifests,

@@ -80,7 +80,7 @@ func TestOverwrittenBeforeItsBytesAreQueued(t *testing.T) {
 	}
 }
 
-// largest is the name of the blob of a size.
+// largest returns the name of the blob with a size.
 func largest(t *testing.T, layout string, size int64) string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(layout, "blobs", "sha256"))
@@ -96,7 +96,7 @@ func largest(t *testing.T, layout string, size int64) string {
 	return ""
 }
 
-// rewriteInPlace writes other bytes into a file, as many as there were.
+// rewriteInPlace overwrites a file with as many other bytes.
 func rewriteInPlace(t *testing.T, name string) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// unknownDigest is one that no test's content has.
+// unknownDigest is not the digest of any test's content.
 var unknownDigest = digest.FromString("unknown to everyone").String()
 
 // small is a server of two repositories: app, with an image, and empty.
@@ -88,8 +88,8 @@ func TestUnknownPaths(t *testing.T) {
 	}
 }
 
-// What is wrong first in the order method, route, name, digest or tag, repository,
-// manifest or blob is what is told.
+// The first error in the order method, route, name, digest or tag, repository, manifest or
+// blob is reported.
 func TestOrderOfChecks(t *testing.T) {
 	s := newSmall(t)
 	for _, c := range []struct {
@@ -158,8 +158,8 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 	s.get("/v2/app/blobs/"+hex).wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// What containerd sends: any prefix, with override_path, and the name of the registry
-// that it means.
+// containerd's requests: any prefix, with override_path, and the name of the original
+// registry.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 	s := newSmall(t)
 	manifest := readFile(t, s.layout.BlobPath(s.manifest))
@@ -171,7 +171,7 @@ func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 		s.get(prefix+"/v2/unknown/tags/list?ns=x").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 	}
 	s.get("/v2/app/blobs/sha256%3A"+s.layer.Encoded()).wantFile(t, s.layer, []byte("a layer"))
-	// The first /v2/ counts, and names may hold any word of the API.
+	// The first /v2/ is used, and names may contain any word of the API.
 	s.get("/a/v2/b/v2/app/manifests/v1").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 }
 
@@ -193,8 +193,8 @@ func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
 	}
 }
 
-// Accept is ignored; the type is the descriptor's, else the manifest's own. Where the two
-// differ nothing is served: not as a manifest, by tag or digest, and not as a blob.
+// Accept is ignored; the type is the descriptor's, or else the manifest's own. If the two
+// differ nothing is served: neither as a manifest, by tag or digest, nor as a blob.
 func TestContentTypeOfManifests(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	l.Tag(l.Blob(layouttest.MediaTypeDockerManifest, []byte(`{"schemaVersion":2,"layers":[]}`)), "descriptor")
@@ -229,7 +229,7 @@ func TestContentTypeOfManifests(t *testing.T) {
 	}
 }
 
-// Behind authentication shared caches must keep nothing.
+// With authentication, shared caches must store nothing.
 func TestPrivateAnswers(t *testing.T) {
 	s := newSmall(t)
 	h, err := registry.New(s.tree, registry.Options{Private: true})

@@ -11,13 +11,12 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// maxRanges is how many ranges one request may ask for; of more, the Range
+// maxRanges is how many ranges one request may ask for. If there are more, the Range
 // header is ignored, as RFC 9110, section 14.2 allows.
 const maxRanges = 100
 
-// serveContent answers with content, which is size bytes long, or with the
-// ranges of it that are asked for. http.ServeContent does the work; this is what
-// it gets wrong:
+// serveContent answers with content, which is size bytes long, or with the requested
+// ranges of it. http.ServeContent does the work, except for what it gets wrong:
 //   - HEAD ignores Range (RFC 9110, section 14.2 defines it for GET alone);
 //   - an unknown unit is ignored, and `Bytes` is a known one;
 //   - on an empty body every range is answered with all of it;
@@ -29,23 +28,23 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 		http.ServeContent(w, req, "", never, content)
 		return nil
 	}
-	ranges, verdict := parseRange(strings.Join(header, ","), size)
+	ranges, result := parseRange(strings.Join(header, ","), size)
 	if req.Method == http.MethodHead || size == 0 {
-		verdict = ignore
+		result = ignore
 	}
-	if verdict == satisfiable && len(header) == 1 && header[0] == ranges {
+	if result == satisfiable && len(header) == 1 && header[0] == ranges {
 		http.ServeContent(w, req, "", never, content)
 		return nil
 	}
 	plain := *req
 	plain.Header = req.Header.Clone()
-	switch verdict {
+	switch result {
 	case ignore:
 		plain.Header.Del("Range")
 	case satisfiable:
 		plain.Header.Set("Range", ranges)
 	case unsatisfiable:
-		// ServeContent still has to look at If-Range and the like first.
+		// ServeContent has to evaluate If-Range and similar headers first.
 		plain.Header.Set("Range", fmt.Sprintf("bytes=%d-", size))
 		return serveUnsatisfiable(w, &plain, content, size)
 	}
@@ -53,16 +52,16 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// firstByte says which byte of a content of some size the answer to a request begins with,
-// as far as its Range header tells.
+// firstByte returns a function that says with which byte of a content of some size the
+// answer begins, as far as the Range header of the request shows.
 func firstByte(req *http.Request) func(size int64) int64 {
 	return func(size int64) int64 {
 		header, asked := req.Header["Range"]
 		if !asked {
 			return 0
 		}
-		ranges, verdict := parseRange(strings.Join(header, ","), size)
-		if verdict != satisfiable {
+		ranges, result := parseRange(strings.Join(header, ","), size)
+		if result != satisfiable {
 			return 0
 		}
 		first, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), "-")
@@ -71,7 +70,8 @@ func firstByte(req *http.Request) func(size int64) int64 {
 	}
 }
 
-// serveUnsatisfiable lets http.ServeContent answer, and takes its place where it answers 416.
+// serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is
+// 416.
 func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	refused := false
 	hooked := httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -99,19 +99,19 @@ func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.Rea
 	return errRange
 }
 
-// verdict is what becomes of a Range header.
-type verdict int
+// rangeResult says what to do about a Range header.
+type rangeResult int
 
 const (
-	ignore verdict = iota
+	ignore rangeResult = iota
 	satisfiable
 	unsatisfiable
 )
 
-// parseRange reads a Range header (RFC 9110, section 14.1.2) against a content of
-// size bytes, and writes it anew without what lies outside. An illegal set is
-// unsatisfiable, as is one of which nothing lies within.
-func parseRange(header string, size int64) (string, verdict) {
+// parseRange reads a Range header (RFC 9110, section 14.1.2) for a content of size bytes,
+// and rewrites it without the parts outside of the content. A malformed set is
+// unsatisfiable, and so is one that is entirely outside.
+func parseRange(header string, size int64) (string, rangeResult) {
 	unit, set, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
 		return "", ignore
@@ -140,8 +140,8 @@ func parseRange(header string, size int64) (string, verdict) {
 	return "bytes=" + strings.Join(within, ","), satisfiable
 }
 
-// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of no bytes lies nowhere:
-// its first byte is the size.
+// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of 0 bytes begins after the last
+// byte.
 func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 	a, b, ok := strings.Cut(spec, "-")
 	if !ok {
@@ -161,7 +161,7 @@ func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 	return first, last, ok && first <= last
 }
 
-// parseNumber reads digits; a number too large for 64 bits is the largest of them.
+// parseNumber reads digits; a number above 64 bits becomes the largest int64.
 func parseNumber(s string) (int64, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false

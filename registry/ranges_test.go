@@ -19,11 +19,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// span is a range of bytes, its last one included.
+// span is a range of bytes, including the last one.
 type span struct{ first, last int }
 
-// readPartial takes a 206 apart and compares each part with the content: what it
-// returns are the spans that came.
+// readPartial parses a 206, compares each part with the content, and returns the spans.
 func readPartial(header http.Header, body, content []byte) ([]span, error) {
 	mediaType, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil || mediaType != "multipart/byteranges" {
@@ -110,7 +109,7 @@ func newRanged(tb testing.TB) *ranged {
 	return r
 }
 
-// rangeCases are against 1000 bytes. No span means 416.
+// rangeCases are for 1000 bytes. No span means 416.
 var rangeCases = []struct {
 	header string
 	want   []span
@@ -219,7 +218,7 @@ func TestHundredRangesAreAnswered(t *testing.T) {
 	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
 }
 
-// A client that asks for everything many times over gets it once, or as it asked.
+// A client that requests everything many times gets it once, or as requested.
 func TestOverlappingRangesAreTrue(t *testing.T) {
 	s := newRanged(t)
 	for _, header := range []string{"bytes=0-,0-", "bytes=0-900,100-999,-900", "bytes=0-" + strings.Repeat(",0-", 99)} {
@@ -229,8 +228,8 @@ func TestOverlappingRangesAreTrue(t *testing.T) {
 	}
 }
 
-// containerd 2 with concurrent_layer_fetch_buffer asks for everything, manifests too,
-// from the first byte on; 416 would end its pull.
+// containerd 2 with concurrent_layer_fetch_buffer requests everything, also manifests,
+// with a range from the first byte; 416 would fail its pull.
 func TestManifestsFromTheFirstByteOn(t *testing.T) {
 	s := newRanged(t)
 	for _, path := range []string{s.tag, s.manifest} {
@@ -246,7 +245,7 @@ func TestManifestsFromTheFirstByteOn(t *testing.T) {
 	}
 }
 
-// A client that was cut off asks for the rest, without If-Range, and puts both together.
+// A disconnected client requests the rest, without If-Range, and joins both parts.
 func TestResume(t *testing.T) {
 	s := newRanged(t)
 	for cut := range len(s.content) {
@@ -260,7 +259,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// truth says what is wrong with an answer to a GET with any Range whatever.
+// truth reports what is wrong with an answer to a GET with any Range.
 func truth(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:
@@ -283,8 +282,8 @@ func truth(r response, content []byte) error {
 	return nil
 }
 
-// FuzzRange: whatever the Range header, an answer is all of the file, parts of it at the
-// places that it names, or a refusal in the words of the registry API.
+// FuzzRange: for any Range header, an answer is the complete file, parts of it at the
+// positions that it states, or an error of the registry API.
 func FuzzRange(f *testing.F) {
 	for _, c := range rangeCases {
 		f.Add(c.header)

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// referrers answers the list of what refers to a digest, all of one artifact
-// type where one is asked for (distribution specification 1.1, "Listing Referrers").
+// referrers answers the list of the manifests that refer to a digest, of one artifact type
+// if the request names one (distribution specification 1.1, "Listing Referrers").
 func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	var d digest.Digest
 	repo, err := repository(s, name, func() (err error) {

@@ -16,7 +16,7 @@ import (
 
 const sbomType, signatureType = "application/vnd.example.sbom", "application/vnd.example.signature"
 
-// referred is a server of a subject and all kinds of what refers to it.
+// referred is a server of a subject and all kinds of referrers to it.
 type referred struct {
 	*server
 	layout  *layouttest.Layout
@@ -37,14 +37,14 @@ func newReferred(tb testing.TB) *referred {
 	return r
 }
 
-// note notes that d is to be listed with an artifact type and annotations.
+// note records that d must be listed with an artifact type and annotations.
 func (r *referred) note(d ocispec.Descriptor, artifactType string, annotations map[string]string) ocispec.Descriptor {
 	r.want = append(r.want, ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size,
 		ArtifactType: artifactType, Annotations: annotations})
 	return d
 }
 
-// direct are the ones that index.json names.
+// direct are the referrers in index.json.
 func (r *referred) direct() {
 	l, annotations := r.layout, map[string]string{"org.example.note": "carried", "empty": ""}
 	tagged := layouttest.Image{Name: "tagged", ArtifactType: sbomType, Subject: &r.subject, Annotations: annotations}
@@ -61,8 +61,8 @@ func (r *referred) direct() {
 	l.Add(r.note(l.Index(index), sbomType, annotations))
 }
 
-// byIndexes are the ones that only indexes name, the fallback tag's among them, which
-// names one more that refers to nothing and one that the index.json names too.
+// byIndexes are the referrers only in indexes, such as that of the fallback tag, which
+// also lists one that refers to nothing and one that is in index.json too.
 func (r *referred) byIndexes() {
 	l := r.layout
 	deep := r.note(l.Image(layouttest.Image{Name: "deep", ConfigMediaType: "text/x", ArtifactType: sbomType, Subject: &r.subject}), sbomType, nil)
@@ -74,14 +74,14 @@ func (r *referred) byIndexes() {
 	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{fallback, stranger, twice}}), r.fallback())
 }
 
-// fallback is the tag that clients of registries without the API look for.
+// fallback is the tag that clients use with registries without the API.
 func (r *referred) fallback() string { return "sha256-" + r.subject.Digest.Encoded() }
 
 func (r *referred) path(query string) string {
 	return "/v2/app/referrers/" + r.subject.Digest.String() + query
 }
 
-// referrers reads a list of referrers, and checks what holds for every one.
+// referrers reads a list of referrers, and checks what is true of every one.
 func (s *server) referrers(path string) []ocispec.Descriptor {
 	s.Helper()
 	r := s.get(path)
@@ -163,7 +163,7 @@ func TestNoReferrers(t *testing.T) {
 	s.get("/v2/app/referrers/v1").wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// What refers to content that is elsewhere, or of another algorithm, is listed as well.
+// Referrers to content elsewhere, or with another algorithm, are listed as well.
 func TestReferrersOfWhatIsNotHere(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	want := map[digest.Digest]digest.Digest{}
@@ -181,11 +181,11 @@ func TestReferrersOfWhatIsNotHere(t *testing.T) {
 	}
 }
 
-// The fallback tag stays a tag like any other.
+// The fallback tag is still listed as a tag.
 func TestFallbackTagIsServed(t *testing.T) {
 	s := newReferred(t)
 	if !slices.Contains(s.tags("app"), s.fallback()) {
-		t.Errorf("the tags lack %s", s.fallback())
+		t.Errorf("%s is missing in the tags", s.fallback())
 	}
 	index := decode[ocispec.Index](t, s.get("/v2/app/manifests/"+s.fallback()))
 	if len(index.Manifests) != 3 {
@@ -193,7 +193,7 @@ func TestFallbackTagIsServed(t *testing.T) {
 	}
 }
 
-// A referrer that cannot be served is not offered.
+// A referrer that cannot be served is not listed.
 func TestDamagedReferrersAreNotListed(t *testing.T) {
 	s := newReferred(t)
 	flip(t, s.layout.BlobPath(s.want[2].Digest))
@@ -205,7 +205,7 @@ func TestDamagedReferrersAreNotListed(t *testing.T) {
 	}
 }
 
-// A list of referrers changes, so a client has to be able to ask whether it did (rule 19).
+// A list of referrers changes, so clients must be able to revalidate it (rule 19).
 func TestReferrersHaveAnETag(t *testing.T) {
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=" + url.QueryEscape(sbomType)} {

@@ -36,7 +36,7 @@ func remove(tb testing.TB, path string) {
 	}
 }
 
-// damaged is a good image under a tag, beside a second one that stays good, before
+// damaged is an intact image with a tag, next to a second one that stays intact, before
 // something is done to it.
 type damaged struct {
 	*server
@@ -45,7 +45,7 @@ type damaged struct {
 	other                   digest.Digest
 }
 
-// newDamaged makes the tree, lets harm at it, and serves it then.
+// newDamaged makes the tree, lets harm damage it, and then serves it.
 func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	tb.Helper()
 	l := layouttest.New(tb, tb.TempDir()).Layout("app")
@@ -63,8 +63,8 @@ func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	return d
 }
 
-// wantRefused checks that GET and HEAD of content are refused with its code and a
-// reason, that no cache keeps the refusal, and that Options.Refused hears of it.
+// wantRefused checks that GET and HEAD of content are refused with its code and a reason,
+// that the refusal is not cacheable, and that Options.Refused is called.
 func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 	d.Helper()
 	path := "/v2/app/" + kind + "/" + reference
@@ -86,8 +86,8 @@ func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 	}
 }
 
-// wantUntouched checks that the good image is served whole, that both tags are listed,
-// and that Options.Refused hears nothing.
+// wantUntouched checks that the intact image is served, that both tags are listed, and
+// that Options.Refused is not called.
 func (d *damaged) wantUntouched() {
 	d.Helper()
 	d.refusals()
@@ -104,7 +104,7 @@ func (d *damaged) wantUntouched() {
 	}
 }
 
-// wantProblem checks that a check finds this one problem and no other.
+// wantProblem checks that a check finds exactly this problem.
 func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 	d.Helper()
 	problems := d.problems()
@@ -173,7 +173,7 @@ func TestDamagedManifests(t *testing.T) {
 			dg := d.manifest.Digest
 			d.wantRefused("manifests", "v1", "MANIFEST_UNKNOWN", dg)
 			d.wantRefused("manifests", dg.String(), "MANIFEST_UNKNOWN", dg)
-			// containerd asks for it as a blob when it is no manifest.
+			// containerd requests it as a blob if it is not a manifest.
 			d.wantRefused("blobs", dg.String(), "BLOB_UNKNOWN", dg)
 			d.wantUntouched()
 			d.wantProblem(c.kind, dg)
@@ -194,7 +194,7 @@ func TestWrongSizeInTheIndex(t *testing.T) {
 	}
 }
 
-// Where another descriptor tells the truth, the manifest is served, and the lie reported.
+// If another descriptor is right, the manifest is served, and the wrong one reported.
 func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 	d := newDamaged(t, func(d *damaged) {
 		lie := d.manifest
@@ -238,7 +238,7 @@ func TestDamagedChildren(t *testing.T) {
 }
 
 // A manifest that is damaged after it was read is served from memory, or refused; its
-// damaged bytes are not, by any name.
+// damaged content is never served, by any name.
 func TestManifestDamagedLater(t *testing.T) {
 	d := newDamaged(t, func(*damaged) {})
 	file := d.layout.BlobPath(d.manifest.Digest)
@@ -252,7 +252,7 @@ func TestManifestDamagedLater(t *testing.T) {
 	}
 }
 
-// Two manifests that disagree about a blob: the one that lies is the problem.
+// Two manifests disagree about a blob: the wrong one is the problem.
 func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
 	var truthful digest.Digest
 	d := newDamaged(t, func(d *damaged) {
@@ -272,7 +272,7 @@ func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
 	d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 }
 
-// A blob that nothing names has no size to lie about.
+// An unreferenced blob has no wrong size.
 func TestUnreferencedBlobIsServed(t *testing.T) {
 	d := newDamaged(t, func(*damaged) {})
 	content := []byte("nothing names it")
@@ -285,7 +285,7 @@ func TestUnreferencedBlobIsServed(t *testing.T) {
 	}
 }
 
-// What is unknown, and named by nothing, is no refusal.
+// An unknown name that nothing refers to is not a refusal.
 func TestUnknownIsNotRefused(t *testing.T) {
 	d := newDamaged(t, func(*damaged) {})
 	d.get("/v2/app/blobs/"+unknownDigest).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
@@ -296,7 +296,7 @@ func TestUnknownIsNotRefused(t *testing.T) {
 	}
 }
 
-// Blobs lie in one repository, and are served from no other.
+// Blobs belong to one repository, and are served from no other.
 func TestBlobsOfAnotherRepository(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	a, b := tree.Layout("a"), tree.Layout("b")

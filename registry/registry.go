@@ -1,17 +1,16 @@
-// Package registry answers the read side of the OCI distribution specification
-// 1.1 from a tree of layouts.
+// Package registry serves a tree of layouts by the read side of the OCI distribution
+// specification 1.1.
 //
-// [New] makes an http.Handler of a [Source]. A request takes one snapshot of the
-// tree at the door and uses nothing else, so that it never sees half a change.
+// [New] makes an http.Handler of a [Source]. Each request takes one snapshot of the tree
+// at its start and uses nothing else, so that it never sees half a change.
 //
-// What it promises: manifests byte for byte, blobs by every range, sizes and
-// manifest digests always checked before the first byte. A write is refused
-// with 405. Bodies are never encoded. A plain blob is sent by the kernel from
-// the file it lies in, in HTTP/1.1 without TLS, if the middleware in front
-// leaves io.ReaderFrom alone.
+// Manifests are served byte for byte, and blobs with any range. Sizes and manifest digests
+// are always checked before the first byte. A write is refused with 405. Bodies are never
+// compressed. The kernel sends a plain blob directly from its file, in HTTP/1.1 without
+// TLS, if the middleware in front keeps io.ReaderFrom.
 //
-// The part of a path before the first /v2/ is ignored, because containerd's
-// override_path asks below any.
+// The part of a path before the first /v2/ is ignored, because containerd's override_path
+// may put any path there.
 package registry
 
 import (
@@ -27,24 +26,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Source hands out the tree as it is now.
+// Source provides the current tree.
 type Source interface {
 	Snapshot() *layoutstore.Snapshot
 }
 
-// refresher is a Source that can look anew, which is done once for a request that
-// finds a file changed since the last look.
+// refresher is a Source that can rescan. This is done once for a request that finds a file
+// changed since the last scan.
 type refresher interface {
 	Refresh(context.Context) (layoutstore.Change, error)
 }
 
-// Options of a registry.
+// Options configure a registry.
 type Options struct {
-	// Private says that answers are for one client only, as they are where
-	// clients authenticate: shared caches must not keep them.
+	// Private says that answers are for one client only, because clients authenticate:
+	// shared caches must not store them.
 	Private bool
-	// Refused is called for content that the tree names and that is not served,
-	// with the repository and the reference asked for. It may be nil.
+	// Refused, if not nil, is called with the requested repository and reference when the
+	// tree lists content that cannot be served.
 	Refused func(repository, reference string, err *layoutstore.ProblemError)
 }
 
@@ -52,18 +51,18 @@ type registry struct {
 	source    Source
 	options   Options
 	urls      *v2.URLBuilder
-	immutable []string // Cache-Control of what a digest names
+	immutable []string // Cache-Control of content requested by digest
 	lists     lists
 }
 
-// handler answers one request from one snapshot. What it returns as an error it
-// has not answered.
+// handler answers one request from one snapshot. If it returns an error, it has sent
+// nothing.
 type handler func(http.ResponseWriter, *http.Request, *layoutstore.Snapshot) error
 
-// New makes the registry. Errors: a missing source.
+// New makes the registry. It returns an error if there is no source.
 func New(source Source, options Options) (http.Handler, error) {
 	if source == nil {
-		return nil, errors.New("registry without a source")
+		return nil, errors.New("the registry needs a source")
 	}
 	r := &registry{source: source, options: options, urls: v2.NewURLBuilder(&url.URL{}, true)}
 	r.immutable = []string{"max-age=31536000, immutable"}
@@ -72,11 +71,11 @@ func New(source Source, options Options) (http.Handler, error) {
 	}
 	router := mux.NewRouter()
 	router.PathPrefix("/v2").Handler(r.handle(r.api))
-	// Any prefix, and whatever is no path of the API.
+	// Any prefix, and any path outside of the API.
 	router.NotFoundHandler = r.handle(r.api)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		// Not by the router's own ServeHTTP, which copies the request twice to hand
-		// its variables on: a manifest has nothing else that costs as much.
+		// The router's own ServeHTTP copies the request twice to pass its variables on,
+		// which would be the most expensive part of serving a manifest.
 		var match mux.RouteMatch
 		router.Match(req, &match)
 		match.Handler.ServeHTTP(w, req)
@@ -85,10 +84,10 @@ func New(source Source, options Options) (http.Handler, error) {
 
 var apiVersion = []string{"registry/2.0"}
 
-// refreshWait is how long a request waits for the sources to be scanned for its sake.
+// refreshWait is how long a request waits for the rescan that it triggers.
 const refreshWait = 15 * time.Second
 
-// handle takes the snapshot for h, and answers for its error.
+// handle takes a snapshot for h, and answers if h returns an error.
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion

@@ -16,9 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// FuzzRequest: whatever the method, path, query and headers, an answer is content
-// that has the digest it says, or a refusal in the words of the registry API; and
-// nothing is ever taken.
+// FuzzRequest: for any method, path, query and headers, an answer is content with the
+// digest that it states, or an error of the registry API; and nothing is ever written.
 func FuzzRequest(f *testing.F) {
 	b := newBundle(f)
 	s := serve(f, layoutstore.Options{Sources: []string{b.Dir()}})

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newRooted is a tree of a root layout and a nested one, which come from a source.
+// newRooted is a tree of a root layout and a nested one, made from a source.
 func newRooted(tb testing.TB, source string) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())
@@ -69,7 +69,7 @@ func TestRoots(t *testing.T) {
 	}
 }
 
-// The same images, whichever root they are asked below.
+// The images are the same below every root.
 func TestEveryRootServesTheSame(t *testing.T) {
 	tree := newRooted(t, layouttest.DefaultSource)
 	s := serve(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"auto", "", "a/b"}})
@@ -112,7 +112,7 @@ func TestDiscoveryTags(t *testing.T) {
 			t.Errorf("%s: tags %q, want %q", repository, got, want)
 		}
 		if !slices.Contains(s.catalog(), repository) {
-			t.Errorf("the catalog lacks %s", repository)
+			t.Errorf("%s is missing in the catalog", repository)
 		}
 	}
 	for _, repository := range []string{"packages", "modules/csi-ceph", "deckhouse-cli"} {
@@ -126,7 +126,7 @@ func TestDiscoveryTags(t *testing.T) {
 	}
 }
 
-// A cluster may pull the image of a discovery tag, all of it.
+// A cluster can pull the complete image of a discovery tag.
 func TestDiscoveryImageIsWhole(t *testing.T) {
 	s := serve(t, layoutstore.Options{Sources: []string{newModules(t).Dir()}})
 	const repository = bundleRoot + "/modules"
@@ -166,7 +166,7 @@ func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
 	}
 }
 
-// Other directories, or none, may have discovery tags.
+// Other directories, or no directories, may have discovery tags.
 func TestDiscoveryElsewhere(t *testing.T) {
 	tree := newModules(t)
 	for name, c := range map[string]struct {
@@ -189,7 +189,7 @@ func TestDiscoveryElsewhere(t *testing.T) {
 	}
 }
 
-// Any two trees with modules of one name show a cluster the same digests.
+// Any two trees with the same modules give a cluster the same digests.
 func TestDiscoveryDigestsAreTheSameEverywhere(t *testing.T) {
 	one := serveBare(t, newModules(t).Dir())
 	tree := layouttest.New(t, t.TempDir())

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// cut finds the API path of a request: what follows the first /v2/. The prefix
-// is what stands before it.
+// cut finds the API path of a request: what follows the first /v2/. The prefix is what
+// precedes it.
 func cut(path string) (prefix, api string, ok bool) {
 	if i := strings.Index(path, "/v2/"); i >= 0 {
 		return path[:i], path[i+len("/v2/"):], true
@@ -20,8 +20,8 @@ func cut(path string) (prefix, api string, ok bool) {
 	return prefix, "", ok
 }
 
-// api sends a request to the handler of its path. Paths are cut from the right,
-// as repository names hold slashes and may hold any of the words.
+// api passes a request to the handler for its path. Paths are cut from the right, because
+// repository names contain slashes and may contain any of the keywords.
 func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
 	_, path, ok := cut(req.URL.Path)
 	if !ok {
@@ -30,7 +30,7 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		if req.ContentLength != 0 {
-			// Or net/http would wait for the body before it answers.
+			// Otherwise net/http waits for the body before it answers.
 			w.Header().Set("Connection", "close")
 		}
 		return errMethod
@@ -61,8 +61,8 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	return errRoute
 }
 
-// Route names the route of a request's path, for whoever counts requests: base,
-// catalog, manifests, blobs, tags, referrers or other.
+// Route names the route of a request's path, for metrics: base, catalog, manifests, blobs,
+// tags, referrers or other.
 func Route(req *http.Request) string {
 	_, path, ok := cut(req.URL.Path)
 	switch {
@@ -84,8 +84,8 @@ func Route(req *http.Request) string {
 	return "other"
 }
 
-// Scope is what a request reads, in the words of distribution's token
-// specification: "repository" and its name, "registry" and "catalog", or nothing.
+// Scope returns what a request reads, in the terms of distribution's token specification:
+// "repository" and its name, "registry" and "catalog", or "" and "".
 func Scope(req *http.Request) (kind, name string) {
 	switch Route(req) {
 	case "base", "other":
@@ -96,7 +96,7 @@ func Scope(req *http.Request) (kind, name string) {
 	_, path, _ := cut(req.URL.Path)
 	rest, _ := cutLast(path)
 	if name, _ = cutLast(rest); !names.IsRepository(name) {
-		return "", "" // nothing is there to be read
+		return "", "" // there is nothing to read
 	}
 	return "repository", name
 }
@@ -107,7 +107,7 @@ func cutLast(path string) (before, last string) {
 	return path[:max(i, 0)], path[i+1:]
 }
 
-// base is the answer that tells a client that this is a registry.
+// base answers that this is a registry.
 func (r *registry) base(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -125,9 +125,9 @@ func parseDigest(s string) (digest.Digest, error) {
 	return d, nil
 }
 
-// repository finds the repository of a request, after check has looked at the
-// rest of it: an illegal name is told before an illegal digest or tag, an unknown
-// name after it.
+// repository finds the repository of a request. check validates the rest of the request:
+// an illegal name is reported before an illegal digest or tag, and an unknown name after
+// it.
 func repository(s *layoutstore.Snapshot, name string, check func() error) (*layoutstore.Repository, error) {
 	repo, unknown := s.Repository(name)
 	if unknown != nil && !names.IsRepository(name) {

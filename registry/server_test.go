@@ -18,8 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// server is a registry that listens, and a client of it that changes nothing of
-// what the registry answers.
+// server is a listening registry, and a client that passes its answers on unchanged.
 type server struct {
 	testing.TB
 	url     string
@@ -59,7 +58,7 @@ func serveBare(tb testing.TB, dir string) *server {
 	return serve(tb, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
 }
 
-// listen has the client ask h from now on.
+// listen makes h the server of the client from now on.
 func (s *server) listen(h http.Handler) {
 	s.Helper()
 	listening := httptest.NewUnstartedServer(h)
@@ -84,7 +83,7 @@ func (s *server) refuse(repository, reference string, err *layoutstore.ProblemEr
 	s.refused = append(s.refused, refusal{repository, reference, err})
 }
 
-// refusals are the calls of Options.Refused since the last time it was asked.
+// refusals returns the calls of Options.Refused since the last call.
 func (s *server) refusals() []refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,9 +99,8 @@ type response struct {
 	body   []byte
 }
 
-// do sends a request; header is names and values by turns. What holds for every
-// answer whatever was asked is checked here: it names the API, is not encoded, and is
-// as long as it says.
+// do sends a request; header alternates names and values. It checks what is true of every
+// answer: it names the API, is not encoded, and has the stated length.
 func (s *server) do(method, path string, header ...string) response {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
@@ -118,7 +116,7 @@ func (s *server) do(method, path string, header ...string) response {
 		s.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
-	// As large as it will be: growing costs more than the rest, with the race detector.
+	// Allocated once: with the race detector, growing costs more than the rest.
 	content := bytes.NewBuffer(make([]byte, 0, max(resp.ContentLength, 0)+bytes.MinRead))
 	if n, err := content.ReadFrom(resp.Body); err != nil {
 		s.Fatalf("%s %s: %d bytes, then %v", method, path, n, err)
@@ -149,7 +147,7 @@ func (s *server) head(path string, header ...string) response {
 	return s.do(http.MethodHead, path, header...)
 }
 
-// problems are those known after everything was looked at.
+// problems returns the problems known after everything was checked.
 func (s *server) problems() []layoutstore.Problem {
 	s.Helper()
 	snapshot := s.tree.Snapshot()
@@ -159,7 +157,7 @@ func (s *server) problems() []layoutstore.Problem {
 	return snapshot.Problems()
 }
 
-// wantStatus ends the test where the status is another.
+// wantStatus ends the test if the status is another one.
 func (r response) wantStatus(tb testing.TB, status int) {
 	tb.Helper()
 	if r.status != status {
@@ -167,8 +165,8 @@ func (r response) wantStatus(tb testing.TB, status int) {
 	}
 }
 
-// wantError checks that a GET was answered with an error of the specification, and
-// returns the error's detail.
+// wantError checks that a GET is answered with an error of the specification, and returns
+// the error's detail.
 func (r response) wantError(tb testing.TB, status int, code string) (detail any) {
 	tb.Helper()
 	if r.status != status {
@@ -197,7 +195,7 @@ func (r response) wantError(tb testing.TB, status int, code string) (detail any)
 	return doc.Errors[0].Detail
 }
 
-// wantFile checks that the answer is the whole of content under its digest.
+// wantFile checks that the answer is all of content with its digest.
 func (r response) wantFile(tb testing.TB, d digest.Digest, content []byte) {
 	tb.Helper()
 	if r.status != http.StatusOK || string(r.body) != string(content) {
@@ -217,7 +215,7 @@ func decode[T any](tb testing.TB, r response) (v T) {
 	return v
 }
 
-// tags reads the tag list of a repository, and fails if it is none.
+// tags reads the tag list of a repository, and fails if it is malformed.
 func (s *server) tags(repository string) []string {
 	s.Helper()
 	r := s.get("/v2/" + repository + "/tags/list")

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// twoSources are layouts of one path in two trees, the later one winning.
+// twoSources are layouts with one path in two trees; the later tree overrides the first.
 func twoSources(tb testing.TB) (first, second *layouttest.Layout, serveBoth func() *server) {
 	a, b := layouttest.New(tb, tb.TempDir()), layouttest.New(tb, tb.TempDir())
 	return a.Layout("app"), b.Layout("app"), func() *server {
@@ -41,7 +41,7 @@ func TestSourcesAreUnited(t *testing.T) {
 	}
 }
 
-// The same image in two trees is one, and what one tree lacks the other has.
+// The same image in two trees is one image, and each tree completes the other.
 func TestSameDigestInTwoSources(t *testing.T) {
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
@@ -72,8 +72,8 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 	return decode[doc](tb, response{body: readFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
 }
 
-// A manifest that is damaged in one tree and whole in the other is served by either name
-// with the bytes of its digest, as a blob too.
+// A manifest that is damaged in one tree and intact in the other is served, by tag and by
+// digest, and as a blob too.
 func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
@@ -87,7 +87,7 @@ func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
 	s.get("/v2/app/blobs/"+same.String()).wantFile(t, same, content)
 }
 
-// Who is told of damage has to find it.
+// A problem names the tree with the damaged content.
 func TestProblemNamesTheDamagedTree(t *testing.T) {
 	first, second, serveBoth := twoSources(t)
 	bad := image(first, "bad", "v1")

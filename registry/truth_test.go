@@ -20,8 +20,8 @@ import (
 
 const immutable = "max-age=31536000, immutable"
 
-// files are the blobs of the tree, by the path that a registry serves them under. They
-// are found by a walk of their own, which knows nothing of the program's.
+// files are the blobs of the tree, by the path that a registry serves them under. The test
+// finds them with code of its own.
 func (b *bundle) files(tb testing.TB) map[string]string {
 	tb.Helper()
 	found := map[string]string{}
@@ -48,7 +48,7 @@ func (b *bundle) files(tb testing.TB) map[string]string {
 	return found
 }
 
-// wantHeader checks every header that tells of the content.
+// wantHeader checks every header that describes the content.
 func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Digest, size int) {
 	tb.Helper()
 	for name, want := range map[string]string{
@@ -125,7 +125,7 @@ func TestNothingIsWrongWithTheBundle(t *testing.T) {
 	}
 }
 
-// The reader that answers is not asked what it meant: the file is.
+// The expected answer comes from the file, not from the code under test.
 func TestRandomRangesAreTheFile(t *testing.T) {
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -155,8 +155,8 @@ func TestRandomRangesAreTheFile(t *testing.T) {
 	}
 }
 
-// randomRange makes a Range header of a kind and the spans that it asks for, none
-// where it cannot be satisfied.
+// randomRange makes a Range header of a kind and its spans, or no spans if it cannot be
+// satisfied.
 func randomRange(random *rand.Rand, kind, size int) (header string, want []span) {
 	first := random.IntN(size)
 	last := first + random.IntN(size-first)
@@ -183,7 +183,7 @@ func randomRange(random *rand.Rand, kind, size int) (header string, want []span)
 	}
 }
 
-// randomRanges asks for several small spans, and for one that lies beyond the end.
+// randomRanges requests several small spans, and one beyond the end.
 func randomRanges(random *rand.Rand, size int) (header string, want []span) {
 	var specs []string
 	for range 2 + random.IntN(4) {

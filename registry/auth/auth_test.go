@@ -39,7 +39,7 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded is a handler behind o that answers 204, and what it logs.
+// guarded is a handler behind o that answers 204, and its log.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -51,8 +51,8 @@ func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs
 	return h, logs
 }
 
-// write writes a file by the clock of the test, which may be another one than the
-// file system's.
+// write writes a file with a time of the test's clock, which may differ from the file
+// system's.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -179,8 +179,8 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// A file that is cut has its new size before its new time, for as long as the file system
-// takes: an empty file with the time of the last good one is not believed.
+// A truncated file may get its new size before its new time: an empty file with the time
+// of the last valid one is not used.
 func TestHtpasswdCutBeforeItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "htpasswd")
@@ -210,8 +210,8 @@ func TestHtpasswdCutBeforeItsTime(t *testing.T) {
 	})
 }
 
-// The file is swapped, written in place step by step, broken, emptied and removed
-// under load: who may pull always can, and who is removed cannot two seconds later.
+// The file is replaced, written in place step by step, broken, emptied and removed under
+// load: valid users can always pull, and removed users cannot after two seconds.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
 
 func htpasswdChangesUnderLoad(t *testing.T) {
@@ -247,7 +247,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Within two seconds a change counts, and stays.
+	// A change takes effect within two seconds, and stays.
 	counts := func(what string, want bool) {
 		t.Helper()
 		time.Sleep(2 * time.Second)
@@ -265,7 +265,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	swap(ann + bob)
 	counts("swapped with bob", true)
 
-	// In place, in pieces that are each whole lines or not.
+	// In place, in pieces that may end in the middle of a line.
 	write(t, file, "")
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob)
@@ -296,7 +296,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Errorf("logged: %s", text)
 		}
 	}
-	// The whole list goes: then nobody may.
+	// The list is emptied: then nobody may pull.
 	swap("# nobody\n")
 	time.Sleep(2 * time.Second)
 	if may("ann", "a") || may("bob", "b") {
@@ -304,7 +304,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	}
 }
 
-// A change that happened long ago counts at the first request.
+// A change that happened long ago takes effect at the first request.
 func TestChangeWhileNobodyAsks(t *testing.T) { synctest.Test(t, changeWhileNobodyAsks) }
 
 func changeWhileNobodyAsks(t *testing.T) {
@@ -365,7 +365,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// badTokens offers tokens each of which is wrong in one thing.
+// badTokens sends tokens with one fault each.
 func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge string) {
 	other := tokentest.New(t)
 	claims := func(change func(*token.ClaimSet)) string {
@@ -392,7 +392,7 @@ func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge
 	}
 }
 
-// symmetric is a token that is signed with a secret.
+// symmetric returns a token signed with a shared secret.
 func symmetric(t *testing.T) string {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(strings.Repeat("k", 32))}, nil)
 	if err != nil {
@@ -432,7 +432,7 @@ func tokenKeysReadAgain(t *testing.T) {
 	}
 }
 
-// Whatever a client writes into the header lets it in only if it is right.
+// A header lets a client in only if its credentials are valid.
 func FuzzAuthorization(f *testing.F) {
 	dir := f.TempDir()
 	file := filepath.Join(dir, "htpasswd")

@@ -12,18 +12,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// users are the entries of a file.
+// users are the users of a file, with their hashes.
 type users struct {
 	hashes map[string][]byte
-	// dummy is compared for a user that there is not, so that the time of an answer
-	// does not tell who there is.
+	// dummy is compared for unknown users, so that the response time does not reveal which
+	// users exist.
 	dummy []byte
 }
 
 const (
 	maxHtpasswd = 4 << 20 // bytes
-	// maxCost is the highest cost of a hash. Each step doubles the time of a login,
-	// and at this one it is seconds.
+	// maxCost is the highest accepted cost of a hash. Each step doubles the time of a
+	// login, which takes seconds at this one.
 	maxCost  = 15
 	hashSize = 60
 )
@@ -41,9 +41,8 @@ func readUsers(file string) (users, error) {
 	return u, nil
 }
 
-// parseUsers reads lines of USER:HASH; empty ones and comments are passed over. One
-// that cannot be used makes the file unusable. Errors name lines and say nothing of
-// what stands in them.
+// parseUsers reads USER:HASH lines; empty lines and comments are skipped. One invalid line
+// makes the file invalid. Errors name lines without their content.
 func parseUsers(data []byte) (users, error) {
 	u := users{hashes: map[string][]byte{}}
 	cost := bcrypt.MinCost
@@ -59,7 +58,7 @@ func parseUsers(data []byte) (users, error) {
 		case name == "" || hash == "":
 			err = errors.New("not USER:HASH")
 		case err == nil && u.hashes[name] != nil:
-			err = errors.New("a user that there is already")
+			err = errors.New("duplicate user")
 		}
 		if err != nil {
 			return users{}, fmt.Errorf("line %d: %w", n, err)
@@ -71,21 +70,21 @@ func parseUsers(data []byte) (users, error) {
 	return u, scanner.Err()
 }
 
-// checkHash is the cost of a bcrypt hash. Half of one is none.
+// checkHash returns the cost of a bcrypt hash. A truncated one is an error.
 func checkHash(hash string) (cost int, err error) {
 	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	version, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")
 	if version != "2a" && version != "2b" && version != "2y" {
-		return 0, errors.New("not a bcrypt hash, as htpasswd -B makes them")
+		return 0, errors.New("not a bcrypt hash: create it with htpasswd -B")
 	}
 	if len(hash) != hashSize || strings.Trim(hash[7:], alphabet) != "" {
-		return 0, errors.New("not a whole bcrypt hash")
+		return 0, errors.New("truncated bcrypt hash")
 	}
 	if cost, err = bcrypt.Cost([]byte(hash)); err != nil {
-		return 0, errors.New("not a bcrypt hash that can be read")
+		return 0, errors.New("malformed bcrypt hash")
 	}
 	if cost > maxCost {
-		return 0, fmt.Errorf("a bcrypt cost of %d, more than %d, would take seconds a login", cost, maxCost)
+		return 0, fmt.Errorf("bcrypt cost %d is above %d: each login would take seconds", cost, maxCost)
 	}
 	return cost, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// hash is of the least cost, so that tests are fast.
+// hash uses the lowest cost, so that tests are fast.
 func hash(t testing.TB, password string) string {
 	t.Helper()
 	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -33,15 +33,15 @@ func TestParseUsers(t *testing.T) {
 		t.Errorf("the dummy costs %d, %v", cost, err)
 	}
 	for name, c := range map[string]struct{ data, want string }{
-		"half a hash":      {"ann:" + a + "\nbob:" + b[:40], "line 2: not a whole bcrypt hash"},
+		"half a hash":      {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
 		"half a name":      {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
 		"no name":          {":" + a, "line 1: not USER:HASH"},
 		"MD5":              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
 		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
 		"a clear password": {"ann:secret", "line 1: not a bcrypt hash"},
-		"twice":            {"ann:" + a + "\nann:" + b, "line 2: a user that there is already"},
-		"too dear":         {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: a bcrypt cost of 31"},
-		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: not a whole"},
+		"twice":            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
+		"too expensive":    {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
+		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: truncated"},
 	} {
 		_, err := parseUsers([]byte(c.data))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -63,8 +63,8 @@ func TestTooManyUsers(t *testing.T) {
 	}
 }
 
-// What is taken is a whole file, line by line: each user's hash stands in it, and
-// bcrypt can compare with it.
+// A file is accepted completely or not at all: each user's hash is in it, and bcrypt can
+// use it.
 func FuzzHtpasswd(f *testing.F) {
 	good := "ann:" + hash(f, "a") + "\n# comment\nbob:" + hash(f, "b") + "\n"
 	for i := 0; i <= len(good); i += 7 {

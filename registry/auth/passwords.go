@@ -18,15 +18,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// passwords is an access controller by a file of users.
+// passwords is an access controller with a file of users.
 type passwords struct {
 	users      *reload.Value[users]
-	secret     [32]byte // of the hashes by which pairs are remembered
+	secret     [32]byte // keys the hashes of remembered pairs
 	remembered remembered
 
-	// Bcrypt is made to be slow, and a stranger can ask for it as often as he likes:
-	// one pair is verified once at a time, and only so many side by side, so that who
-	// is known already is answered meanwhile.
+	// Bcrypt is slow by design, and anyone can ask for it. So each pair is verified only
+	// once at a time, and only a few pairs in parallel. Known clients are answered
+	// meanwhile.
 	verifying singleflight.Group
 	slots     chan struct{}
 	waiting   atomic.Int64
@@ -35,8 +35,8 @@ type passwords struct {
 // maxWaiting is how many verifications may wait for others.
 const maxWaiting = 64
 
-// errBusy says that too many clients have their passwords verified.
-var errBusy = errors.New("too many passwords are being verified: try again")
+// errBusy means that too many passwords are being verified.
+var errBusy = errors.New("too many passwords are being verified: try again later")
 
 func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 	p := &passwords{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
@@ -47,14 +47,14 @@ func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 	p.users, err = watch(log, []string{file}, func() (users, error) {
 		u, err := readUsers(file)
 		if err == nil && len(u.hashes) == 0 {
-			log.Warn("no user in the file: nobody may pull", zap.String("file", file))
+			log.Warn("the htpasswd file has no users: nobody may pull", zap.String("file", file))
 		}
 		return u, err
 	})
 	return p, err
 }
 
-// Authorized lets in whoever knows the password of a user. Errors: a challenge,
+// Authorized grants access to anyone with the password of a user. Errors: a challenge,
 // errBusy, the context's.
 func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	name, password, ok := req.BasicAuth()
@@ -86,18 +86,18 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
 }
 
-// key stands for a pair that was verified against a hash: with another hash, or
-// none, it is another key. Nobody can make one without the secret.
+// key identifies a pair that was verified against a hash: another hash gives another key.
+// Keys cannot be forged without the secret.
 func (p *passwords) key(name, password string, hash []byte) [sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(b, p.secret[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
 	b = append(b, name...)
-	b = append(b, hash...) // of one size
+	b = append(b, hash...) // always the same size
 	return sha256.Sum256(append(b, password...))
 }
 
-// verify compares when there is a slot for it.
+// verify compares a password with a hash when a slot is free.
 func (p *passwords) verify(hash []byte, password string) error {
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > maxWaiting {

@@ -42,14 +42,14 @@ func TestPairsAreRememberedByAHashOnly(t *testing.T) {
 	if n := len(p.remembered.ends); n != 1 {
 		t.Errorf("%d pairs are remembered, want the right one", n)
 	}
-	// From what is remembered, with all slots taken.
+	// A remembered pair, while all slots are taken.
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 	if err := login("ann", "a"); err != nil {
 		t.Errorf("a known pair while others are verified: %v", err)
 	}
-	// A flood of strangers is told to come back, and no more than so many wait.
+	// A flood of unknown clients is asked to retry, and only a bounded number waits.
 	const flood = 2 * maxWaiting
 	var clients sync.WaitGroup
 	busy := make(chan error, flood)

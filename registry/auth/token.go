@@ -15,23 +15,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Token is whose tokens are taken. All of it is needed, and one of the two files.
+// Token says which tokens are accepted. All fields are required, except that one of the
+// two files suffices.
 type Token struct {
-	Realm   string // the token server's URL, told to clients
+	Realm   string // the token server's URL, sent to clients
 	Service string // the name of this registry, the tokens' audience
-	Issuer  string // the token server's name in its tokens
+	Issuer  string // the token server's name, in the issuer field of tokens
 
-	RootCerts string // a file (PEM) with certificates that tokens are signed under
-	JWKS      string // a file with public keys, as JSON
+	RootCerts string // a PEM file of certificates that signed tokens chain to
+	JWKS      string // a file with public keys (JSON Web Key Set)
 }
 
-// Check finds what is missing.
+// Check reports what is missing or malformed.
 func (t Token) Check() error {
 	if t.Realm == "" || t.Service == "" || t.Issuer == "" {
 		return errors.New("token authentication needs a realm, a service and an issuer")
 	}
 	if u, err := url.Parse(t.Realm); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("the token realm %q is not a URL of http or https", t.Realm)
+		return fmt.Errorf("the token realm %q is not an http or https URL", t.Realm)
 	}
 	if t.RootCerts == "" && t.JWKS == "" {
 		return errors.New("token authentication needs root certificates or a JWKS")
@@ -39,13 +40,13 @@ func (t Token) Check() error {
 	return nil
 }
 
-// asymmetric are the algorithms of signatures that are taken. Those of a shared
-// secret are not: what verifies a token here must not be enough to make one.
+// asymmetric lists the accepted signature algorithms. Shared-secret algorithms are
+// excluded: a key that verifies tokens here must not be able to make them.
 func asymmetric() []any {
 	return []any{"EdDSA", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 }
 
-// tokens is distribution's controller with its keys as the files have them now.
+// tokens is distribution's controller with the current keys of the files.
 type tokens struct {
 	controller *reload.Value[auth.AccessController]
 }
@@ -54,7 +55,7 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	// The controller logs each token that it refuses there, in the client's words.
+	// The controller would log each refused token, which the client controls.
 	logrus.SetLevel(logrus.WarnLevel)
 	options := map[string]any{"realm": t.Realm, "service": t.Service, "issuer": t.Issuer, "signingalgorithms": asymmetric()}
 	var files []string
@@ -76,8 +77,8 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	return &tokens{controller}, nil
 }
 
-// checkRegular fails where a file is no regular one: the controller opens the files
-// itself, and would wait for whoever writes into a named pipe.
+// checkRegular returns an error if a file is not a regular file: the controller opens the
+// files itself, and a named pipe would block it.
 func checkRegular(files []string) error {
 	for _, file := range files {
 		f, err := plainfile.Open(file)
@@ -89,7 +90,7 @@ func checkRegular(files []string) error {
 	return nil
 }
 
-// Authorized lets in whom a valid token allows all of access.
+// Authorized grants access to anyone whose valid token allows all of access.
 func (t *tokens) Authorized(req *http.Request, access ...auth.Access) (*auth.Grant, error) {
 	return t.controller.Get().Authorized(req, access...)
 }

@@ -84,7 +84,7 @@ var errNoWay = errors.New("it requires a login and offers neither Basic nor Bear
 type Login struct {
 	Scheme        string // basic or bearer; empty if unknown
 	Credential    Credential
-	Authorization string // the header; empty if a credential is required and there is none
+	Authorization string // the header; empty if a required credential is missing
 }
 
 // LogIn meets the challenge in header, from a 401 answer to a request to from. The login

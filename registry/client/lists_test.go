@@ -178,7 +178,7 @@ func TestReferrersThatAreRefused(t *testing.T) {
 			t.Errorf("%d: %+v, %v", status, found, err)
 		}
 		if len(noticed) != 1 {
-			t.Errorf("%d: told %d times: %v", status, len(noticed), noticed)
+			t.Errorf("%d: reported %d times: %v", status, len(noticed), noticed)
 		}
 		want := map[bool]int{true: 3, false: 2}[status >= 500] // an API that failed after all retries is not retried again
 		if n := r.Kinds()["GET referrers"]; n != want {

@@ -82,7 +82,7 @@ func TestTokensThatExpire(t *testing.T) {
 		t.Errorf("%d tokens were fetched, want 3", n)
 	}
 	if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > 1.1 {
-		t.Errorf("%.2f times the blob was sent: a refused token is told before the body", sent)
+		t.Errorf("%.2f times the blob was sent: a refused token must be reported before the body is sent", sent)
 	}
 	r.Inject(expired(registrytest.On("HEAD manifests")))
 	_, err := c.HeadManifest(t.Context(), "x", "v1")
@@ -183,7 +183,7 @@ func TestKeychainAsksHelpers(t *testing.T) {
 		t.Errorf("the helper ran %q, %v; once is enough", runs, err)
 	}
 	if c, err := k.Credential(t.Context(), "b.example", "x"); err == nil {
-		t.Errorf("%v of a helper that is not there", c)
+		t.Errorf("%v from a missing helper", c)
 	}
 }
 

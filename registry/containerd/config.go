@@ -11,37 +11,39 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Config is what a containerd's configuration says about hosts.toml.
+// Config is the part of a containerd configuration that concerns hosts.toml.
 type Config struct {
 	File string
-	// Version is that of the format: 2 is read by 1.x and 2.x, 3 by 2.x alone. It is 0
-	// where there is no file.
+	// Version is the version of the format: 1.x and 2.x read 2, only 2.x reads 3. It is 0
+	// if there is no file.
 	Version int
-	// CRIPath is the config_path of the CRI plugin's registry; several directories are
-	// separated by colons. TransferPath is that of the transfer plugin of 2.x.
+	// CRIPath is config_path in the registry section of the CRI plugin; several
+	// directories are separated by colons. TransferPath is that of the transfer plugin of
+	// 2.x.
 	CRIPath, TransferPath string
-	// Mirrors says that the registry.mirrors of old are set, which exclude hosts.toml.
+	// Mirrors is true if the deprecated registry.mirrors is set, which disables
+	// hosts.toml.
 	Mirrors bool
-	// LocalPull says that the CRI plugin of 2.x pulls without the transfer service.
+	// LocalPull is true if the CRI plugin of 2.x pulls without the transfer service.
 	LocalPull bool
-	// CRIDisabled says that there is no CRI plugin, as Docker sets its own containerd up:
-	// no kubelet pulls by it.
+	// CRIDisabled is true if the CRI plugin is disabled, as in the containerd that Docker
+	// installs: no kubelet pulls through it.
 	CRIDisabled bool
-	// Changed is when the newest of its files was.
+	// Changed is the modification time of the newest of its files.
 	Changed time.Time
 }
 
-// Where the settings stand, by the name of the plugin.
+// The plugins with the settings.
 const (
-	CRIPlugin      = "io.containerd.grpc.v1.cri"         // 1.x, and still read by 2.x
+	CRIPlugin      = "io.containerd.grpc.v1.cri"         // 1.x; 2.x still reads it
 	ImagesPlugin   = "io.containerd.cri.v1.images"       // 2.x
 	TransferPlugin = "io.containerd.transfer.v1.local"   // 2.x
-	defaultPath    = DefaultDir + ":/etc/docker/certs.d" // of 2.x, where no path is given
+	defaultPath    = DefaultDir + ":/etc/docker/certs.d" // default path of 2.x
 )
 
-// ReadConfig reads a configuration with what it imports. A missing file is an empty
-// configuration, as it is to containerd. The errors are those of the file system, and
-// [*AdviceError] for no TOML.
+// ReadConfig reads a configuration and the files that it imports. A missing file is an
+// empty configuration, as it is for containerd. Errors: those of the file system, and
+// [*AdviceError] for invalid TOML.
 func ReadConfig(file string) (*Config, error) {
 	c := &Config{File: file}
 	imports, err := c.read(file)
@@ -60,7 +62,7 @@ func ReadConfig(file string) (*Config, error) {
 			return nil, fmt.Errorf("%s: imports %q: %w", file, pattern, err)
 		}
 		for _, imported := range files {
-			// What an import imports is not followed: nobody nests them.
+			// Imports of imports are not followed: nobody nests them.
 			if _, err := c.read(imported); err != nil {
 				return nil, err
 			}
@@ -69,7 +71,7 @@ func ReadConfig(file string) (*Config, error) {
 	return c, nil
 }
 
-// read takes over what one file says, and returns what it imports.
+// read adds the settings of one file, and returns the patterns that it imports.
 func (c *Config) read(file string) (imports []string, err error) {
 	text, err := plainfile.Read(file, maxFile)
 	if err != nil {
@@ -101,7 +103,7 @@ func (c *Config) read(file string) (imports []string, err error) {
 	return stringsOf(keys["imports"]), nil
 }
 
-// take takes over the settings of a plugin that has a registry.
+// take adds the settings of a plugin that has a registry section.
 func (c *Config) take(plugin map[string]any) {
 	registry := table(plugin, "registry")
 	set(&c.CRIPath, registry, "config_path")
@@ -122,9 +124,9 @@ func table(keys map[string]any, key string) map[string]any {
 	return t
 }
 
-// Dirs are the directories in which a containerd of a major version looks for
-// hosts.toml when the kubelet pulls. None means that it does not look. The transfer
-// service of 2.x takes more than one for the name of a single one; see LocalPull.
+// Dirs returns the directories in which a containerd with this major version looks for
+// hosts.toml when the kubelet pulls. If there are none, it does not look. The transfer
+// service of 2.x takes several directories for a single name; see LocalPull.
 func (c *Config) Dirs(major int) []string {
 	path := c.CRIPath
 	if path == "" && major >= 2 && !c.Mirrors {

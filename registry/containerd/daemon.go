@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// Daemon is a containerd that runs on this machine.
+// Daemon is a containerd process on this machine.
 type Daemon struct {
 	PID    int
-	Major  int    // 1 or 2; 0 if its binary does not say, or may not be read
+	Major  int    // 1 or 2; 0 if its binary does not say, or cannot be read
 	Config string // its configuration file, which may be missing
-	// Started is when, two seconds early at most.
+	// Started is the start time, at most two seconds too early.
 	Started time.Time
 }
 
 const defaultConfig = "/etc/containerd/config.toml"
 
-// Daemons finds what runs as containerd by proc, the directory /proc. Embedded ones,
-// such as that of k3s, run under that name too.
+// Daemons finds the containerd processes in proc, the directory /proc. Embedded ones, such
+// as that of k3s, have that process name too.
 func Daemons(proc string) ([]Daemon, error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -35,7 +35,7 @@ func Daemons(proc string) ([]Daemon, error) {
 	for _, name := range names {
 		comm, err := os.ReadFile(name)
 		if err != nil || strings.TrimSpace(string(comm)) != "containerd" {
-			continue // it may have ended meanwhile
+			continue // the process may have ended
 		}
 		d, err := daemon(proc, filepath.Dir(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +73,7 @@ func daemon(proc, dir string) (Daemon, error) {
 	return d, err
 }
 
-// configOf finds the configuration file in a command line.
+// configOf returns the configuration file in a command line.
 func configOf(args []string) string {
 	for i, arg := range args {
 		for _, flag := range []string{"-c", "--config", "-config"} {
@@ -88,7 +88,7 @@ func configOf(args []string) string {
 	return defaultConfig
 }
 
-// majorOf tells 1.x from 2.x by the module that the binary was built of.
+// majorOf distinguishes 1.x and 2.x by the Go module that the binary was built from.
 func majorOf(info *buildinfo.BuildInfo) int {
 	paths := []string{info.Path, info.Main.Path}
 	for _, dep := range info.Deps {
@@ -104,17 +104,17 @@ func majorOf(info *buildinfo.BuildInfo) int {
 	return 0
 }
 
-// ticks are the units of a process's start time, in each second: Linux shows them so
-// to all programs.
+// ticks is the number of units per second of a process's start time, which Linux reports
+// in the same unit to all programs.
 const ticks = 100
 
-// started is when a process was, by the start of the machine.
+// started returns the start time of a process, from that of the machine.
 func started(proc, dir string) (time.Time, error) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return time.Time{}, err
 	}
-	// The name, in parentheses, may hold anything.
+	// The name, in parentheses, may contain anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
 		return time.Time{}, fmt.Errorf("%s: %d fields", filepath.Join(dir, "stat"), len(fields))

@@ -1,28 +1,28 @@
-// Package containerd knows how a node's containerd is told of a mirror: the
-// hosts.toml files below its certs.d directory, and what in containerd's own
-// configuration decides whether they are read.
+// Package containerd configures a mirror in a node's containerd: it reads and writes the
+// hosts.toml files below the certs.d directory, and reads the part of containerd's own
+// configuration that decides whether they are used.
 //
 // # Where to start
 //
-// [NewMirror] checks what a mirror is to be. [Mirror.Text] is a whole hosts.toml of
-// it, [Mirror.Write] puts it into a certs.d directory, beside whatever a hand wrote
-// there, and [Remove] takes it out again.
+// [NewMirror] checks the options of a mirror. [Mirror.Text] is a complete hosts.toml for
+// it, [Mirror.Write] adds it to a certs.d directory, next to any hand-written settings,
+// and [Remove] removes it.
 //
-// [ReadHosts] says which hosts containerd asks for the images of a registry, in its
-// order, and [Endpoint] makes two spellings of one host the same.
+// [ReadHosts] returns the hosts that containerd asks for the images of a registry, in
+// order, and [Endpoint] normalizes the spellings of a host.
 //
 // # What it promises
 //
-// A line that it did not write is never changed, moved or dropped. Its own part
-// stands between two comments, and [Remove] leaves the bytes that were there before.
-// Before a file is written it is parsed again, and it must then say what it said
-// before and what the part says, no more and no less. Files are replaced by a rename.
+// Lines that it did not write are never changed, moved or dropped. Its own section is
+// between two comments, and [Remove] restores the bytes that were there before. Before a
+// file is written it is parsed again: it must then contain exactly the settings from
+// before and those of the section. Files are replaced by a rename.
 //
 // # What containerd does
 //
-// The hosts of a file are asked in the order of their tables, `server` last; without
-// `server` the registry itself is last. Top-level keys describe the server, so they
-// must stand before the first table. containerd 1.6 throws away a file without any
-// [host] table, and all of them one with a capability that they do not know. They
-// then go on to the registry itself, and say so in their log alone.
+// containerd asks the hosts of a file in the order of their tables, and `server` last;
+// without `server`, the registry itself is last. Top-level keys describe the server, so
+// they must precede the first table. containerd 1.6 ignores a file without any [host]
+// table, and all versions ignore one with an unknown capability. They then pull from the
+// registry itself, and say so only in their log.
 package containerd

@@ -9,14 +9,14 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// edit returns text with this mirror's part: in the place of an earlier one, or else
-// before the first table, so that it is asked before the hosts that are there. what
-// says what is new where there was no part. file is for the comments.
+// edit returns text with this mirror's section: in place of an earlier one, or else before
+// the first table, so that the mirror is asked before the existing hosts. what says what
+// is created for it. file is for the comments.
 func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
 		return nil, err
 	}
-	old, err := findPart(text)
+	old, err := findSection(text)
 	if err != nil {
 		return nil, err
 	}
@@ -38,24 +38,24 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	eol := endOfLine(rest)
 	lines := m.render(file, len(keys) == 0, what, eol)
 	if len(keys) > 0 && m.options.NoFallback && keys["server"] != nil {
-		lines = m.renderWithout(lines, eol) // the file's own server is this mirror
+		lines = m.renderWithout(lines, eol) // the file's own server already is this mirror
 	}
 	edited := put(rest, at, lines, eol)
 	return edited, sameButFor(edited, rest, lines)
 }
 
-// renderWithout drops the top-level keys of a rendered part.
+// renderWithout drops the top-level keys of a rendered section.
 func (m *Mirror) renderWithout(lines []byte, eol string) []byte {
 	return bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
 }
 
-// take returns text without our part, and what goes with it; found says whether there
-// was one.
+// take returns text without our section, and what was created for it; found reports
+// whether there was one.
 func take(text []byte) (rest []byte, what made, found bool, err error) {
 	if _, err := parse(text); err != nil {
 		return nil, madeNothing, false, err
 	}
-	p, err := findPart(text)
+	p, err := findSection(text)
 	if p == nil || err != nil {
 		return text, madeNothing, false, err
 	}
@@ -63,7 +63,7 @@ func take(text []byte) (rest []byte, what made, found bool, err error) {
 	return rest, p.made, true, sameButFor(text, rest, text[p.begin:p.end])
 }
 
-// conflict finds what in a file cannot be beside this mirror.
+// conflict returns an error about settings of a file that cannot coexist with this mirror.
 func (m *Mirror) conflict(keys map[string]any) error {
 	own, err := Endpoint(m.Endpoint(), m.options.OverridePath)
 	if err != nil {
@@ -72,8 +72,8 @@ func (m *Mirror) conflict(keys map[string]any) error {
 	hosts, _ := keys["host"].(map[string]any)
 	for name, settings := range hosts {
 		if same, err := Endpoint(name, overrides(settings)); err == nil && same == own {
-			return advise("take that table out if layoutproxy is to keep the entry from now on, or leave the file as it is: it points at the proxy already",
-				"it has a hand-written table for the same endpoint: [host.%s]", quote(name))
+			return advise("remove that table if layoutproxy should manage the entry, or keep the file: it already points to the proxy",
+				"the file has a hand-written table for the same endpoint: [host.%s]", quote(name))
 		}
 	}
 	if !m.options.NoFallback {
@@ -83,13 +83,13 @@ func (m *Mirror) conflict(keys map[string]any) error {
 		if same, err := Endpoint(server, overrides(keys)); err == nil && same == own {
 			return nil
 		}
-		return advise("take that line out, or do without --no-fallback",
-			"its own line server = %s says where containerd goes on, and --no-fallback needs another", quote(server))
+		return advise("remove that line, or omit --no-fallback",
+			"its line server = %s sets another fallback, which --no-fallback would have to replace", quote(server))
 	}
 	for _, key := range serverKeys {
 		if keys[key] != nil {
-			return advise("take that key out, or do without --no-fallback",
-				"its own key %q is for the registry itself, and --no-fallback puts the mirror in its place", key)
+			return advise("remove that key, or omit --no-fallback",
+				"its key %q applies to the registry itself, which --no-fallback replaces by the mirror", key)
 		}
 	}
 	return nil
@@ -104,12 +104,12 @@ func overrides(settings any) bool {
 	return override
 }
 
-// place is where a new part goes: before the first table and the comment that belongs
-// to it, or at the end. The text is valid TOML.
+// place returns the offset for a new section: before the first table and its comment, or
+// at the end. The text is valid TOML.
 func place(text []byte) int {
 	var p unstable.Parser
 	p.Reset(text)
-	behind := 0 // the last key of the top level
+	behind := 0 // end of the last top-level key
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
@@ -124,8 +124,8 @@ func place(text []byte) int {
 	return len(text)
 }
 
-// aboveComment goes up from a line over the comment lines right above it, to no line
-// that begins before least.
+// aboveComment moves up from a line over the comment lines right above it, but not above
+// least.
 func aboveComment(text []byte, least, at int) int {
 	for at > least {
 		above := lineStart(text, at-1)
@@ -139,25 +139,25 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor fails unless whole says what rest and lines say, each by itself: then no
-// key of one has come into a table of the other.
-func sameButFor(whole, rest, lines []byte) error {
+// sameButFor returns an error unless all has exactly the settings of rest and of lines:
+// then no key of one has moved into a table of the other.
+func sameButFor(all, rest, lines []byte) error {
 	var said [3]map[string]any
-	for i, text := range [][]byte{whole, rest, lines} {
+	for i, text := range [][]byte{all, rest, lines} {
 		var err error
 		if said[i], err = parse(text); err != nil {
-			return advise("write the file's hosts as [host.\"…\"] tables, each once, and try again",
-				"the file cannot hold layoutproxy's part: %w", err)
+			return advise("write the file's hosts as [host.\"…\"] tables, one per host, and try again",
+				"layoutproxy's section cannot be added to the file: %w", err)
 		}
 	}
 	if !reflect.DeepEqual(said[0], union(said[1], said[2])) {
-		return advise("move lines of yours that stand behind layoutproxy's END, and before the next [table], to the top of the file",
-			"a key of the file would belong to layoutproxy's part, or would no longer")
+		return advise("move your lines between layoutproxy's END and the next [table] to the top of the file",
+			"a key of the file would move into or out of layoutproxy's section")
 	}
 	return nil
 }
 
-// union joins what two texts say. Of hosts both may say something.
+// union joins the settings of two texts. Both may describe hosts.
 func union(a, b map[string]any) map[string]any {
 	all := maps.Clone(a)
 	maps.Copy(all, b)

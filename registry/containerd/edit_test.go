@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever a hand wrote: our part comes out again and leaves it byte for byte, it is
-// asked before all other hosts, and writing twice is writing once.
+// In any hand-written file: removing our section restores it byte for byte, the mirror is
+// asked before all other hosts, and writing twice is the same as writing once.
 func FuzzEdit(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
@@ -29,7 +29,7 @@ func FuzzEdit(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, err := findPart(text); p != nil || err != nil {
+		if p, err := findSection(text); p != nil || err != nil {
 			return // a part of ours is no hand's
 		}
 		const file = "/certs.d/registry.example/hosts.toml"
@@ -72,7 +72,7 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
-// Quoted strings are read back as they were.
+// Parsing restores quoted strings.
 func TestQuote(t *testing.T) {
 	for _, s := range []string{`a"b\c`, "\a\v\x7f\x00", "tab\there", "ü", `\x41`, `\\a`} {
 		keys, err := parse([]byte("k = " + quote(s)))

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// Endpoint is what containerd asks below for a host entry of hosts.toml, whose key
-// or `server` is name: scheme, host and the path of the API. Two entries of one
-// Endpoint are the same mirror, however they are spelled. The error says what is
-// wrong with the name.
+// Endpoint returns the URL that containerd requests for a host entry of hosts.toml, whose
+// key or `server` is name: scheme, host and the path of the API. Two entries with one
+// Endpoint are the same mirror, however they are written. The error says what is wrong
+// with the name.
 func Endpoint(name string, overridePath bool) (string, error) {
 	if !strings.HasPrefix(name, "http") { // as containerd does
 		name = "https://" + name
@@ -37,33 +37,33 @@ func Endpoint(name string, overridePath bool) (string, error) {
 
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// checkEndpoint returns the URL of a mirror as it is written.
+// checkEndpoint parses the URL of a mirror.
 func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case !strings.Contains(endpoint, "://"):
-		return nil, advise("put http:// in front, or https:// where it has TLS: http://"+endpoint, "endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
+		return nil, advise("prefix it with http://, or https:// if it has TLS: http://"+endpoint, "endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
 	case err != nil:
 		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, fmt.Errorf("endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
 	case u.User != nil:
-		return nil, fmt.Errorf("endpoint %q: containerd takes no user and password from hosts.toml", u.Redacted())
+		return nil, fmt.Errorf("endpoint %q: containerd does not read user and password from hosts.toml", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("endpoint %q: a query or a fragment has no meaning here", endpoint)
+		return nil, fmt.Errorf("endpoint %q: a query or fragment is not allowed here", endpoint)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	if overridePath && !strings.HasSuffix(u.Path, "/v2") {
-		// The path is all that containerd puts before the repository then, and a
-		// registry answers below /v2/ only.
+		// With it, the path is all that containerd puts before the repository, and a
+		// registry answers only below /v2/.
 		u.Path += "/v2"
 	}
 	u.RawPath = ""
 	return u, nil
 }
 
-// checkHost refuses what is no name of a registry: containerd looks for a directory
-// of exactly that name.
+// checkHost rejects what is not the name of a registry: containerd looks for a directory
+// with exactly that name.
 func checkHost(host string) error {
 	switch {
 	case host == "":
@@ -71,9 +71,9 @@ func checkHost(host string) error {
 	case host == defaultHost:
 		return nil
 	case strings.Contains(host, "://"):
-		return fmt.Errorf("registry %q: the name stands without a scheme, as in an image's name", host)
+		return fmt.Errorf("registry %q: omit the scheme, as in an image name", host)
 	case strings.ContainsRune(host, '/'):
-		return fmt.Errorf("registry %q: the name stands alone, without a repository: %s", host, host[:strings.IndexByte(host, '/')])
+		return fmt.Errorf("registry %q: omit the repository: %s", host, host[:strings.IndexByte(host, '/')])
 	}
 	u, err := url.Parse("https://" + host)
 	if err != nil || u.Host != host || u.Hostname() == "" || strings.HasPrefix(host, ".") {
@@ -82,11 +82,11 @@ func checkHost(host string) error {
 	return nil
 }
 
-// defaultHost is containerd's directory for registries that have none of their own.
+// defaultHost is containerd's directory for registries without their own.
 const defaultHost = "_default"
 
-// serverOf is the address that containerd asks for a registry without a hosts.toml,
-// and empty where that depends on more than the name.
+// serverOf returns the address that containerd asks for a registry without a hosts.toml,
+// or "" if that depends on more than the name.
 func serverOf(host string) string {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

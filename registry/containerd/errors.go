@@ -7,7 +7,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// AdviceError is an error that knows what to do about it.
+// AdviceError is an error with advice on what to do about it.
 type AdviceError struct {
 	Err    error
 	Advice string
@@ -21,8 +21,7 @@ func advise(advice, format string, args ...any) error {
 	return &AdviceError{fmt.Errorf(format, args...), advice}
 }
 
-// parse reads TOML into a map. The error names line and column, and is an
-// [*AdviceError].
+// parse reads TOML into a map. The error is an [*AdviceError] that names line and column.
 func parse(text []byte) (map[string]any, error) {
 	keys := map[string]any{}
 	err := toml.Unmarshal(text, &keys)
@@ -30,10 +29,10 @@ func parse(text []byte) (map[string]any, error) {
 	switch {
 	case errors.As(err, &decode):
 		line, column := decode.Position()
-		return nil, advise("containerd ignores a file that it cannot parse, and pulls from the registry itself: mend that line, or move the file away, and try again",
-			"line %d, column %d: no TOML: %w", line, column, err)
+		return nil, advise("containerd ignores a file that it cannot parse, and pulls from the registry itself: fix that line, or move the file away, and try again",
+			"line %d, column %d: invalid TOML: %w", line, column, err)
 	case err != nil:
-		return nil, fmt.Errorf("no TOML: %w", err)
+		return nil, fmt.Errorf("invalid TOML: %w", err)
 	}
 	return keys, nil
 }

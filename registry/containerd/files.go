@@ -7,20 +7,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxFile bounds what is read of a node's configuration and certificates.
+// maxFile is how much is read of a node's configuration and certificates, in bytes.
 const maxFile = 16 << 20
 
-// checkFiles reads the certificates that a hosts.toml of this node will name: with one
-// that cannot be read containerd pulls nothing from any host of that file.
+// checkFiles reads the certificates that a hosts.toml of this node will name: if one is
+// unreadable, containerd pulls nothing from any host of that file.
 func (m *Mirror) checkFiles() error {
-	const advice = "containerd pulls nothing by a hosts.toml whose certificates it cannot read: put the file in place first"
+	const advice = "containerd cannot pull with a hosts.toml whose certificates it cannot read: put the file in place first"
 	if ca := m.options.CA; ca != "" {
 		pem, err := plainfile.Read(ca, maxFile)
 		if err != nil {
 			return &AdviceError{err, advice}
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return advise(advice, "%s: no certificate (PEM) in it", ca)
+			return advise(advice, "%s: no PEM certificate in it", ca)
 		}
 	}
 	cert, key := m.options.ClientCert, m.options.ClientKey

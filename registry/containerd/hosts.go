@@ -15,28 +15,28 @@ import (
 
 // Host is one host that containerd asks for the images of a registry.
 type Host struct {
-	Name         string   // as the file has it
-	Endpoint     string   // see [Endpoint]; empty if the name is no URL
-	Capabilities []string // none is all
+	Name         string   // as in the file
+	Endpoint     string   // see [Endpoint]; empty if the name is not a URL
+	Capabilities []string // empty: all of them
 	Files        []string // certificates and keys, absolute
 }
 
-// Can says whether the host may be asked for a thing, as resolve.
+// Can reports whether the host has a capability, such as resolve.
 func (h Host) Can(capability string) bool {
 	return len(h.Capabilities) == 0 || slices.Contains(h.Capabilities, capability)
 }
 
-// Hosts is what a hosts.toml says.
+// Hosts is the content of a hosts.toml.
 type Hosts struct {
 	File  string
 	Hosts []Host // in containerd's order, without the server
-	// Server is asked last; with an empty name it is the registry itself.
+	// Server is asked last; if its name is empty, it is the registry itself.
 	Server Host
 }
 
-// ReadHosts reads the hosts.toml that containerd takes for a registry below dir. The
-// error wraps [fs.ErrNotExist] if there is none, and is an [*AdviceError] for one that
-// containerd would throw away.
+// ReadHosts reads the hosts.toml that containerd uses for a registry below dir. The error
+// wraps [fs.ErrNotExist] if there is no such file, and is an [*AdviceError] for a file
+// that containerd would ignore.
 func ReadHosts(dir, host string) (*Hosts, error) {
 	for _, d := range HostDirs(dir, host) {
 		if _, err := os.Stat(d); err == nil {
@@ -48,9 +48,9 @@ func ReadHosts(dir, host string) (*Hosts, error) {
 	return nil, fmt.Errorf("%s: %w", filepath.Join(dir, hostDirectory(host), hostsFile), fs.ErrNotExist)
 }
 
-// AllHosts reads each hosts.toml below dir that can be read.
+// AllHosts reads every readable hosts.toml below dir.
 func AllHosts(dir string) []*Hosts {
-	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // fails for a bad pattern only
+	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // fails only for a bad pattern
 	var all []*Hosts
 	for _, file := range files {
 		if h, err := readHosts(file); err == nil {
@@ -95,7 +95,7 @@ func hostOf(file, name string, settings map[string]any) Host {
 	return h
 }
 
-// stringsOf flattens a string, or an array of strings or of pairs of them.
+// stringsOf flattens a string, or an array of strings or of pairs of strings.
 func stringsOf(v any) (all []string) {
 	switch v := v.(type) {
 	case string:
@@ -110,7 +110,7 @@ func stringsOf(v any) (all []string) {
 	return all
 }
 
-// hostNames are the hosts that have a table, in the order of their tables. The text is
+// hostNames returns the hosts that have a table, in the order of their tables. The text is
 // valid TOML.
 func hostNames(text []byte) (names []string) {
 	var p unstable.Parser

@@ -8,21 +8,22 @@ import (
 	"strings"
 )
 
-// MirrorOptions say what a mirror is.
+// MirrorOptions describe a mirror.
 type MirrorOptions struct {
-	// Host is the registry that images are named by, as registry.example or
-	// registry.example:5000; _default means each that has no file of its own.
+	// Host is the registry in image names, such as registry.example or
+	// registry.example:5000; _default means every registry without its own file.
 	Host string
 	// Endpoint is the URL of the mirror.
 	Endpoint string
-	// CA, ClientCert and ClientKey are PEM files, for https only. They become
-	// absolute, as containerd would look for them beside hosts.toml.
+	// CA, ClientCert and ClientKey are PEM files, for https only. Their paths are made
+	// absolute, because containerd resolves relative ones against the directory of
+	// hosts.toml.
 	CA, ClientCert, ClientKey string
-	// OverridePath says that the endpoint's path is the root of the API. It gets
-	// /v2 at its end if it lacks it.
+	// OverridePath says that the endpoint's path is the root of the API. /v2 is appended
+	// if it is missing.
 	OverridePath bool
-	// NoFallback keeps containerd from asking the registry itself for what the
-	// mirror lacks.
+	// NoFallback keeps containerd from asking the registry itself for content that is
+	// missing in the mirror.
 	NoFallback bool
 }
 
@@ -32,7 +33,7 @@ type Mirror struct {
 	endpoint *url.URL
 }
 
-// NewMirror checks the options. Each error is one of usage.
+// NewMirror checks the options. Each error is a usage error.
 func NewMirror(o MirrorOptions) (*Mirror, error) {
 	if err := checkHost(o.Host); err != nil {
 		return nil, err
@@ -42,10 +43,10 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 		return nil, err
 	}
 	if o.ClientKey != "" && o.ClientCert == "" {
-		return nil, fmt.Errorf("a client's key %s without its certificate", o.ClientKey)
+		return nil, fmt.Errorf("client key %s without its certificate", o.ClientKey)
 	}
 	if endpoint.Scheme == "http" && (o.CA != "" || o.ClientCert != "") {
-		return nil, fmt.Errorf("endpoint %s: certificates are for https", endpoint)
+		return nil, fmt.Errorf("endpoint %s: certificates need an https endpoint", endpoint)
 	}
 	for _, file := range []*string{&o.CA, &o.ClientCert, &o.ClientKey} {
 		if *file == "" {
@@ -58,21 +59,21 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 	return &Mirror{o, endpoint}, nil
 }
 
-// Endpoint is the URL as it stands in hosts.toml.
+// Endpoint is the URL as written in hosts.toml.
 func (m *Mirror) Endpoint() string { return m.endpoint.String() }
 
-// File is where the mirror's hosts.toml belongs below a certs.d directory that has none.
+// File is the path of the mirror's hosts.toml below a certs.d directory that has none.
 func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }
 
-// Text is a whole hosts.toml of this mirror alone. dir is the certs.d directory that
+// Text is a complete hosts.toml with only this mirror. dir is the certs.d directory that
 // its comments name.
 func (m *Mirror) Text(dir string) string {
 	return m.comment(dir, m.File(dir)) + m.top(true) + m.table()
 }
 
-// comment says what makes containerd read the file.
+// comment explains which setting makes containerd read the file.
 func (m *Mirror) comment(dir, file string) string {
 	config := "config_path = " + quote(dir)
 	return `# Images of ` + m.options.Host + ` are pulled through layoutproxy.
@@ -90,11 +91,11 @@ func (m *Mirror) comment(dir, file string) string {
 `
 }
 
-// top is what must stand before any table. alone says that nothing else is in the file.
+// top returns what must precede any table. alone says that the file has no other content.
 func (m *Mirror) top(alone bool) string {
 	if m.options.NoFallback {
-		// containerd 1.6 wants a table as well, so the mirror is named twice.
-		return "# No other host: the mirror stands for the registry itself (--no-fallback).\n" +
+		// containerd 1.6 requires a table as well, so the mirror is named twice.
+		return "# No other host: the mirror replaces the registry itself (--no-fallback).\n" +
 			"server = " + quote(m.Endpoint()) + "\n" + m.settings("")
 	}
 	if server := serverOf(m.options.Host); alone && server != "" {
@@ -108,7 +109,7 @@ func (m *Mirror) table() string {
 	return "\n[host." + quote(m.Endpoint()) + "]\n" + m.settings("  ")
 }
 
-// settings are what holds for the mirror, as a host or as the server.
+// settings are the settings of the mirror, as a host or as the server.
 func (m *Mirror) settings(indent string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, indent+format+"\n", args...) }
@@ -128,8 +129,8 @@ func (m *Mirror) settings(indent string) string {
 	return b.String()
 }
 
-// quote makes a basic string of TOML. Go's escapes are TOML's but for \a, \v and \x,
-// which stand for control characters that are in no URL and hardly in a path.
+// quote makes a basic string of TOML. Go's escapes are the same except \a, \v and \x, for
+// control characters, which never occur in URLs and hardly in paths.
 func quote(s string) string {
 	q := strconv.Quote(s)
 	return strings.NewReplacer(`\\`, `\\`, `\a`, `\u0007`, `\v`, `\u000b`, `\x`, `\u00`).Replace(q)

@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// certs is what stands for the directory in golden files.
+// certs replaces the directory in golden files.
 const certs = "/etc/containerd/certs.d"
 
 func mirror(t *testing.T, change func(*containerd.MirrorOptions)) *containerd.Mirror {
@@ -87,8 +87,8 @@ func remove(t *testing.T, dir, host, did string) {
 	}
 }
 
-// What a hand wrote stays, line for line, whatever it looks like, and the same bytes
-// are there when our part has gone.
+// Hand-written lines stay, whatever they contain, and the file is the same again after our
+// section is removed.
 func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 	for _, name := range []string{
 		"commented", "tables", "crlf", "nonewline", "crlf-nonewline", "comments", "empty", "tricky", "servertable",
@@ -145,7 +145,7 @@ func TestWriteNewFiles(t *testing.T) {
 	}
 }
 
-// What is made for our part goes with it, and what is not ours stays.
+// What was created for our section is removed with it, and nothing else is.
 func TestRemoveWhatWasMade(t *testing.T) {
 	m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = "registry.example:5000" })
 	below := func(dir, name string) string { return filepath.Join(dir, "registry.example_5000_", name) }
@@ -162,7 +162,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	remove(t, dir, "registry.example:5000", "removed")
 	gone(dir)
 
-	// The directory was made for both, and goes with whichever is the last.
+	// The directory was created for both, and is removed with the last one.
 	write(t, m, dir, "created")
 	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.Host = "other.example" }), dir, "created")
 	remove(t, dir, "registry.example:5000", "removed")
@@ -204,7 +204,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	}
 }
 
-// containerd reads the first directory there is, so the part goes there.
+// containerd reads the first directory that exists, so the section is added there.
 func TestWriteGoesWhereContainerdLooks(t *testing.T) {
 	dir := t.TempDir()
 	colon := filepath.Join(dir, "registry.example:5000")
@@ -224,7 +224,7 @@ func TestWriteGoesWhereContainerdLooks(t *testing.T) {
 	}
 }
 
-// A new file takes the place of what containerd read before, and that is told.
+// A new file hides what containerd read before, and Write warns of that.
 func TestWriteWarnsOfShadows(t *testing.T) {
 	dir, file := put(t, "")
 	if err := os.Rename(file, filepath.Join(filepath.Dir(file), "registry.crt")); err != nil {
@@ -273,7 +273,7 @@ func TestRefusals(t *testing.T) {
 		"a duplicate":      {"ca = \"a\"\nca = \"b\"\n", plain, "hosts.toml: line 2"},
 		"the same":         {"[host.\"http://127.0.0.1:5000\"]\n", plain, "hand-written table for the same endpoint: [host.\"http://127.0.0.1:5000\"]"},
 		"the same, else":   {"[host.'http://127.0.0.1:5000/v2/']\n", plain, "hand-written table for the same endpoint"},
-		"an inline table":  {"host = {\"http://a\" = {}}\n", plain, "cannot hold layoutproxy's part"},
+		"an inline table":  {"host = {\"http://a\" = {}}\n", plain, "layoutproxy's section cannot be added"},
 		"another server":   {"server = \"https://registry.example\"\n", alone, "server = \"https://registry.example\""},
 		"a server's key":   {"ca = \"a.pem\"\n", alone, `key "ca"`},
 		"BEGIN alone":      {"# BEGIN layoutproxy mirror-config\n", plain, "no END"},
@@ -294,7 +294,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A server of a hand that is the mirror is what --no-fallback wants.
+// A hand-written server that is the mirror satisfies --no-fallback.
 func TestNoFallbackBesideAServerOfTheSame(t *testing.T) {
 	hand := "server = \"http://127.0.0.1:5000\"\n"
 	dir, file := put(t, hand)
@@ -304,8 +304,8 @@ func TestNoFallbackBesideAServerOfTheSame(t *testing.T) {
 	}
 }
 
-// Lines written behind our part stand in our table; without it they would be the
-// registry's own.
+// Lines after our section are in our table; without it they would apply to the registry
+// itself.
 func TestRemoveRefusesToChangeWhatAKeyMeans(t *testing.T) {
 	dir, file := put(t, "")
 	write(t, mirror(t, nil), dir, "changed")
@@ -318,7 +318,7 @@ func TestRemoveRefusesToChangeWhatAKeyMeans(t *testing.T) {
 	}
 }
 
-// containerd pulls nothing at all by a file that names a certificate it cannot read.
+// containerd pulls nothing with a file that names an unreadable certificate.
 func TestWriteRefusesMissingCertificates(t *testing.T) {
 	dir := t.TempDir()
 	for _, change := range []func(*containerd.MirrorOptions){

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// request makes a request of the API; path stands below /v2/.
+// request makes a request of the API; path is relative to /v2/.
 func (d *doctor) request(ctx context.Context, method, path string) (*http.Request, error) {
 	target := d.url.String() + "/v2/" + path
 	if d.image.host != "" && d.image.host != d.url.Host {
-		target += "?ns=" + d.image.host // as containerd asks mirrors
+		target += "?ns=" + d.image.host // as containerd does with mirrors
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
@@ -33,13 +33,13 @@ type answer struct {
 	code   int
 	status string
 	header http.Header
-	length int64 // by its header; negative if that does not say
+	length int64 // from its header; negative if unknown
 	body   []byte
-	from   *url.URL // that gave it, after redirects
+	from   *url.URL // the URL that answered, after redirects
 }
 
-// errBroken is how a server says in the middle of an answer that it cannot go on.
-var errBroken = errors.New("the answer breaks off")
+// errBroken means that the answer ended before its announced length.
+var errBroken = errors.New("the answer was cut off")
 
 // do sends a request and reads at most limit bytes of the answer's body.
 func (d *doctor) do(req *http.Request, limit int64) (answer, error) {
@@ -57,11 +57,11 @@ func (d *doctor) do(req *http.Request, limit int64) (answer, error) {
 
 const maxErrorBody = 64 << 10
 
-// askAPI asks for the base of the API, without credentials.
+// askAPI requests the base of the API, without credentials.
 func (d *doctor) askAPI(ctx context.Context) Step {
 	req, err := d.request(ctx, http.MethodGet, "")
 	if err != nil {
-		return failed("mend the URL", "%v", err)
+		return failed("fix the URL", "%v", err)
 	}
 	d.sent = time.Now()
 	a, err := d.do(req, maxErrorBody)
@@ -72,24 +72,24 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 	d.api = a
 	switch {
 	case a.code == http.StatusUnauthorized:
-		return ok("a registry, which asks for a login")
+		return ok("a registry that requires a login")
 	case a.code == http.StatusBadRequest && strings.Contains(string(a.body), "HTTPS"):
-		return failed("ask by https://"+d.url.Host, "%s speaks TLS, and was asked by plain http", d.address())
+		return failed("use https://"+d.url.Host, "%s speaks TLS, and the URL is plain http", d.address())
 	case a.code == http.StatusNotFound:
-		return failed("the URL is that of the registry (--listen, port 5000), not of the admin address (--admin-listen, port 5580), and ends before /v2/",
-			"%s/v2/ answers %s: no registry", d.url, a.status)
+		return failed("use the URL of the registry (--listen, port 5000), not of the admin address (--admin-listen, port 5580), and omit /v2/",
+			"%s/v2/ answers %s: not a registry", d.url, a.status)
 	case a.code != http.StatusOK:
-		return failed("see the log of the server, or of the proxy before it", "%s/v2/ answers %s%s", d.url, a.status, errorsOf(a.body))
+		return failed("check the log of the server, or of the proxy in front of it", "%s/v2/ answers %s%s", d.url, a.status, errorsOf(a.body))
 	case a.from.Host != req.URL.Host:
-		return warning("containerd follows too, but asks again at each request: point it there at once", "%s/v2/ leads to %s", d.url, a.from)
+		return warning("containerd follows the redirect, but for each request again: use the target directly", "%s/v2/ redirects to %s", d.url, a.from)
 	case a.header.Get("Docker-Distribution-Api-Version") != "registry/2.0":
-		return warning("is that a registry? see what answers there", "%s/v2/ answers 200 and does not say that it is a registry", d.url)
+		return warning("is that a registry? check what listens there", "%s/v2/ answers 200 without the header of a registry", d.url)
 	}
-	return ok("a registry, in %s", d.took.Round(10*time.Microsecond))
+	return ok("a registry, answered in %s", d.took.Round(10*time.Microsecond))
 }
 
-// errorsOf is what a registry says of an error (distribution specification, "Error
-// Codes"), in one line, or nothing.
+// errorsOf returns a registry's error (distribution specification, "Error Codes") on one
+// line, or "".
 func errorsOf(body []byte) string {
 	var doc struct {
 		Errors []struct {
@@ -113,7 +113,7 @@ func errorsOf(body []byte) string {
 	return strings.Map(printable, text)
 }
 
-// printable keeps what a server says to one line.
+// printable removes line breaks and other control characters from a server's text.
 func printable(r rune) rune {
 	if r < ' ' || r == 0x7f {
 		return ' '
@@ -121,8 +121,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// Clocks that differ by more are warned of, or fail: certificates and tokens live by
-// them.
+// A larger difference between the clocks is a warning, or a failure: certificates and
+// tokens depend on the time.
 const (
 	clockWarning = 30 * time.Second
 	clockFailure = 5 * time.Minute
@@ -132,11 +132,11 @@ const (
 func (d *doctor) compareClocks(context.Context) Step {
 	theirs, err := http.ParseTime(d.api.header.Get("Date"))
 	if err != nil {
-		return skipped("the registry does not say what time it has")
+		return skipped("the registry does not report its time")
 	}
-	// The header has whole seconds; its moment lies between question and answer.
+	// The header has whole seconds, of a moment between request and answer.
 	apart := theirs.Add(500 * time.Millisecond).Sub(d.sent.Add(d.took / 2)).Round(time.Second)
-	const advice = "set both clocks (chrony, systemd-timesyncd): certificates and tokens are valid by them"
+	const advice = "synchronize both clocks (chrony, systemd-timesyncd): certificates and tokens depend on the time"
 	way := "ahead of"
 	if apart < 0 {
 		apart, way = -apart, "behind"
@@ -147,5 +147,5 @@ func (d *doctor) compareClocks(context.Context) Step {
 	case apart > clockWarning:
 		return warning(advice, "the registry's clock is %s %s this machine's", apart, way)
 	}
-	return ok("%s apart", apart)
+	return ok("the clocks differ by %s", apart)
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same as an imagePullSecret"
+const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same login as an imagePullSecret"
 
-// logIn finds out whether a login is wanted, and whether ours will do.
+// logIn finds out whether a login is required, and whether ours is accepted.
 func (d *doctor) logIn(ctx context.Context) Step {
 	if d.api.code != http.StatusUnauthorized {
-		return ok("none are asked for")
+		return ok("no login is required")
 	}
 	if !client.SameHost(d.url, d.api.from) {
-		return failed("point containerd and this command at "+d.api.from.Host+" at once", "%s leads to %s://%s, which asks for a login; the login of one host is shown to no other", d.url, d.api.from.Scheme, d.api.from.Host)
+		return failed("use "+d.api.from.Host+" directly, in containerd and here", "%s redirects to %s://%s, which requires a login; a login is never sent to another host", d.url, d.api.from.Scheme, d.api.from.Host)
 	}
 	login, err := d.login.LogIn(ctx, d.api.from, d.api.header, d.image.repository)
 	refused := errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
@@ -34,31 +34,31 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	a, err := d.do(req, maxErrorBody)
 	switch {
 	case err != nil:
-		return failed("see the server's log", "GET /v2/ with a login: %v", err)
+		return failed("check the server's log", "GET /v2/ with a login: %v", err)
 	case a.code != http.StatusOK:
-		return failed(adviceLogin, "the login (%s, %v) is refused: %s%s", login.Scheme, login.Credential, a.status, errorsOf(a.body))
+		return failed(adviceLogin, "the login (%s, %v) is rejected: %s%s", login.Scheme, login.Credential, a.status, errorsOf(a.body))
 	}
-	return ok("%s with %v is taken", login.Scheme, login.Credential)
+	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// nobody is the step of who has no login.
+// nobody is the step without a login.
 func (d *doctor) nobody(scheme string) Step {
 	if d.image.repository == "" {
-		return warning(adviceLogin, "it asks for a login (%s), and there is none; without an image none was tried", scheme)
+		return warning(adviceLogin, "a login is required (%s) and none was given; only pulling an image would show whether it is needed", scheme)
 	}
-	return failed(adviceLogin, "it asks for a login (%s), and there is none for %s", scheme, d.url.Host)
+	return failed(adviceLogin, "a login is required (%s), and no credentials were found for %s", scheme, d.url.Host)
 }
 
-// adviceOfLogin says what to do where there is no way to log in.
+// adviceOfLogin says what to do if there is no way to log in.
 func adviceOfLogin(err error) string {
 	var e *client.Error
 	switch {
 	case errors.Is(err, client.ErrCredentials):
-		return "mend that file or helper, or give --username with --password-stdin"
+		return "fix that file or helper, or give --username with --password-stdin"
 	case errors.Is(err, client.ErrPrivate):
-		return "add --allow-private-redirects if that token server is meant to have the login; containerd asks it without being told"
+		return "if you trust that token server with the login, add --allow-private-redirects; containerd sends it the login anyway"
 	case errors.As(err, &e) && e.Side == client.SideRegistry:
-		return "see how the registry, or the proxy before it, is told to ask for a login"
+		return "check how authentication is configured in the registry, or in the proxy in front of it"
 	}
 	return adviceLogin
 }

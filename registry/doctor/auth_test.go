@@ -17,7 +17,7 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded lets in who shows a header, and challenges all others.
+// guarded lets in clients with a certain header, and challenges all others.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {
@@ -39,7 +39,7 @@ func TestBasic(t *testing.T) {
 	o := doctor.Options{URL: s.URL, Image: "app:v1"}
 	r := examine(t, o)
 	expect(t, r, "credentials", doctor.Failed, "basic", "--username", "imagePullSecret")
-	expect(t, r, "tag", doctor.Skipped, "rests on credentials")
+	expect(t, r, "tag", doctor.Skipped, "depends on credentials")
 
 	// A health check has no login, and need not have one.
 	expect(t, examine(t, doctor.Options{URL: s.URL}), "credentials", doctor.Warning, "--username")
@@ -86,7 +86,7 @@ func TestToken(t *testing.T) {
 		return req.Header.Get("Authorization") == "Bearer t0ken"
 	}))
 	o := doctor.Options{URL: s.URL, Image: "app:v1"}
-	expect(t, examine(t, o), "credentials", doctor.Failed, "asks for a login (bearer)")
+	expect(t, examine(t, o), "credentials", doctor.Failed, "a login is required (bearer)")
 	o.Client = login("node", "guess")
 	expect(t, examine(t, o), "credentials", doctor.Failed, "the token server", "401", `user "node"`)
 	o.Client = login("node", "secret")
@@ -105,10 +105,10 @@ func TestToken(t *testing.T) {
 
 func TestStrangeChallenges(t *testing.T) {
 	for challenge, word := range map[string]string{
-		"":                                "names no way",
+		"":                                "offers neither Basic nor Bearer",
 		"Negotiate":                       "Negotiate",
-		"Bearer service=\"a\"":            "no place to go",
-		"Bearer realm=\"http://\"":        "no place to go",
+		"Bearer service=\"a\"":            "unsupported URL",
+		"Bearer realm=\"http://\"":        "unsupported URL",
 		"Bearer realm=\"http://[::1]:1\"": "--allow-private-redirects",
 	} {
 		s := listen(t, guarded(http.NotFoundHandler(), challenge, func(*http.Request) bool { return false }))
@@ -116,7 +116,7 @@ func TestStrangeChallenges(t *testing.T) {
 	}
 }
 
-// Of several challenges one that can be met is, wherever it stands.
+// Of several challenges, one that can be met is met, wherever it is.
 func TestSeveralChallenges(t *testing.T) {
 	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
 		h := bundle(t)
@@ -132,7 +132,7 @@ func TestSeveralChallenges(t *testing.T) {
 	}
 }
 
-// What is known of the registry goes nowhere else.
+// What is known about the registry's login is not sent elsewhere.
 func TestLoginStaysHome(t *testing.T) {
 	var asked, leaked atomic.Int64
 	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -170,7 +170,7 @@ func TestLoginStaysHome(t *testing.T) {
 	}
 }
 
-// A registry with TLS leads nobody to a token server without.
+// A registry with TLS cannot redirect to a token server without TLS.
 func TestNoTokensInTheClear(t *testing.T) {
 	a := newAuthority(t)
 	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))

@@ -16,16 +16,16 @@ const (
 	maxLayers = 200
 )
 
-// unchecked is what the step of blobs does not find out.
-const unchecked = "The digests of layers are not checked here: layoutproxy verify SOURCE does that"
+// unchecked is what the step about blobs does not check.
+const unchecked = "The digests of layers are not checked here: use layoutproxy verify SOURCE"
 
-const adviceBlob = "layoutproxy verify SOURCE says which file is missing or damaged; copy that archive or chunk again"
+const adviceBlob = "run layoutproxy verify SOURCE to see which file is missing or damaged, and copy that archive or chunk again"
 
-// fetchBlobs fetches the config, asks for each layer, and reads a part of the largest
-// from its middle on, as a pull does that was cut.
+// fetchBlobs fetches the config, requests the size of each layer, and reads a part from
+// the middle of the largest, as a resumed pull does.
 func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	if d.image.repository == "" {
-		return skipped("no image was named")
+		return skipped("no image was given")
 	}
 	var largest ocispec.Descriptor
 	if config := d.leaf.Config; config != nil {
@@ -37,7 +37,7 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	asked := 0
 	for _, layer := range d.leaf.Layers {
 		if len(layer.URLs) > 0 || asked == maxLayers {
-			continue // a foreign layer lies elsewhere
+			continue // a foreign layer is stored on another host
 		}
 		asked++
 		if step, bad := d.askBlob(ctx, layer); bad {
@@ -48,12 +48,12 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 		}
 	}
 	if largest.Size < 2 {
-		return ok("config and layers (%d) are there; none is long enough for a range. %s", asked, unchecked)
+		return ok("config and layers (%d) are present; all are too small to test a range. %s", asked, unchecked)
 	}
 	if step, bad := d.fetchRange(ctx, largest); bad {
 		return step
 	}
-	return ok("config and layers (%d) are there, and %s answers from its middle on. %s", asked, largest.Digest, unchecked)
+	return ok("config and layers (%d) are present, and %s can be resumed from its middle. %s", asked, largest.Digest, unchecked)
 }
 
 func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {
@@ -69,12 +69,12 @@ func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (st
 	case a.code != http.StatusOK:
 		return d.refused(a, what), true
 	case int64(len(a.body)) != config.Size || got != config.Digest:
-		return damaged(adviceBlob, "%s: %d bytes with the digest %s, the manifest says %d", what, len(a.body), got, config.Size), true
+		return damaged(adviceBlob, "%s: checksum mismatch: content (%d bytes) is %s, the manifest says %d bytes", what, len(a.body), got, config.Size), true
 	}
 	return Step{}, false
 }
 
-// getBlob asks for a blob, or a range of it, and reads at most limit bytes.
+// getBlob requests a blob, or a range of it, and reads at most limit bytes.
 func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges string, limit int64) (a answer, step Step, bad bool) {
 	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/blobs/"+desc.Digest.String())
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges st
 		req.Header.Set("Range", ranges)
 	}
 	if a, err = d.do(req, limit); err != nil {
-		step = failed("see the server's log", "GET %s: %v", d.describeBlob(desc), err)
+		step = failed("check the server's log", "GET %s: %v", d.describeBlob(desc), err)
 		if errors.Is(err, errBroken) {
 			step = damaged(adviceBlob, "GET %s: %v", d.describeBlob(desc), err)
 		}
@@ -94,7 +94,7 @@ func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges st
 	return a, Step{}, false
 }
 
-// askBlob asks whether a blob is there, and how long.
+// askBlob checks that a blob is present and has the right size.
 func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what := d.describeBlob(desc)
 	if err := desc.Digest.Validate(); err != nil {
@@ -110,7 +110,7 @@ func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Ste
 	return Step{}, false
 }
 
-// fetchRange reads from the middle of a blob on.
+// fetchRange reads from the middle of a blob.
 func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what, from := d.describeBlob(desc), desc.Size/2
 	want := min(desc.Size-from, maxPart)
@@ -118,13 +118,13 @@ func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step 
 	if bad {
 		return step, true
 	}
-	const advice = "a pull that is cut begins again at the start; something before the registry drops Range"
+	const advice = "interrupted pulls cannot resume and start over: a proxy in front of the registry drops Range"
 	header := fmt.Sprintf("bytes %d-%d/%d", from, desc.Size-1, desc.Size)
 	switch {
 	case a.code == http.StatusOK:
-		return warning(advice, "%s: a range is answered with the whole", what), true
+		return warning(advice, "%s: a request for a range is answered with the complete blob", what), true
 	case a.code != http.StatusPartialContent:
-		return failed(advice, "%s: a range is answered with %s", what, a.status), true
+		return failed(advice, "%s: a request for a range is answered with %s", what, a.status), true
 	case a.header.Get("Content-Range") != header:
 		return failed(advice, "%s: Content-Range is %q, not %q", what, a.header.Get("Content-Range"), header), true
 	case int64(len(a.body)) != want:

@@ -37,12 +37,12 @@ func TestHealthy(t *testing.T) {
 	}
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
 	expect(t, r, "child", doctor.OK, "4 manifests")
-	expect(t, r, "blob", doctor.OK, "layers (3)", "not checked here: layoutproxy verify")
+	expect(t, r, "blob", doctor.OK, "layers (3)", "not checked here: use layoutproxy verify")
 	expect(t, r, "hosts.toml", doctor.Skipped, "--hosts-dir")
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
-// By a digest alone no tag is asked for; with both, the digest counts.
+// With only a digest no tag is requested; with both, the digest is used.
 func TestByDigest(t *testing.T) {
 	s := listen(t, bundle(t))
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
@@ -56,14 +56,14 @@ func TestByDigest(t *testing.T) {
 	r = examine(t, doctor.Options{URL: s.URL, Image: "app@sha256:" + strings.Repeat("0", 64)})
 	expect(t, r, "manifest", doctor.Failed, "404")
 	if !r.Content() {
-		t.Error("what is not there is no matter of content")
+		t.Error("missing content is a content failure")
 	}
 }
 
-// fault answers in place of the registry, where it does not leave the request to it.
+// fault answers instead of the registry, or leaves the request to it.
 type fault func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder)
 
-// behind puts a fault between the registry and whoever asks.
+// behind puts a fault in front of the registry.
 func behind(h http.Handler, f fault) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		answer := httptest.NewRecorder()
@@ -80,7 +80,7 @@ func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	w.Write(answer.Body.Bytes())
 }
 
-// on changes answers to one method, and to paths that hold a word.
+// on changes answers to one method, and to paths that contain a word.
 func on(method, path string, change func(answer *httptest.ResponseRecorder)) fault {
 	return func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder) {
 		if req.Method == method && strings.Contains(req.URL.Path, path) {
@@ -94,7 +94,7 @@ func drop(header string) func(*httptest.ResponseRecorder) {
 	return func(answer *httptest.ResponseRecorder) { answer.Header().Del(header) }
 }
 
-// damage changes a byte, and no length.
+// damage changes one byte and keeps the length.
 func damage(answer *httptest.ResponseRecorder) {
 	body := bytes.Replace(answer.Body.Bytes(), []byte("sha256:"), []byte("sha256;"), 1)
 	body = bytes.Replace(body, []byte("amd64"), []byte("amd46"), 1)
@@ -134,10 +134,10 @@ func TestFaults(t *testing.T) {
 			a.Header().Set("Content-Type", "application/vnd.oci.artifact.manifest.v1+json")
 		}), "manifest", doctor.Failed, []string{"mediaType", "containerd refuses it"}, true},
 		"no config":       {on("GET", "/blobs/", missing), "blob", doctor.Failed, []string{"404: BLOB_UNKNOWN: gone fishing \"archive.tar\"", "layoutproxy list"}, true},
-		"a bad config":    {on("GET", "/blobs/", damage), "blob", doctor.Failed, []string{"digest", "layoutproxy verify"}, true},
+		"a bad config":    {on("GET", "/blobs/", damage), "blob", doctor.Failed, []string{"checksum mismatch", "layoutproxy verify"}, true},
 		"no layer":        {on("HEAD", "/blobs/", missing), "blob", doctor.Failed, []string{"404"}, true},
 		"a short layer":   {on("HEAD", "/blobs/", func(a *httptest.ResponseRecorder) { a.Header().Set("Content-Length", "7") }), "blob", doctor.Failed, []string{"7 bytes"}, true},
-		"no range":        {on("GET", "/blobs/", whole), "blob", doctor.Warning, []string{"whole"}, false},
+		"no range":        {on("GET", "/blobs/", whole), "blob", doctor.Warning, []string{"complete blob"}, false},
 		"another range":   {on("GET", "/blobs/", shifted), "blob", doctor.Failed, []string{"Content-Range"}, false},
 		"a refused range": {on("GET", "/blobs/", refused), "blob", doctor.Failed, []string{"416"}, false},
 		"a cut range":     {cut, "blob", doctor.Failed, []string{"layoutproxy verify"}, true},
@@ -181,7 +181,7 @@ func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecord
 	pass(w, answer)
 }
 
-// A child that is damaged is found, of whatever platform.
+// A damaged child is found, for any platform.
 func TestChildOfAnotherPlatform(t *testing.T) {
 	healthy := bundle(t)
 	n := 0
@@ -191,11 +191,11 @@ func TestChildOfAnotherPlatform(t *testing.T) {
 		}
 	})))
 	r := examine(t, doctor.Options{URL: s.URL, Image: "app:nested"})
-	expect(t, r, "child", doctor.Failed, "digest")
-	expect(t, r, "blob", doctor.Skipped, "rests on child")
+	expect(t, r, "child", doctor.Failed, "checksum mismatch")
+	expect(t, r, "blob", doctor.Skipped, "depends on child")
 }
 
-// A platform is the same in every spelling that containerd takes.
+// All spellings of a platform that containerd accepts are equal.
 func TestPlatformInAnotherSpelling(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
@@ -214,7 +214,7 @@ func TestClock(t *testing.T) {
 		"ahead":  {time.Hour, doctor.Failed, "ahead of"},
 		"behind": {-time.Hour, doctor.Failed, "behind"},
 		"a bit":  {time.Minute, doctor.Warning, "chrony"},
-		"well":   {time.Second, doctor.OK, "apart"},
+		"well":   {time.Second, doctor.OK, "differ by"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -226,7 +226,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// What is no registry is told from one that ails.
+// Another kind of server is distinguished from a failing registry.
 func TestAPI(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
@@ -234,7 +234,7 @@ func TestAPI(t *testing.T) {
 		word   string
 	}{
 		"not found": {http.NotFound, doctor.Failed, "--admin-listen"},
-		"a page":    {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }, doctor.Warning, "does not say that it is a registry"},
+		"a page":    {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }, doctor.Warning, "without the header of a registry"},
 		"failing":   {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusServiceUnavailable) }, doctor.Failed, "503"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,13 +11,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// examineDaemons looks whether the containerds that run here read the hosts.toml that
-// was found.
+// examineDaemons checks whether the containerds that run here read the hosts.toml that was
+// found.
 func (d *doctor) examineDaemons(context.Context) Step {
 	daemons, err := containerd.Daemons(d.Proc)
 	switch {
 	case err != nil:
-		return warning("run as root to see it", "a containerd runs here, and cannot be looked at: %v", err)
+		return warning("run as root to check it", "a containerd runs here, and cannot be inspected: %v", err)
 	case len(daemons) == 0:
 		return skipped("no containerd runs on this machine")
 	case d.reader == "":
@@ -42,15 +42,15 @@ func describeDaemon(d containerd.Daemon) string {
 	return fmt.Sprintf("containerd %d.x runs as process %d", d.Major, d.PID)
 }
 
-// startedWithin is how exactly the start of a process is known.
+// startedWithin is the precision of a process's start time.
 const startedWithin = 2 * time.Second
 
-// examine looks at one containerd.
+// examine checks one containerd.
 func (d *doctor) examine(daemon containerd.Daemon) Step {
 	who := describeDaemon(daemon)
 	config, err := containerd.ReadConfig(daemon.Config)
 	if err != nil {
-		return failed(adviceOf(err, "run as root to see it"), "%s: %v", who, err)
+		return failed(adviceOf(err, "run as root to check it"), "%s: %v", who, err)
 	}
 	if daemon.Major == 0 && config.Version >= 3 {
 		daemon.Major = 2
@@ -64,23 +64,23 @@ func (d *doctor) examine(daemon containerd.Daemon) Step {
 	dirs := config.Dirs(daemon.Major)
 	switch {
 	case config.CRIDisabled:
-		return skipped("%s, without the CRI plugin: no kubelet pulls by it", who)
+		return skipped("%s without the CRI plugin: no kubelet pulls through it", who)
 	case config.Mirrors:
-		return failed("take [registry.mirrors] out of "+config.File+", as containerd reads one or the other. "+advice,
-			"%s: registry.mirrors is set, so the kubelet's pulls do not read hosts.toml", who)
+		return failed("remove [registry.mirrors] from "+config.File+": containerd does not allow both. "+advice,
+			"%s: registry.mirrors is set, so hosts.toml is ignored when the kubelet pulls", who)
 	case len(dirs) == 0:
-		return failed(advice, "%s: config_path is not set, so the kubelet's pulls do not read hosts.toml", who)
+		return failed(advice, "%s: config_path is not set, so hosts.toml is ignored when the kubelet pulls", who)
 	case !slices.ContainsFunc(dirs, func(p string) bool { return same(p, dir) }):
 		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
 	case config.Changed.After(daemon.Started.Add(startedWithin)):
-		return warning("restart containerd", "%s since before %s was changed", who, config.File)
+		return warning("restart containerd", "%s and was started before %s was changed", who, config.File)
 	case daemon.Major >= 2:
 		return d.examineTransfer(config, who, dir, dirs, advice)
 	}
 	return ok("%s reads %s", who, dir)
 }
 
-// examineTransfer looks at what 2.x needs besides: it pulls by its transfer service.
+// examineTransfer checks what 2.x needs besides: it pulls through its transfer service.
 func (d *doctor) examineTransfer(config *containerd.Config, who, dir string, dirs []string, advice string) Step {
 	switch {
 	case len(dirs) > 1 && !config.LocalPull:

@@ -12,26 +12,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say what is looked at, and how it is reached.
+// Options say what is checked, and how it is reached.
 type Options struct {
-	URL   string // of the registry, as http://127.0.0.1:5000; a path before /v2/ may follow
-	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty leaves the steps of the content out
+	URL   string // of the registry, such as http://127.0.0.1:5000; may have a path, which precedes /v2/
+	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty: skip the steps about the content
 
-	// Client says which certificates are trusted and shown, and how to log in. Which
-	// registry it is, and how often a request is tried, is not for it to say.
+	// Client says which certificates to trust and to present, and how to log in. Its
+	// registry and its number of retries are ignored.
 	Client client.Options
 
-	HostsDir string        // certs.d; empty is where the containerd that runs here looks
+	HostsDir string        // certs.d; empty: the directories of the containerd that runs here
 	Proc     string        // /proc if empty
 	Timeout  time.Duration // of each request; 10 seconds if 0
 }
 
-// ErrForm says of an URL or the name of an image that it is none.
+// ErrForm means that a URL or the name of an image is malformed.
 var ErrForm = errors.New("not of the form")
 
 const (
 	requestTimeout = 10 * time.Second
-	maxManifest    = 8 << 20 // as containerd takes at most
+	maxManifest    = 8 << 20 // containerd's limit
 	maxRedirects   = 5
 )
 
@@ -42,9 +42,9 @@ type doctor struct {
 	image  image
 	report *Report
 	client *http.Client
-	login  *client.Client // logs in, and does nothing else
-	proxy  *url.URL       // of the environment, for this URL; nil is none
-	failed string         // the step that those behind it rest on
+	login  *client.Client // used only to log in
+	proxy  *url.URL       // from the environment, for this URL; nil: no proxy
+	failed string         // the failed step that later steps depend on
 
 	api      answer        // of /v2/
 	sent     time.Time     // when /v2/ was asked
@@ -52,12 +52,12 @@ type doctor struct {
 	auth     string        // the Authorization header, once there is one
 	manifest manifest      // of the image
 	leaf     manifest      // the one with layers, for the blob
-	reader   string        // the hosts.toml that leads to the registry, or should
+	reader   string        // the hosts.toml that points to the registry, or should
 }
 
-// Run takes all steps. The error is one of the options, as [ErrForm] or that of a
-// certificate's file: what is wrong with the registry or the node is in the report. It
-// ends early with the context's error.
+// Run performs all steps. The error is about the options, such as [ErrForm] or an
+// unreadable certificate: problems of the registry or the node are in the report. If the
+// context ends, Run returns its error.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	d, err := newDoctor(o)
 	if err != nil {
@@ -67,7 +67,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	for _, step := range []struct {
 		name   string
 		look   func(context.Context) Step
-		always bool // it rests on no other
+		always bool // it depends on no other
 	}{
 		{stepName, d.lookUp, false},
 		{stepConnection, d.connect, false},
@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		{stepHosts, d.readHosts, true},
 		{stepContainerd, d.examineDaemons, true},
 	} {
-		s := Step{State: Skipped, Detail: "rests on " + d.failed}
+		s := Step{State: Skipped, Detail: "depends on " + d.failed}
 		if d.failed == "" || step.always {
 			s = step.look(ctx)
 		}
@@ -127,14 +127,14 @@ func newDoctor(o Options) (*doctor, error) {
 	return d, nil
 }
 
-// checkRedirect follows anywhere, as containerd does, but shows the login to the
-// registry alone.
+// checkRedirect follows any redirect, as containerd does, but sends the login only to the
+// registry.
 func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	for _, r := range append(via, req) {
-		if !client.SameHost(d.url, r.URL) { // and what leads elsewhere does not lead back to it
+		if !client.SameHost(d.url, r.URL) { // a redirect from another host back to it gets no login either
 			req.Header.Del("Authorization")
 		}
 	}

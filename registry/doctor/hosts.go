@@ -13,16 +13,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// maxFile bounds a file that a hosts.toml names.
+// maxFile is the largest size in bytes of a file that a hosts.toml names.
 const maxFile = 16 << 20
 
-// certsDirs are the directories in which hosts.toml files are looked for: the given
-// one, or those of the containerds that run here, or the usual one.
+// certsDirs returns the directories in which hosts.toml files are searched: the given one,
+// or those of the containerds that run here, or the default.
 func (d *doctor) certsDirs() []string {
 	if d.HostsDir != "" {
 		return []string{d.HostsDir}
 	}
-	daemons, _ := containerd.Daemons(d.Proc) // told by the step of containerd
+	daemons, _ := containerd.Daemons(d.Proc) // reported by the containerd step
 	var dirs []string
 	for _, daemon := range daemons {
 		if config, err := containerd.ReadConfig(daemon.Config); err == nil {
@@ -36,7 +36,7 @@ func (d *doctor) certsDirs() []string {
 	return slices.Compact(dirs)
 }
 
-// readHosts looks whether this node's hosts.toml leads to the registry.
+// readHosts checks whether this node's hosts.toml points to the registry.
 func (d *doctor) readHosts(context.Context) Step {
 	own, err := containerd.Endpoint(d.url.String(), false)
 	if err != nil {
@@ -56,14 +56,14 @@ func (d *doctor) readHosts(context.Context) Step {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return failed(adviceOf(err, "see to it that root can read that file"), "%v", err)
+			return failed(adviceOf(err, "let root read that file"), "%v", err)
 		}
 		return d.judge(h, own, advice)
 	}
 	return failed(advice, "no hosts.toml for %s below %s: containerd pulls from the registry itself", d.image.host, strings.Join(dirs, ", "))
 }
 
-// findHosts looks for whichever hosts.toml leads to the registry.
+// findHosts searches for any hosts.toml that points to the registry.
 func (d *doctor) findHosts(dirs []string, own string) Step {
 	var files []string
 	for _, dir := range dirs {
@@ -77,13 +77,13 @@ func (d *doctor) findHosts(dirs []string, own string) Step {
 		}
 	}
 	if len(files) == 0 {
-		return skipped("no hosts.toml below %s leads to %s; layoutproxy mirror-config writes one", strings.Join(dirs, ", "), d.url)
+		return skipped("no hosts.toml below %s leads to %s; create one with layoutproxy mirror-config", strings.Join(dirs, ", "), d.url)
 	}
 	d.reader = files[0]
 	return ok("%s leads here", strings.Join(files, ", "))
 }
 
-// judge says what a hosts.toml makes of the registry.
+// judge says what a hosts.toml means for the registry.
 func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
 	d.reader = h.File
 	at := slices.IndexFunc(h.Hosts, func(host containerd.Host) bool { return host.Endpoint == own })
@@ -91,25 +91,25 @@ func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
 	if at >= 0 {
 		host, place = h.Hosts[at], "first"
 	} else if h.Server.Endpoint != own {
-		return failed(advice, "%s leads to %s, and not to %s", h.File, namesOfHosts(h), d.url)
+		return failed(advice, "%s leads to %s, not to %s", h.File, namesOfHosts(h), d.url)
 	}
 	for _, file := range host.Files {
 		if _, err := plainfile.Read(file, maxFile); err != nil {
-			return failed("put that file in place: until then containerd pulls nothing by this hosts.toml", "%s names a certificate: %v", h.File, err)
+			return failed("put that file in place: until then containerd cannot pull with this hosts.toml", "%s: certificate: %v", h.File, err)
 		}
 	}
 	switch {
 	case !host.Can("pull"):
-		return failed("add \"pull\" to its capabilities", "%s does not let %s be pulled from", h.File, host.Name)
+		return failed("add \"pull\" to its capabilities", "%s does not allow pulling from %s", h.File, host.Name)
 	case !host.Can("resolve"):
-		return warning("add \"resolve\" to its capabilities, if tags are to come from the bundle", "%s lets tags be asked of others than %s", h.File, host.Name)
+		return warning("add \"resolve\" to its capabilities, so that tags come from the bundle", "%s does not allow resolving tags at %s", h.File, host.Name)
 	case at > 0:
-		return warning("if the bundle is to be asked first, let mirror-config write its part, or move the table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
+		return warning("to ask the bundle first, let mirror-config write its section, or move the table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
 	}
 	return ok("%s leads here %s%s", h.File, place, afterwards(h, own))
 }
 
-// afterwards says what is asked for what is missing here.
+// afterwards says which host is asked for content that is missing here.
 func afterwards(h *containerd.Hosts, own string) string {
 	switch {
 	case h.Server.Endpoint == own:
@@ -138,7 +138,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf takes the advice of an error that has some.
+// adviceOf returns the advice of an error, or otherwise.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -9,16 +9,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// image is what is asked for.
+// image is the image to pull.
 type image struct {
-	host       string // by which nodes name it; may be empty
+	host       string // in the name that nodes use; may be empty
 	repository string
-	tag        string // may be empty where there is a digest
+	tag        string // may be empty if there is a digest
 	digest     digest.Digest
 }
 
-// parseImage reads [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only
-// if it holds a dot or a colon, or is localhost; without tag and digest it is latest.
+// parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if
+// it contains a dot or a colon, or is localhost; without tag and digest, the tag is
+// latest.
 func parseImage(s string) (image, error) {
 	var i image
 	rest, dgst, found := strings.Cut(s, "@")

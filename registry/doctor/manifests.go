@@ -24,37 +24,37 @@ type manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-// contradicts says why a manifest is not one thing only, or not what the answer says that
-// it is; it is empty where all agree. Containerd refuses one that could be taken for an
-// image and for an index (CVE-2021-41190).
+// contradicts says why a manifest is ambiguous, or has another type than the answer says;
+// it returns "" for a consistent one. Containerd refuses a manifest that could be both an
+// image and an index (CVE-2021-41190).
 func (m manifest) contradicts(contentType string) string {
 	said, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case m.Manifests != nil && (m.Layers != nil || m.Config != nil):
-		return "it has manifests, as an index, and a config or layers, as an image"
+		return "it has manifests, like an index, and a config or layers, like an image"
 	case m.MediaType != "" && err == nil && said != m.MediaType:
 		return fmt.Sprintf("its mediaType is %q, and the answer's Content-Type %q", m.MediaType, said)
 	}
 	return ""
 }
 
-// accept is what containerd accepts when it resolves a tag.
+// accept is containerd's Accept header when it resolves a tag.
 const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
-// adviceMissing says where to look for what the registry says that it has not.
+// adviceMissing says where to look for content that the registry reports as missing.
 func (d *doctor) adviceMissing() string {
-	return fmt.Sprintf("see what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the name is the root repository and the path in the bundle",
+	return fmt.Sprintf("check what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the repository name is the root repository and the path in the bundle",
 		d.url, d.image.repository)
 }
 
-// resolveTag asks what a tag leads to.
+// resolveTag requests the digest of a tag.
 func (d *doctor) resolveTag(ctx context.Context) Step {
 	if d.image.repository == "" {
-		return skipped("no image was named")
+		return skipped("no image was given")
 	}
 	if d.image.tag == "" {
-		return skipped("the image is named by its digest alone")
+		return skipped("the image has only a digest")
 	}
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
@@ -62,7 +62,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 		return step
 	}
 	dgst, err := digest.Parse(a.header.Get("Docker-Content-Digest"))
-	const advice = "containerd needs all three to resolve a tag: something before the registry strips them from a HEAD"
+	const advice = "containerd needs all three to resolve a tag: a proxy in front of the registry removes them from answers to HEAD"
 	switch {
 	case err != nil:
 		return failed(advice, "HEAD %s: Docker-Content-Digest is %q", what, a.header.Get("Docker-Content-Digest"))
@@ -71,13 +71,14 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	case a.header.Get("Content-Type") == "":
 		return failed(advice, "HEAD %s: no Content-Type", what)
 	case d.image.digest != "" && d.image.digest != dgst:
-		return warning("containerd takes the digest, so this does no harm", "%s is %s now, and the image is named as %s", what, dgst, d.image.digest)
+		return warning("harmless: containerd uses the digest", "%s now is %s, and the image is given with the digest %s", what, dgst, d.image.digest)
 	}
 	d.image.digest = dgst
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask asks below a repository, and tells what is not there from what cannot be got.
+// ask requests a path below a repository, and distinguishes missing content from other
+// failures.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	req, err := d.request(ctx, method, d.image.repository+"/"+path)
 	if err != nil {
@@ -85,7 +86,7 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	}
 	req.Header.Set("Accept", accept)
 	if a, err = d.do(req, maxErrorBody); err != nil {
-		return a, failed("see the server's log", "%s %s: %v", method, what, err), true
+		return a, failed("check the server's log", "%s %s: %v", method, what, err), true
 	}
 	if a.code == http.StatusOK {
 		return a, Step{}, false
@@ -100,22 +101,22 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	return a, d.refused(a, what), true
 }
 
-// refused makes a step of an answer that is none.
+// refused makes a step of a refusal.
 func (d *doctor) refused(a answer, what string) Step {
 	said := errorsOf(a.body)
 	switch a.code {
 	case http.StatusNotFound:
 		return damaged(d.adviceMissing(), "%s: 404%s", what, said)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return failed("this login may not pull that repository", "%s: %s%s", what, a.status, said)
+		return failed("this login may not pull from that repository", "%s: %s%s", what, a.status, said)
 	}
-	return failed("see the log of the server, or of the proxy before it", "%s: %s%s", what, a.status, said)
+	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, said)
 }
 
 // fetchManifest fetches the manifest by its digest.
 func (d *doctor) fetchManifest(ctx context.Context) Step {
 	if d.image.repository == "" {
-		return skipped("no image was named")
+		return skipped("no image was given")
 	}
 	m, size, step, bad := d.get(ctx, d.image.digest, -1)
 	if bad {
@@ -126,13 +127,13 @@ func (d *doctor) fetchManifest(ctx context.Context) Step {
 	if len(m.Manifests) > 0 {
 		kind = "index"
 	}
-	return ok("%s, %s, %d bytes with that digest", d.image.digest, kind, size)
+	return ok("%s, %s, %d bytes, digest verified", d.image.digest, kind, size)
 }
 
-// get fetches a manifest and holds it against its digest, and its size if that is known.
+// get fetches a manifest and checks its digest, and its size if that is known.
 func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m manifest, got int64, step Step, bad bool) {
 	what := d.image.repository + "@" + dgst.String()
-	const advice = "the bytes changed on their way or on the disk: layoutproxy verify says which file it is"
+	const advice = "the content was changed in transit or on disk: run layoutproxy verify to find the damaged file"
 	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/manifests/"+dgst.String())
 	if err != nil {
 		return m, 0, failed("", "%v", err), true
@@ -142,13 +143,13 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	body := a.body
 	switch {
 	case err != nil:
-		return m, 0, failed("see the server's log", "GET %s: %v", what, err), true
+		return m, 0, failed("check the server's log", "GET %s: %v", what, err), true
 	case a.code != http.StatusOK:
 		return m, 0, d.refused(a, what), true
 	case len(body) > maxManifest:
-		return m, 0, damaged("containerd takes no longer ones", "%s: longer than %d bytes", what, maxManifest), true
+		return m, 0, damaged("containerd accepts no larger manifests", "%s: larger than %d bytes", what, maxManifest), true
 	case dgst.Algorithm().FromBytes(body) != dgst:
-		return m, 0, damaged(advice, "%s: the bytes have the digest %s", what, dgst.Algorithm().FromBytes(body)), true
+		return m, 0, damaged(advice, "%s: checksum mismatch: content is %s", what, dgst.Algorithm().FromBytes(body)), true
 	case size >= 0 && int64(len(body)) != size:
 		return m, 0, damaged(advice, "%s: %d bytes, its index says %d", what, len(body), size), true
 	}
@@ -156,26 +157,26 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 		return m, 0, damaged(advice, "%s: %v", what, err), true
 	}
 	if why := m.contradicts(a.header.Get("Content-Type")); why != "" {
-		return m, 0, damaged("containerd refuses it: the image must be built again, and pushed or pulled again", "%s: %s", what, why), true
+		return m, 0, damaged("containerd refuses it: rebuild the image, and push or pull it again", "%s: %s", what, why), true
 	}
 	return m, int64(len(body)), Step{}, false
 }
 
-// Of an index with more children, or deeper, only so much is looked at.
+// Limits of what is checked of an index.
 const (
 	maxChildren = 100
 	maxDepth    = 4
 )
 
-// fetchChildren fetches the manifests of an index, of all platforms, as containerd 2.x
+// fetchChildren fetches the manifests of an index, for all platforms, as containerd 2.x
 // does.
 func (d *doctor) fetchChildren(ctx context.Context) Step {
 	if d.image.repository == "" {
-		return skipped("no image was named")
+		return skipped("no image was given")
 	}
 	if len(d.manifest.Manifests) == 0 {
 		d.leaf = d.manifest
-		return skipped("the image is no index")
+		return skipped("the image is not an index")
 	}
 	c := children{doctor: d}
 	if step, bad := c.fetch(ctx, d.manifest, 1); bad {
@@ -183,30 +184,30 @@ func (d *doctor) fetchChildren(ctx context.Context) Step {
 	}
 	d.leaf = c.leaf
 	if c.fit == fitsNot {
-		return warning("this node can run none of them; another may", "%d manifests, none for %s: %s", c.count, hostPlatform(), strings.Join(c.platforms, ", "))
+		return warning("this node cannot run any of them; other nodes may", "%d manifests, none for %s: %s", c.count, hostPlatform(), strings.Join(c.platforms, ", "))
 	}
 	return ok("%d manifests, one for %s", c.count, hostPlatform())
 }
 
-// children fetches what an index leads to.
+// children collects the manifests of an index.
 type children struct {
 	*doctor
 	count     int
 	platforms []string
-	leaf      manifest // the first that fits this node best
+	leaf      manifest // the first of those that fit this node best
 	fit       int      // of the leaf
 }
 
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("no client follows an index as deep as that", "indexes within indexes, %d deep", depth), true
+		return damaged("no client follows such a deep index", "nested indexes, %d deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {
 			return Step{}, false
 		}
 		if err := child.Digest.Validate(); err != nil {
-			return damaged("the index was made wrong", "a child with the digest %q: %v", child.Digest, err), true
+			return damaged("the index is invalid: rebuild the image", "malformed digest %q of a child: %v", child.Digest, err), true
 		}
 		m, _, step, bad := c.get(ctx, child.Digest, child.Size)
 		if bad {
@@ -223,7 +224,7 @@ func (c *children) fetch(ctx context.Context, index manifest, depth int) (step S
 	return Step{}, false
 }
 
-// take notes a manifest that is no index.
+// take records a manifest that is not an index.
 func (c *children) take(child ocispec.Descriptor, m manifest) {
 	if child.Platform != nil {
 		c.platforms = append(c.platforms, path.Join(child.Platform.OS, child.Platform.Architecture, child.Platform.Variant))
@@ -242,7 +243,7 @@ const (
 	fitsExactly
 )
 
-// fitOf says how well an image of a platform fits a host.
+// fitOf returns how well an image for a platform fits a host.
 func fitOf(image, host *ocispec.Platform) int {
 	switch {
 	case platform.Same(image, host):

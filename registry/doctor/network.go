@@ -15,7 +15,7 @@ import (
 func (d *doctor) lookUp(ctx context.Context) Step {
 	host := d.url.Hostname()
 	if d.proxy != nil {
-		return skipped("%s looks it up, which the environment has for a proxy", d.proxy.Redacted())
+		return skipped("the proxy %s resolves it", d.proxy.Redacted())
 	}
 	if net.ParseIP(host) != nil {
 		return ok("%s is an address", host)
@@ -24,7 +24,7 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
-		return failed("is the name right? add it to the DNS that this machine asks, or to /etc/hosts", "%s: %v", host, err)
+		return failed("check the name, and add it to the DNS of this machine, or to /etc/hosts", "%s: %v", host, err)
 	}
 	return ok("%s is %s", host, strings.Join(addresses, ", "))
 }
@@ -32,37 +32,37 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 // connect opens a connection.
 func (d *doctor) connect(ctx context.Context) Step {
 	if d.proxy != nil {
-		return skipped("all goes through %s", d.proxy.Redacted())
+		return skipped("all requests go through the proxy %s", d.proxy.Redacted())
 	}
 	start := time.Now()
 	conn, err := (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, "tcp", d.address())
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return failed("start layoutproxy there, with --listen on an address that this machine reaches: 127.0.0.1 is for the same machine alone",
+		return failed("start layoutproxy there, with --listen on an address that this machine can reach: 127.0.0.1 works only on the same machine",
 			"%s: nothing listens there: %v", d.address(), err)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return failed("a firewall on the way drops it, or the machine is off", "%s: no answer within %s", d.address(), d.Timeout)
+		return failed("a firewall drops the packets, or the machine is off", "%s: no answer within %s", d.address(), d.Timeout)
 	case err != nil:
-		return failed("is there a route from this machine to that address?", "%s: %v", d.address(), err)
+		return failed("check the route from this machine to that address", "%s: %v", d.address(), err)
 	}
 	defer conn.Close()
 	return ok("%s answers in %s", conn.RemoteAddr(), time.Since(start).Round(10*time.Microsecond))
 }
 
-// soon is how long before its end a certificate is warned of.
+// soon is how long before a certificate expires a warning is given.
 const soon = 14 * 24 * time.Hour
 
-// shakeHands looks at the certificate that the registry shows.
+// shakeHands checks the certificate of the registry.
 func (d *doctor) shakeHands(ctx context.Context) Step {
 	if d.url.Scheme == "http" {
 		return skipped("the URL is plain http")
 	}
 	if d.proxy != nil {
-		return skipped("through %s, and looked at in the next step alone", d.proxy.Redacted())
+		return skipped("through the proxy %s; the next step checks it", d.proxy.Redacted())
 	}
 	config := d.login.Transport().TLSClientConfig.Clone()
-	config.InsecureSkipVerify = true // it is verified below, to tell the reasons apart
+	config.InsecureSkipVerify = true // verified below, to distinguish the reasons
 	config.ServerName = d.url.Hostname()
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: d.Timeout}, Config: config}
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
@@ -71,7 +71,7 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 	var header tls.RecordHeaderError
 	switch {
 	case errors.As(err, &header):
-		return failed("ask by http://"+d.url.Host+", or start the server with --tls-cert and --tls-key", "%s does not speak TLS", d.address())
+		return failed("use http://"+d.url.Host+", or start the server with --tls-cert and --tls-key", "%s does not speak TLS", d.address())
 	case err != nil:
 		return failed(adviceOfAlert(err), "no TLS with %s: %v", d.address(), err)
 	}
@@ -82,12 +82,12 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 		return step
 	}
 	if left := time.Until(leaf.NotAfter); left < soon {
-		return warning("renew the certificate; layoutproxy takes a new one without a restart", "%s ends on %s", describe(leaf), leaf.NotAfter.Format(time.DateTime))
+		return warning("renew the certificate; layoutproxy loads the new one without a restart", "%s expires on %s", describe(leaf), leaf.NotAfter.Format(time.DateTime))
 	}
-	return ok("%s, %s, until %s", tls.VersionName(state.Version), describe(leaf), leaf.NotAfter.Format(time.DateOnly))
+	return ok("%s, %s, valid until %s", tls.VersionName(state.Version), describe(leaf), leaf.NotAfter.Format(time.DateOnly))
 }
 
-// verify judges a chain.
+// verify checks a chain.
 func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	leaf := chain[0]
 	intermediates := x509.NewCertPool()
@@ -98,20 +98,20 @@ func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	if err == nil {
 		return Step{}, false
 	}
-	advice := "see whether the files of --tls-cert hold the whole chain, the server's own certificate first"
+	advice := "check that the file of --tls-cert contains the complete chain, with the server's own certificate first"
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &unknown):
-		advice = "name its authority with --ca-file, and to containerd with mirror-config --ca"
+		advice = "trust its authority with --ca-file, and in containerd with mirror-config --ca"
 	case errors.As(err, &name):
-		advice = "ask by a name that the certificate holds (" + strings.Join(namesOf(leaf), ", ") + "), or have one made for this name"
+		advice = "use a name that the certificate contains (" + strings.Join(namesOf(leaf), ", ") + "), or get a certificate for this name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		advice = "renew the certificate, or set this machine's clock, which says " + time.Now().UTC().Format(time.DateTime) + " UTC"
+		advice = "renew the certificate, or correct this machine's clock, which is at " + time.Now().UTC().Format(time.DateTime) + " UTC"
 	}
 	if d.Client.InsecureSkipVerify {
-		return warning(advice, "%s is not trusted, which was asked to be overlooked: %v", describe(leaf), err), true
+		return warning(advice, "%s is not trusted, which is ignored on request: %v", describe(leaf), err), true
 	}
 	return failed(advice, "%s is not trusted: %v", describe(leaf), err), true
 }
@@ -132,15 +132,15 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// adviceOfAlert reads what the other side says in breaking off. Go has no type for it.
+// adviceOfAlert interprets the TLS alert of the other side. Go has no type for it.
 func adviceOfAlert(err error) string {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"),
 		strings.Contains(text, "unknown certificate authority"), strings.Contains(text, "handshake failure"):
-		return "the server wants a client's certificate, of an authority in its --client-ca: give one with --client-cert and --client-key"
+		return "the server requires a client certificate signed by an authority in its --client-ca: give one with --client-cert and --client-key"
 	case strings.Contains(text, "certificate expired"):
-		return "renew the client's certificate"
+		return "renew the client certificate"
 	}
-	return "see the server's log"
+	return "check the server's log"
 }

@@ -76,7 +76,7 @@ func TestHosts(t *testing.T) {
 		"only":            {"server = \"URL/v2\"\n[host.\"URL\"]\n", doctor.OK, []string{"nowhere else"}},
 		"the server":      {"server = \"URL\"\n", doctor.OK, []string{"as the registry itself"}},
 		"second":          {"[host.\"https://a\"]\n[host.\"URL\"]\n", doctor.Warning, []string{"https://a before"}},
-		"elsewhere":       {"[host.\"https://a\"]\n", doctor.Failed, []string{"leads to https://a, and not to", "layoutproxy mirror-config reg.example --endpoint"}},
+		"elsewhere":       {"[host.\"https://a\"]\n", doctor.Failed, []string{"leads to https://a, not to", "layoutproxy mirror-config reg.example --endpoint"}},
 		"nowhere":         {"skip_verify = true\n", doctor.Failed, []string{"the registry itself"}},
 		"no resolve":      {"[host.\"URL\"]\ncapabilities = [\"pull\"]\n", doctor.Warning, []string{"resolve"}},
 		"no pull":         {"[host.\"URL\"]\ncapabilities = [\"resolve\"]\n", doctor.Failed, []string{"pull"}},
@@ -101,7 +101,7 @@ func TestHosts(t *testing.T) {
 	expect(t, n.examine("reg.example/app:v1"), "hosts.toml", doctor.OK, "_default")
 }
 
-// What mirror-config writes is what doctor wants.
+// Doctor accepts what mirror-config writes.
 func TestWrittenByMirrorConfig(t *testing.T) {
 	n := newNode(t)
 	for _, o := range []containerd.MirrorOptions{
@@ -159,7 +159,7 @@ func TestDaemons(t *testing.T) {
 	}
 }
 
-// A configuration that was written after the start is not what the daemon has.
+// The daemon does not use a configuration that was written after its start.
 func TestDaemonOlderThanItsConfiguration(t *testing.T) {
 	n := newNode(t)
 	n.write("certs.d/reg.example/hosts.toml", "[host.\""+n.url+"\"]\n")
@@ -169,7 +169,7 @@ func TestDaemonOlderThanItsConfiguration(t *testing.T) {
 	expect(t, n.examine(""), "containerd", doctor.Warning, "restart containerd")
 }
 
-// Without a directory given, the one counts that the running containerd reads.
+// By default, the directory of the running containerd is used.
 func TestHostsWhereContainerdLooks(t *testing.T) {
 	n := newNode(t)
 	n.run("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"" + n.certs + "\"\n")

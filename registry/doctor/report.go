@@ -2,18 +2,18 @@ package doctor
 
 import "fmt"
 
-// State is how a step ended.
+// State is the result of a step.
 type State string
 
 // The states of a step.
 const (
 	OK      State = "ok"
-	Warning State = "warning" // it works, and may not for long, or not as it seems
+	Warning State = "warning" // it works, but may stop working, or not work as intended
 	Failed  State = "failed"
-	Skipped State = "skipped" // there was nothing to look at
+	Skipped State = "skipped" // there was nothing to check
 )
 
-// Names are the steps in their order.
+// Names returns the names of the steps, in order.
 func Names() []string {
 	return []string{
 		stepName, stepConnection, stepTLS, stepAPI, stepCredentials, stepClock,
@@ -36,18 +36,18 @@ const (
 	stepContainerd  = "containerd"
 )
 
-// Step is what one look found.
+// Step is the result of one check.
 type Step struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Detail string `json:"detail"`           // one line
-	Advice string `json:"advice,omitempty"` // what to do, where something is to be done
-	// Content says that a failure lies in what the registry serves, or lacks, and not
-	// in the way there.
+	Advice string `json:"advice,omitempty"` // what to do, if anything
+	// Content is true if the failure is in the content of the registry, damaged or
+	// missing, and not in the way to it.
 	Content bool `json:"content,omitempty"`
 }
 
-// Report is what [Run] found.
+// Report is the result of [Run].
 type Report struct {
 	URL   string `json:"url"`
 	Image string `json:"image,omitempty"`
@@ -56,7 +56,7 @@ type Report struct {
 	Steps []Step `json:"steps"`
 }
 
-// Content says whether a failure lies in the content.
+// Content reports whether a failure is in the content.
 func (r *Report) Content() bool {
 	for _, s := range r.Steps {
 		if s.State == Failed && s.Content {
@@ -76,7 +76,7 @@ func (r *Report) add(s Step) {
 	}
 }
 
-// The ends of a step; run gives it its name.
+// The results of a step; run sets its name.
 
 func ok(format string, args ...any) Step {
 	return Step{State: OK, Detail: fmt.Sprintf(format, args...)}

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// bundle is a tree with an image, an index within an index, and one of a platform that
-// no machine has.
+// bundle is a tree with an image, a nested index, and an image for a platform that no
+// machine has.
 func bundle(t *testing.T) http.Handler {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -45,8 +45,8 @@ func platform(os, arch string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch}
 }
 
-// otherSpelling is the platform of this host as uname spells it, with its variant where
-// it has a default one.
+// otherSpelling is the platform of this host as uname spells it, with its variant if there
+// is a default.
 func otherSpelling() *ocispec.Platform {
 	switch runtime.GOARCH {
 	case "amd64":
@@ -65,7 +65,7 @@ func listen(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// examine runs the doctor. Nothing on this machine counts.
+// examine runs doctor, independent of this machine's configuration.
 func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	t.Helper()
 	if o.HostsDir == "" {
@@ -105,7 +105,7 @@ func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
 	return doctor.Step{}
 }
 
-// expect wants a step in a state, with words in what it says.
+// expect checks the state of a step, and words in its text.
 func expect(t *testing.T, r *doctor.Report, name string, state doctor.State, words ...string) {
 	t.Helper()
 	s := step(t, r, name)

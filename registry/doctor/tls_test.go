@@ -95,7 +95,7 @@ func write(t *testing.T, name string, data []byte) string {
 	return file
 }
 
-// secure serves the bundle by TLS.
+// secure serves the bundle with TLS.
 func secure(t *testing.T, config *tls.Config) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(bundle(t))
@@ -117,7 +117,7 @@ func TestTLS(t *testing.T) {
 	}{
 		"trusted":  {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
 		"unknown":  {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
-		"overseen": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"overlooked"}, doctor.OK},
+		"overseen": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"ignored on request"}, doctor.OK},
 		"another name": {func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"proxy.example"} },
 			client.Options{CAFile: a.file}, doctor.Failed, []string{"(proxy.example)"}, doctor.Skipped},
 		"expired": {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) },
@@ -131,7 +131,7 @@ func TestTLS(t *testing.T) {
 			expect(t, r, "tls", test.state, test.words...)
 			expect(t, r, "api", test.apiState)
 			if test.state == doctor.Failed {
-				expect(t, r, "api", doctor.Skipped, "rests on tls")
+				expect(t, r, "api", doctor.Skipped, "depends on tls")
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestClientCertificate(t *testing.T) {
 	expect(t, examine(t, o), "blob", doctor.OK)
 }
 
-// A server is told from one of the other kind.
+// TLS and plain HTTP are distinguished.
 func TestSchemes(t *testing.T) {
 	plain := listen(t, bundle(t))
 	r := examine(t, doctor.Options{URL: strings.Replace(plain.URL, "http:", "https:", 1)})
@@ -170,7 +170,7 @@ func TestConnection(t *testing.T) {
 	l.Close()
 	r := examine(t, doctor.Options{URL: "http://" + address, Image: "app:v1"})
 	expect(t, r, "connection", doctor.Failed, address, "--listen")
-	expect(t, r, "blob", doctor.Skipped, "rests on connection")
+	expect(t, r, "blob", doctor.Skipped, "depends on connection")
 	if r.Content() {
 		t.Error("unreachable is no matter of content")
 	}

@@ -8,27 +8,27 @@ import (
 	"sync/atomic"
 )
 
-// Connections bounds how many connections one client has open. Its State is the
-// ConnState hook of a server.
+// Connections bounds the number of open connections per client. Its State is the ConnState
+// hook of a server.
 type Connections struct {
 	max     int
 	trusted []netip.Prefix
 	refused atomic.Int64
 
 	mu   sync.Mutex
-	open map[netip.Addr]int // no more than there are connections
+	open map[netip.Addr]int // bounded by the number of connections
 }
 
-// NewConnections lets a client have so many connections at once. Trusted proxies,
-// which connect for many, are not bound.
+// NewConnections allows each client at most that many connections at once. Trusted
+// proxies, which connect for many clients, are not bounded.
 func NewConnections(most int, trusted []netip.Prefix) *Connections {
 	return &Connections{max: most, trusted: trusted, open: map[netip.Addr]int{}}
 }
 
-// Refused is how many connections were closed for being too many.
+// Refused returns how many connections were closed because the client had too many.
 func (c *Connections) Refused() int64 { return c.refused.Load() }
 
-// State counts the connection, and closes it if it is one too many.
+// State counts the connection, and closes it if the client has too many.
 func (c *Connections) State(conn net.Conn, state http.ConnState) {
 	if state != http.StateNew && state != http.StateClosed && state != http.StateHijacked {
 		return
@@ -46,7 +46,7 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 		}
 		return
 	}
-	c.open[addr]++ // also of one too many, whose end is told of as well
+	c.open[addr]++ // also one too many: its end is reported too
 	if c.open[addr] > c.max {
 		c.refused.Add(1)
 		conn.Close()

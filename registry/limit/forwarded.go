@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Forwarded makes the remote address of a request that of the client, where it comes
-// from a trusted proxy: the last address in X-Forwarded-For that is not a trusted
-// proxy itself. From anybody else the header says nothing.
+// Forwarded sets the remote address of a request from a trusted proxy to that of the
+// client: the last address in X-Forwarded-For that is not itself a trusted proxy. The
+// header of any other sender is ignored.
 func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	if len(trusted) == 0 {
 		return next
@@ -24,8 +24,9 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	})
 }
 
-// behind is who asks by way of peer. Each proxy adds at the end whom it was asked
-// by, so that all is true which trusted ones wrote, up to the first that is not.
+// behind returns the client that sent a request through peer. Each proxy appends the
+// address that it was contacted from, so the list can be trusted from its end up to the
+// first address that is not a trusted proxy.
 func behind(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(forwarded) {
@@ -48,7 +49,7 @@ func behind(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.A
 	return client
 }
 
-// hop is an address as proxies write them, some with a port.
+// hop parses an address as proxies write it, some with a port.
 func hop(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return addr.WithZone(""), true

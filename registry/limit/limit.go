@@ -1,15 +1,15 @@
-// Package limit bounds what one client may ask for, so that the others are served.
+// Package limit bounds what one client may request, so that the others are served.
 //
-// [Requests] wraps a handler and answers 429 to a client that asks too often;
-// [Connections] is a hook of http.Server that closes what one client opens beyond
-// its share; [Forwarded] finds out who the client is behind a proxy that is trusted.
+// [Requests] wraps a handler and answers 429 to a client that sends too many requests;
+// [Connections] is a hook of http.Server that closes a client's connections beyond its
+// limit; [Forwarded] finds the address of a client behind a trusted proxy.
 //
-// A client is an IPv4 address, or the /64 network of an IPv6 one, of which a single
-// host has all addresses. What is remembered of clients is bounded: who was not
-// seen for the longest time is forgotten first.
+// A client is an IPv4 address, or the /64 network of an IPv6 address, because a single
+// host has all of its addresses. Only a bounded number of clients is remembered: the one
+// that was not seen for the longest time is forgotten first.
 //
-// Neither wraps a connection or a response: a plain blob still goes from its file to
-// the socket in the kernel.
+// None of them wraps a connection or a response: the kernel still sends a plain blob from
+// its file to the socket.
 package limit
 
 import (
@@ -36,7 +36,7 @@ type requests struct {
 
 	mu      sync.Mutex
 	clients map[netip.Addr]*list.Element
-	order   list.List // of *client; who was seen last is in front
+	order   list.List // of *client; the most recent one is in front
 }
 
 type client struct {
@@ -44,12 +44,12 @@ type client struct {
 	limiter *rate.Limiter
 }
 
-// Requests lets each client have perSecond requests on average, and burst at once.
-// Who asks for more gets 429 with Retry-After. Errors: a rate or burst that lets
-// nobody through.
+// Requests allows each client perSecond requests per second on average, in bursts of at
+// most burst. Further requests get 429 with Retry-After. Errors: a rate or burst that lets
+// no request through.
 func Requests(next http.Handler, perSecond float64, burst int) (http.Handler, error) {
 	if !(perSecond > 0) || math.IsInf(perSecond, 0) || burst < 1 {
-		return nil, errors.New("a client needs a rate and a burst above nothing")
+		return nil, errors.New("rate and burst must be above 0")
 	}
 	return &requests{next: next, rate: rate.Limit(perSecond), burst: burst, clients: map[netip.Addr]*list.Element{}}, nil
 }
@@ -64,7 +64,8 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.next.ServeHTTP(w, req)
 }
 
-// wait is how long a client has to wait until its next request; 0 takes the request.
+// wait returns how long a client has to wait until its next request; if 0, the request is
+// counted.
 func (r *requests) wait(addr netip.Addr) time.Duration {
 	limiter := r.limiter(addr)
 	reservation := limiter.Reserve()
@@ -91,8 +92,8 @@ func (r *requests) limiter(addr netip.Addr) *rate.Limiter {
 	return c.limiter
 }
 
-// tooMany is the error body of the distribution specification 1.1 ("Error Codes").
-const tooMany = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests","detail":"this client asks more often than it may"}]}` + "\n"
+// tooMany is an error body of the distribution specification 1.1 ("Error Codes").
+const tooMany = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests","detail":"this client exceeds its request rate"}]}` + "\n"
 
 func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	h := w.Header()
@@ -101,7 +102,7 @@ func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	if req.ContentLength != 0 {
-		h.Set("Connection", "close") // or net/http would wait for the body
+		h.Set("Connection", "close") // otherwise net/http waits for the body
 	}
 	w.WriteHeader(http.StatusTooManyRequests)
 	if req.Method != http.MethodHead {
@@ -109,7 +110,7 @@ func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	}
 }
 
-// address is the client that a remote address, with a port or without, stands for.
+// address returns the client for a remote address, with or without a port.
 func address(remote string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(remote)
 	if err != nil {
@@ -122,7 +123,7 @@ func address(remote string) (netip.Addr, bool) {
 	return share(addr), true
 }
 
-// share is the address that stands for all of a client's.
+// share returns the address that represents all addresses of a client.
 func share(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {

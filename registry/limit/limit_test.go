@@ -142,8 +142,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// Whatever stands in the header, the client is the peer, or an address that is in it
-// and behind which there are trusted proxies only.
+// Whatever the header contains, the client is the peer, or an address in it that is
+// followed only by trusted proxies.
 func FuzzForwarded(f *testing.F) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Add("10.0.0.1", "198.51.100.1, 10.0.0.2")

@@ -9,13 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of requests. Labels are bounded: a handful of routes, methods and codes.
+// metrics are the metrics of requests. Their labels are bounded: a few routes, methods and
+// codes.
 type metrics struct {
 	inFlight prometheus.Gauge
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	kept     sync.Map // series to *counters, to spare the look-up by labels
+	kept     sync.Map // series to *counters, which saves the lookup by labels
 }
 
 // series is one combination of labels.
@@ -33,7 +34,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "layoutproxy_http_requests_in_flight",
-			Help: "Requests that are being answered.",
+			Help: "Requests in progress.",
 		}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "layoutproxy_http_requests_total",

@@ -1,9 +1,9 @@
-// Package observe tells of the requests that a handler answers: metrics, and an
-// access log with an id for each request, which the answer carries too.
+// Package observe reports the requests that a handler answers: as metrics, and in an
+// access log with an id for each request, which is also in the response.
 //
-// [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that a
-// plain blob still goes from its file to the socket without passing through us.
-// Metric names and labels are in metrics.go, and docs/metrics.md lists them.
+// [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that the kernel
+// still sends a plain blob from its file to the socket. metrics.go defines the metric
+// names and labels, and docs/metrics.md lists them.
 package observe
 
 import (
@@ -21,13 +21,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options of the observation.
+// Options configure New.
 type Options struct {
-	// Route names the route of a request, one of a few.
+	// Route names the route of a request; there are only a few.
 	Route func(*http.Request) string
-	// Registerer takes the metrics.
+	// Registerer registers the metrics.
 	Registerer prometheus.Registerer
-	// AccessLog gets a line a request. Nil is none.
+	// AccessLog gets one line per request. Nil disables it.
 	AccessLog *zap.Logger
 }
 
@@ -40,11 +40,11 @@ type observer struct {
 	idLast   atomic.Uint64
 }
 
-// New wraps next. Errors: missing options; metrics of the same names registered
-// already.
+// New wraps next. Errors: missing options; metrics of the same names are already
+// registered.
 func New(next http.Handler, options Options) (http.Handler, error) {
 	if next == nil || options.Route == nil || options.Registerer == nil {
-		return nil, errors.New("observing without a handler, a route or a registerer")
+		return nil, errors.New("observe needs a handler, a route and a registerer")
 	}
 	m, err := newMetrics(options.Registerer)
 	if err != nil {
@@ -57,7 +57,7 @@ func New(next http.Handler, options Options) (http.Handler, error) {
 	return &observer{next: next, options: options, metrics: m, idPrefix: hex.EncodeToString(prefix[:]) + "-"}, nil
 }
 
-// response is what is known of an answer so far.
+// response is the state of a response so far.
 type response struct {
 	code  int
 	bytes int64
@@ -67,24 +67,24 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
 	var id string
-	if o.options.AccessLog != nil { // without a log there is nothing to find by it
+	if o.options.AccessLog != nil { // without a log the id has no use
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}
 	var r response
 	defer func() {
-		// Also where the handler panics to cut the connection.
+		// Also if the handler panics to cut the connection.
 		o.metrics.inFlight.Dec()
 		o.done(req, &r, id, time.Since(start))
 	}()
 	o.next.ServeHTTP(httpsnoop.Wrap(w, r.hooks()), req)
 	if req.Method == http.MethodHead {
-		r.bytes = 0 // what was written was not sent
+		r.bytes = 0 // the bytes were not sent
 	}
 }
 
-// hooks count what goes through a response. ReadFrom is passed on as it is, as it
-// is what sends files by the kernel.
+// hooks count what passes through a response. ReadFrom is passed on unchanged, because it
+// lets the kernel send files.
 func (r *response) hooks() httpsnoop.Hooks {
 	return httpsnoop.Hooks{
 		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
@@ -114,7 +114,7 @@ func (r *response) hooks() httpsnoop.Hooks {
 
 func (o *observer) done(req *http.Request, r *response, id string, took time.Duration) {
 	if r.code == 0 {
-		r.code = http.StatusOK // what net/http sends for a handler that says nothing
+		r.code = http.StatusOK // the default of net/http
 	}
 	route := o.options.Route(req)
 	o.metrics.observe(series{route, method(req.Method), r.code}, r.bytes, took)
@@ -128,7 +128,8 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method is the method as a label: those that the registry knows, and one for all others.
+// method returns the method as a label: those that the registry knows, and one for all
+// others.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:

@@ -74,7 +74,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	}
 	s.Close() // all requests are over, their counting too
 	want := `
-# HELP layoutproxy_http_requests_in_flight Requests that are being answered.
+# HELP layoutproxy_http_requests_in_flight Requests in progress.
 # TYPE layoutproxy_http_requests_in_flight gauge
 layoutproxy_http_requests_in_flight 0
 # HELP layoutproxy_http_requests_total Requests answered, by route, method and status code.
@@ -126,7 +126,7 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// A handler that cuts the connection is counted, and is not in flight for ever.
+// A request whose connection the handler cuts is counted, and is no longer in flight.
 func TestCutConnection(t *testing.T) {
 	s, metrics := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil)
 	if resp, err := http.Get(s.URL + "/cut"); err == nil {
@@ -135,7 +135,7 @@ func TestCutConnection(t *testing.T) {
 	}
 	s.Close()
 	want := `
-# HELP layoutproxy_http_requests_in_flight Requests that are being answered.
+# HELP layoutproxy_http_requests_in_flight Requests in progress.
 # TYPE layoutproxy_http_requests_in_flight gauge
 layoutproxy_http_requests_in_flight 0
 `

@@ -6,20 +6,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Tree is what metrics of a tree are taken from, at each look at them.
+// Tree collects the metrics of a tree, each time they are scraped.
 type Tree struct {
 	Snapshot func() *layoutstore.Snapshot
 	Problems func() []layoutstore.Problem
-	Refused  func() int64 // requests for content that is not served, so far
+	Refused  func() int64 // number of requests for content that cannot be served
 }
 
 var (
 	repositoriesDesc = prometheus.NewDesc("layoutproxy_repositories", "Repositories served.", nil, nil)
 	tagsDesc         = prometheus.NewDesc("layoutproxy_tags", "Tags served, over all repositories.", nil, nil)
 	problemsDesc     = prometheus.NewDesc("layoutproxy_problems", "Things in the sources that cannot be served, by kind.", []string{"kind"}, nil)
-	generationDesc   = prometheus.NewDesc("layoutproxy_generation", "Changes of the tree since the start, the first scan being 1.", nil, nil)
-	sinceDesc        = prometheus.NewDesc("layoutproxy_generation_timestamp_seconds", "When the present generation of the tree was made, in seconds since 1970; its age is time() less this.", nil, nil)
-	refusedDesc      = prometheus.NewDesc("layoutproxy_refused_requests_total", "Requests for content that the tree names and that is missing or damaged.", nil, nil)
+	generationDesc   = prometheus.NewDesc("layoutproxy_generation", "Changes of the tree since the start; the first scan is 1.", nil, nil)
+	sinceDesc        = prometheus.NewDesc("layoutproxy_generation_timestamp_seconds", "When the current generation of the tree was created, in seconds since 1970; its age is time() minus this.", nil, nil)
+	refusedDesc      = prometheus.NewDesc("layoutproxy_refused_requests_total", "Requests for content that the tree lists and that is missing or damaged.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 )
 
-// Match says whether a fault is meant for a request.
+// Match reports whether a fault applies to a request.
 type Match func(*http.Request) bool
 
 // On matches a [Request.Kind].
@@ -26,8 +26,7 @@ func On(kind string) Match {
 // First matches the first n requests that m matches.
 func First(n int, m Match) Match { return Nth(1, n, m) }
 
-// Nth matches from the request number from, counted from 1, to number to of those that
-// m matches.
+// Nth matches requests number from to number to, counted from 1, of those that m matches.
 func Nth(from, to int, m Match) Match {
 	var matched atomic.Int64
 	return func(r *http.Request) bool {
@@ -39,7 +38,7 @@ func Nth(from, to int, m Match) Match {
 	}
 }
 
-// Answer answers what matches with a status, header lines ("Name: value") and no more.
+// Answer answers matching requests with a status and header lines ("Name: value") only.
 func Answer(m Match, status int, header ...string) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !m(r) {
@@ -54,7 +53,7 @@ func Answer(m Match, status int, header ...string) Fault {
 	}
 }
 
-// AnswerCode answers what matches with a status and a code of the specification.
+// AnswerCode answers matching requests with a status and a code of the specification.
 func AnswerCode(m Match, status int, code string) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !m(r) {
@@ -67,7 +66,7 @@ func AnswerCode(m Match, status int, code string) Fault {
 	}
 }
 
-// Reset lets n bytes of the body pass to the registry and then resets the connection.
+// Reset passes n bytes of the request body to the registry and then resets the connection.
 func Reset(m Match, n int64) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
@@ -81,7 +80,7 @@ func Reset(m Match, n int64) Fault {
 	}
 }
 
-// hijackable returns what resets the connection of an answer.
+// hijackable returns a function that resets the connection of an answer.
 func hijackable(w http.ResponseWriter) func() {
 	return func() {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -110,7 +109,7 @@ func (c *cutting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// discarder is an answer that nobody gets.
+// discarder discards an answer.
 type discarder struct{ header http.Header }
 
 func (d discarder) Header() http.Header         { return d.header }
@@ -145,8 +144,8 @@ func (t *truncating) Write(p []byte) (int, error) {
 	return n, io.ErrShortWrite
 }
 
-// Lose has the registry answer what matches, and cuts the connection in place of the
-// answer.
+// Lose lets the registry process matching requests, and cuts the connection instead of
+// answering.
 func Lose(m Match) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
@@ -158,7 +157,7 @@ func Lose(m Match) Fault {
 	}
 }
 
-// Stall takes what matches and never answers, until release is called.
+// Stall accepts matching requests and never answers, until release is called.
 func Stall(m Match) (f Fault, release func()) {
 	released := make(chan struct{})
 	var once sync.Once
@@ -176,7 +175,7 @@ func Stall(m Match) (f Fault, release func()) {
 	return f, func() { once.Do(func() { close(released) }) }
 }
 
-// Edit has the registry answer what matches, and edits the header of the answer.
+// Edit lets the registry answer matching requests, and edits the header of the answer.
 func Edit(m Match, edit func(http.Header)) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
@@ -208,8 +207,8 @@ func (e *editing) Write(p []byte) (int, error) {
 	return e.ResponseWriter.Write(p)
 }
 
-// Spoil has the registry answer what matches, and changes the body of the answer, whose
-// length it makes match: what a cache keeps of an answer that was cut, or a bad disk.
+// Spoil lets the registry answer matching requests, and changes the body of the answer,
+// with a matching length: like a cache that stored a truncated answer, or a bad disk.
 func Spoil(m Match, change func(body []byte) []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
@@ -226,7 +225,7 @@ func Spoil(m Match, change func(body []byte) []byte) Fault {
 	}
 }
 
-// keeping keeps an answer.
+// keeping buffers an answer.
 type keeping struct {
 	header http.Header
 	status int
@@ -246,5 +245,5 @@ func FlipBit(body []byte) []byte {
 	return body
 }
 
-// CutHalf leaves the first half of a body.
+// CutHalf returns the first half of a body.
 func CutHalf(body []byte) []byte { return body[:len(body)/2] }

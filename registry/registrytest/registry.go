@@ -1,9 +1,8 @@
-// Package registrytest runs real registries for tests, and puts faults in front of
-// them.
+// Package registrytest runs real registries for tests, and injects faults.
 //
-// Start with [New]: distribution v3 in this process, open, with basic authentication,
-// or with tokens ([Options]). Each request is remembered ([Registry.Requests]) and may
-// be answered by a [Fault] in its place.
+// Start with [New]: distribution v3 in this process, open, with basic authentication, or
+// with tokens ([Options]). Each request is recorded ([Registry.Requests]), and a [Fault]
+// may answer it instead.
 package registrytest
 
 import (
@@ -28,11 +27,11 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 )
 
-// The credentials that registries with authentication know.
+// The credentials that registries with authentication accept.
 const (
 	Username = "user"
 	Password = "a-secret-password"
-	// hash is Password's, with bcrypt's least cost.
+	// hash is the bcrypt hash of Password with the lowest cost.
 	hash = "$2a$04$dy.BapuuCtmjGDiTopp46OIXKMilbBOEvtkrX1fKD1J4ISxE1Z6aG"
 )
 
@@ -47,15 +46,15 @@ type TB interface {
 
 // Options say which registry to run.
 type Options struct {
-	Dir   string // where it keeps its content; empty is a new directory
+	Dir   string // where it stores its content; empty: a new directory
 	Basic bool   // with basic authentication
-	Token bool   // with tokens, of a server on another port
-	// ReadOnly is distribution's maintenance mode.
+	Token bool   // with tokens from a server on another port
+	// ReadOnly sets distribution's maintenance mode.
 	ReadOnly bool
 	TLS      bool
-	// ClientCertificates has TLS ask for a certificate, whoever signed it.
+	// ClientCertificates requires a TLS client certificate from any issuer.
 	ClientCertificates bool
-	// Handler is the registry, in place of distribution.
+	// Handler replaces distribution.
 	Handler http.Handler
 }
 
@@ -63,7 +62,7 @@ type Options struct {
 type Registry struct {
 	*httptest.Server
 	Host   string  // host and port
-	Tokens *Tokens // nil without
+	Tokens *Tokens // nil without tokens
 
 	app    http.Handler
 	mu     sync.Mutex
@@ -75,11 +74,11 @@ type Registry struct {
 type Request struct {
 	Method, Path, Query string
 	Authorization       string
-	Length              int64 // of the body, as it was announced
+	Length              int64 // announced length of the body
 	Status              int
 }
 
-// Kind is the method and what the path is one of, as "PUT manifests" and "PATCH uploads".
+// Kind is the method and the kind of path, such as "PUT manifests" and "PATCH uploads".
 func (r Request) Kind() string {
 	for _, kind := range []string{"uploads", "manifests", "blobs", "tags", "referrers"} {
 		if strings.Contains(r.Path, "/"+kind+"/") {
@@ -89,8 +88,8 @@ func (r Request) Kind() string {
 	return r.Method + " " + r.Path
 }
 
-// Fault answers a request in place of the registry, or has next answer it and meddles
-// with that. It returns false where it has done neither.
+// Fault answers a request instead of the registry, or lets next answer it and interferes.
+// It returns false if it has done neither.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // New runs a registry until the test ends.
@@ -158,14 +157,14 @@ func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	return app
 }
 
-// Inject puts a fault in front, before those that are there.
+// Inject puts a fault in front of the existing ones.
 func (r *Registry) Inject(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append([]Fault{f}, r.faults...)
 }
 
-// Heal takes all faults away.
+// Heal removes all faults.
 func (r *Registry) Heal() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +182,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s := &statusWriter{ResponseWriter: w}
 	defer func() {
 		r.mu.Lock()
-		seen.Status = s.status // also if the request is forgotten by now
+		seen.Status = s.status // even if Forget was called meanwhile
 		r.mu.Unlock()
 	}()
 	for _, f := range faults {
@@ -194,7 +193,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.app.ServeHTTP(s, req)
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -202,7 +201,7 @@ type statusWriter struct {
 
 func (s *statusWriter) WriteHeader(status int) {
 	if s.status != 0 {
-		return // distribution does it twice at times, and net/http would log it
+		return // distribution sometimes calls it twice, which net/http would log
 	}
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)
@@ -218,7 +217,7 @@ func (s *statusWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// Requests are the requests so far.
+// Requests returns the requests so far.
 func (r *Registry) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -21,20 +21,20 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 )
 
-// Tokens is a token server (distribution's token specification) that knows one user,
-// and grants all that is asked for.
+// Tokens is a token server (distribution's token specification) with one user, which
+// grants every scope.
 type Tokens struct {
 	*httptest.Server
 	Host string
 
 	key *ecdsa.PrivateKey
 	mu  sync.Mutex
-	// Life is how long tokens live, by their answer and in truth.
+	// Life is how long tokens are valid, as announced and in fact.
 	life   time.Duration
 	asked  []string
 	serial int
-	grant  func(action string) bool // nil grants all
-	answer http.Handler             // in place of the server; nil is none
+	grant  func(action string) bool // nil: all
+	answer http.Handler             // replaces the server if not nil
 }
 
 func newTokens(tb TB) *Tokens {
@@ -50,21 +50,21 @@ func newTokens(tb TB) *Tokens {
 	return t
 }
 
-// Asked are the scopes that tokens were asked for, a string a token.
+// Asked returns the scopes that tokens were requested for, one string per token.
 func (t *Tokens) Asked() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.asked...)
 }
 
-// Grant has only some actions granted from now on, as pull and push.
+// Grant restricts the granted actions, such as pull and push, from now on.
 func (t *Tokens) Grant(grant func(action string) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.grant = grant
 }
 
-// Answer has h answer in place of the server.
+// Answer lets h answer instead of the server.
 func (t *Tokens) Answer(h http.Handler) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

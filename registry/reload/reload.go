@@ -1,12 +1,12 @@
 // Package reload keeps a value that is read from files, and reads it again when they
 // change.
 //
-// Start with [New], and ask for the value with [Value.Get]. A change counts within two
-// seconds. While the files cannot be used, as in the middle of a change, the last good
-// value counts. Nothing runs in the background: the files are checked when somebody asks.
-// Nobody waits longer than a second for a disk that hangs.
+// Start with [New], and read the value with [Value.Get]. A change takes effect within two
+// seconds. While the files cannot be used, for example in the middle of a change, the last
+// valid value stays in effect. Nothing runs in the background: Get checks the files. It
+// waits at most one second for a disk that hangs.
 //
-// Files that have to fit together, as a certificate and its key, are read together.
+// Files that belong together, such as a certificate and its key, are read together.
 package reload
 
 import (
@@ -21,25 +21,24 @@ import (
 
 // Options say what is read.
 type Options[T any] struct {
-	// Files are watched. Links are followed.
+	// Files are the files to watch. Links are followed.
 	Files []string
 	// Read reads them.
 	Read func() (T, error)
-	// Changed is called after a change was read, Failed when one cannot be: once for each
-	// state of the files. Both may be nil.
+	// Changed is called after a change was read, Failed when a change cannot be read: once
+	// for each state of the files. Both may be nil.
 	Changed func()
 	Failed  func(error)
 	// Now is the clock; time.Now if it is nil.
 	Now func() time.Time
 }
 
-// Value is what was read last.
+// Value is the value that was read last.
 //
-// A file that is written in place passes through states that look complete, as a list
-// with half of its lines. So a change counts only when nothing was written for the time
-// settle. The files are checked when somebody asks, at most once in checkEvery, and before
-// the answer if the last check is older than overdue: together that is less than two
-// seconds.
+// A file that is written in place passes through states that look complete, such as a list
+// with half of its lines. So a change takes effect only when nothing was written for the
+// time settle. Get checks the files at most once per checkEvery, and before it returns if
+// the last check is older than overdue: together that is less than two seconds.
 type Value[T any] struct {
 	options Options[T]
 	current atomic.Pointer[T]
@@ -47,9 +46,9 @@ type Value[T any] struct {
 	checked atomic.Int64 // nanoseconds after start
 
 	mu    sync.Mutex // guards check
-	check *check     // nil while none is under way
+	check *check     // nil while none is running
 
-	files files // used by one check after the other
+	files files // used by one check at a time
 }
 
 const (
@@ -67,7 +66,7 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	}
 	v := &Value[T]{options: o, start: o.Now()}
 	state, stateErr := stateOf(o.Files)
-	value, err := o.Read() // its error says more
+	value, err := o.Read() // its error is more specific
 	if err == nil {
 		err = stateErr
 	}
@@ -79,8 +78,8 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	return v, nil
 }
 
-// Get returns the value that the files had when they could be used last. Callers do not
-// wait for a check that another one has begun, unless the last is overdue.
+// Get returns the last valid value. Callers do not wait for a check that another one has
+// started, unless the last check is overdue.
 func (v *Value[T]) Get() T {
 	if age := v.age(); age >= checkEvery {
 		c, mine := v.startCheck()
@@ -91,13 +90,13 @@ func (v *Value[T]) Get() T {
 	return *v.current.Load()
 }
 
-// check is a check of the files that is under way.
+// check is a running check of the files.
 type check struct {
 	began time.Time
 	done  chan struct{}
 }
 
-// wait waits for the end of the check, and no longer than patience after it began.
+// wait waits for the end of the check, at most for patience after its start.
 func (c *check) wait() {
 	timer := time.NewTimer(time.Until(c.began.Add(patience)))
 	defer timer.Stop()
@@ -107,7 +106,8 @@ func (c *check) wait() {
 	}
 }
 
-// startCheck has one goroutine check the files, and reports whether it is a new one.
+// startCheck starts a goroutine that checks the files, and reports whether it is a new
+// one.
 func (v *Value[T]) startCheck() (c *check, mine bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -126,12 +126,12 @@ func (v *Value[T]) startCheck() (c *check, mine bool) {
 	return c, true
 }
 
-// age is how long ago the files were checked.
+// age returns the time since the last check.
 func (v *Value[T]) age() time.Duration {
 	return v.options.Now().Sub(v.start) - time.Duration(v.checked.Load())
 }
 
-// checkOnce checks the files, unless somebody else just has.
+// checkOnce checks the files, unless another check has just ended.
 func (v *Value[T]) checkOnce() {
 	if v.age() < checkEvery {
 		return
@@ -167,11 +167,11 @@ func (v *Value[T]) checkFiles() {
 	}
 }
 
-// files is what is known of the files. Their states are nil where one cannot be found.
+// files is what is known about the files. States are nil if a file cannot be found.
 type files struct {
 	used []fs.FileInfo // the state in which the current value was read
 
-	changed bool          // whether they have another state since
+	changed bool          // whether their state has changed since
 	seen    []fs.FileInfo // that state
 	since   time.Time     // when it was first seen
 	torn    bool          // whether a file was seen in the middle of a write
@@ -181,7 +181,7 @@ type files struct {
 }
 
 // settled reports whether the files have changed and nothing was written to them for a
-// while: by their own times, or by our clock where theirs is another or cannot be right.
+// while: by their modification times, or by our clock if their clock differs or is wrong.
 func (f *files) settled(state []fs.FileInfo, err error, now time.Time) bool {
 	if err == nil && sameStates(state, f.used) {
 		f.changed, f.failed = false, false
@@ -198,19 +198,20 @@ func (f *files) settled(state []fs.FileInfo, err error, now time.Time) bool {
 		!slices.ContainsFunc(state, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
 }
 
-// use notes that the value was read in a state.
+// use records the state in which the value was read.
 func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }
 
-// fail notes that a state cannot be used, and reports whether that is news.
+// fail records a state that cannot be used, and reports whether it is new.
 func (f *files) fail(state []fs.FileInfo) bool {
 	news := !f.failed || !sameStates(state, f.failedIn)
 	f.failed, f.failedIn = true, state
 	return news
 }
 
-// stateOf is what files are now. The error names each that cannot be found.
+// stateOf returns the current state of files. The error names each one that cannot be
+// found.
 func stateOf(names []string) (state []fs.FileInfo, err error) {
 	for _, name := range names {
 		info, statErr := os.Stat(name)
@@ -226,10 +227,10 @@ func stateOf(names []string) (state []fs.FileInfo, err error) {
 	return state, nil
 }
 
-// isTorn reports whether a file was seen in the middle of a write: it has another size than
-// before, and still its old modification time. A file system may set the size first
-// (ext4 does so for a file that is cut, as a write in place begins), and a file that is
-// empty for a moment would look like one that was empty for long.
+// isTorn reports whether a file was seen in the middle of a write: its size has changed,
+// and its modification time has not. A file system may set the size first (ext4 does so
+// when a write in place truncates the file), and a file that is empty for a moment would
+// look like one that was empty for long.
 func isTorn(before, state []fs.FileInfo) bool {
 	if len(before) != len(state) {
 		return false
@@ -242,8 +243,8 @@ func isTorn(before, state []fs.FileInfo) bool {
 	return false
 }
 
-// sameStates reports whether no file was written or replaced between two states. Files of
-// one size and time are distinguished by what the system calls them.
+// sameStates reports whether no file was written or replaced between two states. Files
+// with the same size and time are distinguished by device and inode.
 func sameStates(a, b []fs.FileInfo) bool {
 	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
 		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())

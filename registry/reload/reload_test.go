@@ -75,7 +75,7 @@ func (w *watched) write(name, text string) {
 
 func (w *watched) pass(d time.Duration) { w.now = w.now.Add(d) }
 
-// want asks for the value.
+// want checks the value.
 func (w *watched) want(want string, events ...string) {
 	w.Helper()
 	if got := w.value.Get(); got != want {
@@ -105,7 +105,7 @@ func TestChange(t *testing.T) {
 	w.want("22")
 }
 
-// A change of long ago counts at the first request.
+// A change of long ago takes effect at the first request.
 func TestChangeWhileNobodyAsks(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
@@ -114,7 +114,7 @@ func TestChangeWhileNobodyAsks(t *testing.T) {
 	w.want("22", "changed")
 }
 
-// A file that is replaced by a link or a rename, with a time of long ago.
+// A file is replaced by a link or a rename, and its time is long ago.
 func TestReplaced(t *testing.T) {
 	w := watch(t)
 	for _, name := range []string{"a", "b"} {
@@ -145,7 +145,7 @@ func TestHalfOfAChange(t *testing.T) {
 	w.want("xx", "changed")
 }
 
-// The files are as they were again: there is nothing to read, and the next fault is news.
+// The files are as before: there is nothing to read, and the next error is reported again.
 func TestBack(t *testing.T) {
 	w := watch(t)
 	for range 2 {
@@ -162,8 +162,7 @@ func TestBack(t *testing.T) {
 	}
 }
 
-// A file that is cut has its new size before its new time, for as long as the file system
-// takes: its time says nothing then.
+// A truncated file may get its new size before its new time: its time is then meaningless.
 func TestTorn(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
@@ -179,7 +178,7 @@ func TestTorn(t *testing.T) {
 	w.want("", "changed") // so it was meant
 }
 
-// A clock that is far from the file system's delays a change, and hides none.
+// A clock far from the file system's delays a change, but does not hide it.
 func TestFilesFromTheFuture(t *testing.T) {
 	w := watch(t)
 	later := w.now.Add(24 * time.Hour)
@@ -206,8 +205,8 @@ func TestNewFails(t *testing.T) {
 	}
 }
 
-// A read that hangs delays each caller for no longer than a second, whoever began it, and
-// the last good value counts meanwhile.
+// A read that hangs delays each caller at most a second, whoever started it, and the last
+// valid value stays in effect meanwhile.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")

@@ -20,9 +20,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector sends spans to a collector by OTLP over HTTP, as protobuf. It is the transport of
-// OpenTelemetry's exporter: the transport that comes with it links gRPC, which OTLP over HTTP
-// has no use for. It implements otlptrace.Client.
+// collector sends spans to a collector by OTLP over HTTP, as protobuf. It replaces the
+// transport of OpenTelemetry's exporter, which links gRPC without need. It implements
+// otlptrace.Client.
 type collector struct {
 	settings
 	http  *http.Client
@@ -32,10 +32,10 @@ type collector struct {
 const (
 	firstPause = 5 * time.Second
 	lastPause  = 30 * time.Second
-	retryFor   = time.Minute // where the exporter sets no shorter limit
+	retryFor   = time.Minute // unless the exporter sets a shorter limit
 
 	maxAnswer  = 64 << 10
-	maxMessage = 200 // of an answer that is reported
+	maxMessage = 200 // longest reported answer, in bytes
 )
 
 const protobuf = "application/x-protobuf"
@@ -45,7 +45,7 @@ func newCollector(s settings) *collector {
 	transport.TLSClientConfig = s.tls
 	return &collector{settings: s, pause: firstPause, http: &http.Client{
 		Transport: transport, Timeout: s.timeout,
-		// The headers may hold a credential, which is meant for one host.
+		// The headers may contain a credential, which is for one host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -59,10 +59,10 @@ func (c *collector) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces sends spans, and again for as long as the collector says that it is busy.
+// UploadTraces sends spans, and retries for as long as the collector says that it is busy.
 func (c *collector) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
-	// The request of the collector's service (ExportTraceServiceRequest) is these bytes
-	// too: its one field has the number and type of the one of TracesData.
+	// An ExportTraceServiceRequest has the same encoding: its one field has the number and
+	// type of the one of TracesData.
 	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -97,8 +97,8 @@ func compressed(body []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// post sends a request once. Where it may be sent again, after is how long the collector
-// wants to be left alone.
+// post sends a request once. If again is true, it may be retried after the pause that the
+// collector asked for.
 func (c *collector) post(ctx context.Context, body []byte) (after time.Duration, again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -125,14 +125,14 @@ func (c *collector) post(ctx context.Context, body []byte) (after time.Duration,
 	}
 	err = fmt.Errorf("%s answers %s%s", c.url, resp.Status, message(answer, isProtobuf))
 	switch resp.StatusCode {
-	// What the specification of OTLP says may be sent again ("Retryable Response Codes").
+	// The codes that may be retried by the specification of OTLP ("Retryable Response Codes").
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return retryAfter(resp.Header), true, err
 	}
 	return 0, false, err
 }
 
-// retryAfter is how long to wait, in either form of the header (RFC 9110, 10.2.3).
+// retryAfter returns how long to wait, from either form of the header (RFC 9110, 10.2.3).
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
@@ -144,8 +144,8 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// partialSuccess is the error for an answer that says that some spans were not taken: field 1
-// of ExportTraceServiceResponse, in which 1 is their number and 2 says why.
+// partialSuccess returns the error of an answer that rejects some spans: field 1 of
+// ExportTraceServiceResponse, in which field 1 is their number and field 2 the reason.
 func partialSuccess(answer []byte, isProtobuf bool) error {
 	if !isProtobuf {
 		return nil
@@ -159,7 +159,7 @@ func partialSuccess(answer []byte, isProtobuf bool) error {
 	return fmt.Errorf("the collector rejected %d spans: %s", rejected, printable(why))
 }
 
-// message is what an answer says went wrong: field 2 of google.rpc.Status, or text.
+// message returns the error message in an answer: field 2 of google.rpc.Status, or text.
 func message(answer []byte, isProtobuf bool) string {
 	if isProtobuf {
 		_, answer = field(answer, 2)
@@ -170,8 +170,8 @@ func message(answer []byte, isProtobuf bool) string {
 	return ""
 }
 
-// field finds a field of a message: its value where that is a number, and its bytes where it
-// has bytes. A message that is malformed has none.
+// field finds a field of a message and returns its value if it is a number, and its
+// content if it has bytes. A malformed message has no fields.
 func field(message []byte, number protowire.Number) (value uint64, content []byte) {
 	for len(message) > 0 {
 		n, kind, length := protowire.ConsumeTag(message)
@@ -194,7 +194,7 @@ func field(message []byte, number protowire.Number) (value uint64, content []byt
 	return value, content
 }
 
-// printable is the beginning of a text on one line, or empty where it is no text.
+// printable returns the start of a text on one line, or "" if it is not text.
 func printable(text []byte) string {
 	if !utf8.Valid(text) {
 		return ""

@@ -26,13 +26,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spans are what a test sends.
+// spans are the spans that a test sends.
 func spans() []*otlp.ResourceSpans {
 	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
 }
 
-// answering is a collector that answers one request after another as it is told, and what it
-// was asked.
+// answering is a collector with one answer per request, and the requests that it got.
 func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, asked *[]*http.Request) {
 	t.Helper()
 	asked = &[]*http.Request{}
@@ -67,14 +66,14 @@ func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWri
 	}
 }
 
-// Which answers are sent again is from the specification of OTLP 1.x, "OTLP/HTTP Response";
-// the messages are those of its own types.
+// Which answers are retried is from the specification of OTLP 1.x, "OTLP/HTTP Response";
+// the messages have its own types.
 func TestAnswersOfACollector(t *testing.T) {
 	partial := &service.ExportTraceServiceResponse{PartialSuccess: &service.ExportTracePartialSuccess{RejectedSpans: 3, ErrorMessage: "too\nold"}}
 	for name, test := range map[string]struct {
 		answers []func(http.ResponseWriter)
 		asked   int
-		err     string // a part of it; empty is none
+		err     string // a part of it; empty: no error
 	}{
 		"taken":                 {[]func(http.ResponseWriter){code(200)}, 1, ""},
 		"taken, and it says so": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
@@ -106,7 +105,8 @@ func TestAnswersOfACollector(t *testing.T) {
 	}
 }
 
-// A collector that stays busy is left alone as long as it says, and its last answer is the error.
+// A busy collector is not contacted for as long as it asks, and its last answer is the
+// error.
 func TestCollectorThatStaysBusy(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")
@@ -121,7 +121,7 @@ func TestCollectorThatStaysBusy(t *testing.T) {
 	}
 }
 
-// A header of the environment may be a credential: it goes to the collector and nowhere else.
+// A header from the environment may be a credential: it is sent to the collector only.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	other, asked := answering(t, code(200))
 	url, _ := answering(t, func(w http.ResponseWriter) {
@@ -161,7 +161,7 @@ func TestSettingsOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// What is malformed in the environment is an error that names the variable and no secret.
+// Malformed environment variables are errors that name the variable and no secret.
 func TestEnvironmentThatIsWrong(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -182,8 +182,8 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 	}
 }
 
-// The collector's certificate is of the authority that the environment names, and the
-// client shows its own.
+// The authority of the collector's certificate is in the environment, and so is the
+// client's certificate.
 func TestCertificatesOfTheEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	pair := selfSigned(t, dir)

@@ -1,15 +1,15 @@
-// Package trace tells an OpenTelemetry collector of the requests that a handler
-// answers: a span each, sent by OTLP over HTTP.
+// Package trace reports the requests that a handler answers to an OpenTelemetry collector:
+// one span per request, sent by OTLP over HTTP.
 //
-// [New] makes a [Tracer], [Tracer.Wrap] wraps a handler, and [Tracer.Close] sends what
-// is left. Without a Tracer nothing is made and nothing is sent.
+// [New] makes a [Tracer], [Tracer.Wrap] wraps a handler, and [Tracer.Close] sends the
+// remaining spans. Without a Tracer no spans are made or sent.
 //
-// A span goes on where the client's traceparent header says (W3C Trace Context), and
+// A span continues the trace in the client's traceparent header (W3C Trace Context). It
 // has the attributes of OpenTelemetry's conventions for HTTP servers, and
-// layoutproxy.repository. docs/tracing.md lists them. What is asked for is in it as in
-// the access log; no header of the request is, so neither is a password or a token.
+// layoutproxy.repository; docs/tracing.md lists them. It contains the path and query, like
+// the access log, but no header of the request, and therefore no password or token.
 //
-// Spans wait in memory, a few thousand at most, and are dropped where the collector is
-// too slow: no request ever waits for it. The wrapped response keeps io.ReaderFrom, so
-// that a plain blob still goes from its file to the socket without passing through us.
+// Spans wait in memory, a few thousand at most, and are dropped if the collector is too
+// slow: no request ever waits for it. The wrapped response keeps io.ReaderFrom, so that
+// the kernel still sends a plain blob from its file to the socket.
 package trace

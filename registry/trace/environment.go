@@ -15,28 +15,29 @@ import (
 	"time"
 )
 
-// settings say how the collector is asked.
+// settings say how to contact the collector.
 type settings struct {
 	url     string
 	headers http.Header
 	gzip    bool
 	timeout time.Duration // of one request
-	tls     *tls.Config   // nil is Go's default
+	tls     *tls.Config   // nil: Go's default
 }
 
-// tracesPath is where a collector takes spans, below the URL that serves all signals.
+// tracesPath is the path for spans, below a URL for all signals.
 const tracesPath = "/v1/traces"
 
-// defaultTimeout is that of the specification.
+// defaultTimeout is the default of the specification.
 const defaultTimeout = 10 * time.Second
 
-// variable is a standard variable of the environment (OpenTelemetry's "OpenTelemetry Protocol
-// Exporter"): the one for traces, or else the one for all signals. An empty one is not set.
+// variable returns a standard environment variable (OpenTelemetry's "OpenTelemetry
+// Protocol Exporter"): the one for traces, or else the one for all signals. An empty one
+// counts as unset.
 func variable(name string) string {
 	return strings.TrimSpace(cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name), os.Getenv("OTEL_EXPORTER_OTLP_"+name)))
 }
 
-// newSettings takes what the endpoint does not say from the environment.
+// newSettings takes the settings besides the endpoint from the environment.
 func newSettings(endpoint string) (settings, error) {
 	s := settings{timeout: defaultTimeout}
 	u, err := address(endpoint)
@@ -65,12 +66,12 @@ func newSettings(endpoint string) (settings, error) {
 		return s, err
 	}
 	if s.tls != nil && u.Scheme == "http" {
-		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE or …_CLIENT_CERTIFICATE is set, and the endpoint %s has no TLS", s.url)
+		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE or …_CLIENT_CERTIFICATE is set, but the endpoint %s has no TLS", s.url)
 	}
 	return s, nil
 }
 
-// address is the URL that spans are posted to.
+// address returns the URL that spans are posted to.
 func address(endpoint string) (*url.URL, error) {
 	below := "" // what is appended to the path
 	if endpoint == Environment {
@@ -91,8 +92,8 @@ func address(endpoint string) (*url.URL, error) {
 	return to, nil
 }
 
-// headers reads NAME=VALUE pairs, separated by commas; a value is percent-encoded. An error
-// names no value, as it may be a credential.
+// headers parses NAME=VALUE pairs, separated by commas; values are percent-encoded. Errors
+// contain no values, which may be credentials.
 func headers(text string) (http.Header, error) {
 	all := http.Header{}
 	if text == "" {
@@ -110,7 +111,7 @@ func headers(text string) (http.Header, error) {
 	return all, nil
 }
 
-// tlsConfig has the certificates that the environment names, or is nil.
+// tlsConfig returns the certificates that the environment names, or nil.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
 	if authorities == "" && cert == "" && key == "" {
@@ -124,7 +125,7 @@ func tlsConfig() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE %s: no certificate in it", authorities)
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE %s: no PEM certificate in it", authorities)
 		}
 	}
 	if cert != "" || key != "" {

@@ -9,22 +9,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// tellEvery is how often it is said that spans cannot be sent.
-const tellEvery = time.Minute
+// reportEvery is how often unsent spans are reported.
+const reportEvery = time.Minute
 
-// told is an exporter whose errors go to our log. The library has one handler for the
-// whole process, which prints them.
-type told struct {
+// loggedExporter is an exporter whose errors go to our log. The library has one handler for the
+// process, which prints them.
+type loggedExporter struct {
 	sdk.SpanExporter
 	log *zap.Logger
 
 	mu   sync.Mutex
-	last time.Time // when it was told
+	last time.Time // when errors were last reported
 	lost int       // spans since then
 }
 
-// ExportSpans implements the exporter. What cannot be sent is lost.
-func (e *told) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+// ExportSpans implements the exporter. Spans that cannot be sent are lost.
+func (e *loggedExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err == nil {
 		return nil
@@ -32,7 +32,7 @@ func (e *told) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lost += len(spans)
-	if time.Since(e.last) < tellEvery {
+	if time.Since(e.last) < reportEvery {
 		return nil
 	}
 	e.log.Warn("traces cannot be sent", zap.Error(err), zap.Int("spans", e.lost))

@@ -14,7 +14,7 @@ import (
 // maxPath is how much of a path is in a span, in bytes.
 const maxPath = 512
 
-// Wrap makes a span of each request that next answers.
+// Wrap makes one span for each request that next answers.
 func (t *Tracer) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := propagation.TraceContext{}.Extract(req.Context(), propagation.HeaderCarrier(req.Header))
@@ -28,8 +28,8 @@ func (t *Tracer) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// remember notes the status that is sent. Nothing else of a response is hooked, and so
-// ReadFrom, which sends files by the kernel, is that of the server.
+// remember records the status that is sent. Nothing else of a response is hooked, so that
+// ReadFrom, with which the kernel sends files, is the server's.
 func remember(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 		return func(c int) {
@@ -41,7 +41,7 @@ func remember(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFu
 	}
 }
 
-// asked are the attributes of a request.
+// asked returns the attributes of a request.
 func (t *Tracer) asked(req *http.Request, route string) []attribute.KeyValue {
 	path := req.URL.Path
 	if len(path) > maxPath {
@@ -62,7 +62,7 @@ func (t *Tracer) asked(req *http.Request, route string) []attribute.KeyValue {
 // end ends the span of a request.
 func end(span trace.Span, code int, cut bool) {
 	if code == 0 {
-		code = http.StatusOK // what net/http sends for a handler that says nothing
+		code = http.StatusOK // the default of net/http
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", code))
 	switch {
@@ -74,7 +74,7 @@ func end(span trace.Span, code int, cut bool) {
 	span.End()
 }
 
-// method is the method in a span, by OpenTelemetry's conventions.
+// method returns the method for a span, by OpenTelemetry's conventions.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:

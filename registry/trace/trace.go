@@ -15,22 +15,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// Environment as an endpoint is the one that OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
-// OTEL_EXPORTER_OTLP_ENDPOINT names.
+// Environment as an endpoint means the one in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+// OTEL_EXPORTER_OTLP_ENDPOINT.
 const Environment = "env"
 
-// Options say what is traced, and to where.
+// Options say what is traced, and where it is sent.
 type Options struct {
 	// Endpoint is the URL of a collector that takes OTLP over HTTP, or [Environment];
-	// without a path it is asked at /v1/traces. How it is asked (headers, certificates,
-	// timeout) and which requests are sampled the standard variables OTEL_… say.
+	// without a path, /v1/traces is used. The standard variables OTEL_… set the headers,
+	// certificates, timeout and sampling.
 	Endpoint string
 	Version  string // of the program
 
-	// Route names the route of a request, one of a few; Repository what it is of, or "".
+	// Route names the route of a request; there are only a few. Repository returns its
+	// repository, or "".
 	Route, Repository func(*http.Request) string
 
-	Log *zap.Logger // of what cannot be sent
+	Log *zap.Logger // reports what cannot be sent
 }
 
 // Tracer makes spans and sends them.
@@ -40,7 +41,7 @@ type Tracer struct {
 	tracer   trace.Tracer
 }
 
-// CheckEndpoint says what is wrong with an endpoint.
+// CheckEndpoint returns an error if an endpoint is invalid.
 func CheckEndpoint(endpoint string) error {
 	if endpoint == Environment {
 		if endpoint = variable("ENDPOINT"); endpoint == "" {
@@ -54,12 +55,12 @@ func CheckEndpoint(endpoint string) error {
 	return nil
 }
 
-// New makes a tracer. It speaks to the collector when there is something to send.
-// Errors: missing options; those of [CheckEndpoint]; variables of the environment that are
-// malformed, and certificates that cannot be read.
+// New makes a tracer. It contacts the collector only when there is something to send.
+// Errors: missing options; those of [CheckEndpoint]; malformed environment variables, and
+// certificates that cannot be read.
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	if o.Route == nil || o.Repository == nil || o.Log == nil {
-		return nil, errors.New("tracing without a route, a repository or a log")
+		return nil, errors.New("tracing needs a route, a repository and a log")
 	}
 	if err := CheckEndpoint(o.Endpoint); err != nil {
 		return nil, err
@@ -81,9 +82,9 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(&told{SpanExporter: exporter, log: o.Log}), sdk.WithResource(what))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(&loggedExporter{SpanExporter: exporter, log: o.Log}), sdk.WithResource(what))
 	return &Tracer{o, provider, provider.Tracer("github.com/layoutproxy/layoutproxy/registry/trace")}, nil
 }
 
-// Close sends what is left, for as long as the context lasts.
+// Close sends the remaining spans, for as long as the context lasts.
 func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }

@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// receiver is a collector that keeps what it gets.
+// receiver is a collector that stores what it gets.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -95,7 +95,7 @@ func newTracer(t *testing.T, endpoint string, log *zap.Logger) *trace.Tracer {
 	return tracer
 }
 
-// closed sends what is left.
+// closed sends the remaining spans.
 func closed(t *testing.T, tracer *trace.Tracer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -170,7 +170,7 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// The environment names a collector only where it is asked for.
+// The environment names a collector only if it is requested.
 func TestEndpointOfTheEnvironment(t *testing.T) {
 	named, other := newReceiver(t), newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
@@ -202,7 +202,7 @@ func TestEndpointOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// What a collector does not take is told once, and harms nobody.
+// Spans that a collector rejects are reported once, and cause no other harm.
 func TestCollectorThatRefuses(t *testing.T) {
 	refusing := httptest.NewServer(http.NotFoundHandler())
 	defer refusing.Close()
@@ -215,6 +215,6 @@ func TestCollectorThatRefuses(t *testing.T) {
 	}
 	closed(t, tracer)
 	if n := logs.FilterMessage("traces cannot be sent").Len(); n != 1 || logs.Len() != 1 {
-		t.Errorf("it is told %d times in %d lines", n, logs.Len())
+		t.Errorf("reported %d times in %d lines", n, logs.Len())
 	}
 }

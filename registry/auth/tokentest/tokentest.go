@@ -1,9 +1,9 @@
-// Package tokentest is a small token server, for tests: it knows some users and
-// gives them tokens of the distribution project's specification ("Token
-// Authentication Specification"), signed with a key of its own.
+// Package tokentest is a small token server for tests: it knows some users and issues
+// tokens of the distribution project's "Token Authentication Specification", signed with
+// its own key.
 //
-// Make one with [New], serve its [Server.ServeHTTP] below any path, and give a
-// registry the files that [Server.WriteKeys] writes.
+// Create one with [New], serve its [Server.ServeHTTP] below any path, and configure a
+// registry with the files that [Server.WriteKeys] writes.
 package tokentest
 
 import (
@@ -28,14 +28,14 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Server gives tokens. Set its fields before it serves.
+// Server issues tokens. Set its fields before it serves.
 type Server struct {
 	Issuer, Service string
-	// Users are passwords by name.
+	// Users maps names to passwords.
 	Users map[string]string
-	// May says whether a user may pull from a repository. Nil means all of them.
+	// May reports whether a user may pull from a repository. Nil allows everyone.
 	May func(user, repository string) bool
-	// Lasts is how long a token is good for.
+	// Lasts is how long a token is valid.
 	Lasts time.Duration
 
 	tb   testing.TB
@@ -66,8 +66,8 @@ func New(tb testing.TB) *Server {
 	return s
 }
 
-// WriteKeys writes the server's certificate and public key into dir and returns
-// the files: one in PEM, one a JWKS.
+// WriteKeys writes the server's certificate and public key into dir and returns the files:
+// a PEM file and a JWKS.
 func (s *Server) WriteKeys(dir string) (certs, jwks string) {
 	s.tb.Helper()
 	certs, jwks = filepath.Join(dir, "certs.pem"), filepath.Join(dir, "jwks.json")
@@ -85,7 +85,7 @@ func (s *Server) WriteKeys(dir string) (certs, jwks string) {
 
 func (s *Server) keyID() string { return token.GetJWKThumbprint(&s.key.PublicKey) }
 
-// Token is a token that says whatever claims say.
+// Token returns a token with the given claims.
 func (s *Server) Token(claims token.ClaimSet) string {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: s.keyID()}},
 		(&jose.SignerOptions{}).WithType("JWT"))
@@ -100,7 +100,7 @@ func (s *Server) Token(claims token.ClaimSet) string {
 	return signed
 }
 
-// Claims are those of a good token for user, who may do what the scopes say.
+// Claims returns the claims of a valid token for user with the given scopes.
 func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 	now := time.Now()
 	claims := token.ClaimSet{
@@ -124,19 +124,19 @@ func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 	return claims
 }
 
-// ServeHTTP answers a request for a token, of a client that says who it is as
-// RFC 7617 has it, or in a form as docker does.
+// ServeHTTP answers a request for a token. The client authenticates as in RFC 7617, or in
+// a form as docker does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	user, password, _ := req.BasicAuth()
 	if req.Method == http.MethodPost {
 		user, password = req.PostFormValue("username"), req.PostFormValue("password")
 	}
 	if want, known := s.Users[user]; !known || want != password {
-		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
+		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
 		return
 	}
 	if req.FormValue("service") != s.Service {
-		http.Error(w, "another service's", http.StatusBadRequest)
+		http.Error(w, "unknown service", http.StatusBadRequest)
 		return
 	}
 	var scopes []string
@@ -145,7 +145,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	signed := s.Token(s.Claims(user, scopes...))
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // fails only when the client has gone
+	_ = json.NewEncoder(w).Encode(map[string]any{ // fails only if the client has disconnected
 		"token": signed, "access_token": signed, "expires_in": int(s.Lasts.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
 	})
 }

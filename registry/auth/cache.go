@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// remembered are the keys of pairs that were right a short while ago.
+// remembered holds the keys of recently verified pairs.
 type remembered struct {
 	mu   sync.RWMutex
 	ends map[[sha256.Size]byte]time.Time
@@ -23,8 +23,7 @@ func (r *remembered) has(key [sha256.Size]byte) bool {
 	return time.Now().Before(r.ends[key])
 }
 
-// add remembers a key. Where there are too many, those that have ended make room,
-// or else any.
+// add remembers a key. If there are too many, it drops the expired ones, or else any.
 func (r *remembered) add(key [sha256.Size]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// The lines that our part of a hosts.toml stands between, and those behind the first
-// that say what goes with it.
+// The lines around our section of a hosts.toml, and those after the first one that say
+// what was created for it.
 const (
-	beginLine = "# BEGIN layoutproxy mirror-config: what follows is its own, down to END, and --remove takes it out."
+	beginLine = "# BEGIN layoutproxy mirror-config: layoutproxy manages the lines down to END; --remove removes them."
 	endLine   = "# END layoutproxy mirror-config"
 	madeFile  = "# The file was made for it."
 	madeDir   = "# The file and its directory were made for it."
 	madeDirs  = "# The file, its directory and the one above were made for it."
 )
 
-// By their beginnings the marks are known again.
+// A section is recognized by the start of its first and last line.
 const (
 	beginMark = "# BEGIN layoutproxy mirror-config"
 	endMark   = "# END layoutproxy mirror-config"
 )
 
-// made says what did not exist before our part.
+// made says what was created for our section.
 type made int
 
 const (
@@ -32,16 +32,16 @@ const (
 	madeTheDirs // and certs.d above it
 )
 
-// part is where our part lies in a text.
-type part struct {
-	begin, end int // offsets; the end is behind the last line's newline
+// section is the position of our section in a text.
+type section struct {
+	begin, end int // offsets; end is after the last line's newline
 	made       made
 }
 
-// findPart finds our part. It returns nil if there is none, and an [*AdviceError] if
-// the marks make no sense.
-func findPart(text []byte) (*part, error) {
-	var found *part
+// findSection finds our section. It returns nil if there is none, and an [*AdviceError] if
+// its marks are inconsistent.
+func findSection(text []byte) (*section, error) {
+	var found *section
 	inside := false
 	offset, number := 0, 0
 	for line := range bytes.Lines(text) {
@@ -50,12 +50,12 @@ func findPart(text []byte) (*part, error) {
 		switch {
 		case strings.HasPrefix(trimmed, beginMark):
 			if found != nil {
-				return nil, badMarks(number, "a second BEGIN of layoutproxy's part")
+				return nil, badMarks(number, "a second BEGIN of layoutproxy's section")
 			}
-			found, inside = &part{begin: offset}, true
+			found, inside = &section{begin: offset}, true
 		case strings.HasPrefix(trimmed, endMark):
 			if !inside {
-				return nil, badMarks(number, "an END of layoutproxy's part without its BEGIN")
+				return nil, badMarks(number, "an END of layoutproxy's section without its BEGIN")
 			}
 			found.end, inside = offset+len(line), false
 		case inside && trimmed == madeFile:
@@ -68,29 +68,29 @@ func findPart(text []byte) (*part, error) {
 		offset += len(line)
 	}
 	if inside {
-		return nil, badMarks(number, "layoutproxy's part has a BEGIN and no END")
+		return nil, badMarks(number, "layoutproxy's section has a BEGIN and no END")
 	}
 	return found, nil
 }
 
 func badMarks(line int, what string) error {
-	return advise("take the lines of that part out by hand, with both marks, and try again", "line %d: %s", line, what)
+	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, what)
 }
 
-// without is the text as it was before our part.
-func (p *part) without(text []byte) (rest []byte, at int) {
-	begin, end := p.begin, p.end
+// without returns the text without our section, as it was before.
+func (s *section) without(text []byte) (rest []byte, at int) {
+	begin, end := s.begin, s.end
 	if end == len(text) && !bytes.HasSuffix(text, []byte("\n")) {
-		// A file whose last line has no newline: it was put there before our part, and
-		// our last line has none either.
+		// The last line of the file had no newline: it was added before our section, whose
+		// own last line has none.
 		before := bytes.TrimSuffix(text[:begin], []byte("\n"))
 		begin = len(bytes.TrimSuffix(before, []byte("\r")))
 	}
 	return append(append([]byte{}, text[:begin]...), text[end:]...), begin
 }
 
-// render is our part's lines, with the marks and with the ends of lines of the file
-// that it is for.
+// render returns our section's lines, with the marks and with the line endings of the
+// file.
 func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 	lines := beginLine + "\n"
 	switch what {
@@ -105,7 +105,7 @@ func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
 }
 
-// put puts lines into a text at an offset that begins a line or ends the text.
+// put inserts lines into a text at an offset where a line begins or the text ends.
 func put(text []byte, at int, lines []byte, eol string) []byte {
 	if at == len(text) && at > 0 && text[at-1] != '\n' {
 		lines = append([]byte(eol), bytes.TrimSuffix(lines, []byte(eol))...)
@@ -113,7 +113,7 @@ func put(text []byte, at int, lines []byte, eol string) []byte {
 	return append(append(append([]byte{}, text[:at]...), lines...), text[at:]...)
 }
 
-// endOfLine is how the lines of a text end.
+// endOfLine returns the line ending of a text.
 func endOfLine(text []byte) string {
 	if i := bytes.IndexByte(text, '\n'); i > 0 && text[i-1] == '\r' {
 		return "\r\n"

@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// containerd takes the first directory that exists, whatever is in it (hostPaths in its
-// core/remotes/docker/config/hosts.go). So there is never one without its hosts.toml,
-// which would hide that of _default: not for a moment, and not for ever after a kill.
+// containerd uses the first directory that exists, whatever it contains (hostPaths in its
+// core/remotes/docker/config/hosts.go). So a directory without its hosts.toml, which would
+// hide that of _default, must never exist: not for a moment, and not after a kill.
 func TestNoDirectoryWithoutItsFile(t *testing.T) {
 	certs := t.TempDir()
 	var current atomic.Pointer[string]

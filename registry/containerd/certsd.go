@@ -15,10 +15,10 @@ import (
 
 const hostsFile = "hosts.toml"
 
-// DefaultDir is where containerd's hosts.toml files usually lie.
+// DefaultDir is the usual directory of containerd's hosts.toml files.
 const DefaultDir = "/etc/containerd/certs.d"
 
-// hostDirectory is the name that containerd looks for first: :PORT becomes _PORT_.
+// hostDirectory returns the name that containerd looks for first: :PORT becomes _PORT_.
 func hostDirectory(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > 0 {
 		return host[:i] + "_" + host[i+1:] + "_"
@@ -26,8 +26,8 @@ func hostDirectory(host string) string {
 	return host
 }
 
-// HostDirs are the directories in which containerd looks for a registry's hosts.toml,
-// in its order. It takes the first that exists, whatever is in it.
+// HostDirs returns the directories in which containerd looks for a registry's hosts.toml,
+// in order. It uses the first that exists, whatever it contains.
 func HostDirs(dir, host string) []string {
 	names := []string{hostDirectory(host), host, defaultHost}
 	var dirs []string
@@ -42,16 +42,16 @@ func HostDirs(dir, host string) []string {
 // Change is what [Mirror.Write] or [Remove] did.
 type Change struct {
 	File string `json:"file"`
-	// Did is created, changed, unchanged, removed or, where there was nothing to
-	// remove, absent.
+	// Did is created, changed, unchanged, removed or, if there was nothing to remove,
+	// absent.
 	Did string `json:"did"`
-	// Warnings say what no longer holds as it did.
+	// Warnings describe settings that no longer apply.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Write puts the mirror into the hosts.toml of its registry below dir, which is made
-// if it is missing. An earlier part of another endpoint is replaced. The errors are
-// those of the file system, and [*AdviceError] for a file that cannot take the part.
+// Write puts the mirror into the hosts.toml of its registry below dir, which is created if
+// it is missing. It replaces an earlier section for another endpoint. Errors: those of the
+// file system, and [*AdviceError] for a file that the section cannot be added to.
 func (m *Mirror) Write(dir string) (Change, error) {
 	if err := m.checkFiles(); err != nil {
 		return Change{}, err
@@ -84,11 +84,11 @@ func (m *Mirror) Write(dir string) (Change, error) {
 	return change, replace(change.File, edited)
 }
 
-// aside begins the names of directories that are being made or removed. No registry has
+// aside is the prefix of directories that are being created or removed. No registry has
 // such a name.
 const aside = ".layoutproxy-"
 
-// makeDir makes a directory with its hosts.toml in one step: an empty one would hide the
+// makeDir creates a directory with its hosts.toml in one step: an empty one would hide the
 // hosts.toml of _default.
 func makeDir(target string, text []byte) error {
 	parent := filepath.Dir(target)
@@ -99,7 +99,7 @@ func makeDir(target string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	err = os.Chmod(temp, 0o755) //nolint:gosec // as containerd's other directories are
+	err = os.Chmod(temp, 0o755) //nolint:gosec // like containerd's other directories
 	if err == nil {
 		err = replace(filepath.Join(temp, hostsFile), text)
 	}
@@ -112,8 +112,8 @@ func makeDir(target string, text []byte) error {
 	return durable.SyncDir(parent)
 }
 
-// target is the directory that containerd takes for a registry: the first that exists
-// of those that are the registry's own.
+// target returns the directory that containerd uses for a registry: the first that exists
+// among the registry's own ones.
 func target(dir, host string) string {
 	dirs := HostDirs(dir, host)
 	for _, d := range dirs {
@@ -127,14 +127,14 @@ func target(dir, host string) string {
 	return dirs[0]
 }
 
-// read reads a hosts.toml, or says what would have to be made for it.
+// read reads a hosts.toml, or reports what would have to be created for it.
 func read(file string) ([]byte, made, error) {
 	text, err := plainfile.Read(file, maxFile)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return text, madeNothing, err
 	}
 	if _, err := os.Lstat(file); err == nil {
-		return nil, madeNothing, advise("make what the link leads to, or take the link away", "%s: a link that leads nowhere", file)
+		return nil, madeNothing, advise("create the target of the link, or remove the link", "%s: broken symbolic link", file)
 	}
 	dir := filepath.Dir(file)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -146,8 +146,8 @@ func read(file string) ([]byte, made, error) {
 	return nil, madeTheDir, nil
 }
 
-// madeFor says whether a certs.d directory is missing, or was made for a part that is
-// still in it: the last of them to go takes it away.
+// madeFor reports whether a certs.d directory is missing, or was created for a section
+// that it still contains: removing the last of these removes the directory.
 func madeFor(dir string) bool {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -158,30 +158,30 @@ func madeFor(dir string) bool {
 		if err != nil || strings.HasPrefix(filepath.Base(filepath.Dir(file)), aside) {
 			continue
 		}
-		if p, err := findPart(text); err == nil && p != nil && p.made == madeTheDirs {
+		if p, err := findSection(text); err == nil && p != nil && p.made == madeTheDirs {
 			return true
 		}
 	}
 	return false
 }
 
-// shadows says what containerd no longer reads once a registry has a hosts.toml in
-// target.
+// shadows returns warnings about what containerd ignores once a registry has a hosts.toml
+// in target.
 func shadows(dir, host, target string) (warnings []string) {
-	// Docker's pattern counts only where there is no hosts.toml.
+	// Docker's pattern applies only without a hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
-			warnings = append(warnings, fmt.Sprintf("containerd no longer reads %s by itself, now that %s is beside it: name it in that file for the registry itself (ca, client)", found[0], hostsFile))
+			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: list it there for the registry itself (ca, client)", found[0], hostsFile))
 		}
 	}
 	general := filepath.Join(dir, defaultHost, hostsFile)
 	if _, err := os.Stat(general); err == nil && host != defaultHost {
-		warnings = append(warnings, fmt.Sprintf("%s no longer holds for %s, which has a file of its own now", general, host))
+		warnings = append(warnings, fmt.Sprintf("%s no longer applies to %s, which now has its own file", general, host))
 	}
 	return warnings
 }
 
-// replace replaces a file by a rename, through links, and keeps its mode.
+// replace replaces a file by a rename, follows links, and keeps the mode.
 func replace(file string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(file); err == nil {
 		file = to
@@ -189,9 +189,9 @@ func replace(file string, text []byte) error {
 	return durable.WriteFile(file, text, 0o644)
 }
 
-// Remove takes the part that [Mirror.Write] put into the hosts.toml of a registry out
-// of it, and the file and the directories with it that were made for it and hold
-// nothing else. The errors are those of [Mirror.Write].
+// Remove removes the section that [Mirror.Write] added to the hosts.toml of a registry,
+// and also the file and the directories that were created for it and contain nothing else.
+// Errors: those of [Mirror.Write].
 func Remove(dir, host string) (Change, error) {
 	if err := checkHost(host); err != nil {
 		return Change{}, err
@@ -224,7 +224,7 @@ func Remove(dir, host string) (Change, error) {
 	return change, nil
 }
 
-// putBack leaves what was there before our part.
+// putBack restores what existed before our section.
 func putBack(file string, rest []byte, what made) error {
 	if len(rest) > 0 || what == madeNothing {
 		return replace(file, rest)
@@ -238,7 +238,7 @@ func putBack(file string, rest []byte, what made) error {
 	} else if err := os.Remove(file); err != nil {
 		return err
 	} else if levels > 0 {
-		levels = 0 // a directory stays where something else is in it
+		levels = 0 // a directory with other content stays
 	}
 	for ; levels > 0 && os.Remove(dir) == nil; levels-- {
 		dir = filepath.Dir(dir)
@@ -246,7 +246,7 @@ func putBack(file string, rest []byte, what made) error {
 	return durable.SyncDir(dir)
 }
 
-// isOnlyFile says whether nothing else is in the file's directory, which is no link.
+// isOnlyFile reports whether the file is alone in its directory, which is not a link.
 func isOnlyFile(file string) bool {
 	dir := filepath.Dir(file)
 	info, err := os.Lstat(dir)
@@ -257,7 +257,7 @@ func isOnlyFile(file string) bool {
 	return err == nil && len(entries) == 1 && entries[0].Name() == filepath.Base(file)
 }
 
-// removeDir removes a directory and its hosts.toml in one step, as makeDir makes it.
+// removeDir removes a directory and its hosts.toml in one step, as makeDir creates them.
 func removeDir(dir string) error {
 	temp, err := os.MkdirTemp(filepath.Dir(dir), aside)
 	if err != nil {
