@@ -125,8 +125,8 @@ func table(keys map[string]any, key string) map[string]any {
 }
 
 // Dirs returns the directories in which a containerd with this major version looks for
-// hosts.toml when the kubelet pulls. If there are none, it does not look. The transfer
-// service of 2.x takes several directories for a single name; see LocalPull.
+// hosts.toml when the kubelet pulls, or nothing if it does not look. The transfer service
+// of 2.x takes several directories for a single name; see LocalPull.
 func (c *Config) Dirs(major int) []string {
 	path := c.CRIPath
 	if path == "" && major >= 2 && !c.Mirrors {

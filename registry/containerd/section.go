@@ -38,8 +38,8 @@ type section struct {
 	made       made
 }
 
-// findSection finds our section. It returns nil if there is none, and an [*AdviceError] if
-// its marks are inconsistent.
+// findSection finds our section, or returns nil. The error is an [*AdviceError] about
+// inconsistent marks.
 func findSection(text []byte) (*section, error) {
 	var found *section
 	inside := false
