@@ -23,6 +23,7 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	s.paths = slices.Sorted(maps.Keys(s.byPath))
 	s.names = slices.Sorted(maps.Keys(s.repos))
 	sortProblems(s.problems)
+	s.hiding = hiding(s.problems)
 	return s
 }
 

@@ -23,6 +23,7 @@ type Snapshot struct {
 	served     map[string]string      // first names, by path
 	tags       int
 	problems   []Problem // of the scan
+	hiding     []Problem // those of the scan that may hide repositories and tags
 	sources    []SourceStatus
 	quarantine *quarantine
 }
@@ -104,6 +105,24 @@ func (s *Snapshot) Problems() []Problem {
 // rest.
 func (s *Snapshot) ScanProblems() []Problem {
 	return s.collect(func(r *Repository) []Problem { return r.problems })
+}
+
+// Hiding are the problems that may hide repositories and tags: archives that cannot be read
+// to their end, and indexes that cannot be read. Archives come first, each once.
+func (s *Snapshot) Hiding() []Problem { return slices.Clone(s.hiding) }
+
+// hiding finds the problems that may hide repositories and tags, one per archive or index.
+func hiding(problems []Problem) (found []Problem) {
+	seen := map[string]bool{}
+	for _, ofArchive := range []bool{true, false} {
+		for _, p := range problems {
+			if p.TagsUnknown && ofArchive == (p.Entry == "") && !seen[p.Path] {
+				seen[p.Path] = true
+				found = append(found, p)
+			}
+		}
+	}
+	return found
 }
 
 func (s *Snapshot) collect(of func(*Repository) []Problem) []Problem {

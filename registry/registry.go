@@ -45,6 +45,9 @@ type Options struct {
 	// Refused, if not nil, is called with the requested repository and reference when the
 	// tree lists content that cannot be served.
 	Refused func(repository, reference string, err *layoutstore.ProblemError)
+	// Warnings are what the base of the API says in Warning headers, as clients show them to
+	// people (distribution specification 1.1, "Warnings"). It may be nil.
+	Warnings func() []string
 }
 
 type registry struct {
@@ -91,17 +94,19 @@ const refreshWait = 15 * time.Second
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
-		err := h(w, req, r.source.Snapshot())
+		s := r.source.Snapshot()
+		err := h(w, req, s)
 		if source, ok := r.source.(refresher); ok && errors.Is(err, layoutstore.ErrStale) {
 			ctx, cancel := context.WithTimeout(req.Context(), refreshWait)
 			_, refreshErr := source.Refresh(ctx)
 			cancel()
 			if refreshErr == nil {
-				err = h(w, req, r.source.Snapshot())
+				s = r.source.Snapshot()
+				err = h(w, req, s)
 			}
 		}
 		if err != nil {
-			r.serveError(w, req, err)
+			r.serveError(w, req, withHiding(err, s))
 		}
 	})
 }

@@ -112,6 +112,11 @@ func (r *registry) base(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", "2")
+	if r.options.Warnings != nil {
+		for _, text := range r.options.Warnings() {
+			h.Add("Warning", warning(text))
+		}
+	}
 	_, err := w.Write([]byte("{}"))
 	return written(err)
 }

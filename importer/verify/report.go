@@ -19,6 +19,7 @@ type Report struct {
 	TagsAffected int  `json:"tagsAffected"` // that a problem keeps from being complete
 	// TagsUnknown are the indexes and archives that may hold tags which nobody can
 	// name, as they cannot be read. They are in neither of the two numbers.
+	unknown     []layoutstore.Problem // the problems behind TagsUnknown
 	TagsUnknown []string              `json:"tagsUnknown"`
 	Files       int                   `json:"files"`     // read: files and entries of archives
 	Bytes       int64                 `json:"bytes"`     // read
@@ -73,6 +74,7 @@ type Unreferenced struct {
 
 // finish adds what was found to the report, and what the scan of the tree found.
 func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
+	r.unknown = unknownTags(problems)
 	for _, p := range problems {
 		if p.TagsUnknown {
 			r.TagsUnknown = append(r.TagsUnknown, strings.TrimSuffix(p.Path+": "+p.Entry, ": "))

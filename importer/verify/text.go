@@ -41,14 +41,10 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	r.writeUnreferenced(b)
 	r.writeNonDistributable(b)
-	if n := len(r.TagsUnknown); n > 0 {
-		fmt.Fprintln(b, "tags that cannot be named, and are not counted, may lie in:")
-		for _, place := range r.TagsUnknown[:min(n, maxLines)] {
-			fmt.Fprintf(b, "  %s\n", place)
-		}
-		more(b, n, 0)
-	}
-	if r.Whole {
+	if !r.Whole && len(r.unknown) > 0 {
+		fmt.Fprint(b, "not whole: ")
+		r.writeUnknown(b)
+	} else if r.Whole {
 		fmt.Fprintf(b, "whole: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	} else {
 		fmt.Fprintf(b, "not whole: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))

@@ -114,9 +114,9 @@ func text(t testing.TB, r *verify.Report, dir string) string {
 	return amounts.ReplaceAllString(strings.ReplaceAll(b.String(), dir, "DIR"), "")
 }
 
-// unknown is what a report says of a place that may hold more tags.
-func unknown(place string) string {
-	return "tags that cannot be named, and are not counted, may lie in:\n  " + place + "\n"
+// unknown is the last line of a report about a place that may hold more tags.
+func unknown(place string, tags, repositories int) string {
+	return fmt.Sprintf("not whole: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
 
 const whole = "whole: 6 tags of 3 repositories\n"
@@ -260,7 +260,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"damaged: DIR/install/index.json: not an OCI image index: unexpected end of JSON input\n" + unknown("DIR/install/index.json") + "not whole: 0 of 2 tags of 2 repositories\n",
+			"damaged: DIR/install/index.json: not an OCI image index: unexpected end of JSON input\n" + unknown("DIR/install/index.json", 2, 2),
 		},
 		"no index.json": {
 			func(t *testing.T, s *sample) {
@@ -268,7 +268,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"incomplete: DIR/install: blobs of an OCI layout without its index.json\n" + unknown("DIR/install") + "not whole: 0 of 2 tags of 2 repositories\n",
+			"incomplete: DIR/install: blobs of an OCI layout without its index.json\n" + unknown("DIR/install", 2, 2),
 		},
 		"an illegal tag": {
 			func(t *testing.T, s *sample) { replace(t, index(s), `"v2"`, `"-v2"`) },
@@ -335,7 +335,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 				}
 			},
 			"limited: DIR/more.tar.gz: not read: it is compressed: unpack it to a plain .tar: gunzip more.tar.gz\n" +
-				"tags that cannot be named, and are not counted, may lie in:\n  DIR/more.tar.gz\nnot whole: 0 of 6 tags of 3 repositories\n",
+				unknown("DIR/more.tar.gz", 6, 3),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -154,6 +154,20 @@ func (p Problem) String() string {
 	return strings.Join(parts, ": ")
 }
 
+// Summary names the archive, not where it is, with the reason and the chunks to copy again.
+// Clients of a server read it.
+func (p Problem) Summary() string {
+	text := filepath.Base(p.Path) + ": " + p.Reason
+	if len(p.Chunks) == 0 || strings.Contains(p.Reason, "again") {
+		return text
+	}
+	again := p.Chunk()
+	if p.Suspects {
+		again = strings.Join(p.Chunks[:min(len(p.Chunks), maxNamed)], " or ")
+	}
+	return text + ": copy " + again + " again"
+}
+
 // MarshalJSON writes the problem with "chunk" and "tag", which name the chunk to copy
 // again and the first tag, beside the lists.
 func (p Problem) MarshalJSON() ([]byte, error) {

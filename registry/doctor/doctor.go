@@ -75,6 +75,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		{stepAPI, d.askAPI, false},
 		{stepCredentials, d.logIn, false},
 		{stepClock, d.compareClocks, false},
+		{stepContent, d.readWarnings, false},
 		{stepTag, d.resolveTag, false},
 		{stepManifest, d.fetchManifest, false},
 		{stepChild, d.fetchChildren, false},

@@ -16,7 +16,7 @@ const (
 // Names returns the names of the steps, in order.
 func Names() []string {
 	return []string{
-		stepName, stepConnection, stepTLS, stepAPI, stepCredentials, stepClock,
+		stepName, stepConnection, stepTLS, stepAPI, stepCredentials, stepClock, stepContent,
 		stepTag, stepManifest, stepChild, stepBlob, stepHosts, stepContainerd,
 	}
 }
@@ -28,6 +28,7 @@ const (
 	stepAPI         = "api"
 	stepCredentials = "credentials"
 	stepClock       = "clock"
+	stepContent     = "content"
 	stepTag         = "tag"
 	stepManifest    = "manifest"
 	stepChild       = "child"

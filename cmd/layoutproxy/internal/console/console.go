@@ -34,13 +34,18 @@ func (c *Console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
+// IsTerminal reports whether a writer is a terminal.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // show begins to show bars, where there is a terminal for them.
 func (c *Console) show() *mpb.Progress {
-	f, ok := c.w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !IsTerminal(c.w) {
 		return nil
 	}
-	bars := mpb.New(mpb.WithOutput(f))
+	bars := mpb.New(mpb.WithOutput(c.w))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bars = bars

@@ -61,7 +61,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 
 // guarded is the registry, for those who may pull.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
-	api, err := registry.New(s.live.tree, registry.Options{Refused: s.refusals.add, Private: flags.On()})
+	api, err := registry.New(s.live.tree, registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On()})
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,8 @@ func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok boo
 		}, nil)
 		if err == nil {
 			l.known.Store(&found)
+			texts := warnings(found)
+			l.warned.Store(&texts)
 			return found, true
 		}
 	} else {

@@ -25,6 +25,7 @@ type liveTree struct {
 	patience time.Duration // how long the problems are waited for
 	asking   atomic.Int64  // goroutines that do
 	known    atomic.Pointer[[]layoutstore.Problem]
+	warned   atomic.Pointer[[]string] // what the registry says about them
 
 	mu      sync.Mutex
 	sources []string

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// output is what a command prints, on both streams, and its exit status.
+func output(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	status := run(t.Context(), args, &out, &out)
+	return out.String(), status
+}
+
+// body is the body of a GET.
+func body(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	try(t, err)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	try(t, err)
+	return string(data)
+}
+
+// Whatever is wrong with one chunk, every place that reports it names the archive and the
+// chunk to copy again.
+func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	for name, test := range map[string]struct {
+		damage func(t *testing.T, chunks []string)
+		chunk  string
+		image  string // that cannot be pulled for it
+		read   string // what verify says of the tags; empty where all are known
+		failed bool   // a drop directory refuses it, and does not wait for it
+	}{
+		"lost": {
+			damage: func(t *testing.T, chunks []string) { try(t, os.Remove(chunks[2])) },
+			chunk:  "chunk 0002", image: "deckhouse/ee:v1.70.1",
+			read: "platform.tar cannot be read from chunk 0002 on: its tags are unknown. 78 tags of 23 other repositories are complete",
+		},
+		"truncated": {
+			damage: func(t *testing.T, chunks []string) { try(t, os.Truncate(chunks[1], 100_000)) },
+			chunk:  "chunk 0001", image: "deckhouse/ee:v1.70.1",
+			read: "platform.tar cannot be read to its end, because of chunk 0001 or chunk 0000: its tags are unknown. 78 tags of 23 other repositories are complete",
+		},
+		"damaged": {
+			damage: func(t *testing.T, chunks []string) {
+				data, err := os.ReadFile(chunks[1])
+				try(t, err)
+				for i := range 1000 { // inside the layer that begins in the chunk before
+					data[i] ^= 0x55
+				}
+				try(t, os.WriteFile(chunks[1], data, 0o644))
+			},
+			chunk: "chunk 0001", image: "deckhouse/ee:v1.70.1", failed: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			drop := t.TempDir()
+			dir := filepath.Join(t.TempDir(), "bundle")
+			try(t, os.CopyFS(dir, os.DirFS("testdata/d8")))
+			test.damage(t, layouttest.Split(t, filepath.Join(dir, "platform.tar"), 300_000))
+			named := func(place, text string) {
+				t.Helper()
+				if !strings.Contains(text, "platform.tar") || !strings.Contains(text, test.chunk) {
+					t.Errorf("%s does not name platform.tar and %s: %s", place, test.chunk, text)
+				}
+			}
+			for _, command := range []string{"list", "verify"} {
+				text, status := output(t, command, dir)
+				named(command, text)
+				if status != 3 {
+					t.Errorf("%s: status %d", command, status)
+				}
+				if command == "verify" && (!strings.Contains(text, test.read) || strings.Contains(text, "0 of ")) {
+					t.Errorf("verify does not say %q: %s", test.read, text)
+				}
+			}
+			imported, _ := output(t, "import", dir, "--store", t.TempDir())
+			named("import", imported)
+
+			p := start(t, "--settle", "20ms", "--store", t.TempDir(), "--drop-dir", drop, dir)
+			api, admin := "http://"+p.addresses["registry"], "http://"+p.addresses["admin"]
+			eventually(t, "the check of the sources", func() bool {
+				s := body(t, admin+"/status")
+				return strings.Contains(s, test.chunk) && strings.Contains(s, `"checked":true`)
+			})
+			named("/status", body(t, admin+"/status"))
+			status, code := output(t, "status", admin)
+			named("status", status)
+			if code != 3 {
+				t.Errorf("status: %d", code)
+			}
+			node, code := output(t, "doctor", api)
+			named("doctor", node)
+			if code != 0 {
+				t.Errorf("doctor without an image: %d", code)
+			}
+			image, code := output(t, "doctor", api, test.image)
+			named("doctor of an image", image[strings.Index(image, "failed"):])
+			if code != 3 {
+				t.Errorf("doctor of an image: %d", code)
+			}
+			if !test.failed {
+				named("the 404", body(t, api+"/v2/deckhouse/ee/manifests/v1.70.1"))
+				named("the 404", body(t, api+"/v2/deckhouse/ee/no-such-repository/manifests/v1"))
+			}
+			try(t, os.Rename(dir, filepath.Join(drop, "bundle")))
+			if !test.failed {
+				eventually(t, "waiting for the chunk", func() bool {
+					_, imports, _ := strings.Cut(body(t, admin+"/status"), `"imports"`)
+					return strings.Contains(imports, "platform.tar") && strings.Contains(imports, test.chunk)
+				})
+				return
+			}
+			reason := filepath.Join(drop, "failed", "bundle.reason.json")
+			eventually(t, "a refused bundle", func() bool { _, err := os.Stat(reason); return err == nil })
+			data, err := os.ReadFile(reason)
+			try(t, err)
+			named("reason.json", string(data))
+		})
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+)
+
+// statusFlags are the flags of status.
+type statusFlags struct {
+	watch bool
+	every time.Duration
+}
+
+// defaultAdmin is where a server has its admin address by default.
+const defaultAdmin = "http://127.0.0.1:5580"
+
+func newStatus(c *console.Output) *cobra.Command {
+	flags := statusFlags{every: 2 * time.Second}
+	cmd := &cobra.Command{
+		Use:   "status [URL]",
+		Short: "Print what a running layoutproxy serves, imports and cannot serve",
+		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, and its
+imports with their rate and the time that is left. URL is the admin address of the server, by
+default ` + defaultAdmin + `.
+
+The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are others, and
+1 if the server cannot be reached. With --watch, status prints again every two seconds until
+Ctrl-C, and exits with 0.`,
+		Example: `  layoutproxy status
+  layoutproxy status --watch
+  layoutproxy status http://127.0.0.1:5580 --output json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			address := defaultAdmin
+			if len(args) > 0 {
+				address = args[0]
+			}
+			return showStatus(cmd.Context(), c, flags, address, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print again every two seconds until Ctrl-C")
+	return cmd
+}
+
+// showStatus prints the status once, or again and again until a signal.
+func showStatus(ctx context.Context, c *console.Output, flags statusFlags, address string, stdout io.Writer) error {
+	target, err := statusURL(address)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	for {
+		s, text, err := fetchStatus(ctx, target)
+		if flags.watch && ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return exit.WithHint(err, "is layoutproxy serve running? name its admin address (--admin-listen): layoutproxy status http://HOST:PORT")
+		}
+		if flags.watch && console.IsTerminal(stdout) {
+			fmt.Fprint(stdout, "\x1b[H\x1b[2J") // a clear screen
+		}
+		if err := c.Print(stdout, text, func(w io.Writer) error { return printStatus(w, s, target.Host) }); err != nil {
+			return err
+		}
+		if !flags.watch {
+			return s.failure()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(flags.every):
+		}
+	}
+}
+
+// statusURL is the address of /status at an admin address.
+func statusURL(address string) (*url.URL, error) {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(address, "/"), "/status"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, exit.UsageError(exit.WithHint(fmt.Errorf("%q: not a URL", address), "write it as http://127.0.0.1:5580"))
+	}
+	return u.JoinPath("status"), nil
+}
+
+// statusWait is how long a server may take to answer: it waits two seconds for a disk.
+const statusWait = 30 * time.Second
+
+// maxStatus bounds what is read of an answer.
+const maxStatus = 256 << 20
+
+// fetchStatus asks a server for its status; text is the document as it came.
+func fetchStatus(ctx context.Context, target *url.URL) (s *serverStatus, text json.RawMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil, fmt.Errorf("%s answers %s: this is not the admin address of a layoutproxy", target, resp.Status)
+	}
+	text, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", target, err)
+	}
+	s = &serverStatus{}
+	if json.Unmarshal(text, s) != nil || s.Generation == 0 {
+		return nil, nil, errors.New(target.String() + " does not answer as a layoutproxy does")
+	}
+	return s, text, nil
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"testing"
+)
+
+// A watch prints the status, and ends with 0 on Ctrl-C.
+func TestStatusWatch(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, dir, "app", "v1")
+	p := start(t, dir)
+	watch := program(t, "status", p.addresses["admin"], "--watch")
+	out, err := watch.StdoutPipe()
+	try(t, err)
+	try(t, watch.Start())
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("the watch prints nothing")
+	}
+	try(t, watch.Process.Signal(os.Interrupt))
+	for lines.Scan() {
+	}
+	if err := watch.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v", err)
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// serverStatus is what is read of the document of /status.
+type serverStatus struct {
+	Generation   uint64                     `json:"generation"`
+	Repositories int                        `json:"repositories"`
+	Tags         int                        `json:"tags"`
+	Roots        []string                   `json:"roots"`
+	Sources      []layoutstore.SourceStatus `json:"sources"`
+	Problems     []layoutstore.Problem      `json:"problems"`
+	Imports      []drop.Status              `json:"imports"`
+	Checked      *bool                      `json:"checked"` // nil where the server does not say
+}
+
+// failure is the error for problems other than conflicts, or nil.
+func (s *serverStatus) failure() error {
+	n := 0
+	for _, p := range s.Problems {
+		if p.Kind != layoutstore.Conflict {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return exit.ProblemsError(n)
+}
+
+// printStatus prints a status for people.
+func printStatus(w io.Writer, s *serverStatus, host string) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "%s: generation %d, %s, %s", host, s.Generation,
+		countOf(s.Repositories, "repository", "repositories"), countOf(s.Tags, "tag", "tags"))
+	if roots := slices.DeleteFunc(slices.Clone(s.Roots), func(r string) bool { return r == "" }); len(roots) > 0 {
+		fmt.Fprintf(b, " below %s", strings.Join(roots, ", "))
+	}
+	fmt.Fprintln(b)
+	printSources(b, s.Sources)
+	printProblems(b, s.Problems)
+	printImports(b, s.Imports)
+	if s.Checked != nil && !*s.Checked {
+		fmt.Fprintln(b, "\nThe check of the sources is still running: there may be more problems.")
+	}
+	return b.Flush()
+}
+
+// countOf is a number of things, in words.
+func countOf(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
+	fmt.Fprintln(w, "\nSources:")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range sources {
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", s.State, s.Path, countOf(s.Repositories, "repository", "repositories"), s.Detail)
+	}
+	t.Flush()
+}
+
+// cause is what several problems have in common.
+type cause struct {
+	text  string
+	count int
+	tags  []string // repositories and tags that it affects, the first ones
+	more  int
+}
+
+// maxAffected is how many tags one cause names.
+const maxAffected = 5
+
+// causesOf groups problems by kind, archive or file, and reason, in their order.
+func causesOf(problems []layoutstore.Problem) (all []*cause) {
+	known := map[string]*cause{}
+	for _, p := range problems {
+		text := fmt.Sprintf("%s: %s: %s", p.Kind, p.Path, p.Reason)
+		if len(p.Chunks) == 1 && !strings.Contains(p.Reason, p.Chunks[0]) {
+			text += ": copy " + p.Chunks[0] + " again"
+		}
+		c := known[text]
+		if c == nil {
+			c = &cause{text: text}
+			known[text] = c
+			all = append(all, c)
+		}
+		c.count++
+		for _, tag := range p.Tags {
+			if len(c.tags) < maxAffected {
+				c.tags = append(c.tags, p.Repository+":"+tag)
+			} else {
+				c.more++
+			}
+		}
+		c.more += p.MoreTags
+	}
+	return all
+}
+
+func printProblems(w io.Writer, problems []layoutstore.Problem) {
+	if len(problems) == 0 {
+		fmt.Fprintln(w, "\nNo problems.")
+		return
+	}
+	fmt.Fprintln(w, "\nProblems:")
+	for _, c := range causesOf(problems) {
+		fmt.Fprintf(w, "  %s", c.text)
+		if c.count > 1 {
+			fmt.Fprintf(w, " (%d times)", c.count)
+		}
+		fmt.Fprintln(w)
+		if len(c.tags) > 0 {
+			fmt.Fprintf(w, "    affects %s", strings.Join(c.tags, ", "))
+			if c.more > 0 {
+				fmt.Fprintf(w, " and %d more", c.more)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+}
+
+// printImports prints the bundles of the drop directory, and the pushes of what they held.
+func printImports(w io.Writer, imports []drop.Status) {
+	if len(imports) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nImports:")
+	for _, i := range imports {
+		fmt.Fprintf(w, "  %s  %s", i.State, i.Name)
+		if i.Total > 0 {
+			fmt.Fprintf(w, "  %s of %s", humanize.Bytes(uint64(max(0, i.Bytes))), humanize.Bytes(uint64(i.Total)))
+		}
+		if i.Rate > 0 {
+			left := time.Duration(float64(i.Total-i.Bytes) / float64(i.Rate) * float64(time.Second))
+			fmt.Fprintf(w, ", %s/s, %s left", humanize.Bytes(uint64(i.Rate)), max(0, left).Round(time.Second))
+		}
+		if i.Generation > 0 {
+			fmt.Fprintf(w, "  generation %d", i.Generation)
+		}
+		if i.Detail != "" {
+			fmt.Fprintf(w, "  %s", i.Detail)
+		}
+		fmt.Fprintln(w)
+	}
+}

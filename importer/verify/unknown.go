@@ -1,0 +1,79 @@
+package verify
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// unknownTags are the problems of a list that may hide tags, those of archives first. What an
+// archive's end hides is named by the archive: its layouts are left out.
+func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
+	var archives, others []layoutstore.Problem
+	for _, p := range problems {
+		switch {
+		case !p.TagsUnknown:
+		case isOfArchive(p):
+			archives = append(archives, p)
+		default:
+			others = append(others, p)
+		}
+	}
+	for _, p := range others {
+		if !slices.ContainsFunc(archives, func(a layoutstore.Problem) bool { return a.Path == p.Path }) {
+			archives = append(archives, p)
+		}
+	}
+	return archives
+}
+
+// writeUnknown writes what the tags are unknown of, and how many of the others are complete.
+func (r *Report) writeUnknown(w io.Writer) {
+	for _, p := range r.unknown[:min(len(r.unknown), maxLines)] {
+		fmt.Fprintf(w, "%s: its tags are unknown. ", unreadPart(p))
+	}
+	if n := len(r.unknown) - maxLines; n > 0 {
+		fmt.Fprintf(w, "%s more cannot be read. ", count(n, "place"))
+	}
+	switch {
+	case r.TagsAffected > 0:
+		fmt.Fprintf(w, "Of %s of %s, %d %s complete", count(r.Tags, "known tag"), count(r.Repositories, "repository"), r.Tags-r.TagsAffected, isOrAre(r.Tags-r.TagsAffected))
+	default:
+		fmt.Fprintf(w, "%s of %s %s complete", count(r.Tags, "tag"), others(r.Repositories), isOrAre(r.Tags))
+	}
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// others counts repositories beside those that cannot be named.
+func others(n int) string {
+	if n == 1 {
+		return "1 other repository"
+	}
+	return fmt.Sprintf("%d other repositories", n)
+}
+
+// unreadPart says which archive or index cannot be read, and from where on.
+func unreadPart(p layoutstore.Problem) string {
+	name := filepath.Base(p.Path)
+	switch {
+	case p.Entry != "":
+		return fmt.Sprintf("%s: %s cannot be read", name, p.Entry)
+	case len(p.Chunks) == 1:
+		return fmt.Sprintf("%s cannot be read from %s on", name, p.Chunks[0])
+	case len(p.Chunks) > 1:
+		return fmt.Sprintf("%s cannot be read to its end, because of %s", name, strings.Join(p.Chunks[:min(len(p.Chunks), maxLines)], " or "))
+	case isOfArchive(p) && filepath.Ext(name) == ".tar":
+		return name + " cannot be read to its end"
+	}
+	return p.Path + " cannot be read"
+}
