@@ -21,6 +21,7 @@ import (
 
 func newImport(c *console.Output) *cobra.Command {
 	var o importer.Options
+	var mustBeReady bool
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE... --store DIR",
 		Short: "Verify bundles and publish them into a store",
@@ -36,19 +37,20 @@ the import is killed. An interrupted import exits with 130; the next one resumes
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Log = c.Log
-			return importBundles(cmd.Context(), c, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importBundles(cmd.Context(), c, o, mustBeReady, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is created if missing")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
+	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform that the bundles bring is ready, together with the store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
 	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
 	return cmd
 }
 
 // importBundles imports the bundles and says what came of it.
-func importBundles(ctx context.Context, c *console.Output, o importer.Options, bundles []string, stdout, stderr io.Writer) error {
+func importBundles(ctx context.Context, c *console.Output, o importer.Options, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	p := console.NewProgress(c.Log, c.Console, "importing")
@@ -63,6 +65,11 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, b
 	}
 	if err := overlap.Check(places...); err != nil {
 		return err
+	}
+	if mustBeReady {
+		if err := checkReadyWith(ctx, stderr, o, bundles); err != nil {
+			return err
+		}
 	}
 	report, err := i.Import(ctx, bundles...)
 	p.Stop()
@@ -85,6 +92,20 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, b
 		return exit.ContentError(fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n))
 	}
 	return nil
+}
+
+// checkReadyWith refuses bundles whose versions of the platform are not ready, also with what
+// the store has.
+func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, bundles []string) error {
+	var beside []string
+	if _, err := os.Stat(o.Store); err == nil {
+		beside = []string{o.Store}
+	}
+	err := requireReady(ctx, stderr, o.CacheDir, bundles, beside...)
+	if err != nil && ctx.Err() != nil {
+		return exit.InterruptedError(errors.New("interrupted before anything was imported"))
+	}
+	return err
 }
 
 func printReport(w io.Writer, r importer.Report) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -12,13 +13,16 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
+	"github.com/layoutproxy/layoutproxy/importer/ready"
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -149,8 +153,8 @@ func (p *pullFlags) planner() (pull.Planner, error) {
 	return p.repositories, nil
 }
 
-func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, dir string) error {
-	reference, err := settings.ParseUpstream(source)
+func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir string) error {
+	reference, err := settings.ParseUpstream(from)
 	if err != nil {
 		return err
 	}
@@ -187,7 +191,49 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, source, di
 	if err != nil {
 		return exit.PullError(ctx, err)
 	}
-	return cmp.Or(c.Print(cmd.OutOrStdout(), report, func(w io.Writer) error { return printPulled(w, report) }), holesError(report.Holes))
+	done := judgedPull{Report: report, Ready: flags.judge(ctx, c, dir)}
+	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), holesError(report.Holes))
+}
+
+// judgedPull is what a pull did, and the verdict on the bundle.
+type judgedPull struct {
+	*pull.Report
+	Ready *ready.Verdict `json:"ready,omitempty"` // of a bundle with a version of the platform
+}
+
+// judge judges the bundle in a directory. The verdict changes no exit status, nor does it that
+// there is none.
+func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *ready.Verdict {
+	if len(p.repositories.Paths) > 0 {
+		return nil
+	}
+	tree, err := source.Open(ctx, (&settings.Tree{}).Options([]string{dir}))
+	var facts ready.Facts
+	if err == nil {
+		facts, err = gatherReady(ctx, tree, ready.Scope{})
+	}
+	if err != nil {
+		c.Log.Warn("the bundle is not judged", zap.Error(err))
+		return nil
+	}
+	verdict := ready.Judge(facts, ready.Question{})
+	if len(verdict.Versions) == 0 {
+		return nil
+	}
+	return &verdict
+}
+
+// print prints what was pulled, then the verdict, and the holes last.
+func (p judgedPull) print(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	printPulled(b, p.Report)
+	if p.Ready != nil {
+		if err := p.Ready.WriteText(b); err != nil {
+			return err
+		}
+	}
+	printHoles(b, p.Holes)
+	return b.Flush()
 }
 
 // holesError is the error of a bundle that was published without what its source should
@@ -227,14 +273,11 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 }
 
 // printPulled prints what was pulled.
-func printPulled(w io.Writer, r *pull.Report) error {
-	b := bufio.NewWriter(w)
-	printComponents(b, r.Components)
-	printMissing(b, r.Missing)
-	fmt.Fprintf(b, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
+func printPulled(w io.Writer, r *pull.Report) {
+	printComponents(w, r.Components)
+	printMissing(w, r.Missing)
+	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
-	printHoles(b, r.Holes)
-	return b.Flush()
 }
 
 func countHoles(holes []pull.Gap) string {

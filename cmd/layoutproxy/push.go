@@ -29,6 +29,7 @@ type pushFlags struct {
 	noProbe    bool
 	checkBlobs bool
 	incomplete bool
+	ready      bool
 }
 
 func newPush(c *console.Output) *cobra.Command {
@@ -66,6 +67,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")
 	f.BoolVar(&p.checkBlobs, "check-blobs", false, "also check the blobs and referrers of manifests that the registry already has, and send what is missing")
+	f.BoolVar(&p.ready, "require-ready", false, "push only if every version of the platform in the sources is ready; otherwise exit with 3")
 	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push the intact part of damaged or incomplete sources, and exit with 3")
 }
 
@@ -93,6 +95,11 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 }
 
 func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
+	if flags.ready {
+		if err := requireReady(ctx, cmd.ErrOrStderr(), flags.cacheDir, sources); err != nil {
+			return err
+		}
+	}
 	tree, plan, err := source.PlanPush(ctx, &flags.Selection, flags.cacheDir, sources, to)
 	if err != nil {
 		return err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -150,12 +152,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 	if err != nil {
 		return ready.Facts{}, err
 	}
-	facts, err := ready.Snapshot(ctx, tree.Snapshot(), scope)
-	if errors.Is(err, layoutstore.ErrStale) { // a file changed meanwhile, or a cached index proved wrong
-		if _, err = tree.Refresh(ctx); err == nil {
-			facts, err = ready.Snapshot(ctx, tree.Snapshot(), scope)
-		}
-	}
+	facts, err := gatherReady(ctx, tree, scope)
 	if err == nil {
 		tree.SaveCaches(ctx)
 	}
@@ -176,4 +173,49 @@ func asRegistry(arg string) (client.Reference, bool) {
 	}
 	to, err := client.ParseReference(arg)
 	return to, err == nil
+}
+
+// gatherReady gathers the facts of a tree, once more where a file changed meanwhile or a
+// cached index proves wrong.
+func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope) (ready.Facts, error) {
+	facts, err := ready.Snapshot(ctx, tree.Snapshot(), scope)
+	if errors.Is(err, layoutstore.ErrStale) {
+		if _, err = tree.Refresh(ctx); err == nil {
+			facts, err = ready.Snapshot(ctx, tree.Snapshot(), scope)
+		}
+	}
+	return facts, err
+}
+
+// requireReady refuses bundles unless each version of the platform that they bring is ready,
+// with what is beside them: the content of a store.
+func requireReady(ctx context.Context, stderr io.Writer, cacheDir string, bundles []string, beside ...string) error {
+	brought, err := source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(bundles))
+	if err != nil {
+		return err
+	}
+	versions, hidden, err := ready.Versions(ctx, brought.Snapshot())
+	if err != nil || len(versions) == 0 && !hidden {
+		return err
+	}
+	tree := brought
+	if len(beside) > 0 {
+		// Of two contents for a tag that of the bundle wins, as it does in the import.
+		if tree, err = source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(slices.Concat(beside, bundles))); err != nil {
+			return err
+		}
+	}
+	question := ready.Question{Releases: versions}
+	facts, err := gatherReady(ctx, tree, ready.Scope{Question: question})
+	if err != nil {
+		return err
+	}
+	verdict := ready.Judge(facts, question)
+	if verdict.Ready {
+		return nil
+	}
+	if err := verdict.WriteText(stderr); err != nil {
+		return err
+	}
+	return exit.ContentError(exit.WithHint(fmt.Errorf("--require-ready: %s", verdict.Summary()), "get what is missing, which is named above; nothing was changed"))
 }

@@ -160,36 +160,44 @@ func (g *gatherer) readChannel(ctx context.Context, c *Channel) error {
 	return nil
 }
 
-// builds finds the versions of the platform, and gathers what is asked about.
-func (g *gatherer) builds(ctx context.Context, f *Facts) error {
-	installs, err := g.tags(ctx, installPath)
-	if err != nil {
-		return err
+// found are the tags that name versions of the platform.
+type found struct{ installs, entries, here []string }
+
+// findBuilds finds the versions of the platform.
+func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
+	if f.installs, err = g.tags(ctx, installPath); err != nil {
+		return f, err
 	}
-	entries, err := g.tags(ctx, channelsPath)
-	if err != nil {
-		return err
+	if f.entries, err = g.tags(ctx, channelsPath); err != nil {
+		return f, err
 	}
 	// The root alone may be that of anything, unless the others may be hidden.
 	var platforms []string
-	if len(installs)+len(entries)+len(g.hidden()) > 0 {
-		if platforms, err = g.tags(ctx, rootPath); err != nil {
-			return err
-		}
+	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
+		platforms, err = g.tags(ctx, rootPath)
 	}
-	here := buildTags(installs, entries, platforms)
-	f.Deckhouse, f.Here = len(installs)+len(entries)+len(here) > 0, here
+	f.here = buildTags(f.installs, f.entries, platforms)
+	return f, err
+}
+
+// builds gathers the versions of the platform that the question is about.
+func (g *gatherer) builds(ctx context.Context, f *Facts) error {
+	tags, err := g.findBuilds(ctx)
+	if err != nil {
+		return err
+	}
+	f.Deckhouse, f.Here = len(tags.installs)+len(tags.entries)+len(tags.here) > 0, tags.here
 	for i, c := range f.Channels {
-		f.Channels[i].Here = slices.ContainsFunc(here, func(tag string) bool { return sameVersion(tag, c.Target) })
+		f.Channels[i].Here = slices.ContainsFunc(f.Here, func(tag string) bool { return sameVersion(tag, c.Target) })
 	}
-	for _, tag := range relevant(here, g.scope.Question) {
+	for _, tag := range relevant(f.Here, g.scope.Question) {
 		b, err := g.build(ctx, tag)
 		if err != nil {
 			return err
 		}
 		f.Builds = append(f.Builds, b)
 	}
-	f.Builds = dropDeclaredTags(f.Builds, installs, entries)
+	f.Builds = dropDeclaredTags(f.Builds, tags.installs, tags.entries)
 	return nil
 }
 

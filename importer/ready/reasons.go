@@ -57,10 +57,18 @@ func aboutImage(kind Kind, i Image) Reason {
 	return Reason{Kind: kind, Module: i.Module, Image: i.Name, Repository: i.Repository, Reference: i.Reference, State: i.State, Problems: firstProblems(i.Problems)}
 }
 
-// maxProblems is how many problems one reason lists.
-const maxProblems = 4
+// How much one reason lists: problems, and tags of each.
+const (
+	maxProblems = 4
+	maxTags     = 16
+)
 
-func firstProblems(all []problem.Problem) []problem.Problem { return all[:min(len(all), maxProblems)] }
+func firstProblems(all []problem.Problem) (first []problem.Problem) {
+	for _, p := range all[:min(len(all), maxProblems)] {
+		first = append(first, p.Bounded(maxTags))
+	}
+	return first
+}
 
 // String is the reason on one line: what, where, and what to do where that is known.
 func (r Reason) String() string {

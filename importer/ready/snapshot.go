@@ -20,6 +20,14 @@ func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts,
 	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
 
+// Versions are the versions of the platform that are in sources, whole or not, and whether
+// there may be others that cannot be named.
+func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, hidden bool, err error) {
+	g := &gatherer{content: &sources{snapshot: s}}
+	found, err := g.findBuilds(ctx)
+	return found.here, len(g.hidden()) > 0, err
+}
+
 // sources are the content of a snapshot. It is used by one goroutine.
 type sources struct {
 	snapshot *layoutstore.Snapshot
@@ -70,12 +78,15 @@ func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 	return in, nil
 }
 
-func (s *sources) tags(ctx context.Context, path string) ([]string, error) {
-	in, err := s.at(ctx, path)
-	if in == nil {
+func (s *sources) tags(_ context.Context, path string) ([]string, error) {
+	repository, err := s.snapshot.At(path)
+	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	tags, _ := in.repository.Tags("", -1)
+	tags, _ := repository.Tags("", -1)
 	return tags, nil
 }
 

@@ -76,7 +76,7 @@ func Judge(f Facts, q Question) Verdict {
 		v.Modules = append(v.Modules, verdict)
 	}
 	for _, p := range f.Hidden {
-		v.Hidden = append(v.Hidden, Reason{Kind: HiddenTags, Problems: []problem.Problem{p}})
+		v.Hidden = append(v.Hidden, Reason{Kind: HiddenTags, Problems: firstProblems([]problem.Problem{p})})
 	}
 	j.shared = append(j.shared, v.Hidden...)
 	for _, b := range f.Builds {
@@ -192,8 +192,11 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
+	type place struct{ name, repository, reference string }
+	named := map[place]bool{} // versions share images
 	need := func(kind Kind, i Image) {
-		if i.State != Complete {
+		if at := (place{i.Name, i.Repository, i.Reference}); i.State != Complete && !named[at] {
+			named[at] = true
 			add(aboutImage(kind, i))
 		}
 	}

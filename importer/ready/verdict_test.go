@@ -137,6 +137,11 @@ func TestJudge(t *testing.T) {
 		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is not here", "! v1.70.1: module console is not here"}},
 		"a version of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Image) }, Question{}, []string{"! v1.69.3: missing module console image version v1.1.0: modules/console:v1.1.0" + why}},
 		"an image of a module":  {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},
+		"an image of two versions": {func(f *Facts) {
+			f.Builds = f.Builds[:1]
+			missing(&f.Modules[0].Versions[0].Declared[0])
+			f.Modules[0].Versions = append(f.Modules[0].Versions, f.Modules[0].Versions[0])
+		}, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},
 		"an unreadable module": {func(f *Facts) {
 			f.Builds = f.Builds[:1]
 			v := &f.Modules[0].Versions[0]

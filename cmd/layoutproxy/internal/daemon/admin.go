@@ -25,6 +25,7 @@ type admin struct {
 	dropping *dropDirectory
 	follows  *follower
 	refusals *refusals
+	verdicts verdicts
 	metrics  prometheus.Gatherer
 	pprof    bool
 	draining atomic.Bool
@@ -82,6 +83,7 @@ type status struct {
 	Problems     []layoutstore.Problem      `json:"problems"`
 	Imports      []drop.Status              `json:"imports"`
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
+	Ready        []versionVerdict           `json:"ready"`   // null until it is known
 	Refused      int64                      `json:"refused"` // requests for content that is not served
 }
 
@@ -96,15 +98,21 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
+	problems := a.live.problems(ctx)
+	var verdicts []versionVerdict
+	if checked { // the storage answers
+		verdicts = a.verdicts.of(ctx, s, len(problems))
+	}
 	answer(w, status{
 		Generation:   s.Generation(),
 		Repositories: s.RepositoryCount(),
 		Tags:         s.TagCount(),
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
-		Problems:     append([]layoutstore.Problem{}, a.live.problems(ctx)...),
+		Problems:     append([]layoutstore.Problem{}, problems...),
 		Imports:      append(a.dropping.status(), a.follows.imports()...),
 		Checked:      checked,
+		Ready:        verdicts,
 		Refused:      a.refusals.count.Load(),
 	})
 }

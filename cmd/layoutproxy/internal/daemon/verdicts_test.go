@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// /status says of each version whether it is ready, and again when the tree has changed.
+func TestStatusHasVerdicts(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, dir, "app", "v1.0.0")
+	_, admin := inProcess(t, "--rescan", "0", dir)
+	wait := func(what, want string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			resp, err := http.Get("http://" + admin + "/status")
+			try(t, err)
+			defer resp.Body.Close()
+			var document struct {
+				Ready []struct {
+					Version string
+					Ready   bool
+					Reasons []struct{ Text string }
+				}
+			}
+			try(t, json.NewDecoder(resp.Body).Decode(&document))
+			if document.Ready == nil {
+				return false
+			}
+			var lines []string
+			for _, v := range document.Ready {
+				for _, r := range v.Reasons {
+					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // of noise
+					lines = append(lines, v.Version+": "+text)
+				}
+				if v.Ready {
+					lines = append(lines, v.Version)
+				}
+			}
+			return strings.Join(lines, "\n") == want
+		})
+	}
+	wait("nothing of Deckhouse", "")
+	publish(t, dir, "release-channel", "v1.70.1")
+	resp, err := http.Post("http://"+admin+"/rescan", "", nil)
+	try(t, err)
+	resp.Body.Close()
+	wait("a version that is not ready", "v1.70.1: missing platform image: v1.70.1\nv1.70.1: missing installer: install:v1.70.1\nv1.70.1: the declarations of release-channel:v1.70.1 cannot be read")
+}
