@@ -1,37 +1,156 @@
 package ready
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
-	"strings"
+	"context"
+	"maps"
+	"path"
+	"slices"
 
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// ParseModules reads a list of modules: a NAME or NAME@CONSTRAINT per line. Empty lines and
-// those that begin with # are skipped. A name may be repeated; each constraint counts.
-func ParseModules(file []byte) (map[string]release.Selector, error) {
-	var list []string
-	lines := bufio.NewScanner(bytes.NewReader(file))
-	for number := 1; lines.Scan(); number++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
+// findModules finds the modules, and gathers those that are judged: the named ones and those
+// that a version requires, or all.
+func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
+	here, err := g.modules(ctx)
+	if err != nil {
+		return err
+	}
+	judged := maps.Clone(g.scope.Modules)
+	if judged == nil {
+		judged = map[string]release.Selector{}
+		for _, name := range here {
+			judged[name] = release.Selector{Name: name}
 		}
-		one, err := release.ParseSelectors([]string{line})
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
-		}
-		for _, s := range one {
-			if len(s.Pins) > 0 && s.Pins[0].Channel != "" {
-				return nil, fmt.Errorf("line %d: %q: name a tag without a channel, as %s@=%s", number, line, s.Name, s.Pins[0].Tag)
+	}
+	for _, b := range f.Builds {
+		for _, name := range b.Requirements.Modules() {
+			if _, known := judged[name]; !known && slices.Contains(here, name) {
+				judged[name] = release.Selector{Name: name}
 			}
 		}
-		list = append(list, line)
 	}
-	if err := lines.Err(); err != nil {
-		return nil, err
+	tags, err := g.tags(ctx, modulesPath)
+	if err != nil {
+		return err
 	}
-	return release.ParseSelectors(list)
+	for _, name := range slices.Sorted(maps.Keys(judged)) {
+		m, err := g.module(ctx, judged[name])
+		if err != nil {
+			return err
+		}
+		m.Undiscoverable = !slices.Contains(tags, name)
+		f.Modules = append(f.Modules, m)
+	}
+	hasChannels := slices.ContainsFunc(f.Modules, func(m Module) bool { return len(m.Channels) > 0 })
+	if !f.Deckhouse && !hasChannels && g.scope.Modules == nil {
+		f.Modules = nil // a tree of something else that has modules
+	}
+	f.Deckhouse = f.Deckhouse || len(f.Modules) > 0
+	return nil
+}
+
+// module gathers the facts of a module.
+func (g *gatherer) module(ctx context.Context, want release.Selector) (Module, error) {
+	at := path.Join(modulesPath, want.Name)
+	releases := path.Join(at, "release")
+	m := Module{Name: want.Name, Want: want}
+	main, err := g.tags(ctx, at)
+	if err != nil {
+		return m, err
+	}
+	entries, err := g.tags(ctx, releases)
+	if err != nil {
+		return m, err
+	}
+	if m.Channels, err = g.channels(ctx, releases); err != nil {
+		return m, err
+	}
+	m.Tags = versionsIn(slices.Concat(main, entries), m.Channels)
+	for _, tag := range g.judgedVersions(m) {
+		v, err := g.moduleVersion(ctx, at, releases, tag)
+		if err != nil {
+			return m, err
+		}
+		for i := range v.Declared {
+			v.Declared[i].Module = want.Name
+		}
+		v.Image.Module = want.Name
+		m.Versions = append(m.Versions, v)
+	}
+	return m, nil
+}
+
+// versionsIn are the versions of a module among tags, and what its channels point at.
+func versionsIn(tags []string, channels []Channel) []string {
+	var all []string
+	for _, tag := range tags {
+		if _, isVersion := release.Parse(tag); isVersion {
+			all = append(all, tag)
+		}
+	}
+	for _, c := range channels {
+		if c.Target != "" {
+			all = append(all, c.Target)
+		}
+	}
+	return release.SortTags(all)
+}
+
+// judgedVersions are the versions of a module that are judged: those that its constraints
+// choose, else those that its channels point at, and in a source all.
+func (g *gatherer) judgedVersions(m Module) []string {
+	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)
+	return slices.DeleteFunc(slices.Clone(m.Tags), func(tag string) bool {
+		switch {
+		case len(chosen) > 0 && !m.Want.All:
+			return !slices.ContainsFunc(chosen, func(c *release.Constraint) bool { return fits(c, tag) })
+		case g.traits().allVersions || len(m.Channels) == 0:
+			return false
+		}
+		return !slices.ContainsFunc(m.Channels, func(c Channel) bool { return c.Target == tag })
+	})
+}
+
+// moduleVersion gathers the facts of one version of a module.
+func (g *gatherer) moduleVersion(ctx context.Context, at, releases, tag string) (v ModuleVersion, err error) {
+	v.Tag = tag
+	if v.Image, err = g.image(ctx, "version "+tag, at, tag); err != nil {
+		return v, err
+	}
+	if v.Entry, err = g.image(ctx, "release "+tag, releases, tag); err != nil || v.Image.State != Complete {
+		return v, err
+	}
+	files, unreadable, err := g.files(ctx, at, tag, release.ModuleDigests, release.ModuleExtras)
+	if err != nil {
+		return v, err
+	}
+	if unreadable != nil {
+		v.Unreadable = append(v.Unreadable, Unreadable{v.Image, unreadable.Error()})
+	}
+	v.declare(at, files)
+	return v, g.lookAt(ctx, v.Declared)
+}
+
+// declare adds the images that the files of a module's version declare.
+func (v *ModuleVersion) declare(at string, files map[string][]byte) {
+	for _, list := range []struct {
+		file  string
+		parse func([]byte) ([]release.Image, error)
+		place func(release.Image) string
+	}{
+		{release.ModuleDigests, release.ParseDigests, func(release.Image) string { return at }},
+		{release.ModuleExtras, release.ParseExtraImages, func(i release.Image) string { return path.Join(at, "extra", i.Name) }},
+	} {
+		if files[list.file] == nil {
+			continue
+		}
+		images, err := list.parse(files[list.file])
+		if err != nil {
+			v.Unreadable = append(v.Unreadable, Unreadable{v.Image, list.file + ": " + err.Error()})
+		}
+		for _, i := range slices.Compact(images) {
+			v.Declared = append(v.Declared, Image{Name: i.Name, Repository: list.place(i), Reference: i.Reference})
+		}
+	}
 }

@@ -47,7 +47,7 @@ type audit struct {
 	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
 }
 
-// at audits the repository at a path; nil where there is none.
+// at audits the repository at a path; nil where there is no repository.
 func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 	if in, ok := s.audits[path]; ok {
 		return in, nil
@@ -138,7 +138,7 @@ func (s *sources) look(ctx context.Context, path, reference string) (Presence, e
 	return p, nil
 }
 
-// causes are the problems that may be why a repository lacks something: those that may hide
+// causes are the problems that may be why something is missing in a repository: those that may hide
 // tags, of its own archives if some are.
 func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()

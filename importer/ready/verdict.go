@@ -14,7 +14,7 @@ import (
 
 // Question is what a verdict answers. The zero value asks about every version that is here.
 type Question struct {
-	Releases []string // versions that are asked for; those that are here if there are none
+	Releases []string // versions that are asked for; if empty, those that are here
 	From     string   // the version of the cluster; empty for an installation
 }
 

@@ -1,0 +1,225 @@
+package ready
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// found are the tags that name versions of the platform.
+type found struct{ installs, entries, here []string }
+
+// findBuilds finds the versions of the platform.
+func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
+	if f.installs, err = g.tags(ctx, installPath); err != nil {
+		return f, err
+	}
+	if f.entries, err = g.tags(ctx, channelsPath); err != nil {
+		return f, err
+	}
+	// The root alone may be that of anything, unless the others may be hidden.
+	var platforms []string
+	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
+		platforms, err = g.tags(ctx, rootPath)
+	}
+	f.here = buildTags(f.installs, f.entries, platforms)
+	return f, err
+}
+
+// builds gathers the versions of the platform that the question is about.
+func (g *gatherer) builds(ctx context.Context, f *Facts) error {
+	tags, err := g.findBuilds(ctx)
+	if err != nil {
+		return err
+	}
+	f.Deckhouse, f.Here = len(tags.installs)+len(tags.entries)+len(tags.here) > 0, tags.here
+	for i, c := range f.Channels {
+		f.Channels[i].Here = slices.ContainsFunc(f.Here, func(tag string) bool { return sameVersion(tag, c.Target) })
+	}
+	for _, tag := range relevant(f.Here, g.scope.Question) {
+		b, err := g.build(ctx, tag)
+		if err != nil {
+			return err
+		}
+		f.Builds = append(f.Builds, b)
+	}
+	f.Builds = dropDeclaredTags(f.Builds, tags.installs, tags.entries)
+	return nil
+}
+
+// buildTags are the versions and other builds among the tags of install, release-channel and
+// the root: where one of the three is missing, the others still name it.
+func buildTags(installs, entries, platforms []string) []string {
+	var all []string
+	for _, tag := range installs {
+		if isBuild(tag) {
+			all = append(all, tag)
+		}
+	}
+	for _, tag := range slices.Concat(entries, platforms) {
+		if _, isVersion := release.Parse(tag); isVersion {
+			all = append(all, tag)
+		}
+	}
+	return release.SortTags(all)
+}
+
+// isBuild reports whether a tag of install can be that of a build: not that of a channel, an
+// image by digest or an attestation.
+func isBuild(tag string) bool {
+	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
+}
+
+// relevant are the versions that a question is about: those that are asked for, and for an
+// upgrade the highest patch of each minor version.
+func relevant(here []string, q Question) (tags []string) {
+	if len(q.Releases) == 0 {
+		return here
+	}
+	var steps []release.Release
+	if q.From != "" {
+		steps = release.HighestPatches(release.Stable(here))
+	}
+	for _, tag := range here {
+		asked := slices.ContainsFunc(q.Releases, func(r string) bool { return sameVersion(r, tag) })
+		isStep := slices.ContainsFunc(steps, func(r release.Release) bool { return r.Tag == tag && isBetween(r, q) })
+		if asked || isStep {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// isBetween reports whether a version is above the cluster's and below one that is asked for.
+func isBetween(r release.Release, q Question) bool {
+	from, ok := release.Parse(q.From)
+	if !ok || !r.Version.GreaterThan(from.Version) {
+		return false
+	}
+	return slices.ContainsFunc(q.Releases, func(asked string) bool {
+		to, ok := release.Parse(asked)
+		return ok && r.Version.LessThan(to.Version)
+	})
+}
+
+// dropDeclaredTags drops what is no version, but an image that a version declares by a tag
+// which looks like one: only the root has it.
+func dropDeclaredTags(all []Build, installs, entries []string) []Build {
+	declared := map[string]bool{}
+	for _, b := range all {
+		for _, i := range b.Declared {
+			declared[i.Reference] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(b Build) bool {
+		return declared[b.Tag] && !slices.Contains(installs, b.Tag) && !slices.Contains(entries, b.Tag)
+	})
+}
+
+// build gathers the facts of one version of the platform.
+func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
+	own := []Image{{Name: "platform image", Repository: rootPath, Reference: tag}, {Name: "installer", Repository: installPath, Reference: tag},
+		{Name: "stand-alone installer", Repository: standalonePath, Reference: tag}, {Name: "release-channel entry", Repository: channelsPath, Reference: tag}}
+	if err := g.lookAt(ctx, own); err != nil {
+		return Build{}, err
+	}
+	b := Build{Tag: tag, Platform: own[0], Installer: own[1], Standalone: own[2], Entry: own[3]}
+	for _, read := range []func(context.Context, *Build) error{g.readInstaller, g.readOwnList, g.readRequirements} {
+		if err := read(ctx, &b); err != nil {
+			return b, err
+		}
+	}
+	if err := g.lookAt(ctx, b.Declared); err != nil {
+		return b, err
+	}
+	return b, g.lookAt(ctx, b.Own)
+}
+
+func (b *Build) unreadable(i Image, why error) {
+	b.Unreadable = append(b.Unreadable, Unreadable{i, why.Error()})
+}
+
+// readInstaller reads the images that the installer declares.
+func (g *gatherer) readInstaller(ctx context.Context, b *Build) error {
+	if b.Installer.State != Complete {
+		return nil
+	}
+	files, unreadable, err := g.files(ctx, installPath, b.Tag, release.InstallerTags, release.InstallerDigests)
+	if err != nil {
+		return err
+	}
+	images, malformed := release.ParseInstaller(files)
+	switch {
+	case unreadable != nil:
+		b.unreadable(b.Installer, unreadable)
+	case malformed != nil:
+		b.unreadable(b.Installer, malformed)
+	}
+	b.Declared = platformImages(images)
+	return nil
+}
+
+// platformImages are the images that a list of the platform declares, each once.
+func platformImages(images []release.Image) (all []Image) {
+	for _, i := range slices.Compact(images) {
+		module, name, ok := strings.Cut(i.Name, "/")
+		if !ok {
+			module, name = "", i.Name
+		}
+		all = append(all, Image{Module: module, Name: name, Repository: rootPath, Reference: i.Reference})
+	}
+	return all
+}
+
+// readOwnList reads the list of images in the image of the platform.
+func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
+	if b.Platform.State != Complete || !g.traits().ownList {
+		return nil
+	}
+	files, unreadable, err := g.files(ctx, rootPath, b.Tag, release.PlatformDigests)
+	var format *imagefile.FormatError
+	switch {
+	case err != nil:
+		return err
+	case errors.As(unreadable, &format): // the image of something else
+		b.OwnUnreadable = unreadable.Error()
+		return nil
+	case unreadable != nil:
+		b.unreadable(b.Platform, unreadable)
+		return nil
+	case files[release.PlatformDigests] == nil:
+		return nil
+	}
+	images, err := release.ParseDigests(files[release.PlatformDigests])
+	if err != nil {
+		b.OwnUnreadable = release.PlatformDigests + ": " + err.Error()
+		return nil
+	}
+	b.Own = append([]Image{}, platformImages(images)...)
+	return nil
+}
+
+// readRequirements reads what the version requires, from its entry in release-channel.
+func (g *gatherer) readRequirements(ctx context.Context, b *Build) error {
+	if b.Entry.State != Complete {
+		return nil
+	}
+	files, unreadable, err := g.files(ctx, channelsPath, b.Tag, release.VersionFile)
+	if err != nil {
+		return err
+	}
+	requirements, malformed := release.ParseRequirements(files[release.VersionFile])
+	switch {
+	case unreadable != nil:
+		b.unreadable(b.Entry, unreadable)
+	case malformed != nil:
+		b.unreadable(b.Entry, malformed)
+	}
+	b.Requirements = requirements
+	return nil
+}
