@@ -1,0 +1,61 @@
+package release
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The lowest version that a range names is where it starts. An upper bound and a version
+// that it excludes are no start.
+func TestStartOfARange(t *testing.T) {
+	for text, want := range map[string]string{
+		"1.3.0":                       "1.3.0",
+		"~1.3":                        "1.3.0",
+		">1.3.0":                      "1.3.1",
+		">=2.0.0 !=1.0.0":             "2.0.0",
+		"!=1.0.0 >=2.0.0":             "2.0.0",
+		">=2.0.0 >=1.0.0":             "1.0.0",
+		">=1.0.0 >=2.0.0":             "1.0.0",
+		">=2.0.0 <=1.0.0":             "2.0.0",
+		">=2.0.0 <1.0.0":              "2.0.0",
+		"<1.0.0":                      "",
+		"!=1.0.0":                     "",
+		"1.x.99999999999999999999999": "1.0.0", // what follows the wildcard is no version
+		"  >=1.2.0  ":                 "1.2.0",
+	} {
+		c, err := ParseConstraint(text)
+		if err != nil || len(c.Ranges) != 1 || c.Text != strings.TrimSpace(text) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+			continue
+		}
+		got := ""
+		if c.Ranges[0].Lowest != nil {
+			got = c.Ranges[0].Lowest.String()
+		}
+		if got != want || c.HasStart() != (want != "") {
+			t.Errorf("%q starts at %q, want %q", text, got, want)
+		}
+	}
+	for _, bad := range []string{"", " ", "1.2 || newest", "newest || 1.2", "1.2 ||", "||"} {
+		if c, err := ParseConstraint(bad); err == nil || c != nil {
+			t.Errorf("%q: %+v", bad, c)
+		}
+	}
+	if c, err := ParseConstraint(" = v1.2 "); err != nil || c.Tag != "v1.2" || c.Text != "= v1.2" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// Images are named by sha256 digests alone, and listed in order.
+func TestReferencesOfImages(t *testing.T) {
+	long := digest.SHA512.FromString("x").String()
+	images, err := ParseDigests([]byte(`{"a":"` + long + `"}`))
+	if err != nil || len(images) != 0 {
+		t.Errorf("%v, %v", images, err)
+	}
+	if got := strings.Join(References([]Image{{"a", "z"}, {"b", "y"}, {"c", "z"}}), " "); got != "y z" {
+		t.Errorf("%q", got)
+	}
+}
