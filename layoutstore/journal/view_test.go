@@ -1,0 +1,299 @@
+package journal_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+func writeState(t testing.TB, dir string, s journal.State) {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, journal.StateFile), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readView(t testing.TB, dir string) *journal.View {
+	t.Helper()
+	v, err := journal.ReadView(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// An import counts from when the state has its generation. A journal of a later one hides
+// what it brings; any other hides nothing.
+func TestReadersSeeTheOldSideUntilTheStateIsWritten(t *testing.T) {
+	for _, c := range []struct {
+		state, journal uint64
+		publishing     bool
+	}{{4, 5, true}, {0, 1, true}, {5, 5, false}, {6, 5, false}} {
+		dir := newStore(t)
+		writeState(t, dir, journal.State{Format: journal.Format, Generation: c.state, Packed: []journal.Packed{{File: "was.tar", Name: "was-v1.tar", Generation: 3}}})
+		write(t, dir, journal.Journal{Generation: c.journal,
+			Packed: []journal.Packed{{File: "new.tar", Generation: 5}, {File: "was.tar", Generation: 5}, {File: "by-hand.tar", Generation: 5, There: true}},
+			Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}, {Path: "b", New: []byte("first")},
+				{Path: "c", Old: []byte{}, New: []byte("x")}, {Path: "d", Old: []byte("last"), New: []byte("y")}}})
+		v := readView(t, dir)
+		if v.Publishing() != c.publishing || v.Hides("new.tar") != c.publishing {
+			t.Errorf("%+v: publishing %v, hides the new archive %v", c, v.Publishing(), v.Hides("new.tar"))
+		}
+		for _, archive := range []string{"was.tar", "by-hand.tar", "other.tar"} {
+			if v.Hides(archive) {
+				t.Errorf("%+v: hides %s", c, archive)
+			}
+		}
+		for path, want := range map[string]struct {
+			old string
+			has bool // an index before the import
+			ok  bool
+		}{"a": {"old", true, true}, "b": {"", false, true}, "c": {"", true, true}, "d": {"last", true, true}, "e": {}} {
+			checkOldIndex(t, v, path, want.old, want.has && c.publishing, want.ok && c.publishing)
+		}
+		if name, generation := v.PackedAs("was.tar"); name != "was-v1.tar" || generation != 3 {
+			t.Errorf("%s of %d", name, generation)
+		}
+		if name, generation := v.PackedAs("new.tar"); name != "new.tar" || generation != 0 {
+			t.Errorf("%s of %d", name, generation)
+		}
+	}
+}
+
+func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed bool) {
+	t.Helper()
+	where, ok := v.OldIndex(path)
+	if ok != changed || (where != nil) != has {
+		t.Errorf("the old index of %s: %v, changed %v", path, where, ok)
+		return
+	}
+	if !has {
+		return
+	}
+	if data, err := where.ReadAll(); err != nil || old != "" && string(data) != old {
+		t.Errorf("the old index of %s: %q, %v", path, data, err)
+	}
+}
+
+// A directory that is not a store has no view; one whose files cannot be read has an error.
+func TestViewsOfWhatIsNoStore(t *testing.T) {
+	dir := newStore(t)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	hidden := t.TempDir()
+	if err := os.WriteFile(filepath.Join(hidden, journal.Dir), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{dir, file, filepath.Join(dir, "missing"), hidden} {
+		if _, err := journal.ReadState(source); !errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), source) {
+			t.Errorf("%s: %v", source, err)
+		}
+		v, err := journal.ReadView(source)
+		if v != nil || err != nil {
+			t.Errorf("%s: %v, %v", source, v, err)
+		}
+		if name, generation := v.PackedAs("a.tar"); name != "a.tar" || generation != 0 || v.Publishing() || v.Hides("a.tar") {
+			t.Errorf("%s: %s of %d", source, name, generation)
+		}
+		if where, ok := v.OldIndex("a"); where != nil || ok {
+			t.Errorf("%s: %v", source, where)
+		}
+	}
+	writeState(t, dir, journal.State{Format: journal.Format})
+	if err := os.WriteFile(filepath.Join(dir, journal.File), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := journal.ReadView(dir); err == nil || !strings.Contains(err.Error(), journal.File) {
+		t.Errorf("a malformed journal: %v", err)
+	}
+	for _, bad := range []string{"", "[", `{"format":2}`, `{"format":0}`} {
+		if err := os.WriteFile(filepath.Join(dir, journal.StateFile), []byte(bad), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := journal.ReadView(dir); err == nil || errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), journal.StateFile) {
+			t.Errorf("state %q: %v", bad, err)
+		}
+	}
+	for _, name := range []string{journal.StateFile, journal.File} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := journal.ReadState(dir); err == nil || errors.Is(err, journal.ErrNotStore) {
+		t.Errorf("the state is a directory: %v", err)
+	}
+	if j, err := journal.Read(dir); err == nil {
+		t.Errorf("the journal is a directory: %v", j)
+	}
+}
+
+// Two views are the same while neither the state nor the journal has been replaced.
+func TestSameViews(t *testing.T) {
+	dir := newStore(t)
+	var none *journal.View
+	writeState(t, dir, journal.State{Format: journal.Format, Generation: 1})
+	idle := readView(t, dir)
+	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", New: []byte("x")}}}
+	write(t, dir, j)
+	first := readView(t, dir)
+	views := map[string]*journal.View{"no store": none, "idle": idle, "publishing": first}
+	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	views["written later"] = readView(t, dir)
+	j.Generation = 6
+	write(t, dir, j)
+	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	views["later generation"] = readView(t, dir)
+	if err := os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, j)
+	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	views["another file"] = readView(t, dir)
+	if !views["another file"].Same(readView(t, dir)) {
+		t.Error("nothing has changed, and the views differ")
+	}
+	writeState(t, dir, journal.State{Format: journal.Format, Generation: 2})
+	views["later state"] = readView(t, dir)
+	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
+		t.Fatal(err)
+	}
+	views["later state, idle"] = readView(t, dir)
+	for a, one := range views {
+		for b, other := range views {
+			if one.Same(other) != (a == b) {
+				t.Errorf("%s and %s: the same is %v", a, b, one.Same(other))
+			}
+		}
+	}
+}
+
+// A journal whose header does not agree with its size or with the names of a store is
+// refused, and never read as less than it is.
+func TestMalformedJournals(t *testing.T) {
+	dir := newStore(t)
+	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }
+	for name, c := range map[string]struct{ raw, reason string }{
+		"nothing":                   {"", "no header"},
+		"no end of the first line":  {`{"format":1}`, "no header"},
+		"not JSON":                  {"{\n", "JSON"},
+		"a later format":            {`{"format":2}` + "\n", "format 2"},
+		"bytes without an index":    {line("") + "x", "bytes"},
+		"less than it says":         {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
+		"more than it says":         {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
+		"a path that leads out":     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
+		"an old size below none":    {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
+		"a negative size":           {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
+		"an old size above all":     {line(`{"path":"a","old":9000,"new":0},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"a new size above all":      {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"sizes that add up to more": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if j, err := journal.Read(dir); err == nil || !strings.Contains(err.Error(), c.reason) || !strings.Contains(err.Error(), journal.File) {
+			t.Errorf("%s: %+v, %v", name, j, err)
+		}
+	}
+}
+
+// A header may be longer than what is read at once.
+func TestLongHeader(t *testing.T) {
+	dir := newStore(t)
+	j := journal.Journal{Generation: 1}
+	for range 5000 {
+		j.Packed = append(j.Packed, journal.Packed{File: "some-module-v1.2.3.tar"})
+	}
+	j.Indexes = []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}
+	write(t, dir, j)
+	got, err := journal.Read(dir)
+	if err != nil || len(got.Packed) != 5000 {
+		t.Fatal(err)
+	}
+	if all := readBack(t, got); string(all[0].Old) != "old" || string(all[0].New) != "new" {
+		t.Errorf("%+v", all)
+	}
+}
+
+// The bytes of an index are stale once their journal is gone or another one.
+func TestIndexesOfAJournalThatIsGone(t *testing.T) {
+	dir := newStore(t)
+	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}}
+	write(t, dir, j)
+	got, err := journal.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	checkStale(t, got.Indexes[0])
+	write(t, dir, j)
+	checkStale(t, got.Indexes[0])
+}
+
+func checkStale(t *testing.T, c journal.IndexChange) {
+	t.Helper()
+	if data, err := c.OldBytes(); !errors.Is(err, extent.ErrStale) {
+		t.Errorf("old: %q, %v", data, err)
+	}
+	if data, err := c.NewBytes(); !errors.Is(err, extent.ErrStale) {
+		t.Errorf("new: %q, %v", data, err)
+	}
+}
+
+// A change that was not read from a journal has its own bytes.
+func TestBytesOfANewChange(t *testing.T) {
+	c := journal.IndexChange{Path: "a", Old: []byte("old"), New: []byte("new")}
+	old, oldErr := c.OldBytes()
+	fresh, newErr := c.NewBytes()
+	if string(old) != "old" || string(fresh) != "new" || oldErr != nil || newErr != nil {
+		t.Errorf("%q, %v; %q, %v", old, oldErr, fresh, newErr)
+	}
+}
+
+// brokenWriter fails from its nth write on.
+type brokenWriter struct{ n int }
+
+var errBroken = errors.New("broken")
+
+func (w *brokenWriter) Write(p []byte) (int, error) {
+	if w.n--; w.n < 0 {
+		return 0, errBroken
+	}
+	return len(p), nil
+}
+
+func TestWritesThatFail(t *testing.T) {
+	j := journal.Journal{Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}, {Path: "b", New: []byte("x")}}}
+	for n := range 5 {
+		w := &brokenWriter{n: n}
+		if _, err := j.WriteTo(w); !errors.Is(err, errBroken) {
+			t.Errorf("after %d writes: %v", n, err)
+		}
+		if w.n != -1 {
+			t.Errorf("after %d writes: %d more after the error", n, -1-w.n)
+		}
+	}
+}
