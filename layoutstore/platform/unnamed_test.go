@@ -1,0 +1,19 @@
+package platform_test
+
+import (
+	"testing"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
+)
+
+// A platform without a name equals none, on whichever side it is.
+func TestUnnamedPlatformsOnEitherSide(t *testing.T) {
+	amd64 := &specs.Platform{OS: "linux", Architecture: "amd64"}
+	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
+		if platform.Same(amd64, nothing) || platform.Same(nothing, amd64) {
+			t.Errorf("%v equals linux/amd64", nothing)
+		}
+	}
+}
