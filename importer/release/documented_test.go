@@ -15,6 +15,7 @@ func TestDocumentOfARelease(t *testing.T) {
 	const link = "  changelogLink: https://github.com/deckhouse/deckhouse/releases/tag/v1.69.3\n"
 	for name, c := range map[string]struct{ changelog, want, note string }{
 		"dates":            {"a: {b: 2026-10-01}\nc: [2026-10-02]\n", head + "  changelog:\n    a:\n      b: \"2026-10-01\"\n    c:\n      - \"2026-10-02\"\n" + link, ""},
+		"numbers":          {"a: 7\n", head + "  changelog:\n    a: 7\n" + link, ""},
 		"nothing":          {"", head + link, ""},
 		"a list":           {"- a\n", head + link, "no changelog: changelog.yaml: "},
 		"a number":         {"7\n", head + link, "no changelog: changelog.yaml: "},
@@ -36,5 +37,13 @@ func TestDocumentOfARelease(t *testing.T) {
 		if doc, note := Document(r, c.version, nil); doc != nil || !strings.HasPrefix(note, c.note) {
 			t.Errorf("%s: note %q, document\n%s", name, note, doc)
 		}
+	}
+}
+
+// The requirements of a cluster are listed in order.
+func TestRequirementsInOrder(t *testing.T) {
+	r := Requirements{"k8s": "1.29", "a": "", "c": "3", "b": "2", "istio": "1.21", migratedModules: "x"}
+	if got := strings.Join(r.OfCluster(), ", "); got != "a, b 2, c 3, istio 1.21, k8s 1.29" {
+		t.Errorf("%s", got)
 	}
 }

@@ -297,3 +297,28 @@ func TestWritesThatFail(t *testing.T) {
 		}
 	}
 }
+
+// An index of no bytes is one, and not the lack of one.
+func TestEmptyIndex(t *testing.T) {
+	dir := newStore(t)
+	write(t, dir, journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte{}, New: []byte("new")}}})
+	got, err := journal.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := readBack(t, got); all[0].Old == nil || len(all[0].Old) != 0 {
+		t.Errorf("%v", all[0].Old)
+	}
+}
+
+// A state that is longer than is read of one is refused, and not read in part.
+func TestStateThatIsTooLong(t *testing.T) {
+	dir := newStore(t)
+	writeState(t, dir, journal.State{Format: journal.Format})
+	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // a hole
+		t.Fatal(err)
+	}
+	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "no file of a store") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,136 @@
+package closure_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+func parse(t *testing.T, body string) closure.Refs {
+	t.Helper()
+	r, err := closure.Parse([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// A descriptor contradicts a manifest only by a type that says something.
+func TestContradictions(t *testing.T) {
+	config := `"config":` + fieldsOf()["config"]
+	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
+	bare := parse(t, `{`+config+`}`)
+	for _, c := range []struct {
+		r         closure.Refs
+		mediaType string
+		want      error
+	}{
+		{typed, "", nil},
+		{typed, specs.MediaTypeImageManifest, nil},
+		{typed, "text/plain", closure.ErrContradiction},
+		{typed, closure.DockerManifest, closure.ErrContradiction},
+		{bare, "", nil},
+		{bare, "text/plain", nil},
+		{bare, closure.DockerManifest, nil},
+		{bare, specs.MediaTypeImageIndex, closure.ErrContradiction},
+	} {
+		if err := c.r.Contradicts(c.mediaType); !errors.Is(err, c.want) {
+			t.Errorf("typed %v, descriptor %q: %v", c.r.Typed, c.mediaType, err)
+		}
+	}
+}
+
+// Content of another type leads nowhere, unless it is a manifest by its own word.
+func TestLeadsOn(t *testing.T) {
+	config := `"config":` + fieldsOf()["config"]
+	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
+	bare := parse(t, `{`+config+`}`)
+	other := parse(t, `{"mediaType":"text/plain"}`)
+	for _, c := range []struct {
+		r     closure.Refs
+		types []string
+		want  bool
+	}{
+		{bare, nil, true},
+		{other, nil, true},
+		{bare, []string{"text/plain"}, false},
+		{bare, []string{"text/plain", closure.DockerManifest}, true},
+		{typed, []string{"text/plain"}, true},
+		{other, []string{"text/plain"}, false},
+	} {
+		if got := c.r.LeadsOn(c.types); got != c.want {
+			t.Errorf("typed %v, %q: %v", c.r.Typed, c.types, got)
+		}
+	}
+	if r, _, _, err := closure.ParseAs([]byte(`{`+config+`}`), "text/plain"); err != nil || len(r.Blobs) > 0 {
+		t.Errorf("plain text names %v: %v", r.Blobs, err)
+	}
+	if _, got, _, err := closure.ParseAs([]byte(`{"mediaType":"application/x"}`), "text/plain"); err != nil || got != "text/plain" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
+		t.Errorf("the reason is that it is none: %v", err)
+	}
+	if r := parse(t, `{"manifests":null}`); r.MediaType != specs.MediaTypeImageIndex {
+		t.Errorf("an index of nothing is %q", r.MediaType)
+	}
+}
+
+// A letter that only folds to ASCII makes a field ambiguous, escaped or not.
+func TestFieldsThatFold(t *testing.T) {
+	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
+		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
+		if want := key != "artifactſ"; errors.Is(err, closure.ErrAmbiguous) != want {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// What leads to a manifest or a blob is named once and in order, by however many ways.
+func TestTagsOfADiamond(t *testing.T) {
+	c := content{}
+	shared := blob("shared")
+	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
+	left := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}, ArtifactType: "left"})
+	right := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}, ArtifactType: "right"})
+	outer := c.add(t, specs.Index{Manifests: []specs.Descriptor{left, right}})
+	second := c.add(t, specs.Manifest{Config: blob("other"), Layers: []specs.Descriptor{shared}})
+	g := walk(t, c, top(outer, "z", "b"), top(second, "y", "a"), top(right, "c"))
+	_, m := find(t, g, image.Digest)
+	if got := m.TagsTo(); !slices.Equal(got, []string{"b", "c", "z"}) {
+		t.Errorf("the image has the tags %q", got)
+	}
+	if got := m.Tops(); len(got) != 2 {
+		t.Errorf("%d manifests lead to the image, want 2", len(got))
+	}
+	for i, b := range g.Blobs {
+		if i > 0 && g.Blobs[i-1].Digest >= b.Digest {
+			t.Errorf("%s is not in order", b.Digest)
+		}
+		if got := b.TagsTo(); b.Digest == shared.Digest && !slices.Equal(got, []string{"a", "b", "c", "y", "z"}) {
+			t.Errorf("the shared blob has the tags %q", got)
+		}
+	}
+}
+
+// A blob that one manifest requires is required, whatever the others say of it.
+func TestRequiredOnce(t *testing.T) {
+	layer := blob("layer")
+	foreign := layer
+	foreign.MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+	for _, layers := range [][]specs.Descriptor{{layer, foreign}, {foreign, layer}, {foreign, foreign}} {
+		c := content{}
+		image := c.add(t, specs.Manifest{Config: blob("config"), Layers: layers})
+		for _, b := range walk(t, c, top(image, "t")).Blobs {
+			want := b.Digest == layer.Digest && layers[0].MediaType == layers[1].MediaType
+			if b.Optional != want {
+				t.Errorf("%q and %q: optional %v", layers[0].MediaType, layers[1].MediaType, b.Optional)
+			}
+		}
+	}
+}
