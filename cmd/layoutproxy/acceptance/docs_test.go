@@ -16,36 +16,42 @@ import (
 	"time"
 )
 
-// A block of commands in the docs is fenced by ```sh and runs as it stands. One that
-// cannot, as it needs a machine of its own, is fenced by ```sh norun: REASON, and is
-// counted here, so that none is passed over in silence.
+// A block of commands in the docs is fenced by ```sh and runs as it is. A session, which
+// shows the output of each command too, is fenced by ```console; in its output … stands
+// for anything. A block that cannot run here is fenced by ```sh norun: REASON, and is
+// counted, so that none is skipped silently.
 var notRun = map[string]int{
 	"README.md":          3,
 	"docs/containerd.md": 3,
 	"docs/deckhouse.md":  6, // a cluster, or an address and certificates
 	"docs/install.md":    5,
 	"docs/pull.md":       1,
+	"docs/sizing.md":     1, // a benchmark of minutes
+	"docs/upgrade.md":    1,
+
+	"docs/troubleshooting.md": 3, // the reader's own image, server and machine
 }
 
 // block is a fenced block of commands.
 type block struct {
-	line   int
-	reason string // why it is not run; empty if it is
-	script string
+	line    int
+	reason  string // why it is not run; empty if it is
+	session bool   // commands behind "$ ", each followed by its output
+	script  string
 }
 
-var fence = regexp.MustCompile("(?m)^( *)```sh(?: norun: (.+))?\n((?s:.*?)\n)?\\s*```$")
+var fence = regexp.MustCompile("(?m)^( *)```(sh|console)(?: norun: (.+))?\n((?s:.*?)\n)?\\s*```$")
 
-var opening = regexp.MustCompile("(?m)^ *```sh")
+var opening = regexp.MustCompile("(?m)^ *```(sh|console)")
 
 func blocks(page string) (all []block) {
 	for _, m := range fence.FindAllStringSubmatchIndex(page, -1) {
-		b := block{line: 1 + strings.Count(page[:m[0]], "\n")}
-		if m[4] >= 0 {
-			b.reason = page[m[4]:m[5]]
-		}
+		b := block{line: 1 + strings.Count(page[:m[0]], "\n"), session: page[m[4]:m[5]] == "console"}
 		if m[6] >= 0 {
-			b.script = page[m[6]:m[7]]
+			b.reason = page[m[6]:m[7]]
+		}
+		if m[8] >= 0 {
+			b.script = page[m[8]:m[9]]
 		}
 		all = append(all, b)
 	}
@@ -112,7 +118,7 @@ func newSandbox(t *testing.T) *sandbox {
 	t.Helper()
 	s := &sandbox{T: t, root: t.TempDir()}
 	free := freePorts(t, 3)
-	rewritten := []string{"127.0.0.1:5000", free[0], "127.0.0.1:5580", free[1], otherRegistry, free[2]}
+	rewritten := []string{"127.0.0.1:5000", free[0], "127.0.0.1:5580", free[1], "127.0.0.1:5001", free[1], otherRegistry, free[2]}
 	s.other = free[2]
 	for _, dir := range []string{"/srv/", "/media/", "/etc/", "/usr/local/", "/var/"} {
 		rewritten = append(rewritten, dir, s.root+dir)
@@ -153,6 +159,11 @@ while ! [ -e "$root/addresses" ]; do
 	if [ -e "$root/status" ]; then cat "$root/log" >&2; exit 1; fi
 	sleep 0.05
 done
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	if [ -s "$root/log" ]; then break; fi
+	sleep 0.05
+done
+cat "$root/log"
 `
 
 // stopServing ends what the shim began, and fails unless it ended well.
@@ -181,8 +192,34 @@ func (s *sandbox) run(page string, all []block) {
 		if b.reason != "" {
 			continue
 		}
-		if out, err := s.sh(s.text.Replace(b.script)); err != nil {
+		if b.session {
+			s.session(page, b)
+		} else if out, err := s.sh(s.text.Replace(b.script)); err != nil {
 			s.Fatalf("%s:%d: %v\n%s\n%s", page, b.line, err, b.script, out)
+		}
+	}
+}
+
+// session runs the commands of a block one after the other, and compares what each
+// prints with what the page shows.
+func (s *sandbox) session(page string, b block) {
+	s.Helper()
+	for i, step := range strings.Split("\n"+b.script, "\n$ ") {
+		command, shown, _ := strings.Cut(s.text.Replace(step), "\n")
+		if i == 0 {
+			if step != "" {
+				s.Fatalf("%s:%d: a session begins with a command behind \"$ \"", page, b.line)
+			}
+			continue
+		}
+		// The shim of serve returns by itself.
+		out, err := s.sh(strings.TrimSuffix(command, " &"))
+		if err != nil {
+			s.Fatalf("%s:%d: %s: %v\n%s", page, b.line, command, err, out)
+		}
+		want := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(shown)), "…", "(?s:.*)")
+		if !regexp.MustCompile("^" + want + "$").MatchString(strings.TrimSpace(out)) {
+			s.Errorf("%s:%d: %s prints\n%s\nand the page shows\n%s", page, b.line, command, out, shown)
 		}
 	}
 }
