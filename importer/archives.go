@@ -17,21 +17,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// ErrNotPacked says that a bundle cannot be kept packed: a part of it is no archive.
+// ErrNotPacked reports that a bundle cannot be kept packed, because one of its layouts is not
+// in an archive.
 var ErrNotPacked = errors.New("not an archive, so it cannot be kept packed")
 
-// archive is an archive on its way into the store as it is.
+// archive is an archive that is moved into the store without being unpacked.
 type archive struct {
 	set    volume.Set
-	dir    string   // that its files lie in
+	dir    string   // of its files
 	files  []string // it, or its chunks
 	name   string   // NAME.tar in the store
-	exists bool     // in the store already
+	exists bool     // already in the store
 
 	copied []Copied // files that were not linked
 }
 
-// archives are the archives of a bundle, each with its name in the store.
+// archives returns the archives of a bundle, each with its name in the store.
 func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	var all []*archive
 	known := map[string]bool{}
@@ -45,7 +46,7 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		if found.Publishing { // its files are still to be moved, and not by us
+		if found.Publishing { // another process still has to move its files
 			return nil, &GapError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
@@ -76,8 +77,8 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	return all, nil
 }
 
-// chooseName finds the files of an archive, and the name for it in the store: its own, or
-// one with the generation where other bytes have that.
+// chooseName finds the files of an archive and chooses its name in the store: its own name, or
+// one with the generation if another archive has that name.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {
@@ -106,7 +107,7 @@ func (s *session) chooseName(ctx context.Context, a *archive, others []*archive)
 	}
 }
 
-// findEarlierName finds the archive under the name that it got in an earlier generation.
+// findEarlierName looks for the archive under the name that an earlier import gave it.
 func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	name := a.name
 	for _, packed := range s.store.State().Packed {
@@ -129,8 +130,8 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 // storeName is the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore says whether something has the archive's name in the store, in one file or
-// in chunks, and whether that is the same archive.
+// compareInStore reports whether the archive's name is taken in the store, by one file or by
+// chunks, and whether it is taken by the same archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
@@ -144,7 +145,7 @@ func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same b
 		return true, false, nil
 	}
 	for _, file := range a.files {
-		equal, err := s.equal(ctx, filepath.Join(a.dir, file), a.storeName(file))
+		equal, err := s.hasSameBytes(ctx, filepath.Join(a.dir, file), a.storeName(file))
 		if err != nil || !equal {
 			return true, false, err
 		}
@@ -152,7 +153,7 @@ func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same b
 	return true, true, nil
 }
 
-// filesUnder are the files of an archive of the store, without checksums.
+// filesUnder lists the files of an archive in the store, without checksum files.
 func (s *session) filesUnder(archive string) ([]string, error) {
 	entries, err := fs.ReadDir(s.store.Root().FS(), ".")
 	if err != nil {
@@ -165,8 +166,8 @@ func withoutSums(files []string) []string {
 	return slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, sumSuffix) })
 }
 
-// equal says whether a file outside of the store has the bytes of one in it.
-func (s *session) equal(ctx context.Context, outside, inside string) (bool, error) {
+// hasSameBytes reports whether a file outside of the store has the same bytes as a file in it.
+func (s *session) hasSameBytes(ctx context.Context, outside, inside string) (bool, error) {
 	a, err := plainfile.Open(outside)
 	if err != nil {
 		return false, err
@@ -211,8 +212,9 @@ func equalReaders(ctx context.Context, a, b io.Reader) (bool, error) {
 	}
 }
 
-// stageArchive links the files of an archive into staging, or copies them: see
-// [store.stageFileOf]. They have to be the ones that were proven.
+// stageArchive links the files of an archive into staging, or copies them (see
+// [session.stageFileOf]). It fails with layoutstore.ErrStale if they changed after they were
+// proven.
 func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	if a.exists {
 		return nil
@@ -240,8 +242,8 @@ func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// copyFrom copies a file from outside of the store, if there is room. Where the file
-// system can, the two share their blocks until one of them is written.
+// copyFrom copies a file into the store if there is enough free space. If the file system
+// supports it, both files share their blocks until one is written.
 func (s *session) copyFrom(ctx context.Context, from, to string) error {
 	in, err := plainfile.Open(from)
 	if err != nil {
@@ -289,10 +291,10 @@ func sameDir(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// sumSuffix is what the name of a checksum has behind that of its file.
+// sumSuffix is appended to the name of a file to name its checksum file.
 const sumSuffix = ".gostsum"
 
-// filesOf are the files of an archive: itself or its chunks, and their checksums.
+// filesOf lists the files of an archive: the archive or its chunks, and their checksum files.
 func filesOf(archive string, entries []fs.DirEntry) (names []string) {
 	for _, e := range entries {
 		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), sumSuffix))

@@ -17,15 +17,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// bundle is what is imported: one or more sources as one tree.
+// bundle is what an import reads: one or more sources as one tree.
 type bundle struct {
 	names    []string
 	tree     *layoutstore.Tree
 	snapshot *layoutstore.Snapshot
 }
 
-// openBundle reads the indexes of the bundles, and adds the files that are read to opened.
-// A bundle has no discovery tags: those of the store follow from the paths in it.
+// openBundle reads the indexes of the bundles and adds the files that it reads to opened.
+// Discovery tags are disabled: the store synthesizes its own from its paths.
 func openBundle(ctx context.Context, sources []string, o Options, opened *fileid.Set) (*bundle, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, Opened: opened.Add, Unread: opened.Forget})
 	if err != nil {
@@ -34,18 +34,18 @@ func openBundle(ctx context.Context, sources []string, o Options, opened *fileid
 	return &bundle{sources, tree, tree.Snapshot()}, nil
 }
 
-// refresh reads what changed since.
+// refresh reads the sources again, as far as they changed.
 func (b *bundle) refresh(ctx context.Context) error {
 	_, err := b.tree.Refresh(ctx)
 	b.snapshot = b.tree.Snapshot()
 	return err
 }
 
-// problems are what a look at the bundle finds wrong, without its content. Conflicts are
-// none: the later archive wins. Nor are problems for which nothing is missing.
+// problems lists the problems that are visible without reading content. It skips conflicts, as
+// the later archive wins, and problems that lose no content.
 func (b *bundle) problems() *problemList {
 	g := &problemList{}
-	var root [2]string // where the root layout lies
+	var root [2]string // the place of the root layout
 	if r, err := b.snapshot.At("."); err == nil {
 		if layouts := r.Layouts(); len(layouts) > 0 {
 			root[0], root[1] = layouts[len(layouts)-1].Where()
@@ -53,33 +53,33 @@ func (b *bundle) problems() *problemList {
 	}
 	for _, p := range b.snapshot.Problems() {
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
-		if p.IsFailure() && !nameless { // a root layout gets its name from who serves it
+		if p.IsFailure() && !nameless { // the server names the root layout
 			g.add(p)
 		}
 	}
 	for _, at := range b.snapshot.Paths() {
-		if reserved(at) {
+		if isReserved(at) {
 			g.add(layoutstore.Problem{Kind: layoutstore.IllegalName, Path: b.names[0], Repository: at,
 				Reason: "the path has a segment that is a file of layouts: index.json, oci-layout or blobs"})
 		}
 	}
 	if len(b.snapshot.Paths()) == 0 && len(g.all) == 0 {
-		g.add(layoutstore.Problem{Kind: layoutstore.Incomplete, Path: strings.Join(b.names, " "), Reason: "no image layout and no archive in it"})
+		g.add(layoutstore.Problem{Kind: layoutstore.Incomplete, Path: strings.Join(b.names, " "), Reason: "contains no image layout and no archive"})
 	}
 	return g
 }
 
-// reserved says whether a layout at the path would lie in another one's files.
-func reserved(at string) bool {
+// isReserved reports whether a layout at the path would be inside another layout's files.
+func isReserved(at string) bool {
 	return slices.ContainsFunc(strings.Split(at, "/"), func(segment string) bool {
 		return segment == "blobs" || segment == "index.json" || segment == "oci-layout"
 	})
 }
 
-// maxTags is how many tags of one problem are listed.
+// maxTags limits the tags that are listed per problem.
 const maxTags = 1000
 
-// problemList collects what is wrong with a bundle.
+// problemList collects the problems of a bundle, at most maxGaps.
 type problemList struct {
 	all  []layoutstore.Problem
 	more bool
@@ -91,7 +91,7 @@ func (g *problemList) add(p layoutstore.Problem) {
 		g.all = append(g.all, p.Bounded(maxTags))
 	case !g.more:
 		g.more = true
-		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d gaps: the rest is not listed", maxGaps)})
+		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d problems: the rest are not listed", maxGaps)})
 	}
 }
 
@@ -108,26 +108,28 @@ type bundleCopy struct {
 	size   int64 // bytes
 }
 
-// notThere is the reason of a gap that nothing is known of but that.
-const notThere = "not there"
+// missingReason is the reason of a problem about a blob that is missing and has no other known
+// cause.
+const missingReason = "missing"
 
-// findCopies finds the copies of a blob that have one of the sizes, those of later layouts
-// first, or says why there is none. The error is one that layoutstore.Exhausted knows.
-func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, lack *layoutstore.Problem, err error) {
-	lack = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: notThere}
+// findCopies returns the copies of a blob that have one of the sizes, later layouts first. If
+// there is no copy, it returns the problem instead. The error is one that layoutstore.Exhausted
+// reports.
+func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
+	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}
 	layouts := repo.Layouts()
 	if len(layouts) > 0 {
-		lack.Path, lack.Entry = blobPlace(layouts[len(layouts)-1], d)
+		problem.Path, problem.Entry = blobPlace(layouts[len(layouts)-1], d)
 	}
 	for _, l := range slices.Backward(layouts) {
 		where, err := l.Locate(d)
-		var lost *layoutstore.ProblemError
+		var refused *layoutstore.ProblemError
 		switch {
 		case layoutstore.IsExhausted(err):
 			return nil, nil, err
-		case errors.As(err, &lost):
-			*lack = lost.Problem
-			lack.Path, lack.Entry = blobPlace(l, d)
+		case errors.As(err, &refused):
+			*problem = refused.Problem
+			problem.Path, problem.Entry = blobPlace(l, d)
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -137,16 +139,16 @@ func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (c
 		case err == nil:
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
-		*lack = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Transient: layoutstore.IsTransient(err)}
-		lack.Path, lack.Entry = blobPlace(l, d)
+		*problem = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Transient: layoutstore.IsTransient(err)}
+		problem.Path, problem.Entry = blobPlace(l, d)
 	}
 	if len(copies) > 0 {
-		lack = nil
+		problem = nil
 	}
-	return copies, lack, nil
+	return copies, problem, nil
 }
 
-// blobPlace is where a person would look for a blob.
+// blobPlace returns the file, and the entry if it is an archive, where a layout stores a blob.
 func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 	file, entry = l.Where()
 	name := names.BlobPath(d)
@@ -156,7 +158,7 @@ func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 	return file, path.Join(entry, name)
 }
 
-// manifestProblem is the problem of a manifest that cannot be had.
+// manifestProblem describes a manifest that cannot be read.
 func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Transient: layoutstore.IsTransient(m.Gap)}
 	var refused *layoutstore.ProblemError
@@ -166,7 +168,8 @@ func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutst
 	return withPlace(repo, p)
 }
 
-// withPlace gives a problem the place of the repository's last layout where it has none.
+// withPlace sets the place of a problem that has none: the blob's path in the repository's last
+// layout.
 func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
 	if layouts := repo.Layouts(); p.Path == "" && len(layouts) > 0 {
 		p.Path, p.Entry = blobPlace(layouts[len(layouts)-1], p.Digest)
@@ -174,7 +177,7 @@ func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.
 	return p
 }
 
-// of names whose problem it is.
+// inRepository sets the repository and the tags of a problem.
 func inRepository(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
 	p.Repository, p.Tags = repo.Path(), tags
 	return p

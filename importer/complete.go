@@ -9,15 +9,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// complete finds which of the digests that the repository's indexes name are complete: all
-// that they lead to is proven. What they lead to is needed from then on.
-func (p *plan) complete(r repository) map[digest.Digest]bool {
+// findComplete reports which digests in the repository's indexes are complete: everything that
+// they lead to is proven. It marks what they lead to as needed.
+func (p *plan) findComplete(r repository) map[digest.Digest]bool {
 	repo, graph := r.repo, r.graph
-	// lacks says whether something is missing that is needed, or not as it has to be.
-	lacks := func(d digest.Digest, size int64, optional bool) bool {
-		_, lack, err := findCopies(repo, d, []int64{size})
-		if err != nil || lack != nil {
-			return !optional || err != nil || lack.Kind == layoutstore.Damaged || lack.Reason != notThere
+	// isMissing reports whether a needed blob is missing, or was not proven with this size.
+	isMissing := func(d digest.Digest, size int64, optional bool) bool {
+		_, problem, err := findCopies(repo, d, []int64{size})
+		if err != nil || problem != nil {
+			return !optional || err != nil || problem.Kind == layoutstore.Damaged || problem.Reason != missingReason
 		}
 		c := p.byDigest[d]
 		return c == nil || !c.proven || c.size != size
@@ -27,22 +27,22 @@ func (p *plan) complete(r repository) map[digest.Digest]bool {
 	for _, b := range graph.Blobs {
 		optional[b.Digest] = b.Optional
 		for _, c := range b.Claims {
-			if c.By == nil { // the index names it for itself
-				ok[b.Digest] = ok[b.Digest] || !lacks(b.Digest, c.Size, false)
+			if c.By == nil { // named by the index itself
+				ok[b.Digest] = ok[b.Digest] || !isMissing(b.Digest, c.Size, false)
 			}
 		}
 	}
 	for _, m := range graph.Manifests { // children come first
-		ok[m.Digest] = m.Gap == nil && len(m.Refs.Faults) == 0 && !lacks(m.Digest, m.Size, false) &&
+		ok[m.Digest] = m.Gap == nil && len(m.Refs.Faults) == 0 && !isMissing(m.Digest, m.Size, false) &&
 			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
-			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return lacks(r.Digest, r.Size, optional[r.Digest]) })
+			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return isMissing(r.Digest, r.Size, optional[r.Digest]) })
 	}
-	p.need(repo.Path(), graph, ok)
+	p.markNeeded(repo.Path(), graph, ok)
 	return ok
 }
 
-// need notes which blobs complete manifests lead to.
-func (p *plan) need(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
+// markNeeded records the blobs that complete manifests lead to.
+func (p *plan) markNeeded(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
 	if p.needed == nil {
 		p.needed = map[string]bool{}
 	}

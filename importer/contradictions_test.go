@@ -44,8 +44,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.Content{"modules/console": "", "modules/console:good": good.Digest.String()})
 }
 
-// layered is a bundle of one image whose layer, of a media type and with urls, is not
-// there.
+// layered writes a bundle of one image whose layer, of a media type and with urls, is missing.
 func layered(t *testing.T, mediaType string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -73,7 +72,7 @@ func largestWith(t *testing.T, dir, body string) string {
 // A missing layer refuses a bundle, whatever urls it has. One that need not be there by
 // its media type does not, and is listed.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
-	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != "not there" {
+	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != "missing" {
 		t.Errorf("gaps %v", gaps)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")

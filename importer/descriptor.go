@@ -17,19 +17,19 @@ import (
 // shortTag is the annotation in which a Deckhouse bundle keeps a tag.
 const shortTag = "io.deckhouse.image.short_tag"
 
-// wanted is a descriptor that the store is to have.
+// wanted is a descriptor to add to an index of the store.
 type wanted struct {
 	layoutstore.Descriptor
-	tag string // empty for none
+	tag string // empty if it has none
 	raw json.RawMessage
 }
 
-// wanted are the descriptors of a repository of the bundle, in their order. A tag that
-// a later layout or descriptor took leaves its own descriptor untagged.
+// wanted returns the descriptors of a repository of the bundle, in order. If a later layout or
+// descriptor has the same tag, the earlier descriptor loses it.
 func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
-		ok := p.complete(r)
+		ok := p.findComplete(r)
 		complete = func(d digest.Digest) bool { return ok[d] }
 	}
 	repo := r.repo
@@ -73,9 +73,9 @@ func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
 	return want, nil
 }
 
-// pinned is the descriptor with its tag as the short tag. Alone in its layout it had the
-// tag whatever repository its reference names; in the store's index it may come to lie
-// beside images of other repositories, and keeps it.
+// pinned returns the descriptor with its tag as the short tag. Its reference may name another
+// repository; the short tag keeps the tag if the store's index also has images of other
+// repositories.
 func (w wanted) pinned() wanted {
 	var doc, annotations map[string]json.RawMessage
 	if json.Unmarshal(w.raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
@@ -95,10 +95,10 @@ func (w wanted) pinned() wanted {
 	return w
 }
 
-// untagged is the descriptor without its tag, and with what else it says.
+// untagged returns the descriptor without its tag; the other fields stay.
 func (w wanted) untagged() wanted {
 	w.tag, w.raw = "", withoutTag(w.raw, w.Digest)
-	// JSON has more than one way to write a name: the tag is gone when a reader says so.
+	// JSON can spell a name in several ways: read the result to see that the tag is gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
 		w.raw, _ = marshal(w.Descriptor) // strings and a number
@@ -106,15 +106,15 @@ func (w wanted) untagged() wanted {
 	return w
 }
 
-// withoutTag takes the annotations that lead to a tag out of a descriptor. A whole
-// reference becomes one by digest: it still tells the root that the bundle came from.
+// withoutTag removes the annotations that lead to a tag from a descriptor. A full reference
+// becomes one by digest: it still names the root that the bundle came from.
 func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
 	var doc, annotations map[string]json.RawMessage
 	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
 		return raw
 	}
 	var reference string
-	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // empty where it is none
+	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
 	delete(annotations, shortTag)
 	delete(annotations, ocispec.AnnotationRefName)
 	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
@@ -122,7 +122,7 @@ func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
 	}
 	delete(doc, "annotations")
 	if len(annotations) > 0 {
-		doc["annotations"], _ = marshal(annotations) // they were read as JSON
+		doc["annotations"], _ = marshal(annotations) // cannot fail: they were parsed from JSON
 	}
 	out, err := marshal(doc)
 	if err != nil {
@@ -131,7 +131,7 @@ func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
 	return out
 }
 
-// marshal writes JSON as it was read: nothing is escaped for HTML.
+// marshal encodes JSON without HTML escapes, so that text stays as it was read.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

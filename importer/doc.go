@@ -1,27 +1,25 @@
-// Package importer makes bundles part of a store: completely, verified, or not at all.
+// Package importer imports bundles into a store: complete and verified, or not at all.
 //
-// Start with [New] and [Importer.Import], which reads one or more bundles (trees of
-// layouts, archives, chunk sets) through package layoutstore, as a server would, and
-// publishes what they hold as one generation of the store. [Importer.Recover] finishes
-// what a process that was killed had begun to publish. Package drop imports what is
-// dropped into a directory; package publish writes the store.
+// Start with [New] and [Importer.Import], which reads one or more bundles (trees of layouts,
+// archives, chunk sets) through package layoutstore, as a server would, and publishes their
+// content as one generation of the store. [Importer.Recover] completes the publication of a
+// process that was killed. Package drop imports bundles from a watched directory; package
+// publish writes the store.
 //
 // # Steps
 //
-// An import has three steps. The plan reads every manifest of the bundle, finds what is
-// missing or damaged, and what the store has already. Staging copies each blob that the
-// store lacks, and proves every digest while it does. Then the new indexes are published
-// with all that is staged. Archives that are kept packed go the same way, but for the
-// place of their content: the archive itself is staged, and the loose indexes lose the
-// tags that it has.
+// An import has three steps. Planning reads every manifest of the bundle and finds what is
+// missing, what is damaged and what the store already has. Staging copies each blob that is
+// missing from the store and proves its digest during the copy. Publishing moves the staged
+// blobs and new indexes into the tree. Archives that are kept packed take the same steps, but
+// the archive itself is staged, and its tags are removed from the loose indexes.
 //
 // # What it promises
-//
-// Nothing outside of the store is written. Nothing is published whose digest was not
-// proven or that lacks anything it names. A gap is a [GapError], which says where. An
-// import that fails leaves the tree as it was and staging empty; one that its context
-// ends keeps in staging what is proven, for the next one. To import what is there
-// already changes nothing.
+// An import writes nothing outside of the store. It publishes only content whose digest is
+// proven and that is complete. Anything missing or damaged is reported as a [GapError], with
+// its place. A failed import leaves the tree as it was and staging empty. If its context ends,
+// it keeps proven blobs in staging for the next import. Importing the same bundle again changes
+// nothing.
 //
 // The formats are those of the OCI image specification 1.1: image-layout.md and
 // image-index.md.

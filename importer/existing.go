@@ -18,20 +18,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// existingCopy is a copy of a content that the store has by name and size. That proves nothing:
-// it is compared with the bundle's copy while that is read, and is linked or left as it
-// is only if it is the same.
+// existingCopy is a copy in the store with the name and size of a content, which does not prove
+// its bytes. It is compared with the bundle's copy while that is read, and is used only if both
+// are the same.
 type existingCopy struct {
-	paths  []string    // layouts that have it: links of one file; none where it is in an archive
+	paths  []string    // layouts that have it as links of one file; empty for an archive
 	info   fs.FileInfo // of the file
 	where  extent.List // in an archive of the store
-	relies string      // the path of the bundle that needs no copy as long as it is right
+	relies string      // path of the bundle that needs no other copy while this one is good
 
-	wrong bool // it was found to be so
+	wrong bool // its bytes differ
 }
 
-// findExisting finds the copies that the store has of the bundle's contents, and with them
-// the layouts that lack one.
+// findExisting finds the store's copies of the bundle's contents, and the layouts that have no
+// copy.
 func (p *plan) findExisting(ctx context.Context) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
@@ -43,7 +43,7 @@ func (p *plan) findExisting(ctx context.Context) error {
 		}
 		algorithms, err := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, ocispec.ImageBlobsDir))
 		if err != nil {
-			continue // an archive's, or nothing that could be linked
+			continue // in an archive, or nothing to link to
 		}
 		for _, algorithm := range algorithms {
 			blobs, _ := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, names.BlobDir(algorithm.Name())))
@@ -62,8 +62,8 @@ func (p *plan) findExisting(ctx context.Context) error {
 	return nil
 }
 
-// addExisting takes in the file of a layout of the store that has the content's name. What is
-// no regular file is as good as not there.
+// addExisting adds a file of a layout in the store that has the content's name. It skips
+// anything but regular files.
 func (c *content) addExisting(at string, blob fs.DirEntry) {
 	info, err := blob.Info()
 	if err != nil || !info.Mode().IsRegular() {
@@ -82,8 +82,8 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
-// findPlaces finds which layouts of the store lack a content, in a file of their own and
-// in each archive.
+// findPlaces finds the layouts of the store that have a content neither in a file nor in an
+// archive.
 func (p *plan) findPlaces(c *content) error {
 	have := map[string]bool{}
 	for _, e := range c.existing {
@@ -95,7 +95,7 @@ func (p *plan) findPlaces(c *content) error {
 		if have[at] {
 			continue
 		}
-		found, err := p.inArchives(c, at)
+		found, err := p.addFromArchives(c, at)
 		if err != nil {
 			return err
 		}
@@ -106,9 +106,9 @@ func (p *plan) findPlaces(c *content) error {
 	return nil
 }
 
-// inArchives takes in the copies that archives of the store have of a content, and says
-// whether there is one.
-func (p *plan) inArchives(c *content, at string) (found bool, err error) {
+// addFromArchives adds the copies of a content in archives of the store, and reports whether it
+// found any.
+func (p *plan) addFromArchives(c *content, at string) (found bool, err error) {
 	repo, err := p.target.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 		return false, nil
@@ -128,13 +128,13 @@ func (p *plan) inArchives(c *content, at string) (found bool, err error) {
 	return found, nil
 }
 
-// hasLinkable says whether the store has a file that places may be links of, as long as it
-// does not prove wrong.
+// hasLinkable reports whether the store has a file that new places can link to, unless its
+// bytes prove wrong.
 func (c *content) hasLinkable() bool {
 	return slices.ContainsFunc(c.existing, func(e *existingCopy) bool { return len(e.paths) > 0 && !e.wrong })
 }
 
-// provenFile is a file of the store that was proven, or empty.
+// provenFile returns a proven file of the store, or the empty string.
 func (c *content) provenFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
@@ -144,7 +144,8 @@ func (c *content) provenFile() string {
 	return ""
 }
 
-// planRepairs finds, after the content was proven, what of the store has to be replaced.
+// planRepairs finds the copies in the store to replace, once the content is proven. It returns
+// their number.
 func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {
@@ -168,7 +169,7 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 	return repairs + len(wrong)
 }
 
-// open opens a copy that the store has.
+// open opens a copy in the store.
 func (s *session) open(c *content, e *existingCopy) (io.ReadCloser, error) {
 	if len(e.paths) == 0 {
 		return e.where.Open()
@@ -176,20 +177,20 @@ func (s *session) open(c *content, e *existingCopy) (io.ReadCloser, error) {
 	return plainfile.OpenIn(s.store.Root(), blobName(e.paths[0], c.digest))
 }
 
-// maxCompared is how many copies of the store are open at the same time.
+// maxCompared limits the copies in the store that are open at the same time.
 const maxCompared = 8
 
-// comparing compares copies of the store with what is read of a good one.
-type comparing struct {
+// comparison compares copies in the store with a copy that is being read.
+type comparison struct {
 	copies []*existingCopy
-	open   []io.ReadCloser // nil behind the first difference
+	open   []io.ReadCloser // nil after the first difference
 	buf    []byte          // of bufferSize
 }
 
-// compareWith opens copies for being compared. The error is one that layoutstore.Exhausted
-// knows: what cannot be opened is wrong.
-func (s *session) compareWith(c *content, copies []*existingCopy) (*comparing, error) {
-	x := &comparing{copies: copies}
+// compareWith opens copies to compare. The error is one that layoutstore.Exhausted reports; any
+// other copy that cannot be opened counts as wrong.
+func (s *session) compareWith(c *content, copies []*existingCopy) (*comparison, error) {
+	x := &comparison{copies: copies}
 	for _, e := range copies {
 		e.wrong = false
 		r, err := s.open(c, e)
@@ -205,13 +206,13 @@ func (s *session) compareWith(c *content, copies []*existingCopy) (*comparing, e
 	return x, nil
 }
 
-func (x *comparing) close() {
+func (x *comparison) close() {
 	for i := range x.open {
 		x.drop(i)
 	}
 }
 
-func (x *comparing) drop(i int) {
+func (x *comparison) drop(i int) {
 	if x.open[i] != nil {
 		x.open[i].Close()
 		x.open[i] = nil
@@ -219,7 +220,7 @@ func (x *comparing) drop(i int) {
 }
 
 // next compares the next bytes. A copy that cannot be read is wrong.
-func (x *comparing) next(want []byte) {
+func (x *comparison) next(want []byte) {
 	for i, r := range x.open {
 		if r == nil {
 			continue
@@ -232,8 +233,8 @@ func (x *comparing) next(want []byte) {
 	}
 }
 
-// end compares the ends: a copy that is longer is wrong.
-func (x *comparing) end() {
+// end marks copies that are longer as wrong.
+func (x *comparison) end() {
 	var more [1]byte
 	for i, r := range x.open {
 		if r == nil {

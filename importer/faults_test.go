@@ -160,7 +160,7 @@ func (s scene) completes(t *testing.T, store, bundle string) {
 	}
 }
 
-// archives are those that lie in a directory, if it is there.
+// archives lists the archives in a directory, if it exists.
 func archives(t *testing.T, dir string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(dir, "*.tar"))

@@ -9,23 +9,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Rough sizes for a file system that has yet to say what an import takes.
+// Rough sizes to estimate the disk space that an import needs.
 const (
-	block    = 4 << 10  // by which files grow
+	block    = 4 << 10  // allocation unit of files
 	slack    = 1 << 20  // directories, indexes, the journal
-	perIndex = 64 << 10 // an index twice, and its layout's directories
+	perIndex = 64 << 10 // two copies of an index, and its layout's directories
 )
 
-// checkFreeSpace asks for the space for an import before its first byte. What fills up
-// meanwhile ends it later, and no harm is done. An archive that is kept packed is linked,
-// or checked where it has to be copied.
+// checkFreeSpace checks the free space before the import writes anything. If the disk fills up
+// later, the import fails without harm. An archive that is kept packed is linked, or checked
+// when it is copied.
 func (p *plan) checkFreeSpace() error {
 	if p.session.options.KeepPacked {
 		return nil
 	}
 	needed, files := int64(slack), int64(16)
 	links := p.session.hasLinks()
-	left := p.left()
+	left := p.findStaged()
 	for _, c := range p.contents {
 		copies := int64(len(c.places))
 		if copies > 0 && links {
@@ -38,7 +38,7 @@ func (p *plan) checkFreeSpace() error {
 	}
 	for _, r := range p.repositories {
 		if _, err := p.target.At(r.path); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-			files += 8 // directories and small files, while both are there twice
+			files += 8 // directories and small files, while two copies exist
 			needed += perIndex
 		}
 	}
@@ -50,7 +50,7 @@ func (p *plan) checkFreeSpace() error {
 	freeBytes, freeFiles, err := freeSpace(f)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the room in the store: %w", err)
+		return fmt.Errorf("free space in the store: %w", err)
 	case needed > slack && needed > freeBytes:
 		return &NoSpaceError{p.session.options.Store, "bytes", needed, freeBytes}
 	case freeFiles >= 0 && files > freeFiles:
@@ -59,8 +59,8 @@ func (p *plan) checkFreeSpace() error {
 	return nil
 }
 
-// left are the contents that an import which was interrupted has left in staging.
-func (p *plan) left() map[*content]bool {
+// findStaged finds the contents that an interrupted import left in staging.
+func (p *plan) findStaged() map[*content]bool {
 	left := map[*content]bool{}
 	if _, err := p.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
 		return left
@@ -75,11 +75,11 @@ func (p *plan) left() map[*content]bool {
 	return left
 }
 
-// hasLinks says whether the file system of the store has hard links.
+// hasLinks reports whether the file system of the store supports hard links.
 func (s *session) hasLinks() bool {
 	f, err := s.store.CreateTemp()
 	if err != nil {
-		return true // who writes next is told
+		return true // the next write reports the error
 	}
 	defer f.Discard()
 	name := f.Path() + ".link"

@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// refused imports a bundle that is not whole, and fails unless it is refused and
-// the store is as it was.
+// refused imports an incomplete bundle, and fails unless it is refused and the store did not
+// change.
 func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -127,7 +127,8 @@ func TestMissingBlob(t *testing.T) {
 	}
 }
 
-// With leave, what is whole is published; a good tag is never replaced by one that is not.
+// With AllowIncomplete, complete images are published; a good tag is never replaced by an
+// incomplete one.
 func TestAllowIncomplete(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -171,7 +172,7 @@ func TestAllowIncomplete(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
-		t.Errorf("what is whole is not there: %v", after)
+		t.Errorf("complete images are missing: %v", after)
 	}
 	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {
@@ -180,8 +181,8 @@ func TestAllowIncomplete(t *testing.T) {
 	}
 }
 
-// With leave, a set that has lost a chunk gives what does not lie in it, and the rest
-// when the chunk comes after all.
+// With AllowIncomplete, a set with a missing chunk gives everything outside of that chunk, and
+// the rest once the chunk arrives.
 func TestAllowIncompleteChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")

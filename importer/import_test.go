@@ -188,8 +188,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// An import that is interrupted keeps what it has proven, and another one goes on
-// from it.
+// An interrupted import keeps what it has proven, and the next one resumes from it.
 func TestInterrupted(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -214,7 +213,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
-		t.Errorf("the second import writes %+v, one that begins anew %+v", rest.Blobs, all.Blobs)
+		t.Errorf("the resumed import writes %+v, a fresh one %+v", rest.Blobs, all.Blobs)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
@@ -249,7 +248,7 @@ func TestNeedsStore(t *testing.T) {
 	}
 }
 
-// A bundle that is not there makes no store.
+// A missing bundle creates no store.
 func TestMissingBundle(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	_, err := importertest.New(t, store).Import(t.Context(), filepath.Join(t.TempDir(), "nothing"))

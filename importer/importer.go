@@ -13,56 +13,56 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// Options say where bundles go and how.
+// Options configure an importer.
 type Options struct {
-	// Store is the directory of the store. The first import makes it.
+	// Store is the directory of the store. The first import creates it.
 	Store string
-	// AllowIncomplete publishes what is whole of a bundle that has gaps.
+	// AllowIncomplete publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
-	// KeepPacked takes archives into the store as they are. It does not go together
+	// KeepPacked moves archives into the store without unpacking them. It cannot be combined
 	// with AllowIncomplete.
 	KeepPacked bool
-	// CacheDir is where the indexes of archives are kept; empty is nowhere.
+	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// Jobs is how many blobs are read at a time; 0 is one for each processor.
+	// Jobs is the number of blobs that are read at a time; 0 means one per processor.
 	Jobs int
-	// Progress is told how far an import is. It may be nil.
+	// Progress receives the progress of an import. It may be nil.
 	Progress Progress
-	// Before is called before each change of the store with what will be done; its error
-	// is that of the change. It may be nil. Tests fail and die there.
+	// Before is called before each change of the store. If it returns an error, the change
+	// fails with it. It may be nil. Tests use it to inject failures and crashes.
 	Before func(op, path string) error
 	// Log may be nil.
 	Log *zap.Logger
 }
 
-// Progress is told how far an import is, from several goroutines at once.
+// Progress receives the progress of an import. Several goroutines call it at once.
 type Progress interface {
-	// Begin says how many blobs and bytes there are to prove. It is called once an import.
+	// Begin reports how many blobs and bytes will be verified. It is called once per import.
 	Begin(blobs int, bytes int64)
-	// Read says that n bytes more are behind us.
+	// Read reports that n more bytes were read.
 	Read(n int)
 }
 
-// silent is a Progress that nobody asked for.
+// silent is a Progress that does nothing.
 type silent struct{}
 
 func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
-// Importer imports bundles into one store. Its methods may be called from several
-// goroutines and processes at once: they take turns.
+// Importer imports bundles into one store. Several goroutines and processes may call its
+// methods at once: they take turns.
 type Importer struct {
 	options Options
 }
 
-// ErrNoStore says that no store was named.
+// ErrNoStore reports that no store was given.
 var ErrNoStore = errors.New("no store given")
 
-// ErrPackedIncomplete says that an archive cannot be kept as it is and yet be
-// published in part.
-var ErrPackedIncomplete = errors.New("what is not whole cannot be kept packed")
+// ErrPackedIncomplete reports that KeepPacked and AllowIncomplete are both set: an archive is
+// kept packed completely or not at all.
+var ErrPackedIncomplete = errors.New("an incomplete bundle cannot be kept packed")
 
-// New makes an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete.
+// New returns an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete.
 func New(o Options) (*Importer, error) {
 	if o.Store == "" {
 		return nil, ErrNoStore
@@ -83,42 +83,42 @@ func New(o Options) (*Importer, error) {
 	return &Importer{options: o}, nil
 }
 
-// Import publishes bundles as one generation of the store; a later bundle wins a
-// tag. Errors: *GapError where a bundle is not whole; *NoSpaceError where the store's
-// file system has no room for it; those of layoutstore.Open for a bundle that is not
-// there; the context's; the file system's. The report tells of gaps beside a nil
-// error where they are allowed.
+// Import publishes bundles as one generation of the store; for the same tag, a later bundle
+// wins. Errors: *GapError if a bundle is incomplete or damaged; *NoSpaceError if the store's
+// file system has too little free space; those of layoutstore.Open for a missing bundle; the
+// context's; the file system's. With AllowIncomplete, the report lists what is missing and the
+// error is nil.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
 	opened := &fileid.Set{}
 	b, err := openBundle(ctx, bundles, i.options, opened)
 	if err != nil {
 		return Report{}, err
 	}
-	s, err := i.open(ctx, i.turn)
+	s, err := i.open(ctx, i.logWaiting)
 	if err != nil {
 		return Report{}, err
 	}
 	defer s.store.Close()
-	report, err := s.take(ctx, b)
+	report, err := s.importBundle(ctx, b)
 	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
-		// It was written to meanwhile, or a kept index of an archive proved wrong.
+		// The bundle changed, or a cached archive index proved wrong.
 		if err = b.refresh(ctx); err == nil {
-			report, err = s.take(ctx, b)
+			report, err = s.importBundle(ctx, b)
 		}
 	}
-	if !errors.As(err, new(*publish.UnfinishedError)) { // else the record counts from when the journal is finished
-		s.finishMoves(ctx, true) // not earlier: they may be of this bundle
+	if !errors.As(err, new(*publish.UnfinishedError)) { // otherwise the record applies once the journal is completed
+		s.finishMoves(ctx, true) // not earlier: they may belong to this bundle
 	}
 	if err != nil {
-		return Report{}, s.failed(ctx, err)
+		return Report{}, s.clearAfter(ctx, err)
 	}
 	report.Opened = opened
 	return report, s.store.Clear()
 }
 
-// Recover finishes the publication that a process was killed in, if there is one,
-// and makes the store if it is not there. It does not wait: where another process
-// holds the lock, that one has finished it. Errors: the context's; the file system's.
+// Recover completes the publication of a killed process, if there is one, and creates the store
+// if it is missing. It does not wait for the lock: a process that holds it has already done
+// this. Errors: the context's; the file system's.
 func (i *Importer) Recover(ctx context.Context) error {
 	s, err := i.open(ctx, func() error { return publish.ErrLocked })
 	if errors.Is(err, publish.ErrLocked) {
@@ -132,20 +132,21 @@ func (i *Importer) Recover(ctx context.Context) error {
 	return s.store.Clear()
 }
 
-// turn says that another import is waited for.
-func (i *Importer) turn() error {
+// logWaiting logs that this import waits for another one.
+func (i *Importer) logWaiting() error {
 	i.options.Log.Info("waiting for another import into the store", zap.String("store", i.options.Store))
 	return nil
 }
 
-// session is one import into a store that is locked for it.
+// session is one import into a locked store.
 type session struct {
 	options Options
 	store   *publish.Store
-	begun   bool // Progress was told
+	begun   bool // Progress.Begin was called
 }
 
-// open locks the store, created if need be, and finishes what is in its journal.
+// open locks the store, creates it if it is missing, and completes the publication in its
+// journal.
 func (i *Importer) open(ctx context.Context, waiting func() error) (*session, error) {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Waiting: waiting, Before: i.options.Before})
 	if err != nil {
@@ -154,9 +155,9 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*session, er
 	return &session{options: i.options, store: s}, nil
 }
 
-// failed empties staging, unless the context ended the import: then what is proven
-// stays for the next one.
-func (s *session) failed(ctx context.Context, err error) error {
+// clearAfter empties staging after a failure. If the context ended the import, proven blobs
+// stay for the next one.
+func (s *session) clearAfter(ctx context.Context, err error) error {
 	var standing *publish.UnfinishedError
 	switch {
 	case errors.As(err, &standing):

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// indexes makes the new indexes of the repositories that the bundle changes: change says
-// how, and counts what becomes of the bundle's tags.
+// indexes returns the new indexes of the repositories that the bundle changes. change edits one
+// index and counts the bundle's tags in the report.
 func (p *plan) indexes(report *Report, change func(repository, *merging) error) ([]journal.IndexChange, error) {
 	var changes []journal.IndexChange
 	for _, r := range p.repositories {
@@ -39,7 +39,7 @@ func (p *plan) indexes(report *Report, change func(repository, *merging) error) 
 	return changes, nil
 }
 
-// addDescriptors adds what the bundle has of a repository to its index.
+// addDescriptors adds the bundle's descriptors of a repository to its index.
 func (p *plan) addDescriptors(r repository, m *merging, tags *Tags) error {
 	want, err := p.wanted(r, tags)
 	if err != nil {
@@ -59,8 +59,8 @@ func (p *plan) addDescriptors(r repository, m *merging, tags *Tags) error {
 	return nil
 }
 
-// removeTags takes the tags that archives of the bundle have out of the index of a
-// repository. Where the archives are imported again it keeps them.
+// removeTags removes the tags of the bundle's archives from the index of a repository, unless
+// the archives are imported again.
 func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	all, _ := r.repo.Tags("", -1)
 	for _, tag := range all {
@@ -77,8 +77,8 @@ func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	return nil
 }
 
-// releaseTag takes a tag from what has it in the index, unless the store has the tag with
-// that digest: then it returns false.
+// releaseTag removes a tag from its entry in the index. If the store already has the tag with
+// that digest, it changes nothing and returns false.
 func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	switch old, err := m.union(tag); {
 	case err == nil && old == d:
@@ -98,7 +98,8 @@ type wantedKey struct {
 	tag    string
 }
 
-// receivesBlobs says whether the layout at a path gets blobs, so that it has to be one.
+// receivesBlobs reports whether blobs are added to the layout at a path, so that it needs an
+// index.
 func (p *plan) receivesBlobs(at string) bool {
 	if p.receivers == nil {
 		p.receivers = map[string]bool{}
@@ -111,12 +112,12 @@ func (p *plan) receivesBlobs(at string) bool {
 	return p.receivers[at]
 }
 
-// merging is the index of a layout of the store, to be changed.
+// merging is an index of the store that is being changed.
 type merging struct {
-	old     []byte // nil where there is none
+	old     []byte // nil if there is no index yet
 	doc     map[string]json.RawMessage
-	entries []wanted                                // one that names no digest stays as it is
-	byTag   map[string][]int                        // numbers of the entries that have a tag
+	entries []wanted                                // an entry without a digest is kept unchanged
+	byTag   map[string][]int                        // indexes into entries, per tag
 	union   func(tag string) (digest.Digest, error) // of the store
 	named   map[digest.Digest]bool                  // by any index of the repository in the store
 	known   bool                                    // the store has the repository
@@ -159,7 +160,8 @@ func (p *plan) merging(at string) (*merging, error) {
 	return m, nil
 }
 
-// DamagedError says that an index of the store cannot be added to.
+// DamagedError reports an index of the store that cannot be read, so that nothing can be added
+// to it.
 type DamagedError struct {
 	Path string
 	Err  error
@@ -190,20 +192,20 @@ func (m *merging) parse(data []byte, at string) error {
 	}
 	for _, e := range entries {
 		m.entries[e.Number] = wanted{e.Descriptor, e.Tag, e.Raw}
-		m.note(e.Number)
+		m.recordTag(e.Number)
 	}
 	return nil
 }
 
-// note notes the tag of an entry, so that no tag is searched for among all entries.
-func (m *merging) note(number int) {
+// recordTag records the tag of an entry, so that finding a tag needs no search.
+func (m *merging) recordTag(number int) {
 	if tag := m.entries[number].tag; tag != "" {
 		m.byTag[tag] = append(m.byTag[tag], number)
 	}
 }
 
-// untag takes a tag from what has it. Its manifest stays named, so that a pull that
-// goes on by digest ends.
+// untag removes a tag from its entries. The index still names the manifest by digest, so that
+// running pulls can finish.
 func (m *merging) untag(tag string) {
 	for _, i := range m.byTag[tag] {
 		m.entries[i], m.changed = m.entries[i].untagged(), true
@@ -213,11 +215,11 @@ func (m *merging) untag(tag string) {
 
 func (m *merging) add(w wanted) {
 	m.entries = append(m.entries, w)
-	m.note(len(m.entries) - 1)
+	m.recordTag(len(m.entries) - 1)
 	m.named[w.Digest], m.changed = true, true
 }
 
-// bytes is the new index. What is named with a tag is not named without one as well.
+// bytes returns the new index. A descriptor with a tag is not repeated without one.
 func (m *merging) bytes() ([]byte, error) {
 	tagged := map[digest.Digest]bool{}
 	for _, e := range m.entries {

@@ -15,42 +15,41 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// Copied is an archive, or a chunk of one, that was copied into the store and not moved.
+// Copied is an archive, or a chunk of one, that was copied into the store instead of moved.
 type Copied struct {
 	File   string `json:"file"` // outside of the store, where it stays
 	Reason string `json:"reason"`
 }
 
-// inodeFacts are what decides whether a file may become one of the store by a link.
+// inodeFacts decide whether the store may take a file by a hard link.
 type inodeFacts struct {
 	symlink bool        // the name is a symbolic link
-	links   uint64      // names of the file; 0 where the system does not say
+	links   uint64      // number of hard links; 0 if unknown
 	mode    fs.FileMode // its permissions
-	own     fs.FileMode // the permissions of a file that the store makes
+	own     fs.FileMode // permissions of files that the store creates
 	foreign bool        // another user owns it, and this process cannot change that
 }
 
-// readable are the permissions to read.
+// readable is the set of read permissions.
 const readable fs.FileMode = 0o444
 
-// whyCopy says why a link would leave the store with a file that is not its own: one that
-// somebody can write by another name, or that a server may not read. It is empty where a
-// link may be made.
+// whyCopy returns the reason why a file has to be copied: somebody could write to it by another
+// name, or a server may not read it. It returns the empty string if a hard link is safe.
 func whyCopy(f inodeFacts) string {
 	switch {
 	case f.symlink:
-		return "a symbolic link names it, and the file that it leads to stays where it is"
+		return "it is a symbolic link, and its target stays in place"
 	case f.links > 1:
-		return fmt.Sprintf("the file has %d names, and could be written by another one", f.links)
+		return fmt.Sprintf("the file has %d hard links, and could be changed through another one", f.links)
 	case f.mode&f.own&readable != f.own&readable:
-		return fmt.Sprintf("its mode is %v, and files of the store are %v", f.mode, f.own)
+		return fmt.Sprintf("its mode is %v, and files of the store need %v", f.mode, f.own)
 	case f.foreign:
 		return "another user owns the file"
 	}
 	return ""
 }
 
-// factsOf finds the facts of a file of a bundle.
+// factsOf returns the facts of a file of a bundle.
 func (s *session) factsOf(name string) (inodeFacts, error) {
 	own, err := s.ownMode()
 	if err != nil {
@@ -65,8 +64,7 @@ func (s *session) factsOf(name string) (inodeFacts, error) {
 	return f, nil
 }
 
-// ownMode is the mode of the files that the store makes: 0644 without what the umask
-// takes.
+// ownMode returns the mode of files that the store creates: 0644 minus the umask.
 func (s *session) ownMode() (fs.FileMode, error) {
 	f, err := s.store.CreateTemp()
 	if err != nil {
@@ -80,8 +78,8 @@ func (s *session) ownMode() (fs.FileMode, error) {
 	return info.Mode().Perm(), nil
 }
 
-// stageFileOf links a file of an archive into staging if the store is going to be the
-// only one that has it, and else copies it and says why.
+// stageFileOf hard-links a file of an archive into staging if the store becomes its only owner.
+// Otherwise it copies the file and returns the reason.
 func (s *session) stageFileOf(ctx context.Context, name, to string) (reason string, err error) {
 	facts, err := s.factsOf(name)
 	if err != nil {
@@ -104,7 +102,7 @@ func (s *session) stageFileOf(ctx context.Context, name, to string) (reason stri
 	return reason, s.copyFrom(ctx, from, to)
 }
 
-// cause is an error without the names of the files.
+// cause returns the cause of an error, without file names.
 func cause(err error) string {
 	var link *os.LinkError
 	if errors.As(err, &link) {
@@ -113,15 +111,15 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// takeOwnership makes a file of the store its own, once its old name is gone: with the mode and the
-// owner of what the store makes. Its group has what the mode gives all.
+// takeOwnership gives a file the mode and owner of the store's files, once its old name is
+// gone. Its group gets the permissions that the mode gives to others.
 func (s *session) takeOwnership(name string, mode fs.FileMode) error {
 	info, err := s.store.Root().Lstat(name)
 	if err != nil {
 		return err
 	}
 	if links, _ := ownership(info); links > 1 {
-		return fmt.Errorf("the file has %d names", links)
+		return fmt.Errorf("the file has %d hard links", links)
 	}
 	if owned(info) && info.Mode().Perm() == mode {
 		return nil
@@ -129,8 +127,7 @@ func (s *session) takeOwnership(name string, mode fs.FileMode) error {
 	return s.store.TakeOwnership(name, mode)
 }
 
-// replaceByCopy gives the store a file of its own in the place of one whose old name cannot be
-// removed.
+// replaceByCopy replaces a file of the store, whose old name cannot be removed, with a copy.
 func (s *session) replaceByCopy(ctx context.Context, outside, name string) error {
 	to := publish.TemporaryPath("parted")
 	if err := s.store.MkdirAll(path.Dir(to)); err != nil {
@@ -151,8 +148,8 @@ func (s *session) replaceByCopy(ctx context.Context, outside, name string) error
 	return s.store.SyncDir(".")
 }
 
-// recordMoves records that the names which archives have outside of the store go, once it
-// is of a generation. Files that were copied are not among them, and stay.
+// recordMoves records the names outside of the store that are removed once the store reaches a
+// generation. Copied files keep their names.
 func (s *session) recordMoves(archives []*archive, generation uint64) (*moveRecord, error) {
 	moves := &moveRecord{Generation: generation}
 	for _, a := range archives {
@@ -180,7 +177,7 @@ func (s *session) recordMoves(archives []*archive, generation uint64) (*moveReco
 	return moves, s.store.WriteFile(moveRecordFile, moves.write)
 }
 
-// isLinkOf says whether a file is one of those that have some names in the store.
+// isLinkOf reports whether a file is a hard link of one of the named files in the store.
 func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		inside, err := s.store.Root().Lstat(name)
@@ -188,26 +185,25 @@ func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 	})
 }
 
-// finishMoves does what an earlier process has recorded and not done: it removes the
-// names that archives of the store have outside of it. Where the archives were not
-// published after all, they keep them. copies says whether an archive whose old name
-// cannot be removed is copied, which may take long.
+// finishMoves completes the moves that an earlier process recorded: it removes the old names of
+// archives, unless the archives were not published. If copies is set, it copies an archive
+// whose old name cannot be removed, which may take long.
 func (s *session) finishMoves(ctx context.Context, copies bool) {
 	record := filepath.Join(s.store.Dir(), moveRecordFile)
 	moves, err := readMoveRecord(record)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.options.Log.Warn("archives that an interrupted import has moved into the store may have their old names still, as its record cannot be read: remove the record", zap.String("path", record), zap.Error(err))
+		s.options.Log.Warn("cannot read the record of an interrupted import, so archives in the store may still have their old names: remove the record", zap.String("path", record), zap.Error(err))
 	case moves.Generation > s.store.State().Generation:
 		s.forgetMoves(moves)
 	default:
-		s.options.Log.Info("an earlier import was stopped while it moved archives into the store: doing the rest", zap.Int("files", len(moves.files)))
+		s.options.Log.Info("resuming an interrupted move of archives into the store", zap.Int("files", len(moves.files)))
 		s.removeMoved(ctx, moves, copies)
 	}
 }
 
-// forgetMoves removes the record of moves of which nothing is left to do.
+// forgetMoves removes the record of moves that are complete.
 func (s *session) forgetMoves(moves *moveRecord) {
 	dirs := map[string]bool{s.store.Dir(): true}
 	for _, f := range moves.files {
@@ -215,19 +211,19 @@ func (s *session) forgetMoves(moves *moveRecord) {
 	}
 	publish.SyncNames(dirs)
 	if err := s.store.Remove(moveRecordFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.options.Log.Warn("the record of archives that were moved into the store stays until the next import", zap.Error(err))
+		s.options.Log.Warn("cannot remove the record of moved archives: the next import tries again", zap.Error(err))
 	}
 }
 
-// removeMoved removes the names that archives of the store have outside of it, and makes the
-// files the store's own. What was copied stays where it is.
+// removeMoved removes the names of archives outside of the store and takes ownership of their
+// files. Copied files stay in place.
 func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies bool) {
 	if len(moves.files) == 0 {
 		return
 	}
 	mode, err := s.ownMode()
 	if err != nil {
-		s.options.Log.Warn("the modes of archives in the store stay as they are", zap.Error(err))
+		s.options.Log.Warn("cannot set the modes of archives in the store", zap.Error(err))
 	}
 	done := true
 	for _, f := range moves.files {
@@ -248,13 +244,13 @@ func (s *session) beforeRemoval(name string) error {
 	return s.options.Before("remove packed", name)
 }
 
-// removeMovedFile removes the name of one file. It is false where there is something to be done
-// with it still, later.
+// removeMovedFile removes the old name of one file. It returns false if something remains to be
+// done later.
 func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
-	if !gone && (err != nil || !f.is(info) || !s.isLinkOf(info, inside)) {
+	if !gone && (err != nil || !f.isUnchanged(info) || !s.isLinkOf(info, inside)) {
 		return true // another file
 	}
 	if !gone {
@@ -263,12 +259,12 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 			err = os.Remove(outside)
 		}
 		if err != nil {
-			s.options.Log.Warn("the archive is in the store, and its old name stays: the store gets a copy", zap.String("path", outside), zap.Error(err))
+			s.options.Log.Warn("cannot remove the old name of an archive in the store: copying the archive instead", zap.String("path", outside), zap.Error(err))
 			if !copies {
 				return false
 			}
 			if err := s.replaceByCopy(ctx, outside, inside); err != nil {
-				s.options.Log.Error("the archive in the store can be written by its old name", zap.String("path", outside), zap.Error(err))
+				s.options.Log.Error("an archive in the store can be changed through its old name", zap.String("path", outside), zap.Error(err))
 				return false
 			}
 			return true
@@ -278,7 +274,7 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 		return true
 	}
 	if err := s.takeOwnership(inside, mode); err != nil {
-		s.options.Log.Warn("the archive in the store keeps the mode and owner that it came with", zap.String("path", inside), zap.Error(err))
+		s.options.Log.Warn("cannot change the mode or owner of an archive in the store", zap.String("path", inside), zap.Error(err))
 	}
 	return true
 }

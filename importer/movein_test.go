@@ -28,7 +28,7 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			return other
-		}, "2 names"},
+		}, "2 hard links"},
 		"a mode": {func(t *testing.T, archive string) string {
 			if err := os.Chmod(archive, 0o600); err != nil {
 				t.Fatal(err)
@@ -158,8 +158,8 @@ func TestWhyCopy(t *testing.T) {
 	}
 }
 
-// An import that is killed while it removes the old names of chunks leaves a set that is
-// not whole, and shares its files with the store. The next import takes those names away.
+// An import that is killed while it removes the old names of chunks leaves an incomplete set
+// that shares its files with the store. The next import removes those names.
 func TestKeepPackedEndsAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {

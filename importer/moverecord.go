@@ -14,15 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// moveRecord holds the names outside of the store that archives are about to lose, each
-// with the state of its file. It is written before the first name is removed, and removed
-// after the last: a killed process leaves some of the names, and the rest of a chunk set
-// would be waited for without an end. The next process removes the others, if their files
-// are still in that state.
+// moveRecord lists the archive names outside of the store that are about to be removed, each
+// with the state of its file. It exists from before the first removal until after the last. A
+// killed process leaves some of the names, which look like an incomplete chunk set; the next
+// process removes them if their files are still in that state.
 type moveRecord struct {
 	Format     int    `json:"format"`
-	Generation uint64 `json:"generation"` // of the store, from which on it counts
-	Count      int    `json:"files"`      // how many follow
+	Generation uint64 `json:"generation"` // of the store from which on the record applies
+	Count      int    `json:"files"`      // number of files that follow
 
 	files []movedFile
 }
@@ -35,20 +34,20 @@ type movedFile struct {
 	Link bool `json:"link,omitempty"`
 }
 
-// newMovedFile is a file in its present state. ok is false where the system does not
-// tell files from each other.
+// newMovedFile returns a file in its present state. ok is false if the system cannot identify
+// files.
 func newMovedFile(name string, info fs.FileInfo) (f movedFile, ok bool) {
 	state, ok := fileid.Of(info)
 	return movedFile{Name: fileName(name), State: state, Link: isLink(info)}, ok
 }
 
-// is says whether a file is the one that was recorded, in the same state.
-func (f movedFile) is(info fs.FileInfo) bool {
+// isUnchanged reports whether a file is the recorded one, in the same state.
+func (f movedFile) isUnchanged(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now == f.State && isLink(info) == f.Link
 }
 
-// hasInode says whether a file is the one that was recorded, in any state.
+// hasInode reports whether a file is the recorded one, in any state.
 func (f movedFile) hasInode(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now.SameFile(f.State)
@@ -56,7 +55,8 @@ func (f movedFile) hasInode(info fs.FileInfo) bool {
 
 func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
-// fileName is the name of a file, of any bytes. In JSON what is not printable is escaped.
+// fileName is a file name of arbitrary bytes. Its JSON form escapes bytes that are not
+// printable.
 type fileName string
 
 // MarshalText implements encoding.TextMarshaler.
@@ -72,10 +72,10 @@ func (n *fileName) UnmarshalText(text []byte) error {
 	return err
 }
 
-// moveRecordFile is where the record is stored, below the store.
+// moveRecordFile is the path of the record below the store.
 const moveRecordFile = journal.Dir + "/outgoing-packed"
 
-// write writes the record: a line that says how many files there are, and one for each.
+// write writes the record: a line with the number of files, and one line per file.
 func (r *moveRecord) write(w io.Writer) error {
 	r.Format, r.Count = journal.Format, len(r.files)
 	out := bufio.NewWriter(w)
@@ -91,7 +91,7 @@ func (r *moveRecord) write(w io.Writer) error {
 	return out.Flush()
 }
 
-// readMoveRecord reads a record. The error wraps fs.ErrNotExist where there is none.
+// readMoveRecord reads a record. The error wraps fs.ErrNotExist if there is no record.
 func readMoveRecord(name string) (*moveRecord, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func readMoveRecord(name string) (*moveRecord, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("is no regular file"))
+		return nil, errors.Join(err, errors.New("not a regular file"))
 	}
 	var r moveRecord
 	in := json.NewDecoder(bufio.NewReader(f))
@@ -117,7 +117,7 @@ func readMoveRecord(name string) (*moveRecord, error) {
 		r.files = append(r.files, file)
 	}
 	if len(r.files) != r.Count {
-		return nil, fmt.Errorf("%d files, it says %d", len(r.files), r.Count)
+		return nil, fmt.Errorf("contains %d files, and its first line says %d", len(r.files), r.Count)
 	}
 	return &r, nil
 }

@@ -8,22 +8,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// packed places the archives of a bundle without unpacking them: every digest in them is
-// proven, then they are linked into the store. Tags that they have with other digests leave
-// the loose indexes.
+// packed imports the archives of a bundle without unpacking them: it proves every digest in
+// them and hard-links them into the store. It removes their tags from the loose indexes if
+// those have other digests.
 type packed struct {
 	session  *session
 	archives []*archive
-	moves    *moveRecord // of the archives that get a name in the store
+	moves    *moveRecord // of the archives that are linked into the store
 }
 
-// start finds the archives. Of those that an interrupted import had moved by half, it moves
-// the rest.
+// start finds the archives, and completes the moves that an interrupted import left half done.
 func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	if k.archives, err = k.session.archives(ctx, b); err != nil {
 		return false, err
 	}
-	half, err := k.session.halfMoved(k.archives)
+	half, err := k.session.findPartlyMoved(k.archives)
 	if err != nil || len(half) == 0 {
 		return false, err
 	}
@@ -38,9 +37,9 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	return false, b.refresh(ctx)
 }
 
-// narrow has nothing copied but what the store has wrong in files of its own: they would
-// be served before the archive. Wrong copies in other archives are not, as the new one
-// comes before them.
+// narrow reduces the copies to repairs of damaged loose blobs, which would be served before the
+// archive. Damaged copies in other archives need no repair, as the new archive is served before
+// them.
 func (k *packed) narrow(p *plan) {
 	for _, c := range p.contents {
 		c.places = nil
@@ -48,10 +47,10 @@ func (k *packed) narrow(p *plan) {
 	}
 }
 
-// proveRest proves all other copies as well: each is served.
+// proveRest proves all other copies too, as each can be served.
 func (k *packed) proveRest(ctx context.Context, t *transfer) error { return t.proveSpares(ctx) }
 
-// stage stages the archives, and takes their tags out of the loose indexes.
+// stage stages the archives and removes their tags from the loose indexes.
 func (k *packed) stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error) {
 	again, err := p.isReimport(k.archives)
 	if err != nil {
@@ -67,7 +66,7 @@ func (k *packed) stage(ctx context.Context, p *plan, report *Report) (*journal.J
 		return nil, k.recordMoves(ctx, k.archives, report.Generation)
 	}
 	j := &journal.Journal{Generation: report.Generation + 1, Indexes: changes}
-	if !again { // else they stay in their generation; something was repaired
+	if !again { // otherwise they keep their generation, and something was repaired
 		if err := k.stageArchives(ctx, j, report); err != nil {
 			return nil, err
 		}
@@ -78,9 +77,10 @@ func (k *packed) stage(ctx context.Context, p *plan, report *Report) (*journal.J
 func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *Report) error {
 	for _, a := range k.archives {
 		if err := k.session.stageArchive(ctx, a); err != nil {
-			return fmt.Errorf("taking in %s: %w", a.set.Path(), err)
+			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// One that was put there by hand as well: only a generation makes it win its tags.
+		// This includes one that was put there by hand: it wins its tags only with a
+		// generation.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
 		report.Copied = append(report.Copied, a.copied...)
@@ -88,13 +88,13 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 	return nil
 }
 
-// recordMoves records which names of archives are about to be removed, after what an
-// earlier process has recorded was done.
+// recordMoves records which archive names are about to be removed, after it completed the moves
+// of an earlier process.
 func (k *packed) recordMoves(ctx context.Context, archives []*archive, generation uint64) (err error) {
 	k.session.finishMoves(ctx, true)
 	k.moves, err = k.session.recordMoves(archives, generation)
 	return err
 }
 
-// finish removes the names that the archives had outside of the store.
+// finish removes the names of the archives outside of the store.
 func (k *packed) finish(ctx context.Context) { k.session.removeMoved(ctx, k.moves, true) }

@@ -7,19 +7,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// placement is how the content of a bundle gets its place in the store: unpacked, or in
-// the archives that it came in.
+// placement stores the content of a bundle: unpacked, or in the archives that it came in.
 type placement interface {
-	// start runs before the plan. done says that nothing is left to be imported.
+	// start runs before planning. done reports that nothing is left to import.
 	start(ctx context.Context, b *bundle) (done bool, err error)
-	// narrow takes out of the plan what need not be staged.
+	// narrow removes from the plan what need not be staged.
 	narrow(p *plan)
-	// proveRest proves what staging did not have to read.
+	// proveRest proves the copies that staging did not read.
 	proveRest(ctx context.Context, t *transfer) error
-	// stage stages what is not a blob, and returns what is to be published: nil for
-	// nothing.
+	// stage stages everything but blobs, and returns the journal to publish, or nil if there is
+	// nothing to publish.
 	stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error)
-	// finish runs when all of the bundle is in the store.
+	// finish runs after the bundle was published.
 	finish(ctx context.Context)
 }
 
@@ -30,8 +29,8 @@ func (s *session) placement() placement {
 	return &unpacked{session: s}
 }
 
-// take makes a bundle part of the store: plan, stage, publish.
-func (s *session) take(ctx context.Context, b *bundle) (Report, error) {
+// importBundle imports a bundle: plan, stage, publish.
+func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	place := s.placement()
 	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Gaps: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
 	if done, err := place.start(ctx, b); done || err != nil {
@@ -74,7 +73,7 @@ func (s *session) take(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// unpacked places blobs in files of their own, and names them in indexes of the store.
+// unpacked stores each blob in its own file and adds descriptors to indexes of the store.
 type unpacked struct{ session *session }
 
 func (u *unpacked) start(context.Context, *bundle) (done bool, err error) { return false, nil }
@@ -82,7 +81,7 @@ func (u *unpacked) narrow(*plan)                                          {}
 func (u *unpacked) proveRest(context.Context, *transfer) error            { return nil }
 func (u *unpacked) finish(context.Context)                                {}
 
-// stage makes the new indexes.
+// stage builds the new indexes.
 func (u *unpacked) stage(_ context.Context, p *plan, report *Report) (*journal.Journal, error) {
 	changes, err := p.indexes(report, func(r repository, m *merging) error { return p.addDescriptors(r, m, &report.Tags) })
 	if err != nil {

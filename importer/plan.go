@@ -14,19 +14,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// content is a blob or a manifest of the bundle. What several repositories have is
-// one content: it is read once.
+// content is a blob or a manifest of the bundle. It is read once, even if several repositories
+// have it.
 type content struct {
 	digest   digest.Digest
-	size     int64 // bytes; of the copy that proves right
+	size     int64 // bytes, of the proven copy
 	copies   []bundleCopy
 	repo     string          // the first path that has it
 	wanted   []string        // paths that have it, each once
-	places   []string        // layouts of the store that get it: they lack it, or have it wrong
-	existing []*existingCopy // copies of it in the store, of the right size and yet to be proven
-	wrong    []string        // layouts of the store that have a file of its name and of another size
-	proven   bool            // its digest was computed and is right
-	from     bundleCopy      // the copy that proved right; none where an import before had staged it
+	places   []string        // layouts of the store to add it to: it is missing or damaged there
+	existing []*existingCopy // copies in the store with the right size, not yet proven
+	wrong    []string        // layouts of the store that have it with another size
+	proven   bool            // its digest was computed and matches
+	from     bundleCopy      // the proven copy; zero if an earlier import staged it
 }
 
 // blobName is the path in the tree of a blob of a layout.
@@ -34,46 +34,46 @@ func blobName(layout string, d digest.Digest) string {
 	return path.Join(layout, names.BlobPath(d))
 }
 
-// repository is a repository of the bundle, and all that its indexes lead to. It is walked
-// once, and what has to know it later is handed the graph.
+// repository is a repository of the bundle with its graph: everything that its indexes lead to,
+// read once.
 type repository struct {
 	path  string
 	repo  *layoutstore.Repository
 	graph *closure.Graph
 }
 
-// plan is what an import has to do.
+// plan holds the work of an import.
 type plan struct {
 	session      *session
 	bundle       *bundle
 	target       *layoutstore.Snapshot // the store's tree
 	repositories []repository
-	contents     []*content // in an order in which they are likely to be stored
+	contents     []*content // in the order in which they are probably stored
 	byDigest     map[digest.Digest]*content
 	problems     *problemList
-	// nonDistributable are layers that are not in the bundle and need not be.
+	// nonDistributable are layers that the bundle may omit, and does.
 	nonDistributable problemList
-	// contradicted are descriptors whose media type the manifest contradicts.
+	// contradicted are descriptors whose media type does not match the manifest.
 	contradicted map[typedDigest]bool
-	// repaired are the paths in the tree of blobs of the store that proved wrong.
+	// repaired are the paths of blobs in the store that are damaged and replaced.
 	repaired map[string]bool
-	// receivers are the layouts of the store that get blobs; nil until they are asked for.
+	// receivers are the layouts of the store that get blobs; nil until first needed.
 	receivers map[string]bool
-	// needed are the paths in the tree of the blobs that something complete leads to.
-	// It is nil as long as everything is complete.
+	// needed are the paths of blobs that complete images lead to; nil while everything is
+	// complete.
 	needed map[string]bool
 }
 
-// typedDigest is what descriptors in one repository of the bundle say of a manifest.
+// typedDigest is a manifest in a repository of the bundle with the media type of a descriptor.
 type typedDigest struct {
 	repository string
 	digest     digest.Digest
 	mediaType  string
 }
 
-// plan reads all manifests of the bundle and finds out what it has, what it lacks, and
-// what the store has of it. No blob is read. The error is a *GapError where the bundle is
-// not complete and has to be.
+// plan reads all manifests of the bundle and finds what it has, what is missing, and what the
+// store already has. It reads no blobs. The error is a *GapError if the bundle is incomplete
+// and that is not allowed.
 func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.options.Store}, Indexes: []string{}, CacheDir: s.options.CacheDir})
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	}
 	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, problems: b.problems(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.snapshot.Paths() {
-		if reserved(at) {
+		if isReserved(at) {
 			continue
 		}
 		repo, err := b.snapshot.At(at)
@@ -104,7 +104,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	return p, p.findExisting(ctx)
 }
 
-// addRepository takes in what one repository of the bundle has.
+// addRepository adds one repository of the bundle.
 func (p *plan) addRepository(r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {
@@ -138,18 +138,18 @@ func (p *plan) addRepository(r repository) error {
 	return nil
 }
 
-// add takes in a blob of a repository. sizes are those that it may have, claims those
-// that descriptors say.
+// add adds a blob of a repository. sizes are its possible sizes, claims those that descriptors
+// state.
 func (p *plan) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
 	copies, lack, err := findCopies(repo, d, sizes)
 	if err != nil {
 		return err
 	}
 	if lack == nil && !d.Algorithm().Available() {
-		lack = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "an algorithm that this program does not compute"}
+		lack = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "unsupported digest algorithm"}
 	}
 	if lack != nil {
-		if !optional || lack.Kind == layoutstore.Damaged || lack.Reason != notThere {
+		if !optional || lack.Kind == layoutstore.Damaged || lack.Reason != missingReason {
 			p.problems.add(inRepository(repo, tags(), *lack))
 		} else {
 			p.nonDistributable.add(inRepository(repo, tags(), *lack))
@@ -175,7 +175,7 @@ func (p *plan) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims 
 	return nil
 }
 
-// wantedBlobs are the paths in the tree of the blobs that have to be staged.
+// wantedBlobs returns the paths in the tree of the blobs to stage.
 func (p *plan) wantedBlobs() map[string]bool {
 	wanted := map[string]bool{}
 	for _, c := range p.contents {

@@ -12,10 +12,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// ReadAll reads the files of an imported bundle that the import did not have to open, and
-// adds those that prove right to Opened: further copies of a blob in other layouts, and
-// blobs that an interrupted import had copied before. A copy that is not what its name says
-// is forgotten, so that it stays where it is. Errors: the context's.
+// ReadAll reads the files of an imported bundle that the import did not open, and adds the
+// intact ones to Opened: further copies of a blob in other layouts, and blobs that an
+// interrupted import had copied. Damaged copies are not added, so that they stay in place.
+// Errors: the context's.
 func (r Report) ReadAll(ctx context.Context) error {
 	for _, repo := range r.repositories {
 		digests := repo.digests()
@@ -33,7 +33,7 @@ func (r Report) ReadAll(ctx context.Context) error {
 	return nil
 }
 
-// digests are those of everything that the repository's indexes lead to.
+// digests returns the digests of everything that the repository's indexes lead to.
 func (r repository) digests() (all []digest.Digest) {
 	for _, m := range r.graph.Manifests {
 		all = append(all, m.Digest)
@@ -49,7 +49,7 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// readCopy reads the copy of a blob in one layout, unless it was opened before.
+// readCopy reads the copy of a blob in one layout, unless it was already opened.
 func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened *fileid.Set) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -57,13 +57,13 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	file, _ := l.WhereBlob(d)
 	info, err := os.Stat(file)
 	if err != nil || opened.Has(info) || !d.Algorithm().Available() {
-		return nil // not there, read before, or it stays
+		return nil // missing, already read, or damaged: it stays in place
 	}
 	where, err := l.Locate(d)
 	if err != nil {
 		return nil
 	}
-	r, err := where.Open() // which records it
+	r, err := where.Open() // records it in opened
 	if err == nil {
 		err = errors.Join(prove(ctx, r, d), r.Close())
 	}
@@ -73,10 +73,10 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	return ctx.Err()
 }
 
-// errMismatch says that content is not what its digest says.
+// errMismatch reports content that does not match its digest.
 var errMismatch = errors.New("checksum mismatch")
 
-// prove reads r to its end and fails with errMismatch if its digest is another one.
+// prove reads r to its end and fails with errMismatch if its digest is not d.
 func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	verifier := d.Verifier()
 	for {

@@ -9,10 +9,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// isReimport says whether the store has all archives of a bundle from one earlier import,
-// and every tag that they carry with another digest than the store is won by another
-// archive of that import. Then there is nothing new: archives that were copied and stayed
-// are imported again, without those that were moved, and win nothing from them.
+// isReimport reports whether one earlier import brought all archives of the bundle into the
+// store, and every tag that differs in the store comes from another archive of that import.
+// Then there is nothing new: these archives were copied and stayed, the others were moved, and
+// an import of the rest must not win their tags.
 func (p *plan) isReimport(archives []*archive) (bool, error) {
 	generation := p.session.generationOf(archives)
 	if generation == 0 {
@@ -47,13 +47,13 @@ func (p *plan) isReimport(archives []*archive) (bool, error) {
 		}
 	}
 	if lost > 0 {
-		p.session.options.Log.Info("tags stay with other archives of the import that brought these", zap.Int("tags", lost), zap.Uint64("generation", generation))
+		p.session.options.Log.Info("tags stay with other archives of the same earlier import", zap.Int("tags", lost), zap.Uint64("generation", generation))
 	}
 	return true, nil
 }
 
-// generationOf is the generation in which all of the archives came into the store, as
-// they are; 0 is none, or several.
+// generationOf returns the generation in which all of the archives were imported packed; 0 if
+// there is no such generation.
 func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
 		came := uint64(0)
@@ -70,7 +70,8 @@ func (s *session) generationOf(archives []*archive) (generation uint64) {
 	return generation
 }
 
-// winnerOf is the generation of the archive of the store that a tag comes from; 0 is none.
+// winnerOf returns the generation of the store's archive that a tag comes from; 0 if it comes
+// from no archive.
 func (p *plan) winnerOf(repo *layoutstore.Repository, tag string) (generation uint64, err error) {
 	for _, l := range repo.Layouts() { // a later one wins
 		entries, err := l.Index()

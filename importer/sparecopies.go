@@ -11,16 +11,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// spare is a copy of a blob that archives hold beside the one that an import has to
-// read, or a blob that nothing needs.
+// spare is a further copy of a blob in an archive, beside the copy that an import reads, or a
+// blob that nothing needs.
 type spare struct {
-	content *content // the copy alone
+	content *content // this copy only
 	from    bundleCopy
 	where   string
 }
 
-// spares finds all copies of all blobs in the layouts of the bundle, each place once: of
-// an archive that is kept as it is, each is served.
+// spares finds all copies of all blobs in the layouts of the bundle, each place once: a packed
+// archive serves each of them.
 func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 	known := map[string]bool{}
 	for _, r := range p.repositories {
@@ -31,7 +31,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 			}
 			for _, d := range digests {
 				if !d.Algorithm().Available() {
-					continue // what is needed of these is a gap
+					continue // a needed blob that cannot be located is a problem already
 				}
 				where, err := l.Locate(d)
 				if err != nil {
@@ -50,7 +50,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 	return all, nil
 }
 
-// placeOf tells places of bytes apart.
+// placeOf returns text that identifies a place of bytes.
 func placeOf(where extent.List) string {
 	var text strings.Builder
 	for _, e := range where {
@@ -59,7 +59,7 @@ func placeOf(where extent.List) string {
 	return text.String()
 }
 
-// proveSpares proves the copies that stage did not read.
+// proveSpares proves the copies that staging did not read.
 func (t *transfer) proveSpares(ctx context.Context) error {
 	read := map[string]bool{}
 	for _, c := range t.plan.contents {

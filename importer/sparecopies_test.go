@@ -10,9 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive that is kept as it is serves all that lies in it: copies of which another
-// archive of the bundle has a good one, and blobs that nothing needs. One wrong copy
-// refuses the bundle.
+// An archive that is kept packed serves everything in it: copies that another archive of the
+// bundle also has, and blobs that nothing needs. One damaged copy refuses the bundle.
 func TestKeepPackedProvesEveryCopy(t *testing.T) {
 	for _, spoiled := range []string{"module-a.tar", "module-b.tar", "spare.tar"} {
 		t.Run(spoiled, func(t *testing.T) {

@@ -14,22 +14,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// transfer proves the contents of a bundle, and stages those that the store lacks.
+// transfer proves the contents of a bundle and stages those that are missing from the store.
 type transfer struct {
 	plan    *plan
 	session *session
 	bufs    sync.Pool
 
-	mu    sync.Mutex // guards blobs and the survey's gaps
+	mu    sync.Mutex // guards blobs and the plan's problems
 	blobs Blobs
 }
 
-// transfer makes the staging of a plan.
+// transfer returns the transfer of a plan.
 func (p *plan) transfer() *transfer {
 	return &transfer{plan: p, session: p.session, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 }
 
-// stage reads each content once. The first gap ends it, unless gaps are allowed.
+// stage reads each content once. It stops at the first problem, unless incomplete bundles are
+// allowed.
 func (t *transfer) stage(ctx context.Context) error {
 	t.begin()
 	group, ctx := errgroup.WithContext(ctx)
@@ -38,15 +39,15 @@ func (t *transfer) stage(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		group.Go(func() error { return t.content(ctx, c) })
+		group.Go(func() error { return t.stageContent(ctx, c) })
 	}
 	return group.Wait()
 }
 
-// begin says how much there is to do.
+// begin reports the amount of work to Progress.
 func (t *transfer) begin() {
 	if t.session.begun {
-		return // it is done a second time, as something has changed
+		return // a second attempt, as something has changed
 	}
 	t.session.begun = true
 	var total int64
@@ -56,13 +57,13 @@ func (t *transfer) begin() {
 	t.session.options.Progress.Begin(len(t.plan.contents), total)
 }
 
-// bufferSize is how much is read and written at a time.
+// bufferSize is the number of bytes that are read and written at a time.
 const bufferSize = 512 << 10
 
-// content proves one content, and stages it in each place that lacks it or has it wrong.
-func (t *transfer) content(ctx context.Context, c *content) error {
+// stageContent proves one content and stages it in each place where it is missing or damaged.
+func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	base, err := t.prove(ctx, c)
-	if err != nil || !c.proven { // a gap, which is allowed
+	if err != nil || !c.proven { // a problem that is allowed
 		return err
 	}
 	t.count(func(b *Blobs) {
@@ -79,8 +80,8 @@ func (t *transfer) content(ctx context.Context, c *content) error {
 	return nil
 }
 
-// prove proves a content and the copies that the store has of it, and returns where it
-// is in the store, staged or not: empty if nothing lacks it.
+// prove proves a content and its copies in the store, and returns its place in the store,
+// staged or not. It returns the empty string if the content is missing nowhere.
 func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
 		name := publish.StagedPath(blobName(at, c.digest))
@@ -96,7 +97,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 		if err == nil && name == "" {
 			c.size = from.size
 			t.planRepairs(c)
-			if name = c.provenFile(); name == "" && len(c.places) > 0 { // the store's copies are wrong
+			if name = c.provenFile(); name == "" && len(c.places) > 0 { // the store's copies are damaged
 				name, err = t.copy(ctx, c, from, true)
 			}
 		} else if err == nil {
@@ -119,14 +120,14 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	return "", nil
 }
 
-// planRepairs notes what of the store has to be replaced.
+// planRepairs records the copies in the store to replace.
 func (t *transfer) planRepairs(c *content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.blobs.Repaired += t.plan.planRepairs(c)
 }
 
-// staged says whether an import that was interrupted has left the content at name.
+// staged reports whether an interrupted import left the content at name.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
 	f, err := plainfile.OpenIn(t.session.store.Root(), name)
 	if err != nil {
@@ -143,14 +144,14 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 	return false, t.session.store.RemoveAll(name)
 }
 
-// copy reads one copy of a content, and writes it to a temporary file of staging if
-// that is asked for.
+// copy reads one copy of a content, and writes it to a temporary file in staging if write is
+// set.
 func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write bool) (name string, err error) {
 	where, err := from.layout.Locate(c.digest)
 	if err != nil {
 		return "", unreadable(err)
 	}
-	r, err := where.OpenOnce() // what is served from the same disk stays in memory
+	r, err := where.OpenOnce() // keep content that is being served in the page cache
 	if err != nil {
 		return "", unreadable(err)
 	}
@@ -170,8 +171,8 @@ func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write 
 	return out.Path(), nil
 }
 
-// place stages a proven content for one layout of the store: by a link to base, or
-// a copy where there are no links.
+// place stages a proven content for one layout of the store: as a hard link to base, or as a
+// copy if the file system has no links.
 func (t *transfer) place(ctx context.Context, c *content, base, at string) error {
 	name := publish.StagedPath(blobName(at, c.digest))
 	if name == base {
@@ -203,7 +204,7 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 	return t.duplicate(ctx, c, base, name)
 }
 
-// same says whether two names are one file.
+// same reports whether two names are the same file.
 func (t *transfer) same(a, b string) bool {
 	x, err := t.session.store.Root().Lstat(a)
 	if err != nil {
@@ -213,7 +214,7 @@ func (t *transfer) same(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// duplicate copies what is staged, where the file system has no links.
+// duplicate copies a staged file, for a file system without hard links.
 func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
 	f, err := plainfile.OpenIn(t.session.store.Root(), base)
 	if err != nil {
@@ -224,7 +225,7 @@ func (t *transfer) duplicate(ctx context.Context, c *content, base, name string)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.read(ctx, f, out, c.digest, c.size, &comparing{}), out.Close()); err != nil {
+	if err := errors.Join(t.read(ctx, f, out, c.digest, c.size, &comparison{}), out.Close()); err != nil {
 		out.Discard()
 		return err
 	}

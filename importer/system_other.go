@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// A store is written on Linux only: it needs syncfs(2) and flock(2).
-var errSystem = fmt.Errorf("importing on this system: %w", errors.ErrUnsupported)
+// Only Linux can write a store: it needs syncfs(2) and flock(2).
+var errSystem = fmt.Errorf("importing requires Linux: %w", errors.ErrUnsupported)
 
 func freeSpace(*os.File) (bytes, files int64, err error) { return 0, 0, errSystem }
 

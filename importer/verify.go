@@ -12,12 +12,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// badError says that a copy is not what it has to be.
+// badError reports a damaged copy.
 type badError struct{ error }
 
 func (e *badError) Unwrap() error { return e.error }
 
-// unreadable is an error of reading the bundle.
+// unreadable marks an error as one of reading the bundle.
 func unreadable(err error) error {
 	if errors.Is(err, layoutstore.ErrStale) || layoutstore.IsExhausted(err) {
 		return err
@@ -25,9 +25,8 @@ func unreadable(err error) error {
 	return &badError{err}
 }
 
-// verify reads a copy to its end, writes it to out if that is not nil, and fails with a
-// badError if it has not the content's digest and this size. It finds which copies of the
-// store are the same.
+// verify reads a copy to its end and writes it to out if that is not nil. It fails with a
+// badError if the digest or the size does not match. It also compares the store's copies.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
 	first := c.existing[:min(len(c.existing), maxCompared)]
 	x, err := t.session.compareWith(c, first)
@@ -49,7 +48,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 	return nil
 }
 
-// proveExisting reads a copy of the store by itself.
+// proveExisting verifies a copy in the store by itself.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
 	r, err := t.session.open(c, e)
 	if layoutstore.IsExhausted(err) {
@@ -61,7 +60,7 @@ func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCop
 	}
 	defer r.Close()
 	var bad *badError
-	err = t.read(ctx, r, nil, c.digest, c.size, &comparing{})
+	err = t.read(ctx, r, nil, c.digest, c.size, &comparison{})
 	if e.wrong = err != nil; errors.As(err, &bad) || errors.Is(err, layoutstore.ErrStale) {
 		return nil
 	}
@@ -69,7 +68,7 @@ func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCop
 }
 
 // read reads r to its end, and compares copies with it.
-func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparing) error {
+func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparison) error {
 	buf := t.bufs.Get().(*[bufferSize]byte)
 	defer t.bufs.Put(buf)
 	hash := d.Algorithm().Hash()
@@ -98,17 +97,17 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 	x.end()
 	t.count(func(b *Blobs) { b.Bytes += n })
 	if got := digest.NewDigest(d.Algorithm(), hash); got != d || n != size {
-		return &badError{fmt.Errorf("its bytes are those of %s", got)}
+		return &badError{fmt.Errorf("checksum mismatch: content is %s", got)}
 	}
 	return nil
 }
 
-// addBad notes that a copy is bad. The error is nil where that is allowed.
+// addBad records a damaged copy. The error is nil if incomplete bundles are allowed.
 func (t *transfer) addBad(c *content, from bundleCopy, cause *badError) error {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Transient: layoutstore.IsTransient(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
 	p.Chunks = from.layout.Chunks(c.digest)
-	p = t.plan.of(c, p)
+	p = t.plan.withOwner(c, p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.plan.problems.add(p)
@@ -118,15 +117,15 @@ func (t *transfer) addBad(c *content, from bundleCopy, cause *badError) error {
 	return &GapError{[]layoutstore.Problem{p}}
 }
 
-// of names whose problem it is: the first repository that has the content, and its tags
-// that lead to it.
-func (p *plan) of(c *content, problem layoutstore.Problem) layoutstore.Problem {
+// withOwner sets the repository and tags of a problem: the first repository that has the
+// content, and its tags that lead to it.
+func (p *plan) withOwner(c *content, problem layoutstore.Problem) layoutstore.Problem {
 	i := slices.IndexFunc(p.repositories, func(r repository) bool { return r.path == c.repo })
 	r := p.repositories[i]
 	return inRepository(r.repo, r.tagsTo(c.digest), problem)
 }
 
-// tagsTo are the tags of a repository that lead to a digest.
+// tagsTo returns the tags of a repository that lead to a digest.
 func (r repository) tagsTo(d digest.Digest) []string {
 	for _, m := range r.graph.Manifests {
 		if m.Digest == d {

@@ -12,25 +12,25 @@ import (
 
 const sumSuffix = ".gostsum"
 
-// maxSum is the size in bytes of the longest checksum file that is read.
+// maxSum limits the size of a checksum file, in bytes.
 const maxSum = 1 << 10
 
-// sumName is the name of the checksum file beside a file.
+// sumName returns the name of the checksum file of a file.
 func sumName(name string) string { return name + sumSuffix }
 
-// withoutSum is the name of the file that a checksum file belongs to; that of another file
-// is its own.
+// withoutSum returns the name of the file that a checksum file belongs to. Other names are
+// returned unchanged.
 func withoutSum(name string) string { return strings.TrimSuffix(name, sumSuffix) }
 
-// sumText is what a checksum file holds: lower-case hex and nothing else.
+// sumText returns the content of a checksum file: lower-case hex and nothing else.
 func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
 func writeSum(name string, sum hash.Hash) error {
 	return durable.WriteInPlace(name, []byte(sumText(sum)), 0o666)
 }
 
-// HasSums reports whether the checksum files of an archive that [Present.IsSame] has read
-// are beside it, and right.
+// HasSums reports whether the archive has correct checksum files beside it. Call it after
+// [Present.IsSame].
 func (p *Present) HasSums() bool {
 	for i := range p.sums {
 		if !p.hasSum(i) {
@@ -45,8 +45,8 @@ func (p *Present) hasSum(i int) bool {
 	return err == nil && string(text) == p.sums[i]
 }
 
-// WriteSums writes to a directory those checksum files of an archive that [Present.IsSame]
-// has read that are missing beside it, or wrong. It returns their names.
+// WriteSums writes the checksum files of the archive that are missing or wrong to a directory,
+// and returns their names. Call it after [Present.IsSame].
 func (p *Present) WriteSums(dir string) (names []string, err error) {
 	for i, sum := range p.sums {
 		if p.hasSum(i) {

@@ -7,20 +7,20 @@ import (
 	"path/filepath"
 )
 
-// Form is how archives are written to files.
+// Form describes how archives are written to files.
 type Form struct {
-	ChunkSize int64            // bytes; 0 leaves archives whole
-	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
+	ChunkSize int64            // bytes; 0 means one file per archive
+	NewSum    func() hash.Hash // hash of the .gostsum files; nil for none
 }
 
-// File is one file of an archive: all of it, or a chunk.
+// File is one file of an archive: the whole archive, or a chunk.
 type File struct {
 	Name string
 	Size int64 // bytes
 }
 
-// Files are those that an archive is written to: in chunks of at most the form's size, or
-// whole. An archive that fits into one chunk is a chunk still.
+// Files returns the files that an archive is written to: chunks of at most the form's size, or
+// one file. An archive that fits into one chunk is still named as a chunk.
 func (f Form) Files(a *Archive) []File { return filesOf(a.Name, a.Size, f.ChunkSize) }
 
 func filesOf(archive string, size, chunk int64) []File {
@@ -34,8 +34,8 @@ func filesOf(archive string, size, chunk int64) []File {
 	return all
 }
 
-// Names are the names of an archive's files, each with that of its checksum file if the
-// form has some.
+// Names returns the names of an archive's files, and of their checksum files if the form has
+// any.
 func (f Form) Names(a *Archive) (names []string) {
 	for _, file := range f.Files(a) {
 		names = append(names, file.Name)
@@ -46,14 +46,14 @@ func (f Form) Names(a *Archive) (names []string) {
 	return names
 }
 
-// chunkSlice is the most that d8 mirror pull writes at once. It closes a chunk with the
-// write that fills it, so one may have so much more than the limit, less a byte.
-// (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
+// chunkSlice is the largest single write of d8 mirror pull. It closes a chunk after the write
+// that fills it, so a chunk may exceed the limit by up to chunkSlice-1 bytes (deckhouse-cli,
+// docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn are the chunks of an archive of size bytes in a directory, if they are cut by
-// the limit of chunk bytes, wherever exactly: d8 cuts elsewhere than we do. It is nil where
-// they are not, or there are none.
+// chunksIn returns the chunks in a directory of an archive of size bytes, if they fit a limit
+// of chunk bytes. The exact cuts do not matter: d8 cuts elsewhere. It returns nil if the chunks
+// do not fit, or are missing.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

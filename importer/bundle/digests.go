@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// HasDigest reads bytes to their end and reports whether they have a digest. What cannot be
-// read does not: the error is the context's.
+// HasDigest reads content to its end and reports whether it has a digest. It returns false if
+// the content cannot be read; the error is the context's.
 func HasDigest(ctx context.Context, where extent.List, d digest.Digest) (bool, error) {
 	r, err := where.Open()
 	if err != nil {
@@ -21,7 +21,7 @@ func HasDigest(ctx context.Context, where extent.List, d digest.Digest) (bool, e
 	return verify(ctx, r, d)
 }
 
-// FileHasDigest does so with a file.
+// FileHasDigest is like [HasDigest], for a file.
 func FileHasDigest(ctx context.Context, name string, d digest.Digest) (bool, error) {
 	f, err := plainfile.Open(name)
 	if err != nil {
@@ -33,18 +33,18 @@ func FileHasDigest(ctx context.Context, name string, d digest.Digest) (bool, err
 
 func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	v := d.Verifier()
-	// Without the reader's own methods: what is read has to pass the verifier.
+	// Hide the reader's WriteTo: all bytes have to pass through the verifier.
 	if _, err := io.CopyBuffer(v, struct{ io.Reader }{contextReader{ctx, r}}, make([]byte, 1<<18)); err != nil {
 		return false, ctx.Err()
 	}
 	return v.Verified(), nil
 }
 
-// WithContext is a reader that fails when the context has ended.
+// WithContext returns a reader that fails once the context has ended.
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 type contextReader struct {
-	ctx context.Context // of the one copy that it is made for
+	ctx context.Context // of the one copy that this reader is for
 	r   io.Reader
 }
 

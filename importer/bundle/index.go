@@ -8,17 +8,17 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layoutMark is the oci-layout file, as the field's own tool writes it.
+// layoutMark is the content of oci-layout, as d8 mirror writes it.
 const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
-// annotationShortTag is the annotation in which a bundle keeps the tag alone.
+// annotationShortTag is the annotation that holds only the tag.
 const annotationShortTag = "io.deckhouse.image.short_tag"
 
-// indexMediaType is what a bundle's index.json says of itself.
+// indexMediaType is the mediaType of a bundle's index.json.
 const indexMediaType = "application/vnd.oci.image.layout.v1+json"
 
-// indexDoc is an index.json with its fields in the order of the field's own tool, so
-// that equal content makes equal bytes.
+// indexDoc is an index.json with its fields in the order of d8 mirror, so that equal content
+// gives equal bytes.
 type indexDoc struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
@@ -33,13 +33,13 @@ type descriptorDoc struct {
 	Platform    platformDoc       `json:"platform"`
 }
 
-// platformDoc is always empty: it is there because others write it.
+// platformDoc is always empty. It exists because d8 mirror writes it.
 type platformDoc struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
 }
 
-// IndexJSON is the index.json of a layout, its images sorted by their references.
+// IndexJSON returns the index.json of a layout, with images sorted by reference.
 func (l *Layout) IndexJSON() ([]byte, error) {
 	doc := indexDoc{SchemaVersion: 2, MediaType: indexMediaType, Manifests: []descriptorDoc{}}
 	sorted := slices.Clone(l.Images)

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Archive is one archive of a bundle: some layouts, in one tar file or in chunks of it.
+// Archive is an archive of a bundle: layouts in one tar file or in its chunks.
 type Archive struct {
 	Name    string    `json:"name"` // NAME.tar
 	Size    int64     `json:"size"` // bytes
@@ -20,21 +20,21 @@ type Archive struct {
 // Layout is one layout of a bundle: the images of one repository.
 type Layout struct {
 	Path       string  `json:"path"`       // in the bundle; "." is the root layout
-	Repository string  `json:"repository"` // in the registry that it is from
+	Repository string  `json:"repository"` // in the source registry
 	Images     []Image `json:"images"`
 
-	// Blobs are all that the images lead to, manifests too, sorted by digest.
+	// Blobs are everything that the images lead to, including manifests, sorted by digest.
 	Blobs []closure.Descriptor `json:"-"`
 }
 
 // Image is a manifest that an index.json names.
 type Image struct {
-	Tag       string `json:"tag,omitempty"` // empty where the bundle has it by digest alone
-	Reference string `json:"reference"`     // as the registry has it: HOST/PATH:TAG or HOST/PATH@DIGEST
+	Tag       string `json:"tag,omitempty"` // empty if the bundle names it only by digest
+	Reference string `json:"reference"`     // in the registry: HOST/PATH:TAG or HOST/PATH@DIGEST
 	closure.Descriptor
 }
 
-// NewArchive plans an archive of layouts, whose bytes depend on them alone.
+// NewArchive plans an archive of layouts. Its bytes depend only on them.
 func NewArchive(name string, layouts []*Layout) (*Archive, error) {
 	slices.SortFunc(layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
 	all, err := entriesOf(layouts)
@@ -48,7 +48,7 @@ func NewArchive(name string, layouts []*Layout) (*Archive, error) {
 	return &Archive{Name: name, Size: size, Layouts: layouts, entries: all}, nil
 }
 
-// CountImages is the number of manifests that the indexes of an archive name.
+// CountImages returns the number of manifests that the indexes of an archive name.
 func (a *Archive) CountImages() (n int) {
 	for _, l := range a.Layouts {
 		n += len(l.Images)
@@ -56,7 +56,7 @@ func (a *Archive) CountImages() (n int) {
 	return n
 }
 
-// MergeLayouts are the layouts of archives, one per path: archives may share a path.
+// MergeLayouts returns the layouts of archives, one per path: archives may share a path.
 func MergeLayouts(archives []*Archive) (all []*Layout) {
 	byPath := map[string]*Layout{}
 	for _, a := range archives {
@@ -79,13 +79,13 @@ func MergeLayouts(archives []*Archive) (all []*Layout) {
 	return all
 }
 
-// SortBlobs sorts blobs by digest, each once.
+// SortBlobs sorts blobs by digest and removes duplicates.
 func SortBlobs(all []closure.Descriptor) []closure.Descriptor {
 	slices.SortFunc(all, func(a, b closure.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	return slices.CompactFunc(all, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
 }
 
-// compareReferences orders images as an index.json does.
+// compareReferences orders images as in an index.json.
 func compareReferences(a, b Image) int {
 	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
 }

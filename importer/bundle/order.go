@@ -12,17 +12,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// entry is a file of an archive: a blob, or bytes of our own.
+// entry is a file of an archive: a blob, or data.
 type entry struct {
 	name string        // with slashes, below the root of the bundle
 	size int64         // bytes
-	blob digest.Digest // empty where data is what it holds
+	blob digest.Digest // empty if the content is data
 	data []byte
 }
 
-// entriesOf are the files of the layouts in the order in which a walk over them as
-// directories meets them (filepath.Walk): so blobs come before the index.json that names
-// them.
+// entriesOf returns the files of the layouts in the order of filepath.Walk, so blobs come
+// before the index.json that names them.
 func entriesOf(layouts []*Layout) ([]entry, error) {
 	var all []entry
 	for _, l := range layouts {
@@ -41,8 +40,8 @@ func entriesOf(layouts []*Layout) ([]entry, error) {
 	return all, nil
 }
 
-// walkOrder compares two paths as a walk does that sorts each directory by names:
-// "a/b" is before "a-b", for "a" is before "a-b".
+// walkOrder compares two paths in the order of a walk that sorts each directory by name: "a/b"
+// is before "a-b", because "a" is before "a-b".
 func walkOrder(a, b string) int {
 	for {
 		nameA, restA, moreA := strings.Cut(a, "/")

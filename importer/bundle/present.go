@@ -13,19 +13,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Present is what a directory has of an archive.
+// Present is an archive as a directory has it.
 type Present struct {
 	dir     string
 	archive *Archive
 	files   []File
-	newSum  func() hash.Hash // nil where no checksums are wanted
+	newSum  func() hash.Hash // nil if no checksums are wanted
 	count   func(n int64)
 
 	sums []string // of the files, after the archive was found to be the same
 }
 
-// In is what a directory has of an archive in a form. count is called with the number of
-// bytes that were read, or need not be.
+// In returns the archive in a form as a directory has it. count is called with the number of
+// bytes that were read or skipped.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
 	if cut := chunksIn(dir, a.Name, a.Size, form.ChunkSize); cut != nil {
@@ -34,8 +34,8 @@ func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	return p
 }
 
-// HasFiles reports whether there are files of the right names and sizes, and none beside
-// them that would stand for the archive.
+// HasFiles reports whether the files have the right names and sizes, and no other files of this
+// archive exist beside them.
 func (p *Present) HasFiles() bool {
 	var names []string
 	for _, f := range p.files {
@@ -49,9 +49,9 @@ func (p *Present) HasFiles() bool {
 	return err == nil && len(others) == 0
 }
 
-// IsSame reports whether the files are what would be written. It reads them once, to their
-// end: each blob is proven by its digest, everything else by its bytes. Checksums are made
-// of the same read. The error is the context's: what cannot be read is not the same.
+// IsSame reports whether the files are what would be written. It reads them once: each blob is
+// compared by its digest, everything else by its bytes. Checksums are computed meanwhile. It
+// returns false if a file cannot be read; the error is the context's.
 func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	if !p.HasFiles() {
 		return false, nil
@@ -60,7 +60,7 @@ func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	defer files.Close()
 	counted := &counted{r: contextReader{ctx, files}, count: p.count}
 	err := compare(bufio.NewReaderSize(counted, 1<<18), p.archive.entries)
-	p.count(p.archive.Size - counted.n) // what need not be read
+	p.count(p.archive.Size - counted.n) // skipped
 	if err != nil {
 		return false, ctx.Err()
 	}
@@ -68,7 +68,7 @@ func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// compare reads an archive, which has to be that of the entries to the last byte.
+// compare reads an archive and fails unless it consists of exactly the entries.
 func compare(r io.Reader, all []entry) error {
 	for _, e := range all {
 		h, err := tarHeader(e.name, e.size)
@@ -108,7 +108,7 @@ func compareEntry(r io.Reader, e entry) error {
 	return nil
 }
 
-// errDiffers says that bytes are not those that would be written.
+// errDiffers reports bytes that differ from those that would be written.
 var errDiffers = errors.New("other bytes")
 
 func expect(r io.Reader, want []byte) error {
@@ -122,7 +122,7 @@ func expect(r io.Reader, want []byte) error {
 	return nil
 }
 
-// joined reads the files of an archive one after the other.
+// joined reads the files of an archive in sequence.
 type joined struct {
 	dir    string
 	rest   []File
@@ -155,7 +155,7 @@ func (j *joined) Read(p []byte) (int, error) {
 	}
 }
 
-// open opens the next file where none is open; io.EOF where there is none.
+// open opens the next file if no file is open. It returns io.EOF after the last one.
 func (j *joined) open() (err error) {
 	if j.f != nil {
 		return nil
@@ -171,7 +171,7 @@ func (j *joined) open() (err error) {
 	return err
 }
 
-// Close closes the file that is open.
+// Close closes the open file.
 func (j *joined) Close() error {
 	if j.f == nil {
 		return nil
@@ -181,7 +181,7 @@ func (j *joined) Close() error {
 	return f.Close()
 }
 
-// counted reports how much is read.
+// counted counts the bytes that are read.
 type counted struct {
 	r     io.Reader
 	count func(n int64)

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Changes are what a bundle's directory becomes: staged files take their place, and those
-// that they replace under other names are removed.
+// Changes are the changes of a bundle's directory: staged files to move into place, and files
+// to remove because they are replaced under other names.
 type Changes struct {
 	Place  []string // slash-separated paths below the directory
 	Remove []string
@@ -22,7 +22,7 @@ type Changes struct {
 
 func (c Changes) isEmpty() bool { return len(c.Place)+len(c.Remove) == 0 }
 
-// Replace notes that an archive in a form takes the place of what a directory has of it.
+// Replace records that an archive in a form replaces the files that a directory has of it.
 func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	names := form.Names(a)
 	old, err := replacedBy(dir, a.Name, names)
@@ -31,9 +31,8 @@ func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	return err
 }
 
-// replacedBy are the files of a bundle that belong to an archive and are none of its new
-// ones: the chunks of one that is in one file now, or the other way round, and checksums of
-// other bytes.
+// replacedBy lists the old files of an archive that its new files do not overwrite: chunks if
+// it is one file now, or the other way round, and stale checksum files.
 func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	all, err := os.ReadDir(dir)
 	for _, e := range all {
@@ -45,41 +44,41 @@ func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	return old, err
 }
 
-// Publisher replaces files of a bundle's directory together. It is for one process at a time.
+// Publisher replaces files in a bundle's directory together. Only one process may use it at a
+// time.
 type Publisher struct {
 	dir     string             // of the bundle
-	work    string             // on the same file system, which staged files are in
-	reached func(point string) // called where a crash would be worst
+	work    string             // directory of staged files, on the same file system
+	reached func(point string) // called at the critical points of a publication
 
-	broken *volume.Publication // that is published and cannot be finished; nil for none
+	broken *volume.Publication // a publication that cannot be completed; nil if all are complete
 }
 
-// NewPublisher returns a publisher to the directory of a bundle, and finishes a publication
-// that was interrupted: readers see its new files already. work is a directory on the same
-// file system for staged files. reached is called at each step.
+// NewPublisher returns a publisher for the directory of a bundle, and completes an interrupted
+// publication, whose new files readers already see. work is a directory for staged files on the
+// same file system. reached is called at each step.
 func NewPublisher(dir, work string, reached func(point string)) (*Publisher, error) {
 	p := &Publisher{dir: dir, work: work, reached: reached}
 	return p, p.finish()
 }
 
-// Staged is the directory of staged files, and Unstaged one for files that are still being
-// written.
+// Staged returns the directory of staged files.
 func (p *Publisher) Staged() string { return filepath.Join(p.work, "archives") }
 
-// Unstaged is described at [Publisher.Staged].
+// Unstaged returns the directory of files that are still being written.
 func (p *Publisher) Unstaged() string { return filepath.Join(p.work, "packing") }
 
-// MakeDirs makes both directories.
+// MakeDirs creates both directories.
 func (p *Publisher) MakeDirs() error {
 	return errors.Join(os.MkdirAll(p.Staged(), 0o755), os.MkdirAll(p.Unstaged(), 0o755))
 }
 
-// IsBroken reports whether an interrupted publication has lost files. It hides the
-// directory from readers until another publication takes its place, which has to cover it.
+// IsBroken reports whether an interrupted publication has lost files. It hides the directory
+// from readers until another publication covers and replaces it.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers fails where names, of archives and of other files, leave out what a broken
-// publication has replaced a part of: it would stay a mixture of old and new.
+// Covers fails unless names, of archives and other files, include everything that a broken
+// publication has partly replaced: anything else would stay a mixture of old and new.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -97,7 +96,8 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	return nil
 }
 
-// StageIfNew stages a file if the directory does not have the same. It reports whether it did.
+// StageIfNew stages a file unless the directory already has the same. It reports whether it
+// did.
 func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
 	if hasContent(filepath.Join(p.dir, filepath.FromSlash(name)), data) {
 		return false, nil
@@ -119,7 +119,7 @@ func (p *Publisher) StageWritten(names []string) error {
 	return durable.SyncDir(p.Staged())
 }
 
-// KeepStaged removes what is staged and has none of the names.
+// KeepStaged removes staged files that have none of the names.
 func (p *Publisher) KeepStaged(names []string) error {
 	all, err := os.ReadDir(p.Staged())
 	if err != nil {
@@ -138,9 +138,9 @@ func (p *Publisher) KeepStaged(names []string) error {
 func (p *Publisher) journal() string    { return filepath.Join(p.dir, volume.PublicationFile) }
 func (p *Publisher) newJournal() string { return filepath.Join(p.work, "publication.new") }
 
-// Publish makes staged files the bundle's. From the rename of the journal on, readers see
-// all of them (see volume.Publication), and the next publisher finishes what this one could
-// not. Before it, nothing has happened.
+// Publish moves staged files into the bundle. As soon as the journal is renamed, readers see
+// all of them (see volume.Publication), and the next publisher completes an interrupted move.
+// Before that, nothing changes.
 func (p *Publisher) Publish(c Changes) error {
 	if c.isEmpty() && p.broken == nil {
 		return nil
@@ -166,12 +166,12 @@ func (p *Publisher) Publish(c Changes) error {
 	}
 	p.reached("journal")
 	if err := durable.SyncDir(p.dir); err != nil {
-		return fmt.Errorf("the bundle is in place, and the next pull has to clean up: %w", err)
+		return fmt.Errorf("the bundle is published, but cleaning up failed, which the next pull repeats: %w", err)
 	}
 	return p.finish()
 }
 
-// freeStaged is a name for the directory of the staged files.
+// freeStaged returns an unused name for the directory of staged files.
 func (p *Publisher) freeStaged() (string, error) {
 	for n := 1; ; n++ {
 		name := volume.StagedDir(n)
@@ -185,7 +185,8 @@ func (p *Publisher) freeStaged() (string, error) {
 	}
 }
 
-// writeJournal writes the journal beside its place, on disk with all that it names.
+// writeJournal writes the journal under its temporary name, and syncs it with all files that it
+// names.
 func (p *Publisher) writeJournal(c Changes, staged string) error {
 	j := volume.Publication{Staged: staged, Remove: c.Remove}
 	dirs := map[string]bool{".": true}
@@ -211,8 +212,8 @@ func (p *Publisher) writeJournal(c Changes, staged string) error {
 	return durable.WriteInPlace(p.newJournal(), data, 0o666)
 }
 
-// finish finishes a publication that has a journal, and removes what an interrupted one has
-// left. One that cannot be finished, because its files are missing, becomes the broken one.
+// finish completes a publication that has a journal, and removes the remains of an interrupted
+// one. If files are missing, it records the publication as broken.
 func (p *Publisher) finish() error {
 	j, err := volume.ReadPublication(p.dir)
 	if err != nil {
@@ -244,7 +245,7 @@ func (p *Publisher) finish() error {
 	return p.removeStaged()
 }
 
-// moveStaged moves the new files into their place, and removes those that they replace.
+// moveStaged moves the new files into place, and removes those that they replace.
 func (p *Publisher) moveStaged(j *volume.Publication) error {
 	dirs := map[string]bool{".": true}
 	for _, f := range j.Place {
@@ -275,7 +276,7 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 	return nil
 }
 
-// stagedDirs are the directories of staged files that are in the bundle's directory.
+// stagedDirs lists the directories of staged files in the bundle's directory.
 func (p *Publisher) stagedDirs() (all []string, err error) {
 	entries, err := os.ReadDir(p.dir)
 	for _, e := range entries {
@@ -286,7 +287,7 @@ func (p *Publisher) stagedDirs() (all []string, err error) {
 	return all, err
 }
 
-// removeStaged removes what a publication that is finished has left of its staged files.
+// removeStaged removes the staged files that remain after a publication.
 func (p *Publisher) removeStaged() error {
 	all, err := p.stagedDirs()
 	for _, dir := range all {
@@ -295,8 +296,8 @@ func (p *Publisher) removeStaged() error {
 	return err
 }
 
-// restoreStaged takes back files that were staged when a publisher was interrupted just
-// before it wrote the journal.
+// restoreStaged moves staged files back if a publisher was interrupted just before it wrote the
+// journal.
 func (p *Publisher) restoreStaged() error {
 	all, err := p.stagedDirs()
 	if err != nil {
@@ -304,7 +305,7 @@ func (p *Publisher) restoreStaged() error {
 	}
 	for _, dir := range all {
 		if err := os.Rename(dir, p.Staged()); err != nil {
-			if err := os.RemoveAll(dir); err != nil { // only what can be fetched again
+			if err := os.RemoveAll(dir); err != nil { // it holds only what can be fetched again
 				return err
 			}
 		}

@@ -9,19 +9,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Reusable are archives and trees that are there already: of an earlier bundle, or of this
-// one before its writing was interrupted. Their blobs need not be fetched again.
+// Reusable is a set of existing archives and trees, of an earlier bundle or of an interrupted
+// write of this one. Their blobs need not be fetched again.
 type Reusable struct{ volumes []reusableVolume }
 
-// reusableVolume is an archive of a directory, or its tree.
+// reusableVolume is an archive in a directory, or the directory's tree.
 type reusableVolume struct {
 	dir  string
 	vol  volume.Volume
 	list []volume.Layout
 }
 
-// OpenReusable opens the archives directly in the directories, in their order, and then the
-// trees of these. What cannot be read is as good as missing. The error is the context's.
+// OpenReusable opens the archives directly in the directories, in order, and then their trees.
+// It skips what it cannot read. The error is the context's.
 func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	r := &Reusable{}
 	for _, dir := range dirs {
@@ -61,9 +61,9 @@ func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) error
 	return err
 }
 
-// Find returns where an archive or tree has a blob, and in which directory that is; layouts
-// of the path are searched first. A size of -1 is any. Nobody has proven the bytes. Nothing
-// is found in a nil Reusable.
+// Find returns the place of a blob in an archive or tree, and the directory of that. It
+// searches layouts at the path first. A size of -1 matches any size. The bytes are not
+// verified. A nil Reusable has no blobs.
 func (r *Reusable) Find(layout string, d digest.Digest, size int64) (where extent.List, dir string) {
 	if r == nil {
 		return nil, ""

@@ -16,7 +16,7 @@ const (
 	tarEnd = 2 * tarBlock
 )
 
-// tarHeader is the header of an entry, with the one of its long name where it has one.
+// tarHeader returns the header of an entry, after the header of its long name if needed.
 func tarHeader(name string, size int64) ([]byte, error) {
 	var b bytes.Buffer
 	err := tar.NewWriter(&b).WriteHeader(&tar.Header{
@@ -33,10 +33,10 @@ func tarHeader(name string, size int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// padding is how many zeros follow size bytes of an entry.
+// padding returns the number of zeros that follow an entry of size bytes.
 func padding(size int64) int64 { return -size & (tarBlock - 1) }
 
-// tarSize is the size of the archive of the entries, in bytes.
+// tarSize returns the size of the archive of the entries, in bytes.
 func tarSize(all []entry) (int64, error) {
 	size := int64(tarEnd)
 	for _, e := range all {
@@ -49,10 +49,10 @@ func tarSize(all []entry) (int64, error) {
 	return size, nil
 }
 
-// Open opens the bytes of a blob. The reader yields as many as the manifests say, or an error.
+// Open opens a blob. The reader returns exactly the size that the manifests state, or an error.
 type Open func(d digest.Digest) (io.ReadCloser, error)
 
-// writeTar writes the archive of the entries. What it writes depends on them alone.
+// writeTar writes the archive of the entries. The bytes depend only on them.
 func writeTar(w io.Writer, all []entry, open Open) error {
 	for _, e := range all {
 		if err := writeEntry(w, e, open); err != nil {

@@ -18,21 +18,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// TreeBlob is a blob of a tree: in each layout that needs it, a file. All of them are links
-// of one file, if the file system has links.
+// TreeBlob is a blob of a tree, which is a file in each layout that needs it. The files are
+// hard links of each other if the file system supports that.
 type TreeBlob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 
-	paths   []string // files that have to be it
-	missing []string // those of them that are not
-	have    string   // a file that is
+	paths   []string // of its files
+	missing []string // paths that are missing or damaged
+	have    string   // an intact file
 }
 
-// MakeTree makes the directories of layouts, and returns their blobs, each once.
+// MakeTree creates the directories of layouts, and returns their blobs, each once.
 func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error) {
 	blobs := map[digest.Digest]*TreeBlob{}
-	for _, l := range layouts { // those without blobs too
+	for _, l := range layouts { // also those without blobs
 		at := filepath.Join(dir, filepath.FromSlash(l.Path))
 		if err := os.MkdirAll(filepath.Join(at, specs.ImageBlobsDir), 0o755); err != nil {
 			return nil, err
@@ -49,8 +49,8 @@ func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error
 	return blobs, nil
 }
 
-// Find reports whether the tree has a file of the blob, its digest proven. Each file is read
-// once, whatever links it has. The error is the context's.
+// Find reports whether the tree has an intact file of the blob. It reads each file once,
+// however many hard links it has. The error is the context's.
 func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 	type seen struct {
 		info os.FileInfo
@@ -88,23 +88,23 @@ func (b *TreeBlob) count(name string, good bool) {
 	}
 }
 
-// Use takes a file outside of the tree for the blob.
+// Use sets a file outside of the tree as the source of the blob.
 func (b *TreeBlob) Use(file string) { b.have = file }
 
-// Place puts the blob where it is missing, each file in one step. Its bytes have to be on
-// disk: an index may name it already.
+// Place puts the blob into the paths where it is missing, each file atomically. Its bytes have
+// to be on disk first, as an index may already name it.
 func (b *TreeBlob) Place(ctx context.Context) error {
 	for _, name := range b.missing {
 		if err := place(ctx, b.have, name); err != nil {
 			return err
 		}
-		b.have = name // the others are links of it, though the first file is on another file system
+		b.have = name // link the others to it, even if the first file is on another file system
 	}
 	return nil
 }
 
-// place makes to the same file as from, or a copy of it where there are no links. What
-// has the name is replaced in one step.
+// place makes to a hard link of from, or a copy if links are not possible. It replaces an
+// existing file atomically.
 func place(ctx context.Context, from, to string) error {
 	dir := filepath.Dir(to)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -113,9 +113,9 @@ func place(ctx context.Context, from, to string) error {
 	if os.Link(from, to) == nil {
 		return nil
 	}
-	// The name is taken, or there are no links.
+	// The name is taken, or links are not possible.
 	link := filepath.Join(dir, ".link-"+filepath.Base(to))
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a crash
 		return err
 	}
 	if os.Link(from, link) == nil {
@@ -145,8 +145,8 @@ func copyTo(ctx context.Context, from, to string) error {
 	}
 }
 
-// StageIndex stages the index.json of a layout of the tree where it changes: those of all
-// layouts take their place together. It reports whether it did.
+// StageIndex stages the index.json of a layout of the tree if it changes, so that all indexes
+// are published together. It reports whether it did.
 func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
 	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
 	if mark := filepath.Join(dir, specs.ImageLayoutFile); !hasContent(mark, []byte(layoutMark)) {
@@ -159,7 +159,7 @@ func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged
 	return name, staged, err
 }
 
-// hasContent reports whether a file has a content.
+// hasContent reports whether a file has exactly this content.
 func hasContent(name string, want []byte) bool {
 	have, err := plainfile.Read(name, int64(len(want)))
 	return err == nil && bytes.Equal(have, want)

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// Write writes an archive to files of a form in a directory, each on disk (fsync) when it
-// returns. Errors: those of open, the context's, the file system's.
+// Write writes an archive to the files of a form in a directory, and syncs each file to disk.
+// Errors: those of open, the context's, the file system's.
 func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) error {
 	w := NewWriter(dir, form.Files(a), form.NewSum, ctx.Err)
 	err := writeTar(w, a.entries, open)
@@ -21,21 +21,21 @@ func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) e
 	return err
 }
 
-// Writer writes bytes to files, one after the other: each on disk (fsync) before the next
-// is begun, and with a checksum file beside it if that is wanted.
+// Writer writes bytes to files in sequence. It syncs each file to disk before it starts the
+// next one, and can write a checksum file beside it.
 type Writer struct {
 	dir    string
 	rest   []File // the first of them is being written
 	newSum func() hash.Hash
-	live   func() error // why to stop
+	live   func() error // its error stops the writing
 
 	f    *os.File
-	left int64 // of the file that is open
+	left int64 // bytes left of the open file
 	sum  hash.Hash
 }
 
-// NewWriter returns a writer to files in a directory, of exactly their sizes. newSum may be
-// nil. An error of live ends the writing.
+// NewWriter returns a writer to files in a directory, of exactly their sizes. If newSum is nil,
+// it writes no checksum files. An error of live stops the writing.
 func NewWriter(dir string, files []File, newSum func() hash.Hash, live func() error) *Writer {
 	return &Writer{dir: dir, rest: files, newSum: newSum, live: live}
 }
@@ -44,7 +44,7 @@ func NewWriter(dir string, files []File, newSum func() hash.Hash, live func() er
 func (w *Writer) Write(p []byte) (int, error) {
 	done := 0
 	for len(p) > done {
-		if err := w.ready(); err != nil {
+		if err := w.openNext(); err != nil {
 			return done, err
 		}
 		n := int(min(int64(len(p)-done), w.left))
@@ -55,30 +55,30 @@ func (w *Writer) Write(p []byte) (int, error) {
 			w.sum.Write(p[done : done+n])
 		}
 		done += n
-		if err := w.wrote(int64(n)); err != nil {
+		if err := w.countWritten(int64(n)); err != nil {
 			return done, err
 		}
 	}
 	return done, nil
 }
 
-// maxCopied is how much is copied at once: between two of it the writing can be stopped.
+// maxCopied limits the bytes that are copied in one step; writing can stop between steps.
 const maxCopied = 64 << 20
 
-// ReadFrom implements io.ReaderFrom: without checksums, files are copied by the kernel.
+// ReadFrom implements io.ReaderFrom: without checksums, the kernel copies files.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	if w.newSum != nil {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 1<<20))
 	}
 	var done int64
 	for {
-		if err := w.ready(); err != nil {
+		if err := w.openNext(); err != nil {
 			return done, err
 		}
 		limit := min(w.left, maxCopied)
 		n, err := w.f.ReadFrom(io.LimitReader(r, limit))
 		done += n
-		if werr := w.wrote(n); err == nil {
+		if werr := w.countWritten(n); err == nil {
 			err = werr
 		}
 		if err != nil || n < limit {
@@ -87,8 +87,8 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// ready opens the next file where none is open.
-func (w *Writer) ready() error {
+// openNext opens the next file if no file is open.
+func (w *Writer) openNext() error {
 	if err := w.live(); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (w *Writer) ready() error {
 		return nil
 	}
 	if len(w.rest) == 0 {
-		return fmt.Errorf("%s: more bytes than were planned", w.dir)
+		return fmt.Errorf("%s: more bytes than planned", w.dir)
 	}
 	f, err := os.Create(filepath.Join(w.dir, w.rest[0].Name))
 	if err != nil {
@@ -109,8 +109,8 @@ func (w *Writer) ready() error {
 	return nil
 }
 
-// wrote counts n bytes, and ends the file that is full by them.
-func (w *Writer) wrote(n int64) error {
+// countWritten counts n bytes, and closes the file when it is complete.
+func (w *Writer) countWritten(n int64) error {
 	if w.left -= n; w.left > 0 {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (w *Writer) wrote(n int64) error {
 	return writeSum(filepath.Join(w.dir, sumName(name)), w.sum)
 }
 
-// Close closes what is open. It fails where less was written than planned.
+// Close closes the open file. It fails if less was written than planned.
 func (w *Writer) Close() error {
 	if w.f != nil {
 		f := w.f

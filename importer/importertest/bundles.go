@@ -21,7 +21,7 @@ import (
 // ErrDead is the error of each change that a killed process would have made.
 var ErrDead = errors.New("dead")
 
-// One is a bundle of one archive with one image, and where each entry lies in it.
+// One writes a bundle of one archive with one image, and returns the place of each entry.
 func One(t *testing.T) (archive string, places []layouttest.Place) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -118,8 +118,8 @@ func ArchiveOf(t *testing.T, file string, images ...string) string {
 	return file
 }
 
-// TagsOf is what contentOfSnapshot says, without a proof: bytes may be in their next
-// place by now, and a server looks at its sources again then.
+// TagsOf is like contentOfSnapshot, without verifying content: files may have moved since, and
+// a server rescans its sources then.
 func TagsOf(s *layoutstore.Snapshot) Content {
 	all := Content{}
 	for _, at := range s.Paths() {
@@ -235,7 +235,7 @@ func Proven(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	if got := digest.FromBytes(data); got.Encoded() != filepath.Base(file) {
-		t.Errorf("%s: its bytes are those of %s", file, got)
+		t.Errorf("%s: checksum mismatch: content is %s", file, got)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// MkdirAll makes a directory and all that lead to it.
+// MkdirAll creates a directory and its parents.
 func (s *Store) MkdirAll(name string) error {
 	if info, err := s.root.Stat(name); err == nil && info.IsDir() {
 		return nil
@@ -24,7 +24,7 @@ func (s *Store) MkdirAll(name string) error {
 	return s.root.MkdirAll(name, 0o755)
 }
 
-// Rename moves a file, in the place of what has its new name.
+// Rename moves a file, and replaces a file of the new name.
 func (s *Store) Rename(from, to string) error {
 	if err := s.before("rename", to); err != nil {
 		return err
@@ -32,7 +32,7 @@ func (s *Store) Rename(from, to string) error {
 	return s.root.Rename(from, to)
 }
 
-// Link gives a file one more name.
+// Link creates a hard link.
 func (s *Store) Link(from, to string) error {
 	if err := s.before("link", to); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (s *Store) Link(from, to string) error {
 	return s.root.Link(from, to)
 }
 
-// LinkFrom gives a file from outside of the store a name in it.
+// LinkFrom creates a hard link in the store to a file outside of it.
 func (s *Store) LinkFrom(outside, to string) error {
 	if err := s.before("link", to); err != nil {
 		return err
@@ -64,8 +64,8 @@ func (s *Store) Remove(name string) error {
 	return s.root.Remove(name)
 }
 
-// RemoveAll removes a file or a directory with what is in it. What does not exist is no
-// error.
+// RemoveAll removes a file, or a directory with its content. It returns nil if name does not
+// exist.
 func (s *Store) RemoveAll(name string) error {
 	if err := s.before("remove", name); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *Store) RemoveAll(name string) error {
 	return s.root.RemoveAll(name)
 }
 
-// SyncAll has the file system of the store write out everything.
+// SyncAll writes the file system of the store to disk (syncfs).
 func (s *Store) SyncAll() error {
 	if err := s.before("syncfs", "."); err != nil {
 		return err
@@ -86,10 +86,10 @@ func (s *Store) SyncAll() error {
 	return durable.SyncFileSystem(f)
 }
 
-// manyDirs is from how many directories on one syncfs is cheaper.
+// manyDirs is the number of directories from which on one syncfs is cheaper.
 const manyDirs = 32
 
-// syncDirs has the file system write out the entries of directories.
+// syncDirs syncs directories to disk.
 func (s *Store) syncDirs(dirs map[string]bool) error {
 	if len(dirs) >= manyDirs {
 		return s.SyncAll()
@@ -102,7 +102,7 @@ func (s *Store) syncDirs(dirs map[string]bool) error {
 	return nil
 }
 
-// SyncDir has the file system write out the entries of a directory.
+// SyncDir syncs a directory to disk.
 func (s *Store) SyncDir(name string) error {
 	if err := s.before("fsync", name); err != nil {
 		return err
@@ -115,13 +115,12 @@ func (s *Store) SyncDir(name string) error {
 	return f.Sync()
 }
 
-// SyncNames has the file system write out the names in directories outside of a store.
-// Where that is not possible the names are as lasting as can be.
+// SyncNames syncs directories outside of a store to disk, as far as that is possible.
 func SyncNames(dirs map[string]bool) {
 	for name := range dirs {
 		f, err := os.Open(name)
 		if err != nil {
-			continue // it went with what was in it
+			continue // it was removed
 		}
 		if len(dirs) >= manyDirs && durable.SyncFileSystem(f) == nil {
 			f.Close()
@@ -139,8 +138,8 @@ type Output struct {
 	path  string
 }
 
-// Create makes a new file for writing. It never opens one that exists: that may have
-// another link, which is a blob of the tree.
+// Create creates a new file for writing. It never opens an existing file, which may be a hard
+// link of a blob of the tree.
 func (s *Store) Create(name string) (*Output, error) {
 	if err := s.before("create", name); err != nil {
 		return nil, err
@@ -152,7 +151,7 @@ func (s *Store) Create(name string) (*Output, error) {
 	return &Output{f, s, name}, nil
 }
 
-// CreateTemp makes a new file with a name of its own, see [IsTemporary].
+// CreateTemp creates a new file with a unique name; see [IsTemporary].
 func (s *Store) CreateTemp() (*Output, error) {
 	if err := s.MkdirAll(temporary); err != nil {
 		return nil, err
@@ -165,10 +164,10 @@ func (s *Store) CreateTemp() (*Output, error) {
 	}
 }
 
-// Path is where the file is, below the store.
+// Path returns the path of the file below the store.
 func (o *Output) Path() string { return o.path }
 
-// File is the open file.
+// File returns the open file.
 func (o *Output) File() *os.File { return o.file }
 
 // Write writes to the file.
@@ -179,13 +178,13 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.file.Write(p)
 }
 
-// Close closes the file. Its bytes are on disk after [Store.Publish], or [Store.SyncAll].
+// Close closes the file. Its bytes are on disk only after [Store.Publish] or [Store.SyncAll].
 func (o *Output) Close() error { return o.file.Close() }
 
 // Discard closes and removes the file.
 func (o *Output) Discard() {
 	o.file.Close()
-	_ = o.store.Remove(o.path) // staging is emptied later anyway
+	_ = o.store.Remove(o.path) // staging is cleared later anyway
 }
 
 func (o *Output) sync() error {
@@ -195,8 +194,8 @@ func (o *Output) sync() error {
 	return o.file.Sync()
 }
 
-// WriteFile puts content at name, in the place of what was there. Either of them is there,
-// complete, whenever the machine stops.
+// WriteFile replaces the file name atomically: after a crash, either the old or the new content
+// is there, complete.
 func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
 	f, err := s.CreateTemp()
 	if err != nil {

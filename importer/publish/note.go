@@ -12,32 +12,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Note is a small file in .layoutproxy that is written without the store's lock, by one
-// process at a time.
+// Note is a small file in .layoutproxy that one process at a time writes, without the store's
+// lock.
 type Note struct {
 	Store  string // its directory
 	Name   string // of the file
-	Max    int64  // bytes that are read of it; no more are written
+	Max    int64  // limit of its size, in bytes
 	Before func(op, path string) error
 }
 
-// Path is where the note is.
+// Path returns the path of the note.
 func (n Note) Path() string { return filepath.Join(n.Store, journal.Dir, n.Name) }
 
 func (n Note) name() string { return path.Join(journal.Dir, n.Name) }
 
-// draft is where the note is while it is written: not in staging, which others may empty
-// meanwhile.
+// draft returns the path of the note while it is written. It is outside of staging, which other
+// processes may clear.
 func (n Note) draft() string { return n.name() + ".new" }
 
-// Read reads the note. The error wraps fs.ErrNotExist where there is none.
+// Read reads the note. The error wraps fs.ErrNotExist if it does not exist.
 func (n Note) Read() ([]byte, error) { return plainfile.Read(n.Path(), n.Max) }
 
-// Write replaces the note. Either the old one or the new one survives whenever the machine
-// stops.
+// Write replaces the note atomically: after a crash, either the old or the new note is there.
 func (n Note) Write(data []byte) error {
 	if int64(len(data)) > n.Max {
-		return fmt.Errorf("%s would have %d bytes, more than the %d that are read again", n.name(), len(data), n.Max)
+		return fmt.Errorf("%s is too large: %d bytes, the limit is %d", n.name(), len(data), n.Max)
 	}
 	s, err := openUnlocked(n.Store, n.Before)
 	if err != nil {
@@ -54,7 +53,7 @@ func (n Note) Write(data []byte) error {
 	return f.replace(n.name(), bytesOf(data))
 }
 
-// Remove removes the note. That there is none is no error.
+// Remove removes the note. It returns nil if the note does not exist.
 func (n Note) Remove() error {
 	s, err := openUnlocked(n.Store, n.Before)
 	if err != nil {
@@ -70,7 +69,7 @@ func (n Note) Remove() error {
 	return s.SyncDir(journal.Dir)
 }
 
-// RemoveDraft removes what a process was writing when it was killed.
+// RemoveDraft removes the partly written note of a killed process.
 func (n Note) RemoveDraft() {
-	_ = os.Remove(filepath.Join(n.Store, n.draft())) // the next one takes its place
+	_ = os.Remove(filepath.Join(n.Store, n.draft())) // the next draft replaces it
 }

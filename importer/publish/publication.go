@@ -16,20 +16,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Publish makes what is staged part of the tree, at once for who reads it. Errors: those
-// of [journal.Journal.Check]; the context's, before anything has happened;
-// [UnfinishedError]; the file system's.
+// Publish moves staged files into the tree, atomically for readers. Errors: those of
+// [journal.Journal.Check]; the context's, if nothing was changed yet; [UnfinishedError]; the
+// file system's.
 func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
-	if err := s.readable(j); err != nil {
+	if err := s.checkReadable(j); err != nil {
 		return err
 	}
 	if err := s.stageIndexes(j); err != nil {
 		return err
 	}
 	if err := s.SyncAll(); err != nil {
-		return fmt.Errorf("writing out what is staged: %w", err)
+		return fmt.Errorf("syncing staged files: %w", err)
 	}
-	if err := ctx.Err(); err != nil { // the last moment at which nothing has happened
+	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
 		return err
 	}
 	write := func(w io.Writer) error { _, err := j.WriteTo(w); return err }
@@ -46,8 +46,8 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// stageIndexes writes what the journal will have put in place, while there may be no
-// room for it.
+// stageIndexes stages the new indexes before the journal exists, so that a full disk changes
+// nothing.
 func (s *Store) stageIndexes(j *journal.Journal) error {
 	for _, c := range j.Indexes {
 		if err := s.stageFile(path.Join(c.Path, ocispec.ImageIndexFile), c.New); err != nil {
@@ -63,16 +63,16 @@ func (s *Store) stageIndexes(j *journal.Journal) error {
 	return nil
 }
 
-// publication is a journal that stands, on its way into the tree.
+// publication is a written journal whose changes are being made.
 type publication struct {
 	store   *Store
 	journal *journal.Journal
 	made    []string        // directories, outer ones first
 	placed  []string        // files
-	packed  map[string]bool // archives of the journal, by name; made when it is asked for
+	packed  map[string]bool // archives of the journal, by name; built when first needed
 }
 
-// isPacked says whether a staged file belongs to an archive that is kept as it is.
+// isPacked reports whether a staged file belongs to an archive that is kept packed.
 func (p *publication) isPacked(at string) bool {
 	archive, ok := volume.IsArchive(at)
 	if p.packed == nil {
@@ -89,8 +89,8 @@ func filesOfPacked(all []journal.Packed) map[string]bool {
 	return files
 }
 
-// place moves each staged blob into its place. Readers do not see any of it: no index
-// names a new blob, and a new layout has no index yet. So it can be undone.
+// place moves each staged blob into place. This can be undone, as readers see none of it: no
+// index names a new blob, and a new layout has no index yet.
 func (p *publication) place() error {
 	dirs := map[string]bool{}
 	err := p.store.walkStaged(func(at string, dir bool) error {
@@ -102,7 +102,7 @@ func (p *publication) place() error {
 			if err := p.store.Rename(StagedPath(at), at); err != nil {
 				return err
 			}
-			if err != nil { // one that was repaired stays
+			if err != nil { // a repaired blob stays
 				p.placed = append(p.placed, at)
 			}
 			dirs[path.Dir(at)] = true
@@ -124,7 +124,7 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo takes back what place did.
+// undo reverses place.
 func (p *publication) undo() error {
 	var failed error
 	for _, name := range slices.Backward(p.placed) {
@@ -160,9 +160,8 @@ func (s *Store) removeJournal() error {
 	return s.SyncDir(journal.Dir)
 }
 
-// placePacked moves the archives into their place. Without the journal readers would
-// see them there, so this is never undone: a reader that looked before the journal and
-// after it was removed could not know.
+// placePacked moves the archives into place. It is never undone: a reader that scanned before
+// the journal existed and again after it was removed would see the archives come and go.
 func (p *publication) placePacked(dirs map[string]bool) error {
 	return p.store.walkStaged(func(at string, dir bool) error {
 		if dir || !p.isPacked(at) {
@@ -173,7 +172,7 @@ func (p *publication) placePacked(dirs map[string]bool) error {
 	})
 }
 
-// commit puts the new indexes and archives in place, then the generation, with which
+// commit puts the new indexes and archives in place, then writes the generation, which makes
 // readers see them, and removes the journal.
 func (p *publication) commit() error {
 	dirs := map[string]bool{}
@@ -189,7 +188,7 @@ func (p *publication) commit() error {
 	if err := p.store.syncDirs(dirs); err != nil {
 		return err
 	}
-	next := p.store.after(p.journal)
+	next := p.store.stateAfter(p.journal)
 	if err := p.store.writeState(next); err != nil {
 		return err
 	}
@@ -197,8 +196,8 @@ func (p *publication) commit() error {
 	return p.store.removeJournal()
 }
 
-// after is the state of the store when a journal is published.
-func (s *Store) after(j *journal.Journal) journal.State {
+// stateAfter returns the state of the store after a journal is published.
+func (s *Store) stateAfter(j *journal.Journal) journal.State {
 	next := s.state
 	next.Generation = j.Generation
 	fresh := filesOfPacked(j.Packed)
@@ -210,26 +209,26 @@ func (s *Store) after(j *journal.Journal) journal.State {
 	return next
 }
 
-// layoutMarker is the oci-layout of a new layout.
+// layoutMarker returns the oci-layout file of a new layout.
 func layoutMarker() []byte {
 	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
 }
 
-// readable fails where readers could not read what a journal publishes, or the next
-// import could not finish it.
-func (s *Store) readable(j *journal.Journal) error {
+// checkReadable fails if the published state would be too large for readers, or for the next
+// import to complete.
+func (s *Store) checkReadable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err
 	}
-	state, err := json.Marshal(s.after(j))
+	state, err := json.Marshal(s.stateAfter(j))
 	if err != nil {
 		return err
 	}
 	return journal.CheckSize("the state of the store", int64(len(state))+1)
 }
 
-// replaceIndex puts one new index in place: the one that is staged, or what the
-// journal says where a process that was killed has done so or was about to.
+// replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed
+// process already moved that.
 func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	err := p.store.Rename(StagedPath(name), name)
@@ -246,8 +245,8 @@ func (p *publication) replaceIndex(c journal.IndexChange) error {
 	return p.store.WriteFile(name, bytesOf(fresh))
 }
 
-// UnfinishedError says that a publication stopped half way. The next [Open] finishes it,
-// and needs what is staged.
+// UnfinishedError reports a publication that stopped half way. The next [Open] completes it,
+// and needs the staged files.
 type UnfinishedError struct {
 	Err       error
 	Published bool // readers see the new state
@@ -260,22 +259,22 @@ func (e *UnfinishedError) Error() string {
 	if e.Published {
 		seen = "readers see the new state"
 	}
-	return "publishing stopped half way, and " + seen + "; the next import finishes it: " + e.Err.Error()
+	return "publishing stopped half way, and " + seen + "; the next import completes it: " + e.Err.Error()
 }
 
-// unfinished says what readers see after commit failed.
+// unfinished returns the error after commit failed, with the state that readers see.
 func (p *publication) unfinished(err error) error {
 	state, readErr := journal.ReadState(p.store.dir)
 	return &UnfinishedError{err, readErr == nil && state.Generation >= p.journal.Generation}
 }
 
-// recover finishes what stands in the journal.
+// recover completes the publication in the journal.
 func (s *Store) recover() error {
 	j, err := journal.Read(s.dir)
 	if err != nil || j == nil {
 		return err
 	}
-	if j.Generation <= s.state.Generation { // all was done but to remove it
+	if j.Generation <= s.state.Generation { // everything is done except removing the journal
 		if err := s.removeJournal(); err != nil {
 			return &UnfinishedError{err, true}
 		}

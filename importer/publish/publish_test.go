@@ -114,8 +114,8 @@ func seen(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// A process that ends at any step, or that fails there and goes on, leaves a store of which
-// readers see one side. The next one completes or undoes the publication.
+// A process that is killed at any step, or that fails there and continues, leaves a store of
+// which readers see one side. The next one completes or undoes the publication.
 func TestEveryStep(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		done, steps := false, 0
@@ -171,7 +171,7 @@ func TestEveryStep(t *testing.T) {
 	}
 }
 
-// One process writes at a time. A waiting one is told of it once, and may go.
+// One process writes at a time. Waiting is called once, and may end the wait.
 func TestLock(t *testing.T) {
 	dir := newStore(t)
 	first, err := publish.Open(t.Context(), publish.Options{Dir: dir})

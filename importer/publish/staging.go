@@ -13,32 +13,31 @@ import (
 
 const (
 	staging    = journal.Dir + "/staging"
-	stagedTree = staging + "/tree" // what will be in the tree, each at its path
-	temporary  = staging + "/tmp"  // what is being written
+	stagedTree = staging + "/tree" // future files of the tree, at their paths
+	temporary  = staging + "/tmp"  // files that are being written
 )
 
-// StagedPath is where in staging that waits which will be at name in the tree. "." is the
-// directory of all that is staged.
+// StagedPath returns the path in staging of the future file name of the tree. For "." it is the
+// directory of all staged files.
 func StagedPath(name string) string { return path.Join(stagedTree, name) }
 
-// TemporaryPath is the path of a file that is being written.
+// TemporaryPath returns the path of a file that is being written.
 func TemporaryPath(name string) string { return path.Join(temporary, name) }
 
-// IsTemporary says whether a path is that of a file that [Store.CreateTemp] made.
+// IsTemporary reports whether a path is that of a file created by [Store.CreateTemp].
 func IsTemporary(name string) bool { return path.Dir(name) == temporary }
 
 // Clear empties staging.
 func (s *Store) Clear() error {
 	if err := s.RemoveAll(staging); err != nil {
-		return fmt.Errorf("emptying the staging of the store: %w", err)
+		return fmt.Errorf("clearing the staging directory of the store: %w", err)
 	}
 	return nil
 }
 
-// Sweep removes all from staging but the files that are wanted, by their paths in the
-// tree: what an import before this one has left, or what this one does not publish after
-// all. Directories that are empty then go too: they would be published, as layouts without
-// an index.
+// Sweep removes all files from staging except the wanted ones, given by their paths in the
+// tree. It also removes directories that become empty, which would be published as layouts
+// without an index.
 func (s *Store) Sweep(wanted map[string]bool) error {
 	var dirs []string
 	err := s.walkStaged(func(at string, dir bool) error {
@@ -65,7 +64,7 @@ func (s *Store) Sweep(wanted map[string]bool) error {
 	return nil
 }
 
-// walkStaged visits what is staged for the tree: each directory before what is in it.
+// walkStaged visits everything staged for the tree, directories before their content.
 func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	err := fs.WalkDir(s.root.FS(), stagedTree, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == stagedTree {
@@ -79,7 +78,7 @@ func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	return err
 }
 
-// stageFile stages a file of a few bytes.
+// stageFile stages a small file.
 func (s *Store) stageFile(at string, data []byte) error {
 	name := StagedPath(at)
 	if err := s.RemoveAll(name); err != nil {

@@ -17,23 +17,23 @@ import (
 
 const lockFile = journal.Dir + "/lock"
 
-// ErrLocked says that another process writes to the store.
+// ErrLocked reports that another process writes to the store.
 var ErrLocked = errors.New("the store is locked")
 
-// Options say which store to open, and how.
+// Options configure how a store is opened.
 type Options struct {
 	// Dir is the directory of the store. Open creates it.
 	Dir string
-	// Waiting is called once where another process holds the lock. Its error ends the
-	// wait. It may be nil.
+	// Waiting is called once if another process holds the lock. Its error ends the wait. It may
+	// be nil.
 	Waiting func() error
-	// Before is called before each change with what will be done; its error is that of
-	// the change. It may be nil. Tests fail and die there.
+	// Before is called before each change. If it returns an error, the change fails with it. It
+	// may be nil. Tests use it to inject failures and crashes.
 	Before func(op, path string) error
 }
 
-// Store is a store that is locked for writing. Paths are below its directory, and nothing
-// that is written leaves it.
+// Store is a store that is locked for writing. Paths are relative to its directory; writes
+// never leave it.
 type Store struct {
 	root   *os.Root
 	dir    string
@@ -43,9 +43,9 @@ type Store struct {
 	state  journal.State
 }
 
-// Open locks a store, created if need be, and finishes the publication that a killed
-// process began. It waits for the lock. Errors: the context's; that of Waiting;
-// [UnfinishedError]; the file system's.
+// Open locks a store, creates it if it is missing, and completes the publication of a killed
+// process. It waits for the lock. Errors: the context's; that of Waiting; [UnfinishedError];
+// the file system's.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -56,8 +56,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	err = s.begin(ctx, o.Waiting)
 	if s.locked != nil {
-		_ = s.RemoveAll(temporary) // what a process wrote to that was killed
-		_ = s.Remove(staging)      // where nothing else is in it
+		_ = s.RemoveAll(temporary) // files of a killed process
+		_ = s.Remove(staging)      // if it is empty
 	}
 	if err != nil {
 		s.Close()
@@ -95,7 +95,7 @@ func (s *Store) begin(ctx context.Context, waiting func() error) error {
 	return s.recover()
 }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (s *Store) Close() {
 	if s.locked != nil {
 		s.locked.Close()
@@ -103,16 +103,16 @@ func (s *Store) Close() {
 	s.root.Close()
 }
 
-// State is the state of the store after the last publication.
+// State returns the state of the store after the last publication.
 func (s *Store) State() journal.State { return s.state }
 
-// Dir is the directory of the store.
+// Dir returns the directory of the store.
 func (s *Store) Dir() string { return s.dir }
 
-// Root is the directory of the store, for reading. Changes go through the methods of Store.
+// Root returns the directory of the store for reading. To write, use the methods of Store.
 func (s *Store) Root() *os.Root { return s.root }
 
-// lockPause is how long to wait before asking for the lock again.
+// lockPause is the pause between attempts to take the lock.
 const lockPause = 50 * time.Millisecond
 
 // lock takes the store's lock, and waits for it.
@@ -160,7 +160,7 @@ func (s *Store) writeState(state journal.State) error {
 	return s.WriteFile(journal.StateFile, bytesOf(append(data, '\n')))
 }
 
-// bytesOf is the content of a file that is a few bytes long.
+// bytesOf returns a function that writes data, for small files.
 func bytesOf(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// halfMoved are those archives of a bundle of which only some chunks are there, each of
-// them the very file of a chunk that the store has under that name: an import was killed
-// while it removed their old names. It gives them the names that they have in the store.
-func (s *session) halfMoved(archives []*archive) (half []*archive, err error) {
+// findPartlyMoved returns the archives that an import had partly moved when it was killed:
+// only some chunks remain in the bundle, and each is a hard link of the store's chunk of that
+// name. It sets their names in the store.
+func (s *session) findPartlyMoved(archives []*archive) (half []*archive, err error) {
 	for _, a := range archives {
 		if !a.set.Chunked || sameDir(a.dir, s.store.Dir()) {
 			continue
@@ -42,8 +42,8 @@ func (s *session) halfMoved(archives []*archive) (half []*archive, err error) {
 	return half, nil
 }
 
-// isPart says whether the chunks of an archive are some of those that the store has under
-// its name, by a second name each, and not all.
+// isPart reports whether the chunks of an archive are some, but not all, of the store's chunks
+// under its name, each as a second hard link.
 func (s *session) isPart(a *archive) (bool, error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil || len(a.files) == 0 || len(have) <= len(a.files) {
