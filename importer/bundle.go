@@ -15,6 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // bundle is what an import reads: one or more sources as one tree.
@@ -110,10 +111,10 @@ type bundleCopy struct {
 
 // missingReason is the reason of a problem about a blob that is missing and has no other known
 // cause.
-const missingReason = "missing"
+const missingReason = problem.Missing
 
 // findCopies returns the copies of a blob that have one of the sizes, later layouts first. If
-// there is no copy, it returns the problem instead. The error is one that layoutstore.Exhausted
+// there is no copy, it returns the problem instead. The error is one that layoutstore.IsExhausted
 // reports.
 func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
 	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}

@@ -12,6 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // A bundle with a manifest that contradicts its descriptor or itself is refused, and the
@@ -72,7 +73,7 @@ func largestWith(t *testing.T, dir, body string) string {
 // A missing layer refuses a bundle, whatever urls it has. One that need not be there by
 // its media type does not, and is listed.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
-	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != "missing" {
+	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != problem.Missing {
 		t.Errorf("gaps %v", gaps)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")

@@ -15,6 +15,7 @@
 // the archive itself is staged, and its tags are removed from the loose indexes.
 //
 // # What it promises
+//
 // An import writes nothing outside of the store. It publishes only content whose digest is
 // proven and that is complete. Anything missing or damaged is reported as a [GapError], with
 // its place. A failed import leaves the tree as it was and staging empty. If its context ends,

@@ -187,7 +187,7 @@ type comparison struct {
 	buf    []byte          // of bufferSize
 }
 
-// compareWith opens copies to compare. The error is one that layoutstore.Exhausted reports; any
+// compareWith opens copies to compare. The error is one that layoutstore.IsExhausted reports; any
 // other copy that cannot be opened counts as wrong.
 func (s *session) compareWith(c *content, copies []*existingCopy) (*comparison, error) {
 	x := &comparison{copies: copies}

@@ -50,7 +50,7 @@ func (w way) take(ctx context.Context, store, dir string, before func(op, path s
 		return err
 	}
 	for range 2 {
-		if _, _, err := d.Look(ctx); err != nil {
+		if _, _, err := d.Scan(ctx); err != nil {
 			return err
 		}
 		now = now.Add(time.Second)

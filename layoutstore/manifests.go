@@ -222,7 +222,9 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 }
 
 // wrongBytes is the reason of content that its digest disproves.
-func wrongBytes(got digest.Digest) string { return fmt.Sprintf("its bytes are those of %s", got) }
+func wrongBytes(got digest.Digest) string {
+	return fmt.Sprintf("checksum mismatch: content is %s", got)
+}
 
 func wrongSize(have int64, claimed []int64) string {
 	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed[0])

@@ -16,7 +16,7 @@ import (
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
-		v := record{place{path, path}, d, "1 2 3;", "its bytes are those of " + path}
+		v := record{place{path, path}, d, "1 2 3;", "checksum mismatch: content is " + path}
 		dir := filepath.Join(t.TempDir(), "quarantine")
 		r := newRecords(dir)
 		r.keep(v)

@@ -21,10 +21,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// takeOutImported takes what was read of an imported bundle out of the drop directory: it moves
-// it to done/, or removes it. Whatever else is there stays, and is reported. wait is
-// when to look again; 0 is when something has changed.
-func (d *Drop) takeOutImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
+// clearImported moves the files of an imported bundle that were read to done/, or removes them.
+// Anything else stays and is reported. wait is when to scan again; 0 means after a change.
+func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.takeOut(ctx, it, opened, changed)
 	d.forgetMove(it.key())
@@ -35,8 +34,7 @@ func (d *Drop) takeOutImported(ctx context.Context, it *item, opened *fileid.Set
 	return d.endItem(ctx, it, changed, err)
 }
 
-// keepUnread leaves a bundle where it is: it was published, and not all of it could be
-// read once more.
+// keepUnread leaves a published bundle in place, because not all of it could be read again.
 func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
@@ -45,10 +43,10 @@ func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duratio
 	return d.endItem(ctx, it, d.changedSince(ctx, it), err)
 }
 
-// setAside moves a bundle that is complete and bad to failed/, with the reason beside it.
+// setAside moves a complete but damaged bundle to failed/ and writes the reason beside it.
 func (d *Drop) setAside(ctx context.Context, it *item, gap *importer.GapError) time.Duration {
 	if d.changedSince(ctx, it) {
-		d.wait(it, justChanged) // what was refused is not there any more
+		d.wait(it, justChanged) // the refused files were replaced
 		return d.endItem(ctx, it, true, nil)
 	}
 	err := d.options.Guard()
@@ -57,14 +55,14 @@ func (d *Drop) setAside(ctx context.Context, it *item, gap *importer.GapError) t
 		d.forgetMove(it.key())
 	}
 	if err == nil {
-		d.log.Info("the bundle lies with those that were refused, and the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.options.Dir, "failed")))
+		d.log.Info("moved a refused bundle to failed/, with the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.options.Dir, "failed")))
 	}
 	d.setState(it, "failed", gap.Error())
 	return d.endItem(ctx, it, false, err)
 }
 
-// endItem ends the work on a bundle. What stays of it, for the reason that err gives, is
-// remembered, so that it is not read again. What changed meanwhile is another bundle.
+// endItem ends the work on a bundle. Files that stay, for the reason in err, are recorded so
+// that they are not read again. If the bundle changed meanwhile, it counts as a new bundle.
 func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
 		d.reportStaying(ctx, it, err, !changed)
@@ -85,9 +83,9 @@ func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) t
 	return 0
 }
 
-// reportStaying reports a bundle of which something stays in the drop directory.
+// reportStaying reports a bundle with files that stay in the drop directory.
 func (d *Drop) reportStaying(ctx context.Context, it *item, cause error, remember bool) {
-	d.log.Warn("something of a bundle stays in the drop directory", zap.String("bundle", it.name), zap.Error(cause))
+	d.log.Warn("files of a bundle stay in the drop directory", zap.String("bundle", it.name), zap.Error(cause))
 	if !remember {
 		return
 	}
@@ -95,7 +93,7 @@ func (d *Drop) reportStaying(ctx context.Context, it *item, cause error, remembe
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
 		if _, err := now.scan(ctx, d.options.MaxFiles); err == nil {
-			it.identity = now.identity // what is left is what was left
+			it.identity = now.identity // the remaining files are the recorded ones
 		}
 	}
 	d.mu.Lock()
@@ -105,14 +103,14 @@ func (d *Drop) reportStaying(ctx context.Context, it *item, cause error, remembe
 	}
 	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status}
 	if err := d.saveState(); err != nil {
-		d.log.Warn("a bundle will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
+		d.log.Warn("cannot record a bundle, so it will be read again after a restart", zap.String("bundle", it.name), zap.Error(err))
 	}
 }
 
-// maxHistory is how many bundles are remembered that went.
+// maxHistory limits the number of finished bundles that are listed.
 const maxHistory = 100
 
-// changedSince says whether a bundle was written to while it was imported.
+// changedSince reports whether a bundle changed while it was imported.
 func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
@@ -123,8 +121,8 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && s.Identity() == it.identity })
 }
 
-// takeOut moves the files of a bundle that were read to done/, or removes them. rest
-// are the others, each with the reason why it stays.
+// takeOut moves the files of a bundle that were read to done/, or removes them. rest lists the
+// other files, with the reason why each stays.
 func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -132,30 +130,30 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, change
 	}
 	defer root.Close()
 	m := mover{root: root, opened: opened, keepDirs: changed, before: d.before}
-	if err := m.find(ctx, it); err != nil {
+	if err := m.findFiles(ctx, it); err != nil {
 		return nil, err
 	}
 	if err := d.options.Guard(); err != nil {
-		return nil, fmt.Errorf("nothing is moved or removed: %w", err)
+		return nil, fmt.Errorf("nothing was moved or removed: %w", err)
 	}
 	if len(m.files) == 0 && !d.options.Remove {
 		return m.rest, nil
 	}
 	to := ""
 	if !d.options.Remove {
-		if to, err = m.done(it); err != nil {
+		if to, err = m.makeDone(it); err != nil {
 			return m.rest, err
 		}
 	}
 	whole := !d.options.Remove && it.kind == kindDirectory && len(m.rest) == 0 && !m.keepDirs
 	if err := d.saveMove(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, &m); err != nil {
-		return m.rest, fmt.Errorf("nothing is moved or removed: %w", err)
+		return m.rest, fmt.Errorf("nothing was moved or removed: %w", err)
 	}
 	switch {
 	case d.options.Remove:
 		err = m.remove()
 	case whole:
-		err = m.moveWhole(ctx, it, to)
+		err = m.moveDirectory(ctx, it, to)
 	default:
 		err = m.move(to)
 	}
@@ -170,8 +168,8 @@ func (d *Drop) before(op, path string) error {
 	return d.imports.Before(op, path)
 }
 
-// done makes the directory that a bundle goes to.
-func (m *mover) done(it *item) (string, error) {
+// makeDone creates the directory in done/ for a bundle.
+func (m *mover) makeDone(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
 		names = append(names, m.files...)
@@ -179,8 +177,8 @@ func (m *mover) done(it *item) (string, error) {
 	return freeDir(m.root, "done", names)
 }
 
-// moveFailed moves the files of a bundle that was refused. Nothing of it is lost by
-// that, so a directory goes as one.
+// moveFailed moves the files of a refused bundle. A directory is moved as a whole, as this
+// loses nothing.
 func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -207,16 +205,16 @@ func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
 	return d.moveSet(it, root, names, dir)
 }
 
-// moveSet moves the files of an archive that was refused, one by one, and records that
-// before: a part of them would be waited for, or be another bundle.
+// moveSet moves the files of a refused archive one by one. It records the move first: part of a
+// chunk set would look like an incomplete or another bundle.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
 	m := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
 	if err := d.saveMove(it, l, &m); err != nil {
-		return fmt.Errorf("nothing is moved: %w", err)
+		return fmt.Errorf("nothing was moved: %w", err)
 	}
 	if m.opened = l.opened(); m.opened.Len() == 0 {
-		return d.renameFailed(root, names, dir) // the system does not tell files from each other
+		return d.renameFailed(root, names, dir) // the system cannot identify files
 	}
 	err := m.move(dir)
 	if err == nil && len(m.rest) > 0 {
@@ -225,7 +223,7 @@ func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) erro
 	return err
 }
 
-// renameFailed moves what was refused. What somebody else took is no error.
+// renameFailed moves refused files. It ignores files that are already gone.
 func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed error) {
 	for _, name := range names {
 		err := d.before("rename dropped", name)
@@ -239,8 +237,8 @@ func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed e
 	return failed
 }
 
-// freeDir makes the directory that files go to: to, or where it has one of the names
-// already, the first of to/2, to/3 and so on that has none.
+// freeDir creates the directory for moved files: to, or if it already has one of the names, the
+// first of to/2, to/3 and so on that has none.
 func freeDir(root *os.Root, to string, names []string) (string, error) {
 	for n := 1; ; n++ {
 		dir := to
@@ -262,7 +260,7 @@ func freeDir(root *os.Root, to string, names []string) (string, error) {
 	}
 }
 
-// restError says what of a bundle stays in the drop directory.
+// restError lists the files of a bundle that stay in the drop directory.
 type restError struct{ rest []staying }
 
 func (e *restError) Error() string {
@@ -283,7 +281,7 @@ func (e *restError) Error() string {
 	return text
 }
 
-// reasonFile is what stands in NAME.reason.json.
+// reasonFile is the content of NAME.reason.json.
 type reasonFile struct {
 	Name  string                `json:"name"`
 	Time  time.Time             `json:"time"`

@@ -21,23 +21,23 @@ import (
 const (
 	kindArchive   = "archive"
 	kindDirectory = "directory"
-	kindEntry     = "entry" // what is no bundle, and is reported
+	kindEntry     = "entry" // anything else that is reported
 )
 
-// candidate is a bundle in a drop directory, or something that looks like a part of
-// one, as one scan found it.
+// candidate is a bundle in a drop directory, or something that looks like a part of one, as
+// found by one scan.
 type candidate struct {
 	kind     string
 	name     string
 	path     string    // what to import
-	identity string    // another one when anything in it was written
-	changed  time.Time // the latest of its files
+	identity string    // changes when any file in it changes
+	changed  time.Time // modification of its newest file
 	set      volume.Set
-	unready  []string // why it cannot be imported as it is
+	unready  []string // why it cannot be imported yet
 }
 
-// key identifies a candidate among all of a drop directory: a directory and the chunks
-// of an archive may have one name.
+// key identifies a candidate in a drop directory: a directory and the chunks of an archive may
+// have the same name.
 func (c *candidate) key() string {
 	switch c.kind {
 	case kindDirectory:
@@ -48,7 +48,7 @@ func (c *candidate) key() string {
 	return c.name
 }
 
-// notBundles are the directories of a drop directory that the program writes.
+// notBundles are the directories that layoutproxy itself creates in a drop directory.
 var notBundles = []string{"done", "failed"}
 
 // findCandidates finds the candidates in the directory, and the directories to watch.
@@ -98,8 +98,8 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	return all, dirs, nil
 }
 
-// partsOf are the files of each archive that was found in a directory, by its name.
-// Chunks behind a missing one are among them, and files with a fault of their own not.
+// partsOf returns the files of each archive found in a directory, by archive name. They include
+// chunks after a missing one, but not files with a problem of their own.
 func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	chunked, parts := map[string]bool{}, map[string][]string{}
 	for _, set := range found.Sets {
@@ -123,7 +123,7 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
-// reasonsOf are the reasons of problems, by path; of several the first.
+// reasonsOf returns the first reason of the problems of each path.
 func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	reasons := make(map[string]string, len(problems))
 	for _, p := range problems {
@@ -134,11 +134,11 @@ func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	return reasons
 }
 
-// oddCandidate is a candidate for something that is no bundle, if it has to be reported.
+// oddCandidate returns a candidate for an entry that is not a bundle, if it has to be reported.
 func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
 	info, err := e.Info()
 	if err != nil {
-		return candidate{}, false // it went while we looked
+		return candidate{}, false // removed during the scan
 	}
 	reason := oddEntry(d.options.Dir, e)
 	if why, ok := reasons[e.Name()]; ok && isArchive(e.Name()) {
@@ -151,15 +151,15 @@ func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate
 		identity: fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano()), unready: []string{reason}}, true
 }
 
-// oddEntry says why an entry of a drop directory that is no part of a bundle is not
-// imported. It is empty for what nobody would expect to be imported, as a document.
+// oddEntry returns the reason why an entry that is not part of a bundle is not imported. It is
+// empty for files that nobody would expect to be imported, such as documents.
 func oddEntry(dir string, e fs.DirEntry) string {
 	name, mode := e.Name(), e.Type()
 	if mode&fs.ModeSymlink != 0 {
 		info, err := os.Stat(filepath.Join(dir, name))
 		switch {
 		case err != nil:
-			return "a link that leads nowhere: remove it, or put the file itself here"
+			return "a dangling link: remove it, or put the file itself here"
 		case info.IsDir():
 			return "a link to a directory, which is not followed: put the directory itself here"
 		}
@@ -178,7 +178,7 @@ func oddEntry(dir string, e fs.DirEntry) string {
 	case volume.NameChunk:
 		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow when it is gone", class.Archive)
 	case volume.NameArchive:
-		return "it looks like an archive, and is not read"
+		return "it looks like an archive, but cannot be read as one"
 	case volume.NameOther:
 		return ""
 	default:
@@ -200,17 +200,16 @@ func describe(mode fs.FileMode) string {
 }
 
 const (
-	// maxFiles is how many files a directory may have that is dropped, if the options do not say.
+	// maxFiles is the default limit of files in a dropped directory.
 	maxFiles = 4_000_000
-	// maxReasons bounds how many reasons of one candidate are reported.
+	// maxReasons limits the reasons that are reported per candidate.
 	maxReasons = 5
 )
 
-// errManyFiles ends the walk of a directory that is too large.
+// errManyFiles stops the walk of a directory that is too large.
 var errManyFiles = errors.New("too many files")
 
-// scan looks at everything in a directory that was dropped, and returns the
-// directories in it. Errors: the context's.
+// scan walks a dropped directory and returns the directories in it. Errors: the context's.
 func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err error) {
 	sum, n := sha256.New(), 0
 	var archives []string // directly in it
@@ -219,7 +218,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 			return ctx.Err()
 		}
 		if err != nil {
-			return nil // it went while we looked, or is looked at when it is imported
+			return nil // removed meanwhile, or reported by the import
 		}
 		info, err := e.Info()
 		if err != nil {
@@ -229,7 +228,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 			return errManyFiles
 		}
 		if e.IsDir() {
-			if filepath.Base(filepath.Dir(name)) != "blobs" { // blobs tell of themselves by their index
+			if filepath.Base(filepath.Dir(name)) != "blobs" { // index.json changes when blobs are added
 				dirs = append(dirs, name)
 			}
 			fmt.Fprintf(sum, "%s\n", name)
@@ -257,7 +256,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 	return dirs, err
 }
 
-// wait adds a reason why the candidate cannot be imported as it is.
+// wait adds a reason why the candidate cannot be imported yet.
 func (c *candidate) wait(reason string) {
 	switch {
 	case len(c.unready) < maxReasons:

@@ -1,12 +1,12 @@
-// Package drop imports what is dropped into a directory.
+// Package drop imports bundles that are dropped into a directory.
 //
-// [New] makes a [Drop], and [Drop.Run] imports whatever becomes complete in its directory,
-// until its context ends. A bundle there is a candidate until it has not changed for a
-// while; what was imported is moved to done/ or removed, and what is complete and bad is
-// moved to failed/.
+// [New] returns a [Drop], and [Drop.Run] imports each bundle that becomes complete in its
+// directory, until its context ends. A bundle waits as a candidate until it has stayed
+// unchanged for a while. Imported bundles are moved to done/ or removed; complete but damaged
+// ones are moved to failed/.
 //
-// What of a bundle cannot be moved out, and what is about to be, is saved in the store
-// (.layoutproxy/dropped.json): a process that was killed leaves a part of a bundle, which
-// would be taken for another bundle. Only files that the import has read, and that are
-// still in that state, are moved or removed.
+// Files that are about to be moved, or cannot be moved, are recorded in the store
+// (.layoutproxy/dropped.json): a killed process leaves part of a bundle, which would look like
+// another bundle. Only files that the import has read, and that are unchanged since, are moved
+// or removed.
 package drop

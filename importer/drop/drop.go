@@ -19,33 +19,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// Options say how a directory is watched into which bundles are dropped.
+// Options configure how a drop directory is watched.
 type Options struct {
-	// Dir is the directory. It has to be there.
+	// Dir is the directory. It has to exist.
 	Dir string
-	// Settle is how long a bundle has to be unchanged.
+	// Settle is how long a bundle has to stay unchanged before it is imported.
 	Settle time.Duration
-	// Tick is how often to look beside the events of the file system; 0 is never.
+	// Tick is the interval of scans in addition to file system events; 0 means none.
 	Tick time.Duration
-	// Remove removes what was imported; else it goes to done/ in Dir.
+	// Remove removes imported bundles; otherwise they are moved to done/ in Dir.
 	Remove bool
-	// MaxFiles is how many files a directory may have that is dropped; 0 is 4,000,000.
+	// MaxFiles limits the number of files in a dropped directory; 0 means 4,000,000.
 	MaxFiles int
 	// Guard is called before a bundle is imported and again before anything is moved or
-	// removed. Its error says why neither is safe, as where the store turns out to be in
-	// the directory: then nothing is touched. It may be nil.
+	// removed. If it returns an error, for example because the store is inside of Dir, nothing
+	// is touched. It may be nil.
 	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
-	// Now is the clock; nil is the system's.
+	// Now is the clock; nil means the system's.
 	Now func() time.Time
 }
 
-// Drop imports what is dropped into a directory. Each archive there, in one file or
-// in chunks, is a bundle, and so is each subdirectory but done and failed. A Drop imports
-// a bundle when it is complete and has not changed for a while; until then the bundle waits.
-// A complete but bad bundle is moved to failed/, with NAME.reason.json. Where a bundle
-// cannot be read, the Drop tries again later.
+// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in
+// chunks, is a bundle, and so is each subdirectory except done and failed. A Drop imports a
+// bundle once it is complete and has stayed unchanged for a while; until then the bundle waits.
+// A complete but damaged bundle is moved to failed/, with NAME.reason.json. If a bundle cannot
+// be read, the Drop retries later.
 type Drop struct {
 	options  Options
 	imports  importer.Options
@@ -54,29 +54,29 @@ type Drop struct {
 	log      *zap.Logger
 	watcher  *watch.Watcher
 	saved    savedState
-	stuck    map[string]error // bundles that an earlier process was moving out, by key
-	looked   bool             // at least once
+	stuck    map[string]error // unfinished moves of an earlier process, by key
+	scanned  bool             // at least once
 
-	mu      sync.Mutex       // guards what follows; Look is called by one goroutine
+	mu      sync.Mutex       // guards the following fields; only one goroutine calls Scan
 	items   map[string]*item // by the keys of their candidates
 	history []Status
 	totals  Totals
-	damaged *Status // set while the saved state cannot be read
+	damaged *Status // set while the saved state is damaged
 }
 
 // item is a bundle in the directory.
 type item struct {
 	candidate
 	status  Status
-	since   time.Time // since when it is as it is
+	since   time.Time // time of the last change
 	pause   time.Duration
-	retry   time.Time // not before
-	settled bool      // nothing more is to be done with it as it is
+	retry   time.Time // earliest time of the next attempt
+	settled bool      // done, unless it changes
 }
 
-// New makes a Drop. It imports as the first options say; their Progress is not used, and
-// incomplete bundles are never published. Errors: those of importer.New; that the directory
-// cannot be read.
+// New returns a Drop that imports with the given importer options. It ignores their Progress,
+// and never publishes incomplete bundles. Errors: those of importer.New; the directory cannot
+// be read.
 func New(imports importer.Options, o Options) (*Drop, error) {
 	if _, err := os.ReadDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("drop directory: %w", err)
@@ -98,7 +98,7 @@ func New(imports importer.Options, o Options) (*Drop, error) {
 		d.log = zap.NewNop()
 	}
 	d.imports.Progress = d
-	d.imports.AllowIncomplete = false // what is not published must not be moved away
+	d.imports.AllowIncomplete = false // only published content may be moved away
 	var err error
 	if d.importer, err = importer.New(d.imports); err != nil {
 		return nil, err
@@ -108,39 +108,39 @@ func New(imports importer.Options, o Options) (*Drop, error) {
 	return d, nil
 }
 
-// Run looks whenever something changes, until ctx ends.
+// Run scans the directory whenever something changes, until ctx ends.
 func (d *Drop) Run(ctx context.Context) error {
-	d.watcher = watch.New(watch.Options{Tick: d.options.Tick, Changed: d.look})
+	d.watcher = watch.New(watch.Options{Tick: d.options.Tick, Changed: d.scanDir})
 	d.watcher.Again(0)
 	return d.watcher.Run(ctx)
 }
 
-// moment is when to look again at a directory that was not watched before.
+// moment is the delay before a newly watched directory is scanned again.
 const moment = 100 * time.Millisecond
 
-func (d *Drop) look(ctx context.Context) {
-	dirs, again, err := d.Look(ctx)
+func (d *Drop) scanDir(ctx context.Context) {
+	dirs, again, err := d.Scan(ctx)
 	if err != nil && ctx.Err() == nil {
-		d.log.Warn("looking at the drop directory", zap.String("path", d.options.Dir), zap.Error(err))
+		d.log.Warn("cannot scan the drop directory", zap.String("path", d.options.Dir), zap.Error(err))
 		return
 	}
 	if d.watcher.Watch(dirs, []string{d.options.Dir}) {
-		again = moment // what changed before the watch began told nobody
+		again = moment // changes before the watch began caused no event
 	}
 	if again > 0 {
 		d.watcher.Again(again)
 	}
 }
 
-// Look looks at the directory once and imports what is ready. dirs are those in
-// which a change may be one of a bundle, and again is when to look once more in any
-// case; 0 is never. Errors: the context's; the file system's.
-func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, err error) {
-	if !d.looked {
+// Scan scans the directory once and imports what is ready. dirs are the directories to watch,
+// and again is when to scan next without an event; 0 means never. Errors: the context's; the
+// file system's.
+func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, err error) {
+	if !d.scanned {
 		d.note.RemoveDraft()
 	}
 	if d.damaged != nil {
-		d.loadState() // somebody may have removed it
+		d.loadState() // somebody may have removed the damaged file
 	}
 	d.finishMoves(ctx)
 	found, dirs, err := d.findCandidates(ctx)
@@ -149,7 +149,7 @@ func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, er
 	}
 	d.forget(found)
 	for _, c := range found {
-		wait := d.consider(ctx, c)
+		wait := d.importIfReady(ctx, c)
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
@@ -157,11 +157,11 @@ func (d *Drop) Look(ctx context.Context) (dirs []string, again time.Duration, er
 			again = wait
 		}
 	}
-	d.looked = true
+	d.scanned = true
 	return dirs, again, nil
 }
 
-// forget lets go of the bundles that are not there any more.
+// forget drops the bundles that are gone.
 func (d *Drop) forget(found []candidate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,14 +174,14 @@ func (d *Drop) forget(found []candidate) {
 	maps.DeleteFunc(d.saved, func(key string, r savedBundle) bool { return !keys[key] && r.Leaving == nil })
 	if len(d.saved) < known {
 		if err := d.saveState(); err != nil {
-			d.log.Warn("bundles that are gone stay recorded", zap.Error(err))
+			d.log.Warn("cannot remove bundles that are gone from the record", zap.Error(err))
 		}
 	}
 }
 
-// consider imports a bundle if it is ready. wait is when to consider it again; 0 is
-// when it has changed.
-func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
+// importIfReady imports a bundle if it is ready. wait is when to try again; 0 means after a
+// change.
+func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {
 		d.wait(it, d.damaged.Detail)
@@ -217,7 +217,7 @@ func (d *Drop) consider(ctx context.Context, c candidate) (wait time.Duration) {
 	return d.importBundle(ctx, it)
 }
 
-// item is what is known of a candidate; one that changed is looked at anew.
+// item returns the item of a candidate, a new one if the candidate changed.
 func (d *Drop) item(c candidate) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -225,8 +225,8 @@ func (d *Drop) item(c candidate) *item {
 	switch {
 	case it == nil:
 		it = &item{since: now}
-		if !d.looked && c.kind == kindArchive && c.changed.Before(now) {
-			it.since = c.changed // it lay there before the program began
+		if !d.scanned && c.kind == kindArchive && c.changed.Before(now) {
+			it.since = c.changed // it was there before the process started
 		}
 		d.items[c.key()] = it
 	case it.identity != c.identity:
@@ -243,7 +243,7 @@ func (d *Drop) item(c candidate) *item {
 	return it
 }
 
-// importBundle imports a bundle, and does with it what is to be done then.
+// importBundle imports a bundle, and then moves or removes it.
 func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) {
 	d.setState(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
@@ -259,7 +259,7 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 		it.settled = true
 		return 0
 	case errors.As(err, &gap):
-		d.log.Error("not imported", zap.String("bundle", it.name), zap.Error(err))
+		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
 		return d.setAside(ctx, it, gap)
 	case err != nil:
 		return d.retryLater(it, err)
@@ -274,29 +274,29 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	if err := report.ReadAll(ctx); err != nil {
 		return d.keepUnread(ctx, it, err)
 	}
-	return d.takeOutImported(ctx, it, report.Opened)
+	return d.clearImported(ctx, it, report.Opened)
 }
 
-// onlyIncomplete says whether a bundle may become whole by what is added to it.
+// onlyIncomplete reports whether a bundle may become complete when files are added.
 func onlyIncomplete(gap *importer.GapError) bool {
 	return !slices.ContainsFunc(gap.Gaps, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
-// Pauses before a bundle is tried again that could not be imported for no fault of its own.
+// Pauses before a retry, if the bundle is not to blame for the failure.
 const (
 	firstPause = 10 * time.Second
 	lastPause  = 10 * time.Minute
 )
 
-// retryLater has a bundle tried again, after a pause that grows.
+// retryLater schedules a retry after a pause that grows.
 func (d *Drop) retryLater(it *item, err error) time.Duration {
 	it.pause = min(max(firstPause, 2*it.pause), lastPause)
 	it.retry = d.options.Now().Add(it.pause)
-	d.log.Warn("importing failed and is tried again", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
+	d.log.Warn("import failed, will retry", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
 	detail := err.Error()
 	var room *importer.NoSpaceError
 	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) {
-		detail = "room: " + detail
+		detail = "free space: " + detail
 	}
 	d.wait(it, detail)
 	return it.pause

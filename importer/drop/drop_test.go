@@ -59,7 +59,7 @@ func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Op
 func (d *dropping) look(after time.Duration) (again time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(after)
-	_, again, err := d.drop.Look(d.t.Context())
+	_, again, err := d.drop.Scan(d.t.Context())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func (d *dropping) wants(name, state, detail string) drop.Status {
 			return s
 		}
 	}
-	d.t.Errorf("%s is not there, want %s", name, state)
+	d.t.Errorf("%s is missing, want %s", name, state)
 	return drop.Status{}
 }
 
@@ -149,7 +149,7 @@ func TestDropChunks(t *testing.T) {
 			d.look(time.Hour)
 			d.wants("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
 			if d.look(time.Hour) != 0 {
-				t.Error("it is looked at again though nothing changes")
+				t.Error("it is scanned again though nothing changes")
 			}
 			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a store was made of it: %v", err)
@@ -167,7 +167,7 @@ func TestDropChunks(t *testing.T) {
 	}
 }
 
-// An archive that is being copied is not whole, however slow that is.
+// An archive that is being copied is incomplete, however slow the copy is.
 func TestDropSlowCopy(t *testing.T) {
 	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
@@ -214,7 +214,7 @@ func TestDropDirectory(t *testing.T) {
 	}
 }
 
-// A tree that lacks blobs may still get them.
+// A tree with missing blobs waits for them.
 func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	tree := layouttest.New(t, filepath.Join(t.TempDir(), "tree"))
 	l := tree.Layout("modules/one")
@@ -271,7 +271,7 @@ func TestDropBadAndChanged(t *testing.T) {
 	}
 }
 
-// What is whole and bad goes out of the way, with the reason beside it.
+// A complete but damaged bundle is moved to failed/, with the reason beside it.
 func TestDropBad(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
@@ -325,7 +325,7 @@ func TestDropWaitsForRoom(t *testing.T) {
 	}
 	d.put(archive, "module-one.tar")
 	first := d.look(time.Hour)
-	d.wants("module-one.tar", "waiting", "room: ")
+	d.wants("module-one.tar", "waiting", "free space: ")
 	if len(importertest.Unfinished(t, d.store)) > 0 {
 		t.Errorf("in staging: %v", importertest.Unfinished(t, d.store))
 	}
@@ -354,7 +354,7 @@ func TestDropCannotMove(t *testing.T) {
 		d.restart()
 		d.importer.Before(func(op, path string) error { return errors.New("it is read again: " + op + " " + path) })
 		if d.look(time.Hour) != 0 {
-			t.Error("it is to be looked at again")
+			t.Error("it is to be scanned again")
 		}
 		d.wants("module-one.tar", "published", "")
 	}
@@ -369,7 +369,7 @@ func TestDropDirectoryMissing(t *testing.T) {
 	}
 }
 
-// Run sees what is dropped without being told.
+// Run finds dropped bundles by itself.
 func TestDropRuns(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)

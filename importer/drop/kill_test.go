@@ -82,7 +82,7 @@ func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 			return
 		}
 		for range 2 {
-			if _, _, err := drop.Look(context.Background()); err != nil {
+			if _, _, err := drop.Scan(context.Background()); err != nil {
 				t.Error(err)
 			}
 			d.now = d.now.Add(time.Hour)

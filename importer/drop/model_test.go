@@ -370,7 +370,7 @@ func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 
 func (m *model) look() {
 	m.now = m.now.Add(time.Hour)
-	_, _, err := m.drop.Look(context.WithoutCancel(m.Context()))
+	_, _, err := m.drop.Scan(context.WithoutCancel(m.Context()))
 	m.check(err)
 }
 

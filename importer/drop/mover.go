@@ -19,17 +19,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// mover moves the files of an imported bundle out of the drop directory, or removes them:
-// those that were read, and still are as they were then. All paths are below that directory.
+// mover moves the files of an imported bundle out of the drop directory, or removes them, if
+// they were read and are unchanged since. All paths are below that directory.
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
 	files  []string // that were read
 	dirs   []string // parents first
 	rest   []staying
-	// before is called before each change; its error is that of the change.
+	// before is called before each change. If it returns an error, the change fails with it.
 	before func(op, path string) error
-	// keepDirs is set where somebody still writes into the bundle's directories.
+	// keepDirs is set if somebody still writes into the bundle's directories.
 	keepDirs bool
 }
 
@@ -42,13 +42,13 @@ type staying struct {
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
 func (m *mover) addStaying(name string, why error) {
-	if !errors.Is(why, fs.ErrNotExist) { // else somebody took it
+	if !errors.Is(why, fs.ErrNotExist) { // otherwise it is already gone
 		m.rest = append(m.rest, staying{name, why})
 	}
 }
 
-// find sorts the files of a bundle into those that were read and those that stay.
-func (m *mover) find(ctx context.Context, it *item) error {
+// findFiles sorts the files of a bundle into those to move and those that stay.
+func (m *mover) findFiles(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
 		names, err := archiveFiles(m.root, it.set)
 		for _, name := range names {
@@ -76,7 +76,7 @@ func (m *mover) walk(ctx context.Context, dir string) error {
 	})
 }
 
-// archiveFiles are the files that an archive was read from, with their checksums.
+// archiveFiles lists the files of an archive, with their checksum files.
 func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
 	for _, f := range set.Files() {
 		name := filepath.Base(f.Path)
@@ -99,11 +99,11 @@ func (m *mover) classify(name string) {
 // Reasons why a file stays.
 var (
 	errNotRead  = errors.New("was not read")
-	errNotFile  = errors.New("is no regular file")
-	errDangling = errors.New("is a link that leads nowhere")
+	errNotFile  = errors.New("is not a regular file")
+	errDangling = errors.New("is a dangling link")
 )
 
-// whyStays looks at a file now. The error says why it has to stay.
+// whyStays checks a file again. The error says why it has to stay.
 func (m *mover) whyStays(name string) error {
 	info, err := m.root.Lstat(name)
 	if err != nil {
@@ -115,7 +115,7 @@ func (m *mover) whyStays(name string) error {
 		case err != nil:
 			return errDangling
 		case to.IsDir(), m.opened.Has(to):
-			return nil // a name for what was read
+			return nil // a link to a file that was read
 		}
 		return errNotRead
 	}
@@ -128,14 +128,14 @@ func (m *mover) whyStays(name string) error {
 	return errNotRead
 }
 
-// sumSuffix is what the name of a checksum has behind that of its file.
+// sumSuffix is appended to the name of a file to name its checksum file.
 const sumSuffix = ".gostsum"
 
-// maxCompanion bounds a file that says something of one beside it.
+// maxCompanion limits the size of a companion file, in bytes.
 const maxCompanion = 4 << 10
 
-// readCompanion reads a file that goes with one that was read: the checksum of an
-// archive, or the marker of a layout. It is false where the file is something else.
+// readCompanion reads a file that belongs to one that was read: the checksum file of an
+// archive, or the oci-layout of a layout. It returns false for any other file.
 func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	of, ok := strings.CutSuffix(name, sumSuffix)
 	if path.Base(filepath.ToSlash(name)) == ocispec.ImageLayoutFile {
@@ -162,10 +162,10 @@ func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	return true
 }
 
-// removing ends the name that a file has for the moment in which it is removed.
+// removing is the suffix of a file that is being removed.
 const removing = ".layoutproxy-remove"
 
-// remove removes what was read, and the directories that are empty then.
+// remove removes the files that were read, and directories that become empty.
 func (m *mover) remove() error {
 	return m.forEach(func(name string) error {
 		aside := asideOf(name)
@@ -179,7 +179,7 @@ func (m *mover) remove() error {
 	})
 }
 
-// move moves what was read below the directory to, each to its path.
+// move moves the files that were read into the directory to, at their paths.
 func (m *mover) move(to string) error {
 	made := map[string]bool{}
 	return m.forEach(func(name string) error {
@@ -194,8 +194,8 @@ func (m *mover) move(to string) error {
 	})
 }
 
-// take renames a file that was read. Somebody may have put another one in its place
-// since it was looked at last, so it looks at what it got, and puts that back.
+// take renames a file that was read. It checks the file afterwards and moves it back if
+// somebody has replaced it.
 func (m *mover) take(name, to string) error {
 	if err := m.rename(name, to); err != nil {
 		return err
@@ -208,14 +208,14 @@ func (m *mover) take(name, to string) error {
 		return nil
 	}
 	m.addStaying(name, errReplaced)
-	// A link never replaces what has the name by now; then both stay.
+	// A link never replaces a new file of that name; then both stay.
 	if err := m.root.Link(to, name); err != nil {
-		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", name, to, err)
+		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", name, to, err)
 	}
 	return m.root.Remove(to)
 }
 
-// errReplaced says why a file stays that came in the place of one that was read.
+// errReplaced is the reason why a file stays that replaced one that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
 func (m *mover) rename(from, to string) error {
@@ -225,8 +225,8 @@ func (m *mover) rename(from, to string) error {
 	return m.root.Rename(from, to)
 }
 
-// forEach does away with the files one by one, links first, and looks at each once more
-// right before. One that somebody else took is no error.
+// forEach calls do for each file, links first, after checking each again. It ignores files that
+// are already gone.
 func (m *mover) forEach(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
 		for _, name := range m.files {
@@ -247,24 +247,24 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 		return err
 	}
 	for _, dir := range slices.Backward(m.dirs) {
-		_ = m.root.Remove(dir) // one that is not empty stays, and what is in it is reported
+		_ = m.root.Remove(dir) // a directory that is not empty stays, and its files are reported
 	}
 	return err
 }
 
 func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
-// moveWhole moves a directory of which everything was read, so that no kill leaves it
-// in two parts. What came into it meanwhile goes back.
-func (m *mover) moveWhole(ctx context.Context, it *item, to string) error {
+// moveDirectory moves a directory that was read completely in one step, so that a crash cannot
+// split it. Files that were added meanwhile are moved back.
+func (m *mover) moveDirectory(ctx context.Context, it *item, to string) error {
 	if err := m.rename(it.name, filepath.Join(to, it.name)); err != nil {
 		return err
 	}
-	return m.giveBack(ctx, it.name, to)
+	return m.returnNewFiles(ctx, it.name, to)
 }
 
-// giveBack moves back what was not read of a directory that was moved.
-func (m *mover) giveBack(ctx context.Context, name, to string) (failed error) {
+// returnNewFiles moves back what was not read of a directory that was moved.
+func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
 	late := mover{root: m.root, opened: m.opened}
 	if err := late.walk(context.WithoutCancel(ctx), moved); err != nil {
@@ -273,7 +273,7 @@ func (m *mover) giveBack(ctx context.Context, name, to string) (failed error) {
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
 		if info, err := m.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(m.files, back) {
-			continue // it led somewhere before
+			continue // it led somewhere before the move
 		}
 		if err := m.putBack(s.name, back); err != nil {
 			failed = errors.Join(failed, err)
@@ -284,10 +284,10 @@ func (m *mover) giveBack(ctx context.Context, name, to string) (failed error) {
 	return failed
 }
 
-// putBack gives a file its name back. It replaces nothing that has the name by now.
+// putBack renames a file back. It never replaces a new file of that name.
 func (m *mover) putBack(from, to string) error {
 	if _, err := m.root.Lstat(to); err == nil {
-		return fmt.Errorf("%s came while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
+		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
 	}
 	if err := m.root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err

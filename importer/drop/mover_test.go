@@ -193,7 +193,7 @@ func TestDropOversized(t *testing.T) {
 	d.wants("a.tar", "published", "")
 }
 
-// What lies in the drop directory and is not imported is reported, each with its reason.
+// Entries of the drop directory that are not imported are reported, each with its reason.
 func TestDropOddEntries(t *testing.T) {
 	d := newDropping(t)
 	for name, reason := range map[string]string{
@@ -220,7 +220,7 @@ func TestDropOddEntries(t *testing.T) {
 	d.wants("pipe.tar", "waiting", "a pipe")
 	d.wants("gone.tar", "waiting", "a link")
 	d.wants("out.tar", "waiting", "a link")
-	d.wants("gone", "waiting", "leads nowhere")
+	d.wants("gone", "waiting", "dangling link")
 	d.wants("dir", "waiting", "a link to a directory")
 	for _, s := range d.drop.Status() {
 		if s.Name == "README.txt" || s.Name == ".hidden" || s.Name == "sums.sha256" {
@@ -370,7 +370,7 @@ func TestDropGuard(t *testing.T) {
 	}
 	allowed = calls + 1 // for the import, and not for what follows
 	d.look(again)
-	d.wants("a.tar", "published", "nothing is moved or removed: the store is in the drop directory")
+	d.wants("a.tar", "published", "nothing was moved or removed: the store is in the drop directory")
 	if after := importertest.Contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -17,15 +18,15 @@ func isArchive(name string) bool {
 	return kind == volume.NameArchive || kind == volume.NameChunk
 }
 
-// publishing says what a bundle waits for that a pull has not moved into place yet.
+// publishing is the reason why a bundle waits that a pull has not moved into place yet.
 const publishing = "a pull is publishing here, or was interrupted: run it again"
 
-// leftRemoving says what a file is that a process left which was killed.
-const leftRemoving = " was being removed, after it was imported, when layoutproxy was stopped: remove it"
+// leftRemoving describes a file that a killed process was removing.
+const leftRemoving = "  was imported, and layoutproxy was stopped while removing it: remove it"
 
-// unready says why a file keeps the directory that it was dropped with from being
-// imported: it is still being written, or it looks like something to import and would
-// not be read. name is its path below the directory.
+// unready returns the reason why a file keeps its dropped directory from being imported: it is
+// still being written, or it looks like something to import but would not be read. name is its
+// path below the directory.
 func unready(name string) string {
 	dir, base, ok := cutLast(name)
 	switch {
@@ -36,9 +37,10 @@ func unready(name string) string {
 	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
 		return name + " is still being written"
 	case name == journal.StateFile, strings.HasSuffix(name, "/"+journal.StateFile):
-		return fmt.Sprintf("it holds a store (%s), which nothing is taken out of: import it with layoutproxy import", name)
-	case len(base) == 64 && strings.HasSuffix(dir, "blobs/sha256"):
-		return "" // a blob
+		return fmt.Sprintf("it holds a store (%s), which is never moved: import it with layoutproxy import", name)
+	}
+	if _, _, ok := names.ParseBlobPath(name); ok {
+		return ""
 	}
 	switch class := volume.ClassifyName(base); class.Kind {
 	case volume.NameOther:
@@ -50,7 +52,7 @@ func unready(name string) string {
 	}
 }
 
-// cutLast cuts the last segment of a path off. ok is false if there is only one.
+// cutLast splits off the last segment of a path. ok is false if there is only one.
 func cutLast(name string) (dir, base string, ok bool) {
 	i := strings.LastIndexByte(name, '/')
 	if i < 0 {
@@ -59,12 +61,12 @@ func cutLast(name string) (dir, base string, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// waitForUnread waits where a file directly in the directory looks like an archive and
+// waitForUnread adds reasons for files directly in the directory that look like archives but
 // would not be read.
 func (c *candidate) waitForUnread(archives []string) {
 	found, err := volume.FindArchives(c.path)
 	if err != nil {
-		return // the import will tell
+		return // the import will report it
 	}
 	entries, err := os.ReadDir(c.path)
 	if err != nil {
@@ -81,13 +83,14 @@ func (c *candidate) waitForUnread(archives []string) {
 		if read[name] {
 			continue
 		}
-		reason := "it looks like an archive, and is not read"
+		reason := "it looks like an archive, but cannot be read as one"
 		archive, _ := volume.IsArchive(name)
 		c.wait(name + ": " + cmp.Or(reasons[name], reasons[archive], reason))
 	}
 }
 
-// whyIncomplete says what a bundle waits for, or is empty. What is whole may still be bad.
+// whyIncomplete returns what a bundle waits for, or the empty string if it is complete. A
+// complete bundle may still be damaged.
 func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, error) {
 	if len(c.unready) > 0 {
 		return strings.Join(c.unready, "; "), nil

@@ -14,30 +14,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// savedMove is what is saved of an imported or refused bundle before the first of its files
-// is moved or removed: a process that is killed then leaves a part of a bundle, which is
-// another bundle. The next process does not import that, but does the rest.
+// savedMove is saved for an imported or refused bundle before its first file is moved or
+// removed. A process that is killed then leaves part of the bundle, which looks like another
+// bundle. The next process completes the move instead of importing that.
 type savedMove struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
-	To   string `json:"to,omitempty"` // the directory that they move to; empty where they are removed
-	// Refused is set where the bundle is bad: then it is never removed.
+	To   string `json:"to,omitempty"` // the directory to move to; empty if the files are removed
+	// Refused is set for a damaged bundle, which is never removed.
 	Refused bool        `json:"refused,omitempty"`
 	Files   []movedFile `json:"files"`
 }
 
-// movedFile is a file that was read, in the state that it had, or a link.
+// movedFile is a file that was read, with its state, or a link.
 type movedFile struct {
 	Name string `json:"name"` // below the drop directory
 	fileid.State
 }
 
-// saveMove saves that the files go, each in the state that it has now.
+// saveMove saves the files to move or remove, each with its present state.
 func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 	for _, name := range m.files {
 		info, err := m.root.Lstat(name)
 		if err != nil {
-			continue // each looks once more
+			continue // each file is checked again before it is moved
 		}
 		if m.opened != nil && !isLink(info) && !m.opened.Has(info) {
 			continue // it was replaced
@@ -54,7 +54,7 @@ func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 	return d.saveState()
 }
 
-// forgetMove forgets a bundle whose files have gone, as far as they could.
+// forgetMove removes the saved move of a bundle whose files were moved as far as possible.
 func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -65,11 +65,11 @@ func (d *Drop) forgetMove(key string) {
 	publish.SyncNames(s.directories(d.options.Dir))
 	delete(d.saved, key)
 	if err := d.saveState(); err != nil {
-		d.log.Warn("the record of the drop directory cannot be written", zap.Error(err))
+		d.log.Warn("cannot write the record of the drop directory", zap.Error(err))
 	}
 }
 
-// directories are thoseectories whose entries change, below the drop directory dir.
+// directories returns the directories whose entries change, below the drop directory dir.
 func (s *savedMove) directories(dir string) map[string]bool {
 	places := map[string]bool{dir: true}
 	for _, name := range append([]movedFile{{Name: s.Name}}, s.Files...) {
@@ -81,9 +81,9 @@ func (s *savedMove) directories(dir string) map[string]bool {
 	return places
 }
 
-// finishMoves does the rest of what a process that was killed had begun to take out. Only files go that
-// are still as that process read them. Where that fails, what is left waits and is tried
-// at the next look; other bundles do not.
+// finishMoves completes the moves of a killed process. It moves only files that are unchanged
+// since that process read them. If a move fails, that bundle waits for the next scan; others do
+// not.
 func (d *Drop) finishMoves(ctx context.Context) {
 	d.stuck = map[string]error{}
 	for key, r := range d.saved {
@@ -95,15 +95,15 @@ func (d *Drop) finishMoves(ctx context.Context) {
 			err = d.finishMove(ctx, r.Leaving)
 		}
 		if err != nil {
-			d.stuck[key] = fmt.Errorf("it was %s, and the rest of it cannot be taken out: %w", r.Leaving.outcome(), err)
+			d.stuck[key] = fmt.Errorf("it was %s, and its remaining files cannot be moved or removed: %w", r.Leaving.outcome(), err)
 			continue
 		}
-		d.log.Info("the rest of a bundle that was "+r.Leaving.outcome()+" has been taken out", zap.String("bundle", r.Leaving.Name))
+		d.log.Info("moved or removed the remaining files of a bundle that was "+r.Leaving.outcome(), zap.String("bundle", r.Leaving.Name))
 		d.forgetMove(key)
 	}
 }
 
-// outcome is what happened to the bundle, so that it goes.
+// outcome returns what happened to the bundle.
 func (s *savedMove) outcome() string {
 	if s.Refused {
 		return "refused"
@@ -111,7 +111,7 @@ func (s *savedMove) outcome() string {
 	return "imported"
 }
 
-// finishMove takes out what is left of a bundle.
+// finishMove moves or removes the remaining files of a bundle.
 func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	root, err := os.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 		}
 	}
 	if s.Kind == kindDirectory {
-		if err := s.giveBack(ctx, root, names, d.before); err != nil {
+		if err := s.returnNewFiles(ctx, root, names, d.before); err != nil {
 			return err
 		}
 		rest := mover{root: root, opened: m.opened}
@@ -154,16 +154,16 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	return m.move(s.To)
 }
 
-// giveBack moves back what came into a directory before it was moved.
-func (s *savedMove) giveBack(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
+// returnNewFiles moves back files that were added to a directory before it was moved.
+func (s *savedMove) returnNewFiles(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
 	if s.To == "" {
 		return nil
 	}
 	if _, err := root.Lstat(filepath.Join(s.To, s.Name)); err != nil {
-		return nil // nothing of it has moved yet
+		return nil // nothing was moved yet
 	}
 	m := mover{root: root, opened: s.opened(), files: names, before: before}
-	return m.giveBack(ctx, s.Name, s.To)
+	return m.returnNewFiles(ctx, s.Name, s.To)
 }
 
 func (s *savedMove) opened() *fileid.Set {
@@ -176,7 +176,7 @@ func (s *savedMove) opened() *fileid.Set {
 	return m
 }
 
-// removeAside removes a file that had its name for being removed already.
+// removeAside removes a file that was already renamed for removal.
 func (m *mover) removeAside(name string) error {
 	aside := asideOf(name)
 	info, err := m.root.Lstat(aside)
@@ -189,7 +189,7 @@ func (m *mover) removeAside(name string) error {
 	return nil
 }
 
-// asideOf is the name that a file has for the moment in which it is removed.
+// asideOf returns the temporary name of a file that is being removed.
 func asideOf(name string) string {
 	return filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+removing)
 }

@@ -262,7 +262,7 @@ func TestDropGivesBackOverNothing(t *testing.T) {
 	if after["/bundle/notes.txt"] != "later" || after["/done/bundle/notes.txt"] != "late" {
 		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
 	}
-	d.wants("bundle", "waiting", "notes.txt came while its bundle was moved")
+	d.wants("bundle", "waiting", "notes.txt was added while its bundle was moved")
 	importertest.Must(t, os.Remove(filepath.Join(d.dir, "bundle/notes.txt")))
 	d.look(time.Minute)
 	if after := importertest.Contents(t, d.dir); after["/bundle/notes.txt"] != "late" {
@@ -291,7 +291,7 @@ func (d *dropping) killAt(nth int, remove bool) {
 	go func() {
 		defer close(ended)
 		for range 3 {
-			if _, _, err := drop.Look(d.t.Context()); err != nil {
+			if _, _, err := drop.Scan(d.t.Context()); err != nil {
 				d.t.Error(err)
 			}
 			d.now = d.now.Add(time.Minute)

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// savedState is what outlives a process, in dropped.json: the bundles that stay in the drop
-// directory though nothing more is to be done with them, by the keys of their candidates,
-// and those that are being moved out or removed.
+// savedState is the state in dropped.json that outlives a process: the finished bundles that
+// stay in the drop directory and the bundles that are being moved or removed, by the keys of
+// their candidates.
 type savedState map[string]savedBundle
 
 type savedBundle struct {
@@ -23,14 +23,14 @@ type savedBundle struct {
 	Leaving *savedMove `json:"leaving,omitempty"`
 }
 
-// maxSavedState bounds the saved state, in bytes: the files of the largest directory fit in.
+// maxSavedState limits the saved state, in bytes. It fits the files of the largest directory.
 const maxSavedState = 1 << 30
 
-// errStateForm says that a saved state is not what this program writes.
-var errStateForm = errors.New("it is not a record of a drop directory")
+// errStateForm reports a saved state in an unknown format.
+var errStateForm = errors.New("not a record of a drop directory")
 
-// readState reads a saved state; without a file it is empty. A damaged one
-// is an error, as nobody knows then which bundles are to be taken out.
+// readState reads a saved state, which is empty if there is no file. A damaged state is an
+// error, because it does not say which bundles are already imported.
 func readState(note publish.Note) (savedState, error) {
 	data, err := note.Read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,7 @@ func readState(note publish.Note) (savedState, error) {
 	return r, nil
 }
 
-// loadState reads the saved state. While it is damaged nothing is imported.
+// loadState reads the saved state. While it is damaged, nothing is imported.
 func (d *Drop) loadState() {
 	r, err := readState(d.note)
 	d.mu.Lock()
@@ -71,9 +71,8 @@ func (d *Drop) loadState() {
 	d.log.Error("the record of the drop directory is damaged", zap.String("path", d.note.Path()), zap.Error(err))
 }
 
-// saveState writes the state, and removes the file where there is nothing to
-// remember. Either the old state or the new one survives whenever the machine stops.
-// The caller holds d.mu.
+// saveState writes the state atomically, or removes the file if the state is empty. The caller
+// holds d.mu.
 func (d *Drop) saveState() error {
 	if d.damaged != nil {
 		return errors.New(d.damaged.Detail)

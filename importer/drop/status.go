@@ -14,35 +14,34 @@ type Status struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
 	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what it waits for, why it failed, or what of it stays
+	Detail string    `json:"detail"` // what it waits for, why it failed, or what remains
 	Since  time.Time `json:"since"`  // when the state began
-	// Kind is "archive", "directory", or "entry" for what is no bundle and has to be
-	// reported nevertheless.
+	// Kind is "archive", "directory", or "entry" for anything else that has to be reported.
 	Kind string `json:"kind,omitempty"`
-	// Bytes of Total are proven, at Rate bytes a second; all are 0 unless verifying.
+	// Bytes of Total are verified, at Rate bytes per second; all are 0 unless verifying.
 	Bytes      int64  `json:"bytes"`
 	Total      int64  `json:"total"`
 	Rate       int64  `json:"rate"`
 	Generation uint64 `json:"generation"` // of the store, once published
 }
 
-// Totals count what a Drop has done since it was made.
+// Totals count the work of a Drop since it was created.
 type Totals struct {
 	Published, Failed int
-	Bytes             int64 // that were proven
+	Bytes             int64 // that were verified
 }
 
-// justChanged is what a bundle waits for that is being copied.
+// justChanged is the reason why a bundle waits that is still being copied.
 const justChanged = "it changed a moment ago"
 
-// wait has a bundle wait, and logs the reason where a person might have to do something.
+// wait makes a bundle wait, and logs the reason if somebody may have to act.
 func (d *Drop) wait(it *item, reason string) {
 	if d.setState(it, "waiting", reason) && reason != justChanged && it.retry.IsZero() {
 		d.log.Warn("waiting in the drop directory", zap.String("name", it.name), zap.String("kind", it.kind), zap.String("reason", reason))
 	}
 }
 
-// setState sets the state of a bundle, and says whether it is another one.
+// setState sets the state of a bundle, and reports whether it changed.
 func (d *Drop) setState(it *item, state, detail string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,8 +81,8 @@ func (d *Drop) updateVerifying(change func(*Status)) {
 	}
 }
 
-// Status is the state of each bundle in the directory, by name, and behind them of
-// the last ones that went to done or failed, or were removed.
+// Status returns the state of each bundle in the directory, by name, followed by the last
+// bundles that were moved to done or failed, or removed.
 func (d *Drop) Status() []Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,7 +103,7 @@ func (d *Drop) Status() []Status {
 	return append(all, d.history...)
 }
 
-// Totals are what was done so far.
+// Totals returns the totals so far.
 func (d *Drop) Totals() Totals {
 	d.mu.Lock()
 	defer d.mu.Unlock()

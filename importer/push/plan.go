@@ -73,7 +73,7 @@ type Blob struct {
 // the problems are listed. Each manifest is read and parsed once, and read again when it is
 // sent: there may be more of them than memory for their bytes. Errors: a name that the registry cannot have;
 // layoutstore.ErrStale where the tree has to be read anew; those that
-// layoutstore.Exhausted knows; the context's.
+// layoutstore.IsExhausted knows; the context's.
 func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Reference, s Selection) (*Plan, error) {
 	p := &planning{plan: &Plan{Destination: to}, selection: s, repositories: map[string]*Repository{}, blobs: map[digest.Digest]*Blob{}}
 	sources, err := p.read(ctx, tree)

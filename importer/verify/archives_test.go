@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestEachChunkLost loses one chunk at a time. The report has one cause, that the
-// chunk is missing, and below it the tags that cannot be whole without the chunk.
+// TestEachChunkLost loses one chunk at a time. The report has one cause, that the chunk is
+// missing, and below it the tags that need the chunk.
 func TestEachChunkLost(t *testing.T) {
 	const size = 2500
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestEachChunkLost(t *testing.T) {
 			if diff := cmp.Diff(s.tagsWithout(t, have), slices.Sorted(maps.Keys(got))); diff != "" {
 				t.Error(diff)
 			}
-			if len(r.TagsUnknown) == 0 { // nobody knows what lies behind
+			if len(r.TagsUnknown) == 0 { // what follows is unknown
 				t.Errorf("no tags are unknown")
 			}
 		})
@@ -67,7 +67,7 @@ func TestEachChunkLost(t *testing.T) {
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != path || !strings.HasPrefix(r.Causes[0].Reason, reason) {
-		t.Fatalf("whole: %v, %+v; want that %s", r.Whole, r.Causes, reason)
+		t.Fatalf("complete: %v, %+v; want that %s", r.Whole, r.Causes, reason)
 	}
 	return r.Causes[0]
 }
@@ -85,8 +85,8 @@ func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	return start
 }
 
-// readable are the names of the entries that can be read where what lies behind a
-// place is missing, or nobody knows where it is.
+// readable returns the names of the entries that can be read if everything after a place is
+// missing or cannot be located.
 func readable(places []layouttest.Place, from int64) map[string]bool {
 	names := map[string]bool{}
 	for _, p := range places {
@@ -190,7 +190,7 @@ func TestReportOfALostChunk(t *testing.T) {
 	}
 	want := fmt.Sprintf(`incomplete: DIR/platform.tar: chunk %04[1]d is missing: 2 tags of 1 repository
   deckhouse/ee/install: v1, v2: install/blobs/sha256/%[2]s in chunk %04[1]d: application/vnd.oci.image.layer.v1.tar+gzip: not there: copy chunk %04[1]d again
-not whole: platform.tar cannot be read from chunk %04[1]d on: its tags are unknown. Of 3 known tags of 1 repository, 1 is complete
+incomplete or damaged: platform.tar cannot be read from chunk %04[1]d on: its tags are unknown. Of 3 known tags of 1 repository, 1 is complete
 `, lost, layer.Encoded())
 	if diff := cmp.Diff(want, text(t, run(t, packed), packed)); diff != "" {
 		t.Error(diff)
@@ -203,7 +203,7 @@ func TestWrongBytesInAnArchive(t *testing.T) {
 	name := "install/blobs/sha256/" + s.digests["two.config"].Encoded()
 	body := read(t, filepath.Join(s.Dir(), name))
 	body[0] ^= 1
-	other := "its bytes are those of " + digest.FromBytes(body).String()
+	other := "checksum mismatch: content is " + digest.FromBytes(body).String()
 	for how, c := range map[string]struct {
 		cut        func(p layouttest.Place) []int64
 		reason, in string
@@ -228,7 +228,7 @@ func TestWrongBytesInAnArchive(t *testing.T) {
 		}
 		want := fmt.Sprintf(`damaged: DIR/all.tar: %s: 1 tag of 1 repository
   deckhouse/ee/install: v2: %s%s: %s
-not whole: 1 of 6 tags of 3 repositories
+incomplete or damaged: 1 of 6 tags of 3 repositories
 `, c.reason, name, c.in, s.types["two.config"])
 		if diff := cmp.Diff(want, text(t, run(t, packed), packed)); diff != "" {
 			t.Errorf("%s: %s", how, diff)
@@ -250,7 +250,7 @@ func TestArchiveCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, packed)
-	// All is there but the end: nothing is missing, and yet it is not whole.
+	// Only the end is missing: no content is lost, but the archive is incomplete.
 	if cause := causeOf(t, r, file, "it ends early"); len(cause.Problems) > 0 || cause.Tags > 0 {
 		t.Errorf("%+v", cause)
 	}

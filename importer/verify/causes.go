@@ -8,23 +8,24 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Bounds of a report. Its counts are exact whatever is left out of its lists.
+// Limits of a report. Its counts are exact, whatever its lists omit.
 const (
 	maxListed = 1000 // entries of one list, and problems of all causes together
 	maxTags   = 1000 // tags of one problem
 )
 
-// first keeps the first entries of a list in an order, however many are added in any
-// order, and counts all. It holds at most twice the limit.
+// first keeps the first entries of a list in an order, and counts all. Entries are added in any
+// order; it keeps at most twice the limit in memory.
 type first[T any] struct {
 	limit   int
 	compare func(a, b T) int
 	total   int
 	items   []T
-	full    bool // the limit was reached: items[limit-1] was the last of the first ones
+	full    bool // the limit was reached: items[limit-1] is the last entry to keep
 	last    T
 }
 
@@ -32,8 +33,8 @@ func newFirst[T any](compare func(a, b T) int) *first[T] {
 	return &first[T]{limit: maxListed, compare: compare}
 }
 
-// add counts x and keeps it if it may be one of the first. pruned says that others were
-// dropped.
+// add counts x and keeps it if it may be one of the first. pruned reports whether other entries
+// were dropped.
 func (f *first[T]) add(x T) (pruned bool) {
 	f.total++
 	if f.full && f.compare(x, f.last) > 0 {
@@ -47,7 +48,7 @@ func (f *first[T]) add(x T) (pruned bool) {
 	return true
 }
 
-// sorted are the first entries in their order.
+// sorted returns the first entries in order.
 func (f *first[T]) sorted() []T {
 	slices.SortFunc(f.items, f.compare)
 	if len(f.items) >= f.limit {
@@ -58,7 +59,7 @@ func (f *first[T]) sorted() []T {
 	return f.items
 }
 
-// omitted is how many entries are not among the first.
+// omitted returns the number of entries that are not among the first.
 func (f *first[T]) omitted() int { return f.total - len(f.sorted()) }
 
 // tag is a tag of a repository.
@@ -73,7 +74,7 @@ func compareCauses(a, b causeKey) int {
 	return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.kind, b.kind), cmp.Compare(a.reason, b.reason))
 }
 
-// caused is a problem and the cause that it is listed under.
+// caused is a problem with its cause.
 type caused struct {
 	by      causeKey
 	problem layoutstore.Problem
@@ -83,43 +84,43 @@ func compareCaused(a, b caused) int {
 	return cmp.Or(compareCauses(a.by, b.by), problem.Compare(a.problem, b.problem))
 }
 
-// causes groups problems by their causes, of which there may be as many as blobs. It keeps
-// the first problems in the order of causes, then problems: so a cause that lost its last
-// problem never gets one of the first again, and the counts of every listed cause are exact.
+// causes groups problems by cause. There may be as many causes as blobs, so it keeps only the
+// first problems, ordered by cause and then problem. A cause whose last problem was dropped
+// never gets a listed one again, so the counts of every listed cause are exact.
 type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally
-	archives map[string]string // why an archive is not complete, by its path
-	// repeated are problems of the scan that are listed only if no other says the same.
+	archives map[string]string // reasons of incomplete archives, by path
+	// repeated are problems of the scan that are listed only if no other problem says the same.
 	repeated map[said]layoutstore.Problem
 	tags     map[tag]int32    // numbers of the affected tags
-	seen     map[tagList]bool // long lists of tags that have all their numbers
+	seen     map[tagList]bool // long lists of tags that are already numbered
 }
 
-// tagList identifies a list of tags of a repository by where it is stored.
+// tagList identifies a list of tags of a repository by its address in memory.
 type tagList struct {
 	repository string
 	first      *string
 	length     int
 }
 
-// said is what a problem says, and of what.
+// said identifies the content and the reason of a problem.
 type said struct{ path, entry, reason string }
 
-// tally counts the problems of a cause and the tags that they affect.
+// tally counts the problems of a cause and their affected tags.
 type tally struct {
-	alone        bool // listed without any problem as well
+	alone        bool // listed even without any problem
 	count        int
-	one          []string // the tags, as long as all problems have the same list
+	one          []string // the tags, while all problems have the same list
 	tags         map[int32]bool
 	repositories map[string]bool // of tags
 }
 
-// newCauses begins with what the scan of the tree found.
+// newCauses returns the causes with the problems from the scan of the tree.
 func newCauses(problems []layoutstore.Problem) *causes {
 	f := &causes{first: newFirst(compareCaused), tallies: map[causeKey]*tally{}, archives: map[string]string{},
 		repeated: map[said]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
-	for _, p := range problems { // first, as the causes of others follow from it
+	for _, p := range problems { // first, as other causes depend on them
 		if isOfArchive(p) {
 			f.archives[p.Path] = p.Reason
 			f.tally(causeKey{p.Kind, p.Path, p.Reason}).alone = true
@@ -139,8 +140,7 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem is that of an archive as a rule, and not of one of
-// its entries.
+// isOfArchive reports whether a problem usually concerns an archive, not one of its entries.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }
@@ -154,15 +154,15 @@ func (f *causes) tally(key causeKey) *tally {
 	return t
 }
 
-// add puts a problem where its cause is: what is missing in an archive that is not complete
-// is missing for that.
+// add adds a problem to its cause. The cause of content that is missing from an incomplete
+// archive is that archive.
 func (f *causes) add(p layoutstore.Problem) {
 	delete(f.repeated, said{p.Path, p.Entry, p.Reason})
 	key := causeKey{p.Kind, container(p), p.Reason}
 	if reason, ok := f.archives[key.path]; ok && p.Kind == layoutstore.Incomplete {
 		key.reason = reason
 	}
-	f.number(p)
+	f.numberTags(p)
 	f.tally(key).add(f, p)
 	switch full := f.first.full; {
 	case f.first.add(caused{key, p.Bounded(maxTags)}):
@@ -172,9 +172,9 @@ func (f *causes) add(p layoutstore.Problem) {
 	}
 }
 
-// number gives the tags of a problem their numbers. A list of tags is shared by everything
-// that one manifest leads to: a long one is looked at once.
-func (f *causes) number(p layoutstore.Problem) {
+// numberTags assigns numbers to the tags of a problem. Everything that one manifest leads to
+// shares a list of tags, so a long list is processed once.
+func (f *causes) numberTags(p layoutstore.Problem) {
 	if len(p.Tags) > 16 {
 		list := tagList{p.Repository, &p.Tags[0], len(p.Tags)}
 		if f.seen[list] {
@@ -189,7 +189,7 @@ func (f *causes) number(p layoutstore.Problem) {
 	}
 }
 
-// forgetUnlisted drops the tallies of causes that are not listed any more.
+// forgetUnlisted drops the tallies of causes that are no longer listed.
 func (f *causes) forgetUnlisted() {
 	listed := make(map[causeKey]bool, len(f.first.items))
 	for _, x := range f.first.items {
@@ -215,7 +215,7 @@ func (t *tally) add(f *causes, p layoutstore.Problem) {
 			return
 		}
 		t.tags = map[int32]bool{}
-		for repository := range t.repositories { // there is one
+		for repository := range t.repositories { // there is exactly one
 			t.take(f, repository, t.one)
 		}
 		t.one = nil
@@ -230,16 +230,15 @@ func (t *tally) take(f *causes, repository string, tags []string) {
 	}
 }
 
-// container is where the content of a problem is stored: an archive or a layout's directory.
+// container returns the archive or the layout's directory that stores the content of a problem.
 func container(p layoutstore.Problem) string {
-	if up := filepath.Dir(filepath.Dir(p.Path)); p.Entry == "" && p.Digest != "" &&
-		filepath.Base(p.Path) == p.Digest.Encoded() && filepath.Base(up) == "blobs" {
-		return filepath.Dir(up)
+	if _, d, ok := names.ParseBlobPath(filepath.ToSlash(p.Path)); ok && p.Entry == "" && d == p.Digest {
+		return filepath.Dir(filepath.Dir(filepath.Dir(p.Path)))
 	}
 	return p.Path
 }
 
-// report writes the causes and the counts into a report.
+// report adds the causes and the counts to a report.
 func (f *causes) report(r *Report) {
 	for _, p := range f.repeated {
 		f.add(p)

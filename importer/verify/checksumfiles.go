@@ -16,10 +16,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findChecksums looks for checksums directly in the sources that are directories,
-// and beside the others. Those of files that are here are to be read.
+// findChecksums finds checksum files directly in sources that are directories, and beside other
+// sources. It schedules the files that exist for reading.
 func (r *run) findChecksums() {
-	archives := map[string][]string{} // by directory; nil means all that lies there
+	archives := map[string][]string{} // by directory; nil means all archives there
 	for _, s := range r.snapshot.Sources() {
 		if s.Kind == "directory" {
 			archives[filepath.Clean(s.Path)] = nil
@@ -33,7 +33,7 @@ func (r *run) findChecksums() {
 		}
 	}
 	for dir, names := range archives {
-		for _, c := range lookBeside(dir, names) {
+		for _, c := range findInDir(dir, names) {
 			r.report.Checksums = append(r.report.Checksums, c.Checksum)
 			if c.State == "" {
 				r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})
@@ -45,23 +45,23 @@ func (r *run) findChecksums() {
 	})
 }
 
-// found is a checksum and where what it is of lies.
+// found is a checksum and the place of the file it is for.
 type found struct {
 	*Checksum
 	where extent.List
 }
 
-// lookBeside finds the checksums in a directory; where archives is not nil, only
-// those of the archives with these names.
-func lookBeside(dir string, archives []string) (all []found) {
+// findInDir finds the checksums in a directory. If archives is not nil, it finds only those of
+// the archives with these names.
+func findInDir(dir string, archives []string) (all []found) {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
-		return nil // the scan has told of it
+		return nil // the scan has reported it
 	}
 	defer files.Close()
-	b := beside{dir: dir, files: files}
+	b := checksumDir{dir: dir, files: files}
 	for _, name := range files.Names() {
-		if f, ok := fileOf(name); ok {
+		if f, ok := formOf(name); ok {
 			all = append(all, b.read(name, f)...)
 		}
 	}
@@ -78,17 +78,17 @@ func lookBeside(dir string, archives []string) (all []found) {
 	})
 }
 
-// beside is a directory in which checksums lie.
-type beside struct {
+// checksumDir is a directory with checksum files.
+type checksumDir struct {
 	dir   string
 	files *volume.Files
 }
 
-// maxSums is the longest file of checksums that is read.
+// maxSums limits the size of a checksum file, in bytes.
 const maxSums = 4 << 20
 
-// read reads the file called name, whose form is f.
-func (b beside) read(name string, f form) (all []found) {
+// read reads the checksum file name of the form f.
+func (b checksumDir) read(name string, f form) (all []found) {
 	file := filepath.Join(b.dir, name)
 	info, err := b.files.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
@@ -110,26 +110,25 @@ func (b beside) read(name string, f form) (all []found) {
 		}
 		where, of := b.locate(s.of, f.of)
 		if c.Of = b.path(of); where == nil {
-			c.State, c.Reason = Absent, fmt.Sprintf("%s is not here", s.of)
+			c.State, c.Reason = Absent, fmt.Sprintf("%s is missing", s.of)
 		}
 		all = append(all, found{c, where})
 	}
 	return all
 }
 
-// path is where a name in a checksum's file leads to; one that leads out of the
-// directory stays as it is.
-func (b beside) path(name string) string {
+// path resolves a name in a checksum file. A name that leads out of the directory is returned
+// unchanged.
+func (b checksumDir) path(name string) string {
 	if filepath.IsLocal(name) {
 		return filepath.Join(b.dir, name)
 	}
 	return name
 }
 
-// locate finds the file that a checksum names, or the chunks of an archive of that
-// name. A path from where the checksum was made stands for its last part, if that
-// is what the checksum's own file is called after.
-func (b beside) locate(name, own string) (where extent.List, of string) {
+// locate finds the file that a checksum names, or the chunks of an archive of that name. A path
+// from another machine counts as its last segment if the checksum file is named after that.
+func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {
 			continue
@@ -144,22 +143,22 @@ func (b beside) locate(name, own string) (where extent.List, of string) {
 	return nil, name
 }
 
-func (b beside) extent(name string, info fs.FileInfo) extent.Extent {
+func (b checksumDir) extent(name string, info fs.FileInfo) extent.Extent {
 	return extent.Extent{File: b.file(name), Len: info.Size(), Whole: true}
 }
 
-func (b beside) file(name string) besideFile {
+func (b checksumDir) file(name string) checksumTarget {
 	at, _ := b.files.At(name)
-	return besideFile{b.dir, at, name}
+	return checksumTarget{b.dir, at, name}
 }
 
-// chunks are those of an archive, joined.
-func (b beside) chunks(archive string) (all extent.List) {
+// chunks returns the chunks of an archive, joined.
+func (b checksumDir) chunks(archive string) (all extent.List) {
 	numbers := map[string]int{}
 	for _, name := range b.files.Names() {
 		of, _ := volume.IsArchive(name)
 		if number, ok := volume.IsChunk(name); ok && of == archive {
-			numbers[name], _ = strconv.Atoi(number) // one that is none is a fault of the scan
+			numbers[name], _ = strconv.Atoi(number) // the scan reports malformed numbers
 		}
 	}
 	names := make([]string, 0, len(numbers))
@@ -175,14 +174,14 @@ func (b beside) chunks(archive string) (all extent.List) {
 	return all
 }
 
-// besideFile is a file in a source's directory.
-type besideFile struct {
+// checksumTarget is a file in a source's directory.
+type checksumTarget struct {
 	dir, at string
-	name    string // that it goes by
+	name    string // its name in messages
 }
 
-// Open implements extent.File. A staged file may have been moved to its place.
-func (f besideFile) Open() (*os.File, error) {
+// Open implements extent.File. A staged file may have been moved into place meanwhile.
+func (f checksumTarget) Open() (*os.File, error) {
 	file, err := plainfile.OpenInDir(f.dir, f.at)
 	if errors.Is(err, fs.ErrNotExist) && f.at != f.name {
 		file, err = plainfile.OpenInDir(f.dir, f.name)
@@ -190,4 +189,4 @@ func (f besideFile) Open() (*os.File, error) {
 	return file, err
 }
 
-func (f besideFile) String() string { return filepath.Join(f.dir, f.name) }
+func (f checksumTarget) String() string { return filepath.Join(f.dir, f.name) }

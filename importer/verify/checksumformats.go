@@ -16,14 +16,14 @@ const (
 	sha2 = "sha256"
 )
 
-// form is what a file of checksums is by its name.
+// form is the format of a checksum file, by its name.
 type form struct {
 	algorithm string
-	of        string // the file that it is called after; empty for one that names several
+	of        string // the file that it is named after; empty if it lists several files
 }
 
-// fileOf says of which form a file is; ok is false where it is none of checksums.
-func fileOf(name string) (f form, ok bool) {
+// formOf returns the format of a checksum file; ok is false for any other file.
+func formOf(name string) (f form, ok bool) {
 	if strings.HasPrefix(name, ".") {
 		return form{}, false
 	}
@@ -39,18 +39,17 @@ func fileOf(name string) (f form, ok bool) {
 	return form{algorithm: sha2}, slices.Contains(several, strings.ToLower(name))
 }
 
-// named is a checksum and the name that it has.
+// named is a checksum and the file name it is for.
 type named struct {
 	of    string
 	want  []byte
-	fault string // why it is none
+	fault string // why the checksum is invalid
 }
 
-// parse reads a file of checksums: bare ones, and the lines that sha256sum writes.
-// Other lines are passed over, as those of a signature are, unless there is nothing
-// else.
+// parse reads a checksum file: bare checksums, and lines as sha256sum writes them. It ignores
+// other lines, such as those of a signature, unless there is nothing else.
 func (f form) parse(data []byte) (all []named) {
-	if want, ok := checksum(strings.TrimSpace(string(data))); ok && f.of != "" {
+	if want, ok := parseChecksum(strings.TrimSpace(string(data))); ok && f.of != "" {
 		return []named{{of: f.of, want: want}}
 	}
 	for line := range bytes.Lines(data) {
@@ -59,7 +58,7 @@ func (f form) parse(data []byte) (all []named) {
 		}
 	}
 	if all == nil {
-		return []named{{of: f.of, fault: fmt.Sprintf("no checksum of %s in it", f.algorithm)}}
+		return []named{{of: f.of, fault: fmt.Sprintf("contains no %s checksum", f.algorithm)}}
 	}
 	return all
 }
@@ -77,12 +76,12 @@ func (f form) parseLine(line string) (n named, ok bool) {
 	} else if m := tagLine.FindStringSubmatch(line); m != nil && f.algorithm == sha2 {
 		text, name = m[2], m[1]
 	}
-	want, ok := checksum(text)
+	want, ok := parseChecksum(text)
 	return named{of: name, want: want}, ok
 }
 
-// checksum reads a sum in hexadecimal: both algorithms have 32 bytes.
-func checksum(text string) ([]byte, bool) {
+// parseChecksum reads a hexadecimal checksum. Both algorithms have 32 bytes.
+func parseChecksum(text string) ([]byte, bool) {
 	sum, err := hex.DecodeString(text)
 	return sum, err == nil && len(sum) == sha256.Size
 }

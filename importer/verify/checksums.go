@@ -15,30 +15,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// State says what came of a checksum.
+// State is the result of comparing a checksum.
 type State string
 
 // The states of a checksum.
 const (
 	Same      State = "same"
-	Different State = "different" // the file is not what it was, or the checksum is of another
-	Illegible State = "illegible" // the file that should hold a checksum holds none
-	Absent    State = "absent"    // what it is of is not here, which changes nothing
+	Different State = "different" // the file changed, or the checksum belongs to another file
+	Illegible State = "illegible" // the checksum file contains no checksum
+	Absent    State = "absent"    // its file is missing, which is not a failure
 )
 
-// Checksum is one that lies beside the archives, and what came of it.
+// Checksum is a checksum stored beside the archives, and the result of comparing it.
 type Checksum struct {
-	File      string `json:"file"`      // that holds it
-	Of        string `json:"of"`        // what it is of; empty where that cannot be told
-	Algorithm string `json:"algorithm"` // "sha256" or "gost", which is GOST R 34.11-2012 of 256 bits
+	File      string `json:"file"`      // the file that contains it
+	Of        string `json:"of"`        // the file it is for; empty if unknown
+	Algorithm string `json:"algorithm"` // "sha256", or "gost": GOST R 34.11-2012 with 256 bits
 	State     State  `json:"state"`
 	Reason    string `json:"reason"`
 
 	want []byte
 }
 
-// bad says whether the checksum keeps the tree from being whole.
-func (c *Checksum) bad() bool { return c.State == Different || c.State == Illegible }
+// isBad reports whether the checksum is a failure.
+func (c *Checksum) isBad() bool { return c.State == Different || c.State == Illegible }
 
 func (c *Checksum) hash() hash.Hash {
 	if c.Algorithm == gost {
@@ -47,8 +47,8 @@ func (c *Checksum) hash() hash.Hash {
 	return sha256.New()
 }
 
-// compare reads what the checksum is of. The error is the context's, or one that
-// layoutstore.Exhausted knows.
+// compare reads the file that the checksum is for. The error is the context's, or one that
+// layoutstore.IsExhausted reports.
 func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, read func(n int)) error {
 	got, err := sum(ctx, where, c.hash(), buf, read)
 	reversed := slices.Clone(got)
@@ -66,7 +66,7 @@ func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, r
 	case bytes.Equal(got, c.want):
 		c.State = Same
 	case c.Algorithm == gost && bytes.Equal(reversed, c.want):
-		c.Reason = fmt.Sprintf("%s has this checksum in the other order of bytes: it is %x", c.Of, got)
+		c.Reason = fmt.Sprintf("%s has this checksum in reversed byte order: it is %x", c.Of, got)
 	default:
 		c.Reason = fmt.Sprintf("%s has the checksum %s", c.Of, hex.EncodeToString(got))
 	}

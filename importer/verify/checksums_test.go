@@ -110,7 +110,7 @@ func TestChecksums(t *testing.T) {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.gostsum": reversed(t, gost(read(t, dir+"/module-x.tar")))}
 			},
-			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has this checksum in the other order of bytes: it is GOST(module-x.tar)"},
+			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has this checksum in reversed byte order: it is GOST(module-x.tar)"},
 			false,
 		},
 		"as sha256sum writes them": {
@@ -128,12 +128,12 @@ func TestChecksums(t *testing.T) {
 			},
 			[]string{
 				"SHA256SUMS: sha256 of deckhousereleases.yaml: same",
-				"SHA256SUMS: sha256 of /etc/hostname: absent: /etc/hostname is not here",
-				"SHA256SUMS: sha256 of gone.tar: absent: gone.tar is not here",
+				"SHA256SUMS: sha256 of /etc/hostname: absent: /etc/hostname is missing",
+				"SHA256SUMS: sha256 of gone.tar: absent: gone.tar is missing",
 				"SHA256SUMS: sha256 of module-x.tar: same",
 				"SHA256SUMS: sha256 of platform.tar.0000.chunk: same",
 				"SHA256SUMS: sha256 of platform.tar.0001.chunk: same",
-				"SHA256SUMS: sha256 of ../outside.tar: absent: ../outside.tar is not here",
+				"SHA256SUMS: sha256 of ../outside.tar: absent: ../outside.tar is missing",
 			},
 			true,
 		},
@@ -159,8 +159,8 @@ func TestChecksums(t *testing.T) {
 				return map[string]string{"module-x.tar.gostsum": gost(nil)[:63], "SHA256SUMS": ""}
 			},
 			[]string{
-				"SHA256SUMS: sha256 of : illegible: no checksum of sha256 in it",
-				"module-x.tar.gostsum: gost of module-x.tar: illegible: no checksum of gost in it",
+				"SHA256SUMS: sha256 of : illegible: contains no sha256 checksum",
+				"module-x.tar.gostsum: gost of module-x.tar: illegible: contains no gost checksum",
 			},
 			false,
 		},
@@ -171,7 +171,7 @@ func TestChecksums(t *testing.T) {
 				}
 				return map[string]string{"platform.tar.9999.chunk.gostsum": gost(nil), ".module-x.tar.gostsum": "nonsense"}
 			},
-			[]string{"platform.tar.9999.chunk.gostsum: gost of platform.tar.9999.chunk: absent: platform.tar.9999.chunk is not here"},
+			[]string{"platform.tar.9999.chunk.gostsum: gost of platform.tar.9999.chunk: absent: platform.tar.9999.chunk is missing"},
 			true,
 		},
 	} {
@@ -194,7 +194,7 @@ func TestChecksums(t *testing.T) {
 			slices.Sort(want)
 			slices.Sort(got)
 			if diff := cmp.Diff(want, got); diff != "" || r.Whole != c.whole {
-				t.Errorf("whole: %v\n%s", r.Whole, diff)
+				t.Errorf("complete: %v\n%s", r.Whole, diff)
 			}
 			if len(r.Causes) > 0 {
 				t.Errorf("%+v", r.Causes)
@@ -210,14 +210,14 @@ func TestChecksumsBesideOneArchive(t *testing.T) {
 	write(t, dir+"/SHA256SUMS", sha2(nil)+"  module-x.tar\n"+sha2(read(t, chunks[1]))+"  platform.tar.0001.chunk\n")
 	r := run(t, chunks[1])
 	if diff := cmp.Diff([]string{"SHA256SUMS: sha256 of platform.tar.0001.chunk: same"}, lines(r, dir)); diff != "" || !r.Whole {
-		t.Errorf("whole: %v\n%s", r.Whole, diff)
+		t.Errorf("complete: %v\n%s", r.Whole, diff)
 	}
 	r = run(t, filepath.Join(dir, "module-x.tar"))
 	if len(r.Checksums) != 2 || r.Whole {
-		t.Errorf("whole: %v, %v", r.Whole, lines(r, dir))
+		t.Errorf("complete: %v, %v", r.Whole, lines(r, dir))
 	}
 	want := fmt.Sprintf("checksum different: DIR/SHA256SUMS: DIR/module-x.tar has the checksum %s\n"+
-		"checksum different: DIR/module-x.tar.gostsum: DIR/module-x.tar has the checksum %s\nnot whole: 0 of 2 tags of 2 repositories\n",
+		"checksum different: DIR/module-x.tar.gostsum: DIR/module-x.tar has the checksum %s\nincomplete or damaged: 0 of 2 tags of 2 repositories\n",
 		sha2(read(t, dir+"/module-x.tar")), gost(read(t, dir+"/module-x.tar")))
 	if diff := cmp.Diff(want, text(t, r, dir)); diff != "" {
 		t.Error(diff)

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyMissing writes an archive with indexes of n tagged manifests that are not there, of
-// as many each as an index.json may have.
+// manyMissing writes an archive with indexes of n tagged manifests that are missing. Each index
+// has as many as an index.json may have.
 func manyMissing(t testing.TB, n int) (dir string) {
 	const most = 100_000
 	var entries []layouttest.Entry
@@ -77,7 +77,7 @@ func TestReportIsBounded(t *testing.T) {
 	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
 		t.Errorf("%d causes, %d gaps of %d, %d and %d tags, %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
-	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nnot whole: 1200 of 1200 tags"} {
+	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got[len(got)-500:])
 		}
@@ -90,7 +90,7 @@ func TestReportIsBounded(t *testing.T) {
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {
 		t.Errorf("%d unreferenced, %+v", len(r.Unreferenced), r.Omitted)
 	}
-	if got, line := text(t, r, dir), "\n1100 blobs that nothing needs, 7.7 kB:\n"; !strings.Contains(got, line) {
+	if got, line := text(t, r, dir), "\n1100 blobs unreferenced, 7.7 kB:\n"; !strings.Contains(got, line) {
 		t.Errorf("no %q in\n%s", line, got[len(got)-500:])
 	}
 }

@@ -47,7 +47,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report.Whole != (name == "whole") || report.Files != len(opened) || len(opened) != len(blobFiles(t, dir)) {
-				t.Errorf("whole: %v; %d files read, %d of %d opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
+				t.Errorf("complete: %v; %d files read, %d of %d opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
 			}
 			for file, n := range opened {
 				if n != 1 {

@@ -3,7 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
-	_ "crypto/sha512" // an algorithm that blobs may be named by
+	_ "crypto/sha512" // a possible algorithm of blob digests
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,14 +20,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// task is something to read to its end: a copy of a blob, or what a checksum is of.
-// There may be a million, so it says no more than it has to.
+// task is something to read to its end: a copy of a blob, or a file that has a checksum. It is
+// small, as there may be a million tasks.
 type task struct {
 	layout layoutstore.Layout
 	digest digest.Digest
 	size   int64  // bytes
-	file   string // archive or chunk that it begins in; in a directory there is no order
-	off    int64  // and where
+	file   string // archive or chunk in which it begins; empty in a directory, which has no order
+	off    int64  // offset in that file
 
 	checksum *Checksum
 	where    extent.List // of the checksum's file
@@ -41,7 +41,7 @@ func taskOf(s layoutstore.Stored) task {
 	return t
 }
 
-// bufferSize is how much is read at once: what a processor's second cache holds.
+// bufferSize is the size of one read. It fits into the L2 cache of a processor.
 const bufferSize = 256 << 10
 
 // readAll reads each task once, several at a time.
@@ -54,7 +54,7 @@ func (r *run) readAll(ctx context.Context) error {
 	r.report.Files += len(r.tasks)
 	r.report.Bytes += total
 	r.Progress.Begin(r.report.Files, r.report.Bytes)
-	r.Progress.Read(int(r.report.Bytes - total)) // manifests, which the audit has read
+	r.Progress.Read(int(r.report.Bytes - total)) // manifests, already read by the audit
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.Jobs {
@@ -74,12 +74,12 @@ func (r *run) readAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// giantShare: what is larger than this part of what each job has to read may not
-// come last, where the other jobs would wait for it.
+// giantShare defines a giant: a task larger than 1/giantShare of the work per job. A giant must
+// not come last, as the other jobs would wait for it.
 const giantShare = 16
 
-// schedule puts giants first, the largest before the others, and behind them the
-// rest in the order in which it lies: a disk reads on where it is.
+// schedule puts giants first, the largest before the others, and then the rest in disk order,
+// for sequential reads.
 func schedule(tasks []task, giant int64) {
 	large := func(t task) int64 {
 		if t.size > giant {
@@ -92,15 +92,15 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do reads the task of that number. The error is the context's, or one that layoutstore.Exhausted
-// knows: what is wrong with the content is noted.
+// do reads the task of a number and records damaged content. The error is the context's, or one
+// that layoutstore.IsExhausted reports.
 func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	t := &r.tasks[number]
 	if t.checksum != nil {
 		return t.checksum.compare(ctx, t.where, buf, r.Progress.Read)
 	}
 	stored := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-	got, reason, err := r.blob(ctx, &stored, buf)
+	got, reason, err := r.readBlob(ctx, &stored, buf)
 	if err != nil || got == "" && reason == "" {
 		return err
 	}
@@ -110,10 +110,10 @@ func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	return nil
 }
 
-// blob locates and reads a copy of a blob and says why it is not what its name says, or
-// the sum of its bytes if that is why; neither is set where it is. A file that is
-// replaced between the two is located once more. The error is as that of do.
-func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
+// readBlob locates and reads a copy of a blob. If the copy is damaged, it returns the digest of
+// the content, or the reason if there is no digest. If the file is replaced meanwhile, it
+// locates the copy again. The error is like that of do.
+func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
 	for again := false; ; again = true {
 		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
 			err = compare(ctx, *s, buf, r.Progress.Read)
@@ -141,12 +141,12 @@ func (r *run) blob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got,
 	return "", "", nil
 }
 
-// wrongBytes says that a copy of a blob has other bytes than its name says.
+// wrongBytes reports a copy of a blob whose content does not match its digest.
 type wrongBytes struct{ got digest.Digest }
 
-func (e *wrongBytes) Error() string { return fmt.Sprintf("its bytes are those of %s", e.got) }
+func (e *wrongBytes) Error() string { return fmt.Sprintf("checksum mismatch: content is %s", e.got) }
 
-// compare reads a copy of a blob. Errors: *wrongBytes; those of sum.
+// compare reads a copy of a blob and compares its digest. Errors: *wrongBytes; those of sum.
 func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int)) error {
 	got, err := sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
 	if err != nil {
@@ -158,8 +158,8 @@ func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n 
 	return nil
 }
 
-// sum hashes the bytes of a list. Fewer of them than the list has are an error that
-// wraps layoutstore.ErrStale.
+// sum hashes the bytes of a list of extents. If some bytes are missing, the error wraps
+// layoutstore.ErrStale.
 func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read func(n int)) ([]byte, error) {
 	content, err := where.OpenOnce()
 	if err != nil {
@@ -177,7 +177,7 @@ func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read f
 		left -= int64(n)
 		switch {
 		case errors.Is(err, io.EOF) && left > 0:
-			return nil, fmt.Errorf("%s: %d bytes less than there were: %w", where, left, layoutstore.ErrStale)
+			return nil, fmt.Errorf("%s: truncated by %d bytes: %w", where, left, layoutstore.ErrStale)
 		case errors.Is(err, io.EOF):
 			return h.Sum(nil), nil
 		case err != nil:

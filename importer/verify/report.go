@@ -9,35 +9,35 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
-	// Whole is set where nothing is missing, wrong or illegal. Conflicts, blobs that
-	// nothing needs and checksums of files that are not here leave it set.
+	// Whole is set if everything is complete, intact and legal. Conflicts, unreferenced blobs
+	// and checksums of missing files do not clear it.
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
-	TagsAffected int  `json:"tagsAffected"` // that a problem keeps from being complete
-	// TagsUnknown are the indexes and archives that may hold tags which nobody can
-	// name, as they cannot be read. They are in neither of the two numbers.
-	unknown     []layoutstore.Problem // the problems behind TagsUnknown
+	TagsAffected int  `json:"tagsAffected"` // incomplete or damaged because of a problem
+	// TagsUnknown are the indexes and archives that cannot be read, so that their tags are
+	// unknown and counted in neither number.
 	TagsUnknown []string              `json:"tagsUnknown"`
+	unknown     []layoutstore.Problem // the problems behind TagsUnknown
 	Files       int                   `json:"files"`     // read: files and entries of archives
 	Bytes       int64                 `json:"bytes"`     // read
 	Causes      []Cause               `json:"causes"`    // by place
 	Checksums   []*Checksum           `json:"checksums"` // by file
 	Conflicts   []layoutstore.Problem `json:"conflicts"`
-	// Harmless are problems for which nothing is missing, as bytes behind an archive's
-	// end. They leave Whole set.
+	// Harmless are problems that lose no content, such as bytes after the end of an archive.
+	// They do not clear Whole.
 	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
-	// NonDistributable are layers that are not there and need not be, by their media type.
+	// NonDistributable are missing layers that may be omitted by their media type.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Omitted is how much the lists leave out: of each the first 1,000 entries are listed,
-	// and of the problems of all causes together. All other numbers count everything.
+	// Omitted counts the entries that are not listed: each list has at most 1,000 entries, and
+	// so have the problems of all causes together. All other numbers count everything.
 	Omitted Omitted `json:"omitted"`
 }
 
-// Omitted counts what is not listed in a report.
+// Omitted counts the entries that a report does not list.
 type Omitted struct {
 	Problems          int   `json:"gaps"`
 	Unreferenced      int   `json:"unreferenced"`
@@ -45,7 +45,8 @@ type Omitted struct {
 	NonDistributable  int   `json:"nonDistributable"`
 }
 
-// newReport is a report of nothing: its lists are empty, where JSON would have null.
+// newReport returns an empty report. Its lists are not nil, so that JSON has [] instead of
+// null.
 func newReport() *Report {
 	return &Report{
 		TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{},
@@ -53,18 +54,18 @@ func newReport() *Report {
 	}
 }
 
-// Cause is one thing that is wrong, with the problems that come of it.
+// Cause is the common cause of some problems.
 type Cause struct {
 	Kind         layoutstore.Kind      `json:"kind"`
 	Path         string                `json:"path"` // of an archive or of a layout's directory
 	Reason       string                `json:"reason"`
-	Tags         int                   `json:"tags"`         // that its problems keep from being complete
+	Tags         int                   `json:"tags"`         // affected by its problems
 	Repositories int                   `json:"repositories"` // of these tags
-	Count        int                   `json:"count"`        // of its problems, listed or not
+	Count        int                   `json:"count"`        // of its problems, whether listed or not
 	Problems     []layoutstore.Problem `json:"gaps"`         // the first of them
 }
 
-// Unreferenced is a blob that nothing leads to.
+// Unreferenced is a blob that no manifest or index refers to.
 type Unreferenced struct {
 	Path   string        `json:"path"` // of the file, or of the archive
 	Entry  string        `json:"entry"`
@@ -72,7 +73,7 @@ type Unreferenced struct {
 	Size   int64         `json:"size"` // bytes
 }
 
-// finish adds what was found to the report, and what the scan of the tree found.
+// finish adds the causes, and the problems from the scan of the tree, to the report.
 func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
 	r.unknown = unknownTags(problems)
 	for _, p := range problems {
@@ -87,7 +88,7 @@ func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
 		}
 	}
 	f.report(r)
-	r.Whole = len(r.Causes) == 0 && !slices.ContainsFunc(r.Checksums, (*Checksum).bad)
+	r.Whole = len(r.Causes) == 0 && !slices.ContainsFunc(r.Checksums, (*Checksum).isBad)
 	if r.Repositories == 0 && r.Whole {
 		r.Whole = false
 		r.Causes = append(r.Causes, Cause{Kind: layoutstore.Incomplete, Reason: "no repositories in the sources: nothing was verified", Problems: []layoutstore.Problem{}})

@@ -15,62 +15,62 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// ScrubOptions say how a Scrub reads.
+// ScrubOptions configure a Scrub.
 type ScrubOptions struct {
-	Rate     int64 // bytes a second, more than 0
+	Rate     int64 // bytes per second, more than 0
 	Snapshot func() *layoutstore.Snapshot
-	// From is where an earlier scrub of the tree ended, in the middle of a pass; the zero
-	// Position is the beginning.
+	// From is the position at which an earlier scrub of the tree stopped during a pass; the
+	// zero Position means the beginning.
 	From Position
-	// Reached is called now and then with where a later scrub may continue, and once when
-	// Run ends. It may be nil.
+	// Reached is called regularly, and once when Run ends, with the position from which a later
+	// scrub can resume. It may be nil.
 	Reached func(Position)
-	// Now is the clock; nil is the system's.
+	// Now is the clock; nil means the system's.
 	Now func() time.Time
-	// Wrong is told of each copy that is refused from now on, Failed of each that
-	// cannot be read, which says nothing of its bytes. Both may be nil.
+	// Wrong is called for each damaged copy, which is quarantined; Failed for each copy that
+	// cannot be read, whatever its content. Both may be nil.
 	Wrong  func(layoutstore.Problem)
 	Failed func(file, entry string, d digest.Digest, err error)
 }
 
-// Scrub reads the blobs of a tree behind a server, at a rate and without an end, and
-// has those refused that are not what their names say.
+// Scrub reads the blobs of a served tree again and again, at a limited rate, and quarantines
+// damaged ones.
 type Scrub struct {
 	ScrubOptions
-	limit *rate.Limiter
-	stats scrubStats
-	at    Position  // the last copy that was read
-	told  time.Time // when Reached was called
+	limit    *rate.Limiter
+	stats    scrubStats
+	at       Position  // the last copy that was read
+	reported time.Time // when Reached was last called
 }
 
-// Position is a copy of a blob: all before it in a pass were read, and so was it.
+// Position is the copy of a blob that was read last in a pass.
 type Position struct {
 	Repository string        `json:"repository"` // its path
 	Path       string        `json:"path"`       // of its layout
-	Entry      string        `json:"entry"`      // that the layout is in an archive
+	Entry      string        `json:"entry"`      // of the layout in an archive
 	Digest     digest.Digest `json:"digest"`
 }
 
-// scrubStats are the numbers of ScrubStats while they change.
+// scrubStats are the live counters behind ScrubStats.
 type scrubStats struct {
 	bytes, files, wrong, failed, passes, passBytes, passTotal atomic.Int64
 }
 
-// ScrubStats say how far a scrub is.
+// ScrubStats describe the progress of a scrub.
 type ScrubStats struct {
 	Bytes, Files         int64 // read so far, in all passes
 	Wrong, Failed        int64 // copies refused; copies that could not be read
-	Passes               int64 // over
-	PassBytes, PassTotal int64 // of the pass under way
+	Passes               int64 // completed
+	PassBytes, PassTotal int64 // of the current pass
 }
 
-// scrubBuffer is how much is read at once, and let through at once.
+// scrubBuffer is the size of one read, and of one step of the rate limit.
 const scrubBuffer = 64 << 10
 
-// NewScrub makes a scrub that has yet to run.
+// NewScrub returns a scrub. Call [Scrub.Run] to start it.
 func NewScrub(o ScrubOptions) (*Scrub, error) {
 	if o.Rate <= 0 {
-		return nil, fmt.Errorf("%d bytes a second: it has to be more than nothing", o.Rate)
+		return nil, fmt.Errorf("invalid scrub rate: %d bytes per second: it has to be more than 0", o.Rate)
 	}
 	if o.Wrong == nil {
 		o.Wrong = func(layoutstore.Problem) {}
@@ -84,27 +84,27 @@ func NewScrub(o ScrubOptions) (*Scrub, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Scrub{ScrubOptions: o, at: o.From, told: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}, nil
+	return &Scrub{ScrubOptions: o, at: o.From, reported: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}, nil
 }
 
-// Stats is how far the scrub is. It may be called while it runs.
+// Stats returns the progress of the scrub. It may be called while Run runs.
 func (s *Scrub) Stats() ScrubStats {
 	n := &s.stats
 	return ScrubStats{Bytes: n.bytes.Load(), Files: n.files.Load(), Wrong: n.wrong.Load(), Failed: n.failed.Load(),
 		Passes: n.passes.Load(), PassBytes: n.passBytes.Load(), PassTotal: n.passTotal.Load()}
 }
 
-// betweenPasses is how long a scrub rests at least: a tree may be empty.
+// betweenPasses is the minimum pause between passes, as a tree may be empty.
 const betweenPasses = time.Second
 
-// Run reads pass after pass until the context ends, and returns nil then.
+// Run runs passes until the context ends. It always returns nil.
 func (s *Scrub) Run(ctx context.Context) error {
 	buf := make([]byte, scrubBuffer)
 	defer func() { s.Reached(s.at) }()
 	for {
-		if err := s.pass(ctx, buf); err == nil {
+		if err := s.runPass(ctx, buf); err == nil {
 			s.stats.passes.Add(1)
-			s.reached(Position{})
+			s.reportPosition(Position{})
 		}
 		select {
 		case <-time.After(betweenPasses):
@@ -114,25 +114,25 @@ func (s *Scrub) Run(ctx context.Context) error {
 	}
 }
 
-// betweenPositions is how long a scrub reads before it says again where it is. That much
-// is read twice where a process is killed.
+// betweenPositions is the interval of calls of Reached. After a crash, at most this much is
+// read twice.
 const betweenPositions = 10 * time.Second
 
-// reached says where the scrub is, if it was not said a moment ago.
-func (s *Scrub) reached(at Position) {
+// reportPosition calls Reached if the last call is long enough ago.
+func (s *Scrub) reportPosition(at Position) {
 	s.at = at
-	if now := s.Now(); now.Sub(s.told) >= betweenPositions {
-		s.told = now
+	if now := s.Now(); now.Sub(s.reported) >= betweenPositions {
+		s.reported = now
 		s.Reached(at)
 	}
 }
 
-// pass reads every copy of every blob once, or those behind the position. The error is
-// the context's.
-func (s *Scrub) pass(ctx context.Context, buf []byte) error {
+// runPass reads every copy of every blob once, from the position on. The error is the
+// context's.
+func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	var total, behind int64
 	from := s.at
-	err := s.each(ctx, from, func(_ holder, l layoutstore.Layout, d digest.Digest, _ Position, skip bool) {
+	err := s.eachCopy(ctx, from, func(_ holder, l layoutstore.Layout, d digest.Digest, _ Position, skip bool) {
 		where, err := l.Locate(d)
 		if err != nil {
 			return
@@ -146,11 +146,11 @@ func (s *Scrub) pass(ctx context.Context, buf []byte) error {
 	}
 	s.stats.passTotal.Store(total)
 	s.stats.passBytes.Store(behind)
-	return s.each(ctx, from, func(by holder, l layoutstore.Layout, d digest.Digest, at Position, skip bool) {
+	return s.eachCopy(ctx, from, func(by holder, l layoutstore.Layout, d digest.Digest, at Position, skip bool) {
 		if skip {
 			return
 		}
-		err := s.blob(ctx, by, l, d, buf)
+		err := s.readBlob(ctx, by, l, d, buf)
 		if ctx.Err() != nil {
 			return
 		}
@@ -159,37 +159,36 @@ func (s *Scrub) pass(ctx context.Context, buf []byte) error {
 			file, entry := l.WhereBlob(d)
 			s.Failed(file, entry, d, err)
 		}
-		s.reached(at)
+		s.reportPosition(at)
 	})
 }
 
-// holder is the repository that a copy of a blob is read for.
+// holder is the repository for which a copy of a blob is read.
 type holder struct {
 	*layoutstore.Repository
 	snapshot *layoutstore.Snapshot
 	path     string
 }
 
-// each calls do for each copy of each blob that the tree has when it comes to its
-// repository, with its position, and says whether it is one of those up to from. The
-// error is the context's.
-func (s *Scrub) each(ctx context.Context, from Position, do func(_ holder, _ layoutstore.Layout, _ digest.Digest, at Position, skip bool)) error {
+// eachCopy calls do for each copy of each blob in the tree, with its position. skip is set for
+// copies up to from. The error is the context's.
+func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _ layoutstore.Layout, _ digest.Digest, at Position, skip bool)) error {
 	seen := map[layoutstore.Layout]bool{}
 	for _, path := range s.Snapshot().Paths() {
 		by := holder{snapshot: s.Snapshot(), path: path}
 		repo, err := by.snapshot.At(path)
 		if err != nil {
-			continue // it went meanwhile
+			continue // it was removed meanwhile
 		}
 		by.Repository = repo
 		layouts := repo.Layouts()
 		ended := layoutOf(layouts, path, from)
 		for i, l := range layouts {
 			if seen[l] {
-				continue // another repository's as well
+				continue // also read for another repository
 			}
 			seen[l] = true
-			blobs, _ := l.Blobs(ctx) // the check tells of what cannot be listed
+			blobs, _ := l.Blobs(ctx) // the check reports layouts that cannot be listed
 			at := Position{Repository: path}
 			at.Path, at.Entry = l.Where()
 			for _, at.Digest = range blobs {
@@ -203,8 +202,8 @@ func (s *Scrub) each(ctx context.Context, from Position, do func(_ holder, _ lay
 	return ctx.Err()
 }
 
-// layoutOf is which of the layouts at a path a scrub ended in: those before it were read.
-// It is -1 where none was, as for a layout that is not there any more.
+// layoutOf returns the index of the layout at a path in which a scrub stopped: layouts before
+// it were read. It returns -1 if no layout was read, for example because that layout is gone.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)
@@ -216,25 +215,25 @@ func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	})
 }
 
-// blob reads one copy and has it refused if it is wrong and did not change meanwhile.
+// readBlob reads one copy, and quarantines it if it is damaged and did not change meanwhile.
 // The error is that of reading it.
-func (s *Scrub) blob(ctx context.Context, by holder, l layoutstore.Layout, d digest.Digest, buf []byte) error {
+func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d digest.Digest, buf []byte) error {
 	stamp, err := l.Stamp(d)
 	if err != nil {
-		return gone(err)
+		return ignoreGone(err)
 	}
 	where, err := l.Locate(d)
 	if err != nil {
-		return gone(err)
+		return ignoreGone(err)
 	}
-	err = compare(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, buf, func(n int) { s.let(ctx, n) })
+	err = compare(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, buf, func(n int) { s.throttle(ctx, n) })
 	s.stats.files.Add(1)
 	var wrong *wrongBytes
 	if err != nil && !errors.As(err, &wrong) {
-		return gone(err)
+		return ignoreGone(err)
 	}
 	if after, err := l.Stamp(d); err != nil || after != stamp {
-		return gone(err) // it was written meanwhile: the next pass will tell
+		return ignoreGone(err) // it changed meanwhile: the next pass reads it
 	}
 	if wrong == nil {
 		by.Release(l, d, stamp)
@@ -242,22 +241,22 @@ func (s *Scrub) blob(ctx context.Context, by holder, l layoutstore.Layout, d dig
 	}
 	if by.Quarantine(l, d, stamp, wrong.Error()) {
 		s.stats.wrong.Add(1)
-		if p, ok := by.snapshot.QuarantineProblem(by.path, l, d); ok { // else the file has just changed
+		if p, ok := by.snapshot.QuarantineProblem(by.path, l, d); ok { // otherwise the file has just changed
 			s.Wrong(p)
 		}
 	}
 	return nil
 }
 
-// let counts n bytes that were read, and waits until more may be.
-func (s *Scrub) let(ctx context.Context, n int) {
+// throttle counts n bytes that were read, and waits until more may be read.
+func (s *Scrub) throttle(ctx context.Context, n int) {
 	s.stats.bytes.Add(int64(n))
 	s.stats.passBytes.Add(int64(n))
-	_ = s.limit.WaitN(ctx, n) // fails with the context, which ends the reading
+	_ = s.limit.WaitN(ctx, n) // fails only if the context ends, which also ends the reading
 }
 
-// gone passes over what says that a file is there no longer, or is another by now.
-func gone(err error) error {
+// ignoreGone returns nil for an error that says that a file was removed or replaced.
+func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layoutstore.ErrStale) {
 		return nil
 	}

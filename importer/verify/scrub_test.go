@@ -86,7 +86,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found sync.RWMutex // held for reading by a pull; for writing by who found the bit
+	var found sync.RWMutex // held for reading by a pull; for writing by the scrub that found the bit
 	refused := false
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -161,7 +161,7 @@ func flip(t *testing.T, file string, sound []byte) (reason string) {
 	if _, err := f.WriteAt(body[3:4], 3); err != nil {
 		t.Fatal(err)
 	}
-	return "its bytes are those of " + digest.FromBytes(body).String()
+	return "checksum mismatch: content is " + digest.FromBytes(body).String()
 }
 
 func problems(tree *layoutstore.Tree, d digest.Digest) (n int) {
@@ -188,7 +188,7 @@ func TestScrubOfAnArchive(t *testing.T) {
 		}
 	}
 	for _, places := range [][]int64{nil, own} {
-		if places != nil { // what lies in one chunk is read by the scrub only
+		if places != nil { // what is in one chunk is read only by the scrub
 			layouttest.CutAt(t, file, places...)
 		}
 		tree := open(t, packed)

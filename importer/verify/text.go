@@ -11,11 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// How much of a long list is for people; JSON has more of it.
+// maxLines limits the lines of a list in text; JSON has more of it.
 const maxLines = 20
 
-// WriteText writes the report for people: the causes first, each with the tags that
-// it takes, then what changes nothing, and the sum of it all last.
+// WriteText writes the report for people: the causes with their affected tags first, then what
+// is harmless, and the totals last.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, c := range r.Causes {
@@ -30,24 +30,24 @@ func (r *Report) WriteText(w io.Writer) error {
 		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
-		more(b, len(r.Conflicts), 0)
+		writeMore(b, len(r.Conflicts), 0)
 	}
 	if len(r.Harmless) > 0 {
-		fmt.Fprintf(b, "%s, with nothing lost:\n", count(len(r.Harmless), "problem"))
+		fmt.Fprintf(b, "%s, with no content lost:\n", count(len(r.Harmless), "problem"))
 		for _, p := range r.Harmless[:min(len(r.Harmless), maxLines)] {
 			fmt.Fprintf(b, "  %s\n", p)
 		}
-		more(b, len(r.Harmless), 0)
+		writeMore(b, len(r.Harmless), 0)
 	}
 	r.writeUnreferenced(b)
 	r.writeNonDistributable(b)
 	if !r.Whole && len(r.unknown) > 0 {
-		fmt.Fprint(b, "not whole: ")
+		fmt.Fprint(b, "incomplete or damaged: ")
 		r.writeUnknown(b)
 	} else if r.Whole {
-		fmt.Fprintf(b, "whole: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
+		fmt.Fprintf(b, "complete: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	} else {
-		fmt.Fprintf(b, "not whole: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))
+		fmt.Fprintf(b, "incomplete or damaged: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	}
 	fmt.Fprintf(b, "; %s, %s read\n", count(r.Files, "file"), humanize.Bytes(uint64(r.Bytes)))
 	return b.Flush()
@@ -68,12 +68,11 @@ func (c Cause) write(w io.Writer) {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
-	more(w, len(c.Problems), c.Count-len(c.Problems))
+	writeMore(w, len(c.Problems), c.Count-len(c.Problems))
 }
 
-// more says how much of a list of a report follows the lines for people, and how much of
-// it the report has left out.
-func more(w io.Writer, listed, omitted int) {
+// writeMore writes how many entries of a list are not shown, and whether JSON has all of them.
+func writeMore(w io.Writer, listed, omitted int) {
 	rest := listed + omitted - min(listed, maxLines)
 	switch {
 	case rest == 0:
@@ -84,7 +83,7 @@ func more(w io.Writer, listed, omitted int) {
 	}
 }
 
-// describe is a problem in one line, without what its cause says already.
+// describe returns a problem in one line, without the parts that its cause already states.
 func describe(c Cause, p layoutstore.Problem) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -140,7 +139,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 	for _, u := range r.Unreferenced {
 		size += uint64(u.Size)
 	}
-	fmt.Fprintf(w, "%s that nothing needs, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
+	fmt.Fprintf(w, "%s unreferenced, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
 	for _, u := range r.Unreferenced[:min(n, maxLines)] {
 		fmt.Fprintf(w, "  %s", u.Path)
 		if u.Entry != "" {
@@ -148,23 +147,23 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
-	more(w, n, r.Omitted.Unreferenced)
+	writeMore(w, n, r.Omitted.Unreferenced)
 }
 
-// writeNonDistributable lists the layers that were left out, which changes nothing.
+// writeNonDistributable lists the omitted layers, which are not a failure.
 func (r *Report) writeNonDistributable(w io.Writer) {
 	n := len(r.NonDistributable)
 	if n == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s missing whose media type allows it; clients must fetch them elsewhere:\n", count(n+r.Omitted.NonDistributable, "non-distributable layer"))
+	fmt.Fprintf(w, "%s missing, as their media type allows; clients must fetch them elsewhere:\n", count(n+r.Omitted.NonDistributable, "non-distributable layer"))
 	for _, g := range r.NonDistributable[:min(n, maxLines)] {
 		fmt.Fprintf(w, "  %s: %s: %s\n", g.Repository, strings.Join(g.Tags, ", "), g.Digest)
 	}
-	more(w, n, r.Omitted.NonDistributable)
+	writeMore(w, n, r.Omitted.NonDistributable)
 }
 
-// count is a number of things, in words.
+// count returns a number with its noun, in the plural where needed.
 func count(n int, noun string) string {
 	if n != 1 {
 		if root, ok := strings.CutSuffix(noun, "y"); ok {

@@ -1,16 +1,15 @@
-// Package verify reads a whole tree and says whether it is whole: which tag lacks
-// which blob of which archive, and which bytes are not what their name says.
+// Package verify reads a whole tree and reports whether it is complete and intact: which blob
+// of which archive is missing or damaged, and which tags that affects.
 //
-// Start with [Run], which makes a [Report] of a snapshot. It audits
-// every repository first (package layoutstore: presence, sizes, manifests), and then
-// reads every copy of every blob once, however many tags need it, and the files
-// beside the archives that have a checksum there. What is wrong is grouped by its
-// cause; [Report.WriteText] is for people, and the report as JSON for programs.
+// Start with [Run], which returns a [Report] about a snapshot. It first audits every repository
+// (package layoutstore: presence, sizes, manifests). Then it reads every copy of every blob
+// once, however many tags need it, and the files that have a checksum file. Problems are
+// grouped by cause. [Report.WriteText] is for people, the report as JSON for programs.
 //
-// [Scrub] does the same slowly behind a server, without an end.
+// [Scrub] continuously reads the blobs of a served tree at a low rate.
 //
-// What a bundle may lack and still be whole: the subject of a referrer, and a layer
-// that is not to be distributed (image-spec 1.1, manifest.md and layer.md).
+// A complete bundle may omit the subject of a referrer, and non-distributable layers
+// (image-spec 1.1, manifest.md and layer.md).
 package verify
 
 import (
@@ -26,17 +25,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Options say how a tree is read.
+// Options configure a run.
 type Options struct {
-	Jobs     int      // files that are read at the same time; 0 means one a processor
-	Progress Progress // nil is none
+	Jobs     int      // files that are read at the same time; 0 means one per processor
+	Progress Progress // may be nil
 }
 
-// Progress is told of what is read. Read is called from several goroutines.
+// Progress receives the progress of a run. Several goroutines call Read.
 type Progress interface {
-	// Begin says how much there is to read: files or entries of archives, and bytes.
+	// Begin reports how much will be read: files or archive entries, and bytes.
 	Begin(files int, bytes int64)
-	// Read says that n bytes more were read.
+	// Read reports that n more bytes were read.
 	Read(n int)
 }
 
@@ -45,9 +44,9 @@ type silent struct{}
 func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
-// Run verifies all that a snapshot holds. What is wrong is in the report; the error
-// is the context's, layoutstore.ErrStale where a refresh is due, or one that
-// layoutstore.Exhausted knows.
+// Run verifies everything in a snapshot. Problems are in the report. The error is the
+// context's, layoutstore.ErrStale if the tree has to be refreshed first, or one that
+// layoutstore.IsExhausted reports.
 func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
@@ -68,7 +67,7 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if err := r.readAll(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.tellWrong(ctx); err != nil {
+	if err := r.reportWrong(ctx); err != nil {
 		return nil, err
 	}
 	r.list()
@@ -80,15 +79,15 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
-	// holders are the paths of the repositories that a layout is part of: several,
-	// where sources have roots of their own.
+	// holders are the paths of the repositories that have a layout. There may be several, if
+	// sources have different roots.
 	holders map[layoutstore.Layout][]string
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the following fields
 	report *Report
 	tasks  []task
 	causes *causes
-	idle   map[copyKey]Unreferenced // in layouts that several repositories hold
+	idle   map[copyKey]Unreferenced // in layouts of several repositories
 	wrong  []wrong
 
 	unreferenced      *first[Unreferenced]
@@ -102,12 +101,11 @@ type copyKey struct {
 	digest digest.Digest
 }
 
-// wrong is a copy that is not what its name says. There may be as many as tasks, so it
-// says no more than it has to.
+// wrong is a damaged copy. It is small, as there may be as many as tasks.
 type wrong struct {
-	task   int32  // number of the task that read it
-	sum    string // of its bytes, where it could be read
-	reason string // why not, else
+	task   int32  // number of its task
+	sum    string // digest of its content, if it could be read
+	reason string // otherwise the reason
 }
 
 func (w wrong) why(d digest.Digest) string {
@@ -117,9 +115,9 @@ func (w wrong) why(d digest.Digest) string {
 	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
-// audit checks presence, sizes and manifests, and notes what is left to read.
-// Nothing else of an audit is kept, as there may be a million blobs: it is made once
-// more for a repository in which blobs prove wrong, to name the tags that they affect.
+// audit checks presence, sizes and manifests, and records what remains to be read. It
+// keeps nothing else of an audit, as there may be a million blobs. A repository with damaged
+// blobs is audited again to find the affected tags.
 func (r *run) audit(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
@@ -129,9 +127,9 @@ func (r *run) audit(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			r.note(repo)
+			r.countRepository(repo)
 			_, err = r.snapshot.AuditWith(ctx, path, layoutstore.Findings{
-				Problem: r.found, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.noteCopy(path, s) },
+				Problem: r.found, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.addCopy(path, s) },
 			})
 			return err
 		})
@@ -139,7 +137,7 @@ func (r *run) audit(ctx context.Context) error {
 	return group.Wait()
 }
 
-// findHolders notes which repositories hold each layout.
+// findHolders records the repositories that have each layout.
 func (r *run) findHolders() error {
 	for _, path := range r.snapshot.Paths() {
 		repo, err := r.snapshot.At(path)
@@ -165,8 +163,8 @@ func (r *run) leftOut(p layoutstore.Problem) {
 	r.nonDistributable.add(p)
 }
 
-// note counts a repository.
-func (r *run) note(repo *layoutstore.Repository) {
+// countRepository counts a repository and its tags.
+func (r *run) countRepository(repo *layoutstore.Repository) {
 	tags, _ := repo.Tags("", -1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,8 +172,8 @@ func (r *run) note(repo *layoutstore.Repository) {
 	r.report.Tags += len(tags)
 }
 
-// noteCopy notes a copy of a blob: to be read, if no other repository has it.
-func (r *run) noteCopy(path string, s layoutstore.Stored) {
+// addCopy schedules a copy of a blob for reading, unless another repository already has.
+func (r *run) addCopy(path string, s layoutstore.Stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := copyKey{s.Layout, s.Digest}
@@ -198,21 +196,20 @@ func (r *run) noteCopy(path string, s layoutstore.Stored) {
 	file, entry := s.Layout.WhereBlob(s.Digest)
 	u := Unreferenced{file, entry, s.Digest, s.Where.Size()}
 	if len(r.holders[s.Layout]) == 1 {
-		r.leaveIdle(u)
+		r.addUnreferenced(u)
 	} else {
 		r.idle[key] = u
 	}
 }
 
-// leaveIdle notes a blob that nothing leads to.
-func (r *run) leaveIdle(u Unreferenced) {
+// addUnreferenced records a blob that nothing refers to.
+func (r *run) addUnreferenced(u Unreferenced) {
 	r.unreferenced.add(u)
 	r.unreferencedBytes += u.Size
 }
 
-// tellWrong makes problems of the copies that proved wrong, in each repository that has
-// them.
-func (r *run) tellWrong(ctx context.Context) error {
+// reportWrong adds problems for the damaged copies, in each repository that has them.
+func (r *run) reportWrong(ctx context.Context) error {
 	byPath := map[string][]int32{} // numbers of wrong copies
 	for i, w := range r.wrong {
 		for _, path := range r.holders[r.tasks[w.task].layout] {
@@ -220,14 +217,14 @@ func (r *run) tellWrong(ctx context.Context) error {
 		}
 	}
 	for path, copies := range byPath {
-		in, err := r.snapshot.AuditWith(ctx, path, layoutstore.Findings{}) // its problems are known
+		in, err := r.snapshot.AuditWith(ctx, path, layoutstore.Findings{}) // its problems are already reported
 		if err != nil {
 			return err
 		}
 		for _, i := range copies {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-			if !in.HasRead(t.layout, t.digest) { // for another repository it was, which has the layout too
+			if !in.HasRead(t.layout, t.digest) { // it was read for another repository with the same layout
 				r.causes.add(in.DamagedCopy(s, r.wrong[i].why(t.digest)))
 			}
 		}
@@ -235,10 +232,10 @@ func (r *run) tellWrong(ctx context.Context) error {
 	return nil
 }
 
-// list puts the bounded lists into the report.
+// list adds the bounded lists to the report.
 func (r *run) list() {
 	for _, u := range r.idle {
-		r.leaveIdle(u)
+		r.addUnreferenced(u)
 	}
 	r.report.Unreferenced = append(r.report.Unreferenced, r.unreferenced.sorted()...)
 	r.report.NonDistributable = append(r.report.NonDistributable, r.nonDistributable.sorted()...)

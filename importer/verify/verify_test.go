@@ -33,9 +33,9 @@ type sample struct {
 	types   map[string]string
 }
 
-// newSample writes the tree below dir: an image with two tags, one that shares a
-// layer with it, an index in an index, a referrer whose subject is not there, and a
-// module that has the shared layer once more.
+// newSample writes the tree below dir: an image with two tags, one that shares a layer with it,
+// an index in an index, a referrer whose subject is missing, and a module that has the shared
+// layer once more.
 func newSample(t testing.TB, dir string) *sample {
 	t.Helper()
 	s := &sample{Tree: layouttest.New(t, dir), digests: map[string]digest.Digest{}, types: map[string]string{}}
@@ -116,10 +116,10 @@ func text(t testing.TB, r *verify.Report, dir string) string {
 
 // unknown is the last line of a report about a place that may hold more tags.
 func unknown(place string, tags, repositories int) string {
-	return fmt.Sprintf("not whole: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
+	return fmt.Sprintf("incomplete or damaged: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
 
-const whole = "whole: 6 tags of 3 repositories\n"
+const whole = "complete: 6 tags of 3 repositories\n"
 
 func TestWhole(t *testing.T) {
 	dir := t.TempDir()
@@ -168,7 +168,7 @@ func spoil(t testing.TB, file, fault string) (kind, reason string) {
 		t.Fatal(err)
 	}
 	if len(body) == size {
-		return "damaged", "its bytes are those of " + digest.FromBytes(body).String()
+		return "damaged", "checksum mismatch: content is " + digest.FromBytes(body).String()
 	}
 	return "damaged", fmt.Sprintf("%d bytes, the descriptor says %d", len(body), size)
 }
@@ -208,7 +208,7 @@ func TestOneFault(t *testing.T) {
 				} else if n > 1 {
 					tags, count = strings.Join(want.tags, ", "), fmt.Sprintf(": %d tags of 1 repository", n)
 				}
-				expect := fmt.Sprintf("%s: DIR/install: %s%s\n  deckhouse/ee/install: %s: %s: %s\nnot whole: %d of 6 tags of 3 repositories\n",
+				expect := fmt.Sprintf("%s: DIR/install: %s%s\n  deckhouse/ee/install: %s: %s: %s\nincomplete or damaged: %d of 6 tags of 3 repositories\n",
 					kind, reason, count, tags, strings.ReplaceAll(file, dir, "DIR"), s.types[blob], len(want.tags))
 				r := run(t, dir)
 				if diff := cmp.Diff(want.idle, s.names(r.Unreferenced)); diff != "" {
@@ -216,7 +216,7 @@ func TestOneFault(t *testing.T) {
 				}
 				r.Unreferenced = nil
 				if diff := cmp.Diff(expect, text(t, r, dir)); diff != "" || r.Whole {
-					t.Errorf("whole: %v\n%s", r.Whole, diff)
+					t.Errorf("complete: %v\n%s", r.Whole, diff)
 				}
 			})
 		}
@@ -273,7 +273,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 		"an illegal tag": {
 			func(t *testing.T, s *sample) { replace(t, index(s), `"v2"`, `"-v2"`) },
 			"illegal-name: DIR/install: not a legal tag; served by digest only: 1 tag of 1 repository\n" +
-				"  deckhouse/ee/install: -v2\nnot whole: 1 of 5 tags of 3 repositories\n",
+				"  deckhouse/ee/install: -v2\nincomplete or damaged: 1 of 5 tags of 3 repositories\n",
 		},
 		"a descriptor that lies about a size": {
 			func(t *testing.T, s *sample) {
@@ -292,7 +292,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 				}
 			},
 			"damaged: DIR/install: SIZE bytes, the descriptor says 9999: 1 tag of 1 repository\n" +
-				"  deckhouse/ee/install: v2: DIR/install/blobs/sha256/TWO: application/vnd.oci.image.manifest.v1+json\nnot whole: 1 of 6 tags of 3 repositories\n",
+				"  deckhouse/ee/install: v2: DIR/install/blobs/sha256/TWO: application/vnd.oci.image.manifest.v1+json\nincomplete or damaged: 1 of 6 tags of 3 repositories\n",
 		},
 		"a directory that is no repository": {
 			func(t *testing.T, s *sample) {
@@ -300,9 +300,9 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"illegal-name: DIR/Install: the path is not a legal repository name\nnot whole: 0 of 2 tags of 2 repositories\n",
+			"illegal-name: DIR/Install: the path is not a legal repository name\nincomplete or damaged: 0 of 2 tags of 2 repositories\n",
 		},
-		"a foreign layer that is not there": {
+		"a missing foreign layer": {
 			func(t *testing.T, s *sample) {
 				l := s.Layout("foreign")
 				l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("foreign")}, LayerMediaType: ocispec.MediaTypeImageLayerNonDistributable}), "v1") //nolint:staticcheck // what a source may hold
@@ -311,22 +311,22 @@ func TestFaultsOfIndexes(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"1 non-distributable layer missing whose media type allows it; clients must fetch them elsewhere:\n" +
-				"  deckhouse/ee/foreign: v1: " + digest.FromString("foreign").String() + "\nwhole: 7 tags of 4 repositories\n",
+			"1 non-distributable layer missing, as their media type allows; clients must fetch them elsewhere:\n" +
+				"  deckhouse/ee/foreign: v1: " + digest.FromString("foreign").String() + "\ncomplete: 7 tags of 4 repositories\n",
 		},
 		"a blob that nothing needs": {
 			func(t *testing.T, s *sample) { s.install.Blob("", []byte("nothing needs this")) },
-			"1 blob that nothing needs, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + whole,
+			"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + whole,
 		},
 		"a blob that nothing needs and that is wrong": {
 			func(t *testing.T, s *sample) {
 				s.digests["idle"] = s.install.Blob("", []byte("nothing needs this")).Digest
 				spoil(t, s.install.BlobPath(s.digests["idle"]), "flipped")
 			},
-			"damaged: DIR/install: its bytes are those of " + digest.FromString("nothing nueds this").String() + "\n" +
+			"damaged: DIR/install: checksum mismatch: content is " + digest.FromString("nothing nueds this").String() + "\n" +
 				"  deckhouse/ee/install: no tag: DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" +
-				"1 blob that nothing needs, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" +
-				"not whole: 0 of 6 tags of 3 repositories\n",
+				"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" +
+				"incomplete or damaged: 0 of 6 tags of 3 repositories\n",
 		},
 		"a compressed archive": {
 			func(t *testing.T, s *sample) {
@@ -351,8 +351,8 @@ func TestFaultsOfIndexes(t *testing.T) {
 			if diff := cmp.Diff(want, text(t, r, dir)); diff != "" {
 				t.Error(diff)
 			}
-			if r.Whole != strings.Contains("\n"+want, "\nwhole:") {
-				t.Errorf("whole: %v", r.Whole)
+			if r.Whole != strings.Contains("\n"+want, "\ncomplete:") {
+				t.Errorf("complete: %v", r.Whole)
 			}
 		})
 	}
@@ -367,7 +367,7 @@ func TestConflictsAndCopies(t *testing.T) {
 	if !r.Whole || len(r.Conflicts) != 1 || r.Conflicts[0].Tag() != "v2" || len(r.Causes) > 0 || len(r.Unreferenced) > 0 {
 		t.Errorf("%+v", r)
 	}
-	// Every copy is read: one that is wrong is told of, though another is right.
+	// Every copy is read: a damaged one is reported, though another is intact.
 	_, reason := spoil(t, a.install.BlobPath(a.digests["one.layer0"]), "flipped")
 	r = run(t, one, two)
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != filepath.Join(one, "install") || r.Causes[0].Reason != reason {
@@ -385,14 +385,14 @@ func TestConflictsAndCopies(t *testing.T) {
 func TestNothingToVerify(t *testing.T) {
 	dir := t.TempDir()
 	r := run(t, dir)
-	want := "incomplete: no repositories in the sources: nothing was verified\nnot whole: 0 of 0 tags of 0 repositories\n"
+	want := "incomplete: no repositories in the sources: nothing was verified\nincomplete or damaged: 0 of 0 tags of 0 repositories\n"
 	if got := text(t, r, dir); r.Whole || got != want {
 		t.Errorf("%v\n%s", r.Whole, got)
 	}
 }
 
-// A layout that two repositories have, because sources have roots of their own, is
-// read once, and told of in both.
+// A layout that two repositories have, because sources have different roots, is read once and
+// reported in both.
 func TestLayoutOfTwoRepositories(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a := newSample(t, one)
