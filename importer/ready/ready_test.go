@@ -328,6 +328,28 @@ func TestNamedModules(t *testing.T) {
 	}
 }
 
+// For an upgrade the versions in between are judged too, by their highest patches, and no
+// others.
+func TestWayToARelease(t *testing.T) {
+	b := newBundle(t, 2, "v1.67.0", "v1.68.0", "v1.68.1", "v1.69.0", "v1.70.0")
+	q := ready.Question{Releases: []string{"v1.69.0"}, From: "v1.67.0"}
+	v := judge(t, ready.Scope{Question: q}, b.tree.Dir())
+	var versions []string
+	for _, x := range v.Versions {
+		versions = append(versions, fmt.Sprint(x.Version, " ", x.Asked, " ", x.Ready))
+	}
+	if diff := cmp.Diff([]string{"v1.68.1 false true", "v1.69.0 true true"}, versions); diff != "" || !v.Ready {
+		t.Error(diff)
+	}
+	i := slices.IndexFunc(b.declared, func(i image) bool { return strings.HasPrefix(i.module, "modulev1.68.1") })
+	b.dropManifest(b.declared[i])
+	v = judge(t, ready.Scope{Question: q}, b.tree.Dir())
+	want := []string{b.declared[i].module + "/" + b.declared[i].name, "v1.67 → v1.69 needs v1.68.1, which is not ready"}
+	if diff := cmp.Diff(want, named(v)); diff != "" || v.Ready {
+		t.Error(diff)
+	}
+}
+
 // A registry is judged by one HEAD per declared image, against the reference implementation.
 func TestRegistry(t *testing.T) {
 	b := newBundle(t, 20, "v1.69.3")
