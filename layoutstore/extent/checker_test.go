@@ -1,0 +1,148 @@
+package extent
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"testing"
+	"time"
+)
+
+// indexed is a file that knows the state that its extents were made for.
+type indexed struct {
+	path
+	made *fs.FileInfo
+}
+
+func (i indexed) Check(info fs.FileInfo) error {
+	if !info.ModTime().Equal((*i.made).ModTime()) {
+		return ErrStale
+	}
+	return nil
+}
+
+func (i indexed) OpenCached() (*os.File, fs.FileInfo, error) {
+	f, err := i.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	return f, info, err
+}
+
+func newIndexed(t *testing.T, n int) indexed {
+	t.Helper()
+	p := write(t, numbered(n))
+	info, err := os.Stat(string(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return indexed{p, &info}
+}
+
+// A reader of files that know their state checks each read against it: nothing is handed
+// out that was written since the extents were made.
+func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		f := newIndexed(t, 8)
+		l := List{{File: f, Len: 8, Whole: true}, {File: f, Len: 8, Whole: true}}[:n]
+		for name, open := range map[string]func() (io.ReadSeekCloser, error){
+			"from disk":   l.Open,
+			"from memory": func() (io.ReadSeekCloser, error) { return l.OpenCachedAt(0) },
+		} {
+			if err := os.Chtimes(string(f.path), time.Time{}, (*f.made).ModTime()); err != nil {
+				t.Fatal(err)
+			}
+			r, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.(Sender).ReadChecks() {
+				t.Errorf("%d files %s: reads are not checked", n, name)
+			}
+			first := make([]byte, 4)
+			if _, err := io.ReadFull(r, first); err != nil || !bytes.Equal(first, numbered(4)) {
+				t.Errorf("%d files %s: %x, %v", n, name, first, err)
+			}
+			if err := r.(Sender).Check(); err != nil {
+				t.Errorf("%d files %s, nothing has changed: %v", n, name, err)
+			}
+			if err := os.Chtimes(string(f.path), time.Time{}, time.Unix(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if k, err := r.Read(first); k != 0 || !errors.Is(err, ErrStale) {
+				t.Errorf("%d files %s: %d bytes that were written later: %v", n, name, k, err)
+			}
+			if err := r.(Sender).Check(); !errors.Is(err, ErrStale) {
+				t.Errorf("%d files %s, after a change: %v", n, name, err)
+			}
+			r.Close()
+		}
+	}
+}
+
+// A file that does not know its state is not checked while it is read, and may not be
+// opened from memory.
+func TestFilesWithoutAnIndex(t *testing.T) {
+	f := write(t, numbered(8))
+	for _, l := range []List{{{File: f, Len: 8}}, {{File: newIndexed(t, 8), Len: 8}, {File: f, Len: 8}}} {
+		r, err := l.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.(Sender).ReadChecks() {
+			t.Errorf("%v: reads are checked", l)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if r, err := l[len(l)-1:].OpenCachedAt(0); !errors.Is(err, errNotCached) {
+			t.Errorf("%v, %v", r, err)
+		}
+	}
+	missing := indexed{path: f + "x"}
+	for _, l := range []List{{{File: missing, Len: 1}}, {{File: missing, Len: 1}, {File: f, Len: 8}}} {
+		if r, err := l.OpenCachedAt(0); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, %v", r, err)
+		}
+		if r, err := l.Open(); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, %v", r, err)
+		}
+	}
+}
+
+// A file that has become longer is another one where all of it was meant.
+func TestWholeFilesThatGrow(t *testing.T) {
+	f := write(t, numbered(9))
+	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
+		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
+			t.Errorf("whole %v: %x, %v", whole, data, err)
+		}
+	}
+}
+
+// Bytes that are missing by now are stale, and no short file.
+func TestReadAllOfAFileThatIsCut(t *testing.T) {
+	f := cutFile{write(t, numbered(8))}
+	for _, l := range []List{{{File: f, Len: 8}}, {{File: f, Len: 8}, {File: f, Len: 8}}} {
+		if err := os.WriteFile(string(f.path), numbered(8), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(string(f.path), 3); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(struct{ io.Reader }{r})
+		if len(got) > 3 || len(l) > 1 && !errors.Is(err, ErrStale) {
+			t.Errorf("%d extents: %x, %v", len(l), got, err)
+		}
+		r.Close()
+	}
+}
+
+type cutFile struct{ path }
