@@ -1,0 +1,158 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/auth"
+	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/layoutproxy/layoutproxy/registry/reload"
+)
+
+// Nobody logs in under an unknown name, not even with the password of the hash that is
+// compared in its place.
+func TestUnknownUserWithThePasswordOfTheDummy(t *testing.T) {
+	value, err := reload.New(reload.Options[users]{Read: func() (users, error) {
+		return users{hashes: map[string][]byte{"ann": []byte(hash(t, "a"))}, dummy: []byte(hash(t, "dummy"))}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &passwords{users: value, slots: make(chan struct{}, 1)}
+	for range 2 {
+		req := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+		req.SetBasicAuth("eve", "dummy")
+		var challenge auth.Challenge
+		if grant, err := p.Authorized(req); !errors.As(err, &challenge) {
+			t.Errorf("%v, %v", grant, err)
+		}
+	}
+}
+
+// The dummy costs as much as the most expensive hash, and each version of bcrypt is one.
+func TestCostOfTheDummy(t *testing.T) {
+	expensive, err := bcrypt.GenerateFromPassword([]byte("b"), bcrypt.MinCost+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cheap := hash(t, "a")
+	u, err := parseUsers([]byte("a:" + strings.Replace(cheap, "$2a$", "$2b$", 1) + "\nb:" + string(expensive) + "\nc:" + strings.Replace(cheap, "$2a$", "$2y$", 1) + "\n"))
+	if err != nil || len(u.hashes) != 3 {
+		t.Fatalf("%v: %v", u, err)
+	}
+	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost+1 {
+		t.Errorf("cost %d: %v", cost, err)
+	}
+	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
+		t.Errorf("a cost that is no number: %v", err)
+	}
+}
+
+// Two pairs have two keys, wherever the name ends, and no key is that of another process.
+func TestKeysOfPairs(t *testing.T) {
+	var p, other passwords
+	other.secret[0] = 1
+	h := []byte(hash(t, "a"))
+	if p.key("x"+string(h)+"p", "q", h) == p.key("x", "p"+string(h)+"q", h) {
+		t.Error("two pairs have one key")
+	}
+	if p.key("x", "p", h) == other.key("x", "p", h) {
+		t.Error("a key does not depend on the secret")
+	}
+}
+
+// Expired pairs are forgotten first.
+func TestExpiredPairsAreForgottenFirst(t *testing.T) {
+	r := remembered{ends: map[[32]byte]time.Time{}}
+	live := [32]byte{0: 255}
+	r.add(live)
+	for i := range maxRemembered {
+		r.ends[[32]byte{1: byte(i), 2: byte(i >> 8)}] = time.Now().Add(-time.Hour)
+	}
+	r.add([32]byte{0: 254})
+	if !r.has(live) || !r.has([32]byte{0: 254}) || len(r.ends) != 2 {
+		t.Errorf("%d pairs, the live one is there: %v", len(r.ends), r.has(live))
+	}
+}
+
+func TestTokenOptions(t *testing.T) {
+	good := Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", JWKS: "keys"}
+	for name, c := range map[string]struct {
+		change func(*Token)
+		ok     bool
+	}{
+		"complete":     {func(*Token) {}, true},
+		"plain HTTP":   {func(o *Token) { o.Realm = "http://tokens.example" }, true},
+		"certificates": {func(o *Token) { o.JWKS, o.RootCerts = "", "certs" }, true},
+		"no keys":      {func(o *Token) { o.JWKS = "" }, false},
+		"no service":   {func(o *Token) { o.Service = "" }, false},
+		"no issuer":    {func(o *Token) { o.Issuer = "" }, false},
+		"no realm":     {func(o *Token) { o.Realm = "" }, false},
+		"no scheme":    {func(o *Token) { o.Realm = "tokens.example" }, false},
+		"other scheme": {func(o *Token) { o.Realm = "ftp://tokens.example" }, false},
+		"no host":      {func(o *Token) { o.Realm = "https:///token" }, false},
+		"no URL":       {func(o *Token) { o.Realm = "http://[" }, false},
+	} {
+		o := good
+		c.change(&o)
+		if err := o.Check(); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := newTokens(o, zap.NewNop()); err == nil {
+			t.Errorf("%s: files that are missing are taken", name)
+		}
+	}
+}
+
+func TestNewNeedsAllOfIt(t *testing.T) {
+	next := http.NotFoundHandler()
+	scope := func(*http.Request) (kind, name string) { return "", "" }
+	for _, missing := range []int{0, 1, 2} {
+		h, o := next, Options{Htpasswd: "x", Scope: scope, Log: zap.NewNop()}
+		switch missing {
+		case 0:
+			h = nil
+		case 1:
+			o.Scope = nil
+		case 2:
+			o.Log = nil
+		}
+		if _, err := New(h, o); err == nil || !strings.Contains(err.Error(), "needs a handler") {
+			t.Errorf("%d: %v", missing, err)
+		}
+	}
+}
+
+// failing is a controller that fails with an error.
+type failing struct{ error }
+
+func (f failing) Authorized(*http.Request, ...auth.Access) (*auth.Grant, error) { return nil, f.error }
+
+// A client that has to wait learns for how long; one whose body nobody reads is cut off.
+func TestAnswersWithoutAChallenge(t *testing.T) {
+	scope := func(*http.Request) (kind, name string) { return "", "" }
+	for _, c := range []struct {
+		err                            error
+		body                           string
+		retry, connection, challenging string
+		status                         int
+	}{
+		{errBusy, "", "1", "", "", http.StatusTooManyRequests},
+		{errors.New("gone"), "", "", "", "", http.StatusTooManyRequests},
+		{basicChallenge{auth.ErrInvalidCredential}, "x", "", "close", `Basic realm="layoutproxy"`, http.StatusUnauthorized},
+	} {
+		w := httptest.NewRecorder()
+		g := &guard{scope: scope, controller: failing{c.err}}
+		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
+		h := w.Header()
+		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
+			t.Errorf("%v: %d %v", c.err, w.Code, h)
+		}
+	}
+}
