@@ -1,0 +1,52 @@
+package client_test
+
+import (
+	"net/url"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// A login goes to the host that it is for, in any spelling, and to no other: not to another
+// port, and not to plain HTTP. From plain HTTP to TLS it goes at the default ports alone.
+func TestSameHost(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"https://r.example/v2/", "https://r.example/x", true},
+		{"https://r.example", "https://R.Example:443", true},
+		{"https://r.example:443", "https://r.example", true},
+		{"http://r.example", "http://r.example:80", true},
+		{"https://r.example:5000", "https://r.example:5000", true},
+		{"https://r.example", "https://r.example:80", false},
+		{"https://r.example:5000", "https://r.example:5001", false},
+		{"https://r.example", "https://r.example.evil", false},
+		{"https://r.example", "https://evil/r.example", false},
+		{"https://r.example", "https://r.example@evil", false},
+		{"https://r.example", "http://r.example", false},
+		{"https://r.example:80", "http://r.example:80", false},
+		{"https://r.example:5000", "http://r.example:5000", false},
+		{"http://r.example", "https://r.example", true},
+		{"http://r.example:80", "https://r.example:443", true},
+		{"http://r.example:5000", "https://r.example", false},
+		{"http://r.example", "https://r.example:5000", false},
+		{"http://r.example:443", "https://r.example:443", false},
+		{"http://r.example:80", "https://r.example:80", false},
+		{"http://r.example", "ftp://r.example:443", false},
+		{"http://[::1]:5000", "http://[::1]:5000", true},
+		{"http://[::1]:5000", "http://[::2]:5000", false},
+	} {
+		from, err := url.Parse(c.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := url.Parse(c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client.SameHost(from, to); got != c.want {
+			t.Errorf("%s to %s: %v", c.from, c.to, got)
+		}
+	}
+}

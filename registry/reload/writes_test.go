@@ -1,0 +1,87 @@
+package reload_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/reload"
+)
+
+// What was read while a file was written or removed does not count.
+func TestWritesWhileItIsRead(t *testing.T) {
+	for name, disturb := range map[string]func(w *watched){
+		"written": func(w *watched) { w.write("b", "3") },
+		"removed": func(w *watched) { w.check(os.Remove(w.file("b"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t)
+			o := w.options()
+			var during func(*watched)
+			o.Read = func() (string, error) {
+				s, err := w.read()
+				if during != nil {
+					during(w)
+				}
+				return s, err
+			}
+			var err error
+			if w.value, err = reload.New(o); err != nil {
+				t.Fatal(err)
+			}
+			w.write("a", "2")
+			w.write("b", "2")
+			during = disturb
+			w.pass(2 * time.Second)
+			w.want("11")
+			during = nil
+			w.write("a", "4")
+			w.write("b", "4")
+			w.pass(2 * time.Second)
+			w.want("44", "changed")
+		})
+	}
+}
+
+// Nobody has to listen to changes and failures.
+func TestWithoutListeners(t *testing.T) {
+	w := watch(t)
+	o := w.options()
+	o.Changed, o.Failed = nil, nil
+	var err error
+	if w.value, err = reload.New(o); err != nil {
+		t.Fatal(err)
+	}
+	w.write("a", "x")
+	w.pass(2 * time.Second)
+	w.want("11")
+	w.write("b", "x")
+	w.pass(2 * time.Second)
+	w.want("xx")
+}
+
+// A file that is missing is an error though the rest can be read.
+func TestFileThatNothingReads(t *testing.T) {
+	w := watch(t)
+	o := w.options()
+	w.write("c", "1")
+	o.Files = append(o.Files, w.file("c"))
+	var failed error
+	o.Failed = func(err error) { failed = err }
+	w.pass(time.Hour)
+	value, err := reload.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check(os.Remove(w.file("c")))
+	for range 2 {
+		w.pass(2 * time.Second)
+		if got := value.Get(); got != "11" {
+			t.Errorf("%q", got)
+		}
+	}
+	if !errors.Is(failed, os.ErrNotExist) {
+		t.Errorf("%v", failed)
+	}
+}
