@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"text/tabwriter"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
@@ -18,12 +20,13 @@ import (
 )
 
 func newList(c *console.Output) *cobra.Command {
-	var flags settings.Tree
+	var flags listFlags
 	cmd := &cobra.Command{
 		Use:   "list SOURCE...",
 		Short: "List repositories, tags, digests and sizes",
 		Long: `List what "layoutproxy serve" would serve from these sources: repository, tag, digest and size
-of the manifest, sorted, discovery tags included. A manifest without a tag has the tag "-".
+of the manifest, sorted, discovery tags included. A manifest without a tag has the tag "-". On a
+terminal the list is a table with short digests; in a pipe its columns are separated by tabs.
 
 Problems go to standard error. The exit status is 3 if content is missing, damaged or not read,
 or if the sources contain no repository. A conflict (two contents for one tag) changes no exit
@@ -36,7 +39,14 @@ status.`,
 		},
 	}
 	flags.AddFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&flags.wide, "wide", false, "print complete digests and sizes in bytes on a terminal too")
 	return cmd
+}
+
+// listFlags are the flags of list.
+type listFlags struct {
+	settings.Tree
+	wide bool
 }
 
 // listed is one tag of the list, or an untagged manifest.
@@ -46,7 +56,7 @@ type listed struct {
 	layoutstore.Descriptor
 }
 
-func list(ctx context.Context, c *console.Output, flags *settings.Tree, sources []string, stdout, stderr io.Writer) error {
+func list(ctx context.Context, c *console.Output, flags *listFlags, sources []string, stdout, stderr io.Writer) error {
 	tree, err := source.Open(ctx, flags.Options(sources))
 	if err != nil {
 		return err
@@ -59,7 +69,12 @@ func list(ctx context.Context, c *console.Output, flags *settings.Tree, sources 
 	if err != nil {
 		return err
 	}
-	if err := c.Print(stdout, all, func(w io.Writer) error { return printList(w, all) }); err != nil {
+	if err := c.Print(stdout, all, func(w io.Writer) error {
+		if console.IsTerminal(w) {
+			return printTable(w, all, flags.wide)
+		}
+		return printList(w, all)
+	}); err != nil {
 		return err
 	}
 	tree.SaveCaches(ctx)
@@ -111,6 +126,23 @@ func printList(w io.Writer, all []listed) error {
 		fmt.Fprintf(b, "%s\t%s\t%s\t%d\n", l.Repository, l.Tag, l.Digest, l.Size)
 	}
 	return b.Flush()
+}
+
+// shortDigest is how much of a digest a table shows.
+const shortDigest = len("sha256:") + 12
+
+// printTable prints the list for people, with short digests unless wide asks for all of them.
+func printTable(w io.Writer, all []listed, wide bool) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "REPOSITORY\tTAG\tDIGEST\tSIZE")
+	for _, l := range all {
+		digest, size := l.Digest.String(), fmt.Sprint(l.Size)
+		if !wide {
+			digest, size = digest[:min(len(digest), shortDigest)], humanize.Bytes(uint64(max(0, l.Size)))
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Repository, l.Tag, digest, size)
+	}
+	return t.Flush()
 }
 
 // someSource asks for a source on the command line.

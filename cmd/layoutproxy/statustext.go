@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -45,6 +46,7 @@ func (s *serverStatus) failure() error {
 // printStatus prints a status for people.
 func printStatus(w io.Writer, s *serverStatus, host string) error {
 	b := bufio.NewWriter(w)
+	paint := func(state string) string { return console.Paint(w, colorOfState(state), state) }
 	fmt.Fprintf(b, "%s: generation %d, %s, %s", host, s.Generation,
 		countOf(s.Repositories, "repository", "repositories"), countOf(s.Tags, "tag", "tags"))
 	if roots := slices.DeleteFunc(slices.Clone(s.Roots), func(r string) bool { return r == "" }); len(roots) > 0 {
@@ -53,11 +55,24 @@ func printStatus(w io.Writer, s *serverStatus, host string) error {
 	fmt.Fprintln(b)
 	printSources(b, s.Sources)
 	printProblems(b, s.Problems)
-	printImports(b, s.Imports)
+	printImports(b, s.Imports, paint)
 	if s.Checked != nil && !*s.Checked {
 		fmt.Fprintln(b, "\nThe check of the sources is still running: there may be more problems.")
 	}
 	return b.Flush()
+}
+
+// colorOfState is the color of the state of an import or a push on a terminal.
+func colorOfState(state string) console.Color {
+	switch state {
+	case "published", "pushed":
+		return console.Green
+	case "failed":
+		return console.Red
+	case "waiting":
+		return console.Yellow
+	}
+	return ""
 }
 
 // countOf is a number of things, in words.
@@ -138,13 +153,13 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 }
 
 // printImports prints the bundles of the drop directory, and the pushes of what they held.
-func printImports(w io.Writer, imports []drop.Status) {
+func printImports(w io.Writer, imports []drop.Status, paint func(string) string) {
 	if len(imports) == 0 {
 		return
 	}
 	fmt.Fprintln(w, "\nImports:")
 	for _, i := range imports {
-		fmt.Fprintf(w, "  %s  %s", i.State, i.Name)
+		fmt.Fprintf(w, "  %s  %s", paint(i.State), i.Name)
 		if i.Total > 0 {
 			fmt.Fprintf(w, "  %s of %s", humanize.Bytes(uint64(max(0, i.Bytes))), humanize.Bytes(uint64(i.Total)))
 		}

@@ -61,7 +61,8 @@ type Drop struct {
 	items   map[string]*item // by the keys of their candidates
 	history []Status
 	totals  Totals
-	damaged *Status // set while the saved state is damaged
+	logged  time.Time // when the log had the last line about a running import
+	damaged *Status   // set while the saved state is damaged
 }
 
 // item is a bundle in the directory.

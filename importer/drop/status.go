@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 )
 
@@ -67,6 +68,30 @@ func (d *Drop) Begin(_ int, bytes int64) {
 // Read implements Progress.
 func (d *Drop) Read(n int) {
 	d.updateVerifying(func(s *Status) { s.Bytes += int64(n) })
+	d.logProgress()
+}
+
+// progressEvery is how often the log has a line about a running import.
+const progressEvery = 10 * time.Second
+
+// logProgress logs how far the running import is, at most every ten seconds.
+func (d *Drop) logProgress() {
+	now := d.options.Now()
+	d.mu.Lock()
+	var running *Status
+	for _, it := range d.items {
+		if s := it.status; s.State == "verifying" && now.Sub(s.Since) >= progressEvery && now.Sub(d.logged) >= progressEvery {
+			running, d.logged = &s, now
+		}
+	}
+	d.mu.Unlock()
+	if running == nil {
+		return
+	}
+	rate := float64(running.Bytes) / now.Sub(running.Since).Seconds()
+	left := time.Duration(float64(running.Total-running.Bytes) / max(rate, 1) * float64(time.Second))
+	d.log.Info("importing", zap.String("bundle", running.Name), zap.String("done", humanize.Bytes(uint64(max(0, running.Bytes)))),
+		zap.String("of", humanize.Bytes(uint64(max(0, running.Total)))), zap.String("rate", humanize.Bytes(uint64(rate))+"/s"), zap.Duration("left", max(0, left).Round(time.Second)))
 }
 
 func (d *Drop) updateVerifying(change func(*Status)) {

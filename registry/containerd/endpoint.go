@@ -70,6 +70,8 @@ func checkHost(host string) error {
 		return errors.New("the name of a registry is empty")
 	case host == defaultHost:
 		return nil
+	case strings.ContainsRune(host, '*'):
+		return fmt.Errorf("registry %q: containerd has no patterns; use %s for every registry without its own directory", host, defaultHost)
 	case strings.Contains(host, "://"):
 		return fmt.Errorf("registry %q: omit the scheme, as in an image name", host)
 	case strings.ContainsRune(host, '/'):

@@ -58,6 +58,18 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	}
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
+	if name := d.image.repository; bad && step.Content && d.image.host == "" && !strings.Contains(name, "/") {
+		// The short name of an official image: clients ask for it below library/.
+		d.image.repository = "library/" + name
+		what = d.image.repository + ":" + d.image.tag
+		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
+		if alsoBad {
+			d.image.repository = name
+			step.Detail += "; " + what + " is missing too"
+			return step
+		}
+		a, bad = second, false
+	}
 	if bad {
 		return step
 	}

@@ -100,7 +100,11 @@ func (s *Daemon) announce() {
 		}
 	}
 	s.log.Info("serving", fields...)
-	if snapshot.RepositoryCount() == 0 {
+	switch {
+	case snapshot.RepositoryCount() > 0:
+	case s.flags.Store.Dir != "" && len(s.sources) == 1:
+		s.log.Info("the store is empty: layoutproxy serves what is imported into it", zap.String("store", s.flags.Store.Dir))
+	default:
 		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", s.sources))
 	}
 	s.live.tellProblems(context.Background())

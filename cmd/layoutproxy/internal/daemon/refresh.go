@@ -29,12 +29,13 @@ type liveTree struct {
 
 	mu      sync.Mutex
 	sources []string
+	served  int             // repositories, when a change was announced last
 	failing bool            // the watcher, when it was asked last
 	told    map[string]bool // problems that were logged and are there still
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
-	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait}
+	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait, served: tree.Snapshot().RepositoryCount()}
 	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.look})
 	return l
 }
@@ -128,7 +129,11 @@ func (l *liveTree) tell(change layoutstore.Change) {
 	s := l.tree.Snapshot()
 	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
 		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
-	if change.Roots {
+	l.mu.Lock()
+	before := l.served
+	l.served = s.RepositoryCount()
+	l.mu.Unlock()
+	if change.Roots && before > 0 { // else no repository had another name
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.tellProblems(context.Background())
