@@ -153,8 +153,7 @@ func ranges(path string, size int) (all []asked) {
 	return all
 }
 
-// answer is a response without its date, and without the boundary that each server
-// generates.
+// answer is a response without its date, and without the boundary that each server generates.
 type answer struct {
 	status int
 	header string

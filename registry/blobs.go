@@ -30,7 +30,7 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	content := blob.ReadSeekCloser
 	h := w.Header()
 	h["Cache-Control"] = r.immutable
-	describe(h, "application/octet-stream", d)
+	setContentHeaders(h, "application/octet-stream", d)
 	if sender, ok := content.(extent.Sender); ok {
 		w = sendSections(w, req, sender)
 	}

@@ -68,8 +68,7 @@ func (b *bundle) rootLayout() {
 	l.Write()
 }
 
-// multiArch has a Docker manifest list and an OCI index whose children are not in
-// index.json.
+// multiArch has a Docker manifest list and an OCI index whose children are not in index.json.
 func (b *bundle) multiArch() {
 	l := b.Layout("deckhouse-cli/plugins/stronghold")
 	for _, docker := range []bool{true, false} {

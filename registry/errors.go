@@ -74,8 +74,8 @@ const retryAfter = "2"
 // sendError marks a failure while the body is sent: the status can no longer change.
 type sendError struct{ error }
 
-// written marks err, if not nil, as a failure while the body was sent.
-func written(err error) error {
+// asSendError marks err, if not nil, as a failure while the body was sent.
+func asSendError(err error) error {
 	if err == nil {
 		return nil
 	}

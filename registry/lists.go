@@ -176,7 +176,7 @@ func (l *list) send(w http.ResponseWriter, req *http.Request, contentType []stri
 	h["Content-Type"] = contentType
 	h["Cache-Control"] = noCache
 	h["Etag"] = l.etag
-	if conditional(req.Header) {
+	if isConditional(req.Header) {
 		return serveContent(w, req, bytes.NewReader(l.body), int64(len(l.body)))
 	}
 	h["Content-Length"] = l.size
@@ -184,5 +184,5 @@ func (l *list) send(w http.ResponseWriter, req *http.Request, contentType []stri
 		return nil
 	}
 	_, err := w.Write(l.body)
-	return written(err)
+	return asSendError(err)
 }

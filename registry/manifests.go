@@ -47,8 +47,8 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	}
 	h := w.Header()
 	h["Cache-Control"] = cache
-	describe(h, m.MediaType, m.Digest)
-	if conditional(req.Header) {
+	setContentHeaders(h, m.MediaType, m.Digest)
+	if isConditional(req.Header) {
 		return serveContent(w, req, bytes.NewReader(m.Body), m.Size)
 	}
 	h["Accept-Ranges"] = acceptBytes
@@ -57,12 +57,12 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 		return nil
 	}
 	_, err = w.Write(m.Body)
-	return written(err)
+	return asSendError(err)
 }
 
-// describe sets the headers with the type and the digest of the body. The digest is also
+// setContentHeaders sets the headers with the type and the digest of the body. The digest is also
 // its strong ETag.
-func describe(h http.Header, mediaType string, d digest.Digest) {
+func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 	quoted := `"` + string(d) + `"`
 	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one allocation for all three
 	h["Content-Type"] = values[0:1:1]
@@ -70,8 +70,8 @@ func describe(h http.Header, mediaType string, d digest.Digest) {
 	h["Etag"] = values[2:3:3]
 }
 
-// conditional reports whether a request asks for anything but the complete content.
-func conditional(h http.Header) bool {
+// isConditional reports whether a request asks for anything but the complete content.
+func isConditional(h http.Header) bool {
 	for _, name := range [...]string{"Range", "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
 		if _, ok := h[name]; ok {
 			return true
@@ -80,5 +80,5 @@ func conditional(h http.Header) bool {
 	return false
 }
 
-// never is the modification time of content that has none: its digest identifies it.
-var never time.Time
+// noModTime is the modification time of content that has none: its digest identifies it.
+var noModTime time.Time

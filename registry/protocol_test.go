@@ -158,8 +158,7 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 	s.get("/v2/app/blobs/"+hex).wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// containerd's requests: any prefix, with override_path, and the name of the original
-// registry.
+// containerd's requests: any prefix, with override_path, and the name of the original registry.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 	s := newSmall(t)
 	manifest := readFile(t, s.layout.BlobPath(s.manifest))

@@ -25,7 +25,7 @@ const maxRanges = 100
 func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	header, asked := req.Header["Range"]
 	if !asked {
-		http.ServeContent(w, req, "", never, content)
+		http.ServeContent(w, req, "", noModTime, content)
 		return nil
 	}
 	ranges, result := parseRange(strings.Join(header, ","), size)
@@ -33,7 +33,7 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 		result = ignore
 	}
 	if result == satisfiable && len(header) == 1 && header[0] == ranges {
-		http.ServeContent(w, req, "", never, content)
+		http.ServeContent(w, req, "", noModTime, content)
 		return nil
 	}
 	plain := *req
@@ -48,7 +48,7 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 		plain.Header.Set("Range", fmt.Sprintf("bytes=%d-", size))
 		return serveUnsatisfiable(w, &plain, content, size)
 	}
-	http.ServeContent(w, &plain, "", never, content)
+	http.ServeContent(w, &plain, "", noModTime, content)
 	return nil
 }
 
@@ -70,8 +70,7 @@ func firstByte(req *http.Request) func(size int64) int64 {
 	}
 }
 
-// serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is
-// 416.
+// serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is 416.
 func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	refused := false
 	hooked := httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -91,7 +90,7 @@ func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.Rea
 			}
 		},
 	})
-	http.ServeContent(hooked, req, "", never, content)
+	http.ServeContent(hooked, req, "", noModTime, content)
 	if !refused {
 		return nil
 	}
@@ -140,8 +139,7 @@ func parseRange(header string, size int64) (string, rangeResult) {
 	return "bytes=" + strings.Join(within, ","), satisfiable
 }
 
-// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of 0 bytes begins after the last
-// byte.
+// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of 0 bytes begins after the last byte.
 func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 	a, b, ok := strings.Cut(spec, "-")
 	if !ok {

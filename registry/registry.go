@@ -58,8 +58,7 @@ type registry struct {
 	lists     lists
 }
 
-// handler answers one request from one snapshot. If it returns an error, it has sent
-// nothing.
+// handler answers one request from one snapshot. If it returns an error, it has sent nothing.
 type handler func(http.ResponseWriter, *http.Request, *layoutstore.Snapshot) error
 
 // New makes the registry. It returns an error if there is no source.

@@ -118,7 +118,7 @@ func (r *registry) base(w http.ResponseWriter) error {
 		}
 	}
 	_, err := w.Write([]byte("{}"))
-	return written(err)
+	return asSendError(err)
 }
 
 // parseDigest checks the digest of a request.
@@ -131,8 +131,7 @@ func parseDigest(s string) (digest.Digest, error) {
 }
 
 // repository finds the repository of a request. check validates the rest of the request:
-// an illegal name is reported before an illegal digest or tag, and an unknown name after
-// it.
+// an illegal name is reported before an illegal digest or tag, and an unknown name after it.
 func repository(s *layoutstore.Snapshot, name string, check func() error) (*layoutstore.Repository, error) {
 	repo, unknown := s.Repository(name)
 	if unknown != nil && !names.IsRepository(name) {

@@ -155,8 +155,7 @@ func TestRandomRangesAreTheFile(t *testing.T) {
 	}
 }
 
-// randomRange makes a Range header of a kind and its spans, or no spans if it cannot be
-// satisfied.
+// randomRange makes a Range header of a kind and its spans, or no spans if it cannot be satisfied.
 func randomRange(random *rand.Rand, kind, size int) (header string, want []span) {
 	first := random.IntN(size)
 	last := first + random.IntN(size-first)

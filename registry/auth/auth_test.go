@@ -51,8 +51,7 @@ func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs
 	return h, logs
 }
 
-// write writes a file with a time of the test's clock, which may differ from the file
-// system's.
+// write writes a file with a time of the test's clock, which may differ from the file system's.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

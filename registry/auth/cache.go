@@ -17,7 +17,7 @@ const (
 	maxRemembered = 4096
 )
 
-func (r *remembered) has(key [sha256.Size]byte) bool {
+func (r *remembered) contains(key [sha256.Size]byte) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return time.Now().Before(r.ends[key])

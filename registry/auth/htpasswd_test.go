@@ -63,8 +63,7 @@ func TestTooManyUsers(t *testing.T) {
 	}
 }
 
-// A file is accepted completely or not at all: each user's hash is in it, and bcrypt can
-// use it.
+// A file is accepted completely or not at all: each user's hash is in it, and bcrypt can use it.
 func FuzzHtpasswd(f *testing.F) {
 	good := "ann:" + hash(f, "a") + "\n# comment\nbob:" + hash(f, "b") + "\n"
 	for i := 0; i <= len(good); i += 7 {

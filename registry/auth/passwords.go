@@ -25,8 +25,7 @@ type passwords struct {
 	remembered remembered
 
 	// Bcrypt is slow by design, and anyone can ask for it. So each pair is verified only
-	// once at a time, and only a few pairs in parallel. Known clients are answered
-	// meanwhile.
+	// once at a time, and only a few pairs in parallel. Known clients are answered meanwhile.
 	verifying singleflight.Group
 	slots     chan struct{}
 	waiting   atomic.Int64
@@ -67,7 +66,7 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 		hash = u.dummy
 	}
 	key := p.key(name, password, hash)
-	if known && p.remembered.has(key) {
+	if known && p.remembered.contains(key) {
 		return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
 	}
 	verified := p.verifying.DoChan(string(key[:]), func() (any, error) { return nil, p.verify(hash, password) })

@@ -81,7 +81,7 @@ func TestRememberedIsBoundedAndEnds(t *testing.T) {
 	const keys = maxRemembered + 200
 	for i := range uint32(keys) {
 		r.add(key(i))
-		if !r.has(key(i)) {
+		if !r.contains(key(i)) {
 			t.Fatalf("%d is not remembered", i)
 		}
 		if len(r.ends) > maxRemembered {
@@ -90,7 +90,7 @@ func TestRememberedIsBoundedAndEnds(t *testing.T) {
 	}
 	last := key(keys - 1)
 	r.ends[last] = time.Now().Add(-time.Second)
-	if r.has(last) {
+	if r.contains(last) {
 		t.Error("remembered beyond its end")
 	}
 }

@@ -13,16 +13,14 @@ import (
 )
 
 // authorizer remembers how the registry authenticates clients, and the tokens it issued.
-// All of it belongs to the client's registry: no other host adds to it or receives any of
-// it.
+// All of it belongs to the client's registry: no other host adds to it or receives any of it.
 type authorizer struct {
 	mu     sync.Mutex
 	known  challenge // of the registry; the scheme is empty until the registry has asked for a login
 	tokens map[tokenKey]*tokenSlot
 }
 
-// learn remembers the challenge of the registry, without its scope, which belongs to one
-// request.
+// learn remembers the challenge of the registry, without its scope, which belongs to one request.
 func (a *authorizer) learn(ch challenge) {
 	params := map[string]string{"realm": ch.params["realm"], "service": ch.params["service"]}
 	a.mu.Lock()

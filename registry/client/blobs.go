@@ -17,8 +17,7 @@ func tooLong(limit int64) error {
 var errTooLong = errors.New("the answer is longer")
 
 // HeadBlob returns the size of a blob in a repository, or UnknownSize if the registry has
-// the blob and does not report its size. Errors: *Error, with ErrNotFound if the blob is
-// missing.
+// the blob and does not report its size. Errors: *Error, with ErrNotFound if the blob is missing.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
 	k, err := c.call(ctx, "head blob", http.MethodHead, repository, "blobs", d.String())
 	if err != nil {
@@ -59,8 +58,7 @@ func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, s
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches: the earlier answer
-// was wrong.
+// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches: the earlier answer was wrong.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }

@@ -11,8 +11,7 @@ type challenge struct {
 	params map[string]string
 }
 
-// challengeOf returns the challenge of an answer that the client can meet, Bearer before
-// Basic.
+// challengeOf returns the challenge of an answer that the client can meet, Bearer before Basic.
 func challengeOf(h http.Header) (challenge, bool) {
 	var basic challenge
 	for _, line := range h.Values("WWW-Authenticate") {

@@ -137,7 +137,7 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	for path := repository; path != ""; path = parent(path) {
+	for path := repository; path != ""; path = parentPath(path) {
 		if entry, ok := doc.AuthConfigs[host+"/"+path]; ok {
 			return credentialOf(entry, file), nil
 		}
@@ -189,8 +189,8 @@ func credentialOf(entry types.AuthConfig, source string) Credential {
 	return c
 }
 
-// parent returns the path above path.
-func parent(path string) string {
+// parentPath returns the path above path.
+func parentPath(path string) string {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)]
 }

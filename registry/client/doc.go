@@ -20,6 +20,5 @@
 // query of an upload's Location.
 // go-containerregistry parses names and docker's command line finds credentials. Tokens
 // and uploads are implemented here: the library refuses realms and Locations at private
-// addresses, which closed networks use ([Options.AllowPrivateRedirects]), and cannot
-// resume.
+// addresses, which closed networks use ([Options.AllowPrivateRedirects]), and cannot resume.
 package client

@@ -7,8 +7,7 @@ import (
 )
 
 // limiter bounds how many requests to a host run at once. The bound adapts: it is halved
-// when the host says that it is overloaded, and grows by one after each run of successful
-// answers.
+// when the host says that it is overloaded, and grows by one after each run of successful answers.
 type limiter struct {
 	mu      sync.Mutex
 	most    int // the configured bound

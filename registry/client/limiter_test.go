@@ -100,7 +100,7 @@ func TestReceived(t *testing.T) {
 		"0-0": 0, "0-1": 2, "0-99": 100, "bytes=0-99": 100,
 		"": -1, "5-9": -1, "0--1": -1, "0-x": -1, "0-9223372036854775807": -1,
 	} {
-		n, ok := received(http.Header{"Range": {value}})
+		n, ok := parseReceived(http.Header{"Range": {value}})
 		if !ok {
 			n = -1
 		}

@@ -59,7 +59,7 @@ func linkParameter(s string) (name, value, rest string) {
 	}
 	rest = strings.TrimLeft(rest[1:], " \t")
 	if strings.HasPrefix(rest, `"`) {
-		value, rest = quoted(rest[1:])
+		value, rest = parseQuoted(rest[1:])
 		return name, value, rest
 	}
 	if n = strings.IndexAny(rest, ";,"); n < 0 {
@@ -68,8 +68,8 @@ func linkParameter(s string) (name, value, rest string) {
 	return name, strings.Trim(strings.TrimSpace(rest[:n]), "'"), rest[n:]
 }
 
-// quoted reads a quoted string after its first quote; an unterminated one ends with s.
-func quoted(s string) (value, rest string) {
+// parseQuoted reads a quoted string after its first quote; an unterminated one ends with s.
+func parseQuoted(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {

@@ -24,8 +24,7 @@ type Referrers struct {
 
 // Referrers lists the manifests whose subject is d: from the referrers API, or from the
 // referrers tag if the registry has no such API. An empty list is no error, and neither is
-// a registry that does not answer the question: see [Referrers]. Errors: *Error, with
-// ErrTooMany.
+// a registry that does not answer the question: see [Referrers]. Errors: *Error, with ErrTooMany.
 func (c *Client) Referrers(ctx context.Context, repository string, d digest.Digest) (Referrers, error) {
 	k, err := c.call(ctx, "list referrers", http.MethodGet, repository, "referrers", d.String())
 	if err != nil {

@@ -195,8 +195,7 @@ func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
 	}
 }
 
-// Credentials are sent to their own host only, whatever redirects, and whatever asks for
-// them.
+// Credentials are sent to their own host only, whatever redirects, and whatever asks for them.
 func TestSecretsStayWithTheirHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens, theThief, theRegistry+"."+theThief)
 	thieves := func(s *stage) []string {

@@ -27,7 +27,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 	target, home := k.url, true
 	for range maxRedirects {
 		resp, err := c.sendTo(ctx, k, target, narrow, home)
-		if err != nil || !redirects(resp.StatusCode, k.method) {
+		if err != nil || !isRedirect(resp.StatusCode, k.method) {
 			return resp, err
 		}
 		resp.Body.(*receiving).discard()
@@ -42,8 +42,8 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
 }
 
-// redirects reports whether a status in answer to the method is a redirect to follow.
-func redirects(status int, method string) bool {
+// isRedirect reports whether a status in answer to the method is a redirect to follow.
+func isRedirect(status int, method string) bool {
 	switch status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return true

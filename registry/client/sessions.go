@@ -106,16 +106,16 @@ func (s *session) offset(ctx context.Context) (int64, error) {
 	if err := s.move(k, resp, false); err != nil {
 		return 0, err
 	}
-	n, ok := received(resp.Header)
+	n, ok := parseReceived(resp.Header)
 	if !ok {
 		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed range %.60q", resp.Header.Get("Range")))
 	}
 	return n, nil
 }
 
-// received parses the Range header that says how many bytes a registry has. Some send 0-0
+// parseReceived parses the Range header that says how many bytes a registry has. Some send 0-0
 // for zero bytes and for one: zero is the safe reading, as a wrong one is answered 416.
-func received(h http.Header) (int64, bool) {
+func parseReceived(h http.Header) (int64, bool) {
 	first, last, ok := strings.Cut(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
 	if !ok || err != nil || first != "0" || n < 0 || n == 1<<63-1 {
@@ -241,8 +241,7 @@ type nopSeekCloser struct{ io.ReadSeeker }
 
 func (nopSeekCloser) Close() error { return nil }
 
-// refusesPatch reports whether err means that the registry, or a proxy, does not support
-// PATCH.
+// refusesPatch reports whether err means that the registry, or a proxy, does not support PATCH.
 func refusesPatch(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

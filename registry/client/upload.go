@@ -24,8 +24,7 @@ const (
 type Sessions interface {
 	// Load returns the last saved Location, or "".
 	Load() string
-	// Save stores a Location. If that fails, the upload cannot be resumed, and nothing
-	// else.
+	// Save stores a Location. If that fails, the upload cannot be resumed, and nothing else.
 	Save(location string)
 	// Drop forgets it.
 	Drop()
@@ -59,9 +58,9 @@ const (
 // digest. Errors: *Error; *LocalError if the content cannot be read or does not match the
 // digest; the context's.
 func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
-	x := &uploading{Upload: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
-	if x.Sessions == nil {
-		x.Sessions = noSessions{}
+	x := &uploading{blob: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
+	if x.blob.Sessions == nil {
+		x.blob.Sessions = noSessions{}
 	}
 	if err := c.Ping(ctx); err != nil {
 		return 0, err
@@ -71,7 +70,7 @@ func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 		how, err := x.run(ctx)
 		arrived := err == nil || x.arrived(ctx, err)
 		if arrived {
-			x.Sessions.Drop()
+			x.blob.Sessions.Drop()
 			return how, nil
 		}
 		if err := x.recover(ctx, err); err != nil {
@@ -82,7 +81,7 @@ func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 
 // uploading is the state of an upload.
 type uploading struct {
-	Upload
+	blob    Upload
 	c       *Client
 	content *content
 
@@ -103,27 +102,27 @@ type uploading struct {
 
 // recall loads the session of an earlier process.
 func (x *uploading) recall() {
-	location := x.Sessions.Load()
-	if location == "" || !x.streams() {
+	location := x.blob.Sessions.Load()
+	if location == "" || !x.isStreamed() {
 		return
 	}
 	base := x.c.base.Load()
 	to, err := url.Parse(location)
 	if err != nil || x.c.checkRedirect(base, to) != nil || to.Host == base.Host && !sameHost(base, to) {
-		x.Sessions.Drop()
+		x.blob.Sessions.Drop()
 		return
 	}
-	x.session = &session{c: x.c, repository: x.Repository, digest: x.Digest.String(), location: to}
+	x.session = &session{c: x.c, repository: x.blob.Repository, digest: x.blob.Digest.String(), location: to}
 	x.ask, x.elsewhere = true, !x.c.isRegistry(to)
 }
 
-// streams reports whether the blob is uploaded in chunks.
-func (x *uploading) streams() bool {
+// isStreamed reports whether the blob is uploaded in chunks.
+func (x *uploading) isStreamed() bool {
 	if x.c.noPatch.Load() {
 		return false
 	}
 	chunk := x.c.chunk.Load()
-	return x.Size >= x.c.options.StreamFrom || chunk > 0 && x.Size > chunk
+	return x.blob.Size >= x.c.options.StreamFrom || chunk > 0 && x.blob.Size > chunk
 }
 
 // run continues the upload to its end, or to the first error.
@@ -134,28 +133,28 @@ func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 			return Mounted, err
 		}
 	}
-	if !x.streams() {
+	if !x.isStreamed() {
 		x.commits = true
-		return Sent, x.session.commit(ctx, x.content, x.Size)
+		return Sent, x.session.commit(ctx, x.content, x.blob.Size)
 	}
 	return Sent, x.stream(ctx)
 }
 
 // start mounts the blob, or starts a session. A refused mount is no error.
 func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
-	from := x.From
+	from := x.blob.From
 	if x.c.mountsRefused.Load() >= mountRefusals {
 		from = ""
 	}
 	if from != "" {
-		x.From = "" // try only once
-		x.session, err = x.c.mount(ctx, x.Repository, x.Digest.String(), from)
+		x.blob.From = "" // try only once
+		x.session, err = x.c.mount(ctx, x.blob.Repository, x.blob.Digest.String(), from)
 	}
 	if refused := mountRefused(err); from == "" || refused {
 		if refused {
 			x.c.mountsRefused.Add(1)
 		}
-		x.session, err = x.c.begin(ctx, x.Repository, x.Digest.String(), "", false)
+		x.session, err = x.c.begin(ctx, x.blob.Repository, x.blob.Digest.String(), "", false)
 	}
 	if err != nil {
 		x.session = nil
@@ -166,8 +165,8 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 		return true, nil
 	}
 	x.pos, x.ask, x.fresh, x.commits = 0, false, true, false
-	if x.streams() {
-		x.Sessions.Save(x.session.location.String())
+	if x.isStreamed() {
+		x.blob.Sessions.Save(x.session.location.String())
 	}
 	return false, nil
 }
@@ -186,31 +185,31 @@ func (x *uploading) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n == x.Size+1 {
-			n = x.Size // the registry counts from one
+		if n == x.blob.Size+1 {
+			n = x.blob.Size // the registry counts from one
 		}
-		if n > x.Size {
+		if n > x.blob.Size {
 			return errForgotten
 		}
 		x.at(n)
 		x.ask = false
 	}
-	for x.pos < x.Size {
-		end := x.Size
+	for x.pos < x.blob.Size {
+		end := x.blob.Size
 		if chunk := x.c.chunk.Load(); chunk > 0 {
 			end = min(end, x.pos+chunk)
 		}
-		ranged := !x.fresh || end < x.Size
+		ranged := !x.fresh || end < x.blob.Size
 		x.ask, x.fresh = true, false
 		if err := x.session.patch(ctx, x.content, x.pos, end, ranged); err != nil {
 			return err
 		}
 		x.at(end)
 		x.ask = false
-		x.Sessions.Save(x.session.location.String())
+		x.blob.Sessions.Save(x.session.location.String())
 	}
 	x.commits = true
-	return x.session.commit(ctx, nil, x.Size)
+	return x.session.commit(ctx, nil, x.blob.Size)
 }
 
 // at records the progress of the upload.
@@ -219,8 +218,8 @@ func (x *uploading) at(n int64) {
 	if n > x.furthest {
 		x.furthest, x.failed = n, failures{}
 	}
-	if x.Progress != nil {
-		x.Progress(n)
+	if x.blob.Progress != nil {
+		x.blob.Progress(n)
 	}
 }
 
@@ -235,7 +234,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	var e *Error
 	switch {
 	case errors.Is(err, errForgotten):
-		return x.restart(&Error{Op: opPatch, Host: x.c.options.Registry, Repository: x.Repository, Reference: x.Digest.String(), Side: SideRegistry, Cause: ErrRefused, Err: err})
+		return x.restart(&Error{Op: opPatch, Host: x.c.options.Registry, Repository: x.blob.Repository, Reference: x.blob.Digest.String(), Side: SideRegistry, Cause: ErrRefused, Err: err})
 	case !errors.As(err, &e) || x.session == nil:
 		return err
 	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
@@ -263,7 +262,7 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	if err := x.c.pause(ctx, &x.failed, e, false); err != nil {
 		return err
 	}
-	if !x.streams() {
+	if !x.isStreamed() {
 		x.session = nil // an interrupted PUT leaves the session in an unknown state
 	}
 	return nil
@@ -281,7 +280,7 @@ func cannotAnswer(e *Error) bool {
 
 // giveUp forgets the session.
 func (x *uploading) giveUp() {
-	x.Sessions.Drop()
+	x.blob.Sessions.Drop()
 	x.session = nil
 }
 
@@ -306,7 +305,7 @@ func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 
 // shrink reduces the chunk size after a chunk was too large.
 func (x *uploading) shrink(e *Error) error {
-	sent := x.Size
+	sent := x.blob.Size
 	if chunk := x.c.chunk.Load(); chunk > 0 {
 		sent = min(sent, chunk)
 	}
@@ -321,13 +320,13 @@ func (x *uploading) shrink(e *Error) error {
 
 // checkDigest finds out which side is wrong after the registry computed another digest.
 func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
-	got, err := x.content.digest(ctx, x.Digest.Algorithm())
+	got, err := x.content.digest(ctx, x.blob.Digest.Algorithm())
 	if err != nil {
 		return err
 	}
-	if got != x.Digest {
+	if got != x.blob.Digest {
 		x.giveUp()
-		return &LocalError{fmt.Errorf("%s: checksum mismatch: content is %s", x.Digest, got)}
+		return &LocalError{fmt.Errorf("%s: checksum mismatch: content is %s", x.blob.Digest, got)}
 	}
 	if x.invalid++; x.invalid > 1 {
 		return e
@@ -342,8 +341,8 @@ func (x *uploading) arrived(ctx context.Context, err error) bool {
 	if !x.commits || !errors.As(err, &e) || e.Status != 0 && e.Status != http.StatusNotFound && e.Status < 500 {
 		return false
 	}
-	n, err := x.c.HeadBlob(ctx, x.Repository, x.Digest)
-	return err == nil && (n == x.Size || n == UnknownSize)
+	n, err := x.c.HeadBlob(ctx, x.blob.Repository, x.blob.Digest)
+	return err == nil && (n == x.blob.Size || n == UnknownSize)
 }
 
 type noSessions struct{}

@@ -387,8 +387,7 @@ func TestProbe(t *testing.T) {
 }
 
 // A mount of a blob that exists nowhere is answered with an upload, and nothing of it
-// remains. A refusal is reported, and a registry that grants the mount is no longer
-// trusted.
+// remains. A refusal is reported, and a registry that grants the mount is no longer trusted.
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

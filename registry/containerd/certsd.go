@@ -42,8 +42,7 @@ func HostDirs(dir, host string) []string {
 // Change is what [Mirror.Write] or [Remove] did.
 type Change struct {
 	File string `json:"file"`
-	// Did is created, changed, unchanged, removed or, if there was nothing to remove,
-	// absent.
+	// Did is created, changed, unchanged, removed or, if there was nothing to remove, absent.
 	Did string `json:"did"`
 	// Warnings describe settings that no longer apply.
 	Warnings []string `json:"warnings,omitempty"`
@@ -73,7 +72,7 @@ func (m *Mirror) Write(dir string) (Change, error) {
 	switch {
 	case what != madeNothing:
 		change.Did = "created"
-		change.Warnings = shadows(dir, m.options.Host, target)
+		change.Warnings = shadowWarnings(dir, m.options.Host, target)
 	case bytes.Equal(edited, text):
 		change.Did = "unchanged"
 		return change, nil
@@ -165,9 +164,9 @@ func madeFor(dir string) bool {
 	return false
 }
 
-// shadows returns warnings about what containerd ignores once a registry has a hosts.toml
+// shadowWarnings returns warnings about what containerd ignores once a registry has a hosts.toml
 // in target.
-func shadows(dir, host, target string) (warnings []string) {
+func shadowWarnings(dir, host, target string) (warnings []string) {
 	// Docker's pattern applies only without a hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
@@ -213,19 +212,19 @@ func Remove(dir, host string) (Change, error) {
 		if err != nil {
 			return change, err
 		}
-		rest, what, found, err := take(text)
+		rest, what, found, err := cutSection(text)
 		if err != nil {
 			return Change{File: file}, fmt.Errorf("%s: %w", file, err)
 		}
 		if found {
-			return Change{File: file, Did: "removed"}, putBack(file, rest, what)
+			return Change{File: file, Did: "removed"}, restore(file, rest, what)
 		}
 	}
 	return change, nil
 }
 
-// putBack restores what existed before our section.
-func putBack(file string, rest []byte, what made) error {
+// restore restores what existed before our section.
+func restore(file string, rest []byte, what made) error {
 	if len(rest) > 0 || what == madeNothing {
 		return replace(file, rest)
 	}

@@ -18,11 +18,9 @@ type Config struct {
 	// if there is no file.
 	Version int
 	// CRIPath is config_path in the registry section of the CRI plugin; several
-	// directories are separated by colons. TransferPath is that of the transfer plugin of
-	// 2.x.
+	// directories are separated by colons. TransferPath is that of the transfer plugin of 2.x.
 	CRIPath, TransferPath string
-	// Mirrors is true if the deprecated registry.mirrors is set, which disables
-	// hosts.toml.
+	// Mirrors is true if the deprecated registry.mirrors is set, which disables hosts.toml.
 	Mirrors bool
 	// LocalPull is true if the CRI plugin of 2.x pulls without the transfer service.
 	LocalPull bool

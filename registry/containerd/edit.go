@@ -26,7 +26,7 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 		rest, at = old.without(text)
 		what = old.made
 	} else {
-		at = place(text)
+		at = findPlace(text)
 	}
 	keys, err := parse(rest)
 	if err != nil {
@@ -40,7 +40,7 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	if len(keys) > 0 && m.options.NoFallback && keys["server"] != nil {
 		lines = m.renderWithout(lines, eol) // the file's own server already is this mirror
 	}
-	edited := put(rest, at, lines, eol)
+	edited := insertLines(rest, at, lines, eol)
 	return edited, sameButFor(edited, rest, lines)
 }
 
@@ -49,9 +49,9 @@ func (m *Mirror) renderWithout(lines []byte, eol string) []byte {
 	return bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
 }
 
-// take returns text without our section, and what was created for it; found reports
+// cutSection returns text without our section, and what was created for it; found reports
 // whether there was one.
-func take(text []byte) (rest []byte, what made, found bool, err error) {
+func cutSection(text []byte) (rest []byte, what made, found bool, err error) {
 	if _, err := parse(text); err != nil {
 		return nil, madeNothing, false, err
 	}
@@ -104,9 +104,9 @@ func overrides(settings any) bool {
 	return override
 }
 
-// place returns the offset for a new section: before the first table and its comment, or
+// findPlace returns the offset for a new section: before the first table and its comment, or
 // at the end. The text is valid TOML.
-func place(text []byte) int {
+func findPlace(text []byte) int {
 	var p unstable.Parser
 	p.Reset(text)
 	behind := 0 // end of the last top-level key
@@ -124,8 +124,7 @@ func place(text []byte) int {
 	return len(text)
 }
 
-// aboveComment moves up from a line over the comment lines right above it, but not above
-// least.
+// aboveComment moves up from a line over the comment lines right above it, but not above least.
 func aboveComment(text []byte, least, at int) int {
 	for at > least {
 		above := lineStart(text, at-1)

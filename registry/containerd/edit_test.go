@@ -44,7 +44,7 @@ func FuzzEdit(f *testing.F) {
 		if hosts := hostNames(edited); hosts[0] != m.Endpoint() {
 			t.Errorf("%q are asked in that order in %q", hosts, edited)
 		}
-		rest, _, found, err := take(edited)
+		rest, _, found, err := cutSection(edited)
 		if err != nil || !found || !bytes.Equal(rest, text) {
 			t.Errorf("%q is left of %q: %v", rest, text, err)
 		}

@@ -16,8 +16,7 @@ type MirrorOptions struct {
 	// Endpoint is the URL of the mirror.
 	Endpoint string
 	// CA, ClientCert and ClientKey are PEM files, for https only. Their paths are made
-	// absolute, because containerd resolves relative ones against the directory of
-	// hosts.toml.
+	// absolute, because containerd resolves relative ones against the directory of hosts.toml.
 	CA, ClientCert, ClientKey string
 	// OverridePath says that the endpoint's path is the root of the API. /v2 is appended
 	// if it is missing.

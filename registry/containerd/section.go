@@ -89,8 +89,7 @@ func (s *section) without(text []byte) (rest []byte, at int) {
 	return append(append([]byte{}, text[:begin]...), text[end:]...), begin
 }
 
-// render returns our section's lines, with the marks and with the line endings of the
-// file.
+// render returns our section's lines, with the marks and with the line endings of the file.
 func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 	lines := beginLine + "\n"
 	switch what {
@@ -105,8 +104,8 @@ func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
 }
 
-// put inserts lines into a text at an offset where a line begins or the text ends.
-func put(text []byte, at int, lines []byte, eol string) []byte {
+// insertLines inserts lines into a text at an offset where a line begins or the text ends.
+func insertLines(text []byte, at int, lines []byte, eol string) []byte {
 	if at == len(text) && at > 0 && text[at-1] != '\n' {
 		lines = append([]byte(eol), bytes.TrimSuffix(lines, []byte(eol))...)
 	}

@@ -304,8 +304,7 @@ func TestNoFallbackBesideAServerOfTheSame(t *testing.T) {
 	}
 }
 
-// Lines after our section are in our table; without it they would apply to the registry
-// itself.
+// Lines after our section are in our table; without it they would apply to the registry itself.
 func TestRemoveRefusesToChangeWhatAKeyMeans(t *testing.T) {
 	dir, file := put(t, "")
 	write(t, mirror(t, nil), dir, "changed")

@@ -22,7 +22,7 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	refused := errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
 	switch {
 	case login.Scheme != "" && login.Credential.Empty() && (refused || err == nil && login.Authorization == ""):
-		return d.nobody(login.Scheme)
+		return d.reportNoLogin(login.Scheme)
 	case err != nil:
 		return failed(adviceOfLogin(err), "%v", err)
 	}
@@ -41,8 +41,8 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// nobody is the step without a login.
-func (d *doctor) nobody(scheme string) Step {
+// reportNoLogin is the step without a login.
+func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {
 		return warning(adviceLogin, "a login is required (%s) and none was given; only pulling an image would show whether it is needed", scheme)
 	}

@@ -11,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// examineDaemons checks whether the containerds that run here read the hosts.toml that was
-// found.
+// examineDaemons checks whether the containerds that run here read the hosts.toml that was found.
 func (d *doctor) examineDaemons(context.Context) Step {
 	daemons, err := containerd.Daemons(d.Proc)
 	switch {
@@ -70,7 +69,7 @@ func (d *doctor) examine(daemon containerd.Daemon) Step {
 			"%s: registry.mirrors is set, so hosts.toml is ignored when the kubelet pulls", who)
 	case len(dirs) == 0:
 		return failed(advice, "%s: config_path is not set, so hosts.toml is ignored when the kubelet pulls", who)
-	case !slices.ContainsFunc(dirs, func(p string) bool { return same(p, dir) }):
+	case !slices.ContainsFunc(dirs, func(p string) bool { return samePath(p, dir) }):
 		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
 	case config.Changed.After(daemon.Started.Add(startedWithin)):
 		return warning("restart containerd", "%s and was started before %s was changed", who, config.File)
@@ -85,11 +84,11 @@ func (d *doctor) examineTransfer(config *containerd.Config, who, dir string, dir
 	switch {
 	case len(dirs) > 1 && !config.LocalPull:
 		return warning(advice, "%s has %s for its config_path, and its transfer service reads only a single directory", who, strings.Join(dirs, ":"))
-	case !same(config.TransferPath, dir):
+	case !samePath(config.TransferPath, dir):
 		return warning(fmt.Sprintf("in %s, below [plugins.%q], set config_path = %q, and restart containerd", config.File, containerd.TransferPlugin, dir),
 			"%s reads %s for the kubelet, and its transfer plugin has config_path = %q", who, dir, config.TransferPath)
 	}
 	return ok("%s reads %s, its transfer plugin too", who, dir)
 }
 
-func same(a, b string) bool { return a != "" && filepath.Clean(a) == filepath.Clean(b) }
+func samePath(a, b string) bool { return a != "" && filepath.Clean(a) == filepath.Clean(b) }

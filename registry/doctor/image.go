@@ -18,8 +18,7 @@ type image struct {
 }
 
 // parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if
-// it contains a dot or a colon, or is localhost; without tag and digest, the tag is
-// latest.
+// it contains a dot or a colon, or is localhost; without tag and digest, the tag is latest.
 func parseImage(s string) (image, error) {
 	var i image
 	rest, dgst, found := strings.Cut(s, "@")

@@ -89,8 +89,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask requests a path below a repository, and distinguishes missing content from other
-// failures.
+// ask requests a path below a repository, and distinguishes missing content from other failures.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	req, err := d.request(ctx, method, d.image.repository+"/"+path)
 	if err != nil {
@@ -180,8 +179,7 @@ const (
 	maxDepth    = 4
 )
 
-// fetchChildren fetches the manifests of an index, for all platforms, as containerd 2.x
-// does.
+// fetchChildren fetches the manifests of an index, for all platforms, as containerd 2.x does.
 func (d *doctor) fetchChildren(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")

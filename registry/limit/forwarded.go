@@ -16,7 +16,7 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if peer, err := netip.ParseAddrPort(req.RemoteAddr); err == nil {
-			if client := behind(peer.Addr(), req.Header["X-Forwarded-For"], trusted); client != peer.Addr() {
+			if client := findClient(peer.Addr(), req.Header["X-Forwarded-For"], trusted); client != peer.Addr() {
 				req.RemoteAddr = client.String()
 			}
 		}
@@ -24,10 +24,10 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	})
 }
 
-// behind returns the client that sent a request through peer. Each proxy appends the
+// findClient returns the client that sent a request through peer. Each proxy appends the
 // address that it was contacted from, so the list can be trusted from its end up to the
 // first address that is not a trusted proxy.
-func behind(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
+func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(forwarded) {
 		for rest := line; ; {
@@ -35,7 +35,7 @@ func behind(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.A
 				return client
 			}
 			i := strings.LastIndexByte(rest, ',')
-			addr, ok := hop(strings.TrimSpace(rest[i+1:]))
+			addr, ok := parseHop(strings.TrimSpace(rest[i+1:]))
 			if !ok {
 				return client
 			}
@@ -49,8 +49,8 @@ func behind(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.A
 	return client
 }
 
-// hop parses an address as proxies write it, some with a port.
-func hop(s string) (netip.Addr, bool) {
+// parseHop parses an address as proxies write it, some with a port.
+func parseHop(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return addr.WithZone(""), true
 	}

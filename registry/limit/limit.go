@@ -64,8 +64,7 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.next.ServeHTTP(w, req)
 }
 
-// wait returns how long a client has to wait until its next request; if 0, the request is
-// counted.
+// wait returns how long a client has to wait until its next request; if 0, the request is counted.
 func (r *requests) wait(addr netip.Addr) time.Duration {
 	limiter := r.limiter(addr)
 	reservation := limiter.Reserve()

@@ -154,13 +154,13 @@ func FuzzForwarded(f *testing.F) {
 		if err != nil {
 			return
 		}
-		client := behind(peer, []string{forwarded}, trusted)
+		client := findClient(peer, []string{forwarded}, trusted)
 		if client == peer {
 			return
 		}
 		hops := strings.Split(forwarded, ",")
 		for i := len(hops) - 1; i >= 0; i-- {
-			addr, ok := hop(strings.TrimSpace(hops[i]))
+			addr, ok := parseHop(strings.TrimSpace(hops[i]))
 			if !ok {
 				t.Fatalf("%q: %s from behind something that is no address", forwarded, client)
 			}

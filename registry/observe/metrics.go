@@ -9,8 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the metrics of requests. Their labels are bounded: a few routes, methods and
-// codes.
+// metrics are the metrics of requests. Their labels are bounded: a few routes, methods and codes.
 type metrics struct {
 	inFlight prometheus.Gauge
 	requests *prometheus.CounterVec

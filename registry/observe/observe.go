@@ -40,8 +40,7 @@ type observer struct {
 	idLast   atomic.Uint64
 }
 
-// New wraps next. Errors: missing options; metrics of the same names are already
-// registered.
+// New wraps next. Errors: missing options; metrics of the same names are already registered.
 func New(next http.Handler, options Options) (http.Handler, error) {
 	if next == nil || options.Route == nil || options.Registerer == nil {
 		return nil, errors.New("observe needs a handler, a route and a registerer")
@@ -128,8 +127,7 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method returns the method as a label: those that the registry knows, and one for all
-// others.
+// method returns the method as a label: those that the registry knows, and one for all others.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:

@@ -144,8 +144,7 @@ func (t *truncating) Write(p []byte) (int, error) {
 	return n, io.ErrShortWrite
 }
 
-// Lose lets the registry process matching requests, and cuts the connection instead of
-// answering.
+// Lose lets the registry process matching requests, and cuts the connection instead of answering.
 func Lose(m Match) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {

@@ -106,8 +106,7 @@ func (c *check) wait() {
 	}
 }
 
-// startCheck starts a goroutine that checks the files, and reports whether it is a new
-// one.
+// startCheck starts a goroutine that checks the files, and reports whether it is a new one.
 func (v *Value[T]) startCheck() (c *check, mine bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -210,8 +209,7 @@ func (f *files) fail(state []fs.FileInfo) bool {
 	return news
 }
 
-// stateOf returns the current state of files. The error names each one that cannot be
-// found.
+// stateOf returns the current state of files. The error names each one that cannot be found.
 func stateOf(names []string) (state []fs.FileInfo, err error) {
 	for _, name := range names {
 		info, statErr := os.Stat(name)

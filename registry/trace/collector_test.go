@@ -105,8 +105,7 @@ func TestAnswersOfACollector(t *testing.T) {
 	}
 }
 
-// A busy collector is not contacted for as long as it asks, and its last answer is the
-// error.
+// A busy collector is not contacted for as long as it asks, and its last answer is the error.
 func TestCollectorThatStaysBusy(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")

@@ -20,17 +20,17 @@ func (t *Tracer) Wrap(next http.Handler) http.Handler {
 		ctx := propagation.TraceContext{}.Extract(req.Context(), propagation.HeaderCarrier(req.Header))
 		route := t.options.Route(req)
 		ctx, span := t.tracer.Start(ctx, method(req.Method)+" "+route,
-			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(t.asked(req, route)...))
+			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(t.requestAttributes(req, route)...))
 		code, cut := 0, true // a handler panics to cut the connection
-		defer func() { end(span, code, cut) }()
-		next.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{WriteHeader: remember(&code)}), req.WithContext(ctx))
+		defer func() { endSpan(span, code, cut) }()
+		next.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{WriteHeader: recordStatus(&code)}), req.WithContext(ctx))
 		cut = false
 	})
 }
 
-// remember records the status that is sent. Nothing else of a response is hooked, so that
+// recordStatus records the status that is sent. Nothing else of a response is hooked, so that
 // ReadFrom, with which the kernel sends files, is the server's.
-func remember(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+func recordStatus(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 		return func(c int) {
 			if *code == 0 && c >= 200 {
@@ -41,8 +41,8 @@ func remember(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFu
 	}
 }
 
-// asked returns the attributes of a request.
-func (t *Tracer) asked(req *http.Request, route string) []attribute.KeyValue {
+// requestAttributes returns the attributes of a request.
+func (t *Tracer) requestAttributes(req *http.Request, route string) []attribute.KeyValue {
 	path := req.URL.Path
 	if len(path) > maxPath {
 		path = strings.ToValidUTF8(path[:maxPath], "")
@@ -59,8 +59,8 @@ func (t *Tracer) asked(req *http.Request, route string) []attribute.KeyValue {
 	return all
 }
 
-// end ends the span of a request.
-func end(span trace.Span, code int, cut bool) {
+// endSpan ends the span of a request.
+func endSpan(span trace.Span, code int, cut bool) {
 	if code == 0 {
 		code = http.StatusOK // the default of net/http
 	}
