@@ -88,7 +88,7 @@ func (s *session) move(k *call, resp *http.Response, required bool) error {
 	}
 	to, err := s.c.follow(resp.Request.URL, location)
 	if err != nil {
-		return k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("Location of the upload: %w", err))
+		return k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("upload Location: %w", err))
 	}
 	s.location = to
 	return nil
