@@ -76,8 +76,8 @@ func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 		r.ends[[32]byte{1: byte(i), 2: byte(i >> 8)}] = time.Now().Add(-time.Hour)
 	}
 	r.add([32]byte{0: 254})
-	if !r.has(live) || !r.has([32]byte{0: 254}) || len(r.ends) != 2 {
-		t.Errorf("%d pairs, the live one is there: %v", len(r.ends), r.has(live))
+	if !r.contains(live) || !r.contains([32]byte{0: 254}) || len(r.ends) != 2 {
+		t.Errorf("%d pairs, the live one is there: %v", len(r.ends), r.contains(live))
 	}
 }
 
