@@ -11,9 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// check asks for what is behind the manifests that are there already: their blobs, and
-// whether those with a subject are listed with it. A registry may have lost either and
-// still answer for the manifest.
+// check requests the blobs of manifests that the registry already has, and whether those with a
+// subject are listed as referrers. A registry may have lost either and still have the manifest.
 func (p *Pusher) check(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -50,8 +49,8 @@ func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 	return nil
 }
 
-// checkReferrer asks whether a manifest is listed with its subject. Where nobody can say,
-// nothing is done about it.
+// checkReferrer requests whether a manifest is listed as a referrer. If this is unknown, it
+// does nothing.
 func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
@@ -66,8 +65,8 @@ func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) 
 	return nil
 }
 
-// relist puts manifests once more that are not listed with their subjects: a registry
-// with the referrers API lists them then, and for another one the referrers tag does.
+// relist puts manifests again that are not listed as referrers. A registry with the referrers
+// API then lists them; for others, the referrers tag does.
 func (p *Pusher) relist(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

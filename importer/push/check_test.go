@@ -41,8 +41,8 @@ func lose(t *testing.T, path string) {
 	}
 }
 
-// A registry that lost blobs still answers for the manifests. What a comparison finds is
-// sent by a push that is told to ask for it, and by none other.
+// A registry that lost blobs still answers for the manifests. What a comparison finds is sent
+// only by a push with CheckBlobs.
 func TestLostBlobsAreSentAgain(t *testing.T) {
 	shared, one := digest.FromString("a layer that several repositories have"), digest.FromString("one")
 	for name, test := range map[string]struct {
@@ -85,7 +85,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 				t.Fatalf("%+v, %v; want %d differences", c, err, test.differences)
 			}
 			if summary, err := s.push(t.Context()); err != nil || summary.Written() {
-				t.Fatalf("not told to: %+v, %v", summary, err)
+				t.Fatalf("without CheckBlobs: %+v, %v", summary, err)
 			}
 			s.check = true
 			summary := s.mustPush(t)
@@ -175,7 +175,7 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 		"lists of referrers": {taking(func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, "/sha256-") }, 201), func(d push.Difference) bool { return strings.HasPrefix(d.Reference, "sha256-") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Not distribution: that one refuses manifests whose blobs it lacks.
+			// Not distribution: it refuses manifests whose blobs are missing.
 			s := newSetup(t, registrytest.Options{Handler: registry.New(registry.Logger(quiet()))}, push.Selection{})
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// DifferenceKind says how something differs.
+// DifferenceKind is a kind of difference.
 type DifferenceKind string
 
 // The kinds.
@@ -25,18 +25,18 @@ const (
 	Missing   DifferenceKind = "missing"
 	Different DifferenceKind = "different"  // a tag leads to another digest
 	WrongSize DifferenceKind = "wrong-size" // a manifest or blob has another size
-	Untold    DifferenceKind = "untold"     // a referrer is not listed with its subject
+	Untold    DifferenceKind = "untold"     // a referrer is not listed for its subject
 )
 
-// Difference is something that a registry has not as the plan says.
+// Difference is something that is missing from a registry or differs from the plan.
 type Difference struct {
 	Kind       DifferenceKind `json:"kind"`
 	Repository string         `json:"repository"`
 	Reference  string         `json:"reference"` // tag, or digest of a manifest or blob
-	Digest     digest.Digest  `json:"digest"`    // that should be there
-	Found      string         `json:"found"`     // what is there instead; empty if nothing
+	Digest     digest.Digest  `json:"digest"`    // according to the plan
+	Found      string         `json:"found"`     // what the registry has instead; empty if nothing
 
-	blob bool // it is one of a blob
+	blob bool // it concerns a blob
 }
 
 func (d Difference) String() string {
@@ -50,26 +50,25 @@ func (d Difference) String() string {
 	return s
 }
 
-// Extra is a tag of the registry that the plan has not. It is no difference.
+// Extra is a tag of the registry that the plan does not have. It is not a difference.
 type Extra struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag"`
 }
 
-// Comparison is what comparing a registry with a plan found.
+// Comparison is the result of comparing a registry with a plan.
 type Comparison struct {
 	Registry    string       `json:"registry"`
 	Compared    Totals       `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
-	// LeftOut are manifests that the sources do not have as they should: they were not compared.
+	// LeftOut are manifests that are missing or damaged in the sources: they were not compared.
 	LeftOut []layoutstore.Problem `json:"gaps"`
-	// Unproven is what the registry does not let be compared, in words.
+	// Unproven describes what the registry does not allow to compare.
 	Unproven []string `json:"unproven"`
-	// Notices are what could not be found out and changes nothing, in words.
+	// Notices describes what could not be determined and is not a failure.
 	Notices []string `json:"notices"`
-	// NeedsCheck reports whether something differs that a push finds only if it is told to
-	// ask for what is behind manifests that are there: see Options.CheckBlobs.
+	// NeedsCheck is set if a push finds a difference only with Options.CheckBlobs.
 	NeedsCheck bool `json:"needsCheck"`
 }
 
@@ -86,10 +85,10 @@ func (c *Comparison) WriteText(w io.Writer) error {
 		fmt.Fprintf(b, "not compared: %s\n", u)
 	}
 	for _, n := range c.Notices {
-		fmt.Fprintf(b, "not known: %s\n", n)
+		fmt.Fprintf(b, "unknown: %s\n", n)
 	}
 	for _, e := range c.Extra {
-		fmt.Fprintf(b, "only there: %s %s\n", e.Repository, e.Tag)
+		fmt.Fprintf(b, "only in the registry: %s %s\n", e.Repository, e.Tag)
 	}
 	t := c.Compared
 	fmt.Fprintf(b, "compared %d repositories, %d tags, %d discovery tags, %d manifests and %d blobs with %s: ", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests, t.Blobs, c.Registry)
@@ -97,18 +96,17 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	case len(c.Differences) > 0:
 		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
 	case len(c.LeftOut) > 0, len(c.Unproven) > 0:
-		fmt.Fprintln(b, "all that was compared is there")
+		fmt.Fprintln(b, "everything that was compared is there")
 	default:
 		fmt.Fprintln(b, "all there")
 	}
 	return b.Flush()
 }
 
-// Compare asks a registry for everything that the plan would push, and writes nothing:
-// each tag, the bytes of each manifest, the size of each blob in each repository, and
-// whether referrers are listed with their subjects. Discovery tags have to be there,
-// with whatever image. What the plan leaves out is not compared. Errors: *Error where
-// the registry cannot be asked; the context's.
+// Compare compares a registry with a plan, and writes nothing. It checks each tag, the bytes of
+// each manifest, the size of each blob in each repository, and whether referrers are listed for
+// their subjects. Discovery tags have to exist, with any image. What the plan leaves out is not
+// compared. Errors: *Error if a request fails; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
 	x := &comparing{c: c, there: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
@@ -123,7 +121,7 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	}
 	for _, b := range p.Blobs {
 		for _, r := range b.Repositories {
-			if needed(r, b) {
+			if isNeeded(r, b) {
 				tasks = append(tasks, &task{run: func(ctx context.Context) error { return x.blob(ctx, r, b) }})
 			}
 		}
@@ -136,7 +134,7 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether something is missing behind a manifest that is there.
+// needsCheck reports whether content is missing that an existing manifest needs.
 func (x *comparing) needsCheck(p *Plan) bool {
 	behind := map[[2]string]bool{} // repository, digest
 	for _, r := range p.Repositories {
@@ -155,8 +153,8 @@ func (x *comparing) needsCheck(p *Plan) bool {
 	})
 }
 
-// needed says whether something beside discovery images needs the blob.
-func needed(r *Repository, b *Blob) bool {
+// isNeeded reports whether anything but discovery images needs the blob.
+func isNeeded(r *Repository, b *Blob) bool {
 	return slices.ContainsFunc(r.Manifests, func(m *Manifest) bool { return !m.Discovery && slices.Contains(m.Blobs, b) })
 }
 
@@ -164,7 +162,7 @@ type comparing struct {
 	c      *client.Client
 	mu     sync.Mutex
 	result Comparison
-	there  map[place]bool // manifests that a push would find
+	there  map[place]bool // manifests that the registry has
 }
 
 func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string, d digest.Digest, found string) {
@@ -177,8 +175,7 @@ func (x *comparing) add(d Difference) {
 	x.result.Differences = append(x.result.Differences, d)
 }
 
-// tags lists the tags of a repository: which the plan lacks, and whether the discovery
-// tags are there.
+// tags lists the tags of a repository to find extra tags and missing discovery tags.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
 	if client.IsInconclusive(err) {
@@ -208,8 +205,8 @@ func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	return nil
 }
 
-// discoveryTags asks for the discovery tags of a repository one by one, as its list
-// cannot be had for a reason.
+// discoveryTags requests the discovery tags of a repository one by one. reason is why its tags
+// cannot be listed.
 func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason error) error {
 	for _, t := range r.Tags {
 		if !t.Discovery {
@@ -224,12 +221,11 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.result.Notices = append(x.result.Notices, fmt.Sprintf("which other tags %s has: %v", r.Name, reason))
+	x.result.Notices = append(x.result.Notices, fmt.Sprintf("other tags of %s: %v", r.Name, reason))
 	return nil
 }
 
-// manifest fetches a manifest by its digest, so that its bytes are proven, and asks
-// where its tags lead.
+// manifest fetches a manifest by its digest, which proves its bytes, and compares its tags.
 func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) error {
 	_, err := x.c.Manifest(ctx, r.Name, m.Digest.String())
 	switch {
@@ -252,7 +248,7 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 		x.mu.Unlock()
 	}
 	if errors.Is(err, client.ErrNotFound) && !differs {
-		// No tag that leads elsewhere says it.
+		// No difference of a tag reports it.
 		x.differ(Missing, r, m.Digest.String(), m.Digest, "")
 	}
 	if m.Refs.Subject == nil || err != nil {
@@ -261,7 +257,7 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	return x.referrer(ctx, r, m)
 }
 
-// tag compares where a tag leads, and reports whether that is the manifest.
+// tag compares a tag, and reports whether it leads to the manifest.
 func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) (leads bool, err error) {
 	d, err := headManifest(ctx, x.c, r.Name, tag)
 	switch {
@@ -289,7 +285,7 @@ func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) er
 	case found.Unknown != nil:
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		x.result.Unproven = append(x.result.Unproven, fmt.Sprintf("whether %s@%s is listed with its subject: %v", r.Name, m.Digest, found.Unknown))
+		x.result.Unproven = append(x.result.Unproven, fmt.Sprintf("whether %s@%s is listed as a referrer: %v", r.Name, m.Digest, found.Unknown))
 	default:
 		x.differ(Untold, r, m.Digest.String(), m.Digest, "")
 	}

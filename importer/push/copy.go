@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// copy writes what is missing, in three steps: blobs and manifests without a tag;
-// tagged manifests; discovery tags. The first step holds all the bytes, so that no tag
-// leads to something that is still under way.
+// copy writes what is missing, in three steps: blobs and manifests without a tag; tagged
+// manifests; discovery tags. The first step sends all content, so that no tag leads to
+// incomplete content.
 func (p *Pusher) copy(ctx context.Context, w *work) error {
 	p.Progress.Expect(w.total)
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
@@ -24,7 +24,7 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	mounted := 0
 	p.count(func(s *Summary) { mounted = s.Blobs.Mounted })
 	if w.mounts() > 0 && mounted == 0 {
-		p.tell("the registry mounts no blobs across repositories: each one was sent to each")
+		p.notify("the registry mounts no blobs across repositories: each blob was sent to each repository")
 	}
 	for _, discovery := range []bool{false, true} {
 		var tasks []*task
@@ -43,7 +43,8 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	return p.referrersTags(ctx)
 }
 
-// contentTasks send blobs, the largest first, and manifests without a tag behind them.
+// contentTasks returns the tasks that send blobs, the largest first, and then untagged
+// manifests.
 func (p *Pusher) contentTasks(w *work) []*task {
 	var tasks []*task
 	blobs := map[place]*task{}
@@ -66,12 +67,11 @@ func (p *Pusher) contentTasks(w *work) []*task {
 	return tasks
 }
 
-// neededUntagged are the manifests without a tag and all that they lead to: an index
-// that lost its tag may name an image that has one still, and registries take no
-// index before its children.
+// neededUntagged returns the untagged manifests and everything that they lead to: an untagged
+// index may name a tagged image, and registries accept no index before its children.
 func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
-	for _, m := range slices.Backward(manifests) { // children come before what names them
+	for _, m := range slices.Backward(manifests) { // children come before their parents
 		if len(m.Tags) == 0 {
 			needed[m.Digest] = true
 		}
@@ -90,7 +90,7 @@ type place struct {
 	digest     digest.Digest
 }
 
-// manifestTasks put the manifests that are wanted, each behind what it names.
+// manifestTasks returns the tasks that put the wanted manifests, each after its content.
 func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, put func(context.Context, *Repository, *Manifest) error, wanted func(*Manifest) bool) []*task {
 	var tasks []*task
 	byDigest := map[digest.Digest]*task{}
@@ -114,7 +114,7 @@ func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[p
 	return tasks
 }
 
-// sendBlob has a repository have a blob.
+// sendBlob uploads or mounts a blob, unless the repository has it.
 func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	p.mu.Lock()
 	home := p.homes[b.Digest]
@@ -128,13 +128,13 @@ func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 		}
 	}
 	if there {
-		p.has(b, r, func(s *Summary) { s.Blobs.Present++ })
+		p.recordBlob(b, r, func(s *Summary) { s.Blobs.Present++ })
 		return nil
 	}
 	return p.upload(ctx, b, r, home)
 }
 
-// hasBlob asks whether a repository has a blob.
+// hasBlob requests whether a repository has a blob.
 func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
 	n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
 	if errors.Is(err, client.ErrNotFound) {
@@ -146,8 +146,8 @@ func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, err
 	return n == b.Size || n == client.UnknownSize, nil
 }
 
-// has notes that a repository has a blob.
-func (p *Pusher) has(b *Blob, r *Repository, change func(*Summary)) {
+// recordBlob records that a repository has a blob.
+func (p *Pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.mu.Lock()
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
@@ -155,15 +155,15 @@ func (p *Pusher) has(b *Blob, r *Repository, change func(*Summary)) {
 	p.progress(b).Begin("", b.Size).End(true) // if it was not sent
 }
 
-// progress is where the transfer of a blob is told: once, as bytes are expected once,
+// progress is where the transfer of a blob is reported: once, as bytes are expected once,
 // also of a blob that has to be sent to several repositories.
 func (p *Pusher) progress(b *Blob) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.told[b] {
+	if p.reported[b] {
 		return silent{}
 	}
-	p.told[b] = true
+	p.reported[b] = true
 	return p.Progress
 }
 
@@ -182,8 +182,8 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	if err != nil {
 		return sided("upload blob", r.Name, b.Digest, Diagnose(err))
 	}
-	p.wrote(written{repository: r, blob: b})
-	p.has(b, r, func(s *Summary) {
+	p.recordWritten(written{repository: r, blob: b})
+	p.recordBlob(b, r, func(s *Summary) {
 		if how == client.Mounted {
 			s.Blobs.Mounted++
 			return
@@ -194,7 +194,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	return nil
 }
 
-// lazyTransfer is told to the progress when bytes begin to move: a mount has none.
+// lazyTransfer reports a transfer when bytes begin to move: a mount moves none.
 type lazyTransfer struct {
 	begin func() Transfer
 
@@ -219,15 +219,15 @@ func (l *lazyTransfer) end(done bool) {
 	}
 }
 
-// putManifest puts a manifest under its tags that lack it, or under its digest.
+// putManifest puts a manifest under its missing tags, or under its digest.
 func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
-	names := p.states[r].lacking(m)
+	names := p.states[r].missingTags(m)
 	p.mu.Unlock()
 	return p.putNamed(ctx, r, m, names)
 }
 
-// putByDigest puts a manifest without its tags, if it is not there.
+// putByDigest puts a manifest without its tags, if it is missing.
 func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	there := p.states[r].manifests[m.Digest]
@@ -252,15 +252,15 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 		if err != nil {
 			return sided("put manifest", r.Name, m.Digest, Diagnose(err))
 		}
-		p.wrote(written{repository: r, name: name, digest: m.Digest, size: m.Size})
-		p.put(r, m, name, subject, !there)
+		p.recordWritten(written{repository: r, name: name, digest: m.Digest, size: m.Size})
+		p.recordPut(r, m, name, subject, !there)
 		there = true
 	}
 	return nil
 }
 
-// put notes that a manifest was put under a name.
-func (p *Pusher) put(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
+// recordPut records that a manifest was put under a name.
+func (p *Pusher) recordPut(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.states[r]

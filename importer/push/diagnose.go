@@ -8,11 +8,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Diagnosis is an error of a registry with what it means: registries hide quite
-// different causes behind one status.
+// Diagnosis is an error of a registry with its cause: registries report quite different causes
+// by one status.
 type Diagnosis struct {
 	Kind   string // the name of the cause, one of [Causes]
-	Cause  string // in plain words
+	Cause  string // as a sentence
 	Remedy string // what to do
 	Err    error
 }
@@ -22,14 +22,14 @@ func (d *Diagnosis) Unwrap() error { return d.Err }
 
 // KnownCause is a cause that a diagnosis may find.
 type KnownCause struct {
-	Kind string // its name, as the documentation has it
-	Seen string // the answers that it is known by, as the documentation has them
+	Kind string // its name, as in the documentation
+	Seen string // the answers that identify it, as in the documentation
 
 	find func(*client.Error) (cause, remedy string)
 }
 
-// Causes are the known causes, in the order in which they are looked for: the more an
-// answer says, the earlier.
+// Causes returns the known causes in the order in which they are tried: the most specific
+// answers first.
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "401 or 403 of the registry though the login is right, and a `Date` a minute off", clockDiffers},
@@ -52,8 +52,8 @@ func Causes() []KnownCause {
 	}
 }
 
-// Diagnose finds the cause behind an answer, where it is a known one: a [*Diagnosis] that
-// wraps err, else err. It depends on nothing but the facts in the *client.Error.
+// Diagnose returns a [*Diagnosis] that wraps err if the cause is known, otherwise err. It
+// depends only on the facts in the *client.Error.
 func Diagnose(err error) error {
 	var e *client.Error
 	if !errors.As(err, &e) || e.Status == 0 || errors.Is(err, client.ErrOtherHost) {
@@ -71,7 +71,7 @@ func Diagnose(err error) error {
 	return err
 }
 
-// says reports whether an error of the answer holds one of some words, in lower case.
+// says reports whether an error of the answer contains one of some lower-case words.
 func says(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)
@@ -84,8 +84,8 @@ func says(e *client.Error, words ...string) bool {
 	return false
 }
 
-// reads reports whether the request only asked for something.
-func reads(e *client.Error) bool {
+// isRead reports whether the request only reads.
+func isRead(e *client.Error) bool {
 	switch e.Op {
 	case "ping", "head manifest", "get manifest", "head blob", "get blob", "list tags", "list referrers":
 		return true
@@ -95,8 +95,8 @@ func reads(e *client.Error) bool {
 
 func asksToken(e *client.Error) bool { return e.Op == "token" }
 
-// writes reports whether the request was one of an upload, or put a manifest.
-func writes(e *client.Error) bool { return !reads(e) && !asksToken(e) }
+// isWrite reports whether the request was part of an upload, or put a manifest.
+func isWrite(e *client.Error) bool { return !isRead(e) && !asksToken(e) }
 
 func refusesLogin(e *client.Error) bool {
 	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Side is where the fault of an error lies.
+// Side is the side that is at fault.
 type Side string
 
 // The sides.
@@ -20,7 +20,7 @@ const (
 
 // Error is what a push failed with.
 type Error struct {
-	Op         string // what was to be done, as "upload blob"
+	Op         string // the operation, such as "upload blob"
 	Side       Side
 	Repository string // in the registry
 	Digest     digest.Digest
@@ -31,12 +31,12 @@ func (e *Error) Error() string {
 	if e.Side == SideTree {
 		return fmt.Sprintf("%s %s@%s: in the source: %v", e.Op, e.Repository, e.Digest, e.Err)
 	}
-	return e.Err.Error() // a client.Error names the rest itself
+	return e.Err.Error() // a client.Error already names the rest
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// sided says on which side err lies.
+// sided wraps err with the side that is at fault.
 func sided(op, repository string, d digest.Digest, err error) error {
 	if err == nil {
 		return nil

@@ -151,8 +151,8 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 	}
 }
 
-// The preflight tells that mounts are refused, and what to do, before anything is sent;
-// the push is whole all the same, and nothing of the probe is left.
+// The preflight reports that mounts are refused, and what to do, before anything is sent. The
+// push is complete anyway, and nothing of the probe is left.
 func TestRefusedMountsAreToldBefore(t *testing.T) {
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
 	dir := t.TempDir()
@@ -225,7 +225,7 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 }
 
-// Gaps are told, and the rest goes where it is allowed to.
+// Gaps are reported, and the rest is pushed.
 func TestGaps(t *testing.T) {
 	dir := t.TempDir()
 	tree := buildTree(t, dir)

@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// headManifest asks for the descriptor of a manifest. The answer to a HEAD has no body,
-// so one that refuses it says nothing of the cause: then the same is asked by GET, whose
-// answer counts. Errors: those of client.Client's HeadManifest.
+// headManifest requests the descriptor of a manifest. A refused HEAD has no body that explains
+// the cause, so headManifest repeats it as a GET, whose answer counts. Errors: those of
+// client.Client's HeadManifest.
 func headManifest(ctx context.Context, c *client.Client, repository, reference string) (specs.Descriptor, error) {
 	d, err := c.HeadManifest(ctx, repository, reference)
 	var e *client.Error

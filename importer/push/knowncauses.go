@@ -10,11 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxSkew is what token servers and signatures put up with.
+// maxSkew is the difference of clocks that token servers and signatures tolerate.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
-	// A token server looks at the password, and a registry with Basic too.
+	// A token server checks the password, and so does a registry with Basic.
 	if !refusesLogin(e) || asksToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
 		return "", ""
 	}
@@ -52,7 +52,7 @@ func quotaUsedUp(e *client.Error) (cause, remedy string) {
 }
 
 func diskFull(e *client.Error) (cause, remedy string) {
-	// distribution tells the errno of its file system driver, and no words.
+	// distribution reports the errno of its file system driver without text.
 	if e.Status != http.StatusInsufficientStorage && !says(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
 		return "", ""
 	}
@@ -74,7 +74,7 @@ func proxyLimits(e *client.Error) (cause, remedy string) {
 	if e.Status != http.StatusRequestEntityTooLarge {
 		return "", ""
 	}
-	who := "what stands in front of the registry"
+	who := "the proxy in front of the registry"
 	if e.Server != "" {
 		who = e.Server + " in front of the registry"
 	}
@@ -123,10 +123,10 @@ func repositoryMissing(e *client.Error) (cause, remedy string) {
 	switch {
 	case e.Status >= 500:
 	case strings.Contains(e.Host, ".dkr.ecr.") && e.Status == http.StatusNotFound, says(e, "does not exist in the registry with id"):
-		return fmt.Sprintf("the repository %s does not exist, and ECR makes none by a push", e.Repository),
+		return fmt.Sprintf("the repository %s does not exist, and ECR creates none on a push", e.Repository),
 			fmt.Sprintf("make it: aws ecr create-repository --repository-name %s; or a repository creation template for the prefix", e.Repository)
 	case e.Op == "start upload" && e.Status == http.StatusNotFound:
-		return fmt.Sprintf("the registry does not know the repository %s and makes none by a push", e.Repository),
+		return fmt.Sprintf("the registry does not know the repository %s and creates none on a push", e.Repository),
 			fmt.Sprintf("make the project %s, or the repository itself, there first; is the path of the destination right?", projectOf(e))
 	}
 	return "", ""
@@ -135,7 +135,7 @@ func repositoryMissing(e *client.Error) (cause, remedy string) {
 func readOnly(e *client.Error) (cause, remedy string) {
 	// At a manifest, 405 alone is an answer to that one.
 	refused := errors.Is(e.Cause, client.ErrUnsupported) && e.Op != "put manifest"
-	if !writes(e) || !refused && !says(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
+	if !isWrite(e) || !refused && !says(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
 		return "", ""
 	}
 	return "the registry takes no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to the registry or project itself, or end its read-only mode"
@@ -143,9 +143,9 @@ func readOnly(e *client.Error) (cause, remedy string) {
 
 func tagImmutable(e *client.Error) (cause, remedy string) {
 	byTag := e.Op == "put manifest" && !strings.Contains(e.Reference, ":")
-	told := says(e, "immutable", "cannot be overwritten", "does not allow updating", "cannot be updated", "tag_already_exists", "to overwrite", "delete/overwrite", "http 403 forbidden")
+	refused := says(e, "immutable", "cannot be overwritten", "does not allow updating", "cannot be updated", "tag_already_exists", "to overwrite", "delete/overwrite", "http 403 forbidden")
 	status := e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION")
-	if !byTag || e.Status >= 500 || !told && !status {
+	if !byTag || e.Status >= 500 || !refused && !status {
 		return "", ""
 	}
 	return fmt.Sprintf("the registry does not let the tag %s of %s be put: it is immutable there, or may not be replaced", e.Reference, e.Repository),
@@ -156,11 +156,11 @@ func policyViolated(e *client.Error) (cause, remedy string) {
 	if e.Status != http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION") {
 		return "", ""
 	}
-	return "a policy of the project " + projectOf(e) + " keeps the image back, so that nobody can ask for it", "switch off the prevention of vulnerable or unsigned images in that project while pushing, or allow their CVEs there"
+	return "a policy of the project " + projectOf(e) + " blocks the image, so that nobody can request it", "switch off the prevention of vulnerable or unsigned images in that project while pushing, or allow their CVEs there"
 }
 
 func mayNotRead(e *client.Error) (cause, remedy string) {
-	if !reads(e) || e.Op == "ping" || !refusesLogin(e) && !e.HasCode("DENIED") {
+	if !isRead(e) || e.Op == "ping" || !refusesLogin(e) && !e.HasCode("DENIED") {
 		return "", ""
 	}
 	return fmt.Sprintf("the user may not read from %s, or the registry has no such project", e.Repository),
@@ -171,8 +171,8 @@ func mayNotPush(e *client.Error) (cause, remedy string) {
 	switch {
 	case asksToken(e) && e.Status == http.StatusForbidden:
 		return fmt.Sprintf("the token server %s grants the user nothing for %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
-	case writes(e) && (refusesLogin(e) || e.HasCode("DENIED")):
-		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as one who may, with docker login or --username, or grant the right to push there; some registries answer so where the project does not exist"
+	case isWrite(e) && (refusesLogin(e) || e.HasCode("DENIED")):
+		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as a user with that right, with docker login or --username, or grant the right to push there; some registries answer so where the project does not exist"
 	}
 	return "", ""
 }

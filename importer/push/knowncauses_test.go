@@ -157,7 +157,7 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 	// By the facts alone, and with a login, it is the same.
 	var e *client.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("%v is none of the client", err)
+		t.Fatalf("%v is not an error of the client", err)
 	}
 	facts := *e
 	facts.Anonymous = facts.Anonymous && facts.Status == http.StatusUnauthorized
@@ -224,7 +224,7 @@ func live() map[string]struct {
 		"a wrong password":             {"the login is wrong or has expired", "Quay", tokens, says(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
 		"a name that is too deep":      {"the name has too many segments", "Quay", tokens, says(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
 		"a password in place of one":   {"the login is wrong or has expired", "GitLab", tokens, says(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
-		"a project that is not there":  {"the user may not push", "GitLab", tokens, says(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
+		"a missing project":            {"the user may not push", "GitLab", tokens, says(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
 		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, says(401, `{"details":"incorrect username or password"}`)},
 		"a manifest that is too large": {"the registry limits manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -259,7 +259,7 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 }
 
 // What only the name of the host tells: these registries answer to a name that is too deep
-// as to one that is not there (docs/push-targets.md).
+// as to a missing one (docs/push-targets.md).
 func TestHostsThatTellTheCause(t *testing.T) {
 	for _, test := range []struct {
 		host, repository, op string

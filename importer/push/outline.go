@@ -11,16 +11,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Outline is a plan for people and programs to read: its repositories and tags, how
-// much there is to carry, and what is left out.
+// Outline is the printable form of a plan: its repositories and tags, the amount to transfer,
+// and what is left out.
 type Outline struct {
 	Destination  string              `json:"destination"`
 	Repositories []RepositoryOutline `json:"repositories"`
 	Blobs        []BlobOutline       `json:"blobs"`
 	Totals       Totals              `json:"totals"`
-	// LeftOut are the manifests that are not part of the plan, and why.
+	// LeftOut are the manifests that are not part of the plan, with the reasons.
 	LeftOut []layoutstore.Problem `json:"gaps"`
-	// NonDistributable are layers that are left out, as their media type allows.
+	// NonDistributable are layers that are omitted, as their media type allows.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
 }
 
@@ -58,7 +58,7 @@ type Totals struct {
 	Mounts        int   `json:"mounts"` // of blobs that more than one repository needs
 }
 
-// Totals counts the plan.
+// Totals returns the totals of the plan.
 func (p *Plan) Totals() Totals {
 	t := Totals{Repositories: len(p.Repositories), Blobs: len(p.Blobs)}
 	for _, r := range p.Repositories {
@@ -78,7 +78,7 @@ func (p *Plan) Totals() Totals {
 	return t
 }
 
-// Outline is the plan as it is printed.
+// Outline returns the printable form of the plan.
 func (p *Plan) Outline() Outline {
 	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), LeftOut: p.LeftOut,
 		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: p.NonDistributable}

@@ -19,29 +19,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Plan is what a push carries, and where.
+// Plan describes what is pushed, and where.
 type Plan struct {
 	Destination  client.Reference
 	Repositories []*Repository // by name
 	Blobs        []*Blob       // each once, the largest first
-	// Problems are those of the selected sources that keep something from being pushed.
+	// Problems are the problems of the selected sources that keep content from being pushed.
 	Problems []layoutstore.Problem
-	// LeftOut are manifests that are not part of the plan, and why: each has a problem, or
-	// leads to something that has. Their repositories are those of the registry.
+	// LeftOut are manifests that are not part of the plan, with the reasons: each has a
+	// problem, or leads to a manifest with one. Their repositories are those of the registry.
 	LeftOut []layoutstore.Problem
-	// NonDistributable are layers that the tree does not have and need not have, by their
-	// media type.
+	// NonDistributable are missing layers that the tree may omit by their media type.
 	NonDistributable []layoutstore.Problem
 }
 
 // Repository is a repository of the registry.
 type Repository struct {
 	Name      string
-	Manifests []*Manifest // each behind those that it needs
+	Manifests []*Manifest // each after those that it needs
 	Tags      []Tag       // by name, discovery tags too
 }
 
-// Tag is a tag and what it leads to.
+// Tag is a tag and the manifest that it leads to.
 type Tag struct {
 	Name      string
 	Digest    digest.Digest
@@ -54,7 +53,7 @@ type Manifest struct {
 	Refs      closure.Refs
 	Tags      []string // that lead to it
 	Discovery bool     // it is that of a discovery tag
-	Blobs     []*Blob  // that have to be there before it
+	Blobs     []*Blob  // that have to be pushed before it
 
 	from *layoutstore.Repository
 }
@@ -68,12 +67,12 @@ type Blob struct {
 	open func(context.Context) (io.ReadSeekCloser, error)
 }
 
-// NewPlan plans to push what s selects of a snapshot. Repositories without content are
-// skipped. Manifests with a problem, and those that need them, are not part of the plan;
-// the problems are listed. Each manifest is read and parsed once, and read again when it is
-// sent: there may be more of them than memory for their bytes. Errors: a name that the registry cannot have;
-// layoutstore.ErrStale where the tree has to be read anew; those that
-// layoutstore.IsExhausted knows; the context's.
+// NewPlan plans to push what s selects of a snapshot. Repositories without content are skipped.
+// Manifests with a problem, and those that need them, are not part of the plan; the problems
+// are listed. Each manifest is read and parsed once, and read again when it is sent: there may
+// be more of them than memory for their bytes. Errors: a name that the registry cannot have;
+// layoutstore.ErrStale if the tree has to be refreshed; those that layoutstore.IsExhausted
+// knows; the context's.
 func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Reference, s Selection) (*Plan, error) {
 	p := &planning{plan: &Plan{Destination: to}, selection: s, repositories: map[string]*Repository{}, blobs: map[digest.Digest]*Blob{}}
 	sources, err := p.read(ctx, tree)
@@ -90,7 +89,7 @@ func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Referenc
 	return p.plan, nil
 }
 
-// planning is a plan that is being made.
+// planning is a plan under construction.
 type planning struct {
 	plan         *Plan
 	selection    Selection
@@ -150,7 +149,7 @@ func (p *planning) add(src *source) error {
 	return nil
 }
 
-// ErrName says that a repository would have a name in the registry that none can have.
+// ErrName reports a repository whose name in the registry would be illegal.
 var ErrName = errors.New("not a legal repository name")
 
 func nameError(path, name string) error {
@@ -160,8 +159,8 @@ func nameError(path, name string) error {
 	return fmt.Errorf("%s would be pushed to %q: %w", path, name, ErrName)
 }
 
-// wanted says whether a manifest of a source is selected: all are, or it is that of a
-// discovery tag for something that is.
+// wanted reports whether a manifest of a source is selected: its repository is, or it belongs
+// to a discovery tag of a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
 		return src.whole
@@ -169,14 +168,14 @@ func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
 }
 
-// discovers says whether something is selected that the discovery tag stands for.
+// discovers reports whether a repository that the discovery tag stands for is selected.
 func (p *planning) discovers(path, tag string) bool {
 	below := path + "/" + tag
 	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })
 }
 
-// addManifests adds manifests in their order. One with a problem is left out, and so is
-// what needs it.
+// addManifests adds manifests in order. It leaves out manifests with a problem, and those that
+// need them.
 func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
@@ -206,8 +205,8 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 	}
 }
 
-// tag adds the tags of a manifest. A real tag wins over a discovery tag of its name,
-// where both come to lie in one repository.
+// tag adds the tags of a manifest. If a repository gets a real tag and a discovery tag of the
+// same name, the real tag wins.
 func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 	synthetic := src.repo.IsDiscovery(m.Digest)
 	for _, name := range m.Tags {
@@ -224,7 +223,7 @@ func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 	}
 }
 
-// need notes that a repository needs a blob.
+// need records that a repository needs a blob.
 func (p *planning) need(r *Repository, b *Blob) *Blob {
 	have := p.blobs[b.Digest]
 	if have == nil {
@@ -238,7 +237,7 @@ func (p *planning) need(r *Repository, b *Blob) *Blob {
 	return have
 }
 
-// finish sorts, and gives manifests the tags that lead to them in the end.
+// finish sorts the plan, and sets the final tags of each manifest.
 func (p *planning) finish() {
 	for _, r := range p.repositories {
 		slices.SortFunc(r.Tags, func(a, b Tag) int { return cmp.Compare(a.Name, b.Name) })

@@ -11,10 +11,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// preflight tries what the push will need, before it sends anything: it starts and
-// cancels an upload in a repository of each project, below the destination and beside
-// it, and asks for the referrers of something where there are any to be pushed, and to
-// mount something where blobs are to be mounted. What it finds out for the worse ends the push or is told.
+// preflight tries the operations that the push needs before anything is sent. It starts and
+// cancels an upload in one repository per project, below the destination and beside it. If the
+// push needs them, it also tries the referrers API and mounts. A failure ends the push, or
+// becomes a notice.
 func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.probed(w) {
 		probe, err := p.Client.ProbeUpload(ctx, r.Name)
@@ -22,7 +22,7 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 			return sided("preflight", r.Name, "", Diagnose(err))
 		}
 		if probe.Patch != nil {
-			p.tell(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
+			p.notify(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
 		}
 	}
 	if err := p.probeMounts(ctx, w); err != nil {
@@ -38,10 +38,10 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	return nil
 }
 
-// mount is a way that blobs are to take.
+// mount is a pair of repositories between which blobs are mounted.
 type mount struct{ from, to string }
 
-// probeMounts tries a mount between each two projects between which there will be some.
+// probeMounts tries one mount between each two projects that need mounts.
 func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
 	for _, m := range p.mounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
@@ -49,13 +49,13 @@ func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
 			return sided("preflight", m.to, "", Diagnose(err))
 		}
 		if refused != nil {
-			p.tell(fmt.Sprintf("mounts from %s into %s are refused, and blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
+			p.notify(fmt.Sprintf("mounts from %s into %s are refused, so blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
 		}
 	}
 	return nil
 }
 
-// mountRemedy is what to do about a refused mount.
+// mountRemedy returns what to do about a refused mount.
 func mountRemedy(err error) string {
 	switch {
 	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
@@ -63,10 +63,10 @@ func mountRemedy(err error) string {
 	case errors.Is(err, client.ErrMismatch):
 		return "the registry's storage, or a proxy in front of it, is at fault"
 	}
-	return "let what stands in front of the registry pass POST with mount= and from="
+	return "configure the proxy in front of the registry to pass POST with mount= and from="
 }
 
-// mounts are those to try: of each project into each, the first that the push will need.
+// mounts returns the mounts to try: for each two projects, the first mount that the push needs.
 func (p *Pusher) mounts(w *work) (list []mount) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,18 +88,18 @@ func (p *Pusher) mounts(w *work) (list []mount) {
 	return list
 }
 
-// project is the part of the registry whose rights a repository shares: the destination,
-// or what is beside it, as deckhouse/installer is beside deckhouse/ee. Without a path in
-// the destination it is the first segment.
+// project returns the part of the registry whose permissions a repository shares: the
+// destination, or a path beside it, as deckhouse/installer is beside deckhouse/ee. If the
+// destination has no path, it is the first segment.
 func (p *Pusher) project(repository string) string {
 	segments := strings.Split(repository, "/")
 	depth := strings.Count(p.Plan.Destination.Path, "/") + 1
 	return strings.Join(segments[:min(depth, len(segments))], "/")
 }
 
-// probed are the repositories to try: of each project the one with the most segments
-// among those to be written. What an edition has beside it is a project of its own: who
-// may write below deckhouse/ee may be refused at deckhouse/installer.
+// probed returns the repositories to try: per project, the one with the most segments that will
+// be written. A path beside an edition is a separate project: a user who may write below
+// deckhouse/ee may be refused at deckhouse/installer.
 func (p *Pusher) probed(w *work) []*Repository {
 	deepest := map[string]*Repository{}
 	var projects []string
@@ -129,11 +129,11 @@ func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Dig
 		return sided("preflight", r.Name, d, Diagnose(err))
 	}
 	if found.Unknown != nil {
-		p.tell(fmt.Sprintf("the registry does not say what refers to others, which is not needed for a push: %v", found.Unknown))
+		p.notify(fmt.Sprintf("the registry does not list referrers, which a push does not need: %v", found.Unknown))
 		return nil
 	}
 	if !found.API {
-		p.tell("the registry has no referrers API: what refers to others is listed by tags")
+		p.notify("the registry has no referrers API: referrers are listed by tags")
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ProofError says that a registry took everything and has not everything.
+// ProofError reports that a registry accepted everything, but something is missing or
+// different.
 type ProofError struct{ Differences []Difference }
 
 func (e *ProofError) Error() string {
@@ -21,11 +22,10 @@ func (e *ProofError) Error() string {
 	if len(e.Differences) == 1 {
 		count = "1 of the pushed tags, manifests and blobs is"
 	}
-	return count + " not in the registry as pushed, whatever it answered before; the first: " + e.Differences[0].String()
+	return count + " not in the registry as pushed, whatever it answered before; the first:  " + e.Differences[0].String()
 }
 
-// written is something that the registry acknowledged: a blob, or a manifest by one of
-// its names.
+// written is a blob, or a manifest under one of its names, that the registry acknowledged.
 type written struct {
 	repository *Repository
 	blob       *Blob // nil for a manifest
@@ -35,16 +35,15 @@ type written struct {
 	size   int64
 }
 
-// wrote notes what the proof asks for.
-func (p *Pusher) wrote(w written) {
+// recordWritten records something to prove.
+func (p *Pusher) recordWritten(w written) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written = append(p.written, w)
 }
 
-// prove asks once more for everything that was written: each blob in each repository,
-// each tag, and manifests without a tag by their digest. What was there before was asked
-// for already.
+// prove requests everything that was written: each blob in each repository, each tag, and
+// untagged manifests by digest. What existed before the push was already checked.
 func (p *Pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var gaps []Difference
@@ -74,8 +73,8 @@ func (p *Pusher) prove(ctx context.Context) error {
 	return nil
 }
 
-// unproven is what was written, without the digests of manifests that a tag was put for
-// as well: the tag proves them.
+// unproven returns what was written, without the digests of tagged manifests: the tags prove
+// them.
 func (p *Pusher) unproven() []written {
 	type key struct {
 		repository *Repository
@@ -134,11 +133,11 @@ func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 }
 
 func insteadOf(found, wanted int64) string {
-	return fmt.Sprintf("%d bytes in place of %d", found, wanted)
+	return fmt.Sprintf("%d bytes instead of %d", found, wanted)
 }
 
-// settle asks again with pauses while something that was written is not to be seen yet.
-// Once that was in vain for one, the others are asked once: the registry has lost them.
+// settle retries with pauses while something that was written does not appear yet. Once all
+// retries fail for one thing, it asks only once for the others: the registry has lost them.
 func (p *Pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false
 	err := p.Client.Settle(ctx, func() (bool, error) {

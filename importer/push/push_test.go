@@ -75,8 +75,8 @@ func TestRequestsOfAPush(t *testing.T) {
 	totals := s.plan.Totals()
 	kinds := s.registry.Kinds()
 	tags, untagged := tagsOfTree+discoveryOfTree, 3
-	// A manifest is asked for first in one repository, and in the one of which the first
-	// has no tag: then lists of tags tell that the others are not there.
+	// A manifest is asked for first in one repository, and in the one of which the first has no
+	// tag: then lists of tags show that the others are missing.
 	const looks = 1 + 1
 	want := map[string]int{
 		"GET /v2/":       1,
@@ -268,7 +268,7 @@ func TestPushesThatAreInterrupted(t *testing.T) {
 	}
 }
 
-// whole fails the test where a tag of the registry leads to something that lacks a part.
+// whole fails the test if a tag of the registry leads to incomplete content.
 func whole(t *testing.T, s *setup) {
 	t.Helper()
 	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
@@ -289,19 +289,19 @@ func whole(t *testing.T, s *setup) {
 			}
 			for _, b := range m.Blobs {
 				if missing[r.Name+"@"+b.Digest.String()] {
-					t.Errorf("%s:%s is there and lacks blob %s", r.Name, m.Tags[0], b.Digest)
+					t.Errorf("%s:%s has a missing blob %s", r.Name, m.Tags[0], b.Digest)
 				}
 			}
 			for _, child := range m.Refs.Children {
 				if missing[r.Name+"@"+child.Digest.String()] {
-					t.Errorf("%s:%s is there and lacks child %s", r.Name, m.Tags[0], child.Digest)
+					t.Errorf("%s:%s has a missing child %s", r.Name, m.Tags[0], child.Digest)
 				}
 			}
 		}
 	}
 }
 
-// counter counts what a progress is told.
+// counter counts the calls of a Progress.
 type counter struct {
 	mu             sync.Mutex
 	expected, done int64

@@ -12,57 +12,56 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say how a plan is carried out.
+// Options configure a push.
 type Options struct {
 	Plan   *Plan
 	Client *client.Client // with Options.Push
-	State  *State         // nil keeps nothing
-	Jobs   int            // steps at once; the client bounds its requests by itself
+	State  *State         // nil disables resuming in another process
+	Jobs   int            // steps at once; the client limits its requests itself
 
 	SkipPreflight bool
-	// CheckBlobs asks also for the blobs of manifests that are there already, and whether
-	// those with a subject are listed with it, and sends what is missing.
+	// CheckBlobs also checks the blobs of manifests that the registry already has, and whether
+	// those with a subject are listed as referrers, and sends what is missing.
 	CheckBlobs bool
-	Progress   Progress // nil is none
-	// Notice is told what is worth knowing and no failure, if not nil.
+	Progress   Progress // may be nil
+	// Notice receives messages that are not failures. It may be nil.
 	Notice func(message string)
 }
 
-// Progress is told how a push goes on. Its methods may be called from several
-// goroutines.
+// Progress receives the progress of a push. Several goroutines may call its methods.
 type Progress interface {
-	// Expect says how many bytes there are to transfer in all.
+	// Expect reports the total number of bytes to transfer.
 	Expect(bytes int64)
-	// Begin says that the transfer of a blob begins.
+	// Begin reports the start of a blob's transfer.
 	Begin(name string, size int64) Transfer
 }
 
-// Transfer is one blob under way.
+// Transfer is one blob in transfer.
 type Transfer interface {
-	// At says how many bytes are there. It may be fewer than before.
+	// At reports how many bytes are transferred. The number may decrease.
 	At(pos int64)
-	// End says that it is over, and whether the blob is there.
+	// End reports the end of the transfer, and whether it succeeded.
 	End(done bool)
 }
 
-// Pusher carries a plan out.
+// Pusher executes a plan.
 type Pusher struct {
 	Options
 
 	mu      sync.Mutex
 	summary Summary
 	states  map[*Repository]*remote
-	// homes are repositories that have a blob by now.
-	homes map[digest.Digest]string
-	told  map[*Blob]bool // to the progress
-	// noLists says that the registry fails at lists of tags, which is not waited for again.
+	// homes are repositories that already have a blob.
+	homes    map[digest.Digest]string
+	reported map[*Blob]bool // to the progress
+	// noLists is set if the registry fails to list tags, so that lists are not requested again.
 	noLists atomic.Bool
 	seen    atomic.Int32 // seenNone and so on
-	lost    atomic.Bool  // something that was written did not turn up
+	lost    atomic.Bool  // something that was written did not appear
 	written []written
 }
 
-// New makes a pusher.
+// New returns a pusher.
 func New(o Options) (*Pusher, error) {
 	if o.Plan == nil || o.Client == nil {
 		return nil, errors.New("a push needs a plan and a client")
@@ -79,16 +78,15 @@ func New(o Options) (*Pusher, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Differences: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, told: map[*Blob]bool{}}
+	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Differences: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, reported: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}}
 	}
 	return p, nil
 }
 
-// Push carries the plan out and proves it. The summary tells what was done, also where
-// it ended early. Errors: *Error; *ProofError where something did not arrive; the
-// context's.
+// Push executes the plan and proves the result. The summary describes what was done, even after
+// an error. Errors: *Error; *ProofError if something did not arrive; the context's.
 func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	began := time.Now()
 	err := p.push(ctx)
@@ -114,13 +112,13 @@ func (p *Pusher) push(ctx context.Context) error {
 	if err := p.look(ctx, before); err != nil {
 		return err
 	}
-	// What an earlier push wrote, and did not live to ask for, is asked for now.
+	// Prove what an interrupted push wrote but did not check.
 	if p.CheckBlobs || before {
 		if err := p.check(ctx); err != nil {
 			return err
 		}
 	}
-	work := p.missing()
+	work := p.findMissing()
 	if work.empty() {
 		marker.Drop()
 		return nil
@@ -141,13 +139,13 @@ func (p *Pusher) push(ctx context.Context) error {
 	return nil
 }
 
-// tell tells what is worth knowing, at once and in the summary.
-func (p *Pusher) tell(message string) {
+// notify reports a notice, at once and in the summary.
+func (p *Pusher) notify(message string) {
 	p.count(func(s *Summary) { s.Notices = append(s.Notices, message) })
 	p.Notice(message)
 }
 
-// count changes the summary.
+// count updates the summary.
 func (p *Pusher) count(change func(*Summary)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

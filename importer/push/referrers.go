@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// referrersTags lists what was pushed with a subject under the subject's referrers tag,
-// in the registries that have no API for it (distribution specification, "Pushing
-// Manifests with Subject"). A tag of that name in the tree stays as it is.
+// referrersTags adds manifests that were pushed with a subject to the subject's referrers tag,
+// in registries without the referrers API (distribution specification, "Pushing Manifests with
+// Subject"). It never changes a tag of that name that is part of the tree.
 func (p *Pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -38,7 +38,7 @@ func (p *Pusher) referrersTags(ctx context.Context) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-// referrersTag adds manifests to the list of those that refer to a subject.
+// referrersTag adds manifests to the list of a subject's referrers.
 func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
 	tag := names.ReferrersTag(subject)
 	list := specs.Index{MediaType: specs.MediaTypeImageIndex}
@@ -68,7 +68,7 @@ func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest
 	if _, err := p.Client.PutManifest(ctx, r.Name, tag, m); err != nil {
 		return sided("referrers tag", r.Name, subject, Diagnose(err))
 	}
-	p.wrote(written{repository: r, name: tag, digest: m.Digest, size: int64(len(body))})
+	p.recordWritten(written{repository: r, name: tag, digest: m.Digest, size: int64(len(body))})
 	p.count(func(s *Summary) { s.ReferrersTags++ })
 	return nil
 }

@@ -12,23 +12,23 @@ import (
 
 // remote is what the registry has of a repository.
 type remote struct {
-	empty     bool                     // it is not there
-	tags      map[string]digest.Digest // those of the plan
-	manifests map[digest.Digest]bool   // those of the plan
-	blobs     map[digest.Digest]bool   // those that it was asked for, and whether it has them
-	unlisted  []*Manifest              // that are there, and are not listed with their subject
-	untold    []*Manifest              // that were put, and whose subject the registry did not take note of
+	empty     bool                     // the repository does not exist
+	tags      map[string]digest.Digest // tags of the plan
+	manifests map[digest.Digest]bool   // manifests of the plan
+	blobs     map[digest.Digest]bool   // requested blobs, and whether it has them
+	unlisted  []*Manifest              // that exist, but are not listed as referrers
+	untold    []*Manifest              // that were put, but the registry did not process their subject
 }
 
-// look asks for each manifest, by each of its tags or by its digest. before says that
-// an earlier push has begun, so that a repository may have blobs without a tag.
+// look requests each manifest, by each of its tags or by its digest. before is set if an
+// earlier push has begun, so that a repository may have blobs but no tag.
 func (p *Pusher) look(ctx context.Context, before bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		names := references(r)
 		first := &task{run: func(ctx context.Context) error { return p.lookFirst(ctx, r, names[0], before) }}
 		if len(tasks) > 0 {
-			first.after(tasks[0]) // which says what to expect of the others
+			first.after(tasks[0]) // its result tells what to expect of the others
 		}
 		tasks = append(tasks, first)
 		for _, name := range names[1:] {
@@ -46,10 +46,10 @@ func (p *Pusher) look(ctx context.Context, before bool) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-// lookFirst asks for the first manifest of a repository, and where it is not there for the
-// repository. While all repositories are new to the registry, which a first push finds, it
-// is the repository that is asked for first: then one request is enough. Where it has only
-// manifests without a tag, a registry may say that it is not there.
+// lookFirst requests the first manifest of a repository and, if it is missing, the repository.
+// While all repositories are missing, as on a first push, it requests the repository first, so
+// that one request is enough. A registry may report a repository as missing that has only
+// untagged manifests.
 func (p *Pusher) lookFirst(ctx context.Context, r *Repository, reference string, before bool) error {
 	tag := digest.Digest(reference).Validate() != nil
 	if p.seen.Load() == seenNothing && tag && !before {
@@ -66,11 +66,11 @@ func (p *Pusher) lookFirst(ctx context.Context, r *Repository, reference string,
 	return err
 }
 
-// What the first looks have seen of the repositories of the plan so far.
+// What is known so far about the repositories of the plan.
 const (
 	seenNone      = iota // no answer yet
-	seenNothing          // none of them is there
-	seenSomething        // one is, or cannot be told
+	seenNothing          // all requested ones are missing
+	seenSomething        // one exists, or this is unknown
 )
 
 func (p *Pusher) isEmpty(r *Repository) bool {
@@ -79,7 +79,7 @@ func (p *Pusher) isEmpty(r *Repository) bool {
 	return p.states[r].empty
 }
 
-// references are what the manifests of a repository are asked by.
+// references returns the references by which the manifests of a repository are requested.
 func references(r *Repository) []string {
 	var names []string
 	for _, m := range r.Manifests {
@@ -91,7 +91,7 @@ func references(r *Repository) []string {
 	return names
 }
 
-// ask asks for one manifest of a repository.
+// ask requests one manifest of a repository.
 func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool, error) {
 	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -111,8 +111,7 @@ func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool
 	return true, nil
 }
 
-// askRepository finds out whether a repository is there at all, so that nobody asks
-// for what it has.
+// askRepository checks whether a repository exists, to save requests for its content.
 func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) error {
 	if before || p.noLists.Load() {
 		return nil
@@ -125,7 +124,7 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 	}
 	switch {
 	case err == nil, errors.Is(err, client.ErrTooMany):
-		return nil // it may have blobs of a manifest that is gone
+		return nil // it may have blobs of a deleted manifest
 	case errors.Is(err, client.ErrNotFound):
 		p.mu.Lock()
 		p.states[r].empty = true
@@ -133,22 +132,22 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		return nil
 	case client.IsInconclusive(err):
 		p.noLists.Store(errors.Is(err, client.ErrServer))
-		return nil // who may push need not be allowed to list, and not every list can be read
+		return nil // a user who may push may not be allowed to list, and some lists cannot be read
 	}
 	return sided("list tags", r.Name, "", Diagnose(err))
 }
 
 // work is what has to be written.
 type work struct {
-	manifests map[*Repository][]*Manifest // that are missing, or lack a tag
-	unlisted  bool                        // some manifests have to be listed with their subjects
-	blobs     map[*Blob][]*Repository     // that may lack it
+	manifests map[*Repository][]*Manifest // that are missing, or have a missing tag
+	unlisted  bool                        // some manifests have to be listed as referrers
+	blobs     map[*Blob][]*Repository     // where it may be missing
 	total     int64                       // bytes of the blobs, each once
 }
 
 func (w *work) empty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
 
-// concerns reports whether something is to be written to a repository.
+// concerns reports whether anything will be written to a repository.
 func (w *work) concerns(r *Repository) bool {
 	if len(w.manifests[r]) > 0 {
 		return true
@@ -161,8 +160,8 @@ func (w *work) concerns(r *Repository) bool {
 	return false
 }
 
-// missing compares the plan with what look found.
-func (p *Pusher) missing() *work {
+// findMissing compares the plan with the results of look.
+func (p *Pusher) findMissing() *work {
 	w := &work{manifests: map[*Repository][]*Manifest{}, blobs: map[*Blob][]*Repository{}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,9 +171,9 @@ func (p *Pusher) missing() *work {
 		for _, m := range r.Manifests {
 			there := state.manifests[m.Digest]
 			if there {
-				p.settled(w, r, m)
+				p.addBlobs(w, r, m)
 			}
-			lacking := len(state.lacking(m))
+			lacking := len(state.missingTags(m))
 			p.summary.Tags.Present += len(m.Tags) - lacking
 			if there {
 				p.summary.Manifests.Present++
@@ -194,9 +193,9 @@ func (p *Pusher) missing() *work {
 	return w
 }
 
-// settled notes what a manifest that is there says of its blobs: the repository has
-// those that it was not asked for. Of the others it has to get those that it lacks.
-func (p *Pusher) settled(w *work, r *Repository, m *Manifest) {
+// addBlobs adds the missing blobs of an existing manifest. Blobs that were not requested count
+// as present, because the manifest exists.
+func (p *Pusher) addBlobs(w *work, r *Repository, m *Manifest) {
 	for _, b := range m.Blobs {
 		there, asked := p.states[r].blobs[b.Digest]
 		if asked && !there {
@@ -207,8 +206,8 @@ func (p *Pusher) settled(w *work, r *Repository, m *Manifest) {
 	}
 }
 
-// lacking are the tags of a manifest that do not lead to it.
-func (s *remote) lacking(m *Manifest) []string {
+// missingTags returns the tags of a manifest that do not lead to it.
+func (s *remote) missingTags(m *Manifest) []string {
 	var tags []string
 	for _, tag := range m.Tags {
 		if s.tags[tag] != m.Digest {
@@ -229,7 +228,7 @@ func (w *work) need(b *Blob, r *Repository) {
 	w.blobs[b] = append(repositories, r)
 }
 
-// mounts is how many blobs could be mounted once they are sent.
+// mounts returns the number of blobs that can be mounted after they are sent.
 func (w *work) mounts() (n int) {
 	for _, repositories := range w.blobs {
 		n += len(repositories) - 1

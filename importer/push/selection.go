@@ -9,31 +9,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection says which repositories of a tree are pushed, and where modules go.
+// Selection selects the repositories of a tree to push, and where modules are pushed to.
 type Selection struct {
-	// Include and Exclude are globs of paths below the root: "*" stands for anything in
-	// one segment, "**" for any number of segments. A glob also matches all that lies
-	// below what it matches; "." is the root layout. No Include is all.
+	// Include and Exclude are globs of paths below the root: "*" stands for anything in one
+	// segment, "**" for any number of segments. A glob also matches everything below its
+	// matches; "." is the root layout. An empty Include matches all.
 	Include, Exclude []string
-	// ModulesPath takes the place of the leading segment "modules" in the registry; "/"
-	// is the destination itself. Empty changes nothing.
+	// ModulesPath replaces the leading segment "modules" in the registry; "/" is the
+	// destination itself. If it is empty, nothing is replaced.
 	ModulesPath string
 	// NoEditionSplit keeps the installer and the d8 program below a destination that
 	// ends in an edition. Without it they go beside it: see package edition.
 	NoEditionSplit bool
 }
 
-// Check finds globs that are none.
+// Check returns an error for a malformed glob.
 func (s Selection) Check() error {
 	for _, glob := range append(append([]string(nil), s.Include...), s.Exclude...) {
 		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), "x"); err != nil || glob == "" {
-			return fmt.Errorf("%q is no pattern of paths", glob)
+			return fmt.Errorf("malformed glob %q", glob)
 		}
 	}
 	return nil
 }
 
-// Has says whether the repository at a path is selected.
+// Has reports whether the repository at a path is selected.
 func (s Selection) Has(p string) bool {
 	if len(s.Include) > 0 && !matchesAny(s.Include, p) {
 		return false
@@ -50,7 +50,7 @@ func matchesAny(globs []string, p string) bool {
 	return false
 }
 
-// matches says whether a glob matches a path, or one that it lies below.
+// matches reports whether a glob matches a path or one of its parents.
 func matches(glob, p []string) bool {
 	for len(glob) > 0 {
 		if glob[0] == "**" {
@@ -72,8 +72,8 @@ func matches(glob, p []string) bool {
 	return true
 }
 
-// Name is the repository of the registry for the one at a path of the tree. It is
-// empty where neither the path nor the destination has a name.
+// Name returns the repository in the registry for a path of the tree. It is empty if neither
+// the path nor the destination has a name.
 func (s Selection) Name(to client.Reference, p string) string {
 	split := edition.Of(to.Path)
 	if s.NoEditionSplit {
@@ -83,7 +83,7 @@ func (s Selection) Name(to client.Reference, p string) string {
 	return to.Repository(s.target(p))
 }
 
-// target is the path below its base of the repository at a path of the tree.
+// target returns the path below its base of the repository at a path of the tree.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

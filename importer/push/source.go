@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// source is a repository of the tree that takes part.
+// source is a repository of the tree that is pushed.
 type source struct {
 	path  string
 	repo  *layoutstore.Repository
@@ -52,11 +52,11 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, who
 	return src, nil
 }
 
-// maxProblems is how many problems of one repository are listed.
+// maxProblems limits the problems that are listed per repository.
 const maxProblems = 1000
 
-// problems lists what keeps the selected sources from being pushed whole. What concerns no
-// repository concerns all of them.
+// problems lists the problems that keep the selected sources from being pushed completely. A
+// problem without a repository concerns all of them.
 func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	for _, found := range scan {
 		if found.IsFailure() && (found.Layout == "" || p.selection.Has(found.Layout)) {
@@ -77,8 +77,8 @@ func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	slices.SortStableFunc(p.plan.Problems, problem.Compare)
 }
 
-// Failures are what keeps the selected sources from being pushed whole: the problems, and
-// the manifests that are left out of a repository that has none.
+// Failures returns what keeps the selected sources from being pushed completely: the problems,
+// and manifests that are left out of a repository without problems.
 func (p *Plan) Failures(s Selection) []layoutstore.Problem {
 	all := slices.Clone(p.Problems)
 	explained := map[string]bool{}
@@ -125,8 +125,8 @@ func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
 	return &Blob{Digest: d, Size: made.Size, open: func(context.Context) (io.ReadSeekCloser, error) { return made.Open() }}, true
 }
 
-// refuses says why a manifest cannot be pushed, if it cannot; broken are manifests before
-// it that cannot.
+// refuses reports whether and why a manifest cannot be pushed; broken are earlier manifests
+// that cannot be pushed.
 func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged}
 	var refused *layoutstore.ProblemError
@@ -149,7 +149,7 @@ func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutsto
 	return s.about(p, m), true
 }
 
-// refusesContent says what a manifest needs and the tree does not have as it should.
+// refusesContent reports whether a blob or child of a manifest is missing or damaged.
 func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	for _, d := range m.Refs.Children {
 		if kind, ok := broken[d.Digest]; ok {
@@ -174,15 +174,15 @@ func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]la
 	return layoutstore.Problem{}, false
 }
 
-// about has a problem be one of a manifest: its tags cannot be pushed for it.
+// about sets the manifest and the tags of a problem.
 func (s *source) about(p layoutstore.Problem, m *closure.Manifest) layoutstore.Problem {
 	p.Digest, p.Tags, p.MediaType, p.Layout = m.Digest, m.TagsTo(), m.MediaType, s.path
 	return p
 }
 
-// nonDistributable is a layer that a manifest names and the tree need not have.
+// nonDistributable returns the problem of a layer that a manifest names and the tree may omit.
 func (s *source) nonDistributable(r *Repository, m *closure.Manifest, ref closure.Ref) layoutstore.Problem {
-	p := s.about(layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: "a non-distributable layer that the sources do not have"}, m)
+	p := s.about(layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: "a non-distributable layer that is missing from the sources"}, m)
 	p.Repository, p.Digest, p.MediaType = r.Name, ref.Digest, cmp.Or(ref.MediaType, p.MediaType)
 	return p
 }

@@ -16,17 +16,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// State keeps on disk what lets a push go on where an earlier one ended: a file an
-// upload that is under way, which holds its Location and no more, and one that says
-// that a push has begun. Files are for the owner's eyes only.
+// State stores on disk what a later push needs to resume an interrupted one: one file per
+// running upload, with only its Location, and one file that says that a push has begun. Only
+// the owner can read the files.
 type State struct {
 	dir string
 }
 
-// stateLife is how long a session is worth asking for. Registries drop them sooner or later.
+// stateLife is how long a session is worth a try. Registries drop sessions after some time.
 const stateLife = 24 * time.Hour
 
-// OpenState opens, and if need be makes, the directory. The empty one keeps nothing.
+// OpenState opens the directory, and creates it if it is missing. An empty dir disables the
+// state.
 func OpenState(dir string) (*State, error) {
 	if dir == "" {
 		return &State{}, nil
@@ -38,7 +39,7 @@ func OpenState(dir string) (*State, error) {
 	return s, s.sweep()
 }
 
-// sweep removes files of a State that are too old, and no other.
+// sweep removes only expired files of a State.
 func (s *State) sweep() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -55,21 +56,21 @@ func (s *State) sweep() error {
 
 const suffix = ".push"
 
-// isStateFile says whether a State makes files of such names: other ones in the
-// directory are somebody else's.
+// isStateFile reports whether a file name is one of a State. Other files in the directory are
+// left alone.
 func isStateFile(name string) bool {
 	sum, ok := strings.CutSuffix(name, suffix)
 	_, err := hex.DecodeString(sum)
 	return ok && err == nil && len(sum) == 32 && sum == strings.ToLower(sum)
 }
 
-// file is the file of some key.
+// file returns the path of the file of a key.
 func (s *State) file(key ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(key, "\n")))
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)
 }
 
-// session is the file of one upload. It is a client.Sessions.
+// session returns the file of one upload. It implements client.Sessions.
 func (s *State) session(host, repository string, d digest.Digest) *stateFile {
 	if s.dir == "" {
 		return &stateFile{}
@@ -77,8 +78,8 @@ func (s *State) session(host, repository string, d digest.Digest) *stateFile {
 	return &stateFile{s.file(host, repository, d.String())}
 }
 
-// begun is the file that says that a push to a destination has begun. Then what the
-// registry does not list may be there all the same.
+// begun returns the file that says that a push to a destination has begun. Then the registry
+// may have content that it does not list.
 func (s *State) begun(destination string) *stateFile {
 	if s.dir == "" {
 		return &stateFile{}
@@ -86,12 +87,12 @@ func (s *State) begun(destination string) *stateFile {
 	return &stateFile{s.file("push", destination)}
 }
 
-// stateFile is one file of the state; without a name it keeps nothing.
+// stateFile is one file of the state; without a name it stores nothing.
 type stateFile struct{ name string }
 
-const maxState = 64 << 10 // bytes: a Location is all that is in it
+const maxState = 64 << 10 // bytes: it only contains a Location
 
-// Load is the content, or "" where there is none that is young enough.
+// Load returns the content, or "" if the file is missing or expired.
 func (f *stateFile) Load() string {
 	if f.name == "" {
 		return ""
@@ -107,7 +108,7 @@ func (f *stateFile) Load() string {
 	return string(data)
 }
 
-// Save replaces the content. It lasts when Save returns.
+// Save replaces the content durably.
 func (f *stateFile) Save(content string) {
 	if f.name == "" {
 		return
@@ -121,6 +122,6 @@ func (f *stateFile) Drop() {
 		return
 	}
 	if err := os.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(f.name, 0) // what cannot be removed says nothing
+		_ = os.Truncate(f.name, 0) // an empty file has no effect
 	}
 }

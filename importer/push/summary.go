@@ -9,22 +9,22 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Summary is what a push has done.
+// Summary describes what a push has done.
 type Summary struct {
 	Blobs         BlobCounts `json:"blobs"`
 	Manifests     Counts     `json:"manifests"`
 	Tags          TagCounts  `json:"tags"`
 	ReferrersTags int        `json:"referrersTags"` // written for a registry without the API
-	Relisted      int        `json:"relisted"`      // manifests put again because they were not listed with their subjects
+	Relisted      int        `json:"relisted"`      // manifests put again because they were not listed as referrers
 	BytesSent     int64      `json:"bytesSent"`
 	Requests      int64      `json:"requests"`
 	Retries       int64      `json:"retries"`
 	Seconds       float64    `json:"seconds"`
-	Slowest       *Slowest   `json:"slowest"` // nil where no blob was sent
-	Notices       []string   `json:"notices"` // what the registry was found to do for the worse, and no failure
-	// Differences are what the proof did not find, though the registry had acknowledged it.
+	Slowest       *Slowest   `json:"slowest"` // nil if no blob was sent
+	Notices       []string   `json:"notices"` // limitations of the registry that are not failures
+	// Differences are what the proof did not find, although the registry acknowledged it.
 	Differences []Difference `json:"gaps"`
-	Complete    bool         `json:"complete"` // all of the plan is there, and was asked for
+	Complete    bool         `json:"complete"` // everything in the plan was found in the registry
 }
 
 // BlobCounts count blobs, once for each repository.
@@ -47,7 +47,7 @@ type TagCounts struct {
 	Replaced int `json:"replaced"`
 }
 
-// Slowest is the blob that took the longest.
+// Slowest is the blob with the longest transfer.
 type Slowest struct {
 	Repository string        `json:"repository"`
 	Digest     digest.Digest `json:"digest"`
@@ -55,7 +55,7 @@ type Slowest struct {
 	Seconds    float64       `json:"seconds"`
 }
 
-// Written says whether anything was written.
+// Written reports whether anything was written.
 func (s Summary) Written() bool {
 	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed+s.ReferrersTags+s.Relisted > 0
 }
@@ -89,7 +89,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	return writeDifferences(w, s.Differences)
 }
 
-// maxDifferences is how many differences are printed for people.
+// maxDifferences limits the differences that are printed for people.
 const maxDifferences = 20
 
 func writeDifferences(w io.Writer, gaps []Difference) error {

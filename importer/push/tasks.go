@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is a step of a push. It runs when all that it waits for has been done.
+// task is a step of a push. It runs after all tasks that it waits for.
 type task struct {
 	run   func(context.Context) error
 	waits int
 	then  []*task
 }
 
-// after has t wait for others; nil ones are done already.
+// after makes t wait for other tasks; nil tasks are already done.
 func (t *task) after(others ...*task) {
 	for _, o := range others {
 		if o != nil {
@@ -23,8 +23,8 @@ func (t *task) after(others ...*task) {
 	}
 }
 
-// perform runs tasks, at most jobs at once, in their order as far as they need not
-// wait. The first error ends all of them.
+// perform runs tasks, at most jobs at once, in order unless they have to wait. The first error
+// stops all.
 func perform(ctx context.Context, jobs int, tasks []*task) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan *task, len(tasks))
