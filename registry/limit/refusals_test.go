@@ -39,7 +39,7 @@ func checkRefusals(t *testing.T) {
 	}
 }
 
-// Nobody is limited whose address cannot be read: such a connection is none of IP.
+// A client whose address cannot be parsed is not limited: its connection does not use IP.
 func TestAddressesThatAreNotIP(t *testing.T) {
 	h, err := Requests(fine, 0.001, 1)
 	if err != nil {
