@@ -114,7 +114,7 @@ func (p *plan) addRepository(r repository) error {
 		}
 		for _, t := range m.Contradicted {
 			p.contradicted[typedDigest{r.path, m.Digest, t}] = true
-			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, and it is %.100q", t, m.MediaType)})))
+			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType)})))
 		}
 		for _, fault := range m.Refs.Faults {
 			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))

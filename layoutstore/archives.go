@@ -16,11 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// scanArchives looks at the archives that were found in the source's directory. One
-// whose files are as they were is taken over; one that changed a moment ago is
-// waited for, unless an import put it there: then it came whole.
+// scanArchives scans the archives that were found in the source's directory. It reuses the
+// last state of an archive whose files are unchanged. It waits for one that has just
+// changed, unless an import put it there: then it is complete.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
-	before := map[string]*held{}
+	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
 		before[h.name] = h
 	}
@@ -30,7 +30,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		p.TagsUnknown = (p.Kind == Limited || p.Kind == Incomplete) && !p.Harmless
 		next.problems = append(next.problems, p)
 		if h := before[name]; h != nil && p.Transient {
-			next.archives = append(next.archives, h) // what was there before
+			next.archives = append(next.archives, h) // the last good state
 			delete(before, name)
 		}
 	}
@@ -39,7 +39,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		have[h.name] = true
 	}
 	sets := slices.DeleteFunc(found.Sets, func(set volume.Set) bool { return have[set.Name] })
-	looked := make([]*held, len(sets))
+	looked := make([]*volumeState, len(sets))
 	again := make([]time.Duration, len(sets))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -62,7 +62,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		}
 	}
 	next.archives = append(next.archives, looked...)
-	slices.SortFunc(next.archives, func(a, b *held) int {
+	slices.SortFunc(next.archives, func(a, b *volumeState) int {
 		nameA, ageA := store.PackedAs(a.name)
 		nameB, ageB := store.PackedAs(b.name)
 		return cmp.Or(cmp.Compare(ageA, ageB), CompareArchives(nameA, nameB), strings.Compare(a.name, b.name))
@@ -74,33 +74,33 @@ func (s *source) archivePath(found volume.Found, name string) string {
 	return filepath.Join(found.Dir, name)
 }
 
-// scanArchive looks at one archive; prev is its state after the last scan, or nil.
-// again is when it has to be looked at once more.
-func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, now time.Time, settle time.Duration) (h *held, again time.Duration, err error) {
-	h = &held{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
+// scanArchive scans one archive; prev is its state after the last scan, or nil. again is
+// how long to wait before the next scan; 0 is for ever.
+func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeState, now time.Time, settle time.Duration) (h *volumeState, again time.Duration, err error) {
+	h = &volumeState{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
 		h.status.Kind = "chunks"
 	}
-	var old []*part
+	var old []*indexedLayout
 	written := prev == nil || prev.written != h.written
 	if prev != nil {
-		old = prev.parts
+		old = prev.layouts
 	}
 	switch {
 	case !written:
-		h.seen = prev.seen
+		h.changedAt = prev.changedAt
 	case s.scanned:
-		h.seen = now
+		h.changedAt = now
 	}
 	opened := !written && prev.vol != nil
-	if opened && prev.identity == h.identity && !prev.unread && !prev.moved && !prev.vol.(*volume.Archive).IsStale() {
+	if opened && prev.identity == h.identity && !prev.unreadable && !prev.moved && !prev.vol.(*volume.Archive).IsStale() {
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// One that was waited for once has another mode now, or might have.
-	known := opened || !written && prev.unread
+	// An archive that was waited for before has only changed its mode, if anything.
+	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
-		h.wait("it changed a moment ago")
+		h.setWaiting("it changed a moment ago")
 		return h, settle - age, nil
 	}
 	archive, listing, err := s.openArchive(ctx, set, prev)
@@ -112,7 +112,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	}
 	broken, isBroken := archive.Problem()
 	if isBroken && age < settle {
-		h.wait(broken.Reason)
+		h.setWaiting(broken.Reason)
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
@@ -122,17 +122,17 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *held, no
 	if isBroken {
 		h.status.State, h.status.Detail = "incomplete", broken.Reason
 		broken.Path = set.Path()
-		h.problem(broken)
+		h.addProblem(broken)
 	}
-	if err := h.read(ctx, listing, old); err != nil || !archive.IsStale() {
+	if err := h.readLayouts(ctx, listing, old); err != nil || !archive.IsStale() {
 		return h, 0, err
 	}
-	// A kept index was not of these files after all: once more, without it.
-	h.parts, h.problems = nil, nil
+	// The cached index does not match these files: scan again without it.
+	h.layouts, h.problems = nil, nil
 	return s.scanArchive(ctx, set, h, now, settle)
 }
 
-// reportFiles reports which files of a set were read, and which were not.
+// reportFiles reports which files of a set were read and which were not.
 func (s *source) reportFiles(set volume.Set, archive *volume.Archive) {
 	read := map[string]bool{}
 	for _, f := range archive.ReadFiles() {
@@ -149,24 +149,24 @@ func (s *source) reportFiles(set volume.Set, archive *volume.Archive) {
 	}
 }
 
-// age is for how long the files have been as they are. At the first scan only
-// their times tell; a time in the future tells nothing.
-func (h *held) age(set volume.Set, now time.Time) time.Duration {
-	changed := h.seen
+// age is for how long the files have been unchanged. At the first scan only their
+// modification times count; a time in the future is ignored.
+func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
+	changed := h.changedAt
 	if set.Changed.After(changed) && !set.Changed.After(now) {
 		changed = set.Changed
 	}
 	return now.Sub(changed)
 }
 
-func (h *held) wait(reason string) { h.status.State, h.status.Detail = "waiting", reason }
+func (h *volumeState) setWaiting(reason string) { h.status.State, h.status.Detail = "waiting", reason }
 
-// openArchive opens an archive and lists its layouts; a kept index that is not of
-// these files after all is passed over.
-func (s *source) openArchive(ctx context.Context, set volume.Set, prev *held) (*volume.Archive, volume.Listing, error) {
+// openArchive opens an archive and lists its layouts. It ignores a cached index that does
+// not match the files.
+func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeState) (*volume.Archive, volume.Listing, error) {
 	cache := s.cache
 	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {
-		cache = "" // it has just proved wrong
+		cache = "" // it has just turned out to be wrong
 	}
 	for {
 		archive, err := volume.OpenArchive(ctx, set, cache)
@@ -182,19 +182,19 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *held) (*
 	}
 }
 
-// unreadable keeps what there is of an archive that cannot be read now, unless other
-// files stand there than before.
-func (s *source) unreadable(h, prev *held, cause error) (*held, time.Duration, error) {
+// unreadable keeps the last state of an archive that cannot be read now, unless its files
+// were replaced.
+func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true
-		h.wait("it changed while it was read")
+		h.setWaiting("it changed while it was read")
 		return h, max(s.settle, time.Second), nil
 	}
 	if prev != nil && prev.written == h.written {
-		h.vol, h.parts, h.status.Repositories = prev.vol, prev.parts, prev.status.Repositories
+		h.vol, h.layouts, h.status.Repositories = prev.vol, prev.layouts, prev.status.Repositories
 	}
-	h.unread = true
-	h.fail(cause)
-	h.problem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
+	h.unreadable = true
+	h.setFailing(cause)
+	h.addProblem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
 	return h, 0, nil
 }

@@ -33,7 +33,7 @@ type Audit struct {
 
 // copyKey identifies one copy of a blob.
 type copyKey struct {
-	part   *part
+	layout *indexedLayout
 	digest digest.Digest
 }
 
@@ -90,7 +90,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 		return nil, err
 	}
 	in := &Audit{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, read: map[copyKey]*ProblemError{}, found: found}
-	note := func(p *part, d digest.Digest, wrong *ProblemError) { in.read[copyKey{p, d}] = wrong }
+	note := func(p *indexedLayout, d digest.Digest, wrong *ProblemError) { in.read[copyKey{p, d}] = wrong }
 	if in.Graph, err = repo.closure(ctx, note); err != nil {
 		return nil, err
 	}
@@ -169,16 +169,16 @@ func (in *Audit) auditCopy(l Layout, d digest.Digest) error {
 	if n != nil {
 		n.present = true
 	}
-	wrong, read := in.read[copyKey{l.part, d}]
+	wrong, read := in.read[copyKey{l.indexed, d}]
 	reason, quarantined := "", false
 	if err == nil && !read {
-		reason, quarantined = in.repo.quarantine.holds(l.part, d, where)
+		reason, quarantined = in.repo.quarantine.checkCopy(l.indexed, d, where)
 	}
 	switch {
 	case err != nil:
 		in.addProblem(l, d, Damaged, nil, err.Error())
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
-		in.addProblem(l, d, Damaged, where, wrongSize(where.Size(), n.sizes))
+		in.addProblem(l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes))
 	case quarantined:
 		in.addProblem(l, d, Damaged, where, reason)
 	default:

@@ -22,7 +22,7 @@ func (in *Audit) DamagedCopy(s Stored, reason string) Problem {
 // HasRead reports whether the audit has read a copy itself, and so has reported its
 // problems. It reads manifests.
 func (in *Audit) HasRead(l Layout, d digest.Digest) bool {
-	_, ok := in.read[copyKey{l.part, d}]
+	_, ok := in.read[copyKey{l.indexed, d}]
 	return ok
 }
 
@@ -73,12 +73,12 @@ func (in *Audit) auditManifest(m *closure.Manifest) {
 	default:
 		for _, size := range m.Claims {
 			if size != m.Size {
-				in.addProblem(last, m.Digest, Damaged, nil, wrongSize(m.Size, []int64{size}))
+				in.addProblem(last, m.Digest, Damaged, nil, sizeMismatch(m.Size, []int64{size}))
 			}
 		}
 	}
 	for _, t := range m.Contradicted {
-		in.addProblem(last, m.Digest, Damaged, nil, wrongType(t, m.MediaType))
+		in.addProblem(last, m.Digest, Damaged, nil, typeMismatch(t, m.MediaType))
 	}
 	for _, fault := range m.Refs.Faults {
 		in.addProblem(last, m.Digest, Damaged, nil, fault)
@@ -110,7 +110,7 @@ func (in *Audit) auditBlob(b *closure.Blob) {
 		}
 	}
 	for size, tags := range mismatches {
-		p := in.newProblem(n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, wrongSize(n.foundSizes[0], []int64{size}))
+		p := in.newProblem(n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], []int64{size}))
 		slices.Sort(tags)
 		p.Tags = slices.Compact(tags)
 		in.report(p)
@@ -122,7 +122,7 @@ func (in *Audit) reportMissing(d digest.Digest) {
 	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range in.repo.Layouts() {
 		_, err := l.Locate(d)
-		lost, ok := isLost(err)
+		lost, ok := asLostChunk(err)
 		switch {
 		case ok:
 			p := in.newProblem(l, d, lost.Kind, nil, lost.Reason)
@@ -141,7 +141,7 @@ func (in *Audit) reportMissing(d digest.Digest) {
 func (in *Audit) isLost(d digest.Digest) bool {
 	return slices.ContainsFunc(in.repo.Layouts(), func(l Layout) bool {
 		_, err := l.Locate(d)
-		_, ok := isLost(err)
+		_, ok := asLostChunk(err)
 		return err != nil && (ok || !errors.Is(err, fs.ErrNotExist))
 	})
 }

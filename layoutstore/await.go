@@ -13,35 +13,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// ErrSlow says that the storage did not answer in time, which says nothing of what is
-// stored there.
+// ErrSlow says that the storage did not answer in time. It says nothing about the content.
 var ErrSlow = errors.New("the storage does not answer in time")
 
-// maxReads is how many reads of a tree may be under way for callers at a time: each
-// takes a thread of the system while the storage hangs.
+// maxReads bounds the concurrent reads of a tree: each takes a thread of the system while
+// the storage hangs.
 const maxReads = 1024
 
-// storage bounds what callers wait for, and what they leave behind when they go: a read
+// storage bounds how long callers wait for a read, and how many reads they abandon: a read
 // that hangs cannot be interrupted.
 type storage struct {
 	patience time.Duration // how long a caller waits; 0 is as long as its context lasts
-	reads    atomic.Int64  // under way
+	reads    atomic.Int64  // in progress
 
 	left atomic.Int64 // entries of hung
 	mu   sync.Mutex
 	hung map[digest.Digest]*hung
 }
 
-// hung are the reads for one digest that nobody waits for any more.
+// hung are the abandoned reads of one digest.
 type hung struct {
 	reads int
 	over  chan struct{}
 }
 
-// await calls do, which reads something for d, in a goroutine of its own, and waits for
-// it as long as ctx and the patience of the storage last. What it returns later goes to
-// late, which may be nil. Nobody begins a read for a digest while one that was given up is
-// under way. Errors: those of do; ErrSlow; the cause of ctx.
+// await calls do, which reads something for d, in a goroutine of its own. It waits as long
+// as ctx and the patience of the storage last. A result that comes later goes to late,
+// which may be nil. No read of a digest begins while an abandoned one is in progress.
+// Errors: those of do; ErrSlow; the cause of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {
 		var cancel context.CancelFunc
@@ -52,7 +51,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// Whoever is second ends it: the read, or the caller who gave it up.
+	// The second of the two ends it: the read, or the caller who abandoned it.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)
@@ -71,7 +70,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	return value, err
 }
 
-// begin waits until no read for d hangs, and counts another one.
+// begin waits until no abandoned read of d is in progress, and counts a new one.
 func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	for s.left.Load() > 0 {
 		s.mu.Lock()
@@ -93,7 +92,7 @@ func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// giveUp notes a read for d that its caller does not wait for.
+// giveUp records an abandoned read of d.
 func (s *storage) giveUp(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +108,7 @@ func (s *storage) giveUp(d digest.Digest) {
 	h.reads++
 }
 
-// end notes that a read that was given up has ended.
+// end records that an abandoned read has ended.
 func (s *storage) end(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,17 +15,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content whose size is what a manifest says, where one says it.
+// Blob is content whose size matches the manifests that name it.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 	where  extent.List
-	bytes  []byte // where the blob is none of the tree's
+	bytes  []byte // content that is not stored in the tree
 }
 
-// Open opens the blob for reading. A plain file stays one for the kernel: see
-// package extent. Errors: ErrStale where it changed since it was found; the file
-// system's.
+// Open opens the blob for reading. The kernel can send a plain file directly: see package
+// extent. Errors: ErrStale if it changed since it was found; the file system's.
 func (b *Blob) Open() (io.ReadSeekCloser, error) { return b.openAt(0) }
 
 func (b *Blob) openAt(off int64) (io.ReadSeekCloser, error) {
@@ -39,10 +38,10 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 
 func (readSeekNopCloser) Close() error { return nil }
 
-// Blob finds the blob d. It need not be reachable, only lie in the repository;
-// a manifest is a blob if it is served as a manifest. Errors: ErrBlobUnknown, as
-// *ProblemError where every manifest says another size or the file system fails;
-// ErrSlow; those that [Exhausted] knows; the cause of ctx.
+// Blob finds the blob d. Any blob file of the repository will do, reachable or not. A
+// manifest is also a blob if it is served as a manifest. Errors: ErrBlobUnknown, in a
+// *ProblemError if every manifest claims another size or the file system fails; ErrSlow;
+// those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }
@@ -53,11 +52,11 @@ type Opened struct {
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d and opens it for who will read it from the byte first on, which
-// is told how long it is. A file that changed between being found and being opened is looked
-// for once more. What the system has in memory is opened at once; for a disk the caller waits
-// as long as the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale
-// and ErrBlobUnknown in one where the file changed again.
+// OpenBlob finds the blob d and opens it for reading from a byte on: first gets the size of
+// the blob and returns that byte. OpenBlob tries again if the file changed after it was
+// found. It opens at once what the system has in memory, and waits for a disk as long as
+// the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale together
+// with ErrBlobUnknown if the file changed again.
 func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, error) {
 	if opened, ok := r.openCached(d, first); ok {
 		return opened, nil
@@ -84,9 +83,9 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 	}, func(late Opened) { late.Close() })
 }
 
-// openCached opens the blob d if that takes no disk and no doubt: all manifests were read,
-// they say that it is a blob of one size, and a copy of that size is there that no
-// quarantine holds. Whatever else there is OpenBlob finds out.
+// openCached opens the blob d if that needs no disk: all manifests were read, they agree on
+// the size of the blob, and a copy of that size exists that is not in quarantine. OpenBlob
+// handles all other cases.
 func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (Opened, bool) {
 	k, _ := keyOf(d)
 	t := r.table.Load()
@@ -98,9 +97,9 @@ func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (
 		return Opened{}, false
 	}
 	size := claims[0].size
-	for _, p := range slices.Backward(r.parts) {
+	for _, p := range slices.Backward(r.layouts) {
 		vol, ok := p.vol.(volume.Cached)
-		if !ok || r.quarantine.concerns(p, d) {
+		if !ok || r.quarantine.mayRefuse(p, d) {
 			return Opened{}, false
 		}
 		where := vol.LocateCached(p.path, d, size)
@@ -114,11 +113,11 @@ func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (
 	return Opened{}, false
 }
 
-// find is Blob without a bound.
+// find is Blob without a bound on the wait.
 func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
 	b, err := r.blob(ctx, d)
 	if err != nil {
-		r.refused(err)
+		r.noteRefusal(err)
 	}
 	return b, err
 }
@@ -134,7 +133,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		if t == nil {
 			var early *Blob
 			var err error
-			if t, early, err = r.readFor(ctx, d); early != nil || err != nil {
+			if t, early, err = r.readTableOrBlob(ctx, d); early != nil || err != nil {
 				return early, err
 			}
 		}
@@ -151,12 +150,12 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		case err != nil:
 			return nil, err
 		}
-		// The bytes that were checked, and not those that a file of the size has now.
+		// The bytes that were checked, not the present content of a file of this size.
 		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
 	where, err := r.locate(ctx, d, claims)
-	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, new(*ProblemError)) && !optional(claims) {
-		err = notThere(d, ErrBlobUnknown)
+	if errors.Is(err, ErrBlobUnknown) && !errors.As(err, new(*ProblemError)) && !allOptional(claims) {
+		err = refuseMissing(d, ErrBlobUnknown)
 	}
 	if err != nil {
 		return nil, err
@@ -164,8 +163,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// topManifest is the node of a key if an index.json names it as a manifest, and not as a
-// blob.
+// topManifest is the node of a key if an index.json names it as a manifest, not as a blob.
 func (r *Repository) topManifest(k key) *node {
 	if n := r.topNode(k); n != nil && n.isManifest() {
 		return n
@@ -173,41 +171,41 @@ func (r *Repository) topManifest(k key) *node {
 	return nil
 }
 
-// locate finds a copy of d that has one of the claimed sizes, or any where none is claimed.
+// locate finds a copy of d that has one of the claimed sizes, or any size without claims.
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
-	for _, p := range slices.Backward(r.parts) {
+	for _, p := range slices.Backward(r.layouts) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		where, err := p.vol.Locate(p.path, d)
-		lost, ok := isLost(err)
+		lost, ok := asLostChunk(err)
 		switch {
 		case IsExhausted(err):
 			return nil, err
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
 			if errors.As(worst, new(*ProblemError)) || !needed && lost.Kind == Incomplete {
-				continue // another layout has it, and wrong; or nothing needs it
+				continue // another layout has a damaged copy, or nothing needs it
 			}
-			worst = refused(lost, p.where().blob(d), ErrBlobUnknown)
+			worst = refuse(lost, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			worst = unreadable(d, err, p.where().blob(d), ErrBlobUnknown)
-		case len(claims) > 0 && !claimed(claims, where.Size()):
-			worst = damaged(d, wrongSize(where.Size(), []int64{claims[0].size}), where, p.where().blob(d), ErrBlobUnknown)
+			worst = refuseUnreadable(d, err, p.where().blob(d), ErrBlobUnknown)
+		case len(claims) > 0 && !hasSize(claims, where.Size()):
+			worst = refuseDamaged(d, sizeMismatch(where.Size(), []int64{claims[0].size}), where, p.where().blob(d), ErrBlobUnknown)
 		default:
-			reason, wrong := r.quarantine.holds(p, d, where)
+			reason, wrong := r.quarantine.checkCopy(p, d, where)
 			if !wrong {
 				return where, nil
 			}
-			worst = damaged(d, reason, where, p.where().blob(d), ErrBlobUnknown)
+			worst = refuseDamaged(d, reason, where, p.where().blob(d), ErrBlobUnknown)
 		}
 	}
 	return nil, worst
 }
 
-// claimed says whether one of some claims about a blob is of the size.
-func claimed(claims []claim, size int64) bool {
+// hasSize reports whether one of the claims is of the size.
+func hasSize(claims []claim, size int64) bool {
 	return slices.ContainsFunc(claims, func(c claim) bool { return c.size == size })
 }

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Check reads what is yet unread of the snapshot, with at most jobs at a time:
-// the manifests, whose digests and sizes it checks, and the sizes of blobs. Its
-// findings are among the problems from then on. The error is the context's, or
-// one that [Exhausted] knows.
+// Check reads the rest of the snapshot with at most jobs reads at a time: the manifests,
+// whose digests and sizes it checks, and the sizes of blobs. Its findings are among the
+// problems from then on. The error is the context's, or one for which [IsExhausted] is
+// true.
 func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)
@@ -23,14 +23,14 @@ func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	return group.Wait()
 }
 
-// checked is what a check found.
+// checked is the result of a check.
 type checked struct {
 	problems []Problem
-	lacking  []digest.Digest // blobs that are missing or have a wrong size
+	missing  []digest.Digest // blobs that are missing or have a wrong size
 }
 
-// check looks for every blob that a manifest of the repository names, once for all who
-// ask meanwhile. It does not wait longer than ctx lasts.
+// check looks for every blob that a manifest of the repository names. Concurrent callers
+// share one check. It does not wait longer than ctx lasts.
 func (r *Repository) check(ctx context.Context) error {
 	if r.checked.Load() != nil {
 		return nil
@@ -38,12 +38,12 @@ func (r *Repository) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := r.checking.Do(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.checkAll(ctx) })
+	_, err := r.checkFlight.Do(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.checkAll(ctx) })
 	return err
 }
 
 func (r *Repository) checkAll(ctx context.Context) error {
-	t, err := r.read(ctx)
+	t, err := r.readTable(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,10 +65,10 @@ func (r *Repository) checkAll(ctx context.Context) error {
 	return nil
 }
 
-// changed says whether something of what a check found wrong may be right by now,
-// or the other way round. It costs one read of each thing that was wrong, and no more. The
-// error is the cause of ctx.
-func (r *Repository) changed(ctx context.Context) (bool, error) {
+// isOutdated reports whether the result of a check may have changed: something damaged may
+// be intact now, or the other way round. It reads each damaged item once and nothing else.
+// The error is the cause of ctx.
+func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	t := r.table.Load()
 	if r.suspect.Load() || t == nil {
 		return r.suspect.Load(), nil
@@ -79,7 +79,7 @@ func (r *Repository) changed(ctx context.Context) (bool, error) {
 		}
 	}
 	if done := r.checked.Load(); done != nil {
-		for _, d := range done.lacking {
+		for _, d := range done.missing {
 			k, _ := keyOf(d)
 			if _, err := r.locate(ctx, d, t.claimsOf(k)); err == nil || ctx.Err() != nil {
 				return err == nil, context.Cause(ctx)
@@ -89,7 +89,7 @@ func (r *Repository) changed(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// checkBlob looks for the blob d, of which claims speak.
+// checkBlob looks for the blob d, which the claims are about.
 func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []claim, done *checked) error {
 	if r.images.has(claims[0].key) {
 		return nil
@@ -99,30 +99,30 @@ func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []cl
 	where, err := r.locate(ctx, d, claims)
 	switch {
 	case errors.As(err, &refused):
-		done.lacking = append(done.lacking, d)
+		done.missing = append(done.missing, d)
 		add(refused.Problem, claims[0].top)
 	case errors.Is(err, ErrBlobUnknown):
-		if !optional(claims) {
-			done.lacking = append(done.lacking, d)
-			add(notThere(d, ErrBlobUnknown).Problem, claims[0].top)
+		if !allOptional(claims) {
+			done.missing = append(done.missing, d)
+			add(refuseMissing(d, ErrBlobUnknown).Problem, claims[0].top)
 		}
 	case err != nil:
 		return err
 	default:
 		for _, c := range claims {
 			if c.size != where.Size() {
-				add(Problem{Kind: Damaged, Digest: d, Reason: wrongSize(where.Size(), []int64{c.size})}, c.top)
+				add(Problem{Kind: Damaged, Digest: d, Reason: sizeMismatch(where.Size(), []int64{c.size})}, c.top)
 			}
 		}
 	}
 	return nil
 }
 
-// found are the problems known of the repository so far.
-func (r *Repository) found() []Problem { return r.quarantineProblems(r.foundByCheck()) }
+// knownProblems are the problems of the repository that are known so far.
+func (r *Repository) knownProblems() []Problem { return r.quarantineProblems(r.problemsOfContent()) }
 
-// foundByCheck are those that its indexes and manifests tell.
-func (r *Repository) foundByCheck() []Problem {
+// problemsOfContent are those found in its indexes and manifests, and by a check.
+func (r *Repository) problemsOfContent() []Problem {
 	known := r.problems
 	if done := r.checked.Load(); done != nil {
 		known = slices.Concat(r.problems, done.problems)
@@ -132,28 +132,28 @@ func (r *Repository) foundByCheck() []Problem {
 	return known
 }
 
-// refused remembers that content was refused, so that the next refresh looks at the
-// repository again if its problems do not say so yet.
-func (r *Repository) refused(err error) {
+// noteRefusal records that content was refused. The next refresh then scans the repository
+// again, unless its problems already cover it.
+func (r *Repository) noteRefusal(err error) {
 	var refused *ProblemError
 	if !errors.As(err, &refused) || r.suspect.Load() {
 		return
 	}
-	if !r.knows(refused.Problem.Digest) {
+	if !r.hasProblemOf(refused.Problem.Digest) {
 		r.suspect.Store(true)
 	}
 }
 
-// knows says whether a problem of the repository is about d. It looks at no other
-// quarantined copies: clients may ask for one again and again.
-func (r *Repository) knows(d digest.Digest) bool {
-	return slices.ContainsFunc(r.foundByCheck(), func(p Problem) bool { return p.Digest == d }) ||
-		slices.ContainsFunc(r.parts, func(p *part) bool { _, ok := r.quarantineProblem(p, d); return ok })
+// hasProblemOf reports whether a problem of the repository is about d. It checks no other
+// quarantined copies: clients may request one again and again.
+func (r *Repository) hasProblemOf(d digest.Digest) bool {
+	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
+		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok := r.quarantineProblem(p, d); return ok })
 }
 
-// namedBy is the last layout whose index names n.
-func (r *Repository) namedBy(n *node) *part {
-	for _, p := range slices.Backward(r.parts) {
+// namedBy returns the last layout whose index names n.
+func (r *Repository) namedBy(n *node) *indexedLayout {
+	for _, p := range slices.Backward(r.layouts) {
 		if (Layout{p}).IndexContains(n.digest()) {
 			return p
 		}

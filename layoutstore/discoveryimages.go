@@ -9,7 +9,7 @@ import (
 )
 
 // discoveryImages are the contents of the discovery images of a repository, by key. They
-// are made when they are asked for: a name is enough for that.
+// are made on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
 // discoveryBlob is a manifest, config or layer of the discovery image of a name.
@@ -29,7 +29,7 @@ func (di *discoveryImages) add(name string, c *common) *entry {
 	return &entry{key: (*di)[len(*di)-1].key, size: int64(len(img.Manifest)), tag: name, common: c}
 }
 
-// sort makes the images fit to be searched.
+// sort sorts the images by key, for find.
 func (di *discoveryImages) sort() {
 	slices.SortFunc(*di, func(a, b discoveryBlob) int { return a.key.compare(b.key) })
 	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // all have one layer
@@ -43,13 +43,13 @@ func (di discoveryImages) find(k key) (name string, ok bool) {
 	return di[i].name, true
 }
 
-// has says whether the content of a key is that of a discovery image.
+// has reports whether a key is that of content of a discovery image.
 func (di discoveryImages) has(k key) bool {
 	_, ok := di.find(k)
 	return ok
 }
 
-// content is the content d of a discovery image.
+// content returns the content d of a discovery image.
 func (di discoveryImages) content(d digest.Digest) ([]byte, bool) {
 	k, _ := keyOf(d)
 	name, ok := di.find(k)

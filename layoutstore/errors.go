@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// What a lookup can fail with. Test with errors.Is.
+// Errors of a lookup. Test with errors.Is.
 var (
 	ErrNameInvalid       = errors.New("invalid repository name")
 	ErrRepositoryUnknown = errors.New("repository unknown")
@@ -21,29 +21,29 @@ var (
 	ErrStale = extent.ErrStale
 )
 
-// refused refuses content for a problem at a place; as is what the caller asked for.
-func refused(p Problem, at place, as error) *ProblemError {
+// refuse refuses content for a problem at a place; the error wraps as.
+func refuse(p Problem, at place, as error) *ProblemError {
 	p.Path, p.Entry, p.Err = at.path, at.entry, as
 	return &ProblemError{Problem: p}
 }
 
-// damaged refuses content that is not what it has to be; where is where it is stored.
-func damaged(d digest.Digest, reason string, where extent.List, at place, as error) *ProblemError {
-	return refused(Problem{Kind: Damaged, Digest: d, Reason: reason, Chunks: chunksOf(where)}, at, as)
+// refuseDamaged refuses damaged content, which is stored at where.
+func refuseDamaged(d digest.Digest, reason string, where extent.List, at place, as error) *ProblemError {
+	return refuse(Problem{Kind: Damaged, Digest: d, Reason: reason, Chunks: chunksOf(where)}, at, as)
 }
 
-// unreadable refuses content that the file system does not hand out.
-func unreadable(d digest.Digest, cause error, at place, as error) *ProblemError {
-	return refused(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Transient: IsTransient(cause)}, at, as)
+// refuseUnreadable refuses content that the file system cannot read.
+func refuseUnreadable(d digest.Digest, cause error, at place, as error) *ProblemError {
+	return refuse(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Transient: IsTransient(cause)}, at, as)
 }
 
-// notThere refuses content that is in no layout.
-func notThere(d digest.Digest, as error) *ProblemError {
-	return refused(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, as)
+// refuseMissing refuses content that is in no layout.
+func refuseMissing(d digest.Digest, as error) *ProblemError {
+	return refuse(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, as)
 }
 
-// isLost reports whether err says that content is lost with a chunk of an archive, and which.
-func isLost(err error) (lost Problem, ok bool) {
+// asLostChunk returns the problem in err if content is lost with a chunk of an archive.
+func asLostChunk(err error) (lost Problem, ok bool) {
 	var e *ProblemError
 	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
 		return e.Problem, true
@@ -51,17 +51,17 @@ func isLost(err error) (lost Problem, ok bool) {
 	return Problem{}, false
 }
 
-// placeOf is where the content is that was refused; nowhere where no layout has it.
+// placeOf is the place of refused content; it is zero if no layout has it.
 func placeOf(p Problem) place { return place{p.Path, p.Entry} }
 
-// Exhausted says whether err tells of the process or the system, which is out
-// of files or memory for the moment, and nothing of the content.
+// IsExhausted reports whether err means that the process or the system has run out of open
+// files or memory for the moment. It says nothing about the content.
 func IsExhausted(err error) bool {
 	return volume.IsExhausted(err)
 }
 
-// Passing says whether err tells of a disk, a network or a permission, and nothing of
-// the content: the same may be read well later.
+// IsTransient reports whether err is about a disk, a network or a permission, and not about
+// the content: a later read may succeed.
 func IsTransient(err error) bool {
 	return volume.IsTransient(err)
 }

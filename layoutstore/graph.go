@@ -9,22 +9,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Closure reads everything that the repository's indexes and discovery tags lead
-// to. A gap in it is a *ProblemError, or says that the bytes are no manifest or that
-// no descriptor has their size. Errors: ErrStale where a refresh is due; those that
-// [Exhausted] knows; the context's.
+// Graph reads everything that the repository's indexes and discovery tags lead to. A gap in
+// it is a *ProblemError, or an error that the content is not a manifest or has a size that
+// no descriptor claims. Errors: ErrStale if a refresh is due; those for which
+// [IsExhausted] is true; the context's.
 func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 	return r.closure(ctx, nil)
 }
 
-// closure is Closure, and hands to note what reading a copy of a manifest gave.
+// closure is Graph, and calls note with the result of reading each copy of a manifest.
 func (r *Repository) closure(ctx context.Context, note noteRead) (*closure.Graph, error) {
 	return closure.Walk(ctx, r.tops(), func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
 		return orGap(r.readCopies(ctx, d, note))
 	})
 }
 
-// tops are what a traversal of the repository begins with.
+// tops are the descriptors with which a traversal of the repository begins.
 func (r *Repository) tops() []closure.Top {
 	tags := map[*node][]string{}
 	for _, t := range r.tags {
@@ -46,7 +46,7 @@ func (r *Repository) readOrGap(ctx context.Context, d digest.Digest) (body []byt
 	return orGap(r.readManifest(ctx, d))
 }
 
-// orGap tells what is wrong with a manifest from what ends a traversal.
+// orGap distinguishes a problem of one manifest from an error that ends a traversal.
 func orGap(read []byte, failed error) (body []byte, gap, err error) {
 	if errors.As(failed, new(*ProblemError)) {
 		return nil, failed, nil
@@ -54,8 +54,8 @@ func orGap(read []byte, failed error) (body []byte, gap, err error) {
 	return read, nil, failed
 }
 
-// IsDiscovery says whether d is of a discovery image that was made for the
-// repository: its manifest, config or layer. It lies in no layout.
+// IsDiscovery reports whether d is the manifest, config or layer of a discovery image of the
+// repository. No layout contains it.
 func (r *Repository) IsDiscovery(d digest.Digest) bool {
 	k, _ := keyOf(d)
 	return r.images.has(k)

@@ -25,13 +25,13 @@ const MaxIndex = journal.MaxIndex
 // Descriptor is what a tree says of a piece of content, without its annotations.
 type Descriptor = closure.Descriptor
 
-// part is one layout: the share that one volume has in a repository.
-type part struct {
-	vol   volume.Volume
-	path  string // of the layout in the volume, and of the repository in the tree
-	stamp volume.Stamp
-	index *index
-	at    extent.List // where its index.json lies
+// indexedLayout is one layout in one volume, with its parsed index.
+type indexedLayout struct {
+	vol       volume.Volume
+	path      string // of the layout in the volume, and of the repository in the tree
+	stamp     volume.Stamp
+	index     *index
+	indexFile extent.List // its index.json
 }
 
 // index is a parsed index.json.
@@ -39,8 +39,8 @@ type index struct {
 	sum     [sha256.Size]byte // of its bytes
 	entries []entry           // in their order
 	ballot  ballot            // on the root
-	named   []string          // repositories that references without a short tag name, each once, sorted
-	// problems lack path and repository, which the index does not know.
+	named   []string          // repositories in references without a short tag, each once, sorted
+	// problems have no path and repository, which the index does not know.
 	problems []Problem
 
 	sorting sync.Once
@@ -56,14 +56,14 @@ type entry struct {
 	number int32 // in the file, where a descriptor may not have made an entry
 }
 
-// common is what many descriptors of an index have in common.
+// common is the fields that many descriptors of an index share.
 type common struct {
 	mediaType string
-	// repository is what a reference names, where there is no short tag: a short tag
-	// goes with the layout's path, whatever the reference says.
+	// repository is the one in a reference without a short tag: a short tag belongs to the
+	// layout's path, whatever the reference says.
 	repository string
-	byDigest   bool          // the short tag says that there is no tag
-	digest     digest.Digest // where the key does not hold it
+	byDigest   bool          // the short tag is a digest, which means no tag
+	digest     digest.Digest // if the key does not contain it
 }
 
 func (e *entry) digest() digest.Digest {
@@ -73,8 +73,8 @@ func (e *entry) digest() digest.Digest {
 	return e.key.digest()
 }
 
-// names says whether the index names d. Reports ask for each digest that is missing, of
-// which there may be as many as entries: the first call sorts, and no call searches all.
+// names reports whether the index names d. The first call sorts the entries, so that later
+// calls are fast: a report asks for each missing digest, and all may be missing.
 func (ix *index) names(d digest.Digest) bool {
 	ix.sorting.Do(func() {
 		ix.sorted = make([]int32, len(ix.entries))
@@ -100,15 +100,15 @@ type indexDescriptorDoc struct {
 	Annotations annotationsDoc `json:"annotations"`
 }
 
-// annotationsDoc is those annotations that lead to a tag: the one in which a
-// Deckhouse bundle keeps it, and the specification's reference name.
+// annotationsDoc is the annotations with a tag: that of Deckhouse bundles, and the
+// specification's reference name.
 type annotationsDoc struct {
 	ShortTag string `json:"io.deckhouse.image.short_tag"`
 	RefName  string `json:"org.opencontainers.image.ref.name"`
 }
 
-// readIndex reads and parses the index of a layout. Where its bytes are those
-// that old was parsed from, old is returned.
+// readIndex reads and parses the index of a layout. It returns old if the content is
+// unchanged.
 func readIndex(l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > MaxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)
@@ -123,8 +123,8 @@ func readIndex(l volume.Layout, old *index) (*index, error) {
 	return parseIndex(data, l.Path)
 }
 
-// readIndexFile reads an index.json: where it is a file of its own all of the one
-// that is there now, which may be another than the scan saw a moment ago.
+// readIndexFile reads an index.json. If it is a file of its own, it reads the present one
+// completely, which may be newer than the one that the scan saw.
 func readIndexFile(where extent.List) ([]byte, error) {
 	if len(where) == 1 && where[0].Whole {
 		data, err := extent.ReadFile(where[0].File, MaxIndex)
@@ -152,7 +152,7 @@ func parseIndex(data []byte, path string) (*index, error) {
 	for i, d := range doc.Manifests {
 		ix.add(i, d, path, commons)
 	}
-	ix.findStrays(path)
+	ix.dropForeignTags(path)
 	ix.packTags()
 	return ix, nil
 }
@@ -161,13 +161,13 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 	tag := tagOf(d.Annotations)
 	dg, err := digest.Parse(d.Digest)
 	if err != nil {
-		ix.problem(Problem{Kind: Damaged, Tags: tagList(tag),
+		ix.addProblem(Problem{Kind: Damaged, Tags: tagList(tag),
 			Reason: fmt.Sprintf("descriptor %d: digest %.100q: %v", i, d.Digest, err)})
 		return
 	}
 	ix.ballot.add(d.Annotations, path)
 	if tag != "" && !names.IsTag(tag) {
-		ix.problem(Problem{Kind: IllegalName, Tags: tagList(tag), Digest: dg, Reason: "not a legal tag; served by digest only"})
+		ix.addProblem(Problem{Kind: IllegalName, Tags: tagList(tag), Digest: dg, Reason: "not a legal tag; served by digest only"})
 		tag = ""
 	}
 	c := common{mediaType: d.MediaType, byDigest: isDigestTag(d.Annotations.ShortTag)}
@@ -202,10 +202,10 @@ func (ix *index) packTags() {
 	}
 }
 
-// findStrays takes the tags from descriptors of other repositories, where the index of
-// the layout at path has images of several. Whose the root layout is depends on the
-// tree: see [naming.owner].
-func (ix *index) findStrays(path string) {
+// dropForeignTags removes the tags of descriptors that belong to other repositories, if the
+// index of the layout at path has images of several. The owner of a root layout depends
+// on the tree: see [findOwner].
+func (ix *index) dropForeignTags(path string) {
 	for _, e := range ix.entries {
 		if named := e.common.repository; named != "" && (len(ix.named) == 0 || named != ix.named[len(ix.named)-1]) {
 			ix.named = append(ix.named, named)
@@ -218,34 +218,34 @@ func (ix *index) findStrays(path string) {
 	}
 	for i := range ix.entries {
 		e := &ix.entries[i]
-		if e.common.repository == "" || fits(e.common.repository, path) || e.tag == "" {
+		if e.common.repository == "" || mayBelong(e.common.repository, path) || e.tag == "" {
 			continue
 		}
-		ix.problem(strayProblem(e, path))
+		ix.addProblem(foreignTagProblem(e, path))
 		e.tag = ""
 	}
 }
 
-// isStray reports whether a descriptor is of another repository than the owner of a
+// isForeign reports whether a descriptor belongs to another repository than the owner of a
 // root layout that names several.
-func (p *part) isStray(e *entry, owner string) bool {
+func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }
 
-// hasSeveral reports whether this is a root layout of images of several repositories.
-func (p *part) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
+// hasSeveral reports whether this is a root layout with images of several repositories.
+func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// fits reports whether a repository can be that of the layout at path, below any root.
-func fits(repository, path string) bool {
+// mayBelong reports whether the layout at path can be this repository, below any root.
+func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
 
-// strayProblem is the problem of a descriptor that never takes its tag, in a layout that
+// foreignTagProblem is the problem of a descriptor whose tag is ignored, in a layout that
 // belongs to owner.
-func strayProblem(e *entry, owner string) Problem {
+func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
-		p.Reason = fmt.Sprintf("its reference names %s, the layout names others as well, and its name is none or several of them: served by digest only; "+
+		p.Reason = fmt.Sprintf("its reference names %s, but the layout has images of several repositories and is not served as exactly one of them: served by digest only; "+
 			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.common.repository)
 		return p
 	}
@@ -256,9 +256,9 @@ func strayProblem(e *entry, owner string) Problem {
 // maxProblems bounds how many problems of one index or of one repository are listed.
 const maxProblems = 1000
 
-func (ix *index) problem(p Problem) { ix.problems = appendBounded(ix.problems, p) }
+func (ix *index) addProblem(p Problem) { ix.problems = appendBounded(ix.problems, p) }
 
-// appendBounded appends p, or at the bound one that says that there are more.
+// appendBounded appends p, or at the bound a problem that says that there are more.
 func appendBounded(ps []Problem, p Problem) []Problem {
 	switch {
 	case len(ps) < maxProblems:
@@ -269,9 +269,9 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 	return ps
 }
 
-// tagOf is the tag that a descriptor's annotations name: the short tag, else
-// the tag in the reference name, else none. It may be an illegal one. A short tag that
-// is a digest, as sha256:HEX or @sha256:HEX, says that there is none.
+// tagOf is the tag in a descriptor's annotations: the short tag, else the tag in the
+// reference name, else "". It may be illegal. A short tag that is a digest, as sha256:HEX
+// or @sha256:HEX, means no tag.
 func tagOf(a annotationsDoc) string {
 	switch {
 	case isDigestTag(a.ShortTag):
@@ -295,8 +295,7 @@ func isDigestTag(short string) bool {
 	return err == nil
 }
 
-// repositoryOf is the repository that a reference names, without its host; empty for
-// a bare tag.
+// repositoryOf is the repository in a reference, without the host; empty for a bare tag.
 func repositoryOf(ref string) string {
 	if !strings.ContainsAny(ref, "/:@") {
 		return ""

@@ -116,7 +116,7 @@ func FuzzParseIndex(f *testing.F) {
 			if e.digest().Validate() != nil || e.tag != "" && !names.IsTag(e.tag) {
 				t.Errorf("entry %+v", e)
 			}
-			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !fits(e.common.repository, path) {
+			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !mayBelong(e.common.repository, path) {
 				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
 			}
 		}
@@ -157,12 +157,12 @@ func TestElect(t *testing.T) {
 		"one vote beats weak ones": {[]tally{{{"a/b", 1}}}, tally{{"a", 100}, {"long/er", 2}}, "a/b"},
 		"weak ones alone":          {nil, tally{{"a", 2}, {"long/er", 1}}, "a"},
 	} {
-		parts := []*part{{index: &index{ballot: ballot{weak: c.weak}}}}
+		parts := []*indexedLayout{{index: &index{ballot: ballot{weak: c.weak}}}}
 		for _, v := range c.votes {
-			parts = append(parts, &part{index: &index{ballot: ballot{votes: v}}})
+			parts = append(parts, &indexedLayout{index: &index{ballot: ballot{votes: v}}})
 		}
 		for range 20 { // the order of a map is another each time
-			if got := elect(parts); got != c.want {
+			if got := electRoot(parts); got != c.want {
 				t.Fatalf("%s: %q, want %q", name, got, c.want)
 			}
 		}

@@ -11,54 +11,54 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Layout is one OCI image layout: the share that one volume has in a repository.
-type Layout struct{ part *part }
+// Layout is one OCI image layout of a repository, in one volume.
+type Layout struct{ indexed *indexedLayout }
 
-// Layouts are the repository's layouts in the order of their union: a later one wins
-// a tag. There is none where discovery tags are all that the repository has.
+// Layouts are the repository's layouts in merge order: a later one wins a tag. A repository
+// with only discovery tags has no layout.
 func (r *Repository) Layouts() []Layout {
-	layouts := make([]Layout, len(r.parts))
-	for i, p := range r.parts {
+	layouts := make([]Layout, len(r.layouts))
+	for i, p := range r.layouts {
 		layouts[i] = Layout{p}
 	}
 	return layouts
 }
 
-// Where is where a person would look for the layout: a path in the file system, and
-// in an archive the entry.
+// Where returns the place of the layout for a message: a path in the file system, and the
+// entry if that is an archive.
 func (l Layout) Where() (path, entry string) {
-	at := l.part.where()
+	at := l.indexed.where()
 	return at.path, at.entry
 }
 
-// WhereBlob is where a person would look for a blob of the layout, whether it is
-// there or not: a file, or an archive and the entry in it.
+// WhereBlob returns the place of a blob of the layout for a message, whether it exists or
+// not: a file, or an archive and the entry in it.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
-	at := l.part.where().blob(d)
+	at := l.indexed.where().blob(d)
 	return at.path, at.entry
 }
 
-// Blobs are the digests by which blobs lie in the layout, needed or not, by byte
+// Blobs lists the digests that name the blob files of the layout, needed or not, by byte
 // order. Errors: the context's; the file system's.
 func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
-	return l.part.vol.Blobs(ctx, l.part.path)
+	return l.indexed.vol.Blobs(ctx, l.indexed.path)
 }
 
-// Names says whether the layout's index names d.
-func (l Layout) IndexContains(d digest.Digest) bool { return l.part.index.names(d) }
+// IndexContains reports whether the layout's index has a descriptor of d.
+func (l Layout) IndexContains(d digest.Digest) bool { return l.indexed.index.names(d) }
 
-// Volume is the directory or archive that the layout lies in, as the user gave it.
-func (l Layout) Volume() string { return l.part.vol.String() }
+// Volume is the directory or archive of the layout, as the user gave it.
+func (l Layout) Volume() string { return l.indexed.vol.String() }
 
-// Locate says where a blob of the layout lies, whatever its size and bytes. Errors
-// wrap fs.ErrNotExist where there is none, as *ProblemError where it is known which
-// chunk to copy again; others are the file system's.
+// Locate locates a blob of the layout, whatever its size and content. Errors:
+// fs.ErrNotExist, wrapped in a *ProblemError if it is known which chunk to copy again; the
+// file system's.
 func (l Layout) Locate(d digest.Digest) (extent.List, error) {
-	return l.part.vol.Locate(l.part.path, d)
+	return l.indexed.vol.Locate(l.indexed.path, d)
 }
 
-// Chunks names the chunks of an archive that a blob of the layout is stored in, as "chunk
-// 0003". There are none where it is in another file.
+// Chunks names the chunks of an archive that contain a blob of the layout, as "chunk 0003".
+// It is empty if the blob is in another file.
 func (l Layout) Chunks(d digest.Digest) []string {
 	where, _ := l.Locate(d) // what cannot be located is in no chunk
 	return chunksOf(where)
@@ -67,28 +67,28 @@ func (l Layout) Chunks(d digest.Digest) []string {
 // IndexEntry is a descriptor of an index.json.
 type IndexEntry struct {
 	Descriptor
-	Tag    string          // empty where it has none, or an illegal one
-	Raw    json.RawMessage // the descriptor as it stands there, annotations and all
-	Number int             // of the descriptor in the file, from 0 on
-	// ByDigest says that its short tag is a digest: it has no tag, and is to have none.
+	Tag    string          // empty if it is missing or illegal
+	Raw    json.RawMessage // the original descriptor, with its annotations
+	Number int             // position of the descriptor in the file, from 0
+	// ByDigest is set if its short tag is a digest: it has no tag on purpose.
 	ByDigest bool
-	// Repository is what its reference names, where there is no short tag. Where one
-	// index names several, that decides which of them has its tags.
+	// Repository is the one in its reference, if it has no short tag. It decides about the
+	// tags of an index that names several repositories.
 	Repository string
 }
 
-// Index reads the descriptors of the layout's index.json, in their order, without
-// those whose digest is none. Errors: ErrStale where the index is another one by now;
-// the file system's.
+// Index reads the descriptors of the layout's index.json, in their order. It leaves out
+// those with a malformed digest. Errors: ErrStale if the index was replaced; the file
+// system's.
 func (l Layout) Index() ([]IndexEntry, error) {
-	data, err := readIndexFile(l.part.at)
+	data, err := readIndexFile(l.indexed.indexFile)
 	if err != nil {
 		return nil, err
 	}
-	if sha256.Sum256(data) != l.part.index.sum {
-		return nil, fmt.Errorf("index.json of %s: %w", l.part.where(), ErrStale)
+	if sha256.Sum256(data) != l.indexed.index.sum {
+		return nil, fmt.Errorf("index.json of %s: %w", l.indexed.where(), ErrStale)
 	}
-	return ParseIndex(data, l.part.path)
+	return ParseIndex(data, l.indexed.path)
 }
 
 // ParseIndex parses the index.json of the layout at path as a tree does.

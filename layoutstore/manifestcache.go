@@ -11,11 +11,11 @@ type manifestCache struct {
 	nodes []*node // oldest first
 }
 
-// keep lets n hold m, and has the nodes that held theirs longest let go.
-func (c *manifestCache) keep(n *node, m *Manifest) {
+// add caches m in n, and evicts the oldest manifests.
+func (c *manifestCache) add(n *node, m *Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(m.Body) > c.limit || !n.kept.CompareAndSwap(nil, m) {
+	if len(m.Body) > c.limit || !n.cached.CompareAndSwap(nil, m) {
 		return
 	}
 	c.used += len(m.Body)
@@ -23,6 +23,6 @@ func (c *manifestCache) keep(n *node, m *Manifest) {
 	for c.used > c.limit {
 		oldest := c.nodes[0]
 		c.nodes[0], c.nodes = nil, c.nodes[1:]
-		c.used -= len(oldest.kept.Swap(nil).Body)
+		c.used -= len(oldest.cached.Swap(nil).Body)
 	}
 }

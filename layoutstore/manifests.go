@@ -23,25 +23,25 @@ type Manifest struct {
 	Body []byte // not to be changed
 }
 
-// Manifest returns the manifest d if it is reachable from an index.json: named
-// there, or a child of one that is. Errors: ErrManifestUnknown, as *ProblemError
-// where the tree names it and does not hold it as it should; ErrStale where a
-// refresh is due; ErrSlow; those that [Exhausted] knows; the cause of ctx.
+// Manifest returns the manifest d if it is reachable from an index.json, directly or
+// through another manifest. Errors: ErrManifestUnknown, in a *ProblemError if the tree
+// names it but has no intact copy; ErrStale if a refresh is due; ErrSlow; those for which
+// [IsExhausted] is true; the cause of ctx.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
-	if m := r.kept(d); m != nil {
+	if m := r.cachedManifest(d); m != nil {
 		return m, nil
 	}
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Manifest, error) {
 		m, err := r.manifest(ctx, d)
 		if err != nil {
-			r.refused(err)
+			r.noteRefusal(err)
 		}
 		return m, err
 	}, nil)
 }
 
-// kept is the manifest d where it is in memory.
-func (r *Repository) kept(d digest.Digest) *Manifest {
+// cachedManifest returns the manifest d if it is in memory, or nil.
+func (r *Repository) cachedManifest(d digest.Digest) *Manifest {
 	k, _ := keyOf(d)
 	n := r.topNode(k)
 	if n == nil {
@@ -52,14 +52,14 @@ func (r *Repository) kept(d digest.Digest) *Manifest {
 	if n == nil {
 		return nil
 	}
-	return n.kept.Load()
+	return n.cached.Load()
 }
 
 func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	k, _ := keyOf(d)
 	n := r.topNode(k)
 	if n == nil {
-		t, err := r.read(ctx)
+		t, err := r.readTable(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -70,9 +70,9 @@ func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	return r.load(ctx, n)
 }
 
-// load is the manifest of a node, its bytes checked.
+// load reads and checks the manifest of a node.
 func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
-	if m := n.kept.Load(); m != nil {
+	if m := n.cached.Load(); m != nil {
 		return m, nil
 	}
 	d := n.digest()
@@ -82,13 +82,13 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	}
 	size := int64(len(body))
 	if !slices.Contains(n.sizes(), size) {
-		// An index deeper down may tell the truth.
-		t, err := r.read(ctx)
+		// A nested index may have the right descriptor.
+		t, err := r.readTable(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if !slices.Contains(t.findings[n].sizes, size) {
-			return nil, damaged(d, wrongSize(size, n.sizes()), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
+			return nil, refuseDamaged(d, sizeMismatch(size, n.sizes()), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
 		}
 	}
 	mediaType, err := r.mediaType(ctx, n, body)
@@ -96,12 +96,12 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 		return nil, err
 	}
 	m := &Manifest{Descriptor{MediaType: mediaType, Digest: d, Size: size}, body}
-	r.cache.keep(n, m)
+	r.cache.add(n, m)
 	return m, nil
 }
 
-// mediaType is that of a manifest with the bytes, which have its digest. The error says
-// that it contradicts its descriptors, or could be taken for two different things.
+// mediaType is that of a manifest whose content, body, matches its digest. The error says
+// that it contradicts its descriptors or is ambiguous.
 func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
 	if r.images.has(n.first.key) {
 		return n.mediaType(), nil
@@ -112,22 +112,22 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 		if err == nil {
 			return mediaType, nil
 		}
-		// An index deeper down may tell the truth.
-		if t, err = r.read(ctx); err != nil {
+		// A nested index may have the right descriptor.
+		if t, err = r.readTable(ctx); err != nil {
 			return "", err
 		}
 	}
 	mediaType, err := t.mediaType(n, body)
 	if err != nil {
 		d := n.digest()
-		return "", damaged(d, err.Error(), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
+		return "", refuseDamaged(d, err.Error(), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
 	}
 	return mediaType, nil
 }
 
-// mediaType is what was found when all manifests were read: the bytes of a digest are the
-// same ever after. One that could not be read then, or that an index.json names for
-// itself, is looked at now.
+// mediaType returns the result of reading all manifests: content with one digest never
+// changes. It parses a manifest that could not be read then, or that an index.json names
+// as a blob.
 func (t *table) mediaType(n *node, body []byte) (string, error) {
 	f, found := t.findings[n]
 	if !found {
@@ -140,46 +140,46 @@ func (t *table) mediaType(n *node, body []byte) (string, error) {
 	return f.mediaType, f.refused
 }
 
-// readManifest reads the manifest d from the first layout that has it right.
+// readManifest reads the manifest d from the first layout with an intact copy.
 func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	return r.readCopies(ctx, d, nil)
 }
 
-// ManifestBytes are the bytes of a manifest that the closure of the repository has, proven
-// by their digest. They are not parsed: whoever has the closure knows what they say. Errors:
-// those of [Repository.Manifest].
+// ManifestBytes returns the content of a manifest of the repository's graph, verified by
+// its digest. It does not parse it: the graph has the parsed form. Errors: those of
+// [Repository.Manifest].
 func (r *Repository) ManifestBytes(ctx context.Context, d digest.Digest) ([]byte, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) ([]byte, error) { return r.readManifest(ctx, d) }, nil)
 }
 
-// noteRead takes a copy of a manifest that was read to its end or failed in that, with what
-// is wrong with it, or nil.
-type noteRead func(*part, digest.Digest, *ProblemError)
+// noteRead receives a copy of a manifest that was read, with its problem, or nil if it is
+// intact.
+type noteRead func(*indexedLayout, digest.Digest, *ProblemError)
 
 // readCopies reads copies of the manifest d, those of later layouts first, until one is
-// right. note may be nil.
+// intact. note may be nil.
 func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
 	if note == nil {
-		note = func(*part, digest.Digest, *ProblemError) {}
+		note = func(*indexedLayout, digest.Digest, *ProblemError) {}
 	}
 	if b, ok := r.images.content(d); ok {
 		return b, nil
 	}
-	worst := notThere(d, ErrManifestUnknown)
-	for _, p := range slices.Backward(r.parts) {
+	worst := refuseMissing(d, ErrManifestUnknown)
+	for _, p := range slices.Backward(r.layouts) {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
 		body, err := p.manifest(d)
-		lost, ok := isLost(err)
+		lost, ok := asLostChunk(err)
 		var refusal *ProblemError
 		switch {
 		case err == nil:
 			note(p, d, nil)
 			return body, nil
 		case ok:
-			if placeOf(worst.Problem) == (place{}) { // else another layout has it, and wrong
-				worst = refused(lost, p.where().blob(d), ErrManifestUnknown)
+			if placeOf(worst.Problem) == (place{}) { // else another layout has a damaged copy
+				worst = refuse(lost, p.where().blob(d), ErrManifestUnknown)
 			}
 		case errors.As(err, &refusal):
 			worst = refusal
@@ -189,23 +189,23 @@ func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteR
 		case IsExhausted(err), errors.Is(err, ErrStale):
 			return nil, err
 		case !errors.Is(err, fs.ErrNotExist):
-			worst = unreadable(d, err, p.where().blob(d), ErrManifestUnknown)
+			worst = refuseUnreadable(d, err, p.where().blob(d), ErrManifestUnknown)
 			note(p, d, worst)
 		}
 	}
 	return nil, worst
 }
 
-// manifest reads the manifest d from a layout and checks its digest. A file that
-// changes under us is looked for once more.
-func (p *part) manifest(d digest.Digest) ([]byte, error) {
+// manifest reads the manifest d from a layout and checks its digest. It tries again if the
+// file changes meanwhile.
+func (p *indexedLayout) manifest(d digest.Digest) ([]byte, error) {
 	var body []byte
 	where, err := p.vol.Locate(p.path, d)
 	if err != nil {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
-		return nil, refused(Problem{Kind: Limited, Digest: d, Reason: fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest)}, p.where().blob(d), ErrManifestUnknown)
+		return nil, refuse(Problem{Kind: Limited, Digest: d, Reason: fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest)}, p.where().blob(d), ErrManifestUnknown)
 	}
 	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
 		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
@@ -216,16 +216,16 @@ func (p *part) manifest(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, damaged(d, wrongBytes(got), where, p.where().blob(d), ErrManifestUnknown)
+		return nil, refuseDamaged(d, digestMismatch(got), where, p.where().blob(d), ErrManifestUnknown)
 	}
 	return body, nil
 }
 
-// wrongBytes is the reason of content that its digest disproves.
-func wrongBytes(got digest.Digest) string {
+// digestMismatch is the reason for content that does not match its digest.
+func digestMismatch(got digest.Digest) string {
 	return fmt.Sprintf("checksum mismatch: content is %s", got)
 }
 
-func wrongSize(have int64, claimed []int64) string {
+func sizeMismatch(have int64, claimed []int64) string {
 	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed[0])
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// assemble makes a snapshot of the sources' states, and takes over from the old
-// one every repository whose layouts and discovery tags are the same.
+// assemble makes a snapshot from the sources' states. It reuses every repository of the old
+// snapshot whose layouts and discovery tags are the same.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
 	for _, st := range states {
@@ -27,10 +27,10 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	return s
 }
 
-// repository takes the repository of a key from the old snapshot if it is the
-// same still. What was wrong with it is looked at again: a blob that was missing may
-// be there now, though no index was written.
-func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners, discovered []string, old *Snapshot) *Repository {
+// repository returns the repository of a key, from the old snapshot if it is unchanged. It
+// checks the problems of an old one again: a missing blob may have arrived without a
+// change of the index.
+func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {
 		prev = old.byPath[key]
@@ -39,10 +39,10 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners
 	if len(parts) > 0 {
 		path = parts[len(parts)-1].path
 	}
-	if prev == nil || !slices.EqualFunc(prev.parts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
+	if prev == nil || !slices.EqualFunc(prev.layouts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
 		return t.newRepository(path, parts, owners, discovered)
 	}
-	if changed, err := prev.changed(ctx); err != nil || !changed {
+	if changed, err := prev.isOutdated(ctx); err != nil || !changed {
 		return prev
 	}
 	fresh := t.newRepository(path, parts, owners, discovered)
@@ -53,12 +53,14 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*part, owners
 }
 
 // sameContent says whether two parts stand for the same layout in the same state.
-func sameContent(a, b *part) bool { return a.vol == b.vol && a.path == b.path && a.index == b.index }
+func sameContent(a, b *indexedLayout) bool {
+	return a.vol == b.vol && a.path == b.path && a.index == b.index
+}
 
-// makeRepositories makes a repository for each name, the same one where names stand
-// for the same layouts and discovery tags.
+// makeRepositories makes a repository for each name. Names with the same layouts and
+// discovery tags share one.
 func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
-	discovered := n.discover(t.options.Indexes)
+	discovered := n.findDiscoveryTags(t.options.Indexes)
 	n.dropAliases()
 	tags := map[string][]string{} // discovery tags, by key
 	for _, name := range n.ordered {
@@ -69,8 +71,8 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
-			parts := n.united(keys)
-			n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, keys), discovered[name], old)
+			parts := n.uniteLayouts(keys)
+			n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.findOwners(parts, keys), discovered[name], old)
 			n.snapshot.served[key] = name
 		}
 		n.snapshot.repos[name] = n.snapshot.byPath[key]
@@ -78,10 +80,10 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 	}
 	for _, keys := range n.keys {
 		for _, key := range keys {
-			delete(n.parts, key)
+			delete(n.layouts, key)
 		}
 	}
-	for key, parts := range n.parts { // what has no name has problems all the same
-		n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.owners(parts, []string{key}), nil, old)
+	for key, parts := range n.layouts { // a layout without a name can have problems, too
+		n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.findOwners(parts, []string{key}), nil, old)
 	}
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository unites parts, later ones winning a tag.
-func (t *Tree) newRepository(path string, parts []*part, owners, discovered []string) *Repository {
-	r := &Repository{path: path, parts: parts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
+// newRepository merges layouts; a later one wins a tag.
+func (t *Tree) newRepository(path string, parts []*indexedLayout, owners, discovered []string) *Repository {
+	r := &Repository{path: path, layouts: parts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
 	tags := map[string]*entry{}
 	for i, p := range parts {
-		all = append(all, r.unite(p, owners[i], tags)...)
+		all = append(all, r.addTags(p, owners[i], tags)...)
 	}
-	all = append(all, r.discover(discovered, tags)...)
+	all = append(all, r.addDiscoveryTags(discovered, tags)...)
 	r.makeNodes(all, tags)
 	sortProblems(r.problems)
 	return r
 }
 
-// unite adds the tags of one layout, and returns its descriptors. Within it the last of a
-// tag wins silently, against an earlier volume it wins and is reported. Images of other
-// repositories than the owner never take a tag.
-func (r *Repository) unite(p *part, owner string, tags map[string]*entry) []*entry {
+// addTags adds the tags of one layout and returns its descriptors. The last descriptor of a
+// tag in a layout wins silently. One that wins against an earlier volume is reported.
+// Images of other repositories than the owner never get a tag.
+func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*entry) []*entry {
 	all := make([]*entry, len(p.index.entries))
 	own := map[string]*entry{}
 	for i := range p.index.entries {
@@ -33,34 +33,34 @@ func (r *Repository) unite(p *part, owner string, tags map[string]*entry) []*ent
 		all[i] = e
 		switch {
 		case e.tag == "":
-		case p.isStray(e, owner):
-			r.problem(p, strayProblem(e, owner))
+		case p.isForeign(e, owner):
+			r.addProblem(p, foreignTagProblem(e, owner))
 		default:
 			own[e.tag] = e
 		}
 	}
 	for tag, e := range own {
 		if other := tags[tag]; other != nil && other.key != e.key {
-			r.problem(p, Problem{Kind: Conflict, Tags: tagList(tag), Digest: e.digest(),
+			r.addProblem(p, Problem{Kind: Conflict, Tags: tagList(tag), Digest: e.digest(),
 				Reason: fmt.Sprintf("an earlier source has the tag for %s, which is served by digest only", other.digest())})
 		}
 		tags[tag] = e
 	}
 	for _, problem := range p.index.problems {
-		r.problem(p, problem)
+		r.addProblem(p, problem)
 	}
 	return all
 }
 
-// discover adds the discovery tags of names, where no real tag has a name, and returns the
+// addDiscoveryTags adds the discovery tags of names that are not real tags, and returns the
 // descriptors of their images.
-func (r *Repository) discover(discovered []string, tags map[string]*entry) (all []*entry) {
+func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entry) (all []*entry) {
 	var c common
 	for _, name := range discovered {
 		switch {
 		case !names.IsTag(name):
 			r.problems = appendBounded(r.problems, Problem{Kind: IllegalName, Path: r.path, Tags: tagList(name),
-				Reason: "the directory's name is no legal tag, so it has no discovery tag"})
+				Reason: "the directory's name is not a legal tag, so it has no discovery tag"})
 		case tags[name] == nil:
 			e := r.images.add(name, &c)
 			all, tags[name] = append(all, e), e
@@ -70,8 +70,8 @@ func (r *Repository) discover(discovered []string, tags map[string]*entry) (all 
 	return all
 }
 
-// makeNodes makes a node of all descriptors of each digest, in their order, and has the
-// tags lead to them.
+// makeNodes makes one node from all descriptors of each digest, in their order, and points
+// the tags to the nodes.
 func (r *Repository) makeNodes(all []*entry, tags map[string]*entry) {
 	slices.SortStableFunc(all, func(a, b *entry) int { return a.key.compare(b.key) })
 	count := 0
@@ -99,6 +99,6 @@ func (r *Repository) makeNodes(all []*entry, tags map[string]*entry) {
 	slices.SortFunc(r.tags, func(a, b tagged) int { return strings.Compare(a.tag, b.tag) })
 }
 
-func (r *Repository) problem(p *part, problem Problem) {
+func (r *Repository) addProblem(p *indexedLayout, problem Problem) {
 	r.problems = appendBounded(r.problems, p.where().problem(problem))
 }

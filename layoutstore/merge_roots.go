@@ -14,8 +14,8 @@ import (
 // AutoRoot stands for the root that the descriptors themselves name.
 const AutoRoot = "auto"
 
-// vote is the root that the reference ref, found in the layout at path, speaks
-// for: what stands before the layout's path in it.
+// vote is the root in the reference ref, found in the layout at path: the part before the
+// layout's path.
 func vote(ref, path string) (root string, ok bool) {
 	if !strings.ContainsAny(ref, "/:@") { // a bare tag
 		return "", false
@@ -32,9 +32,8 @@ func vote(ref, path string) (root string, ok bool) {
 // ballot counts the references of one or more layouts by the root that each names.
 type ballot struct {
 	votes tally
-	// weak count where there are no votes. They are of layouts that name the parent of
-	// a root or the root, depending on the tool that wrote them, and of references
-	// without a repository.
+	// weak counts only without votes. It is for layouts that name the root or its parent,
+	// depending on the tool that wrote them, and for references without a repository.
 	weak tally
 }
 
@@ -62,17 +61,17 @@ func (b *ballot) add(a annotationsDoc, path string) {
 		return
 	}
 	count := &b.votes
-	// A tool that cuts a reference at its first colon leaves host:<channel> of an
-	// alias. Its short tag shows that it is the same tool's.
+	// A tool that cuts a reference at its first colon leaves host:<channel>. The short tag
+	// shows that d8 wrote it.
 	if edition.IsShared(path) || a.ShortTag != "" && !strings.Contains(a.RefName, "/") {
 		count = &b.weak
 	}
 	count.add(root, 1)
 }
 
-// elect is the root with the most votes; of several the longest, then the first
-// in byte order. Without a vote it is empty: no root.
-func elect(parts []*part) string {
+// electRoot returns the root with the most votes; of several the longest, then the first in
+// byte order. Without votes it returns "": no root.
+func electRoot(parts []*indexedLayout) string {
 	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range parts {
 		for _, v := range p.index.ballot.votes {
@@ -83,12 +82,12 @@ func elect(parts []*part) string {
 		}
 	}
 	if len(votes) > 0 {
-		return winner(votes)
+		return findWinner(votes)
 	}
-	return winner(weak)
+	return findWinner(weak)
 }
 
-func winner(votes map[string]int) string {
+func findWinner(votes map[string]int) string {
 	var winner string
 	for root, n := range votes {
 		best := votes[winner]
@@ -102,7 +101,7 @@ func winner(votes map[string]int) string {
 	return winner
 }
 
-// resolveRoots puts the elected root in the place of AutoRoot, each root once.
+// resolveRoots replaces AutoRoot by the elected root, and removes duplicates.
 func resolveRoots(roots []string, elected string) []string {
 	var out []string
 	for _, r := range roots {
@@ -116,13 +115,13 @@ func resolveRoots(roots []string, elected string) []string {
 	return out
 }
 
-// isCatalog reports whether an archive lists the versions of all packages. A package's
-// own archive wins over it, whatever their names' order: else channels of the catalog
-// undo the pin of a package.
+// isCatalog reports whether an archive lists the versions of all packages. A package's own
+// archive wins over it, whatever the order of their names: otherwise the catalog's
+// channels would override the pin of a package.
 func isCatalog(archive string) bool { return archive == "package-versions.tar" }
 
-// CompareArchives orders the archives of one directory by their names, for their union
-// and for their imports: a later one wins a tag.
+// CompareArchives orders the archives of one directory by name, for merging and importing:
+// a later one wins a tag.
 func CompareArchives(a, b string) int {
 	switch {
 	case isCatalog(a) == isCatalog(b):

@@ -80,7 +80,7 @@ func TestOwner(t *testing.T) {
 		"served as another and none": {[]string{"mirror/x"}, "deckhouse/ee", ""},
 		"not served":                 {nil, "", ""},
 	} {
-		if got := owner(named, c.served, c.elected); got != c.want {
+		if got := findOwner(named, c.served, c.elected); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

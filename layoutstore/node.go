@@ -13,12 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// key stands for a digest in less than half of its bytes: there may be a hundred
-// thousand. It is the sum itself for sha256, and the sha256 of the digest's text
-// for other algorithms.
+// key represents a digest in less than half of its bytes: a tree may have a hundred
+// thousand. It is the sum itself for sha256, and the sha256 of the digest's text for other
+// algorithms.
 type key [sha256.Size]byte
 
-// keyOf is the key of d; plain says that it holds the digest.
+// keyOf is the key of d; plain is set if the digest can be restored from it.
 func keyOf(d digest.Digest) (k key, plain bool) {
 	if sum, ok := names.SHA256Sum(d); ok {
 		return sum, true
@@ -28,7 +28,7 @@ func keyOf(d digest.Digest) (k key, plain bool) {
 
 func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
 
-// digest is the digest that the key holds.
+// digest is the sha256 digest of a plain key.
 func (k key) digest() digest.Digest {
 	const algorithm = string(digest.SHA256) + ":"
 	var text [len(algorithm) + 2*sha256.Size]byte // each request asks: package digest would format it with fmt
@@ -40,20 +40,20 @@ func (k key) digest() digest.Digest {
 type node struct {
 	first   *entry // descriptor that names it
 	tag     string // one that leads to it, for problems; may be empty
-	kept    atomic.Pointer[Manifest]
-	dispute *dispute // nil where all descriptors in index.json files say the same
+	cached  atomic.Pointer[Manifest]
+	dispute *dispute // nil if all descriptors in index.json files agree
 }
 
-// dispute is what descriptors of one manifest say, where they disagree.
+// dispute is the sizes and types in the descriptors of one manifest, if they disagree.
 type dispute struct {
 	sizes []int64  // each once; bytes
 	types []string // each once: the first is that of a manifest, if one is
 }
 
-// maxSizes is how many sizes or media types of one manifest are told apart. One is right at most.
+// maxSizes bounds the sizes and media types that are kept per manifest. At most one is right.
 const maxSizes = 8
 
-// add takes in one more descriptor.
+// add adds one more descriptor.
 func (n *node) add(e *entry) {
 	if n.first == nil {
 		n.first = e
@@ -78,7 +78,7 @@ func (n *node) add(e *entry) {
 }
 
 func (n *node) digest() digest.Digest {
-	if m := n.kept.Load(); m != nil {
+	if m := n.cached.Load(); m != nil {
 		return m.Digest
 	}
 	return n.first.digest()
@@ -103,7 +103,7 @@ func (n *node) types() []string {
 	return []string{n.first.common.mediaType}
 }
 
-// mediaType is that of the first descriptor that has one, and rather one of a manifest.
+// mediaType is the first one in the descriptors; one of a manifest is preferred.
 func (n *node) mediaType() string {
 	if n.dispute != nil && len(n.dispute.types) > 0 {
 		return n.dispute.types[0]
@@ -111,5 +111,5 @@ func (n *node) mediaType() string {
 	return n.first.common.mediaType
 }
 
-// isManifest says whether an index names it as a manifest, and not as a blob.
+// isManifest reports whether an index names it as a manifest, not as a blob.
 func (n *node) isManifest() bool { return n.tag != "" || closure.IsManifest(n.mediaType()) }

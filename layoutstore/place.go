@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// place is where a person would look for something: a file or directory, and the
-// entry where the file is an archive. The zero value is nowhere in particular.
+// place is a place for a message: a file or directory, and the entry if the file is an
+// archive. The zero value is an unknown place.
 type place struct{ path, entry string }
 
 func (p place) String() string {
@@ -20,7 +20,7 @@ func (p place) String() string {
 	return p.path + ": " + p.entry
 }
 
-// problem is the problem with its place.
+// problem returns the problem with its place filled in.
 func (p place) problem(problem Problem) Problem {
 	problem.Path, problem.Entry = p.path, p.entry
 	return problem
@@ -38,7 +38,7 @@ func (p place) blob(d digest.Digest) place {
 }
 
 // where is the place of the layout.
-func (p *part) where() place {
+func (p *indexedLayout) where() place {
 	if p == nil {
 		return place{}
 	}

@@ -9,7 +9,7 @@ import (
 // Problem is something that cannot be served as it should be: what, where and why.
 type Problem = problem.Problem
 
-// ProblemError refuses content that the tree names and does not hold as it should. It wraps
+// ProblemError refuses content that the tree names and that is missing or damaged. It wraps
 // ErrManifestUnknown or ErrBlobUnknown; from [Layout.Locate], fs.ErrNotExist.
 type ProblemError = problem.Error
 
@@ -27,8 +27,8 @@ const (
 
 func sortProblems(ps []Problem) { slices.SortFunc(ps, problem.Compare) }
 
-// tagList is a list of one tag, or of none where it is empty. An illegal tag may have any
-// length.
+// tagList is a list with one tag, or nil for the empty tag. It truncates an illegal tag of
+// any length.
 func tagList(tag string) []string {
 	if tag == "" {
 		return nil

@@ -17,21 +17,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// quarantine holds the copies of blobs that a scrub read and found damaged. They are
-// refused until their file changes, in this snapshot and in those that follow; and by
-// later processes as well, where records are kept.
+// quarantine is the set of blob copies that a scrub found damaged. They are refused until
+// their file changes, in this snapshot and later ones, and also by later processes if
+// records are kept.
 type quarantine struct {
-	n       atomic.Int32 // how many copies and unread records there are: who finds 0 looks no further
+	count   atomic.Int32 // number of copies and unread records; 0 is the fast path
 	base    string       // that relative paths of sources begin at
 	records *records
 
 	mu     sync.Mutex
-	at     map[place]map[digest.Digest]reasons // by the absolute place of their layout
-	unread map[string]error                    // records that cannot be read, by name, and why
+	copies map[place]map[digest.Digest]reasons // by the absolute place of their layout
+	unread map[string]error                    // errors of records that cannot be read, by name
 }
 
-// reasons say what was found wrong with a copy, by the stamps of its file. More than one
-// is about a file that has changed since.
+// reasons are why a copy is damaged, by the stamps of its file. If there are several, the
+// file has changed since.
 type reasons map[string]string
 
 // any is one of the reasons.
@@ -42,15 +42,15 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine reads the records that are kept in a directory; the empty one keeps none.
+// newQuarantine reads the records in a directory. With the empty directory none are kept.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
 	q.base, _ = filepath.Abs(".") // without one, paths stay as they are
-	q.tend()
+	q.syncRecords()
 	return q
 }
 
-// absolute is the place under which records are kept, wherever a process starts.
+// absolute is the place under which records are kept, whatever the working directory.
 func (q *quarantine) absolute(at place) place {
 	if !filepath.IsAbs(at.path) {
 		at.path = filepath.Join(q.base, at.path)
@@ -58,10 +58,10 @@ func (q *quarantine) absolute(at place) place {
 	return at
 }
 
-// tend reads the records if that has not succeeded yet, and writes and removes those that
-// wait for it.
-func (q *quarantine) tend() {
-	found, unread := q.records.tend()
+// syncRecords reads the records if that has not succeeded yet, and writes and removes
+// queued ones.
+func (q *quarantine) syncRecords() {
+	found, unread := q.records.sync()
 	if len(found)+len(unread) == 0 {
 		return
 	}
@@ -70,101 +70,101 @@ func (q *quarantine) tend() {
 	for _, v := range found {
 		q.add(v)
 	}
-	q.n.Add(int32(len(unread)))
+	q.count.Add(int32(len(unread)))
 	q.unread = unread
 }
 
 // add adds a copy.
 func (q *quarantine) add(v record) {
-	if q.at == nil {
-		q.at = map[place]map[digest.Digest]reasons{}
+	if q.copies == nil {
+		q.copies = map[place]map[digest.Digest]reasons{}
 	}
-	if q.at[v.at] == nil {
-		q.at[v.at] = map[digest.Digest]reasons{}
+	if q.copies[v.at] == nil {
+		q.copies[v.at] = map[digest.Digest]reasons{}
 	}
-	if q.at[v.at][v.digest] == nil {
-		q.at[v.at][v.digest] = reasons{}
-		q.n.Add(1)
+	if q.copies[v.at][v.digest] == nil {
+		q.copies[v.at][v.digest] = reasons{}
+		q.count.Add(1)
 	}
-	q.at[v.at][v.digest][v.stamp] = v.reason
+	q.copies[v.at][v.digest][v.stamp] = v.reason
 }
 
-// Quarantine has a copy of d refused that lies in a layout of the repository and is not
-// what its name says. It holds until the file has another stamp than the one that
-// [Layout.Stamp] said before and after the copy was read, or until [Repository.Release]
-// lifts it. No error of opening or asking the file lifts it, nor its absence, nor, where
-// [Options.QuarantineDir] is set, the end of the process. Quarantine says whether that is
-// news: a copy whose size no manifest claims is refused for that already.
+// Quarantine refuses a damaged copy of d in a layout of the repository. The quarantine
+// holds until the stamp of the file differs from the one that [Layout.Stamp] returned
+// before and after the copy was read, or until [Repository.Release] lifts it. Errors of
+// opening the file and its absence do not lift it, nor, with [Options.QuarantineDir], the
+// end of the process. Quarantine reports whether that is news: a copy whose size no
+// manifest claims is refused already.
 func (r *Repository) Quarantine(l Layout, d digest.Digest, stamp, reason string) bool {
 	news := !r.wrongSized(l, d)
 	q := r.quarantine
-	v := record{q.absolute(l.part.where()), d, stamp, reason}
+	v := record{q.absolute(l.indexed.where()), d, stamp, reason}
 	q.mu.Lock()
-	have := q.at[v.at][d]
+	have := q.copies[v.at][d]
 	if before, ok := have[stamp]; ok && before == reason && len(have) == 1 {
 		q.mu.Unlock()
-		if q.records.lost(v) {
-			q.records.keep(v)
-			q.tend()
+		if q.records.isMissing(v) {
+			q.records.queueWrite(v)
+			q.syncRecords()
 		}
 		return false
 	}
-	q.drop(v.at, d, have)
+	q.remove(v.at, d, have)
 	q.add(v)
 	q.mu.Unlock()
-	q.records.keep(v)
-	q.tend()
+	q.records.queueWrite(v)
+	q.syncRecords()
 	return news
 }
 
-// Release lifts the quarantine of a copy whose bytes were proven right while its file had the
-// stamp, before and after they were read.
+// Release lifts the quarantine of a copy that was verified while its file had the stamp,
+// before and after the copy was read.
 func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	q := r.quarantine
-	if q.n.Load() == 0 {
+	if q.count.Load() == 0 {
 		return
 	}
-	at := q.absolute(l.part.where())
+	at := q.absolute(l.indexed.where())
 	name := record{at: at, digest: d, stamp: stamp}.name()
 	q.mu.Lock()
-	have, known := q.at[at][d]
+	have, known := q.copies[at][d]
 	_, proven := have[stamp]
 	_, unread := q.unread[name]
 	if known && proven {
-		q.drop(at, d, have)
+		q.remove(at, d, have)
 	}
 	if unread {
 		delete(q.unread, name)
-		q.n.Add(-1)
-		q.records.drop(name)
+		q.count.Add(-1)
+		q.records.queueRemove(name)
 	}
 	q.mu.Unlock()
 	if known && proven || unread {
-		q.tend()
+		q.syncRecords()
 	}
 }
 
-// wrongSized says whether the copy of d in a layout has a size that no manifest claims,
-// as one has that is being written.
+// wrongSized reports whether the copy of d in a layout has a size that no manifest claims,
+// for example because it is being written.
 func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
 	where, err := l.Locate(d)
 	return err == nil && r.unclaimed(d, where)
 }
 
-// unclaimed says whether manifests claim sizes of d, and none the one that it has there.
+// unclaimed reports whether manifests claim sizes of d, but not the size of this copy.
 func (r *Repository) unclaimed(d digest.Digest, where extent.List) bool {
-	t, err := r.read(context.Background())
+	t, err := r.readTable(context.Background())
 	if err != nil {
 		return false
 	}
 	k, _ := keyOf(d)
 	claims := t.claimsOf(k)
-	return len(claims) > 0 && !claimed(claims, where.Size())
+	return len(claims) > 0 && !hasSize(claims, where.Size())
 }
 
-// Stamp identifies what was written into the file or files that hold d in the layout,
-// by sizes, modification times and inodes: links, modes and owners change nothing.
-// Errors are those of [Layout.Locate] and of opening the files.
+// Stamp identifies the content of the file or files with d in the layout, by sizes,
+// modification times and inodes. It ignores links, modes and owners. Errors: those of
+// [Layout.Locate] and of opening the files.
 func (l Layout) Stamp(d digest.Digest) (string, error) {
 	where, err := l.Locate(d)
 	if err != nil {
@@ -173,21 +173,21 @@ func (l Layout) Stamp(d digest.Digest) (string, error) {
 	return volume.StampOf(where)
 }
 
-// holds says why the copy of d in a part is refused, and releases it if the
-// file is another one by now.
-func (q *quarantine) holds(p *part, d digest.Digest, where extent.List) (reason string, ok bool) {
-	if q.n.Load() == 0 {
+// checkCopy says why the copy of d in a layout is refused. It lifts the quarantine if the
+// file has changed.
+func (q *quarantine) checkCopy(p *indexedLayout, d digest.Digest, where extent.List) (reason string, ok bool) {
+	if q.count.Load() == 0 {
 		return "", false
 	}
 	at := q.absolute(p.where())
 	q.mu.Lock()
-	have, unread := maps.Clone(q.at[at][d]), len(q.unread)
+	have, unread := maps.Clone(q.copies[at][d]), len(q.unread)
 	q.mu.Unlock()
 	if len(have)+unread == 0 {
 		return "", false
 	}
-	// Not under the lock: a disk may hang. In doubt it holds: an error says nothing of
-	// the bytes.
+	// Not under the lock: a disk may hang. An error says nothing about the content, so the
+	// quarantine holds.
 	stamp, err := volume.StampOf(where)
 	switch {
 	case err != nil && len(have) > 0:
@@ -201,26 +201,26 @@ func (q *quarantine) holds(p *part, d digest.Digest, where extent.List) (reason 
 	if reason, ok := q.identify(record{at, d, stamp, unreadReason}); ok {
 		return reason, true
 	}
-	q.forget(at, d, have)
+	q.removeOutdated(at, d, have)
 	return "", false
 }
 
-// concerns says whether a copy of d in a part may be refused, without looking at its file.
-func (q *quarantine) concerns(p *part, d digest.Digest) bool {
-	if q.n.Load() == 0 {
+// mayRefuse reports whether a copy of d in a layout may be refused, without reading its file.
+func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
+	if q.count.Load() == 0 {
 		return false
 	}
 	at := q.absolute(p.where())
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.at[at][d])+len(q.unread) > 0
+	return len(q.copies[at][d])+len(q.unread) > 0
 }
 
-// unreadReason is the reason of a copy of whose record only the name is left.
-const unreadReason = "an earlier scrub found it damaged; the record that says how cannot be read"
+// unreadReason is the reason for a copy of whose record only the name is readable.
+const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify says whether one of the records that cannot be read is about a copy in this
-// state of its file. From then on it is known like any other.
+// identify reports whether one of the unreadable records is about a copy in this state of
+// its file. It then replaces the record by a readable one.
 func (q *quarantine) identify(v record) (reason string, ok bool) {
 	name := v.name()
 	q.mu.Lock()
@@ -229,44 +229,44 @@ func (q *quarantine) identify(v record) (reason string, ok bool) {
 		return "", false
 	}
 	delete(q.unread, name)
-	q.n.Add(-1)
+	q.count.Add(-1)
 	q.add(v)
-	q.records.keep(v) // anew
+	q.records.queueWrite(v) // readable again
 	return v.reason, true
 }
 
-// reason says why the copy of d in the layout at a place was quarantined.
+// reason returns why the copy of d in the layout at a place was quarantined.
 func (q *quarantine) reason(at place, d digest.Digest) (string, bool) {
 	at = q.absolute(at)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	have, ok := q.at[at][d]
+	have, ok := q.copies[at][d]
 	return have.any(), ok
 }
 
-// forget drops the reasons of a copy, unless there are others by now. They say nothing of
-// the file as it is now: their records are removed.
-func (q *quarantine) forget(at place, d digest.Digest, have reasons) {
+// removeOutdated removes the reasons of a copy and their records, because the file has
+// changed. It does nothing if the reasons have changed meanwhile.
+func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(have) > 0 && maps.Equal(q.at[at][d], have) {
-		q.drop(at, d, have)
+	if len(have) > 0 && maps.Equal(q.copies[at][d], have) {
+		q.remove(at, d, have)
 	}
 }
 
-// drop drops the reasons of a copy, and has their records removed.
-func (q *quarantine) drop(at place, d digest.Digest, have reasons) {
+// remove removes the reasons of a copy and their records.
+func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return
 	}
 	for stamp := range have {
-		q.records.drop(record{at: at, digest: d, stamp: stamp}.name())
+		q.records.queueRemove(record{at: at, digest: d, stamp: stamp}.name())
 	}
-	delete(q.at[at], d)
-	q.n.Add(-1)
+	delete(q.copies[at], d)
+	q.count.Add(-1)
 }
 
-// problems are those of the quarantine itself.
+// problems are the problems of the quarantine itself.
 func (q *quarantine) problems() []Problem {
 	all := q.records.problems()
 	q.mu.Lock()
@@ -278,36 +278,36 @@ func (q *quarantine) problems() []Problem {
 	return all
 }
 
-// in are the digests that are quarantined in the layout at a place, sorted.
-func (q *quarantine) in(at place) (all []digest.Digest) {
+// digestsIn are the quarantined digests of the layout at a place, sorted.
+func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	at = q.absolute(at)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for d := range q.at[at] {
+	for d := range q.copies[at] {
 		all = append(all, d)
 	}
 	slices.Sort(all)
 	return all
 }
 
-// quarantineProblems adds to the problems of the repository those of its copies that are
-// quarantined, if the check has not told of them. The first are listed, in the order of
-// layouts and digests: each is asked for in the file system.
+// quarantineProblems adds to the known problems those of quarantined copies that the check
+// has not reported. It lists only the first ones, by layout and digest, because it reads
+// the state of each file.
 func (r *Repository) quarantineProblems(known []Problem) []Problem {
-	if r.quarantine.n.Load() == 0 {
+	if r.quarantine.count.Load() == 0 {
 		return known
 	}
 	type copyKey struct{ path, entry, digest, reason string }
 	keyOf := func(p Problem) copyKey { return copyKey{p.Path, p.Entry, string(p.Digest), p.Reason} }
-	told := make(map[copyKey]bool, len(known))
+	reported := make(map[copyKey]bool, len(known))
 	for _, p := range known {
-		told[keyOf(p)] = true
+		reported[keyOf(p)] = true
 	}
 	all := slices.Clip(known)
-	for _, p := range r.parts {
-		for _, d := range r.quarantine.in(p.where()) {
+	for _, p := range r.layouts {
+		for _, d := range r.quarantine.digestsIn(p.where()) {
 			problem, ok := r.quarantineProblem(p, d)
-			if !ok || told[keyOf(problem)] {
+			if !ok || reported[keyOf(problem)] {
 				continue
 			}
 			if len(all) == len(known)+maxProblems {
@@ -319,9 +319,9 @@ func (r *Repository) quarantineProblems(known []Problem) []Problem {
 	return all
 }
 
-// quarantineProblem is the problem of the copy of d in a part, if it is quarantined still
-// and the check does not tell of it.
-func (r *Repository) quarantineProblem(p *part, d digest.Digest) (Problem, bool) {
+// quarantineProblem is the problem of the copy of d in a layout, if it is still quarantined
+// and the check does not report it.
+func (r *Repository) quarantineProblem(p *indexedLayout, d digest.Digest) (Problem, bool) {
 	reason, ok := r.quarantine.reason(p.where(), d)
 	if !ok {
 		return Problem{}, false
@@ -331,26 +331,26 @@ func (r *Repository) quarantineProblem(p *part, d digest.Digest) (Problem, bool)
 	case errors.Is(err, fs.ErrNotExist):
 		return Problem{}, false
 	case err == nil:
-		if reason, ok = r.quarantine.holds(p, d, where); !ok || r.unclaimed(d, where) {
+		if reason, ok = r.quarantine.checkCopy(p, d, where); !ok || r.unclaimed(d, where) {
 			return Problem{}, false
 		}
 	}
 	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true
 }
 
-// Quarantined is the problem of a copy of d in a layout of the repository at path that was
-// quarantined, as it is among [Snapshot.Problems]. It looks at no other copy.
+// QuarantineProblem is the problem of a quarantined copy of d in a layout of the repository
+// at path, as in [Snapshot.Problems]. It reads no other copy.
 func (s *Snapshot) QuarantineProblem(path string, l Layout, d digest.Digest) (Problem, bool) {
 	r := s.byPath[path]
 	if r == nil {
 		return Problem{}, false
 	}
-	problem, ok := r.quarantineProblem(l.part, d)
+	problem, ok := r.quarantineProblem(l.indexed, d)
 	problem.Repository, problem.Layout = s.servedName(path), r.path
 	return problem, ok
 }
 
-// tagOf is a tag that leads to d, if the manifests were read and there is one.
+// tagOf is a tag that leads to d, or "" if none is known.
 func (r *Repository) tagOf(d digest.Digest) string {
 	k, _ := keyOf(d)
 	if n := r.topNode(k); n != nil {

@@ -23,14 +23,14 @@ type record struct {
 	reason string
 }
 
-// name is the name of the record's file. It alone says which copy is meant, and in
-// which state of its file: so a record whose content is damaged still holds.
+// name is the name of the record's file. It identifies the copy and the state of its file,
+// so that a record with damaged content still holds.
 func (v record) name() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the content of a record. Quoted, any path can be written.
+// recordForm is the format of a record. Quoting allows any path.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"
@@ -41,52 +41,52 @@ const (
 	maxRecords = 1 << 16  // records
 )
 
-// records keeps a quarantine in a directory, one file for each record, so that processes that share
-// it never write the same file. The zero dir keeps none. Records that were kept or
-// dropped wait until tend writes and removes their files.
+// records keeps a quarantine in a directory, one file per record, so that processes that
+// share it never write the same file. With an empty dir nothing is kept. Changes are queued
+// until sync writes and removes the files.
 type records struct {
 	dir   string
 	limit int
 
-	tending sync.Mutex // held while the directory is read and written; guards what follows
-	read    bool       // the directory was
+	syncing sync.Mutex // held while the directory is read and written; guards what follows
+	read    bool       // the directory has been read
 	count   int        // of the records in it
 
-	mu      sync.Mutex // guards what follows
-	waiting map[string]record
-	dropped map[string]bool // names
-	failure string          // why something could not be read, written or removed
+	mu       sync.Mutex // guards what follows
+	writes   map[string]record
+	removals map[string]bool // names
+	failure  string          // why something could not be read, written or removed
 }
 
 func newRecords(dir string) *records {
-	return &records{dir: dir, limit: maxRecords, waiting: map[string]record{}, dropped: map[string]bool{}}
+	return &records{dir: dir, limit: maxRecords, writes: map[string]record{}, removals: map[string]bool{}}
 }
 
-// keep has a record written.
-func (r *records) keep(v record) {
+// queueWrite queues a record to be written.
+func (r *records) queueWrite(v record) {
 	if r.dir == "" {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	name := v.name()
-	r.waiting[name] = v
-	delete(r.dropped, name)
+	r.writes[name] = v
+	delete(r.removals, name)
 }
 
-// drop has a record removed.
-func (r *records) drop(name string) {
+// queueRemove queues a record to be removed.
+func (r *records) queueRemove(name string) {
 	if r.dir == "" {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.waiting, name)
-	r.dropped[name] = true
+	delete(r.writes, name)
+	r.removals[name] = true
 }
 
-// lost says whether the file of a record has been taken away, as with all of the cache.
-func (r *records) lost(v record) bool {
+// isMissing reports whether the file of a record was removed, for example with the cache.
+func (r *records) isMissing(v record) bool {
 	if r.dir == "" {
 		return false
 	}
@@ -94,17 +94,17 @@ func (r *records) lost(v record) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// tend removes and writes the records that wait for it. Where the directory has not been
-// read yet, it returns what is in it: records, and the records that cannot be read.
-func (r *records) tend() (found []record, unread map[string]error) {
+// sync removes and writes queued records. If the directory has not been read yet, it returns
+// its records, and the errors of those that cannot be read.
+func (r *records) sync() (found []record, unread map[string]error) {
 	if r.dir == "" {
 		return nil, nil
 	}
-	r.tending.Lock()
-	defer r.tending.Unlock()
+	r.syncing.Lock()
+	defer r.syncing.Unlock()
 	r.mu.Lock()
-	waiting, dropped := r.waiting, r.dropped
-	r.waiting, r.dropped = map[string]record{}, map[string]bool{}
+	waiting, dropped := r.writes, r.removals
+	r.writes, r.removals = map[string]record{}, map[string]bool{}
 	r.mu.Unlock()
 	failure := ""
 	if !r.read {
@@ -120,21 +120,21 @@ func (r *records) tend() (found []record, unread map[string]error) {
 	switch {
 	case failure != "":
 	case writeErr != nil:
-		failure = fmt.Sprintf("the quarantine cannot be kept (%v): blobs that a scrub found damaged are refused until the next restart only", writeErr)
+		failure = fmt.Sprintf("the quarantine cannot be saved (%v): blobs that a scrub found damaged are refused until the next restart only", writeErr)
 	case removeErr != nil:
-		failure = fmt.Sprintf("a record of the quarantine cannot be removed (%v): a blob that was proven right is refused after the next restart, until a scrub reads it again", removeErr)
+		failure = fmt.Sprintf("a record of the quarantine cannot be removed (%v): an intact blob is refused after the next restart, until a scrub reads it again", removeErr)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failure = failure
-	for name, v := range waiting { // those that are left, unless it was decided otherwise meanwhile
-		if !r.dropped[name] {
-			r.waiting[name] = v
+	for name, v := range waiting { // retry the rest, unless queued for removal meanwhile
+		if !r.removals[name] {
+			r.writes[name] = v
 		}
 	}
 	for name := range dropped {
-		if _, ok := r.waiting[name]; !ok {
-			r.dropped[name] = true
+		if _, ok := r.writes[name]; !ok {
+			r.removals[name] = true
 		}
 	}
 	return found, unread
@@ -198,8 +198,8 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 	return v, nil
 }
 
-// write writes records, and leaves in waiting those that could not be written. The first
-// failure is likely to be that of all.
+// write writes records and leaves in waiting those that could not be written. It stops at
+// the first failure, which is likely to affect all.
 func (r *records) write(waiting map[string]record) error {
 	if len(waiting) == 0 {
 		return nil
@@ -233,7 +233,7 @@ func (r *records) writeOne(name string, v record) error {
 	return nil
 }
 
-// remove removes records, and leaves in dropped those that could not be removed.
+// remove removes records and leaves in dropped those that could not be removed.
 func (r *records) remove(dropped map[string]bool) error {
 	for name := range dropped {
 		err := os.Remove(filepath.Join(r.dir, name))
@@ -248,7 +248,7 @@ func (r *records) remove(dropped map[string]bool) error {
 	return nil
 }
 
-// problems say what is wrong with the directory.
+// problems are the problems of the directory.
 func (r *records) problems() []Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -141,7 +141,7 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo.Quarantine(layout, q.digest, stamp, "rotten")
-	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be kept") {
+	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be saved") {
 		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
 	}
 	if err := os.Remove(cache); err != nil {

@@ -19,9 +19,9 @@ func TestRecordsRoundTrip(t *testing.T) {
 		v := record{place{path, path}, d, "1 2 3;", "checksum mismatch: content is " + path}
 		dir := filepath.Join(t.TempDir(), "quarantine")
 		r := newRecords(dir)
-		r.keep(v)
-		r.tend()
-		found, unread := newRecords(dir).tend()
+		r.queueWrite(v)
+		r.sync()
+		found, unread := newRecords(dir).sync()
 		if len(v.at.path) > maxRecord {
 			if _, ok := unread[v.name()]; !ok || len(found) > 0 {
 				t.Errorf("a long path: %v, %v", found, unread)
@@ -45,9 +45,9 @@ func TestRecordsLimit(t *testing.T) {
 	for i := range 5 {
 		v := record{place{"/a", ""}, digest.FromString(fmt.Sprint(i)), "1", "rotten"}
 		records[v.name()] = v
-		r.keep(v)
+		r.queueWrite(v)
 	}
-	r.tend()
+	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "3 records, the limit") {
 		t.Errorf("%v", all)
 	}
@@ -56,14 +56,14 @@ func TestRecordsLimit(t *testing.T) {
 		t.Fatalf("%v, %v", entries, err)
 	}
 	for _, e := range entries {
-		r.drop(e.Name())
+		r.queueRemove(e.Name())
 		delete(records, e.Name())
 	}
-	r.tend()
+	r.sync()
 	if all := r.problems(); len(all) > 0 {
 		t.Errorf("%v", all)
 	}
-	found, _ := newRecords(r.dir).tend()
+	found, _ := newRecords(r.dir).sync()
 	if len(found) != 2 || !slices.Contains(slices.Collect(maps.Values(records)), found[0]) {
 		t.Errorf("%v", found)
 	}
@@ -77,7 +77,7 @@ func TestRecordsOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if found, unread := newRecords(dir).tend(); len(found)+len(unread) > 0 {
+	if found, unread := newRecords(dir).sync(); len(found)+len(unread) > 0 {
 		t.Errorf("%v, %v", found, unread)
 	}
 }

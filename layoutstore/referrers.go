@@ -9,16 +9,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Referrers are the reachable manifests whose subject is d, by digest, each with
-// its artifact type and annotations as the distribution specification 1.1
-// ("Listing Referrers") wants them. None is no error, and one that cannot be
-// served is left out. Errors: ErrSlow; those that [Exhausted] knows; the cause of ctx.
+// Referrers are the reachable manifests whose subject is d, by digest, each with its
+// artifact type and annotations as the distribution specification 1.1 ("Listing
+// Referrers") requires. The list may be empty. A manifest that cannot be served is left
+// out. Errors: ErrSlow; those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) ([]specs.Descriptor, error) { return r.referrersOf(ctx, d) }, nil)
 }
 
 func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
-	t, err := r.read(ctx)
+	t, err := r.readTable(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 }
 
 func referrer(m *Manifest) specs.Descriptor {
-	// What could not be parsed has no subject, and is not here.
+	// A manifest that cannot be parsed has no subject, and is not in the list.
 	refs, _ := closure.Parse(m.Body)
 	return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
 		ArtifactType: refs.ArtifactType, Annotations: refs.Annotations}

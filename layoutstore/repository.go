@@ -11,14 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// Repository is the union of the layouts of one path over all volumes, and the
-// discovery tags of that path. It does not change, and its methods may be called
-// at the same time from several goroutines.
+// Repository is the union of the layouts of one path in all volumes, and the discovery
+// tags of that path. It does not change, and its methods may be called from several
+// goroutines at once.
 type Repository struct {
 	path       string
-	parts      []*part  // in the order of the volumes; empty if it is there for discovery only
-	owners     []string // by part: whose tags a root layout has that names several repositories
-	discovery  []string // names of the discovery tags, also those that a real tag hides
+	layouts    []*indexedLayout // in the order of the volumes; empty if it has only discovery tags
+	owners     []string         // by layout: the owner of the tags of a root layout that names several repositories
+	discovery  []string         // names of the discovery tags, including those that a real tag hides
 	cache      *manifestCache
 	quarantine *quarantine
 
@@ -27,13 +27,13 @@ type Repository struct {
 	images   discoveryImages
 	problems []Problem // of the indexes and of their union
 
-	storage  *storage
-	flight   wait.Flight[*table] // the reading of the table
-	early    early               // while that takes long
-	checking wait.Flight[struct{}]
-	table    atomic.Pointer[table]
-	checked  atomic.Pointer[checked]
-	suspect  atomic.Bool // something was refused that a check had found whole
+	storage     *storage
+	tableFlight wait.Flight[*table] // the reading of the table
+	unfinished  unfinishedTable     // while that takes long
+	checkFlight wait.Flight[struct{}]
+	table       atomic.Pointer[table]
+	checked     atomic.Pointer[checked]
+	suspect     atomic.Bool // content was refused that a check had found intact
 }
 
 type tagged struct {
@@ -66,7 +66,7 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 // describe is the descriptor of a manifest.
 func (r *Repository) describe(n *node) Descriptor {
 	d := Descriptor{MediaType: n.mediaType(), Digest: n.digest(), Size: n.first.size}
-	if n.dispute != nil { // one of the sizes at most is true
+	if n.dispute != nil { // at most one of the sizes is right
 		if m, err := r.load(context.Background(), n); err == nil {
 			d.Size = m.Size
 		}
@@ -74,7 +74,7 @@ func (r *Repository) describe(n *node) Descriptor {
 	return d
 }
 
-// Untagged are the manifests that an index names and no tag leads to, by digest.
+// Untagged are the manifests that an index names without a tag, by digest.
 func (r *Repository) Untagged() []Descriptor {
 	var all []Descriptor
 	for i := range r.top {
@@ -85,7 +85,7 @@ func (r *Repository) Untagged() []Descriptor {
 	return all
 }
 
-// Tags are at most n tags behind after in byte order, all of them where n is
+// Tags returns at most n tags that follow after in byte order, or all of them if n is
 // negative, and whether there are more. The empty after is before every tag.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	from := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after })
@@ -100,7 +100,7 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	return tags, more
 }
 
-// topNode is the manifest of a key where an index names it.
+// topNode is the manifest of a key if an index names it, or nil.
 func (r *Repository) topNode(k key) *node {
 	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
 		return &r.top[i]
@@ -113,9 +113,9 @@ func (r *Repository) topNumber(k key) int32 {
 	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // indexes are bounded by maxIndex
 }
 
-// appendProblem appends a problem of something that a top leads to, with the tag of the
-// top, and where it has no place with that of the last layout that names the top. To find
-// the layout takes a while: not for what is not listed.
+// appendProblem appends a problem of content that a top leads to, with the tag of the top.
+// A problem without a place gets that of the last layout that names the top. Finding that
+// layout is slow, so it is skipped at the bound.
 func (r *Repository) appendProblem(problems []Problem, p Problem, top int32) []Problem {
 	if len(problems) > maxProblems {
 		return problems

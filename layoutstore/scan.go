@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scan looks at all sources and replaces the snapshot. The caller holds
-// t.scanning, or is alone.
+// scan scans all sources and replaces the snapshot. The caller holds t.scanning, or is the
+// only one with the tree.
 func (t *Tree) scan(ctx context.Context) (Change, error) {
 	states := make([]sourceState, len(t.sources))
 	now := time.Now()
@@ -35,7 +35,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	next := t.assemble(ctx, states, old)
 	change := Change{Generation: 1, Changed: true, Roots: true}
 	if old != nil {
-		change = next.follow(old)
+		change = next.compare(old)
 	}
 	change.Again = again
 	next.generation, next.since = change.Generation, time.Now()
@@ -46,8 +46,8 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	return change, nil
 }
 
-// follow compares s with the snapshot before it.
-func (s *Snapshot) follow(old *Snapshot) Change {
+// compare compares s with the snapshot before it.
+func (s *Snapshot) compare(old *Snapshot) Change {
 	roots := !slices.Equal(s.roots, old.roots)
 	changed := roots || !maps.Equal(s.repos, old.repos) ||
 		!slices.EqualFunc(s.problems, old.problems, Problem.Equal) || !slices.Equal(s.sources, old.sources)

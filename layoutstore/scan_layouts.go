@@ -14,33 +14,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// read makes parts and problems of what a look into the volume found; old are the
-// parts that the volume had before.
-func (h *held) read(ctx context.Context, listing volume.Listing, old []*part) error {
+// readLayouts makes layouts and problems from a scan of the volume; old are the volume's
+// previous layouts.
+func (h *volumeState) readLayouts(ctx context.Context, listing volume.Listing, old []*indexedLayout) error {
 	if err := h.readIndexes(ctx, listing.Layouts, old); err != nil {
 		return err
 	}
-	have := make(map[string]bool, len(h.parts))
-	for _, p := range h.parts {
+	have := make(map[string]bool, len(h.layouts))
+	for _, p := range h.layouts {
 		have[p.path] = true
 	}
 	for _, p := range slices.Concat(listing.Problems, listing.Nested) {
-		h.unserved(p, old, have)
+		h.addVolumeProblem(p, old, have)
 	}
-	slices.SortFunc(h.parts, func(a, b *part) int { return strings.Compare(a.path, b.path) })
-	h.status.Repositories = len(h.parts)
+	slices.SortFunc(h.layouts, func(a, b *indexedLayout) int { return strings.Compare(a.path, b.path) })
+	h.status.Repositories = len(h.layouts)
 	return nil
 }
 
-// readIndexes makes a part of each layout, from the index it had where nothing
-// was written since, else from what it reads now. Where that is no index, the
-// last good state stays. The error is the context's, or one that [Exhausted] knows.
-func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*part) error {
-	before := map[string]*part{}
+// readIndexes parses the index of each layout, or reuses the previous one if nothing was
+// written since. If the index is invalid, the last good state stays. The error is the
+// context's, or one for which [IsExhausted] is true.
+func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, old []*indexedLayout) error {
+	before := map[string]*indexedLayout{}
 	for _, p := range old {
 		before[p.path] = p
 	}
-	parts := make([]*part, len(layouts))
+	parts := make([]*indexedLayout, len(layouts))
 	failed := make([]error, len(layouts))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -51,7 +51,7 @@ func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*
 			continue
 		}
 		group.Go(func() error {
-			if parts[i], failed[i] = h.readPart(l, prev); IsExhausted(failed[i]) {
+			if parts[i], failed[i] = h.readLayout(l, prev); IsExhausted(failed[i]) {
 				return failed[i]
 			}
 			return ctx.Err()
@@ -62,19 +62,19 @@ func (h *held) readIndexes(ctx context.Context, layouts []volume.Layout, old []*
 	}
 	for i, p := range parts {
 		if p != nil {
-			h.parts = append(h.parts, p)
+			h.layouts = append(h.layouts, p)
 		}
 		if err := failed[i]; err != nil {
 			h.moved = h.moved || errors.Is(err, ErrStale)
-			h.indexProblem(layouts[i], p != nil, err)
+			h.addIndexProblem(layouts[i], p != nil, err)
 		}
 	}
 	return nil
 }
 
-// readPart reads the index of a layout; prev is its last good state or nil, and
-// what it falls back to beside an error.
-func (h *held) readPart(l volume.Layout, prev *part) (*part, error) {
+// readLayout reads the index of a layout. prev is its last good state or nil, which is
+// returned with an error.
+func (h *volumeState) readLayout(l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {
 		old = prev.index
@@ -89,10 +89,10 @@ func (h *held) readPart(l volume.Layout, prev *part) (*part, error) {
 	if prev != nil && prev.vol == h.vol && ix == prev.index && l.Stamp == prev.stamp {
 		return prev, nil
 	}
-	return &part{h.vol, l.Path, l.Stamp, ix, l.Index}, nil
+	return &indexedLayout{h.vol, l.Path, l.Stamp, ix, l.Index}, nil
 }
 
-func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
+func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {
 	kind, reason := Damaged, err.Error()
 	if errors.Is(err, errTooLarge) {
 		kind = Limited
@@ -106,16 +106,16 @@ func (h *held) indexProblem(l volume.Layout, kept bool, err error) {
 	} else {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
-	h.problem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
+	h.addProblem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
-// unserved adds a problem of the volume, and keeps what was there before where the problem
-// says nothing about that; have are the paths that the held has parts of.
-func (h *held) unserved(found Problem, old []*part, have map[string]bool) {
+// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps the
+// previous layouts that it affects; have are the paths that have a layout already.
+func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have map[string]bool) {
 	if found.Transient {
-		for _, p := range concerned(found.Path, old) {
+		for _, p := range affectedLayouts(found.Path, old) {
 			if p.vol == h.vol && !have[p.path] {
-				h.parts, have[p.path] = append(h.parts, p), true
+				h.layouts, have[p.path] = append(h.layouts, p), true
 			}
 		}
 	}
@@ -125,21 +125,21 @@ func (h *held) unserved(found Problem, old []*part, have map[string]bool) {
 		found.Path, _ = h.vol.Where(below)
 	}
 	found.TagsUnknown = found.Kind != Conflict && !found.Harmless && !isBlob(found.Entry)
-	h.problem(found)
+	h.addProblem(found)
 }
 
-// concerned are those of the parts, which are sorted by their paths, that a problem at the
-// path fault is about: the layout there and those below, or the one whose index it is.
-// Faults may be as many as parts, so it does not go through all of them.
-func concerned(fault string, parts []*part) []*part {
+// affectedLayouts are those of the layouts, which are sorted by path, that a problem at the
+// path fault affects: the layout there and those below, or the one whose index it is. There
+// may be as many problems as layouts, so it uses binary searches.
+func affectedLayouts(fault string, parts []*indexedLayout) []*indexedLayout {
 	if fault == "." {
 		return parts
 	}
 	at := func(path string) int {
-		i, _ := slices.BinarySearchFunc(parts, path, func(p *part, path string) int { return strings.Compare(p.path, path) })
+		i, _ := slices.BinarySearchFunc(parts, path, func(p *indexedLayout, path string) int { return strings.Compare(p.path, path) })
 		return i
 	}
-	var all []*part
+	var all []*indexedLayout
 	take := func(path string) {
 		if i := at(path); i < len(parts) && parts[i].path == path {
 			all = append(all, parts[i])
@@ -152,7 +152,7 @@ func concerned(fault string, parts []*part) []*part {
 	return append(all, parts[at(fault+"/"):at(fault+"0")]...) // 0 is the byte behind the slash
 }
 
-// isBlob says whether an entry of an archive lies where blobs do.
+// isBlob reports whether an entry of an archive is in a directory of blobs.
 func isBlob(entry string) bool { return strings.Contains("/"+entry, "/blobs/") }
 
-func (h *held) problem(p Problem) { h.problems = append(h.problems, p) }
+func (h *volumeState) addProblem(p Problem) { h.problems = append(h.problems, p) }

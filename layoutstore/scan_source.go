@@ -15,22 +15,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// SourceStatus is the state of a source, or of an archive that lies in one.
+// SourceStatus is the state of a source, or of an archive in one.
 type SourceStatus struct {
 	Path string `json:"path"`
 	Kind string `json:"kind"` // "directory", "tar" or "chunks"
 	// State is "ready"; "waiting", for an archive that is still being written;
-	// "incomplete", for one that is not whole; "missing" or "failing".
+	// "incomplete", for an archive without a part; "missing" or "failing".
 	State        string `json:"state"`
 	Repositories int    `json:"repositories"`
 	Detail       string `json:"detail"`
 }
 
-// source is one SOURCE of the user's, and its state after the last scan. A scan
-// makes a new state and leaves the old one as it was.
+// source is one SOURCE of the command line, and its state after the last scan. A scan makes
+// a new state and does not change the old one.
 type source struct {
 	path    string
-	roots   []string        // of its own; none means the tree's
+	roots   []string        // of its own; empty for the tree's
 	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration
@@ -41,56 +41,56 @@ type source struct {
 }
 
 type sourceState struct {
-	archives []*held // in the order of [CompareArchives]
-	loose    *held   // the directory's own tree; nil where the source is an archive
+	archives []*volumeState // in the order of [CompareArchives]
+	loose    *volumeState   // the directory's own tree; nil where the source is an archive
 	problems []Problem
-	failed   error         // of the last look; the rest is of an earlier one then
-	dirs     []string      // in which a change may be one of the source
-	again    time.Duration // when to look again without being told; 0 is never
+	failed   error         // of the last scan; then the rest is from an earlier one
+	dirs     []string      // to watch for changes
+	again    time.Duration // when to scan again without a signal; 0 is never
 }
 
-// held is one volume of a source, and what the last look at it found.
-type held struct {
-	vol      volume.Volume // nil while an archive is waiting
-	parts    []*part       // by path
+// volumeState is one volume of a source, as the last scan found it.
+type volumeState struct {
+	vol      volume.Volume    // nil while an archive is waiting
+	layouts  []*indexedLayout // by path
 	problems []Problem
 	status   SourceStatus
 
-	name     string // of an archive
-	identity string // of its files
-	written  string // of its files
-	seen     time.Time
-	unread   bool // they could not be read: to be tried again at each look
-	moved    bool // a file was replaced, or its links changed, between two steps of the look
+	name       string // of an archive
+	identity   string // of its files
+	written    string // of its files
+	changedAt  time.Time
+	unreadable bool // its files could not be read; each scan tries again
+	moved      bool // a file was replaced, or its links changed, during the scan
 }
 
-// volumes are in the order of their union.
-func (st *sourceState) volumes() []*held {
+// volumes are the volumes in merge order.
+func (st *sourceState) volumes() []*volumeState {
 	if st.loose == nil {
 		return st.archives
 	}
 	return append(slices.Clip(st.archives), st.loose)
 }
 
-// status is that of one of the volumes.
-func (st *sourceState) status(h *held) SourceStatus {
+// status is the status of one of the volumes.
+func (st *sourceState) status(h *volumeState) SourceStatus {
 	if st.failed == nil {
 		return h.status
 	}
 	failing := *h
-	failing.fail(st.failed)
+	failing.setFailing(st.failed)
 	return failing.status
 }
 
-// errNotSource says that a source is something else than it may be.
+// errNotSource says that a source is of an unsupported kind.
 var errNotSource = errors.New("neither a directory nor a .tar archive nor a chunk of one (NAME.tar.0000.chunk)")
 
-// openSource makes a source of a path at which there has to be one.
+// openSource opens the source at a path, which must exist.
 func openSource(path string, o Options) (*source, error) {
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
 	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread}
-	dir, archive, err := s.find()
+	dir, archive, err := s.findDirectory()
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
@@ -101,7 +101,7 @@ func openSource(path string, o Options) (*source, error) {
 	if err != nil {
 		return nil, sourceError(path, err)
 	}
-	if found = only(found, archive); archive != "" && len(found.Sets) == 0 {
+	if found = selectArchive(found, archive); archive != "" && len(found.Sets) == 0 {
 		err := fs.ErrNotExist
 		if len(found.Problems) > 0 {
 			err = found.Problems[0].Cause()
@@ -111,7 +111,7 @@ func openSource(path string, o Options) (*source, error) {
 	return s, nil
 }
 
-// sourceError says what is wrong with a source, without the name of the system call.
+// sourceError adds the path of a source to an error, and removes the name of the system call.
 func sourceError(path string, err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -120,9 +120,9 @@ func sourceError(path string, err error) error {
 	return fmt.Errorf("source %s: %w", path, err)
 }
 
-// find says which directory the source is, or in which it lies if it is an
-// archive. Links in its path are followed anew each time.
-func (s *source) find() (dir, archive string, err error) {
+// findDirectory returns the directory of the source; if the source is an archive, the one
+// that contains it. It follows the links in the path each time.
+func (s *source) findDirectory() (dir, archive string, err error) {
 	info, err := os.Stat(s.path)
 	if err == nil && info.IsDir() {
 		return s.path, "", nil
@@ -133,7 +133,7 @@ func (s *source) find() (dir, archive string, err error) {
 			return "", "", err
 		}
 	}
-	// A chunk set may go by the name of the archive that its chunks are of.
+	// A chunk set may be named as its archive, which does not exist then.
 	archive, ok := volume.IsArchive(filepath.Base(path))
 	switch {
 	case ok && (err == nil || errors.Is(err, fs.ErrNotExist)):
@@ -147,14 +147,14 @@ func (s *source) find() (dir, archive string, err error) {
 	return "", "", errNotSource
 }
 
-// look looks at the source once; store is its state if it is a store.
-func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (sourceState, error) {
-	dir, archive, err := s.find()
+// scanOnce scans the source once; store is its state if it is a store.
+func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.View) (sourceState, error) {
+	dir, archive, err := s.findDirectory()
 	var found volume.Found
 	if err == nil {
 		found, err = volume.FindArchives(dir)
 	}
-	found = only(found, archive)
+	found = selectArchive(found, archive)
 	if archive != "" {
 		if err == nil && len(found.Sets) == 0 && len(found.Problems) == 0 {
 			err = fs.ErrNotExist
@@ -164,11 +164,11 @@ func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (
 	case IsExhausted(err):
 		return sourceState{}, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
-		return s.gone(err), nil
+		return s.missingState(err), nil
 	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned:
-		return s.unfinished(dir, err), nil
+		return s.incompleteState(dir, err), nil
 	case err != nil:
-		return s.failing(err), nil
+		return s.failingState(err), nil
 	}
 	next := sourceState{dirs: []string{dir}}
 	if store != nil {
@@ -185,8 +185,8 @@ func (s *source) look(ctx context.Context, now time.Time, store *journal.View) (
 	return next, nil
 }
 
-// only is what was found of one archive, or all of it where none is named.
-func only(found volume.Found, archive string) volume.Found {
+// selectArchive keeps only the findings about one archive, or all of them for an empty name.
+func selectArchive(found volume.Found, archive string) volume.Found {
 	if archive == "" {
 		return found
 	}
@@ -198,33 +198,33 @@ func only(found volume.Found, archive string) volume.Found {
 	return found
 }
 
-// gone is the state of a source that is not there any more.
-func (s *source) gone(err error) sourceState {
+// missingState is the state of a source that does not exist any more.
+func (s *source) missingState(err error) sourceState {
 	return sourceState{
 		problems: []Problem{{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"}},
-		archives: []*held{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "missing", Detail: err.Error()}}},
+		archives: []*volumeState{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "missing", Detail: err.Error()}}},
 	}
 }
 
-// unfinished is the state of a source of which a part was replaced, and the rest cannot be.
-func (s *source) unfinished(dir string, err error) sourceState {
+// incompleteState is the state of a source in which an interrupted pull cannot be completed.
+func (s *source) incompleteState(dir string, err error) sourceState {
 	return sourceState{
 		dirs:     []string{dir},
 		problems: []Problem{{Kind: Incomplete, Path: dir, Reason: err.Error(), TagsUnknown: true}},
-		archives: []*held{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "incomplete", Detail: err.Error()}}},
+		archives: []*volumeState{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "incomplete", Detail: err.Error()}}},
 	}
 }
 
-// failing is the state of a source that cannot be looked at: as it was, and a problem.
-func (s *source) failing(err error) sourceState {
+// failingState is the state of a source that cannot be scanned: the last state and a problem.
+func (s *source) failingState(err error) sourceState {
 	next := s.last
 	next.failed = err
-	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: what was there before is still served", err)}}
+	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: the last good state is still served", err)}}
 	next.again = 0
 	return next
 }
 
-func (h *held) fail(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
+func (h *volumeState) setFailing(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
 
 func (s *source) kind() string {
 	if name, ok := volume.IsArchive(filepath.Base(s.path)); ok {
@@ -236,38 +236,38 @@ func (s *source) kind() string {
 	return "directory"
 }
 
-// scanLoose looks at the layouts that lie unpacked in the directory.
-func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *journal.View) (*held, error) {
-	h := &held{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
-	vol, err := s.reopen(dir)
+// scanLoose scans the unpacked layouts in the directory.
+func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *journal.View) (*volumeState, error) {
+	h := &volumeState{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
+	vol, err := s.openDirectory(dir)
 	if IsExhausted(err) {
 		return nil, err
 	}
 	if err != nil {
 		if s.last.loose == nil {
-			return h, nil // it went between two looks; the next one will tell
+			return h, nil // removed during the scan; the next scan reports it
 		}
 		return s.last.loose, nil
 	}
 	h.vol = vol
-	var old []*part
+	var old []*indexedLayout
 	if s.last.loose != nil {
-		old = s.last.loose.parts
+		old = s.last.loose.layouts
 	}
 	listing, err := vol.Layouts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	listing.Nested = slices.DeleteFunc(listing.Nested, func(p Problem) bool { return s.readsElsewhere(filepath.Join(dir, p.Path)) })
-	if err := h.read(ctx, visibleLayouts(store, listing), old); err != nil {
+	if err := h.readLayouts(ctx, visibleLayouts(store, listing), old); err != nil {
 		return nil, err
 	}
 	next.dirs = append(next.dirs, listing.Dirs...)
 	return h, nil
 }
 
-// readsElsewhere says whether an archive below the top of the source is read all the
-// same: it, or its directory, is a source of its own.
+// readsElsewhere reports whether an archive below the top of the source is read anyway: it,
+// or its directory, is a source of its own.
 func (s *source) readsElsewhere(file string) bool {
 	archive, _ := volume.IsArchive(filepath.Base(file))
 	dir := filepath.Dir(file)
@@ -283,9 +283,9 @@ func pathsOf(sources []string) map[string]bool {
 	return paths
 }
 
-// reopen opens the directory anew, as its path may be a link that was set to
-// another one, and returns the volume we have if it is the same still.
-func (s *source) reopen(dir string) (*volume.Dir, error) {
+// openDirectory opens the directory, because its path may be a link that was changed. It
+// returns the present volume if that is still the same directory.
+func (s *source) openDirectory(dir string) (*volume.Dir, error) {
 	vol, err := volume.OpenDir(dir)
 	if err != nil {
 		return nil, err

@@ -34,8 +34,8 @@ func (s *Snapshot) Generation() uint64 { return s.generation }
 // Since is when the generation was made.
 func (s *Snapshot) Since() time.Time { return s.since }
 
-// Directories are those in which a change may be one of the tree: all of the
-// sources but those of blobs.
+// Directories are the directories to watch for changes of the tree: all of the sources but
+// those of blobs.
 func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
 // Roots are the paths below which the tree is served; "" stands for the bare paths.
@@ -67,8 +67,8 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
 }
 
-// Paths are the paths of all repositories below the roots, sorted; "." is the root
-// layout. They are what a tree is copied by: names depend on the roots.
+// Paths are the paths of all repositories below the roots, sorted; "." is the root layout.
+// Use them to copy a tree: names depend on the roots.
 func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
 
 // At is the repository at a path. Errors: ErrRepositoryUnknown.
@@ -79,8 +79,8 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories are at most n names behind after in byte order, all of them where
-// n is negative, and whether there are more. The empty after is before every name.
+// Repositories returns at most n names that follow after in byte order, or all of them if n
+// is negative, and whether there are more. The empty after is before every name.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]
@@ -90,10 +90,10 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 	return slices.Clone(page), more
 }
 
-// Problems is what is known by now that cannot be served. [Snapshot.Check] makes
-// it complete as far as sizes and the digests of manifests go.
+// Problems are the problems known so far. [Snapshot.Check] completes them with wrong sizes
+// and digests of manifests.
 func (s *Snapshot) Problems() []Problem {
-	all := s.collect((*Repository).found)
+	all := s.collect((*Repository).knownProblems)
 	if own := s.quarantine.problems(); len(own) > 0 {
 		all = append(all, own...)
 		sortProblems(all)
@@ -101,8 +101,7 @@ func (s *Snapshot) Problems() []Problem {
 	return all
 }
 
-// ScanProblems are the problems that the indexes alone tell: an [Audit] has the
-// rest.
+// ScanProblems are the problems found in the indexes alone. An [Audit] has the rest.
 func (s *Snapshot) ScanProblems() []Problem {
 	return s.collect(func(r *Repository) []Problem { return r.problems })
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Between two scans of a source in which something was published meanwhile, and how
-// many there are: before the state that was there is kept, before files that come and go
-// without a publication are taken for what they are, and before a file that is written to
-// all the time is waited for.
+// A source is scanned again after storePause if something was published during a scan. After
+// storeTries scans the old state is kept. After quietTries, files that come and go without a
+// publication are accepted. After movedTries, a file that changes all the time is waited
+// for.
 const (
 	storePause = 20 * time.Millisecond
 	storeTries = 50
@@ -20,42 +20,42 @@ const (
 	movedTries = 3
 )
 
-// seen is what a scan goes by: the state of a store, or of a directory that a pull
-// writes to.
-type seen struct {
+// publicationState is the state of a store, or of a directory that a pull writes to, at one
+// moment of a scan.
+type publicationState struct {
 	store *journal.View
 	mark  volume.Mark
 }
 
-func (s *source) see() (seen, error) {
+func (s *source) readState() (publicationState, error) {
 	store, err := journal.ReadView(s.path)
 	if err != nil || store != nil {
-		return seen{store: store}, err
+		return publicationState{store: store}, err
 	}
-	dir, _, err := s.find()
+	dir, _, err := s.findDirectory()
 	if err != nil {
-		return seen{}, nil // the scan reports it
+		return publicationState{}, nil // the scan reports it
 	}
-	return seen{mark: volume.MarkOf(dir)}, nil
+	return publicationState{mark: volume.MarkOf(dir)}, nil
 }
 
-// scan looks at the source anew, until nothing was published there meanwhile. The error
-// is the context's, or one that [Exhausted] knows: it says nothing of the source.
+// scan scans the source until nothing was published there during the scan. The error is the
+// context's, or one for which [IsExhausted] is true: it says nothing about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
-	scanned := *s // what the scans before this one found, also one that is not good enough
+	scanned := *s // with the results of earlier scans, even rejected ones
 	for try := 0; ; try++ {
-		before, err := s.see()
+		before, err := s.readState()
 		switch {
 		case IsExhausted(err):
 			return sourceState{}, err
 		case err != nil:
-			return s.failing(err), nil
+			return s.failingState(err), nil
 		}
-		next, err := scanned.look(ctx, now, before.store)
+		next, err := scanned.scanOnce(ctx, now, before.store)
 		if err != nil {
 			return sourceState{}, err
 		}
-		after, err := s.see()
+		after, err := s.readState()
 		same := err == nil && before.store.Same(after.store) && before.mark.Same(after.mark)
 		quiet := before.mark.Quiet(after.mark) || try >= quietTries
 		if same && quiet && acceptsMove(next.moved(), before.store != nil, s.scanned, try) {
@@ -66,8 +66,8 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			next.again = time.Second
 			return next, nil
 		}
-		if same && next.failed == nil { // what was read need not be read again
-			scanned.last.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *held) bool { return h.moved })
+		if same && next.failed == nil { // do not read unchanged archives again
+			scanned.last.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *volumeState) bool { return h.moved })
 		}
 		select {
 		case <-time.After(storePause):
@@ -77,10 +77,10 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	}
 }
 
-// acceptsMove reports whether a scan is good enough although a file was replaced, or its
-// links changed, during it. In a directory someone may write to a file all the time, and
-// the rest has to be served. In a store only an import moves files, and while it does so
-// an archive can be between its two names: what an earlier scan found is served then.
+// acceptsMove reports whether to accept a scan during which a file was replaced or its links
+// changed. In a directory somebody may write to a file all the time, and the rest must be
+// served. In a store only an import moves files, and an archive can be between its two
+// names: then the result of an earlier scan is served.
 func acceptsMove(moved, store, scanned bool, try int) bool {
 	switch {
 	case !moved:
@@ -92,13 +92,12 @@ func acceptsMove(moved, store, scanned bool, try int) bool {
 	}
 }
 
-// moved says whether a file changed between two steps of the look.
+// moved reports whether a file changed during the scan.
 func (st *sourceState) moved() bool {
-	return slices.ContainsFunc(st.volumes(), func(h *held) bool { return h.moved })
+	return slices.ContainsFunc(st.volumes(), func(h *volumeState) bool { return h.moved })
 }
 
-// visibleArchives are those to be read of what is in the directory: without any that is
-// being published.
+// visibleArchives are the archives of the directory without those that are being published.
 func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	if v == nil {
 		return found
@@ -114,8 +113,8 @@ func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	return found
 }
 
-// visibleLayouts are those to be read of the loose tree: while an import is being
-// published as they were before it.
+// visibleLayouts are the unpacked layouts; during the publication of an import, in their
+// state before it.
 func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 	if !v.Publishing() {
 		return listing

@@ -11,37 +11,37 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// table is what serving needs of the manifests of a repository: the children of indexes,
-// how large blobs are, and what refers to what.
+// table is the part of a repository's manifests that serving needs: the children of indexes,
+// the sizes of blobs, and the referrers.
 type table struct {
-	children  map[key]*node         // reachable manifests that no index.json names
-	claims    []claim               // by key, then size; those that are not optional first
-	odd       map[key]digest.Digest // digests that a key does not hold
-	referrers map[digest.Digest][]*node
-	findings  map[*node]finding // about manifests whose descriptors disagree, and those that are not what they have to be
-	problems  []Problem
+	children     map[key]*node         // reachable manifests that no index.json names
+	claims       []claim               // by key, then size; those that are not optional first
+	otherDigests map[key]digest.Digest // digests of keys that are not plain
+	referrers    map[digest.Digest][]*node
+	findings     map[*node]finding // about manifests that are invalid or whose descriptors disagree
+	problems     []Problem
 }
 
-// claim is what one or more manifests say of a blob.
+// claim is a size of a blob in one or more manifests.
 type claim struct {
 	key      key
 	size     int64 // bytes
 	top      int32 // number of a manifest in an index.json that leads to it
-	optional bool  // may be missing as far as this goes: a layer that is not to be distributed
+	optional bool  // the manifests allow it to be missing: a non-distributable layer
 }
 
-// finding is what was found when a manifest was read.
+// finding is the result of reading a manifest.
 type finding struct {
 	sizes     []int64  // that descriptors claim, each once; bytes
 	types     []string // that they say, each once
 	mediaType string   // the right one
 	unread    bool     // it is missing or damaged
-	refused   error    // why it is not what it has to be
+	refused   error    // why it is invalid
 }
 
 func compareClaims(a, b claim) int { return cmp.Or(a.key.compare(b.key), cmp.Compare(a.size, b.size)) }
 
-// orderClaims has a claim that needs the blob before one of the size that does not.
+// orderClaims puts a claim that needs the blob before an optional one of the same size.
 func orderClaims(a, b claim) int {
 	needs := func(c claim) int {
 		if c.optional {
@@ -52,12 +52,12 @@ func orderClaims(a, b claim) int {
 	return cmp.Or(compareClaims(a, b), cmp.Compare(needs(a), needs(b)))
 }
 
-// optional says whether nothing needs the blob that some claims are about.
-func optional(claims []claim) bool {
+// allOptional reports whether none of the claims needs the blob.
+func allOptional(claims []claim) bool {
 	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
-// claimsOf are the claims about the blob of a key, one a size.
+// claimsOf are the claims about the blob of a key, one per size.
 func (t *table) claimsOf(k key) []claim {
 	from, _ := slices.BinarySearchFunc(t.claims, k, func(c claim, k key) int { return c.key.compare(k) })
 	to := from
@@ -68,7 +68,7 @@ func (t *table) claimsOf(k key) []claim {
 }
 
 func (t *table) digestOf(c claim) digest.Digest {
-	if d, ok := t.odd[c.key]; ok {
+	if d, ok := t.otherDigests[c.key]; ok {
 		return d
 	}
 	return c.key.digest()
@@ -93,11 +93,11 @@ type builder struct {
 
 func newBuilder(r *Repository) *builder {
 	return &builder{repo: r, commons: map[string]*common{}, table: &table{
-		children: map[key]*node{}, odd: map[key]digest.Digest{}, referrers: map[digest.Digest][]*node{}, findings: map[*node]finding{},
+		children: map[key]*node{}, otherDigests: map[key]digest.Digest{}, referrers: map[digest.Digest][]*node{}, findings: map[*node]finding{},
 	}}
 }
 
-// node is that of a manifest which has been found.
+// node returns the node of a manifest that the traversal has found.
 func (b *builder) node(d digest.Digest) *node {
 	k, _ := keyOf(d)
 	if n := b.repo.topNode(k); n != nil {
@@ -106,22 +106,22 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// add takes in what a manifest says, and clears it: only its type is needed later.
-func (b *builder) add(m *closure.Manifest) {
+// addManifest adds the content of a manifest, and clears it: only its type is needed later.
+func (b *builder) addManifest(m *closure.Manifest) {
 	origin, _ := keyOf(m.Origin().Digest)
 	top := b.repo.topNumber(origin)
 	var refused *ProblemError
 	if errors.As(m.Gap, &refused) {
-		b.problem(refused.Problem, top)
+		b.addProblem(refused.Problem, top)
 	}
 	for _, fault := range m.Refs.Faults {
-		b.damaged(m.Digest, top, fault)
+		b.addDamaged(m.Digest, top, fault)
 	}
 	for _, d := range m.Refs.Children {
-		b.child(d)
+		b.addChild(d)
 	}
 	for _, ref := range m.Refs.Blobs {
-		b.blob(ref, top)
+		b.addBlob(ref, top)
 	}
 	if m.Refs.Subject != nil {
 		subject := m.Refs.Subject.Digest
@@ -131,7 +131,7 @@ func (b *builder) add(m *closure.Manifest) {
 }
 
 // child adds a manifest that an index names.
-func (b *builder) child(d Descriptor) {
+func (b *builder) addChild(d Descriptor) {
 	if b.node(d.Digest) != nil {
 		return
 	}
@@ -146,23 +146,23 @@ func (b *builder) child(d Descriptor) {
 	b.table.children[k] = &node{first: &entry{key: k, size: d.Size, common: c}}
 }
 
-// blob adds what a manifest says of a config or layer.
-func (b *builder) blob(ref closure.Ref, top int32) {
+// addBlob adds a manifest's claim about a config or layer.
+func (b *builder) addBlob(ref closure.Ref, top int32) {
 	k, plain := keyOf(ref.Digest)
 	if !plain {
-		b.table.odd[k] = ref.Digest
+		b.table.otherDigests[k] = ref.Digest
 	}
 	b.table.claims = append(b.table.claims, claim{k, ref.Size, top, ref.Optional})
 }
 
-// finish makes the table complete when all manifests have been read.
+// finish completes the table after all manifests have been read.
 func (b *builder) finish(found []*closure.Manifest) *table {
 	t := b.table
 	for _, m := range found {
-		b.settle(m)
+		b.checkDescriptors(m)
 	}
 	slices.SortFunc(t.claims, orderClaims)
-	// A copy, as there are many and the room to grow is half of it.
+	// A copy without spare capacity, which would be half of it.
 	t.claims = slices.Clone(slices.CompactFunc(t.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
 	for _, nodes := range t.referrers {
 		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest(), b.digest()) })
@@ -170,13 +170,13 @@ func (b *builder) finish(found []*closure.Manifest) *table {
 	return t
 }
 
-// settle notes what was found of a manifest, and reports descriptors that lie about it.
-func (b *builder) settle(m *closure.Manifest) {
+// checkDescriptors records the result of reading a manifest, and reports wrong descriptors.
+func (b *builder) checkDescriptors(m *closure.Manifest) {
 	n := b.node(m.Digest)
 	f := finding{sizes: m.Claims, types: m.Types, mediaType: m.MediaType, refused: m.Refused}
 	f.unread = errors.As(m.Gap, new(*ProblemError))
 	if !f.unread {
-		b.reportLies(m)
+		b.reportMismatches(m)
 	}
 	for _, t := range n.types() {
 		if !slices.Contains(f.types, t) { // an index.json names it as a blob, and another index as a manifest
@@ -188,37 +188,37 @@ func (b *builder) settle(m *closure.Manifest) {
 	}
 }
 
-// reportLies reports descriptors whose size or type is not that of the manifest.
-func (b *builder) reportLies(m *closure.Manifest) {
+// reportMismatches reports descriptors whose size or type is not that of the manifest.
+func (b *builder) reportMismatches(m *closure.Manifest) {
 	origin, _ := keyOf(m.Origin().Digest)
 	top := b.repo.topNumber(origin)
 	for _, size := range m.Claims {
 		if size != m.Size {
-			b.damaged(m.Digest, top, wrongSize(m.Size, []int64{size}))
+			b.addDamaged(m.Digest, top, sizeMismatch(m.Size, []int64{size}))
 		}
 	}
 	if b.repo.IsDiscovery(m.Digest) {
 		return
 	}
 	if m.Refused != nil {
-		b.damaged(m.Digest, top, m.Refused.Error())
+		b.addDamaged(m.Digest, top, m.Refused.Error())
 		return
 	}
 	for _, t := range m.Contradicted {
-		b.damaged(m.Digest, top, wrongType(t, m.MediaType))
+		b.addDamaged(m.Digest, top, typeMismatch(t, m.MediaType))
 	}
 }
 
-func wrongType(claimed, right string) string {
-	return fmt.Sprintf("a descriptor says %.100q, and it is %.100q", claimed, right)
+func typeMismatch(claimed, right string) string {
+	return fmt.Sprintf("a descriptor says %.100q, but it is %.100q", claimed, right)
 }
 
-// damaged adds a problem of a manifest that a top leads to.
-func (b *builder) damaged(d digest.Digest, top int32, reason string) {
-	b.problem(Problem{Kind: Damaged, Digest: d, Reason: reason}, top)
+// addDamaged adds a problem of a manifest that a top leads to.
+func (b *builder) addDamaged(d digest.Digest, top int32, reason string) {
+	b.addProblem(Problem{Kind: Damaged, Digest: d, Reason: reason}, top)
 }
 
-// problem adds a problem of something that a top leads to.
-func (b *builder) problem(p Problem, top int32) {
+// addProblem adds a problem of content that a top leads to.
+func (b *builder) addProblem(p Problem, top int32) {
 	b.table.problems = b.repo.appendProblem(b.table.problems, p, top)
 }

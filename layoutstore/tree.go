@@ -20,16 +20,16 @@ import (
 // defaultManifestCache is how many bytes of manifests are kept in memory.
 const defaultManifestCache = 16 << 20
 
-// Options say what a Tree is made of.
+// Options are the sources and settings of a Tree.
 type Options struct {
-	// Sources are directories, archives (NAME.tar) and chunk sets, which go by their
-	// archive's name or that of any chunk. Of two that hold a tag the later one wins.
+	// Sources are directories, archives (NAME.tar) and chunk sets, which are named by their
+	// archive or any chunk. If two have a tag, the later one wins.
 	Sources []string
-	// Roots are the paths below which the tree is served: AutoRoot, "" for the
-	// bare paths, or repository names. None is AutoRoot.
+	// Roots are the paths below which the tree is served: AutoRoot, "" for the bare paths,
+	// or repository names. The default is AutoRoot.
 	Roots []string
-	// SourceRoots are the roots of the sources that have their own, by the path
-	// that stands in Sources. AutoRoot is what the descriptors of that source name.
+	// SourceRoots are the roots of sources with their own, by the path in Sources. AutoRoot
+	// is then the root that the descriptors of that source name.
 	SourceRoots map[string][]string
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
@@ -37,32 +37,32 @@ type Options struct {
 	// NoEditionSplit keeps the installer and the d8 program below a root that ends in an
 	// edition. Without it they are beside it: see package edition.
 	NoEditionSplit bool
-	// CacheDir is where the indexes of archives are kept; empty is nowhere.
+	// CacheDir is the directory of cached archive indexes; none are cached if it is empty.
 	CacheDir string
-	// QuarantineDir is where the records of [Repository.Quarantine] are kept for later
-	// processes, several of which may share it; empty is nowhere. It is that of [Open].
+	// QuarantineDir is the directory with the records of [Repository.Quarantine] for later
+	// processes. Several processes may share it. None are kept if it is empty. It cannot
+	// change after [Open].
 	QuarantineDir string
-	// Settle is how long an archive has to be unchanged before it is read, unless
-	// it is there and whole at the first scan.
+	// Settle is how long an archive must be unchanged before it is read, unless it is
+	// complete at the first scan.
 	Settle time.Duration
-	// Opened is called with each file that is read, as it was when it was opened: of a
-	// tree each file by itself, of an archive that holds layouts all its files. It may be
-	// called from several goroutines at once. It may be nil.
+	// Opened is called with each file that is read, in its state when it was opened: each
+	// file of a tree, and all files of an archive with layouts. It may be called from
+	// several goroutines at once. It may be nil.
 	Opened func(fs.FileInfo)
-	// Unread is called with each file of a chunk set that was not read at the last scan,
-	// because it is behind the end of the archive. It may have been read before, as a part
-	// of the archive that was there then. It may be nil.
+	// Unread is called with each file of a chunk set that the last scan did not read,
+	// because it is after the end of the archive. It may have been read before, as a part
+	// of an earlier archive. It may be nil.
 	Unread func(fs.FileInfo)
-	// Patience is how long a request waits for the storage before it is told ErrSlow. 0 is
-	// as long as its context lasts.
+	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0
+	// is as long as its context lasts.
 	Patience time.Duration
 }
 
 // ErrRootInvalid says that a root or index path is not a repository name.
 var ErrRootInvalid = errors.New("not a legal repository name")
 
-// Check fails with what Open fails with before it reads anything: ErrRootInvalid
-// or ErrNoSource.
+// Check returns the errors of [Open] that need no reading: ErrRootInvalid or ErrNoSource.
 func (o Options) Check() error { return o.check() }
 
 // check fills in defaults, and fails with ErrRootInvalid or ErrNoSource.
@@ -90,7 +90,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// split says which layouts are named beside a root.
+// split decides which layouts are named beside a root.
 func (o *Options) split(root string) edition.Split {
 	if o.NoEditionSplit {
 		return edition.Unsplit(root)
@@ -98,7 +98,7 @@ func (o *Options) split(root string) edition.Split {
 	return edition.Of(root)
 }
 
-// ErrNoSource says that a tree was to be made of nothing.
+// ErrNoSource says that the options have no source.
 var ErrNoSource = errors.New("no source given")
 
 // Tree is an ordered list of sources and the current snapshot of them.
@@ -106,13 +106,13 @@ type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
-	// quarantine outlives every snapshot, as do the files that it is about.
+	// quarantine is about files, so it outlives every snapshot.
 	quarantine *quarantine
 	storage    *storage
 
 	scanning chan struct{} // of one: full during a scan; guards options, sources and pruned
 	sources  []*source
-	pruned   time.Time // when the cache of archive indexes was, last
+	pruned   time.Time // when the cache of archive indexes was last pruned
 
 	waiting sync.Mutex // guards next
 	next    *refresh
@@ -135,8 +135,8 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources opens the sources of options, and takes over those that are among old,
-// even ones that are gone for now.
+// openSources opens the sources of options. It reuses those that are in old, even ones that
+// are missing for now.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
@@ -155,9 +155,9 @@ func openSources(options Options, old []*source) ([]*source, error) {
 	return sources, nil
 }
 
-// Reconfigure makes options those of the tree and scans. Sources that stay keep what
-// was read of them, with their cache and their time to settle, and whoever holds a
-// snapshot keeps it. Errors: as of [Open]; the tree then stays as it was.
+// Reconfigure changes the options of the tree and scans. Sources that stay keep their state,
+// their cache and their settle time. Snapshots stay valid. Errors: as of [Open]; the tree
+// is unchanged then.
 func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error) {
 	if err := options.check(); err != nil {
 		return Change{}, err
@@ -182,12 +182,11 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 // Snapshot is the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
-// Keep keeps the indexes of the archives that were read, for the next process, and
-// what of the quarantine has not been kept yet. Once a day it prunes the cache of the
-// indexes that no process uses. It is worth nothing to this process, and is called when
-// nothing else is to be done.
+// SaveCaches writes the indexes of archives for the next process, and queued records of the
+// quarantine. Once a day it prunes unused indexes. This process gains nothing from it, so
+// call it when nothing else is to be done.
 func (t *Tree) SaveCaches(ctx context.Context) {
-	t.quarantine.tend()
+	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {
 		return
 	}
@@ -224,12 +223,12 @@ func (t *Tree) SaveCaches(ctx context.Context) {
 // pruneEvery is how often a process prunes the cache.
 const pruneEvery = 24 * time.Hour
 
-// Change is what a refresh found.
+// Change is the result of a refresh.
 type Change struct {
 	Generation uint64 // after it
 	Changed    bool   // whether there is a new generation
-	Roots      bool   // whether the roots are others than before
-	// Again is when something that is waited for has to be looked at again; 0 is never.
+	Roots      bool   // whether the roots have changed
+	// Again is when to scan again for something that is waited for; 0 is never.
 	Again time.Duration
 }
 
@@ -240,9 +239,9 @@ type refresh struct {
 	err    error
 }
 
-// Refresh scans the sources and makes what it finds the current snapshot. The
-// scan begins after the call; callers that wait for one to begin share it. The
-// error is the context's: what cannot be read is a Problem of the snapshot.
+// Refresh scans the sources and replaces the current snapshot. The scan begins after the
+// call; callers that wait for one to begin share it. The error is the context's: a file
+// that cannot be read is a Problem of the snapshot.
 func (t *Tree) Refresh(ctx context.Context) (Change, error) {
 	t.waiting.Lock()
 	r := t.next
@@ -265,13 +264,13 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	t.scanning <- struct{}{}
 	defer t.endScan()
 	t.waiting.Lock()
-	t.next = nil // who comes now wants a scan that begins after this one
+	t.next = nil // later callers need a scan that begins after this one
 	t.waiting.Unlock()
 	r.change, r.err = t.scan(ctx)
 }
 
-// beginScan waits until no other scan is under way, which may hang with its disk. The
-// error is the cause of ctx.
+// beginScan waits for the end of another scan, which may hang with its disk. The error is
+// the cause of ctx.
 func (t *Tree) beginScan(ctx context.Context) error {
 	select {
 	case t.scanning <- struct{}{}:

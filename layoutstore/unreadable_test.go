@@ -143,7 +143,7 @@ func TestSourceThatCannotBeRead(t *testing.T) {
 		tags := served(t, opened)
 		chmod(t, dir, 0)
 		refresh(t, opened)
-		wantProblem(t, opened, layoutstore.Damaged, source, "what was there before is still served")
+		wantProblem(t, opened, layoutstore.Damaged, source, "the last good state is still served")
 		for _, s := range opened.Snapshot().Sources() {
 			if s.State != "failing" {
 				t.Errorf("%s is %s", s.Path, s.State)

@@ -9,10 +9,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Graph is everything that the tops lead to.
+// Graph is all manifests and blobs that the tops lead to.
 type Graph struct {
-	// Manifests are there once each. One stands behind its children and behind its
-	// subject, if that is among them: in this order a registry takes them.
+	// Manifests are the manifests, each once, after its children and its subject: a
+	// registry accepts them in this order.
 	Manifests []*Manifest
 	Blobs     []*Blob // once each, by digest
 }
@@ -25,10 +25,10 @@ type Manifest struct {
 	Top        bool     // an index names it
 	Refs       Refs     // zero where the bytes cannot be had, or are no manifest
 	Parents    []*Manifest
-	// Gap says why it is not to be had: it is missing, its bytes are others, or no
-	// descriptor says the right size. It is nil where the manifest is whole.
+	// Gap says why it is unavailable: it is missing or damaged, or no descriptor has the
+	// right size. It is nil if the manifest is intact.
 	Gap error
-	// Refused is the gap of bytes that are no manifest, or contradict every descriptor.
+	// Refused is the gap of content that is not a manifest, or contradicts every descriptor.
 	Refused error
 	Types   []string // that descriptors say, each once
 	// Contradicted are those of Types that are wrong, beside one that is right.
@@ -40,8 +40,8 @@ type Manifest struct {
 // Blob is a config or layer of a graph, or what an index names for itself.
 type Blob struct {
 	Digest   digest.Digest
-	Claims   []Claim // one a size and manifest
-	Optional bool    // nothing needs it: it is not to be distributed
+	Claims   []Claim // one per size and manifest
+	Optional bool    // it may be missing: a non-distributable layer
 }
 
 // Claim is what a manifest says of a blob.
@@ -164,7 +164,7 @@ func (b builder) claim(ref Ref, c Claim) {
 	blob.Claims = append(blob.Claims, c)
 }
 
-// ordered puts each manifest behind its children and its subject.
+// ordered puts each manifest after its children and its subject.
 func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifest {
 	waits := make(map[*Manifest]int, len(found)) // how many it still has to stand behind
 	behind := map[*Manifest][]*Manifest{}

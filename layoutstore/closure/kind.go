@@ -13,7 +13,7 @@ import (
 
 // ErrAmbiguous says that two readers could take one document for two different things:
 // an image and an index (CVE-2021-41190), or two digests for one layer.
-var ErrAmbiguous = errors.New("two readers could read two different manifests in it")
+var ErrAmbiguous = errors.New("two readers could read it as two different manifests")
 
 // ErrContradiction says that a manifest is of another media type than its descriptor
 // says.

@@ -1,15 +1,14 @@
-// Package closure says what a manifest names, and what everything that is named
-// leads to.
+// Package closure parses manifests and follows everything that they refer to.
 //
-// Start with [Parse] for one manifest, and with [Walk] for all that the descriptors
-// of an index lead to: a [Graph] of manifests, each behind those that it needs, and
-// of blobs. What cannot be had stands in the graph with the reason, so that whoever
-// verifies, pushes, imports or pulls sees the same gaps.
+// Start with [Parse] for one manifest, and with [Walk] for everything that the descriptors
+// of an index lead to: a [Graph] of manifests, each after those that it needs, and of
+// blobs. The graph contains unavailable manifests with the reason, so that verify, push,
+// import and pull see the same gaps.
 //
 // The formats are those of the OCI image specification 1.1 (manifest.md,
 // image-index.md, descriptor.md), of its withdrawn artifact manifest, and of Docker's
-// image manifest version 2, schema 2. The package reads no file: bytes come from who
-// calls it.
+// image manifest version 2, schema 2. The package reads no file: the caller provides the
+// content.
 package closure
 
 import (
@@ -40,7 +39,7 @@ type Refs struct {
 	Children     []Descriptor // manifests
 	Blobs        []Ref        // the config first
 	Subject      *Descriptor  // nil where it refers to nothing
-	// Faults are names in it that are no digests: content that cannot be found.
+	// Faults are malformed digests in it: their content cannot be found.
 	Faults []string
 }
 
@@ -70,8 +69,8 @@ type reference struct {
 	Size      int64  `json:"size"`
 }
 
-// Parse reads a manifest or index. The error says that the bytes are none, or that two
-// readers could take them for two different ones: see [ErrAmbiguous].
+// Parse reads a manifest or index. The error says that the content is neither, or that it
+// is ambiguous: see [ErrAmbiguous].
 func Parse(body []byte) (Refs, error) {
 	var doc document
 	if err := json.Unmarshal(body, &doc); err != nil {
@@ -102,7 +101,7 @@ func Parse(body []byte) (Refs, error) {
 		r.blob(ref)
 	}
 	if doc.Subject != nil {
-		// One with a digest that is none refers to nothing, which is legal.
+		// A subject with a malformed digest refers to nothing, which is legal.
 		if d, err := digest.Parse(doc.Subject.Digest); err == nil {
 			r.Subject = &Descriptor{doc.Subject.MediaType, d, doc.Subject.Size}
 		}

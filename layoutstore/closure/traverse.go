@@ -157,7 +157,7 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 	return m
 }
 
-// maxClaims is how many sizes or types of one manifest are told apart. One is right at most.
+// maxClaims bounds the sizes and types that are kept per manifest. At most one is right.
 const maxClaims = 8
 
 // take takes in what reading a manifest gave.

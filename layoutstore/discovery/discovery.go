@@ -23,14 +23,14 @@ import (
 // Indexes are the paths, below the root, whose tag lists a cluster reads.
 func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
 
-// The layer is a literal and not made anew: compressors change their output
+// The layer is a literal because compressors change their output
 // from version to version. It holds an empty tar archive.
 const (
 	layer  = "\x1f\x8b\b\x00\x00\x00\x00\x00\x00\xffb\x18\x05\xa3`\x14\x8cX\x00\b\x00\x00\xff\xff.\xaf\xb5\xef\x00\x04\x00\x00"
 	diffID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 )
 
-// Image is one discovery image, whole.
+// Image is one complete discovery image.
 type Image struct {
 	MediaType               string // of the manifest
 	Manifest, Config, Layer []byte

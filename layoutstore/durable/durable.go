@@ -136,8 +136,8 @@ func syncOpened(dir *os.File, err error) error {
 	return errors.Join(err, dir.Close())
 }
 
-// SyncTree has on disk what lies below a directory: by one call for all of its file
-// system where there is one (Linux), otherwise file by file.
+// SyncTree syncs everything below a directory: by one call for its file system if the
+// system has one (Linux), otherwise file by file.
 func SyncTree(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -47,7 +47,7 @@ func Of(root string) Split {
 	case !IsName(last):
 		return whole(root, fmt.Sprintf("%q does not end in an edition", root))
 	case !below:
-		return whole(root, fmt.Sprintf("nothing stands before the edition %s", last))
+		return whole(root, fmt.Sprintf("nothing precedes the edition %s", last))
 	}
 	return between(root, parent, last)
 }

@@ -1,4 +1,4 @@
-// Package extent says where bytes live, and reads them there.
+// Package extent describes where bytes are stored, and reads them.
 //
 // An [Extent] is a run of bytes in a file; a [List] is several runs read one
 // after the other as if they were one file. A blob of an unpacked layout is a
@@ -56,9 +56,9 @@ type Cached interface {
 // copy what the kernel can send, and would miss that the file changes meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section is a reader of the next bytes, at most n of them, that lie in one
-	// file; its length is how many. The position moves behind them, and the caller
-	// reads all of them or nothing more at all.
+	// Section is a reader of at most n of the next bytes, all from one file; its N is
+	// their number. The position moves past them, and the caller reads all of them or
+	// stops reading.
 	Section(n int64) (*io.LimitedReader, error)
 	// Check returns an error that wraps ErrStale if a file that bytes came from has
 	// changed since.
@@ -99,7 +99,7 @@ func (l List) String() string {
 }
 
 // Slice is the part of the list that begins at byte off and is n bytes long. A
-// part that does not lie within the list is an error that wraps
+// part outside of the list is an error that wraps
 // [io.ErrUnexpectedEOF].
 func (l List) Slice(off, n int64) (List, error) {
 	size := l.Size()
@@ -128,8 +128,8 @@ func (l List) Slice(off, n int64) (List, error) {
 // The reader is a [Sender].
 func (l List) Open() (io.ReadSeekCloser, error) { return l.OpenAt(0) }
 
-// OpenAt is Open for who will read from byte off on: of several files the one that holds
-// it is opened first. The reader stands at the first byte of the list all the same.
+// OpenAt is Open for a caller that will read from byte off on: of several files it opens
+// the one with that byte first. The reader still starts at the first byte of the list.
 func (l List) OpenAt(off int64) (io.ReadSeekCloser, error) { return l.openAt(off, openSection) }
 
 // OpenCachedAt is OpenAt from what the system has in memory. An error says nothing of what
@@ -158,8 +158,8 @@ func (l List) openAt(off int64, open func(Extent) (*section, error)) (io.ReadSee
 	return j, nil
 }
 
-// at is the extent that byte off lies in, and where in it: the first extent where off lies
-// outside of the list.
+// at returns the extent that contains byte off, and the offset in it. If off is outside of
+// the list, it returns the first extent.
 func (l List) at(off int64) (i int, in int64) {
 	for i, e := range l {
 		if off >= 0 && off < e.Len {

@@ -127,15 +127,15 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, errSeek
 	}
-	// The files are left to who reads next: http.ServeContent seeks to the end and back
-	// only to learn the size.
+	// The next read moves the files: http.ServeContent seeks to the end and back only to
+	// learn the size.
 	if offset != j.pos {
 		j.pos, j.sought = offset, true
 	}
 	return offset, nil
 }
 
-// place has the extent open that pos lies in, and pos be where it stands.
+// place opens the extent that contains pos, and moves it to pos.
 func (j *joined) place() error {
 	if j.open != nil && !j.sought {
 		return nil
@@ -155,7 +155,7 @@ func (j *joined) place() error {
 func (j *joined) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pos = j.size // what still reads finds the end, and opens nothing anew
+	j.pos = j.size // concurrent reads find the end, and open no more files
 	if j.open == nil {
 		return nil
 	}

@@ -7,11 +7,10 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for reading it once from its start to its end, by who reads
-// much more than fits into memory and will not read it again soon. What was not in the
-// system's memory before leaves it again, so that what others use stays there; what was
-// is left alone. Where the system cannot say, it is a plain reader. Errors: those of
-// [List.Open].
+// OpenOnce opens the list for one read from start to end, by a caller that reads more than
+// fits into memory. Pages that were not in the page cache before are dropped again, so that
+// the pages that others use stay there. If the system cannot tell, it is a plain reader.
+// Errors: those of [List.Open].
 func (l List) OpenOnce() (io.ReadCloser, error) {
 	r := &once{rest: l}
 	if err := r.next(); err != nil && !errors.Is(err, io.EOF) {
@@ -38,7 +37,7 @@ const windowSize = 1 << 20
 // maxPage is how large a page of memory may be that holds a file's bytes.
 const maxPage = 8 << 20
 
-// next opens the next extent; io.EOF is that there is none.
+// next opens the next extent, or returns io.EOF at the end.
 func (r *once) next() error {
 	if r.open != nil {
 		stale := r.open.check()
@@ -76,7 +75,7 @@ func (r *once) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// drop drops the windows that lie before pos.
+// drop drops the windows before pos.
 func (r *once) drop(pos int64) {
 	for len(r.cold) > 0 && r.cold[0].off+r.cold[0].len <= pos {
 		r.dropFirst()

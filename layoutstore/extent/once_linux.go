@@ -16,8 +16,8 @@ func isCold(f *os.File, w window) bool {
 	return err == nil && have.Cache == 0
 }
 
-// dropCached has the system forget what it has in memory of the window: pages that lie in
-// it wholly, and that nobody has written to or mapped.
+// dropCached removes the window from the page cache: pages completely inside of it that
+// nobody has written to or mapped.
 func dropCached(f *os.File, w window) {
 	// Advice that is not taken costs memory for a while, and nothing else.
 	_ = control(f, func(fd int) error { return unix.Fadvise(fd, w.off, w.len, unix.FADV_DONTNEED) })

@@ -66,7 +66,7 @@ func openSection(e Extent) (*section, error) {
 }
 
 // errNotCached is of a file that is no Cached.
-var errNotCached = errors.New("the file may only be opened with time to wait")
+var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
 // openCachedSection is openSection without a wait for a disk.
 func openCachedSection(e Extent) (*section, error) {

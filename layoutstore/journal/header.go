@@ -47,7 +47,7 @@ func readHeader(dir string) (*header, error) {
 	}
 	h := &header{dir: dir, info: info, byPath: map[string]int{}}
 	if err := h.parse(f, info.Size()); err != nil {
-		return nil, fmt.Errorf("the journal of the store, %s: %w", path.Join(dir, File), err)
+		return nil, fmt.Errorf("journal of the store, %s: %w", path.Join(dir, File), err)
 	}
 	return h, nil
 }
@@ -68,7 +68,7 @@ func (h *header) parse(r io.Reader, size int64) error {
 	off := int64(len(line))
 	for i, ix := range first.Indexes {
 		if ix.Path != "." && !names.IsRepository(ix.Path) || ix.Old < -1 || ix.Old > size || ix.New < 0 || ix.New > size {
-			return fmt.Errorf("no index of a store: %.300q", ix.Path)
+			return fmt.Errorf("malformed entry of an index: %.300q", ix.Path)
 		}
 		h.indexes = append(h.indexes, headerIndex{ix.Path, off, ix.Old, ix.New})
 		h.byPath[ix.Path] = i
@@ -77,7 +77,7 @@ func (h *header) parse(r io.Reader, size int64) error {
 		}
 	}
 	if off != size {
-		return fmt.Errorf("%d bytes, it says %d", size, off)
+		return fmt.Errorf("%d bytes, its header says %d", size, off)
 	}
 	return nil
 }

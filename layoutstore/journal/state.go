@@ -45,7 +45,7 @@ type Packed struct {
 var ErrNotStore = errors.New("not a store")
 
 // ErrTooLong says that readers could not read something that was to be written.
-var ErrTooLong = errors.New("more than a reader takes")
+var ErrTooLong = errors.New("too large to be read again")
 
 // Bounds of what is written of a store, which are those of what is read of it.
 const (
@@ -63,7 +63,7 @@ func CheckSize(what string, size int64) error {
 }
 
 // ReadState reads the state of the store at dir. Errors: ErrNotStore; the file
-// system's; that the state is none, or one of a later version.
+// system's; that the state is malformed or of a later version.
 func ReadState(dir string) (State, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return State{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
@@ -80,7 +80,7 @@ func ReadState(dir string) (State, error) {
 		err = checkFormat(s.Format)
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("the state of the store, %s: %w", path.Join(dir, StateFile), err)
+		return State{}, fmt.Errorf("state of the store, %s: %w", path.Join(dir, StateFile), err)
 	}
 	return s, nil
 }
@@ -103,7 +103,7 @@ func readFile(dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > MaxFile {
-		return nil, fmt.Errorf("%s: no file of a store", name)
+		return nil, fmt.Errorf("%s: not a regular file, or too large", name)
 	}
 	return io.ReadAll(io.LimitReader(f, MaxFile))
 }

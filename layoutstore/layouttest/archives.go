@@ -21,7 +21,7 @@ import (
 // tree, as d8 mirror pull does: GNU format, no directories, no "./".
 type Archive struct {
 	// Layouts are the paths of those to pack, without the layouts that are nested
-	// in them. Nil means all that lies in the tree, layout or not.
+	// in them. Nil means the complete tree, layout or not.
 	Layouts []string
 	// Format is that of the headers; GNU if unknown.
 	Format tar.Format
@@ -34,8 +34,8 @@ type Archive struct {
 	Strip string
 }
 
-// Archive packs layouts, as they lie on disk now, into a tar archive. It appears
-// by a rename.
+// Archive packs layouts, in their present state, into a tar archive. It appears by a
+// rename.
 func (t *Tree) Archive(file string, a Archive) {
 	t.tb.Helper()
 	dir, base := filepath.Split(file)

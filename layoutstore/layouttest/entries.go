@@ -89,14 +89,14 @@ func Checksum(block []byte) {
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 }
 
-// Place is where an entry lies in an archive.
+// Place is where an entry is in an archive.
 type Place struct {
 	Name              string
 	Header, Body, End int64 // End is where the next header begins
 	Size              int64 // of the content
 }
 
-// Places reads where the entries of a sound archive lie.
+// Places reads where the entries of a valid archive are.
 func Places(tb TB, archive string) (all []Place) {
 	tb.Helper()
 	f, err := os.Open(archive)

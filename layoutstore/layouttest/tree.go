@@ -27,10 +27,10 @@
 // is written without a compressor, and random bytes come from ChaCha8 seeded by
 // the image's name.
 //
-// What it writes is whole and valid unless the caller says otherwise; a test that
+// What it writes is complete and valid unless the caller says otherwise; a test that
 // needs damage makes a good layout first, and then cuts the file that
 // [Layout.BlobPath] names. A new Tree over a directory that already holds one
-// starts with empty indexes over the blobs that lie there: so a test replaces an
+// starts with empty indexes over the blobs there: so a test replaces an
 // index, or takes a tag away.
 //
 // What goes wrong ends the test through [TB]. A Tree and its layouts belong to one

@@ -5,8 +5,8 @@
 // open of a named pipe waits for a writer, for ever if none comes, and no context ends
 // that wait. So files are opened without waiting, and the open file is asked what it is.
 //
-// Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for who cannot wait for a disk. Files that the program made for itself in
-// a directory of its own need none of this.
+// Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for callers that cannot wait
+// for a disk. Files that the program made in a directory of its own need none of this.
 package plainfile
 
 import (
@@ -18,8 +18,7 @@ import (
 	"path/filepath"
 )
 
-// ErrNotRegular says that a name leads to something else than a regular file. It wraps
-// fs.ErrInvalid.
+// ErrNotRegular says that a name does not lead to a regular file. It wraps fs.ErrInvalid.
 var ErrNotRegular error = notRegular{}
 
 type notRegular struct{}
@@ -28,7 +27,7 @@ func (notRegular) Error() string { return "not a regular file" }
 func (notRegular) Unwrap() error { return fs.ErrInvalid }
 
 // ErrWouldWait says that a file cannot be opened from what the system has in memory.
-var ErrWouldWait = errors.New("opening the file may take a disk")
+var ErrWouldWait = errors.New("opening the file may have to wait for a disk")
 
 // ErrTooLong says that a file is longer than may be read into memory.
 var ErrTooLong = errors.New("the file is too long")

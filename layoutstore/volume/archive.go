@@ -25,34 +25,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Archive is a tar archive of layouts, in one file or cut into chunks, read where
-// it lies. Its headers are read once, and every entry is a slice of the files.
+// Archive is a tar archive of layouts, in one file or cut into chunks, read in place.
+// Its headers are read once. Every entry is a slice of the files.
 type Archive struct {
 	set       Set
 	base      extent.List
 	begins    []int64 // where each extent of base begins in the archive
 	index     *tarIndex
 	misplaced []problem.Problem
-	prefix    string // what the paths of an archive of the old form lack, with a slash at the end
+	prefix    string // put before the paths of an archive of the old form; ends with a slash
 
-	// kept is set where the index was made by another process: an entry's header is
-	// looked at before the entry is first trusted.
-	kept    bool
-	trusted bitSet      // of each layout's index.json, then of its blobs
-	stored  atomic.Bool // Keep was called
-	stale   atomic.Bool // an entry was not where the kept index said
+	// cachedIndex is set if another process made the index. Then an entry's header is
+	// checked before the entry is first read.
+	cachedIndex bool
+	checked     bitSet      // of each layout's index.json, then of its blobs
+	saved       atomic.Bool // SaveIndex was called
+	stale       atomic.Bool // an entry was not where the cached index says
 }
 
-// Stale says whether the index was found not to be one of the archive.
+// IsStale reports whether the cached index turned out not to match the archive.
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
-// OpenArchive reads the headers of an archive, or takes its index from cache where
-// that has one of these very files. Errors: the context's; those of opening and
-// reading the files. What is wrong with the archive itself is among the faults.
+// OpenArchive reads the headers of an archive, or takes its index from cache if that has
+// one of exactly these files. Errors: the context's; those of opening and reading the
+// files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)
-	if a.index, a.kept = cache.load(set); !a.kept {
+	if a.index, a.cachedIndex = cache.load(set); !a.cachedIndex {
 		var err error
 		if a.index, err = scanTar(ctx, set); err != nil {
 			return nil, err
@@ -60,36 +60,36 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	}
 	a.prefix = legacyPrefix(cmp.Or(set.As, set.Name), a.index.layouts)
 	a.misplaced = misplaced(cmp.Or(set.As, set.Name), a.index.layouts)
-	if a.kept {
-		a.distrust()
+	if a.cachedIndex {
+		a.trackChecks()
 	}
 	return a, nil
 }
 
-// distrust makes room to remember which entries were looked at.
-func (a *Archive) distrust() {
+// trackChecks allocates the set of entries whose headers were checked.
+func (a *Archive) trackChecks() {
 	n := 0
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
 		l.first = n
 		n += 1 + len(l.blobs)
 	}
-	a.trusted = make(bitSet, (n+31)/32)
+	a.checked = make(bitSet, (n+31)/32)
 }
 
-// Keep keeps the index in cache, unless it came from there or the archive is not
-// whole. To make a file is dearer than to read the headers of a small archive, so
-// this is for when nobody waits.
+// SaveIndex writes the index to cache, unless it came from there or the archive is
+// incomplete. Writing a file takes longer than reading the headers of a small archive:
+// call it when nobody waits.
 func (a *Archive) SaveIndex(cache Cache) {
-	if !a.kept && a.stored.CompareAndSwap(false, true) {
+	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index)
 	} else if cache != "" {
 		cache.use(a.set, time.Now())
 	}
 }
 
-// Problem says why the archive is not complete, if it is not: missing chunks first, then
-// what is wrong with those that are here. It has no path.
+// Problem says why the archive is incomplete; ok is false if it is complete. Missing
+// chunks come first, then what is wrong with the others. The problem has no path.
 func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	missing := a.set.seams.missingText()
 	if a.index.broken != nil {
@@ -101,7 +101,7 @@ func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	switch {
 	case a.index.broken == nil:
 		end, _ := a.set.seams.at(a.index.end - 1)
-		p.Reason = fmt.Sprintf("%s; or what is behind it is left of another archive: the end of this one is in %s", missing, chunkLabel(end))
+		p.Reason = fmt.Sprintf("%s; or the chunks behind it are left from another archive: this one ends in %s", missing, chunkLabel(end))
 	case p.Reason == "": // the chain of headers ends where the chunk is missing
 		p.Reason = missing
 	default:
@@ -127,13 +127,13 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	found.Problems = slices.Concat(a.index.problems, a.misplaced)
 	for i := range a.index.layouts {
 		l := &a.index.layouts[i]
-		if !l.index.there() {
+		if !l.index.exists() {
 			if p, ok := a.noIndex(l); ok {
 				found.Problems = append(found.Problems, p)
 			}
 			continue
 		}
-		where, err := a.slice(l, 0, "index.json", l.index)
+		where, err := a.entryExtents(l, 0, "index.json", l.index)
 		if err != nil {
 			return Listing{}, err
 		}
@@ -146,7 +146,7 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex is the problem of a layout without an index.json; there is none where it has
+// noIndex is the problem of a layout without an index.json. ok is false if the layout has
 // nothing else either.
 func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	if p, ok = l.lost[""]; ok {
@@ -177,8 +177,8 @@ func (a *Archive) archivePath(p string) (string, bool) {
 	return strings.CutPrefix(p, a.prefix)
 }
 
-// Locate implements [Volume]. Where the archive is not what its kept index says,
-// opening what was located fails with [extent.ErrStale].
+// Locate implements [Volume]. If the archive does not match its cached index, opening the
+// result fails with [extent.ErrStale].
 func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 	p, ok := a.archivePath(layout)
 	l := a.index.layout(p)
@@ -187,9 +187,9 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 	}
 	e, i, ok := l.blob(d)
 	if !ok {
-		return nil, a.missing(l, d)
+		return nil, a.missingBlob(l, d)
 	}
-	return a.slice(l, i, names.BlobPath(d), e)
+	return a.entryExtents(l, i, names.BlobPath(d), e)
 }
 
 // LocateCached implements [Cached].
@@ -201,8 +201,8 @@ func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) exten
 	return where
 }
 
-// missing is why the layout has no blob d to serve.
-func (a *Archive) missing(l *tarLayout, d digest.Digest) error {
+// missingBlob is the error for a blob d that the layout cannot serve.
+func (a *Archive) missingBlob(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
 	if again := a.index.copyAgain; !ok && len(again) > 0 {
 		p, ok = lostBlob(problem.Incomplete, problem.Missing, again), true
@@ -235,22 +235,22 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	return all, ctx.Err()
 }
 
-// slice is where the entry number i of a layout lies.
-func (a *Archive) slice(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
-	where, err := a.part(e.off, e.size)
-	if err != nil || !a.kept || len(where) == 0 {
+// entryExtents locates entry number i of a layout.
+func (a *Archive) entryExtents(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
+	where, err := a.sliceBase(e.off, e.size)
+	if err != nil || !a.cachedIndex || len(where) == 0 {
 		return where, err
 	}
 	if i >= 0 {
-		if i += l.first; a.trusted.has(i) {
+		if i += l.first; a.checked.has(i) {
 			return where, nil
 		}
 	}
-	where[0].File = &distrusted{File: where[0].File, archive: a, name: path.Join(l.path, name), entry: e, number: i}
+	where[0].File = &uncheckedFile{File: where[0].File, archive: a, name: path.Join(l.path, name), entry: e, number: i}
 	return where, nil
 }
 
-// beginsOf is where each extent of a list begins in it.
+// beginsOf returns the offset in the list at which each extent begins.
 func beginsOf(list extent.List) []int64 {
 	begins := make([]int64, len(list))
 	var size int64
@@ -261,8 +261,9 @@ func beginsOf(list extent.List) []int64 {
 	return begins
 }
 
-// part is base.Slice, which looks at all chunks: an archive may have as many as entries.
-func (a *Archive) part(off, n int64) (extent.List, error) {
+// sliceBase is base.Slice with a binary search: an archive may have as many chunks as
+// entries.
+func (a *Archive) sliceBase(off, n int64) (extent.List, error) {
 	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
 	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)
 	if i == j || off < 0 || n < 0 {
@@ -271,31 +272,31 @@ func (a *Archive) part(off, n int64) (extent.List, error) {
 	return a.base[i:j].Slice(off-a.begins[i], n)
 }
 
-// distrusted is the file of an entry that a kept index speaks of, as long as
-// nobody has looked whether the entry is there.
-type distrusted struct {
+// uncheckedFile is the file of an entry from a cached index. Opening it checks the entry's
+// header first.
+type uncheckedFile struct {
 	extent.File
 	archive *Archive
 	name    string
 	entry   tarEntry
-	number  int // of the entry in trusted; negative where that is not remembered
+	number  int // of the entry in checked; negative if it is not tracked
 }
 
-func (d *distrusted) Open() (*os.File, error) {
-	if err := d.archive.lookAtHeader(d.name, d.entry); err != nil {
+func (d *uncheckedFile) Open() (*os.File, error) {
+	if err := d.archive.checkHeader(d.name, d.entry); err != nil {
 		if errors.Is(err, extent.ErrStale) {
 			d.archive.stale.Store(true)
 		}
 		return nil, err
 	}
 	if d.number >= 0 {
-		d.archive.trusted.add(d.number)
+		d.archive.checked.add(d.number)
 	}
 	return d.File.Open()
 }
 
 // Check implements extent.Checker.
-func (d *distrusted) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
+func (d *uncheckedFile) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
 
 // bitSet is a set of small numbers that several goroutines may use at the same time.
 type bitSet []atomic.Uint32
@@ -304,9 +305,9 @@ func (s bitSet) has(i int) bool { return s[i/32].Load()&(1<<(i%32)) != 0 }
 
 func (s bitSet) add(i int) { s[i/32].Or(1 << (i % 32)) }
 
-// lookAtHeader checks that the header in front of an entry is one of that name and size.
-func (a *Archive) lookAtHeader(name string, e tarEntry) error {
-	where, err := a.part(e.off-int64(e.header), int64(e.header))
+// checkHeader checks that the header before an entry has its name and size.
+func (a *Archive) checkHeader(name string, e tarEntry) error {
+	where, err := a.sliceBase(e.off-int64(e.header), int64(e.header))
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", a, extent.ErrStale, err)
 	}
@@ -316,7 +317,7 @@ func (a *Archive) lookAtHeader(name string, e tarEntry) error {
 	}
 	// An entry of the largest size may follow the header: the reader is not asked for it.
 	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
-	if err == nil && sparse(h) {
+	if err == nil && isSparse(h) {
 		makePlain(h, header)
 	}
 	if err != nil || !a.index.isHeaderOf(name, h) || h.Size != e.size || refusal(h) != "" {
@@ -325,7 +326,7 @@ func (a *Archive) lookAtHeader(name string, e tarEntry) error {
 	return nil
 }
 
-// isHeaderOf says whether h is in front of the bytes of the entry called name.
+// isHeaderOf reports whether h is the header before the content of the entry called name.
 func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	want, linked := ix.headers[name]
 	if !linked {
@@ -335,13 +336,13 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is what a tar reader finds behind the one header that it is given.
+// zeros is read by a tar reader after the one header that it is given.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// archiveFile is one file of an archive: it opens only in the state that the
-// archive was indexed in.
+// archiveFile is one file of an archive. It opens only if it is unchanged since the
+// archive was indexed.
 type archiveFile struct {
 	dir, name string
 	shown     string
@@ -351,12 +352,11 @@ type archiveFile struct {
 }
 
 func (f *archiveFile) Open() (*os.File, error) {
-	// By the path and not from a directory that is kept open: there is one for every
-	// look at the source, and few would ever be used. The directory is the user's to
-	// name, and the name in it is no path.
+	// By path, not from an open directory: each scan would open one, and few would ever
+	// be used. The user names the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
-		// A link, or an error to tell: a link may lead to another name in the directory.
+		// A link, or an error to report: a link may lead to another name in the directory.
 		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -386,7 +386,7 @@ func (f *archiveFile) OpenCached() (*os.File, fs.FileInfo, error) {
 	return file, info, err
 }
 
-// unchanged is an open file, if it is in the state that the archive was indexed in.
+// unchanged returns an open file if it is unchanged since the archive was indexed.
 func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, error) {
 	if !sameState(info, f.info) {
 		file.Close()
@@ -395,8 +395,8 @@ func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, erro
 	return file, nil
 }
 
-// Check implements extent.Checker. A file that another took the place of since it
-// was opened is what it was, though its change time is not.
+// Check implements extent.Checker. It ignores the change time: replacing a file by a
+// rename changes that of the open one, and not its content.
 func (f *archiveFile) Check(info fs.FileInfo) error {
 	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
 		return fmt.Errorf("%s: %w", f.shown, extent.ErrStale)

@@ -16,62 +16,63 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and
-// so on, which joined are the archive.
+// Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and so
+// on. Joined, the chunks are the archive.
 type Set struct {
 	Name    string // of the archive, without its directory
-	As      string // the name to go by in its place, where the archive was given another; may be empty
+	As      string // its original name, if the archive was renamed; may be empty
 	Chunked bool
 	// Changed is the latest modification of its files.
 	Changed time.Time
 
 	dir      string          // as the user gave it
-	files    []extent.Extent // of a chunk set those before the first missing index
+	files    []extent.Extent // of a chunk set, those before the first missing number
 	seams    *seams          // of a chunk set
-	identity string          // another one when any of its files is another or was written
-	written  string          // the same, and blind to changes of modes, owners and links
+	identity string          // changes when a file is replaced or written
+	written  string          // the same, but ignores changes of modes, owners and links
 }
 
-// Identity is equal for two looks at the same files in the same state.
+// Identity is equal for two scans of the same files in the same state.
 func (s Set) Identity() string { return s.identity }
 
-// Written is equal for two looks between which no file was replaced or written, as
-// far as its size and the time of writing tell. Beside it [Set.Identity] changes with
-// the mode, the owner and the links of a file.
+// Written is equal for two scans if no file was replaced or written between them, judging
+// by size and modification time. Unlike [Set.Identity] it does not change with the mode,
+// the owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
-// Path is where a person would look for the archive; chunks are beside it.
+// Path is the path of the archive, or what it would be if the chunks were joined in their
+// directory.
 func (s Set) Path() string { return filepath.Join(s.dir, s.Name) }
 
 func (s Set) list() extent.List { return extent.List(s.files) }
 
-// Found is what a directory has of archives.
+// Found is the archives of a directory.
 type Found struct {
 	Dir      string            // as the user gave it
 	Sets     []Set             // by byte order of their names
 	Problems []problem.Problem // their paths are the names of files
-	// Publishing is set where a [Publication] stands: files may be elsewhere a moment later.
+	// Publishing is set during a [Publication]: files may move at any moment.
 	Publishing bool
 }
 
-// FindArchives looks for archives directly in the directory at dir, as a [Publication]
-// that stands there has them. The error is *UnfinishedError, or that of reading the
-// directory; a file that cannot be read is among the problems.
+// FindArchives finds the archives directly in the directory at dir. During a
+// [Publication] it sees the new files. The error is *UnfinishedError, or that of reading
+// the directory; a file that cannot be read is among the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
-// FindAnyArchives is for whoever proves each blob: it finds the files that lie there,
-// whatever a publication says of them.
+// FindFilesOnDisk is FindArchives without regard to a publication. It is for callers that
+// verify each blob.
 func FindFilesOnDisk(dir string) (Found, error) {
 	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
 }
 
-func findArchives(dir string, look func(*os.Root) (*view, error)) (Found, error) {
+func findArchives(dir string, readView func(*os.Root) (*view, error)) (Found, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
 		return Found{}, err
 	}
 	defer root.Close()
-	v, err := look(root)
+	v, err := readView(root)
 	if err != nil {
 		return Found{}, err
 	}
@@ -81,12 +82,12 @@ func findArchives(dir string, look func(*os.Root) (*view, error)) (Found, error)
 	}
 	f := finder{found: Found{Dir: dir, Publishing: v != nil}, dir: dir, root: root, local: isLocal(root), view: v, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
 	for _, name := range v.names(entries) {
-		f.look(name)
+		f.addFile(name)
 	}
 	return f.finish(), nil
 }
 
-// IsArchive says whether a file name is that of an archive or a chunk, and the
+// IsArchive reports whether a file name is that of an archive or a chunk, and returns the
 // name of the archive.
 func IsArchive(file string) (archive string, ok bool) {
 	if m := chunkName.FindStringSubmatch(file); m != nil {
@@ -95,7 +96,7 @@ func IsArchive(file string) (archive string, ok bool) {
 	return file, strings.HasSuffix(file, ".tar")
 }
 
-// IsChunk says whether a file name is that of a chunk, and its number as it is
+// IsChunk reports whether a file name is that of a chunk, and returns its number as
 // written there.
 func IsChunk(file string) (number string, ok bool) {
 	m := chunkName.FindStringSubmatch(file)
@@ -113,29 +114,29 @@ type chunk struct {
 }
 
 type finder struct {
-	dir    string
-	root   *os.Root
-	local  bool // the file system of root
-	view   *view
-	plain  map[string]chunk
-	chunks map[string][]chunk
-	found  Found
-	unread unreadFiles
+	dir     string
+	root    *os.Root
+	local   bool // the file system of root
+	view    *view
+	plain   map[string]chunk
+	chunks  map[string][]chunk
+	found   Found
+	skipped skippedFiles
 }
 
 func (f *finder) report(kind problem.Kind, name string, err error) {
 	f.found.Problems = append(f.found.Problems, unreadable(kind, name, err))
 }
 
-// look takes in the file called name.
-func (f *finder) look(name string) {
-	if f.passOver(name) {
+// addFile adds the file called name.
+func (f *finder) addFile(name string) {
+	if f.skipFile(name) {
 		return
 	}
 	at := filepath.FromSlash(f.view.at(name))
 	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return // it went while we looked
+		return // removed during the scan
 	}
 	if err != nil {
 		f.report(problem.Damaged, name, err)
@@ -166,12 +167,12 @@ func (f *finder) finish() Found {
 	}
 	for name, chunks := range f.chunks {
 		if _, ok := f.plain[name]; ok {
-			f.report(problem.Conflict, name, fmt.Errorf("its %d chunks lie beside it and are not read: remove one or the other", len(chunks)))
+			f.report(problem.Conflict, name, fmt.Errorf("its %d chunks are in the same directory and are not read: remove the archive or the chunks", len(chunks)))
 			continue
 		}
 		f.found.Sets = append(f.found.Sets, f.join(name, chunks))
 	}
-	f.found.Problems = append(f.found.Problems, f.unread.list()...)
+	f.found.Problems = append(f.found.Problems, f.skipped.list()...)
 	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(f.found.Problems, func(a, b problem.Problem) int { return strings.Compare(a.Path, b.Path) })
 	return f.found

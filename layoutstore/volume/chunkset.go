@@ -15,13 +15,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// join makes a set of chunks: those before the first missing index are the archive,
-// as far as it can be read. How long a missing chunk is nobody knows, so nothing
-// behind it has a place.
+// join makes a set of chunks. Those before the first missing number are the readable part
+// of the archive. The length of a missing chunk is unknown, so nothing after it can be
+// located.
 func (f *finder) join(name string, chunks []chunk) Set {
 	chunks = f.sortChunks(chunks)
 	s := Set{Name: name, Chunked: true, dir: f.dir, seams: &seams{}}
-	id, written := sha256.New(), sha256.New() // an identity is part of each layout's stamp: a short one
+	id, written := sha256.New(), sha256.New() // short, because each layout's stamp contains it
 	var end int64
 	next := 0
 	for _, c := range chunks {
@@ -46,8 +46,8 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	return s
 }
 
-// sortChunks sorts chunks by their index. Of two with one index the shorter name is
-// the one that the format has.
+// sortChunks sorts chunks by their number. Of two with one number, the shorter name is the
+// one that the format defines.
 func (f *finder) sortChunks(chunks []chunk) []chunk {
 	slices.SortFunc(chunks, func(a, b chunk) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.name), len(b.file.name)))
@@ -60,29 +60,29 @@ func (f *finder) sortChunks(chunks []chunk) []chunk {
 	})
 }
 
-// seams say where the chunks of a set meet in the joined archive, and which are
-// missing. An archive in one file has none: its seams are nil.
+// seams are the places in the joined archive where the chunks of a set meet, and the
+// missing chunks. They are nil for an archive in one file.
 type seams struct {
-	ends    []int64      // where chunk 0, 1, … ends, up to the first missing one
-	missing []indexRange // indexes without a chunk, below the last
-	last    int          // the highest index
+	ends    []int64      // where chunk 0, 1, … ends, up to the first missing one; bytes
+	missing []indexRange // numbers without a chunk, below the last
+	last    int          // the highest number
 	sizes   sync.Once
 	small   smallest // from the first call of smallest on
 }
 
-// smallest is the smallest chunk of a set, but for the last one.
+// smallest is the smallest chunk of a set, not counting the last one.
 type smallest struct {
-	chunk            int   // negative where there is none
+	chunk            int   // negative if there is none
 	size, next, most int64 // of it, of the second smallest, and of the largest of the others
 }
 
-// indexRange is a run of indexes of chunks, both ends included; it is empty where to
-// is less than from.
+// indexRange is a range of chunk numbers, both ends included; it is empty if to is less
+// than from.
 type indexRange struct{ from, to int }
 
-func (r indexRange) empty() bool { return r.to < r.from }
+func (r indexRange) isEmpty() bool { return r.to < r.from }
 
-// names are the chunks as a report names them: one by one, or many as a range.
+// names are the chunks as a message names them: one by one, or many as a range.
 func (r indexRange) names() []string {
 	if r.to-r.from >= maxNamed {
 		return []string{r.String()}
@@ -106,8 +106,8 @@ func (r indexRange) String() string {
 	return fmt.Sprintf("chunks %04d to %04d", r.from, r.to)
 }
 
-// are says that one of the chunks is damaged, or whatever state says.
-func (r indexRange) are(state string) string {
+// describe says that one of the chunks is damaged, or in whatever state is given.
+func (r indexRange) describe(state string) string {
 	names := r.names()
 	switch last := len(names) - 1; {
 	case r.from == r.to:
@@ -119,22 +119,22 @@ func (r indexRange) are(state string) string {
 	}
 }
 
-// between are the chunks that end at from or behind it, and before to.
+// between are the chunks that end at from or later, and before to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
 	return indexRange{i, j - 1}
 }
 
-// isEnd reports whether a chunk ends at the byte end of the archive. An archive that
-// ends where a chunk does ends there: zeros inside an entry, behind a cut, would have to
-// run to the end of their chunk by chance. What is behind was left by a longer set.
+// isEnd reports whether a chunk ends at the byte end of the archive. Then the archive
+// really ends there: zeros inside an entry, after a cut, would have to run to the end of
+// their chunk by chance. Later chunks are left over from a longer set.
 func (s *seams) isEnd(end int64) bool {
 	_, found := slices.BinarySearch(s.ends, end)
 	return found
 }
 
-// at is the chunk that holds the byte off of the archive, and which byte of it that is.
+// at returns the chunk that contains the byte off of the archive, and the offset in it.
 func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] > off })
 	i = max(min(i, len(s.ends)-1), 0)
@@ -144,7 +144,7 @@ func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	return i, off - s.ends[i-1]
 }
 
-// holding are the chunks that hold the bytes of an entry.
+// holding are the chunks that contain the content of an entry.
 func (s *seams) holding(e tarEntry) indexRange {
 	first, _ := s.at(e.off)
 	last, _ := s.at(e.off + max(e.size, 1) - 1)
@@ -158,10 +158,10 @@ func (s *seams) size(i int) int64 {
 	return s.ends[i] - s.ends[i-1]
 }
 
-// smallest is the chunk of r that is smaller than the others of the set by more than
-// they differ among themselves. It is a hint and no more: the format promises nothing of
-// sizes, and yet a chunk that was cut short stands out as a rule. The last chunk may be of
-// any size, and does not count.
+// smallest is the chunk of r that is smaller than the others of the set by more than they
+// differ among themselves. It is only a hint: the format does not promise sizes, but a
+// chunk that was cut short usually stands out. The last chunk may have any size and does
+// not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
 	s.sizes.Do(func() { s.small = s.findSmallest() }) // an archive may have as many wrong entries as chunks
 	n, small := len(s.ends)-1, s.small
@@ -192,13 +192,13 @@ func (s *seams) findSmallest() smallest {
 	return small
 }
 
-// chunkSlice is by how much the chunks of d8 differ at most: it closes one with the
-// write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
+// chunkSlice is the largest difference in bytes between chunks of d8, which closes a chunk
+// with the write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
 const chunkSlice = 512 << 10
 
-// cutShort says that one of the chunks is cut short, and which of them most likely.
+// cutShort says that one of the chunks is cut short, and which one most likely.
 func (s *seams) cutShort(r indexRange) string {
-	text := r.are("cut short")
+	text := r.describe("cut short")
 	if i, ok := s.smallest(r); ok && r.from < r.to {
 		text += fmt.Sprintf(", most likely %s, the smallest", chunkLabel(i))
 	}
@@ -208,7 +208,7 @@ func (s *seams) cutShort(r indexRange) string {
 // maxGaps bounds the ranges of missing chunks that a message lists.
 const maxGaps = 10
 
-// missingText says which chunks are missing; it is empty where none is.
+// missingText says which chunks are missing; it is empty if all are there.
 func (s *seams) missingText() string {
 	if s == nil {
 		return ""

@@ -22,7 +22,7 @@ import (
 type Dir struct {
 	name  string // as the user gave it
 	root  *os.Root
-	blobs roots // <layout>/blobs/<alg>, opened once
+	blobs openDirs // <layout>/blobs/<alg>, opened once
 
 	opened func(fs.FileInfo) // of Observe; may be nil
 }
@@ -33,15 +33,15 @@ func OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{name: name, root: root, blobs: roots{open: map[string]*sharedRoot{}}}, nil
+	return &Dir{name: name, root: root, blobs: openDirs{open: map[string]*sharedRoot{}}}, nil
 }
 
-// Close gives the directory back. Only who opened it for a look may call it:
-// requests use what they got of a Dir for as long as they like.
+// Close closes the directory. Only a caller that opened the Dir for itself may call it:
+// requests use what a Dir returned for as long as they like.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// SameAs says whether d and other are the same directory of the file system,
-// which they are not when a link that led to one was set to another.
+// SameAs reports whether d and other are the same directory of the file system. They
+// differ if a link was changed from one directory to another.
 func (d *Dir) SameAs(other *Dir) bool {
 	a, err := d.root.Stat(".")
 	if err != nil {
@@ -108,8 +108,8 @@ func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	return all, ctx.Err()
 }
 
-// names are those in a directory below the volume, sorted; one that is not there,
-// or is none, has no names.
+// names are the file names in a directory below the volume, sorted. A missing directory,
+// or something else under its name, has no names.
 func (d *Dir) names(dir string) ([]string, error) {
 	root, err := plainfile.OpenRootIn(d.root, filepath.FromSlash(dir))
 	switch {
@@ -135,10 +135,10 @@ type blobFile struct {
 	dir, name string // below the volume, with slashes
 }
 
-// in calls do with the blob's directory and name, and once more with the volume's
-// root and the whole path where that fails: the directory was replaced since it was
-// opened, or the blob is a link that leaves its directory but not the tree.
-func (f *blobFile) in(do func(root *os.Root, name string) error) error {
+// withDirectory calls do with the blob's directory and name. If that fails, it calls do
+// with the volume's root and the full path: the directory was replaced since it was
+// opened, or the blob is a link to elsewhere in the tree.
+func (f *blobFile) withDirectory(do func(root *os.Root, name string) error) error {
 	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
 		err := do(shared.root, f.name)
 		f.vol.blobs.give(shared)
@@ -150,7 +150,7 @@ func (f *blobFile) in(do func(root *os.Root, name string) error) error {
 }
 
 func (f *blobFile) stat() (info fs.FileInfo, err error) {
-	err = f.in(func(root *os.Root, name string) (err error) {
+	err = f.withDirectory(func(root *os.Root, name string) (err error) {
 		info, err = root.Stat(name)
 		return err
 	})
@@ -158,7 +158,7 @@ func (f *blobFile) stat() (info fs.FileInfo, err error) {
 }
 
 func (f *blobFile) Open() (file *os.File, err error) {
-	err = f.in(func(root *os.Root, name string) (err error) {
+	err = f.withDirectory(func(root *os.Root, name string) (err error) {
 		file, err = plainfile.OpenIn(root, name)
 		return err
 	})
@@ -170,13 +170,13 @@ func (f *blobFile) Open() (file *os.File, err error) {
 
 // OpenCached implements extent.Cached.
 func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
-	shared := f.vol.blobs.have(f.dir)
+	shared := f.vol.blobs.takeOpen(f.dir)
 	if shared == nil {
 		return nil, nil, plainfile.ErrWouldWait
 	}
 	defer f.vol.blobs.give(shared)
 	dir := shared.cached()
-	if dir == nil || f.vol.opened != nil { // who observes may wait
+	if dir == nil || f.vol.opened != nil { // an observer may wait
 		return nil, nil, plainfile.ErrWouldWait
 	}
 	return plainfile.OpenCached(dir, f.name)
@@ -189,7 +189,7 @@ type rootFile struct {
 	vol    *Dir
 	root   *os.Root
 	name   string
-	moving string // where it is moved to, if it is staged; may be empty
+	moving string // its final path, if it is staged; may be empty
 	shown  string
 }
 

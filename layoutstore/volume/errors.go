@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// lostBlob is the problem of a blob that is not served, or not found, because a chunk of the
-// archive is missing, cut short or damaged. again are the chunks to copy again, the most
-// likely one first.
+// lostBlob is the problem of a blob that is not served because a chunk of the archive is
+// missing, cut short or damaged. again are the chunks to copy again, the most likely one
+// first.
 func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
 	if len(again) > 0 {
 		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
@@ -26,24 +26,24 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }
 
-// Exhausted says whether err tells of the process or the system, which is out of
-// files or memory for the moment, and nothing of the content.
+// IsExhausted reports whether err means that the process or the system has run out of open
+// files or memory for the moment. It says nothing about the content.
 func IsExhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.EAGAIN) // another program is about to give the file back (a lease)
 }
 
-// Passing says whether err tells of a disk, a network or a permission, and not of
-// what lies there: what was seen before is there still.
+// IsTransient reports whether err is about a disk, a network or a permission, and not about
+// the content: what was read before still exists.
 func IsTransient(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
 }
 
-// errLink says why a link is not followed.
+// errLink is the reason why a link is not followed.
 var errLink = errors.New("a link that leads out of the source or nowhere (links must be relative)")
 
-// linkError says of an error that was met at name that a link stands there, if one does.
+// linkError adds to an error at name that name is a link, if it is one.
 func linkError(root *os.Root, name string, err error) error {
 	if info, lerr := root.Lstat(name); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
 		return err

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// NameKind says what kind of file a file name promises.
+// NameKind is the kind of file that a file name stands for.
 type NameKind string
 
 // The kinds of file names.
 const (
-	NameOther      NameKind = "other"      // nothing of an archive: checksums, documents, anything else
+	NameOther      NameKind = "other"      // unrelated to archives: checksums, documents, anything else
 	NameArchive    NameKind = "archive"    // NAME.tar
 	NameChunk      NameKind = "chunk"      // NAME.tar.NNNN.chunk
-	NameForeign    NameKind = "foreign"    // an archive or a part of one, by a name that another tool gave
+	NameForeign    NameKind = "foreign"    // an archive or a part of one, named by another tool
 	NameCompressed NameKind = "compressed" // an archive that has to be unpacked to a plain .tar first
 	NameUpload     NameKind = "upload"     // a temporary name: the file is still being written
 )
@@ -22,17 +22,17 @@ const (
 // NameClass is what a file name says about its file, and why.
 type NameClass struct {
 	Kind NameKind
-	// Archive is the name of the archive that the file is, or will be once the advice
-	// is followed. It is empty where the name tells of no archive.
+	// Archive is the name of the archive that the file is, or will be after the advice is
+	// followed. It is empty if the name has nothing to do with an archive.
 	Archive string
 	// Number is the number of a chunk, as it is written in the name.
 	Number string
 	// Reason says why the file is not read, and Advice what to do. Both are empty for
 	// archives, chunks and other files.
 	Reason, Advice string
-	// Unread says that a source that has the file has to report it: it looks like an
-	// archive, and is not read. Names that begin with a dot and *.tmp are never
-	// reported: the format reserves them.
+	// Unread is set if the file looks like an archive and is not read, so that a source must
+	// report it. Names that begin with a dot and *.tmp are never reported: the format
+	// reserves them.
 	Unread bool
 }
 
@@ -60,7 +60,7 @@ var (
 	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
-	// What is behind a final dot and no part, though its letters could be those of one.
+	// Suffixes that look like those of a part, but are not.
 	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
 
 	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
@@ -77,8 +77,8 @@ var (
 	bundleFile = regexp.MustCompile(`^(?:index\.json|oci-layout|[0-9a-f]{64}|[0-9a-f]{128}|.+\.(?:gostsum|sha256|ya?ml|json))$`)
 )
 
-// ClassifyName says what kind of file the name of one promises: a name, without its
-// directory. It knows nothing of the file itself: a directory may have any of these names.
+// ClassifyName classifies a file name, without its directory. It does not look at the file
+// itself: a directory may have any of these names.
 func ClassifyName(name string) NameClass {
 	if name == "index.json" || name == "oci-layout" {
 		return NameClass{Kind: NameOther} // most files of a tree, at each scan
@@ -145,8 +145,8 @@ func classifyUpload(name string) (NameClass, bool) {
 		Unread: archive != "" && !strings.HasSuffix(strings.ToLower(name), ".tmp")}, true
 }
 
-// archiveOf is the archive that a name speaks of, as an upload's temporary name holds
-// it, or empty.
+// archiveOf is the archive that a name stands for, such as the one in the temporary name of
+// an upload, or empty.
 func archiveOf(name string) string {
 	if c := ClassifyName(name); c.Kind != NameUpload {
 		return c.Archive
@@ -163,19 +163,19 @@ var unpackers = []struct{ suffix, command string }{
 
 func classifyCompressed(name string) (NameClass, bool) {
 	if m := encryptedName.FindStringSubmatch(name); m != nil {
-		return notRead(NameForeign, m[1]+".tar", "an archive that is encrypted", fmt.Sprintf("decrypt it to %s", m[1]+".tar")), true
+		return skippedClass(NameForeign, m[1]+".tar", "an encrypted archive", fmt.Sprintf("decrypt it to %s", m[1]+".tar")), true
 	}
 	lower := strings.ToLower(name)
 	if m := compressedName.FindStringSubmatch(name); m != nil {
 		for _, u := range unpackers {
 			if strings.HasSuffix(lower, u.suffix) || u.suffix == "gz" && strings.HasSuffix(lower, ".tgz") {
-				return notRead(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar: "+u.command+" "+quoted(name)), true
+				return skippedClass(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar: "+u.command+" "+shellQuote(name)), true
 			}
 		}
-		return notRead(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar"), true
+		return skippedClass(NameCompressed, m[1]+".tar", "it is compressed", "unpack it to a plain .tar"), true
 	}
 	if m := compressedPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
-		return notRead(NameCompressed, m[1]+".tar", "a part of an archive that is compressed",
+		return skippedClass(NameCompressed, m[1]+".tar", "a part of a compressed archive",
 			fmt.Sprintf("join its parts, then unpack them to %s", m[1]+".tar")), true
 	}
 	return NameClass{}, false
@@ -183,41 +183,41 @@ func classifyCompressed(name string) (NameClass, bool) {
 
 func classifyForeign(name string) (NameClass, bool) {
 	rename := func(m []string, to, reason string) (NameClass, bool) {
-		return notRead(NameForeign, m[1]+".tar", reason, fmt.Sprintf("mv %s %s", quoted(name), quoted(to))), true
+		return skippedClass(NameForeign, m[1]+".tar", reason, fmt.Sprintf("mv %s %s", shellQuote(name), shellQuote(to))), true
 	}
 	if m := upperName.FindStringSubmatch(name); m != nil {
-		return rename(m, m[1]+".tar", "an archive's name has to end in .tar, in lower case")
+		return rename(m, m[1]+".tar", "an archive's name must end in .tar, in lower case")
 	}
 	if m := upperChunk.FindStringSubmatch(name); m != nil {
-		return rename(m, m[1]+".tar."+m[2]+".chunk", "a chunk's name has to end in .tar.NNNN.chunk, in lower case")
+		return rename(m, m[1]+".tar."+m[2]+".chunk", "a chunk's name must end in .tar.NNNN.chunk, in lower case")
 	}
 	if m := shortChunk.FindStringSubmatch(name); m != nil {
-		return rename(m, fmt.Sprintf("%s.tar.%04s.chunk", m[1], m[2]), "a chunk's number has to have at least four digits, from 0000 on")
+		return rename(m, fmt.Sprintf("%s.tar.%04s.chunk", m[1], m[2]), "a chunk's number must have at least four digits, starting at 0000")
 	}
 	if m := foreignPart.FindStringSubmatch(name); m != nil && !noPart.MatchString(name) {
 		stem := name[:len(name)-len(m[2])]
 		to := m[1] + ".tar"
-		return notRead(NameForeign, to, "a part of an archive by the name of another tool, or a copy of one",
-			fmt.Sprintf("join the parts: cat %s > %s, or rename it if it is the whole archive", quoted(stem)+wildcards(m[2]), quoted(to))), true
+		return skippedClass(NameForeign, to, "a part or a copy of an archive, named by another tool",
+			fmt.Sprintf("join the parts: cat %s > %s, or rename it if it is the whole archive", shellQuote(stem)+partPattern(m[2]), shellQuote(to))), true
 	}
 	if m := oddChunk.FindStringSubmatch(name); m != nil {
-		return notRead(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
+		return skippedClass(NameForeign, m[1]+".tar", "a chunk whose name is not NAME.tar.NNNN.chunk", "rename it: NNNN is its number among the chunks, from 0000 on"), true
 	}
 	return NameClass{}, false
 }
 
-func notRead(kind NameKind, archive, reason, advice string) NameClass {
+func skippedClass(kind NameKind, archive, reason, advice string) NameClass {
 	return NameClass{Kind: kind, Archive: archive, Reason: reason, Advice: advice, Unread: true}
 }
 
 var (
 	partBegin = regexp.MustCompile(`(?i)^[._-]?` + partWord + `[._-]?`)
-	// partCount is what counts the parts, at the end of a part's suffix.
+	// partCount matches the number or letters at the end of a part's suffix.
 	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
 )
 
-// wildcards is a shell pattern for the suffixes of all parts, of which suffix is one.
-func wildcards(suffix string) string {
+// partPattern is a shell pattern for the suffixes of all parts, of which suffix is one.
+func partPattern(suffix string) string {
 	word := partBegin.FindString(suffix)
 	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {
 		word = ""
@@ -228,8 +228,8 @@ func wildcards(suffix string) string {
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9._+=:@%,/-]+$`)
 
-// quoted is a file name as a shell takes it.
-func quoted(name string) string {
+// shellQuote quotes a file name for a shell.
+func shellQuote(name string) string {
 	if plainName.MatchString(name) && !strings.HasPrefix(name, "-") {
 		return name
 	}

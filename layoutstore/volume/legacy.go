@@ -2,10 +2,10 @@ package volume
 
 import "strings"
 
-// legacyPrefix is where the layouts of an archive in the form of old bundles
-// belong: module-<name>.tar holds `.`, `release` and `extra/*` of modules/<name>,
-// and security*.tar holds `trivy-*` of security. It applies only if all of the
-// archive's layouts are such, and ends with a slash.
+// legacyPrefix is the path below which the layouts of an old archive belong:
+// module-<name>.tar contains `.`, `release` and `extra/*` of modules/<name>, and
+// security*.tar contains `trivy-*` of security. It applies only if all layouts of the
+// archive match, and ends with a slash.
 func legacyPrefix(archive string, layouts []tarLayout) string {
 	if len(layouts) == 0 {
 		return ""

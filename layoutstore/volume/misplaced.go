@@ -6,28 +6,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// reserved says whether a name is below tmp/ at the top of an archive, where the format
-// keeps no content.
-func reserved(name string) bool { return strings.HasPrefix(name, "tmp/") }
+// isReserved reports whether a name is below tmp/ at the top of an archive, where the
+// format allows no content.
+func isReserved(name string) bool { return strings.HasPrefix(name, "tmp/") }
 
 // reservedProblem reports that the archive has layouts in tmp/, which are not read. It is
 // harmless only if the archive has others.
 func (s *scan) reservedProblem() problem.Problem {
-	f := harmless("tmp/ is reserved and is not read: it holds %d files of image layouts: if they belong to the bundle, pack them again from the directory that holds them", s.reserved)
+	f := harmlessProblem("tmp/ is reserved and is not read: it holds %d files of image layouts: if they belong to the bundle, pack them again from the directory that holds them", s.reserved)
 	f.Entry, f.Harmless = "tmp", len(s.layouts) > 0
 	return f
 }
 
-// misplaced reports the layouts of a security*.tar that are in the right place below a
-// directory where they do not belong: the archive was written from an unclean working
-// directory. They are served by the path that they have.
+// misplaced reports the layouts of a security*.tar that are below an extra directory: the
+// archive was packed from an unclean working directory. They are served under their own
+// paths.
 func misplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil
 	}
 	for _, l := range layouts {
 		if at := strings.LastIndex("/"+l.path, "/security/trivy-"); at > 0 && len(found) < maxProblems {
-			f := harmless("served by the path that it has, and belongs at %s: the archive was packed from an unclean working directory (--tmp-dir); pull it again with a clean one", l.path[at:])
+			f := harmlessProblem("served under its own path, but belongs at %s: the archive was packed from an unclean working directory (--tmp-dir); pull it again with a clean one", l.path[at:])
 			f.Entry = l.path
 			found = append(found, f)
 		}

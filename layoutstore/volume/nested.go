@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 )
 
-// nestedArchives reports the files of a directory below the top of the tree, at rel,
-// that look like archives: archives are read directly in a source only.
+// nestedArchives reports the files that look like archives in the directory rel below the
+// top of the tree. Archives are read only directly in a source.
 func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 	if rel == "." {
-		return // where archives are looked for
+		return // archives are read here
 	}
-	var found unreadFiles
+	var found skippedFiles
 	for _, e := range entries {
 		class := ClassifyName(e.Name())
 		if e.IsDir() || class.Kind != NameArchive && class.Kind != NameChunk && !class.Unread {
@@ -25,7 +25,7 @@ func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 				continue // a link to a directory, or one that descend reports
 			}
 		}
-		found.add(rel, e.Name(), class, whyNested(class))
+		found.add(rel, e.Name(), class, nestedReason(class))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -33,7 +33,7 @@ func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 	w.found.Nested = append(w.found.Nested, all[:min(len(all), max(0, maxProblems-len(w.found.Nested)))]...)
 }
 
-func whyNested(c NameClass) error {
+func nestedReason(c NameClass) error {
 	what := "an archive"
 	switch {
 	case c.Kind == NameChunk:

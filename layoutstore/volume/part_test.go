@@ -21,7 +21,7 @@ func TestPartIsASlice(t *testing.T) {
 		for off := int64(-1); off <= base.Size()+1; off++ {
 			for n := int64(-1); n <= base.Size()-off+1; n++ {
 				want, wantErr := base.Slice(off, n)
-				got, err := a.part(off, n)
+				got, err := a.sliceBase(off, n)
 				if !slices.Equal(got, want) || (err == nil) != (wantErr == nil) {
 					t.Fatalf("bytes %d to %d of %v: %v, %v; want %v, %v", off, off+n, base, got, err, want, wantErr)
 				}

@@ -6,23 +6,24 @@ import (
 	"io"
 )
 
-// verdict is what the content of an entry says of itself.
-type verdict int
+// proofResult is the result of verifying the content of an entry.
+type proofResult int
 
 const (
-	contentUnproven verdict = iota // nobody can tell, or it costs too much
+	contentUnproven proofResult = iota // it cannot be verified, or that is too expensive
 	contentProven
 	contentWrong
 )
 
-// maxIndexProof bounds an index.json that is read to prove it.
+// maxIndexProof is the largest index.json that is read to verify it, in bytes.
 const maxIndexProof = 64 << 20
 
-// prove reads the content of an entry. A blob is proven by its digest; an index.json
-// by its syntax, as bytes from behind it would end no JSON document.
-func (s *scan) prove(ctx context.Context, m mark) (verdict, error) {
+// proveContent reads and verifies the content of an entry: a blob by its digest, an
+// index.json by its syntax, because later bytes of the archive would not end a JSON
+// document.
+func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, error) {
 	name, illegal := cleanName(m.name)
-	if illegal != "" || !m.file || hidden(name) {
+	if illegal != "" || !m.isFile || isHidden(name) {
 		return contentUnproven, nil
 	}
 	_, d, ok := parseName(name)
@@ -32,24 +33,24 @@ func (s *scan) prove(ctx context.Context, m mark) (verdict, error) {
 	case d == "":
 		data := make([]byte, 0, m.entry.size)
 		err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { data = append(data, b...) })
-		return verdictOf(json.Valid(data)), err
+		return proofResultOf(json.Valid(data)), err
 	case !d.Algorithm().Available():
 		return contentUnproven, nil
 	}
 	v := d.Verifier()
 	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { _, _ = v.Write(b) }) // a hash takes everything
-	return verdictOf(v.Verified()), err
+	return proofResultOf(v.Verified()), err
 }
 
-func verdictOf(right bool) verdict {
+func proofResultOf(right bool) proofResult {
 	if right {
 		return contentProven
 	}
 	return contentWrong
 }
 
-// read hands n bytes of the archive from off on to use, piece by piece, and leaves
-// the scan where it is. Errors: the context's; those of the files.
+// read passes n bytes of the archive from off on to use, piece by piece, and does not move
+// the scan. Errors: the context's; those of the files.
 func (s *scan) read(ctx context.Context, off, n int64, use func([]byte)) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()

@@ -17,18 +17,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// PublicationFile is the journal of a bundle directory, while several of its files
-// change together. From the moment that it is there, readers see the new state: each new
-// file where it is staged, or where it has been moved to. Before that moment nothing that
-// they see has changed. So there is no moment at which they see a part of the change,
-// whenever the writer is killed.
+// PublicationFile is the journal of a bundle directory while several of its files change
+// together. As soon as it exists, readers see the new state: each new file where it is
+// staged, or where it has been moved to. Before that, readers see the old state. So they
+// never see a part of the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 
-// Publication is what is in a PublicationFile: which files of a directory change together.
+// Publication is the content of a PublicationFile: the files of a directory that change
+// together.
 type Publication struct {
 	Format int `json:"format"`
-	// Staged is the directory beside the journal that holds the new files, each at its
-	// path below the bundle directory. One that is not there has been moved to its place.
+	// Staged is the directory beside the journal with the new files, each at its path
+	// below the bundle directory. A file that is missing there has been moved into place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
 	// Remove are the files that the new ones replace under other names.
@@ -39,19 +39,19 @@ type Publication struct {
 type PublishedFile struct {
 	Name string `json:"name"` // slash-separated, below the directory
 	Size int64  `json:"size"` // bytes
-	// Modified is when it was written, which a rename does not change: an older file of
-	// the same name and size is not taken for it.
+	// Modified is the modification time, which a rename does not change. It distinguishes
+	// the file from an older one of the same name and size.
 	Modified time.Time `json:"modified"`
 }
 
-// PublishedFileOf is the new file of a name that a staged file becomes.
+// PublishedFileOf describes a staged file under its new name.
 func PublishedFileOf(name string, staged fs.FileInfo) PublishedFile {
 	return PublishedFile{name, staged.Size(), staged.ModTime().UTC()}
 }
 
-// is says whether a file in place is the new one. The times of some file systems are
-// coarse: FAT has two seconds, exFAT ten milliseconds.
-func (f PublishedFile) is(info fs.FileInfo) bool {
+// matches reports whether a file in place is the new one. The times of some file systems
+// are coarse: two seconds on FAT, ten milliseconds on exFAT.
+func (f PublishedFile) matches(info fs.FileInfo) bool {
 	got := info.ModTime()
 	coarse := got.Nanosecond()%int(10*time.Millisecond) == 0 && got.Sub(f.Modified).Abs() <= 2*time.Second
 	return info.Size() == f.Size && (got.Equal(f.Modified) || coarse)
@@ -59,12 +59,12 @@ func (f PublishedFile) is(info fs.FileInfo) bool {
 
 const publicationFormat = 1
 
-// maxPublication is the longest journal, in bytes: more than a chunk set of the largest
-// number of chunks needs.
+// maxPublication is the longest journal, in bytes. A chunk set with the largest number of
+// chunks needs less.
 const maxPublication = 512 << 20
 
-// UnfinishedError says that a publication in a directory was interrupted and that the new
-// state cannot be seen, because files of it are missing.
+// UnfinishedError says that a publication in a directory was interrupted and that its new
+// state is unavailable, because files are missing.
 type UnfinishedError struct {
 	Dir    string
 	Reason string
@@ -77,14 +77,14 @@ func (e *UnfinishedError) Error() string {
 // StagedDir is the name of the nth directory in which new files are staged.
 func StagedDir(n int) string { return PublicationFile + "." + strconv.Itoa(n) }
 
-// IsStagedDir says whether a name is one that StagedDir returns.
+// IsStagedDir reports whether a name is one that StagedDir returns.
 func IsStagedDir(name string) bool {
 	number, ok := strings.CutPrefix(name, PublicationFile+".")
 	n, err := strconv.Atoi(number)
 	return ok && err == nil && n >= 0 && StagedDir(n) == name
 }
 
-// Encode is the publication as [ReadPublication] reads it. It fails where that would
+// Encode returns the publication as [ReadPublication] reads it. It fails if that would
 // refuse it.
 func (p Publication) Encode() ([]byte, error) {
 	p.Format = publicationFormat
@@ -106,7 +106,7 @@ func (p *Publication) check() error {
 		return fmt.Errorf("format %d, this program knows format %d", p.Format, publicationFormat)
 	}
 	if !IsStagedDir(p.Staged) {
-		return fmt.Errorf("no directory of staged files: %.300q", p.Staged)
+		return fmt.Errorf("not a directory of staged files: %.300q", p.Staged)
 	}
 	names := slices.Clone(p.Remove)
 	for _, f := range p.Place {
@@ -114,14 +114,14 @@ func (p *Publication) check() error {
 	}
 	for _, name := range names {
 		if !filepath.IsLocal(filepath.FromSlash(name)) || path.Clean(name) != name || strings.HasPrefix(name, ".") {
-			return fmt.Errorf("no file of a bundle: %.300q", name)
+			return fmt.Errorf("not a file of a bundle: %.300q", name)
 		}
 	}
 	return nil
 }
 
-// ReadPublication reads the publication that stands in the directory at dir, nil where
-// none does. Errors: the file system's; that the file is none, or one of a later version.
+// ReadPublication reads the publication in the directory at dir, or nil without one
+// Errors: the file system's; that the file is malformed or of a later version.
 func ReadPublication(dir string) (*Publication, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -132,7 +132,7 @@ func ReadPublication(dir string) (*Publication, error) {
 	return p, err
 }
 
-// CheckPublication fails with an *UnfinishedError where the publication in the directory at
+// CheckPublication fails with an *UnfinishedError if the publication in the directory at
 // dir cannot be finished.
 func CheckPublication(dir string) error {
 	files, err := OpenFiles(dir)
@@ -142,7 +142,7 @@ func CheckPublication(dir string) error {
 	return files.Close()
 }
 
-// readPublication returns the stamp of the journal, too, which is empty for none.
+// readPublication also returns the stamp of the journal, which is empty if there is none.
 func readPublication(root *os.Root) (*Publication, string, error) {
 	f, err := plainfile.OpenIn(root, PublicationFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,14 +173,14 @@ func readPublication(root *os.Root) (*Publication, string, error) {
 	return &p, stampOf(info), nil
 }
 
-// view is which files of a directory a reader sees, and where. Nil is that of a directory
-// in which no publication stands: each file where it is.
+// view is the files of a directory that a reader sees, and where they are. It is nil for a
+// directory without a publication: each file is in its place.
 type view struct {
 	staged  map[string]string // by path in the directory: where the new file is now
 	removed map[string]bool
 }
 
-// viewOf decides what a reader sees of a directory. Errors: *UnfinishedError; those of
+// viewOf decides what a reader sees in a directory. Errors: *UnfinishedError; those of
 // reading the journal.
 func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
@@ -204,24 +204,24 @@ func viewOf(root *os.Root) (*view, error) {
 	return v, nil
 }
 
-// find says where a new file is now.
+// find returns where a new file is now.
 func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	staged := path.Join(p.Staged, f.Name)
-	for _, at := range []string{staged, f.Name} { // it is moved in this direction
+	for _, at := range []string{staged, f.Name} { // a move goes in this direction
 		info, err := root.Stat(filepath.FromSlash(at))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
 			return "", err
-		case info.Mode().IsRegular() && (f.is(info) || at == staged && info.Size() == f.Size):
+		case info.Mode().IsRegular() && (f.matches(info) || at == staged && info.Size() == f.Size):
 			return at, nil
 		}
 	}
-	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + " is not there in its new form"}
+	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + ": the new file is missing"}
 }
 
-// at is where the file of a path in the directory is.
+// at returns where the file with a path in the directory is.
 func (v *view) at(name string) string {
 	if v == nil || v.staged[name] == "" {
 		return name
@@ -231,7 +231,7 @@ func (v *view) at(name string) string {
 
 func (v *view) hides(name string) bool { return v != nil && v.removed[name] }
 
-// names are those of the files directly in the directory.
+// names are the names of the files directly in the directory.
 func (v *view) names(entries []fs.DirEntry) []string {
 	var all []string
 	for _, e := range entries {
@@ -258,7 +258,7 @@ type Files struct {
 	view  *view
 }
 
-// OpenFiles looks into the directory at dir. Errors: *UnfinishedError; the file system's.
+// OpenFiles lists the directory at dir. Errors: *UnfinishedError; the file system's.
 func OpenFiles(dir string) (*Files, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -275,14 +275,14 @@ func OpenFiles(dir string) (*Files, error) {
 	return &Files{root, v.names(entries), v}, nil
 }
 
-// Close gives the directory back.
+// Close closes the directory.
 func (f *Files) Close() error { return f.root.Close() }
 
-// Names are those of the files, sorted.
+// Names are the names of the files, sorted.
 func (f *Files) Names() []string { return f.names }
 
-// At is where a file is, as a path below the directory. One that was replaced under
-// another name is nowhere.
+// At returns where a file is, as a path below the directory. ok is false for one that was
+// replaced under another name.
 func (f *Files) At(name string) (at string, ok bool) {
 	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
 }
@@ -294,21 +294,21 @@ func (f *Files) Stat(name string) (fs.FileInfo, error) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
 	info, err := f.root.Stat(at)
-	if errors.Is(err, fs.ErrNotExist) { // it may have been moved to its place
+	if errors.Is(err, fs.ErrNotExist) { // it may have been moved into place
 		return f.root.Stat(name)
 	}
 	return info, err
 }
 
-// Mark identifies what a directory shows: where the marks before and after a look are the
-// same, the look saw no publication begin, go on or end.
+// Mark identifies the state of a directory: if the marks before and after a scan are the
+// same, no publication began, progressed or ended during the scan.
 type Mark struct {
-	publication string    // the stamp of the journal that stands
+	publication string    // the stamp of the journal
 	changed     time.Time // when a name in the directory changed last
 	dir         fs.FileInfo
 }
 
-// MarkOf is the mark of the directory at dir now; nothing at all has one as well.
+// MarkOf is the current mark of the directory at dir. A missing directory has one, too.
 func MarkOf(dir string) Mark {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -323,11 +323,11 @@ func MarkOf(dir string) Mark {
 	return m
 }
 
-// Same says whether no publication was seen to change between two marks.
+// Same reports whether two marks have the same publication, or none.
 func (m Mark) Same(other Mark) bool { return m.publication == other.publication }
 
-// Quiet says whether no file in the directory was replaced either between two marks, so
-// that no publication began and ended unseen.
+// Quiet reports whether no file in the directory was replaced between two marks either, so
+// that no publication began and ended unnoticed.
 func (m Mark) Quiet(other Mark) bool {
 	if m.dir == nil || other.dir == nil {
 		return m.dir == other.dir

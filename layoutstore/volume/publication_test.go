@@ -66,7 +66,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, dir, "a.tar is not there in its new form")
+	refused(t, dir, "a.tar: the new file is missing")
 }
 
 // A journal that cannot be understood hides the directory.

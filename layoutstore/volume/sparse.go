@@ -10,8 +10,8 @@ import (
 // sparseAdvice says why a sparse entry is not served, and what to do.
 const sparseAdvice = "a sparse file, stored without its holes: pack it again with GNU tar without --sparse, or with bsdtar --no-read-sparse"
 
-// sparse says whether an entry is stored with a map of its holes, of which there may be none.
-func sparse(h *tar.Header) bool {
+// isSparse reports whether an entry is stored with a map of its holes, which may be empty.
+func isSparse(h *tar.Header) bool {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
 			return true
@@ -20,10 +20,10 @@ func sparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// sparse looks at the map of a sparse entry whose headers begin at from. One without
-// holes is a plain file, and h is made one. It returns where the next header begins,
-// negative where that is not known.
-func (s *scan) sparse(h *tar.Header, e tarEntry, from int64) (next int64) {
+// readSparse reads the map of a sparse entry whose headers begin at from. An entry without
+// holes is a plain file: then h becomes the header of one. next is where the next header
+// begins, or negative if unknown.
+func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	size := e.off - from
 	if s.unsure || size <= 0 || size > maxSparseHeader {
 		return -1
@@ -39,16 +39,15 @@ func (s *scan) sparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	if !ok {
 		return -1
 	}
-	return padded(e.off + stored)
+	return padToBlock(e.off + stored)
 }
 
 // maxSparseHeader bounds the headers of a sparse entry, which archive/tar bounds to less.
 const maxSparseHeader = 8 << 20
 
-// makePlain makes h the header of a plain file if its map has no holes: the bytes
-// that are stored are then those of the file. raw are the headers of the entry with the
-// map, up to the first byte of data. stored is how many bytes of data are stored; it is
-// not known where ok is false.
+// makePlain makes h the header of a plain file if its map has no holes: then the stored
+// bytes are the file. raw is the headers of the entry with the map, up to the first byte of
+// data. stored is the number of bytes of data; it is unknown if ok is false.
 //
 // The forms are those of the GNU tar manual, "Storing Sparse Files": a map in the
 // header (old GNU), in PAX records (0.0 and 0.1), or in front of the data (1.0).
@@ -77,8 +76,8 @@ func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	return stored, true
 }
 
-// lastHeader is where the last header of an entry is, behind those that extend it,
-// and the size that it gives; negative where there is none.
+// lastHeader finds the last header of an entry, after those that extend it, and its size
+// field. at is negative if it is missing.
 func lastHeader(raw []byte) (at int, size int64) {
 	for at+512 <= len(raw) {
 		size, ok := number(raw[at+124 : at+136])
@@ -90,7 +89,7 @@ func lastHeader(raw []byte) (at int, size int64) {
 			if size > int64(len(raw)) {
 				return -1, 0
 			}
-			at += 512 + int(padded(size))
+			at += 512 + int(padToBlock(size))
 		default:
 			return at, size
 		}
@@ -98,7 +97,7 @@ func lastHeader(raw []byte) (at int, size int64) {
 	return -1, 0
 }
 
-// number reads a number of a header: octal digits, or binary where the first bit is
+// number reads a number of a header: octal digits, or binary if the first bit is
 // set (GNU tar manual, "Basic Tar Format").
 func number(field []byte) (int64, bool) {
 	if field[0]&0x80 == 0 {
@@ -119,8 +118,8 @@ func number(field []byte) (int64, bool) {
 	return n, field[0]&0x40 == 0
 }
 
-// sparseMap are the offsets and lengths of a sparse entry's data, one behind the other;
-// raw begins with its last header.
+// sparseMap reads the offsets and lengths of a sparse entry's data, in alternation. raw
+// begins with its last header.
 func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
 	version := h.PAXRecords["GNU.sparse.major"] + "." + h.PAXRecords["GNU.sparse.minor"]
 	switch {
@@ -180,7 +179,8 @@ func parseAll(text []string) ([]int64, bool) {
 	return numbers, len(numbers)%2 == 0
 }
 
-// coversAll says whether the data of a map is all of a file of that size, without a hole.
+// coversAll reports whether the data of a map is a complete file of that size, without a
+// hole.
 func coversAll(numbers []int64, size int64) bool {
 	var end int64
 	for i := 0; i+1 < len(numbers); i += 2 {

@@ -6,9 +6,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// StampOf identifies what was written into the files that a list lies in, by their
-// sizes, modification times and inodes. It is not another one for a change time alone,
-// which a new link moves too. Errors are those of opening them.
+// StampOf identifies the content of the files of a list by their sizes, modification times
+// and inodes. It ignores the change time, which a new link changes, too. Errors: those of
+// opening the files.
 func StampOf(where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {

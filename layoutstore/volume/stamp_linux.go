@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// stampOf identifies a state of a file: size, times and inode. The change time
-// sees what a restored modification time would hide.
+// stampOf identifies a state of a file by size, times and inode. The change time reveals a
+// write after which the modification time was restored.
 func stampOf(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d %d %d %d", st.Size, info.ModTime().UnixNano(), st.Ctim.Nano(), st.Ino)
@@ -15,8 +15,8 @@ func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// writtenOf identifies what was written into a file: its stamp without the change
-// time, which moves with the mode, the owner and the number of links too.
+// writtenOf identifies the content of a file: its stamp without the change time, which also
+// changes with the mode, the owner and the number of links.
 func writtenOf(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d %d %d", st.Size, info.ModTime().UnixNano(), st.Ino)
@@ -24,8 +24,8 @@ func writtenOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// sameState says whether two looks at a file found it in one state: whether their stamps
-// are equal.
+// sameState reports whether a file was in the same state twice: whether the stamps are
+// equal.
 func sameState(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, too := b.Sys().(*syscall.Stat_t)

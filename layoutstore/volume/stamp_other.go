@@ -12,9 +12,9 @@ func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// writtenOf identifies what was written into a file.
+// writtenOf identifies the content of a file.
 func writtenOf(info fs.FileInfo) string { return stampOf(info) }
 
-// sameState says whether two looks at a file found it in one state: whether their stamps
-// are equal.
+// sameState reports whether a file was in the same state twice: whether the stamps are
+// equal.
 func sameState(a, b fs.FileInfo) bool { return stampOf(a) == stampOf(b) }

@@ -22,26 +22,26 @@ import (
 // Bounds of an archive, far above any bundle.
 const (
 	maxEntries  = 4_000_000
-	maxLayouts  = 100_000 // each of them costs some hundred bytes here, and a kilobyte where it is served
+	maxLayouts  = 100_000 // each takes some hundred bytes here, and a kilobyte when it is served
 	maxProblems = 1000
 )
 
-// tarIndex says where the entries of a tar archive lie. It is made by reading the
-// headers once, and never changes.
+// tarIndex is where the entries of a tar archive are. It is made by reading the headers
+// once, and never changes.
 type tarIndex struct {
 	layouts  []tarLayout       // by path
-	problems []problem.Problem // entries that are not served, at most maxProblems and one that says so
-	broken   *problem.Problem  // why the archive does not end as a tar archive has to
+	problems []problem.Problem // entries that are not served; at most maxProblems, and one that says that there are more
+	broken   *problem.Problem  // why the archive has no valid end
 	entries  int
-	// unsure is set where what was found is not all in a kept index, so this one cannot be
-	// kept.
+	// unsure is set if a cached index could not represent everything, so that this one is
+	// not cached.
 	unsure  bool
-	headers map[string]string // the names in the headers of hard links' files, by entry
-	// end is where the two empty blocks at the end of the archive end; 0 where they
-	// were not found.
+	headers map[string]string // names in the headers of files that hard links lead to, by entry
+	// end is where the two empty blocks at the end of the archive end; 0 if they were not
+	// found.
 	end int64
-	// copyAgain are the chunks to copy again before anyone can tell what lies behind
-	// the place where the chain of headers ends.
+	// copyAgain are the chunks to copy again: without them, the entries after the break in
+	// the chain of headers are unknown.
 	copyAgain []string
 }
 
@@ -57,13 +57,13 @@ type tarLayout struct {
 	lost map[digest.Digest]problem.Problem
 }
 
-// tarEntry is where an entry's bytes lie in the archive, and its header before them.
+// tarEntry is where an entry's content is in the archive, and the header before it.
 type tarEntry struct {
 	off, size int64
-	header    uint32 // bytes of header in front of off
+	header    uint32 // bytes of header before off
 }
 
-func (e tarEntry) there() bool { return e.off > 0 }
+func (e tarEntry) exists() bool { return e.off > 0 }
 
 type tarBlob struct {
 	sum [sha256.Size]byte
@@ -81,8 +81,8 @@ func (ix *tarIndex) layout(p string) *tarLayout {
 	return &ix.layouts[i]
 }
 
-// blob returns where the blob d lies, and its number among the layout's entries,
-// of which index.json is the first; blobs of odd algorithms have none.
+// blob returns where the blob d is, and its number among the layout's entries, of which
+// index.json is the first. Blobs of algorithms other than sha256 have no number.
 func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
 	sum, plain := names.SHA256Sum(d)
 	if !plain {
@@ -102,15 +102,15 @@ type scan struct {
 	window   *window
 	layouts  map[string]*scanLayout
 	problems []problem.Problem
-	behind   []problem.Problem // of what is behind the end
+	trailing []problem.Problem // of what is behind the end
 	links    links
 	entries  int
 	reserved int // files of layouts in tmp/
 	unsure   bool
 
 	seams      *seams // of a chunk set
-	last       mark
-	refused    map[int64]problem.Problem // by the place of the content
+	last       scannedEntry
+	refused    map[int64]problem.Problem // by the offset of the content
 	spanBudget int64
 	tarEnd     int64 // where the archive ends, with its two blocks of zeros
 	copyAgain  []string
@@ -121,16 +121,16 @@ type scanLayout struct {
 	sums map[[sha256.Size]byte]tarEntry
 }
 
-// scanTar reads the headers of an archive. What it cannot
-// read ends it: headers are followed as a chain, and never searched for. The error
-// is the context's, or one of opening the files.
+// scanTar reads the headers of an archive as a chain, up to the first one that cannot be
+// read. It never searches for headers. The error is the context's, or one of opening the
+// files.
 func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	w := newWindow(set.list())
 	defer w.Close()
 	s := &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: spanBudget}
-	broken, err := s.all(ctx)
+	broken, err := s.readHeaders(ctx)
 	if err == nil && s.tarEnd > 0 && broken == nil {
-		err = s.behindEnd(ctx, s.tarEnd)
+		err = s.checkTrailing(ctx, s.tarEnd)
 	}
 	if err != nil {
 		return nil, err
@@ -138,16 +138,17 @@ func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	return s.finish(broken), nil
 }
 
-// all follows the headers to the end, and says what is wrong with it.
-func (s *scan) all(ctx context.Context) (broken *problem.Problem, err error) {
+// readHeaders follows the headers to the end of the archive. broken says what is wrong
+// there.
+func (s *scan) readHeaders(ctx context.Context) (broken *problem.Problem, err error) {
 	if s.size == 0 {
-		return s.endsEarly(ctx, "the file is empty")
+		return s.truncatedEnd(ctx, "the file is empty")
 	}
 	if hint := s.compressed(); hint != "" {
-		return unreadBehind(problem.Limited, nil, "%s", hint), nil
+		return unreadProblem(problem.Limited, nil, "%s", hint), nil
 	}
 	r := tar.NewReader(s.window)
-	var next int64 // where the next header begins; negative behind a sparse entry, whose length on disk is not told
+	var next int64 // where the next header begins; negative after a sparse entry, whose stored length is unknown
 	for {
 		if s.entries%1024 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -155,7 +156,7 @@ func (s *scan) all(ctx context.Context) (broken *problem.Problem, err error) {
 			}
 		}
 		if s.entries >= maxEntries {
-			return unreadBehind(problem.Limited, nil, "more than %d entries: the rest is not read", maxEntries), nil
+			return unreadProblem(problem.Limited, nil, "more than %d entries: the rest is not read", maxEntries), nil
 		}
 		h, err := r.Next()
 		if s.window.err != nil {
@@ -167,45 +168,45 @@ func (s *scan) all(ctx context.Context) (broken *problem.Problem, err error) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return s.end(ctx, next)
+			return s.readEnd(ctx, next)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return s.endsEarly(ctx, fmt.Sprintf("it ends early, after %d bytes", s.size))
+			return s.truncatedEnd(ctx, fmt.Sprintf("it ends early, after %d bytes", s.size))
 		case err != nil:
-			return s.noHeader(ctx, next, fmt.Sprintf(": %v", err))
+			return s.missingHeader(ctx, next, fmt.Sprintf(": %v", err))
 		}
 		s.entries++
 		e := tarEntry{off: s.window.pos, size: h.Size}
 		if n := e.off - next; n > 0 && n < 1<<31 {
 			e.header = uint32(n)
 		}
-		m := mark{name: h.Name, entry: e, file: hasBody(h.Typeflag) && refusal(h) == "", start: next}
-		switch next = padded(e.off); {
-		case sparse(h):
-			next = s.sparse(h, e, e.off-int64(e.header))
-			m.file = refusal(h) == ""
+		m := scannedEntry{name: h.Name, entry: e, isFile: hasBody(h.Typeflag) && refusal(h) == "", start: next}
+		switch next = padToBlock(e.off); {
+		case isSparse(h):
+			next = s.readSparse(h, e, e.off-int64(e.header))
+			m.isFile = refusal(h) == ""
 			s.unsure = s.unsure || next < 0
 		case hasBody(h.Typeflag):
 			if e.size > s.size-e.off {
-				return s.endsIn(h, m), nil
+				return s.truncatedEntry(h, m), nil
 			}
-			next += padded(e.size)
+			next += padToBlock(e.size)
 		}
 		if m.body, m.end = next, next; next > 0 && hasBody(h.Typeflag) {
 			m.body = min(e.off+e.size, next)
 		}
-		if err := s.passed(ctx, m); err != nil {
+		if err := s.recordEntry(ctx, m); err != nil {
 			return nil, err
 		}
-		if s.entry(h, e); len(s.layouts) > maxLayouts {
-			return unreadBehind(problem.Limited, nil, "more than %d layouts: the rest is not read", maxLayouts), nil
+		if s.addEntry(h, e); len(s.layouts) > maxLayouts {
+			return unreadProblem(problem.Limited, nil, "more than %d layouts: the rest is not read", maxLayouts), nil
 		}
 	}
 }
 
-// padded is n rounded up to whole blocks.
-func padded(n int64) int64 { return (n + 511) &^ 511 }
+// padToBlock is n rounded up to a multiple of 512.
+func padToBlock(n int64) int64 { return (n + 511) &^ 511 }
 
-// hasBody says whether bytes follow the header of an entry of a type.
+// hasBody reports whether content follows the header of an entry of a type.
 func hasBody(flag byte) bool {
 	switch flag {
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo, tar.TypeXGlobalHeader:
@@ -214,26 +215,26 @@ func hasBody(flag byte) bool {
 	return true
 }
 
-// end says what is wrong with the archive's end, which has to be two blocks of zeros at next.
-func (s *scan) end(ctx context.Context, next int64) (*problem.Problem, error) {
+// readEnd checks the archive's end, which must be two blocks of zeros at next.
+func (s *scan) readEnd(ctx context.Context, next int64) (*problem.Problem, error) {
 	var blocks [1024]byte
 	if next > s.size-int64(len(blocks)) {
-		return s.endsEarly(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
+		return s.truncatedEnd(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
 	}
 	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
 	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
 		return nil, err
 	}
 	if blocks != [1024]byte{} {
-		return s.noHeader(ctx, next+512, "")
+		return s.missingHeader(ctx, next+512, "")
 	}
-	return s.endsAt(ctx, next)
+	return s.checkEnd(ctx, next)
 }
 
-// compressed says what to do with an archive that is compressed.
+// compressed says what to do with a compressed archive; it is empty for others.
 func (s *scan) compressed() string {
-	if s.seams != nil && !s.seams.between(0, 6).empty() {
-		return "" // the first chunk lost what tells of it
+	if s.seams != nil && !s.seams.between(0, 6).isEmpty() {
+		return "" // the first chunk is too short to tell
 	}
 	var magic [6]byte
 	n, _ := io.ReadFull(s.window, magic[:])
@@ -248,8 +249,8 @@ func (s *scan) compressed() string {
 	return ""
 }
 
-// entry takes one entry in. The last of a name wins.
-func (s *scan) entry(h *tar.Header, e tarEntry) {
+// addEntry adds one entry. The last one of a name wins.
+func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return
 	}
@@ -263,18 +264,18 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	}
 	header, refused := name, refusal(h)
 	if h.Typeflag == tar.TypeLink {
-		e, header, refused = s.follow(h)
+		e, header, refused = s.followLink(h)
 	}
 	layout, blob, ok := parseName(name)
 	if refused != "" {
-		if e, header = (tarEntry{}), name; !hidden(name) && !reserved(name) { // it takes the place of an earlier entry of the name
+		if e, header = (tarEntry{}), name; !isHidden(name) && !isReserved(name) { // it takes the place of an earlier entry of the name
 			s.report(problem.Problem{Kind: problem.Damaged, Entry: name, Reason: refused})
 		}
 	}
-	if ok && reserved(name) && !hidden(name) {
+	if ok && isReserved(name) && !isHidden(name) {
 		s.reserved++
 	}
-	ok = ok && !hidden(name) && !reserved(name)
+	ok = ok && !isHidden(name) && !isReserved(name)
 	if s.links.remember(name, header, e, ok); !ok {
 		return
 	}
@@ -296,7 +297,7 @@ func (s *scan) entry(h *tar.Header, e tarEntry) {
 	}
 }
 
-// refusal says why an entry is not served: only plain files are, and hard links to them.
+// refusal says why an entry is not served. Only plain files are, and hard links to them.
 func refusal(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeLink, '\x00':
@@ -306,13 +307,13 @@ func refusal(h *tar.Header) string {
 	default:
 		return fmt.Sprintf("not a file (type %q)", h.Typeflag)
 	}
-	if sparse(h) {
+	if isSparse(h) {
 		return sparseAdvice
 	}
 	return ""
 }
 
-// cleanName is an entry's name without what leads to the archive's own root.
+// cleanName is an entry's name as a clean relative path. illegal says why it has none.
 func cleanName(name string) (clean, illegal string) {
 	if len(name) > maxPath {
 		return "", fmt.Sprintf("a name longer than %d bytes", maxPath)
@@ -323,11 +324,11 @@ func cleanName(name string) (clean, illegal string) {
 	return path.Clean(strings.TrimLeft(name, "/")), ""
 }
 
-// hidden says whether a segment of name begins with a dot.
-func hidden(name string) bool { return name[0] == '.' && name != "." || strings.Contains(name, "/.") }
+// isHidden reports whether a segment of name begins with a dot.
+func isHidden(name string) bool { return name[0] == '.' && name != "." || strings.Contains(name, "/.") }
 
-// parseName says of which layout a file is the index, for which blob is empty, or a
-// blob. It is neither where ok is false.
+// parseName returns the layout that a file belongs to, and the digest of a blob; blob is
+// empty for an index.json. ok is false for any other file.
 func parseName(name string) (layout string, blob digest.Digest, ok bool) {
 	dir, file := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
@@ -347,30 +348,30 @@ func (s *scan) report(p problem.Problem) {
 	}
 }
 
-// finish sorts what was found and lets go of what was needed to find it.
+// finish sorts the findings into an index.
 func (s *scan) finish(broken *problem.Problem) *tarIndex {
 	if s.reserved > 0 {
-		s.behind = append(s.behind, s.reservedProblem())
+		s.trailing = append(s.trailing, s.reservedProblem())
 	}
 	s.damagedEntries()
 	ix := &tarIndex{
-		problems: append(s.problems, s.behind...), broken: broken, entries: s.entries, headers: s.links.headers,
+		problems: append(s.problems, s.trailing...), broken: broken, entries: s.entries, headers: s.links.headers,
 		unsure: s.unsure || len(s.refused) > 0, end: s.tarEnd, copyAgain: s.copyAgain,
 	}
 	for _, l := range s.layouts {
 		l.blobs = make([]tarBlob, 0, len(l.sums))
 		for sum, e := range l.sums {
-			if s.readable(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e) {
+			if s.isServed(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e) {
 				l.blobs = append(l.blobs, tarBlob{sum, e})
 			}
 		}
 		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
 		for d, e := range l.odd {
-			if !s.readable(l, digest.Digest(d), e) {
+			if !s.isServed(l, digest.Digest(d), e) {
 				delete(l.odd, d)
 			}
 		}
-		if !s.readable(l, "", l.index) {
+		if !s.isServed(l, "", l.index) {
 			l.index = tarEntry{}
 		}
 		ix.layouts = append(ix.layouts, l.tarLayout)
@@ -379,9 +380,9 @@ func (s *scan) finish(broken *problem.Problem) *tarIndex {
 	return ix
 }
 
-// readable says whether an entry is to be served, and remembers why not.
-func (s *scan) readable(l *scanLayout, d digest.Digest, e tarEntry) bool {
-	if !e.there() {
+// isServed reports whether an entry is served. If not, the layout records why.
+func (s *scan) isServed(l *scanLayout, d digest.Digest, e tarEntry) bool {
+	if !e.exists() {
 		return false
 	}
 	lost, ok := s.refused[e.off]

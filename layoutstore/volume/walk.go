@@ -21,22 +21,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Bounds of a walk, far above any bundle, that end it in a tree made to be
-// endless (links that multiply paths).
+// Bounds of a walk, far above any bundle. They end a walk of a tree that links make
+// endless.
 const (
 	maxPath = 1024      // bytes of a path below the volume
 	maxDirs = 1_000_000 // directories
 )
 
-// settle is how much older than the look at it a file must be for its stamp to
-// be trusted: the clocks of file systems are coarse, some by two seconds.
-const settle = 2 * time.Second
+// settleTime is how long before the scan a file must have been written for its stamp to be
+// trusted: the clocks of file systems are coarse, some by two seconds.
+const settleTime = 2 * time.Second
 
-// Layouts implements [Volume]. It opens directories only, and no index. A link
-// is followed while it stays in the tree. Names that begin with a dot and the
-// blobs of a layout are not looked into.
+// Layouts implements [Volume]. It opens directories, but no index. It follows links that
+// stay in the tree. It skips names that begin with a dot, and the blobs of layouts.
 func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
-	d.blobs.forget()
+	d.blobs.closeAll()
 	v, err := viewOf(d.root)
 	if err != nil {
 		if IsExhausted(err) {
@@ -62,20 +61,20 @@ type walk struct {
 	view  *view
 	now   time.Time
 	group *errgroup.Group
-	limit chan struct{} // one slot a goroutine beyond the first
+	limit chan struct{} // one slot per goroutine beyond the first
 
 	mu    sync.Mutex
 	found Listing
 	dirs  int
 }
 
-// parents are the directories that lead to one, to see links that run in a circle.
+// parents are the ancestors of a directory, to detect cycles of links.
 type parents struct {
 	info fs.FileInfo
 	up   *parents
 }
 
-func (p *parents) has(info fs.FileInfo) bool {
+func (p *parents) contains(info fs.FileInfo) bool {
 	for ; p != nil; p = p.up {
 		if os.SameFile(p.info, info) {
 			return true
@@ -84,16 +83,16 @@ func (p *parents) has(info fs.FileInfo) bool {
 	return false
 }
 
-// visit looks into the directory root, at rel in the volume.
+// visit scans the directory root, at rel in the volume.
 func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	info, err := root.Stat(".")
 	if err != nil {
-		return w.fault(rel, err)
+		return w.reportError(rel, err)
 	}
-	if up.has(info) {
+	if up.contains(info) {
 		w.add(problem.Problem{Kind: problem.Limited, Path: rel, Harmless: true, Reason: "the link leads back to a directory that it is in"})
 		return nil
 	}
@@ -102,7 +101,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	}
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
-		if err := w.fault(rel, err); err != nil {
+		if err := w.reportError(rel, err); err != nil {
 			return err
 		}
 	}
@@ -123,7 +122,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	return nil
 }
 
-// skip says whether e is nothing to look into: hidden, the blobs of a layout, or a file.
+// skip reports whether e is not scanned: it is hidden, the blobs of a layout, or a file.
 func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
 	name := e.Name()
 	if strings.HasPrefix(name, ".") || inLayout && name == "blobs" {
@@ -132,7 +131,7 @@ func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
 	return !e.IsDir() && e.Type()&fs.ModeSymlink == 0
 }
 
-// descend visits the directory or link e, in a goroutine of its own where one is free.
+// descend visits the directory or link e, in a goroutine of its own if one is free.
 func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.DirEntry, up *parents) error {
 	name := path.Join(rel, e.Name())
 	if len(name) > maxPath {
@@ -147,14 +146,14 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 			return nil
 		}
 		if class := ClassifyName(e.Name()); statErr != nil && rel == "." && (class.Kind == NameArchive || class.Kind == NameChunk || class.Unread) {
-			return nil // reported where archives are looked for
+			return nil // FindArchives reports it
 		}
 		// From the top, as the link may leave its directory but not the tree.
 		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
-			return w.fault(name, fmt.Errorf("%w: %w", errLink, err))
+			return w.reportError(name, fmt.Errorf("%w: %w", errLink, err))
 		}
 	} else if root, err = plainfile.OpenRootIn(parent, e.Name()); err != nil {
-		return w.fault(name, err)
+		return w.reportError(name, err)
 	}
 	visit := func() error {
 		defer root.Close()
@@ -172,7 +171,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 	}
 }
 
-// layout records the directory at rel if it is a layout, and says whether it is one.
+// layout records the directory at rel if it is a layout, and reports whether it is one.
 func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, error) {
 	var index, marker, blobs bool
 	for _, e := range entries {
@@ -188,8 +187,8 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	name := path.Join(rel, "index.json")
 	at := w.view.at(name)
 	if !index && at == name {
-		// Blobs come before the index in the archives of the field, so this is what
-		// an unpacking that was cut short leaves. Another directory may be called so.
+		// Blobs come before the index in d8's archives, so an interrupted unpacking leaves
+		// this. A directory with another purpose may be called blobs, too.
 		cut := blobs && (marker || hasAlgorithm(root))
 		if cut {
 			w.reportf(problem.Incomplete, rel, "blobs of an OCI layout without its index.json")
@@ -202,12 +201,12 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		file.name, file.moving = filepath.FromSlash(at), file.name
 		info, err = w.dir.root.Stat(file.name)
 	}
-	if err != nil { // a link that leaves the directory, perhaps, or it was moved to its place
+	if err != nil { // perhaps a link that leaves the directory, or a file that was moved into place
 		info, err = w.dir.root.Stat(filepath.FromSlash(name))
 	}
 	switch {
 	case err != nil:
-		return true, w.fault(name, linkError(w.dir.root, filepath.FromSlash(name), err))
+		return true, w.reportError(name, linkError(w.dir.root, filepath.FromSlash(name), err))
 	case !info.Mode().IsRegular():
 		w.reportf(problem.Damaged, name, "not a regular file")
 	default:
@@ -216,13 +215,13 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		w.found.Layouts = append(w.found.Layouts, Layout{
 			Path:  rel,
 			Index: extent.List{{File: file, Len: info.Size(), Whole: true}},
-			Stamp: Stamp{ID: stampOf(info), Settled: w.now.Sub(info.ModTime()) > settle},
+			Stamp: Stamp{ID: stampOf(info), Settled: w.now.Sub(info.ModTime()) > settleTime},
 		})
 	}
 	return true, nil
 }
 
-// hasAlgorithm says whether the directory blobs below root holds blobs.
+// hasAlgorithm reports whether the directory blobs below root has blobs of an algorithm.
 func hasAlgorithm(root *os.Root) bool {
 	for _, name := range []string{"blobs/sha256", "blobs/sha512"} {
 		if info, err := root.Stat(filepath.FromSlash(name)); err == nil && info.IsDir() {
@@ -232,7 +231,7 @@ func hasAlgorithm(root *os.Root) bool {
 	return false
 }
 
-// count counts one more directory and says whether there may be more.
+// count counts one more directory and reports whether the limit allows it.
 func (w *walk) count(rel string) bool {
 	w.mu.Lock()
 	w.dirs++
@@ -242,14 +241,15 @@ func (w *walk) count(rel string) bool {
 	}
 	w.mu.Unlock()
 	if n == maxDirs+1 {
-		w.reportf(problem.Limited, rel, "more than %d directories: the rest is not looked at", maxDirs)
+		w.reportf(problem.Limited, rel, "more than %d directories: the rest is not read", maxDirs)
 	}
 	return n <= maxDirs
 }
 
-// fault records what the file system said of rel. What was removed while we looked
-// is no problem: it is gone. The error is one that [Exhausted] knows: it ends the walk.
-func (w *walk) fault(rel string, err error) error {
+// reportError records an error of the file system at rel. A file that was removed during
+// the scan is not a problem. The error is one for which [IsExhausted] is true: it ends the
+// walk.
+func (w *walk) reportError(rel string, err error) error {
 	if IsExhausted(err) {
 		return err
 	}

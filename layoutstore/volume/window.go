@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// windowSize is how much of an archive is read at once: the headers of a dozen
-// small entries, or one header and a little of what follows it.
+// windowSize is how many bytes of an archive are read at once: the headers of a dozen small
+// entries, or one header and a little of its content.
 const windowSize = 16 << 10
 
 // window reads an archive by jumps from header to header.
@@ -24,7 +24,7 @@ type window struct {
 	buf    []byte
 	from   int64 // where buf begins in the archive
 	pos    int64
-	err    error // of a file: it says nothing of the archive
+	err    error // of reading a file; it says nothing about the archive
 }
 
 func newWindow(list extent.List) *window {
@@ -49,8 +49,8 @@ func (w *window) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads the window at pos, as far as one extent goes. Finding the extent takes a
-// binary search: an archive may have as many entries as chunks.
+// fill reads the window at pos, up to the end of its extent. It finds the extent by a
+// binary search: an archive may have as many chunks as entries.
 func (w *window) fill() (err error) {
 	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // the last that begins here is not empty
 	e, skip := w.list[i], w.pos-w.starts[i]

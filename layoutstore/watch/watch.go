@@ -1,11 +1,11 @@
-// Package watch says that something below a set of directories has changed.
+// Package watch signals changes below a set of directories.
 //
 // A [Watcher] gives one signal for any number of changes that come together, and
-// one at every tick, for file systems that tell nothing (NFS) and for directories
-// that could not be watched. It does not say what changed: whoever listens looks.
+// one at every tick, for file systems without events (NFS) and for directories
+// that could not be watched. It does not say what changed: the receiver scans.
 //
-// Make one with [New], tell it what to watch with [Watcher.Watch] after each
-// look, and run it with [Watcher.Run].
+// Make one with [New], set what it watches with [Watcher.Watch] after each scan,
+// and run it with [Watcher.Run].
 package watch
 
 import (
@@ -72,10 +72,10 @@ func (w *Watcher) open() {
 }
 
 // Watch replaces what is watched: everything directly in the directories dirs,
-// and the paths themselves, by way of the directories that they and the links in
-// them lie in. What cannot be watched is left to the tick, and to
-// [Watcher.Failure]. It says whether it began to watch anything: what changed there
-// before is not signalled.
+// and the paths themselves, through the directories of the paths and of the links in
+// them. A directory that cannot be watched depends on the tick; [Watcher.Failure]
+// reports it. begun reports whether Watch began to watch anything: earlier changes
+// there are not signalled.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	w.changing.Lock()
 	defer w.changing.Unlock()
@@ -116,7 +116,7 @@ func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	return begun
 }
 
-// opened is the queue of events, which is asked for again where there is none.
+// opened returns the queue of events, and tries again to open it if that failed before.
 func (w *Watcher) opened() *fsnotify.Watcher {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,8 +133,8 @@ func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
 	delete(w.watched, dir)
 }
 
-// add watches a directory, anew if another one stands there by now. A directory that
-// is gone is none to watch: its parent tells when there is one.
+// add watches a directory, again if it was replaced. It skips a missing directory: the
+// parent signals when it appears.
 func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
 	info, err := os.Stat(dir)
 	if before := w.watched[dir]; before != nil {
@@ -187,14 +187,14 @@ func sooner(a, b time.Time) time.Time {
 }
 
 // Failure says why some directories are not watched; changes in them are seen at
-// the next tick. It is nil where all are.
+// the next tick. It is nil if all are watched.
 func (w *Watcher) Failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
 }
 
-// counts says whether an event is about something that is watched.
+// counts reports whether an event is about something that is watched.
 func (w *Watcher) counts(e fsnotify.Event) bool {
 	if e.Op == fsnotify.Chmod {
 		return false
@@ -205,7 +205,7 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
 }
 
-// queue is where events come from; both are nil while there is none.
+// queue returns the channels of events; both are nil without a queue.
 func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,35 +12,35 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// An index in a cache is in use as long as some process takes it at least once in the
-// time that it may be unused. Indexes of archives that are gone may be unused for a
-// shorter time only. It is not zero: several servers may share a cache and have different
-// archives at one path, and one may be a moment away.
+// An index stays in a cache if some process uses it at least once in this time. For the
+// index of an archive that is gone the time is shorter. It is not zero: several servers may
+// share a cache and have different archives at one path, and an archive may be away for a
+// moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour
 	maxUnfinished = 24 * time.Hour // of the temporary file of a process that was killed
-	useEvery      = 24 * time.Hour // how often a use is noted
+	useEvery      = 24 * time.Hour // how often a use is recorded
 )
 
-// The names that the program gives files of a cache. Others are never touched.
+// The names of the program's files in a cache. Other files are never touched.
 var (
 	indexName      = regexp.MustCompile(`^[0-9a-f]{32}\.index$`)
 	unfinishedName = regexp.MustCompile(`^\.tmp-[0-9]+$`)
 )
 
-// use notes that the index of a set is in use: its file's modification time says so.
+// use records the use of a set's index in the modification time of its file.
 func (c Cache) use(s Set, now time.Time) {
 	file := c.file(s)
 	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > useEvery {
-		_ = os.Chtimes(file, time.Time{}, now) // at worst it is pruned, and made anew
+		_ = os.Chtimes(file, time.Time{}, now) // at worst it is pruned, and rebuilt
 	}
 }
 
-// Prune removes indexes from the cache that nobody has used for long: for 90 days, or for
-// 7 where their archive is gone. An archive counts as gone only if it was directly in one
-// of the directories dirs, which the caller reads anyway, and is not there. Whatever
-// cannot be removed stays.
+// Prune removes indexes from the cache that nobody has used for 90 days, or for 7 days if
+// their archive is gone. An archive counts as gone only if it is missing and was directly
+// in one of the directories dirs, which the caller reads anyway. An index that cannot be
+// removed stays.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return
@@ -87,8 +87,8 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// fileOfIndex is the archive that an index was made of, or its first chunk. It is not ok
-// where another version of the program wrote the index.
+// fileOfIndex is the archive that an index was made from, or its first chunk. ok is false
+// if another version of the program wrote the index.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))
 	if err != nil {
@@ -100,7 +100,7 @@ func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 		return "", false
 	}
 	d := decoder{rest: head}
-	if d.text() != keptVersion {
+	if d.text() != indexVersion {
 		return "", false
 	}
 	_ = d.text() // the path of the archive

@@ -11,23 +11,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxPadding is how many zeros behind an archive's end are read. GNU tar pads to its
-// blocking factor, 10 KiB unless it was told otherwise (GNU tar manual, "The Blocking
-// Factor of an Archive").
+// maxPadding is how many zeros after an archive's end are read. GNU tar pads to its
+// blocking factor, 10 KiB by default (GNU tar manual, "The Blocking Factor of an
+// Archive").
 const maxPadding = 64 << 20
 
-// behindEnd reports what is behind the archive's end at byte end, if it is not all
-// zeros: bytes, chunks that an earlier and longer set left, or a second archive, which
-// is lost. It reads to the first byte that is not zero, and no further. Errors: the
-// context's; those of opening the files.
-func (s *scan) behindEnd(ctx context.Context, end int64) error {
+// checkTrailing reports data after the archive's end at byte end, if it is not all zeros:
+// stray bytes, chunks left over from an earlier and longer set, or a second archive, which
+// is not served. It stops at the first byte that is not zero. Errors: the context's;
+// those of opening the files.
+func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	found, read, err := s.firstNonZero(ctx, end)
 	if err != nil {
 		return err
 	}
 	if found < 0 {
 		if read >= maxPadding {
-			s.behind = append(s.behind, harmless("%s behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", bytesOf(s.size-end), end, maxPadding))
+			s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", formatBytes(s.size-end), end, maxPadding))
 		}
 		return nil
 	}
@@ -35,46 +35,46 @@ func (s *scan) behindEnd(ctx context.Context, end int64) error {
 	if err != nil {
 		return err
 	}
-	partEnd, begins, chunks, chunkBytes := s.partsBehind(end, found)
+	partEnd, begins, chunks, chunkBytes := s.trailingChunks(end, found)
 	switch {
-	// A chunk that an earlier set left may begin with a header by chance.
+	// A leftover chunk may begin with a header by chance.
 	case second && !begins:
-		f := harmless("a second archive begins at byte %d, behind the end of this one, and is not read: %s. %s", found, bytesOf(s.size-found), s.splitAt(found))
+		f := harmlessProblem("a second archive begins at byte %d, behind the end of this one, and is not read: %s. %s", found, formatBytes(s.size-found), s.splitAdvice(found))
 		f.Harmless = false
-		s.behind = append(s.behind, f)
+		s.trailing = append(s.trailing, f)
 		return nil
 	case found < partEnd:
-		s.behind = append(s.behind, harmless("%s behind the archive's end, at byte %d: not zeros, and not read", bytesOf(partEnd-found), found))
+		s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: not zeros, and not read", formatBytes(partEnd-found), found))
 	}
 	if len(chunks) > 0 {
-		s.behind = append(s.behind, harmless("behind the archive's end, and not read: %s, %s. If an earlier and longer set left them, remove them", listed(chunks), bytesOf(chunkBytes)))
+		s.trailing = append(s.trailing, harmlessProblem("behind the archive's end, and not read: %s, %s. If an earlier and longer set left them, remove them", formatNames(chunks), formatBytes(chunkBytes)))
 	}
 	return nil
 }
 
-// splitAt says how to take two archives apart that were joined.
-func (s *scan) splitAt(at int64) string {
+// splitAdvice says how to split two archives that were joined.
+func (s *scan) splitAdvice(at int64) string {
 	file, ok := s.window.list[0].File.(*archiveFile)
 	if !ok || len(s.window.list) > 1 {
 		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
 	}
-	name := quoted(file.shown)
+	name := shellQuote(file.shown)
 	return fmt.Sprintf("Archives cannot be joined with cat: split them with tail -c +%d %s > SECOND.tar && truncate -s %d %s", at+1, name, at, name)
 }
 
-func bytesOf(n int64) string {
+func formatBytes(n int64) string {
 	if n == 1 {
 		return "1 byte"
 	}
 	return fmt.Sprintf("%d bytes", n)
 }
 
-func harmless(format string, args ...any) problem.Problem {
+func harmlessProblem(format string, args ...any) problem.Problem {
 	return problem.Problem{Kind: problem.Limited, Harmless: true, Reason: fmt.Sprintf(format, args...)}
 }
 
-// firstNonZero is where the first byte from from on is that is not zero, or negative,
-// and how many bytes were read.
+// firstNonZero returns the offset of the first nonzero byte at or after from, or a
+// negative one, and the number of bytes read.
 func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, err error) {
 	buf := make([]byte, windowSize)
 	var off int64
@@ -96,7 +96,7 @@ func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, er
 			if s.window.err != nil {
 				return 0, 0, s.window.err
 			}
-			if i := firstOf(buf[:n]); i >= 0 {
+			if i := indexNonZero(buf[:n]); i >= 0 {
 				return pos + int64(i), read, nil
 			}
 			if err != nil {
@@ -108,8 +108,8 @@ func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, er
 	return -1, read, nil
 }
 
-// firstOf is the index of the first byte that is not zero, or negative.
-func firstOf(b []byte) int {
+// indexNonZero is the index of the first nonzero byte, or negative.
+func indexNonZero(b []byte) int {
 	rest := bytes.TrimLeft(b, "\x00")
 	if len(rest) == 0 {
 		return -1
@@ -117,7 +117,7 @@ func firstOf(b []byte) int {
 	return len(b) - len(rest)
 }
 
-// isHeader says whether a tar header is at byte at: 512 bytes with their own checksum.
+// isHeader reports whether a tar header is at byte at: 512 bytes with a valid checksum.
 // Some old writers add bytes as signed numbers (POSIX.1-1988, 10.1.1; GNU tar manual, "Basic Tar Format").
 func (s *scan) isHeader(at int64) (bool, error) {
 	var block [512]byte
@@ -138,10 +138,10 @@ func (s *scan) isHeader(at int64) (bool, error) {
 	return err == nil && (want == plain || want == signed), nil
 }
 
-// partsBehind is where the file ends in which the archive does, whether a chunk wholly
-// behind it begins with the byte found, and the names and the bytes of the chunks wholly
-// behind it, from the one on that holds that byte.
-func (s *scan) partsBehind(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
+// trailingChunks looks at the files after the archive's end. partEnd is where the file
+// that contains the end ends. chunks and bytes are the names and total size of the later
+// chunks, from the one with the byte found on; begins is set if one begins at that byte.
+func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
 	for _, e := range s.window.list {
 		from := off
@@ -157,8 +157,8 @@ func (s *scan) partsBehind(end, found int64) (partEnd int64, begins bool, chunks
 	return partEnd, begins, chunks, bytes
 }
 
-// listed are names for a message, of many the first and the last ones.
-func listed(names []string) string {
+// formatNames lists names in a message: if there are many, the first ones and the last.
+func formatNames(names []string) string {
 	const most = 20
 	if n := len(names) - most; n > 0 {
 		return fmt.Sprintf("%s and %d more to %s", strings.Join(names[:most-1], ", "), n, names[len(names)-1])

@@ -36,14 +36,14 @@ func TestConcerned(t *testing.T) {
 			paths = append(paths, name())
 		}
 		slices.Sort(paths)
-		var parts []*part
+		var parts []*indexedLayout
 		for _, p := range slices.Compact(paths) {
-			parts = append(parts, &part{path: p})
+			parts = append(parts, &indexedLayout{path: p})
 		}
 		for _, fault := range []string{".", "", "index.json", name(), name() + "/index.json"} {
-			want := slices.DeleteFunc(slices.Clone(parts), func(p *part) bool { return !concerns(fault, p.path) })
-			got := concerned(fault, parts)
-			slices.SortFunc(got, func(a, b *part) int { return strings.Compare(a.path, b.path) })
+			want := slices.DeleteFunc(slices.Clone(parts), func(p *indexedLayout) bool { return !concerns(fault, p.path) })
+			got := affectedLayouts(fault, parts)
+			slices.SortFunc(got, func(a, b *indexedLayout) int { return strings.Compare(a.path, b.path) })
 			if !slices.Equal(got, want) {
 				t.Fatalf("%q concerns %d of %q, and not %d", fault, len(want), paths, len(got))
 			}

@@ -8,15 +8,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// SetFile is one file of an archive, in the state in which the archive was found.
-// Opening the archive fails once the file is in another one.
+// SetFile is one file of an archive, in the state in which the archive was found. Opening
+// the archive fails after the file has changed.
 type SetFile struct {
 	Path string
 	Info fs.FileInfo
 }
 
-// Files are the files of the archive: itself, or its chunks up to the first that is
-// missing. Files that look like a part of it and are not read are not among them.
+// Files are the files of the archive: itself, or its chunks up to the first missing one.
+// Files that look like a part of it and are not read are left out.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {
@@ -35,9 +35,8 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles are those of the set's files that the archive was read from: not the chunks
-// behind its end, which an earlier and longer set may have left, unless nothing but a
-// few zeros is in them.
+// ReadFiles are the files that the archive was read from. Chunks after its end, which may
+// be left over from a longer set, are left out unless they contain only a few zeros.
 func (a *Archive) ReadFiles() []SetFile {
 	var all []SetFile
 	var start int64
@@ -53,18 +52,18 @@ func (a *Archive) ReadFiles() []SetFile {
 // maxPaddingFile bounds a chunk that may be all padding: writers of tar pad to less.
 const maxPaddingFile = 64 << 10
 
-// isPadding says whether a chunk is empty, or holds a few zeros.
+// isPadding reports whether a chunk is empty or contains only a few zeros.
 func isPadding(e extent.Extent) bool {
 	if e.Len > maxPaddingFile {
 		return false
 	}
 	data, err := extent.List{e}.ReadAll()
-	return err == nil && firstOf(data) < 0
+	return err == nil && indexNonZero(data) < 0
 }
 
-// Observe has opened called with each file that is opened in the tree from now on, as
-// it was when it was opened. It may be called from several goroutines at once. Observe
-// itself may only be called before the Dir is used.
+// Observe makes the Dir call opened with each file that it opens from now on, in the state
+// at that time. opened may be called from several goroutines at once. Call Observe before
+// the Dir is used.
 func (d *Dir) Observe(opened func(fs.FileInfo)) { d.opened = opened }
 
 // observe reports a file that was opened.

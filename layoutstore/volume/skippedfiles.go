@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// unread is why a file of a class is not read, as a problem. What is being uploaded may
-// be complete later.
-func unread(name string, class NameClass, err error) problem.Problem {
+// skippedProblem is the problem of a file that is not read. It is incomplete for an
+// upload, which may still end.
+func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited
 	if class.Kind == NameUpload {
 		kind = problem.Incomplete
@@ -22,9 +22,9 @@ func unread(name string, class NameClass, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err}
 }
 
-// why says what keeps a file of a class from being read where archives are looked
-// for, or is nil. mode is that of the file itself, or of the link if it is one.
-func (c NameClass) why(mode fs.FileMode) error {
+// skipReason says why a file of a class is not read as an archive, or is nil if it is
+// read. mode is that of the file itself, or of the link if it is one.
+func (c NameClass) skipReason(mode fs.FileMode) error {
 	readable := c.Kind == NameArchive || c.Kind == NameChunk
 	switch {
 	case !readable && !c.Unread:
@@ -51,10 +51,10 @@ func kindOfFile(mode fs.FileMode) string {
 	return "not a regular file"
 }
 
-// passOver says whether the file called name is not read as an archive, or a part of
-// one, and reports it if it looks like one. A directory is content of the tree, and a
-// link to one as well, whatever it is called.
-func (f *finder) passOver(name string) bool {
+// skipFile reports whether the file called name is not read as an archive or a part of one.
+// If it looks like one, skipFile adds a problem. A directory, or a link to one, belongs to
+// the tree whatever its name is.
+func (f *finder) skipFile(name string) bool {
 	class := ClassifyName(name)
 	if strings.HasPrefix(name, ".") || class.Kind == NameOther || class.Kind == NameUpload && !class.Unread {
 		return true
@@ -62,10 +62,10 @@ func (f *finder) passOver(name string) bool {
 	at := filepath.FromSlash(f.view.at(name))
 	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true // it went while we looked
+		return true // removed during the scan
 	}
 	if err != nil {
-		return false // look reports it
+		return false // addFile reports it
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
 		if to, err := f.root.Stat(at); err == nil && to.IsDir() {
@@ -75,29 +75,29 @@ func (f *finder) passOver(name string) bool {
 	if info.IsDir() {
 		return true
 	}
-	why := class.why(info.Mode())
+	why := class.skipReason(info.Mode())
 	if why == nil {
 		return false
 	}
-	f.unread.add(".", name, class, why)
+	f.skipped.add(".", name, class, why)
 	return true
 }
 
-// unreadFiles are the files of one directory that look like archives and are not
-// read. The parts of one archive are one problem where the same is to be done with them.
-type unreadFiles struct {
+// skippedFiles are the files of one directory that look like archives and are not read.
+// Parts of one archive are one problem if the advice for them is the same.
+type skippedFiles struct {
 	problems []problem.Problem
-	more     map[unreadKey]int // where in problems
-	count    map[int]int       // how many files a problem stands for
+	more     map[skippedKey]int // index in problems
+	count    map[int]int        // how many files a problem stands for
 }
 
-type unreadKey struct{ dir, archive, reason string }
+type skippedKey struct{ dir, archive, reason string }
 
 // add adds a file of a directory.
-func (u *unreadFiles) add(dir, name string, class NameClass, why error) {
-	key := unreadKey{dir, cmp.Or(class.Archive, name), why.Error()}
+func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
+	key := skippedKey{dir, cmp.Or(class.Archive, name), why.Error()}
 	if u.more == nil {
-		u.more, u.count = map[unreadKey]int{}, map[int]int{}
+		u.more, u.count = map[skippedKey]int{}, map[int]int{}
 	}
 	if i, ok := u.more[key]; ok {
 		u.count[i]++
@@ -107,15 +107,14 @@ func (u *unreadFiles) add(dir, name string, class NameClass, why error) {
 		return
 	}
 	u.more[key] = len(u.problems)
-	u.problems = append(u.problems, unread(path.Join(dir, name), class, why))
+	u.problems = append(u.problems, skippedProblem(path.Join(dir, name), class, why))
 	if len(u.problems) > maxProblems {
 		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files look like archives and are not read: the rest is not listed", maxProblems)
 	}
 }
 
-// list returns the problems, each with the number of files that it stands for. It is
-// called once.
-func (u *unreadFiles) list() []problem.Problem {
+// list returns the problems, each with the number of its files. It is called once.
+func (u *skippedFiles) list() []problem.Problem {
 	for i, n := range u.count {
 		files := "files"
 		if n == 1 {

@@ -14,15 +14,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Cache is a directory that keeps the indexes of archives, so that the next
-// process reads no header again. It is never needed: what cannot be written is not
-// kept, and what cannot be read, or is of another state of the files, is made anew.
-// The empty Cache keeps nothing.
+// Cache is a directory with the indexes of archives, so that the next process does not
+// read their headers again. It is optional: an index that cannot be written is not cached,
+// and one that cannot be read, or does not match the files, is rebuilt. The empty Cache
+// caches nothing.
 type Cache string
 
-// keptVersion changes with the form of a kept index.
-// 1 took all chunks of a set for equally long; 2 did not name a file.
-const keptVersion = "layoutproxy tar index 3\n"
+// indexVersion changes with the format of a cached index. Version 1 assumed that all
+// chunks of a set have one size; version 2 did not name a file.
+const indexVersion = "layoutproxy tar index 3\n"
 
 func (c Cache) file(s Set) string {
 	sum := sha256.Sum256([]byte(absolute(s.Path())))
@@ -36,7 +36,8 @@ func absolute(name string) string {
 	return name
 }
 
-// firstFile is the archive, or its first chunk. It is empty where that is missing.
+// firstFile is the path of the archive or of its first chunk. It is empty if that is
+// missing.
 func (s Set) firstFile() string {
 	if len(s.files) == 0 {
 		return ""
@@ -44,15 +45,15 @@ func (s Set) firstFile() string {
 	return absolute(s.files[0].File.String())
 }
 
-// maxKept bounds what is read of the cache: no archive index has as many bytes.
-const maxKept = 1 << 30
+// maxIndexFile is the largest cached index that is read, in bytes. No archive needs more.
+const maxIndexFile = 1 << 30
 
-// load returns the index that is kept of exactly these files.
+// load returns the cached index of exactly these files.
 func (c Cache) load(s Set) (*tarIndex, bool) {
 	if c == "" {
 		return nil, false
 	}
-	data, err := plainfile.Read(c.file(s), maxKept)
+	data, err := plainfile.Read(c.file(s), maxIndexFile)
 	if err != nil || len(data) < sha256.Size {
 		return nil, false
 	}
@@ -61,7 +62,7 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 		return nil, false
 	}
 	d := decoder{rest: body}
-	if d.text() != keptVersion || d.text() != absolute(s.Path()) || d.text() != s.firstFile() || d.text() != s.identity {
+	if d.text() != indexVersion || d.text() != absolute(s.Path()) || d.text() != s.firstFile() || d.text() != s.identity {
 		return nil, false
 	}
 	ix := d.index()
@@ -72,14 +73,14 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 	return ix, true
 }
 
-// store keeps an index, if the directory can be written. It appears by a rename,
-// and without a sync: a torn one is told by its sum.
+// store writes an index, if the directory is writable. It appears by a rename, without a
+// sync: its checksum reveals a torn write.
 func (c Cache) store(s Set, ix *tarIndex) {
 	if c == "" || ix.unsure || ix.broken != nil || s.seams.missingText() != "" {
-		return // what is not whole will be looked at again
+		return // an incomplete archive is scanned again
 	}
 	var e encoder
-	e.text(keptVersion)
+	e.text(indexVersion)
 	e.text(absolute(s.Path()))
 	e.text(s.firstFile())
 	e.text(s.identity)
@@ -97,11 +98,11 @@ func (c Cache) store(s Set, ix *tarIndex) {
 		err = os.Rename(tmp.Name(), c.file(s))
 	}
 	if err != nil {
-		_ = os.Remove(tmp.Name()) // a file that is in nobody's way
+		_ = os.Remove(tmp.Name()) // if that fails, the file does no harm
 	}
 }
 
-// encoder writes a kept index: numbers as varints, texts with their length.
+// encoder writes a cached index: numbers as varints, texts with their length.
 type encoder struct{ out []byte }
 
 func (e *encoder) number(n int64) { e.out = binary.AppendVarint(e.out, n) }
@@ -157,8 +158,8 @@ func (e *encoder) index(ix *tarIndex) {
 	}
 }
 
-// decoder reads what an encoder wrote. It allocates no more than there are bytes
-// to read, whatever they say.
+// decoder reads what an encoder wrote. It never allocates more than the input has bytes,
+// whatever they say.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -174,7 +175,7 @@ func (d *decoder) number() int64 {
 	return n
 }
 
-// count is a number of things each at least size bytes long.
+// count reads a number of items that are at least size bytes long each.
 func (d *decoder) count(size int) int {
 	n := d.number()
 	if n < 0 || n > int64(len(d.rest)/size) {

@@ -8,28 +8,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxRoots bounds the blob directories that a Dir keeps open, and with them the
-// file descriptors that it holds between requests.
+// maxRoots bounds the blob directories that a Dir keeps open, and so its file descriptors
+// between requests.
 const maxRoots = 256
 
-// roots are directories that are opened once and shared: to open a blob through
-// one costs a third of an open through all segments of its path.
-type roots struct {
+// openDirs are directories that are opened once and shared: opening a blob in one takes a
+// third of the time of an open through all segments of its path.
+type openDirs struct {
 	mu   sync.Mutex
 	open map[string]*sharedRoot
 }
 
-// sharedRoot is closed when it is out of the map and nobody uses it.
+// sharedRoot is closed once it is out of the map and unused.
 type sharedRoot struct {
 	root  *os.Root
 	users int
 	out   bool
 
 	once  sync.Once
-	local *os.File // the directory, where its file system is local; from the first call of cached on
+	local *os.File // the directory, where its file system is local; set by the first call of cached
 }
 
-// cached is the directory for plainfile.OpenCached, or nil where that may not be asked.
+// cached is the directory for plainfile.OpenCached, or nil if that does not apply.
 func (s *sharedRoot) cached() *os.File {
 	s.once.Do(func() { s.local = localDir(s.root) })
 	return s.local
@@ -63,8 +63,8 @@ func isLocal(root *os.Root) bool {
 	return dir != nil
 }
 
-// have returns the directory dir, to be given back, or nil where it is not open.
-func (r *roots) have(dir string) *sharedRoot {
+// takeOpen returns the directory dir if it is open, or nil. The caller gives it back.
+func (r *openDirs) takeOpen(dir string) *sharedRoot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.open[dir]
@@ -74,10 +74,10 @@ func (r *roots) have(dir string) *sharedRoot {
 	return s
 }
 
-// take returns the directory dir below parent, to be given back, or nil where it
-// cannot be opened.
-func (r *roots) take(parent *os.Root, dir string) *sharedRoot {
-	if s := r.have(dir); s != nil {
+// take returns the directory dir below parent, or nil if it cannot be opened. The caller
+// gives it back.
+func (r *openDirs) take(parent *os.Root, dir string) *sharedRoot {
+	if s := r.takeOpen(dir); s != nil {
 		return s
 	}
 	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // not under the lock: a disk may hang
@@ -87,13 +87,13 @@ func (r *roots) take(parent *os.Root, dir string) *sharedRoot {
 	fresh := &sharedRoot{root: root, users: 1}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.open[dir]; s != nil { // somebody was faster
+	if s := r.open[dir]; s != nil { // opened by another goroutine meanwhile
 		s.users++
 		root.Close()
 		return s
 	}
 	if len(r.open) >= maxRoots {
-		for other := range r.open { // any one: the map's order is as good as another
+		for other := range r.open { // any one will do
 			r.remove(other)
 			break
 		}
@@ -102,7 +102,7 @@ func (r *roots) take(parent *os.Root, dir string) *sharedRoot {
 	return fresh
 }
 
-func (r *roots) give(s *sharedRoot) {
+func (r *openDirs) give(s *sharedRoot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.users--
@@ -112,7 +112,7 @@ func (r *roots) give(s *sharedRoot) {
 }
 
 // remove takes a directory out of the map. The caller holds the lock.
-func (r *roots) remove(dir string) {
+func (r *openDirs) remove(dir string) {
 	s := r.open[dir]
 	delete(r.open, dir)
 	s.out = true
@@ -121,8 +121,8 @@ func (r *roots) remove(dir string) {
 	}
 }
 
-// forget lets go of all directories, so that ones that were replaced are found anew.
-func (r *roots) forget() {
+// closeAll removes all directories from the map, so that replaced ones are opened again.
+func (r *openDirs) closeAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for dir := range r.open {

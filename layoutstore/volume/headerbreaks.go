@@ -1,0 +1,231 @@
+package volume
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// A chunk that was cut short moves everything after the cut towards the beginning of the
+// joined archive. Headers before the cut stay in place. The entry with the cut has an
+// intact header and wrong content. After it the chain of headers usually breaks. So an
+// entry before a break in which a chunk ends is served only if its content matches its
+// digest.
+
+// scannedEntry is the entry that the scan has read last.
+type scannedEntry struct {
+	name   string // in the archive
+	entry  tarEntry
+	isFile bool  // a plain file
+	start  int64 // of its header
+	body   int64 // where its content ends
+	end    int64 // where its last block ends and the next header begins; negative if unknown
+}
+
+// recordEntry records the entry that was read last. It verifies a small entry that spans
+// several chunks at once: the chain of headers may continue after a cut by chance, if
+// exactly some entries were lost.
+func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
+	s.last = m
+	if s.seams == nil || m.end < 0 {
+		return nil
+	}
+	inside := s.seams.between(m.start+1, m.body)
+	if inside.isEmpty() || m.entry.size > maxSpanProof || s.spanBudget < m.entry.size {
+		return nil
+	}
+	s.spanBudget -= m.entry.size
+	v, err := s.proveContent(ctx, m)
+	if v == contentWrong {
+		in := s.seams.holding(m.entry)
+		reason := fmt.Sprintf("checksum mismatch: %s, or %s", s.seams.cutShort(inside), in.describe("damaged"))
+		s.refuseEntry(m, problem.Damaged, reason, in.names())
+	}
+	return err
+}
+
+// How many bytes of entries that span several chunks are read to verify them.
+const (
+	maxSpanProof = 4 << 20   // of an entry in an intact chain of headers
+	spanBudget   = 64 << 20  // of all of these
+	maxLastProof = 256 << 20 // of the entry before a break
+)
+
+// checkLastEntry verifies the last entry before a break in the chain of headers. It
+// returns the chunks of which one may be cut short: those that end in the entry, unless
+// its content is verified, and those that end between it and until.
+func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, error) {
+	if s.seams == nil {
+		return indexRange{0, -1}, nil
+	}
+	inside, behind := s.seams.between(s.last.start+1, s.last.body), s.seams.between(s.last.body, until)
+	if s.last.end == 0 { // no entry at all
+		return behind, nil
+	}
+	v, err := s.proveContent(ctx, s.last)
+	switch {
+	case err != nil || v == contentProven || inside.isEmpty() && v != contentWrong:
+		return behind, err
+	case inside.isEmpty():
+		in := s.seams.holding(s.last.entry)
+		s.refuseEntry(s.last, problem.Damaged, "checksum mismatch: "+in.describe("damaged"), in.names())
+		return behind, nil
+	}
+	s.refuseEntry(s.last, problem.Incomplete, "not served: "+s.seams.cutShort(inside), inside.names())
+	if behind.isEmpty() {
+		return inside, nil
+	}
+	return indexRange{inside.from, behind.to}, nil
+}
+
+// refuseEntry marks everything that is stored at an entry's offset as not served.
+func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, again []string) {
+	if s.refused == nil {
+		s.refused = map[int64]problem.Problem{}
+	}
+	p := lostBlob(kind, reason, again)
+	p.Entry = m.name
+	s.refused[m.entry.off] = p
+}
+
+// damagedEntries reports each refused entry that is damaged. The archive's problem covers
+// the incomplete ones.
+func (s *scan) damagedEntries() {
+	for _, off := range slices.Sorted(maps.Keys(s.refused)) {
+		if p := s.refused[off]; p.Kind == problem.Damaged {
+			s.report(p)
+		}
+	}
+}
+
+// missingHeader is the problem of an archive without a header at byte next, where one must
+// be.
+func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
+	if s.seams == nil {
+		return unreadProblem(problem.Damaged, nil, "no header at byte %d%s: nothing behind it is read", next, cause), nil
+	}
+	suspects, err := s.checkLastEntry(ctx, s.window.pos)
+	if err != nil {
+		return nil, err
+	}
+	chunk, at := s.seams.at(next)
+	where := fmt.Sprintf("no header at byte %d, which is byte %d of %s%s: nothing behind it is read", next, at, chunkLabel(chunk), cause)
+	if suspects.isEmpty() {
+		s.copyAgain = []string{chunkLabel(chunk)}
+		return unreadProblem(problem.Damaged, s.copyAgain, "%s is damaged: %s; copy the chunk again", chunkLabel(chunk), where), nil
+	}
+	s.copyAgain = s.suspectNames(suspects)
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
+}
+
+// suspectNames names the chunks to copy again, the most likely one first.
+func (s *scan) suspectNames(r indexRange) []string {
+	names := r.names()
+	i, ok := s.seams.smallest(r)
+	if !ok {
+		return names
+	}
+	label := chunkLabel(i)
+	return append([]string{label}, slices.DeleteFunc(names, func(n string) bool { return n == label })...)
+}
+
+// truncatedEnd is the problem of an archive that ends before its two empty blocks.
+func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, error) {
+	if s.seams == nil {
+		return unreadProblem(problem.Incomplete, nil, "%s", how), nil
+	}
+	suspects, err := s.checkLastEntry(ctx, s.size)
+	return s.truncatedChunks(suspects, how), err
+}
+
+// truncatedEntry is the problem of an archive that ends in the content of the entry m,
+// whose header is h. In a chunk set the entry is known to be lost.
+func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
+	how := fmt.Sprintf("it ends early, in the entry %.300s", m.name)
+	if s.seams == nil {
+		return unreadProblem(problem.Incomplete, nil, "%s", how)
+	}
+	p := s.truncatedChunks(s.seams.between(m.start+1, s.size), how)
+	s.refuseEntry(m, problem.Incomplete, problem.Missing, s.copyAgain)
+	s.addEntry(h, m.entry)
+	return p
+}
+
+// truncatedChunks says which chunk is missing after the last one. One of the suspects may
+// be cut short instead.
+func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
+	x := s.seams
+	if len(x.missing) > 0 {
+		s.copyAgain = x.missing[0].names()
+		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks is enough
+	}
+	last := len(x.ends) - 1
+	next := chunkLabel(last + 1)
+	short := x.between(s.size, s.size+1) // the last chunk that is not empty, and those behind it
+	if !suspects.isEmpty() {
+		short.from = min(short.from, suspects.from)
+	}
+	s.copyAgain = append([]string{next}, s.suspectNames(short)...)
+	text := fmt.Sprintf("%s is missing, or the one before it is cut short (%s)", next, chunkLabel(last))
+	if short.from < last {
+		text = next + " is missing, or " + x.cutShort(short)
+	}
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s", text, how)
+}
+
+// checkEnd checks the two empty blocks at next that end the archive. After a cut they may
+// be in the middle of an entry.
+func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, error) {
+	if s.tarEnd = next + 1024; s.seams == nil || s.seams.between(s.last.start+1, next+1).isEmpty() {
+		return nil, nil
+	}
+	more := false
+	if !s.seams.isEnd(s.tarEnd) {
+		var err error
+		if more, err = s.hasTrailingData(ctx, s.tarEnd); err != nil {
+			return nil, err
+		}
+	}
+	inside := s.seams.between(s.last.start+1, s.last.body)
+	v, err := contentProven, error(nil)
+	if !inside.isEmpty() {
+		v, err = s.proveContent(ctx, s.last)
+	}
+	if err != nil || !more && v != contentWrong {
+		return nil, err // this end is plausible
+	}
+	suspects, err := s.checkLastEntry(ctx, next+1)
+	if err != nil || suspects.isEmpty() {
+		return nil, err
+	}
+	chunk, at := s.seams.at(next)
+	s.copyAgain = s.suspectNames(suspects)
+	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: the end of the archive is at byte %d of %s, too early; copy the chunk again", s.seams.cutShort(suspects), at, chunkLabel(chunk)), nil
+}
+
+// maxTrailingPadding is how many zeros may follow the end of an archive: tar pads it to
+// whole records.
+const maxTrailingPadding = 1 << 20
+
+// hasTrailingData reports whether more than a little padding follows the end of the archive.
+func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
+	if s.size-end > maxTrailingPadding {
+		return true, nil
+	}
+	nonzero := false
+	err := s.read(ctx, end, s.size-end, func(b []byte) {
+		nonzero = nonzero || strings.Trim(string(b), "\x00") != ""
+	})
+	return nonzero, err
+}
+
+// unreadProblem is the problem of an archive whose headers cannot be followed to the end, so
+// that the rest of it is unknown. again are the chunks to copy again.
+func unreadProblem(kind problem.Kind, again []string, format string, args ...any) *problem.Problem {
+	return &problem.Problem{Kind: kind, Reason: fmt.Sprintf(format, args...), TagsUnknown: true, Chunks: again, Suspects: true}
+}
