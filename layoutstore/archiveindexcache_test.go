@@ -56,7 +56,7 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 			t.Errorf("%d files are kept of an archive and a chunk set", n)
 		}
 	}
-	// Archives that are not whole are served with a cache as without.
+	// Incomplete archives are served the same with a cache and without.
 	archive := filepath.Join(options.Sources[0], "platform.tar")
 	data := read(t, archive)
 	write(t, archive, data[:len(data)/2])

@@ -176,8 +176,8 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return s.Problems()
 }
 
-// wantProblem checks that the problems of the sources, not of what they lack, name an
-// archive and say something.
+// wantProblem checks that a problem of the sources, not of a missing blob, names an archive
+// and contains some words.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := tree.Snapshot().Problems()
@@ -452,7 +452,7 @@ func TestTwoArchivesUnite(t *testing.T) {
 	}
 }
 
-// The versions of packages lie in two archives of every bundle.
+// The versions of packages are in two archives of every bundle.
 func TestBundle(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
@@ -548,7 +548,7 @@ func TestFilesThatAreNoArchives(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(dir)), have)
 }
 
-// A source may be a link to an archive; a link in a source is none.
+// A source may be a link to an archive; a link in a source is not read.
 func TestArchivesThatAreLinks(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "install"), build(t, "two", "install")
@@ -608,7 +608,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	}
 }
 
-// What problems are told of an archive, by entry.
+// The reported problems of an archive, by entry.
 func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[string]layoutstore.Problem {
 	t.Helper()
 	found := map[string]layoutstore.Problem{}

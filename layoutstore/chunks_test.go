@@ -267,7 +267,7 @@ func namesChunk(text string, chunk int) bool {
 }
 
 // TestWhatIsLostIsNamed: an index that comes before its blobs, as other tools pack it,
-// leads to what lies in a missing chunk and behind it. All of it is named, with the chunk.
+// leads to content in a missing chunk and behind it. All of it is named, with the chunk.
 func TestWhatIsLostIsNamed(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")

@@ -153,7 +153,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 			opened := openKept(t, options)
 			wantServed(t, opened, contentOf(t, tree), all)
 			found := problemsByEntry(t, opened, archive)
-			delete(found, "odd") // that the layout has no index may be told or not
+			delete(found, "odd") // a missing index may be reported or not
 			if diff := cmp.Diff(want, keys(found)); diff != "" {
 				t.Errorf("entries of problems: %s", diff)
 			}
@@ -201,7 +201,7 @@ func TestBehindASparseEntry(t *testing.T) {
 				wantServed(t, opened, contentOf(t, long), all)
 				for _, p := range opened.Snapshot().Problems() {
 					if p.Entry == "" {
-						t.Errorf("the archive is whole: %v", p)
+						t.Errorf("the archive is intact: %v", p)
 					}
 				}
 				if t.Failed() {

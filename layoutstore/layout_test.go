@@ -64,7 +64,7 @@ func TestClosure(t *testing.T) {
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {
-		t.Errorf("%d of %d manifests are whole", whole, len(g.Manifests))
+		t.Errorf("%d of %d manifests are intact", whole, len(g.Manifests))
 	}
 
 	names, err := s.At("modules")

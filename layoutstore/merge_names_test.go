@@ -96,10 +96,10 @@ func TestReconfigure(t *testing.T) {
 		layoutstore.Options
 		want error
 	}{
-		"a source that is not there": {layoutstore.Options{Sources: []string{one, filepath.Join(two, "nowhere")}}, fs.ErrNotExist},
-		"an illegal root":            {layoutstore.Options{Sources: []string{one}, Roots: []string{"X"}}, layoutstore.ErrRootInvalid},
-		"an illegal own root":        {layoutstore.Options{Sources: []string{one}, SourceRoots: map[string][]string{one: {"X"}}}, layoutstore.ErrRootInvalid},
-		"no source":                  {layoutstore.Options{}, layoutstore.ErrNoSource},
+		"a missing source":    {layoutstore.Options{Sources: []string{one, filepath.Join(two, "nowhere")}}, fs.ErrNotExist},
+		"an illegal root":     {layoutstore.Options{Sources: []string{one}, Roots: []string{"X"}}, layoutstore.ErrRootInvalid},
+		"an illegal own root": {layoutstore.Options{Sources: []string{one}, SourceRoots: map[string][]string{one: {"X"}}}, layoutstore.ErrRootInvalid},
+		"no source":           {layoutstore.Options{}, layoutstore.ErrNoSource},
 	} {
 		if _, err := tree.Reconfigure(ctx, o.Options); !errors.Is(err, o.want) {
 			t.Errorf("%s: %v", name, err)

@@ -82,7 +82,7 @@ func (q quarantined) refused(t *testing.T) bool {
 	_, err := repo.Blob(context.Background(), q.digest)
 	told := slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
-		t.Errorf("refused: %v, told of: %v", err, told)
+		t.Errorf("refused: %v, reported: %v", err, told)
 	}
 	return err != nil
 }
@@ -105,7 +105,7 @@ func TestQuarantineHolds(t *testing.T) {
 				}
 				repo, _ := q.repository(t)
 				if _, err := repo.Blob(context.Background(), q.digest); err == nil && !archive {
-					t.Error("a file that is not there is found")
+					t.Error("a missing file is found")
 				}
 				q.tree.Snapshot().Problems()
 				if err := os.Rename(q.file+".away", q.file); err != nil {

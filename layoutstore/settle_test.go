@@ -39,14 +39,14 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	options := archiveOptions(dir)
 	options.Settle = time.Hour
 	tree := openWith(t, options)
-	// At the start what is whole is served, though it was written a moment ago.
+	// At the start a complete archive is served, even one that was written a moment ago.
 	wantAll(t, tree, contentOf(t, first))
 	wantState(t, tree, archive, "ready")
 
 	data := read(t, other)
 	appendTo(t, arriving, data[:len(data)/2])
 	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
-		t.Errorf("to be looked at again: %v", change.Again)
+		t.Errorf("time until the next scan: %v", change.Again)
 	}
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
@@ -69,7 +69,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, third), none)
 
-	// A process that starts now serves all that is whole.
+	// A process that starts now serves every complete archive.
 	both := contentOf(t, third)
 	for name, data := range contentOf(t, second) {
 		both[name] = data
@@ -116,7 +116,7 @@ func until(t *testing.T, tree *layoutstore.Tree, archive, state string, have con
 			t.Fatalf("so it was while it was %s", got)
 		}
 		if change.Again <= 0 {
-			t.Fatal("it waits, and nobody is told to look again")
+			t.Fatal("it waits, and no scan is scheduled")
 		}
 		time.Sleep(change.Again)
 	}
@@ -207,7 +207,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 		}
 		wantAll(t, opened, with(two))
 		if repository(t, opened, repositoryName("loose")) != kept {
-			t.Error("an unchanged repository was made anew")
+			t.Error("an unchanged repository was made again")
 		}
 		// A request from before the change gets nothing, or what it asked for.
 		for name := range contentOf(t, one) {

@@ -98,7 +98,7 @@ func slowManifestHoldsUpNoOtherImage(t *testing.T) {
 	}
 }
 
-// What needs the whole repository is told that the storage is slow, and what comes to a
+// What needs the whole repository learns that the storage is slow, and what comes to a
 // check ends with its context.
 func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 	synctest.Test(t, slowManifestIsWaitedForNoLongerThanPatience)

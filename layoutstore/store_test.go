@@ -84,8 +84,8 @@ func replace(t *testing.T, file string, data []byte) {
 	}
 }
 
-// While a journal stands the tree is the old one, and a moment after it is gone the
-// new one: for who looks for the first time, and for who looks again.
+// While a journal exists the tree is the old one; once it is gone, the tree is the new one:
+// for a first scan and for a rescan.
 func TestJournalHidesWhatIsPublished(t *testing.T) {
 	dir, _, _ := publishing(t)
 	open := func() *layoutstore.Tree {
@@ -141,7 +141,7 @@ func TestJournalHidesWhatIsPublished(t *testing.T) {
 	}
 }
 
-// What is no journal, or one of a later program, is told of and hides nothing.
+// What is no journal, or one of a later program, is reported and hides nothing.
 func TestBadStoreFiles(t *testing.T) {
 	for name, spoil := range map[string]func(dir string){
 		"journal":        func(dir string) { replace(t, filepath.Join(dir, journal.File), []byte("{")) },

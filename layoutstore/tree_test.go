@@ -159,7 +159,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 		t.Error(diff)
 	}
 	if repository(t, tree, ee+"/modules/x") != kept {
-		t.Error("an unchanged repository was made anew")
+		t.Error("an unchanged repository was made again")
 	}
 
 	put(t, dir, "modules/y", "a", "v1")
@@ -367,7 +367,7 @@ func TestTwoRootsOneName(t *testing.T) {
 	}
 }
 
-// Readers never wait for a scan, and what they read is whole.
+// Readers never wait for a scan, and read complete content.
 func TestRefreshUnderReaders(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")

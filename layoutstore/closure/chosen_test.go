@@ -74,7 +74,7 @@ func TestLeadsOn(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
-		t.Errorf("the reason is that it is none: %v", err)
+		t.Errorf("the reason does not say that it is not a manifest: %v", err)
 	}
 	if r := parse(t, `{"manifests":null}`); r.MediaType != specs.MediaTypeImageIndex {
 		t.Errorf("an index of nothing is %q", r.MediaType)

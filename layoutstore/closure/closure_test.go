@@ -206,7 +206,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Whatever the bytes: a digest that is told is one, and nothing is told twice.
+// Whatever the content: reported digests are valid, and nothing is reported twice.
 func FuzzParse(f *testing.F) {
 	d := digest.FromString("x").String()
 	f.Add([]byte(`{"manifests":[{"digest":"` + d + `"}],"layers":[{"digest":"` + d + `","size":-1}],"subject":{"digest":"` + d + `"}}`))

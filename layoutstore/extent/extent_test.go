@@ -57,7 +57,7 @@ func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 }
 
 // What http.ServeContent does: the kernel moves the file's position, and a read
-// after it goes on from there.
+// after it continues from there.
 func TestReadAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}

@@ -298,7 +298,7 @@ func TestWritesThatFail(t *testing.T) {
 	}
 }
 
-// An index of no bytes is one, and not the lack of one.
+// An index of no bytes is one, and not a missing one.
 func TestEmptyIndex(t *testing.T) {
 	dir := newStore(t)
 	write(t, dir, journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte{}, New: []byte("new")}}})

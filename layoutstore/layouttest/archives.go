@@ -181,7 +181,7 @@ func (p *packer) name(rel string) (string, error) {
 		}
 		stripped, ok := strings.CutPrefix(rel, p.Strip+"/")
 		if !ok && rel != "." {
-			return "", fmt.Errorf("%s does not lie in %s", rel, p.Strip)
+			return "", fmt.Errorf("%s is not below %s", rel, p.Strip)
 		}
 		name = stripped
 	}

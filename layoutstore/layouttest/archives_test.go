@@ -98,7 +98,7 @@ func TestArchiveIsAsD8Packs(t *testing.T) {
 		t.Fatalf("%d entries", len(headers))
 	}
 	for _, h := range headers {
-		long := len(h.Name) > 100 // only then is a GNU header told from a ustar one
+		long := len(h.Name) > 100 // only then does a GNU header differ from a ustar one
 		if h.Mode != 0o777 || h.ModTime.Unix() != 0 || h.Uid != 0 || h.Uname != "" || long && h.Format != tar.FormatGNU {
 			t.Errorf("%+v", h)
 		}
@@ -144,7 +144,7 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 func TestArchiveRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for name, a := range map[string]layouttest.Archive{
-		"a layout that is not there":        {Layouts: []string{".", "nowhere"}},
+		"a missing layout":                  {Layouts: []string{".", "nowhere"}},
 		"a name outside of Strip":           {Strip: "modules"},
 		"a name that ustar has no room for": {Format: tar.FormatUSTAR},
 	} {
@@ -258,7 +258,7 @@ func TestCut(t *testing.T) {
 		}
 		left := slices.Collect(maps.Keys(files(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
-			t.Errorf("%d files lie there: %q", len(left), left)
+			t.Errorf("%d files are left: %q", len(left), left)
 		}
 	}
 }

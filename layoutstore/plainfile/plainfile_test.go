@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Every way to open a file that is none: the test ends only because none waits.
+// Every way to open something that is not a file: the test ends only because none waits.
 func TestOpensRegularFilesAlone(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

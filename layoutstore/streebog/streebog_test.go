@@ -99,7 +99,7 @@ func TestSumLeavesTheHashAsItIs(t *testing.T) {
 	}
 	h.Write(ramp(1000)[100:])
 	if got, want := h.Sum(nil), streebog.Sum(ramp(1000)); !bytes.Equal(got, want[:]) {
-		t.Errorf("going on after a sum: %x, want %x", got, want)
+		t.Errorf("writing more after a sum: %x, want %x", got, want)
 	}
 	h.Reset()
 	if got, want := h.Sum(nil), streebog.Sum(nil); !bytes.Equal(got, want[:]) {

@@ -89,7 +89,7 @@ func splitting(limit int64) func(t *testing.T, file string) {
 func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	t.Helper()
 	if trouble, ok := a.Problem(); ok {
-		t.Fatalf("the archive is not whole: %v", trouble)
+		t.Fatalf("the archive is incomplete: %v", trouble)
 	}
 	return a
 }
@@ -300,7 +300,7 @@ func write(t testing.TB, file string, data []byte) {
 	}
 }
 
-// FuzzKeptIndex: whatever lies in the cache, what is located is what the archive has.
+// FuzzKeptIndex: whatever the cache contains, located blobs are those of the archive.
 func FuzzKeptIndex(f *testing.F) {
 	tree := layouttest.New(f, f.TempDir())
 	l := tree.Layout("x")

@@ -72,7 +72,7 @@ type seams struct {
 
 // smallest is the smallest chunk of a set, not counting the last one.
 type smallest struct {
-	chunk            int   // negative if there is none
+	chunk            int   // negative without one
 	size, next, most int64 // of it, of the second smallest, and of the largest of the others
 }
 

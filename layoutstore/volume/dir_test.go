@@ -158,7 +158,7 @@ func TestSourceThatIsALink(t *testing.T) {
 	symlink(t, "one", link)
 	first, again := openDir(t, link), openDir(t, link)
 	if !first.SameAs(again) {
-		t.Error("the same directory is told apart")
+		t.Error("the same directory is taken for another")
 	}
 	if err := os.Remove(link); err != nil {
 		t.Fatal(err)

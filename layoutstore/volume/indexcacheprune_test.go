@@ -55,7 +55,7 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 		unused     time.Duration
 		gone       bool // the archive
 		chunks     bool
-		elsewhere  bool // the directory is none that is read
+		elsewhere  bool // the directory is not one that is read
 		unmounted  bool // the directory is gone as well
 		used       bool // the archive is opened before
 		wantPruned bool

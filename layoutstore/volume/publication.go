@@ -142,7 +142,7 @@ func CheckPublication(dir string) error {
 	return files.Close()
 }
 
-// readPublication also returns the stamp of the journal, which is empty if there is none.
+// readPublication also returns the stamp of the journal, which is empty without one.
 func readPublication(root *os.Root) (*Publication, string, error) {
 	f, err := plainfile.OpenIn(root, PublicationFile)
 	if errors.Is(err, fs.ErrNotExist) {

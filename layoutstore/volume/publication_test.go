@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Files of a directory with a publication: the journal counts, not what lies beside it.
+// Files of a directory with a publication: the journal counts, not the files beside it.
 func TestPublicationShowsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	staged := filepath.Join(dir, volume.StagedDir(1))

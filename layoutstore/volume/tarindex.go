@@ -48,8 +48,8 @@ type tarIndex struct {
 // tarLayout is a layout of an archive.
 type tarLayout struct {
 	path  string
-	first int      // number of its index.json among the entries of all layouts; set where the index was kept
-	index tarEntry // of index.json; the zero value where there is none
+	first int      // number of its index.json among the entries of all layouts; set if the index was cached
+	index tarEntry // of index.json; the zero value without one
 	blobs []tarBlob
 	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
 	// lost are the entries that are known and not intact, by digest; the empty one is

@@ -54,8 +54,8 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 	}
 }
 
-// digests reads all blobs of an archive, and says how many each layout has whose bytes
-// are those of their digest.
+// digests reads all blobs of an archive, and counts those of each layout that match their
+// digest.
 func digests(t *testing.T, a *volume.Archive) map[string]int {
 	t.Helper()
 	listing, err := a.Layouts(context.Background())

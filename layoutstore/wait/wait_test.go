@@ -62,7 +62,7 @@ func TestFlightIsDoneOnceForAll(t *testing.T) {
 	}
 }
 
-// Who comes when everybody has left waits for the end of what is stuck, and begins anew.
+// A caller who comes after everybody has left waits for the stuck call, then starts another.
 func TestFlightAfterAllHaveLeft(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})

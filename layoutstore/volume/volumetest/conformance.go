@@ -29,7 +29,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("reads each index byte for byte", func(t *testing.T) { indexes(t, open) })
 	t.Run("locates each blob byte for byte", func(t *testing.T) { blobs(t, open) })
 	t.Run("lists the blobs of each layout", func(t *testing.T) { lists(t, open) })
-	t.Run("a blob that is not there does not exist", func(t *testing.T) { missing(t, open) })
+	t.Run("a missing blob does not exist", func(t *testing.T) { missing(t, open) })
 	t.Run("names that begin with a dot are not read", func(t *testing.T) { hidden(t, open) })
 	t.Run("an empty volume has no layouts", func(t *testing.T) { empty(t, open) })
 	t.Run("a look that is over ends with the context", func(t *testing.T) { cancelled(t, open) })
