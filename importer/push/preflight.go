@@ -49,7 +49,7 @@ func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
 			return sided("preflight", m.to, "", Diagnose(err))
 		}
 		if refused != nil {
-			p.notify(fmt.Sprintf("mounts from %s into %s are refused, so blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
+			p.notify(fmt.Sprintf("mounts from %s into %s are refused, and blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
 		}
 	}
 	return nil
