@@ -318,7 +318,7 @@ func TestStateThatIsTooLong(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // a hole
 		t.Fatal(err)
 	}
-	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "no file of a store") {
+	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "not a regular file, or too large") {
 		t.Errorf("%v", err)
 	}
 }
