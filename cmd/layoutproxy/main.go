@@ -14,7 +14,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
-	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
 func main() {
@@ -72,7 +71,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	root.Flags().BoolP("version", "v", false, "print version, commit and Go version")
 	root.SetVersionTemplate(versionLine())
 	c.AddFlags(root.PersistentFlags())
-	settings.ShowGroups(root)
+	showGroups(root)
 	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
 	return root, c
 }
