@@ -112,7 +112,7 @@ func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	var got, want [1]byte
 	n, err := r.Read(got[:])
 	m, wrong := model.Read(want[:])
-	if n != m || err != wrong || got != want {
+	if n != m || !errors.Is(err, wrong) || got != want {
 		t.Fatalf("read of %v: %x, %v; want %x, %v", l, got[:n], err, want[:m], wrong)
 	}
 }
@@ -140,7 +140,7 @@ func TestSectionsAddUp(t *testing.T) {
 			if err := errors.Join(r.(Sender).Check(), r.Close()); err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("%v: %x, want %x: %v", l, got, want, err)
 			}
-			if n, err := r.Read(make([]byte, 1)); len(l) != 1 && (n != 0 || err != io.EOF) {
+			if n, err := r.Read(make([]byte, 1)); len(l) != 1 && (n != 0 || !errors.Is(err, io.EOF)) {
 				t.Fatalf("a read after the end of %v: %d, %v", l, n, err)
 			}
 		}

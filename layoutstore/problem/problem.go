@@ -32,7 +32,7 @@ const (
 	Limited     Kind = "limited"      // beyond a limit of ours or of the system
 )
 
-// NotThere is the reason of a missing blob or manifest of which nothing else is known.
+// Missing is the reason of a missing blob or manifest of which nothing else is known.
 const Missing = "not there"
 
 // Problem is something that cannot be served as it should be: what, where and why. Fields

@@ -11,7 +11,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
-	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 const platformArchive = "platform.tar"
@@ -191,7 +191,7 @@ func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error
 
 // channelGap is the gap of a release channel of the platform.
 func channelGap(repository, channel, reason string, as kind) pull.Gap {
-	g := pull.NewGap(layoutstore.Incomplete, repository, channel, reason)
+	g := pull.NewGap(problem.Incomplete, repository, channel, reason)
 	g.Component, g.Part = "platform", part(as)
 	return g
 }
