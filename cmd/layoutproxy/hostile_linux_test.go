@@ -204,8 +204,8 @@ func TestHugeHeaders(t *testing.T) {
 	p.bounded(t, before, 64<<20)
 }
 
-// One client that asks for too much gets its share, and clients behind a proxy that
-// is trusted are told apart.
+// One client that asks for too much gets its share, and clients behind a trusted proxy
+// are distinguished.
 func TestClientsAreLimited(t *testing.T) {
 	t.Parallel()
 	p, manifest, _ := hostile(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")

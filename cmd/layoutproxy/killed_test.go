@@ -164,7 +164,7 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 	}
 }
 
-// complete fails the test where an image lacks a part in its repository.
+// complete fails the test if part of an image is missing in its repository.
 func complete(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)

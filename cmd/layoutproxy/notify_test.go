@@ -28,7 +28,7 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 		datagram := make([]byte, 1024)
 		n, err := conn.Read(datagram)
 		if err != nil {
-			t.Fatalf("nothing is told: %v", err)
+			t.Fatalf("no notification: %v", err)
 		}
 		return string(datagram[:n])
 	}
@@ -41,7 +41,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	layouttest.New(t, dir).Layout("app").Write()
 	p := start(t, dir)
 	if got := next(); got != "READY=1" {
-		t.Fatalf("told %q, want READY=1", got)
+		t.Fatalf("notified %q, want READY=1", got)
 	}
 	for _, url := range []string{"http://" + p.addresses["registry"] + "/v2/", "http://" + p.addresses["admin"] + "/readyz"} {
 		resp, err := http.Get(url)
@@ -56,12 +56,12 @@ func TestServiceManagerIsTold(t *testing.T) {
 	p.signal(t, syscall.SIGHUP)
 	for _, want := range []string{"RELOADING=1", "READY=1"} {
 		if got := next(); got != want {
-			t.Fatalf("told %q after SIGHUP, want %q", got, want)
+			t.Fatalf("notified %q after SIGHUP, want %q", got, want)
 		}
 	}
 	p.signal(t, syscall.SIGTERM)
 	if got := next(); got != "STOPPING=1" {
-		t.Errorf("told %q after SIGTERM, want STOPPING=1", got)
+		t.Errorf("notified %q after SIGTERM, want STOPPING=1", got)
 	}
 	if err := <-p.ended; err != nil {
 		t.Errorf("ended with %v, want status 0", err)

@@ -201,8 +201,8 @@ type judgedPull struct {
 	Ready *ready.Verdict `json:"ready,omitempty"` // of a bundle with a version of the platform
 }
 
-// judge judges the bundle in a directory. The verdict changes no exit status, nor does it that
-// there is none.
+// judge judges the bundle in a directory. Neither the verdict nor its absence changes the exit
+// status.
 func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *ready.Verdict {
 	if len(p.repositories.Paths) > 0 {
 		return nil

@@ -43,7 +43,7 @@ func TestPullRoundTrip(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a pull with a status of its own, and the next one goes on from there.
+// Ctrl-C ends a pull with a status of its own, and the next pull resumes.
 func TestPullIsInterrupted(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

@@ -105,7 +105,7 @@ func crashTree(t *testing.T) *layouttest.Tree {
 	return tree
 }
 
-// finished are the digests, in hex, of all blobs that are whole somewhere below dir.
+// finished returns the digests, in hex, of all blobs that are complete somewhere below dir.
 func finished(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}

@@ -117,7 +117,7 @@ func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	return all
 }
 
-// A checksum that is wrong is made anew; the archive beside it stays.
+// A wrong checksum is rewritten; the archive beside it stays.
 func TestWrongChecksum(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -158,8 +158,8 @@ func TestDamageInWhatWaits(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A blob of a tree with wrong bytes is fetched anew, in whichever layouts it is; what is
-// right in one layout mends the others.
+// A damaged blob of a tree is fetched again, in whichever layouts it is; an intact copy
+// in one layout repairs the others.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

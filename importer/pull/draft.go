@@ -56,7 +56,7 @@ type Layout struct {
 	rules   Rules
 	archive string
 	planned bundle.Layout           // when it is complete
-	images  map[string]bundle.Image // by tag, or by digest where there is none
+	images  map[string]bundle.Image // by tag, or by digest if untagged
 	digests map[digest.Digest]bool  // of them
 
 	referrers int                    // that lists of them have named

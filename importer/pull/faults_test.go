@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What fails for the moment is tried again, and goes on where it was cut.
+// A request that fails for the moment is retried, and resumes where it was cut.
 func TestFaultsForTheMoment(t *testing.T) {
 	tree := crashTree(t)
 	const get = "GET blobs"
@@ -77,8 +77,8 @@ func TestExpiredToken(t *testing.T) {
 	}
 }
 
-// A registry that does not say what refers to images is pulled from all the same: what
-// tags name comes along, and the rest is told not to be known.
+// A registry that does not list referrers is pulled from all the same: referrers that have
+// tags come along, and the pull reports that it cannot know the rest.
 func TestReferrersThatAreRefused(t *testing.T) {
 	tree := varied(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
@@ -99,12 +99,12 @@ func TestReferrersThatAreRefused(t *testing.T) {
 			t.Errorf("%d: %q, want the image and its signature", status, tags)
 		}
 		if len(noticed) != 1 || !strings.Contains(noticed[0].Error(), fmt.Sprint(status)) {
-			t.Errorf("%d: told %v", status, noticed)
+			t.Errorf("%d: reported %v", status, noticed)
 		}
 	}
 }
 
-// What the source lacks is listed, all of it, and nothing is published.
+// Everything missing in the source is listed, and nothing is published.
 func TestGapsAreListed(t *testing.T) {
 	tree := crashTree(t)
 	app := tree.Layout("shop/app")
@@ -210,7 +210,7 @@ func TestTagsMove(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// Interrupted, a pull keeps what it has, parts of blobs too, and goes on from there.
+// An interrupted pull keeps what it has, parts of blobs too, and resumes from them.
 func TestInterrupted(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -310,7 +310,7 @@ func (i *interrupting) Write(p []byte) (int, error) {
 	return i.ResponseWriter.Write(p)
 }
 
-// plainFiles answers with what lies in a tree, right or wrong.
+// plainFiles serves the files of a tree, right or wrong.
 func plainFiles(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path := strings.TrimPrefix(q.URL.Path, "/v2/")

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Meter is told how a pull gets on. Its methods may be called from several goroutines.
+// Meter receives the progress of a pull. Its methods may be called from several goroutines.
 type Meter interface {
 	// Add counts bytes that came over the wire, or need not come.
 	Add(n int64)

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// maxNested is how deep the indexes may lie in each other that lead to an image.
+// maxNested is how many indexes may be nested above an image.
 const maxNested = 8
 
 // Files reads files out of an image, by their paths: those that it has.
@@ -73,7 +73,7 @@ func (s *Source) bring(ctx context.Context, repository string, layer closure.Des
 	if s.work == nil {
 		return nil
 	}
-	// What one repository lacks, another may have: only the layer itself is the same.
+	// A layer missing in one repository may be in another: only its content is the same.
 	key := s.Name(repository, layer.Digest.String())
 	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
 		turn := s.turn(layer.Digest)

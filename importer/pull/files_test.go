@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Of indexes that lie in each other some are followed, and not any number.
+// Nested indexes are followed up to a limit.
 func TestNestedIndexes(t *testing.T) {
 	s := newSource(nil, nil, nil, nil)
 	put := func(body string) closure.Descriptor {

@@ -30,6 +30,6 @@ func TestIncompleteRepositories(t *testing.T) {
 		t.Error(diff)
 	}
 	if _, ok := pulltest.Listed(t, got)["shop/app:v1.0"]; ok {
-		t.Error("a tag that is not there is published")
+		t.Error("a missing tag is published")
 	}
 }

@@ -24,12 +24,12 @@ type Options struct {
 	Tree      bool             // directories in place of archives
 	ChunkSize int64            // bytes; 0 leaves archives whole
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
-	NoResume  bool             // begin anew, whatever an interrupted pull has left
+	NoResume  bool             // start over, and discard what an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
 	// AllowIncomplete publishes what is complete where something is not: see Plan.Holes.
 	AllowIncomplete bool
 
-	reached func(point string) // told where a crash would be worst, if not nil
+	reached func(point string) // called where a crash would be worst, if not nil
 }
 
 // ErrUsage says that options do not go together, or cannot be read.

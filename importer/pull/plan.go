@@ -57,8 +57,8 @@ func (c *Component) Point(channel, version string) {
 	c.Channels[channel] = version
 }
 
-// Blobs is how much the plan's archives hold, in blobs and in bytes: content that lies in several
-// layouts counts once.
+// Blobs is how much the plan's archives hold, in blobs and in bytes: content that several layouts
+// share counts once.
 func (p *Plan) Blobs() (blobs int, size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, a := range p.Archives {

@@ -26,8 +26,8 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 }
 
 // Run pulls. What it reports as done is in the directory, complete and on disk; where it
-// fails, the directory is as it was, but for state of its own that the next run goes on
-// from. When the context ends, blobs that are nearly done are ended first.
+// fails, the directory is as it was, but for state from which the next run resumes. When
+// the context ends, blobs that are nearly done are completed first.
 //
 // Errors: ErrUsage; *IncompleteError where content is missing or wrong; the planner's;
 // *client.Error; the file system's and the context's.
@@ -182,7 +182,7 @@ func (r *run) present(dir string, a *bundle.Archive) *bundle.Present {
 	return a.In(dir, r.form, r.watch.Add)
 }
 
-// appendNew appends what is not there yet.
+// appendNew appends a string unless the list contains it.
 func appendNew(all []string, s string) []string {
 	if slices.Contains(all, s) {
 		return all

@@ -17,7 +17,7 @@ type Report struct {
 	Retries    int64        `json:"retries"`
 }
 
-// Watch is told how a pull gets on. Its methods may be called from several goroutines.
+// Watch receives the progress of a pull. Its methods may be called from several goroutines.
 type Watch interface {
 	// Phase says what begins now, and how many bytes it is about; 0 is unknown.
 	Phase(name string, total int64)

@@ -30,7 +30,7 @@ type Source struct {
 	registry *client.Client
 	meter    Meter
 	work     *work            // nil where nothing may be written: manifests are kept in memory
-	reusable *bundle.Reusable // nil where there is none
+	reusable *bundle.Reusable // nil without an older bundle
 
 	mu       sync.Mutex
 	inMemory int64 // bytes of bodies
@@ -39,7 +39,7 @@ type Source struct {
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
 	fetched  map[string]*once[struct{}]           // layers, by repository and digest
-	turns    map[digest.Digest]*sync.Mutex        // of who fetches a layer
+	turns    map[digest.Digest]*sync.Mutex        // held while a layer is fetched
 	older    map[string]*once[extent.List]        // the same, in older archives
 
 	referring map[string]*once[client.Referrers]  // by image
@@ -68,7 +68,7 @@ func (s *Source) reopen(reusable *bundle.Reusable) {
 	clear(s.older)
 }
 
-// turn is held by who fetches a layer: two must not write the same file.
+// turn returns the lock to hold while fetching a layer: two must not write the same file.
 func (s *Source) turn(d digest.Digest) *sync.Mutex {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,8 +98,8 @@ func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make f
 	return o.value, o.err
 }
 
-// IsAbsent reports whether an error means that something is not there. Only a 404 does:
-// what is refused, or failing, may be there.
+// IsAbsent reports whether an error means that something is missing. Only a 404 does: what
+// is refused, or fails, may exist.
 func IsAbsent(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
 // IsRefused reports whether a registry does not let this client see something.
@@ -123,7 +123,7 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 	return remember(&s.mu, s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
 			if body, ok := s.kept(repository, d); ok {
-				// The type is in the body, or it was told by the fields.
+				// The body names its type, or its fields gave it away.
 				refs, err := closure.Parse(body)
 				if err != nil {
 					return closure.Descriptor{}, &UnusableError{err}

@@ -191,7 +191,7 @@ func TestPlatform(t *testing.T) {
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
 	var gaps *pull.IncompleteError
 	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
-		t.Errorf("a platform that is not there: %v", err)
+		t.Errorf("a missing platform: %v", err)
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
 		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {

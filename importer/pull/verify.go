@@ -53,7 +53,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	var gaps []Gap
 	for _, p := range s.Problems() {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
-			p.Reason = fmt.Sprintf("was written and is not whole: %s: %s: %s", p.Kind, p.Path, p.Reason)
+			p.Reason = fmt.Sprintf("written, but not servable: %s: %s: %s", p.Kind, p.Path, p.Reason)
 			gaps = append(gaps, Gap{Problem: p})
 		}
 	}

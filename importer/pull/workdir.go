@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// workDir is where a bundle directory keeps what is not whole. Nothing reads names
-	// that begin with a dot.
+	// workDir is where a bundle directory keeps incomplete content. No reader opens
+	// names that begin with a dot.
 	workDir = ".tmp/layoutproxy"
 	// stateAge is how long what an interrupted pull has left is taken up again.
 	stateAge = 24 * time.Hour
 	stamp    = "state" // its modification is when the state was last used
 )
 
-// work is the working directory of a pull: blobs that are whole, parts of blobs, and
+// work is the working directory of a pull: complete blobs, parts of blobs, and
 // archives that are not published yet. It is locked as long as it is open.
 type work struct {
 	dir  string // of the bundle
@@ -89,7 +89,7 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	return w, nil
 }
 
-// tempFor is the directory in temp that is for the bundle in dir, made if it is not there.
+// tempFor returns the directory in temp for the bundle in dir, and creates it if needed.
 // Others may write to temp: what they have put there is refused.
 func tempFor(temp, dir string) (string, error) {
 	if err := os.MkdirAll(temp, 0o755); err != nil {
@@ -162,7 +162,7 @@ func (w *work) touch() error {
 func (w *work) finish() error {
 	w.reached("finish")
 	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.near))
-	_ = os.Remove(filepath.Dir(w.near)) // another tool's things may lie there
+	_ = os.Remove(filepath.Dir(w.near)) // it may contain another tool's files
 	return err
 }
 

@@ -56,7 +56,7 @@ func at(host, repository string) func(*client.Error) {
 }
 
 // Each condition of each cause decides in one of these answers: beside an answer that has
-// the cause is one that lacks the condition, and has another cause or none.
+// the cause is one without the condition, and with another cause or none.
 func TestConditionsOfCauses(t *testing.T) {
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
 	digest := func(e *client.Error) { e.Reference = "sha256:00" }

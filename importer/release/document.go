@@ -28,9 +28,9 @@ type documentSpec struct {
 	ChangelogLink string            `yaml:"changelogLink"`
 }
 
-// Document is the DeckhouseRelease of a release as a YAML document, from the version file
-// and the changelog of its image. The same files make the same bytes. Without a readable
-// version file there is none; without a readable changelog it has none. The note says so.
+// Document returns the DeckhouseRelease of a release as a YAML document, from the version
+// file and the changelog of its image. The same files make the same bytes. Without a readable
+// version file it returns nil; without a readable changelog it omits that. The note says so.
 func Document(r Release, version, changelog []byte) (yamlDocument []byte, note string) {
 	if version == nil {
 		return nil, "skipped: its image has no " + VersionFile

@@ -23,9 +23,9 @@ func TestConformance(t *testing.T) {
 
 	got := conformance(t, front.Listener.Addr().String(), "OCI_VERSION=1.1+dev", "OCI_DATA_SPARSE=true")
 	t.Log(got.counts)
-	// The suite calls what a server lacks skipped, and passes all the same. Here
-	// nothing is lacking: the front has all that writes. Fewer tests would mean that
-	// parts of the suite were not run.
+	// The suite skips what a server does not support, and passes all the same. Nothing
+	// is skipped here: the front accepts all writes. Fewer tests would mean that parts
+	// of the suite were not run.
 	if passed := got.counts["Pass"]; got.result != "Pass" || passed != got.counts["Total"] || passed < 1000 {
 		t.Errorf("result %s: %v\n%s", got.result, got.counts, got.output)
 	}

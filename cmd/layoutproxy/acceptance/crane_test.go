@@ -73,8 +73,8 @@ func TestCraneCatalog(t *testing.T) {
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls what lies nowhere: the digest of the list is
-// all that it can be held against.
+// TestCranePullsDiscoveryTags pulls tags that no layout contains: only the digest
+// in the list can be compared.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)

@@ -19,7 +19,7 @@ func TestImportFromADiskThatFails(t *testing.T) {
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
 	layouttest.New(t, bundleDir).Bundle(bundle)
 	before, archive := files(t, store), filepath.Join(bundle, "module-console.tar")
-	// Headers are read by pread64, and what lies between them by read.
+	// Headers are read by pread64, and the content between them by read.
 	stdout, stderr, err := execute(t, t.TempDir(), packaged(t, "strace"), []string{"-f", "-o", os.DevNull, "-P", archive,
 		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
 	var exit *exec.ExitError

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a layer goes on from there: the containerd
+// A client that is killed in the middle of a layer resumes there: the containerd
 // itself, or the ctr of 1.x, which fetches by itself.
 func TestNodesGoOnAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
@@ -40,7 +40,7 @@ func TestNodesGoOnAfterAKill(t *testing.T) {
 		last := asked[len(asked)-1]
 		var from int64
 		if n, _ := fmt.Sscanf(last.ranges, "bytes=%d-", &from); n != 1 || from == 0 || last.status != 206 {
-			t.Errorf("it did not go on: %+v", asked)
+			t.Errorf("the client did not resume: %+v", asked)
 		}
 	})
 }

@@ -72,8 +72,8 @@ func (c *containerd) holds(t *testing.T, what string, want contents) {
 	}
 }
 
-// lacks says that the content store has nothing of a digest.
-func (c *containerd) lacks(t *testing.T, d digest.Digest) {
+// expectAbsent fails the test if the content store contains a digest.
+func (c *containerd) expectAbsent(t *testing.T, d digest.Digest) {
 	t.Helper()
 	if got := c.ctr(t, "ctr", "content", "ls", "-q") + c.ctr(t, criNamespace, "content", "ls", "-q"); strings.Contains(got, string(d)) {
 		t.Errorf("%s was pulled", d)
@@ -152,8 +152,8 @@ func TestNodesPullBelowAPath(t *testing.T) {
 	}
 }
 
-// What the mirror lacks comes from the registry itself, or from the server that a hand
-// wrote; with --no-fallback it comes from nowhere.
+// What is missing in the mirror comes from the registry itself, or from the server that an
+// operator configured; with --no-fallback the pull fails.
 func TestNodesFallThrough(t *testing.T) {
 	here, there := newApp(t, "here"), newApp(t, "there")
 	there.layout.Tag(there.image, "elsewhere")
@@ -172,7 +172,7 @@ func TestNodesFallThrough(t *testing.T) {
 		if n := len(upstream.requests("")); n != before {
 			t.Errorf("the registry itself was asked %d times", n-before)
 		}
-		c.lacks(t, there.image.Digest)
+		c.expectAbsent(t, there.image.Digest)
 
 		c.mirror(t, upstream.host(), mirror.url)
 		p.bring(t, c, upstream.host()+"/app:v1", here.content(t, here.image.Digest))

@@ -213,7 +213,7 @@ func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	}
 	data, ok := r.blobs[d.Digest]
 	if !ok {
-		t.Fatalf("the bundle lacks the manifest %s", d.Digest)
+		t.Fatalf("the manifest %s is missing in the bundle", d.Digest)
 	}
 	r.manifests[d.Digest] = d
 	for _, child := range parse(t, data).Manifests {

@@ -14,9 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestStoreGrows has a store live as it would on a site: the sample is imported and
-// served, a second bundle is dropped beside it while it is, and the server is started
-// anew. crane and containerd pull of both bundles what they held.
+// TestStoreGrows uses a store as a site would: it imports and serves the sample, drops
+// a second bundle beside it meanwhile, and restarts the server. crane and containerd
+// then pull everything in both bundles.
 func TestStoreGrows(t *testing.T) {
 	store, in := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)

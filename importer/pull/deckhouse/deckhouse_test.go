@@ -45,8 +45,8 @@ func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want stri
 	}
 }
 
-// A pull that resolves to a suspended channel is refused by its name; one that does not
-// is none of its business.
+// A pull that resolves to a suspended channel is refused, and the channel is named; other
+// pulls ignore it.
 func TestSuspendedChannels(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -83,7 +83,7 @@ func TestChannelsThatAreMissing(t *testing.T) {
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	o := options(t, r, edition)
 	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 4 || !strings.Contains(err.Error(), "release-channel:rock-solid: the release channel is not there") {
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 4 || !strings.Contains(err.Error(), "release-channel:rock-solid: the release channel is missing") {
 		t.Error(err)
 	}
 	s.channel(edition+"/release-channel", "lts", "v1.68.1", false)
@@ -111,7 +111,7 @@ func TestVexImages(t *testing.T) {
 	}
 }
 
-// Where the modules of a source lie elsewhere, those of the bundle lie where they do always.
+// The modules of a source may have another path; those of the bundle keep theirs.
 func TestModulesPathSuffix(t *testing.T) {
 	for suffix, at := range map[string]string{"/extensions/all/": edition + "/extensions/all", "/": edition} {
 		s := newSynthetic(t)
@@ -199,7 +199,7 @@ func TestWalksOfAProxy(t *testing.T) {
 	}
 }
 
-// What an image names and the source lacks is a gap, and so is a name that nobody has.
+// What an image names and the source does not have is a gap, and so is an unknown name.
 func TestGapsOfASelection(t *testing.T) {
 	tests := map[string]struct {
 		build     func(*synthetic)

@@ -66,7 +66,7 @@ func TestDamageInAnInstaller(t *testing.T) {
 		}
 	}
 	if changed == 0 {
-		t.Fatal("no layer of an installer lies there as it is")
+		t.Fatal("no layer of an installer is stored as it is")
 	}
 	try(t, os.WriteFile(archive, data, 0o644))
 	r.Forget()

@@ -27,17 +27,17 @@ func layer(t *testing.T, files ...string) []byte {
 }
 
 // A file that an image has counts whether it is read from the network or from disk; a layer
-// that cannot be read, or a document that is none, ends the pull and is named.
+// that cannot be read, or an invalid document, ends the pull and is named.
 func TestFilesOfImages(t *testing.T) {
 	for name, test := range map[string]struct {
 		layers [][]byte // the lowest first
 		want   string   // the version, or what the error says
 	}{
-		"the upper one":          {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
-		"none":                   {[][]byte{layer(t, "other", "x")}, "no version.json"},
-		"no archive":             {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
-		"no JSON":                {[][]byte{layer(t, "version.json", "v1.0.0")}, "invalid character"},
-		"a version that is none": {[][]byte{layer(t, "version.json", "{}")}, "names no version"},
+		"the upper one": {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
+		"none":          {[][]byte{layer(t, "other", "x")}, "no version.json"},
+		"no archive":    {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
+		"no JSON":       {[][]byte{layer(t, "version.json", "v1.0.0")}, "invalid character"},
+		"no version":    {[][]byte{layer(t, "version.json", "{}")}, "names no version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -66,7 +66,7 @@ func TestAttestations(t *testing.T) {
 }
 
 // The list of tags in an installer counts before the list of digests, verbatim; without
-// either the installer is none.
+// either it is no installer.
 func TestListsOfAnInstaller(t *testing.T) {
 	const tags, digests = "deckhouse/candi/images_tags.json", "deckhouse/candi/images_digests.json"
 	for name, test := range map[string]struct {

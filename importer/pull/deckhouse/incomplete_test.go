@@ -239,7 +239,7 @@ func TestNothingIsComplete(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// A layer that one repository lacks and another has is a hole of the one, whoever asks first.
+// A layer that is missing in one repository is a hole there, whichever is asked first.
 func TestLayersThatOneRepositoryLacks(t *testing.T) {
 	s := newSynthetic(t)
 	for _, name := range []string{"console", "stronghold"} {

@@ -110,7 +110,7 @@ func unusable(format string, args ...any) error {
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// appendNew appends what is not there yet.
+// appendNew appends a string unless the list contains it.
 func appendNew(all []string, s string) []string {
 	if slices.Contains(all, s) {
 		return all

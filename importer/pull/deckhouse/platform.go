@@ -169,7 +169,7 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 // requireChannels reads the release channels of the platform. Those that are missing are
 // gaps, or listed as missing where the source does not have to have them.
 func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
-	const reason = "the release channel is not there"
+	const reason = "the release channel is missing"
 	repository := p.channelsRepository()
 	all, gaps, err := p.channels(ctx, repository)
 	if err != nil {
@@ -205,7 +205,7 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 			return builds{}, err
 		}
 		if !ok {
-			return builds{}, pull.Incomplete([]pull.Gap{channelGap(repository, tag, "the release channel is not there", askedFor)})
+			return builds{}, pull.Incomplete([]pull.Gap{channelGap(repository, tag, "the release channel is missing", askedFor)})
 		}
 		return builds{tags: []string{ch.Tag}, channels: []release.Channel{ch}, pin: tag}, nil
 	}

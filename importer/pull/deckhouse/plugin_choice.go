@@ -156,8 +156,8 @@ func (r *chooser) forModule(ctx context.Context, name string, versions []release
 }
 
 // newest chooses the newest of versions that rejects says nothing against and whose own
-// needs can be met, together with what it needs. The reason is why there is none: the one
-// of the newest version.
+// needs can be met, together with what it needs. Without such a version, the
+// reason is that of the newest one.
 func (r *chooser) newest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
 	reason = "no version of it fits"
 	first := true

@@ -110,7 +110,7 @@ func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name
 	return name, err
 }
 
-// names implements catalog. A list that is missing or refused is none.
+// names implements catalog. A missing or refused list is an empty one.
 func (s *pluginSource) names(ctx context.Context) ([]string, error) {
 	if s.planner.selection.ProxyRegistry {
 		return nil, nil

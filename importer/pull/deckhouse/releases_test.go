@@ -130,14 +130,14 @@ func TestReleasesThatAreNone(t *testing.T) {
 	notes := strings.Join(report.Components[0].Notes, "\n")
 	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {
 		if !strings.Contains(notes, "deckhousereleases.yaml: "+want) {
-			t.Errorf("%q lacks %q", notes, want)
+			t.Errorf("%q does not contain %q", notes, want)
 		}
 	}
-	lacks(t, report, edition+"/release-channel:v1.71.0: not there")
+	expectMissing(t, report, edition+"/release-channel:v1.71.0: not there")
 }
 
-// lacks fails where a report does not list something as missing in the source.
-func lacks(t *testing.T, report *pull.Report, want ...string) {
+// expectMissing fails if a report does not list something as missing in the source.
+func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	t.Helper()
 	var all []string
 	for _, gap := range report.Missing {

@@ -68,7 +68,7 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 		tags, err = p.source.Tags(ctx, repository)
 	}
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		p.draft.Missing(repository, "", "the d8 program is not there: "+err.Error())
+		p.draft.Missing(repository, "", "the d8 program is missing: "+err.Error())
 		return nil
 	}
 	if err != nil {

@@ -29,9 +29,9 @@ func TestListOfWhatIsMissing(t *testing.T) {
 	o := options(t, r, edition)
 	report, err := pull.Run(t.Context(), o, nil)
 	try(t, err)
-	lacks(t, report, edition+"/release-channel:alpha: the release channel is not there", edition+"/install-standalone:v1.68.1: not there",
+	expectMissing(t, report, edition+"/release-channel:alpha: the release channel is missing", edition+"/install-standalone:v1.68.1: not there",
 		edition+"/security/trivy-bdu:1: not there", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
-		"deckhouse/installer:latest: not there", "deckhouse/deckhouse-cli: the d8 program is not there")
+		"deckhouse/installer:latest: not there", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
 	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as the field's own tool writes them
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
@@ -97,7 +97,7 @@ func TestWhereSharedLayoutsAre(t *testing.T) {
 }
 
 // A registry that refuses what is beside an edition may have it below; if it does not, the
-// refusal is told.
+// refusal is reported.
 func TestSharedLayoutsThatAreRefused(t *testing.T) {
 	s := newSynthetic(t)
 	s.image("ee/installer", "latest", nil)

@@ -269,7 +269,7 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	}
 }
 
-// Serve serves a tree, with a referrers API, and looks anew at refresh.
+// Serve serves a tree, with a referrers API, and rescans it at refresh.
 func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})

@@ -1,4 +1,4 @@
-// Package deployment checks what lies in deploy and what releases are made by, with
+// Package deployment checks the files in deploy and those that releases are made with, with
 // the libraries of those who read it: the chart is rendered by Helm's own engine and
 // decoded, strictly, into the types of Kubernetes; Kubernetes' own policy judges its
 // pods; goreleaser's own loader reads its file. Nothing of it needs the network or a

@@ -37,7 +37,7 @@ func readStatus(t *testing.T, admin string) (s statusDoc) {
 	return s
 }
 
-// state is that of a source in /status, and "" where it is none.
+// state returns the state of a source in /status, and "" if it is not listed.
 func (s statusDoc) state(path string) string {
 	for _, source := range s.Sources {
 		if source.Path == path {
@@ -57,8 +57,8 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 	return archive
 }
 
-// Archives appear, are replaced and removed under a running server, which is told
-// by the file system, or by the tick where that tells nothing.
+// Archives appear, are replaced and removed under a running server. It learns of that
+// from the file system, or from the tick where the file system reports nothing.
 func TestArchivesAreServedLive(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{
@@ -93,10 +93,10 @@ func TestArchivesAreServedLive(t *testing.T) {
 			for i, chunk := range chunks {
 				place(chunk, filepath.Base(chunk))
 				if i == 0 {
-					eventually(t, "one that is not whole", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
+					eventually(t, "one that is incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
 				}
 				if i < len(chunks)-1 && has("modules/b", "v1") {
-					t.Error("half of an archive is served as if it were whole")
+					t.Error("half of an archive is served as if it were complete")
 				}
 			}
 			eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })

@@ -137,7 +137,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	try(t, err)
 	try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
-		t.Errorf("certificate of %s while its key is not there", name)
+		t.Errorf("certificate of %s while its key is missing", name)
 	}
 	try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
 	eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })

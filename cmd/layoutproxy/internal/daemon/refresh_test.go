@@ -228,7 +228,7 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 	}}
 }
 
-// Where the system has no watches left it is a problem that is told, and no failure.
+// A system without watches left is reported as a problem, and fails nothing.
 func TestWatchesRunOut(t *testing.T) {
 	dir := t.TempDir()
 	publish(t, dir, "install", "v1")

@@ -126,7 +126,7 @@ func TestResolvePlaces(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	// In doubt the guard refuses, and the check at the start leaves it to who opens it.
+	// In doubt the guard refuses, and the check at the start leaves it to the code that opens the place.
 	places := []Place{{Role: Store, Path: filepath.Join(dir, "loop")}, {Role: Drop, Path: filepath.Join(dir, "in")}}
 	if err := Guard(places...); err == nil || !strings.Contains(err.Error(), "the store") {
 		t.Errorf("the guard allows what it cannot resolve: %v", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 )
 
-var update = flag.Bool("update", false, "write docs/config.schema.json anew")
+var update = flag.Bool("update", false, "rewrite docs/config.schema.json")
 
 // serveSet is the set of serve's flags, the common ones too.
 func serveSet() (*Serve, *pflag.FlagSet) {
