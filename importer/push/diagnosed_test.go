@@ -174,7 +174,7 @@ func TestCausesNameTheirPlace(t *testing.T) {
 		want string
 	}{
 		{named, "nginx in front of the registry"},
-		{facts("put blob", http.StatusRequestEntityTooLarge), "what stands in front of the registry"},
+		{facts("put blob", http.StatusRequestEntityTooLarge), "the proxy in front of the registry"},
 		{facts("put manifest", 400, said("X", "too large")), "takes no manifest of that size"},
 		{facts("put blob", 413, said("X", "y")), "limits the size of a layer"},
 		{facts("token", 401), "the token server registry.example"},
