@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// proving is a reader whose end is an error if its bytes are not those of the digest.
+// proving is a reader that ends with an error if its content does not have the digest.
 type proving struct {
 	in   io.ReadCloser
 	sum  digest.Digester
@@ -37,7 +37,7 @@ func (p *proving) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (p *proving) Close() error { return p.in.Close() }
 
-// wrongContent says that bytes are not those of their digest.
+// wrongContent says that content does not have its digest.
 type wrongContent struct {
 	want, got digest.Digest
 	size      int64  // of what came, in bytes

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Planner chooses what a bundle gets of a source.
+// Planner chooses what a bundle gets from a source.
 type Planner interface {
 	// Check finds options that contradict each other, or that no source of the reference can
 	// have, before anything is asked for. Errors: ErrUsage.
@@ -24,7 +24,7 @@ type Planner interface {
 	Plan(ctx context.Context, d *Draft) error
 }
 
-// Draft is a plan that is being made. Its methods may be called from several goroutines.
+// Draft is a plan in the making. Its methods may be called from several goroutines.
 type Draft struct {
 	Root     client.Reference // REGISTRY/PATH
 	Source   *Source          // what the registry has
@@ -144,7 +144,7 @@ func (d *Draft) File(name string, data []byte) {
 	d.files = append(d.files, PlannedFile{Name: name, Size: int64(len(data)), data: data})
 }
 
-// HasNoTagLists says that repositories of the source list no tags: each is asked for.
+// HasNoTagLists says that the source lists no tags: the pull requests each tag.
 func (d *Draft) HasNoTagLists() { d.noTagLists = true }
 
 // Each runs do for 0 to n-1, some at once.

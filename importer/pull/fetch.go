@@ -16,7 +16,7 @@ import (
 
 // Meter receives the progress of a pull. Its methods may be called from several goroutines.
 type Meter interface {
-	// Add counts bytes that came over the wire, or need not come.
+	// Add counts bytes that were received, or need not be.
 	Add(n int64)
 }
 
@@ -27,10 +27,9 @@ type fetcher struct {
 	meter    Meter
 }
 
-// fetch fetches a blob from the first of the repositories that has it, on from where
-// an earlier try was cut. Its bytes are proven while they are written. Errors:
-// *wrongContent where the registry goes on sending other bytes; the client's; the file
-// system's.
+// fetch fetches a blob from the first of the repositories that has it, and resumes where
+// an earlier try was cut. It verifies the blob while writing it. Errors: *wrongContent if
+// the registry keeps sending other content; the client's; the file system's.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
 	if f.work.has(b.Digest, b.Size) {
 		f.meter.Add(b.Size)
@@ -91,7 +90,7 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
 }
 
-// rest fetches the blob from byte have on, behind what is in the part.
+// rest fetches the blob from byte have on, and appends it to the part.
 func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil
@@ -131,13 +130,12 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copy makes a blob of the working directory of one that lies elsewhere. It says
-// whether the bytes there were those of the blob. A part that an earlier pull left is
-// still there if they were not.
+// copy copies a blob that is stored elsewhere into the working directory, and reports
+// whether it had its digest. If not, a part that an earlier pull left stays.
 func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open()
 	if err != nil {
-		return false, nil // it is fetched
+		return false, nil // it will be fetched
 	}
 	defer r.Close()
 	part := f.work.part(b.Digest)

@@ -68,7 +68,7 @@ func (s *Source) layersOf(ctx context.Context, repository string, image closure.
 	return nil, &UnusableError{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
 }
 
-// bring fetches a layer whole, which will be needed whole, where anything may be written.
+// bring fetches a complete layer to disk, if anything may be written: it will be needed.
 func (s *Source) bring(ctx context.Context, repository string, layer closure.Descriptor) error {
 	if s.work == nil {
 		return nil

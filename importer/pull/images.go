@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Add plans the image of a reference, under a tag. One that is missing is a gap. It reports
-// whether it is there.
+// Add plans the image of a reference, under a tag, and reports whether it exists. A missing
+// image is a gap.
 func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	ok, err := d.AddIfThere(ctx, l, tag, reference)
 	if err == nil && !ok {
@@ -60,9 +60,9 @@ func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 	return i.Descriptor, ok
 }
 
-// Choose is the image of a reference for a layout, which is going to have it under a tag: of
-// an index that of the layout's platform. It reports whether there is one. One that cannot
-// be used is a gap, and the descriptor is zero.
+// Choose returns the image of a reference that a layout will have under a tag, and whether
+// it exists. Of an index, it is the image for the layout's platform. An unusable image is a
+// gap, and the descriptor is zero.
 func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
 	image, err = d.Source.Resolve(ctx, l.Repository, reference)
 	switch {
@@ -78,9 +78,9 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 	return image, true, err
 }
 
-// choosePlatform is the manifest of the layout's platform where an image is an index. Where it
-// has none, that is a gap, and the descriptor is zero. An index that is asked for by its
-// digest stays unless the options say otherwise: clusters ask for that digest too.
+// choosePlatform returns the manifest for the layout's platform if an image is an index. If
+// the index has none, that is a gap, and the descriptor is zero. An index requested by digest
+// stays unless the options say otherwise: clusters request that digest too.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {
@@ -115,7 +115,7 @@ func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.D
 	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
 	switch {
 	case IsAbsent(err):
-		d.GapOf(l, newGap(l.Repository, child.String(), "not there, and its index names it"), tag)
+		d.GapOf(l, newGap(l.Repository, child.String(), "not there, but its index names it"), tag)
 		return closure.Descriptor{}, nil
 	case IsUnusable(err):
 		d.GapOf(l, newGap(l.Repository, child.String(), err.Error()), tag)
@@ -137,7 +137,7 @@ func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, erro
 	return err == nil, err
 }
 
-// UnusableError says that content of the source is there and cannot be used.
+// UnusableError says that content of the source exists but cannot be used.
 type UnusableError struct{ Err error }
 
 func (e *UnusableError) Error() string { return e.Err.Error() }
@@ -145,7 +145,7 @@ func (e *UnusableError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UnusableError) Unwrap() error { return e.Err }
 
-// IsUnusable reports whether an error says that a manifest is there and cannot be used.
+// IsUnusable reports whether an error says that a manifest exists but cannot be used.
 func IsUnusable(err error) bool {
 	var unusable *UnusableError
 	return errors.As(err, &unusable) || errors.Is(err, client.ErrMismatch)

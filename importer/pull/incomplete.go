@@ -47,8 +47,8 @@ func newAllowance(o *Options) *allowance {
 	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]string{}}
 }
 
-// learn takes note of the blobs that an error is about. It reports whether a pull without
-// them is to be tried.
+// learn notes the blobs that an error is about, and reports whether to retry the pull
+// without them.
 func (a *allowance) learn(err error) bool {
 	var gaps *IncompleteError
 	if a == nil || !errors.As(err, &gaps) {
@@ -71,7 +71,7 @@ func (d *Draft) Need(l *Layout, tag string, u Unit) {
 	l.neededBy[tag] = append(l.neededBy[tag], u)
 }
 
-// Skips reports whether a unit is left out, because it is not complete.
+// Skips reports whether a unit is skipped because it is incomplete.
 func (d *Draft) Skips(u Unit) bool {
 	if d.allow == nil {
 		return false
@@ -80,13 +80,13 @@ func (d *Draft) Skips(u Unit) bool {
 	return ok
 }
 
-// NotSkipped are the versions of a component that are not left out.
+// NotSkipped returns the versions of a component that are not skipped.
 func (d *Draft) NotSkipped(component string, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return d.Skips(Unit{component, v}) })
 }
 
-// Absorb notes what an error says of content, as gaps of a part of a unit; the unit may have
-// no version. Any other error is returned.
+// Absorb turns an error about content into gaps of a part of a unit; the unit may have no
+// version. It returns any other error.
 func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	var gaps *IncompleteError
 	if !errors.As(err, &gaps) {

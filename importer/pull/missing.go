@@ -51,7 +51,7 @@ func imageGap(kind layoutstore.Kind, repository string, i bundle.Image, reason s
 	return g
 }
 
-// kindOf is the kind of a problem that an error of the registry tells of.
+// kindOf returns the kind of problem that an error of the registry is.
 func kindOf(err error) layoutstore.Kind {
 	if IsAbsent(err) {
 		return layoutstore.Incomplete
@@ -88,11 +88,10 @@ func (g Gap) equal(other Gap) bool {
 	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }
 
-// IncompleteError says that content is missing, or is not what it has to be. Nothing
-// was published.
+// IncompleteError says that content is missing or damaged. Nothing was published.
 type IncompleteError struct{ Gaps []Gap }
 
-// Incomplete is an error for gaps, in an order of their own; nil for none.
+// Incomplete returns an error for gaps, sorted; nil for none.
 func Incomplete(gaps []Gap) error {
 	if len(gaps) == 0 {
 		return nil
@@ -174,15 +173,15 @@ func (d *Draft) TagGap(l *Layout, tag, reason string) {
 	d.GapOf(l, newGap(l.Repository, tag, reason), tag)
 }
 
-// Missing notes something that the source does not have, and a pull can do without: a tag or
-// digest, or all of a repository.
+// Missing notes something optional that the source does not have: a tag or digest, or all
+// of a repository.
 func (d *Draft) Missing(repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.missing = append(d.missing, newGap(repository, reference, reason))
 }
 
-// leaveOut empties the layouts that a pull can do without and that are not complete.
+// leaveOut empties the optional layouts that are incomplete.
 func (d *Draft) leaveOut() {
 	for _, l := range d.order {
 		if len(l.faults) > 0 {

@@ -51,7 +51,7 @@ func (o *Options) check() error {
 		return Usage("a tree has neither chunks nor checksum files")
 	}
 	if o.Planner == nil {
-		return Usage("nothing says what is to be pulled")
+		return Usage("no planner: nothing to pull")
 	}
 	return o.Planner.Check(o.Source)
 }

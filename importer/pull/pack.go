@@ -45,7 +45,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 			p.ready <- a
 		}
 	}
-	// What is nearly done goes on for a while after the context has ended.
+	// Blobs that are nearly done continue for a while after the context has ended.
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()

@@ -17,7 +17,7 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 		watch = noWatch{}
 	}
 	watch.Phase("planning", 0)
-	// What is there already is read, so that the network is spared.
+	// Existing archives are read, to save requests.
 	old, err := bundle.OpenReusable(ctx, o.Dir)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func (r Repositories) Check(source client.Reference) error {
 			name = source.Repository(at)
 		}
 		if strings.TrimSuffix(at, "/") == "" || !names.IsRepository(name) {
-			return Usage("repository %q: %q is no repository name; it is relative to %s", at, name, source)
+			return Usage("repository %q: malformed repository name %q; give it relative to %s", at, name, source)
 		}
 	}
 	if _, err := path.Match(r.Tag, ""); err != nil {
@@ -51,7 +51,7 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 		chosen += n
 	}
 	if chosen == 0 && r.Tag != "" {
-		return fmt.Errorf("%s: no tag of %s is like %q", d.Root, strings.Join(paths, ", "), r.Tag)
+		return fmt.Errorf("%s: no tag of %s matches %q", d.Root, strings.Join(paths, ", "), r.Tag)
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error
 	c := d.Component(at, archive)
 	c.Versions = r.choose(slices.Sorted(maps.Keys(tags)))
 	if len(c.Versions) == 0 && r.Tag != "" {
-		c.Note("none of its %d tags is like %q", len(tags), r.Tag)
+		c.Note("none of its %d tags matches %q", len(tags), r.Tag)
 	}
 	return len(c.Versions), d.Each(ctx, len(c.Versions), func(ctx context.Context, i int) error {
 		_, err := d.Add(ctx, l, c.Versions[i], c.Versions[i])

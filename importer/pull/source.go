@@ -23,8 +23,8 @@ const (
 	maxInMemory = 1 << 30
 )
 
-// Source reads a registry, each thing once: what an earlier pull left, or an older
-// bundle holds, is not asked for again. Its methods may be called from several
+// Source reads a registry, each thing once: it does not request what an earlier pull left
+// or an older bundle contains. Its methods may be called from several
 // goroutines.
 type Source struct {
 	registry *client.Client
@@ -46,7 +46,7 @@ type Source struct {
 	files     map[string]*once[map[string][]byte] // of images that were looked into
 }
 
-// once is a value that is asked for by several and made by the first.
+// once is a value that several goroutines need and the first one computes.
 type once[T any] struct {
 	do    sync.Once
 	value T
@@ -60,8 +60,8 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
 }
 
-// reopen has the source reuse other archives, for another try of the same pull. What the
-// registry has answered counts still; no goroutine may use the source meanwhile.
+// reopen makes the source reuse other archives, for another try of the same pull. Answers of
+// the registry stay valid; no goroutine may use the source meanwhile.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
@@ -143,8 +143,8 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 	})
 }
 
-// mediaTypeOf is the type of a manifest: the registry's word counts if it says one, else
-// the manifest's own. What is neither is unusable: old formats, above all.
+// mediaTypeOf returns the type of a manifest: what the registry says, else what the manifest
+// says. A manifest without a usable type is unusable: mostly old formats.
 func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
@@ -152,7 +152,7 @@ func mediaTypeOf(m client.Manifest) (string, error) {
 			SchemaVersion int `json:"schemaVersion"`
 		}
 		if err := json.Unmarshal(m.Body, &doc); err != nil || doc.SchemaVersion == 1 {
-			return "", &UnusableError{errors.New("no manifest of OCI, nor of Docker's schema 2")}
+			return "", &UnusableError{errors.New("neither an OCI manifest nor a Docker schema 2 manifest")}
 		}
 		refs, err := closure.Parse(m.Body)
 		if err != nil {
@@ -161,7 +161,7 @@ func mediaTypeOf(m client.Manifest) (string, error) {
 		return refs.MediaType, nil
 	}
 	if !closure.IsManifest(m.MediaType) {
-		return "", &UnusableError{fmt.Errorf("a manifest of the type %.80q, which no layout can hold", m.MediaType)}
+		return "", &UnusableError{fmt.Errorf("unsupported manifest type %.80q", m.MediaType)}
 	}
 	if _, _, _, err := closure.ParseAs(m.Body, m.MediaType); err != nil {
 		return "", &UnusableError{err}
@@ -185,7 +185,7 @@ func (s *Source) keep(d digest.Digest, body []byte) error {
 	return nil
 }
 
-// kept is a manifest that is there already, its digest proven.
+// kept returns a manifest that is stored already, after verifying it.
 func (s *Source) kept(layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
@@ -261,8 +261,8 @@ func (s *Source) count(tags int) error {
 	return nil
 }
 
-// read opens a blob of the source: one that is there, or the registry's. Its bytes are
-// proven at its end.
+// read opens a blob of the source: a stored one, or the registry's. Its digest is verified
+// at the end.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.has(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
@@ -287,8 +287,8 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	return newProving(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
-// findOlder is where an older archive has a blob; nil where none has it. Its digest is proven:
-// damage there is no fault of the registry, which has it still.
+// findOlder returns where an older archive has a blob, or nil. It verifies the blob: if the
+// archive is damaged, the registry still has an intact copy.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _ := s.reusable.Find(repository, b.Digest, b.Size)

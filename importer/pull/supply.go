@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// nearlyDone is how much of a blob may be left, in bytes, when a pull is
-	// interrupted, for it to be fetched to its end.
+	// nearlyDone is how many bytes of a blob may be left for an interrupted pull to
+	// complete it.
 	nearlyDone = 16 << 20
 	// grace is how long that may take.
 	grace = 5 * time.Second
@@ -77,9 +77,9 @@ func (r *run) newSupply() *supply {
 	return &supply{dir: r.options.Dir, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
-// bring makes a blob available. It reports whether it is: where the content of the source
-// is to blame that it is not, that is a gap and no error. hard ends a fetch at once; the end
-// of ctx ends it unless it is nearly done.
+// bring makes a blob available, and reports whether it did. Missing or damaged content of
+// the source is a gap and no error. hard ends a fetch at once; ctx ends it unless the fetch
+// is nearly done.
 func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -129,7 +129,7 @@ func (s *supply) find(ctx, hard context.Context, n *need) error {
 }
 
 // reuse reports whether a blob need not be fetched: it is in the working directory, or in an
-// archive or tree that is there already. Its digest is proven in both cases.
+// existing archive or tree. It verifies the blob in both cases.
 func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	work := s.fetcher.work
 	if work.has(n.blob.Digest, n.blob.Size) {

@@ -137,8 +137,8 @@ func TestTagsByGlob(t *testing.T) {
 	}
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
-	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app is like "nothing*"`) {
-		t.Errorf("no tag is like it: %v", err)
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app matches "nothing*"`) {
+		t.Errorf("no tag matches: %v", err)
 	}
 }
 

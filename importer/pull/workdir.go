@@ -22,7 +22,7 @@ const (
 	// workDir is where a bundle directory keeps incomplete content. No reader opens
 	// names that begin with a dot.
 	workDir = ".tmp/layoutproxy"
-	// stateAge is how long what an interrupted pull has left is taken up again.
+	// stateAge is how long an interrupted pull can be resumed.
 	stateAge = 24 * time.Hour
 	stamp    = "state" // its modification is when the state was last used
 )
@@ -40,11 +40,11 @@ type work struct {
 	publisher *bundle.Publisher
 
 	mu     sync.Mutex
-	proven map[digest.Digest]bool // by this process: their digests need no second look
+	proven map[digest.Digest]bool // verified by this process: not verified again
 }
 
 // errBusy says that another pull writes into the same directory.
-var errBusy = errors.New("another pull is writing there")
+var errBusy = errors.New("another pull is writing to this directory")
 
 // lockDir locks a bundle directory until it is closed, where the system has such locks.
 // Errors: errBusy, the system's.
@@ -108,7 +108,7 @@ func tempFor(temp, dir string) (string, error) {
 	}
 	info, err := os.Lstat(path)
 	if err == nil && (!info.IsDir() || !isOwn(info)) {
-		err = fmt.Errorf("%s belongs to somebody else, or is no directory: remove it, or name another --tmp-dir", path)
+		err = fmt.Errorf("%s belongs to another user or is not a directory: remove it, or name another --tmp-dir", path)
 	}
 	return path, err
 }
@@ -138,8 +138,8 @@ func (w *work) prepare(resume bool, now time.Time) error {
 	return w.touch()
 }
 
-// clear removes what is kept, and leaves a directory that is not in the bundle's to its
-// owner: another could take its name.
+// clear removes the content of the working directory. It keeps a directory below --tmp-dir
+// itself: another user could take its name.
 func (w *work) clear() error {
 	err := os.RemoveAll(w.near)
 	entries, readErr := os.ReadDir(w.path)
@@ -153,9 +153,9 @@ func (w *work) clear() error {
 	return err
 }
 
-// touch says that the state was used now.
+// touch records that the state was used now.
 func (w *work) touch() error {
-	return os.WriteFile(filepath.Join(w.path, stamp), []byte("of layoutproxy pull; removed at its end\n"), 0o644)
+	return os.WriteFile(filepath.Join(w.path, stamp), []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
 }
 
 // finish removes the working directory after a pull that ended well.
@@ -166,7 +166,7 @@ func (w *work) finish() error {
 	return err
 }
 
-// Close gives the lock back. The state stays.
+// Close releases the lock. The state stays.
 func (w *work) Close() error { return w.lock.Close() }
 
 func (w *work) file(sub string, d digest.Digest) string {
@@ -176,13 +176,13 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// has says whether the blob is there whole. Where no size is known, it is -1.
+// has reports whether the complete blob is stored. An unknown size is -1.
 func (w *work) has(d digest.Digest, size int64) bool {
 	info, err := os.Stat(w.blob(d))
 	return err == nil && (size < 0 || info.Size() == size)
 }
 
-// prove says that the bytes of d were found to have its digest.
+// prove records that the content of d was verified.
 func (w *work) prove(d digest.Digest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -207,7 +207,7 @@ func (w *work) put(d digest.Digest, data []byte) error {
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	// A tree gets this very file, and is read by others.
+	// This file becomes part of a tree, which other users read.
 	if err := f.Chmod(0o644); err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -218,8 +218,8 @@ func (w *work) put(d digest.Digest, data []byte) error {
 	return os.Rename(f.Name(), w.blob(d))
 }
 
-// open opens a blob that is there. Where this process has not proven it, it is proven
-// while it is read: what it kept through a crash may not be what was written.
+// open opens a stored blob. Unless this process has verified it, it is verified while it is
+// read: a crash may have changed what was written.
 func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	f, err := plainfile.Open(w.blob(d))
 	if err != nil || w.isProven(d) {
@@ -228,7 +228,7 @@ func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	return newProving(f, d, f.Name()), nil
 }
 
-// check says whether the bytes of a blob that is there have its digest.
+// check reports whether a stored blob has its digest.
 func (w *work) check(ctx context.Context, d digest.Digest) (bool, error) {
 	if w.isProven(d) {
 		return true, nil

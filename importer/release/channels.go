@@ -14,7 +14,7 @@ const (
 	LTS       = "lts" // the channel beside which the others may be missing
 )
 
-// DefaultChannels are the release channels that a source has to have, from the newest
+// DefaultChannels returns the release channels that a source must have, from the newest
 // to the oldest release.
 func DefaultChannels() []string {
 	return []string{Alpha, "beta", "early-access", "stable", RockSolid}
@@ -38,7 +38,7 @@ const (
 )
 
 // ParseChannel reads the version file of the image of a release channel. The tag that a
-// channel points at has the letter before the version, whether the file has it or not.
+// channel points at begins with "v", whether the version in the file does or not.
 func ParseChannel(name string, file []byte) (Channel, error) {
 	var doc struct {
 		Version string `json:"version"`

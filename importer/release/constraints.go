@@ -9,7 +9,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Constraint says which versions of something are wanted: some, or one tag.
+// Constraint says which versions of something are wanted: a range, or one tag.
 type Constraint struct {
 	Text     string
 	Versions *semver.Constraints // nil where it is one tag
@@ -43,7 +43,7 @@ func ParseConstraint(text string) (*Constraint, error) {
 	if tag, ok := strings.CutPrefix(text, "="); ok {
 		tag, channel, both := strings.Cut(strings.TrimSpace(tag), "+")
 		if tag == "" || both && !slices.Contains(Channels(), channel) {
-			return nil, fmt.Errorf("version %q: =TAG or =TAG+CHANNEL, where CHANNEL is one of %s", text, strings.Join(Channels(), ", "))
+			return nil, fmt.Errorf("version %q: want =TAG or =TAG+CHANNEL, where CHANNEL is one of %s", text, strings.Join(Channels(), ", "))
 		}
 		c.Tag, c.Channel = tag, channel
 		return c, nil
@@ -68,7 +68,7 @@ func ParseConstraint(text string) (*Constraint, error) {
 }
 
 func malformedVersion(text string) error {
-	return fmt.Errorf("version %q: a range of versions as 1.3.0, ~1.3.0, ^1.3.0, >=1.3.0 <=1.5.0, or a tag as =v1.3.0", text)
+	return fmt.Errorf("version %q: want a range such as 1.3.0, ~1.3.0, ^1.3.0 or >=1.3.0 <=1.5.0, or a tag such as =v1.3.0", text)
 }
 
 // parseRange reads one range of a constraint, and notes the versions that it names.

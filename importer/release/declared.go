@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// PlatformDigests is the list of images in the image of a platform version: the one that a
-// cluster goes by. It has the same form as [InstallerDigests].
+// PlatformDigests is the list of images in the image of a platform version: the one that
+// clusters use. It has the same form as [InstallerDigests].
 const PlatformDigests = "deckhouse/modules/images_digests.json"
 
 // ErrNothingDeclared says that an installer has none of the files that declare images.

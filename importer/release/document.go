@@ -63,7 +63,7 @@ func Document(r Release, version, changelog []byte) (yamlDocument []byte, note s
 	return b.Bytes(), note
 }
 
-// parseChangelog reads a changelog, in which dates stay the text that they are.
+// parseChangelog reads a changelog, and keeps dates as text.
 func parseChangelog(data []byte) (changelog map[string]any, err error) {
 	var tree yaml.Node
 	if err := yaml.Unmarshal(data, &tree); err != nil || tree.IsZero() {

@@ -124,7 +124,7 @@ func ParseExtraImages(file []byte) (all []Image, err error) {
 			tag = number.String()
 		}
 		if path.Clean(name) != name || !IsName(strings.ReplaceAll(name, "/", ".")) || tag == "" {
-			return nil, fmt.Errorf("%q: %q is no name and tag of an image", name, tag)
+			return nil, fmt.Errorf("%q: %q: malformed image name or tag", name, tag)
 		}
 		all = append(all, Image{name, tag})
 	}

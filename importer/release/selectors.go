@@ -37,7 +37,7 @@ func ParseSelectors(list []string) (all map[string]Selector, err error) {
 		name, text, ok := strings.Cut(expression, "@")
 		name = strings.TrimSpace(name)
 		if !IsName(name) {
-			return nil, fmt.Errorf("%q: a name, or NAME@CONSTRAINT", expression)
+			return nil, fmt.Errorf("%q: want NAME or NAME@CONSTRAINT", expression)
 		}
 		s := all[name]
 		s.Name = name

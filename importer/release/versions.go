@@ -7,7 +7,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Release is a tag that is a version: v1.69.3, or without the letter.
+// Release is a tag that is a version: v1.69.3, or 1.69.3.
 type Release struct {
 	Tag     string
 	Version *semver.Version
@@ -19,8 +19,8 @@ func Parse(tag string) (Release, bool) {
 	return Release{tag, v}, err == nil
 }
 
-// ParseAll returns the versions among tags, rising. Of two spellings of one the one with
-// the letter stays.
+// ParseAll returns the versions among tags, in ascending order. Of two spellings of a
+// version, it keeps the one that begins with "v".
 func ParseAll(tags []string) (all []Release) {
 	for _, tag := range tags {
 		if r, ok := Parse(tag); ok {
@@ -36,12 +36,12 @@ func ParseAll(tags []string) (all []Release) {
 	return slices.CompactFunc(all, func(a, b Release) bool { return a.Version.Equal(b.Version) })
 }
 
-// Stable returns the versions among tags that are no previews, rising.
+// Stable returns the versions among tags except previews, in ascending order.
 func Stable(tags []string) []Release {
 	return slices.DeleteFunc(ParseAll(tags), func(r Release) bool { return r.Version.Prerelease() != "" })
 }
 
-// HighestPatches keeps the highest patch of each minor version; all has to rise.
+// HighestPatches keeps the highest patch of each minor version; all must be ascending.
 func HighestPatches(all []Release) (kept []Release) {
 	for i, r := range all {
 		if i+1 < len(all) && all[i+1].Version.Major() == r.Version.Major() && all[i+1].Version.Minor() == r.Version.Minor() {

@@ -12,9 +12,9 @@ type bundled struct {
 	modules  map[string][]release.Release
 }
 
-// rejects is why a bundle does not satisfy a contract; empty if it does. What only a
-// cluster can tell does not count: Kubernetes, modules that must not be there, and what
-// is required under a condition. Nor does the platform where the bundle has none.
+// rejects returns why a bundle does not satisfy a contract; empty if it does. It ignores what
+// only a cluster knows: Kubernetes, modules that must not be installed, and conditional
+// requirements. It also ignores the platform if the bundle has none.
 func (b *bundled) rejects(c *release.Contract) string {
 	modules := &c.Requirements.Modules
 	for _, r := range modules.Mandatory {

@@ -194,7 +194,7 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	for _, ch := range channels {
 		tags = append(tags, ch.Tag)
 		if draft.Skips(m.unit(ch.Tag)) {
-			draft.Gap(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is not complete")
+			draft.Gap(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is incomplete")
 			continue
 		}
 		m.shown.Point(ch.Name, ch.Tag)

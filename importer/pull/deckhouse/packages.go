@@ -68,7 +68,7 @@ func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name st
 		}
 	}
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		p.draft.Missing(l.Repository, "", "versions of the package cannot be had: "+err.Error())
+		p.draft.Missing(l.Repository, "", "cannot read the versions of the package: "+err.Error())
 		return nil
 	}
 	return err

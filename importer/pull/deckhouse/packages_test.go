@@ -44,5 +44,5 @@ func TestPackageVersionsThatCannotBeHad(t *testing.T) {
 	if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
 		t.Error(diff)
 	}
-	expectMissing(t, report, at+"/refused/version: versions of the package cannot be had", at+"/absent/version: versions of the package cannot be had", at+"/damaged/version")
+	expectMissing(t, report, at+"/refused/version: cannot read the versions of the package", at+"/absent/version: cannot read the versions of the package", at+"/damaged/version")
 }

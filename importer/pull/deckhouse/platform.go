@@ -90,15 +90,15 @@ func (pl *platform) plan(ctx context.Context, of kind) error {
 	return nil
 }
 
-// leaveOutBuilds takes the builds that are not complete out of a plan, and the channels
-// that point at one of them.
+// leaveOutBuilds removes incomplete builds from a plan, and the channels that point at
+// one of them.
 func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	skips := func(tag string) bool { return p.draft.Skips(pull.Unit{Component: c.Name, Version: tag}) }
 	b.tags = p.draft.NotSkipped(c.Name, b.tags)
 	kept := b.channels[:0:0]
 	for _, ch := range b.channels {
 		if skips(ch.Tag) {
-			p.draft.Gap(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is not complete")
+			p.draft.Gap(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is incomplete")
 			continue
 		}
 		kept = append(kept, ch)
@@ -135,7 +135,7 @@ func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	}
 	b := chooseInRange(channels, tags, constraint)
 	if len(b.tags) == 0 {
-		return builds{}, fmt.Errorf("%s has no release that is %s", p.draft.Root, constraint.Text)
+		return builds{}, fmt.Errorf("%s has no release that matches %s", p.draft.Root, constraint.Text)
 	}
 	return b, nil
 }
@@ -161,13 +161,13 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	}
 	b := chooseBuilds(channels, sortedKeys(tags), lowest, highest)
 	if len(b.tags) == 0 {
-		return builds{}, fmt.Errorf("no release of %s from %s on", p.draft.Root, lowest)
+		return builds{}, fmt.Errorf("%s has no release from %s on", p.draft.Root, lowest)
 	}
 	return b, nil
 }
 
 // requireChannels reads the release channels of the platform. Those that are missing are
-// gaps, or listed as missing where the source does not have to have them.
+// gaps, or listed as missing if they are optional.
 func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
 	const reason = "the release channel is missing"
 	repository := p.channelsRepository()
@@ -270,7 +270,7 @@ func (pl *platform) planBuild(ctx context.Context, tag string) error {
 	return pl.planDeclared(ctx, unit)
 }
 
-// addOrNote plans an image that a source need not have, and notes where it does not.
+// addOrNote plans an optional image, and notes if it is missing.
 func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) error {
 	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
 	if err == nil && !ok {

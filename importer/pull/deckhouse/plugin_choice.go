@@ -16,11 +16,11 @@ const (
 	maxTries = 20_000
 )
 
-// catalog is what a source has of plugins. It answers the same however often it is
-// asked. An unreadable error concerns one version or one plugin; any other ends the
+// catalog knows the plugins of a source. The same question always gets the same
+// answer. An unreadable error concerns one version or one plugin; any other ends the
 // choice.
 type catalog interface {
-	// names are the plugins there are; none where no list is to be had.
+	// names are all plugins; none if there is no list.
 	names(ctx context.Context) ([]string, error)
 	// versions are the stable versions of a plugin, rising.
 	versions(ctx context.Context, plugin string) ([]release.Release, error)
@@ -43,8 +43,8 @@ type chosenPlugin struct {
 	contract release.Contract
 }
 
-// choice is which plugins a bundle gets. It depends on the catalog, on what is bundled
-// and on the names that are asked for, and on nothing else.
+// choice is which plugins a bundle gets. It depends only on the catalog, on what is
+// bundled and on the names that are asked for.
 type choice struct {
 	chosen     []chosenPlugin // in the order in which they were chosen
 	notes      []string       // plugins that were passed over, and conflicts

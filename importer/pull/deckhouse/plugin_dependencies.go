@@ -16,7 +16,7 @@ func (r *chooser) needs(ctx context.Context, c *release.Contract, trial []chosen
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {
 		case !release.IsName(want.Name):
-			return nil, fmt.Sprintf("needs plugin %q, which is no name of one", want.Name), nil
+			return nil, fmt.Sprintf("needs plugin %q: malformed name", want.Name), nil
 		case slices.Contains(path, want.Name):
 			return nil, "plugins need each other in a circle: " + strings.Join(append(slices.Clone(path), want.Name), " → "), nil
 		case len(path) > maxDependencies:

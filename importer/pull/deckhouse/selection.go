@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection says what is pulled of a source of Deckhouse. The zero value is all of the
-// releases that its channels are about, databases, modules and packages.
+// Selection says what to pull from a Deckhouse source. The zero value selects all releases
+// between its channels, databases, modules and packages.
 type Selection struct {
 	SinceVersion    string // the platform from this version on
 	DeckhouseTag    string // one build of the platform: a channel, a version, any tag
@@ -52,7 +52,7 @@ func (s *Selection) Plan(ctx context.Context, d *pull.Draft) error {
 // Check implements pull.Planner.
 func (s *Selection) Check(source client.Reference) error {
 	if source.Path == "" {
-		return pull.Usage("%s is no source of Deckhouse, which is REGISTRY/PATH; repositories can be named", source)
+		return pull.Usage("%s: a Deckhouse source needs a path, as REGISTRY/PATH; or name repositories", source)
 	}
 	platform := 0
 	for _, given := range []string{s.SinceVersion, s.DeckhouseTag, s.IncludePlatform} {
@@ -62,15 +62,15 @@ func (s *Selection) Check(source client.Reference) error {
 	}
 	switch {
 	case platform > 1:
-		return pull.Usage("a platform is chosen by a lowest version, by a tag or by a constraint: by one of them")
+		return pull.Usage("choose the platform by a lowest version, a tag or a constraint: only one of them")
 	case platform > 0 && s.NoPlatform:
-		return pull.Usage("a platform is chosen, and none is wanted")
+		return pull.Usage("a version of the platform is chosen, and the platform is excluded: drop one of them")
 	case len(s.IncludePackages) > 0 && s.NoPackages:
-		return pull.Usage("packages are included by name, and none are wanted")
+		return pull.Usage("packages are included by name, and all packages are excluded: drop one of them")
 	}
 	if s.SinceVersion != "" {
 		if _, err := semver.NewVersion(s.SinceVersion); err != nil {
-			return pull.Usage("lowest version %q: %v", s.SinceVersion, err)
+			return pull.Usage("invalid lowest version %q: %v", s.SinceVersion, err)
 		}
 	}
 	if s.IncludePlatform != "" {
@@ -89,13 +89,13 @@ func (s *Selection) Check(source client.Reference) error {
 	return nil
 }
 
-// checkProxy finds what cannot be known of a source that lists no tags.
+// checkProxy refuses selections that need a list of tags.
 func (s *Selection) checkProxy() error {
 	if s.SinceVersion != "" {
-		return pull.Usage("a source that lists no tags is walked from the lowest version of a platform's constraint, not from a lowest version")
+		return pull.Usage("a source that lists no tags takes no lowest version: give a constraint of the platform that has a lower bound")
 	}
 	if !s.NoPlatform && s.DeckhouseTag == "" && s.IncludePlatform == "" {
-		return pull.Usage("a source that lists no tags needs a platform's constraint, or no platform")
+		return pull.Usage("a source that lists no tags needs a constraint of the platform, or the platform excluded")
 	}
 	constraints := []string{}
 	if s.IncludePlatform != "" {
@@ -126,5 +126,5 @@ func (s *Selection) checkProxy() error {
 }
 
 func noStart(constraint string) error {
-	return pull.Usage("version %q has no lower bound, from which a source that lists no tags could be walked", constraint)
+	return pull.Usage("version %q has no lower bound: a source that lists no tags needs one to start from", constraint)
 }

@@ -41,8 +41,8 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	return err
 }
 
-// planProgram plans one version of the d8 program, an index as it is. Without it a
-// bundle is usable still, so only a version that was asked for has to be there.
+// planProgram plans one version of the d8 program, an index as it is. A bundle is
+// usable without it, so only a version that was asked for is required.
 func (p *planner) planProgram(ctx context.Context) error {
 	const archive = programPath + ".tar"
 	tag := p.selection.DeckhouseCLITag
@@ -85,7 +85,7 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	case ok:
 		p.draft.Component("d8", archive).Versions = []string{tag}
 	case err == nil:
-		p.draft.Missing(repository, tag, "listed, and not there")
+		p.draft.Missing(repository, tag, "listed, but not there")
 	}
 	return err
 }

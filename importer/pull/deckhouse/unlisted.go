@@ -28,8 +28,8 @@ func (p *planner) walk(ctx context.Context, repository string, c *release.Constr
 	return c.Choose(sortedKeys(w.found)), nil
 }
 
-// walker is on a walk through the versions of a repository. A registry that has whatever
-// it is asked for would be walked through for ever: maxWalk ends that.
+// walker walks through the versions of a repository. A registry that has every tag that is
+// requested would be walked forever: maxWalk ends that.
 type walker struct {
 	draft      *pull.Draft
 	repository string
@@ -66,8 +66,8 @@ func (w *walker) walk(ctx context.Context, r release.Range) error {
 	}
 }
 
-// try asks for a version, if it is in the range, and notes it. What fails ends the walk,
-// for behind it may be more.
+// try requests a version, if it is in the range, and notes it. A failure ends the walk, for
+// more versions may follow.
 func (w *walker) try(ctx context.Context, r release.Range, v semver.Version) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
