@@ -19,8 +19,8 @@ type Planner interface {
 	// have, before anything is asked for. Errors: ErrUsage.
 	Check(source client.Reference) error
 	// Plan adds to a draft what is to be pulled. It is called again, with a new draft, when
-	// a unit turns out to be incomplete that a pull may do without: see [Draft.Skips]. What
-	// it asks the source for is the same then.
+	// an optional unit turns out to be incomplete: see [Draft.Skips]. Its requests to the
+	// source are the same then.
 	Plan(ctx context.Context, d *Draft) error
 }
 
@@ -32,15 +32,15 @@ type Draft struct {
 
 	jobs       int
 	noTagLists bool
-	allow      *allowance // nil where a pull has to be complete
+	allow      *allowance // nil if a pull must be complete
 
 	mu         sync.Mutex
 	layouts    map[string]*Layout // by archive and path
 	order      []*Layout
 	components []*Component
 	gaps       []Gap
-	incomplete map[Unit]string // units that are not complete, and why
-	missing    []Gap           // what the source does not have, and a pull can do without
+	incomplete map[Unit]string // incomplete units, and why
+	missing    []Gap           // optional, and missing in the source
 	files      []PlannedFile
 }
 
@@ -62,25 +62,25 @@ type Layout struct {
 	referrers int                    // that lists of them have named
 	faults    []Gap                  // of one that may be left out
 	neededBy  map[string][]Unit      // by tag
-	without   map[digest.Digest]bool // images that are not complete
+	without   map[digest.Digest]bool // incomplete images
 }
 
 // Rules say how a layout is planned.
 type Rules struct {
 	Part     Part      // that its images are
 	Platform *Platform // of which one image of an index is kept; nil keeps indexes
-	Empty    Empty     // what becomes of it without images
-	Optional bool      // it is left out where something of it is missing
+	Empty    Empty     // what happens to it without images
+	Optional bool      // it is skipped if part of it is missing
 
 	Attestations Attestations // that come with its images
 	AttestIn     *Layout      // where these are; itself if nil
 }
 
-// Empty says what becomes of a layout without images.
+// Empty says what happens to a layout without images.
 type Empty int
 
-// A layout without images is left out; or it is in its archive, if that has other images;
-// or its archive is in the bundle for it alone.
+// A layout without images is skipped; or it is in its archive, if that has other images;
+// or it is in its archive even if that has none.
 const (
 	LeaveEmptyOut Empty = iota
 	KeepEmptyBesideOthers
@@ -98,7 +98,7 @@ const (
 	NoAttestations
 )
 
-// Layout is the one at a path of an archive, made by the rules of the first call.
+// Layout returns the layout at a path of an archive. The first call sets its rules.
 func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -128,7 +128,7 @@ func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	return tags
 }
 
-// Component begins one of the plan's parts, which archives are for.
+// Component starts a component of the plan, which archives belong to.
 func (d *Draft) Component(name string, archives ...string) *Component {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -221,8 +221,8 @@ func (d *Draft) assemble() (*Plan, error) {
 	return plan, nil
 }
 
-// errIncompleteUnits says that a plan has units that are not complete.
-var errIncompleteUnits = errors.New("planned with units that are not complete")
+// errIncompleteUnits says that a plan has incomplete units.
+var errIncompleteUnits = errors.New("planned with incomplete units")
 
 // makePlan plans, and again without the units that turn out to be incomplete.
 func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {

@@ -155,7 +155,7 @@ func TestContradictions(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app", "other"}}
 	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "it has 6 bytes by a manifest of this repository, and 5 by one of another") {
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "a manifest of this repository says 6 bytes, one of another says 5") {
 		t.Error(err)
 	}
 	pulltest.NothingPublished(t, o.Dir)

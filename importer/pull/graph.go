@@ -31,8 +31,8 @@ func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	}
 }
 
-// completeOnce completes a layout. The images that are not complete, and the reasons, are
-// returned where they can be left out; else they are gaps.
+// completeOnce completes a layout. It returns the incomplete images and the reasons if they
+// can be skipped; otherwise they are gaps.
 func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.Digest]string, err error) {
 	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 	return broken, nil
 }
 
-// topsOf are the images that lead to a blob.
+// topsOf returns the images that lead to a blob.
 func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 	for _, c := range b.Claims {
 		if c.By != nil {
@@ -135,12 +135,12 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 	return tops
 }
 
-// distributed says whether the registry has a layer that its media type lets it leave
-// out. Where it does not, the layer is noted.
+// distributed reports whether the registry has a layer whose media type allows it to be
+// missing. If it is missing, that is noted.
 func (d *Draft) distributed(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
 	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {
-	case err == nil, errors.Is(err, client.ErrMismatch): // there, though the size is not said
+	case err == nil, errors.Is(err, client.ErrMismatch): // it exists, but its size is unknown
 		return true, nil
 	case !IsAbsent(err):
 		return false, err

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Part is what a gap is part of: whether a bundle can be published without it, where that is
-// allowed, and why.
+// Part is what a gap is part of: whether an incomplete bundle can be published without it,
+// and why.
 type Part struct {
 	Optional bool
 	Reason   string
@@ -26,7 +26,7 @@ func contradiction() Part { return Part{false, "one of them is wrong, and which 
 // repositoryPart is an image of a repository that is pulled as it is.
 func repositoryPart() Part { return Part{true, "the other images do not need it"} }
 
-// publishedPart is what was to be published, and nothing more is known of it.
+// publishedPart is content that was to be published, and about which no more is known.
 func publishedPart() Part { return Part{false, "it was to be published"} }
 
 // Unit is what is pulled completely or not at all: a version of a component.
@@ -35,7 +35,7 @@ type Unit struct{ Component, Version string }
 // allowance is what a pull that may be incomplete has found out: it is planned again
 // without what is not complete. A nil allowance allows nothing.
 type allowance struct {
-	lost  map[digest.Digest]string // blobs that the source does not have, or has wrong, and why
+	lost  map[digest.Digest]string // blobs that are missing or damaged in the source, and why
 	skip  map[Unit]string          // units that are not complete, and why
 	holes []Gap
 }
@@ -106,9 +106,9 @@ func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	return nil
 }
 
-// settle decides about the gaps of a draft: nil where it can be pulled, with what is allowed
-// to be missing as its holes. Errors: *IncompleteError; errIncompleteUnits where the plan
-// is to be made again.
+// settle decides about the gaps of a draft: nil if it can be pulled, with the allowed gaps as
+// its holes. Errors: *IncompleteError; errIncompleteUnits if the plan must be made again
+// without them.
 func (d *Draft) settle() error {
 	if d.allow == nil {
 		return Incomplete(d.gaps)
@@ -152,8 +152,8 @@ func distinct(gaps []Gap) []Gap {
 	})
 }
 
-// drop takes broken images out of a layout, by their digests and the reasons, and leaves of
-// the others what it was planned with.
+// drop removes broken images, given by their digests and reasons, from a layout, and resets
+// the others to what was planned.
 func (d *Draft) drop(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]

@@ -18,17 +18,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Gap is a problem with content of the source, and the part of the bundle that it is about,
-// which decides whether a pull can do without. The repository is that of the registry.
+// Gap is a problem with content of the source, and the part of the bundle that it affects.
+// The part decides whether it is optional. The repository is that of the registry.
 type Gap struct {
 	layoutstore.Problem
 	Component string // as "module console"
 	Part      Part
-	lost      bool // a blob that the source does not have, or has wrong
+	lost      bool // a blob that is missing or damaged in the source
 }
 
-// NewGap is the gap of a tag or digest that a repository of the registry does not have as it
-// should.
+// NewGap returns the gap of a tag or digest that is missing or damaged in a repository of
+// the registry.
 func NewGap(kind layoutstore.Kind, repository, reference, reason string) Gap {
 	p := layoutstore.Problem{Kind: kind, Repository: repository, Reason: reason}
 	if d := digest.Digest(reference); d.Validate() == nil {
@@ -39,7 +39,7 @@ func NewGap(kind layoutstore.Kind, repository, reference, reason string) Gap {
 	return Gap{Problem: p}
 }
 
-// newGap is the gap of a tag or digest that is missing, or leads to something that is.
+// newGap returns the gap of a tag or digest that is missing, or leads to missing content.
 func newGap(repository, reference, reason string) Gap {
 	return NewGap(layoutstore.Incomplete, repository, reference, reason)
 }
@@ -191,14 +191,14 @@ func (d *Draft) leaveOut() {
 	}
 }
 
-// findContradictions finds blobs whose sizes two layouts see differently. One is wrong at
-// least, and an archive would not come out as it was planned.
+// findContradictions finds blobs to which two layouts give different sizes. At least one is
+// wrong, so the archive would differ from its plan.
 func (d *Draft) findContradictions() {
 	sizes := map[digest.Digest]int64{}
 	for _, l := range d.order {
 		for _, b := range l.planned.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
-				d.Gap(contradiction(), "", l.Repository, b.Digest.String(), fmt.Sprintf("it has %d bytes by a manifest of this repository, and %d by one of another", b.Size, size))
+				d.Gap(contradiction(), "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository says %d bytes, one of another says %d", b.Size, size))
 			}
 			sizes[b.Digest] = b.Size
 		}
@@ -231,7 +231,7 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 	return Incomplete(slices.Concat(gaps.Gaps, slices.Concat(lost...)))
 }
 
-// lostBlob is the gap of a blob that is neither here nor in any of the repositories.
+// lostBlob returns the gap of a blob that is neither stored here nor in any repository.
 func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Gap, error) {
 	where, _ := s.reusable.Find(repositories[0], b.Digest, b.Size)
 	if where != nil || s.work.has(b.Digest, b.Size) {

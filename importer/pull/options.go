@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say what is pulled from where into which directory.
+// Options say what to pull, from where, and into which directory.
 type Options struct {
 	Registry *client.Client
 	Source   client.Reference // REGISTRY/PATH
@@ -26,13 +26,13 @@ type Options struct {
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
 	NoResume  bool             // start over, and discard what an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
-	// AllowIncomplete publishes what is complete where something is not: see Plan.Holes.
+	// AllowIncomplete publishes everything complete even if the rest is not: see Plan.Holes.
 	AllowIncomplete bool
 
 	reached func(point string) // called where a crash would be worst, if not nil
 }
 
-// ErrUsage says that options do not go together, or cannot be read.
+// ErrUsage says that options contradict each other or are malformed.
 var ErrUsage = errors.New("wrong usage")
 
 // Usage is an [ErrUsage] with a text.
@@ -45,7 +45,7 @@ func (o *Options) check() error {
 		o.Jobs = 4
 	}
 	if o.ChunkSize < 0 {
-		return Usage("a chunk size of %d bytes", o.ChunkSize)
+		return Usage("chunk size %d is negative", o.ChunkSize)
 	}
 	if o.Tree && (o.ChunkSize > 0 || o.NewSum != nil) {
 		return Usage("a tree has neither chunks nor checksum files")

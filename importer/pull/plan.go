@@ -15,12 +15,12 @@ type Plan struct {
 	Source     string            `json:"source"`
 	Archives   []*bundle.Archive `json:"archives"`   // by their names
 	Components []*Component      `json:"components"` // for people: what was chosen, and why
-	// Files are written beside the archives: they are no content of a registry.
+	// Files are written beside the archives: no registry serves them.
 	Files []PlannedFile `json:"files,omitempty"`
-	// Missing is what the source does not have, and the pull does without.
+	// Missing is optional content that the source does not have.
 	Missing []Gap `json:"missing"`
-	// Holes are what the source should have and does not, or has wrong, of a pull that may
-	// be incomplete: nothing that is planned leads to them.
+	// Holes are required content that is missing or damaged in the source, if the pull may
+	// be incomplete: nothing planned leads to them.
 	Holes []Gap `json:"holes"`
 }
 

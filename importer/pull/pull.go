@@ -127,7 +127,7 @@ func (r *run) stageFiles() error {
 	return nil
 }
 
-// missingArchives are those archives of the plan that have to be written.
+// missingArchives returns the archives of the plan that must be written.
 func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err error) {
 	var total int64
 	for _, dir := range []string{r.options.Dir, r.work.publisher.Staged()} {

@@ -7,7 +7,7 @@ type Report struct {
 	Components []*Component `json:"components"`
 	Written    []string     `json:"written"` // files of archives, or layouts of a tree
 	Kept       []string     `json:"kept"`    // archives that were there already
-	Missing    []Gap        `json:"missing"` // what the source does not have, and the pull did without
+	Missing    []Gap        `json:"missing"` // optional, and missing in the source
 	Holes      []Gap        `json:"holes"`   // of a pull that may be incomplete: see [Plan]
 	Images     int          `json:"images"`
 	Blobs      int          `json:"blobs"`
@@ -19,7 +19,7 @@ type Report struct {
 
 // Watch receives the progress of a pull. Its methods may be called from several goroutines.
 type Watch interface {
-	// Phase says what begins now, and how many bytes it is about; 0 is unknown.
+	// Phase says which phase starts, and how many bytes it has to process; 0 is unknown.
 	Phase(name string, total int64)
 	Meter
 	// Packed says that an archive was written.

@@ -23,7 +23,7 @@ const attestation = ".att"
 const (
 	// maxReferrers is how many manifests that refer to the images of a layout, or to each
 	// other, are pulled at most; maxDepth how long their chain may be. A registry can make
-	// up new ones for each that was asked for.
+	// up new ones at each request.
 	maxReferrers = 50_000
 	maxDepth     = 16
 	// fewerReferrers is what to do about too many.
@@ -48,7 +48,7 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 		if depth > maxDepth {
 			return fmt.Errorf("%s: %s refers to an image over more than %d others, which signatures do not: %s", l.Repository, next[0], maxDepth, fewerReferrers)
 		}
-		// The first tells whether there is a referrers API.
+		// The first request shows whether there is a referrers API.
 		api, err := d.addReferrers(ctx, l, next[0])
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 		found = append(found, image)
 		body, err := d.Source.Manifest(ctx, l.Repository, image)
 		if IsAbsent(err) || errors.Is(err, client.ErrMismatch) {
-			continue // which is found out by the walk
+			continue // the walk finds that out
 		}
 		if err != nil {
 			return nil, err
@@ -133,7 +133,7 @@ func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []diges
 	return others, nil
 }
 
-// addByDigestTags plans what is there under tags that name the digest of an image.
+// addByDigestTags plans everything whose tag names the digest of an image.
 func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Digest) error {
 	for _, suffix := range suffixes() {
 		if suffix == attestation && (l.rules.Attestations == NoAttestations || l.rules.AttestIn != nil) {
@@ -181,8 +181,8 @@ func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	return err
 }
 
-// hasTag reports whether a repository has a tag: by its list, or where none is to be had,
-// by asking.
+// hasTag reports whether a repository has a tag: from its list, or without a list, by
+// requesting the tag.
 func (d *Draft) hasTag(ctx context.Context, repository, tag string) (bool, error) {
 	if !d.noTagLists {
 		tags, err := d.Source.Tags(ctx, repository)

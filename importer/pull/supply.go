@@ -36,7 +36,7 @@ type need struct {
 	where extent.List // in an archive of the bundle's directory; nil if the working directory has it
 }
 
-// needsOf are the blobs of archives, each once, those of the first archive first.
+// needsOf returns the blobs of archives, each once, those of the first archive first.
 func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	byDigest := map[digest.Digest]*need{}
 	for _, a := range todo {
@@ -70,7 +70,7 @@ type supply struct {
 	reusable *bundle.Reusable
 
 	mu   sync.Mutex
-	gaps []Gap // of blobs that the source does not have, or has wrong
+	gaps []Gap // of blobs that are missing or damaged in the source
 }
 
 func (r *run) newSupply() *supply {

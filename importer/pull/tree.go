@@ -50,7 +50,7 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 		return err
 	}
 	if len(index) > layoutstore.MaxIndex {
-		return fmt.Errorf("the index of %s would have %d bytes, more than the %d that are read again: pull less of it", l.Repository, len(index), int64(layoutstore.MaxIndex))
+		return fmt.Errorf("the index of %s would have %d bytes, more than the limit of %d: pull less of it", l.Repository, len(index), int64(layoutstore.MaxIndex))
 	}
 	name, staged, err := r.work.publisher.StageIndex(l.Path, index)
 	if staged {
@@ -59,8 +59,8 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 	return err
 }
 
-// placeBlobs fetches what the layouts do not have. A blob gets its name when its bytes are
-// on disk, for an index may name it already.
+// placeBlobs fetches what the layouts do not have. A blob gets its name only after its
+// content is on disk, because an index may name it already.
 func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// verify reads the archives of the plan as a server would, before they take their
-// place: every image has to be in its index, and every blob there.
+// verify reads the archives of the plan as a server would, before they are published: each
+// index must contain its images, and all blobs must exist.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
-	// Archives that another pull has left are no part of this one.
+	// Archives that another pull left do not belong to this one.
 	if err := r.work.publisher.KeepStaged(r.changes.Place); err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func (r *run) verify(ctx context.Context) error {
 	for _, a := range r.plan.Archives {
 		source := r.work.publisher.Staged()
 		if slices.Contains(r.kept, a.Name) {
-			// Of chunks any one stands for all.
+			// Any chunk stands for all chunks of its archive.
 			source = filepath.Join(r.options.Dir, r.form.Files(a)[0].Name)
 		}
 		sources = appendNew(sources, source)
@@ -73,7 +73,7 @@ func served(l *bundle.Layout) string {
 	return verifyRoot + "/" + l.Path
 }
 
-// missing are the images of a layout that a snapshot does not have.
+// missing returns the images of a layout that a snapshot does not have.
 func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (gaps []Gap) {
 	repo, err := s.Repository(served(l))
 	if err != nil {

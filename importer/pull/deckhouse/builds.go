@@ -20,9 +20,8 @@ type builds struct {
 	notes   []string          // why channels are not among them
 }
 
-// span are the versions between which releases are pulled: from the one of rock-solid, or
-// from a lowest one that is asked for, if that is higher, to the one of alpha. Each is nil
-// if nothing says it.
+// span returns the lowest and the highest version to pull: from that of rock-solid, or from
+// the requested lowest version if that is higher, to that of alpha. Each is nil if unknown.
 func span(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {
@@ -31,7 +30,7 @@ func span(channels []release.Channel, since *semver.Version) (lowest, highest *s
 	return lowest, highest
 }
 
-// versionOf is the version that a channel points at, if it is one.
+// versionOf returns the version that a channel points at, if it points at one.
 func versionOf(channels []release.Channel, name string) *semver.Version {
 	i := slices.IndexFunc(channels, func(c release.Channel) bool { return c.Name == name })
 	if i < 0 {
@@ -63,8 +62,8 @@ func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *se
 	return b
 }
 
-// chooseInRange chooses the channels whose version a constraint holds for, with these
-// versions, beside the tags that it has chosen.
+// chooseInRange chooses the channels whose version fits a constraint, with these versions,
+// beside the tags that the constraint has chosen.
 func chooseInRange(channels []release.Channel, tags []string, constraint *release.Constraint) (b builds) {
 	b.tags = slices.Clone(tags)
 	for _, ch := range channels {
@@ -93,8 +92,8 @@ func installAliases(selected, all []release.Channel) map[string]string {
 	return aliases
 }
 
-// missingChannels are the default channels that a source does not have, and whether it has
-// to: not in an edition with lts.
+// missingChannels returns the default channels that a source does not have, and whether they
+// are required: not in an edition with lts.
 func missingChannels(all []release.Channel, isBroken func(name string) bool) (missing []string, required bool) {
 	has := func(name string) bool {
 		return slices.ContainsFunc(all, func(c release.Channel) bool { return c.Name == name })

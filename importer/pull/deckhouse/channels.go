@@ -23,7 +23,7 @@ func (e *SuspendedError) Error() string {
 	return fmt.Sprintf("%s suspended in the source: %s", noun, strings.Join(e.Channels, ", "))
 }
 
-// checkSuspended refuses channels that are suspended, unless that is to be ignored.
+// checkSuspended refuses suspended channels, unless the selection ignores suspension.
 func (s *Selection) checkSuspended(all []release.Channel) error {
 	var names []string
 	for _, c := range all {
@@ -56,8 +56,8 @@ func (p *planner) channel(ctx context.Context, repository, name string) (c relea
 	return c, true, nil
 }
 
-// channels reads those release channels of a repository that are there, in their order. The
-// gaps are those that are there and cannot be read.
+// channels reads the existing release channels of a repository, in their order. The gaps are
+// those that exist but cannot be read.
 func (p *planner) channels(ctx context.Context, repository string) (all []release.Channel, gaps []pull.Gap, err error) {
 	names := release.Channels()
 	found, broken := make([]release.Channel, len(names)), make([]*pull.IncompleteError, len(names))

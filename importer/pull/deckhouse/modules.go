@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// family is modules or packages: the same, but for their names.
+// family is modules or packages: both follow the same rules under different names.
 type family struct {
 	one      string // as a component and an archive are called
 	segment  string // of the bundle
@@ -48,7 +48,7 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// names are all names of a family, and what is wanted of those that are.
+// names returns all names of a family, and the wanted versions of each chosen one.
 func (p *planner) names(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, err := release.ParseSelectors(f.include)
 	if err != nil {
@@ -90,8 +90,8 @@ func checkNames(f family, tags map[string]bool) error {
 	return nil
 }
 
-// chooseNames chooses among all names those that are included, or where none are, those that
-// are not excluded.
+// chooseNames chooses the included names among all, or without any, those that are not
+// excluded.
 func chooseNames(all []string, include, exclude map[string]release.Selector) map[string]release.Selector {
 	wanted := map[string]release.Selector{}
 	for _, name := range all {
@@ -158,8 +158,8 @@ func (m *familyMember) plan(ctx context.Context) error {
 	})
 }
 
-// versions are the tags that are wanted: what the release channels point at and what the
-// constraints choose; tags alone, where only such are asked for.
+// versions returns the wanted tags: those that the release channels point at and those that
+// the constraints choose; only the named tags, if nothing else is selected.
 func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	p := m.planner
 	tags, err := m.planPins(ctx)

@@ -18,7 +18,7 @@ func (p *planner) packageFamily() family {
 }
 
 // planPackageVersions plans one archive of the versions of every package, wanted or not: a
-// cluster shows what there is. A package whose versions cannot be read is left out.
+// cluster lists all of them. A package whose versions cannot be read is skipped.
 func (p *planner) planPackageVersions(ctx context.Context) error {
 	const archive = "package-versions.tar"
 	f := p.packageFamily()

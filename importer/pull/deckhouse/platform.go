@@ -140,7 +140,7 @@ func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	return b, nil
 }
 
-// findAllBuilds finds the releases that the channels are about.
+// findAllBuilds finds the releases between the channels.
 func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	channels, err := p.requireChannels(ctx)
 	if err != nil {
@@ -285,7 +285,7 @@ func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	p, tag := pl.planner, unit.Version
 	image, ok := p.draft.ImageOf(pl.install, tag)
 	if !ok {
-		return nil // and a gap that says so
+		return nil // a gap says so
 	}
 	files, err := p.source.Files(ctx, pl.install.Repository, image, release.InstallerDigests, release.InstallerTags)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxDependencies is how long a chain of plugins may be that need each other.
+	// maxDependencies is how long a chain of plugin dependencies may be.
 	maxDependencies = 16
 	// maxTries is how many versions of plugins are tried at most, in all.
 	maxTries = 20_000
@@ -22,13 +22,13 @@ const (
 type catalog interface {
 	// names are all plugins; none if there is no list.
 	names(ctx context.Context) ([]string, error)
-	// versions are the stable versions of a plugin, rising.
+	// versions are the stable versions of a plugin, in ascending order.
 	versions(ctx context.Context, plugin string) ([]release.Release, error)
 	// contract is what one tag of a plugin needs.
 	contract(ctx context.Context, plugin, tag string) (release.Contract, error)
 }
 
-// unreadable says why one version or one plugin cannot be chosen.
+// unreadable says why a version or a plugin cannot be chosen.
 type unreadable struct{ err error }
 
 func (u *unreadable) Error() string { return u.err.Error() }
@@ -47,8 +47,8 @@ type chosenPlugin struct {
 // bundled and on the names that are asked for.
 type choice struct {
 	chosen     []chosenPlugin // in the order in which they were chosen
-	notes      []string       // plugins that were passed over, and conflicts
-	unresolved []pluginGap    // what was asked for by name and cannot be had
+	notes      []string       // skipped plugins, and conflicts
+	unresolved []pluginGap    // requested by name, but not available
 }
 
 type pluginGap struct{ name, tag, reason string }
@@ -92,7 +92,7 @@ func (r *chooser) forModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
 	var bad *unreadable
 	if errors.As(err, &bad) {
-		return nil // a name and nothing behind it
+		return nil // the name has no versions
 	}
 	if err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// included chooses what is included by name: exact versions first, so that others share
-// them. What the bundle does not satisfy is a note: whoever names a plugin wants it.
+// included chooses the plugins that are included by name: exact versions first, so that
+// others share them. An unmet requirement is only a note: the user asked for the plugin.
 func (r *chooser) included(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {
@@ -41,7 +41,7 @@ func (r *chooser) included(ctx context.Context, include map[string]release.Selec
 	return nil
 }
 
-// pin chooses one tag of a plugin; nil where it cannot be had, or is chosen already.
+// pin chooses one tag of a plugin; nil if it is not available, or chosen already.
 func (r *chooser) pin(ctx context.Context, name, tag string) (*chosenPlugin, error) {
 	c, err := r.catalog.contract(ctx, name, tag)
 	var bad *unreadable

@@ -31,8 +31,8 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 	return err
 }
 
-// releaseDocument is the document of one version, and what is not in it; nil where there is
-// nothing to make one of.
+// releaseDocument returns the document of one version, and what is missing in it; nil if it
+// cannot be made.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)
 	if !ok {
@@ -40,7 +40,7 @@ func (pl *platform) releaseDocument(ctx context.Context, tag string) (document [
 	}
 	image, ok := pl.planner.draft.ImageOf(pl.channels, tag)
 	if !ok {
-		return nil, "", nil // and the list of what is missing says so
+		return nil, "", nil // the list of missing content says so
 	}
 	files, err := pl.planner.source.Files(ctx, pl.channels.Repository, image, release.VersionFile, release.ChangelogFile)
 	if err != nil {
