@@ -43,6 +43,11 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 // comes between the check and its bytes.
 const checkedEnd = 512
 
+// corkedSize is up to which size, in bytes, head, content and checked end share packets.
+// A larger body fills its packets in any case, and holding them back costs the kernel more
+// than the two packets that are saved.
+const corkedSize = 4 << 20
+
 // sendSections wraps w so that the content is sent file by file: the kernel cannot send
 // from a reader that joins several files, and everything would be copied.
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
@@ -53,8 +58,12 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 				if !ok || part.R != io.Reader(content) {
 					return next(src)
 				}
-				uncork, corked := cork(req)
-				defer uncork()
+				corked := false
+				if part.N <= corkedSize {
+					var uncork func()
+					uncork, corked = cork(req)
+					defer uncork()
+				}
 				if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
 					flusher.Flush() // otherwise net/http copies the first bytes into the head's buffer
 				}
