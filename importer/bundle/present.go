@@ -24,8 +24,8 @@ type Present struct {
 	sums []string // of the files, after the archive was found to be the same
 }
 
-// In returns the archive in a form as a directory has it. count is called with the number of
-// bytes that were read or skipped.
+// In returns the part of the archive that dir already holds in the given form. It calls
+// count with the number of bytes that it has read or skipped.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
 	if cut := chunksIn(dir, a.Name, a.Size, form.ChunkSize); cut != nil {

@@ -68,8 +68,9 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	return d.collect(ctx, l, graph)
 }
 
-// collect makes the blobs of a layout of its graph, and gaps of what is wrong in it, or
-// where it is allowed, broken images. The error is that of asking the registry.
+// collect adds the blobs of graph to the layout, and a gap for each fault in the graph. Where
+// the pull may go on without an image, it returns the image as broken instead. The error is
+// that of a request to the registry.
 func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
 	bad := func(kind layoutstore.Kind, wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
@@ -136,7 +137,7 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 }
 
 // distributed reports whether the registry has a layer whose media type allows it to be
-// missing. If it is missing, that is noted.
+// missing. If the layer is missing, distributed adds a note to the draft.
 func (d *Draft) distributed(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
 	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {

@@ -170,8 +170,8 @@ func TestOptional(t *testing.T) {
 	}
 }
 
-// Of several descriptors one is right: the others are named, and where none is, or two
-// are, the manifest is refused.
+// If exactly one of several descriptors has the right media type, Walk reports the others.
+// If none has, or two have, it refuses the manifest.
 func TestWalkChoosesType(t *testing.T) {
 	typed := []byte(`{"mediaType":"` + specs.MediaTypeImageManifest + `","config":` + fieldsOf()["config"] + `}`)
 	bare := []byte(`{"config":` + fieldsOf()["config"] + `}`)

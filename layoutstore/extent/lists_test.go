@@ -71,8 +71,8 @@ func TestSliceOfAWholeFile(t *testing.T) {
 	}
 }
 
-// Readers have the bytes from wherever they are opened or moved to, read by read and
-// section by section, as bytes.Reader has them.
+// A reader that is opened at an offset, or moved to one, reads the same bytes from there
+// as a bytes.Reader does: by Read and by section.
 func TestReadersStandWhereTheyAreMoved(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))

@@ -35,9 +35,9 @@ func (c *Configuration) AddFlags(f *pflag.FlagSet) {
 // notSettings are flags that cannot stand in a file.
 var notSettings = []string{"config", "check-config", "help"}
 
-// complete takes what the flags of f do not say from the environment and from the
-// file, and the sources from args or else from the file. A file that cannot be read
-// is an error, and what is wrong in it or in the environment an [exit.UsageError].
+// complete fills in settings that no flag of f sets: from the environment, then from the
+// file. Sources come from args or else from the file. A malformed file or variable is an
+// [exit.UsageError]; any other error is that of reading the file.
 func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error {
 	c.set, c.args, c.given = f, args, map[string][]string{}
 	f.Visit(func(flag *pflag.Flag) { c.given[flag.Name] = flagValues(flag) })
