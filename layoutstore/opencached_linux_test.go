@@ -38,7 +38,7 @@ func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 	for name, dir := range cachedForms(t, layer) {
 		t.Run(name, func(t *testing.T) {
 			if top, err := os.Open(dir); err != nil || !plainfile.IsLocal(top) {
-				t.Skipf("%v: temporary files are on no file system that opens files without a wait", err)
+				t.Skipf("%v: the file system of temporary files cannot open a file without a wait: set TMPDIR to one on ext4, XFS, Btrfs or tmpfs", err)
 			}
 			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
 			if err != nil {

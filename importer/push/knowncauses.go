@@ -188,5 +188,5 @@ func manifestRefused(e *client.Error) (cause, remedy string) {
 	if e.Op != "put manifest" || e.Status != http.StatusBadRequest && e.Status != http.StatusUnsupportedMediaType && e.Status != http.StatusNotFound {
 		return "", ""
 	}
-	return "the registry refuses the manifest, its media type as a rule", "it has to take OCI images and indexes and artifacts as they are: a newer version, or another policy of it, does"
+	return "the registry refuses the manifest, usually because of its media type", "the registry must accept OCI images, indexes and artifacts unchanged: upgrade it, or change its policy"
 }

@@ -43,7 +43,7 @@ type audit struct {
 	repository *layoutstore.Repository
 	manifests  map[digest.Digest]*closure.Manifest
 	problems   map[digest.Digest][]problem.Problem // those that keep something from being served
-	known      map[digest.Digest]Presence          // of images that were looked at
+	known      map[digest.Digest]Presence          // of images that were checked
 	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
 }
 

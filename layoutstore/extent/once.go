@@ -31,7 +31,7 @@ type once struct {
 // window is a run of bytes in a file.
 type window struct{ off, len int64 }
 
-// windowSize is how much is looked at, and dropped, at once.
+// windowSize is how many bytes are checked, and dropped from memory, in one step.
 const windowSize = 1 << 20
 
 // maxPage is how large a page of memory may be that holds a file's bytes.

@@ -167,7 +167,7 @@ func (f *finder) finish() Found {
 	}
 	for name, chunks := range f.chunks {
 		if _, ok := f.plain[name]; ok {
-			f.report(problem.Conflict, name, fmt.Errorf("its %d chunks are in the same directory and are not read: remove the archive or the chunks", len(chunks)))
+			f.report(problem.Conflict, name, fmt.Errorf("its chunks (%d) are in the same directory and are not read: remove the archive or the chunks", len(chunks)))
 			continue
 		}
 		f.found.Sets = append(f.found.Sets, f.join(name, chunks))

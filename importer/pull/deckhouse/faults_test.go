@@ -79,7 +79,7 @@ func TestDamageInAnInstaller(t *testing.T) {
 	}
 }
 
-// What is refused, or goes on failing, is never taken for absent, whatever it is.
+// A request that the registry refuses, or that keeps failing, never counts as absent content.
 func TestRefusalsAreNotAbsence(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.0.0", 1)

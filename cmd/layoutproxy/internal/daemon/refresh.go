@@ -91,7 +91,7 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 func (l *liveTree) follow(change layoutstore.Change) {
 	if l.watch() {
 		// A directory that is watched from now on may have changed since it was
-		// looked at.
+		// scanned.
 		l.watcher.Again(lookAgainAfter)
 	} else if change.Again > 0 {
 		l.watcher.Again(change.Again)
