@@ -1,9 +1,10 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: build test full lint bench sample
+.PHONY: build man test full lint bench sample
 
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o dist/layoutproxy ./cmd/layoutproxy
+man: ; go run -tags man -ldflags "-X main.version=$(VERSION)" ./cmd/layoutproxy dist/man
 test: ; bash .ci/test
 full: ; bash .ci/full
 lint: ; golangci-lint run ./...

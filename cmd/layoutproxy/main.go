@@ -8,17 +8,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
-
-func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
-}
 
 // run runs the command that args name and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

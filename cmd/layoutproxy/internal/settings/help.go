@@ -42,15 +42,19 @@ func flagGroups() []flagGroup {
 	}
 }
 
-// helpWidth is how many columns a help has at most.
-const helpWidth = 100
+// FlagGroup is a title, and the flags of a command that it is for.
+type FlagGroup struct {
+	Title string
+	Flags *pflag.FlagSet
+}
 
-// WriteGroups writes flags, group by group; environment says whether each has a variable.
-func WriteGroups(b *bytes.Buffer, flags *pflag.FlagSet, environment bool) {
+// Groups returns the flags of a command by their purpose, without empty groups. environment
+// says whether each flag has a variable, which its usage then names.
+func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 	groups := append([]flagGroup{{title: "Flags"}}, flagGroups()...)
-	sets := make([]*pflag.FlagSet, len(groups))
+	sets := make([]FlagGroup, len(groups))
 	for i := range sets {
-		sets[i] = pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)
+		sets[i] = FlagGroup{groups[i].title, pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)}
 	}
 	flags.VisitAll(func(f *pflag.Flag) {
 		// The index is -1 for a flag of no group, which is for the first set.
@@ -59,12 +63,18 @@ func WriteGroups(b *bytes.Buffer, flags *pflag.FlagSet, environment bool) {
 		if environment && f.Name != "help" {
 			shown.Usage += " [$" + variable(f.Name) + "]"
 		}
-		sets[max(n, 0)].AddFlag(&shown)
+		sets[max(n, 0)].Flags.AddFlag(&shown)
 	})
-	for i, set := range sets {
-		if set.HasAvailableFlags() {
-			// A last line may be five columns longer.
-			fmt.Fprintf(b, "\n%s:\n%s", groups[i].title, set.FlagUsagesWrapped(helpWidth-5))
-		}
+	return slices.DeleteFunc(sets, func(g FlagGroup) bool { return !g.Flags.HasAvailableFlags() })
+}
+
+// helpWidth is how many columns a help has at most.
+const helpWidth = 100
+
+// WriteGroups writes flags, group by group; environment says whether each has a variable.
+func WriteGroups(b *bytes.Buffer, flags *pflag.FlagSet, environment bool) {
+	for _, g := range Groups(flags, environment) {
+		// A last line may be five columns longer.
+		fmt.Fprintf(b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
 	}
 }
