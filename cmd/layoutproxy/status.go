@@ -18,10 +18,12 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
 // statusFlags are the flags of status.
 type statusFlags struct {
+	settings.Upstream
 	watch bool
 	every time.Duration
 }
@@ -36,39 +38,50 @@ func newStatus(c *console.Output) *cobra.Command {
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
 		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, and its
 imports with their rate and the time that is left. URL is the admin address of the server, by
-default ` + defaultAdmin + `.
+default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
+--admin-tls-cert a URL that begins with https://.
 
 The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are others, and
 1 if the server cannot be reached. With --watch, status prints again every two seconds until
 Ctrl-C, and exits with 0.`,
 		Example: `  layoutproxy status
   layoutproxy status --watch
-  layoutproxy status http://127.0.0.1:5580 --output json`,
+  layoutproxy status http://127.0.0.1:5580 --output json
+  layoutproxy status https://proxy.example:5580 --ca-file ca.pem --username ann --password-stdin <password`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address := defaultAdmin
 			if len(args) > 0 {
 				address = args[0]
 			}
-			return showStatus(cmd.Context(), c, flags, address, cmd.OutOrStdout())
+			return showStatus(cmd.Context(), c, &flags, address, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
+	flags.AddLoginFlags(cmd.Flags())
+	flags.UserAgent = userAgent()
 	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print again every two seconds until Ctrl-C")
 	return cmd
 }
 
 // showStatus prints the status once, or again and again until a signal.
-func showStatus(ctx context.Context, c *console.Output, flags statusFlags, address string, stdout io.Writer) error {
+func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, address string, stdin io.Reader, stdout io.Writer) error {
 	target, err := statusURL(address)
+	if err != nil {
+		return err
+	}
+	server, err := newStatusClient(&flags.Upstream, target, stdin)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for {
-		s, text, err := fetchStatus(ctx, target)
+		s, text, err := server.fetch(ctx)
 		if flags.watch && ctx.Err() != nil {
 			return nil
+		}
+		if exit.Hint(err) != "" {
+			return err
 		}
 		if err != nil {
 			return exit.WithHint(err, "is layoutproxy serve running? name its admin address (--admin-listen): layoutproxy status http://HOST:PORT")
@@ -108,19 +121,19 @@ const statusWait = 30 * time.Second
 // maxStatus bounds what is read of an answer.
 const maxStatus = 256 << 20
 
-// fetchStatus asks a server for its status; text is the document as it came.
-func fetchStatus(ctx context.Context, target *url.URL) (s *serverStatus, text json.RawMessage, err error) {
+// fetch asks the server for its status; text is the document as it came.
+func (c *statusClient) fetch(ctx context.Context) (s *serverStatus, text json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
+	target := c.target
+	resp, err := c.get(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, nil, c.refused()
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s answers %s: this is not the admin address of a layoutproxy", target, resp.Status)
 	}

@@ -26,6 +26,7 @@ type serverStatus struct {
 	Sources      []layoutstore.SourceStatus `json:"sources"`
 	Problems     []layoutstore.Problem      `json:"problems"`
 	Imports      []drop.Status              `json:"imports"`
+	Pushes       []drop.Status              `json:"pushes"`
 	Checked      *bool                      `json:"checked"` // nil where the server does not say
 }
 
@@ -55,7 +56,8 @@ func printStatus(w io.Writer, s *serverStatus, host string) error {
 	fmt.Fprintln(b)
 	printSources(b, s.Sources)
 	printProblems(b, s.Problems)
-	printImports(b, s.Imports, paint)
+	printJobs(b, "Imports", s.Imports, paint)
+	printJobs(b, "Pushes", s.Pushes, paint)
 	if s.Checked != nil && !*s.Checked {
 		fmt.Fprintln(b, "\nThe check of the sources is still running: there may be more problems.")
 	}
@@ -152,13 +154,13 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 	}
 }
 
-// printImports prints the bundles of the drop directory, and the pushes of what they held.
-func printImports(w io.Writer, imports []drop.Status, paint func(string) string) {
-	if len(imports) == 0 {
+// printJobs prints the bundles of the drop directory, or the pushes of what they held.
+func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string) string) {
+	if len(jobs) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nImports:")
-	for _, i := range imports {
+	fmt.Fprintf(w, "\n%s:\n", title)
+	for _, i := range jobs {
 		fmt.Fprintf(w, "  %s  %s", paint(i.State), i.Name)
 		if i.Total > 0 {
 			fmt.Fprintf(w, "  %s of %s", humanize.Bytes(uint64(max(0, i.Bytes))), humanize.Bytes(uint64(i.Total)))

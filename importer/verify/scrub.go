@@ -22,9 +22,12 @@ type ScrubOptions struct {
 	// From is the position at which an earlier scrub of the tree stopped during a pass; the
 	// zero Position means the beginning.
 	From Position
+	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero where there
+	// was none.
+	Ended time.Time
 	// Reached is called regularly, and once when Run ends, with the position from which a later
-	// scrub can resume. It may be nil.
-	Reached func(Position)
+	// scrub can resume, and when the last complete pass ended. It may be nil.
+	Reached func(at Position, ended time.Time)
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
 	// Wrong is called for each damaged copy, which is quarantined; Failed for each copy that
@@ -54,14 +57,16 @@ type Position struct {
 // scrubStats are the live counters behind ScrubStats.
 type scrubStats struct {
 	bytes, files, wrong, failed, passes, passBytes, passTotal atomic.Int64
+	ended                                                     atomic.Pointer[time.Time]
 }
 
 // ScrubStats describe the progress of a scrub.
 type ScrubStats struct {
-	Bytes, Files         int64 // read so far, in all passes
-	Wrong, Failed        int64 // copies refused; copies that could not be read
-	Passes               int64 // completed
-	PassBytes, PassTotal int64 // of the current pass
+	Bytes, Files         int64     // read so far, in all passes
+	Wrong, Failed        int64     // copies refused; copies that could not be read
+	Passes               int64     // completed
+	PassBytes, PassTotal int64     // of the current pass
+	Ended                time.Time // of the last complete pass, see [ScrubOptions]; zero where there was none
 }
 
 // scrubBuffer is the size of one read, and of one step of the rate limit.
@@ -79,19 +84,21 @@ func NewScrub(o ScrubOptions) (*Scrub, error) {
 		o.Failed = func(string, string, digest.Digest, error) {}
 	}
 	if o.Reached == nil {
-		o.Reached = func(Position) {}
+		o.Reached = func(Position, time.Time) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Scrub{ScrubOptions: o, at: o.From, reported: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}, nil
+	s := &Scrub{ScrubOptions: o, at: o.From, reported: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}
+	s.stats.ended.Store(&o.Ended)
+	return s, nil
 }
 
 // Stats returns the progress of the scrub. It may be called while Run runs.
 func (s *Scrub) Stats() ScrubStats {
 	n := &s.stats
 	return ScrubStats{Bytes: n.bytes.Load(), Files: n.files.Load(), Wrong: n.wrong.Load(), Failed: n.failed.Load(),
-		Passes: n.passes.Load(), PassBytes: n.passBytes.Load(), PassTotal: n.passTotal.Load()}
+		Passes: n.passes.Load(), PassBytes: n.passBytes.Load(), PassTotal: n.passTotal.Load(), Ended: *n.ended.Load()}
 }
 
 // betweenPasses is the minimum pause between passes, as a tree may be empty.
@@ -100,9 +107,11 @@ const betweenPasses = time.Second
 // Run runs passes until the context ends. It always returns nil.
 func (s *Scrub) Run(ctx context.Context) error {
 	buf := make([]byte, scrubBuffer)
-	defer func() { s.Reached(s.at) }()
+	defer func() { s.Reached(s.at, *s.stats.ended.Load()) }()
 	for {
 		if err := s.runPass(ctx, buf); err == nil {
+			ended := s.Now()
+			s.stats.ended.Store(&ended)
 			s.stats.passes.Add(1)
 			s.reportPosition(Position{})
 		}
@@ -123,7 +132,7 @@ func (s *Scrub) reportPosition(at Position) {
 	s.at = at
 	if now := s.Now(); now.Sub(s.reported) >= betweenPositions {
 		s.reported = now
-		s.Reached(at)
+		s.Reached(at, *s.stats.ended.Load())
 	}
 }
 

@@ -249,7 +249,7 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot, From: from,
 		Now: func() time.Time { now = now.Add(time.Minute); return now },
-		Reached: func(at verify.Position) {
+		Reached: func(at verify.Position, _ time.Time) {
 			if at == (verify.Position{}) { // the pass is over
 				cancel()
 			}
@@ -307,7 +307,7 @@ func TestScrubSaysWhereItIs(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var reached []verify.Position
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot, Now: func() time.Time { return now },
-		Reached: func(at verify.Position) { reached = append(reached, at) }})
+		Reached: func(at verify.Position, _ time.Time) { reached = append(reached, at) }})
 	if err != nil {
 		t.Fatal(err)
 	}

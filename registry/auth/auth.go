@@ -38,6 +38,9 @@ type Options struct {
 	// Scope returns the resource that a request reads, in the terms of the token
 	// specification: "repository" and its name, "registry" and "catalog", or "" and "".
 	Scope func(*http.Request) (kind, name string)
+	// Refuse answers a request that is not let through; nil means with the error body of the
+	// registry API. The challenge is among the headers already.
+	Refuse func(w http.ResponseWriter, status int, reason string)
 	// Log reports when files are read again or cannot be used.
 	Log *zap.Logger
 }
@@ -56,6 +59,7 @@ func watch[T any](log *zap.Logger, files []string, read func() (T, error)) (*rel
 type guard struct {
 	next       http.Handler
 	scope      func(*http.Request) (kind, name string)
+	refuse     func(w http.ResponseWriter, status int, reason string)
 	controller auth.AccessController
 }
 
@@ -65,7 +69,7 @@ func New(next http.Handler, o Options) (http.Handler, error) {
 	if next == nil || o.Scope == nil || o.Log == nil {
 		return nil, errors.New("authentication needs a handler, a scope and a log")
 	}
-	g := &guard{next: next, scope: o.Scope}
+	g := &guard{next: next, scope: o.Scope, refuse: o.Refuse}
 	var err error
 	switch {
 	case o.Htpasswd != "" && o.Token != Token{}:
@@ -88,7 +92,6 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	if req.ContentLength != 0 {
 		h.Set("Connection", "close") // otherwise net/http waits for the body
 	}
@@ -99,6 +102,11 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	} else if answer = errcode.ErrorCodeTooManyRequests; errors.Is(err, errBusy) {
 		h.Set("Retry-After", "1")
 	}
+	if g.refuse != nil {
+		g.refuse(w, answer.Descriptor().HTTPStatusCode, err.Error())
+		return
+	}
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	// ServeJSON fails only if the client has disconnected.
 	_ = errcode.ServeJSON(w, answer.WithDetail(err.Error()))
 }

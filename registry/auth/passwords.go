@@ -46,7 +46,7 @@ func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 	p.users, err = watch(log, []string{file}, func() (users, error) {
 		u, err := readUsers(file)
 		if err == nil && len(u.hashes) == 0 {
-			log.Warn("the htpasswd file has no users: nobody may pull", zap.String("file", file))
+			log.Warn("the htpasswd file has no users: nobody can log in", zap.String("file", file))
 		}
 		return u, err
 	})

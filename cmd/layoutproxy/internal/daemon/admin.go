@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -25,7 +26,9 @@ type admin struct {
 	dropping *dropDirectory
 	follows  *follower
 	refusals *refusals
-	verdicts verdicts
+	scrub    *verify.Scrub
+	verdicts *verdicts
+	disks    *disks
 	metrics  prometheus.Gatherer
 	pprof    bool
 	draining atomic.Bool
@@ -82,6 +85,9 @@ type status struct {
 	Sources      []layoutstore.SourceStatus `json:"sources"`
 	Problems     []layoutstore.Problem      `json:"problems"`
 	Imports      []drop.Status              `json:"imports"`
+	Pushes       []drop.Status              `json:"pushes"`
+	Scrub        *scrubStatus               `json:"scrub"`   // null without --scrub
+	Disks        []diskStatus               `json:"disks"`   // that the server writes to
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
 	Ready        []versionVerdict           `json:"ready"`   // null until it is known
 	Refused      int64                      `json:"refused"` // requests for content that is not served
@@ -91,30 +97,33 @@ type status struct {
 const checkWait = 2 * time.Second
 
 func (a *admin) status(w http.ResponseWriter, req *http.Request) {
+	answer(w, a.statusNow(req.Context()))
+}
+
+func (a *admin) statusNow(ctx context.Context) status {
 	s := a.live.tree.Snapshot()
-	ctx, cancel := context.WithTimeout(req.Context(), checkWait)
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
 	// Where the storage hangs, the rest of the time is for the problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
 	problems := a.live.problems(ctx)
-	var verdicts []versionVerdict
-	if checked { // the storage answers
-		verdicts = a.verdicts.of(ctx, s, len(problems))
-	}
-	answer(w, status{
+	return status{
 		Generation:   s.Generation(),
 		Repositories: s.RepositoryCount(),
 		Tags:         s.TagCount(),
 		Roots:        append([]string{}, s.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
 		Problems:     append([]layoutstore.Problem{}, problems...),
-		Imports:      append(a.dropping.status(), a.follows.imports()...),
+		Imports:      a.dropping.status(),
+		Pushes:       a.follows.pushes(),
+		Scrub:        statusOfScrub(a.scrub),
+		Disks:        a.disks.status(ctx),
 		Checked:      checked,
-		Ready:        verdicts,
+		Ready:        a.verdicts.of(s, len(problems)),
 		Refused:      a.refusals.count.Load(),
-	})
+	}
 }
 
 // rescan answers after a scan that began after the request.

@@ -13,8 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// tlsFiles are the files that TLS is made of.
-type tlsFiles settings.TLS
+// tlsFiles are the files that TLS is made of, and what the names of their flags begin with.
+type tlsFiles struct {
+	settings.TLS
+	prefix string
+}
 
 // certificates is the TLS configuration of the files as they are now. They are checked
 // when a client connects, through whatever links lead to them. While they do not fit
@@ -23,8 +26,8 @@ type certificates struct {
 	current *reload.Value[*tls.Config]
 }
 
-func newCertificates(log *zap.Logger, names settings.TLS) (*certificates, error) {
-	files := tlsFiles(names)
+func newCertificates(log *zap.Logger, prefix string, names settings.TLS) (*certificates, error) {
+	files := tlsFiles{names, prefix}
 	current, err := reload.New(reload.Options[*tls.Config]{
 		Files: files.names(), Read: files.read,
 		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.Cert)) },
@@ -55,7 +58,7 @@ func (c *certificates) config() *tls.Config {
 func (t tlsFiles) read() (*tls.Config, error) {
 	pair, err := readPair(t.Cert, t.Key)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.Cert, t.Key, err)
+		return nil, fmt.Errorf("%s %s with its key %s: %w", "--"+t.prefix+"tls-cert", t.Cert, t.Key, err)
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,

@@ -44,6 +44,7 @@ type Daemon struct {
 	flags      *settings.Serve // as at the start
 	sources    []string        // as at the start
 	live       *liveTree
+	verdicts   *verdicts
 	admin      *admin
 	refusals   *refusals
 	reloaded   prometheus.Gauge
@@ -88,6 +89,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	s := &Daemon{log: o.Log, version: o.Version, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
 		refusals: newRefusals(o.Log), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
+	s.verdicts = newVerdicts(o.Log, tree)
+	s.live.checked = s.verdicts.wake
 	if err := s.start(); err != nil {
 		s.close()
 		return nil, err
@@ -124,11 +127,8 @@ func (s *Daemon) start() (err error) {
 	if err := s.listenRegistry(api, metrics); err != nil {
 		return err
 	}
-	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, refusals: s.refusals, metrics: metrics, pprof: s.flags.Pprof}
-	if s.flags.AdminListen != "" {
-		if err := s.listen("admin", s.flags.AdminListen, s.admin.handler()); err != nil {
-			return err
-		}
+	if err := s.listenAdmin(metrics); err != nil {
+		return err
 	}
 	if s.flags.AddressFile != "" {
 		return s.writeAddresses(s.flags.AddressFile)
@@ -145,14 +145,37 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 	if err := limitConnections(&s.flags.Clients, s.servers[0].Server, metrics); err != nil {
 		return err
 	}
-	if !s.flags.TLS.On() {
+	return s.encrypt("", s.flags.TLS)
+}
+
+// listenAdmin listens for the operator, if the flags name an address.
+func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
+	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
+		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), metrics: metrics, pprof: s.flags.Pprof}
+	if s.flags.AdminListen == "" {
 		return nil
 	}
-	certificates, err := newCertificates(s.log, s.flags.TLS)
+	guarded, err := guardAdmin(s.admin.handler(), s.flags, s.log)
 	if err != nil {
 		return err
 	}
-	s.servers[0].TLSConfig = certificates.config()
+	if err := s.listen("admin", s.flags.AdminListen, guarded); err != nil {
+		return err
+	}
+	return s.encrypt("admin-", s.flags.Admin.TLS())
+}
+
+// encrypt has the last server use TLS, if there are files for it. prefix begins the names of their
+// flags.
+func (s *Daemon) encrypt(prefix string, files settings.TLS) error {
+	if !files.On() {
+		return nil
+	}
+	certificates, err := newCertificates(s.log, prefix, files)
+	if err != nil {
+		return err
+	}
+	s.servers[len(s.servers)-1].TLSConfig = certificates.config()
 	return nil
 }
 
@@ -176,6 +199,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 	defer s.untrace()
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
 	group.Go(func() error { return s.drop.run(groupCtx) })
 	group.Go(func() error { return s.follower.run(groupCtx) })
 	group.Go(func() error {
@@ -266,9 +290,17 @@ func Check(o Options) error {
 		return err
 	}
 	if flags.TLS.On() {
-		if _, err := newCertificates(o.Log, flags.TLS); err != nil {
+		if _, err := newCertificates(o.Log, "", flags.TLS); err != nil {
 			return err
 		}
+	}
+	if flags.Admin.TLS().On() {
+		if _, err := newCertificates(o.Log, "admin-", flags.Admin.TLS()); err != nil {
+			return err
+		}
+	}
+	if _, err := guardAdmin(http.NotFoundHandler(), flags, o.Log); err != nil {
+		return err
 	}
 	_, err := authenticated(flags.Auth, http.NotFoundHandler(), o.Log)
 	return err

@@ -94,7 +94,7 @@ func (s *Daemon) announce() {
 		if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && l.TLSConfig == nil {
 			s.log.Warn("listening beyond loopback without TLS: anyone on the network path can read and change what is pulled",
 				zap.String("listener", l.name), zap.Stringer("address", addr))
-			if l.name == "registry" && s.flags.Auth.On() {
+			if l.name == "registry" && s.flags.Auth.On() || l.name == "admin" && s.flags.Admin.Htpasswd != "" {
 				s.log.Warn("credentials are sent unencrypted: everyone on the network path can read them", zap.Stringer("address", addr))
 			}
 		}

@@ -134,7 +134,7 @@ func (f *follower) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Notice: func(s string) { f.log.Info(s) }})
+	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {
 		return err
 	}
@@ -152,17 +152,55 @@ func (f *follower) state(state, detail string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
+	f.status.Bytes, f.status.Total = 0, 0
 }
 
-// imports is what /status says of the push: nothing before the first one.
-func (f *follower) imports() []drop.Status {
+// pushes is what /status says about the push: nothing before the first one.
+func (f *follower) pushes() []drop.Status {
 	if f == nil {
-		return nil
+		return []drop.Status{}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.status.State == "" {
-		return nil
+		return []drop.Status{}
 	}
-	return []drop.Status{f.status}
+	s := f.status
+	if spent := time.Since(s.Since); s.State == "pushing" && spent > 0 {
+		s.Rate = int64(float64(s.Bytes) / spent.Seconds())
+	}
+	return []drop.Status{s}
+}
+
+// Expect implements push.Progress.
+func (f *follower) Expect(bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status.Total = bytes
+}
+
+// Begin implements push.Progress.
+func (f *follower) Begin(_ string, size int64) push.Transfer { return &pushedBlob{f: f, size: size} }
+
+// pushedBlob is one blob of a push under way.
+type pushedBlob struct {
+	f         *follower
+	size, pos int64
+}
+
+// At implements push.Transfer.
+func (b *pushedBlob) At(pos int64) {
+	b.f.mu.Lock()
+	defer b.f.mu.Unlock()
+	b.f.status.Bytes += pos - b.pos
+	b.pos = pos
+}
+
+// End implements push.Transfer.
+func (b *pushedBlob) End(done bool) {
+	if done {
+		b.At(b.size)
+		return
+	}
+	b.At(0)
 }

@@ -21,6 +21,7 @@ type liveTree struct {
 	tree    *layoutstore.Tree
 	watcher *watch.Watcher
 	changed chan struct{} // of one: there is a generation to check
+	checked func()        // called after each check that has ended; may be nil
 
 	patience time.Duration // how long the problems are waited for
 	asking   atomic.Int64  // goroutines that do
@@ -153,6 +154,8 @@ func (l *liveTree) check(ctx context.Context) {
 		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
 			again = time.After(checkAgainAfter)
+		} else if l.checked != nil {
+			l.checked()
 		}
 		l.tellProblems(ctx)
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it

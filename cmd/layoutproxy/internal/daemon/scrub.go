@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
@@ -25,9 +27,14 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 		return nil, err
 	}
 	state := scrubState(s.flags.CacheDir, s.live.paths())
+	before := state.read(s.log)
 	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
-		From: state.read(s.log), Reached: func(at verify.Position) { state.write(s.log, at) },
-		Wrong: s.live.tellProblem,
+		From: before.Position, Ended: before.Ended,
+		Reached: func(at verify.Position, ended time.Time) { state.write(s.log, scrubRecord{at, ended}) },
+		Wrong: func(p layoutstore.Problem) {
+			s.live.tellProblem(p)
+			s.verdicts.wake()
+		},
 		Failed: func(file, entry string, d digest.Digest, err error) {
 			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
 		}})
@@ -61,7 +68,13 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
-func (f scrubFile) read(log *zap.Logger) (at verify.Position) {
+// scrubRecord is the content of the file.
+type scrubRecord struct {
+	verify.Position
+	Ended time.Time `json:"ended,omitzero"` // the last complete pass
+}
+
+func (f scrubFile) read(log *zap.Logger) (at scrubRecord) {
 	if f == "" {
 		return at
 	}
@@ -74,12 +87,12 @@ func (f scrubFile) read(log *zap.Logger) (at verify.Position) {
 	}
 	if err != nil {
 		log.Warn("the scrub starts over: how far it was cannot be read", zap.String("path", string(f)), zap.Error(err))
-		return verify.Position{}
+		return scrubRecord{}
 	}
 	return at
 }
 
-func (f scrubFile) write(log *zap.Logger, at verify.Position) {
+func (f scrubFile) write(log *zap.Logger, at scrubRecord) {
 	if f == "" {
 		return
 	}

@@ -2,12 +2,13 @@ package daemon
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer/ready"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
 // versionVerdict says whether a version of the platform is ready.
@@ -17,13 +18,14 @@ type versionVerdict struct {
 	Reasons []ready.Reason `json:"reasons"`
 }
 
-// verdicts are those on the versions in a snapshot. They are made when they are asked for
-// first, and again when the generation or the number of its problems is another.
+// verdicts are those on the versions in the current snapshot. They are made in the background,
+// after the check of each generation and when its number of problems has changed: no request makes
+// them or waits for them.
 type verdicts struct {
-	flight wait.Flight[judged]
-
-	mu   sync.Mutex
-	last judged
+	log     *zap.Logger
+	tree    *layoutstore.Tree
+	changed chan struct{} // of one: there may be something to judge
+	last    atomic.Pointer[judged]
 }
 
 // judged is what verdicts are about, and the verdicts.
@@ -33,48 +35,69 @@ type judged struct {
 	list       []versionVerdict
 }
 
-// maxJudging bounds one judgement, which continues when nobody waits for it any more: the
-// next who asks gets what it has found.
+func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
+	return &verdicts{log: log, tree: tree, changed: make(chan struct{}, 1)}
+}
+
+// wake has the versions judged, unless they are already. It returns at once.
+func (v *verdicts) wake() {
+	select {
+	case v.changed <- struct{}{}:
+	default: // it is to begin anyway
+	}
+}
+
+// of returns the verdicts on the versions in a snapshot; nil where they are not known yet. problems
+// is how many the snapshot has now: if that has changed, the verdicts are made again.
+func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
+	last := v.last.Load()
+	if last == nil || last.generation != s.Generation() {
+		return nil
+	}
+	if last.problems != problems {
+		v.wake()
+	}
+	return last.list
+}
+
+// maxJudging bounds one judgement.
 const maxJudging = 5 * time.Minute
 
-// of are the verdicts on the versions in a snapshot; nil where they are not known when ctx
-// ends.
-func (v *verdicts) of(ctx context.Context, s *layoutstore.Snapshot, problems int) []versionVerdict {
+// run judges whenever it is woken, until ctx ends.
+func (v *verdicts) run(ctx context.Context) error {
+	var again <-chan time.Time
 	for {
-		v.mu.Lock()
-		last := v.last
-		v.mu.Unlock()
-		if last.generation == s.Generation() && last.problems == problems {
-			return last.list
-		}
-		// It may be the flight of another who asked about an older snapshot.
-		_, err := v.flight.Do(ctx, func(ctx context.Context) (judged, error) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxJudging)
-			defer cancel()
-			list, err := judge(ctx, s)
-			found := judged{s.Generation(), problems, list}
-			if err == nil {
-				v.mu.Lock()
-				defer v.mu.Unlock()
-				v.last = found
-			}
-			return found, err
-		})
-		if err != nil || ctx.Err() != nil {
+		select {
+		case <-v.changed:
+		case <-again:
+		case <-ctx.Done():
 			return nil
+		}
+		again = nil
+		if err := v.judge(ctx); err != nil && ctx.Err() == nil {
+			v.log.Warn("judging which versions are ready: it will be tried again", zap.Error(err))
+			again = time.After(checkAgainAfter)
 		}
 	}
 }
 
-// judge judges all versions in a snapshot.
-func judge(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
+// judge judges all versions in the current snapshot, if that has not been done.
+func (v *verdicts) judge(ctx context.Context) error {
+	s := v.tree.Snapshot()
+	problems := len(s.Problems())
+	if last := v.last.Load(); last != nil && last.generation == s.Generation() && last.problems == problems {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxJudging)
+	defer cancel()
 	facts, err := ready.Snapshot(ctx, s, ready.Scope{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	list := []versionVerdict{}
 	for _, x := range ready.Judge(facts, ready.Question{}).Versions {
 		list = append(list, versionVerdict{x.Version, x.Ready, x.Reasons})
 	}
-	return list, nil
+	v.last.Store(&judged{s.Generation(), problems, list})
+	return nil
 }

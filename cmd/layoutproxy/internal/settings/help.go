@@ -27,6 +27,7 @@ func flagGroups() []flagGroup {
 			"only-extra-images", "installer-tag", "deckhouse-cli-tag", "skip-vex-images", "proxy-registry"}},
 		{"Selection", []string{"file", "include", "exclude", "against"}},
 		{"Addresses", []string{"listen", "admin-listen", "address-file", "shutdown-timeout", "tls-cert", "tls-key", "client-ca"}},
+		{"Login and TLS of the admin address", []string{"admin-htpasswd", "admin-tls-cert", "admin-tls-key"}},
 		{"Names of repositories", []string{"root-repository", "index-repository", "no-edition-split", "modules-path-suffix"}},
 		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict"}},
 		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},

@@ -34,6 +34,7 @@ type Serve struct {
 	AccessLog       bool
 	Scrub           string
 	TLS             TLS
+	Admin           Admin
 	Auth            Auth
 	Clients         Clients
 	Trace           Trace
@@ -47,7 +48,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Tree.AddFlags(f)
 	s.Config.AddFlags(f)
 	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks a free port")
-	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
+	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of the page for people, /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
 	f.StringVar(&s.AddressFile, "address-file", "", "`file` that gets the lines registry=HOST:PORT and admin=HOST:PORT once the server listens")
 	f.DurationVar(&s.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running transfers may continue after SIGTERM")
 	f.BoolVar(&s.Strict, "strict", false, "exit with 3 at the start if anything cannot be served")
@@ -56,6 +57,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&s.Pprof, "pprof", false, "serve profiles of the running program at /debug/pprof/ of the admin address")
 	f.BoolVar(&s.AccessLog, "access-log", false, "log one line per request")
 	f.StringVar(&s.Scrub, "scrub", "", "read all blobs in the background at this `rate`, such as 10MB/s, and refuse damaged ones; empty means off")
+	s.Admin.AddFlags(f)
 	s.TLS.AddFlags(f)
 	s.Auth.AddFlags(f)
 	s.Clients.AddFlags(f)
@@ -112,7 +114,7 @@ func (s *Serve) Check() error {
 		}
 	}
 	_, err := ParseRate(s.Scrub)
-	err = cmp.Or(err, s.TLS.Check(), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir))
+	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir))
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,18 @@ type Upstream struct {
 	D8      loginNames // those of d8 that count here; none by default
 }
 
+// AddLoginFlags adds to a set the flags of a command that asks the admin address: a login, and which
+// certificate to trust.
+func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
+	all := pflag.NewFlagSet("login", pflag.ContinueOnError)
+	u.AddFlags(all) // sets the defaults of the others
+	for _, name := range []string{"username", "password-stdin", "ca-file", "insecure-skip-tls-verify"} {
+		f.AddFlag(all.Lookup(name))
+	}
+	f.Lookup("username").Usage = "`name` to log in with (default $LAYOUTPROXY_USERNAME)"
+	f.Lookup("insecure-skip-tls-verify").Usage = "accept any certificate of the server"
+}
+
 // AddFlags adds the flags to a set.
 func (u *Upstream) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&u.username, "username", "", "`name` to log in with (default $LAYOUTPROXY_USERNAME, else docker's credential store)")

@@ -1,0 +1,228 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+)
+
+// users writes an htpasswd file with one user.
+func users(t *testing.T, name, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	try(t, err)
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	try(t, os.WriteFile(file, []byte(name+":"+string(hash)+"\n"), 0o600))
+	return file
+}
+
+// guardedAdmin is a guard, made with flags, in front of a handler that answers 204.
+func guardedAdmin(t *testing.T, args ...string) http.Handler {
+	t.Helper()
+	guarded, err := guardAdmin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+		settingsOf(t, append(args, t.TempDir())...), zap.NewNop())
+	try(t, err)
+	return guarded
+}
+
+// A login guards everything but the probes, whatever the method, and is plain text: a browser
+// shows it to a person.
+func TestAdminLogin(t *testing.T) {
+	guarded := guardedAdmin(t, "--admin-htpasswd", users(t, "ann", "secret"))
+	for path, open := range map[string]bool{
+		"/healthz": true, "/readyz": true, "/": false, "/status": false, "/metrics": false, "/rescan": false, "/reload": false, "/events": false,
+		"/assets/page.css": false, "/debug/pprof/": false, "/nothing": false, "/healthz/": false, "//healthz": false, "/healthz/../status": false,
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
+			for _, password := range []string{"", "wrong", "secret"} {
+				req := httptest.NewRequest(method, "http://127.0.0.1:5580"+path, nil)
+				if password != "" {
+					req.SetBasicAuth("ann", password)
+				}
+				w := httptest.NewRecorder()
+				guarded.ServeHTTP(w, req)
+				want := http.StatusUnauthorized
+				if open || password == "secret" {
+					want = http.StatusNoContent
+				}
+				if w.Code != want {
+					t.Errorf("%s %s with %q: %d, want %d", method, path, password, w.Code, want)
+				}
+				if want == http.StatusUnauthorized && (w.Header().Get("WWW-Authenticate") != `Basic realm="layoutproxy"` || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")) {
+					t.Errorf("%s %s: %v", method, path, w.Header())
+				}
+			}
+		}
+	}
+}
+
+// What a browser sends of its own accord for another site's page changes nothing here
+// (Fetch Metadata, "Sec-Fetch-Site"; RFC 6454 and the Fetch standard, "Origin"). curl sends neither.
+func TestAdminRefusesOtherSites(t *testing.T) {
+	guarded := guardedAdmin(t)
+	for _, c := range []struct {
+		method, site, origin string
+		want                 int
+	}{
+		{"POST", "", "", http.StatusNoContent},
+		{"POST", "same-origin", "http://127.0.0.1:5580", http.StatusNoContent},
+		{"POST", "", "http://127.0.0.1:5580", http.StatusNoContent}, // over http, browsers send no Sec-Fetch-Site
+		{"POST", "none", "", http.StatusNoContent},
+		{"POST", "cross-site", "http://evil.example", http.StatusForbidden},
+		{"POST", "cross-site", "", http.StatusForbidden},
+		{"POST", "same-site", "http://127.0.0.1:8080", http.StatusForbidden}, // another program of this machine
+		{"POST", "", "http://evil.example", http.StatusForbidden},
+		{"POST", "", "null", http.StatusForbidden},
+		{"GET", "cross-site", "http://evil.example", http.StatusNoContent}, // whose answer the page may not read
+	} {
+		req := httptest.NewRequest(c.method, "http://127.0.0.1:5580/rescan", nil)
+		if c.site != "" {
+			req.Header.Set("Sec-Fetch-Site", c.site)
+		}
+		if c.origin != "" {
+			req.Header.Set("Origin", c.origin)
+		}
+		w := httptest.NewRecorder()
+		guarded.ServeHTTP(w, req)
+		if w.Code != c.want {
+			t.Errorf("%+v: %d", c, w.Code)
+		}
+		if w.Header().Get("Access-Control-Allow-Origin") != "" {
+			t.Error("another site may read it")
+		}
+	}
+}
+
+// On loopback and without a login, only names that nobody else can own are answered. A page that
+// rebinds its own name to 127.0.0.1 would be of the same origin.
+func TestAdminRefusesReboundNames(t *testing.T) {
+	login := users(t, "ann", "secret")
+	for host, own := range map[string]bool{
+		"127.0.0.1:5580": true, "127.0.0.1": true, "[::1]:5580": true, "[::1]": true, "localhost:1": true, "localhost": true, "LOCALHOST": true,
+		"app.localhost:5580": true, "proxy:5580": true, "": true, "localhost.": true,
+		"evil.example:5580": false, "evil.example": false, "127.0.0.1.evil.example": false, "localhost.evil.example:1": false, "127.0.0.1.nip.io": false,
+		"evil.example.": false, "a.b:c:d": false,
+	} {
+		for _, c := range []struct {
+			args []string
+			all  bool
+		}{
+			{nil, false},
+			{[]string{"--admin-listen", "localhost:0"}, false},
+			{[]string{"--admin-listen", "[::1]:0"}, false},
+			{[]string{"--admin-listen", ":5580"}, true}, // as a service of a cluster is asked by its name
+			{[]string{"--admin-listen", "10.0.0.1:5580"}, true},
+			{[]string{"--admin-htpasswd", login}, true}, // a browser has no login for that name
+		} {
+			for _, path := range []string{"/status", "/healthz"} {
+				req := httptest.NewRequest("GET", path, nil)
+				req.Host = host
+				req.SetBasicAuth("ann", "secret")
+				w := httptest.NewRecorder()
+				guardedAdmin(t, c.args...).ServeHTTP(w, req)
+				want := http.StatusNoContent
+				if !own && !c.all && path != "/healthz" {
+					want = http.StatusMisdirectedRequest
+				}
+				if w.Code != want {
+					t.Errorf("Host %q, %v, %s: %d, want %d", host, c.args, path, w.Code, want)
+				}
+			}
+		}
+	}
+}
+
+// The admin address has a certificate of its own and a login, and both are followed when they change.
+func TestAdminTLSAndLogin(t *testing.T) {
+	dir, ca := t.TempDir(), newAuthority(t)
+	writePair(t, dir, "admin", ca)
+	login := users(t, "ann", "secret")
+	registry, admin := inProcess(t, "--admin-tls-cert", filepath.Join(dir, "cert"), "--admin-tls-key", filepath.Join(dir, "key"), "--admin-htpasswd", login, t.TempDir())
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.pem)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "admin"}}}
+	defer client.CloseIdleConnections()
+	get := func(path, user, password string) int {
+		req, err := http.NewRequest(http.MethodGet, "https://"+admin+path, nil)
+		try(t, err)
+		if user != "" {
+			req.SetBasicAuth(user, password)
+		}
+		resp, err := client.Do(req)
+		try(t, err)
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		try(t, err)
+		return resp.StatusCode
+	}
+	for _, c := range []struct {
+		path, user, password string
+		want                 int
+	}{
+		{"/healthz", "", "", 200}, {"/readyz", "", "", 200}, {"/status", "", "", 401}, {"/status", "ann", "secret", 200}, {"/status", "ann", "x", 401},
+	} {
+		if got := get(c.path, c.user, c.password); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+	if got := statusOf("http://" + registry + "/v2/"); got != http.StatusOK {
+		t.Errorf("the registry is open and unencrypted as before: %d", got)
+	}
+	try(t, os.Rename(users(t, "bob", "other"), login))
+	eventually(t, "the new user", func() bool { return get("/status", "bob", "other") == http.StatusOK })
+	if got := get("/status", "ann", "secret"); got != http.StatusUnauthorized {
+		t.Errorf("a user who is gone: %d", got)
+	}
+	writePair(t, dir, "admin2", ca)
+	eventually(t, "the new certificate", func() bool { return servedName(t, admin) == "admin2" })
+}
+
+// Flags and files that do not go together are found before anything listens, by --check-config too.
+func TestAdminFlagsAreChecked(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for name, c := range map[string]struct {
+		args  []string
+		want  string
+		usage bool
+	}{
+		"a certificate alone": {[]string{"--admin-tls-cert", missing}, "go together", true},
+		"a key alone":         {[]string{"--admin-tls-key", missing}, "go together", true},
+		"no address":          {[]string{"--admin-listen", "", "--admin-htpasswd", missing}, "without an admin address", true},
+		"no certificate":      {[]string{"--admin-tls-cert", missing, "--admin-tls-key", missing}, "--admin-tls-cert " + missing, false},
+		"no users":            {[]string{"--admin-htpasswd", missing}, "--admin-htpasswd", false},
+	} {
+		err := Check(Options{Settings: settingsOf(t, append(c.args, t.TempDir())...), Log: zap.NewNop()})
+		if err == nil || !strings.Contains(err.Error(), c.want) || (exit.Status(err) == 2) != c.usage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// /status has lists where there is nothing, and null where nothing is known.
+func TestStatusOfAServerWithoutAnything(t *testing.T) {
+	dir := t.TempDir()
+	publish(t, dir, "app", "v1")
+	_, admin := inProcess(t, dir)
+	resp, err := http.Get("http://" + admin + "/status")
+	try(t, err)
+	defer resp.Body.Close()
+	var document map[string]json.RawMessage
+	try(t, json.NewDecoder(resp.Body).Decode(&document))
+	for key, want := range map[string]string{"imports": "[]", "pushes": "[]", "problems": "[]", "scrub": "null"} {
+		if got := string(document[key]); got != want {
+			t.Errorf("%s is %s, want %s", key, got, want)
+		}
+	}
+}
