@@ -1,0 +1,225 @@
+package inventory
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// Archive is an archive of a bundle, in one file or in chunks. Joined in their order, the chunks
+// are the archive: where it was cut does not change it.
+type Archive struct {
+	Name  string // NAME.tar
+	Size  int64  // of all files; bytes
+	Files []File // in their order
+}
+
+// isChunked reports whether the archive is cut into chunks.
+func (a *Archive) isChunked() bool { return a.Files[0].Name != a.Name }
+
+var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
+
+// archiveOf returns the archive that a file is, or is a chunk of.
+func archiveOf(file string) (archive, number string, ok bool) {
+	if m := chunkName.FindStringSubmatch(file); m != nil {
+		return m[1], m[2], true
+	}
+	return file, "", strings.HasSuffix(file, ".tar")
+}
+
+// Archives returns the archives among files, by name, and the other files. An archive in one
+// file wins over chunks of the same name.
+func Archives(files []File) (archives []*Archive, others []File) {
+	byName := map[string][]File{}
+	for _, f := range files {
+		if name, _, ok := archiveOf(f.Name); ok && !strings.Contains(f.Name, "/") {
+			byName[name] = append(byName[name], f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		a := &Archive{Name: name, Files: byName[name]}
+		if n := slices.IndexFunc(a.Files, func(f File) bool { return f.Name == name }); n >= 0 {
+			a.Files = a.Files[n : n+1]
+		}
+		slices.SortFunc(a.Files, func(a, b File) int {
+			_, x, _ := archiveOf(a.Name)
+			_, y, _ := archiveOf(b.Name)
+			return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+		})
+		for _, f := range a.Files {
+			a.Size += f.Size
+		}
+		archives = append(archives, a)
+	}
+	return archives, others
+}
+
+// CheckFiles compares the listed files with those that a directory has: its archives and chunks,
+// the indexes of its tree, and any others that are listed. Content is not compared. An archive
+// may be cut into other chunks, or be joined. It returns nothing if no files are listed.
+//
+// What is missing is problem.Incomplete, what has another size is problem.Damaged, and what is
+// not listed is a harmless problem.Limited.
+func (i *Inventory) CheckFiles(dir string, present []File) []problem.Problem {
+	return i.checkFiles(dir, present, func(string) bool { return true })
+}
+
+// CheckArchive is [Inventory.CheckFiles] for one archive of the directory.
+func (i *Inventory) CheckArchive(dir, name string, present []File) []problem.Problem {
+	return i.checkFiles(dir, present, func(archive string) bool { return archive == name })
+}
+
+func (i *Inventory) checkFiles(dir string, present []File, wanted func(archive string) bool) []problem.Problem {
+	if len(i.Files) == 0 {
+		return nil
+	}
+	c := fileCheck{dir: dir}
+	listed, listedOthers := Archives(i.Files)
+	have, others := Archives(present)
+	byName := map[string]*Archive{}
+	for _, a := range have {
+		byName[a.Name] = a
+	}
+	for _, a := range listed {
+		if wanted(a.Name) {
+			c.archive(a, byName[a.Name])
+		}
+		delete(byName, a.Name)
+	}
+	for _, a := range have {
+		if byName[a.Name] != nil && wanted(a.Name) {
+			c.add(problem.Limited, a.Name, nil, "not part of this bundle: "+Name+" does not list it")
+		}
+	}
+	if wanted("") {
+		c.others(listedOthers, others)
+	}
+	return c.problems
+}
+
+// fileCheck collects the problems of a directory's files.
+type fileCheck struct {
+	dir      string
+	problems []problem.Problem
+}
+
+func (c *fileCheck) add(kind problem.Kind, name string, chunks []string, format string, args ...any) {
+	c.problems = append(c.problems, problem.Problem{Kind: kind, Path: filepath.Join(c.dir, filepath.FromSlash(name)), Chunks: chunks,
+		Reason: fmt.Sprintf(format, args...), Harmless: kind == problem.Limited})
+}
+
+// archive compares an archive with its files in the directory, which may be missing.
+func (c *fileCheck) archive(want, have *Archive) {
+	switch {
+	case have == nil:
+		what := "the archive is missing"
+		if want.isChunked() {
+			what = "all its chunks are missing"
+		}
+		c.add(problem.Incomplete, want.Name, nil, "%s, with %d bytes: copy it again", what, want.Size)
+	case have.Size == want.Size && (!want.isChunked() || !have.isChunked()):
+	case want.isChunked() && have.isChunked():
+		c.chunks(want, have)
+	case have.Size < want.Size:
+		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here: copy the rest", have.Size, want.Size)
+	case have.Size > want.Size:
+		c.add(problem.Damaged, want.Name, nil, "%d bytes, %s says %d: copy it again", have.Size, Name, want.Size)
+	}
+}
+
+// chunks compares the chunks of an archive one by one, unless it was cut anew.
+func (c *fileCheck) chunks(want, have *Archive) {
+	sizes := map[string]int64{}
+	for _, f := range have.Files {
+		sizes[f.Name] = f.Size
+	}
+	var missing, differ, foreign []string
+	for _, f := range want.Files {
+		size, ok := sizes[f.Name]
+		delete(sizes, f.Name)
+		switch {
+		case !ok:
+			missing = append(missing, chunkOf(f.Name))
+		case size != f.Size:
+			differ = append(differ, chunkOf(f.Name))
+		}
+	}
+	for _, f := range have.Files {
+		if _, ok := sizes[f.Name]; ok {
+			foreign = append(foreign, chunkOf(f.Name))
+		}
+	}
+	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
+		return // it was cut anew
+	}
+	if len(missing) > 0 {
+		c.add(problem.Incomplete, want.Name, missing, "%s missing of %d: copy %s again", isOrAre(missing), len(want.Files), itOrThem(missing))
+	}
+	if len(differ) > 0 {
+		c.add(problem.Damaged, want.Name, differ, "%s of another size than %s says: copy %s again", isOrAre(differ), Name, itOrThem(differ))
+	}
+	if len(foreign) > 0 {
+		c.add(problem.Limited, want.Name, foreign, "%s not part of this bundle: %s does not list %s", isOrAre(foreign), Name, itOrThem(foreign))
+	}
+}
+
+// chunkOf names a chunk as problems do.
+func chunkOf(file string) string {
+	_, number, _ := archiveOf(file)
+	return "chunk " + number
+}
+
+// maxNamed limits the chunks that a reason names.
+const maxNamed = 8
+
+func isOrAre(chunks []string) string {
+	switch n := len(chunks); {
+	case n == 1:
+		return chunks[0] + " is"
+	case n > maxNamed:
+		return fmt.Sprintf("%s and %d more are", strings.Join(chunks[:maxNamed], ", "), n-maxNamed)
+	}
+	return strings.Join(chunks, ", ") + " are"
+}
+
+func itOrThem(chunks []string) string {
+	if len(chunks) == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+// others compares the files that are not archives. Checksum files may be missing: an inventory
+// says more than they do.
+func (c *fileCheck) others(want, have []File) {
+	sizes := map[string]int64{}
+	for _, f := range have {
+		sizes[f.Name] = f.Size
+	}
+	for _, f := range want {
+		size, ok := sizes[f.Name]
+		delete(sizes, f.Name)
+		switch {
+		case !ok && !isChecksum(f.Name):
+			c.add(problem.Incomplete, f.Name, nil, "missing: %s lists it: copy it again", Name)
+		case ok && size != f.Size:
+			c.add(problem.Damaged, f.Name, nil, "%d bytes, %s says %d: copy it again", size, Name, f.Size)
+		}
+	}
+	for _, f := range have {
+		if _, ok := sizes[f.Name]; ok && path.Base(f.Name) == "index.json" {
+			c.add(problem.Limited, f.Name, nil, "not part of this bundle: %s does not list it", Name)
+		}
+	}
+}
+
+func isChecksum(name string) bool { return strings.HasSuffix(name, ".gostsum") }

@@ -1,0 +1,319 @@
+package inventory_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func blob(content string) inventory.Blob {
+	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
+}
+
+// sample is an inventory with everything that one can have.
+func sample(t *testing.T) *inventory.Inventory {
+	t.Helper()
+	var b inventory.Builder
+	b.AddFile(inventory.File{Name: "platform.tar.0001.chunk", Size: 5})
+	b.AddFile(inventory.File{Name: "platform.tar.0000.chunk", Size: 10, SHA256: digest.FromString("x").Encoded()})
+	b.AddFile(inventory.File{Name: "deckhousereleases.yaml", Size: 0})
+	b.AddRepository("release-channel")
+	b.AddTag("install", "v1", blob("one"))
+	b.AddTag("install", "stable", blob("one"))
+	b.AddTag(".", "v1", blob("root"))
+	b.AddUntagged("install", blob("nameless"))
+	b.AddBlob(blob("layer"))
+	i, err := b.Build("layoutproxy test")
+	try(t, err)
+	return i
+}
+
+func encode(t *testing.T, i *inventory.Inventory) []byte {
+	t.Helper()
+	data, err := i.Encode()
+	try(t, err)
+	return data
+}
+
+func TestRoundTrip(t *testing.T) {
+	want := sample(t)
+	data := encode(t, want)
+	got, err := inventory.Parse(data)
+	try(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if again := encode(t, got); !bytes.Equal(data, again) {
+		t.Errorf("other bytes:\n%s\n%s", data, again)
+	}
+	if r, ok := got.Repository("install"); !ok || !r.IsUntagged(blob("nameless").Digest) || r.IsUntagged(blob("one").Digest) {
+		t.Errorf("install: %v", r)
+	} else if tag, ok := r.Tag("stable"); !ok || tag.Digest != blob("one").Digest {
+		t.Errorf("install:stable: %v", tag)
+	}
+	if size, ok := got.Blob(blob("layer").Digest); !ok || size != 5 {
+		t.Errorf("layer: %d, %v", size, ok)
+	}
+	if _, ok := got.Repository("modules"); ok {
+		t.Error("a repository that is not listed")
+	}
+}
+
+// The id is about the content alone.
+func TestIDIgnoresFiles(t *testing.T) {
+	a := sample(t)
+	b := *a
+	b.Files, b.Program, b.Bases = nil, "another", []digest.Digest{a.Bundle}
+	if a.ID() != b.ID() {
+		t.Error("another id")
+	}
+	b.Blobs = b.Blobs[1:]
+	if a.ID() == b.ID() {
+		t.Error("the same id without a blob")
+	}
+}
+
+// The last manifest of a tag wins. The other one is still listed.
+func TestBuilderKeepsReplacedManifests(t *testing.T) {
+	var b inventory.Builder
+	b.AddTag("app", "v1", blob("old"))
+	b.AddTag("app", "v1", blob("new"))
+	b.AddUntagged("app", blob("new")) // it has a tag
+	i, err := b.Build("test")
+	try(t, err)
+	want := []inventory.Repository{{Path: "app", Tags: []inventory.Tag{{Name: "v1", Digest: blob("new").Digest, Size: 3}}, Untagged: []inventory.Blob{blob("old")}}}
+	if diff := cmp.Diff(want, i.Repositories); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Each field that is written twice, missing, null, unknown or of another case is refused.
+func TestParseRefusesOtherFields(t *testing.T) {
+	data := string(encode(t, sample(t)))
+	fields := 0
+	for _, name := range []string{"formatVersion", "bundle", "bases", "program", "files", "name", "size", "sha256", "repositories", "path", "tags", "tag", "digest", "untagged", "blobs"} {
+		for from := 0; ; fields++ {
+			n := strings.Index(data[from:], fmt.Sprintf("%q:", name))
+			if n < 0 {
+				break
+			}
+			at := from + n
+			end := valueEnd(t, data, at+len(name)+3)
+			from = at + 1
+			field, value := data[at:end], data[at+len(name)+3:end]
+			changed := map[string]string{
+				"twice":      data[:at] + field + "," + data[at:],
+				"null":       data[:at] + fmt.Sprintf("%q:null", name) + data[end:],
+				"other case": data[:at] + fmt.Sprintf("%q:%s", strings.ToUpper(name), value) + data[end:],
+				"unknown":    data[:at] + `"more":1,` + data[at:],
+			}
+			for what, text := range changed {
+				if _, err := inventory.Parse([]byte(text)); !errors.Is(err, inventory.ErrFormat) {
+					t.Fatalf("%s %s: %v", name, what, err)
+				}
+			}
+		}
+	}
+	if fields < 40 {
+		t.Errorf("%d fields: are all found?", fields)
+	}
+}
+
+// valueEnd is the end of the JSON value at an offset.
+func valueEnd(t *testing.T, data string, at int) int {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(data[at:]))
+	var raw json.RawMessage
+	try(t, d.Decode(&raw))
+	return at + int(d.InputOffset())
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := string(encode(t, sample(t)))
+	for what, change := range map[string][2]string{
+		"another version":      {`"formatVersion":1`, `"formatVersion":2`},
+		"a fraction":           {`"formatVersion":1`, `"formatVersion":1.5`},
+		"no version":           {`"formatVersion":1,`, ``},
+		"a negative size":      {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":-1`},
+		"a huge size":          {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":9223372036854775808`},
+		"a name that leaves":   {`deckhousereleases.yaml`, `../releases.yaml`},
+		"an absolute name":     {`deckhousereleases.yaml`, `/releases.yaml`},
+		"a name not clean":     {`deckhousereleases.yaml`, `a/./releases.yaml`},
+		"a backslash":          {`deckhousereleases.yaml`, `a\\..\\releases.yaml`},
+		"a control character":  {`deckhousereleases.yaml`, `deckhouse\nreleases.yaml`},
+		"a hidden name":        {`deckhousereleases.yaml`, `.releases.yaml`},
+		"a hidden directory":   {`deckhousereleases.yaml`, `a/.b/releases.yaml`},
+		"itself":               {`deckhousereleases.yaml`, `bundle.json`},
+		"its signature":        {`deckhousereleases.yaml`, `bundle.json.sig`},
+		"files not in order":   {`deckhousereleases.yaml`, `z.yaml`},
+		"a file twice":         {`platform.tar.0001.chunk`, `platform.tar.0000.chunk`},
+		"an illegal path":      {`"path":"install"`, `"path":"Install"`},
+		"an illegal tag":       {`"tag":"stable"`, `"tag":"-stable"`},
+		"a tag twice":          {`"tag":"stable"`, `"tag":"v1"`},
+		"another tag":          {`"tag":"stable"`, `"tag":"sable"`}, // the id
+		"a manifest unlisted":  {blob("root").Digest.String(), blob("other").Digest.String()},
+		"an illegal digest":    {blob("layer").Digest.String(), "sha256:" + strings.Repeat("g", 64)},
+		"an upper-case digest": {blob("layer").Digest.String(), "sha256:" + strings.ToUpper(blob("layer").Digest.Encoded())},
+		"a short sum":          {digest.FromString("x").Encoded(), "abcd"},
+		"an upper-case sum":    {digest.FromString("x").Encoded(), strings.ToUpper(digest.FromString("x").Encoded())},
+		"more behind it":       {"\n}\n", "\n}\n{}"},
+		"an illegal base":      {`"bases":[]`, `"bases":["sha512:1"]`},
+		"no object":            {good, `[]`},
+		"nothing":              {good, ``},
+		"not UTF-8":            {`layoutproxy test`, "layoutproxy\xff"},
+		"an illegal key":       {`"program":`, `"key":"x","program":`},
+	} {
+		bad := strings.Replace(good, change[0], change[1], 1)
+		if bad == good {
+			t.Errorf("%s: nothing changed", what)
+		}
+		if i, err := inventory.Parse([]byte(bad)); !errors.Is(err, inventory.ErrFormat) {
+			t.Errorf("%s: %v, %v", what, i, err)
+		}
+	}
+	if _, err := inventory.Parse([]byte(strings.ReplaceAll(good, "\n", "\r\n"))); err != nil {
+		t.Errorf("other white space: %v", err)
+	}
+}
+
+// Encode never writes what Parse refuses.
+func TestEncodeRefuses(t *testing.T) {
+	for what, change := range map[string]func(*inventory.Inventory){
+		"version": func(i *inventory.Inventory) { i.FormatVersion = 2 },
+		"id":      func(i *inventory.Inventory) { i.Bundle = digest.FromString("x") },
+		"name":    func(i *inventory.Inventory) { i.Files[0].Name = "../x" },
+		"order":   func(i *inventory.Inventory) { slices.Reverse(i.Files) },
+		"program": func(i *inventory.Inventory) { i.Program = "a\x00b" },
+	} {
+		i := sample(t)
+		change(i)
+		if _, err := i.Encode(); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+}
+
+// FuzzParse reads anything. What is accepted is legal, and written and read again it is the same.
+func FuzzParse(f *testing.F) {
+	var b inventory.Builder
+	b.AddFile(inventory.File{Name: "a.tar", Size: 3})
+	b.AddTag("app", "v1", blob("one"))
+	i, err := b.Build("fuzz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	data, err := i.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"formatVersion":1}`))
+	f.Add(bytes.Replace(data, []byte("a.tar"), []byte("../a.tar"), 1))
+	f.Add(bytes.Replace(data, []byte(`"size":3`), []byte(`"size":-3`), 1))
+	f.Add(bytes.Replace(data, []byte(`"bases":[]`), []byte(`"bases":[],"bases":[]`), 1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		i, err := inventory.Parse(data)
+		if err != nil {
+			if !errors.Is(err, inventory.ErrFormat) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if i.FormatVersion != 1 || i.ID() != i.Bundle {
+			t.Fatalf("accepted: %+v", i)
+		}
+		for _, file := range i.Files {
+			if file.Size < 0 || !filepath.IsLocal(file.Name) || strings.Contains(file.Name, `\`) {
+				t.Fatalf("accepted: %+v", file)
+			}
+		}
+		for _, b := range i.Blobs {
+			if b.Size < 0 || b.Digest.Validate() != nil {
+				t.Fatalf("accepted: %+v", b)
+			}
+		}
+		for _, r := range i.Repositories {
+			for _, tag := range r.Tags {
+				if !names.IsTag(tag.Name) {
+					t.Fatalf("accepted: %+v", tag)
+				}
+			}
+		}
+		again, err := i.Encode()
+		if err != nil {
+			t.Fatalf("accepted, but not written: %v", err)
+		}
+		second, err := inventory.Parse(again)
+		if err != nil || !cmp.Equal(i, second) {
+			t.Fatalf("%v: %s", err, cmp.Diff(i, second))
+		}
+		var x, y any
+		if json.Unmarshal(data, &x) != nil || json.Unmarshal(again, &y) != nil || !cmp.Equal(x, y) {
+			t.Fatalf("another document: %s", cmp.Diff(x, y))
+		}
+	})
+}
+
+// FuzzWrite makes inventories of any content. Each that is written is read as it was.
+func FuzzWrite(f *testing.F) {
+	f.Add("install", "v1", "platform.tar", int64(7), "layoutproxy 1.0")
+	f.Add(".", "x", "a/index.json", int64(0), `"<>&`+"\u2028")
+	f.Add("..", "", "../x", int64(-1), "\n")
+	f.Fuzz(func(t *testing.T, path, tag, file string, size int64, program string) {
+		var b inventory.Builder
+		b.AddFile(inventory.File{Name: file, Size: size})
+		b.AddTag(path, tag, inventory.Blob{Digest: digest.FromString(tag), Size: size})
+		b.AddUntagged(path, blob(file))
+		i, err := b.Build(program)
+		if err != nil {
+			return
+		}
+		data, err := i.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := inventory.Parse(data)
+		if err != nil || !cmp.Equal(i, got) {
+			t.Fatalf("%v: %s", err, cmp.Diff(i, got))
+		}
+	})
+}
+
+// An inventory knows the names of archives and chunks as every reader does.
+func FuzzArchiveNames(f *testing.F) {
+	for _, name := range []string{"a.tar", "a.tar.0000.chunk", "a.tar.12345.chunk", "a.tar.000.chunk", ".tar", "tar", "a.tar.0000.chunk.gostsum", "a.tar.0000.chunk.tar"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if strings.Contains(name, "/") {
+			return
+		}
+		want, ok := volume.IsArchive(name)
+		archives, others := inventory.Archives([]inventory.File{{Name: name}})
+		switch {
+		case ok && (len(archives) != 1 || archives[0].Name != want):
+			t.Errorf("%q: %v, want the archive %q", name, archives, want)
+		case !ok && len(others) != 1:
+			t.Errorf("%q: %v, want another file", name, archives)
+		}
+	})
+}

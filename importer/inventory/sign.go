@@ -1,0 +1,184 @@
+package inventory
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ErrKey says that a key cannot be read, or is of a kind that signs no inventories.
+var ErrKey = errors.New("not a usable key")
+
+// SigningKey signs inventories.
+type SigningKey struct{ private crypto.Signer }
+
+// ParseSigningKey reads a private key in PKCS#8 (RFC 5958) as PEM: Ed25519 or ECDSA P-256.
+// Every error wraps ErrKey.
+func ParseSigningKey(data []byte) (*SigningKey, error) {
+	der, err := decodePEM(data, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	switch key := key.(type) {
+	case ed25519.PrivateKey:
+		return &SigningKey{key}, nil
+	case *ecdsa.PrivateKey:
+		if key.Curve == elliptic.P256() {
+			return &SigningKey{key}, nil
+		}
+	}
+	return nil, errKind
+}
+
+var errKind = fmt.Errorf("%w: neither Ed25519 nor ECDSA P-256", ErrKey)
+
+// decodePEM returns the content of the one block of a file, which must have the type.
+func decodePEM(data []byte, want string) ([]byte, error) {
+	block, rest := pem.Decode(data)
+	switch {
+	case block == nil:
+		return nil, fmt.Errorf("%w: not a PEM file", ErrKey)
+	case block.Type == "ENCRYPTED PRIVATE KEY":
+		return nil, fmt.Errorf("%w: the private key is encrypted, and layoutproxy asks for no passphrase: decrypt it with openssl pkcs8", ErrKey)
+	case block.Type != want:
+		return nil, fmt.Errorf("%w: the PEM block is %.50q, and has to be %q", ErrKey, block.Type, want)
+	}
+	if next, _ := pem.Decode(rest); next != nil {
+		return nil, fmt.Errorf("%w: more than one PEM block", ErrKey)
+	}
+	return block.Bytes, nil
+}
+
+// Public returns the key that verifies the signatures of this one.
+func (k *SigningKey) Public() *VerifyKey { return &VerifyKey{k.private.Public()} }
+
+// Sign signs data. The signature is raw: 64 bytes for Ed25519 (RFC 8032), and the ASN.1 DER of
+// RFC 3279, section 2.2.3 over its SHA-256 for ECDSA. The same key and data always give the
+// same signature (RFC 6979).
+func (k *SigningKey) Sign(data []byte) ([]byte, error) {
+	if _, ok := k.private.(ed25519.PrivateKey); ok {
+		return k.private.Sign(nil, data, crypto.Hash(0))
+	}
+	sum := sha256.Sum256(data)
+	return k.private.Sign(nil, sum[:], crypto.SHA256)
+}
+
+// EncodeSigned encodes an inventory that names the key, and signs the bytes.
+func (k *SigningKey) EncodeSigned(i *Inventory) (data, signature []byte, err error) {
+	named := *i
+	named.Key = k.Public().ID()
+	if data, err = named.Encode(); err != nil {
+		return nil, nil, err
+	}
+	signature, err = k.Sign(data)
+	return data, signature, err
+}
+
+// VerifyKey verifies the signatures of inventories.
+type VerifyKey struct{ public crypto.PublicKey }
+
+// ParseVerifyKey reads a public key (SubjectPublicKeyInfo of RFC 5280) as PEM: Ed25519 or ECDSA
+// P-256. Every error wraps ErrKey.
+func ParseVerifyKey(data []byte) (*VerifyKey, error) {
+	der, err := decodePEM(data, "PUBLIC KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	switch key := key.(type) {
+	case ed25519.PublicKey:
+		return &VerifyKey{key}, nil
+	case *ecdsa.PublicKey:
+		if key.Curve == elliptic.P256() {
+			return &VerifyKey{key}, nil
+		}
+	}
+	return nil, errKind
+}
+
+// ID identifies the key: the sha256 of its DER form.
+func (k *VerifyKey) ID() digest.Digest {
+	der, err := x509.MarshalPKIXPublicKey(k.public)
+	if err != nil {
+		return "" // no key of the two kinds
+	}
+	return digest.FromBytes(der)
+}
+
+// Verify reports whether a signature is one of this key over data.
+func (k *VerifyKey) Verify(data, signature []byte) bool {
+	switch key := k.public.(type) {
+	case ed25519.PublicKey:
+		return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, data, signature)
+	case *ecdsa.PublicKey:
+		sum := sha256.Sum256(data)
+		return ecdsa.VerifyASN1(key, sum[:], signature)
+	}
+	return false
+}
+
+// Refusal is the reason why a key does not vouch for a bundle.
+type Refusal string
+
+// The reasons of a refusal.
+const (
+	Unsigned Refusal = "unsigned"  // there is no inventory, or no signature
+	OtherKey Refusal = "other-key" // it was signed with another key
+	Altered  Refusal = "altered"   // it was changed after it was signed
+)
+
+// SignatureError says that a key does not vouch for a bundle, and why.
+type SignatureError struct {
+	Path   string // of the inventory or its signature
+	Why    Refusal
+	Reason string
+}
+
+func (e *SignatureError) Error() string { return e.Path + ": " + e.Reason }
+
+// Verified parses an inventory whose signature the key made. A missing inventory or signature is
+// nil. path is the path of the inventory, for errors. Errors: *SignatureError; ErrFormat, of an
+// inventory with a good signature.
+func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, error) {
+	refuse := func(why Refusal, format string, args ...any) (*Inventory, error) {
+		return nil, &SignatureError{path, why, fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case data == nil:
+		return refuse(Unsigned, "unsigned: there is no inventory")
+	case signature == nil:
+		return refuse(Unsigned, "unsigned: there is no %s", SignatureName)
+	case k.Verify(data, signature):
+		i, err := Parse(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return i, nil
+	}
+	// The signature does not say whose it is. The inventory may.
+	i, err := Parse(data)
+	switch {
+	case err != nil:
+		return refuse(Altered, "altered after it was signed: %v", err)
+	case i.Key == k.ID():
+		return refuse(Altered, "altered after it was signed with this key: it, or %s", SignatureName)
+	case i.Key != "":
+		return refuse(OtherKey, "signed with another key: %s, and the key to verify with is %s", i.Key, k.ID())
+	}
+	return refuse(OtherKey, "signed with another key than %s, or altered after it was signed", k.ID())
+}

@@ -1,0 +1,181 @@
+package inventory_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+)
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	try(t, err)
+	return data
+}
+
+func signingKey(t *testing.T, name string) *inventory.SigningKey {
+	t.Helper()
+	key, err := inventory.ParseSigningKey(read(t, name+".key"))
+	try(t, err)
+	return key
+}
+
+func verifyKey(t *testing.T, name string) *inventory.VerifyKey {
+	t.Helper()
+	key, err := inventory.ParseVerifyKey(read(t, name+".pub"))
+	try(t, err)
+	return key
+}
+
+// The keys and signatures in testdata were made by OpenSSL 3.0.19:
+//
+//	openssl genpkey -algorithm ed25519
+//	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256
+//	openssl pkeyutl -sign -rawin -inkey ed25519.key -in message
+//	openssl dgst -sha256 -sign p256.key message
+func TestSignaturesOfOpenSSL(t *testing.T) {
+	message := read(t, "message")
+	for _, name := range []string{"ed25519", "p256"} {
+		signature, public := read(t, "message."+name+".sig"), verifyKey(t, name)
+		if !public.Verify(message, signature) {
+			t.Errorf("%s: refused", name)
+		}
+		if public.Verify(append(message, '.'), signature) || public.Verify(message, append(signature, 0)) || public.Verify(message, nil) {
+			t.Errorf("%s: anything is accepted", name)
+		}
+		key := signingKey(t, name)
+		if key.Public().ID() != public.ID() {
+			t.Errorf("%s: another key", name)
+		}
+		own, err := key.Sign(message)
+		try(t, err)
+		again, err := key.Sign(message)
+		try(t, err)
+		if !public.Verify(message, own) || !bytes.Equal(own, again) {
+			t.Errorf("%s: %x, then %x", name, own, again)
+		}
+		for _, other := range []string{"ed25519", "p256"} {
+			if other != name && verifyKey(t, other).Verify(message, own) {
+				t.Errorf("%s: accepted by %s", name, other)
+			}
+		}
+	}
+	// openssl pkey -pubin -in ed25519.pub -outform DER | sha256sum
+	if id := verifyKey(t, "ed25519").ID(); id != "sha256:5d6b8ed8e746200f092cf2fbaee770f8d98fa54d8a10723769b50b4b0643ff5b" {
+		t.Error(id)
+	}
+}
+
+func TestOtherKeys(t *testing.T) {
+	for name, want := range map[string]string{
+		"p384.key": "neither Ed25519 nor ECDSA P-256", "rsa.key": "neither Ed25519 nor ECDSA P-256", "encrypted.key": "encrypted",
+		"sec1.key": "EC PRIVATE KEY", "p256.pub": "PUBLIC KEY", "message": "not a PEM file",
+	} {
+		if _, err := inventory.ParseSigningKey(read(t, name)); !errors.Is(err, inventory.ErrKey) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"p384.pub": "neither Ed25519 nor ECDSA P-256", "rsa.pub": "neither Ed25519 nor ECDSA P-256", "p256.key": "PRIVATE KEY", "message": "not a PEM file",
+	} {
+		if _, err := inventory.ParseVerifyKey(read(t, name)); !errors.Is(err, inventory.ErrKey) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	two := append(read(t, "p256.pub"), read(t, "ed25519.pub")...)
+	if _, err := inventory.ParseVerifyKey(two); !errors.Is(err, inventory.ErrKey) {
+		t.Errorf("two keys: %v", err)
+	}
+	broken := bytes.Replace(read(t, "p256.pub"), []byte("M"), []byte("N"), 1)
+	if _, err := inventory.ParseVerifyKey(broken); !errors.Is(err, inventory.ErrKey) {
+		t.Errorf("broken: %v", err)
+	}
+}
+
+// A key refuses what it did not sign, and says why.
+func TestVerified(t *testing.T) {
+	for _, name := range []string{"ed25519", "p256"} {
+		key := signingKey(t, name)
+		public := key.Public()
+		data, signature, err := key.EncodeSigned(sample(t))
+		try(t, err)
+		i, err := public.Verified("bundle.json", data, signature)
+		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
+			t.Fatalf("%s: %v", name, err)
+		}
+		plain := encode(t, sample(t)) // as openssl would sign it
+		plainSignature, err := key.Sign(plain)
+		try(t, err)
+		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
+			t.Errorf("%s: without the name of the key: %v", name, err)
+		}
+		other := signingKey(t, map[string]string{"ed25519": "p256", "p256": "ed25519"}[name]).Public()
+		changed := bytes.Replace(data, []byte(`"size":10`), []byte(`"size":11`), 1)
+		for what, c := range map[string]struct {
+			by              *inventory.VerifyKey
+			data, signature []byte
+			why             inventory.Refusal
+		}{
+			"no inventory":           {public, nil, signature, inventory.Unsigned},
+			"no signature":           {public, data, nil, inventory.Unsigned},
+			"another key":            {other, data, signature, inventory.OtherKey},
+			"another key, not named": {other, plain, plainSignature, inventory.OtherKey},
+			"altered":                {public, changed, signature, inventory.Altered},
+			"altered to nothing":     {public, []byte{}, signature, inventory.Altered},
+			"an empty signature":     {public, data, []byte{}, inventory.Altered},
+			"signature of another":   {public, data, plainSignature, inventory.Altered},
+		} {
+			_, err := c.by.Verified("bundle.json", c.data, c.signature)
+			var refused *inventory.SignatureError
+			if !errors.As(err, &refused) || refused.Why != c.why {
+				t.Errorf("%s: %s: %v", name, what, err)
+			}
+		}
+		bad := []byte(`{"formatVersion":2}`)
+		badSignature, err := key.Sign(bad)
+		try(t, err)
+		if _, err := public.Verified("bundle.json", bad, badSignature); !errors.Is(err, inventory.ErrFormat) {
+			t.Errorf("%s: signed, but not an inventory: %v", name, err)
+		}
+	}
+}
+
+// No change of a single bit is accepted: neither of the inventory nor of its signature. The full
+// tier changes all of them.
+func TestEveryBitCounts(t *testing.T) {
+	every := 37
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		every = 1
+	}
+	for _, name := range []string{"ed25519", "p256"} {
+		key := signingKey(t, name)
+		data, signature, err := key.EncodeSigned(sample(t))
+		try(t, err)
+		flips := 0
+		flip := func(what string, bytes []byte, step int) {
+			for bit := 0; bit < 8*len(bytes); bit += step {
+				bytes[bit/8] ^= 1 << (bit % 8)
+				_, err := key.Public().Verified("bundle.json", data, signature)
+				var refused *inventory.SignatureError
+				if !errors.As(err, &refused) || refused.Why == inventory.Unsigned {
+					t.Fatalf("%s: bit %d of the %s: %v", name, bit, what, err)
+				}
+				bytes[bit/8] ^= 1 << (bit % 8)
+				flips++
+			}
+		}
+		flip("inventory", data, every)
+		flip("signature", signature, (every+9)/10)
+		if flips < 200 {
+			t.Errorf("%s: %d bits", name, flips)
+		}
+		if _, err := key.Public().Verified("bundle.json", data, signature); err != nil {
+			t.Error(err)
+		}
+	}
+}
