@@ -47,7 +47,7 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 			return nil, err
 		}
 		if found.Publishing { // another process still has to move its files
-			return nil, &GapError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
+			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
 		for _, set := range found.Sets {

@@ -88,11 +88,11 @@ type problemList struct {
 
 func (g *problemList) add(p layoutstore.Problem) {
 	switch {
-	case len(g.all) < maxGaps:
+	case len(g.all) < maxProblems:
 		g.all = append(g.all, p.Bounded(maxTags))
 	case !g.more:
 		g.more = true
-		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d problems: the rest are not listed", maxGaps)})
+		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d problems: the rest are not listed", maxProblems)})
 	}
 }
 
@@ -100,7 +100,7 @@ func (g *problemList) err() error {
 	if len(g.all) == 0 {
 		return nil
 	}
-	return &GapError{g.all}
+	return &IncompleteError{g.all}
 }
 
 // bundleCopy is a blob in one layout of the bundle.

@@ -16,7 +16,7 @@ import (
 )
 
 // A bundle with a manifest that contradicts its descriptor or itself is refused, and the
-// rest of it is published where gaps are allowed.
+// rest of it is published where that is allowed.
 func TestContradictionsRefuseABundle(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -24,10 +24,10 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	l.Tag(good, "good")
 	contradictions := l.Contradictions()
 	l.Write()
-	gaps := refused(t, tree.Dir())
+	problems := refused(t, tree.Dir())
 	for tag := range contradictions {
-		if !slices.ContainsFunc(gaps, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is no gap: %v", tag, gaps)
+		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
+			t.Errorf("%s is not reported: %v", tag, problems)
 		}
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -73,8 +73,8 @@ func largestWith(t *testing.T, dir, body string) string {
 // A missing layer refuses a bundle, whatever urls it has. One that need not be there by
 // its media type does not, and is listed.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
-	if gaps := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(gaps) != 1 || gaps[0].Reason != problem.Missing {
-		t.Errorf("gaps %v", gaps)
+	if problems := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(problems) != 1 || problems[0].Reason != problem.Missing {
+		t.Errorf("problems %v", problems)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
 	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold

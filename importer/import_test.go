@@ -46,7 +46,7 @@ func TestForms(t *testing.T) {
 			store := filepath.Join(t.TempDir(), "deep", "store")
 			report := importertest.Imported(t, store, sources...)
 			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
-			if !report.Changed || report.Generation != 1 || report.Repositories != 3 || report.Tags != (importer.Tags{New: 3}) || len(report.Gaps) > 0 {
+			if !report.Changed || report.Generation != 1 || report.Repositories != 3 || report.Tags != (importer.Tags{New: 3}) || len(report.Problems) > 0 {
 				t.Errorf("report %+v", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {

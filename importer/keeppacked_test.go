@@ -127,8 +127,8 @@ func TestKeepPackedRefuses(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")
 	importertest.Flip(t, archive, importertest.Largest(layouttest.Places(t, archive)).Body)
-	var gap *importer.GapError
-	if _, err := importertest.Packing(t, store).Import(t.Context(), archive); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != archive {
+	var incomplete *importer.IncompleteError
+	if _, err := importertest.Packing(t, store).Import(t.Context(), archive); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != archive {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(archive); err != nil || len(importertest.MustContent(t, store)) > 0 {

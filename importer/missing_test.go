@@ -25,24 +25,24 @@ func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	before := importertest.Files(t, store)
 	_, err := importertest.New(t, store).Import(t.Context(), bundle)
-	var gap *importer.GapError
-	if !errors.As(err, &gap) {
+	var incomplete *importer.IncompleteError
+	if !errors.As(err, &incomplete) {
 		t.Fatalf("the error is %v", err)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) {
 		t.Errorf("the store has changed: %v", after)
 	}
-	return gap.Gaps
+	return incomplete.Problems
 }
 
 func TestFlippedBlob(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
-	gaps := refused(t, archive)
+	problems := refused(t, archive)
 	hex := filepath.Base(layer.Name)
-	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag() != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
-		t.Errorf("%+v", gaps)
+	if g := problems[0]; len(problems) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Entry != layer.Name || g.Tag() != "v1" || g.Repository != "modules/one" || g.Digest.Encoded() != hex {
+		t.Errorf("%+v", problems)
 	}
 }
 
@@ -52,9 +52,9 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
 	layouttest.CutAt(t, archive, layer.Header, layer.End)
-	gaps := refused(t, filepath.Dir(archive))
-	if g := gaps[0]; len(gaps) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk() != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
-		t.Errorf("%+v", gaps)
+	problems := refused(t, filepath.Dir(archive))
+	if g := problems[0]; len(problems) != 1 || g.Kind != layoutstore.Damaged || g.Path != archive || g.Chunk() != "chunk 0001" || !strings.Contains(g.String(), " in chunk 0001: ") {
+		t.Errorf("%+v", problems)
 	}
 }
 
@@ -85,8 +85,8 @@ func TestCutAnywhere(t *testing.T) {
 		if err := os.WriteFile(cut, data[:n], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if gaps := refused(t, cut); gaps[0].Path != cut {
-			t.Errorf("cut at %d: %+v", n, gaps)
+		if problems := refused(t, cut); problems[0].Path != cut {
+			t.Errorf("cut at %d: %+v", n, problems)
 		}
 	}
 }
@@ -102,8 +102,8 @@ func TestMissingChunk(t *testing.T) {
 		if err := os.Remove(chunks[i]); err != nil {
 			t.Fatal(err)
 		}
-		if gaps := refused(t, filepath.Dir(archive)); !strings.Contains(gaps[0].Reason, "missing") {
-			t.Errorf("without chunk %d: %+v", i, gaps)
+		if problems := refused(t, filepath.Dir(archive)); !strings.Contains(problems[0].Reason, "missing") {
+			t.Errorf("without chunk %d: %+v", i, problems)
 		}
 		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -121,9 +121,9 @@ func TestMissingBlob(t *testing.T) {
 	if err := os.Remove(l.BlobPath(image.Digest)); err != nil {
 		t.Fatal(err)
 	}
-	gaps := refused(t, tree.Dir())
-	if g := gaps[0]; g.Kind != layoutstore.Incomplete || g.Tag() != "v1" || g.Digest != image.Digest || g.Path == "" || g.Reason != "not there" {
-		t.Errorf("%+v", gaps)
+	problems := refused(t, tree.Dir())
+	if g := problems[0]; g.Kind != layoutstore.Incomplete || g.Tag() != "v1" || g.Digest != image.Digest || g.Path == "" || g.Reason != "missing" {
+		t.Errorf("%+v", problems)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestAllowIncomplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := importertest.MustContent(t, store)
-	if len(report.Gaps) != 2 || report.Tags != (importer.Tags{New: 2, LeftOut: 2}) || after["modules/console:stable"] != before["modules/console:stable"] || after["modules/console:v1.0.0"] != before["modules/console:v1.0.0"] {
+	if len(report.Problems) != 2 || report.Tags != (importer.Tags{New: 2, LeftOut: 2}) || after["modules/console:stable"] != before["modules/console:stable"] || after["modules/console:v1.0.0"] != before["modules/console:v1.0.0"] {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
@@ -213,7 +213,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Tags != (importer.Tags{New: 1, LeftOut: 1}) || len(report.Gaps) == 0 {
+	if report.Tags != (importer.Tags{New: 1, LeftOut: 1}) || len(report.Problems) == 0 {
 		t.Errorf("report %+v", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(importertest.Content{"modules/console": want["modules/console"], "modules/console:v2": want["modules/console:v2"]}))
@@ -221,7 +221,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	if err := os.WriteFile(lost, chunk, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if report := importertest.Imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Gaps) > 0 {
+	if report := importertest.Imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Problems) > 0 {
 		t.Errorf("the whole bundle: %+v", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
@@ -272,9 +272,9 @@ func TestHostileEntries(t *testing.T) {
 				t.Fatal(err)
 			}
 			layouttest.Tar(t, archive, e, layouttest.File("modules/x/blobs/sha256/"+strings.Repeat("0", 64), []byte("abc")))
-			gaps := refused(t, archive)
-			if gaps[0].Reason == "" {
-				t.Errorf("%+v", gaps)
+			problems := refused(t, archive)
+			if problems[0].Reason == "" {
+				t.Errorf("%+v", problems)
 			}
 			for file := range importertest.Files(t, dir) {
 				if strings.Contains(file, "evil/") {
@@ -287,7 +287,7 @@ func TestHostileEntries(t *testing.T) {
 
 // An empty directory is no bundle, as a disk that is not mounted is.
 func TestNothingInIt(t *testing.T) {
-	if gaps := refused(t, t.TempDir()); len(gaps) != 1 || gaps[0].Kind != layoutstore.Incomplete {
-		t.Errorf("%+v", gaps)
+	if problems := refused(t, t.TempDir()); len(problems) != 1 || problems[0].Kind != layoutstore.Incomplete {
+		t.Errorf("%+v", problems)
 	}
 }

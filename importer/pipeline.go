@@ -32,7 +32,7 @@ func (s *session) placement() placement {
 // importBundle imports a bundle: plan, stage, publish.
 func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	place := s.placement()
-	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Gaps: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
+	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Problems: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
 	if done, err := place.start(ctx, b); done || err != nil {
 		return report, err
 	}
@@ -61,7 +61,7 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report.Gaps = append(report.Gaps, p.problems.all...)
+	report.Problems = append(report.Problems, p.problems.all...)
 	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
 	if j != nil {
 		if err := s.store.Publish(ctx, j); err != nil {

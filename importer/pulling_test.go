@@ -16,8 +16,8 @@ import (
 func TestImportBesidePull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
-	var gap *importer.GapError
-	if _, err := importertest.Packing(t, store).Import(t.Context(), dir); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != dir {
+	var incomplete *importer.IncompleteError
+	if _, err := importertest.Packing(t, store).Import(t.Context(), dir); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != dir {
 		t.Errorf("kept packed: %v", err)
 	}
 	importertest.Imported(t, store, dir)
@@ -36,9 +36,9 @@ func TestImportBesideLostPull(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))); err != nil {
 		t.Fatal(err)
 	}
-	var gap *importer.GapError
+	var incomplete *importer.IncompleteError
 	for _, source := range []string{dir, filepath.Join(dir, "a.tar")} {
-		if _, err := importertest.New(t, store).Import(t.Context(), source); !errors.As(err, &gap) || len(importertest.MustContent(t, store)) > 0 {
+		if _, err := importertest.New(t, store).Import(t.Context(), source); !errors.As(err, &incomplete) || len(importertest.MustContent(t, store)) > 0 {
 			t.Errorf("%s: %v", source, err)
 		}
 	}

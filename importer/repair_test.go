@@ -215,8 +215,8 @@ func TestWrongBundleRepairsNothing(t *testing.T) {
 	importertest.Flip(t, archive, importertest.Largest(layouttest.Places(t, archive)).Body)
 	before := importertest.MustContent(t, store)
 	_, err := importertest.New(t, store).Import(t.Context(), bundle)
-	var gap *importer.GapError
-	if !errors.As(err, &gap) {
+	var incomplete *importer.IncompleteError
+	if !errors.As(err, &incomplete) {
 		t.Fatalf("the error is %v", err)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before)

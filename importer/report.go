@@ -21,9 +21,9 @@ type Report struct {
 	// Copied are files of these archives that were copied and stay in place, because the store
 	// could not become their only owner by a hard link.
 	Copied []Copied `json:"copied,omitempty"`
-	// Gaps are the problems of an incomplete bundle, if that is allowed. Images that need the
+	// Problems are the problems of an incomplete bundle, if that is allowed. Images that need the
 	// content were not published.
-	Gaps []layoutstore.Problem `json:"gaps"`
+	Problems []layoutstore.Problem `json:"gaps"`
 	// NonDistributable are layers that the bundles may omit by their media type, and do: their
 	// images were published, and clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
@@ -51,26 +51,26 @@ type Blobs struct {
 	Repaired int   `json:"repaired"` // damaged copies replaced in the store
 }
 
-// GapError reports a bundle with missing or damaged content.
-type GapError struct {
-	Gaps []layoutstore.Problem // at most maxGaps
+// IncompleteError reports a bundle with missing or damaged content.
+type IncompleteError struct {
+	Problems []layoutstore.Problem // at most maxGaps
 }
 
 // maxGaps limits the problems that are listed.
-const maxGaps = 1000
+const maxProblems = 1000
 
-func (e *GapError) Error() string {
-	if len(e.Gaps) == 1 {
-		return "the bundle is incomplete or damaged: " + e.Gaps[0].String()
+func (e *IncompleteError) Error() string {
+	if len(e.Problems) == 1 {
+		return "the bundle is incomplete or damaged: " + e.Problems[0].String()
 	}
-	return fmt.Sprintf("the bundle is incomplete or damaged: %s (and %d more)", e.Gaps[0], len(e.Gaps)-1)
+	return fmt.Sprintf("the bundle is incomplete or damaged: %s (and %d more)", e.Problems[0], len(e.Problems)-1)
 }
 
-// Passing reports whether the problems may go away: some content could not be read, and none is
+// IsTransient reports whether the problems may go away: some content could not be read, and none is
 // known to be bad.
-func (e *GapError) Passing() bool {
+func (e *IncompleteError) IsTransient() bool {
 	bad := func(p layoutstore.Problem) bool { return !p.Transient && p.Kind != layoutstore.Incomplete }
-	return slices.ContainsFunc(e.Gaps, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Gaps, bad)
+	return slices.ContainsFunc(e.Problems, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Problems, bad)
 }
 
 // NoSpaceError reports that a file system has too little free space for an import.

@@ -32,8 +32,8 @@ func TestKeepPackedProvesEveryCopy(t *testing.T) {
 			bad := filepath.Join(in, spoiled)
 			importertest.Flip(t, bad, importertest.Largest(layouttest.Places(t, bad)).Body)
 			before := importertest.Files(t, in)
-			var gap *importer.GapError
-			if _, err := importertest.Packing(t, store).Import(t.Context(), in); !errors.As(err, &gap) || len(gap.Gaps) != 1 || gap.Gaps[0].Path != bad {
+			var incomplete *importer.IncompleteError
+			if _, err := importertest.Packing(t, store).Import(t.Context(), in); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != bad {
 				t.Errorf("%v", err)
 			}
 			if len(importertest.MustContent(t, store)) > 0 || len(importertest.Files(t, in)) != len(before) {

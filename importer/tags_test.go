@@ -33,7 +33,7 @@ func TestImportsByDigest(t *testing.T) {
 	l.Write()
 	store := filepath.Join(importertest.Scratch(t), "store")
 	report := importertest.Imported(t, store, tree.Dir())
-	if report.Tags != (importer.Tags{New: 1}) || len(report.Gaps) != 0 {
+	if report.Tags != (importer.Tags{New: 1}) || len(report.Problems) != 0 {
 		t.Errorf("report %+v", report)
 	}
 	got := map[string]string{}

@@ -114,7 +114,7 @@ func (t *transfer) addBad(c *content, from bundleCopy, cause *badError) error {
 	if t.session.options.AllowIncomplete {
 		return nil
 	}
-	return &GapError{[]layoutstore.Problem{p}}
+	return &IncompleteError{[]layoutstore.Problem{p}}
 }
 
 // withOwner sets the repository and tags of a problem: the first repository that has the

@@ -308,7 +308,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 				}
 				// What a client reads in the answer.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
-				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: not there: copy "+chunk+" again") {
+				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: missing: copy "+chunk+" again") {
 					t.Errorf("%v", err)
 				}
 			}

@@ -82,14 +82,14 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 	if err := c.Print(stdout, report, func(w io.Writer) error { return printReport(w, report) }); err != nil {
 		return err
 	}
-	for _, p := range report.Gaps {
+	for _, p := range report.Problems {
 		fmt.Fprintln(stderr, p)
 	}
 	for _, p := range report.NonDistributable {
 		fmt.Fprintln(stderr, "left out, as its media type allows:", p)
 	}
-	if n := len(report.Gaps); n > 0 {
-		return exit.ContentError(fmt.Errorf("gaps in the bundle: %d; what they concern was not published", n))
+	if n := len(report.Problems); n > 0 {
+		return exit.ContentError(fmt.Errorf("problems in the bundle: %d; what they affect was not published", n))
 	}
 	return nil
 }

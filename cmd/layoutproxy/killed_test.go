@@ -89,7 +89,7 @@ func mustRun(t *testing.T, args ...string) string {
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
 // A push that is killed at any request is completed by the same command: no tag leads to
-// a gap or to anything but the older image or the newer one, and no blob that the
+// missing content or to anything but the older image or the newer one, and no blob that the
 // registry has is sent again.
 func TestPushKilledAtRequests(t *testing.T) {
 	t.Parallel()

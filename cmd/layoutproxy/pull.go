@@ -184,7 +184,7 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		if err != nil {
 			return exit.PullError(ctx, err)
 		}
-		return cmp.Or(c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error { return printPullPlan(w, plan) }), holesError(plan.Holes))
+		return cmp.Or(c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error { return printPullPlan(w, plan) }), incompleteError(plan.Problems))
 	}
 	report, err := pull.Run(ctx, options, watch)
 	watch.Stop()
@@ -192,7 +192,7 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.PullError(ctx, err)
 	}
 	done := judgedPull{Report: report, Ready: flags.judge(ctx, c, dir)}
-	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), holesError(report.Holes))
+	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), incompleteError(report.Problems))
 }
 
 // judgedPull is what a pull did, and the verdict on the bundle.
@@ -223,7 +223,7 @@ func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *r
 	return &verdict
 }
 
-// print prints what was pulled, then the verdict, and the holes last.
+// print prints what was pulled, then the verdict, and last what was left out.
 func (p judgedPull) print(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	printPulled(b, p.Report)
@@ -232,18 +232,18 @@ func (p judgedPull) print(w io.Writer) error {
 			return err
 		}
 	}
-	printHoles(b, p.Holes)
+	printLeftOut(b, p.Problems)
 	return b.Flush()
 }
 
-// holesError is the error of a bundle that was published without what its source should
+// incompleteError is the error of a bundle that was published without what its source should
 // have.
-func holesError(holes []pull.Gap) error {
-	if len(holes) == 0 {
+func incompleteError(problems []pull.Problem) error {
+	if len(problems) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("the bundle is incomplete: %s", countHoles(holes))
-	return exit.ContentError(exit.WithHint(err, "what is there is complete; pull again into the same directory when the source has the rest"))
+	err := fmt.Errorf("the bundle is incomplete: %s left out", countThings(problems))
+	return exit.ContentError(exit.WithHint(err, "everything in it is complete: pull again into the same directory when the source has the rest"))
 }
 
 // printPullPlan prints what would be pulled: a line of archive, layout, tag and digest for
@@ -268,7 +268,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 		total += a.Size
 	}
 	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), size(total), plan.Images(), blobs, size(bytes))
-	printHoles(b, plan.Holes)
+	printLeftOut(b, plan.Problems)
 	return b.Flush()
 }
 
@@ -280,27 +280,27 @@ func printPulled(w io.Writer, r *pull.Report) {
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
 }
 
-func countHoles(holes []pull.Gap) string {
-	if len(holes) == 1 {
-		return "1 hole"
+func countThings(problems []pull.Problem) string {
+	if len(problems) == 1 {
+		return "1 thing is"
 	}
-	return fmt.Sprintf("%d holes", len(holes))
+	return fmt.Sprintf("%d things are", len(problems))
 }
 
-// printHoles lists what the source should have and the bundle does not, with the component
+// printLeftOut lists what the source should have and the bundle does not, with the component
 // that each thing is of.
-func printHoles(w io.Writer, holes []pull.Gap) {
-	if len(holes) == 0 {
+func printLeftOut(w io.Writer, problems []pull.Problem) {
+	if len(problems) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s, missing or wrong in the source and left out:\n", countHoles(holes))
-	for _, hole := range holes {
-		if hole.Component != "" {
-			fmt.Fprintf(w, "  %s: ", hole.Component)
+	fmt.Fprintf(w, "%s missing or damaged in the source, and left out:\n", countThings(problems))
+	for _, p := range problems {
+		if p.Component != "" {
+			fmt.Fprintf(w, "  %s: ", p.Component)
 		} else {
 			fmt.Fprint(w, "  ")
 		}
-		fmt.Fprintln(w, hole)
+		fmt.Fprintln(w, p)
 	}
 }
 
@@ -322,7 +322,7 @@ func printComponents(w io.Writer, components []*pull.Component) {
 }
 
 // printMissing lists what the source does not have, and the bundle neither.
-func printMissing(w io.Writer, missing []pull.Gap) {
+func printMissing(w io.Writer, missing []pull.Problem) {
 	if len(missing) == 0 {
 		return
 	}
@@ -331,8 +331,8 @@ func printMissing(w io.Writer, missing []pull.Gap) {
 		noun = "thing is"
 	}
 	fmt.Fprintf(w, "%d %s missing in the source, and skipped:\n", len(missing), noun)
-	for _, gap := range missing {
-		fmt.Fprintf(w, "  %s\n", gap)
+	for _, m := range missing {
+		fmt.Fprintf(w, "  %s\n", m)
 	}
 }
 

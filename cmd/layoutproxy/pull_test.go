@@ -103,9 +103,9 @@ func (s *stopping) Write(p []byte) (int, error) {
 	return s.ResponseWriter.Write(p)
 }
 
-// A pull of a source with a hole ends with 3 both ways: with nothing published, and where
-// that is allowed with all but the hole, which is the last thing that is printed. What was
-// published has nothing wrong, so verify and import end with 0.
+// A pull of an incomplete source exits with 3 both ways. It publishes nothing, or if allowed,
+// everything but the missing image, which it prints last. What was published is complete, so
+// verify and import exit with 0.
 func TestPullIncomplete(t *testing.T) {
 	t.Parallel()
 	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")
@@ -131,13 +131,13 @@ func TestPullIncomplete(t *testing.T) {
 	}
 	for _, dry := range []string{"--dry-run", "--dry-run=false"} {
 		out := run(exit.Content, append(args, "--allow-incomplete", dry)...)
-		if want := "1 hole, missing or wrong in the source and left out:\n  module stronghold: " + extra + ":3: not there\n"; !strings.HasSuffix(out, want) {
+		if want := "1 thing is missing or damaged in the source, and left out:\n  module stronghold: " + extra + ":3: missing\n"; !strings.HasSuffix(out, want) {
 			t.Errorf("%s: the end of %s is not %s", dry, out, want)
 		}
 	}
 	var doc struct{ Holes []map[string]string }
 	try(t, json.Unmarshal([]byte(run(exit.Content, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
-	want := []map[string]string{{"kind": "incomplete", "component": "module stronghold", "repository": extra, "tag": "3", "reason": "not there"}}
+	want := []map[string]string{{"kind": "incomplete", "component": "module stronghold", "repository": extra, "tag": "3", "reason": "missing"}}
 	if diff := cmp.Diff(want, doc.Holes); diff != "" {
 		t.Error(diff)
 	}

@@ -63,12 +63,12 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	var a againstFlags
 	a.flags(pflag.NewFlagSet("test", pflag.ContinueOnError))
 	a.registry = to
-	c, gaps, err := a.compare(t.Context(), &console.Output{Log: zap.NewNop()}, "", sources, strings.NewReader(""))
+	c, problems, err := a.compare(t.Context(), &console.Output{Log: zap.NewNop()}, "", sources, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (a.comparisonError(c, gaps) == nil) != (want == 0) {
+	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (a.comparisonError(c, problems) == nil) != (want == 0) {
 		t.Errorf("%v, want %d differences (%d is some):\n%s", err, want, some, text.String())
 	}
 }

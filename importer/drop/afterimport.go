@@ -44,20 +44,20 @@ func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duratio
 }
 
 // setAside moves a complete but damaged bundle to failed/ and writes the reason beside it.
-func (d *Drop) setAside(ctx context.Context, it *item, gap *importer.GapError) time.Duration {
+func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.IncompleteError) time.Duration {
 	if d.changedSince(ctx, it) {
 		d.wait(it, justChanged) // the refused files were replaced
 		return d.endItem(ctx, it, true, nil)
 	}
 	err := d.options.Guard()
 	if err == nil {
-		err = d.moveFailed(it, gap)
+		err = d.moveFailed(it, incomplete)
 		d.forgetMove(it.key())
 	}
 	if err == nil {
 		d.log.Info("moved a refused bundle to failed/, with the reason beside it", zap.String("bundle", it.name), zap.String("directory", filepath.Join(d.options.Dir, "failed")))
 	}
-	d.setState(it, "failed", gap.Error())
+	d.setState(it, "failed", incomplete.Error())
 	return d.endItem(ctx, it, false, err)
 }
 
@@ -179,7 +179,7 @@ func (m *mover) makeDone(it *item) (string, error) {
 
 // moveFailed moves the files of a refused bundle. A directory is moved as a whole, as this
 // loses nothing.
-func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
+func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (d *Drop) moveFailed(it *item, gap *importer.GapError) error {
 	if err != nil {
 		return err
 	}
-	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.options.Now(), gap); err != nil {
+	if err := writeReason(root, filepath.Join(dir, reason), it.name, d.options.Now(), incomplete); err != nil {
 		return err
 	}
 	if it.kind == kindDirectory {
@@ -283,14 +283,14 @@ func (e *restError) Error() string {
 
 // reasonFile is the content of NAME.reason.json.
 type reasonFile struct {
-	Name  string                `json:"name"`
-	Time  time.Time             `json:"time"`
-	Error string                `json:"error"`
-	Gaps  []layoutstore.Problem `json:"gaps"`
+	Name     string                `json:"name"`
+	Time     time.Time             `json:"time"`
+	Error    string                `json:"error"`
+	Problems []layoutstore.Problem `json:"gaps"`
 }
 
-func writeReason(root *os.Root, file, name string, now time.Time, gap *importer.GapError) error {
-	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), gap.Error(), gap.Gaps}, "", "  ")
+func writeReason(root *os.Root, file, name string, now time.Time, incomplete *importer.IncompleteError) error {
+	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), incomplete.Error(), incomplete.Problems}, "", "  ")
 	if err != nil {
 		return err
 	}

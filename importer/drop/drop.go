@@ -249,19 +249,19 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	d.setState(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
 	report, err := d.importer.Import(ctx, it.path)
-	var gap *importer.GapError
+	var incomplete *importer.IncompleteError
 	switch {
 	case ctx.Err() != nil:
 		return 0
-	case errors.As(err, &gap) && gap.Passing():
+	case errors.As(err, &incomplete) && incomplete.IsTransient():
 		return d.retryLater(it, err)
-	case errors.As(err, &gap) && it.kind == kindDirectory && onlyIncomplete(gap):
-		d.wait(it, gap.Error())
+	case errors.As(err, &incomplete) && it.kind == kindDirectory && onlyIncomplete(incomplete):
+		d.wait(it, incomplete.Error())
 		it.settled = true
 		return 0
-	case errors.As(err, &gap):
+	case errors.As(err, &incomplete):
 		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
-		return d.setAside(ctx, it, gap)
+		return d.setAside(ctx, it, incomplete)
 	case err != nil:
 		return d.retryLater(it, err)
 	}
@@ -279,8 +279,8 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 }
 
 // onlyIncomplete reports whether a bundle may become complete when files are added.
-func onlyIncomplete(gap *importer.GapError) bool {
-	return !slices.ContainsFunc(gap.Gaps, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
+func onlyIncomplete(incomplete *importer.IncompleteError) bool {
+	return !slices.ContainsFunc(incomplete.Problems, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
 // Pauses before a retry, if the bundle is not to blame for the failure.

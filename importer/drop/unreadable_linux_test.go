@@ -100,8 +100,8 @@ func TestUnreadable(t *testing.T) {
 			_, err := d.importer.Import(t.Context(), bundle)
 			pause := d.look(time.Minute)
 			stop()
-			var gap *importer.GapError
-			if !errors.As(err, &gap) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
+			var incomplete *importer.IncompleteError
+			if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
 				t.Errorf("the error is %v, want one that names %s", err, bundle+c.file)
 			}
 			d.wants(c.bundle, "waiting", "input/output error")

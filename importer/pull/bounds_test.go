@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// endless is a registry with one image, and with referrers without end: those of the
-// image are as many as width, and each has another one.
+// endless is a registry with one image and endless referrers: the image has as many as
+// width, and each of them has another one.
 type endless struct {
 	width int
 	count atomic.Int64
@@ -61,7 +61,8 @@ func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A registry that makes up referrers of whatever it is asked for is not followed for ever.
+// A pull gives up on a registry that makes up referrers for everything that it is asked
+// for.
 func TestReferrersWithoutEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		width int
@@ -82,7 +83,7 @@ func TestReferrersWithoutEnd(t *testing.T) {
 	}
 }
 
-// A list of tags without end ends the pull.
+// A list of tags without end makes the pull fail.
 func TestTagsWithoutEnd(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {

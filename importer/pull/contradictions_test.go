@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// credulous is a registry that serves what a layout holds as its index says, and believes
-// everything.
+// credulous is a registry that serves a layout as its index describes it, and checks
+// nothing.
 func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	t.Helper()
 	data, err := os.ReadFile(l.Dir() + "/index.json")
@@ -64,8 +64,8 @@ func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	})})
 }
 
-// What a registry serves as something that it is not, or that could be two things, is a
-// gap: no bundle has it.
+// Content that contradicts its descriptor, or that could be read as two things, is a
+// problem: it gets into no bundle.
 func TestContradictionsAreNotPulled(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -79,19 +79,19 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	if !errors.As(err, &incomplete) {
 		t.Fatalf("the error is %v", err)
 	}
-	delete(contradictions, "text-for-image") // what a registry says then says nothing: its mediaType counts
+	delete(contradictions, "text-for-image") // the registry says nothing then: the mediaType of the body counts
 	for tag, d := range contradictions {
-		if !slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
-			t.Errorf("%s is no gap: %v", tag, incomplete.Gaps)
+		if !slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
+			t.Errorf("%s is not reported: %v", tag, incomplete.Problems)
 		}
 	}
-	if slices.ContainsFunc(incomplete.Gaps, func(g pull.Gap) bool { return g.Tag() == "good" }) {
-		t.Errorf("%v", incomplete.Gaps)
+	if slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == "good" }) {
+		t.Errorf("%v", incomplete.Problems)
 	}
 }
 
-// A layer is fetched wherever the registry has it, with urls or with a media type that
-// would let it be missing; and only for the latter it may be missing, which is said.
+// A layer is fetched wherever the registry has it, with urls or a non-distributable
+// media type too. Only a layer of such a media type may be missing, and a note says so.
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,

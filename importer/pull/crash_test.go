@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	pulltest.Main(m)
 }
 
-// child pulls: HOST, DIR, the form, and the number of the point at which it dies, or 0.
-// It prints how many points there were.
+// child pulls: HOST, DIR, the form, and the number of the point at which it kills itself, or
+// 0. It prints how many points there were.
 func child(args []string) error {
 	c, err := client.New(client.Options{Registry: args[0], PlainHTTP: true})
 	if err != nil {
@@ -94,7 +94,7 @@ func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 	return points
 }
 
-// crashTree is one with enough blobs for a pull to be killed between them.
+// crashTree is a tree with enough blobs that a pull can be killed between them.
 func crashTree(t *testing.T) *layouttest.Tree {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -131,8 +131,8 @@ func finished(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// A pull that is killed, at any point, is taken up again: no blob that was there is
-// fetched a second time, and the bundle is the same as without.
+// The next pull resumes one that was killed at any point: it fetches no finished blob
+// again, and writes the same bundle as an undisturbed pull.
 func TestKilled(t *testing.T) {
 	tree := crashTree(t)
 	for i, form := range []string{"archives", "chunks", "tree"} {
@@ -147,8 +147,8 @@ func TestKilled(t *testing.T) {
 			want := contents(t, dir)
 			all, err := look(t, dir)
 			try(t, err)
-			// Spread over all of it, and each of the last ones, in one form or another; each
-			// point in each form in the full tier.
+			// Spread over all points, with each of the last ones in one form or another. The
+			// full tier tries each point in each form.
 			sample := []int{1, total / 4, total / 2, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
 			for at := 1; at <= total; at++ {
 				if n := slices.Index(sample, at); os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (n < 0 || n%3 != i) {
@@ -159,28 +159,28 @@ func TestKilled(t *testing.T) {
 					t.Fatalf("not killed at %d of %d", at, total)
 				}
 				if got, err := look(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
-					t.Errorf("killed at %d of %d: a reader sees a part (%v): %s", at, total, err, cmp.Diff(all, got))
+					t.Errorf("killed at %d of %d: a reader sees half a bundle (%v): %s", at, total, err, cmp.Diff(all, got))
 				}
 				there := finished(t, dir)
 				r.Forget()
 				spawn(t, r.Host, dir, form, 0)
 				for _, q := range r.Requests() {
 					if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && there[hex] {
-						t.Errorf("killed at %d of %d: %s was there and is fetched again", at, total, hex)
+						t.Errorf("killed at %d of %d: %s was complete and is fetched again", at, total, hex)
 					}
 				}
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
 					t.Errorf("killed at %d of %d: %s", at, total, diff)
 				}
 			}
-			// Over an older bundle, at the points where it is replaced.
+			// The same over an older bundle, at the points where it is replaced.
 			dir = t.TempDir()
 			try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
 			try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
 			for _, at := range []int{total - 2, total - 1} {
 				spawn(t, r.Host, dir, form, at)
 			}
-			if form != "tree" { // which leaves what is no tree
+			if form != "tree" { // which leaves files that are not part of a tree
 				spawn(t, r.Host, dir, form, 0)
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
 					t.Error(diff)

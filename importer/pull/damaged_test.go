@@ -36,8 +36,9 @@ func sumOf(t *testing.T, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// An older archive of the same names, sizes and indexes is not believed where its bytes
-// are others: what is wrong is fetched, and no checksum is made of it.
+// An older archive with the same name, size and indexes is reused only where its
+// content has the right digests: damaged content is fetched again, and gets no checksum
+// file.
 func TestDamageInWhatWouldStay(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -134,7 +135,7 @@ func TestWrongChecksum(t *testing.T) {
 	}
 }
 
-// An archive that an interrupted pull had written is proven before it is published.
+// A pull proves an archive that an interrupted pull has staged, before it publishes it.
 func TestDamageInWhatWaits(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -158,8 +159,8 @@ func TestDamageInWhatWaits(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A damaged blob of a tree is fetched again, in whichever layouts it is; an intact copy
-// in one layout repairs the others.
+// A damaged blob of a tree is fetched again, whichever layouts contain it. An intact
+// copy in one layout repairs the others.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -183,7 +184,7 @@ func TestDamagedTree(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && !wrong[hex] {
-			t.Errorf("%s was right and is fetched again", hex)
+			t.Errorf("%s was intact and is fetched again", hex)
 		}
 	}
 	for name, body := range contents(t, o.Dir) {
@@ -194,8 +195,8 @@ func TestDamagedTree(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// No name of a blob is there before the bytes of all of them are on disk, and whoever may
-// read the tree may read each.
+// No blob gets its name before the content of all of them is on disk, and whoever may
+// read the tree may read each blob.
 func TestNamesOfATreeComeLast(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -209,13 +210,13 @@ func TestNamesOfATreeComeLast(t *testing.T) {
 		reached = true
 		for name := range contents(t, o.Dir) {
 			if !strings.HasPrefix(name, ".tmp/") {
-				t.Errorf("%s is there", name)
+				t.Errorf("%s exists already", name)
 			}
 		}
 	})
 	pulltest.Run(t, o)
 	if !reached {
-		t.Error("not all was fetched before it was placed")
+		t.Error("blobs were placed before everything was fetched")
 	}
 	for name := range contents(t, o.Dir) {
 		if info, err := os.Stat(filepath.Join(o.Dir, name)); err != nil || info.Mode().Perm()&0o444 != 0o444 {

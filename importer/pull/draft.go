@@ -13,10 +13,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Planner chooses what a bundle gets from a source.
+// Planner chooses what to pull from a source.
 type Planner interface {
-	// Check finds options that contradict each other, or that no source of the reference can
-	// have, before anything is asked for. Errors: ErrUsage.
+	// Check rejects options that contradict each other, or that no source of the reference
+	// can satisfy, before the first request. Errors: ErrUsage.
 	Check(source client.Reference) error
 	// Plan adds to a draft what is to be pulled. It is called again, with a new draft, when
 	// an optional unit turns out to be incomplete: see [Draft.Skips]. Its requests to the
@@ -28,7 +28,7 @@ type Planner interface {
 type Draft struct {
 	Root     client.Reference // REGISTRY/PATH
 	Source   *Source          // what the registry has
-	Platform *Platform        // that the options ask for; nil for none
+	Platform *Platform        // that the options request; nil for none
 
 	jobs       int
 	noTagLists bool
@@ -38,9 +38,9 @@ type Draft struct {
 	layouts    map[string]*Layout // by archive and path
 	order      []*Layout
 	components []*Component
-	gaps       []Gap
+	problems   []Problem
 	incomplete map[Unit]string // incomplete units, and why
-	missing    []Gap           // optional, and missing in the source
+	missing    []Problem       // optional, and missing in the source
 	files      []PlannedFile
 }
 
@@ -55,32 +55,32 @@ type Layout struct {
 
 	rules   Rules
 	archive string
-	planned bundle.Layout           // when it is complete
+	planned bundle.Layout           // of the complete layout
 	images  map[string]bundle.Image // by tag, or by digest if untagged
-	digests map[digest.Digest]bool  // of them
+	digests map[digest.Digest]bool  // digests of these images
 
-	referrers int                    // that lists of them have named
-	faults    []Gap                  // of one that may be left out
+	referrers int                    // that were found in lists of referrers
+	problems  []Problem              // of an optional layout
 	neededBy  map[string][]Unit      // by tag
-	without   map[digest.Digest]bool // incomplete images
+	without   map[digest.Digest]bool // digests of incomplete images
 }
 
 // Rules say how a layout is planned.
 type Rules struct {
-	Part     Part      // that its images are
-	Platform *Platform // of which one image of an index is kept; nil keeps indexes
+	Part     Part      // what its images are part of
+	Platform *Platform // keep only this image of an index; nil keeps the index
 	Empty    Empty     // what happens to it without images
-	Optional bool      // it is skipped if part of it is missing
+	Optional bool      // skip the layout if part of it is missing
 
-	Attestations Attestations // that come with its images
-	AttestIn     *Layout      // where these are; itself if nil
+	Attestations Attestations // which of them come with its images
+	AttestIn     *Layout      // where they are stored; nil for the layout itself
 }
 
 // Empty says what happens to a layout without images.
 type Empty int
 
-// A layout without images is skipped; or it is in its archive, if that has other images;
-// or it is in its archive even if that has none.
+// A layout without images is skipped; or kept if its archive has other images; or always
+// kept.
 const (
 	LeaveEmptyOut Empty = iota
 	KeepEmptyBesideOthers
@@ -90,8 +90,8 @@ const (
 // Attestations say which attestations come with images.
 type Attestations int
 
-// Attestations come by the digest and by the tag of an image, by the digest alone, or not
-// at all.
+// Attestations are found by the digest and by the tag of an image, by its digest only, or
+// not at all.
 const (
 	AttestationsByTag Attestations = iota
 	AttestationsByDigest
@@ -114,8 +114,8 @@ func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	return l
 }
 
-// Copy plans for a layout the images that are planned for the one at a path of another
-// archive, and returns their tags.
+// Copy plans, for a layout, the images that are planned for the layout at a path of
+// another archive, and returns their tags.
 func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -128,7 +128,7 @@ func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	return tags
 }
 
-// Component starts a component of the plan, which archives belong to.
+// Component starts a component of the plan. Archives belong to one.
 func (d *Draft) Component(name string, archives ...string) *Component {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -147,7 +147,7 @@ func (d *Draft) File(name string, data []byte) {
 // HasNoTagLists says that the source lists no tags: the pull requests each tag.
 func (d *Draft) HasNoTagLists() { d.noTagLists = true }
 
-// Each runs do for 0 to n-1, some at once.
+// Each calls do for 0 to n-1, several at a time.
 func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(d.jobs)
@@ -157,13 +157,13 @@ func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i 
 	return group.Wait()
 }
 
-// eachLayout runs do for each layout, some at once.
+// eachLayout calls do for each layout, several at a time.
 func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *Layout) error) error {
 	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
 }
 
-// plan plans what a planner chooses. Errors: ErrUsage, *IncompleteError; those of the
-// planner and of the client.
+// plan runs the planner and completes its layouts. Errors: ErrUsage, *IncompleteError; those
+// of the planner and of the client.
 func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 	if err := planner.Plan(ctx, d); err != nil {
 		return nil, err
@@ -174,23 +174,23 @@ func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 	if err := d.eachLayout(ctx, d.complete); err != nil {
 		return nil, err
 	}
-	d.leaveOut()
+	d.emptyIncomplete()
 	d.findContradictions()
-	if err := d.settle(); err != nil {
+	if err := d.judgeProblems(); err != nil {
 		return nil, d.withLostBlobs(ctx, err)
 	}
 	plan, err := d.assemble()
-	if err == nil && plan.Images() == 0 && len(plan.Holes) > 0 {
-		return nil, Incomplete(toPublish(plan.Holes))
+	if err == nil && plan.Images() == 0 && len(plan.Problems) > 0 {
+		return nil, Incomplete(markRequired(plan.Problems))
 	}
 	return plan, err
 }
 
-// assemble makes a plan of the layouts.
+// assemble turns the layouts into a plan.
 func (d *Draft) assemble() (*Plan, error) {
-	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, Missing: ordered(d.missing), Holes: []Gap{}}
+	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, Missing: sortProblems(d.missing), Problems: []Problem{}}
 	if d.allow != nil {
-		plan.Holes = append(plan.Holes, d.allow.holes...)
+		plan.Problems = append(plan.Problems, d.allow.problems...)
 	}
 	layouts, keep := map[string][]*bundle.Layout{}, map[string]bool{}
 	for _, l := range d.order {
@@ -224,7 +224,8 @@ func (d *Draft) assemble() (*Plan, error) {
 // errIncompleteUnits says that a plan has incomplete units.
 var errIncompleteUnits = errors.New("planned with incomplete units")
 
-// makePlan plans, and again without the units that turn out to be incomplete.
+// makePlan makes a plan, and makes it again without the units that turn out to be
+// incomplete.
 func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {
 	for {
 		plan, err := newDraft(o, src, allow).plan(ctx, o.Planner)

@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A request that fails for the moment is retried, and resumes where it was cut.
-func TestFaultsForTheMoment(t *testing.T) {
+// A request that fails temporarily is retried, and resumes where it was cut.
+func TestTemporaryFaults(t *testing.T) {
 	tree := crashTree(t)
 	const get = "GET blobs"
 	for name, fault := range map[string]registrytest.Fault{
@@ -47,7 +47,7 @@ func TestFaultsForTheMoment(t *testing.T) {
 	}
 }
 
-// A token that is not taken any more is replaced by another.
+// A token that has expired is replaced by a new one.
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestExpiredToken(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
 	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
 	third := registrytest.Nth(3, 3, registrytest.On("GET blobs"))
-	var expired atomic.Value // for the whole of its life: several requests may have it
+	var expired atomic.Value // for its complete lifetime: several requests may have it
 	expired.Store("")
 	r.Inject(registrytest.Answer(func(q *http.Request) bool {
 		authorization := q.Header.Get("Authorization")
@@ -77,8 +77,8 @@ func TestExpiredToken(t *testing.T) {
 	}
 }
 
-// A registry that does not list referrers is pulled from all the same: referrers that have
-// tags come along, and the pull reports that it cannot know the rest.
+// A pull from a registry that refuses to list referrers succeeds: it takes the referrers
+// that have tags, and reports that others may be missing.
 func TestReferrersThatAreRefused(t *testing.T) {
 	tree := varied(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
@@ -104,8 +104,8 @@ func TestReferrersThatAreRefused(t *testing.T) {
 	}
 }
 
-// Everything missing in the source is listed, and nothing is published.
-func TestGapsAreListed(t *testing.T) {
+// All missing content is listed, and nothing is published.
+func TestMissingContentIsListed(t *testing.T) {
 	tree := crashTree(t)
 	app := tree.Layout("shop/app")
 	var lost []string
@@ -124,22 +124,22 @@ func TestGapsAreListed(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app", "."}}
 	_, err = pull.Run(t.Context(), o, nil)
-	var gaps *pull.IncompleteError
-	if !errors.As(err, &gaps) {
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	for _, g := range gaps.Gaps {
+	for _, g := range incomplete.Problems {
 		got[g.Digest.Encoded()] = g.Reason
 	}
-	if len(got) != 4 || got[lost[0]] != "not there" || got[lost[1]] != "not there" ||
+	if len(got) != 4 || got[lost[0]] != "missing" || got[lost[1]] != "missing" ||
 		!strings.Contains(got[short], "69999 bytes") || !strings.Contains(got[wrong], "checksum mismatch: sha256:"+wrong) {
 		t.Errorf("%v", got)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// Two manifests that see the size of one layer differently cannot both be right.
+// Two manifests that give one layer different sizes cannot both be right.
 func TestContradictions(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for i, name := range []string{"shop/app", "shop/other"} {
@@ -154,8 +154,8 @@ func TestContradictions(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app", "other"}}
-	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "a manifest of this repository says 6 bytes, one of another says 5") {
+	var incomplete *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "a manifest of this repository says 6 bytes, one of another says 5") {
 		t.Error(err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
@@ -174,8 +174,8 @@ func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []st
 	return found
 }
 
-// A tag that moves between two looks gives one image, not half of each; one that goes
-// leaves a gap.
+// A tag that moves between two requests gives one image, not half of each. A tag that
+// disappears is reported as missing.
 func TestTagsMove(t *testing.T) {
 	tree := varied(t)
 	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))
@@ -203,14 +203,15 @@ func TestTagsMove(t *testing.T) {
 	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/manifests/v1.0") }, http.StatusNotFound))
 	o.Dir = t.TempDir()
 	_, err := pull.Run(t.Context(), o, nil)
-	var gaps *pull.IncompleteError
-	if !errors.As(err, &gaps) || !strings.Contains(err.Error(), "shop/app:v1.0: not there") {
-		t.Errorf("a tag went: %v", err)
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "shop/app:v1.0: missing") {
+		t.Errorf("a tag disappeared: %v", err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// An interrupted pull keeps what it has, parts of blobs too, and resumes from them.
+// An interrupted pull keeps what it has fetched, parts of blobs too, and the next one
+// resumes from that.
 func TestInterrupted(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -249,18 +250,18 @@ func TestInterrupted(t *testing.T) {
 	for _, q := range r.Requests() {
 		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
 		if q.Kind() == "GET blobs" && there[hex] {
-			t.Errorf("%s was there and is fetched again", hex)
+			t.Errorf("%s was complete and is fetched again", hex)
 		}
 		if hex == large && q.Status == http.StatusPartialContent {
 			ranges++
 		}
 	}
 	if ranges != 1 {
-		t.Errorf("the rest of the large blob was asked for %d times", ranges)
+		t.Errorf("the rest of the large blob was requested %d times", ranges)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 
-	// Without the state all of it comes again.
+	// With --no-pull-resume everything is fetched again.
 	o.Dir = t.TempDir()
 	dir.Store(o.Dir)
 	ctx, again := context.WithCancel(t.Context())
@@ -276,14 +277,14 @@ func TestInterrupted(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if q.Status == http.StatusPartialContent {
-			t.Errorf("%s was gone on with", q.Path)
+			t.Errorf("%s was resumed", q.Path)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// keepsSome waits, until ctx ends, for a pull that has a part of a blob on its disk, and two
-// others complete: however busy the machine is, that much is kept of it.
+// keepsSome waits, until ctx ends, until a pull has part of one blob and two complete others
+// on disk: however busy the machine is, an interruption then keeps that much.
 func keepsSome(ctx context.Context, dir, blob string) {
 	for work := filepath.Join(dir, ".tmp/layoutproxy"); ctx.Err() == nil; time.Sleep(time.Millisecond) {
 		complete, _ := filepath.Glob(filepath.Join(work, "blobs/*"))
@@ -294,7 +295,7 @@ func keepsSome(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting calls do when some bytes were sent.
+// interrupting calls do once some bytes were sent.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64
@@ -310,7 +311,7 @@ func (i *interrupting) Write(p []byte) (int, error) {
 	return i.ResponseWriter.Write(p)
 }
 
-// plainFiles serves the files of a tree, right or wrong.
+// plainFiles serves the files of a tree, intact or not.
 func plainFiles(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path := strings.TrimPrefix(q.URL.Path, "/v2/")

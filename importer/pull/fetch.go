@@ -16,7 +16,7 @@ import (
 
 // Meter receives the progress of a pull. Its methods may be called from several goroutines.
 type Meter interface {
-	// Add counts bytes that were received, or need not be.
+	// Add counts bytes that were received or are already stored.
 	Add(n int64)
 }
 
@@ -28,36 +28,38 @@ type fetcher struct {
 }
 
 // fetch fetches a blob from the first of the repositories that has it, and resumes where
-// an earlier try was cut. It verifies the blob while writing it. Errors: *wrongContent if
-// the registry keeps sending other content; the client's; the file system's.
+// an earlier attempt was cut. It verifies the blob while writing it. Errors:
+// *wrongContent if the registry keeps sending other content; the client's; the file
+// system's.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
-	if f.work.has(b.Digest, b.Size) {
+	if f.work.hasBlob(b.Digest, b.Size) {
 		f.meter.Add(b.Size)
 		return nil
 	}
 	var err error
 	for _, repository := range repositories {
-		if err = f.from(ctx, repository, b); err == nil || !IsAbsent(err) {
+		if err = f.fetchFrom(ctx, repository, b); err == nil || !IsAbsent(err) {
 			return err
 		}
 	}
 	return err
 }
 
-// from fetches a blob from one repository. Wrong bytes are fetched again, past caches,
-// before they count.
-func (f *fetcher) from(ctx context.Context, repository string, b closure.Descriptor) error {
+// fetchFrom fetches a blob from one repository. If the content is wrong, it fetches it
+// again, past caches, before it gives up.
+func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.Descriptor) error {
 	return f.registry.RetryMismatch(ctx, isWrongContent, func(fresh bool) error {
-		resumed, err := f.attempt(ctx, repository, b, fresh)
-		if resumed && isWrongContent(err) { // the part may be what is wrong
-			_, err = f.attempt(ctx, repository, b, fresh)
+		resumed, err := f.fetchMissing(ctx, repository, b, fresh)
+		if resumed && isWrongContent(err) { // the stored part may be what is wrong
+			_, err = f.fetchMissing(ctx, repository, b, fresh)
 		}
 		return err
 	})
 }
 
-// attempt fetches what is missing of the blob. A part with wrong bytes is removed.
-func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (resumed bool, err error) {
+// fetchMissing fetches what is missing of the blob. If the content is wrong, it removes
+// the part.
+func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (resumed bool, err error) {
 	part, err := os.OpenFile(f.work.part(b.Digest), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return false, err
@@ -75,7 +77,7 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 		}
 	}
 	f.meter.Add(have)
-	if err := f.rest(ctx, repository, b, part, sum.Hash(), have, fresh); err != nil {
+	if err := f.fetchRest(ctx, repository, b, part, sum.Hash(), have, fresh); err != nil {
 		return have > 0, err
 	}
 	if got := sum.Digest(); got != b.Digest {
@@ -86,12 +88,12 @@ func (f *fetcher) attempt(ctx context.Context, repository string, b closure.Desc
 	if err := part.Close(); err != nil {
 		return have > 0, err
 	}
-	f.work.prove(b.Digest)
+	f.work.markProven(b.Digest)
 	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
 }
 
-// rest fetches the blob from byte have on, and appends it to the part.
-func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
+// fetchRest fetches the blob from byte have on, and appends it to the part.
+func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil
 	}
@@ -109,7 +111,7 @@ func (f *fetcher) rest(ctx context.Context, repository string, b closure.Descrip
 		err = fmt.Errorf("%s: %d bytes came, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}
 	if err != nil {
-		f.meter.Add(-have - n) // they are counted again at the next try
+		f.meter.Add(-have - n) // the next attempt counts them again
 	}
 	return err
 }
@@ -130,9 +132,9 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copy copies a blob that is stored elsewhere into the working directory, and reports
-// whether it had its digest. If not, a part that an earlier pull left stays.
-func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
+// copyBlob copies a blob that is stored elsewhere into the working directory, and
+// reports whether it has its digest. If not, a part that an earlier pull left stays.
+func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open()
 	if err != nil {
 		return false, nil // it will be fetched
@@ -151,7 +153,7 @@ func (f *fetcher) copy(ctx context.Context, where extent.List, b closure.Descrip
 	if err != nil || !v.Verified() {
 		return false, errors.Join(ctx.Err(), os.Remove(temp.Name()))
 	}
-	f.work.prove(b.Digest)
+	f.work.markProven(b.Digest)
 	if err := os.Rename(temp.Name(), f.work.blob(b.Digest)); err != nil {
 		return false, err
 	}

@@ -34,8 +34,8 @@ func newFetcher(t *testing.T) *fetcher {
 	return &fetcher{work: w, meter: noMeter{}}
 }
 
-// A copy elsewhere that proves damaged, or cannot be read to its end, costs nothing of
-// what an interrupted download left.
+// A copy that turns out to be damaged, or cannot be read to its end, does not touch the
+// part that an interrupted download left.
 func TestPartSurvivesADamagedCopy(t *testing.T) {
 	f := newFetcher(t)
 	data := bytes.Repeat([]byte("layer"), 1000)
@@ -50,19 +50,19 @@ func TestPartSurvivesADamagedCopy(t *testing.T) {
 	elsewhere := filepath.Join(t.TempDir(), "blob")
 	where := extent.List{{File: plainFile(elsewhere), Len: b.Size}}
 	write(elsewhere, bytes.Repeat([]byte("wrong"), 1000))
-	if good, err := f.copy(t.Context(), where, b); good || err != nil {
+	if good, err := f.copyBlob(t.Context(), where, b); good || err != nil {
 		t.Fatalf("a damaged copy: %v, %v", good, err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if good, err := f.copy(stopped, where, b); good || !errors.Is(err, context.Canceled) {
+	if good, err := f.copyBlob(stopped, where, b); good || !errors.Is(err, context.Canceled) {
 		t.Fatalf("a copy that was stopped: %v, %v", good, err)
 	}
 	if have, err := os.ReadFile(part); err != nil || !bytes.Equal(have, data[:3000]) {
 		t.Fatalf("the download that was interrupted has %d bytes, 3000 before: %v", len(have), err)
 	}
 	write(elsewhere, data)
-	if good, err := f.copy(t.Context(), where, b); !good || err != nil {
+	if good, err := f.copyBlob(t.Context(), where, b); !good || err != nil {
 		t.Fatalf("a good copy: %v, %v", good, err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(part)); err != nil || len(left) > 0 {
@@ -70,8 +70,8 @@ func TestPartSurvivesADamagedCopy(t *testing.T) {
 	}
 }
 
-// What an interrupted download left is hashed before anything is asked for: that ends with
-// the context too.
+// The part that an interrupted download left is hashed before the first request: that ends
+// with the context too.
 func TestHashingAPartEndsWithTheContext(t *testing.T) {
 	f := newFetcher(t)
 	b := closure.Descriptor{Digest: digest.FromString("layer"), Size: 5}
@@ -80,7 +80,7 @@ func TestHashingAPartEndsWithTheContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.attempt(ctx, "repository", b, false); !errors.Is(err, context.Canceled) {
+	if _, err := f.fetchMissing(ctx, "repository", b, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // maxNested is how many indexes may be nested above an image.
 const maxNested = 8
 
-// Files reads files out of an image, by their paths: those that it has.
+// Files returns those of the named files that an image has, by path.
 func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
 	key := strings.Join(append([]string{s.Name(repository, image.Digest.String())}, names...), " ")
 	return remember(&s.mu, s.files, key, func() (map[string][]byte, error) {
@@ -25,15 +25,15 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 	})
 }
 
-// readFiles reads files out of layers. Wrong bytes are read again, past caches, before they
-// count; a layer that is fetched to disk was asked for again already.
+// readFiles reads files out of layers. If the content of a layer is wrong, it reads it
+// again, past caches, before it gives up; a layer on disk was fetched like that already.
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && isWrongContent(err) }
 	err = s.registry.RetryMismatch(ctx, isWrong, func(fresh bool) (err error) {
 		files, err = imagefile.Read(ctx, layers, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
 			layer := closure.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
-			if notFetched = s.bring(ctx, repository, layer); notFetched != nil {
+			if notFetched = s.fetchLayer(ctx, repository, layer); notFetched != nil {
 				return nil, notFetched
 			}
 			return s.read(ctx, repository, layer, fresh)
@@ -43,7 +43,8 @@ func (s *Source) readFiles(ctx context.Context, repository string, layers []imag
 	return files, err
 }
 
-// layersOf are the layers of an image, or of the first one of an index: any platform will do.
+// layersOf returns the layers of an image, or of the first image of an index: any platform
+// will do.
 func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
 	for range maxNested {
 		body, err := s.Manifest(ctx, repository, image.Digest)
@@ -59,7 +60,7 @@ func (s *Source) layersOf(ctx context.Context, repository string, image closure.
 			continue
 		}
 		for i, b := range refs.Blobs {
-			if i > 0 { // behind the config
+			if i > 0 { // after the config
 				layers = append(layers, imagefile.Layer{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
 			}
 		}
@@ -68,18 +69,19 @@ func (s *Source) layersOf(ctx context.Context, repository string, image closure.
 	return nil, &UnusableError{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
 }
 
-// bring fetches a complete layer to disk, if anything may be written: it will be needed.
-func (s *Source) bring(ctx context.Context, repository string, layer closure.Descriptor) error {
+// fetchLayer fetches a complete layer to disk, if anything may be written: it will be
+// needed.
+func (s *Source) fetchLayer(ctx context.Context, repository string, layer closure.Descriptor) error {
 	if s.work == nil {
 		return nil
 	}
-	// A layer missing in one repository may be in another: only its content is the same.
+	// A layer missing in one repository may be in another, with the same content.
 	key := s.Name(repository, layer.Digest.String())
 	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
-		turn := s.turn(layer.Digest)
+		turn := s.layerLock(layer.Digest)
 		turn.Lock()
 		defer turn.Unlock()
-		if s.work.has(layer.Digest, layer.Size) {
+		if s.work.hasBlob(layer.Digest, layer.Size) {
 			return struct{}{}, nil
 		}
 		if where, err := s.findOlder(ctx, repository, layer); where != nil || err != nil {

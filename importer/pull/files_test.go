@@ -11,12 +11,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Nested indexes are followed up to a limit.
+// Nested indexes are followed down to a limit.
 func TestNestedIndexes(t *testing.T) {
 	s := newSource(nil, nil, nil, nil)
 	put := func(body string) closure.Descriptor {
 		d := digest.FromString(body)
-		try(t, s.keep(d, []byte(body)))
+		try(t, s.storeManifest(d, []byte(body)))
 		return closure.Descriptor{MediaType: specs.MediaTypeImageIndex, Digest: d, Size: int64(len(body))}
 	}
 	c := put(`{"schemaVersion":2,"mediaType":"` + specs.MediaTypeImageManifest + `","config":{},"layers":[]}`)

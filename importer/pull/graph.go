@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// complete completes a layout: what belongs to its images, and all that they lead to. Where
-// that is allowed, images that are not complete are left out.
+// complete adds to a layout everything that belongs to its images, and everything that
+// these lead to. It leaves out incomplete images where that is allowed.
 func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	base := maps.Clone(l.images)
 	for {
@@ -27,12 +27,12 @@ func (d *Draft) complete(ctx context.Context, l *Layout) error {
 		if err != nil || len(broken) == 0 {
 			return err
 		}
-		d.drop(l, base, broken)
+		d.dropImages(l, base, broken)
 	}
 }
 
 // completeOnce completes a layout. It returns the incomplete images and the reasons if they
-// can be skipped; otherwise they are gaps.
+// can be skipped; otherwise it reports problems.
 func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.Digest]string, err error) {
 	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
@@ -68,20 +68,20 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	return d.collect(ctx, l, graph)
 }
 
-// collect adds the blobs of graph to the layout, and a gap for each fault in the graph. Where
-// the pull may go on without an image, it returns the image as broken instead. The error is
-// that of a request to the registry.
+// collect adds the blobs of graph to the layout, and reports each fault in the graph. Where
+// the pull may continue without an image, it returns the image as broken instead. The error
+// is that of a request to the registry.
 func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
 	bad := func(kind layoutstore.Kind, wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
 		if d.allow == nil || l.rules.Optional {
-			g := NewGap(kind, l.Repository, wrong.String(), reason)
+			g := NewProblem(kind, l.Repository, wrong.String(), reason)
 			g.Tags = tags
-			d.GapOf(l, g)
+			d.AddLayoutProblem(l, g)
 			return
 		}
 		for _, top := range tops {
-			broken[top.Digest] = cmp.Or(broken[top.Digest], because(top.Digest, wrong, reason))
+			broken[top.Digest] = cmp.Or(broken[top.Digest], imageReason(top.Digest, wrong, reason))
 		}
 	}
 	for _, m := range graph.Manifests {
@@ -103,7 +103,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 	}
 	for _, b := range graph.Blobs {
 		if b.Optional {
-			there, err := d.distributed(ctx, l, b)
+			there, err := d.hasNonDistributable(ctx, l, b)
 			if err != nil {
 				return nil, err
 			}
@@ -136,9 +136,9 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 	return tops
 }
 
-// distributed reports whether the registry has a layer whose media type allows it to be
+// hasNonDistributable reports whether the registry has a layer whose media type allows it to be
 // missing. If the layer is missing, distributed adds a note to the draft.
-func (d *Draft) distributed(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
+func (d *Draft) hasNonDistributable(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
 	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {
 	case err == nil, errors.Is(err, client.ErrMismatch): // it exists, but its size is unknown

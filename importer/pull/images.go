@@ -15,35 +15,36 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // Add plans the image of a reference, under a tag, and reports whether it exists. A missing
-// image is a gap.
+// image is a problem.
 func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	ok, err := d.AddIfThere(ctx, l, tag, reference)
 	if err == nil && !ok {
-		d.GapOf(l, newGap(l.Repository, reference, "not there"), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, reference, problem.Missing), tag)
 	}
 	return ok, err
 }
 
-// AddIfThere plans the image of a reference, under a tag, if there is one.
+// AddIfThere plans the image of a reference, under a tag, if it exists.
 func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, reference)
 }
 
-// Alias plans an image under another tag of the same repository, if it is there. The
-// bundle names it by that tag, as the field's own tool does.
+// Alias plans an image under another tag of the same repository, if that tag exists.
+// The bundle names the image by that tag, as the field's own tool does.
 func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, tag)
 }
 
-// addNamed plans the image of a reference, if there is one, under a tag and a name.
+// addNamed plans the image of a reference, if it exists, under a tag and a name.
 func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name string) (bool, error) {
 	image, ok, err := d.Choose(ctx, l, tag, reference)
 	if err != nil || !ok || image.Digest == "" || l.without[image.Digest] {
-		return ok, err // without an image, a gap says so
+		return ok, err // without an image, its problem is reported
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,7 +53,7 @@ func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name st
 	return true, nil
 }
 
-// ImageOf is the image that is planned for a layout under a tag.
+// ImageOf returns the image that is planned for a layout under a tag.
 func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -61,15 +62,15 @@ func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 }
 
 // Choose returns the image of a reference that a layout will have under a tag, and whether
-// it exists. Of an index, it is the image for the layout's platform. An unusable image is a
-// gap, and the descriptor is zero.
+// it exists. Of an index, it is the image for the layout's platform. If the image is
+// unusable, Choose reports a problem and the descriptor is zero.
 func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
 	image, err = d.Source.Resolve(ctx, l.Repository, reference)
 	switch {
 	case IsAbsent(err):
 		return image, false, nil
 	case IsUnusable(err):
-		d.GapOf(l, newGap(l.Repository, reference, err.Error()), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, reference, err.Error()), tag)
 		return closure.Descriptor{}, true, nil
 	case err != nil:
 		return image, false, err
@@ -79,8 +80,8 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 }
 
 // choosePlatform returns the manifest for the layout's platform if an image is an index. If
-// the index has none, that is a gap, and the descriptor is zero. An index requested by digest
-// stays unless the options say otherwise: clusters request that digest too.
+// the index has none, it reports a problem, and the descriptor is zero. An index requested by
+// digest stays unless the options say otherwise: clusters request that digest too.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {
@@ -95,7 +96,7 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 	}
 	var index specs.Index
 	if err := json.Unmarshal(body, &index); err != nil {
-		d.GapOf(l, newGap(l.Repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
@@ -104,28 +105,28 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 		}
 	}
 	if names.IsDigestTag(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
-		return image, nil // an index of something else than platforms
+		return image, nil // the index does not list platforms
 	}
-	d.GapOf(l, newGap(l.Repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
+	d.AddLayoutProblem(l, newMissing(l.Repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
 	return closure.Descriptor{}, nil
 }
 
-// child is a manifest that an index names.
+// child returns a manifest that an index names.
 func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.Digest) (closure.Descriptor, error) {
 	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
 	switch {
 	case IsAbsent(err):
-		d.GapOf(l, newGap(l.Repository, child.String(), "not there, but its index names it"), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), "missing, but its index names it"), tag)
 		return closure.Descriptor{}, nil
 	case IsUnusable(err):
-		d.GapOf(l, newGap(l.Repository, child.String(), err.Error()), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), err.Error()), tag)
 		return closure.Descriptor{}, nil
 	}
 	return image, err
 }
 
-// IsThere asks the source for a tag. A HEAD that fails otherwise than with 404 is repeated as
-// a GET: some proxies answer only that.
+// IsThere reports whether the source has a tag. A HEAD that fails other than with 404 is
+// repeated as a GET: some proxies answer only that.
 func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, error) {
 	_, err := d.Source.registry.HeadManifest(ctx, repository, tag)
 	if err != nil && !IsAbsent(err) {

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Part is what a gap is part of: whether an incomplete bundle can be published without it,
-// and why.
+// Part is what a problem affects: whether an incomplete bundle can be published without
+// it, and why.
 type Part struct {
 	Optional bool
 	Reason   string
@@ -29,15 +29,15 @@ func repositoryPart() Part { return Part{true, "the other images do not need it"
 // publishedPart is content that was to be published, and about which no more is known.
 func publishedPart() Part { return Part{false, "it was to be published"} }
 
-// Unit is what is pulled completely or not at all: a version of a component.
+// Unit is pulled completely or not at all: one version of a component.
 type Unit struct{ Component, Version string }
 
-// allowance is what a pull that may be incomplete has found out: it is planned again
-// without what is not complete. A nil allowance allows nothing.
+// allowance is what a pull that may be incomplete has found missing: it plans again
+// without that. A nil allowance allows nothing.
 type allowance struct {
-	lost  map[digest.Digest]string // blobs that are missing or damaged in the source, and why
-	skip  map[Unit]string          // units that are not complete, and why
-	holes []Gap
+	lost     map[digest.Digest]string // blobs that are missing or damaged in the source, and why
+	skip     map[Unit]string          // incomplete units, and why
+	problems []Problem
 }
 
 func newAllowance(o *Options) *allowance {
@@ -47,15 +47,15 @@ func newAllowance(o *Options) *allowance {
 	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]string{}}
 }
 
-// learn notes the blobs that an error is about, and reports whether to retry the pull
+// noteLost notes the blobs that an error is about, and reports whether to retry the pull
 // without them.
-func (a *allowance) learn(err error) bool {
-	var gaps *IncompleteError
-	if a == nil || !errors.As(err, &gaps) {
+func (a *allowance) noteLost(err error) bool {
+	var incomplete *IncompleteError
+	if a == nil || !errors.As(err, &incomplete) {
 		return false
 	}
 	before := len(a.lost)
-	for _, g := range gaps.Gaps {
+	for _, g := range incomplete.Problems {
 		if !g.lost {
 			return false
 		}
@@ -85,44 +85,43 @@ func (d *Draft) NotSkipped(component string, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return d.Skips(Unit{component, v}) })
 }
 
-// Absorb turns an error about content into gaps of a part of a unit; the unit may have no
-// version. It returns any other error.
+// Absorb turns an error about content into problems with a part of a unit; the unit may
+// have no version. It returns any other error.
 func (d *Draft) Absorb(err error, part Part, u Unit) error {
-	var gaps *IncompleteError
-	if !errors.As(err, &gaps) {
+	var incomplete *IncompleteError
+	if !errors.As(err, &incomplete) {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, g := range gaps.Gaps {
+	for _, g := range incomplete.Problems {
 		if g.Part == (Part{}) {
 			g.Part, g.Component = part, cmp.Or(g.Component, u.Component)
 		}
-		d.gaps = append(d.gaps, g)
+		d.problems = append(d.problems, g)
 	}
 	if u.Version != "" {
-		d.incomplete[u] = gaps.Gaps[0].Reason
+		d.incomplete[u] = incomplete.Problems[0].Reason
 	}
 	return nil
 }
 
-// settle decides about the gaps of a draft: nil if it can be pulled, with the allowed gaps as
-// its holes. Errors: *IncompleteError; errIncompleteUnits if the plan must be made again
-// without them.
-func (d *Draft) settle() error {
+// judgeProblems decides whether a draft can be pulled in spite of its problems. Errors:
+// *IncompleteError if not; errIncompleteUnits if it must be planned again without them.
+func (d *Draft) judgeProblems() error {
 	if d.allow == nil {
-		return Incomplete(d.gaps)
+		return Incomplete(d.problems)
 	}
 	refused := false
-	for i, g := range d.gaps {
+	for i, g := range d.problems {
 		if !g.Part.Optional {
 			refused = true
-			d.gaps[i].Reason += ": a pull cannot do without it: " + cmp.Or(g.Part.Reason, publishedPart().Reason)
+			d.problems[i].Reason += ": a pull cannot do without it: " + cmp.Or(g.Part.Reason, publishedPart().Reason)
 		}
 	}
-	d.allow.holes = distinct(append(d.allow.holes, d.gaps...))
+	d.allow.problems = uniqueProblems(append(d.allow.problems, d.problems...))
 	if refused {
-		return Incomplete(d.allow.holes)
+		return Incomplete(d.allow.problems)
 	}
 	before := len(d.allow.skip)
 	for u, why := range d.incomplete {
@@ -134,31 +133,32 @@ func (d *Draft) settle() error {
 	return nil
 }
 
-// toPublish are gaps of a pull of which nothing is left.
-func toPublish(holes []Gap) []Gap {
-	holes = slices.Clone(holes)
-	for i := range holes {
-		holes[i].Part = publishedPart()
+// markRequired returns the problems of a pull of which nothing is left.
+func markRequired(problems []Problem) []Problem {
+	problems = slices.Clone(problems)
+	for i := range problems {
+		problems[i].Part = publishedPart()
 	}
-	return holes
+	return problems
 }
 
-// distinct sorts gaps, each thing once, whatever the reasons are that it is named for.
-func distinct(gaps []Gap) []Gap {
-	all := ordered(gaps)
-	slices.SortStableFunc(all, func(a, b Gap) int { return strings.Compare(a.Component, b.Component) })
-	return slices.CompactFunc(all, func(a, b Gap) bool {
+// uniqueProblems sorts problems and keeps one for each tag or digest of a component,
+// whatever the reasons.
+func uniqueProblems(problems []Problem) []Problem {
+	all := sortProblems(problems)
+	slices.SortStableFunc(all, func(a, b Problem) int { return strings.Compare(a.Component, b.Component) })
+	return slices.CompactFunc(all, func(a, b Problem) bool {
 		return a.Component == b.Component && a.Repository == b.Repository && a.Tag() == b.Tag() && a.Digest == b.Digest
 	})
 }
 
-// drop removes broken images, given by their digests and reasons, from a layout, and resets
-// the others to what was planned.
-func (d *Draft) drop(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
+// dropImages removes broken images, given by their digests and reasons, from a layout, and
+// resets the others to what was planned.
+func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
 		if why, ok := broken[i.Digest]; ok {
-			d.GapOf(l, imageGap(layoutstore.Incomplete, l.Repository, i, why), i.Tag)
+			d.AddLayoutProblem(l, newImageProblem(layoutstore.Incomplete, l.Repository, i, why), i.Tag)
 		}
 	}
 	d.mu.Lock()
@@ -176,8 +176,8 @@ func (d *Draft) drop(l *Layout, base map[string]bundle.Image, broken map[digest.
 	}
 }
 
-// because names what is wrong in an image, unless that is the image itself.
-func because(image, wrong digest.Digest, reason string) string {
+// imageReason names what is wrong in an image, unless that is the image itself.
+func imageReason(image, wrong digest.Digest, reason string) string {
 	if image == wrong {
 		return reason
 	}

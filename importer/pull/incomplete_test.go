@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 )
 
-// Of repositories as they are, tags that lead nowhere are holes; what they share with
-// others is there.
+// In a pull of repositories as they are, tags that lead to missing content are left
+// out; what they share with others is kept.
 func TestIncompleteRepositories(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -19,7 +19,7 @@ func TestIncompleteRepositories(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner, o.AllowIncomplete = pull.Repositories{Paths: []string{"app", "."}}, true
 	report := pulltest.Run(t, o)
-	if got := pulltest.Named(report.Holes); !slices.Equal(got, []string{"app shop/app:v1.0"}) {
+	if got := pulltest.Named(report.Problems); !slices.Equal(got, []string{"app shop/app:v1.0"}) {
 		t.Errorf("%q", got)
 	}
 	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))

@@ -19,14 +19,15 @@ type Options struct {
 	TempDir  string           // where blobs are kept until they are in the bundle; in Dir if empty
 
 	Planner  Planner   // chooses what is pulled
-	Platform *Platform // of which one image of an index is kept; nil keeps indexes whole
+	Platform *Platform // keep only this image of an index; nil keeps indexes
 
 	Tree      bool             // directories in place of archives
-	ChunkSize int64            // bytes; 0 leaves archives whole
+	ChunkSize int64            // bytes per chunk; 0 does not split archives
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
 	NoResume  bool             // start over, and discard what an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
-	// AllowIncomplete publishes everything complete even if the rest is not: see Plan.Holes.
+	// AllowIncomplete publishes everything complete even if the rest is not: see
+	// Plan.Problems.
 	AllowIncomplete bool
 
 	reached func(point string) // called where a crash would be worst, if not nil

@@ -4,5 +4,5 @@ package pull
 
 import "os"
 
-// isOwn reports whether a file belongs to the user who runs this process; it is not known.
+// isOwn reports whether a file belongs to the user who runs this process: unknown here.
 func isOwn(os.FileInfo) bool { return true }

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// packed is an archive that is to be written.
+// packed is an archive that must be written.
 type packed struct {
 	archive *bundle.Archive
 	needs   []*need
@@ -27,7 +27,7 @@ type packer struct {
 	run    *run
 	supply *supply
 	ready  chan *packed
-	uses   map[digest.Digest]int // archives that are not written yet; of the one that packs
+	uses   map[digest.Digest]int // archives still to be written; used by the one goroutine that packs
 }
 
 // fetchAndPack writes archives, and fetches what they need.
@@ -55,10 +55,10 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	if err := group.Wait(); err != nil {
 		return cmp.Or(ctx.Err(), err)
 	}
-	return Incomplete(p.supply.gaps)
+	return Incomplete(p.supply.problems)
 }
 
-// fetchAll makes blobs available, some at once.
+// fetchAll makes blobs available, several at a time.
 func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	defer close(p.ready)
 	fetches, hard := errgroup.WithContext(hard)
@@ -68,7 +68,7 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 			break
 		}
 		fetches.Go(func() error {
-			ok, err := p.supply.bring(ctx, hard, n)
+			ok, err := p.supply.provide(ctx, hard, n)
 			if err != nil || !ok {
 				return err
 			}
@@ -83,7 +83,7 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	return cmp.Or(fetches.Wait(), ctx.Err())
 }
 
-// packAll writes the archives that are ready, one after the other.
+// packAll writes the archives that are ready, one after another.
 func (p *packer) packAll(ctx context.Context) error {
 	for a := range p.ready {
 		if err := p.pack(ctx, a); err != nil {
@@ -93,8 +93,8 @@ func (p *packer) packAll(ctx context.Context) error {
 	return nil
 }
 
-// pack writes an archive whose blobs are available, stages it, and drops blobs that no other
-// needs.
+// pack writes an archive whose blobs are available, stages it, and removes blobs that no
+// other archive needs.
 func (p *packer) pack(ctx context.Context, a *packed) error {
 	where := make(map[digest.Digest]extent.List, len(a.needs))
 	for _, n := range a.needs {
@@ -120,7 +120,7 @@ func (p *packer) pack(ctx context.Context, a *packed) error {
 	p.run.watch.Packed(a.archive.Name, a.archive.Size)
 	for _, n := range a.needs {
 		if p.uses[n.blob.Digest]--; p.uses[n.blob.Digest] == 0 {
-			work.drop(n.blob.Digest)
+			work.remove(n.blob.Digest)
 		}
 	}
 	return nil

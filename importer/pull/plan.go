@@ -18,10 +18,10 @@ type Plan struct {
 	// Files are written beside the archives: no registry serves them.
 	Files []PlannedFile `json:"files,omitempty"`
 	// Missing is optional content that the source does not have.
-	Missing []Gap `json:"missing"`
-	// Holes are required content that is missing or damaged in the source, if the pull may
+	Missing []Problem `json:"missing"`
+	// Problems are required content that is missing or damaged in the source, if the pull may
 	// be incomplete: nothing planned leads to them.
-	Holes []Gap `json:"holes"`
+	Problems []Problem `json:"holes"`
 }
 
 // PlannedFile is a file that is written beside the archives.
@@ -32,7 +32,7 @@ type PlannedFile struct {
 	data []byte
 }
 
-// Component is a part of a product, as a person knows it.
+// Component is a part of a product that people know by name.
 type Component struct {
 	Name     string   `json:"name"`
 	Archives []string `json:"archives"`
@@ -57,8 +57,8 @@ func (c *Component) Point(channel, version string) {
 	c.Channels[channel] = version
 }
 
-// Blobs is how much the plan's archives hold, in blobs and in bytes: content that several layouts
-// share counts once.
+// Blobs returns how many blobs and bytes the plan's archives contain. Content that several
+// layouts share counts once.
 func (p *Plan) Blobs() (blobs int, size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, a := range p.Archives {
@@ -75,7 +75,7 @@ func (p *Plan) Blobs() (blobs int, size int64) {
 	return blobs, size
 }
 
-// Images is the number of manifests that the indexes name.
+// Images returns the number of manifests that the indexes name.
 func (p *Plan) Images() (n int) {
 	for _, a := range p.Archives {
 		n += a.CountImages()
@@ -83,7 +83,8 @@ func (p *Plan) Images() (n int) {
 	return n
 }
 
-// names are the names of all that is planned: archives, indexes and files beside them.
+// names returns the names of everything planned: archives, indexes and files beside
+// them.
 func (p *Plan) names() map[string]bool {
 	all := map[string]bool{}
 	for _, a := range p.Archives {

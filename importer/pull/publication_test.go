@@ -24,7 +24,7 @@ import (
 )
 
 // versions are registries with an older and a newer state of the same repositories:
-// tags that stay, move, come and go, and one repository that is new.
+// tags that stay, move, come and go, and one new repository.
 func versions(t *testing.T) (older, newer *registrytest.Registry) {
 	t.Helper()
 	serve := func(tags map[string]string) *registrytest.Registry {
@@ -64,7 +64,7 @@ func (f form) options(t *testing.T, r *registrytest.Registry, dir string, reposi
 	return o
 }
 
-// look is what a reader that comes now sees of a directory, all of it proven, with the
+// look returns what a new reader sees of a directory: all of it proven, with the
 // checksums beside it.
 func look(t *testing.T, dir string) (map[string]string, error) {
 	t.Helper()
@@ -76,7 +76,7 @@ func look(t *testing.T, dir string) (map[string]string, error) {
 	if !report.Whole && len(got) > 0 {
 		var text strings.Builder
 		try(t, report.WriteText(&text))
-		// What a tree is to have and no index names yet.
+		// A layout of the new tree that no index names yet.
 		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum") {
 			return got, errors.New(s)
 		}
@@ -84,8 +84,8 @@ func look(t *testing.T, dir string) (map[string]string, error) {
 	return got, nil
 }
 
-// At each step of a pull, whatever was there before it, a reader that comes then and one
-// that was there before see all of the older bundle or all of the newer one.
+// At each step of a pull, whatever the directory contained before, a new reader and one
+// that was reading already see the complete older bundle or the complete newer one.
 func TestEveryStepShowsOneBundle(t *testing.T) {
 	older, newer := versions(t)
 	for name, forms := range map[string][2]form{
@@ -112,8 +112,8 @@ func TestEveryStepShowsOneBundle(t *testing.T) {
 	}
 }
 
-// watchPull pulls and looks at the directory at each step. It returns what is there
-// afterwards.
+// watchPull pulls and reads the directory at each step. It returns what the directory
+// contains afterwards.
 func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]string {
 	t.Helper()
 	elsewhere := o
@@ -124,7 +124,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
 	try(t, err)
 	published, steps, bad := false, map[string]int{}, false
-	var mu sync.Mutex // archives are packed side by side
+	var mu sync.Mutex // archives are packed in parallel
 	check := func(point string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -160,7 +160,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	return fresh
 }
 
-// interrupted leaves a directory as a pull does that dies at a point.
+// interrupted leaves a directory as a pull does that is killed at a point.
 func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Helper()
 	died := errors.New("died")
@@ -180,8 +180,8 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Fatalf("alive: %v", err)
 }
 
-// Where files of an interrupted publication are lost, no reader takes a mixture for a
-// bundle. The same pull makes it whole; another one is refused.
+// If files of an interrupted publication are lost, readers refuse the directory instead
+// of mixing two bundles. The same pull repairs it; another one is refused.
 func TestLostPublication(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
@@ -208,7 +208,7 @@ func TestLostPublication(t *testing.T) {
 			if all, _ := look(t, want.Dir); err != nil || !maps.Equal(got, all) {
 				t.Errorf("%v: %s", err, cmp.Diff(all, got))
 			}
-			if f.tree { // it keeps blobs of before
+			if f.tree { // it keeps blobs of the older bundle
 				return
 			}
 			if diff := cmp.Diff(slices.Sorted(maps.Keys(contents(t, want.Dir))), slices.Sorted(maps.Keys(contents(t, dir)))); diff != "" {
@@ -218,7 +218,7 @@ func TestLostPublication(t *testing.T) {
 	}
 }
 
-// A reader that looks all the time sees the states of the pulls one after the other.
+// A reader that reads all the time sees the states of the pulls one after the other.
 func TestReaderBesidePulls(t *testing.T) {
 	older, newer := versions(t)
 	dir, f := t.TempDir(), form{}

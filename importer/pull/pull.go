@@ -25,11 +25,11 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
-// Run pulls. What it reports as done is in the directory, complete and on disk; where it
-// fails, the directory is as it was, but for state from which the next run resumes. When
-// the context ends, blobs that are nearly done are completed first.
+// Run pulls. What it reports as done is in the directory, complete and on disk. Where it
+// fails, the directory is as before, except for state from which the next run resumes.
+// When the context ends, Run first completes blobs that are nearly done.
 //
-// Errors: ErrUsage; *IncompleteError where content is missing or wrong; the planner's;
+// Errors: ErrUsage; *IncompleteError where content is missing or damaged; the planner's;
 // *client.Error; the file system's and the context's.
 func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err := o.check(); err != nil {
@@ -49,13 +49,13 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 		if err == nil {
 			return r.report(), w.finish()
 		}
-		if !allow.learn(err) {
+		if !allow.noteLost(err) {
 			return nil, err
 		}
 	}
 }
 
-// pullOnce plans what is complete as far as is known, and pulls it.
+// pullOnce plans everything that is complete as far as is known, and pulls it.
 func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
 	reusable, err := bundle.OpenReusable(ctx, o.Dir, src.work.publisher.Staged())
@@ -71,10 +71,10 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 		return nil, err
 	}
 	r := &run{options: o, form: bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum}, plan: plan, work: src.work, reusable: reusable, watch: watch}
-	return r, r.all(ctx)
+	return r, r.execute(ctx)
 }
 
-// run is one pull, after it was planned.
+// run is one pull with its plan.
 type run struct {
 	options  Options
 	form     bundle.Form
@@ -87,7 +87,7 @@ type run struct {
 	changes       bundle.Changes
 }
 
-func (r *run) all(ctx context.Context) error {
+func (r *run) execute(ctx context.Context) error {
 	if r.options.Tree {
 		return r.tree(ctx)
 	}
@@ -110,7 +110,7 @@ func (r *run) all(ctx context.Context) error {
 	return r.work.publisher.Publish(r.changes)
 }
 
-// stageFiles stages the files that are beside the archives, where they change.
+// stageFiles stages the planned files beside the archives, if they changed.
 func (r *run) stageFiles() error {
 	for _, f := range r.plan.Files {
 		staged, err := r.work.publisher.StageIfNew(f.Name, f.data)
@@ -152,15 +152,15 @@ func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err 
 	return todo, nil
 }
 
-// isWritten reports whether an archive need not be written: it is in its place, or an
-// interrupted pull has staged it.
+// isWritten reports whether an archive need not be written: it is published already, or
+// an interrupted pull has staged it.
 func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 	inPlace := r.present(r.options.Dir, a)
 	same, err := inPlace.IsSame(ctx)
 	if err != nil {
 		return false, err
 	}
-	if same && !r.work.publisher.IsBroken() { // else the readers that verify the bundle would not see it
+	if same && !r.work.publisher.IsBroken() { // otherwise the readers that verify the bundle would not see it
 		r.kept = append(r.kept, a.Name)
 		sums, err := inPlace.WriteSums(r.work.publisher.Staged())
 		r.changes.Place = append(r.changes.Place, sums...)

@@ -14,8 +14,8 @@ import (
 
 // Repositories is a planner for repositories as they are.
 type Repositories struct {
-	Paths []string // below the source, "." for itself
-	Tag   string   // pattern of path.Match for tags; empty is all
+	Paths []string // below the source, "." for the source itself
+	Tag   string   // path.Match pattern for tags; empty matches all
 }
 
 // Check implements Planner.
@@ -56,7 +56,7 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 	return nil
 }
 
-// plan plans the tags of one repository, and returns their number.
+// plan plans the tags of one repository, and returns how many they are.
 func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
 	name := d.Root.Repository(at)
 	archive := strings.ReplaceAll(at, "/", "_") + ".tar"
@@ -83,7 +83,7 @@ func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error
 	})
 }
 
-// choose are the tags that the pattern matches.
+// choose returns the tags that match the pattern.
 func (r Repositories) choose(tags []string) (chosen []string) {
 	for _, tag := range tags {
 		if ok, _ := path.Match(r.Tag, tag); ok || r.Tag == "" {

@@ -21,23 +21,24 @@ import (
 const attestation = ".att"
 
 const (
-	// maxReferrers is how many manifests that refer to the images of a layout, or to each
-	// other, are pulled at most; maxDepth how long their chain may be. A registry can make
-	// up new ones at each request.
+	// maxReferrers limits how many manifests are pulled that refer to the images of a
+	// layout, or to each other, and maxDepth how long their chain may be. A registry can
+	// make up new ones at each request.
 	maxReferrers = 50_000
 	maxDepth     = 16
-	// fewerReferrers is what to do about too many.
+	// fewerReferrers says what to do about too many.
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
-// suffixes end the tags of what belongs to the image that they name: attestations,
-// signatures, SBOMs; nothing, the list of its referrers.
+// suffixes are the ends of tags that name an image by digest: of attestations,
+// signatures, SBOMs; and none, for the list of its referrers.
 func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// addReferring plans what belongs to the images of a layout and their children: by tags
-// that name a digest, and by the referrers API; and what belongs to that.
+// addReferring plans everything that belongs to the images of a layout and their
+// children: found by tags that name a digest and by the referrers API, and what belongs
+// to that in turn.
 func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	seen := map[digest.Digest]bool{}
 	for depth := 0; ; depth++ {
@@ -67,8 +68,8 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	}
 }
 
-// unseen are the digests of the layout's images, and of the children of those, that
-// are not seen yet.
+// unseen returns the digests of the layout's images and of their children that are not
+// in seen.
 func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
 	var todo []digest.Digest
 	for _, key := range sortedKeys(l.images) {
@@ -83,7 +84,7 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 		found = append(found, image)
 		body, err := d.Source.Manifest(ctx, l.Repository, image)
 		if IsAbsent(err) || errors.Is(err, client.ErrMismatch) {
-			continue // the walk finds that out
+			continue // the traversal reports that
 		}
 		if err != nil {
 			return nil, err
@@ -97,8 +98,8 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 	return found, nil
 }
 
-// addReferrers plans what the referrers API lists for an image, and reports whether there is
-// one.
+// addReferrers plans what the referrers API lists for an image, and reports whether the
+// registry has that API.
 func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest) (api bool, err error) {
 	found, err := d.Source.referrers(ctx, l.Repository, image)
 	api = found.API
@@ -117,8 +118,8 @@ func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest
 	return api, nil
 }
 
-// newReferrers are those of a list of referrers that the layout does not have. It counts
-// them: the error is that they are too many.
+// newReferrers returns those of a list of referrers that the layout does not have yet.
+// It counts them, and fails if they are too many.
 func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []digest.Digest, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,9 +147,9 @@ func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Dig
 	return nil
 }
 
-// addAttestations plans the attestations of a layout's images that a source may have: by the
-// tag of an image, and where they are in another repository, by its digest. Those by digest
-// in the same repository are planned with all else that names a digest.
+// addAttestations plans the attestations of a layout's images: by the tag of an image, and
+// if they are in another repository, by its digest. Those by digest in the same repository
+// are planned with everything else that names a digest.
 func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	if l.rules.Attestations != AttestationsByTag {
 		return nil
@@ -169,10 +170,10 @@ func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	return d.Each(ctx, len(tags), func(ctx context.Context, i int) error { return d.addTagged(ctx, in, tags[i]) })
 }
 
-// addTagged plans what is there under a tag.
+// addTagged plans the image of a tag, if it exists.
 func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	if !names.IsTag(tag) {
-		return nil // it is too long for one
+		return nil // too long for a tag
 	}
 	ok, err := d.hasTag(ctx, l.Repository, tag)
 	if ok && err == nil {
@@ -181,8 +182,8 @@ func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	return err
 }
 
-// hasTag reports whether a repository has a tag: from its list, or without a list, by
-// requesting the tag.
+// hasTag reports whether a repository has a tag: from its list, or by requesting the
+// tag if the repository lists none.
 func (d *Draft) hasTag(ctx context.Context, repository, tag string) (bool, error) {
 	if !d.noTagLists {
 		tags, err := d.Source.Tags(ctx, repository)

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxListed is how many tags are remembered, of all repositories, and maxInMemory how
-	// many bytes of manifests where nothing may be written. No source has as many.
+	// maxListed limits how many tags of all repositories are remembered, and maxInMemory
+	// the bytes of manifests where nothing may be written. No source has as many.
 	maxListed   = 4 << 20
 	maxInMemory = 1 << 30
 )
@@ -39,11 +39,11 @@ type Source struct {
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
 	fetched  map[string]*once[struct{}]           // layers, by repository and digest
-	turns    map[digest.Digest]*sync.Mutex        // held while a layer is fetched
+	turns    map[digest.Digest]*sync.Mutex        // held while fetching a layer
 	older    map[string]*once[extent.List]        // the same, in older archives
 
 	referring map[string]*once[client.Referrers]  // by image
-	files     map[string]*once[map[string][]byte] // of images that were looked into
+	files     map[string]*once[map[string][]byte] // of images whose files were read
 }
 
 // once is a value that several goroutines need and the first one computes.
@@ -60,16 +60,17 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
 }
 
-// reopen makes the source reuse other archives, for another try of the same pull. Answers of
-// the registry stay valid; no goroutine may use the source meanwhile.
+// reopen makes the source reuse other archives, for another attempt of the same pull.
+// Answers of the registry stay valid; no goroutine may use the source meanwhile.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
 	clear(s.older)
 }
 
-// turn returns the lock to hold while fetching a layer: two must not write the same file.
-func (s *Source) turn(d digest.Digest) *sync.Mutex {
+// layerLock returns the lock to hold while fetching a layer: two goroutines must not
+// write the same file.
+func (s *Source) layerLock(d digest.Digest) *sync.Mutex {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.turns[d] == nil {
@@ -78,14 +79,15 @@ func (s *Source) turn(d digest.Digest) *sync.Mutex {
 	return s.turns[d]
 }
 
-// referrers are what refers to an image. Errors: those of [client.Client.Referrers].
+// referrers returns the manifests that refer to an image. Errors: those of
+// [client.Client.Referrers].
 func (s *Source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
 	return remember(&s.mu, s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
 		return s.registry.Referrers(ctx, repository, d)
 	})
 }
 
-// remember makes and returns the value of a key.
+// remember returns the value of a key, and creates it at the first call.
 func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make func() (T, error)) (T, error) {
 	mu.Lock()
 	o := all[key]
@@ -98,16 +100,16 @@ func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make f
 	return o.value, o.err
 }
 
-// IsAbsent reports whether an error means that something is missing. Only a 404 does: what
-// is refused, or fails, may exist.
+// IsAbsent reports whether an error means that something is missing. Only a 404 does:
+// content that is refused, or whose request fails, may exist.
 func IsAbsent(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
-// IsRefused reports whether a registry does not let this client see something.
+// IsRefused reports whether the registry denies this client access.
 func IsRefused(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
 }
 
-// Name is a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
+// Name returns a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
 func (s *Source) Name(repository, reference string) string {
 	sep := ":"
 	if digest.Digest(reference).Validate() == nil {
@@ -116,14 +118,14 @@ func (s *Source) Name(repository, reference string) string {
 	return s.registry.Registry() + "/" + repository + sep + reference
 }
 
-// Resolve fetches the manifest of a tag or digest. A tag leads to the same manifest
-// for as long as the source is used, whatever becomes of it in the registry. Errors:
-// those of [client.Client.Manifest].
+// Resolve fetches the manifest of a tag or digest. A tag leads to the same manifest for
+// as long as the source is used, even if it moves in the registry. Errors: those of
+// [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
-			if body, ok := s.kept(repository, d); ok {
-				// The body names its type, or its fields gave it away.
+			if body, ok := s.storedManifest(repository, d); ok {
+				// The type comes from the body: its mediaType or its fields.
 				refs, err := closure.Parse(body)
 				if err != nil {
 					return closure.Descriptor{}, &UnusableError{err}
@@ -139,12 +141,13 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 		if err != nil {
 			return closure.Descriptor{}, err
 		}
-		return closure.Descriptor{MediaType: typ, Digest: m.Digest, Size: int64(len(m.Body))}, s.keep(m.Digest, m.Body)
+		return closure.Descriptor{MediaType: typ, Digest: m.Digest, Size: int64(len(m.Body))}, s.storeManifest(m.Digest, m.Body)
 	})
 }
 
-// mediaTypeOf returns the type of a manifest: what the registry says, else what the manifest
-// says. A manifest without a usable type is unusable: mostly old formats.
+// mediaTypeOf returns the type of a manifest: what the registry says, otherwise what the
+// manifest says. A manifest without a usable type is unusable: it is mostly of an old
+// format.
 func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
@@ -169,9 +172,9 @@ func mediaTypeOf(m client.Manifest) (string, error) {
 	return m.MediaType, nil
 }
 
-func (s *Source) keep(d digest.Digest, body []byte) error {
+func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 	if s.work != nil {
-		return s.work.put(d, body)
+		return s.work.store(d, body)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,8 +188,8 @@ func (s *Source) keep(d digest.Digest, body []byte) error {
 	return nil
 }
 
-// kept returns a manifest that is stored already, after verifying it.
-func (s *Source) kept(layout string, d digest.Digest) ([]byte, bool) {
+// storedManifest returns a manifest that is stored already, after verifying it.
+func (s *Source) storedManifest(layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
 		body, ok := s.bodies[d]
@@ -194,7 +197,7 @@ func (s *Source) kept(layout string, d digest.Digest) ([]byte, bool) {
 		if ok {
 			return body, true
 		}
-	} else if s.work.has(d, -1) {
+	} else if s.work.hasBlob(d, -1) {
 		if body, err := readAll(s.work.open(d)); err == nil {
 			return body, true
 		}
@@ -207,7 +210,7 @@ func (s *Source) kept(layout string, d digest.Digest) ([]byte, bool) {
 	if err != nil || d.Algorithm().FromBytes(body) != d {
 		return nil, false
 	}
-	if s.work != nil && s.work.put(d, body) != nil {
+	if s.work != nil && s.work.store(d, body) != nil {
 		return nil, false
 	}
 	return body, true
@@ -221,26 +224,26 @@ func readAll(r io.ReadCloser, err error) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, client.MaxManifest+1))
 }
 
-// Manifest is the bytes of a manifest by its digest.
+// Manifest returns the bytes of a manifest by its digest.
 func (s *Source) Manifest(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
-	if body, ok := s.kept(repository, d); ok {
+	if body, ok := s.storedManifest(repository, d); ok {
 		return body, nil
 	}
 	m, err := s.registry.Manifest(ctx, repository, d.String())
 	if err != nil {
 		return nil, err
 	}
-	return m.Body, s.keep(d, m.Body)
+	return m.Body, s.storeManifest(d, m.Body)
 }
 
-// Tags are the tags of a repository. Errors: those of [client.Client.Tags].
+// Tags returns the tags of a repository. Errors: those of [client.Client.Tags].
 func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, error) {
 	return remember(&s.mu, s.lists, repository, func() (map[string]bool, error) {
 		list, err := s.registry.Tags(ctx, repository)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.count(len(list)); err != nil {
+		if err := s.countTags(len(list)); err != nil {
 			return nil, err
 		}
 		set := make(map[string]bool, len(list))
@@ -251,8 +254,8 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 	})
 }
 
-// count counts tags, which are remembered.
-func (s *Source) count(tags int) error {
+// countTags counts the tags that are remembered.
+func (s *Source) countTags(tags int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listed += tags; s.listed > maxListed {
@@ -261,10 +264,10 @@ func (s *Source) count(tags int) error {
 	return nil
 }
 
-// read opens a blob of the source: a stored one, or the registry's. Its digest is verified
-// at the end.
+// read opens a blob of the source: a stored one, or the registry's. The reader verifies
+// the digest at its end.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
-	if s.work != nil && s.work.has(b.Digest, b.Size) {
+	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
 	}
 	where, err := s.findOlder(ctx, repository, b)

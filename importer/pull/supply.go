@@ -22,18 +22,18 @@ const (
 	// nearlyDone is how many bytes of a blob may be left for an interrupted pull to
 	// complete it.
 	nearlyDone = 16 << 20
-	// grace is how long that may take.
+	// grace limits how long that may take.
 	grace = 5 * time.Second
 )
 
 // need is a blob that the bundle needs.
 type need struct {
 	blob         closure.Descriptor
-	layout       string    // a path in the bundle that has it
-	repositories []string  // in the source
-	archives     []*packed // that it is missing from
+	layout       string    // where the bundle has it
+	repositories []string  // repositories of the source
+	archives     []*packed // those that do not have it
 
-	where extent.List // in an archive of the bundle's directory; nil if the working directory has it
+	where extent.List // an archive of the bundle's directory that has it; nil if the working directory has it
 }
 
 // needsOf returns the blobs of archives, each once, those of the first archive first.
@@ -62,49 +62,49 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	return archives, needs
 }
 
-// supply makes blobs available: from the working directory, from what is there already, or
-// from the registry.
+// supply makes blobs available: from the working directory, from existing files, or from
+// the registry.
 type supply struct {
 	dir      string // of the bundle
 	fetcher  fetcher
 	reusable *bundle.Reusable
 
-	mu   sync.Mutex
-	gaps []Gap // of blobs that are missing or damaged in the source
+	mu       sync.Mutex
+	problems []Problem // of blobs that are missing or damaged in the source
 }
 
 func (r *run) newSupply() *supply {
 	return &supply{dir: r.options.Dir, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
-// bring makes a blob available, and reports whether it did. Missing or damaged content of
-// the source is a gap and no error. hard ends a fetch at once; ctx ends it unless the fetch
-// is nearly done.
-func (s *supply) bring(ctx, hard context.Context, n *need) (bool, error) {
+// provide makes a blob available, and reports whether it did. Content that is missing or
+// damaged in the source is a problem and no error. hard ends a fetch at once; ctx ends it
+// unless the fetch is nearly done.
+func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	err := s.find(ctx, hard, n)
-	var g Gap
+	err := s.obtain(ctx, hard, n)
+	var g Problem
 	switch {
 	case err == nil:
 		return true, nil
 	case IsAbsent(err):
-		g = newGap(n.repositories[0], n.blob.Digest.String(), problem.Missing)
+		g = newMissing(n.repositories[0], n.blob.Digest.String(), problem.Missing)
 	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
-		g = NewGap(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
+		g = NewProblem(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
 	default:
 		return false, err
 	}
 	g.lost = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gaps = append(s.gaps, g)
+	s.problems = append(s.problems, g)
 	return false, nil
 }
 
-// find makes a blob available from what is there or from the registry.
-func (s *supply) find(ctx, hard context.Context, n *need) error {
+// obtain makes a blob available from existing files or from the registry.
+func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	there, err := s.reuse(ctx, n)
 	if err != nil || there {
 		s.fetcher.meter.Add(n.blob.Size)
@@ -132,19 +132,19 @@ func (s *supply) find(ctx, hard context.Context, n *need) error {
 // existing archive or tree. It verifies the blob in both cases.
 func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	work := s.fetcher.work
-	if work.has(n.blob.Digest, n.blob.Size) {
-		good, err := work.check(ctx, n.blob.Digest)
+	if work.hasBlob(n.blob.Digest, n.blob.Size) {
+		good, err := work.isIntact(ctx, n.blob.Digest)
 		if good || err != nil {
 			return good, err
 		}
-		work.drop(n.blob.Digest)
+		work.remove(n.blob.Digest)
 	}
 	where, dir := s.reusable.Find(n.layout, n.blob.Digest, n.blob.Size)
 	switch {
 	case where == nil:
 		return false, nil
 	case dir != s.dir: // it is replaced when another archive is complete
-		return s.fetcher.copy(ctx, where, n.blob)
+		return s.fetcher.copyBlob(ctx, where, n.blob)
 	}
 	good, err := bundle.HasDigest(ctx, where, n.blob.Digest)
 	if good {
@@ -153,7 +153,7 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	return good, err
 }
 
-// leftMeter knows how much is left of a blob.
+// leftMeter counts how much of a blob is left to fetch.
 type leftMeter struct {
 	meter Meter
 	n     atomic.Int64

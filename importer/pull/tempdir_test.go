@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// elsewhere is a new directory on another file system than t.TempDir, where there is one:
-// that is in memory, or on a disk.
+// elsewhere returns a new directory on another file system than t.TempDir, if there is
+// one: in memory, or on a disk.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	other := "/dev/shm"
@@ -33,7 +33,7 @@ func elsewhere(t *testing.T) string {
 	return dir
 }
 
-// filesBelow are the names of the files below a directory.
+// filesBelow returns the names of the files below a directory.
 func filesBelow(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -45,8 +45,8 @@ func filesBelow(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// Work in progress may be on another file system: the bundle is the same, what was fetched
-// is taken up again from there, and nothing of it is left.
+// Work in progress may be on another file system: the bundle is the same, the next pull
+// resumes from there, and nothing of it is left at the end.
 func TestTempDir(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -71,26 +71,26 @@ func TestTempDir(t *testing.T) {
 			o.Registry = c
 			r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 			if _, err := pull.Run(t.Context(), o, nil); err == nil {
-				t.Fatal("a cut was taken for the end")
+				t.Fatal("a cut download counted as complete")
 			}
 			nothingThere(t, o.Dir)
 			if kept := filesBelow(t, o.TempDir); len(kept) == 0 {
 				t.Error("nothing was kept")
 			}
-			other := o // a bundle of its own, whose work is its own
+			other := o // another bundle, which has its own working directory
 			other.Dir = t.TempDir()
 			pulltest.Run(t, other)
 			r.Forget()
 			pulltest.Run(t, o)
 			resumed := 0
 			for _, q := range r.Requests() {
-				// Others may have been cut off with it.
+				// Other downloads may have been cut with it.
 				if q.Status == http.StatusPartialContent && strings.HasSuffix(q.Path, large) {
 					resumed++
 				}
 			}
 			if resumed != 1 {
-				t.Errorf("the rest of the large blob was asked for %d times, want 1", resumed)
+				t.Errorf("the rest of the large blob was requested %d times, want 1", resumed)
 			}
 			for _, dir := range []string{o.Dir, other.Dir} {
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
@@ -106,7 +106,7 @@ func TestTempDir(t *testing.T) {
 	}
 }
 
-// nothingThere fails the test if a directory has blobs, or parts of some, of an interrupted
+// nothingThere fails the test if a directory has blobs, or parts of them, of an interrupted
 // pull that keeps them elsewhere.
 func nothingThere(t *testing.T, dir string) {
 	t.Helper()
@@ -117,7 +117,8 @@ func nothingThere(t *testing.T, dir string) {
 	}
 }
 
-// Where others may write, what they have put in the way is refused.
+// In a directory that others may write to, a pull refuses what they have put in its
+// way.
 func TestTempDirOfOthers(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -125,7 +126,7 @@ func TestTempDirOfOthers(t *testing.T) {
 	o.Planner, o.TempDir = pull.Repositories{Paths: []string{"."}}, t.TempDir()
 	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("GET tags")), http.StatusForbidden))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("a refusal was taken for nothing")
+		t.Fatal("the pull succeeded in spite of a refusal")
 	}
 	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
 	try(t, err)

@@ -12,14 +12,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// tree makes the layouts of the plan directories of the bundle. Blobs come first, each
-// put in its place in one step, and indexes when all are there.
+// tree writes the layouts of the plan as directories of the bundle. Blobs come first,
+// each renamed into place in one step, and indexes when all blobs are complete.
 func (r *run) tree(ctx context.Context) error {
 	layouts := bundle.MergeLayouts(r.plan.Archives)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
-	// All of them at once, before the first index names one.
+	// All blobs at once, before the first index names one.
 	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (r *run) tree(ctx context.Context) error {
 	return r.compare(ctx, []string{r.options.Dir})
 }
 
-// stageIndex stages the index of a layout where it changes.
+// stageIndex stages the index of a layout if it changed.
 func (r *run) stageIndex(l *bundle.Layout) error {
 	index, err := l.IndexJSON()
 	if err != nil {
@@ -59,8 +59,8 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 	return err
 }
 
-// placeBlobs fetches what the layouts do not have. A blob gets its name only after its
-// content is on disk, because an index may name it already.
+// placeBlobs fetches the blobs that the layouts do not have. A blob gets its name only
+// after its content is on disk, because an index may name it already.
 func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {
@@ -76,12 +76,12 @@ func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	group, hard := errgroup.WithContext(ctx)
 	group.SetLimit(r.options.Jobs)
 	for _, n := range needs {
-		group.Go(func() error { return supply.bringToTree(ctx, hard, n, blobs[n.blob.Digest]) })
+		group.Go(func() error { return supply.provideFile(ctx, hard, n, blobs[n.blob.Digest]) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := Incomplete(supply.gaps); err != nil {
+	if err := Incomplete(supply.problems); err != nil {
 		return err
 	}
 	r.work.reached("fetched all")
@@ -96,14 +96,14 @@ func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 			return err
 		}
 		r.work.reached("placed blob")
-		r.work.drop(n.blob.Digest)
+		r.work.remove(n.blob.Digest)
 	}
 	return nil
 }
 
-// bringToTree makes a blob available as a file: in one of its places, or in the working
+// provideFile makes a blob available as a file: in one of its places, or in the working
 // directory.
-func (s *supply) bringToTree(ctx, hard context.Context, n *need, b *bundle.TreeBlob) error {
+func (s *supply) provideFile(ctx, hard context.Context, n *need, b *bundle.TreeBlob) error {
 	if err := hard.Err(); err != nil {
 		return err
 	}
@@ -115,12 +115,12 @@ func (s *supply) bringToTree(ctx, hard context.Context, n *need, b *bundle.TreeB
 		s.fetcher.meter.Add(n.blob.Size)
 		return nil
 	}
-	ok, err := s.bring(ctx, hard, n)
+	ok, err := s.provide(ctx, hard, n)
 	if err != nil || !ok {
 		return err
 	}
-	if n.where != nil { // in an archive that is there
-		if good, err := s.fetcher.copy(ctx, n.where, n.blob); err != nil || !good {
+	if n.where != nil { // in an existing archive
+		if good, err := s.fetcher.copyBlob(ctx, n.where, n.blob); err != nil || !good {
 			return errors.Join(err, fmt.Errorf("%s: it changed while it was read", n.where))
 		}
 	}

@@ -69,7 +69,8 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	}
 }
 
-// Repositories come as they are: names, tags, digests, indexes whole, referrers.
+// Repositories are pulled as they are: names, tags, digests, complete indexes,
+// referrers.
 func TestRepositoriesAsTheyAre(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -95,13 +96,14 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	b, err := got.Repository("shop/app")
 	try(t, err)
 	sameReferrers(t, a, b)
-	// The bundle itself says where it is from.
+	// The bundle itself says where it comes from.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}
 }
 
-// With a glob, what belongs to the chosen images comes with them, and nothing else.
+// With a glob, everything that belongs to the chosen images is pulled with them, and
+// nothing else.
 func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -142,7 +144,8 @@ func TestTagsByGlob(t *testing.T) {
 	}
 }
 
-// A registry without a referrers API lists referrers under a tag, which comes with them.
+// In a registry without a referrers API, the tag that lists the referrers of an image is
+// pulled, and they with it.
 func TestReferrersByTag(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -170,7 +173,7 @@ func TestReferrersByTag(t *testing.T) {
 	}
 }
 
-// Of an index the image of a platform takes its place.
+// With a platform, its image replaces the index.
 func TestPlatform(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -189,8 +192,8 @@ func TestPlatform(t *testing.T) {
 	}
 	o.Dir = t.TempDir()
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
-	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
+	var incomplete *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
 		t.Errorf("a missing platform: %v", err)
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
@@ -200,7 +203,7 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// Unchanged archives are kept, byte for byte and untouched; of changed ones the
+// Unchanged archives stay untouched, byte for byte; for changed ones only the
 // difference is fetched.
 func TestOverAnOlderBundle(t *testing.T) {
 	tree := varied(t)
@@ -238,12 +241,12 @@ func TestOverAnOlderBundle(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// Cut into chunks, with checksums, and whole again: nothing is fetched.
+	// Cut into chunks, with checksums, and joined again: nothing is fetched.
 	r.Forget()
 	o.ChunkSize, o.NewSum = 30_000, sha256.New
 	pulltest.Run(t, o)
 	if _, err := os.Stat(filepath.Join(o.Dir, "app.tar")); err == nil {
-		t.Error("app.tar is there beside its chunks")
+		t.Error("app.tar was left beside its chunks")
 	}
 	chunk, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk"))
 	try(t, err)
@@ -254,7 +257,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
-	// Chunks as d8 cuts them are good as they are.
+	// Chunks as d8 cuts them are reused as they are.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
@@ -279,7 +282,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 }
 
-// joined makes one file of the chunks of an archive, without their checksums.
+// joined joins the chunks of an archive into one file, without their checksums.
 func joined(t *testing.T, dir, archive string) {
 	t.Helper()
 	file := filepath.Join(dir, archive)
@@ -296,7 +299,7 @@ func joined(t *testing.T, dir, archive string) {
 	try(t, os.WriteFile(file, all, 0o644))
 }
 
-// An old archive with a wrong blob is not believed.
+// A wrong blob of an older archive is fetched again.
 func TestDamagedOlderBundle(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -325,7 +328,7 @@ func TestDamagedOlderBundle(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// sameTree compares what two sources serve, and proves the bytes of all of it.
+// sameTree compares what two sources serve, and proves all of its content.
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
 	s := pulltest.OpenAt(t, "shop", got)
@@ -341,7 +344,7 @@ func sameTree(t *testing.T, want, got string) {
 	pulltest.ProveAll(t, s)
 }
 
-// Directories in place of archives, and again over themselves.
+// A bundle as a tree, and again over itself.
 func TestTree(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -392,7 +395,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// Two pulls into one directory would be in each other's way.
+// A second pull into the same directory is refused.
 func TestOneAtATime(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -416,13 +419,13 @@ func TestOneAtATime(t *testing.T) {
 	try(t, <-done)
 }
 
-// State that is older than a day is not gone on from.
+// State that is older than a day is not resumed.
 func TestOldState(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
-	o.Jobs = 1 // the blobs before the refused one are complete; several at once would be cut off with it
+	o.Jobs = 1 // the blobs before the refused one are complete; with more jobs, others would be cut with it
 	breakBlobs := func() {
 		r.Inject(registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden))
 	}
@@ -451,7 +454,7 @@ func TestOldState(t *testing.T) {
 	}
 }
 
-// What belongs to another archive stays, however alike the names are.
+// Files of another archive stay, however similar the names are.
 func TestOtherArchivesStay(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -478,7 +481,7 @@ func TestOtherArchivesStay(t *testing.T) {
 	}
 }
 
-// Manifests of old formats are no content that a layout could hold.
+// Manifests of old formats cannot be stored in a layout.
 func TestOldManifests(t *testing.T) {
 	for _, typ := range []string{"application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"} {
 		r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -494,8 +497,8 @@ func TestOldManifests(t *testing.T) {
 		})})
 		o := pulltest.Options(t, r, "shop")
 		o.Planner = pull.Repositories{Paths: []string{"app"}}
-		var gaps *pull.IncompleteError
-		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 1 || gaps.Gaps[0].Tag() != "old" {
+		var incomplete *pull.IncompleteError
+		if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Tag() != "old" {
 			t.Errorf("%s: %v", typ, err)
 		}
 		pulltest.NothingPublished(t, o.Dir)

@@ -48,36 +48,36 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	}
 	ours := map[string]bool{}
 	for _, l := range bundle.MergeLayouts(r.plan.Archives) {
-		ours[served(l)] = true
+		ours[servedName(l)] = true
 	}
-	var gaps []Gap
+	var problems []Problem
 	for _, p := range s.Problems() {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
 			p.Reason = fmt.Sprintf("written, but not servable: %s: %s: %s", p.Kind, p.Path, p.Reason)
-			gaps = append(gaps, Gap{Problem: p})
+			problems = append(problems, Problem{Problem: p})
 		}
 	}
 	for _, a := range r.plan.Archives {
 		for _, l := range a.Layouts {
-			gaps = append(gaps, missing(ctx, s, l)...)
+			problems = append(problems, missingImages(ctx, s, l)...)
 		}
 	}
-	return Incomplete(gaps)
+	return Incomplete(problems)
 }
 
-// served is the name of a layout's repository while it is checked.
-func served(l *bundle.Layout) string {
+// servedName is the name of a layout's repository while it is checked.
+func servedName(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot
 	}
 	return verifyRoot + "/" + l.Path
 }
 
-// missing returns the images of a layout that a snapshot does not have.
-func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (gaps []Gap) {
-	repo, err := s.Repository(served(l))
+// missingImages returns the images of a layout that a snapshot does not have.
+func missingImages(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (problems []Problem) {
+	repo, err := s.Repository(servedName(l))
 	if err != nil {
-		return []Gap{newGap(l.Repository, "", err.Error())}
+		return []Problem{newMissing(l.Repository, "", err.Error())}
 	}
 	for _, i := range l.Images {
 		_, err := repo.Manifest(ctx, i.Digest)
@@ -88,8 +88,8 @@ func missing(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (ga
 			}
 		}
 		if err != nil {
-			gaps = append(gaps, imageGap(layoutstore.Damaged, l.Repository, i, err.Error()))
+			problems = append(problems, newImageProblem(layoutstore.Damaged, l.Repository, i, err.Error()))
 		}
 	}
-	return gaps
+	return problems
 }

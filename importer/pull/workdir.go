@@ -19,20 +19,20 @@ import (
 )
 
 const (
-	// workDir is where a bundle directory keeps incomplete content. No reader opens
+	// workDir is where a bundle directory keeps unfinished content. Readers open no
 	// names that begin with a dot.
 	workDir = ".tmp/layoutproxy"
 	// stateAge is how long an interrupted pull can be resumed.
 	stateAge = 24 * time.Hour
-	stamp    = "state" // its modification is when the state was last used
+	stamp    = "state" // its modification time says when the state was last used
 )
 
-// work is the working directory of a pull: complete blobs, parts of blobs, and
-// archives that are not published yet. It is locked as long as it is open.
+// work is the working directory of a pull: complete blobs, parts of blobs, and archives
+// that are not published yet. It is locked as long as it is open.
 type work struct {
 	dir  string // of the bundle
-	path string // of blobs and their parts, on any file system
-	near string // of staged files, on the bundle's file system: they are renamed into their place
+	path string // blobs and their parts, on any file system
+	near string // staged files, on the bundle's file system: they are renamed into place
 	lock *os.File
 
 	reached func(point string) // of Options
@@ -40,7 +40,7 @@ type work struct {
 	publisher *bundle.Publisher
 
 	mu     sync.Mutex
-	proven map[digest.Digest]bool // verified by this process: not verified again
+	proven map[digest.Digest]bool // blobs that this process has verified
 }
 
 // errBusy says that another pull writes into the same directory.
@@ -59,9 +59,9 @@ func lockDir(dir *os.File) error {
 	return err
 }
 
-// openWork makes the working directory in dir, or takes up the one that is there,
-// unless resume is not wanted or it is too old. Blobs are kept in temp if it is not empty.
-// Errors: errBusy, the file system's.
+// openWork creates the working directory in dir, or resumes the one that exists, unless
+// resume is off or it is too old. It keeps blobs in temp if that is not empty. Errors:
+// errBusy, the file system's.
 func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (w *work) touch() error {
 	return os.WriteFile(filepath.Join(w.path, stamp), []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
 }
 
-// finish removes the working directory after a pull that ended well.
+// finish removes the working directory after a successful pull.
 func (w *work) finish() error {
 	w.reached("finish")
 	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.near))
@@ -176,14 +176,14 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// has reports whether the complete blob is stored. An unknown size is -1.
-func (w *work) has(d digest.Digest, size int64) bool {
+// hasBlob reports whether the complete blob is stored. A size of -1 is unknown.
+func (w *work) hasBlob(d digest.Digest, size int64) bool {
 	info, err := os.Stat(w.blob(d))
 	return err == nil && (size < 0 || info.Size() == size)
 }
 
-// prove records that the content of d was verified.
-func (w *work) prove(d digest.Digest) {
+// markProven records that the content of d was verified.
+func (w *work) markProven(d digest.Digest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.proven[d] = true
@@ -195,9 +195,9 @@ func (w *work) isProven(d digest.Digest) bool {
 	return w.proven[d]
 }
 
-// put keeps bytes that have the digest d.
-func (w *work) put(d digest.Digest, data []byte) error {
-	if w.has(d, int64(len(data))) && w.isProven(d) {
+// store keeps bytes whose digest is d.
+func (w *work) store(d digest.Digest, data []byte) error {
+	if w.hasBlob(d, int64(len(data))) && w.isProven(d) {
 		return nil
 	}
 	f, err := os.CreateTemp(filepath.Join(w.path, "parts"), "put-*")
@@ -214,7 +214,7 @@ func (w *work) put(d digest.Digest, data []byte) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	w.prove(d)
+	w.markProven(d)
 	return os.Rename(f.Name(), w.blob(d))
 }
 
@@ -228,17 +228,17 @@ func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	return newProving(f, d, f.Name()), nil
 }
 
-// check reports whether a stored blob has its digest.
-func (w *work) check(ctx context.Context, d digest.Digest) (bool, error) {
+// isIntact reports whether a stored blob has its digest.
+func (w *work) isIntact(ctx context.Context, d digest.Digest) (bool, error) {
 	if w.isProven(d) {
 		return true, nil
 	}
 	good, err := bundle.FileHasDigest(ctx, w.blob(d), d)
 	if good {
-		w.prove(d)
+		w.markProven(d)
 	}
 	return good, err
 }
 
-// drop removes a blob that nothing needs any more.
-func (w *work) drop(d digest.Digest) { _ = os.Remove(w.blob(d)) }
+// remove removes a blob that is not needed any more.
+func (w *work) remove(d digest.Digest) { _ = os.Remove(w.blob(d)) }

@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What stays wrong ends a pull with an error that names digest, registry and what came, and
-// only after it was asked for three times, whole or from where an earlier pull was cut.
+// A pull requests wrong content three times, from the start or from where an earlier pull
+// was cut. Then it fails, and the error names the digest, the registry and what was
+// received.
 func TestAnswersThatStayWrong(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -57,15 +58,15 @@ func TestAnswersThatStayWrong(t *testing.T) {
 				}
 			}
 			if most != 3 {
-				t.Errorf("asked %d times, want 3", most)
+				t.Errorf("requested %d times, want 3", most)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		})
 	}
 }
 
-// A part with a wrong bit that an earlier pull has left costs one more request, and what is
-// wrong behind it as many as a whole blob.
+// A part with a wrong bit that an earlier pull has left costs one more request. Wrong
+// content behind the part is requested as often as a complete blob.
 func TestWrongRestOfABlob(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -82,7 +83,7 @@ func TestWrongRestOfABlob(t *testing.T) {
 	r.Inject(registrytest.Spoil(func(q *http.Request) bool { return blob(q) && q.Header.Get("Range") != "" }, registrytest.FlipBit))
 	r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("a cut was taken for the end")
+		t.Fatal("a cut download counted as complete")
 	}
 	r.Forget()
 	pulltest.Run(t, o)

@@ -135,7 +135,7 @@ func digestOf(t *testing.T, s *setup, repository, tag string) string {
 	return d.Digest.String()
 }
 
-// What a registry acknowledges and does not keep is a gap, whichever request it was; and
+// Content that a registry acknowledges and does not keep is reported, whichever request it was; and
 // the next push does not take it for there.
 func TestAcknowledgedAndNotKept(t *testing.T) {
 	taking := func(m registrytest.Match, status int) registrytest.Fault {
@@ -180,16 +180,16 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })
 			summary, err := s.push(t.Context())
-			var gap *push.ProofError
-			if !errors.As(err, &gap) || summary.Complete {
+			var unproven *push.ProofError
+			if !errors.As(err, &unproven) || summary.Complete {
 				t.Fatalf("%+v, %v", summary, err)
 			}
 			var text strings.Builder
-			if err := summary.WriteText(&text); err != nil || len(summary.Differences) != len(gap.Differences) || !strings.Contains(text.String(), gap.Differences[0].String()) ||
-				strings.Contains(text.String(), " more: --output json") != (len(gap.Differences) > 20) {
+			if err := summary.WriteText(&text); err != nil || len(summary.Differences) != len(unproven.Differences) || !strings.Contains(text.String(), unproven.Differences[0].String()) ||
+				strings.Contains(text.String(), " more: --output json") != (len(unproven.Differences) > 20) {
 				t.Errorf("%v\n%s", err, text.String())
 			}
-			for _, d := range gap.Differences {
+			for _, d := range unproven.Differences {
 				if d.Kind != push.Missing || !test.want(d) {
 					t.Errorf("%v", d)
 				}

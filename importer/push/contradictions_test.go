@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// What contradicts its descriptor or itself is a gap, and never sent.
+// Content that contradicts its descriptor or itself is reported, and never sent.
 func TestContradictionsAreGaps(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -28,7 +28,7 @@ func TestContradictionsAreGaps(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(plan.LeftOut, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) }) {
-			t.Errorf("%s is no gap", tag)
+			t.Errorf("%s is not reported", tag)
 		}
 	}
 	for _, r := range plan.Repositories {
@@ -40,7 +40,7 @@ func TestContradictionsAreGaps(t *testing.T) {
 	}
 }
 
-// A missing layer is a gap, whatever urls it has; one that need not be there by its
+// A missing layer is a problem, whatever urls it has; one that is optional by its
 // media type is listed as left out.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
@@ -60,7 +60,7 @@ func TestUrlsMakeNoLayerOptional(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("%s: gaps %v, left out %v", mediaType, plan.LeftOut, plan.NonDistributable)
+			t.Errorf("%s: problems %v, left out %v", mediaType, plan.LeftOut, plan.NonDistributable)
 		}
 	}
 }

@@ -194,8 +194,8 @@ func TestForgetfulRegistries(t *testing.T) {
 		return true
 	})
 	summary, err := s.push(t.Context())
-	var gap *push.ProofError
-	if !errors.As(err, &gap) || len(gap.Differences) != 4 || summary.Complete {
+	var unproven *push.ProofError
+	if !errors.As(err, &unproven) || len(unproven.Differences) != 4 || summary.Complete {
 		t.Errorf("%v", err)
 	}
 	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
@@ -225,7 +225,7 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 }
 
-// Gaps are reported, and the rest is pushed.
+// Problems are reported, and the rest is pushed.
 func TestGaps(t *testing.T) {
 	dir := t.TempDir()
 	tree := buildTree(t, dir)

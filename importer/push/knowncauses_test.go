@@ -149,7 +149,7 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 		t.Fatalf("%v\n%+v\nwant: %s", err, known, kind)
 	}
 	if strings.Contains(known.Cause, " :") || strings.HasSuffix(known.Cause, " ") || strings.Contains(known.Cause, "  ") {
-		t.Errorf("%q has a gap", known.Cause)
+		t.Errorf("%q has an empty field", known.Cause)
 	}
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
 		t.Errorf("%v is on no side", err)

@@ -89,7 +89,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 		t.Fatal(err)
 	}
 	if len(plan.LeftOut) > 0 {
-		t.Fatalf("gaps: %v", plan.LeftOut)
+		t.Fatalf("left out: %v", plan.LeftOut)
 	}
 	state, err := push.OpenState(filepath.Join(t.TempDir(), "state"))
 	if err != nil {

@@ -125,7 +125,7 @@ func (p *Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(b, "\n%d repositories, %d tags and %d discovery tags, %d manifests\n", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests)
 	fmt.Fprintf(b, "%d blobs of %s to upload once each, and %d mounts\n", t.Blobs, humanize.Bytes(uint64(t.Bytes)), t.Mounts)
 	for _, left := range p.LeftOut {
-		fmt.Fprintf(b, "gap: %s\n", left)
+		fmt.Fprintf(b, "problem: %s\n", left)
 	}
 	for _, layer := range p.NonDistributable {
 		fmt.Fprintf(b, "left out: %s\n", layer)

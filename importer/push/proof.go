@@ -46,7 +46,7 @@ func (p *Pusher) recordWritten(w written) {
 // untagged manifests by digest. What existed before the push was already checked.
 func (p *Pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
-	var gaps []Difference
+	var differences []Difference
 	var tasks []*task
 	for _, w := range p.unproven() {
 		tasks = append(tasks, &task{run: func(ctx context.Context) error {
@@ -54,10 +54,10 @@ func (p *Pusher) prove(ctx context.Context) error {
 			if w.blob != nil {
 				prove = p.proveBlob
 			}
-			gap, err := prove(ctx, w)
-			if gap != nil {
+			difference, err := prove(ctx, w)
+			if difference != nil {
 				mu.Lock()
-				gaps = append(gaps, *gap)
+				differences = append(differences, *difference)
 				mu.Unlock()
 			}
 			return err
@@ -66,9 +66,9 @@ func (p *Pusher) prove(ctx context.Context) error {
 	if err := perform(ctx, p.Jobs, tasks); err != nil {
 		return err
 	}
-	if len(gaps) > 0 {
-		sortDifferences(gaps)
-		return &ProofError{gaps}
+	if len(differences) > 0 {
+		sortDifferences(differences)
+		return &ProofError{differences}
 	}
 	return nil
 }
@@ -97,18 +97,18 @@ func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, err
 		d, err = headManifest(ctx, p.Client, w.repository.Name, w.name)
 		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != w.digest, err
 	})
-	gap := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.name, Digest: w.digest}
+	difference := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.name, Digest: w.digest}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return &gap, nil
+		return &difference, nil
 	case err != nil:
 		return nil, sided("head manifest", w.repository.Name, w.digest, Diagnose(err))
 	case d.Digest != w.digest:
-		gap.Kind, gap.Found = Different, d.Digest.String()
-		return &gap, nil
+		difference.Kind, difference.Found = Different, d.Digest.String()
+		return &difference, nil
 	case d.Size != w.size:
-		gap.Kind, gap.Found = WrongSize, insteadOf(d.Size, w.size)
-		return &gap, nil
+		difference.Kind, difference.Found = WrongSize, insteadOf(d.Size, w.size)
+		return &difference, nil
 	}
 	return nil, nil
 }
@@ -119,15 +119,15 @@ func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 		n, err = p.Client.HeadBlob(ctx, w.repository.Name, w.blob.Digest)
 		return errors.Is(err, client.ErrNotFound), err
 	})
-	gap := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.blob.Digest.String(), Digest: w.blob.Digest, blob: true}
+	difference := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.blob.Digest.String(), Digest: w.blob.Digest, blob: true}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return &gap, nil
+		return &difference, nil
 	case err != nil:
 		return nil, sided("head blob", w.repository.Name, w.blob.Digest, Diagnose(err))
 	case n != w.blob.Size && n != client.UnknownSize:
-		gap.Kind, gap.Found = WrongSize, insteadOf(n, w.blob.Size)
-		return &gap, nil
+		difference.Kind, difference.Found = WrongSize, insteadOf(n, w.blob.Size)
+		return &difference, nil
 	}
 	return nil, nil
 }

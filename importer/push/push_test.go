@@ -231,7 +231,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 	}
 }
 
-// An interrupted push leaves no tag that leads to a gap, and goes on later.
+// An interrupted push leaves no tag that leads to missing content, and is resumed later.
 func TestPushesThatAreInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	buildTree(t, dir)

@@ -96,9 +96,9 @@ func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	p.summary.Seconds = time.Since(began).Seconds()
 	p.summary.BytesSent, p.summary.Requests, p.summary.Retries = stats.Sent, stats.Requests, stats.Retries
 	p.summary.Complete = err == nil
-	var gap *ProofError
-	if errors.As(err, &gap) {
-		p.summary.Differences = gap.Differences
+	var unproven *ProofError
+	if errors.As(err, &unproven) {
+		p.summary.Differences = unproven.Differences
 	}
 	return p.summary, err
 }

@@ -92,15 +92,15 @@ func (s Summary) WriteText(w io.Writer) error {
 // maxDifferences limits the differences that are printed for people.
 const maxDifferences = 20
 
-func writeDifferences(w io.Writer, gaps []Difference) error {
-	for _, g := range gaps[:min(len(gaps), maxDifferences)] {
+func writeDifferences(w io.Writer, differences []Difference) error {
+	for _, g := range differences[:min(len(differences), maxDifferences)] {
 		if _, err := fmt.Fprintln(w, g); err != nil {
 			return err
 		}
 	}
-	if len(gaps) <= maxDifferences {
+	if len(differences) <= maxDifferences {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(gaps)-maxDifferences)
+	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(differences)-maxDifferences)
 	return err
 }

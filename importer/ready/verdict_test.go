@@ -93,9 +93,9 @@ func constrained(texts ...string) (s release.Selector) {
 
 // Each rule of the verdict, by what changes in facts that are complete.
 func TestJudge(t *testing.T) {
-	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "not there"}
+	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "missing"}
 	missing := func(i *Image) { *i = without(*i, Missing, lost) }
-	const why = ": platform.tar: blobs/x: not there: copy chunk 0003 again"
+	const why = ": platform.tar: blobs/x: missing: copy chunk 0003 again"
 	for name, test := range map[string]struct {
 		change   func(f *Facts)
 		question Question

@@ -189,7 +189,7 @@ func TestReportOfALostChunk(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf(`incomplete: DIR/platform.tar: chunk %04[1]d is missing: 2 tags of 1 repository
-  deckhouse/ee/install: v1, v2: install/blobs/sha256/%[2]s in chunk %04[1]d: application/vnd.oci.image.layer.v1.tar+gzip: not there: copy chunk %04[1]d again
+  deckhouse/ee/install: v1, v2: install/blobs/sha256/%[2]s in chunk %04[1]d: application/vnd.oci.image.layer.v1.tar+gzip: missing: copy chunk %04[1]d again
 incomplete or damaged: platform.tar cannot be read from chunk %04[1]d on: its tags are unknown. Of 3 known tags of 1 repository, 1 is complete
 `, lost, layer.Encoded())
 	if diff := cmp.Diff(want, text(t, run(t, packed), packed)); diff != "" {

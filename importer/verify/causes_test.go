@@ -13,21 +13,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// keepAll is a report of gaps as one that kept all of them would make it.
-func keepAll(gaps []layoutstore.Problem, limit int) (causes []Cause, tags int) {
+// keepAll returns the causes of problems as an unbounded report would have them.
+func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags int) {
 	all := map[causeKey][]layoutstore.Problem{}
 	affected := map[tag]bool{}
-	for _, g := range gaps {
+	for _, g := range problems {
 		key := causeKey{g.Kind, g.Path, g.Reason}
 		all[key] = append(all[key], g)
 		for _, t := range g.Tags {
 			affected[tag{g.Repository, t}] = true
 		}
 	}
-	for key, gaps := range all {
-		c := Cause{Kind: key.kind, Path: key.path, Reason: key.reason, Count: len(gaps), Problems: gaps}
+	for key, problems := range all {
+		c := Cause{Kind: key.kind, Path: key.path, Reason: key.reason, Count: len(problems), Problems: problems}
 		tags, repositories := map[tag]bool{}, map[string]bool{}
-		for _, g := range gaps {
+		for _, g := range problems {
 			for _, t := range g.Tags {
 				tags[tag{g.Repository, t}], repositories[g.Repository] = true, true
 			}
@@ -46,7 +46,7 @@ func keepAll(gaps []layoutstore.Problem, limit int) (causes []Cause, tags int) {
 	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Problems) == 0 }), len(affected)
 }
 
-// In whatever order gaps come, a bounded report has the first ones and counts all.
+// In whatever order problems come, a bounded report has the first ones and counts all.
 func TestFindingsAreTheFirst(t *testing.T) {
 	const limit = 6
 	for seed := range uint64(300) {
@@ -56,29 +56,29 @@ func TestFindingsAreTheFirst(t *testing.T) {
 			shared[4][i] = fmt.Sprintf("long%02d", i)
 		}
 		reasons := 1 + random.IntN(12)
-		gaps := make([]layoutstore.Problem, random.IntN(60))
-		for i := range gaps {
-			gaps[i] = layoutstore.Problem{Kind: layoutstore.Damaged, Path: fmt.Sprint(random.IntN(3)), Entry: fmt.Sprintf("%02d", i),
+		problems := make([]layoutstore.Problem, random.IntN(60))
+		for i := range problems {
+			problems[i] = layoutstore.Problem{Kind: layoutstore.Damaged, Path: fmt.Sprint(random.IntN(3)), Entry: fmt.Sprintf("%02d", i),
 				Repository: fmt.Sprint(random.IntN(2)), Tags: shared[random.IntN(len(shared))], Reason: fmt.Sprint(random.IntN(reasons))}
 		}
 		f := newCauses(nil)
 		f.first.limit = limit
 		held := 0
-		for _, g := range gaps {
+		for _, g := range problems {
 			f.add(g)
 			held = max(held, len(f.first.items), len(f.tallies))
 		}
 		r := newReport()
 		f.report(r)
-		want, affected := keepAll(gaps, limit)
+		want, affected := keepAll(problems, limit)
 		if diff := gocmp.Diff(want, r.Causes[:len(r.Causes):len(r.Causes)]); diff != "" && len(want)+len(r.Causes) > 0 {
 			t.Fatalf("seed %d:\n%s", seed, diff)
 		}
-		if omitted := max(len(gaps)-limit, 0); r.TagsAffected != affected || r.Omitted.Problems != omitted {
-			t.Fatalf("seed %d: %d tags affected, %d gaps omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
+		if omitted := max(len(problems)-limit, 0); r.TagsAffected != affected || r.Omitted.Problems != omitted {
+			t.Fatalf("seed %d: %d tags affected, %d problems omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
 		}
 		if held > 2*limit {
-			t.Fatalf("seed %d: %d gaps or causes held", seed, held)
+			t.Fatalf("seed %d: %d problems or causes held", seed, held)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func TestReportIsBounded(t *testing.T) {
 	dir := manyMissing(t, 1200)
 	r := run(t, dir)
 	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
-		t.Errorf("%d causes, %d gaps of %d, %d and %d tags, %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
+		t.Errorf("%d causes, %d problems of %d, %d and %d tags, %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
 	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {

@@ -160,7 +160,7 @@ func spoil(t testing.TB, file, fault string) (kind, reason string) {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
-		return "incomplete", "not there"
+		return "incomplete", "missing"
 	}
 	size := len(body)
 	body = change(body)

@@ -40,7 +40,7 @@ func (c content) read(_ context.Context, d digest.Digest) (body []byte, gap, err
 	return body, nil, nil
 }
 
-var errMissing = errors.New("not there")
+var errMissing = errors.New("missing")
 
 func blob(name string) specs.Descriptor {
 	return specs.Descriptor{MediaType: specs.MediaTypeImageLayer, Digest: digest.FromString(name), Size: int64(len(name))}

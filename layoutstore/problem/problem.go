@@ -33,7 +33,7 @@ const (
 )
 
 // Missing is the reason of a missing blob or manifest of which nothing else is known.
-const Missing = "not there"
+const Missing = "missing"
 
 // Problem is something that cannot be served as it should be: what, where and why. Fields
 // that are not known are empty.

@@ -21,8 +21,8 @@ func TestString(t *testing.T) {
 		"limited: dir: not read": {Kind: problem.Limited, Path: "dir", Reason: "not read"},
 		"damaged: a.tar: app/index.json in chunk 0001 and chunk 0002: no JSON": {Kind: problem.Damaged, Path: "a.tar", Entry: "app/index.json",
 			Chunks: []string{"chunk 0001", "chunk 0002"}, Reason: "no JSON"},
-		"incomplete: a.tar: repository app: tag \"v1\": " + digest + ": not there: copy chunk 0003 again": {Kind: problem.Incomplete, Path: "a.tar", Repository: "app",
-			Tags: []string{"v1"}, Digest: digest, Chunks: []string{"chunk 0003", "chunk 0002"}, Suspects: true, Reason: "not there: copy chunk 0003 again"},
+		"incomplete: a.tar: repository app: tag \"v1\": " + digest + ": missing: copy chunk 0003 again": {Kind: problem.Incomplete, Path: "a.tar", Repository: "app",
+			Tags: []string{"v1"}, Digest: digest, Chunks: []string{"chunk 0003", "chunk 0002"}, Suspects: true, Reason: "missing: copy chunk 0003 again"},
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 1 more: two":  {Kind: problem.Conflict, Path: "a", Tags: tags, Reason: "two"},
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two"},
 	} {

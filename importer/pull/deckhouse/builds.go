@@ -9,20 +9,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// builds are which builds of the platform are pulled, and where channels point.
+// builds are the builds of the platform to pull, and where channels point.
 type builds struct {
 	tags     []string
 	channels []release.Channel
-	// pin is the tag that was asked for, where it was one build: the default channels
-	// point at the release-channel image of it, if there is one.
+	// pin is the tag that was asked for, if it was a single build: the default channels point
+	// at its release-channel image, if there is one.
 	pin     string
-	aliases map[string]string // tags of the install image by channels
-	notes   []string          // why channels are not among them
+	aliases map[string]string // tags of the install image, by channel
+	notes   []string          // why channels are left out
 }
 
-// span returns the lowest and the highest version to pull: from that of rock-solid, or from
+// findSpan returns the lowest and the highest version to pull: from that of rock-solid, or from
 // the requested lowest version if that is higher, to that of alpha. Each is nil if unknown.
-func span(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
+func findSpan(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {
 		lowest = since
@@ -30,7 +30,7 @@ func span(channels []release.Channel, since *semver.Version) (lowest, highest *s
 	return lowest, highest
 }
 
-// versionOf returns the version that a channel points at, if it points at one.
+// versionOf returns the version that a channel points at, if any.
 func versionOf(channels []release.Channel, name string) *semver.Version {
 	i := slices.IndexFunc(channels, func(c release.Channel) bool { return c.Name == name })
 	if i < 0 {
@@ -39,8 +39,8 @@ func versionOf(channels []release.Channel, name string) *semver.Version {
 	return channels[i].Release.Version
 }
 
-// chooseBuilds chooses the releases of a span among tags: of each minor version the highest
-// patch, and what the channels point at that are not below it.
+// chooseBuilds chooses the releases of a span among tags: the highest patch of each minor
+// version, and the versions of channels that are not below the span.
 func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
 	for _, ch := range channels {
 		if lowest != nil && ch.Release.Version != nil && ch.Release.Version.LessThan(lowest) {
@@ -62,8 +62,8 @@ func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *se
 	return b
 }
 
-// chooseInRange chooses the channels whose version fits a constraint, with these versions,
-// beside the tags that the constraint has chosen.
+// chooseInRange chooses the channels whose version fits a constraint. It adds these versions
+// to the tags that the constraint has chosen.
 func chooseInRange(channels []release.Channel, tags []string, constraint *release.Constraint) (b builds) {
 	b.tags = slices.Clone(tags)
 	for _, ch := range channels {
@@ -78,9 +78,8 @@ func chooseInRange(channels []release.Channel, tags []string, constraint *releas
 	return b
 }
 
-// installAliases are the channels of the install image and the version that each stands
-// for: those among the selected ones that do not point below the version of rock-solid,
-// if there is one among all.
+// installAliases returns the selected channels of the install image and the version of each.
+// It omits channels that point below the version of rock-solid, if the source has that.
 func installAliases(selected, all []release.Channel) map[string]string {
 	lowest := versionOf(all, release.RockSolid)
 	aliases := map[string]string{}

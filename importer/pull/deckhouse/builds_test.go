@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// Which channels the install image gets: docs/mirror-bundle-layout.md of deckhouse-cli,
-// 2026-10-01, 6.1.
+// Which channels the install image gets: deckhouse-cli, docs/mirror-bundle-layout.md of
+// 2026-10-01, section 6.1.
 func TestInstallAliases(t *testing.T) {
 	const usual = "alpha:v1.71.0 beta:v1.70.0 early-access:v1.69.3 stable:v1.69.3 rock-solid:v1.68.1"
 	for name, test := range map[string]struct{ selected, all, want string }{

@@ -12,10 +12,10 @@ type bundled struct {
 	modules  map[string][]release.Release
 }
 
-// rejects returns why a bundle does not satisfy a contract; empty if it does. It ignores what
+// findUnmet returns why a bundle does not satisfy a contract; empty if it does. It ignores what
 // only a cluster knows: Kubernetes, modules that must not be installed, and conditional
 // requirements. It also ignores the platform if the bundle has none.
-func (b *bundled) rejects(c *release.Contract) string {
+func (b *bundled) findUnmet(c *release.Contract) string {
 	modules := &c.Requirements.Modules
 	for _, r := range modules.Mandatory {
 		ok, err := r.FitsAny(b.modules[r.Name])
@@ -50,8 +50,8 @@ func (b *bundled) rejects(c *release.Contract) string {
 	return ""
 }
 
-// conflicts are what a cluster may refuse a plugin for.
-func (b *bundled) conflicts(c *release.Contract) (all []string) {
+// findConflicts returns the reasons why a cluster may refuse a plugin.
+func (b *bundled) findConflicts(c *release.Contract) (all []string) {
 	for _, g := range c.Requirements.Modules.NoneOf {
 		for _, r := range g.Members() {
 			if ok, err := r.FitsAny(b.modules[r.Name]); ok && err == nil {
@@ -62,7 +62,7 @@ func (b *bundled) conflicts(c *release.Contract) (all []string) {
 	for _, r := range c.Requirements.Modules.Conditional {
 		if have := b.modules[r.Name]; len(have) > 0 {
 			if ok, err := r.FitsAny(have); !ok || err != nil {
-				all = append(all, fmt.Sprintf("where there is module %s, it requires %s, and the bundle has %s", r.Name, r, release.Tags(have)))
+				all = append(all, fmt.Sprintf("with module %s it requires %s, and the bundle has %s", r.Name, r, release.Tags(have)))
 			}
 		}
 	}

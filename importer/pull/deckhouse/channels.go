@@ -11,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// SuspendedError says that a pull resolves to release channels that the vendor has
-// suspended.
+// SuspendedError reports that a pull needs release channels that the vendor has suspended.
 type SuspendedError struct{ Channels []string }
 
 func (e *SuspendedError) Error() string {
@@ -37,32 +36,32 @@ func (s *Selection) checkSuspended(all []release.Channel) error {
 	return nil
 }
 
-// channel reads the release channel that is a tag of a repository, if it is there.
-func (p *planner) channel(ctx context.Context, repository, name string) (c release.Channel, ok bool, err error) {
+// readChannel reads the release channel under a tag of a repository, if it exists.
+func (p *planner) readChannel(ctx context.Context, repository, name string) (c release.Channel, ok bool, err error) {
 	image, err := p.source.Resolve(ctx, repository, name)
 	if pull.IsAbsent(err) {
 		return c, false, nil
 	}
 	if err != nil {
-		return c, false, pull.GapError(repository, name, err)
+		return c, false, pull.ImageError(repository, name, err)
 	}
 	files, err := p.source.Files(ctx, repository, image, release.VersionFile)
 	if err != nil {
-		return c, false, pull.GapError(repository, name, err)
+		return c, false, pull.ImageError(repository, name, err)
 	}
 	if c, err = release.ParseChannel(name, files[release.VersionFile]); err != nil {
-		return c, false, pull.GapError(repository, name, &pull.UnusableError{Err: err})
+		return c, false, pull.ImageError(repository, name, &pull.UnusableError{Err: err})
 	}
 	return c, true, nil
 }
 
-// channels reads the existing release channels of a repository, in their order. The gaps are
-// those that exist but cannot be read.
-func (p *planner) channels(ctx context.Context, repository string) (all []release.Channel, gaps []pull.Gap, err error) {
+// readChannels reads the existing release channels of a repository, in their order. The
+// problems are channels that exist but cannot be read.
+func (p *planner) readChannels(ctx context.Context, repository string) (all []release.Channel, problems []pull.Problem, err error) {
 	names := release.Channels()
 	found, broken := make([]release.Channel, len(names)), make([]*pull.IncompleteError, len(names))
 	err = p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error {
-		c, ok, err := p.channel(ctx, repository, names[i])
+		c, ok, err := p.readChannel(ctx, repository, names[i])
 		if ok {
 			found[i] = c
 		}
@@ -73,13 +72,13 @@ func (p *planner) channels(ctx context.Context, repository string) (all []releas
 	})
 	for _, b := range broken {
 		if b != nil {
-			gaps = append(gaps, b.Gaps...)
+			problems = append(problems, b.Problems...)
 		}
 	}
-	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), gaps, err
+	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), problems, err
 }
 
-// Channels are the names of a component's release channels, from the newest release to
+// Channels returns the names of a component's release channels, from the newest release to
 // the oldest.
 func Channels(c *pull.Component) []string {
 	return slices.DeleteFunc(release.Channels(), func(name string) bool { _, ok := c.Channels[name]; return !ok })

@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// platformOnly is a source with a platform of three versions, whose channel stable is
-// suspended, and nothing else.
+// platformOnly is a source with nothing but a platform of three versions, whose channel
+// stable is suspended.
 func platformOnly(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
@@ -30,7 +30,7 @@ func platformOnly(t *testing.T) *synthetic {
 	return s
 }
 
-// pulled pulls from a tree that was built, and compares with what is wanted.
+// pulled pulls from a tree, and compares the bundle with what is wanted.
 func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want string) {
 	t.Helper()
 	s.writeAll()
@@ -45,8 +45,8 @@ func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want stri
 	}
 }
 
-// A pull that resolves to a suspended channel is refused, and the channel is named; other
-// pulls ignore it.
+// A pull that needs a suspended channel is refused, and the channel is named; other pulls
+// ignore the suspension.
 func TestSuspendedChannels(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -73,8 +73,8 @@ func TestSuspendedChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
 }
 
-// Without lts all channels have to be there; with it, none.
-func TestChannelsThatAreMissing(t *testing.T) {
+// Without lts all channels are required; with it, none.
+func TestMissingChannels(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
 	s.build(edition, "v1.69.0", 0)
@@ -82,8 +82,8 @@ func TestChannelsThatAreMissing(t *testing.T) {
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	o := options(t, r, edition)
-	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || len(gaps.Gaps) != 4 || !strings.Contains(err.Error(), "release-channel:rock-solid: the release channel is missing") {
+	var incomplete *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || len(incomplete.Problems) != 4 || !strings.Contains(err.Error(), "release-channel:rock-solid: the release channel is missing") {
 		t.Error(err)
 	}
 	s.channel(edition+"/release-channel", "lts", "v1.68.1", false)
@@ -94,7 +94,7 @@ func TestChannelsThatAreMissing(t *testing.T) {
 // build2 is a build that names no images by digest.
 func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
 
-// Attestations come along unless they are not wanted.
+// Attestations are pulled unless the selection skips them.
 func TestVexImages(t *testing.T) {
 	s := platformOnly(t)
 	with := s.wanted(build("v1.68.1"))
@@ -111,7 +111,7 @@ func TestVexImages(t *testing.T) {
 	}
 }
 
-// The modules of a source may have another path; those of the bundle keep theirs.
+// The modules of a source may have another path; in the bundle they are below modules.
 func TestModulesPathSuffix(t *testing.T) {
 	for suffix, at := range map[string]string{"/extensions/all/": edition + "/extensions/all", "/": edition} {
 		s := newSynthetic(t)
@@ -131,7 +131,7 @@ func TestModulesPathSuffix(t *testing.T) {
 	}
 }
 
-// A source that lists no tags is walked by asking for versions.
+// In a source that lists no tags, versions are found by requesting them.
 func TestProxyRegistry(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -150,11 +150,11 @@ func TestProxyRegistry(t *testing.T) {
 		"a module by its channels": {only(func(s *deckhouse.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console"}
 		}), console},
-		// The next major version is reached over the gap behind 1.2.0.
+		// The next major version is found although there is nothing after 1.2.0.
 		"a module by its versions": {only(func(s *deckhouse.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console@>=1.0.0"}
 		}), console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
-		"no name, no module": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
+		"no module without a name": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
 		"a package": {only(func(s *deckhouse.Selection) {
 			s.NoPackages, s.ProxyRegistry, s.IncludePackages = false, true, []string{"console-p@=v1.0.0"}
 		}), `packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0, packages/console-p/version:v1.0.0
@@ -176,8 +176,8 @@ func TestProxyRegistry(t *testing.T) {
 	}
 }
 
-// A proxy that answers no HEAD is asked by GET; each range has a walk of its own; and a
-// refusal ends the pull, for behind it may be more.
+// A proxy that answers no HEAD is asked by GET; each range has its own walk; and a refusal
+// ends the pull, because more versions may follow.
 func TestWalksOfAProxy(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
@@ -199,8 +199,8 @@ func TestWalksOfAProxy(t *testing.T) {
 	}
 }
 
-// What an image names and the source does not have is a gap, and so is an unknown name.
-func TestGapsOfASelection(t *testing.T) {
+// A missing image that another names is reported, and so is an unknown name.
+func TestMissingSelections(t *testing.T) {
 	tests := map[string]struct {
 		build     func(*synthetic)
 		selection deckhouse.Selection
@@ -209,19 +209,19 @@ func TestGapsOfASelection(t *testing.T) {
 		"an image that a module names": {func(s *synthetic) {
 			s.image(edition+"/modules/console", "v1.0.0", map[string]string{"images_digests.json": `{"a":"sha256:` + strings.Repeat("ab", 32) + `"}`})
 			s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
-		}, deckhouse.Selection{}, "modules/console@sha256:" + strings.Repeat("ab", 32) + ": not there"},
+		}, deckhouse.Selection{}, "modules/console@sha256:" + strings.Repeat("ab", 32) + ": missing"},
 		"an extra image": {func(s *synthetic) {
 			s.image(edition+"/modules/console", "v1.0.0", map[string]string{"extra_images.json": `{"scanner": 3}`})
 			s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
-		}, deckhouse.Selection{}, "modules/console/extra/scanner:3: not there"},
+		}, deckhouse.Selection{}, "modules/console/extra/scanner:3: missing"},
 		"a version that a channel points at": {func(s *synthetic) {
 			s.channel(edition+"/modules/console/release", "alpha", "v9.9.9", false)
-		}, deckhouse.Selection{}, "modules/console:v9.9.9: not there"},
+		}, deckhouse.Selection{}, "modules/console:v9.9.9: missing"},
 		"a module": {func(*synthetic) {}, deckhouse.Selection{IncludeModules: []string{"consol"}}, "modules:consol: there is no such module"},
 		"a version of a module": {func(s *synthetic) { s.image(edition+"/modules/console", "v1.0.0", map[string]string{}) },
 			deckhouse.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version of it is console@^2.0.0"},
-		"an installer": {func(*synthetic) {}, deckhouse.Selection{NoModules: true, InstallerTag: "v9"}, "deckhouse/installer:v9: not there"},
-		"a plugin":     {func(*synthetic) {}, deckhouse.Selection{NoModules: true, IncludePlugins: []string{"system"}}, "deckhouse-cli/plugins/system: not there"},
+		"an installer": {func(*synthetic) {}, deckhouse.Selection{NoModules: true, InstallerTag: "v9"}, "deckhouse/installer:v9: missing"},
+		"a plugin":     {func(*synthetic) {}, deckhouse.Selection{NoModules: true, IncludePlugins: []string{"system"}}, "deckhouse-cli/plugins/system: missing"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -233,8 +233,8 @@ func TestGapsOfASelection(t *testing.T) {
 			o := options(t, r, edition)
 			test.selection.NoPlatform, test.selection.NoSecurityDB = true, true
 			o.Planner = selecting(test.selection)
-			var gaps *pull.IncompleteError
-			if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), test.want) {
+			var incomplete *pull.IncompleteError
+			if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 			pulltest.NothingPublished(t, o.Dir)
@@ -242,7 +242,7 @@ func TestGapsOfASelection(t *testing.T) {
 	}
 }
 
-// Names out of a source never become paths that lead out of the bundle.
+// A name in a source never becomes a path that leads out of the bundle.
 func TestNamesOfASource(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"an extra image": {"extra_images.json": `{"../../../evil": "v1"}`},
@@ -269,12 +269,12 @@ func TestNamesOfASource(t *testing.T) {
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	o := options(t, r, edition)
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
-	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "no name of a module") {
+	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), "not the name of a module") {
 		t.Error(err)
 	}
 }
 
-// A dry run says the same as the pull does, and writes nothing.
+// A dry run reports the same as the pull, and writes nothing.
 func TestDryRun(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -284,7 +284,7 @@ func TestDryRun(t *testing.T) {
 	plan, err := pull.Dry(t.Context(), o, nil)
 	try(t, err)
 	if _, err := os.Stat(o.Dir); err == nil {
-		t.Error("the directory was made")
+		t.Error("the directory was created")
 	}
 	pulltest.Run(t, o)
 	want := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))

@@ -7,11 +7,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// shared is the repository of a layout that all editions share: beside the edition, or
-// where there is no split, below the source. Nothing is before an edition that is the
-// whole path, so a push to such a target does not split: what it wrote is below the
-// edition, and a pull looks there too if the registry itself does not have it.
-func (p *planner) shared(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
+// sharedRepository returns the repository of a layout that all editions share: beside the
+// edition, or without a split, below the source. A push to a target that consists of an edition
+// alone does not split: it writes below the edition, and a pull looks there too if the registry
+// itself does not have the layout.
+func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
 	split := edition.OfSource(p.draft.Root.Path)
 	if p.selection.NoEditionSplit {
 		split = edition.Unsplit(p.draft.Root.Path)
@@ -31,9 +31,9 @@ func (p *planner) shared(ctx context.Context, at string, isThere func(ctx contex
 	return name, err
 }
 
-// sharedWith is the repository of a shared layout that has a tag.
-func (p *planner) sharedWith(ctx context.Context, at, tag string) (string, error) {
-	return p.shared(ctx, at, func(ctx context.Context, repository string) (bool, error) {
+// sharedWithTag returns the repository of a shared layout that has a tag.
+func (p *planner) sharedWithTag(ctx context.Context, at, tag string) (string, error) {
+	return p.sharedRepository(ctx, at, func(ctx context.Context, repository string) (bool, error) {
 		_, err := p.source.Resolve(ctx, repository, tag)
 		if pull.IsAbsent(err) {
 			return false, nil
@@ -42,9 +42,9 @@ func (p *planner) sharedWith(ctx context.Context, at, tag string) (string, error
 	})
 }
 
-// sharedListed is the repository of a shared layout that lists tags.
-func (p *planner) sharedListed(ctx context.Context, at string) (string, error) {
-	return p.shared(ctx, at, func(ctx context.Context, repository string) (bool, error) {
+// sharedWithList returns the repository of a shared layout that lists tags.
+func (p *planner) sharedWithList(ctx context.Context, at string) (string, error) {
+	return p.sharedRepository(ctx, at, func(ctx context.Context, repository string) (bool, error) {
 		tags, err := p.source.Tags(ctx, repository)
 		if pull.IsAbsent(err) {
 			return false, nil

@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A registry that has every tag that it is asked for has no end of versions.
+// The search for versions ends in a registry that has every tag that it is asked for.
 func TestVersionsWithoutEnd(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -46,7 +46,7 @@ func TestVersionsWithoutEnd(t *testing.T) {
 	}
 }
 
-// Damage in an older archive is no fault of the source, where an image is looked into.
+// If a pull reads a damaged image in an older archive, it does not blame the source.
 func TestDamageInAnInstaller(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -66,7 +66,7 @@ func TestDamageInAnInstaller(t *testing.T) {
 		}
 	}
 	if changed == 0 {
-		t.Fatal("no layer of an installer is stored as it is")
+		t.Fatal("no archive stores a layer of an installer uncompressed")
 	}
 	try(t, os.WriteFile(archive, data, 0o644))
 	r.Forget()
@@ -79,7 +79,8 @@ func TestDamageInAnInstaller(t *testing.T) {
 	}
 }
 
-// A request that the registry refuses, or that keeps failing, never counts as absent content.
+// A request that the registry refuses, or that keeps failing, never counts as missing
+// content.
 func TestRefusalsAreNotAbsence(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.0.0", 1)
@@ -106,7 +107,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				t.Parallel()
 				r, _ := pulltest.Serve(t, s.tree.Dir())
-				if what == "attestations" { // which are asked for one by one where no list is to be had
+				if what == "attestations" { // which are requested one by one if they cannot be listed
 					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
 				}
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
@@ -117,8 +118,8 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 				o.Registry = c
 				_, err = pull.Run(t.Context(), o, nil)
 				var failed *client.Error
-				var gaps *pull.IncompleteError
-				if !errors.As(err, &failed) || errors.As(err, &gaps) || failed.Status != status {
+				var incomplete *pull.IncompleteError
+				if !errors.As(err, &failed) || errors.As(err, &incomplete) || failed.Status != status {
 					t.Errorf("%v", err)
 				}
 				pulltest.NothingPublished(t, o.Dir)
@@ -127,7 +128,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 	}
 }
 
-// A list of tags that is refused is no list that is empty: tags are asked for.
+// A refused list of tags does not count as an empty one: tags are requested one by one.
 func TestTagsWithoutAList(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -143,9 +144,8 @@ func TestTagsWithoutAList(t *testing.T) {
 
 func anything(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path != "/v2/" }
 
-// Whatever comes wrong twice, from anywhere, is pulled right: the first two answers to each
-// request are spoiled. The files that are read out of layers count too, when planning and
-// when pulling.
+// The pull is correct even if the first two answers to each request are damaged. That
+// includes files that are read out of layers, when planning and when pulling.
 func TestWrongAnswersOfASource(t *testing.T) {
 	s := platformOnly(t)
 	s.member("modules", "release", "console", "v1.0.0", map[string]any{"scanner": 3})
@@ -162,7 +162,7 @@ func TestWrongAnswersOfASource(t *testing.T) {
 	for name, spoil := range map[string]func([]byte) []byte{"a bit": registrytest.FlipBit, "half of it": registrytest.CutHalf} {
 		t.Run(name, func(t *testing.T) {
 			wrong := func(r *http.Request) bool {
-				// No checksum tells of another name in a list.
+				// No checksum shows a changed name in a list.
 				return anything(r) && !(name == "a bit" && registrytest.On("GET tags")(r))
 			}
 			clock := &pulltest.NoPauses{}
@@ -189,7 +189,7 @@ func TestWrongAnswersOfASource(t *testing.T) {
 			}
 			pulltest.ProveAll(t, got)
 			if clock.Pauses() == 0 {
-				t.Error("nothing was waited for")
+				t.Error("no retry paused")
 			}
 		})
 	}

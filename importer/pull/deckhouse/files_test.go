@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layer is a tar archive of files.
+// layer returns a tar archive of files.
 func layer(t *testing.T, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -26,12 +26,12 @@ func layer(t *testing.T, files ...string) []byte {
 	return b.Bytes()
 }
 
-// A file that an image has counts whether it is read from the network or from disk; a layer
-// that cannot be read, or an invalid document, ends the pull and is named.
+// A file of an image has the same effect whether it is read from the network or from disk. A
+// layer that cannot be read, or an invalid document, ends the pull and is named.
 func TestFilesOfImages(t *testing.T) {
 	for name, test := range map[string]struct {
-		layers [][]byte // the lowest first
-		want   string   // the version, or what the error says
+		layers [][]byte // from the bottom up
+		want   string   // the version, or a part of the error
 	}{
 		"the upper one": {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
 		"none":          {[][]byte{layer(t, "other", "x")}, "no version.json"},
@@ -59,7 +59,7 @@ func TestFilesOfImages(t *testing.T) {
 						t.Errorf("%v, want %q", err, test.want)
 					}
 					if _, err := pull.Run(t.Context(), o, nil); err == nil {
-						t.Error("it was pulled all the same")
+						t.Error("it was pulled nevertheless")
 					}
 					return
 				}

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Attestations by tag and by digest come with platform, modules and packages. Those of
-// extra images are in the module's repository, and what extra/ has of them stays.
+// Attestations by tag and by digest are pulled with platform, modules and packages. Those of
+// extra images are in the module's repository, and those in extra/ are not pulled.
 func TestAttestations(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -43,7 +43,7 @@ func TestAttestations(t *testing.T) {
 		att(at, vex(extra.Digest))
 		s.image(at+"/extra/scanner", "7.att", nil)
 		s.image(at+"/extra/scanner", vex(extra.Digest), nil)
-		s.image(at, "v9.9.9.att", nil) // of nothing that is pulled
+		s.image(at, "v9.9.9.att", nil) // belongs to nothing that is pulled
 	}
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -65,14 +65,14 @@ func TestAttestations(t *testing.T) {
 	}
 }
 
-// The list of tags in an installer counts before the list of digests, verbatim; without
-// either it is no installer.
+// An installer's list of tags counts before its list of digests, verbatim. An image without
+// either is not an installer.
 func TestListsOfAnInstaller(t *testing.T) {
 	const tags, digests = "deckhouse/candi/images_tags.json", "deckhouse/candi/images_digests.json"
 	for name, test := range map[string]struct {
 		files map[string]string
 		want  string
-		gap   string
+		err   string
 	}{
 		"tags":    {map[string]string{tags: `{"m":{"a":"A_b.1-x"}}`}, ":A_b.1-x", ""},
 		"both":    {map[string]string{tags: `{"m":{"a":"A_b.1-x"}}`, digests: `{"m":{"a":"sha256:` + strings.Repeat("ab", 32) + `"}}`}, ":A_b.1-x", ""},
@@ -84,7 +84,7 @@ func TestListsOfAnInstaller(t *testing.T) {
 			s.image(edition, "dev", nil)
 			s.image(edition+"/install", "dev", test.files)
 			o := deckhouse.Selection{DeckhouseTag: "dev", NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
-			if test.gap == "" {
+			if test.err == "" {
 				pulled(t, s, o, ":dev, install:dev,"+test.want)
 				return
 			}
@@ -92,17 +92,17 @@ func TestListsOfAnInstaller(t *testing.T) {
 			r, _ := pulltest.Serve(t, s.tree.Dir())
 			p := options(t, r, edition)
 			p.Planner = selecting(o)
-			var gaps *pull.IncompleteError
-			if _, err := pull.Run(t.Context(), p, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), test.gap) {
+			var incomplete *pull.IncompleteError
+			if _, err := pull.Run(t.Context(), p, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), test.err) {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// Of an index of platforms a bundle has the image for linux/amd64 under the tag, of the d8
-// program and its plugins the index as it is. An index that is named by its digest is
-// asked for by that.
+// Of an index of platforms, a bundle has the image for linux/amd64 under the tag; of the d8
+// program and its plugins it has the index itself. An index that is named by digest is
+// requested by digest.
 func TestIndexesOfASource(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"

@@ -22,8 +22,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// holey is a source of three versions of the platform and two modules.
-func holey(t *testing.T) *synthetic {
+// newIncompleteSource is a source with three versions of the platform and two modules.
+func newIncompleteSource(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
 		s.build(edition, v, 1)
@@ -46,7 +46,7 @@ func holey(t *testing.T) *synthetic {
 	return s
 }
 
-// layerOf is the layer of an image of one layer.
+// layerOf returns the layer of an image that has only one.
 func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	s.t.Helper()
 	body, err := os.ReadFile(filepath.Join(s.tree.Layout(repository).Dir(), "blobs/sha256", image.Encoded()))
@@ -56,20 +56,20 @@ func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	return refs.Blobs[1].Digest.String()
 }
 
-// hole is a case of a source that is not complete.
-type hole struct {
-	fault registrytest.Fault
-	left  string   // out of the bundle, beside attestations: LAYOUT:TAG, with spaces
-	holes []string // COMPONENT REPOSITORY:TAG or @DIGEST
+// incompleteCase is a source with something missing.
+type incompleteCase struct {
+	fault    registrytest.Fault
+	left     string   // what the bundle does not have, except attestations: LAYOUT:TAG, separated by spaces
+	problems []string // COMPONENT REPOSITORY:TAG or @DIGEST
 }
 
-func holes(s *synthetic) map[string]hole {
+func incompleteCases(s *synthetic) map[string]incompleteCase {
 	const console, scanner = edition + "/modules/console", edition + "/modules/console/extra/scanner"
 	internal, declared := s.names["console v1.1.0"][0], s.names["v1.70.1"][0]
 	att := s.tags[edition+":"+vex(declared)]
 	newest := "install:v1.70.1 install:alpha install-standalone:v1.70.1 release-channel:v1.70.1 release-channel:alpha :v1.70.1 :" + declared.Encoded()
 	ofNewest := "platform " + edition + "/release-channel:alpha"
-	return map[string]hole{
+	return map[string]incompleteCase{
 		"an extra image":               {pulltest.NotThere(scanner + "/manifests/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
 		"a blob of an extra image":     {pulltest.NotThere(scanner + "/blobs/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
 		"a wrong blob of one":          {registrytest.Spoil(pulltest.At(scanner+"/blobs/"), registrytest.FlipBit), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
@@ -89,30 +89,30 @@ func holes(s *synthetic) map[string]hole {
 	}
 }
 
-// What is complete is published where that is allowed, and each hole is listed once, with
-// its component and image; where it is not, all are listed and nothing is published.
+// Where it is allowed, everything complete is published, and each missing image is listed
+// once, with its component. Otherwise everything missing is listed and nothing is published.
 func TestIncompleteSources(t *testing.T) {
-	s := holey(t)
+	s := newIncompleteSource(t)
 	good, _ := pulltest.Serve(t, s.tree.Dir())
 	o := options(t, good, edition)
 	selection := deckhouse.Selection{NoSecurityDB: true, NoPackages: true}
 	o.Planner = selecting(selection)
 	pulltest.Run(t, o)
 	full := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
-	for name, test := range holes(s) {
+	for name, test := range incompleteCases(s) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, _ := pulltest.Serve(t, s.tree.Dir())
 			r.Inject(test.fault)
 			o := options(t, r, edition)
 			o.Planner = selecting(selection)
-			if name != "a module" { // it has neither channels nor versions then, as other modules
+			if name != "a module" { // then it has neither channels nor versions, like other modules
 				_, err := pull.Run(t.Context(), o, nil)
-				var gaps *pull.IncompleteError
-				if !errors.As(err, &gaps) || !gaps.CanDoWithout() {
-					t.Fatalf("pulled without being allowed to, or with no way out: %v", err)
+				var incomplete *pull.IncompleteError
+				if !errors.As(err, &incomplete) || !incomplete.CanDoWithout() {
+					t.Fatalf("pulled without permission, or refused for good: %v", err)
 				}
-				for _, h := range test.holes { // but for the channels of what is left out
+				for _, h := range test.problems { // except for the channels of what is left out
 					name := h[strings.LastIndex(h, " ")+1:]
 					repository := name[:strings.IndexAny(name, ":@")]
 					if !strings.HasSuffix(name, ":alpha") && !strings.Contains(err.Error(), repository) {
@@ -128,8 +128,8 @@ func TestIncompleteSources(t *testing.T) {
 			for _, tree := range forms {
 				o.Dir, o.Tree, o.AllowIncomplete = t.TempDir(), tree, true
 				report := pulltest.Run(t, o)
-				if diff := cmp.Diff(slices.Sorted(slices.Values(test.holes)), pulltest.Named(report.Holes)); diff != "" {
-					t.Errorf("holes: %s", diff)
+				if diff := cmp.Diff(slices.Sorted(slices.Values(test.problems)), pulltest.Named(report.Problems)); diff != "" {
+					t.Errorf("problems: %s", diff)
 				}
 				got := pulltest.OpenAt(t, edition, o.Dir)
 				pulltest.Intact(t, got)
@@ -142,7 +142,7 @@ func TestIncompleteSources(t *testing.T) {
 	}
 }
 
-// without are images but for those that are left out: "LAYOUT:TAG", "LAYOUT:*".
+// without returns the images except those that are left out: "LAYOUT:TAG", "LAYOUT:*".
 func without(all map[string]string, left string) map[string]string {
 	all = maps.Clone(all)
 	for _, name := range strings.Fields(left) {
@@ -158,10 +158,10 @@ func without(all map[string]string, left string) map[string]string {
 	return all
 }
 
-// What a pull cannot do without is refused whatever is allowed, with the reason, and all
-// that is missing is listed.
-func TestWhatIsNotTolerated(t *testing.T) {
-	s := holey(t)
+// A pull fails without required content, whatever is allowed. It gives the reason, and lists
+// everything missing.
+func TestRequiredContent(t *testing.T) {
+	s := newIncompleteSource(t)
 	other := edition + "/modules/console/extra/scanner"
 	for name, test := range map[string]struct {
 		missing string
@@ -186,11 +186,11 @@ func TestWhatIsNotTolerated(t *testing.T) {
 				o.Planner = selecting(selection)
 				o.AllowIncomplete = allowed
 				_, err := pull.Run(t.Context(), o, nil)
-				var gaps *pull.IncompleteError
-				if !errors.As(err, &gaps) {
+				var incomplete *pull.IncompleteError
+				if !errors.As(err, &incomplete) {
 					t.Fatal(err)
 				}
-				for i, words := range append(slices.Clone(test.says), other+":3: not there") {
+				for i, words := range append(slices.Clone(test.says), other+":3: missing") {
 					if (allowed || i != 1) && !strings.Contains(err.Error(), words) {
 						t.Errorf("allowed is %t: %v: does not say %q", allowed, err, words)
 					}
@@ -201,9 +201,9 @@ func TestWhatIsNotTolerated(t *testing.T) {
 	}
 }
 
-// A registry that refuses or fails says nothing about what is there, whatever is allowed.
-func TestRefusalsAreNoHoles(t *testing.T) {
-	s := holey(t)
+// A registry that refuses or fails says nothing about its content, whatever is allowed.
+func TestRefusalsAreNotMissingContent(t *testing.T) {
+	s := newIncompleteSource(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
 		for _, path := range []string{edition + "/modules/console/extra/scanner/manifests/", edition + "/modules/console/extra/scanner/blobs/"} {
 			r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -215,8 +215,8 @@ func TestRefusalsAreNoHoles(t *testing.T) {
 			_, err = pull.Run(t.Context(), o, nil)
 			c.Close()
 			var failed *client.Error
-			var gaps *pull.IncompleteError
-			if !errors.As(err, &failed) || errors.As(err, &gaps) || failed.Status != status {
+			var incomplete *pull.IncompleteError
+			if !errors.As(err, &failed) || errors.As(err, &incomplete) || failed.Status != status {
 				t.Errorf("%d: %v", status, err)
 			}
 			pulltest.NothingPublished(t, o.Dir)
@@ -224,28 +224,29 @@ func TestRefusalsAreNoHoles(t *testing.T) {
 	}
 }
 
-// Where nothing is complete, nothing is published.
+// If nothing is complete, nothing is published.
 func TestNothingIsComplete(t *testing.T) {
-	s := holey(t)
+	s := newIncompleteSource(t)
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), http.StatusNotFound))
 	o := options(t, r, "deckhouse")
 	o.Planner, o.AllowIncomplete = pull.Repositories{Paths: []string{"installer"}}, true
 	_, err := pull.Run(t.Context(), o, nil)
-	var gaps *pull.IncompleteError
-	if !errors.As(err, &gaps) || len(gaps.Gaps) != 1 {
+	var incomplete *pull.IncompleteError
+	if !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 {
 		t.Error(err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// A layer that is missing in one repository is a hole there, whichever is asked first.
-func TestLayersThatOneRepositoryLacks(t *testing.T) {
+// A layer that is missing in one repository is reported for that one, whichever repository is
+// asked first.
+func TestLayersMissingInOneRepository(t *testing.T) {
 	s := newSynthetic(t)
 	for _, name := range []string{"console", "stronghold"} {
 		at := edition + "/modules/" + name
 		l := s.tree.Layout(at)
-		for _, v := range []string{"v1.0.0", "v1.1.0"} { // of one layer, and configs of their own
+		for _, v := range []string{"v1.0.0", "v1.1.0"} { // of one layer, with different configs
 			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layer(t, "images_digests.json", "{}")}}), v)
 			s.channel(at+"/release", v, v, false)
 		}
@@ -262,9 +263,9 @@ func TestLayersThatOneRepositoryLacks(t *testing.T) {
 		o := options(t, r, edition)
 		o.Planner, o.AllowIncomplete = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true
 		report := pulltest.Run(t, o)
-		for _, hole := range report.Holes {
-			if !strings.HasPrefix(hole.Repository, console) || strings.Contains(hole.Reason, "stronghold") {
-				t.Errorf("%s", hole)
+		for _, p := range report.Problems {
+			if !strings.HasPrefix(p.Repository, console) || strings.Contains(p.Reason, "stronghold") {
+				t.Errorf("%s", p)
 			}
 		}
 		got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))

@@ -7,11 +7,12 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // family is modules or packages: both follow the same rules under different names.
 type family struct {
-	one      string // as a component and an archive are called
+	one      string // its name as a component and archive
 	segment  string // of the bundle
 	source   string // repository whose tags are their names
 	releases string // segment of the release channels and versions
@@ -27,14 +28,14 @@ func (p *planner) planModules(ctx context.Context) error {
 	return p.planFamily(ctx, family{"module", "modules", p.draft.Root.Repository(at), "release", p.selection.IncludeModules, p.selection.ExcludeModules})
 }
 
-// planFamily plans the wanted modules or packages.
+// planFamily plans the selected modules or packages.
 func (p *planner) planFamily(ctx context.Context, f family) error {
-	all, wanted, err := p.names(ctx, f)
+	all, wanted, err := p.chooseMembers(ctx, f)
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
-		p.draft.Missing(f.source, "", "it lists no "+f.segment)
+		p.draft.AddMissing(f.source, "", "it lists no "+f.segment)
 		return nil
 	}
 	names := sortedKeys(wanted)
@@ -48,8 +49,8 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// names returns all names of a family, and the wanted versions of each chosen one.
-func (p *planner) names(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
+// chooseMembers returns all names of a family, and the selected versions of each chosen one.
+func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, err := release.ParseSelectors(f.include)
 	if err != nil {
 		return nil, nil, err
@@ -73,24 +74,24 @@ func (p *planner) names(ctx context.Context, f family) (all []string, wanted map
 	}
 	for _, name := range sortedKeys(include) {
 		if !tags[name] {
-			p.draft.Gap(part(member), f.one+" "+name, f.source, name, "there is no such "+f.one)
+			p.draft.AddProblem(part(member), f.one+" "+name, f.source, name, "there is no such "+f.one)
 		}
 	}
 	all = sortedKeys(tags)
 	return all, chooseNames(all, include, exclude), nil
 }
 
-// checkNames fails where a name of a source cannot be one segment of a path.
+// checkNames fails if a name in a source cannot be one segment of a path.
 func checkNames(f family, tags map[string]bool) error {
 	for _, name := range sortedKeys(tags) {
 		if !release.IsName(name) {
-			return pull.GapError(f.source, name, unusable("no name of a %s", f.one))
+			return pull.ImageError(f.source, name, unusable("not the name of a %s", f.one))
 		}
 	}
 	return nil
 }
 
-// chooseNames chooses the included names among all, or without any, those that are not
+// chooseNames chooses the included names among all; if none are included, those that are not
 // excluded.
 func chooseNames(all []string, include, exclude map[string]release.Selector) map[string]release.Selector {
 	wanted := map[string]release.Selector{}
@@ -149,7 +150,7 @@ func (m *familyMember) plan(ctx context.Context) error {
 	if len(versions) == 0 {
 		m.shown.Note("nothing of it: no release channel, and no version is asked for")
 		if len(m.want.Ranges) > 0 {
-			p.draft.Gap(part(member), m.shown.Name, m.repository, "", "no version of it is "+m.want.String())
+			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version of it is "+m.want.String())
 		}
 		return nil
 	}
@@ -158,7 +159,7 @@ func (m *familyMember) plan(ctx context.Context) error {
 	})
 }
 
-// versions returns the wanted tags: those that the release channels point at and those that
+// versions returns the tags to pull: those that the release channels point at and those that
 // the constraints choose; only the named tags, if nothing else is selected.
 func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	p := m.planner
@@ -172,7 +173,7 @@ func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	}
 	tags = append(tags, pointed...)
 	for _, c := range m.want.Ranges {
-		chosen, err := p.versionsIn(ctx, m.repository, c)
+		chosen, err := p.chooseTags(ctx, m.repository, c)
 		if err != nil {
 			return nil, err
 		}
@@ -184,17 +185,17 @@ func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 // planChannels plans the release channels, and returns the tags that they point at.
 func (m *familyMember) planChannels(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
-	channels, gaps, err := m.planner.channels(ctx, m.releases.Repository)
+	channels, problems, err := m.planner.readChannels(ctx, m.releases.Repository)
 	if err != nil {
 		return nil, err
 	}
-	if err := draft.Absorb(pull.Incomplete(gaps), part(member), m.unit("")); err != nil {
+	if err := draft.Absorb(pull.Incomplete(problems), part(member), m.unit("")); err != nil {
 		return nil, err
 	}
 	for _, ch := range channels {
 		tags = append(tags, ch.Tag)
 		if draft.Skips(m.unit(ch.Tag)) {
-			draft.Gap(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is incomplete")
+			draft.AddProblem(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is incomplete")
 			continue
 		}
 		m.shown.Point(ch.Name, ch.Tag)
@@ -208,12 +209,12 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	return tags, nil
 }
 
-// planPins returns the tags that are asked for. Where nothing else of the member is, channels
-// of the bundle point at them: the named one, or all at a sole tag.
+// planPins returns the tags that are asked for. If nothing else of the member is selected,
+// channels of the bundle point at them: the named channel, or all channels at a single tag.
 func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
 	for _, c := range m.want.Pins {
-		tag, err := m.planner.exactTag(ctx, m.repository, c.Tag)
+		tag, err := m.planner.findExactTag(ctx, m.repository, c.Tag)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +228,7 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 				return nil, err
 			}
 			if !ok {
-				draft.Missing(m.releases.Repository, tag, "not there, so no release channel of the bundle points at it")
+				draft.AddMissing(m.releases.Repository, tag, "missing, so no release channel of the bundle points at it")
 				break
 			}
 			m.shown.Point(channel, tag)
@@ -236,8 +237,8 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 	return tags, nil
 }
 
-// pinnedChannels are the channels of a bundle that point at the tag of a pin, of which
-// there are so many.
+// pinnedChannels returns the channels of a bundle that point at the tag of a pin; pins is the
+// number of pins.
 func pinnedChannels(c *release.Constraint, pins int) []string {
 	switch {
 	case c.Channel != "":
@@ -248,21 +249,22 @@ func pinnedChannels(c *release.Constraint, pins int) []string {
 	return nil
 }
 
-// planVersion plans one version: its image, what the image names, and its release image.
+// planVersion plans one version: its image, the images that this one names, and its release
+// image.
 func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	p, draft := m.planner, m.planner.draft
 	main := p.layout(m.archive, m.at, m.repository, member)
 	draft.Need(main, tag, m.unit(tag))
 	image, ok, err := draft.Choose(ctx, main, tag, tag)
 	if !ok && err == nil {
-		draft.TagGap(main, tag, "not there")
+		draft.AddTagProblem(main, tag, problem.Missing)
 	}
 	if err != nil || image.Digest == "" {
 		return err
 	}
 	files, err := p.source.Files(ctx, m.repository, image, release.ModuleDigests, release.ModuleExtras)
 	if err != nil {
-		return pull.GapError(m.repository, tag, err)
+		return pull.ImageError(m.repository, tag, err)
 	}
 	if err := m.planExtraImages(ctx, main, tag, files[release.ModuleExtras]); err != nil || p.selection.OnlyExtraImages {
 		return err
@@ -278,20 +280,20 @@ func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	}
 	images, err := release.ParseDigests(files[release.ModuleDigests])
 	if err != nil {
-		return pull.GapError(m.repository, tag, unusable("%s: %w", release.ModuleDigests, err))
+		return pull.ImageError(m.repository, tag, unusable("%s: %w", release.ModuleDigests, err))
 	}
 	return p.planImages(ctx, main, release.References(images), nil)
 }
 
-// planExtraImages plans the extra images of a version, each in a layout of its own.
-// Attestations of them are in the main layout.
+// planExtraImages plans the extra images of a version, each in its own layout. Their
+// attestations are in the main layout.
 func (m *familyMember) planExtraImages(ctx context.Context, main *pull.Layout, tag string, file []byte) error {
 	if file == nil {
 		return nil
 	}
 	images, err := release.ParseExtraImages(file)
 	if err != nil {
-		return pull.GapError(m.repository, tag, unusable("%s: %w", release.ModuleExtras, err))
+		return pull.ImageError(m.repository, tag, unusable("%s: %w", release.ModuleExtras, err))
 	}
 	for _, i := range images {
 		l := m.planner.layout(m.archive, path.Join(m.at, "extra", i.Name), path.Join(m.repository, "extra", i.Name), member,

@@ -17,8 +17,8 @@ func (p *planner) packageFamily() family {
 	return family{"package", "packages", p.draft.Root.Repository("packages"), "version", p.selection.IncludePackages, p.selection.ExcludePackages}
 }
 
-// planPackageVersions plans one archive of the versions of every package, wanted or not: a
-// cluster lists all of them. A package whose versions cannot be read is skipped.
+// planPackageVersions plans one archive with the versions of every package, selected or not:
+// a cluster lists all of them. A package whose versions cannot be read is skipped.
 func (p *planner) planPackageVersions(ctx context.Context) error {
 	const archive = "package-versions.tar"
 	f := p.packageFamily()
@@ -30,7 +30,7 @@ func (p *planner) planPackageVersions(ctx context.Context) error {
 	return p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error { return p.planVersionsOf(ctx, f, archive, names[i]) })
 }
 
-// packageNames are the names of all packages; without a list of them, of those that are
+// packageNames returns the names of all packages; if they cannot be listed, those that are
 // asked for.
 func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
 	if p.selection.ProxyRegistry {
@@ -39,7 +39,7 @@ func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) 
 	}
 	tags, err := p.source.Tags(ctx, f.source)
 	if pull.IsAbsent(err) || pull.IsRefused(err) && p.selection.NoPackages {
-		p.draft.Missing(f.source, "", "no list of packages, so no "+f.one+"-versions.tar: "+err.Error())
+		p.draft.AddMissing(f.source, "", "no list of packages, so no "+f.one+"-versions.tar: "+err.Error())
 		return nil, nil
 	}
 	if err != nil {
@@ -52,11 +52,10 @@ func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) 
 func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name string) error {
 	at := path.Join(f.segment, name, f.releases)
 	l := p.layout(archive, at, path.Join(f.source, name, f.releases), member, func(r *pull.Rules) { r.Optional = true })
-	// What is planned for the package itself comes first: where a version is asked for,
-	// channels point at that.
+	// The selected package comes first: if a version is asked for, channels point at that.
 	own := p.draft.Copy(l, f.one+"-"+name+".tar", at)
 	if p.selection.ProxyRegistry {
-		return nil // which is all that is known
+		return nil // the only known versions
 	}
 	tags, err := p.source.Tags(ctx, l.Repository)
 	for _, tag := range sortedKeys(tags) {
@@ -68,7 +67,7 @@ func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name st
 		}
 	}
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		p.draft.Missing(l.Repository, "", "cannot read the versions of the package: "+err.Error())
+		p.draft.AddMissing(l.Repository, "", "cannot read the versions of the package: "+err.Error())
 		return nil
 	}
 	return err

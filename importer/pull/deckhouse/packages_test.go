@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The versions of a package that cannot be had are left out, and those of no other.
-func TestPackageVersionsThatCannotBeHad(t *testing.T) {
+// A package whose versions cannot be read is left out, and no other.
+func TestUnreadablePackageVersions(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/packages"
 	for _, name := range []string{"good", "refused", "absent", "damaged"} {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// expected is the table of what the field's own tool made of its bundle.
+// expected is the table of tags and digests in the bundle of the field's own tool.
 func expected(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
@@ -25,17 +25,18 @@ func expected(t *testing.T) map[string]string {
 	return all
 }
 
-// addInstallChannels adds the channels of the install image to the table: the tool that
-// wrote it gave them none yet. Of 2026-10-01, docs/mirror-bundle-layout.md of
-// deckhouse-cli says where they point (6.1), which are the versions of the channels.
+// addInstallChannels adds the channels of the install image to the table: the tool that wrote
+// it had none yet. They point at the versions of the channels (deckhouse-cli,
+// docs/mirror-bundle-layout.md of 2026-10-01, 6.1).
 func addInstallChannels(want map[string]string) {
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
 		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
 	}
 }
 
-// What the bundle of an older tool has is not fetched again, installer and all.
-func overTheBundleOfAnOlderTool(t *testing.T, r *registrytest.Registry) {
+// pullOverOlderBundle shows that a pull fetches nothing that the bundle of an older tool has,
+// including the installer.
+func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
 	try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
 	r.Forget()
@@ -46,7 +47,7 @@ func overTheBundleOfAnOlderTool(t *testing.T, r *registrytest.Registry) {
 	pulltest.Intact(t, pulltest.Open(t, "deckhouse/ee", o.Dir))
 }
 
-// Blobs of a tree that is there already are not fetched for archives beside it.
+// Blobs of an existing tree are not fetched for archives beside it.
 func TestOverATree(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
@@ -64,7 +65,7 @@ func TestOverATree(t *testing.T) {
 	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
 }
 
-// d8Source is a registry that holds what the field's own bundle was pulled from.
+// d8Source is a registry with everything that the field's own bundle was pulled from.
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})
@@ -72,8 +73,8 @@ func d8Source(t *testing.T) *registrytest.Registry {
 	return r
 }
 
-// A pull of a registry that holds what a bundle was made of serves the tags and digests
-// of the bundle, no more and no less.
+// A pull from a registry with the content of a bundle serves exactly the tags and digests of
+// that bundle.
 func TestParity(t *testing.T) {
 	r := d8Source(t)
 	o := options(t, r, "deckhouse/ee")
@@ -100,5 +101,5 @@ func TestParity(t *testing.T) {
 			seen[key] = true
 		}
 	}
-	t.Run("over the bundle of an older tool", func(t *testing.T) { overTheBundleOfAnOlderTool(t, r) })
+	t.Run("over the bundle of an older tool", func(t *testing.T) { pullOverOlderBundle(t, r) })
 }

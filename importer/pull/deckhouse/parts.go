@@ -2,19 +2,19 @@ package deckhouse
 
 import "github.com/layoutproxy/layoutproxy/importer/pull"
 
-// kind is a kind of thing that a bundle is made of.
+// kind is a kind of content of a bundle.
 type kind string
 
 const (
 	member          kind = "module or package"                      // its versions, channels, internal and extra images
-	build           kind = "version of the platform"                // what it consists of
+	build           kind = "version of the platform"                // that it consists of
 	platformChannel kind = "release channel of the platform"        //
-	sharedImage     kind = "installer, database, program or plugin" // that nobody has asked for by name
+	sharedImage     kind = "installer, database, program or plugin" // unless asked for by name
 	askedFor        kind = "what the command line names"            //
 )
 
-// part decides whether a bundle can be published without a thing, where that is allowed, and
-// says why.
+// part decides whether a bundle can be published without content of a kind, where that is
+// allowed, and says why.
 func part(k kind) pull.Part {
 	switch k {
 	case member:

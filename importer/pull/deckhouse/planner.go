@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// planner plans what a selection asks for.
+// planner plans a selection.
 type planner struct {
 	selection *Selection
 	draft     *pull.Draft
@@ -31,7 +31,7 @@ func (p *planner) plan(ctx context.Context) error {
 	steps := []struct {
 		skip      bool
 		plan      func(context.Context) error
-		of        kind // that an error of content is about
+		of        kind // which an error of content affects
 		component string
 	}{
 		{s.NoPlatform, p.planPlatform, platformChannel, "platform"},
@@ -47,7 +47,7 @@ func (p *planner) plan(ctx context.Context) error {
 		if step.skip {
 			continue
 		}
-		// Where one component is not complete the others are planned all the same: all that is
+		// If one component is incomplete the others are planned nevertheless: everything
 		// missing is listed.
 		if err := p.draft.Absorb(step.plan(ctx), part(step.of), pull.Unit{Component: step.component}); err != nil {
 			return err
@@ -56,8 +56,9 @@ func (p *planner) plan(ctx context.Context) error {
 	return nil
 }
 
-// layout is the layout at a path of an archive. Its images are for one platform, but for the
-// d8 program and its plugins; attestations by tag are with the platform, modules and packages.
+// layout returns the layout at a path of an archive. Its images are for one platform, except
+// the d8 program and its plugins. Attestations by tag are with the platform, modules and
+// packages.
 func (p *planner) layout(archive, path, repository string, of kind, change ...func(*pull.Rules)) *pull.Layout {
 	rules := pull.Rules{Part: part(of), Platform: p.draft.Platform}
 	if rules.Platform == nil && !strings.HasPrefix(path+"/", programPath+"/") {
@@ -78,10 +79,10 @@ func (p *planner) layout(archive, path, repository string, of kind, change ...fu
 // keepEmpty keeps a layout without images in its archive, as the field's own tool does.
 func keepEmpty(r *pull.Rules) { r.Empty = pull.KeepEmptyBesideOthers }
 
-// versionsIn are the tags of a repository that a range of versions chooses.
-func (p *planner) versionsIn(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
+// chooseTags returns the tags of a repository that a range of versions chooses.
+func (p *planner) chooseTags(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	if p.selection.ProxyRegistry {
-		return p.walk(ctx, repository, c)
+		return p.findVersions(ctx, repository, c)
 	}
 	tags, err := p.source.Tags(ctx, repository)
 	if pull.IsAbsent(err) {
@@ -90,9 +91,9 @@ func (p *planner) versionsIn(ctx context.Context, repository string, c *release.
 	return c.Choose(sortedKeys(tags)), err
 }
 
-// exactTag is the tag that is meant by one that a person wrote: the letter before a
-// version may be left out.
-func (p *planner) exactTag(ctx context.Context, repository, tag string) (string, error) {
+// findExactTag returns the tag that a person meant: the letter before a version may be
+// omitted.
+func (p *planner) findExactTag(ctx context.Context, repository, tag string) (string, error) {
 	if _, ok := release.Parse(tag); !ok || strings.HasPrefix(tag, "v") {
 		return tag, nil
 	}
@@ -103,7 +104,7 @@ func (p *planner) exactTag(ctx context.Context, repository, tag string) (string,
 	return tag, err
 }
 
-// unusable is an error of content that cannot be used.
+// unusable returns an error about content that cannot be used.
 func unusable(format string, args ...any) error {
 	return &pull.UnusableError{Err: fmt.Errorf(format, args...)}
 }
@@ -118,7 +119,7 @@ func appendNew(all []string, s string) []string {
 	return append(all, s)
 }
 
-// tagOf is the tag of an image in a bundle: of one that is named by digest, the hex digits.
+// tagOf returns the tag of an image in a bundle: if it is named by digest, the hex digits.
 func tagOf(reference string) string {
 	if d := digest.Digest(reference); d.Validate() == nil {
 		return d.Encoded()

@@ -16,13 +16,13 @@ import (
 
 const platformArchive = "platform.tar"
 
-// platform is the platform that is being planned.
+// platform is the plan of the platform.
 type platform struct {
 	planner *planner
 	shown   *pull.Component
 	builds  builds
 
-	// The four layouts are in the archive, those that stay empty too.
+	// The archive contains all four layouts, even empty ones.
 	root, install, standalone, channels *pull.Layout
 }
 
@@ -98,7 +98,7 @@ func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	kept := b.channels[:0:0]
 	for _, ch := range b.channels {
 		if skips(ch.Tag) {
-			p.draft.Gap(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is incomplete")
+			p.draft.AddProblem(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is incomplete")
 			continue
 		}
 		kept = append(kept, ch)
@@ -110,7 +110,7 @@ func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	}
 }
 
-// findBuilds reads what the choice of builds depends on, and makes it.
+// findBuilds reads everything that the choice of builds depends on, and makes it.
 func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	if p.selection.DeckhouseTag != "" {
 		return p.findBuild(ctx, p.selection.DeckhouseTag)
@@ -125,7 +125,7 @@ func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	if constraint.Versions == nil {
 		return p.findBuild(ctx, constraint.Tag)
 	}
-	tags, err := p.versionsIn(ctx, p.channelsRepository(), constraint)
+	tags, err := p.chooseTags(ctx, p.channelsRepository(), constraint)
 	if err != nil {
 		return builds{}, err
 	}
@@ -152,7 +152,7 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 			return builds{}, err
 		}
 	}
-	lowest, highest := span(channels, since)
+	lowest, highest := findSpan(channels, since)
 	var tags map[string]bool
 	if lowest != nil && highest != nil {
 		if tags, err = p.source.Tags(ctx, p.channelsRepository()); err != nil {
@@ -161,37 +161,37 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	}
 	b := chooseBuilds(channels, sortedKeys(tags), lowest, highest)
 	if len(b.tags) == 0 {
-		return builds{}, fmt.Errorf("%s has no release from %s on", p.draft.Root, lowest)
+		return builds{}, fmt.Errorf("%s has no release %s or later", p.draft.Root, lowest)
 	}
 	return b, nil
 }
 
-// requireChannels reads the release channels of the platform. Those that are missing are
-// gaps, or listed as missing if they are optional.
+// requireChannels reads the release channels of the platform. Missing ones are problems, or
+// listed as missing if they are optional.
 func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
 	const reason = "the release channel is missing"
 	repository := p.channelsRepository()
-	all, gaps, err := p.channels(ctx, repository)
+	all, problems, err := p.readChannels(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
 	isBroken := func(name string) bool {
-		return slices.ContainsFunc(gaps, func(g pull.Gap) bool { return g.Tag() == name })
+		return slices.ContainsFunc(problems, func(g pull.Problem) bool { return g.Tag() == name })
 	}
 	missing, required := missingChannels(all, isBroken)
 	for _, name := range missing {
 		if !required {
-			p.draft.Missing(repository, name, reason)
+			p.draft.AddMissing(repository, name, reason)
 			continue
 		}
-		gaps = append(gaps, channelGap(repository, name, reason, platformChannel))
+		problems = append(problems, newChannelProblem(repository, name, reason, platformChannel))
 	}
-	return all, pull.Incomplete(gaps)
+	return all, pull.Incomplete(problems)
 }
 
-// channelGap is the gap of a release channel of the platform.
-func channelGap(repository, channel, reason string, as kind) pull.Gap {
-	g := pull.NewGap(problem.Incomplete, repository, channel, reason)
+// newChannelProblem returns the problem of a release channel of the platform.
+func newChannelProblem(repository, channel, reason string, as kind) pull.Problem {
+	g := pull.NewProblem(problem.Incomplete, repository, channel, reason)
 	g.Component, g.Part = "platform", part(as)
 	return g
 }
@@ -200,23 +200,23 @@ func channelGap(repository, channel, reason string, as kind) pull.Gap {
 func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	repository := p.channelsRepository()
 	if slices.Contains(release.Channels(), tag) {
-		ch, ok, err := p.channel(ctx, repository, tag)
+		ch, ok, err := p.readChannel(ctx, repository, tag)
 		if err != nil {
 			return builds{}, err
 		}
 		if !ok {
-			return builds{}, pull.Incomplete([]pull.Gap{channelGap(repository, tag, "the release channel is missing", askedFor)})
+			return builds{}, pull.Incomplete([]pull.Problem{newChannelProblem(repository, tag, "the release channel is missing", askedFor)})
 		}
 		return builds{tags: []string{ch.Tag}, channels: []release.Channel{ch}, pin: tag}, nil
 	}
-	tag, err := p.exactTag(ctx, p.draft.Root.Path, tag)
+	tag, err := p.findExactTag(ctx, p.draft.Root.Path, tag)
 	if err != nil {
 		return builds{}, err
 	}
-	// A version that the vendor has suspended goes by the channels that point at it.
-	all, gaps, err := p.channels(ctx, repository)
+	// A version that the vendor has suspended is found by the channels that point at it.
+	all, problems, err := p.readChannels(ctx, repository)
 	if err == nil {
-		err = pull.Incomplete(gaps)
+		err = pull.Incomplete(problems)
 	}
 	if err != nil {
 		return builds{}, err
@@ -229,7 +229,8 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 }
 
 // pinChannels makes the default channels of a bundle point at the release-channel image of
-// one build, if the source has one, and those of the install image at its.
+// one build, if the source has one, and those of the install image at the build's install
+// image.
 func (pl *platform) pinChannels(ctx context.Context) error {
 	draft, b := pl.planner.draft, &pl.builds
 	aliases := map[string]string{}
@@ -239,7 +240,7 @@ func (pl *platform) pinChannels(ctx context.Context) error {
 			return err
 		}
 		if !ok {
-			draft.Missing(pl.channels.Repository, b.pin, "not there, so no release channel of the bundle points at "+b.tags[0])
+			draft.AddMissing(pl.channels.Repository, b.pin, "missing, so no release channel of the bundle points at "+b.tags[0])
 			return nil
 		}
 		pl.shown.Point(channel, b.tags[0])
@@ -270,39 +271,39 @@ func (pl *platform) planBuild(ctx context.Context, tag string) error {
 	return pl.planDeclared(ctx, unit)
 }
 
-// addOrNote plans an optional image, and notes if it is missing.
+// addOrNote plans an optional image, and notes it if it is missing.
 func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) error {
 	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
 	if err == nil && !ok {
-		p.draft.Missing(l.Repository, tag, "not there")
+		p.draft.AddMissing(l.Repository, tag, problem.Missing)
 	}
 	return err
 }
 
-// planDeclared plans the images that the installer of a build names: by tag, where it has a
-// list of tags, else by digest.
+// planDeclared plans the images that the installer of a build names: by tag, if it has a list
+// of tags, otherwise by digest.
 func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	p, tag := pl.planner, unit.Version
 	image, ok := p.draft.ImageOf(pl.install, tag)
 	if !ok {
-		return nil // a gap says so
+		return nil // its problem is reported
 	}
 	files, err := p.source.Files(ctx, pl.install.Repository, image, release.InstallerDigests, release.InstallerTags)
 	if err != nil {
-		return pull.GapError(pl.install.Repository, tag, err)
+		return pull.ImageError(pl.install.Repository, tag, err)
 	}
 	images, err := release.ParseInstaller(files)
 	if errors.Is(err, release.ErrNothingDeclared) {
-		p.draft.TagGap(pl.install, tag, err.Error())
+		p.draft.AddTagProblem(pl.install, tag, err.Error())
 		return nil
 	}
 	if err != nil {
-		return pull.GapError(pl.install.Repository, tag, unusable("%w", err))
+		return pull.ImageError(pl.install.Repository, tag, unusable("%w", err))
 	}
 	return p.planImages(ctx, pl.root, release.References(images), &unit)
 }
 
-// planImages plans images by tag or digest. A unit that is not nil is not complete without
+// planImages plans images by tag or digest. A unit that is not nil is incomplete without
 // them.
 func (p *planner) planImages(ctx context.Context, l *pull.Layout, references []string, needs *pull.Unit) error {
 	return p.draft.Each(ctx, len(references), func(ctx context.Context, i int) error {

@@ -10,21 +10,20 @@ import (
 )
 
 const (
-	// maxDependencies is how long a chain of plugin dependencies may be.
+	// maxDependencies limits the length of a chain of plugin dependencies.
 	maxDependencies = 16
-	// maxTries is how many versions of plugins are tried at most, in all.
+	// maxTries limits how many versions of plugins are tried in all.
 	maxTries = 20_000
 )
 
-// catalog knows the plugins of a source. The same question always gets the same
-// answer. An unreadable error concerns one version or one plugin; any other ends the
-// choice.
+// catalog knows the plugins of a source. The same question always gets the same answer. An
+// unreadable error concerns one version or one plugin; any other ends the choice.
 type catalog interface {
-	// names are all plugins; none if there is no list.
+	// names returns all plugins; none if they cannot be listed.
 	names(ctx context.Context) ([]string, error)
-	// versions are the stable versions of a plugin, in ascending order.
+	// versions returns the stable versions of a plugin, in ascending order.
 	versions(ctx context.Context, plugin string) ([]release.Release, error)
-	// contract is what one tag of a plugin needs.
+	// contract returns the requirements of one tag of a plugin.
 	contract(ctx context.Context, plugin, tag string) (release.Contract, error)
 }
 
@@ -39,14 +38,14 @@ func (u *unreadable) Unwrap() error { return u.err }
 type chosenPlugin struct {
 	name, tag, reason string
 
-	release  release.Release // zero where the tag is no version
+	release  release.Release // zero if the tag is not a version
 	contract release.Contract
 }
 
-// choice is which plugins a bundle gets. It depends only on the catalog, on what is
-// bundled and on the names that are asked for.
+// choice says which plugins a bundle gets. It depends only on the catalog, on the content of
+// the bundle and on the names that are asked for.
 type choice struct {
-	chosen     []chosenPlugin // in the order in which they were chosen
+	chosen     []chosenPlugin // in the order of their choice
 	notes      []string       // skipped plugins, and conflicts
 	unresolved []pluginGap    // requested by name, but not available
 }
@@ -61,9 +60,9 @@ type chooser struct {
 	tries   int
 }
 
-// choosePlugins chooses plugins: for each bundled version of each module that a
-// plugin's contract names, the newest stable version that the bundle satisfies; what
-// those need; and then what is included by name.
+// choosePlugins chooses plugins: for each bundled version of each module that a plugin's
+// contract names, the newest stable version that the bundle satisfies; the plugins that those
+// need; and then those that are included by name.
 func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string]release.Selector) (choice, error) {
 	r := &chooser{catalog: c, bundled: b}
 	if len(b.modules) > 0 {
@@ -76,19 +75,19 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 			if !release.IsName(name) {
 				continue // no plugin can have it
 			}
-			if err := r.forModules(ctx, name); err != nil {
+			if err := r.chooseForModules(ctx, name); err != nil {
 				return r.choice, err
 			}
 		}
 	}
-	err := r.included(ctx, include)
-	r.conflictsOfChosen()
+	err := r.chooseIncluded(ctx, include)
+	r.noteConflicts()
 	return r.choice, err
 }
 
-// forModules chooses versions of one plugin for the modules that its newest readable
+// chooseForModules chooses versions of one plugin for the modules that its newest readable
 // contract names.
-func (r *chooser) forModules(ctx context.Context, name string) error {
+func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
 	var bad *unreadable
 	if errors.As(err, &bad) {
@@ -114,7 +113,7 @@ func (r *chooser) forModules(ctx context.Context, name string) error {
 	}
 	if newest == nil {
 		if reason != "" {
-			r.note("plugin %s is not pulled: no version has a readable contract: %s", name, reason)
+			r.addNote("plugin %s is not pulled: no version has a readable contract: %s", name, reason)
 		}
 		return nil
 	}
@@ -123,21 +122,21 @@ func (r *chooser) forModules(ctx context.Context, name string) error {
 			continue
 		}
 		for _, v := range r.bundled.modules[module] {
-			reason, err := r.forModule(ctx, name, versions, module, v)
+			reason, err := r.chooseForModule(ctx, name, versions, module, v)
 			if err != nil {
 				return err
 			}
 			if reason != "" {
-				r.note("plugin %s is not pulled for module %s %s: %s", name, module, v.Tag, reason)
+				r.addNote("plugin %s is not pulled for module %s %s: %s", name, module, v.Tag, reason)
 			}
 		}
 	}
 	return nil
 }
 
-// forModule chooses the newest version of a plugin that fits one bundled version of a
-// module. The reason is why none does.
-func (r *chooser) forModule(ctx context.Context, name string, versions []release.Release, module string, of release.Release) (reason string, err error) {
+// chooseForModule chooses the newest version of a plugin that fits one bundled version of a
+// module. The reason says why none fits.
+func (r *chooser) chooseForModule(ctx context.Context, name string, versions []release.Release, module string, of release.Release) (reason string, err error) {
 	pairs := func(c *release.Contract) string {
 		want, ok := c.RequirementOf(module)
 		if !ok {
@@ -150,15 +149,14 @@ func (r *chooser) forModule(ctx context.Context, name string, versions []release
 		case !ok:
 			return "requires module " + want.String()
 		}
-		return r.bundled.rejects(c)
+		return r.bundled.findUnmet(c)
 	}
-	return r.newest(ctx, name, versions, pairs, true, fmt.Sprintf("for module %s %s", module, of.Tag))
+	return r.chooseNewest(ctx, name, versions, pairs, true, fmt.Sprintf("for module %s %s", module, of.Tag))
 }
 
-// newest chooses the newest of versions that rejects says nothing against and whose own
-// needs can be met, together with what it needs. Without such a version, the
-// reason is that of the newest one.
-func (r *chooser) newest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
+// chooseNewest chooses the newest version that rejects does not object to, together with the
+// plugins that it needs. If none can be chosen, the reason is that of the newest one.
+func (r *chooser) chooseNewest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
 	reason = "no version of it fits"
 	first := true
 	for _, v := range slices.Backward(versions) {
@@ -175,10 +173,10 @@ func (r *chooser) newest(ctx context.Context, name string, versions []release.Re
 		case rejects(&c) != "":
 			against = rejects(&c)
 		default:
-			if r.has(name, v.Tag) {
+			if r.hasChosen(name, v.Tag) {
 				return "", nil
 			}
-			if trial, against, err = r.needs(ctx, &c, trial, []string{name}, strict); err != nil {
+			if trial, against, err = r.chooseNeeded(ctx, &c, trial, []string{name}, strict); err != nil {
 				return "", err
 			}
 		}
@@ -193,29 +191,29 @@ func (r *chooser) newest(ctx context.Context, name string, versions []release.Re
 	return reason, nil
 }
 
-func (r *chooser) has(name, tag string) bool {
+func (r *chooser) hasChosen(name, tag string) bool {
 	return slices.ContainsFunc(r.choice.chosen, func(c chosenPlugin) bool { return c.name == name && c.tag == tag })
 }
 
-// conflictsOfChosen notes what a cluster may refuse of what was chosen.
-func (r *chooser) conflictsOfChosen() {
+// noteConflicts notes the reasons why a cluster may refuse the chosen plugins.
+func (r *chooser) noteConflicts() {
 	for _, p := range r.choice.chosen {
 		var all []string
-		if why := r.bundled.rejects(&p.contract); why != "" {
+		if why := r.bundled.findUnmet(&p.contract); why != "" {
 			all = append(all, why)
 		}
-		for _, why := range append(all, r.bundled.conflicts(&p.contract)...) {
-			r.note("plugin %s %s: %s", p.name, p.tag, why)
+		for _, why := range append(all, r.bundled.findConflicts(&p.contract)...) {
+			r.addNote("plugin %s %s: %s", p.name, p.tag, why)
 		}
 		for _, want := range p.contract.Requirements.Plugins.Conditional {
 			others := slices.ContainsFunc(r.choice.chosen, func(o chosenPlugin) bool { return o.name == want.Name })
-			if ok, err := r.shares(want, nil); others && !ok && err == nil {
-				r.note("plugin %s %s: where there is plugin %s, it requires %s, which the bundle does not have", p.name, p.tag, want.Name, want)
+			if ok, err := r.isMetByChosen(want, nil); others && !ok && err == nil {
+				r.addNote("plugin %s %s: with plugin %s it requires %s, which the bundle does not have", p.name, p.tag, want.Name, want)
 			}
 		}
 	}
 }
 
-func (r *chooser) note(format string, args ...any) {
+func (r *chooser) addNote(format string, args ...any) {
 	r.choice.notes = appendNew(r.choice.notes, fmt.Sprintf(format, args...))
 }

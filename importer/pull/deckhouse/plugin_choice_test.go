@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// shelf is a catalog in memory: contracts in JSON by NAME:TAG. One that is no JSON is
+// shelf is a catalog in memory: contracts in JSON by NAME:TAG. A contract that is not JSON is
 // malformed.
 type shelf map[string]string
 
@@ -33,7 +33,7 @@ func (s shelf) versions(_ context.Context, plugin string) ([]release.Release, er
 		}
 	}
 	if len(tags) == 0 {
-		return nil, &unreadable{errors.New("not there")}
+		return nil, &unreadable{errors.New("missing")}
 	}
 	return release.Stable(sortedKeys(tags)), nil
 }
@@ -41,7 +41,7 @@ func (s shelf) versions(_ context.Context, plugin string) ([]release.Release, er
 func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract, error) {
 	text, ok := s[plugin+":"+tag]
 	if !ok {
-		return release.Contract{}, &unreadable{errors.New("not there")}
+		return release.Contract{}, &unreadable{errors.New("missing")}
 	}
 	if text != "" {
 		text = base64.StdEncoding.EncodeToString([]byte(text))
@@ -53,10 +53,10 @@ func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract
 	return c, nil
 }
 
-// modules is a contract that needs modules, each NAME or NAME CONSTRAINT.
+// modules returns a contract that needs modules, each NAME or NAME CONSTRAINT.
 func modules(all ...string) string { return needing("modules", "mandatory", all) }
 
-// plugins is a contract that needs other plugins.
+// plugins returns a contract that needs other plugins.
 func plugins(all ...string) string { return needing("plugins", "mandatory", all) }
 
 func needing(family, bucket string, all []string) string {
@@ -68,17 +68,16 @@ func needing(family, bucket string, all []string) string {
 	return fmt.Sprintf(`{"name":"x","requirements":{%q:{%q:[%s]}}}`, family, bucket, strings.Join(list, ","))
 }
 
-// The rules are those of spec/deckhouse-pull.md and of deckhouse-cli, README, "Plugin
-// Mirroring", and internal/mirror/dist.
+// The rules are those of deckhouse-cli: README, "Plugin Mirroring", and internal/mirror/dist.
 func TestChoiceOfPlugins(t *testing.T) {
 	const anyOf = `{"requirements":{"modules":{"anyOf":[{"name":"storage","modules":[{"name":"ceph","constraint":">=2"},{"name":"nfs"}]}]}}}`
 	for name, test := range map[string]struct {
 		shelf   shelf
-		bundle  string // NAME:VERSION, and the platform as such
+		bundle  string // NAME:VERSION, and the platform without a name
 		include []string
 		want    string // NAME:TAG (why), in order
 		notes   []string
-		gaps    string
+		missing string
 	}{
 		"none asks for a bundled module":    {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
 		"no contract":                       {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
@@ -122,8 +121,8 @@ func TestChoiceOfPlugins(t *testing.T) {
 		"a pin is shared": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
 		"a pin that does not fit is not": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
 			"b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name), b:v1.1.0 (needed by plugin a)", nil, ""},
-		"unknown by name":          {shelf{}, "", []string{"a"}, "", nil, "a: not there"},
-		"unknown by tag":           {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 not there"},
+		"unknown by name":          {shelf{}, "", []string{"a"}, "", nil, "a: missing"},
+		"unknown by tag":           {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 missing"},
 		"nothing in the range":     {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version of it fits"},
 		"a malformed pin":          {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
 		"needs that cannot be met": {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version of it fits"},
@@ -132,29 +131,29 @@ func TestChoiceOfPlugins(t *testing.T) {
 			"plugins":{"conditional":[{"name":"b","constraint":">=2"}]},"kubernetes":{"constraint":">=9"}}}`, "b:v1.0.0": modules("console")}, "console:v1.0.0 nfs:v1.0.0 ceph:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (for module console v1.0.0)",
 			[]string{"plugin a v1.0.0: it conflicts with module ceph, and the bundle has v1.0.0",
-				"plugin a v1.0.0: where there is module nfs, it requires nfs >=2, and the bundle has v1.0.0",
-				"plugin a v1.0.0: where there is plugin b, it requires b >=2, which the bundle does not have"}, ""},
+				"plugin a v1.0.0: with module nfs it requires nfs >=2, and the bundle has v1.0.0",
+				"plugin a v1.0.0: with plugin b it requires b >=2, which the bundle does not have"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			include, err := release.ParseSelectors(test.include)
 			try(t, err)
 			got, err := choosePlugins(t.Context(), test.shelf, bundleOf(test.bundle), include)
 			try(t, err)
-			var chosen, gaps []string
+			var chosen, missing []string
 			for _, p := range got.chosen {
 				chosen = append(chosen, fmt.Sprintf("%s:%s (%s)", p.name, p.tag, p.reason))
 			}
 			for _, g := range got.unresolved {
-				gaps = append(gaps, strings.TrimSuffix(g.name+":"+g.tag, "\x00")+" "+g.reason)
+				missing = append(missing, strings.TrimSuffix(g.name+":"+g.tag, "\x00")+" "+g.reason)
 			}
-			if diff := cmp.Diff([]any{test.want, test.notes, test.gaps}, []any{strings.Join(chosen, ", "), got.notes, strings.Join(gaps, ", ")}); diff != "" {
+			if diff := cmp.Diff([]any{test.want, test.notes, test.missing}, []any{strings.Join(chosen, ", "), got.notes, strings.Join(missing, ", ")}); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-// deckhouse is a contract that needs a module and a version of Deckhouse.
+// deckhouse returns a contract that needs a module and a version of Deckhouse.
 func deckhouse(module, constraint string) string {
 	return fmt.Sprintf(`{"requirements":{"deckhouse":{"constraint":%q},"modules":{"mandatory":[{"name":%q}]}}}`, constraint, module)
 }
@@ -176,8 +175,8 @@ func bundleOf(text string) bundled {
 	return b
 }
 
-// A chain of plugins is followed so far and no further, and versions that need each
-// other without end are given up.
+// A chain of plugins is followed up to a limit, and so are versions that need each other
+// without end.
 func TestChoiceOfPluginsEnds(t *testing.T) {
 	chain := shelf{}
 	for i := range maxDependencies + 1 {
@@ -206,7 +205,7 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 	}
 }
 
-// Whatever an annotation says, it is read or refused.
+// Every annotation is either read or refused.
 func FuzzContract(f *testing.F) {
 	f.Add(base64.StdEncoding.EncodeToString([]byte(modules("console >=1"))), "v1.0.0")
 	f.Add("", "")
@@ -217,8 +216,8 @@ func FuzzContract(f *testing.F) {
 			return
 		}
 		b := bundleOf("console:v1.0.0 v1.70.0")
-		_ = b.rejects(&c)
-		_ = b.conflicts(&c)
+		_ = b.findUnmet(&c)
+		_ = b.findConflicts(&c)
 		_, _ = c.RequirementOf(tag)
 	})
 }

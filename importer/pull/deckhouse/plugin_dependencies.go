@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// needs adds to a trial the plugins that a contract needs, and what those need. path
-// are the names that led there. The reason is why that cannot be.
-func (r *chooser) needs(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
+// chooseNeeded adds to a trial the plugins that a contract needs, and those that they need in
+// turn. path are the names that led there. The reason says why that is impossible.
+func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {
 		case !release.IsName(want.Name):
@@ -22,22 +22,22 @@ func (r *chooser) needs(ctx context.Context, c *release.Contract, trial []chosen
 		case len(path) > maxDependencies:
 			return nil, fmt.Sprintf("plugins need each other over more than %d others: %s", maxDependencies, strings.Join(path, " → ")), nil
 		}
-		shared, err := r.shares(want, trial)
+		shared, err := r.isMetByChosen(want, trial)
 		if err != nil {
 			return nil, err.Error(), nil
 		}
 		if shared {
 			continue
 		}
-		if trial, reason, err = r.need(ctx, want, trial, path, strict); err != nil || reason != "" {
+		if trial, reason, err = r.chooseFor(ctx, want, trial, path, strict); err != nil || reason != "" {
 			return nil, fmt.Sprintf("needs plugin %s: %s", want, reason), err
 		}
 	}
 	return trial, "", nil
 }
 
-// shares reports whether a version that is chosen already meets a need.
-func (r *chooser) shares(want release.Requirement, trial []chosenPlugin) (bool, error) {
+// isMetByChosen reports whether a chosen version already meets a need.
+func (r *chooser) isMetByChosen(want release.Requirement, trial []chosenPlugin) (bool, error) {
 	for _, p := range slices.Concat(r.choice.chosen, trial) {
 		if p.name != want.Name || p.release.Version == nil && want.Constraint != "" {
 			continue
@@ -52,8 +52,8 @@ func (r *chooser) shares(want release.Requirement, trial []chosenPlugin) (bool, 
 	return false, nil
 }
 
-// need adds to a trial the newest version that meets one need.
-func (r *chooser) need(ctx context.Context, want release.Requirement, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
+// chooseFor adds to a trial the newest version that meets one need.
+func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	versions, err := r.catalog.versions(ctx, want.Name)
 	var bad *unreadable
 	if errors.As(err, &bad) {
@@ -73,7 +73,7 @@ func (r *chooser) need(ctx context.Context, want release.Requirement, trial []ch
 		if r.tries++; r.tries > maxTries {
 			return nil, "", fmt.Errorf("plugins: more than %d versions were tried, which need each other: name versions with --include-plugin NAME@=VERSION", maxTries)
 		}
-		with, against, err := r.tryNeed(ctx, want, v, trial, path, strict)
+		with, against, err := r.tryVersion(ctx, want, v, trial, path, strict)
 		if err != nil {
 			return nil, "", err
 		}
@@ -87,8 +87,8 @@ func (r *chooser) need(ctx context.Context, want release.Requirement, trial []ch
 	return nil, reason, nil
 }
 
-// tryNeed adds one version to a trial, and what it needs.
-func (r *chooser) tryNeed(ctx context.Context, want release.Requirement, v release.Release, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
+// tryVersion adds one version to a trial, and the plugins that it needs.
+func (r *chooser) tryVersion(ctx context.Context, want release.Requirement, v release.Release, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	c, err := r.catalog.contract(ctx, want.Name, v.Tag)
 	var bad *unreadable
 	if errors.As(err, &bad) {
@@ -97,10 +97,10 @@ func (r *chooser) tryNeed(ctx context.Context, want release.Requirement, v relea
 	if err != nil {
 		return nil, "", err
 	}
-	against := r.bundled.rejects(&c)
+	against := r.bundled.findUnmet(&c)
 	if against != "" && strict {
 		return nil, against, nil
 	}
 	with := append(slices.Clone(trial), chosenPlugin{want.Name, v.Tag, "needed by plugin " + path[len(path)-1], v, c})
-	return r.needs(ctx, &c, with, append(slices.Clone(path), want.Name), strict)
+	return r.chooseNeeded(ctx, &c, with, append(slices.Clone(path), want.Name), strict)
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// included chooses the plugins that are included by name: exact versions first, so that
+// chooseIncluded chooses the plugins that are included by name: exact versions first, so that
 // others share them. An unmet requirement is only a note: the user asked for the plugin.
-func (r *chooser) included(ctx context.Context, include map[string]release.Selector) error {
+func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {
 		for _, c := range include[name].Pins {
-			pin, err := r.pin(ctx, name, c.Tag)
+			pin, err := r.choosePinned(ctx, name, c.Tag)
 			if err != nil {
 				return err
 			}
@@ -24,7 +24,7 @@ func (r *chooser) included(ctx context.Context, include map[string]release.Selec
 		}
 	}
 	for _, pin := range pins {
-		trial, reason, err := r.needs(ctx, &pin.contract, nil, []string{pin.name}, false)
+		trial, reason, err := r.chooseNeeded(ctx, &pin.contract, nil, []string{pin.name}, false)
 		if err != nil {
 			return err
 		}
@@ -34,22 +34,22 @@ func (r *chooser) included(ctx context.Context, include map[string]release.Selec
 		r.choice.chosen = append(r.choice.chosen, trial...)
 	}
 	for _, name := range sortedKeys(include) {
-		if err := r.includedRanges(ctx, include[name]); err != nil {
+		if err := r.chooseRanges(ctx, include[name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pin chooses one tag of a plugin; nil if it is not available, or chosen already.
-func (r *chooser) pin(ctx context.Context, name, tag string) (*chosenPlugin, error) {
+// choosePinned chooses one tag of a plugin; nil if it is not available, or chosen already.
+func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPlugin, error) {
 	c, err := r.catalog.contract(ctx, name, tag)
 	var bad *unreadable
 	if errors.As(err, &bad) {
 		r.choice.unresolved = append(r.choice.unresolved, pluginGap{name, tag, err.Error()})
 		return nil, nil
 	}
-	if err != nil || r.has(name, tag) {
+	if err != nil || r.hasChosen(name, tag) {
 		return nil, err
 	}
 	v, _ := release.Parse(tag)
@@ -58,9 +58,8 @@ func (r *chooser) pin(ctx context.Context, name, tag string) (*chosenPlugin, err
 	return &p, nil
 }
 
-// includedRanges chooses the newest version for each range of a plugin, or the newest of
-// all.
-func (r *chooser) includedRanges(ctx context.Context, n release.Selector) error {
+// chooseRanges chooses the newest version for each range of a plugin, or the newest of all.
+func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 	ranges := slices.Clone(n.Ranges)
 	if n.All {
 		ranges = append(ranges, nil)
@@ -79,7 +78,7 @@ func (r *chooser) includedRanges(ctx context.Context, n release.Selector) error 
 	}
 	for _, c := range ranges {
 		fitting := slices.DeleteFunc(slices.Clone(versions), func(v release.Release) bool { return c != nil && !c.Versions.Check(v.Version) })
-		reason, err := r.newest(ctx, n.Name, fitting, func(*release.Contract) string { return "" }, false, "asked for by name")
+		reason, err := r.chooseNewest(ctx, n.Name, fitting, func(*release.Contract) string { return "" }, false, "asked for by name")
 		if err != nil {
 			return err
 		}

@@ -10,14 +10,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// pluginsPath is the layout below which plugins are; the tags of its repository are
-// their names.
+// pluginsPath is the layout that contains the layouts of plugins; the tags of its repository
+// are their names.
 const pluginsPath = programPath + "/plugins"
 
-// planPlugins plans plugins of the command line, indexes whole: those that belong to what
-// is in the bundle, and those that are named.
+// planPlugins plans plugins of the d8 program with their indexes: those that belong to
+// modules in the bundle, and those that are named.
 func (p *planner) planPlugins(ctx context.Context) error {
 	include, err := release.ParseSelectors(p.selection.IncludePlugins)
 	if err != nil {
@@ -40,7 +41,7 @@ func (p *planner) planPlugins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.draft.Gap(part(askedFor), "plugin "+u.name, repository, u.tag, u.reason)
+		p.draft.AddProblem(part(askedFor), "plugin "+u.name, repository, u.tag, u.reason)
 	}
 	if len(chosen.notes) > 0 {
 		p.draft.Component("plugins").Notes = chosen.notes
@@ -48,25 +49,25 @@ func (p *planner) planPlugins(ctx context.Context) error {
 	return source.plan(ctx, chosen.chosen)
 }
 
-// pluginSource is the catalog of the source registry. It is for one goroutine.
+// pluginSource is the catalog of the source registry. Only one goroutine may use it.
 type pluginSource struct {
 	planner      *planner
 	repositories map[string]string           // by plugin
 	contracts    map[string]release.Contract // by plugin and tag
 }
 
-// exactPin is a pin to the tag that is meant.
+// exactPin returns a pin with the tag that is meant.
 func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Constraint) (*release.Constraint, error) {
 	repository, err := s.repository(ctx, name, c.Tag)
 	if err != nil {
 		return nil, err
 	}
 	exact := *c
-	exact.Tag, err = s.planner.exactTag(ctx, repository, c.Tag)
+	exact.Tag, err = s.planner.findExactTag(ctx, repository, c.Tag)
 	return &exact, err
 }
 
-// plan plans the layouts of what was chosen.
+// plan plans the layouts of the chosen plugins.
 func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
 	draft := s.planner.draft
 	shown := map[string]*pull.Component{}
@@ -90,18 +91,19 @@ func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
 	return nil
 }
 
-// repository is where a plugin is in the source. Without a list of tags, a tag says so.
+// repository returns the repository of a plugin in the source. If it lists no tags, a tag
+// shows where it is.
 func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name string, err error) {
 	if name, ok := s.repositories[plugin]; ok {
 		return name, nil
 	}
 	at := path.Join(pluginsPath, plugin)
 	if s.planner.selection.ProxyRegistry {
-		name, err = s.planner.sharedWith(ctx, at, tag)
+		name, err = s.planner.sharedWithTag(ctx, at, tag)
 	} else {
-		name, err = s.planner.sharedListed(ctx, at)
+		name, err = s.planner.sharedWithList(ctx, at)
 		if pull.IsRefused(err) || pull.IsAbsent(err) {
-			err = nil // which is found out when something of it is asked for
+			err = nil // a later request for its content finds that out
 		}
 	}
 	if err == nil {
@@ -115,7 +117,7 @@ func (s *pluginSource) names(ctx context.Context) ([]string, error) {
 	if s.planner.selection.ProxyRegistry {
 		return nil, nil
 	}
-	repository, err := s.planner.sharedListed(ctx, pluginsPath)
+	repository, err := s.planner.sharedWithList(ctx, pluginsPath)
 	if err == nil {
 		var tags map[string]bool
 		if tags, err = s.planner.source.Tags(ctx, repository); err == nil {
@@ -139,7 +141,7 @@ func (s *pluginSource) versions(ctx context.Context, plugin string) ([]release.R
 	}
 	tags, err := s.planner.source.Tags(ctx, repository)
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		return nil, &unreadable{fmt.Errorf("not there: %w", err)}
+		return nil, &unreadable{fmt.Errorf("missing: %w", err)}
 	}
 	if err != nil {
 		return nil, err
@@ -163,7 +165,7 @@ func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (releas
 	}
 	switch {
 	case pull.IsAbsent(err):
-		return release.Contract{}, &unreadable{errors.New("not there")}
+		return release.Contract{}, &unreadable{errors.New(problem.Missing)}
 	case pull.IsUnusable(err):
 		return release.Contract{}, &unreadable{err}
 	case err != nil:
@@ -177,8 +179,8 @@ func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (releas
 	return c, nil
 }
 
-// annotation is the contract of a manifest: its own, or where an index has none, that of
-// the first image in it.
+// annotation returns the contract of a manifest: its own, or if an index has none, that of
+// its first image.
 func (s *pluginSource) annotation(ctx context.Context, repository string, image closure.Descriptor) (string, error) {
 	body, err := s.planner.source.Manifest(ctx, repository, image.Digest)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Plugins whose contracts name what is in the bundle come along, with what they need, and
-// whatever a source hides of them is no fault.
+// Plugins whose contracts name modules of the bundle are pulled, with the plugins that they
+// need. It is not an error if the source denies access to some.
 func TestPluginsOfModules(t *testing.T) {
 	s := lean(t)
 	const at = "deckhouse/deckhouse-cli/plugins"

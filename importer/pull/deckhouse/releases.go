@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// releasesName is the file beside the archives that a cluster takes its releases from.
+// releasesName is the file beside the archives from which a cluster creates its releases.
 const releasesName = "deckhousereleases.yaml"
 
 // planReleasesFile plans the file of releases: one document for each version that has a
@@ -32,7 +32,7 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 }
 
 // releaseDocument returns the document of one version, and what is missing in it; nil if it
-// cannot be made.
+// cannot be created.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)
 	if !ok {
@@ -40,11 +40,11 @@ func (pl *platform) releaseDocument(ctx context.Context, tag string) (document [
 	}
 	image, ok := pl.planner.draft.ImageOf(pl.channels, tag)
 	if !ok {
-		return nil, "", nil // the list of missing content says so
+		return nil, "", nil // it is in the list of missing content
 	}
 	files, err := pl.planner.source.Files(ctx, pl.channels.Repository, image, release.VersionFile, release.ChangelogFile)
 	if err != nil {
-		return nil, "", pull.GapError(pl.channels.Repository, tag, err)
+		return nil, "", pull.ImageError(pl.channels.Repository, tag, err)
 	}
 	document, note = release.Document(r, files[release.VersionFile], files[release.ChangelogFile])
 	return document, note, nil

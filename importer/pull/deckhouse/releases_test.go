@@ -30,9 +30,9 @@ func (s *synthetic) released(tag, version string) {
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
 }
 
-// The file of releases has a document for each version that has a release-channel image,
-// where no build is asked for, and always the same bytes. Fields and links are those that
-// spec/deckhouse-pull.md names.
+// The file of releases has a document for each version with a release-channel image, unless a
+// single build is asked for, and always the same bytes. Fields and links are those that d8
+// mirror pull writes.
 func TestReleasesFile(t *testing.T) {
 	s := platformOnly(t)
 	s.released("v1.69.3", "v1.69.3")
@@ -95,7 +95,7 @@ spec:
 		}))
 		pulltest.Run(t, o)
 		if _, err := os.Stat(path.Join(o.Dir, "deckhousereleases.yaml")); err == nil {
-			t.Errorf("%s: there is a file", name)
+			t.Errorf("%s: the file was written", name)
 		}
 	}
 	o.Dir, o.Tree = t.TempDir(), true
@@ -105,9 +105,9 @@ spec:
 	}
 }
 
-// A version whose release cannot be described is left out of the file, and of nothing
-// else; a changelog that cannot be read is left out of its document.
-func TestReleasesThatAreNone(t *testing.T) {
+// A version whose release cannot be described is left out of the file, and only there. A
+// changelog that cannot be read is left out of its document.
+func TestUnreadableReleases(t *testing.T) {
 	s := platformOnly(t)
 	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
 	s.image(edition+"/release-channel", "v1.70.1", map[string]string{"changelog.yaml": "a: b\n"})
@@ -133,19 +133,19 @@ func TestReleasesThatAreNone(t *testing.T) {
 			t.Errorf("%q does not contain %q", notes, want)
 		}
 	}
-	expectMissing(t, report, edition+"/release-channel:v1.71.0: not there")
+	expectMissing(t, report, edition+"/release-channel:v1.71.0: missing")
 }
 
 // expectMissing fails if a report does not list something as missing in the source.
 func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	t.Helper()
 	var all []string
-	for _, gap := range report.Missing {
-		all = append(all, gap.String())
+	for _, m := range report.Missing {
+		all = append(all, m.String())
 	}
 	for _, line := range want {
 		if !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, line) }) {
-			t.Errorf("%q is not in the list of what is missing: %q", line, all)
+			t.Errorf("%q is not listed as missing: %q", line, all)
 		}
 	}
 }

@@ -15,29 +15,29 @@ import (
 // Selection says what to pull from a Deckhouse source. The zero value selects all releases
 // between its channels, databases, modules and packages.
 type Selection struct {
-	SinceVersion    string // the platform from this version on
+	SinceVersion    string // the platform from this version up
 	DeckhouseTag    string // one build of the platform: a channel, a version, any tag
 	IncludePlatform string // a constraint of the platform's versions
-	IgnoreSuspend   bool   // of release channels
+	IgnoreSuspend   bool   // pull suspended release channels
 
 	IncludeModules  []string // NAME or NAME@CONSTRAINT; all if empty
 	ExcludeModules  []string // names
 	IncludePackages []string
 	ExcludePackages []string
-	IncludePlugins  []string // beside those that modules ask for
+	IncludePlugins  []string // beside those that modules need
 
 	NoPlatform, NoSecurityDB, NoModules, NoPackages, NoInstaller bool
 	OnlyExtraImages                                              bool // of modules and packages
 
 	InstallerTag      string // of the stand-alone installer; "latest" if empty
 	DeckhouseCLITag   string // of the d8 program; the newest stable version if empty
-	NoEditionSplit    bool   // the installer and the d8 program are below the source, whatever it ends in
+	NoEditionSplit    bool   // the installer and the d8 program are below the source, even if that ends in an edition
 	ModulesPathSuffix string // where the source has modules, "modules" if empty; "/" is the source itself
 	SkipVexImages     bool   // skip attestations
 	ProxyRegistry     bool   // the source lists no tags: versions are tried
 }
 
-// IsZero reports whether it selects nothing in particular.
+// IsZero reports whether the selection is the default one.
 func (s *Selection) IsZero() bool { return reflect.ValueOf(*s).IsZero() }
 
 // Plan implements pull.Planner. Errors: *SuspendedError; those of the draft and its source.
@@ -62,7 +62,7 @@ func (s *Selection) Check(source client.Reference) error {
 	}
 	switch {
 	case platform > 1:
-		return pull.Usage("choose the platform by a lowest version, a tag or a constraint: only one of them")
+		return pull.Usage("a lowest version, a tag and a constraint of the platform exclude each other: choose one")
 	case platform > 0 && s.NoPlatform:
 		return pull.Usage("a version of the platform is chosen, and the platform is excluded: drop one of them")
 	case len(s.IncludePackages) > 0 && s.NoPackages:
@@ -92,10 +92,10 @@ func (s *Selection) Check(source client.Reference) error {
 // checkProxy refuses selections that need a list of tags.
 func (s *Selection) checkProxy() error {
 	if s.SinceVersion != "" {
-		return pull.Usage("a source that lists no tags takes no lowest version: give a constraint of the platform that has a lower bound")
+		return pull.Usage("a lowest version does not work with a source that lists no tags: give a constraint of the platform that has a lower bound")
 	}
 	if !s.NoPlatform && s.DeckhouseTag == "" && s.IncludePlatform == "" {
-		return pull.Usage("a source that lists no tags needs a constraint of the platform, or the platform excluded")
+		return pull.Usage("a source that lists no tags needs a constraint of the platform; or exclude the platform")
 	}
 	constraints := []string{}
 	if s.IncludePlatform != "" {
@@ -110,7 +110,7 @@ func (s *Selection) checkProxy() error {
 	}
 	for _, text := range constraints {
 		if c, err := release.ParseConstraint(text); err == nil && !c.HasStart() {
-			return noStart(text)
+			return errNoStart(text)
 		}
 	}
 	plugins, err := release.ParseSelectors(s.IncludePlugins)
@@ -125,6 +125,6 @@ func (s *Selection) checkProxy() error {
 	return nil
 }
 
-func noStart(constraint string) error {
+func errNoStart(constraint string) error {
 	return pull.Usage("version %q has no lower bound: a source that lists no tags needs one to start from", constraint)
 }

@@ -6,10 +6,11 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 const (
-	// programPath is the layout of the d8 program; those of its plugins are below it.
+	// programPath is the layout of the d8 program; its plugins are below it.
 	programPath = "deckhouse-cli"
 	// databasesPath is the path below which the vulnerability databases are.
 	databasesPath = "security"
@@ -20,7 +21,7 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	const at, archive = "installer", "installer.tar"
 	asked := p.selection.InstallerTag != ""
 	tag := cmp.Or(p.selection.InstallerTag, "latest")
-	repository, err := p.sharedWith(ctx, at, tag)
+	repository, err := p.sharedWithTag(ctx, at, tag)
 	if err != nil {
 		return err
 	}
@@ -34,15 +35,15 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	case ok:
 		c.Versions = []string{tag}
 	case err == nil && asked:
-		p.draft.Gap(part(askedFor), c.Name, repository, tag, "not there")
+		p.draft.AddProblem(part(askedFor), c.Name, repository, tag, problem.Missing)
 	case err == nil:
-		p.draft.Missing(repository, tag, "not there")
+		p.draft.AddMissing(repository, tag, problem.Missing)
 	}
 	return err
 }
 
-// planProgram plans one version of the d8 program, an index as it is. A bundle is
-// usable without it, so only a version that was asked for is required.
+// planProgram plans one version of the d8 program with its index. A bundle is usable without
+// it, so only a version that was asked for is required.
 func (p *planner) planProgram(ctx context.Context) error {
 	const archive = programPath + ".tar"
 	tag := p.selection.DeckhouseCLITag
@@ -52,7 +53,7 @@ func (p *planner) planProgram(ctx context.Context) error {
 	if tag == "" {
 		return p.planNewestProgram(ctx, archive)
 	}
-	repository, err := p.sharedWith(ctx, programPath, tag)
+	repository, err := p.sharedWithTag(ctx, programPath, tag)
 	if err != nil {
 		return err
 	}
@@ -62,13 +63,13 @@ func (p *planner) planProgram(ctx context.Context) error {
 }
 
 func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
-	repository, err := p.sharedListed(ctx, programPath)
+	repository, err := p.sharedWithList(ctx, programPath)
 	var tags map[string]bool
 	if err == nil {
 		tags, err = p.source.Tags(ctx, repository)
 	}
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
-		p.draft.Missing(repository, "", "the d8 program is missing: "+err.Error())
+		p.draft.AddMissing(repository, "", "the d8 program is missing: "+err.Error())
 		return nil
 	}
 	if err != nil {
@@ -76,7 +77,7 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	}
 	all := release.Stable(sortedKeys(tags))
 	if len(all) == 0 {
-		p.draft.Missing(repository, "", "no stable version of the d8 program")
+		p.draft.AddMissing(repository, "", "no stable version of the d8 program")
 		return nil
 	}
 	tag := all[len(all)-1].Tag
@@ -85,7 +86,7 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	case ok:
 		p.draft.Component("d8", archive).Versions = []string{tag}
 	case err == nil:
-		p.draft.Missing(repository, tag, "listed, but not there")
+		p.draft.AddMissing(repository, tag, "listed, but missing")
 	}
 	return err
 }
@@ -104,10 +105,10 @@ func (p *planner) planDatabases(ctx context.Context) error {
 		case ok:
 			c.Versions = append(c.Versions, db.Name+":"+db.Tag)
 		case i == 0:
-			p.draft.Missing(repository, db.Tag, "not there: this edition has no vulnerability databases")
+			p.draft.AddMissing(repository, db.Tag, "missing: this edition has no vulnerability databases")
 			return nil
 		default:
-			p.draft.Missing(repository, db.Tag, "not there")
+			p.draft.AddMissing(repository, db.Tag, problem.Missing)
 		}
 	}
 	return nil

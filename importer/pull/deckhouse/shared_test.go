@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What a source does not have, and a bundle can do without, is listed at the end.
-func TestListOfWhatIsMissing(t *testing.T) {
+// Missing content that a bundle can do without is listed at the end.
+func TestMissingContentIsListed(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
 	for _, channel := range []string{"lts", "stable"} {
@@ -29,9 +29,9 @@ func TestListOfWhatIsMissing(t *testing.T) {
 	o := options(t, r, edition)
 	report, err := pull.Run(t.Context(), o, nil)
 	try(t, err)
-	expectMissing(t, report, edition+"/release-channel:alpha: the release channel is missing", edition+"/install-standalone:v1.68.1: not there",
-		edition+"/security/trivy-bdu:1: not there", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
-		"deckhouse/installer:latest: not there", "deckhouse/deckhouse-cli: the d8 program is missing")
+	expectMissing(t, report, edition+"/release-channel:alpha: the release channel is missing", edition+"/install-standalone:v1.68.1: missing",
+		edition+"/security/trivy-bdu:1: missing", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
+		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
 	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as the field's own tool writes them
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
@@ -40,17 +40,17 @@ func TestListOfWhatIsMissing(t *testing.T) {
 			t.Errorf("%s: %q", empty, tags)
 		}
 	}
-	// Who asks for the program gets it, or nothing.
+	// A pull that asks for a version of the program fails without it.
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v1" }))
 	o.Dir = t.TempDir()
-	var gaps *pull.IncompleteError
-	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &gaps) || !strings.Contains(err.Error(), "deckhouse/deckhouse-cli:v1: not there") {
+	var incomplete *pull.IncompleteError
+	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "deckhouse/deckhouse-cli:v1: missing") {
 		t.Error(err)
 	}
 }
 
-// What belongs to all editions is beside the edition, or below a source without one. Where
-// nothing stands before the edition a push does not split, and a pull finds what it wrote.
+// Layouts that all editions share are beside the edition, or below a source that has none. A
+// push to an edition alone does not split, and a pull finds what it wrote.
 func TestWhereSharedLayoutsAre(t *testing.T) {
 	for name, test := range map[string]struct {
 		source, base string
@@ -96,9 +96,9 @@ func TestWhereSharedLayoutsAre(t *testing.T) {
 	}
 }
 
-// A registry that refuses what is beside an edition may have it below; if it does not, the
-// refusal is reported.
-func TestSharedLayoutsThatAreRefused(t *testing.T) {
+// If a registry refuses access beside an edition, the pull looks below it; if nothing is
+// there, the refusal is reported.
+func TestRefusedSharedLayouts(t *testing.T) {
 	s := newSynthetic(t)
 	s.image("ee/installer", "latest", nil)
 	s.writeAll()

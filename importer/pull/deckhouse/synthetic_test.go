@@ -16,15 +16,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// edition is where the synthetic source keeps its edition.
+// edition is the path of the edition in the synthetic source.
 const edition = "deckhouse/ee"
 
 // synthetic builds a source of Deckhouse.
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
-	// names are digests of images that are pulled by digest, by what names them: the
-	// version of the platform, or module and version.
+	// names are digests of images that are pulled by digest, by the version of the platform,
+	// or module and version, that names them.
 	names map[string][]digest.Digest
 	tags  map[string]digest.Digest // of all repositories
 	count int
@@ -34,12 +34,12 @@ func newSynthetic(t *testing.T) *synthetic {
 	return &synthetic{t: t, tree: layouttest.New(t, t.TempDir()), names: map[string][]digest.Digest{}, tags: map[string]digest.Digest{}}
 }
 
-// image tags an image of files in a repository; without a tag it is only there.
+// image adds an image of files to a repository, under a tag if that is not empty.
 func (s *synthetic) image(repository, tag string, files map[string]string) specs.Descriptor {
 	l := s.tree.Layout(repository)
 	s.count++
 	i := layouttest.Image{Name: fmt.Sprintf("%s:%s %d", repository, tag, s.count), Docker: s.count%2 == 0, Files: files}
-	if files == nil { // noise is no archive, which an image that is looked into has to be
+	if files == nil { // noise is not an archive, and a pull reads files out of this image
 		i.LayerSizes = []int64{int64(100 + s.count)}
 	}
 	d := l.Image(i)
@@ -48,7 +48,7 @@ func (s *synthetic) image(repository, tag string, files map[string]string) specs
 
 func (s *synthetic) tag(repository string, d specs.Descriptor, tag string) specs.Descriptor {
 	if tag == "" {
-		tag = d.Digest.Encoded() // so that the source has it; nobody asks for the tag
+		tag = d.Digest.Encoded() // keeps the image in the source; nothing requests this tag
 	}
 	s.tree.Layout(repository).Tag(d, tag)
 	s.tags[repository+":"+tag] = d.Digest
@@ -63,7 +63,7 @@ func jsonOf(v any) string {
 	return string(b)
 }
 
-// channel makes a release channel, or a release version, of a repository.
+// channel adds a release channel, or a release version, of a repository.
 func (s *synthetic) channel(repository, tag, version string, suspend bool) {
 	l := s.tree.Layout(repository)
 	s.count++
@@ -72,8 +72,8 @@ func (s *synthetic) channel(repository, tag, version string, suspend bool) {
 	s.tag(repository, d, tag)
 }
 
-// build makes one build of the platform with n internal images and an attestation of
-// the first one.
+// build adds one build of the platform with n internal images and an attestation of the first
+// one.
 func (s *synthetic) build(root, version string, n int) {
 	names := map[string]map[string]string{"module": {}}
 	for i := range n {
@@ -92,7 +92,7 @@ func (s *synthetic) build(root, version string, n int) {
 
 func vex(d digest.Digest) string { return "sha256-" + d.Encoded() + ".att" }
 
-// member makes a version of a module or package, with an internal image.
+// member adds a version of a module or package, with an internal image.
 func (s *synthetic) member(family, releases, name, version string, extras map[string]any) {
 	repository := edition + "/" + family + "/" + name
 	d := s.image(repository, "", nil)
@@ -113,8 +113,8 @@ func standard(t *testing.T) *synthetic {
 	return s
 }
 
-// lean is a source without what comes along whatever is selected: the versions of
-// packages and the d8 program.
+// lean is a source without what is pulled whatever is selected: the versions of packages and
+// the d8 program.
 func lean(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.67.5", "v1.68.0", "v1.68.1", "v1.68.2", "v1.69.0", "v1.69.3", "v1.70.0-rc.1", "v1.70.0", "v1.70.1", "v1.71.0", "v1.72.0"} {
@@ -137,7 +137,7 @@ func lean(t *testing.T) *synthetic {
 	return s
 }
 
-// program makes the d8 program: an index of two platforms, an older one and a preview.
+// program adds the d8 program: an index of two platforms, an older version and a preview.
 func (s *synthetic) program() {
 	const at = "deckhouse/deckhouse-cli"
 	for _, v := range []string{"v0.9.0", "v0.13.1", "v0.14.0-rc.1"} {
@@ -146,7 +146,7 @@ func (s *synthetic) program() {
 	s.image(at, "latest", nil)
 }
 
-// multi is an index of an image for each of two platforms.
+// multi adds an index of an image for each of two platforms.
 func (s *synthetic) multi(at, name string, annotations map[string]string) specs.Descriptor {
 	l := s.tree.Layout(at)
 	var children []specs.Descriptor
@@ -156,7 +156,7 @@ func (s *synthetic) multi(at, name string, annotations map[string]string) specs.
 	return l.Index(layouttest.Index{Children: children, Annotations: annotations})
 }
 
-// members makes two modules or packages of some versions each.
+// members adds two modules or packages with several versions each.
 func (s *synthetic) members(family, releases string) {
 	for _, name := range []string{"console", "stronghold"} {
 		if family == "packages" {
@@ -181,7 +181,7 @@ func (s *synthetic) members(family, releases string) {
 	}
 }
 
-// plugin makes a plugin of the command line, for two platforms.
+// plugin adds a plugin of the d8 program, for two platforms.
 func (s *synthetic) plugin() {
 	const at = "deckhouse/deckhouse-cli/plugins/system"
 	for _, v := range []string{"v0.1.0", "v0.2.0", "v0.3.0-alpha.1"} {
@@ -190,7 +190,7 @@ func (s *synthetic) plugin() {
 	s.image("deckhouse/deckhouse-cli/plugins", "system", nil)
 }
 
-// writeAll writes the indexes of all that was built.
+// writeAll writes all indexes.
 func (s *synthetic) writeAll() {
 	s.t.Helper()
 	repositories := map[string]bool{}
@@ -203,9 +203,9 @@ func (s *synthetic) writeAll() {
 	}
 }
 
-// wanted is what a bundle has to serve: a map as of [listed], of lines LAYOUT:TAG, where
-// the layout may be empty for the root, or LAYOUT:TAG=OTHER where the source has the image
-// under another tag. LAYOUT:@NAME stands for the images that NAME names by digest.
+// wanted returns what a bundle must serve, as a map like that of [listed]. Its lines are
+// LAYOUT:TAG, where the layout may be empty for the root; LAYOUT:TAG=OTHER if the source has
+// the image under another tag; or LAYOUT:@NAME for the images that NAME names by digest.
 func (s *synthetic) wanted(lines string) map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
@@ -248,14 +248,14 @@ func (s *synthetic) wanted(lines string) map[string]string {
 	return all
 }
 
-// options are those of a pull of all of a source of Deckhouse.
+// options returns those of a pull of everything in a Deckhouse source.
 func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	o := pulltest.Options(t, r, path)
 	o.Planner = &deckhouse.Selection{}
 	return o
 }
 
-// selecting is the planner of a selection.
+// selecting returns the planner of a selection.
 func selecting(s deckhouse.Selection) pull.Planner { return &s }
 
 func try(t *testing.T, err error) {

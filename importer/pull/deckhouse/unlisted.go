@@ -10,16 +10,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// maxWalk is how many versions of a repository are tried at most.
+// maxWalk limits how many versions of a repository are tried.
 const maxWalk = 5_000
 
-// walk finds the versions of a repository that lists no tags, by asking for them: one
-// walk for each range of the constraint. What it finds is chosen from as from a list.
-func (p *planner) walk(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
+// findVersions finds the versions of a repository that lists no tags, by requesting them: one
+// walk for each range of the constraint. The constraint then chooses among them as among a
+// list.
+func (p *planner) findVersions(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	w := &walker{draft: p.draft, repository: repository, found: map[string]bool{}}
 	for _, r := range c.Ranges {
 		if r.Lowest == nil {
-			return nil, noStart(c.Text)
+			return nil, errNoStart(c.Text)
 		}
 		if err := w.walk(ctx, r); err != nil {
 			return nil, err
@@ -28,8 +29,8 @@ func (p *planner) walk(ctx context.Context, repository string, c *release.Constr
 	return c.Choose(sortedKeys(w.found)), nil
 }
 
-// walker walks through the versions of a repository. A registry that has every tag that is
-// requested would be walked forever: maxWalk ends that.
+// walker walks through the versions of a repository. In a registry that has every tag that is
+// requested, only maxWalk ends that.
 type walker struct {
 	draft      *pull.Draft
 	repository string
@@ -37,22 +38,22 @@ type walker struct {
 	found      map[string]bool // tags
 }
 
-// walk raises the patch from the lowest version of a range on, while there is one and
-// the range holds; then the next minor version with patch 0 is tried once, then the next
-// major version. The first that is there continues the walk, and none ends it.
+// walk starts at the lowest version of a range and raises the patch while that version exists
+// and is in the range. Then it tries the next minor version with patch 0, then the next major
+// version, once each. It continues at the first that exists, and ends if neither does.
 func (w *walker) walk(ctx context.Context, r release.Range) error {
 	at := *r.Lowest
 	for {
-		ok, err := w.try(ctx, r, at)
+		ok, err := w.tryVersion(ctx, r, at)
 		for ok && err == nil {
 			at = at.IncPatch()
-			ok, err = w.try(ctx, r, at)
+			ok, err = w.tryVersion(ctx, r, at)
 		}
 		if err != nil {
 			return err
 		}
 		for _, v := range []semver.Version{at.IncMinor(), at.IncMajor()} {
-			if ok, err = w.try(ctx, r, v); err != nil {
+			if ok, err = w.tryVersion(ctx, r, v); err != nil {
 				return err
 			}
 			if ok {
@@ -66,9 +67,9 @@ func (w *walker) walk(ctx context.Context, r release.Range) error {
 	}
 }
 
-// try requests a version, if it is in the range, and notes it. A failure ends the walk, for
-// more versions may follow.
-func (w *walker) try(ctx context.Context, r release.Range, v semver.Version) (bool, error) {
+// tryVersion requests a version, if it is in the range, and notes it. A failure ends the walk,
+// because more versions may follow.
+func (w *walker) tryVersion(ctx context.Context, r release.Range, v semver.Version) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -76,7 +77,7 @@ func (w *walker) try(ctx context.Context, r release.Range, v semver.Version) (bo
 		return false, nil
 	}
 	if w.asked++; w.asked > maxWalk {
-		return false, fmt.Errorf("%s: more than %d versions were tried, up to v%s: does the registry say of every tag that it is there? name versions as =vX.Y.Z", w.repository, maxWalk, &v)
+		return false, fmt.Errorf("%s: more than %d versions were tried, up to v%s: does the registry claim to have every tag? Name versions as =vX.Y.Z", w.repository, maxWalk, &v)
 	}
 	tag := "v" + v.String()
 	ok, err := w.draft.IsThere(ctx, w.repository, tag)

@@ -9,7 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// What does not go together, or cannot be read, is found before anything is asked for.
+// Selections that contradict each other, or cannot be parsed, are refused before the first
+// request.
 func TestWrongUsage(t *testing.T) {
 	for name, s := range map[string]deckhouse.Selection{
 		"two choices of a platform": {DeckhouseTag: "a", SinceVersion: "1.1"},

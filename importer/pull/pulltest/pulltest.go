@@ -1,5 +1,5 @@
-// Package pulltest serves trees to pull from, pulls, and says what a bundle has. It is for
-// the tests of pull and of its planners.
+// Package pulltest serves trees to pull from, pulls them, and lists what a bundle
+// contains. It is for the tests of pull and of its planners.
 package pulltest
 
 import (
@@ -48,21 +48,21 @@ func NothingPublished(t *testing.T, dir string) {
 	}
 }
 
-// At matches the requests to paths that begin with one of these.
+// At matches requests for paths that begin with one of these.
 func At(paths ...string) registrytest.Match {
 	return func(r *http.Request) bool {
 		return slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(r.URL.Path, "/v2/"+path) })
 	}
 }
 
-// NotThere answers 404 to the requests to paths that begin with one of these.
+// NotThere answers 404 to requests for paths that begin with one of these.
 func NotThere(paths ...string) registrytest.Fault {
 	return registrytest.Answer(At(paths...), http.StatusNotFound)
 }
 
-// Named are gaps as a case names them.
-func Named(gaps []pull.Gap) (all []string) {
-	for _, g := range gaps {
+// Named returns problems as a test case names them.
+func Named(problems []pull.Problem) (all []string) {
+	for _, g := range problems {
 		name := g.Component + " " + g.Repository
 		if tag := g.Tag(); tag != "" {
 			name += ":" + tag
@@ -80,7 +80,7 @@ func OpenBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
 	return OpenAt(t, "", sources...)
 }
 
-// OpenAt names all layouts below the root: what is tested is which layout has what.
+// OpenAt serves all layouts below the root: the tests are about which layout has what.
 func OpenAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true})
@@ -103,8 +103,8 @@ type pusher struct {
 	have map[string]bool // repository and digest
 }
 
-// Push pushes all that a snapshot serves; place says under which repository, "" for
-// none.
+// Push pushes everything that a snapshot serves; place returns the repository, "" to
+// skip.
 func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot, place func(string) string) {
 	t.Helper()
 	p := &pusher{t, r.URL, map[string]bool{}}
@@ -225,7 +225,7 @@ func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	return all
 }
 
-// Intact fails the test if a server would find fault with sources.
+// Intact fails the test if a server would report a problem with sources.
 func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	try(t, s.Check(t.Context(), 2))
@@ -234,7 +234,7 @@ func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	}
 }
 
-// ProveAll fails the test if bytes of anything that is tagged are not those of its digest.
+// ProveAll fails the test if anything that a tag leads to does not have its digest.
 func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	names, _ := s.Repositories("", -1)
@@ -260,7 +260,7 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 					try(t, err)
 					v := ref.Digest.Verifier()
 					if _, err := io.Copy(v, r); err != nil || !v.Verified() {
-						t.Errorf("%s:%s: %s has other bytes: %v", name, tag, ref.Digest, err)
+						t.Errorf("%s:%s: content is not %s: %v", name, tag, ref.Digest, err)
 					}
 					r.Close()
 				}
@@ -300,7 +300,7 @@ func (c *NoPauses) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// Each matches the first n requests to each path that m matches.
+// Each matches the first n requests for each path that m matches.
 func Each(n int, m registrytest.Match) registrytest.Match {
 	var mu sync.Mutex
 	asked := map[string]int{}
@@ -315,7 +315,7 @@ func Each(n int, m registrytest.Match) registrytest.Match {
 	}
 }
 
-// Pauses are how many there were.
+// Pauses returns how many pauses there were.
 func (c *NoPauses) Pauses() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

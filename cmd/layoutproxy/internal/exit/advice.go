@@ -124,7 +124,7 @@ func PullError(ctx context.Context, err error) error {
 
 // ImportError sorts what an import failed with, and says what to do.
 func ImportError(err error) error {
-	var gap *importer.GapError
+	var incomplete *importer.IncompleteError
 	var damaged *importer.DamagedError
 	var room *importer.NoSpaceError
 	switch {
@@ -134,9 +134,9 @@ func ImportError(err error) error {
 		return UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
 	case errors.Is(err, importer.ErrNotPacked):
 		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
-	case errors.As(err, &gap) && gap.Passing():
+	case errors.As(err, &incomplete) && incomplete.IsTransient():
 		return ContentError(WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
-	case errors.As(err, &gap):
+	case errors.As(err, &incomplete):
 		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish the intact part with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
 	case errors.As(err, &damaged):
 		return ContentError(WithHint(err, "fix or remove that file; the blobs beside it can stay"))

@@ -28,8 +28,8 @@ func TestCausesReachEveryCommand(t *testing.T) {
 		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
 	} {
 		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
-			var gap *push.ProofError
-			if name == "pull" && errors.As(test.err, &gap) {
+			var unproven *push.ProofError
+			if name == "pull" && errors.As(test.err, &unproven) {
 				continue
 			}
 			if hint := exit.Hint(sorted); !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hint, test.remedy) {

@@ -21,7 +21,7 @@ func TestChooseLogin(t *testing.T) {
 	without := func(names ...string) map[string]string {
 		env := maps.Clone(all)
 		for _, name := range names {
-			env[name] = "" // as good as not there
+			env[name] = "" // as good as missing
 		}
 		return env
 	}
