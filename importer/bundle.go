@@ -43,8 +43,8 @@ func (b *bundle) refresh(ctx context.Context) error {
 }
 
 // problems lists the problems that are visible without reading content. It skips conflicts, as
-// the later archive wins, and problems that lose no content.
-func (b *bundle) problems() *problemList {
+// the later archive wins, and problems that lose no content. The error is the cause of ctx.
+func (b *bundle) problems(ctx context.Context) (*problemList, error) {
 	g := &problemList{}
 	var root [2]string // the place of the root layout
 	if r, err := b.snapshot.At("."); err == nil {
@@ -52,7 +52,11 @@ func (b *bundle) problems() *problemList {
 			root[0], root[1] = layouts[len(layouts)-1].Where()
 		}
 	}
-	for _, p := range b.snapshot.Problems() {
+	found, err := b.snapshot.Problems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range found {
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
 		if p.IsFailure() && !nameless { // the server names the root layout
 			g.add(p)
@@ -67,7 +71,7 @@ func (b *bundle) problems() *problemList {
 	if len(b.snapshot.Paths()) == 0 && len(g.all) == 0 {
 		g.add(layoutstore.Problem{Kind: layoutstore.Incomplete, Path: strings.Join(b.names, " "), Reason: "contains no image layout and no archive"})
 	}
-	return g
+	return g, nil
 }
 
 // isReserved reports whether a layout at the path would be inside another layout's files.
@@ -114,19 +118,19 @@ type bundleCopy struct {
 const missingReason = problem.Missing
 
 // findCopies returns the copies of a blob that have one of the sizes, later layouts first. If
-// there is no copy, it returns the problem instead. The error is one that layoutstore.IsExhausted
-// reports.
-func findCopies(repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
+// there is no copy, it returns the problem instead. The error is the cause of ctx, or one that
+// layoutstore.IsExhausted reports.
+func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
 	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}
 	layouts := repo.Layouts()
 	if len(layouts) > 0 {
 		problem.Path, problem.Entry = blobPlace(layouts[len(layouts)-1], d)
 	}
 	for _, l := range slices.Backward(layouts) {
-		where, err := l.Locate(d)
+		where, err := l.Locate(ctx, d)
 		var refused *layoutstore.ProblemError
 		switch {
-		case layoutstore.IsExhausted(err):
+		case layoutstore.IsExhausted(err), err != nil && ctx.Err() != nil:
 			return nil, nil, err
 		case errors.As(err, &refused):
 			*problem = refused.Problem

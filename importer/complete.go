@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"context"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -10,14 +11,20 @@ import (
 )
 
 // findComplete reports which digests in the repository's indexes are complete: everything that
-// they lead to is proven. It marks what they lead to as needed.
-func (p *plan) findComplete(r repository) map[digest.Digest]bool {
+// they lead to is proven. It marks what they lead to as needed. The error is like that of
+// findCopies.
+func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
+	var failed error
 	// isMissing reports whether a needed blob is missing, or was not proven with this size.
 	isMissing := func(d digest.Digest, size int64, optional bool) bool {
-		_, problem, err := findCopies(repo, d, []int64{size})
-		if err != nil || problem != nil {
-			return !optional || err != nil || problem.Kind == layoutstore.Damaged || problem.Reason != missingReason
+		_, problem, err := findCopies(ctx, repo, d, []int64{size})
+		if err != nil {
+			failed = err
+			return true
+		}
+		if problem != nil {
+			return !optional || problem.Kind == layoutstore.Damaged || problem.Reason != missingReason
 		}
 		c := p.byDigest[d]
 		return c == nil || !c.proven || c.size != size
@@ -37,8 +44,11 @@ func (p *plan) findComplete(r repository) map[digest.Digest]bool {
 			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
 			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return isMissing(r.Digest, r.Size, optional[r.Digest]) })
 	}
+	if failed != nil {
+		return nil, failed
+	}
 	p.markNeeded(repo.Path(), graph, ok)
-	return ok
+	return ok, nil
 }
 
 // markNeeded records the blobs that complete manifests lead to.

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"path"
 	"slices"
@@ -26,26 +27,29 @@ type wanted struct {
 
 // wanted returns the descriptors of a repository of the bundle, in order. If a later layout or
 // descriptor has the same tag, the earlier descriptor loses it.
-func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
+func (p *plan) wanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
-		ok := p.findComplete(r)
+		ok, err := p.findComplete(ctx, r)
+		if err != nil {
+			return nil, err
+		}
 		complete = func(d digest.Digest) bool { return ok[d] }
 	}
 	repo := r.repo
 	var want []wanted
 	seen := map[wantedKey]int{}
 	for _, l := range repo.Layouts() {
-		entries, err := l.Index()
+		entries, err := l.Index(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range entries {
 			w := wanted{e.Descriptor, e.Tag, e.Raw}
-			winner, err := repo.Tag(w.tag)
+			winner, err := repo.TagDigest(w.tag)
 			switch {
 			case w.tag == "" && e.ByDigest:
-			case w.tag == "" || err != nil || winner.Digest != w.Digest:
+			case w.tag == "" || err != nil || winner != w.Digest:
 				w = w.untagged()
 			case e.Repository != "":
 				w = w.pinned()
@@ -64,8 +68,8 @@ func (p *plan) wanted(r repository, tags *Tags) ([]wanted, error) {
 	}
 	all, _ := repo.Tags("", -1)
 	for _, tag := range all {
-		if d, err := repo.Tag(tag); err == nil {
-			if _, ok := seen[wantedKey{d.Digest, tag}]; !ok {
+		if d, err := repo.TagDigest(tag); err == nil {
+			if _, ok := seen[wantedKey{d, tag}]; !ok {
 				tags.LeftOut++
 			}
 		}

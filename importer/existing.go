@@ -55,7 +55,7 @@ func (p *plan) findExisting(ctx context.Context) error {
 		}
 	}
 	for _, c := range p.contents {
-		if err := p.findPlaces(c); err != nil {
+		if err := p.findPlaces(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 
 // findPlaces finds the layouts of the store that have a content neither in a file nor in an
 // archive.
-func (p *plan) findPlaces(c *content) error {
+func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	have := map[string]bool{}
 	for _, e := range c.existing {
 		for _, at := range e.paths {
@@ -95,7 +95,7 @@ func (p *plan) findPlaces(c *content) error {
 		if have[at] {
 			continue
 		}
-		found, err := p.addFromArchives(c, at)
+		found, err := p.addFromArchives(ctx, c, at)
 		if err != nil {
 			return err
 		}
@@ -107,8 +107,8 @@ func (p *plan) findPlaces(c *content) error {
 }
 
 // addFromArchives adds the copies of a content in archives of the store, and reports whether it
-// found any.
-func (p *plan) addFromArchives(c *content, at string) (found bool, err error) {
+// found any. The error is the cause of ctx, or that the store's tree has no such path.
+func (p *plan) addFromArchives(ctx context.Context, c *content, at string) (found bool, err error) {
 	repo, err := p.target.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
 		return false, nil
@@ -120,7 +120,11 @@ func (p *plan) addFromArchives(c *content, at string) (found bool, err error) {
 		if l.Volume() == p.session.options.Store {
 			continue // its own files
 		}
-		if where, err := l.Locate(c.digest); err == nil && where.Size() == c.size {
+		where, err := l.Locate(ctx, c.digest)
+		if err != nil && ctx.Err() != nil {
+			return false, err
+		}
+		if err == nil && where.Size() == c.size {
 			c.existing = append(c.existing, &existingCopy{where: where, relies: at})
 			found = true
 		}
@@ -170,9 +174,9 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 }
 
 // open opens a copy in the store.
-func (s *session) open(c *content, e *existingCopy) (io.ReadCloser, error) {
+func (s *session) open(ctx context.Context, c *content, e *existingCopy) (io.ReadCloser, error) {
 	if len(e.paths) == 0 {
-		return e.where.Open()
+		return e.where.Open(ctx)
 	}
 	return plainfile.OpenIn(s.store.Root(), blobName(e.paths[0], c.digest))
 }
@@ -187,14 +191,14 @@ type comparison struct {
 	buf    []byte          // of bufferSize
 }
 
-// compareWith opens copies to compare. The error is one that layoutstore.IsExhausted reports; any
-// other copy that cannot be opened counts as wrong.
-func (s *session) compareWith(c *content, copies []*existingCopy) (*comparison, error) {
+// compareWith opens copies to compare. The error is the cause of ctx, or one that
+// layoutstore.IsExhausted reports; any other copy that cannot be opened counts as wrong.
+func (s *session) compareWith(ctx context.Context, c *content, copies []*existingCopy) (*comparison, error) {
 	x := &comparison{copies: copies}
 	for _, e := range copies {
 		e.wrong = false
-		r, err := s.open(c, e)
-		if layoutstore.IsExhausted(err) {
+		r, err := s.open(ctx, c, e)
+		if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
 			x.close()
 			return nil, err
 		}

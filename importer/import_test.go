@@ -103,7 +103,7 @@ func TestReplaces(t *testing.T) {
 	if n := links(t, store); n == 0 {
 		t.Error("no blob has two links")
 	}
-	if _, err := repo.Tag("v1.0.0"); err != nil {
+	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
 		t.Errorf("a tag that the new bundle does not have: %v", err)
 	}
 	// The root that the bundle came from is still the one that most speak for.

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,11 +17,11 @@ import (
 
 // indexes returns the new indexes of the repositories that the bundle changes. change edits one
 // index and counts the bundle's tags in the report.
-func (p *plan) indexes(report *Report, change func(repository, *merging) error) ([]journal.IndexChange, error) {
+func (p *plan) indexes(ctx context.Context, report *Report, change func(repository, *merging) error) ([]journal.IndexChange, error) {
 	var changes []journal.IndexChange
 	for _, r := range p.repositories {
 		report.Repositories++
-		m, err := p.merging(r.path)
+		m, err := p.merging(ctx, r.path)
 		if err != nil {
 			return nil, err
 		}
@@ -40,8 +41,8 @@ func (p *plan) indexes(report *Report, change func(repository, *merging) error) 
 }
 
 // addDescriptors adds the bundle's descriptors of a repository to its index.
-func (p *plan) addDescriptors(r repository, m *merging, tags *Tags) error {
-	want, err := p.wanted(r, tags)
+func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tags *Tags) error {
+	want, err := p.wanted(ctx, r, tags)
 	if err != nil {
 		return err
 	}
@@ -64,14 +65,14 @@ func (p *plan) addDescriptors(r repository, m *merging, tags *Tags) error {
 func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	all, _ := r.repo.Tags("", -1)
 	for _, tag := range all {
-		d, err := r.repo.Tag(tag)
+		d, err := r.repo.TagDigest(tag)
 		if err != nil {
 			return err
 		}
 		if again {
 			tags.Same++
 		} else {
-			m.releaseTag(tag, d.Digest, tags)
+			m.releaseTag(tag, d, tags)
 		}
 	}
 	return nil
@@ -124,7 +125,7 @@ type merging struct {
 	changed bool
 }
 
-func (p *plan) merging(at string) (*merging, error) {
+func (p *plan) merging(ctx context.Context, at string) (*merging, error) {
 	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
@@ -132,12 +133,9 @@ func (p *plan) merging(at string) (*merging, error) {
 	m.union = func(string) (digest.Digest, error) { return "", layoutstore.ErrRepositoryUnknown }
 	if repo, err := p.target.At(at); err == nil {
 		m.known = true
-		m.union = func(tag string) (digest.Digest, error) {
-			d, err := repo.Tag(tag)
-			return d.Digest, err
-		}
+		m.union = repo.TagDigest
 		for _, l := range repo.Layouts() {
-			entries, err := l.Index()
+			entries, err := l.Index(ctx)
 			if err != nil {
 				return nil, err
 			}

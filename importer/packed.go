@@ -52,11 +52,11 @@ func (k *packed) proveRest(ctx context.Context, t *transfer) error { return t.pr
 
 // stage stages the archives and removes their tags from the loose indexes.
 func (k *packed) stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error) {
-	again, err := p.isReimport(k.archives)
+	again, err := p.isReimport(ctx, k.archives)
 	if err != nil {
 		return nil, err
 	}
-	changes, err := p.indexes(report, func(r repository, m *merging) error { return r.removeTags(m, again, &report.Tags) })
+	changes, err := p.indexes(ctx, report, func(r repository, m *merging) error { return r.removeTags(m, again, &report.Tags) })
 	if err != nil {
 		return nil, err
 	}

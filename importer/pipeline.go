@@ -82,8 +82,8 @@ func (u *unpacked) proveRest(context.Context, *transfer) error            { retu
 func (u *unpacked) finish(context.Context)                                {}
 
 // stage builds the new indexes.
-func (u *unpacked) stage(_ context.Context, p *plan, report *Report) (*journal.Journal, error) {
-	changes, err := p.indexes(report, func(r repository, m *merging) error { return p.addDescriptors(r, m, &report.Tags) })
+func (u *unpacked) stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error) {
+	changes, err := p.indexes(ctx, report, func(r repository, m *merging) error { return p.addDescriptors(ctx, r, m, &report.Tags) })
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,11 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, problems: b.problems(), contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
+	problems, err := b.problems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, problems: problems, contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.snapshot.Paths() {
 		if isReserved(at) {
 			continue
@@ -94,7 +98,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 		}
 		r := repository{at, repo, graph}
 		p.repositories = append(p.repositories, r)
-		if err := p.addRepository(r); err != nil {
+		if err := p.addRepository(ctx, r); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +109,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 }
 
 // addRepository adds one repository of the bundle.
-func (p *plan) addRepository(r repository) error {
+func (p *plan) addRepository(ctx context.Context, r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {
 		if m.Gap != nil {
@@ -119,7 +123,7 @@ func (p *plan) addRepository(r repository) error {
 		for _, fault := range m.Refs.Faults {
 			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
 		}
-		if err := p.add(r.repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
+		if err := p.add(ctx, r.repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -130,7 +134,7 @@ func (p *plan) addRepository(r repository) error {
 				sizes = append(sizes, c.Size)
 			}
 		}
-		if err := p.add(r.repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo); err != nil {
+		if err := p.add(ctx, r.repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -140,8 +144,8 @@ func (p *plan) addRepository(r repository) error {
 
 // add adds a blob of a repository. sizes are its possible sizes, claims those that descriptors
 // state.
-func (p *plan) add(repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
-	copies, lack, err := findCopies(repo, d, sizes)
+func (p *plan) add(ctx context.Context, repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
+	copies, lack, err := findCopies(ctx, repo, d, sizes)
 	if err != nil {
 		return err
 	}

@@ -59,11 +59,11 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	if err != nil || opened.Has(info) || !d.Algorithm().Available() {
 		return nil // missing, already read, or damaged: it stays in place
 	}
-	where, err := l.Locate(d)
+	where, err := l.Locate(ctx, d)
 	if err != nil {
-		return nil
+		return ctx.Err()
 	}
-	r, err := where.Open() // records it in opened
+	r, err := where.Open(ctx) // records it in opened
 	if err == nil {
 		err = errors.Join(prove(ctx, r, d), r.Close())
 	}

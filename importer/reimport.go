@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
@@ -13,7 +14,7 @@ import (
 // store, and every tag that differs in the store comes from another archive of that import.
 // Then there is nothing new: these archives were copied and stayed, the others were moved, and
 // an import of the rest must not win their tags.
-func (p *plan) isReimport(archives []*archive) (bool, error) {
+func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error) {
 	generation := p.session.generationOf(archives)
 	if generation == 0 {
 		return false, nil
@@ -30,17 +31,17 @@ func (p *plan) isReimport(archives []*archive) (bool, error) {
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			d, err := repo.Tag(tag)
+			d, err := repo.TagDigest(tag)
 			if err != nil {
 				return false, err
 			}
-			switch now, err := in.Tag(tag); {
-			case err == nil && now.Digest == d.Digest:
+			switch now, err := in.TagDigest(tag); {
+			case err == nil && now == d:
 				continue
 			case err != nil:
 				return false, nil
 			}
-			if winner, err := p.winnerOf(in, tag); err != nil || winner != generation {
+			if winner, err := p.winnerOf(ctx, in, tag); err != nil || winner != generation {
 				return false, err
 			}
 			lost++
@@ -72,9 +73,9 @@ func (s *session) generationOf(archives []*archive) (generation uint64) {
 
 // winnerOf returns the generation of the store's archive that a tag comes from; 0 if it comes
 // from no archive.
-func (p *plan) winnerOf(repo *layoutstore.Repository, tag string) (generation uint64, err error) {
+func (p *plan) winnerOf(ctx context.Context, repo *layoutstore.Repository, tag string) (generation uint64, err error) {
 	for _, l := range repo.Layouts() { // a later one wins
-		entries, err := l.Index()
+		entries, err := l.Index(ctx)
 		if err != nil {
 			return 0, err
 		}

@@ -161,9 +161,12 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := repo.Layouts()[0]
-	stamp, err := l.Stamp(d)
-	if err != nil || !repo.Quarantine(l, d, stamp, "wrong") {
+	stamp, err := l.Stamp(t.Context(), d)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if news, err := repo.Quarantine(t.Context(), l, d, stamp, "wrong"); err != nil || !news {
+		t.Fatal(news, err)
 	}
 	importertest.Imported(t, store, importertest.NewBundle(t)) // shares the layer
 	if _, err := tree.Refresh(t.Context()); err != nil {

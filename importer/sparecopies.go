@@ -33,7 +33,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 				if !d.Algorithm().Available() {
 					continue // a needed blob that cannot be located is a problem already
 				}
-				where, err := l.Locate(d)
+				where, err := l.Locate(ctx, d)
 				if err != nil {
 					return nil, fmt.Errorf("%s of %s: %w", d, r.path, err)
 				}
@@ -66,7 +66,7 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 		if !c.proven || c.from == (bundleCopy{}) {
 			continue
 		}
-		if where, err := c.from.layout.Locate(c.digest); err == nil {
+		if where, err := c.from.layout.Locate(ctx, c.digest); err == nil {
 			read[c.digest.String()+" "+placeOf(where)] = true
 		}
 	}
@@ -89,7 +89,7 @@ func (t *transfer) proveSpare(ctx context.Context, s spare) error {
 	_, err := t.copy(ctx, s.content, s.from, false)
 	var bad *badError
 	if errors.As(err, &bad) {
-		return t.addBad(s.content, s.from, bad)
+		return t.addBad(ctx, s.content, s.from, bad)
 	}
 	return err
 }

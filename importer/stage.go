@@ -107,7 +107,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 		var bad *badError
 		switch {
 		case errors.As(err, &bad):
-			if err := t.addBad(c, from, bad); err != nil {
+			if err := t.addBad(ctx, c, from, bad); err != nil {
 				return "", err
 			}
 			continue
@@ -147,13 +147,13 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 // copy reads one copy of a content, and writes it to a temporary file in staging if write is
 // set.
 func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write bool) (name string, err error) {
-	where, err := from.layout.Locate(c.digest)
+	where, err := from.layout.Locate(ctx, c.digest)
 	if err != nil {
-		return "", unreadable(err)
+		return "", unreadable(ctx, err)
 	}
-	r, err := where.OpenOnce() // keep content that is being served in the page cache
+	r, err := where.OpenOnce(ctx) // keep content that is being served in the page cache
 	if err != nil {
-		return "", unreadable(err)
+		return "", unreadable(ctx, err)
 	}
 	defer r.Close()
 	if !write {

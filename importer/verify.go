@@ -18,7 +18,10 @@ type badError struct{ error }
 func (e *badError) Unwrap() error { return e.error }
 
 // unreadable marks an error as one of reading the bundle.
-func unreadable(err error) error {
+func unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if errors.Is(err, layoutstore.ErrStale) || layoutstore.IsExhausted(err) {
 		return err
 	}
@@ -29,7 +32,7 @@ func unreadable(err error) error {
 // badError if the digest or the size does not match. It also compares the store's copies.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
 	first := c.existing[:min(len(c.existing), maxCompared)]
-	x, err := t.session.compareWith(c, first)
+	x, err := t.session.compareWith(ctx, c, first)
 	if err != nil {
 		return err
 	}
@@ -50,8 +53,8 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 
 // proveExisting verifies a copy in the store by itself.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
-	r, err := t.session.open(c, e)
-	if layoutstore.IsExhausted(err) {
+	r, err := t.session.open(ctx, c, e)
+	if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
 	}
 	e.wrong = err != nil
@@ -91,7 +94,7 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 			break
 		}
 		if err != nil {
-			return unreadable(err)
+			return unreadable(ctx, err)
 		}
 	}
 	x.end()
@@ -102,11 +105,15 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 	return nil
 }
 
-// addBad records a damaged copy. The error is nil if incomplete bundles are allowed.
-func (t *transfer) addBad(c *content, from bundleCopy, cause *badError) error {
+// addBad records a damaged copy. The error is nil if incomplete bundles are allowed, or the
+// cause of ctx.
+func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, cause *badError) error {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Transient: layoutstore.IsTransient(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
-	p.Chunks = from.layout.Chunks(c.digest)
+	var err error
+	if p.Chunks, err = from.layout.Chunks(ctx, c.digest); err != nil {
+		return err
+	}
 	p = t.plan.withOwner(c, p)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -116,7 +116,9 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
-		s.reportFiles(set, archive)
+		if err := s.reportFiles(ctx, set, archive); err != nil {
+			return h, 0, err
+		}
 	}
 	h.vol, h.status.State = archive, "ready"
 	if isBroken {
@@ -132,21 +134,27 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	return s.scanArchive(ctx, set, h, now, settle)
 }
 
-// reportFiles reports which files of a set were read and which were not.
-func (s *source) reportFiles(set volume.Set, archive *volume.Archive) {
+// reportFiles reports which files of a set were read and which were not. The error is the
+// cause of ctx.
+func (s *source) reportFiles(ctx context.Context, set volume.Set, archive *volume.Archive) error {
+	files, err := archive.ReadFiles(ctx)
+	if err != nil {
+		return err
+	}
 	read := map[string]bool{}
-	for _, f := range archive.ReadFiles() {
+	for _, f := range files {
 		read[f.Path] = true
 		s.opened(f.Info)
 	}
 	if s.unread == nil {
-		return
+		return nil
 	}
 	for _, f := range set.Files() {
 		if !read[f.Path] {
 			s.unread(f.Info)
 		}
 	}
+	return nil
 }
 
 // age is for how long the files have been unchanged. At the first scan only their

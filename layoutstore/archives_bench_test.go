@@ -76,8 +76,8 @@ func (h *heap) open(b *testing.B, cache string) *layoutstore.Tree {
 func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
 	b.Helper()
 	names, _ := tree.Snapshot().Repositories("", -1)
-	if len(names) == 0 || len(tree.Snapshot().Problems()) > 0 {
-		b.Fatal(names, tree.Snapshot().Problems())
+	if len(names) == 0 || len(problemsOf(tree.Snapshot())) > 0 {
+		b.Fatal(names, problemsOf(tree.Snapshot()))
 	}
 	for _, name := range names {
 		r, err := tree.Snapshot().Repository(name)
@@ -88,7 +88,7 @@ func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		content, err := blob.Open()
+		content, err := blob.Open(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}

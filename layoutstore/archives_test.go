@@ -111,7 +111,7 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	f, err := blob.Open()
+	f, err := blob.Open(t.Context())
 	if err != nil {
 		return err
 	}
@@ -173,14 +173,14 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	if err := s.Check(context.Background(), 1); err != nil {
 		t.Fatal(err)
 	}
-	return s.Problems()
+	return problemsOf(s)
 }
 
 // wantProblem checks that a problem of the sources, not of a missing blob, names an archive
 // and contains some words.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
-	found := tree.Snapshot().Problems()
+	found := problemsOf(tree.Snapshot())
 	if !slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
 		return p.Kind == kind && p.Path == archive && strings.Contains(p.Reason, reason)
 	}) {
@@ -341,7 +341,7 @@ func TestFlippedBitInAnIndex(t *testing.T) {
 		write(t, archive, flipped)
 		opened := openWith(t, archiveOptions(archive))
 		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
-		found := opened.Snapshot().Problems()
+		found := problemsOf(opened.Snapshot())
 		if len(found) != 1 || found[0].Kind != layoutstore.Damaged || found[0].Path != archive || found[0].Entry != p.Name {
 			t.Errorf("%s: problems %v", p.Name, found)
 		}
@@ -427,7 +427,7 @@ func TestTwoArchivesUnite(t *testing.T) {
 	for tag, want := range map[string]digest.Digest{
 		"v1": tags["a.tar"]["v1"], "v2": tags["b.tar"]["v2"], "v3": tags[""]["v3"], "v4": tags[""]["v4"], "same": tags[""]["same"],
 	} {
-		if d, err := r.Tag(tag); d.Digest != want {
+		if d, err := r.Tag(t.Context(), tag); d.Digest != want {
 			t.Errorf("%s is %s, %v; want %s", tag, d.Digest, err, want)
 		}
 	}
@@ -598,7 +598,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	if got := stateOf(t, gone, chunks[1]); got != "missing" {
 		t.Errorf("state %s", got)
 	}
-	if found := gone.Snapshot().Problems(); len(found) == 0 {
+	if found := problemsOf(gone.Snapshot()); len(found) == 0 {
 		t.Error("a source is gone, and there is no problem")
 	}
 	for _, missing := range []string{archive, chunks[0]} {
@@ -612,7 +612,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[string]layoutstore.Problem {
 	t.Helper()
 	found := map[string]layoutstore.Problem{}
-	for _, p := range tree.Snapshot().Problems() {
+	for _, p := range problemsOf(tree.Snapshot()) {
 		if p.Path != archive {
 			t.Errorf("%v is not of the archive", p)
 		}

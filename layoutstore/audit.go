@@ -101,10 +101,14 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 		}
 	}
 	for _, m := range in.Graph.Manifests {
-		in.auditManifest(m)
+		if err := in.auditManifest(ctx, m); err != nil {
+			return nil, err
+		}
 	}
 	for _, b := range in.Graph.Blobs {
-		in.auditBlob(b)
+		if err := in.auditBlob(ctx, b); err != nil {
+			return nil, err
+		}
 	}
 	return in, nil
 }
@@ -149,7 +153,7 @@ func (in *Audit) auditLayout(ctx context.Context, l Layout) error {
 		in.report(Problem{Kind: Damaged, Path: path, Entry: entry, Repository: in.name, Layout: in.repo.path, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
 	}
 	for _, d := range all {
-		if err := in.auditCopy(l, d); err != nil {
+		if err := in.auditCopy(ctx, l, d); err != nil {
 			return err
 		}
 	}
@@ -157,9 +161,9 @@ func (in *Audit) auditLayout(ctx context.Context, l Layout) error {
 }
 
 // auditCopy audits one copy of d.
-func (in *Audit) auditCopy(l Layout, d digest.Digest) error {
-	where, err := l.Locate(d)
-	if IsExhausted(err) {
+func (in *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error {
+	where, err := l.Locate(ctx, d)
+	if IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -172,21 +176,24 @@ func (in *Audit) auditCopy(l Layout, d digest.Digest) error {
 	wrong, read := in.read[copyKey{l.indexed, d}]
 	reason, quarantined := "", false
 	if err == nil && !read {
-		reason, quarantined = in.repo.quarantine.checkCopy(l.indexed, d, where)
+		var ended error
+		if reason, quarantined, ended = in.repo.quarantine.checkCopy(ctx, l.indexed, d, where); ended != nil {
+			return ended
+		}
 	}
 	switch {
 	case err != nil:
-		in.addProblem(l, d, Damaged, nil, err.Error())
+		return in.addProblem(ctx, l, d, Damaged, nil, err.Error())
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
-		in.addProblem(l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes))
+		return in.addProblem(ctx, l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes))
 	case quarantined:
-		in.addProblem(l, d, Damaged, where, reason)
+		return in.addProblem(ctx, l, d, Damaged, where, reason)
 	default:
 		if take := in.found.Blob; take != nil {
 			take(Stored{l, d, where, n != nil, read})
 		}
 		if wrong != nil {
-			in.addProblem(l, d, wrong.Problem.Kind, where, wrong.Problem.Reason)
+			return in.addProblem(ctx, l, d, wrong.Problem.Kind, where, wrong.Problem.Reason)
 		} else if n != nil {
 			n.layouts, n.foundSizes = append(n.layouts, l), append(n.foundSizes, where.Size())
 		}

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 )
 
 // DamagedCopy is the problem of a copy that does not match its digest or cannot be read.
-func (in *Audit) DamagedCopy(s Stored, reason string) Problem {
-	return in.newProblem(s.Layout, s.Digest, Damaged, s.Where, reason)
+// It locates the copy if s does not say where it is. The error is the cause of ctx.
+func (in *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
+	return in.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
 // HasRead reports whether the audit has read a copy itself, and so has reported its
@@ -51,57 +53,59 @@ func (in *Audit) IsHarmless(p Problem) bool {
 	return p.Path != path || p.Entry != entry
 }
 
-// auditManifest reports the problems of a manifest.
-func (in *Audit) auditManifest(m *closure.Manifest) {
+// auditManifest reports the problems of a manifest. The error is the cause of ctx.
+func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	n := in.need[m.Digest]
 	var refused *ProblemError
 	switch {
 	case in.repo.IsDiscovery(m.Digest):
-		return
+		return nil
 	case !n.present:
-		in.reportMissing(m.Digest)
-		return
+		return in.reportMissing(ctx, m.Digest)
 	case len(n.layouts) == 0:
-		return // auditCopy has reported each copy
+		return nil // auditCopy has reported each copy
 	}
 	last := n.layouts[len(n.layouts)-1]
+	var reasons []string
 	switch {
 	case errors.As(m.Gap, &refused):
-		in.addProblem(last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason)
+		if err := in.addProblem(ctx, last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason); err != nil {
+			return err
+		}
 	case m.Gap != nil:
-		in.addProblem(last, m.Digest, Damaged, nil, m.Gap.Error())
+		reasons = append(reasons, m.Gap.Error())
 	default:
 		for _, size := range m.Claims {
 			if size != m.Size {
-				in.addProblem(last, m.Digest, Damaged, nil, sizeMismatch(m.Size, []int64{size}))
+				reasons = append(reasons, sizeMismatch(m.Size, []int64{size}))
 			}
 		}
 	}
 	for _, t := range m.Contradicted {
-		in.addProblem(last, m.Digest, Damaged, nil, typeMismatch(t, m.MediaType))
+		reasons = append(reasons, typeMismatch(t, m.MediaType))
 	}
-	for _, fault := range m.Refs.Faults {
-		in.addProblem(last, m.Digest, Damaged, nil, fault)
+	for _, reason := range append(reasons, m.Refs.Faults...) {
+		if err := in.addProblem(ctx, last, m.Digest, Damaged, nil, reason); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-// auditBlob reports the problems of a config or layer, and wrong descriptors of it.
-func (in *Audit) auditBlob(b *closure.Blob) {
+// auditBlob reports the problems of a config or layer, and wrong descriptors of it. The
+// error is the cause of ctx.
+func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	n := in.need[b.Digest]
 	if in.repo.IsDiscovery(b.Digest) || n.manifest != nil {
-		return
+		return nil
 	}
-	switch {
-	case n.present:
-	case b.Optional && !in.isLost(b.Digest):
-		if take := in.found.NonDistributable; take != nil {
-			take(in.newProblem(in.ownerOf(b.Digest), b.Digest, Incomplete, nil, problem.Missing+", and its media type says that it need not be"))
+	if !n.present {
+		if err := in.auditMissing(ctx, b); err != nil {
+			return err
 		}
-	default:
-		in.reportMissing(b.Digest)
 	}
 	if len(n.layouts) == 0 {
-		return
+		return nil
 	}
 	mismatches := map[int64][]string{} // tags of the descriptors that claim a size that no copy has
 	for _, c := range b.Claims {
@@ -110,40 +114,71 @@ func (in *Audit) auditBlob(b *closure.Blob) {
 		}
 	}
 	for size, tags := range mismatches {
-		p := in.newProblem(n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], []int64{size}))
+		p, err := in.newProblem(ctx, n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], []int64{size}))
+		if err != nil {
+			return err
+		}
 		slices.Sort(tags)
 		p.Tags = slices.Compact(tags)
 		in.report(p)
 	}
+	return nil
+}
+
+// auditMissing reports a config or layer that no layout has. The error is the cause of ctx.
+func (in *Audit) auditMissing(ctx context.Context, b *closure.Blob) error {
+	if !b.Optional {
+		return in.reportMissing(ctx, b.Digest)
+	}
+	lost, err := in.isLost(ctx, b.Digest)
+	if err != nil {
+		return err
+	}
+	if lost {
+		return in.reportMissing(ctx, b.Digest)
+	}
+	if take := in.found.NonDistributable; take != nil {
+		take(in.problemAt(in.ownerOf(b.Digest), b.Digest, Incomplete, nil, problem.Missing+", and its media type says that it need not be"))
+	}
+	return nil
 }
 
 // reportMissing reports a blob or manifest that no layout has, at the place where it should be.
-func (in *Audit) reportMissing(d digest.Digest) {
+// The error is the cause of ctx.
+func (in *Audit) reportMissing(ctx context.Context, d digest.Digest) error {
 	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range in.repo.Layouts() {
-		_, err := l.Locate(d)
+		_, err := l.Locate(ctx, d)
 		lost, ok := asLostChunk(err)
 		switch {
+		case err != nil && ctx.Err() != nil:
+			return err
 		case ok:
-			p := in.newProblem(l, d, lost.Kind, nil, lost.Reason)
+			p := in.problemAt(l, d, lost.Kind, nil, lost.Reason)
 			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
 			in.report(p)
-			return
+			return nil
 		case !errors.Is(err, fs.ErrNotExist):
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}
-	in.addProblem(at, d, kind, nil, reason)
+	return in.addProblem(ctx, at, d, kind, nil, reason)
 }
 
 // isLost reports whether d is in a missing chunk of a layout's archive, or cannot be read:
-// whoever made the bundle did not leave it out.
-func (in *Audit) isLost(d digest.Digest) bool {
-	return slices.ContainsFunc(in.repo.Layouts(), func(l Layout) bool {
-		_, err := l.Locate(d)
+// whoever made the bundle did not leave it out. The error is the cause of ctx.
+func (in *Audit) isLost(ctx context.Context, d digest.Digest) (bool, error) {
+	for _, l := range in.repo.Layouts() {
+		_, err := l.Locate(ctx, d)
 		_, ok := asLostChunk(err)
-		return err != nil && (ok || !errors.Is(err, fs.ErrNotExist))
-	})
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return false, err
+		case err != nil && (ok || !errors.Is(err, fs.ErrNotExist)):
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // ownerOf is the last layout whose index leads to d, directly or through other manifests.
@@ -176,11 +211,16 @@ func (in *Audit) ownerOf(d digest.Digest) Layout {
 }
 
 // addProblem reports a problem. where is the place of the content; nil means that newProblem has to
-// locate it.
-func (in *Audit) addProblem(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) {
-	if in.found.Problem != nil {
-		in.report(in.newProblem(l, d, kind, where, reason))
+// locate it. The error is the cause of ctx.
+func (in *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
+	if in.found.Problem == nil {
+		return nil
 	}
+	p, err := in.newProblem(ctx, l, d, kind, where, reason)
+	if err == nil {
+		in.report(p)
+	}
+	return err
 }
 
 func (in *Audit) report(p Problem) {
@@ -189,10 +229,20 @@ func (in *Audit) report(p Problem) {
 	}
 }
 
-func (in *Audit) newProblem(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
+// newProblem makes a problem of content in a layout, which it locates if where is nil. The
+// error is the cause of ctx.
+func (in *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) (Problem, error) {
 	if where == nil {
-		where, _ = l.Locate(d) // content that cannot be located is in no chunk
+		var err error
+		if where, err = l.Locate(ctx, d); err != nil && ctx.Err() != nil {
+			return Problem{}, err
+		}
 	}
+	return in.problemAt(l, d, kind, where, reason), nil // content that cannot be located is in no chunk
+}
+
+// problemAt makes a problem of content at a place, which is nil if it is in no chunk.
+func (in *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
 	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Layout: in.repo.path, Digest: d, Reason: reason}
 	p.Path, p.Entry = l.WhereBlob(d)
 	switch n := in.need[d]; {

@@ -59,8 +59,8 @@ func BenchmarkWide(b *testing.B) {
 			b.StopTimer()
 			s := openWide(b, dir).Snapshot()
 			b.StartTimer()
-			if err := s.Check(context.Background(), 1); err != nil || len(s.Problems()) > 0 {
-				b.Fatal(s.Problems(), err)
+			if err := s.Check(context.Background(), 1); err != nil || len(problemsOf(s)) > 0 {
+				b.Fatal(problemsOf(s), err)
 			}
 		}
 	})

@@ -24,14 +24,15 @@ type Blob struct {
 }
 
 // Open opens the blob for reading. The kernel can send a plain file directly: see package
-// extent. Errors: ErrStale if it changed since it was found; the file system's.
-func (b *Blob) Open() (io.ReadSeekCloser, error) { return b.openAt(0) }
+// extent. ctx bounds the opening, not the reading. Errors: the cause of ctx; ErrStale if
+// the blob changed since it was found; the file system's.
+func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) { return b.openAt(ctx, 0) }
 
-func (b *Blob) openAt(off int64) (io.ReadSeekCloser, error) {
+func (b *Blob) openAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
 	if b.where == nil {
 		return readSeekNopCloser{bytes.NewReader(b.bytes)}, nil
 	}
-	return b.where.OpenAt(off)
+	return b.where.OpenAt(ctx, off)
 }
 
 type readSeekNopCloser struct{ io.ReadSeeker }
@@ -58,7 +59,7 @@ type Opened struct {
 // the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale together
 // with ErrBlobUnknown if the file changed again.
 func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, error) {
-	if opened, ok := r.openCached(d, first); ok {
+	if opened, ok := r.openCached(ctx, d, first); ok {
 		return opened, nil
 	}
 	return await(ctx, r.storage, d, func(ctx context.Context) (Opened, error) {
@@ -67,10 +68,12 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 			if err != nil {
 				return Opened{}, err
 			}
-			content, err := b.openAt(first(b.Size))
+			content, err := b.openAt(ctx, first(b.Size))
 			switch {
 			case err == nil:
 				return Opened{b, content}, nil
+			case ctx.Err() != nil:
+				return Opened{}, context.Cause(ctx)
 			case errors.Is(err, ErrStale) && !again:
 			case IsExhausted(err):
 				return Opened{}, err
@@ -86,7 +89,7 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 // openCached opens the blob d if that needs no disk: all manifests were read, they agree on
 // the size of the blob, and a copy of that size exists that is not in quarantine. OpenBlob
 // handles all other cases.
-func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (Opened, bool) {
+func (r *Repository) openCached(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, bool) {
 	k, _ := keyOf(d)
 	t := r.table.Load()
 	if t == nil || t.children[k] != nil || r.images.has(k) || r.topManifest(k) != nil {
@@ -106,7 +109,7 @@ func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (
 		if where == nil {
 			continue
 		}
-		if content, err := where.OpenCachedAt(first(size)); err == nil {
+		if content, err := where.OpenCachedAt(ctx, first(size)); err == nil {
 			return Opened{&Blob{Digest: d, Size: size, where: where}, content}, true
 		}
 	}
@@ -117,7 +120,7 @@ func (r *Repository) openCached(d digest.Digest, first func(size int64) int64) (
 func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
 	b, err := r.blob(ctx, d)
 	if err != nil {
-		r.noteRefusal(err)
+		r.noteRefusal(ctx, err)
 	}
 	return b, err
 }
@@ -175,12 +178,11 @@ func (r *Repository) topManifest(k key) *node {
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.layouts) {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		where, err := p.vol.Locate(p.path, d)
+		where, err := p.locate(ctx, d)
 		lost, ok := asLostChunk(err)
 		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil, err
 		case IsExhausted(err):
 			return nil, err
 		case ok:
@@ -195,7 +197,10 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 		case len(claims) > 0 && !hasSize(claims, where.Size()):
 			worst = refuseDamaged(d, sizeMismatch(where.Size(), []int64{claims[0].size}), where, p.where().blob(d), ErrBlobUnknown)
 		default:
-			reason, wrong := r.quarantine.checkCopy(p, d, where)
+			reason, wrong, err := r.quarantine.checkCopy(ctx, p, d, where)
+			if err != nil {
+				return nil, err
+			}
 			if !wrong {
 				return where, nil
 			}

@@ -118,8 +118,11 @@ func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []cl
 	return nil
 }
 
-// knownProblems are the problems of the repository that are known so far.
-func (r *Repository) knownProblems() []Problem { return r.quarantineProblems(r.problemsOfContent()) }
+// knownProblems are the problems of the repository that are known so far. The error is the
+// cause of ctx.
+func (r *Repository) knownProblems(ctx context.Context) ([]Problem, error) {
+	return r.quarantineProblems(ctx, r.problemsOfContent())
+}
 
 // problemsOfContent are those found in its indexes and manifests, and by a check.
 func (r *Repository) problemsOfContent() []Problem {
@@ -133,22 +136,22 @@ func (r *Repository) problemsOfContent() []Problem {
 }
 
 // noteRefusal records that content was refused. The next refresh then scans the repository
-// again, unless its problems already cover it.
-func (r *Repository) noteRefusal(err error) {
+// again, unless its problems already cover it, or ctx ended before that was known.
+func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	var refused *ProblemError
 	if !errors.As(err, &refused) || r.suspect.Load() {
 		return
 	}
-	if !r.hasProblemOf(refused.Problem.Digest) {
+	if !r.hasProblemOf(ctx, refused.Problem.Digest) && ctx.Err() == nil {
 		r.suspect.Store(true)
 	}
 }
 
 // hasProblemOf reports whether a problem of the repository is about d. It checks no other
 // quarantined copies: clients may request one again and again.
-func (r *Repository) hasProblemOf(d digest.Digest) bool {
+func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
-		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok := r.quarantineProblem(p, d); return ok })
+		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })
 }
 
 // namedBy returns the last layout whose index names n.

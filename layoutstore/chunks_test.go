@@ -295,7 +295,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 			}
 			// A lost manifest hides what it alone names.
 			for _, tag := range []string{"v1", "v2"} {
-				top, err := repository(t, opened, repositoryName("install")).Tag(tag)
+				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -32,7 +32,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 	}
 	for range 2 {
 		for tag, d := range contradictions {
-			if got, err := repo.Tag(tag); err != nil || got.Digest != d.Digest {
+			if got, err := repo.Tag(t.Context(), tag); err != nil || got.Digest != d.Digest {
 				t.Errorf("%s is not listed: %v", tag, err)
 			}
 			if tag == "child" {
@@ -54,7 +54,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 		}
 		check(t, tree)
 	}
-	problems := tree.Snapshot().Problems()
+	problems := problemsOf(tree.Snapshot())
 	in, err := tree.Snapshot().Audit(t.Context(), "app")
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 			t.Errorf("wrong first %v: %v", wrongFirst, err)
 		}
 		check(t, tree)
-		if problems := tree.Snapshot().Problems(); len(problems) != 1 || problems[0].Digest != good.Digest {
+		if problems := problemsOf(tree.Snapshot()); len(problems) != 1 || problems[0].Digest != good.Digest {
 			t.Errorf("problems: %v", problems)
 		}
 	}
@@ -122,7 +122,7 @@ func TestUrlsMakeNothingOptional(t *testing.T) {
 		l.Write()
 		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 		check(t, tree)
-		if problems := tree.Snapshot().Problems(); (len(problems) == 0) != optional {
+		if problems := problemsOf(tree.Snapshot()); (len(problems) == 0) != optional {
 			t.Errorf("%s: problems %v", mediaType, problems)
 		}
 		in, err := tree.Snapshot().Audit(t.Context(), "app")

@@ -243,9 +243,9 @@ func TestUntaggedManifests(t *testing.T) {
 		t.Errorf("problems: %v", found)
 	}
 	repo := repository(t, served, "deckhouse/ee/modules/console")
-	untagged := repo.Untagged()
-	if len(untagged) != 3 || slices.ContainsFunc(untagged, func(d layoutstore.Descriptor) bool { return d.Digest == image.Digest || d.Size == 0 }) {
-		t.Errorf("%+v, want the three manifests without a tag", untagged)
+	untagged, err := repo.Untagged(t.Context())
+	if err != nil || len(untagged) != 3 || slices.ContainsFunc(untagged, func(d layoutstore.Descriptor) bool { return d.Digest == image.Digest || d.Size == 0 }) {
+		t.Errorf("%+v, %v, want the three manifests without a tag", untagged, err)
 	}
 	for _, d := range untagged {
 		try(t, readFrom(t, repo, d.Digest))
@@ -308,7 +308,7 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 			var got []string
 			for _, name := range served(t, open) {
 				repo, tag, _ := strings.Cut(name, ":")
-				d, err := repository(t, open, repo).Tag(tag)
+				d, err := repository(t, open, repo).Tag(t.Context(), tag)
 				try(t, err)
 				got = append(got, name+" "+images[string(d.Digest)])
 			}
@@ -386,14 +386,14 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 		for form, sources := range map[string][]string{"directory": {dir}, "as a shell globs": {own, catalog}, "given first": {catalog, own}} {
 			open := openWith(t, layoutstore.Options{Sources: sources})
 			repo := repository(t, open, "deckhouse/ee/packages/echo/version")
-			stable, err := repo.Tag("stable")
+			stable, err := repo.Tag(t.Context(), "stable")
 			try(t, err)
-			pinned, err := repo.Tag("v1")
+			pinned, err := repo.Tag(t.Context(), "v1")
 			try(t, err)
 			if stable.Digest != pinned.Digest {
 				t.Errorf("%s, %s: the catalog undid the pin", name, form)
 			}
-			if _, err := repo.Tag("v2"); err != nil {
+			if _, err := repo.Tag(t.Context(), "v2"); err != nil {
 				t.Errorf("%s, %s: %v", name, form, err)
 			}
 			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag() != "stable" {

@@ -178,7 +178,7 @@ func TestManyEntriesThatCannotBeServed(t *testing.T) {
 	options.CacheDir = t.TempDir()
 	for range 2 { // the second time from the kept index
 		opened := openKept(t, options)
-		if n := len(opened.Snapshot().Problems()); n != 1001 {
+		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
 			t.Errorf("%d problems", n)
 		}
 		wantProblem(t, opened, layoutstore.Damaged, archive, "more than 1000 entries are refused: the rest is not listed")
@@ -199,7 +199,7 @@ func TestBehindASparseEntry(t *testing.T) {
 			for i := range 3 {
 				opened := openKept(t, options)
 				wantServed(t, opened, contentOf(t, long), all)
-				for _, p := range opened.Snapshot().Problems() {
+				for _, p := range problemsOf(opened.Snapshot()) {
 					if p.Entry == "" {
 						t.Errorf("the archive is intact: %v", p)
 					}
@@ -226,7 +226,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	delete(first, "install/index.json")
 	maps.Copy(both, first)
 	wantServed(t, opened, both, all)
-	d, err := repository(t, opened, repositoryName("install")).Tag("v1")
+	d, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), "v1")
 	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
 		t.Errorf("v1 is %s, %v: not of the last index", d.Digest, err)
 	}
@@ -257,7 +257,7 @@ func TestLargeEntries(t *testing.T) {
 			if err != nil || blob.Size != large {
 				t.Fatalf("%+v, %v", blob, err)
 			}
-			f, err := blob.Open()
+			f, err := blob.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -303,7 +303,7 @@ func TestNameWithoutBound(t *testing.T) {
 	layouttest.Tar(t, archive, append([]layouttest.Entry{long}, entriesOf(t, tree, tar.FormatGNU)...)...)
 	opened := openWith(t, archiveOptions(archive))
 	wantServed(t, opened, contentOf(t, tree), all)
-	found := opened.Snapshot().Problems()
+	found := problemsOf(opened.Snapshot())
 	if len(found) != 1 || found[0].Path != archive || len(found[0].Entry) > 1<<16 {
 		t.Errorf("%d problems", len(found))
 	}
@@ -318,7 +318,7 @@ func TestLayoutsWithIllegalNames(t *testing.T) {
 	layouttest.Tar(t, archive, entries...)
 	opened := openWith(t, archiveOptions(archive))
 	wantServed(t, opened, contentOf(t, tree), all)
-	found := opened.Snapshot().Problems()
+	found := problemsOf(opened.Snapshot())
 	if len(found) != 1 || found[0].Kind != layoutstore.IllegalName || found[0].Path != archive || found[0].Entry != "Modules/X Y" {
 		t.Errorf("problems: %v", found)
 	}
@@ -351,10 +351,10 @@ func TestCompressedArchives(t *testing.T) {
 				other.Archive(filepath.Join(dir, "other.tar"), layouttest.Archive{})
 				opened := openWith(t, archiveOptions(dir))
 				wantServed(t, opened, contentOf(t, other), all)
-				if !slices.ContainsFunc(opened.Snapshot().Problems(), func(p layoutstore.Problem) bool {
+				if !slices.ContainsFunc(problemsOf(opened.Snapshot()), func(p layoutstore.Problem) bool {
 					return strings.HasPrefix(filepath.Base(p.Path), "platform.") && strings.Contains(p.Reason, "compressed") && strings.Contains(p.Reason, "unpack")
 				}) {
-					t.Errorf("%d bytes of %s as %s: problems %v", n, kind, name, opened.Snapshot().Problems())
+					t.Errorf("%d bytes of %s as %s: problems %v", n, kind, name, problemsOf(opened.Snapshot()))
 				}
 			}
 		}

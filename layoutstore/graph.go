@@ -54,6 +54,12 @@ func orGap(read []byte, failed error) (body []byte, gap, err error) {
 	return read, nil, failed
 }
 
+// DiscoveryContent is the content of the manifest, config or layer d of a discovery image of
+// the repository. It is made from names alone; nothing is read.
+func (r *Repository) DiscoveryContent(d digest.Digest) (content []byte, ok bool) {
+	return r.images.content(d)
+}
+
 // IsDiscovery reports whether d is the manifest, config or layer of a discovery image of the
 // repository. No layout contains it.
 func (r *Repository) IsDiscovery(d digest.Digest) bool {

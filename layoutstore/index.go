@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -109,11 +110,11 @@ type annotationsDoc struct {
 
 // readIndex reads and parses the index of a layout. It returns old if the content is
 // unchanged.
-func readIndex(l volume.Layout, old *index) (*index, error) {
+func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > MaxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)
 	}
-	data, err := readIndexFile(l.Index)
+	data, err := readIndexFile(ctx, l.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -125,15 +126,15 @@ func readIndex(l volume.Layout, old *index) (*index, error) {
 
 // readIndexFile reads an index.json. If it is a file of its own, it reads the present one
 // completely, which may be newer than the one that the scan saw.
-func readIndexFile(where extent.List) ([]byte, error) {
+func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if len(where) == 1 && where[0].Whole {
-		data, err := extent.ReadFile(where[0].File, MaxIndex)
+		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
 		if errors.Is(err, extent.ErrTooLong) {
 			err = errors.Join(err, errTooLarge)
 		}
 		return data, err
 	}
-	return where.ReadAll()
+	return where.ReadAll(ctx)
 }
 
 var errTooLarge = errors.New("too large")

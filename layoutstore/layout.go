@@ -41,7 +41,8 @@ func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 // Blobs lists the digests that name the blob files of the layout, needed or not, by byte
 // order. Errors: the context's; the file system's.
 func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
-	return l.indexed.vol.Blobs(ctx, l.indexed.path)
+	all, err := l.indexed.vol.Blobs(ctx, l.indexed.path)
+	return all, orEnded(ctx, err)
 }
 
 // IndexContains reports whether the layout's index has a descriptor of d.
@@ -50,18 +51,37 @@ func (l Layout) IndexContains(d digest.Digest) bool { return l.indexed.index.nam
 // Volume is the directory or archive of the layout, as the user gave it.
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
-// Locate locates a blob of the layout, whatever its size and content. Errors:
-// fs.ErrNotExist, wrapped in a *ProblemError if it is known which chunk to copy again; the
-// file system's.
-func (l Layout) Locate(d digest.Digest) (extent.List, error) {
-	return l.indexed.vol.Locate(l.indexed.path, d)
+// Locate locates a blob of the layout, whatever its size and content. Errors: the cause of
+// ctx, and then the error says nothing about the blob; fs.ErrNotExist, wrapped in a
+// *ProblemError if it is known which chunk to copy again; the file system's.
+func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
+	return l.indexed.locate(ctx, d)
+}
+
+// locate locates a blob of the layout. After ctx has ended, the error is always its cause,
+// so that no caller takes it for damage.
+func (p *indexedLayout) locate(ctx context.Context, d digest.Digest) (extent.List, error) {
+	where, err := p.vol.Locate(ctx, p.path, d)
+	return where, orEnded(ctx, err)
+}
+
+// orEnded returns the cause of ctx instead of an error that came after ctx had ended: such an
+// error says nothing about what was read.
+func orEnded(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // Chunks names the chunks of an archive that contain a blob of the layout, as "chunk 0003".
-// It is empty if the blob is in another file.
-func (l Layout) Chunks(d digest.Digest) []string {
-	where, _ := l.Locate(d) // what cannot be located is in no chunk
-	return chunksOf(where)
+// It is empty if the blob is in another file. The error is the cause of ctx.
+func (l Layout) Chunks(ctx context.Context, d digest.Digest) ([]string, error) {
+	where, err := l.Locate(ctx, d)
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	return chunksOf(where), nil // what cannot be located is in no chunk
 }
 
 // IndexEntry is a descriptor of an index.json.
@@ -78,12 +98,12 @@ type IndexEntry struct {
 }
 
 // Index reads the descriptors of the layout's index.json, in their order. It leaves out
-// those with a malformed digest. Errors: ErrStale if the index was replaced; the file
-// system's.
-func (l Layout) Index() ([]IndexEntry, error) {
-	data, err := readIndexFile(l.indexed.indexFile)
+// those with a malformed digest. Errors: the cause of ctx; ErrStale if the index was
+// replaced; the file system's.
+func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
+	data, err := readIndexFile(ctx, l.indexed.indexFile)
 	if err != nil {
-		return nil, err
+		return nil, orEnded(ctx, err)
 	}
 	if sha256.Sum256(data) != l.indexed.index.sum {
 		return nil, fmt.Errorf("index.json of %s: %w", l.indexed.where(), ErrStale)

@@ -108,7 +108,7 @@ func TestLayoutIndex(t *testing.T) {
 	if path, entry := layouts[0].Where(); path != filepath.Dir(file) || entry != "" {
 		t.Errorf("where: %q %q", path, entry)
 	}
-	entries, err := layouts[0].Index()
+	entries, err := layouts[0].Index(t.Context())
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
@@ -119,7 +119,7 @@ func TestLayoutIndex(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := layouts[0].Index(); !errors.Is(err, layoutstore.ErrStale) {
+	if _, err := layouts[0].Index(t.Context()); !errors.Is(err, layoutstore.ErrStale) {
 		t.Errorf("an index that was written since: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Manifest, error) {
 		m, err := r.manifest(ctx, d)
 		if err != nil {
-			r.noteRefusal(err)
+			r.noteRefusal(ctx, err)
 		}
 		return m, err
 	}, nil)
@@ -167,13 +167,12 @@ func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteR
 	}
 	worst := refuseMissing(d, ErrManifestUnknown)
 	for _, p := range slices.Backward(r.layouts) {
-		if err := ctx.Err(); err != nil {
-			return nil, context.Cause(ctx)
-		}
-		body, err := p.manifest(d)
+		body, err := p.manifest(ctx, d)
 		lost, ok := asLostChunk(err)
 		var refusal *ProblemError
 		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil, context.Cause(ctx)
 		case err == nil:
 			note(p, d, nil)
 			return body, nil
@@ -198,18 +197,18 @@ func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteR
 
 // manifest reads the manifest d from a layout and checks its digest. It tries again if the
 // file changes meanwhile.
-func (p *indexedLayout) manifest(d digest.Digest) ([]byte, error) {
+func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	var body []byte
-	where, err := p.vol.Locate(p.path, d)
+	where, err := p.locate(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	if size := where.Size(); size > maxManifest {
 		return nil, refuse(Problem{Kind: Limited, Digest: d, Reason: fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest)}, p.where().blob(d), ErrManifestUnknown)
 	}
-	if body, err = where.ReadAll(); errors.Is(err, extent.ErrStale) {
-		if where, err = p.vol.Locate(p.path, d); err == nil && where.Size() <= maxManifest {
-			body, err = where.ReadAll()
+	if body, err = where.ReadAll(ctx); errors.Is(err, extent.ErrStale) {
+		if where, err = p.locate(ctx, d); err == nil && where.Size() <= maxManifest {
+			body, err = where.ReadAll(ctx)
 		}
 	}
 	if err != nil {

@@ -53,7 +53,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 		t.Error("a repository that did not change was read again")
 	}
 	for _, name := range []string{"other/install", "system/deckhouse/install"} {
-		if _, err := repository(t, tree, name).Tag("v3"); err != nil {
+		if _, err := repository(t, tree, name).Tag(t.Context(), "v3"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

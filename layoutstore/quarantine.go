@@ -94,9 +94,13 @@ func (q *quarantine) add(v record) {
 // before and after the copy was read, or until [Repository.Release] lifts it. Errors of
 // opening the file and its absence do not lift it, nor, with [Options.QuarantineDir], the
 // end of the process. Quarantine reports whether that is news: a copy whose size no
-// manifest claims is refused already.
-func (r *Repository) Quarantine(l Layout, d digest.Digest, stamp, reason string) bool {
-	news := !r.wrongSized(l, d)
+// manifest claims is refused already. The error is the cause of ctx; then nothing is
+// recorded.
+func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
+	wrongSized, err := r.wrongSized(ctx, l, d)
+	if err != nil {
+		return false, err
+	}
 	q := r.quarantine
 	v := record{q.absolute(l.indexed.where()), d, stamp, reason}
 	q.mu.Lock()
@@ -107,14 +111,14 @@ func (r *Repository) Quarantine(l Layout, d digest.Digest, stamp, reason string)
 			q.records.queueWrite(v)
 			q.syncRecords()
 		}
-		return false
+		return false, nil
 	}
 	q.remove(v.at, d, have)
 	q.add(v)
 	q.mu.Unlock()
 	q.records.queueWrite(v)
 	q.syncRecords()
-	return news
+	return !wrongSized, nil
 }
 
 // Release lifts the quarantine of a copy that was verified while its file had the stamp,
@@ -145,64 +149,77 @@ func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 }
 
 // wrongSized reports whether the copy of d in a layout has a size that no manifest claims,
-// for example because it is being written.
-func (r *Repository) wrongSized(l Layout, d digest.Digest) bool {
-	where, err := l.Locate(d)
-	return err == nil && r.unclaimed(d, where)
+// for example because it is being written. The error is the cause of ctx.
+func (r *Repository) wrongSized(ctx context.Context, l Layout, d digest.Digest) (bool, error) {
+	where, err := l.Locate(ctx, d)
+	switch {
+	case err == nil:
+		return r.unclaimed(ctx, d, where)
+	case ctx.Err() != nil:
+		return false, err
+	}
+	return false, nil
 }
 
-// unclaimed reports whether manifests claim sizes of d, but not the size of this copy.
-func (r *Repository) unclaimed(d digest.Digest, where extent.List) bool {
-	t, err := r.readTable(context.Background())
-	if err != nil {
-		return false
+// unclaimed reports whether manifests claim sizes of d, but not the size of this copy. The
+// error is the cause of ctx.
+func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where extent.List) (bool, error) {
+	t, err := r.readTable(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case err != nil:
+		return false, nil
 	}
 	k, _ := keyOf(d)
 	claims := t.claimsOf(k)
-	return len(claims) > 0 && !hasSize(claims, where.Size())
+	return len(claims) > 0 && !hasSize(claims, where.Size()), nil
 }
 
 // Stamp identifies the content of the file or files with d in the layout, by sizes,
 // modification times and inodes. It ignores links, modes and owners. Errors: those of
 // [Layout.Locate] and of opening the files.
-func (l Layout) Stamp(d digest.Digest) (string, error) {
-	where, err := l.Locate(d)
+func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
+	where, err := l.Locate(ctx, d)
 	if err != nil {
 		return "", err
 	}
-	return volume.StampOf(where)
+	stamp, err := volume.StampOf(ctx, where)
+	return stamp, orEnded(ctx, err)
 }
 
 // checkCopy says why the copy of d in a layout is refused. It lifts the quarantine if the
-// file has changed.
-func (q *quarantine) checkCopy(p *indexedLayout, d digest.Digest, where extent.List) (reason string, ok bool) {
+// file has changed. The error is the cause of ctx.
+func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.Digest, where extent.List) (reason string, refused bool, err error) {
 	if q.count.Load() == 0 {
-		return "", false
+		return "", false, nil
 	}
 	at := q.absolute(p.where())
 	q.mu.Lock()
 	have, unread := maps.Clone(q.copies[at][d]), len(q.unread)
 	q.mu.Unlock()
 	if len(have)+unread == 0 {
-		return "", false
+		return "", false, nil
 	}
 	// Not under the lock: a disk may hang. An error says nothing about the content, so the
 	// quarantine holds.
-	stamp, err := volume.StampOf(where)
+	stamp, err := volume.StampOf(ctx, where)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", false, context.Cause(ctx)
 	case err != nil && len(have) > 0:
-		return have.any(), true
+		return have.any(), true, nil
 	case err != nil:
-		return "it may be quarantined by a record that cannot be read: " + err.Error(), true
+		return "it may be quarantined by a record that cannot be read: " + err.Error(), true, nil
 	}
 	if reason, ok := have[stamp]; ok {
-		return reason, true
+		return reason, true, nil
 	}
 	if reason, ok := q.identify(record{at, d, stamp, unreadReason}); ok {
-		return reason, true
+		return reason, true, nil
 	}
 	q.removeOutdated(at, d, have)
-	return "", false
+	return "", false, nil
 }
 
 // mayRefuse reports whether a copy of d in a layout may be refused, without reading its file.
@@ -292,10 +309,10 @@ func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 
 // quarantineProblems adds to the known problems those of quarantined copies that the check
 // has not reported. It lists only the first ones, by layout and digest, because it reads
-// the state of each file.
-func (r *Repository) quarantineProblems(known []Problem) []Problem {
+// the state of each file. The error is the cause of ctx.
+func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([]Problem, error) {
 	if r.quarantine.count.Load() == 0 {
-		return known
+		return known, nil
 	}
 	type copyKey struct{ path, entry, digest, reason string }
 	keyOf := func(p Problem) copyKey { return copyKey{p.Path, p.Entry, string(p.Digest), p.Reason} }
@@ -306,48 +323,56 @@ func (r *Repository) quarantineProblems(known []Problem) []Problem {
 	all := slices.Clip(known)
 	for _, p := range r.layouts {
 		for _, d := range r.quarantine.digestsIn(p.where()) {
-			problem, ok := r.quarantineProblem(p, d)
+			problem, ok, err := r.quarantineProblem(ctx, p, d)
+			if err != nil {
+				return nil, err
+			}
 			if !ok || reported[keyOf(problem)] {
 				continue
 			}
 			if len(all) == len(known)+maxProblems {
-				return append(all, p.where().problem(Problem{Kind: Damaged, Reason: fmt.Sprintf("more than %d blobs in quarantine: the rest is not listed", maxProblems)}))
+				return append(all, p.where().problem(Problem{Kind: Damaged, Reason: fmt.Sprintf("more than %d blobs in quarantine: the rest is not listed", maxProblems)})), nil
 			}
 			all = append(all, problem)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // quarantineProblem is the problem of the copy of d in a layout, if it is still quarantined
-// and the check does not report it.
-func (r *Repository) quarantineProblem(p *indexedLayout, d digest.Digest) (Problem, bool) {
+// and the check does not report it. The error is the cause of ctx.
+func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d digest.Digest) (found Problem, ok bool, err error) {
 	reason, ok := r.quarantine.reason(p.where(), d)
 	if !ok {
-		return Problem{}, false
+		return Problem{}, false, nil
 	}
-	where, err := p.vol.Locate(p.path, d)
+	where, err := p.locate(ctx, d)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return Problem{}, false, err
 	case errors.Is(err, fs.ErrNotExist):
-		return Problem{}, false
+		return Problem{}, false, nil
 	case err == nil:
-		if reason, ok = r.quarantine.checkCopy(p, d, where); !ok || r.unclaimed(d, where) {
-			return Problem{}, false
+		if reason, ok, err = r.quarantine.checkCopy(ctx, p, d, where); err != nil || !ok {
+			return Problem{}, false, err
+		}
+		if unclaimed, err := r.unclaimed(ctx, d, where); err != nil || unclaimed {
+			return Problem{}, false, err
 		}
 	}
-	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true
+	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true, nil
 }
 
 // QuarantineProblem is the problem of a quarantined copy of d in a layout of the repository
-// at path, as in [Snapshot.Problems]. It reads no other copy.
-func (s *Snapshot) QuarantineProblem(path string, l Layout, d digest.Digest) (Problem, bool) {
+// at path, as in [Snapshot.Problems]. It reads no other copy. The error is the cause of ctx.
+func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout, d digest.Digest) (found Problem, ok bool, err error) {
 	r := s.byPath[path]
 	if r == nil {
-		return Problem{}, false
+		return Problem{}, false, nil
 	}
-	problem, ok := r.quarantineProblem(l.indexed, d)
-	problem.Repository, problem.Layout = s.servedName(path), r.path
-	return problem, ok
+	found, ok, err = r.quarantineProblem(ctx, l.indexed, d)
+	found.Repository, found.Layout = s.servedName(path), r.path
+	return found, ok, err
 }
 
 // tagOf is a tag that leads to d, or "" if none is known.

@@ -43,12 +43,12 @@ func quarantine(t *testing.T, archive bool) quarantined {
 	q.options = layoutstore.Options{Sources: []string{source}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: filepath.Join(t.TempDir(), "cache", "quarantine")}
 	q.tree = openWith(t, q.options)
 	repo, layout := q.repository(t)
-	stamp, err := layout.Stamp(q.digest)
+	stamp, err := layout.Stamp(t.Context(), q.digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !repo.Quarantine(layout, q.digest, stamp, "rotten") {
-		t.Fatal("it is no news")
+	if news, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil || !news {
+		t.Fatal("it is no news", err)
 	}
 	return q
 }
@@ -80,7 +80,7 @@ func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
 	_, err := repo.Blob(context.Background(), q.digest)
-	told := slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
+	told := slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
 		t.Errorf("refused: %v, reported: %v", err, told)
 	}
@@ -107,7 +107,7 @@ func TestQuarantineHolds(t *testing.T) {
 				if _, err := repo.Blob(context.Background(), q.digest); err == nil && !archive {
 					t.Error("a missing file is found")
 				}
-				q.tree.Snapshot().Problems()
+				problemsOf(q.tree.Snapshot())
 				if err := os.Rename(q.file+".away", q.file); err != nil {
 					t.Fatal(err)
 				}
@@ -118,7 +118,7 @@ func TestQuarantineHolds(t *testing.T) {
 					if _, err := repo.Blob(context.Background(), q.digest); err == nil {
 						t.Error("it is served while nothing can be opened")
 					}
-					q.tree.Snapshot().Problems()
+					problemsOf(q.tree.Snapshot())
 				})
 			},
 		} {
@@ -162,7 +162,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 			},
 			"a proof": func(t *testing.T, q quarantined) {
 				repo, layout := q.repository(t)
-				stamp, err := layout.Stamp(q.digest)
+				stamp, err := layout.Stamp(t.Context(), q.digest)
 				if err != nil {
 					t.Fatal(err)
 				}

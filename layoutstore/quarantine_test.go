@@ -46,13 +46,16 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 		t.Fatal(err)
 	}
 	layout := repo.Layouts()[0]
-	stamp, err := layout.Stamp(d)
-	if err != nil || !repo.Quarantine(layout, d, stamp, "rotten") {
+	stamp, err := layout.Stamp(t.Context(), d)
+	if err != nil {
 		t.Fatalf("%s: %v", d, err)
 	}
-	p, ok := tree.Snapshot().QuarantineProblem("app", layout, d)
-	if !ok {
-		t.Fatalf("no problem of %s", d)
+	if news, err := repo.Quarantine(t.Context(), layout, d, stamp, "rotten"); err != nil || !news {
+		t.Fatalf("%s is no news: %v", d, err)
+	}
+	p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, d)
+	if err != nil || !ok {
+		t.Fatalf("no problem of %s: %v", d, err)
 	}
 	return p
 }
@@ -73,7 +76,7 @@ func TestQuarantinedOneByOne(t *testing.T) {
 			t.Fatalf("%s is served", d)
 		}
 		costs = append(costs, opened.Load()-before)
-		if all := tree.Snapshot().Problems(); !slices.ContainsFunc(all, p.Equal) {
+		if all := problemsOf(tree.Snapshot()); !slices.ContainsFunc(all, p.Equal) {
 			t.Fatalf("%v is not among %v", p, all)
 		}
 	}
@@ -89,7 +92,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 		refuse(t, tree, d)
 	}
 	before := opened.Load()
-	all := tree.Snapshot().Problems()
+	all := problemsOf(tree.Snapshot())
 	if n := opened.Load() - before; n > 1001 {
 		t.Errorf("%d files opened", n)
 	}

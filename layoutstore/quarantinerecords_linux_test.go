@@ -13,7 +13,7 @@ import (
 
 // quarantineProblem says whether a problem of the quarantine itself has some words in it.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
-	return slices.ContainsFunc(tree.Snapshot().Problems(), func(p layoutstore.Problem) bool {
+	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
 	})
 }
@@ -48,7 +48,7 @@ func TestDamagedRecord(t *testing.T) {
 			}
 			q.restart(t)
 			if !quarantineProblem(q.tree, "the record of a quarantined blob cannot be read") {
-				t.Errorf("%s: no problem tells of it: %v", name, q.tree.Snapshot().Problems())
+				t.Errorf("%s: no problem tells of it: %v", name, problemsOf(q.tree.Snapshot()))
 			}
 			if err := q.tree.Snapshot().Check(t.Context(), 1); err != nil {
 				t.Fatal(err)
@@ -57,13 +57,13 @@ func TestDamagedRecord(t *testing.T) {
 			if _, err := repo.Blob(t.Context(), q.digest); err == nil {
 				t.Errorf("archive %v, %s: it is served again", archive, name)
 			}
-			if quarantineProblem(q.tree, "") || !slices.ContainsFunc(q.tree.Snapshot().Problems(), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Kind == layoutstore.Damaged }) {
-				t.Errorf("%s: %v, want the blob alone", name, q.tree.Snapshot().Problems())
+			if quarantineProblem(q.tree, "") || !slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Kind == layoutstore.Damaged }) {
+				t.Errorf("%s: %v, want the blob alone", name, problemsOf(q.tree.Snapshot()))
 			}
 			if name == "a directory" {
 				continue // which nobody removes
 			}
-			stamp, err := layout.Stamp(q.digest)
+			stamp, err := layout.Stamp(t.Context(), q.digest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,13 +84,13 @@ func TestProofAgainstADamagedRecord(t *testing.T) {
 	}
 	q.restart(t)
 	repo, layout := q.repository(t)
-	stamp, err := layout.Stamp(q.digest)
+	stamp, err := layout.Stamp(t.Context(), q.digest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	repo.Release(layout, q.digest, stamp)
 	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
-		t.Errorf("it is not lifted: %v, %v", q.tree.Snapshot().Problems(), q.records(t))
+		t.Errorf("it is not lifted: %v, %v", problemsOf(q.tree.Snapshot()), q.records(t))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 	q.restart(t)
 	if !quarantineProblem(q.tree, "the quarantine cannot be read") {
-		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
+		t.Errorf("no problem tells of it: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 	q.tree.SaveCaches(t.Context())
 	if !q.refused(t) || quarantineProblem(q.tree, "") {
-		t.Errorf("it is served: %v", q.tree.Snapshot().Problems())
+		t.Errorf("it is served: %v", problemsOf(q.tree.Snapshot()))
 	}
 }
 
@@ -136,20 +136,22 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	stamp, err := layout.Stamp(q.digest)
+	stamp, err := layout.Stamp(t.Context(), q.digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.Quarantine(layout, q.digest, stamp, "rotten")
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil {
+		t.Fatal(err)
+	}
 	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be saved") {
-		t.Errorf("no problem tells of it: %v", q.tree.Snapshot().Problems())
+		t.Errorf("no problem tells of it: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
 	}
 	q.tree.SaveCaches(t.Context())
 	if quarantineProblem(q.tree, "") {
-		t.Errorf("%v", q.tree.Snapshot().Problems())
+		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
 	}
 	q.restart(t)
 	if !q.refused(t) {
@@ -159,7 +161,9 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo, layout = q.repository(t)
-	repo.Quarantine(layout, q.digest, stamp, "rotten") // by the next pass of the scrub
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // by the next pass of the scrub
+		t.Fatal(err)
+	}
 	q.restart(t)
 	if !q.refused(t) {
 		t.Error("it is served after a restart, as its record was taken away")
@@ -179,11 +183,13 @@ func TestSharedQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo, layout := q.repository(t)
-	stamp, err := layout.Stamp(q.digest)
+	stamp, err := layout.Stamp(t.Context(), q.digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.Quarantine(layout, q.digest, stamp, "rotten")
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil {
+		t.Fatal(err)
+	}
 	if other.refused(t) {
 		t.Fatal("to the other one the file is a new one")
 	}

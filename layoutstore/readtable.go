@@ -140,15 +140,15 @@ func (rd *tableReader) findBlob(ctx context.Context, d digest.Digest, from *int)
 		return nil
 	}
 	where, err := repo.locate(ctx, d, claims)
-	if err != nil || where.Size() <= maxManifest && !matchesDigest(where, d) {
+	if err != nil || where.Size() <= maxManifest && !matchesDigest(ctx, where, d) {
 		return nil
 	}
 	return &Blob{Digest: d, Size: where.Size(), where: where}
 }
 
 // matchesDigest reads a list and reports whether its content has the digest.
-func matchesDigest(where extent.List, d digest.Digest) bool {
-	r, err := where.Open()
+func matchesDigest(ctx context.Context, where extent.List, d digest.Digest) bool {
+	r, err := where.Open(ctx)
 	if err != nil {
 		return false
 	}

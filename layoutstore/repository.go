@@ -44,13 +44,14 @@ type tagged struct {
 // Path is the path of the repository's layouts; "." is the root layout.
 func (r *Repository) Path() string { return r.path }
 
-// Tag is the descriptor that tag leads to. Errors: ErrManifestUnknown.
-func (r *Repository) Tag(tag string) (Descriptor, error) {
+// Tag is the descriptor that tag leads to. It reads the manifest if descriptors disagree
+// about its size. Errors: ErrManifestUnknown; the cause of ctx.
+func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
 	if i == len(r.tags) || r.tags[i].tag != tag {
 		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
-	return r.describe(r.tags[i].node), nil
+	return r.describe(ctx, r.tags[i].node)
 }
 
 // TagDigest is the digest of the manifest that tag leads to. It reads nothing. Errors:
@@ -63,26 +64,34 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	return r.tags[i].node.digest(), nil
 }
 
-// describe is the descriptor of a manifest.
-func (r *Repository) describe(n *node) Descriptor {
+// describe is the descriptor of a manifest. The error is the cause of ctx.
+func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) {
 	d := Descriptor{MediaType: n.mediaType(), Digest: n.digest(), Size: n.first.size}
 	if n.dispute != nil { // at most one of the sizes is right
-		if m, err := r.load(context.Background(), n); err == nil {
+		switch m, err := r.load(ctx, n); {
+		case err == nil:
 			d.Size = m.Size
+		case ctx.Err() != nil:
+			return Descriptor{}, context.Cause(ctx)
 		}
 	}
-	return d
+	return d, nil
 }
 
-// Untagged are the manifests that an index names without a tag, by digest.
-func (r *Repository) Untagged() []Descriptor {
+// Untagged are the manifests that an index names without a tag, by digest. It reads those
+// about whose size descriptors disagree. The error is the cause of ctx.
+func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	var all []Descriptor
 	for i := range r.top {
 		if n := &r.top[i]; n.tag == "" && n.isManifest() {
-			all = append(all, r.describe(n))
+			d, err := r.describe(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // Tags returns at most n tags that follow after in byte order, or all of them if n is

@@ -51,7 +51,7 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 			continue
 		}
 		group.Go(func() error {
-			if parts[i], failed[i] = h.readLayout(l, prev); IsExhausted(failed[i]) {
+			if parts[i], failed[i] = h.readLayout(ctx, l, prev); IsExhausted(failed[i]) {
 				return failed[i]
 			}
 			return ctx.Err()
@@ -74,12 +74,12 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 
 // readLayout reads the index of a layout. prev is its last good state or nil, which is
 // returned with an error.
-func (h *volumeState) readLayout(l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
+func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {
 		old = prev.index
 	}
-	ix, err := readIndex(l, old)
+	ix, err := readIndex(ctx, l, old)
 	if err != nil {
 		if prev != nil && prev.vol != h.vol {
 			prev = nil // another archive's

@@ -60,7 +60,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, first), none)
-	if found := tree.Snapshot().Problems(); len(found) > 0 {
+	if found := problemsOf(tree.Snapshot()); len(found) > 0 {
 		t.Errorf("waiting is no problem: %v", found)
 	}
 	end := layouttest.Places(t, archive)

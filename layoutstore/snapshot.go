@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -91,19 +92,24 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 }
 
 // Problems are the problems known so far. [Snapshot.Check] completes them with wrong sizes
-// and digests of manifests.
-func (s *Snapshot) Problems() []Problem {
-	all := s.collect((*Repository).knownProblems)
+// and digests of manifests. The first ones of a quarantine are compared with the present
+// state of their files. The error is the cause of ctx.
+func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
+	all, err := s.collect(func(r *Repository) ([]Problem, error) { return r.knownProblems(ctx) })
+	if err != nil {
+		return nil, err
+	}
 	if own := s.quarantine.problems(); len(own) > 0 {
 		all = append(all, own...)
 		sortProblems(all)
 	}
-	return all
+	return all, nil
 }
 
 // ScanProblems are the problems found in the indexes alone. An [Audit] has the rest.
 func (s *Snapshot) ScanProblems() []Problem {
-	return s.collect(func(r *Repository) []Problem { return r.problems })
+	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // nothing is read
+	return all
 }
 
 // Hiding are the problems that may hide repositories and tags: archives that cannot be read
@@ -124,10 +130,13 @@ func hiding(problems []Problem) (found []Problem) {
 	return found
 }
 
-func (s *Snapshot) collect(of func(*Repository) []Problem) []Problem {
+func (s *Snapshot) collect(of func(*Repository) ([]Problem, error)) ([]Problem, error) {
 	all := slices.Clone(s.problems)
 	for _, path := range s.paths {
-		found := of(s.byPath[path])
+		found, err := of(s.byPath[path])
+		if err != nil {
+			return nil, err
+		}
 		if len(found) == 0 {
 			continue
 		}
@@ -138,7 +147,7 @@ func (s *Snapshot) collect(of func(*Repository) []Problem) []Problem {
 		}
 	}
 	sortProblems(all)
-	return all
+	return all, nil
 }
 
 // servedName is the first name of the repository at path, or its path if it has none.

@@ -101,8 +101,8 @@ func TestJournalHidesWhatIsPublished(t *testing.T) {
 		if err := s.Check(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.Paths(); !slices.Equal(got, paths) || len(s.Problems()) > 0 {
-			t.Errorf("paths %q, problems %v", got, s.Problems())
+		if got := s.Paths(); !slices.Equal(got, paths) || len(problemsOf(s)) > 0 {
+			t.Errorf("paths %q, problems %v", got, problemsOf(s))
 		}
 	}
 	digestOf := func(s *layoutstore.Snapshot) string {
@@ -111,10 +111,10 @@ func TestJournalHidesWhatIsPublished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := repo.Layouts()[0].Index(); err != nil {
+		if _, err := repo.Layouts()[0].Index(t.Context()); err != nil {
 			t.Errorf("the index of a: %v", err)
 		}
-		d, err := repo.Tag("v1")
+		d, err := repo.Tag(t.Context(), "v1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +164,7 @@ func TestBadStoreFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := tree.Snapshot()
-			if p := s.Problems(); len(p) != 1 || !strings.Contains(p[0].Reason, "of the store") || !slices.Equal(s.Paths(), []string{"a"}) {
+			if p := problemsOf(s); len(p) != 1 || !strings.Contains(p[0].Reason, "of the store") || !slices.Equal(s.Paths(), []string{"a"}) {
 				t.Errorf("paths %q, problems %v", s.Paths(), p)
 			}
 		})

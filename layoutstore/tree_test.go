@@ -87,7 +87,7 @@ func problems(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind) []lay
 	if err := s.Check(context.Background(), 2); err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(s.Problems(), func(p layoutstore.Problem) bool { return p.Kind != kind })
+	return slices.DeleteFunc(problemsOf(s), func(p layoutstore.Problem) bool { return p.Kind != kind })
 }
 
 const ee = "deckhouse/ee"
@@ -107,7 +107,7 @@ func TestUnionOfSources(t *testing.T) {
 		if order[0] == two {
 			winner, loser = loser, winner
 		}
-		if d, err := r.Tag("v2"); d.Digest != winner {
+		if d, err := r.Tag(t.Context(), "v2"); d.Digest != winner {
 			t.Errorf("v2 is %s, %v; want the later source's %s", d.Digest, err, winner)
 		}
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
@@ -130,13 +130,13 @@ func TestLastDescriptorOfATagWinsSilently(t *testing.T) {
 	l.Write()
 	tree := open(t, dir)
 	r := repository(t, tree, ee+"/install")
-	if d, err := r.Tag("v1"); d.Digest != second.Digest {
+	if d, err := r.Tag(t.Context(), "v1"); d.Digest != second.Digest {
 		t.Errorf("%s, %v; want %s", d.Digest, err, second.Digest)
 	}
 	if _, err := r.Manifest(context.Background(), first.Digest); err != nil {
 		t.Error(err)
 	}
-	if all := tree.Snapshot().Problems(); len(all) > 0 {
+	if all := problemsOf(tree.Snapshot()); len(all) > 0 {
 		t.Errorf("problems: %v", all)
 	}
 }
@@ -230,7 +230,7 @@ func TestBlobThatArrivesLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	refresh(t, tree)
-	if p := tree.Snapshot().Problems(); len(p) > 0 {
+	if p := problemsOf(tree.Snapshot()); len(p) > 0 {
 		t.Errorf("problems: %v", p)
 	}
 	if _, err := repository(t, tree, ee+"/install").Manifest(context.Background(), d.Digest); err != nil {
@@ -286,7 +286,7 @@ func TestLinkSwap(t *testing.T) {
 		t.Error(diff)
 	}
 	// A request that took its snapshot before the swap ends as it began.
-	d, err := old.Tag("v1")
+	d, err := old.Tag(t.Context(), "v1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestRefreshUnderReaders(t *testing.T) {
 				}
 				tags, _ := r.Tags("", -1)
 				for _, tag := range tags {
-					d, err := r.Tag(tag)
+					d, err := r.Tag(t.Context(), tag)
 					if err != nil {
 						t.Error(err)
 					}
@@ -425,7 +425,7 @@ func TestBlobOpensAndReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := blob.Open()
+	r, err := blob.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,4 +433,13 @@ func TestBlobOpensAndReads(t *testing.T) {
 	if got, err := io.ReadAll(r); string(got) != "unreferenced" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
+}
+
+// problemsOf are the problems of a snapshot, or one that says why they cannot be read.
+func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
+	all, err := s.Problems(context.Background())
+	if err != nil {
+		return []layoutstore.Problem{{Reason: err.Error()}}
+	}
+	return all
 }

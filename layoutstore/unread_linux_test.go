@@ -70,7 +70,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 			mustDo(t, os.MkdirAll(filepath.Dir(path), 0o755))
 			c.make(t, path)
 			var failures []layoutstore.Problem
-			for _, p := range openWith(t, archiveOptions(dir)).Snapshot().Problems() {
+			for _, p := range problemsOf(openWith(t, archiveOptions(dir)).Snapshot()) {
 				if p.IsFailure() {
 					failures = append(failures, p)
 				}
@@ -101,7 +101,7 @@ func TestNestedArchivesThatAreSources(t *testing.T) {
 	for _, second := range []string{"sub", "sub/two.tar", "sub/../sub/"} {
 		options := archiveOptions(dir)
 		options.Sources = append(options.Sources, filepath.Join(dir, second))
-		if found := openWith(t, options).Snapshot().Problems(); len(found) > 0 {
+		if found := problemsOf(openWith(t, options).Snapshot()); len(found) > 0 {
 			t.Errorf("with %s: %v", second, found)
 		}
 	}

@@ -197,7 +197,7 @@ func TestArchivesWithoutFilesLeft(t *testing.T) {
 		}
 		taken[free].Close()
 	}
-	if found := opened.Snapshot().Problems(); len(found) > 0 {
+	if found := problemsOf(opened.Snapshot()); len(found) > 0 {
 		t.Errorf("problems: %v", found)
 	}
 }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -154,7 +155,7 @@ func (s *server) problems() []layoutstore.Problem {
 	if err := snapshot.Check(s.Context(), 1); err != nil {
 		s.Fatal(err)
 	}
-	return snapshot.Problems()
+	return problemsOf(snapshot)
 }
 
 // wantStatus ends the test if the status is another one.
@@ -237,4 +238,13 @@ func image(l *layouttest.Layout, name, tag string) digest.Digest {
 	d := l.Image(layouttest.Image{Name: name, LayerSizes: []int64{300}})
 	l.Tag(d, tag)
 	return d.Digest
+}
+
+// problemsOf are the problems of a snapshot, or one that says why they cannot be read.
+func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
+	all, err := s.Problems(context.Background())
+	if err != nil {
+		return []layoutstore.Problem{{Reason: err.Error()}}
+	}
+	return all
 }

@@ -65,7 +65,7 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	if err != nil {
 		return err
 	}
-	all, err := listAll(snapshot)
+	all, err := listAll(ctx, snapshot)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,10 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 		return err
 	}
 	tree.SaveCaches(ctx)
-	problems := snapshot.Problems()
+	problems, err := snapshot.Problems(ctx)
+	if err != nil {
+		return err
+	}
 	if snapshot.RepositoryCount() == 0 && len(problems) == 0 {
 		return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
 	}
@@ -97,7 +100,7 @@ const untagged = "-"
 
 // listAll collects the tags of all repositories and the manifests that an index names
 // without one, sorted by repository, tag and digest.
-func listAll(s *layoutstore.Snapshot) ([]listed, error) {
+func listAll(ctx context.Context, s *layoutstore.Snapshot) ([]listed, error) {
 	all := make([]listed, 0, s.TagCount())
 	names, _ := s.Repositories("", -1)
 	for _, name := range names {
@@ -105,12 +108,16 @@ func listAll(s *layoutstore.Snapshot) ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, desc := range repo.Untagged() {
+		nameless, err := repo.Untagged(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, desc := range nameless {
 			all = append(all, listed{name, untagged, desc})
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			desc, err := repo.Tag(tag)
+			desc, err := repo.Tag(ctx, tag)
 			if err != nil {
 				return nil, err
 			}

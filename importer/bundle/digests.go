@@ -13,7 +13,7 @@ import (
 // HasDigest reads content to its end and reports whether it has a digest. It returns false if
 // the content cannot be read; the error is the context's.
 func HasDigest(ctx context.Context, where extent.List, d digest.Digest) (bool, error) {
-	r, err := where.Open()
+	r, err := where.Open(ctx)
 	if err != nil {
 		return false, ctx.Err()
 	}

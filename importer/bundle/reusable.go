@@ -63,27 +63,30 @@ func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) error
 
 // Find returns the place of a blob in an archive or tree, and the directory of that. It
 // searches layouts at the path first. A size of -1 matches any size. The bytes are not
-// verified. A nil Reusable has no blobs.
-func (r *Reusable) Find(layout string, d digest.Digest, size int64) (where extent.List, dir string) {
+// verified. A nil Reusable has no blobs. The error is the cause of ctx.
+func (r *Reusable) Find(ctx context.Context, layout string, d digest.Digest, size int64) (where extent.List, dir string, err error) {
 	if r == nil {
-		return nil, ""
+		return nil, "", nil
 	}
 	for _, v := range r.volumes {
-		if where, ok := v.locate(layout, d, size); ok {
-			return where, v.dir
+		if where, ok := v.locate(ctx, layout, d, size); ok {
+			return where, v.dir, nil
 		}
 	}
 	for _, v := range r.volumes {
 		for _, l := range v.list {
-			if where, ok := v.locate(l.Path, d, size); ok {
-				return where, v.dir
+			if where, ok := v.locate(ctx, l.Path, d, size); ok {
+				return where, v.dir, nil
 			}
 		}
 	}
-	return nil, ""
+	if ctx.Err() != nil {
+		return nil, "", context.Cause(ctx)
+	}
+	return nil, "", nil
 }
 
-func (v *reusableVolume) locate(layout string, d digest.Digest, size int64) (extent.List, bool) {
-	where, err := v.vol.Locate(layout, d)
+func (v *reusableVolume) locate(ctx context.Context, layout string, d digest.Digest, size int64) (extent.List, bool) {
+	where, err := v.vol.Locate(ctx, layout, d)
 	return where, err == nil && (size < 0 || where.Size() == size)
 }

@@ -332,9 +332,9 @@ func (m *model) quarantine(d digest.Digest, copies []string) {
 	}
 	for repo := range m.repositories(copies) {
 		for _, l := range repo.Layouts() {
-			stamp, err := l.Stamp(d)
+			stamp, err := l.Stamp(context.Background(), d)
 			m.check(err)
-			repo.Quarantine(l, d, stamp, "wrong")
+			repo.Quarantine(context.Background(), l, d, stamp, "wrong")
 		}
 	}
 	m.served(d, copies, false)

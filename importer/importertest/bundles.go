@@ -130,8 +130,8 @@ func TagsOf(s *layoutstore.Snapshot) Content {
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			if d, err := repo.Tag(tag); err == nil {
-				all[at+":"+tag] = string(d.Digest)
+			if d, err := repo.TagDigest(tag); err == nil {
+				all[at+":"+tag] = string(d)
 			}
 		}
 	}

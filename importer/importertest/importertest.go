@@ -163,7 +163,11 @@ func ContentOf(ctx context.Context, source string) (Content, error) {
 // ContentOfSnapshot is ContentOf of a snapshot.
 func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
 	all := Content{}
-	for _, p := range s.Problems() {
+	problems, err := s.Problems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
 		if p.Path != "" && p.Kind != layoutstore.Conflict && p.Kind != layoutstore.IllegalName {
 			return nil, fmt.Errorf("problem: %s", p)
 		}
@@ -179,11 +183,11 @@ func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, e
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			d, err := repo.Tag(tag)
+			d, err := repo.TagDigest(tag)
 			if err != nil {
 				return nil, err
 			}
-			all[at+":"+tag] = string(d.Digest)
+			all[at+":"+tag] = string(d)
 		}
 	}
 	return all, nil
@@ -201,11 +205,11 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 		}
 	}
 	for _, b := range graph.Blobs {
-		blob, err := repo.Blob(context.Background(), b.Digest)
+		blob, err := repo.Blob(ctx, b.Digest)
 		if err != nil {
 			return err
 		}
-		f, err := blob.Open()
+		f, err := blob.Open(ctx)
 		if err != nil {
 			return err
 		}

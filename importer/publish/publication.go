@@ -235,7 +235,7 @@ func (p *publication) replaceIndex(c journal.IndexChange) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	fresh, err := c.NewBytes()
+	fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
 	if err != nil {
 		return err
 	}

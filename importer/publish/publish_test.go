@@ -101,7 +101,7 @@ func seen(t *testing.T, dir string) map[string]string {
 	all := files(t, dir)
 	for name := range all {
 		if old, changed := view.OldIndex(path.Dir(name)); changed && path.Base(name) == "index.json" {
-			data, err := old.ReadAll()
+			data, err := old.ReadAll(t.Context())
 			must(t, err)
 			if all[name] = string(data); len(data) == 0 {
 				delete(all, name)

@@ -135,9 +135,9 @@ func (c counter) Write(p []byte) (int, error) {
 // copyBlob copies a blob that is stored elsewhere into the working directory, and
 // reports whether it has its digest. If not, a part that an earlier pull left stays.
 func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
-	r, err := where.Open()
+	r, err := where.Open(ctx)
 	if err != nil {
-		return false, nil // it will be fetched
+		return false, ctx.Err() // it will be fetched
 	}
 	defer r.Close()
 	part := f.work.part(b.Digest)

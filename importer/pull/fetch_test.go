@@ -17,8 +17,8 @@ import (
 
 type plainFile string
 
-func (f plainFile) Open() (*os.File, error) { return os.Open(string(f)) }
-func (f plainFile) String() string          { return string(f) }
+func (f plainFile) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
+func (f plainFile) String() string                         { return string(f) }
 
 type noMeter struct{}
 

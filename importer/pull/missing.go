@@ -235,7 +235,10 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 // lostBlob returns the problem of a blob that is neither stored here nor in any
 // repository.
 func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Problem, error) {
-	where, _ := s.reusable.Find(repositories[0], b.Digest, b.Size)
+	where, _, err := s.reusable.Find(ctx, repositories[0], b.Digest, b.Size)
+	if err != nil {
+		return nil, err
+	}
 	if where != nil || s.work.hasBlob(b.Digest, b.Size) {
 		return nil, nil
 	}

@@ -106,7 +106,7 @@ func (p *packer) pack(ctx context.Context, a *packed) error {
 			return nil, err
 		}
 		if list := where[d]; list != nil {
-			return list.Open()
+			return list.Open(ctx)
 		}
 		return work.open(d)
 	}); err != nil {

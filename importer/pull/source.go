@@ -124,7 +124,7 @@ func (s *Source) Name(repository, reference string) string {
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
-			if body, ok := s.storedManifest(repository, d); ok {
+			if body, ok := s.storedManifest(ctx, repository, d); ok {
 				// The type comes from the body: its mediaType or its fields.
 				refs, err := closure.Parse(body)
 				if err != nil {
@@ -188,8 +188,9 @@ func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 	return nil
 }
 
-// storedManifest returns a manifest that is stored already, after verifying it.
-func (s *Source) storedManifest(layout string, d digest.Digest) ([]byte, bool) {
+// storedManifest returns a manifest that is stored already, after verifying it. After ctx has
+// ended it finds none, and the registry, which is asked next, returns the cause.
+func (s *Source) storedManifest(ctx context.Context, layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
 		body, ok := s.bodies[d]
@@ -202,11 +203,11 @@ func (s *Source) storedManifest(layout string, d digest.Digest) ([]byte, bool) {
 			return body, true
 		}
 	}
-	where, _ := s.reusable.Find(layout, d, -1)
-	if where == nil || where.Size() > client.MaxManifest {
+	where, _, err := s.reusable.Find(ctx, layout, d, -1)
+	if err != nil || where == nil || where.Size() > client.MaxManifest {
 		return nil, false
 	}
-	body, err := where.ReadAll()
+	body, err := where.ReadAll(ctx)
 	if err != nil || d.Algorithm().FromBytes(body) != d {
 		return nil, false
 	}
@@ -226,7 +227,7 @@ func readAll(r io.ReadCloser, err error) ([]byte, error) {
 
 // Manifest returns the bytes of a manifest by its digest.
 func (s *Source) Manifest(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
-	if body, ok := s.storedManifest(repository, d); ok {
+	if body, ok := s.storedManifest(ctx, repository, d); ok {
 		return body, nil
 	}
 	m, err := s.registry.Manifest(ctx, repository, d.String())
@@ -275,7 +276,7 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 		return nil, err
 	}
 	if where != nil {
-		if r, err := where.Open(); err == nil {
+		if r, err := where.Open(ctx); err == nil {
 			return newProving(r, b.Digest, where.String()), nil
 		}
 	}
@@ -294,9 +295,9 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 // archive is damaged, the registry still has an intact copy.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, s.older, b.Digest.String(), func() (extent.List, error) {
-		where, _ := s.reusable.Find(repository, b.Digest, b.Size)
+		where, _, err := s.reusable.Find(ctx, repository, b.Digest, b.Size)
 		if where == nil {
-			return nil, nil
+			return nil, err
 		}
 		good, err := bundle.HasDigest(ctx, where, b.Digest)
 		if !good {

@@ -139,8 +139,10 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 		}
 		work.remove(n.blob.Digest)
 	}
-	where, dir := s.reusable.Find(n.layout, n.blob.Digest, n.blob.Size)
+	where, dir, err := s.reusable.Find(ctx, n.layout, n.blob.Digest, n.blob.Size)
 	switch {
+	case err != nil:
+		return false, err
 	case where == nil:
 		return false, nil
 	case dir != s.dir: // it is replaced when another archive is complete

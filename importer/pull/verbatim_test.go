@@ -57,7 +57,7 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	t.Helper()
 	tags, _ := got.Tags("", -1)
 	for _, tag := range tags {
-		d, err := got.Tag(tag)
+		d, err := got.Tag(t.Context(), tag)
 		try(t, err)
 		a, err := want.Referrers(context.Background(), d.Digest)
 		try(t, err)
@@ -153,7 +153,7 @@ func TestReferrersByTag(t *testing.T) {
 	source := pulltest.OpenBare(t, tree.Dir())
 	repo, err := source.Repository("shop/app")
 	try(t, err)
-	one, err := repo.Tag("v1.0")
+	one, err := repo.Tag(t.Context(), "v1.0")
 	try(t, err)
 	subject = specs.Descriptor{MediaType: one.MediaType, Digest: one.Digest, Size: one.Size}
 	refers := app.Image(layouttest.Image{Name: "by tag", ArtifactType: "application/x.sbom", Subject: &subject, LayerSizes: []int64{15}})
@@ -187,7 +187,7 @@ func TestPlatform(t *testing.T) {
 	pulltest.Intact(t, s)
 	repo, err := s.Repository("shop/app")
 	try(t, err)
-	if d, err := repo.Tag("multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
+	if d, err := repo.Tag(t.Context(), "multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
 		t.Errorf("%v, %v", d, err)
 	}
 	o.Dir = t.TempDir()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
@@ -51,7 +53,11 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 		ours[servedName(l)] = true
 	}
 	var problems []Problem
-	for _, p := range s.Problems() {
+	found, err := s.Problems(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
 			p.Reason = fmt.Sprintf("written, but not servable: %s: %s: %s", p.Kind, p.Path, p.Reason)
 			problems = append(problems, Problem{Problem: p})
@@ -59,7 +65,11 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	}
 	for _, a := range r.plan.Archives {
 		for _, l := range a.Layouts {
-			problems = append(problems, missingImages(ctx, s, l)...)
+			missing, err := missingImages(ctx, s, l)
+			if err != nil {
+				return err
+			}
+			problems = append(problems, missing...)
 		}
 	}
 	return Incomplete(problems)
@@ -73,23 +83,27 @@ func servedName(l *bundle.Layout) string {
 	return verifyRoot + "/" + l.Path
 }
 
-// missingImages returns the images of a layout that a snapshot does not have.
-func missingImages(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (problems []Problem) {
+// missingImages returns the images of a layout that a snapshot does not have. The error is
+// the cause of ctx.
+func missingImages(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (problems []Problem, err error) {
 	repo, err := s.Repository(servedName(l))
 	if err != nil {
-		return []Problem{newMissing(l.Repository, "", err.Error())}
+		return []Problem{newMissing(l.Repository, "", err.Error())}, nil
 	}
 	for _, i := range l.Images {
 		_, err := repo.Manifest(ctx, i.Digest)
 		if err == nil && i.Tag != "" {
-			var d layoutstore.Descriptor
-			if d, err = repo.Tag(i.Tag); err == nil && d.Digest != i.Digest {
-				err = fmt.Errorf("the tag leads to %s", d.Digest)
+			var d digest.Digest
+			if d, err = repo.TagDigest(i.Tag); err == nil && d != i.Digest {
+				err = fmt.Errorf("the tag leads to %s", d)
 			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if err != nil {
 			problems = append(problems, newImageProblem(layoutstore.Damaged, l.Repository, i, err.Error()))
 		}
 	}
-	return problems
+	return problems, nil
 }

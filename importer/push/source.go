@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -104,26 +105,29 @@ func (s *source) blob(d digest.Digest) (*Blob, bool) {
 	if !ok {
 		return nil, false
 	}
-	return &Blob{Digest: d, Size: size, open: func(context.Context) (io.ReadSeekCloser, error) {
-		where, err := layout.Locate(d)
+	return &Blob{Digest: d, Size: size, open: func(ctx context.Context) (io.ReadSeekCloser, error) {
+		where, err := layout.Locate(ctx, d)
 		if err != nil {
 			return nil, err
 		}
 		if where.Size() != size {
 			return nil, fmt.Errorf("%s: %d bytes, %d when the push was planned: %w", d, where.Size(), size, layoutstore.ErrStale)
 		}
-		return where.Open()
+		return where.Open(ctx)
 	}}, true
 }
 
 // discoveryBlob is a blob that is made for a discovery tag.
 func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
-	made, err := s.repo.Blob(context.Background(), d) // nothing is read
-	if err != nil {
-		return nil, false
-	}
-	return &Blob{Digest: d, Size: made.Size, open: func(context.Context) (io.ReadSeekCloser, error) { return made.Open() }}, true
+	content, ok := s.repo.DiscoveryContent(d)
+	return &Blob{Digest: d, Size: int64(len(content)), open: func(context.Context) (io.ReadSeekCloser, error) {
+		return readSeekNopCloser{bytes.NewReader(content)}, nil
+	}}, ok
 }
+
+type readSeekNopCloser struct{ io.ReadSeeker }
+
+func (readSeekNopCloser) Close() error { return nil }
 
 // refuses reports whether and why a manifest cannot be pushed; broken are earlier manifests
 // that cannot be pushed.

@@ -78,7 +78,7 @@ func (s *sources) files(ctx context.Context, path, reference string, names ...st
 			if err != nil {
 				return nil, err
 			}
-			r, err := blob.Open()
+			r, err := blob.Open(ctx)
 			if err != nil {
 				return nil, err
 			}

@@ -227,7 +227,7 @@ func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*
 		return wrong, nil
 	}
 	l, _, _ := in.ServedCopy(d)
-	where, err := l.Locate(d)
+	where, err := l.Locate(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,10 @@ func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*
 		return nil, err
 	}
 	if !good {
-		wrong := in.DamagedCopy(layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		wrong, err := in.DamagedCopy(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		if err != nil {
+			return nil, err
+		}
 		in.proven[d] = &wrong
 		return &wrong, nil
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,8 +18,8 @@ import (
 )
 
 // findChecksums finds checksum files directly in sources that are directories, and beside other
-// sources. It schedules the files that exist for reading.
-func (r *run) findChecksums() {
+// sources. It schedules the files that exist for reading. The error is the cause of ctx.
+func (r *run) findChecksums(ctx context.Context) error {
 	archives := map[string][]string{} // by directory; nil means all archives there
 	for _, s := range r.snapshot.Sources() {
 		if s.Kind == "directory" {
@@ -33,7 +34,11 @@ func (r *run) findChecksums() {
 		}
 	}
 	for dir, names := range archives {
-		for _, c := range findInDir(dir, names) {
+		found, err := findInDir(ctx, dir, names)
+		if err != nil {
+			return err
+		}
+		for _, c := range found {
 			r.report.Checksums = append(r.report.Checksums, c.Checksum)
 			if c.State == "" {
 				r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})
@@ -43,6 +48,7 @@ func (r *run) findChecksums() {
 	slices.SortFunc(r.report.Checksums, func(a, b *Checksum) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Of, b.Of), cmp.Compare(a.Reason, b.Reason))
 	})
+	return nil
 }
 
 // found is a checksum and the place of the file it is for.
@@ -52,21 +58,24 @@ type found struct {
 }
 
 // findInDir finds the checksums in a directory. If archives is not nil, it finds only those of
-// the archives with these names.
-func findInDir(dir string, archives []string) (all []found) {
+// the archives with these names. The error is the cause of ctx.
+func findInDir(ctx context.Context, dir string, archives []string) (all []found, err error) {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
-		return nil // the scan has reported it
+		return nil, nil // the scan has reported it
 	}
 	defer files.Close()
 	b := checksumDir{dir: dir, files: files}
 	for _, name := range files.Names() {
 		if f, ok := formOf(name); ok {
-			all = append(all, b.read(name, f)...)
+			all = append(all, b.read(ctx, name, f)...)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 	if archives == nil {
-		return all
+		return all, nil
 	}
 	named := make(map[string]bool, len(archives))
 	for _, name := range archives {
@@ -75,7 +84,7 @@ func findInDir(dir string, archives []string) (all []found) {
 	return slices.DeleteFunc(all, func(f found) bool {
 		name, _ := volume.IsArchive(filepath.Base(f.Of))
 		return !named[name]
-	})
+	}), nil
 }
 
 // checksumDir is a directory with checksum files.
@@ -88,7 +97,7 @@ type checksumDir struct {
 const maxSums = 4 << 20
 
 // read reads the checksum file name of the form f.
-func (b checksumDir) read(name string, f form) (all []found) {
+func (b checksumDir) read(ctx context.Context, name string, f form) (all []found) {
 	file := filepath.Join(b.dir, name)
 	info, err := b.files.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
@@ -96,7 +105,7 @@ func (b checksumDir) read(name string, f form) (all []found) {
 	}
 	var data []byte
 	if err == nil {
-		data, err = extent.ReadFile(b.file(name), maxSums)
+		data, err = extent.ReadFile(ctx, b.file(name), maxSums)
 	}
 	if err != nil {
 		return []found{{Checksum: &Checksum{File: file, Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}}}
@@ -181,7 +190,10 @@ type checksumTarget struct {
 }
 
 // Open implements extent.File. A staged file may have been moved into place meanwhile.
-func (f checksumTarget) Open() (*os.File, error) {
+func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	file, err := plainfile.OpenInDir(f.dir, f.at)
 	if errors.Is(err, fs.ErrNotExist) && f.at != f.name {
 		file, err = plainfile.OpenInDir(f.dir, f.name)

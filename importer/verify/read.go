@@ -115,7 +115,7 @@ func (r *run) do(ctx context.Context, number int, buf []byte) error {
 // locates the copy again. The error is like that of do.
 func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
 	for again := false; ; again = true {
-		if s.Where, err = s.Layout.Locate(s.Digest); err == nil {
+		if s.Where, err = s.Layout.Locate(ctx, s.Digest); err == nil {
 			err = compare(ctx, *s, buf, r.Progress.Read)
 		}
 		if again || !errors.Is(err, layoutstore.ErrStale) {
@@ -161,7 +161,7 @@ func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n 
 // sum hashes the bytes of a list of extents. If some bytes are missing, the error wraps
 // layoutstore.ErrStale.
 func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read func(n int)) ([]byte, error) {
-	content, err := where.OpenOnce()
+	content, err := where.OpenOnce(ctx)
 	if err != nil {
 		return nil, err
 	}

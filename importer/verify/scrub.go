@@ -142,7 +142,7 @@ func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	var total, behind int64
 	from := s.at
 	err := s.eachCopy(ctx, from, func(_ holder, l layoutstore.Layout, d digest.Digest, _ Position, skip bool) {
-		where, err := l.Locate(d)
+		where, err := l.Locate(ctx, d)
 		if err != nil {
 			return
 		}
@@ -227,11 +227,11 @@ func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 // readBlob reads one copy, and quarantines it if it is damaged and did not change meanwhile.
 // The error is that of reading it.
 func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d digest.Digest, buf []byte) error {
-	stamp, err := l.Stamp(d)
+	stamp, err := l.Stamp(ctx, d)
 	if err != nil {
 		return ignoreGone(err)
 	}
-	where, err := l.Locate(d)
+	where, err := l.Locate(ctx, d)
 	if err != nil {
 		return ignoreGone(err)
 	}
@@ -241,20 +241,23 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 	if err != nil && !errors.As(err, &wrong) {
 		return ignoreGone(err)
 	}
-	if after, err := l.Stamp(d); err != nil || after != stamp {
+	if after, err := l.Stamp(ctx, d); err != nil || after != stamp {
 		return ignoreGone(err) // it changed meanwhile: the next pass reads it
 	}
 	if wrong == nil {
 		by.Release(l, d, stamp)
 		return nil
 	}
-	if by.Quarantine(l, d, stamp, wrong.Error()) {
-		s.stats.wrong.Add(1)
-		if p, ok := by.snapshot.QuarantineProblem(by.path, l, d); ok { // otherwise the file has just changed
-			s.Wrong(p)
-		}
+	news, err := by.Quarantine(ctx, l, d, stamp, wrong.Error())
+	if err != nil || !news {
+		return err
 	}
-	return nil
+	s.stats.wrong.Add(1)
+	p, ok, err := by.snapshot.QuarantineProblem(ctx, by.path, l, d)
+	if ok { // otherwise the file has just changed
+		s.Wrong(p)
+	}
+	return err
 }
 
 // throttle counts n bytes that were read, and waits until more may be read.

@@ -63,7 +63,9 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if err := r.audit(ctx); err != nil {
 		return nil, err
 	}
-	r.findChecksums()
+	if err := r.findChecksums(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.readAll(ctx); err != nil {
 		return nil, err
 	}
@@ -225,7 +227,11 @@ func (r *run) reportWrong(ctx context.Context) error {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
 			if !in.HasRead(t.layout, t.digest) { // it was read for another repository with the same layout
-				r.causes.add(in.DamagedCopy(s, r.wrong[i].why(t.digest)))
+				p, err := in.DamagedCopy(ctx, s, r.wrong[i].why(t.digest))
+				if err != nil {
+					return err
+				}
+				r.causes.add(p)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package extent
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -24,7 +25,7 @@ func (i indexed) Check(info fs.FileInfo) error {
 }
 
 func (i indexed) OpenCached() (*os.File, fs.FileInfo, error) {
-	f, err := i.Open()
+	f, err := i.Open(context.Background())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,8 +50,8 @@ func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
 		f := newIndexed(t, 8)
 		l := List{{File: f, Len: 8, Whole: true}, {File: f, Len: 8, Whole: true}}[:n]
 		for name, open := range map[string]func() (io.ReadSeekCloser, error){
-			"from disk":   l.Open,
-			"from memory": func() (io.ReadSeekCloser, error) { return l.OpenCachedAt(0) },
+			"from disk":   func() (io.ReadSeekCloser, error) { return l.Open(t.Context()) },
+			"from memory": func() (io.ReadSeekCloser, error) { return l.OpenCachedAt(t.Context(), 0) },
 		} {
 			if err := os.Chtimes(string(f.path), time.Time{}, (*f.made).ModTime()); err != nil {
 				t.Fatal(err)
@@ -88,7 +89,7 @@ func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
 func TestFilesWithoutAnIndex(t *testing.T) {
 	f := write(t, numbered(8))
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: newIndexed(t, 8), Len: 8}, {File: f, Len: 8}}} {
-		r, err := l.Open()
+		r, err := l.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,16 +99,16 @@ func TestFilesWithoutAnIndex(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
-		if r, err := l[len(l)-1:].OpenCachedAt(0); !errors.Is(err, errNotCached) {
+		if r, err := l[len(l)-1:].OpenCachedAt(t.Context(), 0); !errors.Is(err, errNotCached) {
 			t.Errorf("%v, %v", r, err)
 		}
 	}
 	missing := indexed{path: f + "x"}
 	for _, l := range []List{{{File: missing, Len: 1}}, {{File: missing, Len: 1}, {File: f, Len: 8}}} {
-		if r, err := l.OpenCachedAt(0); !errors.Is(err, os.ErrNotExist) {
+		if r, err := l.OpenCachedAt(t.Context(), 0); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v, %v", r, err)
 		}
-		if r, err := l.Open(); !errors.Is(err, os.ErrNotExist) {
+		if r, err := l.Open(t.Context()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v, %v", r, err)
 		}
 	}
@@ -117,7 +118,7 @@ func TestFilesWithoutAnIndex(t *testing.T) {
 func TestWholeFilesThatGrow(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
-		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
+		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(t.Context()); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
 			t.Errorf("whole %v: %x, %v", whole, data, err)
 		}
 	}
@@ -130,7 +131,7 @@ func TestReadAllOfAFileThatIsCut(t *testing.T) {
 		if err := os.WriteFile(string(f.path), numbered(8), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		r, err := l.Open()
+		r, err := l.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

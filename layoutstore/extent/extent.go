@@ -15,6 +15,7 @@
 package extent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,8 +30,11 @@ var ErrStale = errors.New("the file has changed since it was indexed")
 // File is something whose bytes can be opened again and again, each time with a
 // position of its own.
 type File interface {
-	// Open opens the file for reading. The caller closes it.
-	Open() (*os.File, error)
+	// Open opens the file for reading. The caller closes it. ctx bounds the wait for the open
+	// file, not the reading of it, which only closing ends: whoever waits for the open with a
+	// deadline may hand the file on. Errors: the cause of ctx if it has ended; those of the
+	// file system.
+	Open(ctx context.Context) (*os.File, error)
 	// String is the file's path as a person would look for it.
 	String() string
 }
@@ -122,35 +126,40 @@ func (l List) Slice(off, n int64) (List, error) {
 	return part, nil
 }
 
-// Open opens the list for reading from its first byte. Errors: those of opening
-// the files, and [ErrStale] where a file is too short for its extent. Of a list
-// of several extents one file is open at a time, opened when reading reaches it.
-// The reader is a [Sender].
-func (l List) Open() (io.ReadSeekCloser, error) { return l.OpenAt(0) }
+// Open opens the list for reading from its first byte. ctx bounds the opening, not the
+// reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files,
+// and [ErrStale] where a file is too short for its extent. Of a list of several extents one
+// file is open at a time, opened when reading reaches it. The reader is a [Sender].
+func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) { return l.OpenAt(ctx, 0) }
 
 // OpenAt is Open for a caller that will read from byte off on: of several files it opens
 // the one with that byte first. The reader still starts at the first byte of the list.
-func (l List) OpenAt(off int64) (io.ReadSeekCloser, error) { return l.openAt(off, openSection) }
+func (l List) OpenAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
+	return l.openAt(ctx, off, openSection)
+}
 
 // OpenCachedAt is OpenAt from what the system has in memory. An error says nothing of what
 // OpenAt would do.
-func (l List) OpenCachedAt(off int64) (io.ReadSeekCloser, error) {
-	return l.openAt(off, openCachedSection)
+func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
+	return l.openAt(ctx, off, openCachedSection)
 }
 
-func (l List) openAt(off int64, open func(Extent) (*section, error)) (io.ReadSeekCloser, error) {
+func (l List) openAt(ctx context.Context, off int64, open func(context.Context, Extent) (*section, error)) (io.ReadSeekCloser, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if len(l) == 1 {
-		s, err := open(l[0])
+		s, err := open(ctx, l[0])
 		if err != nil {
 			return nil, err
 		}
 		return checked{s}, nil
 	}
-	j := &joined{list: l, size: l.Size()}
+	j := &joined{list: l, size: l.Size(), ctx: context.WithoutCancel(ctx)}
 	if len(l) > 0 {
 		i, _ := l.at(off)
 		var err error
-		if j.open, err = open(l[i]); err != nil {
+		if j.open, err = open(ctx, l[i]); err != nil {
 			return nil, err
 		}
 		j.next, j.sought = i+1, i > 0
@@ -170,10 +179,10 @@ func (l List) at(off int64) (i int, in int64) {
 	return 0, 0
 }
 
-// ReadFile reads all of a file of at most limit bytes, however long it is by now.
-// A longer one is an error that wraps ErrTooLong.
-func ReadFile(f File, limit int64) ([]byte, error) {
-	file, err := f.Open()
+// ReadFile reads all of a file of at most limit bytes, however long it is by now. Errors:
+// those of [File]; one that wraps ErrTooLong for a longer file.
+func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
+	file, err := f.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -188,9 +197,10 @@ func ReadFile(f File, limit int64) ([]byte, error) {
 // ErrTooLong says that a file is longer than may be read into memory.
 var ErrTooLong = errors.New("the file is too long")
 
-// ReadAll reads the whole list into memory; the caller has bounded its size.
-func (l List) ReadAll() ([]byte, error) {
-	r, err := l.Open()
+// ReadAll reads the whole list into memory; the caller has bounded its size. Errors: those
+// of [List.Open]; the cause of ctx if it ends meanwhile.
+func (l List) ReadAll(ctx context.Context) ([]byte, error) {
+	r, err := l.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +209,9 @@ func (l List) ReadAll() ([]byte, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = ErrStale
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
 		return nil, fmt.Errorf("%s: %w", l, err)
 	}

@@ -2,6 +2,7 @@ package extent
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -12,8 +13,8 @@ import (
 
 type path string
 
-func (p path) Open() (*os.File, error) { return os.Open(string(p)) }
-func (p path) String() string          { return string(p) }
+func (p path) Open(context.Context) (*os.File, error) { return os.Open(string(p)) }
+func (p path) String() string                         { return string(p) }
 
 func write(t testing.TB, data []byte) path {
 	t.Helper()
@@ -38,7 +39,7 @@ func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
-	r, err := l.Open()
+	r, err := l.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestReadAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
-	r, err := l.Open()
+	r, err := l.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,12 +109,12 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 func TestOpenOfAShortFileIsStale(t *testing.T) {
 	f := write(t, numbered(10))
 	for _, l := range []List{{{File: f, Off: 5, Len: 6}}, {{File: f, Off: 0, Len: 11}}, {{File: f, Off: 11, Len: 0}}, {{File: f, Off: 11, Len: 1}, {File: f, Off: 0, Len: 1}}} {
-		if _, err := l.Open(); !errors.Is(err, ErrStale) {
+		if _, err := l.Open(t.Context()); !errors.Is(err, ErrStale) {
 			t.Errorf("%v: %v, want ErrStale", l, err)
 		}
 	}
 	later := List{{File: f, Off: 0, Len: 5}, {File: f, Off: 8, Len: 5}}
-	if _, err := later.ReadAll(); !errors.Is(err, ErrStale) {
+	if _, err := later.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
 		t.Errorf("second extent too long: %v, want ErrStale", err)
 	}
 }
@@ -155,7 +156,7 @@ func FuzzList(f *testing.F) {
 			return
 		}
 		want = want[off:][:n]
-		r, err := part.Open()
+		r, err := part.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package extent
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -13,6 +14,7 @@ import (
 type joined struct {
 	mu   sync.Mutex
 	list List
+	ctx  context.Context // with the values of the one that opened the list; it does not end
 	size int64
 	pos  int64
 
@@ -31,7 +33,7 @@ func (j *joined) enter(i int, off int64) error {
 			return stale
 		}
 	}
-	s, err := openSection(j.list[i])
+	s, err := openSection(j.ctx, j.list[i])
 	if err != nil {
 		return err
 	}

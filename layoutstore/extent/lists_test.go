@@ -47,7 +47,7 @@ func TestEverySlice(t *testing.T) {
 						t.Fatalf("%d bytes from %d of %v: an empty extent in %v", n, off, l, part)
 					}
 				}
-				if got, err := part.ReadAll(); err != nil || !bytes.Equal(got, want[off:off+n]) {
+				if got, err := part.ReadAll(t.Context()); err != nil || !bytes.Equal(got, want[off:off+n]) {
 					t.Fatalf("%d bytes from %d of %v: %x, %v", n, off, l, got, err)
 				}
 			}
@@ -77,7 +77,7 @@ func TestReadersStandWhereTheyAreMoved(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
 		for at := range size + 2 {
-			r, err := l.OpenAt(at)
+			r, err := l.OpenAt(t.Context(), at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +121,7 @@ func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 func TestSectionsAddUp(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		for limit := int64(1); limit <= 3; limit++ {
-			r, err := l.Open()
+			r, err := l.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +171,7 @@ func TestChangesWhileReading(t *testing.T) {
 		for changed := range 2 {
 			for how, consume := range map[string]func(io.Reader) error{"reads": read, "sections": sections} {
 				files := []path{write(t, numbered(4)), write(t, numbered(4))}
-				r, err := List{{File: files[0], Len: 4}, {File: files[1], Len: 4}}.Open()
+				r, err := List{{File: files[0], Len: 4}, {File: files[1], Len: 4}}.Open(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -195,14 +195,14 @@ func TestChangesWhileReading(t *testing.T) {
 func TestReadFileToItsLimit(t *testing.T) {
 	f := write(t, numbered(4))
 	for limit, want := range map[int64]error{3: ErrTooLong, 4: nil, 5: nil} {
-		if data, err := ReadFile(f, limit); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(4)) {
+		if data, err := ReadFile(t.Context(), f, limit); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(4)) {
 			t.Errorf("limit %d: %x, %v", limit, data, err)
 		}
 	}
-	if _, err := ReadFile(f+"x", 4); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ReadFile(t.Context(), f+"x", 4); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
-	if data, err := (List{{File: f + "x", Len: 1}}).ReadAll(); !errors.Is(err, os.ErrNotExist) {
+	if data, err := (List{{File: f + "x", Len: 1}}).ReadAll(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %x, %v", data, err)
 	}
 	if s := (List{{File: path("a")}, {File: path("b")}, {File: path("c")}}).String(); s != "a … c" {

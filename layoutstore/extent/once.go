@@ -1,6 +1,7 @@
 package extent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +11,12 @@ import (
 // OpenOnce opens the list for one read from start to end, by a caller that reads more than
 // fits into memory. Pages that were not in the page cache before are dropped again, so that
 // the pages that others use stay there. If the system cannot tell, it is a plain reader.
-// Errors: those of [List.Open].
-func (l List) OpenOnce() (io.ReadCloser, error) {
-	r := &once{rest: l}
+// The reading ends with ctx. Errors: those of [List.Open].
+func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	r := &once{rest: l, ctx: ctx}
 	if err := r.next(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -22,6 +26,7 @@ func (l List) OpenOnce() (io.ReadCloser, error) {
 // once reads extents one after the other.
 type once struct {
 	rest List
+	ctx  context.Context
 	open *section // nil at the end
 	cold []window // of the open extent, in their order: to be dropped when they were read
 
@@ -49,7 +54,7 @@ func (r *once) next() error {
 	if len(r.rest) == 0 {
 		return io.EOF
 	}
-	s, err := openSection(r.rest[0])
+	s, err := openSection(r.ctx, r.rest[0])
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package extent
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -13,8 +14,8 @@ import (
 
 type onDisk string
 
-func (f onDisk) Open() (*os.File, error) { return os.Open(string(f)) }
-func (f onDisk) String() string          { return string(f) }
+func (f onDisk) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
+func (f onDisk) String() string                         { return string(f) }
 
 // cached is how many pages of a file's bytes are in memory.
 func cached(t *testing.T, name string, off, n int64) int {
@@ -64,14 +65,14 @@ func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	name := coldFile(t, data)
 	// A server uses the fourth and the fifth mebibyte.
 	const from, n = 3 << 20, 2 << 20
-	used, err := List{{File: onDisk(name), Off: from, Len: n}}.ReadAll()
+	used, err := List{{File: onDisk(name), Off: from, Len: n}}.ReadAll(t.Context())
 	if err != nil || !bytes.Equal(used, data[from:from+n]) {
 		t.Fatal(err)
 	}
 	before := cached(t, name, from, n)
 	all := cached(t, name, 0, size)
 
-	read, err := List{{File: onDisk(name), Len: 5 << 20}, {File: onDisk(name), Off: 5 << 20, Len: size - 5<<20}}.OpenOnce()
+	read, err := List{{File: onDisk(name), Len: 5 << 20}, {File: onDisk(name), Off: 5 << 20, Len: size - 5<<20}}.OpenOnce(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package extent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -52,8 +53,8 @@ func (c checked) ReadChecks() bool { return c.checker != nil }
 
 var errSeek = errors.New("seek before the beginning")
 
-func openSection(e Extent) (*section, error) {
-	f, err := e.File.Open()
+func openSection(ctx context.Context, e Extent) (*section, error) {
+	f, err := e.File.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func openSection(e Extent) (*section, error) {
 var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
 // openCachedSection is openSection without a wait for a disk.
-func openCachedSection(e Extent) (*section, error) {
+func openCachedSection(_ context.Context, e Extent) (*section, error) {
 	file, ok := e.File.(Cached)
 	if !ok {
 		return nil, errNotCached

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,7 +115,10 @@ func (h *header) oldIndex(path string) (where extent.List, ok bool) {
 }
 
 // Open implements extent.File: an old index is read out of the journal while that stands.
-func (h *header) Open() (*os.File, error) {
+func (h *header) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	f, err := plainfile.OpenInDir(h.dir, File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: %w", h, extent.ErrStale, err)

@@ -4,6 +4,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,20 +35,21 @@ type IndexChange struct {
 }
 
 // OldBytes are the bytes of the index before the import, nil where it had none. Errors:
-// the file system's.
-func (c IndexChange) OldBytes() ([]byte, error) {
+// the cause of ctx; the file system's.
+func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 	if c.journal == nil || c.old == nil {
 		return c.Old, nil
 	}
-	return c.old.ReadAll()
+	return c.old.ReadAll(ctx)
 }
 
-// NewBytes are the bytes of the index after the import. Errors: the file system's.
-func (c IndexChange) NewBytes() ([]byte, error) {
+// NewBytes are the bytes of the index after the import. Errors: the cause of ctx; the
+// file system's.
+func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	if c.journal == nil {
 		return c.New, nil
 	}
-	return c.new.ReadAll()
+	return c.new.ReadAll(ctx)
 }
 
 // Check fails where readers could not read the journal or the indexes that it puts in

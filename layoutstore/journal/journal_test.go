@@ -61,11 +61,11 @@ func TestRead(t *testing.T) {
 func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	t.Helper()
 	for _, c := range j.Indexes {
-		old, err := c.OldBytes()
+		old, err := c.OldBytes(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		fresh, err := c.NewBytes()
+		fresh, err := c.NewBytes(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestLongJournal(t *testing.T) {
 	if err != nil || len(got.Indexes) != 10 {
 		t.Fatalf("%v", err)
 	}
-	if data, err := got.Indexes[9].NewBytes(); err != nil || len(data) != len(long) {
+	if data, err := got.Indexes[9].NewBytes(t.Context()); err != nil || len(data) != len(long) {
 		t.Errorf("%d bytes: %v", len(data), err)
 	}
 }

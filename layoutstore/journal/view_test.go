@@ -81,7 +81,7 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	if !has {
 		return
 	}
-	if data, err := where.ReadAll(); err != nil || old != "" && string(data) != old {
+	if data, err := where.ReadAll(t.Context()); err != nil || old != "" && string(data) != old {
 		t.Errorf("the old index of %s: %q, %v", path, data, err)
 	}
 }
@@ -255,10 +255,10 @@ func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 
 func checkStale(t *testing.T, c journal.IndexChange) {
 	t.Helper()
-	if data, err := c.OldBytes(); !errors.Is(err, extent.ErrStale) {
+	if data, err := c.OldBytes(t.Context()); !errors.Is(err, extent.ErrStale) {
 		t.Errorf("old: %q, %v", data, err)
 	}
-	if data, err := c.NewBytes(); !errors.Is(err, extent.ErrStale) {
+	if data, err := c.NewBytes(t.Context()); !errors.Is(err, extent.ErrStale) {
 		t.Errorf("new: %q, %v", data, err)
 	}
 }
@@ -266,8 +266,8 @@ func checkStale(t *testing.T, c journal.IndexChange) {
 // A change that was not read from a journal has its own bytes.
 func TestBytesOfANewChange(t *testing.T) {
 	c := journal.IndexChange{Path: "a", Old: []byte("old"), New: []byte("new")}
-	old, oldErr := c.OldBytes()
-	fresh, newErr := c.NewBytes()
+	old, oldErr := c.OldBytes(t.Context())
+	fresh, newErr := c.NewBytes(t.Context())
 	if string(old) != "old" || string(fresh) != "new" || oldErr != nil || newErr != nil {
 		t.Errorf("%q, %v; %q, %v", old, oldErr, fresh, newErr)
 	}

@@ -179,7 +179,15 @@ func (a *Archive) archivePath(p string) (string, bool) {
 
 // Locate implements [Volume]. If the archive does not match its cached index, opening the
 // result fails with [extent.ErrStale].
-func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
+func (a *Archive) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return a.locate(layout, d)
+}
+
+// locate is Locate. It reads nothing: the index is in memory.
+func (a *Archive) locate(layout string, d digest.Digest) (extent.List, error) {
 	p, ok := a.archivePath(layout)
 	l := a.index.layout(p)
 	if !ok || l == nil || d.Validate() != nil {
@@ -194,7 +202,7 @@ func (a *Archive) Locate(layout string, d digest.Digest) (extent.List, error) {
 
 // LocateCached implements [Cached].
 func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) extent.List {
-	where, err := a.Locate(layout, d)
+	where, err := a.locate(layout, d)
 	if err != nil || where.Size() != size {
 		return nil
 	}
@@ -282,8 +290,8 @@ type uncheckedFile struct {
 	number  int // of the entry in checked; negative if it is not tracked
 }
 
-func (d *uncheckedFile) Open() (*os.File, error) {
-	if err := d.archive.checkHeader(d.name, d.entry); err != nil {
+func (d *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
+	if err := d.archive.checkHeader(ctx, d.name, d.entry); err != nil {
 		if errors.Is(err, extent.ErrStale) {
 			d.archive.stale.Store(true)
 		}
@@ -292,7 +300,7 @@ func (d *uncheckedFile) Open() (*os.File, error) {
 	if d.number >= 0 {
 		d.archive.checked.add(d.number)
 	}
-	return d.File.Open()
+	return d.File.Open(ctx)
 }
 
 // Check implements extent.Checker.
@@ -306,12 +314,12 @@ func (s bitSet) has(i int) bool { return s[i/32].Load()&(1<<(i%32)) != 0 }
 func (s bitSet) add(i int) { s[i/32].Or(1 << (i % 32)) }
 
 // checkHeader checks that the header before an entry has its name and size.
-func (a *Archive) checkHeader(name string, e tarEntry) error {
+func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) error {
 	where, err := a.sliceBase(e.off-int64(e.header), int64(e.header))
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", a, extent.ErrStale, err)
 	}
-	header, err := where.ReadAll()
+	header, err := where.ReadAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -351,7 +359,10 @@ type archiveFile struct {
 	local     bool   // on a file system that plainfile.IsLocal
 }
 
-func (f *archiveFile) Open() (*os.File, error) {
+func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	// By path, not from an open directory: each scan would open one, and few would ever
 	// be used. The user names the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))

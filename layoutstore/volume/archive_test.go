@@ -131,7 +131,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		t.Fatal(err)
 	}
 	for _, l := range listing.Layouts {
-		got, err := l.Index.ReadAll()
+		got, err := l.Index.ReadAll(t.Context())
 		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
 			t.Errorf("index of %q: %d bytes, %v; archive/tar reads %d, %v", l.Path, len(got), err, len(w), ok)
 		}
@@ -156,11 +156,11 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		if layout = strings.TrimPrefix(layout, "/"); layout == "" {
 			layout = "."
 		}
-		where, err := a.Locate(layout, d)
+		where, err := a.Locate(t.Context(), layout, d)
 		if err != nil {
 			continue // it may be refused; it may not be wrong
 		}
-		if got, err := where.ReadAll(); err != nil || !bytes.Equal(got, w) {
+		if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, w) {
 			t.Errorf("%s: %d bytes, %v; archive/tar reads %d", name, len(got), err, len(w))
 		}
 	}
@@ -364,7 +364,7 @@ func TestLostBlob(t *testing.T) {
 		}
 	}
 	a := openArchive(t, dir, "")
-	_, err := a.Locate("install", layer)
+	_, err := a.Locate(t.Context(), "install", layer)
 	var lost *problem.Error
 	if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || strings.Join(lost.Problem.Chunks, ", ") != "chunk 0001, chunk 0002" {
 		t.Errorf("%v", err)

@@ -57,7 +57,10 @@ func (d *Dir) String() string { return d.name }
 func (d *Dir) Where(layout string) (path, entry string) { return filepath.Join(d.name, layout), "" }
 
 // Locate implements [Volume].
-func (d *Dir) Locate(layout string, dg digest.Digest) (extent.List, error) {
+func (d *Dir) Locate(ctx context.Context, layout string, dg digest.Digest) (extent.List, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err := dg.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dg, fs.ErrNotExist)
 	}
@@ -157,7 +160,10 @@ func (f *blobFile) stat() (info fs.FileInfo, err error) {
 	return info, err
 }
 
-func (f *blobFile) Open() (file *os.File, err error) {
+func (f *blobFile) Open(ctx context.Context) (file *os.File, err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	err = f.withDirectory(func(root *os.Root, name string) (err error) {
 		file, err = plainfile.OpenIn(root, name)
 		return err
@@ -193,7 +199,10 @@ type rootFile struct {
 	shown  string
 }
 
-func (f *rootFile) Open() (*os.File, error) {
+func (f *rootFile) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	file, err := plainfile.OpenIn(f.root, f.name)
 	if errors.Is(err, fs.ErrNotExist) && f.moving != "" {
 		file, err = plainfile.OpenIn(f.root, f.moving)

@@ -84,11 +84,11 @@ func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
 		t.Fatalf("%s faults %v", diff, faults)
 	}
 	for _, layout := range layouts {
-		where, err := v.Locate(layout, layer)
+		where, err := v.Locate(t.Context(), layout, layer)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := where.ReadAll(); digest.FromBytes(got) != layer {
+		if got, err := where.ReadAll(t.Context()); digest.FromBytes(got) != layer {
 			t.Errorf("%s: %q, %v", layout, got, err)
 		}
 	}
@@ -119,17 +119,17 @@ func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	symlink(t, filepath.Join(outside, "x/blobs/sha256", layer.Encoded()), file)
-	if _, err := v.Locate("good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.Locate(t.Context(), "good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob that is a link out of the tree: %v", err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	symlink(t, "nowhere", file)
-	if _, err := v.Locate("good", own); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.Locate(t.Context(), "good", own); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob that is a link to nothing: %v", err)
 	}
-	if where, err := v.Locate("blob", layer); err == nil {
+	if where, err := v.Locate(t.Context(), "blob", layer); err == nil {
 		t.Errorf("a blob outside of the tree was located at %s", where)
 	}
 }
@@ -174,7 +174,7 @@ func TestBlobsDirectoryReplaced(t *testing.T) {
 	tree(t, dir, "x")
 	v := openDir(t, dir)
 	old := digest.FromString("layer of x")
-	if _, err := v.Locate("x", old); err != nil {
+	if _, err := v.Locate(t.Context(), "x", old); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, ".old")); err != nil {
@@ -183,11 +183,11 @@ func TestBlobsDirectoryReplaced(t *testing.T) {
 	l := layouttest.New(t, dir).Layout("x")
 	fresh := l.Blob("application/octet-stream", []byte("new")).Digest
 	l.Write()
-	where, err := v.Locate("x", fresh)
+	where, err := v.Locate(t.Context(), "x", fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := where.ReadAll(); string(got) != "new" {
+	if got, err := where.ReadAll(t.Context()); string(got) != "new" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -206,7 +206,7 @@ func TestWhatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := openDir(t, dir)
-	if _, err := v.Locate("x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.Locate(t.Context(), "x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory in the place of a blob: %v", err)
 	}
 	if _, faults := look(t, v); faults["y/index.json"].Kind != problem.Damaged {

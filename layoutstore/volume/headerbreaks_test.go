@@ -78,7 +78,7 @@ func TestCutThatLooksLikeTheEnd(t *testing.T) {
 				t.Errorf("%+v", trouble)
 			}
 			wantLocated(t, a, first)
-			_, err := a.Locate("x", digest.FromBytes(cut))
+			_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 			var lost *problem.Error
 			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.Problem.Chunks[0] != "chunk 0000" {
 				t.Errorf("what the cut is in: %v", err)
@@ -90,12 +90,12 @@ func TestCutThatLooksLikeTheEnd(t *testing.T) {
 // wantLocated checks that an archive has a blob.
 func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 	t.Helper()
-	where, err := a.Locate("x", digest.FromBytes(content))
+	where, err := a.Locate(t.Context(), "x", digest.FromBytes(content))
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	if got, err := where.ReadAll(); err != nil || !bytes.Equal(got, content) {
+	if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes of something else, %v", len(got), err)
 	}
 }
@@ -109,7 +109,7 @@ func TestCutByExactlyAnEntry(t *testing.T) {
 		t.Errorf("%+v", trouble)
 	}
 	wantLocated(t, a, last)
-	_, err := a.Locate("x", digest.FromBytes(cut))
+	_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 	var lost *problem.Error
 	if !errors.As(err, &lost) || lost.Problem.Kind != problem.Damaged || !strings.Contains(lost.Problem.Reason, "checksum mismatch: chunk 0000 is cut short") {
 		t.Errorf("%v", err)
@@ -222,7 +222,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 		at := int64(lost+3) * 1024 // each entry has two blocks
 		a := whole(t, cutShort(t, entries, at, 3*1024))
 		for i, b := range blobs {
-			_, err := a.Locate("x", digest.FromBytes(b))
+			_, err := a.Locate(t.Context(), "x", digest.FromBytes(b))
 			var gone *problem.Error
 			switch {
 			case i < lost || i >= lost+3:
@@ -237,7 +237,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))
 		before, _ := slices.BinarySearchFunc(blobs, string(d), func(b []byte, d string) int { return strings.Compare(string(digest.FromBytes(b)), d) })
-		if _, err := a.Locate("x", d); errors.As(err, new(*problem.Error)) != (before == 6) {
+		if _, err := a.Locate(t.Context(), "x", d); errors.As(err, new(*problem.Error)) != (before == 6) {
 			t.Errorf("behind %d blobs: %v", before, err)
 		}
 	}

@@ -3,6 +3,7 @@
 package volume_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -39,7 +40,7 @@ func TestNamedPipesDoNotHoldUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return found{"app/blobs/sha256/" + all[0].Encoded(), opening(v.Locate("app", all[0]))}
+			return found{"app/blobs/sha256/" + all[0].Encoded(), opening(v.Locate(t.Context(), "app", all[0]))}
 		},
 		"directory of blobs": func(dir string) found {
 			v := openDir(t, dir)
@@ -47,11 +48,11 @@ func TestNamedPipesDoNotHoldUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return found{"app/blobs/sha256", func() error { _, err := v.Locate("app", all[0]); return err }}
+			return found{"app/blobs/sha256", func() error { _, err := v.Locate(t.Context(), "app", all[0]); return err }}
 		},
 		"layout": func(dir string) found {
 			v := openDir(t, dir)
-			return found{"app/blobs", func() error { _, err := v.Locate("app", "sha256:"+zeroDigest); return err }}
+			return found{"app/blobs", func() error { _, err := v.Locate(t.Context(), "app", "sha256:"+zeroDigest); return err }}
 		},
 		"source": func(dir string) found {
 			return found{".", func() error { _, err := volume.OpenDir(dir); return err }}
@@ -65,7 +66,7 @@ func TestNamedPipesDoNotHoldUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return found{"packed/app.tar", opening(a.Locate("app", all[0]))}
+			return found{"packed/app.tar", opening(a.Locate(t.Context(), "app", all[0]))}
 		},
 		"archive before its index is read": func(dir string) found {
 			sets, err := volume.FindArchives(packApp(t, dir))
@@ -82,7 +83,7 @@ func TestNamedPipesDoNotHoldUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			where, err := a.Locate("app", all[0])
+			where, err := a.Locate(t.Context(), "app", all[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +112,7 @@ func TestNamedPipesDoNotHoldUp(t *testing.T) {
 const zeroDigest = "0000000000000000000000000000000000000000000000000000000000000000"
 
 func openAndClose(where extent.List) error {
-	r, err := where.Open()
+	r, err := where.Open(context.Background())
 	if err == nil {
 		r.Close()
 	}

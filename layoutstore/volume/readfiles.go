@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,28 +37,32 @@ func setFile(e extent.Extent) (SetFile, bool) {
 }
 
 // ReadFiles are the files that the archive was read from. Chunks after its end, which may
-// be left over from a longer set, are left out unless they contain only a few zeros.
-func (a *Archive) ReadFiles() []SetFile {
+// be left over from a longer set, are left out unless they contain only a few zeros. The
+// error is the cause of ctx.
+func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	var all []SetFile
 	var start int64
 	for _, e := range a.set.files {
-		if f, ok := setFile(e); ok && (start < a.index.end || isPadding(e)) {
+		if f, ok := setFile(e); ok && (start < a.index.end || isPadding(ctx, e)) {
 			all = append(all, f)
 		}
 		start += e.Len
 	}
-	return all
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return all, nil
 }
 
 // maxPaddingFile bounds a chunk that may be all padding: writers of tar pad to less.
 const maxPaddingFile = 64 << 10
 
 // isPadding reports whether a chunk is empty or contains only a few zeros.
-func isPadding(e extent.Extent) bool {
+func isPadding(ctx context.Context, e extent.Extent) bool {
 	if e.Len > maxPaddingFile {
 		return false
 	}
-	data, err := extent.List{e}.ReadAll()
+	data, err := extent.List{e}.ReadAll(ctx)
 	return err == nil && indexNonZero(data) < 0
 }
 

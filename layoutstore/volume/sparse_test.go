@@ -122,16 +122,16 @@ func TestSparseEntries(t *testing.T) {
 				t.Fatalf("archive/tar reads %d bytes of %d", len(body), size)
 			}
 			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
-				where, err := a.Locate("a", digestOf(string(stored)))
+				where, err := a.Locate(t.Context(), "a", digestOf(string(stored)))
 				if (err != nil) != holes || len(faults) > 0 != holes {
 					t.Fatalf("%v, %v", err, faults)
 				}
 				if err == nil {
-					if got, err := where.ReadAll(); err != nil || !bytes.Equal(got, stored) {
+					if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, stored) {
 						t.Errorf("%d bytes of %d, %v", len(got), len(stored), err)
 					}
 				}
-				if where, err = a.Locate("a", digestOf("next")); err != nil || where.Size() != 4 {
+				if where, err = a.Locate(t.Context(), "a", digestOf("next")); err != nil || where.Size() != 4 {
 					t.Errorf("the entry behind it: %v, %v", where, err)
 				}
 			})

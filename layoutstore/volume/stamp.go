@@ -1,18 +1,22 @@
 package volume
 
 import (
+	"context"
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // StampOf identifies the content of the files of a list by their sizes, modification times
-// and inodes. It ignores the change time, which a new link changes, too. Errors: those of
-// opening the files.
-func StampOf(where extent.List) (string, error) {
+// and inodes. It ignores the change time, which a new link changes, too. Errors: the
+// cause of ctx; those of opening the files.
+func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {
-		file, err := e.File.Open()
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		file, err := e.File.Open(ctx)
 		if err != nil {
 			return "", err
 		}

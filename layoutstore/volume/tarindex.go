@@ -125,7 +125,7 @@ type scanLayout struct {
 // read. It never searches for headers. The error is the context's, or one of opening the
 // files.
 func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
-	w := newWindow(set.list())
+	w := newWindow(ctx, set.list())
 	defer w.Close()
 	s := &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: spanBudget}
 	broken, err := s.readHeaders(ctx)

@@ -38,9 +38,11 @@ type Volume interface {
 	// Layouts scans for layouts. The error is the context's, or one for which IsExhausted
 	// is true; files that cannot be read are among the problems of the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates the blob d of a layout. Errors: fs.ErrNotExist, wrapped in a
-	// *problem.Error if it is known which chunk to copy again; the file system's.
-	Locate(layout string, d digest.Digest) (extent.List, error)
+	// Locate locates the blob d of a layout. Errors: the cause of ctx; fs.ErrNotExist,
+	// wrapped in a *problem.Error if it is known which chunk to copy again; the file
+	// system's. An error that comes after ctx has ended says nothing about the blob, whatever
+	// it is: a volume may have to ask another machine.
+	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
 	// Blobs lists the digests that name the blob files of a layout, whatever its index says
 	// and whatever their content is, by byte order. Files not named by a digest are left
 	// out; a missing layout has no blobs. Errors: the context's; the file system's.

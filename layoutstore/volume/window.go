@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ const windowSize = 16 << 10
 
 // window reads an archive by jumps from header to header.
 type window struct {
+	ctx    context.Context // of the scan that reads the window
 	list   extent.List
 	starts []int64 // where each extent of the list begins in the archive
 	size   int64
@@ -27,8 +29,8 @@ type window struct {
 	err    error // of reading a file; it says nothing about the archive
 }
 
-func newWindow(list extent.List) *window {
-	return &window{list: list, starts: beginsOf(list), size: list.Size(), buf: make([]byte, 0, windowSize)}
+func newWindow(ctx context.Context, list extent.List) *window {
+	return &window{ctx: ctx, list: list, starts: beginsOf(list), size: list.Size(), buf: make([]byte, 0, windowSize)}
 }
 
 func (w *window) Read(p []byte) (int, error) {
@@ -57,7 +59,7 @@ func (w *window) fill() (err error) {
 	w.from, w.buf = w.pos, w.buf[:min(windowSize, e.Len-skip)]
 	if w.file != e.File {
 		w.Close()
-		if w.open, err = e.File.Open(); err != nil {
+		if w.open, err = e.File.Open(w.ctx); err != nil {
 			return err
 		}
 		w.file = e.File

@@ -64,7 +64,7 @@ func digests(t *testing.T, a *volume.Archive) map[string]int {
 	}
 	sound := map[string]int{}
 	for _, l := range listing.Layouts {
-		if index, err := l.Index.ReadAll(); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
+		if index, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
 			t.Errorf("index of %s: %.100q, %v", l.Path, index, err)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
@@ -72,12 +72,12 @@ func digests(t *testing.T, a *volume.Archive) map[string]int {
 			t.Fatal(err)
 		}
 		for _, d := range blobs {
-			where, err := a.Locate(l.Path, d)
+			where, err := a.Locate(t.Context(), l.Path, d)
 			if err != nil {
 				t.Errorf("%s of %s: %v", d, l.Path, err)
 				continue
 			}
-			data, err := where.ReadAll()
+			data, err := where.ReadAll(t.Context())
 			if err != nil || d.Algorithm().FromBytes(data) != d {
 				t.Errorf("%s of %s: %d bytes, %v", d, l.Path, len(data), err)
 				continue
@@ -152,7 +152,7 @@ func TestHardLinks(t *testing.T) {
 			}
 			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
 				for _, l := range []string{"a", "b", "c"} {
-					where, err := a.Locate(l, digestOf("abc"))
+					where, err := a.Locate(t.Context(), l, digestOf("abc"))
 					if want, ok := c.want[l]; !ok {
 						if !errors.Is(err, fs.ErrNotExist) {
 							t.Errorf("%s: %v", l, err)
@@ -160,7 +160,7 @@ func TestHardLinks(t *testing.T) {
 						continue
 					} else if err != nil {
 						t.Errorf("%s: %v", l, err)
-					} else if got, err := where.ReadAll(); err != nil || string(got) != want {
+					} else if got, err := where.ReadAll(t.Context()); err != nil || string(got) != want {
 						t.Errorf("%s: %q, %v, want %q", l, got, err, want)
 					}
 				}

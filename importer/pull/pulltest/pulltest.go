@@ -117,16 +117,16 @@ func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot, place
 		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			d, err := repo.Tag(tag)
+			d, err := repo.TagDigest(tag)
 			try(t, err)
-			p.manifest(repo, name, tag, d.Digest)
+			p.manifest(repo, name, tag, d)
 		}
 	}
 }
 
 func (p *pusher) manifest(repo *layoutstore.Repository, name, reference string, d digest.Digest) {
 	p.t.Helper()
-	m, err := repo.Manifest(context.Background(), d)
+	m, err := repo.Manifest(p.t.Context(), d)
 	try(p.t, err)
 	refs, err := closure.Parse(m.Body)
 	try(p.t, err)
@@ -149,9 +149,9 @@ func (p *pusher) blob(repo *layoutstore.Repository, name string, d digest.Digest
 	if p.have[name+d.String()] {
 		return
 	}
-	b, err := repo.Blob(context.Background(), d)
+	b, err := repo.Blob(p.t.Context(), d)
 	try(p.t, err)
-	r, err := b.Open()
+	r, err := b.Open(p.t.Context())
 	try(p.t, err)
 	defer r.Close()
 	data, err := io.ReadAll(r)
@@ -217,9 +217,9 @@ func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 		try(t, err)
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			d, err := repo.Tag(tag)
+			d, err := repo.TagDigest(tag)
 			try(t, err)
-			all[name+":"+tag] = d.Digest.String()
+			all[name+":"+tag] = d.String()
 		}
 	}
 	return all
@@ -229,7 +229,9 @@ func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	try(t, s.Check(t.Context(), 2))
-	for _, p := range s.Problems() {
+	problems, err := s.Problems(t.Context())
+	try(t, err)
+	for _, p := range problems {
 		t.Error(p)
 	}
 }
@@ -243,10 +245,10 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 		try(t, err)
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
-			top, err := repo.Tag(tag)
+			top, err := repo.TagDigest(tag)
 			try(t, err)
-			for todo := []digest.Digest{top.Digest}; len(todo) > 0; todo = todo[1:] {
-				m, err := repo.Manifest(context.Background(), todo[0])
+			for todo := []digest.Digest{top}; len(todo) > 0; todo = todo[1:] {
+				m, err := repo.Manifest(t.Context(), todo[0])
 				try(t, err)
 				refs, err := closure.Parse(m.Body)
 				try(t, err)
@@ -254,9 +256,9 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 					todo = append(todo, c.Digest)
 				}
 				for _, ref := range refs.Blobs {
-					b, err := repo.Blob(context.Background(), ref.Digest)
+					b, err := repo.Blob(t.Context(), ref.Digest)
 					try(t, err)
-					r, err := b.Open()
+					r, err := b.Open(t.Context())
 					try(t, err)
 					v := ref.Digest.Verifier()
 					if _, err := io.Copy(v, r); err != nil || !v.Verified() {

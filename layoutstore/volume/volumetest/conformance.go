@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -32,7 +33,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("a missing blob does not exist", func(t *testing.T) { missing(t, open) })
 	t.Run("names that begin with a dot are not read", func(t *testing.T) { hidden(t, open) })
 	t.Run("an empty volume has no layouts", func(t *testing.T) { empty(t, open) })
-	t.Run("a look that is over ends with the context", func(t *testing.T) { cancelled(t, open) })
+	t.Run("reads nothing for a context that has ended", func(t *testing.T) { cancelled(t, open) })
 	t.Run("serves many at the same time", func(t *testing.T) { together(t, open) })
 }
 
@@ -71,7 +72,7 @@ func blobsOf(t *testing.T, dir string) []digest.Digest {
 
 func list(t *testing.T, v volume.Volume) []volume.Layout {
 	t.Helper()
-	listing, err := v.Layouts(context.Background())
+	listing, err := v.Layouts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func indexes(t *testing.T, open Open) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := l.Index.ReadAll()
+		got, err := l.Index.ReadAll(t.Context())
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d bytes, %v; want %d", l.Path, len(got), err, len(want))
 		}
@@ -139,32 +140,27 @@ func lists(t *testing.T, open Open) {
 	v := open(t, tree)
 	for path, want := range have {
 		slices.Sort(want)
-		got, err := v.Blobs(context.Background(), path)
+		got, err := v.Blobs(t.Context(), path)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
 			t.Errorf("%s: %v\n%s", path, err, diff)
 		}
 	}
 	for _, path := range []string{"modules/y", "modules", "install/blobs"} {
-		if got, err := v.Blobs(context.Background(), path); len(got) > 0 || err != nil {
+		if got, err := v.Blobs(t.Context(), path); len(got) > 0 || err != nil {
 			t.Errorf("%s, which is no layout: %v, %v", path, got, err)
 		}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := v.Blobs(ctx, "install"); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want that the context is cancelled", err)
 	}
 }
 
 // check locates and reads a blob, and compares it with its digest.
 func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	t.Helper()
-	where, err := v.Locate(layout, d)
+	where, err := v.Locate(t.Context(), layout, d)
 	if err != nil {
 		t.Errorf("%s in %s: %v", d, layout, err)
 		return
 	}
-	got, err := where.ReadAll()
+	got, err := where.ReadAll(t.Context())
 	if err != nil || d.Algorithm().FromBytes(got) != d {
 		t.Errorf("%s in %s: %d bytes of something else, %v", d, layout, len(got), err)
 	}
@@ -187,7 +183,7 @@ func missing(t *testing.T, open Open) {
 		"empty":                  {"install", ""},
 		"outside":                {"../install", have["install"][0]},
 	} {
-		if where, err := v.Locate(c.layout, c.digest); !errors.Is(err, fs.ErrNotExist) && !(name == "outside" && err != nil) {
+		if where, err := v.Locate(t.Context(), c.layout, c.digest); !errors.Is(err, fs.ErrNotExist) && !(name == "outside" && err != nil) {
 			t.Errorf("%s: %v, %v; want that it does not exist", name, where, err)
 		}
 	}
@@ -211,13 +207,39 @@ func empty(t *testing.T, open Open) {
 	}
 }
 
+// cancelled reads with a context that has ended: each read returns its cause, or what the
+// context says, and none says anything about the content.
 func cancelled(t *testing.T, open Open) {
-	tree, _ := build(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := open(t, tree).Layouts(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want that the context is cancelled", err)
+	tree, have := build(t)
+	v := open(t, tree)
+	index := list(t, v)[0].Index
+	blob := have["install"][0]
+	where, err := v.Locate(t.Context(), "install", blob)
+	if err != nil {
+		t.Fatal(err)
 	}
+	cause := errors.New("the caller has left")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	for name, read := range map[string]func() error{
+		"Layouts":               func() error { _, err := v.Layouts(ctx); return err },
+		"Blobs":                 func() error { _, err := v.Blobs(ctx, "install"); return err },
+		"Locate":                func() error { _, err := v.Locate(ctx, "install", blob); return err },
+		"Locate, missing":       func() error { _, err := v.Locate(ctx, "install", digest.FromString("nothing has this")); return err },
+		"Locate, no layout":     func() error { _, err := v.Locate(ctx, "modules/y", blob); return err },
+		"Open":                  func() error { _, err := where.Open(ctx); return err },
+		"OpenOnce":              func() error { _, err := where.OpenOnce(ctx); return err },
+		"ReadAll":               func() error { _, err := where.ReadAll(ctx); return err },
+		"StampOf":               func() error { _, err := volume.StampOf(ctx, where); return err },
+		"Open of a file":        func() error { _, err := where[0].File.Open(ctx); return err },
+		"ReadAll of an index":   func() error { _, err := index.ReadAll(ctx); return err },
+		"Open of an index file": func() error { _, err := index[0].File.Open(ctx); return err },
+	} {
+		if err := read(); !errors.Is(err, cause) && !errors.Is(err, context.Canceled) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
+			t.Errorf("%s: %v, want that the context has ended", name, err)
+		}
+	}
+	check(t, v, "install", blob) // nothing of it is remembered
 }
 
 func together(t *testing.T, open Open) {
@@ -230,7 +252,7 @@ func together(t *testing.T, open Open) {
 				for _, d := range digests {
 					check(t, v, path, d)
 				}
-				if _, err := v.Layouts(context.Background()); err != nil {
+				if _, err := v.Layouts(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}

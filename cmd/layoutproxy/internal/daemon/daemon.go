@@ -95,7 +95,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		s.close()
 		return nil, err
 	}
-	s.announce()
+	s.announce(ctx)
 	return s, nil
 }
 
@@ -265,7 +265,10 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 	if err != nil {
 		return err
 	}
-	problems := s.Problems()
+	problems, err := s.Problems(ctx)
+	if err != nil {
+		return err
+	}
 	for _, source := range s.Sources() {
 		if source.State == "waiting" { // it would start without this one
 			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})

@@ -82,7 +82,7 @@ func (s *Daemon) writeAddresses(file string) error {
 }
 
 // announce logs what is served where.
-func (s *Daemon) announce() {
+func (s *Daemon) announce(ctx context.Context) {
 	snapshot := s.live.tree.Snapshot()
 	fields := []zap.Field{
 		zap.Strings("sources", s.sources), zap.Strings("roots", snapshot.Roots()),
@@ -107,7 +107,7 @@ func (s *Daemon) announce() {
 	default:
 		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", s.sources))
 	}
-	s.live.tellProblems(context.Background())
+	s.live.tellProblems(ctx)
 }
 
 // serve answers until the server is shut down.

@@ -60,7 +60,7 @@ func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok boo
 		s := l.tree.Snapshot()
 		found, err := wait.For(ctx, func() ([]layoutstore.Problem, error) {
 			defer l.asking.Add(-1)
-			return s.Problems(), nil
+			return s.Problems(ctx)
 		}, nil)
 		if err == nil {
 			l.known.Store(&found)

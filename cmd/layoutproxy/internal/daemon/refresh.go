@@ -70,7 +70,7 @@ func (l *liveTree) look(ctx context.Context) {
 func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
 	if err == nil {
-		l.follow(change)
+		l.follow(ctx, change)
 	}
 	return change, err
 }
@@ -84,12 +84,12 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 	l.mu.Lock()
 	l.sources = options.Sources
 	l.mu.Unlock()
-	l.follow(change)
+	l.follow(ctx, change)
 	return nil
 }
 
 // follow watches what a refresh found, and says what changed.
-func (l *liveTree) follow(change layoutstore.Change) {
+func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	if l.watch() {
 		// A directory that is watched from now on may have changed since it was
 		// scanned.
@@ -98,7 +98,7 @@ func (l *liveTree) follow(change layoutstore.Change) {
 		l.watcher.Again(change.Again)
 	}
 	if change.Changed {
-		l.tell(change)
+		l.tell(ctx, change)
 	}
 }
 
@@ -126,7 +126,7 @@ func (l *liveTree) watch() bool {
 	return begun
 }
 
-func (l *liveTree) tell(change layoutstore.Change) {
+func (l *liveTree) tell(ctx context.Context, change layoutstore.Change) {
 	s := l.tree.Snapshot()
 	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
 		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
@@ -137,7 +137,7 @@ func (l *liveTree) tell(change layoutstore.Change) {
 	if change.Roots && before > 0 { // else no repository had another name
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
-	l.tellProblems(context.Background())
+	l.tellProblems(ctx)
 	select {
 	case l.changed <- struct{}{}:
 	default: // the check has yet to begin

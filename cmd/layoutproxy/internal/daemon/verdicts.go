@@ -84,7 +84,11 @@ func (v *verdicts) run(ctx context.Context) error {
 // judge judges all versions in the current snapshot, if that has not been done.
 func (v *verdicts) judge(ctx context.Context) error {
 	s := v.tree.Snapshot()
-	problems := len(s.Problems())
+	found, err := s.Problems(ctx)
+	if err != nil {
+		return err
+	}
+	problems := len(found)
 	if last := v.last.Load(); last != nil && last.generation == s.Generation() && last.problems == problems {
 		return nil
 	}

@@ -1,0 +1,261 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// endingVolume ends a context while a blob is located, or while a located one is opened, and
+// then returns an error that would be about the blob if the context had not ended. A volume
+// behind a network does that.
+type endingVolume struct {
+	volume.Volume
+	end    func()
+	err    error
+	opened bool // end when a file is opened
+}
+
+func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
+	if !v.opened {
+		if v.end(); ctx.Err() != nil {
+			return nil, v.err
+		}
+	}
+	where, err := v.Volume.Locate(ctx, layout, d)
+	for i := range where {
+		where[i].File = endingFile{where[i].File, v}
+	}
+	return where, err
+}
+
+func (v *endingVolume) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
+	if v.end(); ctx.Err() != nil {
+		return nil, v.err
+	}
+	return v.Volume.Blobs(ctx, layout)
+}
+
+type endingFile struct {
+	extent.File
+	v *endingVolume
+}
+
+func (f endingFile) Open(ctx context.Context) (*os.File, error) {
+	if f.v.opened {
+		if f.v.end(); ctx.Err() != nil {
+			return nil, f.v.err
+		}
+	}
+	return f.File.Open(ctx)
+}
+
+// endingTree is a tree with what makes each method read: a manifest about whose size
+// descriptors disagree, tagged and untagged, a blob in quarantine, and a missing one.
+type endingTree struct {
+	snapshot                        *Snapshot
+	repo                            *Repository
+	layout                          Layout
+	manifest, rotten, good, missing digest.Digest
+	stamp                           string
+}
+
+func newEndingTree(t *testing.T, source string, quarantined bool) (e endingTree) {
+	t.Helper()
+	tree, err := Open(t.Context(), Options{Sources: []string{source}, Roots: []string{""}, Indexes: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.snapshot = tree.Snapshot()
+	if e.repo, err = e.snapshot.At("app"); err != nil {
+		t.Fatal(err)
+	}
+	e.layout = e.repo.Layouts()[0]
+	e.rotten, e.good, e.missing = digest.FromString("rotten"), digest.FromString("good"), digest.FromString("missing")
+	if e.manifest, err = e.repo.TagDigest("v1"); err != nil {
+		t.Fatal(err)
+	}
+	if e.stamp, err = e.layout.Stamp(t.Context(), e.rotten); err != nil {
+		t.Fatal(err)
+	}
+	if quarantined {
+		if _, err := e.repo.Quarantine(t.Context(), e.layout, e.rotten, e.stamp, "rotten"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e
+}
+
+// endingSources are the kinds of source, each with the layout app.
+func endingSources(t *testing.T) map[string]string {
+	t.Helper()
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	for _, tag := range []string{"v1", ""} {
+		image := l.Image(layouttest.Image{Name: "disputed" + tag, Layers: [][]byte{[]byte("rotten"), []byte("good"), []byte("missing")}})
+		other := image
+		other.Size++
+		if tag == "" {
+			l.Add(image)
+		} else {
+			l.Tag(image, tag)
+		}
+		l.Add(other)
+	}
+	l.Write()
+	if err := os.Remove(l.BlobPath(digest.FromString("missing"))); err != nil {
+		t.Fatal(err)
+	}
+	archive, chunks := filepath.Join(t.TempDir(), "bundle.tar"), filepath.Join(t.TempDir(), "bundle.tar")
+	built.Archive(archive, layouttest.Archive{})
+	built.Archive(chunks, layouttest.Archive{})
+	layouttest.Cut(t, chunks, 2000)
+	return map[string]string{"directory": built.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)}
+}
+
+// endingReads are all methods that may read.
+var endingReads = map[string]func(ctx context.Context, e endingTree) error{
+	"Tag":      func(ctx context.Context, e endingTree) error { _, err := e.repo.Tag(ctx, "v1"); return err },
+	"Untagged": func(ctx context.Context, e endingTree) error { _, err := e.repo.Untagged(ctx); return err },
+	"Manifest": func(ctx context.Context, e endingTree) error { _, err := e.repo.Manifest(ctx, e.manifest); return err },
+	"ManifestBytes": func(ctx context.Context, e endingTree) error {
+		_, err := e.repo.ManifestBytes(ctx, e.manifest)
+		return err
+	},
+	"Blob":              func(ctx context.Context, e endingTree) error { _, err := e.repo.Blob(ctx, e.good); return err },
+	"Blob, quarantined": func(ctx context.Context, e endingTree) error { _, err := e.repo.Blob(ctx, e.rotten); return err },
+	"Blob, missing":     func(ctx context.Context, e endingTree) error { _, err := e.repo.Blob(ctx, e.missing); return err },
+	"OpenBlob": func(ctx context.Context, e endingTree) error {
+		_, err := e.repo.OpenBlob(ctx, e.good, func(int64) int64 { return 0 })
+		return err
+	},
+	"Graph": func(ctx context.Context, e endingTree) error { _, err := e.repo.Graph(ctx); return err },
+	"Audit": func(ctx context.Context, e endingTree) error {
+		fail := func(p Problem) { panic(fmt.Sprintf("found %v", p)) }
+		ended := Findings{Problem: fail, NonDistributable: fail}
+		_, err := e.snapshot.AuditWith(ctx, "app", ended)
+		return err
+	},
+	"Check":    func(ctx context.Context, e endingTree) error { return e.snapshot.Check(ctx, 1) },
+	"Problems": func(ctx context.Context, e endingTree) error { _, err := e.snapshot.Problems(ctx); return err },
+	"QuarantineProblem": func(ctx context.Context, e endingTree) error {
+		_, ok, err := e.snapshot.QuarantineProblem(ctx, "app", e.layout, e.rotten)
+		if ok {
+			return errors.New("a problem")
+		}
+		return err
+	},
+	"Quarantine": func(ctx context.Context, e endingTree) error {
+		_, err := e.repo.Quarantine(ctx, e.layout, e.good, "stamp", "reason")
+		return err
+	},
+	"isOutdated": func(ctx context.Context, e endingTree) error {
+		if err := e.snapshot.Check(context.Background(), 1); err != nil { // else there is nothing to look at again
+			return err
+		}
+		_, err := e.repo.isOutdated(ctx)
+		return err
+	},
+	"Layout.Locate": func(ctx context.Context, e endingTree) error { _, err := e.layout.Locate(ctx, e.good); return err },
+	"Layout.Chunks": func(ctx context.Context, e endingTree) error { _, err := e.layout.Chunks(ctx, e.good); return err },
+	"Layout.Stamp":  func(ctx context.Context, e endingTree) error { _, err := e.layout.Stamp(ctx, e.good); return err },
+	"Layout.Blobs":  func(ctx context.Context, e endingTree) error { _, err := e.layout.Blobs(ctx); return err },
+	"Layout.Index":  func(ctx context.Context, e endingTree) error { _, err := e.layout.Index(ctx); return err },
+}
+
+// opensNothing are those that only locate what they are asked for.
+var opensNothing = map[string]bool{"Quarantine": true, "Layout.Locate": true, "Layout.Chunks": true, "Blob": true, "Blob, missing": true}
+
+// needsQuarantine are those that read only because of a quarantine.
+var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": true, "Blob, quarantined": true}
+
+// An ended context is not damage: whatever a volume says after it, each method returns the
+// context's error, makes no problem, quarantines nothing, lifts no quarantine, and remembers
+// no verdict. A second caller with a context of its own gets everything.
+func TestEndedContextsLeaveNothing(t *testing.T) {
+	broken := problem.Problem{Kind: Damaged, Reason: "a verdict about the content"}
+	ways := map[string]*endingVolume{
+		"before":                       nil,
+		"located, not there":           {err: fs.ErrNotExist},
+		"located, an I/O error":        {err: syscall.EIO},
+		"located, a verdict":           {err: &problem.Error{Problem: broken}},
+		"opened, not there":            {err: fs.ErrNotExist, opened: true},
+		"opened, an I/O error":         {err: syscall.EIO, opened: true},
+		"opened, changed since":        {err: extent.ErrStale, opened: true},
+		"opened, more than one reason": {err: errors.Join(extent.ErrStale, syscall.EIO), opened: true},
+	}
+	for kind, source := range endingSources(t) {
+		for _, quarantined := range []bool{true, false} { // without one, no manifest was read before
+			want := endingProblems(t, newEndingTree(t, source, quarantined))
+			for when, v := range ways {
+				for name, read := range endingReads {
+					// Not those that read nothing: their context would not end.
+					reads := v == nil || name != "Layout.Index" && !(v.opened && opensNothing[name])
+					if reads && (quarantined || !needsQuarantine[name]) {
+						t.Run(fmt.Sprintf("%s/%v/%s/%s", kind, quarantined, when, name), func(t *testing.T) {
+							endedRead(t, newEndingTree(t, source, quarantined), v, read, want)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+// endingProblems are all problems of a tree, after a check.
+func endingProblems(t *testing.T, e endingTree) []Problem {
+	t.Helper()
+	err := e.snapshot.Check(t.Context(), 1)
+	found, errProblems := e.snapshot.Problems(t.Context())
+	if err := errors.Join(err, errProblems); err != nil || len(found) < 3 {
+		t.Fatalf("%d problems, %v", len(found), err)
+	}
+	return found
+}
+
+func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Context, endingTree) error, want []Problem) {
+	cause := errors.New("the caller has left")
+	ctx, end := context.WithCancelCause(t.Context())
+	own, copies := e.layout.indexed.vol, e.repo.quarantine.count.Load()
+	if v == nil {
+		end(cause)
+	} else {
+		e.layout.indexed.vol = &endingVolume{Volume: own, err: v.err, opened: v.opened, end: func() { end(cause) }}
+	}
+	err := read(ctx, e)
+	e.layout.indexed.vol = own
+	if ctx.Err() == nil {
+		t.Error("it has read nothing")
+	}
+	if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the cause of the context", err)
+	}
+	if errors.As(err, new(*ProblemError)) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrStale) || errors.Is(err, ErrBlobUnknown) || errors.Is(err, ErrManifestUnknown) {
+		t.Errorf("%v says something about the content", err)
+	}
+	if e.repo.suspect.Load() || e.repo.quarantine.count.Load() != copies {
+		t.Error("a verdict is remembered")
+	}
+	if _, err := e.repo.Manifest(t.Context(), e.manifest); err != nil {
+		t.Error(err)
+	}
+	if b, err := e.repo.Blob(t.Context(), e.good); err != nil || b.Size != 4 {
+		t.Error(b, err)
+	}
+	if diff := cmp.Diff(want, endingProblems(t, e)); diff != "" {
+		t.Error(diff)
+	}
+}
