@@ -54,6 +54,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	p := console.NewProgress(c.Log, c.Console, "importing")
+	defer p.Stop()
 	o.Progress = p
 	i, err := importer.New(o)
 	if err != nil {

@@ -28,6 +28,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exit.Done
 	}
+	if exit.Status(err) == exit.Interrupted && console.IsTerminal(stderr) {
+		fmt.Fprint(stderr, "\r") // the terminal has written ^C there
+	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
 	}

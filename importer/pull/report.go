@@ -22,15 +22,28 @@ type Watch interface {
 	// Phase starts a phase that has to process so many bytes; 0 is unknown.
 	Phase(name string, total int64)
 	Meter
+	// Fetch starts to fetch a blob of a repository, whose path below the source is given if it
+	// is below. Its bytes go to what is returned.
+	Fetch(repository string, size int64) Transfer
 	// Packed reports that an archive was written.
 	Packed(name string, size int64)
+}
+
+// Transfer is a blob that is fetched. Its bytes count for the pull too.
+type Transfer interface {
+	Meter
+	// End reports the end of the transfer, also one that failed.
+	End()
 }
 
 type noWatch struct{}
 
 func (noWatch) Phase(string, int64)  {}
 func (noWatch) Add(int64)            {}
+func (noWatch) End()                 {}
 func (noWatch) Packed(string, int64) {}
+
+func (n noWatch) Fetch(string, int64) Transfer { return n }
 
 func (r *run) report() *Report {
 	blobs, bytes := r.plan.Blobs()

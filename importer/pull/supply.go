@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,8 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 // the registry.
 type supply struct {
 	dir      string // of the bundle
+	source   string // path of the source, above its repositories
+	watch    Watch
 	fetcher  fetcher
 	reusable *bundle.Reusable
 
@@ -74,7 +77,7 @@ type supply struct {
 }
 
 func (r *run) newSupply() *supply {
-	return &supply{dir: r.options.Dir, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
+	return &supply{dir: r.options.Dir, source: r.options.Source.Path, watch: r.watch, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
 // provide makes a blob available, and reports whether it did. Content that is missing or
@@ -112,7 +115,9 @@ func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	}
 	one, cancel := context.WithCancel(hard)
 	defer cancel()
-	left := &leftMeter{meter: s.fetcher.meter}
+	transfer := s.watch.Fetch(strings.TrimPrefix(n.repositories[0], s.source+"/"), n.blob.Size)
+	defer transfer.End()
+	left := &leftMeter{meter: transfer}
 	left.n.Store(n.blob.Size)
 	defer context.AfterFunc(ctx, func() {
 		if left.n.Load() > nearlyDone {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -172,7 +173,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 		home = ""
 	}
 	began := time.Now()
-	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(b.Digest.Encoded()[:12], b.Size) }}
+	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(p.placeOf(r), b.Size) }}
 	how, err := p.Client.Upload(ctx, client.Upload{
 		Repository: r.Name, Digest: b.Digest, Size: b.Size, From: home,
 		Open:     func() (io.ReadSeekCloser, error) { return b.open(ctx) },
@@ -192,6 +193,12 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 		s.slowest(r.Name, b, time.Since(began))
 	})
 	return nil
+}
+
+// placeOf is the name of a repository as a person knows it: its path below the destination, if
+// it is below.
+func (p *Pusher) placeOf(r *Repository) string {
+	return strings.TrimPrefix(r.Name, p.Plan.Destination.Path+"/")
 }
 
 // lazyTransfer reports a transfer when bytes begin to move: a mount moves none.

@@ -32,8 +32,8 @@ type Options struct {
 type Progress interface {
 	// Expect reports the total number of bytes to transfer.
 	Expect(bytes int64)
-	// Begin reports the start of a blob's transfer.
-	Begin(name string, size int64) Transfer
+	// Begin reports the start of the transfer of a blob of a repository.
+	Begin(repository string, size int64) Transfer
 }
 
 // Transfer is one blob in transfer.

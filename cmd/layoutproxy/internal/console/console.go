@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/vbauerster/cupwriter"
 	"github.com/vbauerster/mpb/v8"
 	"golang.org/x/term"
 )
@@ -42,14 +43,27 @@ func IsTerminal(w io.Writer) bool {
 
 // show begins to show bars, where there is a terminal for them.
 func (c *Console) show() *mpb.Progress {
-	if !IsTerminal(c.w) {
+	f, ok := c.w.(*os.File)
+	if !ok || !IsTerminal(f) {
 		return nil
 	}
-	bars := mpb.New(mpb.WithOutput(c.w))
+	w := cupwriter.New(fromLineStart{f}, false)
+	w.SetTermFd(int(f.Fd()))
+	bars := mpb.New(mpb.WithConsoleWriter(w))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bars = bars
 	return bars
+}
+
+// fromLineStart begins each write at the start of the line: a terminal echoes Ctrl-C where the
+// cursor is, and what is drawn behind that would be too wide for its line.
+type fromLineStart struct{ w io.Writer }
+
+// Write implements [io.Writer].
+func (f fromLineStart) Write(p []byte) (int, error) {
+	n, err := f.w.Write(append([]byte{'\r'}, p...))
+	return max(0, n-1), err
 }
 
 // hide ends the bars of show: end is to end the last of them. Who writes meanwhile

@@ -2,10 +2,13 @@ package console
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
 )
 
 // Phases shows how far a pull is, one phase after the other. It is a pull.Watch.
@@ -52,6 +55,33 @@ func (w *Phases) Add(n int64) {
 		w.log.Info("reading images", zap.String("done", humanize.Bytes(uint64(max(0, w.loose)))))
 	}
 }
+
+// Fetch implements pull.Watch.
+func (w *Phases) Fetch(repository string, size int64) pull.Transfer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := &fetched{all: w}
+	if w.current != nil {
+		t.line = w.current.newLine(repository, size)
+	}
+	return t
+}
+
+// fetched is one blob that is fetched.
+type fetched struct {
+	all  *Phases
+	line *line
+	pos  atomic.Int64
+}
+
+// Add implements pull.Meter.
+func (f *fetched) Add(n int64) {
+	f.all.Add(n)
+	f.line.at(f.pos.Add(n))
+}
+
+// End implements pull.Transfer.
+func (f *fetched) End() { f.line.end() }
 
 // Packed implements pull.Watch.
 func (w *Phases) Packed(name string, n int64) {

@@ -25,6 +25,7 @@ type Progress struct {
 	total int64
 	done  atomic.Int64
 	ended chan struct{}
+	stop  sync.Once
 	lines sync.WaitGroup
 }
 
@@ -47,7 +48,7 @@ func (p *Progress) Begin(_ int, bytes int64) {
 	// Without a total at first, as a bar with one ends by itself, and with it what
 	// comes above it.
 	p.bar = p.bars.AddBar(0,
-		mpb.PrependDecorators(decor.Name(p.what+" "), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f")),
+		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 	p.bar.SetTotal(bytes, false)
 }
@@ -60,8 +61,10 @@ func (p *Progress) Read(n int) {
 	}
 }
 
-// Stop ends it. What was done stays unsaid: the result says it.
-func (p *Progress) Stop() {
+// Stop ends it, once. What was done stays unsaid: the result says it.
+func (p *Progress) Stop() { p.stop.Do(p.end) }
+
+func (p *Progress) end() {
 	close(p.ended)
 	p.lines.Wait()
 	p.screen.hide(p.bars, func() {

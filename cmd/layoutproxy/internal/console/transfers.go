@@ -13,46 +13,61 @@ import (
 // a line for each blob under way as well. It is a push.Progress.
 type Transfers struct{ *Progress }
 
-// barFrom is the size of a blob from which on it has a line of its own.
-const barFrom = 1 << 20
-
 // Expect says how many bytes there are in all.
 func (t Transfers) Expect(bytes int64) { t.Progress.Begin(0, bytes) }
 
-// Begin says that a blob is under way.
-func (t Transfers) Begin(name string, size int64) push.Transfer {
-	one := &transfer{all: t.Progress, size: size}
-	if t.bars != nil && size >= barFrom {
-		one.bar = t.bars.AddBar(size, mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(name+" "), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f")))
-	}
-	return one
+// Begin says that a blob of a repository is under way.
+func (t Transfers) Begin(repository string, size int64) push.Transfer {
+	return &sent{all: t.Progress, size: size, line: t.newLine(repository, size)}
 }
 
-// transfer is one blob under way.
-type transfer struct {
+// sent is one blob that is sent.
+type sent struct {
 	all  *Progress
+	line *line
 	size int64
-	bar  *mpb.Bar // nil without a line of its own
 	pos  atomic.Int64
 }
 
 // At says how many bytes of it are there, which may be fewer than before.
-func (t *transfer) At(pos int64) {
+func (t *sent) At(pos int64) {
 	t.all.Read(int(pos - t.pos.Swap(pos)))
-	if t.bar != nil {
-		t.bar.SetCurrent(pos)
-	}
+	t.line.at(pos)
 }
 
 // End says that it is over, with all of it there or with nothing.
-func (t *transfer) End(done bool) {
+func (t *sent) End(done bool) {
 	pos := int64(0)
 	if done {
 		pos = t.size
 	}
 	t.At(pos)
-	if t.bar != nil {
-		t.bar.Abort(true)
+	t.line.end()
+}
+
+// lineFrom is the size of a blob from which on it has a line of its own.
+const lineFrom = 1 << 20
+
+// line is that of a blob under way, named for its repository; nil where none is shown.
+type line struct{ bar *mpb.Bar }
+
+// newLine shows the line of a blob of a repository, on a terminal and if it is worth one.
+func (p *Progress) newLine(repository string, size int64) *line {
+	if p.bars == nil || size < lineFrom {
+		return nil
+	}
+	return &line{p.bars.AddBar(size, mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(repository, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)))}
+}
+
+func (l *line) at(pos int64) {
+	if l != nil {
+		l.bar.SetCurrent(pos)
+	}
+}
+
+func (l *line) end() {
+	if l != nil {
+		l.bar.Abort(true)
 	}
 }

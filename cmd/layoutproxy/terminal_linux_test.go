@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// terminal opens a pseudo terminal of so many columns: the side of whoever looks at it, and that
+// of the program.
+func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	try(t, err)
+	t.Cleanup(func() { screen.Close() })
+	fd := int(screen.Fd())
+	try(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	try(t, err)
+	try(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	try(t, err)
+	return screen, program
+}
+
+// interrupt runs the program on a terminal, presses Ctrl-C when what it writes matches, and
+// returns all that it wrote, and its exit status.
+func interrupt(t *testing.T, columns uint16, when string, args ...string) (string, int) {
+	t.Helper()
+	screen, tty := terminal(t, columns)
+	cmd := program(t, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	try(t, cmd.Start())
+	try(t, tty.Close())
+	var wrote strings.Builder
+	ready, pressed := regexp.MustCompile(when), false
+	for buffer := make([]byte, 1<<16); ; {
+		n, err := screen.Read(buffer)
+		wrote.Write(buffer[:n])
+		if !pressed && ready.MatchString(wrote.String()) {
+			pressed = true
+			if _, err := screen.Write([]byte{3}); err != nil { // Ctrl-C
+				t.Fatal(err)
+			}
+		}
+		if err != nil { // EIO, when the program has ended
+			break
+		}
+	}
+	err := cmd.Wait()
+	var status *exec.ExitError
+	if err != nil && !errors.As(err, &status) {
+		t.Fatal(err)
+	}
+	if !pressed {
+		t.Fatalf("never %q in %q", when, wrote.String())
+	}
+	return wrote.String(), cmd.ProcessState.ExitCode()
+}
+
+// shown is what a terminal of so many columns shows in the end, line by line, and the column
+// of its cursor. It knows the sequences that the program uses, and fails at others.
+func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
+	t.Helper()
+	rows, row, col := [][]rune{nil}, 0, 0
+	sequence := regexp.MustCompile(`^\x1b\[(\d*)([AJKm])`)
+	for len(text) > 0 {
+		if m := sequence.FindStringSubmatch(text); m != nil {
+			text = text[len(m[0]):]
+			switch m[2] {
+			case "A":
+				n := 1
+				fmt.Sscan(m[1], &n)
+				row = max(0, row-n)
+			case "J":
+				rows = rows[:row+1]
+				rows[row] = rows[row][:min(col, len(rows[row]))]
+			case "K":
+				rows[row] = rows[row][:min(col, len(rows[row]))]
+			}
+			continue
+		}
+		r := []rune(text)[0]
+		text = text[len(string(r)):]
+		if r == '\x1b' {
+			t.Fatalf("an unknown sequence: %q", text[:min(20, len(text))])
+		}
+		if r == '\n' || r >= ' ' && col == columns {
+			if row++; row == len(rows) {
+				rows = append(rows, nil)
+			}
+		}
+		switch {
+		case r == '\r', col == columns:
+			col = 0
+		}
+		if r >= ' ' {
+			for len(rows[row]) <= col {
+				rows[row] = append(rows[row], ' ')
+			}
+			rows[row][col] = r
+			col++
+		}
+	}
+	for _, r := range rows {
+		lines = append(lines, strings.TrimRight(string(r), " "))
+	}
+	return lines, col
+}
+
+// Ctrl-C leaves a terminal with messages and no bars, and the prompt at the start of a line. The
+// bars name repositories, not digests.
+func TestInterruptedOnTerminal(t *testing.T) {
+	t.Parallel()
+	const columns = 90
+	dir := t.TempDir()
+	l := layouttest.New(t, dir).Layout("modules/console") // with more than what an interrupted pull completes
+	l.Tag(l.Image(layouttest.Image{Name: "console", LayerSizes: []int64{17 << 20}}), "v1.0.0")
+	l.Write()
+	stalling := func(kind string) string {
+		r := registrytest.New(t, registrytest.Options{})
+		if out, err := program(t, "push", dir, r.Host+"/deckhouse/ee", "--cache-dir", "").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		stall, release := registrytest.Stall(registrytest.On(kind))
+		t.Cleanup(release)
+		r.Inject(stall)
+		return r.Host
+	}
+	for name, test := range map[string]struct {
+		args []string
+		when string
+	}{
+		"push":   {[]string{"push", dir, stalling("PUT uploads") + "/other", "--skip-preflight"}, `modules/console .*\[`},
+		"pull":   {[]string{"pull", stalling("GET blobs") + "/deckhouse/ee", t.TempDir(), "--repository", "modules/console"}, `modules/console .*\[`},
+		"import": {[]string{"import", endlessArchive(t), "--store", filepath.Join(t.TempDir(), "store"), "--keep-packed"}, `importing .*\[`},
+		"verify": {[]string{"verify", endless(t)}, `verifying .*\[`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wrote, status := interrupt(t, columns, test.when, test.args...)
+			if status != 130 {
+				t.Errorf("exit status %d: %q", status, wrote)
+			}
+			if regexp.MustCompile(`[0-9a-f]{12}.*\[`).MatchString(wrote) {
+				t.Errorf("it shows a digest: %q", wrote)
+			}
+			lines, cursor := shown(t, wrote, columns)
+			left := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "[") || strings.Contains(l, "^C") })
+			said := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "layoutproxy: interrupted") })
+			if left || !said || cursor != 0 || lines[len(lines)-1] != "" {
+				t.Errorf("the cursor is in column %d, and the terminal shows\n%s\nof %q", cursor, strings.Join(lines, "\n"), wrote)
+			}
+		})
+	}
+}
+
+// endlessArchive is an archive of the layout of endless. It has no copy of the blob: the file
+// has a hole.
+func endlessArchive(t *testing.T) string {
+	t.Helper()
+	layout := filepath.Join(endless(t), "a")
+	var entries []layouttest.Entry
+	try(t, filepath.WalkDir(layout, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(layout, path)
+		try(t, err)
+		info, err := d.Info()
+		try(t, err)
+		e := layouttest.File("a/"+name, nil)
+		if e.Size = info.Size(); e.Size < 1<<20 {
+			e.Body, err = os.ReadFile(path)
+		}
+		entries = append(entries, e)
+		return err
+	}))
+	file := filepath.Join(t.TempDir(), "endless.tar")
+	layouttest.Tar(t, file, entries...)
+	return file
+}
