@@ -17,22 +17,26 @@ type mirrorFlags struct {
 	containerd.MirrorOptions
 	write  string
 	remove bool
+	proc   string // the directory /proc
 }
 
+// auto stands for the directory that the containerd of this node reads.
+const auto = "auto"
+
 func newMirrorConfig(c *console.Output) *cobra.Command {
-	var flags mirrorFlags
+	flags := mirrorFlags{proc: "/proc"}
 	cmd := &cobra.Command{
 		Use:   "mirror-config HOST",
 		Short: "Print or write the hosts.toml that points containerd at a layoutproxy",
 		Long: `Print the hosts.toml that has containerd pull the images of the registry HOST through a
-layoutproxy. With --write DIR, write it. Other lines of an existing file stay unchanged, and
-layoutproxy's block goes before its hosts. Writing again replaces the block. --remove deletes
-it and restores the file.
+layoutproxy. With --write DIR, write it; DIR is "auto" for the directory that the containerd of
+this node reads. Other lines of an existing file stay unchanged, and layoutproxy's block goes
+before its hosts. Writing again replaces the block. --remove deletes it and restores the file.
 
 HOST is the registry in the names of images, such as registry.example or registry.example:5000.
 _default stands for every registry without a file of its own.`,
 		Example: `  layoutproxy mirror-config registry.deckhouse.io --endpoint http://127.0.0.1:5000
-  layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d
+  layoutproxy mirror-config registry.deckhouse.io --write auto
   layoutproxy mirror-config registry.deckhouse.io --write /etc/containerd/certs.d --remove`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,14 +51,14 @@ _default stands for every registry without a file of its own.`,
 	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with the key (PEM) of the client certificate, if it is a separate file")
 	f.BoolVar(&flags.OverridePath, "override-path", false, "use the path of the endpoint as the root of the API; /v2 is appended if missing")
 	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never ask HOST itself for what layoutproxy does not have")
-	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir)
+	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir+"; auto means the one that the containerd of this node reads")
 	f.BoolVar(&flags.remove, "remove", false, "remove what --write added")
 	return cmd
 }
 
 func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Writer) error {
 	if flags.remove && flags.write == "" {
-		return exit.UsageError(exit.WithHint(errors.New("--remove needs --write DIR"), "name the directory that was written to: --write "+containerd.DefaultDir+" --remove"))
+		return exit.UsageError(exit.WithHint(errors.New("--remove needs --write DIR"), "name the directory that was written to: --write "+containerd.DefaultDir+" --remove, or --write auto --remove"))
 	}
 	mirror, err := containerd.NewMirror(flags.MirrorOptions)
 	if err != nil {
@@ -66,9 +70,20 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	if flags.write == "" {
 		return printMirror(c, mirror, flags, stdout)
 	}
+	if flags.write == auto {
+		dir, why, err := flags.readDir()
+		if err != nil {
+			return advised(err)
+		}
+		flags.write = dir
+		fmt.Fprintf(stderr, "layoutproxy: %s\n", why)
+	}
 	change, err := flags.change(mirror)
 	if err != nil {
 		return advised(err)
+	}
+	if warning := flags.readElsewhere(); warning != "" {
+		change.Warnings = append(change.Warnings, warning)
 	}
 	for _, warning := range change.Warnings {
 		fmt.Fprintf(stderr, "layoutproxy: warning: %s\n", warning)
@@ -87,11 +102,35 @@ func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, erro
 	return mirror.Write(f.write)
 }
 
-// printMirror prints the file, and where it belongs.
+// readDir is the directory that the containerd of this node reads, and how that is known.
+func (f *mirrorFlags) readDir() (dir, why string, err error) {
+	nodes, err := containerd.Nodes(f.proc)
+	if err != nil {
+		return "", "", exit.WithHint(fmt.Errorf("a containerd runs here, and cannot be inspected: %w", err), "run as root, or name the directory with --write DIR")
+	}
+	return containerd.ReadDir(nodes)
+}
+
+// readElsewhere warns about a file in the usual directory where the containerd of this node reads
+// another one, as on a node of Deckhouse.
+func (f *mirrorFlags) readElsewhere() string {
+	dir, why, err := f.readDir()
+	if f.remove || err != nil || f.write != containerd.DefaultDir || dir == f.write {
+		return ""
+	}
+	return why + ", and not " + f.write + ": --write auto writes there"
+}
+
+// printMirror prints the file, and where it belongs: where the containerd of this node looks, if
+// that is known.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
-	text := mirror.Text(containerd.DefaultDir)
+	dir, _, err := flags.readDir()
+	if err != nil {
+		dir = containerd.DefaultDir
+	}
+	text := mirror.Text(dir)
 	return c.Print(stdout, map[string]string{
-		"host": flags.Host, "endpoint": mirror.Endpoint(), "file": mirror.File(containerd.DefaultDir), "hosts_toml": text,
+		"host": flags.Host, "endpoint": mirror.Endpoint(), "file": mirror.File(dir), "hosts_toml": text,
 	}, func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err

@@ -254,3 +254,29 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// A short name is that of an official image too, which clients ask for below library/.
+func TestOfficialImage(t *testing.T) {
+	asked := func(image string) (paths []string, r *doctor.Report) {
+		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if strings.Contains(req.URL.Path, "/manifests/") && req.Method == http.MethodHead {
+				paths = append(paths, req.URL.Path)
+			}
+			if req.URL.Path != "/v2/" {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		}))
+		r = examine(t, doctor.Options{URL: s.URL, Image: image})
+		return paths, r
+	}
+	for image, want := range map[string]string{
+		"busybox":             "/v2/busybox/manifests/latest /v2/library/busybox/manifests/latest",
+		"docker.io/busybox:1": "/v2/busybox/manifests/1 /v2/library/busybox/manifests/1",
+		"reg.example/busybox": "/v2/busybox/manifests/latest",
+		"team/app":            "/v2/team/app/manifests/latest",
+	} {
+		if paths, r := asked(image); strings.Join(paths, " ") != want || !r.Content() {
+			t.Errorf("%s: %q, want %q; %+v", image, paths, want, r.Steps)
+		}
+	}
+}

@@ -13,18 +13,18 @@ import (
 
 // examineDaemons checks whether the containerds that run here read the hosts.toml that was found.
 func (d *doctor) examineDaemons(context.Context) Step {
-	daemons, err := containerd.Daemons(d.Proc)
+	nodes, err := containerd.Nodes(d.Proc)
 	switch {
 	case err != nil:
 		return warning("run as root to check it", "a containerd runs here, and cannot be inspected: %v", err)
-	case len(daemons) == 0:
+	case len(nodes) == 0:
 		return skipped("no containerd runs on this machine")
 	case d.reader == "":
-		return skipped("%s, and no hosts.toml leads to %s", describeDaemon(daemons[0]), d.url)
+		return skipped("%s, and no hosts.toml leads to %s", describeDaemon(nodes[0].Daemon), d.url)
 	}
 	worst := Step{}
-	for _, daemon := range daemons {
-		s := d.examine(daemon)
+	for _, node := range nodes {
+		s := d.examine(node)
 		if worst.State == "" || rank(s.State) > rank(worst.State) {
 			worst = s
 		}
@@ -45,22 +45,18 @@ func describeDaemon(d containerd.Daemon) string {
 const startedWithin = 2 * time.Second
 
 // examine checks one containerd.
-func (d *doctor) examine(daemon containerd.Daemon) Step {
-	who := describeDaemon(daemon)
-	config, err := containerd.ReadConfig(daemon.Config)
-	if err != nil {
-		return failed(adviceOf(err, "run as root to check it"), "%s: %v", who, err)
-	}
-	if daemon.Major == 0 && config.Version >= 3 {
-		daemon.Major = 2
+func (d *doctor) examine(node containerd.Node) Step {
+	who, config := describeDaemon(node.Daemon), node.Config
+	if node.Err != nil {
+		return failed(adviceOf(node.Err, "run as root to check it"), "%s: %v", who, node.Err)
 	}
 	dir := filepath.Dir(filepath.Dir(d.reader))
 	plugin := containerd.CRIPlugin
-	if daemon.Major >= 2 {
+	if node.Major >= 2 {
 		plugin = containerd.ImagesPlugin
 	}
 	advice := fmt.Sprintf("in %s, below [plugins.%q.registry], set config_path = %q, and restart containerd", config.File, plugin, dir)
-	dirs := config.Dirs(daemon.Major)
+	dirs := node.Dirs()
 	switch {
 	case config.CRIDisabled:
 		return skipped("%s without the CRI plugin: no kubelet pulls through it", who)
@@ -71,9 +67,9 @@ func (d *doctor) examine(daemon containerd.Daemon) Step {
 		return failed(advice, "%s: config_path is not set, so hosts.toml is ignored when the kubelet pulls", who)
 	case !slices.ContainsFunc(dirs, func(p string) bool { return samePath(p, dir) }):
 		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
-	case config.Changed.After(daemon.Started.Add(startedWithin)):
+	case config.Changed.After(node.Started.Add(startedWithin)):
 		return warning("restart containerd", "%s and was started before %s was changed", who, config.File)
-	case daemon.Major >= 2:
+	case node.Major >= 2:
 		return d.examineTransfer(config, who, dir, dirs, advice)
 	}
 	return ok("%s reads %s", who, dir)

@@ -22,18 +22,11 @@ func (d *doctor) certsDirs() []string {
 	if d.HostsDir != "" {
 		return []string{d.HostsDir}
 	}
-	daemons, _ := containerd.Daemons(d.Proc) // reported by the containerd step
-	var dirs []string
-	for _, daemon := range daemons {
-		if config, err := containerd.ReadConfig(daemon.Config); err == nil {
-			dirs = append(dirs, config.Dirs(daemon.Major)...)
-		}
+	nodes, _ := containerd.Nodes(d.Proc) // reported by the containerd step
+	if dirs := containerd.CertsDirs(nodes); len(dirs) > 0 {
+		return dirs
 	}
-	if len(dirs) == 0 {
-		dirs = []string{containerd.DefaultDir}
-	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
+	return []string{containerd.DefaultDir}
 }
 
 // readHosts checks whether this node's hosts.toml points to the registry.

@@ -17,6 +17,12 @@ type image struct {
 	digest     digest.Digest
 }
 
+// isOfficial reports whether a name is the short one of an official image, for which clients
+// ask below library/: it is that of Docker Hub, and one segment.
+func (i image) isOfficial() bool {
+	return (i.host == "" || i.host == "docker.io" || i.host == "index.docker.io") && !strings.Contains(i.repository, "/")
+}
+
 // parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if
 // it contains a dot or a colon, or is localhost; without tag and digest, the tag is latest.
 func parseImage(s string) (image, error) {

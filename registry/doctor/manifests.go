@@ -58,7 +58,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	}
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
-	if name := d.image.repository; bad && step.Content && d.image.host == "" && !strings.Contains(name, "/") {
+	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
 		// The short name of an official image: clients ask for it below library/.
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
