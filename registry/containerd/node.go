@@ -59,7 +59,7 @@ func CertsDirs(nodes []Node) []string {
 
 // ReadDir chooses the one directory to write a hosts.toml to, so that the containerds of a
 // machine read it, and says why, as "containerd 1.x (process 7) reads it". The error is an
-// [*AdviceError] if there is none, or more than one to choose from.
+// [*AdviceError] if no directory or more than one can be chosen.
 func ReadDir(nodes []Node) (dir, why string, err error) {
 	const name = "name the directory with --write DIR"
 	if len(nodes) == 0 {
