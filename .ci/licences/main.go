@@ -102,24 +102,28 @@ func write(file, program string, modules []module) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// linked are the modules whose packages are in the program, each once.
+// linked are the modules whose packages are in the program on one of the systems that it is
+// released for, each once.
 func linked(program string) ([]module, error) {
-	cmd := exec.Command("go", "list", "-deps", "-json=Module", program)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, err
-	}
 	var modules []module
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p struct{ Module *module }
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		cmd := exec.Command("go", "list", "-deps", "-json=Module", program)
+		cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
 			return nil, err
 		}
-		if p.Module != nil && !p.Module.Main && !slices.Contains(modules, *p.Module) {
-			modules = append(modules, *p.Module)
+		for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+			var p struct{ Module *module }
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return nil, err
+			}
+			if p.Module != nil && !p.Module.Main && !slices.Contains(modules, *p.Module) {
+				modules = append(modules, *p.Module)
+			}
 		}
 	}
 	slices.SortFunc(modules, func(a, b module) int { return strings.Compare(a.Path, b.Path) })

@@ -37,14 +37,53 @@ func TestRelease(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(projectDir, build.Main)); err != nil {
 		t.Error(err)
 	}
-	if len(project.SBOMs) != 1 || project.SBOMs[0].Artifacts != "archive" || project.Checksum.Algorithm != "sha256" {
-		t.Errorf("SBOMs %+v, checksums %+v", project.SBOMs, project.Checksum)
+	if !project.Checksum.Disable {
+		t.Error("goreleaser writes checksums, of a part of the files")
 	}
 	checkVariables(t, strings.Join(build.Ldflags, " "))
+	checkPackages(t, project)
 	for _, file := range project.Archives[0].Files {
-		if found, err := fileglob.Glob(file.Source, fileglob.WithFs(os.DirFS(projectDir))); err != nil || len(found) == 0 {
-			t.Errorf("archives have %s, which is nowhere: %v", file.Source, err)
+		checkSource(t, file.Source)
+		if file.Info.MTime == "" || file.Info.Mode == 0 || file.Info.Owner == "" {
+			t.Errorf("%s in archives has a time, a mode or an owner of the machine that builds", file.Source)
 		}
+	}
+}
+
+// checkPackages checks what the deb and rpm packages have, and that nothing in them is of the
+// machine that builds.
+func checkPackages(t *testing.T, project config.Project) {
+	t.Helper()
+	if len(project.NFPMs) != 1 {
+		t.Fatalf("%d kinds of packages, want 1", len(project.NFPMs))
+	}
+	p := project.NFPMs[0]
+	if want := []string{"deb", "rpm"}; !slices.Equal(p.Formats, want) {
+		t.Errorf("packages: %q, want %q", p.Formats, want)
+	}
+	if p.MTime == "" || p.RPM.BuildHost == "" {
+		t.Errorf("time %q, build host %q", p.MTime, p.RPM.BuildHost)
+	}
+	for _, c := range p.Contents {
+		checkSource(t, c.Source)
+		if c.FileInfo.Mode == 0 {
+			t.Errorf("%s has the mode of a file of the machine that builds", c.Source)
+		}
+	}
+	for _, script := range []string{p.Scripts.PostInstall, p.Scripts.PreRemove, p.Scripts.PostRemove} {
+		checkSource(t, script)
+	}
+}
+
+// checkSource checks that a file of a release exists. deploy/release/build makes those in
+// .release.
+func checkSource(t *testing.T, pattern string) {
+	t.Helper()
+	if strings.HasPrefix(pattern, ".release/") {
+		return
+	}
+	if found, err := fileglob.Glob(pattern, fileglob.WithFs(os.DirFS(projectDir))); err != nil || len(found) == 0 {
+		t.Errorf("a release has %s, which is nowhere: %v", pattern, err)
 	}
 }
 

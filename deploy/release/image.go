@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// annotationContainerdName is where containerd and podman look for the name of an image in an
+// archive, as the docker exporter of BuildKit writes it
+// (containerd, core/images/annotations.go).
+const annotationContainerdName = "io.containerd.image.name"
+
+// imageName is the name that the image has on a node after its archive was loaded. The chart
+// expects it.
+const imageName = "docker.io/library/layoutproxy"
+
+// nobody is the user and group that the program runs as in its image.
+const nobody = 65532
+
+// containerConfig is the configuration of a container: that of the specification, and the
+// health check that docker adds to it (moby, api/types/container/config.go).
+type containerConfig struct {
+	specs.ImageConfig
+	Healthcheck *healthcheck `json:",omitempty"`
+}
+
+type healthcheck struct {
+	Test                           []string
+	Interval, Timeout, StartPeriod time.Duration
+}
+
+// newConfig returns what the Dockerfile says of a container too.
+func newConfig(r release) containerConfig {
+	return containerConfig{
+		ImageConfig: specs.ImageConfig{
+			User:         fmt.Sprintf("%d:%d", nobody, nobody),
+			Env:          []string{"LAYOUTPROXY_LISTEN=:5000", "LAYOUTPROXY_ADMIN_LISTEN=:5580", "LAYOUTPROXY_CACHE_DIR=/cache"},
+			ExposedPorts: map[string]struct{}{"5000/tcp": {}, "5580/tcp": {}},
+			Volumes:      map[string]struct{}{"/cache": {}},
+			Entrypoint:   []string{"/layoutproxy"},
+			Cmd:          []string{"serve", "/bundle"},
+			Labels: map[string]string{
+				specs.AnnotationTitle:    "layoutproxy",
+				specs.AnnotationVersion:  r.Version,
+				specs.AnnotationRevision: r.Commit,
+				specs.AnnotationSource:   repository,
+				specs.AnnotationLicenses: "Apache-2.0",
+			},
+		},
+		Healthcheck: &healthcheck{
+			Test:     []string{"CMD", "/layoutproxy", "doctor", "http://127.0.0.1:5000"},
+			Interval: 30 * time.Second, Timeout: 10 * time.Second, StartPeriod: 10 * time.Minute,
+		},
+	}
+}
+
+// newImage returns the image of the program: an index with one manifest per program.
+func newImage(r release, programs []program) (*layout, error) {
+	if len(programs) == 0 {
+		return nil, errors.New("no program for linux")
+	}
+	roots, err := certificates()
+	if err != nil {
+		return nil, err
+	}
+	l := newLayout()
+	index := specs.Index{Versioned: versioned(), MediaType: specs.MediaTypeImageIndex, Annotations: newConfig(r).Labels}
+	for _, p := range programs {
+		m, err := addPlatform(l, r, p, roots)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.path, err)
+		}
+		index.Manifests = append(index.Manifests, m)
+	}
+	if l.root, err = l.addJSON(specs.MediaTypeImageIndex, index); err != nil {
+		return nil, err
+	}
+	l.root.Annotations = map[string]string{
+		specs.AnnotationRefName:  r.tag(),
+		annotationContainerdName: imageName + ":" + r.tag(),
+	}
+	return l, nil
+}
+
+// addPlatform adds the image of one program to a layout.
+func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descriptor, error) {
+	data, err := os.ReadFile(p.path)
+	if err != nil {
+		return specs.Descriptor{}, err
+	}
+	content, err := writeTar([]file{
+		{name: "bundle/"},
+		{name: "cache/", owner: nobody},
+		{name: "etc/"},
+		{name: "etc/ssl/"},
+		{name: "etc/ssl/certs/"},
+		{name: "etc/ssl/certs/ca-certificates.crt", data: roots},
+		{name: "layoutproxy", data: data, mode: 0o755},
+	}, r.Date)
+	if err != nil {
+		return specs.Descriptor{}, err
+	}
+	small, err := compress(content)
+	if err != nil {
+		return specs.Descriptor{}, err
+	}
+	made := r.Date
+	platform := specs.Platform{OS: "linux", Architecture: p.arch}
+	config, err := l.addJSON(specs.MediaTypeImageConfig, struct {
+		specs.Image
+		Config containerConfig `json:"config"`
+	}{
+		specs.Image{
+			Created: &made, Platform: platform,
+			RootFS:  specs.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(content)}},
+			History: []specs.History{{Created: &made, CreatedBy: "deploy/release"}},
+		}, newConfig(r),
+	})
+	if err != nil {
+		return specs.Descriptor{}, err
+	}
+	m, err := l.addJSON(specs.MediaTypeImageManifest, specs.Manifest{
+		Versioned: versioned(), MediaType: specs.MediaTypeImageManifest,
+		Config: config, Layers: []specs.Descriptor{l.add(specs.MediaTypeImageLayerGzip, small)},
+	})
+	m.Platform = &platform
+	return m, err
+}
+
+// certificates returns the certificate authorities of Mozilla's list, which a Go module pins.
+// Those with a constraint, such as no trust in what they sign from a date on, are not among
+// them: a file of certificates cannot say that.
+func certificates() ([]byte, error) {
+	var all [][]byte
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			all = append(all, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}))
+		}
+	}
+	if len(all) < 50 {
+		return nil, fmt.Errorf("%d certificate authorities: that is not the list", len(all))
+	}
+	slices.SortFunc(all, bytes.Compare)
+	return bytes.Join(all, nil), nil
+}

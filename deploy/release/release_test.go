@@ -1,0 +1,350 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	reader "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+const commitTime = "1790000000"
+
+// dist is what goreleaser leaves, with small files in place of programs and packages.
+func dist(t *testing.T, version string) options {
+	t.Helper()
+	dir := t.TempDir()
+	put := func(name, content string) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	var all []artifact
+	for _, arch := range []string{"arm64", "amd64"} {
+		all = append(all,
+			artifact{"layoutproxy", put("linux_"+arch+"/layoutproxy", "program for "+arch), "linux", arch, "Binary"},
+			artifact{"layoutproxy.exe", put("windows_"+arch+"/layoutproxy.exe", "for windows"), "windows", arch, "Binary"},
+			artifact{"layoutproxy_" + arch + ".deb", put(arch+".deb", "package for "+arch), "linux", arch, "Linux Package"})
+	}
+	all = append(all, artifact{Name: "metadata.json", Path: filepath.Join(dir, "metadata.json"), Type: "Metadata"})
+	for name, v := range map[string]any{"artifacts.json": all, "metadata.json": map[string]string{"version": version, "tag": "v" + version, "commit": strings.Repeat("ab", 20)}} {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(name, string(data))
+	}
+	return options{top: "../..", dist: dir, out: filepath.Join(t.TempDir(), "release"), sbom: put("sbom.json", "{}"), goreleaser: "v2", snapshot: true}
+}
+
+// assembled assembles a release in an environment that has the time of the commit.
+func assembled(t *testing.T, o options) map[string][]byte {
+	t.Helper()
+	if err := assemble(o); err != nil {
+		t.Fatal(err)
+	}
+	all, err := filepath.Glob(o.out + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, name := range all {
+		if files[filepath.Base(name)], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+// A release has all files, each in SHA256SUMS, and the provenance names each that was built.
+func TestAssemble(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
+	files := assembled(t, dist(t, "1.2.3"))
+	var names []string
+	for name, data := range files {
+		names = append(names, name)
+		if name == "SHA256SUMS" {
+			continue
+		}
+		sum := sha256.Sum256(data)
+		if line := hex.EncodeToString(sum[:]) + "  " + name + "\n"; !strings.Contains(string(files["SHA256SUMS"]), line) {
+			t.Errorf("SHA256SUMS has no line %q", line)
+		}
+	}
+	slices.Sort(names)
+	want := []string{
+		"SHA256SUMS", "layoutproxy-chart-1.2.3.tgz", "layoutproxy_1.2.3.cdx.json", "layoutproxy_1.2.3.intoto.json",
+		"layoutproxy_1.2.3_chart.tar", "layoutproxy_1.2.3_image.tar", "layoutproxy_amd64.deb", "layoutproxy_arm64.deb",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	var s statement
+	if err := json.Unmarshal(files["layoutproxy_1.2.3.intoto.json"], &s); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Subject) != len(want)-2 || s.Predicate.BuildDefinition.ExternalParameters["ref"] != "v1.2.3" {
+		t.Errorf("provenance: %+v", s)
+	}
+	for _, subject := range s.Subject {
+		if sum := sha256.Sum256(files[subject.Name]); hex.EncodeToString(sum[:]) != subject.Digest["sha256"] {
+			t.Errorf("the provenance names %s with another digest", subject.Name)
+		}
+	}
+}
+
+// The same input gives the same bytes, wherever it is, signatures included.
+func TestAssembleTwice(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
+	key, _ := opensslKey(t, "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+	a, b := dist(t, "1.2.3"), dist(t, "1.2.3")
+	a.key, b.key = key, key
+	if diff := cmp.Diff(assembled(t, a), assembled(t, b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A release needs a key, its section of the changelog, and the time of its commit.
+func TestAssembleRefuses(t *testing.T) {
+	key, _ := opensslKey(t, "-algorithm", "ED25519")
+	for _, c := range []struct{ name, date, key, want string }{
+		{"no time", "", key, "SOURCE_DATE_EPOCH"},
+		{"no key", commitTime, "", "LAYOUTPROXY_RELEASE_KEY"},
+		{"no section", commitTime, key, "CHANGELOG.md has no section 77.0.0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("SOURCE_DATE_EPOCH", c.date)
+			o := dist(t, "77.0.0")
+			o.snapshot, o.key = false, c.key
+			if err := assemble(o); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			if _, err := os.Stat(o.out); err == nil {
+				t.Error("something was written")
+			}
+		})
+	}
+}
+
+// untar writes an archive to a directory.
+func untar(t *testing.T, data []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if h.ModTime.Unix() != 1790000000 {
+			t.Errorf("%s is of %s", h.Name, h.ModTime)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, h.Name)
+		if h.Typeflag == tar.TypeDir {
+			err = os.MkdirAll(name, 0o755)
+		} else if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+			err = os.WriteFile(name, content, os.FileMode(h.Mode))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The image is one that go-containerregistry takes as valid, for both architectures, and has the
+// program of each.
+func TestImage(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
+	files := assembled(t, dist(t, "1.2.3+x"))
+	index, err := reader.ImageIndexFromPath(untar(t, files["layoutproxy_1.2.3+x_image.tar"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(index); err != nil {
+		t.Error(err)
+	}
+	top, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"org.opencontainers.image.ref.name": "1.2.3_x", "io.containerd.image.name": "docker.io/library/layoutproxy:1.2.3_x"}
+	if diff := cmp.Diff(want, top.Manifests[0].Annotations); diff != "" || len(top.Manifests) != 1 {
+		t.Errorf("%d manifests, annotations (-want +got):\n%s", len(top.Manifests), diff)
+	}
+	images, err := index.ImageIndex(top.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	children, err := images.IndexManifest()
+	if err != nil || len(children.Manifests) != 2 {
+		t.Fatalf("%+v, %v", children, err)
+	}
+	for i, arch := range []string{"amd64", "arm64"} {
+		m := children.Manifests[i]
+		if m.Platform.OS != "linux" || m.Platform.Architecture != arch {
+			t.Errorf("platform %s, want linux/%s", m.Platform, arch)
+		}
+		image, err := images.Image(m.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers, err := image.Layers()
+		if err != nil || len(layers) != 1 {
+			t.Fatalf("%d layers, %v", len(layers), err)
+		}
+		content, err := layers[0].Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := untar(t, data)
+		if got, err := os.ReadFile(root + "/layoutproxy"); err != nil || string(got) != "program for "+arch {
+			t.Errorf("/layoutproxy: %q, %v", got, err)
+		}
+		if got, err := os.ReadFile(root + "/etc/ssl/certs/ca-certificates.crt"); err != nil || bytes.Count(got, []byte("BEGIN CERTIFICATE")) < 50 {
+			t.Errorf("%d bytes of certificates, %v", len(got), err)
+		}
+	}
+}
+
+// The image of a release and the image of the Dockerfile run the program in the same way.
+func TestImageIsThatOfTheDockerfile(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(strings.ReplaceAll(string(data), "\\\n", ""), "FROM scratch\n")
+	c := newConfig(release{Version: "1"})
+	words := func(instruction string) []string {
+		found := regexp.MustCompile(`(?m)^` + instruction + ` (.*)$`).FindStringSubmatch(text)
+		if found == nil {
+			t.Fatalf("no %s in the Dockerfile", instruction)
+		}
+		return strings.Fields(found[1])
+	}
+	list := func(instruction string) (all []string) {
+		if err := json.Unmarshal([]byte(strings.Join(words(instruction), " ")), &all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	var ports []string
+	for _, port := range words("EXPOSE") {
+		ports = append(ports, port+"/tcp")
+	}
+	check := regexp.MustCompile(`--interval=(\S+) --timeout=(\S+) --start-period=(\S+)\s+CMD (.*)`).FindStringSubmatch(strings.Join(words("HEALTHCHECK"), " "))
+	if check == nil {
+		t.Fatal("no HEALTHCHECK as it was")
+	}
+	var command []string
+	if err := json.Unmarshal([]byte(check[4]), &command); err != nil {
+		t.Fatal(err)
+	}
+	type facts struct {
+		User                   []string
+		Env, Entrypoint, Cmd   []string
+		Ports, Volumes, Health []string
+	}
+	keys := func(m map[string]struct{}) (all []string) {
+		for k := range m {
+			all = append(all, k)
+		}
+		slices.Sort(all)
+		return all
+	}
+	h := c.Healthcheck
+	want := facts{words("USER"), words("ENV"), list("ENTRYPOINT"), list("CMD"), ports, words("VOLUME"), append([]string{check[1], check[2], check[3], "CMD"}, command...)}
+	for i, s := range want.Health[:3] {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Health[i] = d.String()
+	}
+	got := facts{[]string{c.User}, c.Env, c.Entrypoint, c.Cmd, keys(c.ExposedPorts), keys(c.Volumes), append([]string{h.Interval.String(), h.Timeout.String(), h.StartPeriod.String()}, h.Test...)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Dockerfile and image (-Dockerfile +image):\n%s", diff)
+	}
+}
+
+// The chart has the version of the release, and its layout is one that Helm reads: Helm's own
+// library reads the archive in cmd/layoutproxy/acceptance/deployment.
+func TestChart(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
+	files := assembled(t, dist(t, "1.2.3"))
+	z, err := gzip.NewReader(bytes.NewReader(files["layoutproxy-chart-1.2.3.tgz"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := untar(t, data)
+	head, err := os.ReadFile(dir + "/layoutproxy/Chart.yaml")
+	if err != nil || !strings.Contains(string(head), "\nversion: 1.2.3\n") || !strings.Contains(string(head), "appVersion: 1.2.3\n") {
+		t.Errorf("%v\n%s", err, head)
+	}
+	if templates, _ := filepath.Glob(dir + "/layoutproxy/templates/*"); len(templates) < 5 {
+		t.Errorf("templates: %q", templates)
+	}
+	index, err := reader.ImageIndexFromPath(untar(t, files["layoutproxy_1.2.3_chart.tar"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := index.IndexManifest()
+	if err != nil || len(top.Manifests) != 1 {
+		t.Fatalf("%+v, %v", top, err)
+	}
+	image, err := index.Image(top.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Config.MediaType != mediaTypeChartConfig || len(m.Layers) != 1 || m.Layers[0].MediaType != mediaTypeChart {
+		t.Errorf("manifest: %+v", m)
+	}
+	content, err := image.LayerByDigest(m.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := content.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, files["layoutproxy-chart-1.2.3.tgz"]) {
+		t.Errorf("the layer has %d bytes and is not the archive: %v", len(got), err)
+	}
+}
