@@ -107,7 +107,7 @@ func readMoveRecord(name string) (*moveRecord, error) {
 		return nil, err
 	}
 	if r.Format != journal.Format {
-		return nil, fmt.Errorf("format %d, this program knows format %d", r.Format, journal.Format)
+		return nil, fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", r.Format, journal.Format)
 	}
 	for in.More() {
 		var file movedFile

@@ -11,11 +11,11 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ErrAmbiguous says that two readers could take one document for two different things:
+// ErrAmbiguous says that two readers could read one document as two different things:
 // an image and an index (CVE-2021-41190), or two digests for one layer.
 var ErrAmbiguous = errors.New("two readers could read it as two different manifests")
 
-// ErrContradiction says that a manifest is of another media type than its descriptor
+// ErrContradiction says that a manifest has another media type than its descriptor
 // says.
 var ErrContradiction = errors.New("the manifest contradicts its descriptor")
 
@@ -29,7 +29,7 @@ const (
 	artifact kind = "artifact manifest"
 )
 
-// kindOf is the kind that a media type stands for.
+// kindOf returns the kind of a media type.
 func kindOf(mediaType string) kind {
 	switch mediaType {
 	case specs.MediaTypeImageManifest, DockerManifest:
@@ -42,7 +42,7 @@ func kindOf(mediaType string) kind {
 	return noKind
 }
 
-// mediaType is that of a document of the kind that gives itself none.
+// mediaType returns the media type of a document of the kind that does not state one.
 func (k kind) mediaType() string {
 	switch k {
 	case index:
@@ -53,8 +53,8 @@ func (k kind) mediaType() string {
 	return specs.MediaTypeImageManifest
 }
 
-// Contradicts says why the manifest is not what a descriptor of the media type says, or
-// returns nil. The empty media type says nothing.
+// Contradicts returns why the manifest is not of the media type that a descriptor
+// states, or nil. An empty media type states nothing.
 func (r Refs) Contradicts(mediaType string) error {
 	switch {
 	case mediaType == "" || mediaType == r.MediaType:
@@ -67,11 +67,10 @@ func (r Refs) Contradicts(mediaType string) error {
 	return nil
 }
 
-// ParseAs reads the content of descriptors, which say its media types: each once, none
-// where they say nothing. It returns the type that is right, and those that are wrong
-// beside it. Content of a type that is no manifest's leads nowhere. The error says that
-// the content is no manifest though it has to be one, that it is ambiguous, or that it
-// contradicts every descriptor.
+// ParseAs parses content whose descriptors state these media types: each once, none if
+// they state nothing. It returns the right type, and the wrong ones. Content whose type
+// is not that of a manifest leads nowhere. The error says that the content should be a
+// manifest and is not, that it is ambiguous, or that it contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)
 	if mediaType, wrong, err = r.Choose(parsed, types); err != nil || !IsManifest(mediaType) {
@@ -80,8 +79,8 @@ func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []st
 	return r, mediaType, wrong, nil
 }
 
-// Choose finds which of the types that descriptors say is right; parsed is why the
-// content is no manifest, or nil.
+// Choose returns the right one of the types that descriptors state, and the wrong ones.
+// parsed says why the content is not a manifest, or is nil.
 func (r Refs) Choose(parsed error, types []string) (right string, wrong []string, err error) {
 	if len(types) == 0 {
 		return r.MediaType, nil, parsed
@@ -112,16 +111,16 @@ func (r Refs) Choose(parsed error, types []string) (right string, wrong []string
 	return types[0], nil, err
 }
 
-// LeadsOn says whether what a manifest names is to be followed, as far as descriptors
-// have said its types.
+// LeadsOn reports whether to follow what a manifest names, given the types that
+// descriptors state.
 func (r Refs) LeadsOn(types []string) bool {
 	return len(types) == 0 || r.Typed && IsManifest(r.MediaType) || slices.ContainsFunc(types, IsManifest)
 }
 
-// kindOfFields is the kind that the fields of a document speak for. The error says that
-// they speak for several, or that a field is there more than once for a reader that
-// does not mind upper case: package encoding/json does not. A field that is null speaks
-// for its kind where nothing else does. body is valid JSON.
+// kindOfFields returns the kind that the fields of a document show. It fails if they
+// show several kinds, or if a field is repeated for a reader that ignores case, as
+// package encoding/json does. A field that is null counts only if no other field shows
+// a kind. body must be valid JSON.
 func kindOfFields(body []byte) (kind, error) {
 	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
 		return noKind, errors.New("not a manifest: not a JSON object")
@@ -140,7 +139,7 @@ func kindOfFields(body []byte) (kind, error) {
 			empty = cmp.Or(empty, has)
 			return nil
 		case name == "fsLayers":
-			return errors.New("not a manifest of OCI, nor of Docker's schema 2: it has the fsLayers of schema 1")
+			return errors.New("neither an OCI manifest nor one of Docker's schema 2: it has the fsLayers of schema 1")
 		case has != noKind && k != noKind && k != has:
 			return fmt.Errorf("it has the fields of an %s and of an %s: %w", k, has, ErrAmbiguous)
 		}
@@ -153,7 +152,7 @@ func kindOfFields(body []byte) (kind, error) {
 	return cmp.Or(k, empty), err
 }
 
-// kindOfField is the kind that has a field of the name.
+// kindOfField returns the kind that has a field of this name.
 func kindOfField(name string) kind {
 	switch name {
 	case "config", "layers":
@@ -186,11 +185,11 @@ func checkDescriptors(field string, value []byte) error {
 	return one(nil, value)
 }
 
-// fieldSet are the known fields of an object that were met, a bit each.
+// fieldSet is the set of known fields of an object seen so far, one bit per field.
 type fieldSet uint16
 
-// add takes in a key, and returns the known field that it is, or "". The error says that
-// it is written with other letters, or was met before.
+// add adds a key, and returns the known field that it names, or "". It fails if the key
+// differs from that field in case only, or was added before.
 func (s *fieldSet) add(key []byte, known []string) (string, error) {
 	key, ascii, err := unquote(key)
 	if err != nil {
@@ -205,13 +204,13 @@ func (s *fieldSet) add(key []byte, known []string) (string, error) {
 			*s |= 1 << i
 			return k, nil
 		case (len(key) == len(k) || !ascii) && strings.EqualFold(string(key), k):
-			return "", fmt.Errorf("a field %.40q, which some readers take for %q: %w", key, k, ErrAmbiguous)
+			return "", fmt.Errorf("a field %.40q, which some readers read as %q: %w", key, k, ErrAmbiguous)
 		}
 	}
 	return "", nil
 }
 
-// unquote is the text of a JSON string, and whether it is ASCII alone.
+// unquote returns the text of a JSON string, and whether it is all ASCII.
 func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	text, ascii = quoted[1:len(quoted)-1], true
 	for _, b := range text {
@@ -225,13 +224,13 @@ func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	return text, ascii, nil
 }
 
-// eachField visits the fields of an object, which is valid JSON, with their keys in
-// quotes. It visits nothing of any other value.
+// eachField visits the fields of an object, with their keys in quotes. The object must
+// be valid JSON; other values have no fields.
 func eachField(object []byte, visit func(key, value []byte) error) error {
 	return eachPart(object, '{', visit)
 }
 
-// eachPart visits the values of an object or array, with their keys in an object.
+// eachPart visits the values of an object or array, with their keys if it is an object.
 func eachPart(json []byte, open byte, visit func(key, value []byte) error) error {
 	at := skipSpace(json, 0)
 	if at >= len(json) || json[at] != open {
@@ -264,7 +263,7 @@ func skipSpace(json []byte, at int) int {
 	return at
 }
 
-// skipValue is where a value ends that begins at a place.
+// skipValue returns the end of the value that begins at an offset.
 func skipValue(json []byte, at int) int {
 	depth := 0
 	for at < len(json) {
@@ -279,7 +278,7 @@ func skipValue(json []byte, at int) int {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return at // behind a number or a word
+				return at // after a number or a word
 			}
 			if depth--; depth == 0 {
 				return at + 1
@@ -294,7 +293,7 @@ func skipValue(json []byte, at int) int {
 	return at
 }
 
-// skipString is where a string ends that begins at a place.
+// skipString returns the end of the string that begins at an offset.
 func skipString(json []byte, at int) int {
 	for at++; at < len(json); at++ {
 		switch json[at] {

@@ -1,15 +1,14 @@
-// Package edition decides which layouts of a Deckhouse bundle belong beside an
-// edition, and which below it.
+// Package edition decides which layouts of a Deckhouse bundle belong beside an edition,
+// and which below it.
 //
-// A root such as deckhouse/ee ends in an edition. Almost all layouts of a bundle
-// belong below it, but the installer and the d8 program are the same for all
-// editions, and clusters and users ask for them one level higher:
-// deckhouse/installer, deckhouse/deckhouse-cli/plugins/x. [Split] is the decision
-// for one root. Server, list, push, comparison and pull all take it from here, so
-// that they cannot disagree.
+// A root such as deckhouse/ee ends in an edition. Almost all layouts of a bundle belong
+// below it. The installer and the d8 program are the same for all editions, so clusters
+// and users ask for them one level higher: deckhouse/installer,
+// deckhouse/deckhouse-cli/plugins/x. [Split] is the decision for one root. Server,
+// list, push, comparison and pull all use it, so that they agree.
 //
-// Facts: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, sections 8.2
-// and 8.6.
+// Facts: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, sections 8.2 and
+// 8.6.
 package edition
 
 import (
@@ -18,7 +17,7 @@ import (
 	"strings"
 )
 
-// Names are the editions. A segment is an edition only if it equals one of them.
+// Names returns the editions. A segment is an edition only if it equals one of them.
 func Names() []string { return []string{"ce", "be", "se", "se-plus", "ee", "fe", "cse"} }
 
 // IsName reports whether a segment of a path is an edition.
@@ -39,43 +38,43 @@ type Split struct {
 	split  bool
 }
 
-// Of splits a root below which a tree is served, or a path that it is pushed to. A
+// Of splits a root below which a tree is served, or a path that a tree is pushed to. A
 // root of one segment has no parent and is not split.
 func Of(root string) Split {
 	parent, last, below := cutLast(root)
 	switch {
 	case !IsName(last):
-		return whole(root, fmt.Sprintf("%q does not end in an edition", root))
+		return newUnsplit(root, fmt.Sprintf("%q does not end in an edition", root))
 	case !below:
-		return whole(root, fmt.Sprintf("nothing precedes the edition %s", last))
+		return newUnsplit(root, fmt.Sprintf("the edition %s has no parent", last))
 	}
-	return between(root, parent, last)
+	return newSplit(root, parent, last)
 }
 
-// OfSource splits the path of a source registry. Other than [Of] it splits a path
-// of one segment as well: the parent is then empty, the registry itself.
+// OfSource splits the path of a source registry. Unlike [Of] it splits a path of one
+// segment too: the parent is then empty, which means the registry itself.
 func OfSource(path string) Split {
 	parent, last, _ := cutLast(path)
 	if !IsName(last) {
-		return whole(path, fmt.Sprintf("%q does not end in an edition", path))
+		return newUnsplit(path, fmt.Sprintf("%q does not end in an edition", path))
 	}
-	return between(path, parent, last)
+	return newSplit(path, parent, last)
 }
 
 // Unsplit keeps all layouts below root, as tools did before 2026.
-func Unsplit(root string) Split { return whole(root, "the edition split is turned off") }
+func Unsplit(root string) Split { return newUnsplit(root, "the edition split is turned off") }
 
-func whole(root, reason string) Split { return Split{Root: root, Parent: root, Reason: reason} }
+func newUnsplit(root, reason string) Split { return Split{Root: root, Parent: root, Reason: reason} }
 
-func between(root, parent, last string) Split {
+func newSplit(root, parent, last string) Split {
 	return Split{Root: root, Parent: parent, split: true,
 		Reason: fmt.Sprintf("%s is an edition: installer and deckhouse-cli belong beside it", last)}
 }
 
-// IsSplit reports whether shared layouts have another base than all others.
+// IsSplit reports whether shared layouts have another base than the others.
 func (s Split) IsSplit() bool { return s.split }
 
-// Base is the path below which the layout at a path belongs.
+// Base returns the path below which the layout at a path belongs.
 func (s Split) Base(path string) string {
 	if IsShared(path) {
 		return s.Parent
@@ -83,21 +82,21 @@ func (s Split) Base(path string) string {
 	return s.Root
 }
 
-// Name is the name of the repository of the layout at a path; "." is the root
-// layout. It is empty where neither the layout nor the root has a name.
-func (s Split) Name(path string) string { return join(s.Base(path), path) }
+// Name returns the repository name of the layout at a path; "." is the root layout. It
+// is empty if neither the layout nor the root has a name.
+func (s Split) Name(path string) string { return joinName(s.Base(path), path) }
 
-// Alias is the name that older tools gave the layout at a path, where that is
-// another one than [Split.Name]; else it is empty.
+// Alias returns the name that older tools gave the layout at a path; empty if that is
+// its [Split.Name].
 func (s Split) Alias(path string) string {
 	if !s.split || !IsShared(path) {
 		return ""
 	}
-	return join(s.Root, path)
+	return joinName(s.Root, path)
 }
 
-// join is the name below base of the layout at path.
-func join(base, path string) string {
+// joinName returns the name below base of the layout at path.
+func joinName(base, path string) string {
 	switch {
 	case path == ".":
 		return base
@@ -107,7 +106,7 @@ func join(base, path string) string {
 	return base + "/" + path
 }
 
-// cutLast cuts a path around its last slash; below is false without one.
+// cutLast cuts a path at its last slash; below is false if there is none.
 func cutLast(path string) (parent, last string, below bool) {
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		return path[:i], path[i+1:], true

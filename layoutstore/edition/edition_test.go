@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The facts are of deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01:
-// the table "where each layout goes" and the note on sources of one segment.
+// The facts are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01: the
+// table "where each layout goes" and the note on sources of one segment.
 func TestSplit(t *testing.T) {
 	for _, test := range []struct {
 		root, parent, sourceParent string
@@ -20,7 +20,7 @@ func TestSplit(t *testing.T) {
 		{"deckhouse/cse", "deckhouse", "deckhouse"},
 		{"mirror/of/deckhouse/fe", "mirror/of/deckhouse", "mirror/of/deckhouse"},
 		{"ee/ee", "ee", "ee"},
-		// Nothing stands before the edition: only a source is split.
+		// The edition has no parent: only a source is split.
 		{"ee", "ee", ""},
 		{"se-plus", "se-plus", ""},
 		// No edition.
@@ -78,8 +78,9 @@ func TestName(t *testing.T) {
 	}
 }
 
-// Names of one root never meet: neither two names, nor a name and an alias.
-func FuzzNamesNeverMeet(f *testing.F) {
+// All names below one root are different: no two layouts have the same name, and no alias is a
+// name.
+func FuzzNamesDiffer(f *testing.F) {
 	f.Add("deckhouse/ee", "installer", "modules/x")
 	f.Add("ee", "deckhouse-cli", ".")
 	f.Add("deckhouse/se-plus", "deckhouse-cli/plugins/x", "plugins/x")

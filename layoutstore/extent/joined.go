@@ -124,7 +124,7 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += j.size
 	default:
-		return 0, fmt.Errorf("seek: whence %d", whence)
+		return 0, fmt.Errorf("seek: invalid whence %d", whence)
 	}
 	if offset < 0 {
 		return 0, errSeek

@@ -10,30 +10,29 @@ import (
 	"syscall"
 )
 
-// section reads one extent. The position that counts is the file's own, because
-// the kernel moves that one when net/http sends by sendfile; a seek moves it when
-// the next byte is read, as http.ServeContent seeks to the end and back only to
-// learn the size.
+// section reads one extent. The file's own position counts, because the kernel moves it
+// when net/http sends by sendfile. A seek moves the file only when the next byte is
+// read: http.ServeContent seeks to the end and back just to learn the size.
 type section struct {
 	f        *os.File
 	off, len int64
-	checker  Checker // nil where the file is only compared with what it was when it was opened
+	checker  Checker // nil if the file is only compared with its state when it was opened
 	opened   fs.FileInfo
 
 	pos   int64 // in the file
 	state position
 }
 
-// position says how pos and the position of the file stand to each other.
+// position says how pos relates to the position of the file.
 type position int
 
 const (
-	atPos   position = iota // the file stands at pos
-	sought                  // the file is to be moved to pos
-	unknown                 // the kernel moved the file
+	atPos   position = iota // the file is at pos
+	sought                  // the file must be moved to pos
+	unknown                 // the kernel may have moved the file
 )
 
-// checked is a section as a Sender.
+// checked is a section that implements Sender.
 type checked struct{ *section }
 
 // Section implements Sender.
@@ -66,10 +65,10 @@ func openSection(ctx context.Context, e Extent) (*section, error) {
 	return newSection(e, f, info)
 }
 
-// errNotCached is of a file that is no Cached.
+// errNotCached is the error for a file that is not a Cached.
 var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
-// openCachedSection is openSection without a wait for a disk.
+// openCachedSection is openSection, but never waits for a disk.
 func openCachedSection(_ context.Context, e Extent) (*section, error) {
 	file, ok := e.File.(Cached)
 	if !ok {
@@ -82,7 +81,7 @@ func openCachedSection(_ context.Context, e Extent) (*section, error) {
 	return newSection(e, f, info)
 }
 
-// newSection reads e from f, which it closes where it cannot.
+// newSection reads e from f. If it fails, it closes f.
 func newSection(e Extent, f *os.File, info fs.FileInfo) (*section, error) {
 	if info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len {
 		f.Close()
@@ -96,8 +95,8 @@ func newSection(e Extent, f *os.File, info fs.FileInfo) (*section, error) {
 	return s, nil
 }
 
-// place moves the file to where the last seek wanted it.
-func (s *section) place() error {
+// seekFile moves the file to where the last seek wanted it.
+func (s *section) seekFile() error {
 	if s.state != sought {
 		return nil
 	}
@@ -108,8 +107,8 @@ func (s *section) place() error {
 	return err
 }
 
-// check says whether the file has changed since its extents were made, or else since it
-// was opened.
+// check fails if the file has changed since its extents were made, or if those do not
+// tell, since it was opened.
 func (s *section) check() error {
 	info, err := s.f.Stat()
 	switch {
@@ -123,14 +122,14 @@ func (s *section) check() error {
 	return nil
 }
 
-// left is the number of bytes between the position and the section's end.
+// left returns the number of bytes between the position and the section's end.
 func (s *section) left() (int64, error) {
-	err := s.find()
+	err := s.findPosition()
 	return s.off + s.len - s.pos, err
 }
 
-// find learns where the kernel has moved the file.
-func (s *section) find() error {
+// findPosition reads the position to which the kernel has moved the file.
+func (s *section) findPosition() error {
 	if s.state != unknown {
 		return nil
 	}
@@ -149,7 +148,7 @@ func (s *section) Read(p []byte) (int, error) {
 	if left <= 0 {
 		return 0, io.EOF
 	}
-	if err := s.place(); err != nil {
+	if err := s.seekFile(); err != nil {
 		return 0, err
 	}
 	n, err := s.f.Read(p[:min(int64(len(p)), left)])
@@ -163,7 +162,7 @@ func (s *section) Read(p []byte) (int, error) {
 }
 
 func (s *section) Seek(offset int64, whence int) (int64, error) {
-	if err := s.find(); err != nil {
+	if err := s.findPosition(); err != nil {
 		return 0, err
 	}
 	switch whence {
@@ -174,7 +173,7 @@ func (s *section) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += s.off + s.len
 	default:
-		return 0, fmt.Errorf("seek: whence %d", whence)
+		return 0, fmt.Errorf("seek: invalid whence %d", whence)
 	}
 	if offset < s.off {
 		return 0, errSeek
@@ -185,24 +184,24 @@ func (s *section) Seek(offset int64, whence int) (int64, error) {
 	return s.pos - s.off, nil
 }
 
-// SyscallConn lets net/http send the section by sendfile: it takes the file
-// descriptor, its position, and a length from the io.LimitedReader around us.
+// SyscallConn lets net/http send the section by sendfile: that takes the file
+// descriptor, its position, and a length from the io.LimitedReader around the section.
 func (s *section) SyscallConn() (syscall.RawConn, error) {
-	if err := s.place(); err != nil {
+	if err := s.seekFile(); err != nil {
 		return nil, err
 	}
 	s.state = unknown
 	return s.f.SyscallConn()
 }
 
-// WriteTo bounds what a bare io.Copy sends: without it the copy would find
-// SyscallConn and go on behind the section, to the end of the file.
+// WriteTo limits what a bare io.Copy sends: otherwise the copy would use SyscallConn
+// and continue behind the section, to the end of the file.
 func (s *section) WriteTo(w io.Writer) (int64, error) {
 	left, err := s.left()
 	if err != nil || left <= 0 {
 		return 0, err
 	}
-	if err := s.place(); err != nil {
+	if err := s.seekFile(); err != nil {
 		return 0, err
 	}
 	s.state = unknown

@@ -1,5 +1,5 @@
-// Package fileid tells files from each other, whatever their names are, and one state of
-// a file from the next.
+// Package fileid distinguishes files, whatever their names are, and the states of one
+// file.
 package fileid
 
 import (
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// State is a file in one state. It is another one when the file was written or replaced.
+// State is one state of a file. It changes when the file is written or replaced.
 type State struct {
 	Device   uint64 `json:"device,omitempty"`
 	Inode    uint64 `json:"inode,omitempty"`
@@ -15,20 +15,19 @@ type State struct {
 	Modified int64  `json:"modified,omitempty"` // nanoseconds since 1970
 }
 
-// Of is the state of a file. ok is false where the system does not tell files from each
-// other.
+// Of returns the state of a file. ok is false if the system cannot distinguish files.
 func Of(info fs.FileInfo) (s State, ok bool) {
 	device, inode, ok := identify(info)
 	return State{device, inode, info.Size(), info.ModTime().UnixNano()}, ok
 }
 
-// SameFile says whether two states are of one file.
+// SameFile reports whether two states are of the same file.
 func (s State) SameFile(other State) bool {
 	return s.Device == other.Device && s.Inode == other.Inode
 }
 
-// Set is a set of files, each in the state in which it was added last. The zero value is
-// empty. Its methods may be called from several goroutines at once.
+// Set is a set of files, each in the state in which it was last added. The zero value
+// is empty. Several goroutines may call its methods at once.
 type Set struct {
 	mu     sync.Mutex
 	states map[key]State
@@ -36,8 +35,8 @@ type Set struct {
 
 type key struct{ device, inode uint64 }
 
-// Add adds a regular file. Anything else is ignored, and so is a file that the system does
-// not tell from others.
+// Add adds a regular file. It ignores anything else, and files that the system cannot
+// distinguish.
 func (s *Set) Add(info fs.FileInfo) {
 	if state, ok := Of(info); ok && info.Mode().IsRegular() {
 		s.AddState(state)
@@ -54,7 +53,7 @@ func (s *Set) AddState(state State) {
 	s.states[key{state.Device, state.Inode}] = state
 }
 
-// Forget removes a file, in whatever state.
+// Forget removes a file, whatever its state.
 func (s *Set) Forget(info fs.FileInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +62,7 @@ func (s *Set) Forget(info fs.FileInfo) {
 	}
 }
 
-// Has says whether the file is in the set, in the state that it has now.
+// Has reports whether the set has the file in its present state.
 func (s *Set) Has(info fs.FileInfo) bool {
 	state, ok := Of(info)
 	if !ok {
@@ -74,7 +73,7 @@ func (s *Set) Has(info fs.FileInfo) bool {
 	return s.states[key{state.Device, state.Inode}] == state
 }
 
-// Len is the number of files.
+// Len returns the number of files.
 func (s *Set) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

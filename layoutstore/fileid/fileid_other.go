@@ -4,5 +4,5 @@ package fileid
 
 import "io/fs"
 
-// identify knows no file here, so that nothing is ever moved or removed.
+// identify cannot distinguish files here, so nothing is ever moved or removed.
 func identify(fs.FileInfo) (device, inode uint64, ok bool) { return 0, 0, false }

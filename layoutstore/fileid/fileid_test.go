@@ -19,7 +19,7 @@ func stat(t *testing.T, file string) fs.FileInfo {
 	return info
 }
 
-// A file is in the set by any of its names, until it is written, replaced or forgotten.
+// A set has a file under any of its names, until the file is written, replaced or forgotten.
 func TestSet(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
@@ -55,7 +55,7 @@ func TestSet(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Has(stat(t, file)) {
-				t.Error("it is still there")
+				t.Error("the set still has it")
 			}
 		})
 	}

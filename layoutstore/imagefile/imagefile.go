@@ -1,12 +1,12 @@
 // Package imagefile reads files out of the layers of an image.
 //
-// Start with [Read]. It opens layers from the top down, and only as many as it takes: the
-// file of the topmost layer counts, unless a layer above it removes it by a whiteout (OCI
-// image layer specification, "Representing Changes"). Layers may be compressed with gzip or
-// zstd, or not at all.
+// Start with [Read]. It opens layers from the top down, and no more than it needs. The file
+// in the topmost layer counts, unless a whiteout in a layer above removes it (OCI image
+// layer specification, "Representing Changes"). Layers may be compressed with gzip or zstd,
+// or not at all.
 //
-// Nothing in a layer makes it use unbounded memory or time: each file and the unpacked size
-// of each layer have a limit, and whiteouts of files that nobody asked for are not kept.
+// Memory and time are bounded, whatever a layer contains: each file and the unpacked size
+// of each layer have a limit, and whiteouts of files that were not asked for are ignored.
 package imagefile
 
 import (
@@ -21,12 +21,13 @@ import (
 )
 
 const (
-	// MaxFile is the size in bytes of the longest file that is read out of an image.
+	// MaxFile is the size in bytes of the longest file that Read returns.
 	MaxFile = 16 << 20
-	// maxUnpacked is how many bytes a layer may unpack to: a few bytes can unpack to any number.
+	// maxUnpacked limits how many bytes a layer unpacks to: a few bytes can unpack to
+	// any number.
 	maxUnpacked = 64 << 30
-	// readToEnd is the size in bytes up to which a layer is read to its end after the last
-	// file was found, so that a reader that checks the digest there gets to check it.
+	// readToEnd is the size in bytes up to which a layer is read to its end even after
+	// the last file was found. A reader that verifies the digest does that at the end.
 	readToEnd = 16 << 20
 )
 
@@ -37,11 +38,11 @@ type Layer struct {
 	Size      int64 // bytes
 }
 
-// Open opens the bytes of a layer as they are stored. A reader that checks their digest
-// reports a mismatch in place of the end.
+// Open opens the stored bytes of a layer. A reader that verifies their digest reports a
+// mismatch in place of io.EOF.
 type Open func(ctx context.Context, layer Layer) (io.ReadCloser, error)
 
-// FormatError says that the bytes of a layer are no archive that files can be read from.
+// FormatError reports a layer that is not an archive from which files can be read.
 type FormatError struct {
 	Layer digest.Digest
 	Err   error
@@ -52,10 +53,10 @@ func (e *FormatError) Error() string { return fmt.Sprintf("layer %s: %v", e.Laye
 // Unwrap returns the cause.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Read returns the contents of those named files that an image has; layers are those of its
-// manifest, in its order. Layers of a media type that is no tar archive are skipped. A layer
-// is an error if it cannot be read to its end and a file is still missing then: what was not
-// read may contain it.
+// Read returns the contents of those of the named files that an image has. The layers are
+// in the order of its manifest; those whose media type is not a tar archive are skipped. If
+// a layer cannot be read to its end while a file is still missing, that is an error: the
+// rest may contain the file.
 //
 // Errors: *FormatError; those of open and of the readers that it returns; the context's.
 func Read(ctx context.Context, layers []Layer, open Open, names ...string) (map[string][]byte, error) {
@@ -65,7 +66,7 @@ func Read(ctx context.Context, layers []Layer, open Open, names ...string) (map[
 			break
 		}
 		if !strings.Contains(layer.MediaType, "tar") {
-			continue // of an artifact
+			continue // a layer of an artifact
 		}
 		if err := readLayer(ctx, s, layer, open); err != nil {
 			return nil, err
@@ -81,11 +82,11 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	}
 	defer r.Close()
 	in := &input{ctx: ctx, r: r}
-	malformed := s.layer(in)
+	malformed := s.searchLayer(in)
 	if malformed == nil && len(s.missing) == 0 && layer.Size > readToEnd {
 		return nil
 	}
-	// To the end: wrong bytes are the cause of what looks malformed.
+	// Read to the end: a wrong digest explains why the content looks malformed.
 	if in.err == nil {
 		_, _ = io.Copy(io.Discard, in) // in keeps the error
 	}
@@ -98,10 +99,10 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	return nil
 }
 
-// input reads the stored bytes of a layer, and keeps the error that they ended with: so
-// that one is distinguished from an error of the format.
+// input reads the stored bytes of a layer, and keeps the error of its reader, to
+// distinguish that from an error of the format.
 type input struct {
-	ctx context.Context // of the one call of Read that it is made for
+	ctx context.Context // of the call of Read that created it
 	r   io.Reader
 	err error
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// layer is a tar archive of files.
+// layer returns a tar archive of files.
 func layer(t *testing.T, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -50,7 +50,7 @@ func zstandard(t *testing.T, data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// image is an image of layers, the lowest first, that counts which of them are opened.
+// image has layers, from the bottom up, and records which of them are opened.
 type image struct {
 	layers []imagefile.Layer
 	bytes  map[digest.Digest][]byte
@@ -72,15 +72,15 @@ func (i *image) open(_ context.Context, l imagefile.Layer) (io.ReadCloser, error
 	return io.NopCloser(bytes.NewReader(i.bytes[l.Digest])), nil
 }
 
-// The file of the topmost layer counts, whatever layers are compressed with, unless a layer
-// above removes it; a layer that is cut is an error and not a missing file. (OCI image layer
-// specification 1.1, "Whiteouts" and "Opaque Whiteout".)
+// The file in the topmost layer counts, whatever compression layers have, unless a
+// layer above removes it. A layer that is cut short is an error and not a missing file.
+// (OCI image layer specification 1.1, "Whiteouts" and "Opaque Whiteout".)
 func TestFilesOfImages(t *testing.T) {
 	const name = "version.json"
 	large := strings.Repeat("x", 1<<20)
 	for what, test := range map[string]struct {
-		layers [][]byte // the lowest first
-		want   string   // the content, or what the error says
+		layers [][]byte // from the bottom up
+		want   string   // the content, or a part of the error
 		fails  bool
 	}{
 		"one layer":                  {[][]byte{layer(t, name, "1")}, "1", false},
@@ -120,7 +120,7 @@ func TestFilesOfImages(t *testing.T) {
 	}
 }
 
-// Layers below those that have everything are not opened, nor are those of an artifact.
+// Read opens neither layers below the one that completes the search, nor layers of an artifact.
 func TestOnlyNeededLayersAreOpened(t *testing.T) {
 	i := imageOf(layer(t, "a", "low"), layer(t, "b", "2"), layer(t, "a", "1"), []byte("an artifact"))
 	i.layers[3].MediaType = "application/vnd.example.signature"
@@ -134,7 +134,7 @@ func TestOnlyNeededLayersAreOpened(t *testing.T) {
 	}
 }
 
-// lying is a reader that fails in place of its end.
+// lying is a reader that fails in place of io.EOF.
 type lying struct {
 	io.Reader
 	err error
@@ -148,8 +148,8 @@ func (l lying) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An error of the reader counts, whether or not its bytes look like an archive: it says that
-// they are the wrong ones.
+// An error of the reader counts, whether or not its content looks like an archive: the
+// content is wrong.
 func TestErrorsOfTheReader(t *testing.T) {
 	mismatch := errors.New("checksum mismatch")
 	for _, data := range [][]byte{layer(t, "a", "1"), layer(t, "other", "1"), []byte("no archive at all"), layer(t, "a", strings.Repeat("x", 5000))[:1500]} {

@@ -14,11 +14,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// search is a search for files in layers, from the top one down.
+// search looks for files in layers, from the top down.
 type search struct {
-	missing map[string]bool // names of files that no layer had so far, nor removed
+	missing map[string]bool // names of files that are neither found nor removed so far
 	found   map[string][]byte
-	limit   int64 // bytes of a layer, unpacked
+	limit   int64 // unpacked bytes per layer
 }
 
 func newSearch(names ...string) *search {
@@ -29,8 +29,8 @@ func newSearch(names ...string) *search {
 	return s
 }
 
-// layer searches one layer: a tar archive, compressed or not.
-func (s *search) layer(r io.Reader) error {
+// searchLayer searches one layer: a tar archive, compressed or not.
+func (s *search) searchLayer(r io.Reader) error {
 	unpacked, closeReader, err := decompress(bufio.NewReaderSize(r, 1<<16))
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (s *search) layer(r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := s.entry(t, h, removed); err != nil {
+		if err := s.searchEntry(t, h, removed); err != nil {
 			return err
 		}
 	}
@@ -57,25 +57,25 @@ func (s *search) layer(r io.Reader) error {
 	return nil
 }
 
-func (s *search) entry(r io.Reader, h *tar.Header, removed map[string]bool) error {
+func (s *search) searchEntry(r io.Reader, h *tar.Header, removed map[string]bool) error {
 	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 	dir, base := path.Split(name)
 	if base == ".wh..wh..opq" {
 		if dir == "" {
 			dir = "./"
 		}
-		s.remove(dir, removed)
+		s.noteRemoved(dir, removed)
 		return nil
 	}
 	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
-		s.remove(dir+hidden, removed)
+		s.noteRemoved(dir+hidden, removed)
 		return nil
 	}
 	if !s.missing[name] {
 		return nil
 	}
 	if h.Typeflag != tar.TypeReg {
-		return fmt.Errorf("%s is no regular file", name)
+		return fmt.Errorf("%s is not a regular file", name)
 	}
 	data, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
 	if err != nil {
@@ -89,9 +89,9 @@ func (s *search) entry(r io.Reader, h *tar.Header, removed map[string]bool) erro
 	return nil
 }
 
-// remove notes what a whiteout removes, if a missing file is concerned: a layer may remove
-// any number of files.
-func (s *search) remove(hidden string, removed map[string]bool) {
+// noteRemoved notes what a whiteout removes, if it affects a missing file. It ignores
+// other whiteouts: a layer may have any number of them.
+func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	for name := range s.missing {
 		if slices.Contains(removers(name), hidden) {
 			removed[hidden] = true
@@ -99,8 +99,8 @@ func (s *search) remove(hidden string, removed map[string]bool) {
 	}
 }
 
-// removers are the names whose whiteout removes a file: its own, that of a directory that
-// contains it, or, with a slash, that of the contents of such a directory.
+// removers returns the paths whose whiteout removes a file: its own, a directory that
+// contains it, or, with a slash, the content of such a directory.
 func removers(name string) (all []string) {
 	for p := name; p != "." && p != "/"; p = path.Dir(p) {
 		all = append(all, p, path.Dir(p)+"/")
@@ -108,7 +108,7 @@ func removers(name string) (all []string) {
 	return all
 }
 
-// bounded is a reader that fails after its limit.
+// bounded is a reader that fails behind its limit.
 type bounded struct {
 	r           io.Reader
 	left, limit int64
@@ -117,14 +117,14 @@ type bounded struct {
 // Read implements io.Reader.
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("it unpacks to more than %d bytes, as no image of a product does: is it the right tag?", b.limit)
+		return 0, fmt.Errorf("it unpacks to more than %d bytes, more than any image of a product: is it the right tag?", b.limit)
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	return n, err
 }
 
-// decompress undoes the compression that the first bytes announce.
+// decompress decompresses as the first bytes say.
 func decompress(b *bufio.Reader) (io.Reader, func(), error) {
 	magic, err := b.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {

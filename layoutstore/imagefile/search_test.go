@@ -13,24 +13,24 @@ import (
 	"testing"
 )
 
-// What a layer removes is remembered only where it matters: there is no end to what a layer
-// can remove in few bytes.
+// Only whiteouts of wanted files are remembered: a layer can remove any number of files
+// in few bytes.
 func TestWhiteoutsOfOtherFilesAreForgotten(t *testing.T) {
 	s := newSearch("a/b/version.json", "other")
 	removed := map[string]bool{}
 	for i := range 10_000 {
-		try(t, s.entry(nil, &tar.Header{Name: fmt.Sprintf("a/.wh.%d", i)}, removed))
-		try(t, s.entry(nil, &tar.Header{Name: fmt.Sprintf("%d/.wh..wh..opq", i)}, removed))
+		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/.wh.%d", i)}, removed))
+		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("%d/.wh..wh..opq", i)}, removed))
 	}
 	for _, name := range []string{"a/.wh.b", "a/b/.wh..wh..opq", ".wh..wh..opq", "a/b/.wh.version.json"} {
-		try(t, s.entry(nil, &tar.Header{Name: name}, removed))
+		try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
 	}
 	if got := slices.Sorted(maps.Keys(removed)); !slices.Equal(got, []string{"./", "a/b", "a/b/", "a/b/version.json"}) {
 		t.Errorf("%d are remembered: %.200q", len(got), got)
 	}
 }
 
-// A layer that unpacks to more than any image has is not read to its end.
+// A layer that unpacks to more than the limit is not read to its end.
 func TestLayersThatUnpackToTooMuch(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -43,15 +43,15 @@ func TestLayersThatUnpackToTooMuch(t *testing.T) {
 	for limit, want := range map[int64]string{5_000: "it unpacks to more than 5000 bytes", 15_000: "it unpacks to more than 15000 bytes", 30_000: ""} {
 		s := newSearch("version.json")
 		s.limit = limit
-		err := s.layer(bytes.NewReader(b.Bytes()))
+		err := s.searchLayer(bytes.NewReader(b.Bytes()))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%d: %v, want %q", limit, err, want)
 		}
 	}
 }
 
-// A file that is found in a layer is the first regular one of its name that archive/tar
-// finds there, and is not found twice.
+// A file found in a layer is the first regular one of its name that archive/tar finds
+// there, and it is found only once.
 func FuzzLayer(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -68,10 +68,10 @@ func FuzzLayer(f *testing.F) {
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newSearch("version.json")
-		err := s.layer(bytes.NewReader(data))
+		err := s.searchLayer(bytes.NewReader(data))
 		got, ok := s.found["version.json"]
 		if ok && (err != nil || len(s.missing) != 0) {
-			t.Fatalf("found, and %v, and missing are %v", err, s.missing)
+			t.Fatalf("found with error %v and still missing: %v", err, s.missing)
 		}
 		if !ok || len(data) < 2 || data[0] == 0x1f || data[0] == 0x28 {
 			return
@@ -79,7 +79,7 @@ func FuzzLayer(f *testing.F) {
 		for r := tar.NewReader(bytes.NewReader(data)); ; {
 			h, err := r.Next()
 			if errors.Is(err, io.EOF) {
-				t.Fatal("archive/tar finds none")
+				t.Fatal("archive/tar does not find it")
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// header is a journal as a reader sees it: which layouts it changes, and where their
-// old indexes are in it.
+// header is what a reader reads of a journal: which layouts it changes, and where it
+// stores their old indexes.
 type header struct {
 	Generation uint64
 	Packed     []Packed
@@ -29,10 +29,10 @@ type header struct {
 
 type headerIndex struct {
 	path          string
-	off, old, new int64 // the old bytes are at off, the new ones behind them; old is -1 for none
+	off, old, new int64 // the old bytes begin at off, the new ones follow; old is -1 if there was no index
 }
 
-// readHeader reads the header of the journal that stands in a store, or returns nil.
+// readHeader reads the header of a store's journal, or returns nil if the store has none.
 func readHeader(dir string) (*header, error) {
 	f, err := plainfile.OpenInDir(dir, File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,12 +78,12 @@ func (h *header) parse(r io.Reader, size int64) error {
 		}
 	}
 	if off != size {
-		return fmt.Errorf("%d bytes, its header says %d", size, off)
+		return fmt.Errorf("it has %d bytes, but its header says %d", size, off)
 	}
 	return nil
 }
 
-// readLine reads the first line, its end included.
+// readLine reads the first line with its newline.
 func readLine(r io.Reader) ([]byte, error) {
 	var line []byte
 	r = io.LimitReader(r, MaxFile)
@@ -103,8 +103,8 @@ func (h *header) same(other *header) bool {
 	return os.SameFile(h.info, other.info) && h.info.ModTime().Equal(other.info.ModTime()) && h.Generation == other.Generation
 }
 
-// oldIndex is where the index of the layout at path was before the import, nil where it
-// had none; ok says whether the import changes it.
+// oldIndex locates the index of the layout at path before the import; nil if it had
+// none. ok reports whether the import changes it.
 func (h *header) oldIndex(path string) (where extent.List, ok bool) {
 	i, ok := h.byPath[path]
 	if !ok || h.indexes[i].old < 0 {
@@ -114,7 +114,7 @@ func (h *header) oldIndex(path string) (where extent.List, ok bool) {
 	return extent.List{{File: h, Off: ix.off, Len: ix.old}}, true
 }
 
-// Open implements extent.File: an old index is read out of the journal while that stands.
+// Open implements extent.File: an old index is read from the journal while that exists.
 func (h *header) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

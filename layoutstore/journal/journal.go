@@ -1,6 +1,6 @@
 // Package journal reads and writes the files that make a directory a store: its state,
-// and the journal of the import that is being published. It holds the one rule by which
-// a reader of a store decides whether it sees an import: see [ReadView].
+// and the journal of the import that is being published. It has the one rule by which a
+// reader of a store decides whether it sees an import: see [ReadView].
 package journal
 
 import (
@@ -12,30 +12,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Journal is what a store holds while an import is published: from before the first
-// file gets its place until all have theirs. While it stands, readers take the old
-// side; whoever holds the store's lock may finish it.
+// Journal exists in a store while an import is published: from before the first file is
+// moved into place until all are. Meanwhile readers see the old state, and whoever
+// holds the store's lock may complete the import.
 type Journal struct {
-	Generation uint64   // that the import is
-	Packed     []Packed // archives that come with it
+	Generation uint64   // of the import
+	Packed     []Packed // archives that the import adds
 	Indexes    []IndexChange
 }
 
-// IndexChange is one index.json before and after an import. Old and New are what a
-// journal is written from; of one that was read, [IndexChange.OldBytes] and
-// [IndexChange.NewBytes] read them when they are needed: all together they may be more
-// than fits into memory.
+// IndexChange is one index.json before and after an import. A journal is written from
+// Old and New. If the journal was read, [IndexChange.OldBytes] and
+// [IndexChange.NewBytes] read them when needed: all of them together may not fit into
+// memory.
 type IndexChange struct {
 	Path string // of the layout below the store; "." is the store itself
-	Old  []byte // nil where the layout is a new one
+	Old  []byte // nil for a new layout
 	New  []byte
 
-	journal  *header // that it was read from, or nil
+	journal  *header // that the change was read from, or nil
 	old, new extent.List
 }
 
-// OldBytes are the bytes of the index before the import, nil where it had none. Errors:
-// the cause of ctx; the file system's.
+// OldBytes returns the index before the import, nil if there was none. Errors: the file
+// system's; the cause of ctx.
 func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 	if c.journal == nil || c.old == nil {
 		return c.Old, nil
@@ -43,8 +43,7 @@ func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 	return c.old.ReadAll(ctx)
 }
 
-// NewBytes are the bytes of the index after the import. Errors: the cause of ctx; the
-// file system's.
+// NewBytes returns the index after the import. Errors: the file system's; the cause of ctx.
 func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	if c.journal == nil {
 		return c.New, nil
@@ -52,8 +51,8 @@ func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	return c.new.ReadAll(ctx)
 }
 
-// Check fails where readers could not read the journal or the indexes that it puts in
-// place. Errors: ErrTooLong.
+// Check fails if readers could not read the journal, or the indexes that it publishes.
+// Errors: ErrTooLong.
 func (j *Journal) Check() error {
 	for _, c := range j.Indexes {
 		if len(c.New) > MaxIndex {
@@ -64,8 +63,8 @@ func (j *Journal) Check() error {
 	return err
 }
 
-// headerLine is the first line of a journal. The bytes of the indexes follow it,
-// for each of them the old ones, then the new ones.
+// headerLine is the first line of a journal. The bytes of the indexes follow: for each
+// index the old ones, then the new ones.
 type headerLine struct {
 	Format     int            `json:"format"`
 	Generation uint64         `json:"generation"`
@@ -75,11 +74,11 @@ type headerLine struct {
 
 type journalIndex struct {
 	Path string `json:"path"`
-	Old  int64  `json:"old"` // bytes; -1 where there was no index
+	Old  int64  `json:"old"` // bytes; -1 if there was no index
 	New  int64  `json:"new"` // bytes
 }
 
-// header is the first line.
+// header returns the first line.
 func (j *Journal) header() ([]byte, error) {
 	h := headerLine{Format: Format, Generation: j.Generation, Packed: j.Packed, Indexes: []journalIndex{}}
 	for _, c := range j.Indexes {
@@ -96,8 +95,8 @@ func (j *Journal) header() ([]byte, error) {
 	return append(line, '\n'), CheckSize("the journal's header", int64(len(line))+1)
 }
 
-// WriteTo writes the journal as [Read] reads it. Errors: those of Check; of the
-// writer.
+// WriteTo writes the journal in the form that [Read] reads. Errors: those of Check; of
+// the writer.
 func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	line, err := j.header()
 	if err != nil {
@@ -113,10 +112,9 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	return written, err
 }
 
-// Read reads the journal that stands in the store at dir, or returns nil
-// where none does. The bytes of the indexes stay where they are, however many there are:
-// they can be read for as long as the journal stands. Errors: the file system's; that
-// the file is no journal, or one of a later version.
+// Read reads the journal of the store at dir, or returns nil if there is none. It does
+// not load the bytes of the indexes: they can be read as long as the journal exists.
+// Errors: the file system's; that the file is not a journal, or one of a later version.
 func Read(dir string) (*Journal, error) {
 	h, err := readHeader(dir)
 	if h == nil || err != nil {

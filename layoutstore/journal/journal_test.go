@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newStore is a directory in which a journal may be written.
+// newStore returns a directory in which a journal may be written.
 func newStore(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// readBack reads the bytes of all indexes of a journal.
+// readBack returns the bytes of all indexes of a journal.
 func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	t.Helper()
 	for _, c := range j.Indexes {
@@ -74,7 +74,7 @@ func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	return all
 }
 
-// holes writes zeros by leaving them out.
+// holes is a file that stores no zeros.
 type holes struct{ *os.File }
 
 func (h holes) Write(p []byte) (int, error) {
@@ -85,8 +85,7 @@ func (h holes) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// A journal is as long as its indexes are together: what was written can be read again,
-// one index after the other.
+// A journal is as long as all its indexes together, and all of them can be read again.
 func TestLongJournal(t *testing.T) {
 	dir := newStore(t)
 	f, err := os.Create(filepath.Join(dir, journal.File))
@@ -118,7 +117,7 @@ func TestLongJournal(t *testing.T) {
 	}
 }
 
-// No more is written than is read again.
+// A store never writes more than it reads again.
 func TestStoreBounds(t *testing.T) {
 	for _, c := range []struct {
 		what  string
@@ -140,8 +139,8 @@ func TestStoreBounds(t *testing.T) {
 	}
 }
 
-// What is written is what is read, whatever bytes the indexes are; and no bytes are
-// read that were not written so.
+// A journal is read as it was written, whatever bytes its indexes contain, and every
+// accepted journal is one that could have been written.
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte("old"), []byte("new"), true, []byte("{\"format\":1}\n"))
 	f.Add([]byte(nil), []byte("\n\x00\xff"), false, []byte(`{"format":1,"indexes":[{"path":"a","old":9223372036854775807,"new":1}]}`+"\n"))

@@ -13,51 +13,51 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// The files of a store beside its layouts. They are paths below the store.
+// The files of a store beside its layouts, as paths below the store.
 const (
 	Dir       = ".layoutproxy"
-	StateFile = Dir + "/store.json" // a State: what makes a directory a store
+	StateFile = Dir + "/store.json" // a State: it makes a directory a store
 	File      = Dir + "/journal"    // a Journal, while an import is published
 )
 
 // Format is the version of the files in Dir that this program knows.
 const Format = 1
 
-// State is the state of a store: a tree of layouts into which bundles are imported,
-// each import a generation that readers see completely or not at all.
+// State is the state of a store: a tree of layouts into which bundles are imported.
+// Each import is a generation that readers see completely or not at all.
 type State struct {
 	Format     int      `json:"format"`
 	Generation uint64   `json:"generation"` // of the last import; 0 before the first
 	Packed     []Packed `json:"packed,omitempty"`
 }
 
-// Packed is an archive that is stored as it came.
+// Packed is an archive that was imported without unpacking.
 type Packed struct {
-	File       string `json:"file"` // NAME.tar in the store, of a chunk set as well
-	Name       string `json:"name"` // that it came under
+	File       string `json:"file"` // NAME.tar in the store, for a chunk set too
+	Name       string `json:"name"` // its name before the import
 	Generation uint64 `json:"generation"`
-	// There says, in a journal, that the archive was in the store before, where somebody
-	// put it by hand: readers have seen it all the time.
+	// There says, in a journal, that somebody had put the archive into the store by
+	// hand before: readers have always seen it.
 	There bool `json:"there,omitempty"`
 }
 
-// ErrNotStore says that a directory is no store.
+// ErrNotStore says that a directory is not a store.
 var ErrNotStore = errors.New("not a store")
 
-// ErrTooLong says that readers could not read something that was to be written.
-var ErrTooLong = errors.New("too large to be read again")
+// ErrTooLong says that a file was refused because readers could not read it.
+var ErrTooLong = errors.New("too large for readers")
 
-// Bounds of what is written of a store, which are those of what is read of it.
+// Limits of what is written to a store, which readers apply too.
 const (
 	MaxIndex = 64 << 20 // bytes of an index.json: some 150,000 descriptors
 	MaxFile  = 1 << 30  // bytes of the state, and of the header of a journal
 )
 
-// CheckSize fails where a file of a store, or the header of one, would have more bytes
-// than are read of it. Errors: ErrTooLong.
+// CheckSize fails if a file of a store, or the header of one, would have more bytes
+// than readers read. Errors: ErrTooLong.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
-		return fmt.Errorf("%s would have %d bytes, and at most %d are read: %w", what, size, int64(MaxFile), ErrTooLong)
+		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func ReadState(dir string) (State, error) {
 
 func checkFormat(format int) error {
 	if format != Format {
-		return fmt.Errorf("format %d, this program knows format %d", format, Format)
+		return fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", format, Format)
 	}
 	return nil
 }

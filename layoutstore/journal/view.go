@@ -7,17 +7,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// View is the state of a store that a scan goes by. Nil is that of a source that is no
-// store.
+// View is the state of a store that a scan reads. Nil is the view of a source that is
+// not a store.
 type View struct {
 	state   State
-	journal *header // nil where no import is being published
+	journal *header // nil if no import is being published
 }
 
-// ReadView decides which state of a store a reader sees at dir, for loose indexes and
-// for packed archives: the one before the import that is being published. That import
-// counts from when the state has its generation: a journal that is not of a later one
-// hides nothing, and only waits to be removed. The view is nil where dir is no store.
+// ReadView decides which state of the store at dir a reader sees, for loose indexes and for
+// packed archives: the one before an import that is still being published. An import is
+// visible once the state has its generation: a journal of that generation, or an earlier
+// one, hides nothing and only waits to be removed. The view is nil if dir is not a store.
 func ReadView(dir string) (*View, error) {
 	s, err := ReadState(dir)
 	if errors.Is(err, ErrNotStore) {
@@ -33,7 +33,7 @@ func ReadView(dir string) (*View, error) {
 	return &View{s, h}, err
 }
 
-// Same says whether two views are of one state.
+// Same reports whether two views are of the same state.
 func (v *View) Same(other *View) bool {
 	if v == nil || other == nil {
 		return v == other
@@ -44,8 +44,8 @@ func (v *View) Same(other *View) bool {
 	return v.journal == nil || v.journal.same(other.journal)
 }
 
-// PackedAs says under which name an archive came into the store, and in which
-// generation: 0 for one that no import brought.
+// PackedAs returns the name that an archive had before its import, and the generation
+// of that import: 0 if it was not imported.
 func (v *View) PackedAs(file string) (name string, generation uint64) {
 	if v == nil {
 		return file, 0
@@ -58,7 +58,7 @@ func (v *View) PackedAs(file string) (name string, generation uint64) {
 	return file, 0
 }
 
-// Hides says whether an archive is one that the import brings which is being published.
+// Hides reports whether an archive belongs to the import that is being published.
 func (v *View) Hides(archive string) bool {
 	if !v.Publishing() {
 		return false
@@ -67,11 +67,11 @@ func (v *View) Hides(archive string) bool {
 	return before == 0 && slices.ContainsFunc(v.journal.Packed, func(p Packed) bool { return p.File == archive && !p.There })
 }
 
-// Publishing says whether an import is being published.
+// Publishing reports whether an import is being published.
 func (v *View) Publishing() bool { return v != nil && v.journal != nil }
 
-// OldIndex is where the index of the layout at path was stored before the import that is
-// being published; nil where the layout had none. ok says whether that import changes it.
+// OldIndex locates the index of the layout at path before the import that is being
+// published; nil if the layout had none. ok reports whether that import changes it.
 func (v *View) OldIndex(path string) (where extent.List, ok bool) {
 	if !v.Publishing() {
 		return nil, false

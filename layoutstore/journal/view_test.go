@@ -33,8 +33,8 @@ func readView(t testing.TB, dir string) *journal.View {
 	return v
 }
 
-// An import counts from when the state has its generation. A journal of a later one hides
-// what it brings; any other hides nothing.
+// An import is visible once the state has its generation. A journal of a later
+// generation hides its import; any other hides nothing.
 func TestReadersSeeTheOldSideUntilTheStateIsWritten(t *testing.T) {
 	for _, c := range []struct {
 		state, journal uint64
@@ -86,7 +86,7 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	}
 }
 
-// A directory that is not a store has no view; one whose files cannot be read has an error.
+// A directory that is not a store has no view; a store whose files cannot be read is an error.
 func TestViewsOfWhatIsNoStore(t *testing.T) {
 	dir := newStore(t)
 	file := filepath.Join(dir, "file")
@@ -143,7 +143,7 @@ func TestViewsOfWhatIsNoStore(t *testing.T) {
 	}
 }
 
-// Two views are the same while neither the state nor the journal has been replaced.
+// Two views are the same until the state or the journal is replaced.
 func TestSameViews(t *testing.T) {
 	dir := newStore(t)
 	var none *journal.View
@@ -183,31 +183,31 @@ func TestSameViews(t *testing.T) {
 	for a, one := range views {
 		for b, other := range views {
 			if one.Same(other) != (a == b) {
-				t.Errorf("%s and %s: the same is %v", a, b, one.Same(other))
+				t.Errorf("%s and %s: Same is %v", a, b, one.Same(other))
 			}
 		}
 	}
 }
 
-// A journal whose header does not agree with its size or with the names of a store is
-// refused, and never read as less than it is.
+// A journal whose header contradicts its size, or has a name that no store has, is
+// refused, and never read in part.
 func TestMalformedJournals(t *testing.T) {
 	dir := newStore(t)
 	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }
 	for name, c := range map[string]struct{ raw, reason string }{
-		"nothing":                   {"", "no header"},
-		"no end of the first line":  {`{"format":1}`, "no header"},
-		"not JSON":                  {"{\n", "JSON"},
-		"a later format":            {`{"format":2}` + "\n", "format 2"},
-		"bytes without an index":    {line("") + "x", "bytes"},
-		"less than it says":         {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
-		"more than it says":         {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
-		"a path that leads out":     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
-		"an old size below none":    {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
-		"a negative size":           {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
-		"an old size above all":     {line(`{"path":"a","old":9000,"new":0},{"path":"b","old":-1,"new":0}`), `"a"`},
-		"a new size above all":      {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
-		"sizes that add up to more": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
+		"nothing":                                   {"", "no header"},
+		"no end of the first line":                  {`{"format":1}`, "no header"},
+		"not JSON":                                  {"{\n", "JSON"},
+		"a later format":                            {`{"format":2}` + "\n", "format 2"},
+		"bytes without an index":                    {line("") + "x", "bytes"},
+		"less than it says":                         {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
+		"more than it says":                         {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
+		"a path that leads out":                     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
+		"an old size below -1":                      {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
+		"a negative size":                           {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
+		"an old size above the file's":              {line(`{"path":"a","old":9000,"new":0},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"a new size above the file's":               {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"sizes that add up to more than the file's": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644); err != nil {
 			t.Fatal(err)
@@ -218,7 +218,7 @@ func TestMalformedJournals(t *testing.T) {
 	}
 }
 
-// A header may be longer than what is read at once.
+// A header may be longer than one read.
 func TestLongHeader(t *testing.T) {
 	dir := newStore(t)
 	j := journal.Journal{Generation: 1}
@@ -236,7 +236,7 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// The bytes of an index are stale once their journal is gone or another one.
+// The bytes of an index are stale once their journal is removed or replaced.
 func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 	dir := newStore(t)
 	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}}
@@ -298,7 +298,7 @@ func TestWritesThatFail(t *testing.T) {
 	}
 }
 
-// An index of no bytes is one, and not a missing one.
+// An empty index is not a missing one.
 func TestEmptyIndex(t *testing.T) {
 	dir := newStore(t)
 	write(t, dir, journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte{}, New: []byte("new")}}})
@@ -311,11 +311,11 @@ func TestEmptyIndex(t *testing.T) {
 	}
 }
 
-// A state that is longer than is read of one is refused, and not read in part.
+// A state that is longer than the limit is refused, and not read in part.
 func TestStateThatIsTooLong(t *testing.T) {
 	dir := newStore(t)
 	writeState(t, dir, journal.State{Format: journal.Format})
-	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // a hole
+	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // sparse, takes no space
 		t.Fatal(err)
 	}
 	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "not a regular file, or too large") {

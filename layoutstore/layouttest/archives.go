@@ -17,25 +17,24 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Archive says how layouts of a tree are packed. The zero value packs all of the
-// tree, as d8 mirror pull does: GNU format, no directories, no "./".
+// Archive says how to pack layouts of a tree. The zero value packs the complete tree as
+// d8 mirror pull does: GNU format, no directories, no "./".
 type Archive struct {
-	// Layouts are the paths of those to pack, without the layouts that are nested
-	// in them. Nil means the complete tree, layout or not.
+	// Layouts are the paths of the layouts to pack, without layouts nested in them. Nil
+	// means the complete tree, layouts or not.
 	Layouts []string
-	// Format is that of the headers; GNU if unknown.
+	// Format of the headers; GNU if unknown.
 	Format tar.Format
 	// DotSlash begins every name with "./", as tar -cf FILE . does.
 	DotSlash bool
-	// Directories gives them entries of their own.
+	// Directories gives directories their own entries.
 	Directories bool
-	// Strip is a path to take off the front of every name. Archives of old bundles
-	// have names without the directory that they belong in.
+	// Strip is removed from the front of every name. Archives of old bundles have names
+	// without the directory that they belong in.
 	Strip string
 }
 
-// Archive packs layouts, in their present state, into a tar archive. It appears by a
-// rename.
+// Archive packs layouts, as they are now, into a tar archive. It appears by a rename.
 func (t *Tree) Archive(file string, a Archive) {
 	t.tb.Helper()
 	dir, base := filepath.Split(file)
@@ -50,12 +49,12 @@ func (t *Tree) Archive(file string, a Archive) {
 	t.check(file, os.Rename(temp, file))
 }
 
-// Bundle packs the tree as d8 mirror pull does: into archives in dir, by product.
-// What a bundle has no archive for goes into platform.tar.
+// Bundle packs the tree as d8 mirror pull does: into one archive per product, in dir.
+// Layouts without an archive of their own go into platform.tar.
 func (t *Tree) Bundle(dir string) {
 	t.tb.Helper()
 	archives := map[string][]string{}
-	for _, layout := range t.onDisk() {
+	for _, layout := range t.layoutsOnDisk() {
 		for _, name := range archivesOf(layout) {
 			archives[name] = append(archives[name], layout)
 		}
@@ -65,7 +64,7 @@ func (t *Tree) Bundle(dir string) {
 	}
 }
 
-// archivesOf are the archives that carry the layout at path.
+// archivesOf returns the archives that contain the layout at path.
 func archivesOf(layout string) []string {
 	s := strings.Split(layout, "/")
 	switch {
@@ -87,8 +86,8 @@ func archivesOf(layout string) []string {
 	return []string{"platform.tar"}
 }
 
-// onDisk finds the layouts that have an index.json.
-func (t *Tree) onDisk() (layouts []string) {
+// layoutsOnDisk finds the layouts that have an index.json.
+func (t *Tree) layoutsOnDisk() (layouts []string) {
 	t.tb.Helper()
 	err := fs.WalkDir(os.DirFS(t.dir), ".", func(name string, _ fs.DirEntry, err error) error {
 		if path.Base(name) == ocispec.ImageIndexFile {
@@ -114,8 +113,8 @@ type packer struct {
 	w    *tar.Writer
 }
 
-// pack walks in the order of filepath.Walk, which is d8's: blobs stand before the
-// index.json that needs them.
+// pack walks in the order of filepath.Walk, as d8 does: blobs precede the index.json
+// that needs them.
 func (p *packer) pack() error {
 	missing := map[string]bool{}
 	for _, l := range p.Layouts {
@@ -131,7 +130,7 @@ func (p *packer) pack() error {
 		}
 		rel = filepath.ToSlash(rel)
 		switch {
-		case !p.wanted(rel, e.IsDir()):
+		case !p.isWanted(rel, e.IsDir()):
 			return nil
 		case e.IsDir():
 			return p.directory(rel)
@@ -145,7 +144,7 @@ func (p *packer) pack() error {
 	return err
 }
 
-// layoutOf is the path of the layout that a file belongs to.
+// layoutOf returns the path of the layout that a file belongs to.
 func layoutOf(file string) string {
 	switch path.Base(file) {
 	case ocispec.ImageIndexFile, ocispec.ImageLayoutFile:
@@ -158,8 +157,8 @@ func layoutOf(file string) string {
 	return path.Dir(file)
 }
 
-// wanted says whether a file belongs to one of the layouts, or a directory leads to one.
-func (p *packer) wanted(rel string, dir bool) bool {
+// isWanted reports whether a file belongs to one of the layouts, or a directory leads to one.
+func (p *packer) isWanted(rel string, dir bool) bool {
 	if p.Layouts == nil {
 		return true
 	}
@@ -172,8 +171,8 @@ func (p *packer) wanted(rel string, dir bool) bool {
 	})
 }
 
-// name is the entry's name of rel, and "" where Strip takes all of it.
-func (p *packer) name(rel string) (string, error) {
+// entryName returns the name of the entry for rel, "" if Strip removes all of it.
+func (p *packer) entryName(rel string) (string, error) {
 	name := rel
 	if p.Strip != "" {
 		if strings.HasPrefix(p.Strip+"/", rel+"/") {
@@ -197,7 +196,7 @@ func (p *packer) directory(rel string) error {
 	}
 	name := "./"
 	if rel != "." {
-		stripped, err := p.name(rel)
+		stripped, err := p.entryName(rel)
 		if err != nil || stripped == "" {
 			return err
 		}
@@ -209,7 +208,7 @@ func (p *packer) directory(rel string) error {
 }
 
 func (p *packer) file(rel, file string) error {
-	name, err := p.name(rel)
+	name, err := p.entryName(rel)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// entries reads an archive: the headers in their order, and the files by name.
+// entries reads an archive: the headers in order, and the files by name.
 func entries(t *testing.T, archive string) (headers []*tar.Header, files map[string]string) {
 	t.Helper()
 	files = map[string]string{}
@@ -48,7 +48,7 @@ func names(headers []*tar.Header) (all []string) {
 	return all
 }
 
-// nest builds small layouts in layouts.
+// nest adds small layouts that contain layouts.
 func nest(t *testing.T, paths ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -89,7 +89,7 @@ func TestArchiveIsTheTree(t *testing.T) {
 	}
 }
 
-// What d8 packs, and golden, so that an edit that changes it is seen.
+// An archive is what d8 packs. Its digest is golden, so that no edit changes it unnoticed.
 func TestArchiveIsAsD8Packs(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "new/all.tar")
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})
@@ -117,7 +117,7 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 	tree := nest(t, ".", "modules/x", "modules/x/release", "modules/blobs/y")
 	for _, test := range []struct {
 		archive layouttest.Archive
-		want    []string // but for blobs
+		want    []string // except blobs
 	}{
 		{layouttest.Archive{Layouts: []string{"."}}, []string{"index.json", "oci-layout"}},
 		{layouttest.Archive{Layouts: []string{"modules/blobs/y"}}, []string{"modules/blobs/y/index.json", "modules/blobs/y/oci-layout"}},
@@ -146,7 +146,7 @@ func TestArchiveRefuses(t *testing.T) {
 	for name, a := range map[string]layouttest.Archive{
 		"a missing layout":                  {Layouts: []string{".", "nowhere"}},
 		"a name outside of Strip":           {Strip: "modules"},
-		"a name that ustar has no room for": {Format: tar.FormatUSTAR},
+		"a name that is too long for ustar": {Format: tar.FormatUSTAR},
 	} {
 		tb := &recorder{}
 		func() {
@@ -192,7 +192,7 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// toCut is an archive to cut, of 1000 bytes.
+// toCut returns an archive of 1000 bytes, to be cut.
 func toCut(t *testing.T) (archive, content string) {
 	t.Helper()
 	archive, content = filepath.Join(t.TempDir(), "a.tar"), strings.Repeat("0123456789", 100)
@@ -202,7 +202,7 @@ func toCut(t *testing.T) (archive, content string) {
 	return archive, content
 }
 
-// readChunks are the contents of chunks.
+// readChunks returns the contents of chunks.
 func readChunks(t *testing.T, chunks []string) (all []string) {
 	t.Helper()
 	for _, chunk := range chunks {
@@ -224,7 +224,7 @@ func TestSplit(t *testing.T) {
 		}
 		empty = empty || parts[len(parts)-1] == ""
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks of %d are something else", len(parts), limit)
+			t.Errorf("%d chunks of %d do not join to the archive", len(parts), limit)
 		}
 	}
 	if !unequal || !empty {
@@ -251,7 +251,7 @@ func TestCut(t *testing.T) {
 			}
 		}
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks of %d are something else", len(chunks), size)
+			t.Errorf("%d chunks of %d do not join to the archive", len(chunks), size)
 		}
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {
 			t.Errorf("the first is %s", got)

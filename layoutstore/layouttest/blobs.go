@@ -2,7 +2,7 @@ package layouttest
 
 import (
 	"bytes"
-	// go-digest computes only what is linked in.
+	// go-digest computes only algorithms that are linked in.
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"encoding/json"
@@ -28,7 +28,7 @@ func (l *Layout) BlobAlg(alg digest.Algorithm, mediaType string, data []byte) oc
 	return l.copyBlob(alg, mediaType, bytes.NewReader(data))
 }
 
-// BlobPath is the file of the blob with the digest dgst, there or not.
+// BlobPath returns the file of the blob dgst, whether it exists or not.
 func (l *Layout) BlobPath(dgst digest.Digest) string {
 	return filepath.Join(l.dir, ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
@@ -40,7 +40,7 @@ func (l *Layout) jsonBlob(alg digest.Algorithm, mediaType string, v any) ocispec
 	return l.BlobAlg(alg, mediaType, data)
 }
 
-// copyBlob streams, so that a test may ask for layers larger than its memory.
+// copyBlob streams, so that tests may have layers larger than memory.
 func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Reader) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	if !alg.Available() {
@@ -56,8 +56,8 @@ func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Rea
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digester.Digest(), Size: size}
 }
 
-// writeFile puts data in place by a rename, as a reader may watch the tree. It does
-// not sync: what a test builds need not outlive a power cut.
+// writeFile puts data in place by a rename, because a reader may watch the tree. It
+// does not sync: the trees of tests need not survive a power cut.
 func writeFile(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 	if _, err := copyFile(temp, bytes.NewReader(data)); err != nil {

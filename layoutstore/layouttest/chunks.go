@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Split splits an archive into chunks as d8 mirror pull does, beside it, and removes it.
-// A chunk is closed by the write that brings it to limit bytes or past it, and writes are
-// of unequal sizes. So all chunks but the last have limit bytes or more, few have the
-// same size, and the last has fewer and may be empty. (deckhouse-cli,
-// docs/mirror-bundle-layout.md §4.3 and internal/mirror/chunked/chunk_writer.go. The
-// slices of d8 have up to 512 KiB; for small limits these are smaller.)
+// Split splits an archive into chunks beside it, as d8 mirror pull does, and removes
+// it. A chunk ends with the write that reaches limit bytes, and writes have unequal
+// sizes. So all chunks but the last have limit bytes or more, few have the same size,
+// and the last has fewer and may be empty. (deckhouse-cli, docs/mirror-bundle-layout.md
+// §4.3 and internal/mirror/chunked/chunk_writer.go. The writes of d8 have up to 512
+// KiB; here they are smaller if limit is.)
 func Split(tb TB, archive string, limit int64) (chunks []string) {
 	tb.Helper()
 	step := min(512<<10, max(limit/2, 1))
@@ -29,8 +29,8 @@ func Split(tb TB, archive string, limit int64) (chunks []string) {
 	}
 }
 
-// Cut cuts an archive into chunks of size bytes each, the last one excepted, and
-// removes it. Tools such as split do so, and d8 does not: see [Split].
+// Cut cuts an archive into chunks of size bytes, except the last one, and removes it.
+// Tools such as split do so; for d8 see [Split].
 func Cut(tb TB, archive string, size int64) (chunks []string) {
 	tb.Helper()
 	var sizes []int64
@@ -40,8 +40,8 @@ func Cut(tb TB, archive string, size int64) (chunks []string) {
 	return cut(tb, archive, sizes)
 }
 
-// CutAt cuts an archive at the given places, which ascend, and removes it. Two equal
-// ones make an empty chunk.
+// CutAt cuts an archive at places, in ascending order, and removes it. Two equal ones
+// make an empty chunk.
 func CutAt(tb TB, archive string, places ...int64) (chunks []string) {
 	tb.Helper()
 	var sizes []int64
@@ -53,7 +53,7 @@ func CutAt(tb TB, archive string, places ...int64) (chunks []string) {
 	return cut(tb, archive, sizes)
 }
 
-// fileSize is the size of an archive that is cut into chunks of about limit bytes.
+// fileSize returns the size of an archive to be cut into chunks of about limit bytes.
 func fileSize(tb TB, archive string, limit int64) int64 {
 	tb.Helper()
 	if limit <= 0 {
@@ -91,7 +91,7 @@ func tryCut(archive string, sizes []int64, chunks *[]string) error {
 		off += size
 		*chunks = append(*chunks, fmt.Sprintf("%s.%04d.chunk", archive, i))
 	}
-	// The file would win over chunks beside it.
+	// The file would take precedence over its chunks.
 	if err := os.Remove(archive); err != nil {
 		return err
 	}

@@ -6,9 +6,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Contradictions tags content that no reader may take: manifests that are not what their
-// descriptors say, or that two readers could take for two different things. All that
-// they name is there. It returns the descriptors by tag.
+// Contradictions tags content that no reader may accept: manifests that contradict
+// their descriptors, or that could be read as two different things. Everything that
+// they name exists. It returns the descriptors by tag.
 func (l *Layout) Contradictions() map[string]ocispec.Descriptor {
 	l.tree.tb.Helper()
 	const docker = "application/vnd.docker.distribution.manifest.v2+json"

@@ -11,23 +11,22 @@ import (
 	"path/filepath"
 )
 
-// Entry is an entry of an archive made by hand, sound or not.
+// Entry is an entry of a hand-made archive, valid or not.
 type Entry struct {
 	tar.Header
 	Body []byte
-	// Patch is put into the last block of the header, by offset; its checksum
-	// follows. So are made headers that archive/tar refuses to write.
+	// Patch overwrites bytes of the last block of the header, by offset; the checksum
+	// is updated. It makes headers that archive/tar refuses to write.
 	Patch map[int]string
 }
 
-// File is an entry of a plain file.
+// File returns the entry of a plain file.
 func File(name string, body []byte) Entry {
 	return Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, Body: body}
 }
 
-// Tar writes an archive of entries. A header's Size is that of the body, unless it
-// is larger: then the file has a hole behind the body, which takes no room on disk.
-// It appears by a rename.
+// Tar writes an archive of entries. If a header's Size is larger than the body, the
+// rest is zeros, which take no space on disk. The archive appears by a rename.
 func Tar(tb TB, file string, entries ...Entry) {
 	tb.Helper()
 	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".tmp")
@@ -79,7 +78,7 @@ func patch(block []byte, patches map[int]string) {
 	Checksum(block)
 }
 
-// Checksum makes a changed block of 512 bytes a sound header again.
+// Checksum updates the checksum of a changed header block of 512 bytes.
 func Checksum(block []byte) {
 	copy(block[148:156], "        ")
 	var sum int
@@ -89,14 +88,14 @@ func Checksum(block []byte) {
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 }
 
-// Place is where an entry is in an archive.
+// Place says where an entry is in an archive.
 type Place struct {
 	Name              string
-	Header, Body, End int64 // End is where the next header begins
+	Header, Body, End int64 // End is where the next header begins.
 	Size              int64 // of the content
 }
 
-// Places reads where the entries of a valid archive are.
+// Places returns where the entries of a valid archive are.
 func Places(tb TB, archive string) (all []Place) {
 	tb.Helper()
 	f, err := os.Open(archive)

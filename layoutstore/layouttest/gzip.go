@@ -6,8 +6,8 @@ import (
 )
 
 // storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4).
-// compress/gzip may cut its blocks elsewhere in another version of Go, even when it
-// does not compress, and every digest of a sample or a golden file would change.
+// compress/gzip may cut blocks differently in another version of Go, even without
+// compression, and that would change every digest of a sample or golden file.
 func storedGzip(data []byte) []byte {
 	const largest = 1<<16 - 1
 	sum, size := crc32.ChecksumIEEE(data), uint32(len(data))

@@ -17,41 +17,41 @@ const (
 	MediaTypeDockerLayer        = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// Image says what an image, or an artifact, is made of. Its layers are those of
-// Files, Layers and LayerSizes, in this order.
+// Image describes an image or an artifact. Its layers are those of Files, Layers and
+// LayerSizes, in this order.
 type Image struct {
-	// Name tells images apart: it is a label in the config and the seed of
+	// Name distinguishes images: it is a label in the config and the seed of
 	// LayerSizes.
 	Name string
-	// Docker asks for Docker's media types in place of OCI's.
+	// Docker selects Docker's media types instead of OCI's.
 	Docker bool
-	// Files, by path, make one tar+gzip layer.
+	// Files, by path, are one tar+gzip layer.
 	Files map[string]string
-	// Layers are written as they are, whatever their media type promises.
+	// Layers are written as they are, whatever their media type says.
 	Layers [][]byte
-	// LayerSizes makes layers of exactly these sizes from bytes that no compressor
-	// shortens; they cannot be unpacked.
+	// LayerSizes adds layers of exactly these sizes, from bytes that do not compress;
+	// they cannot be unpacked.
 	LayerSizes []int64
 	// LayerMediaType is the media type of Layers and LayerSizes, if not tar+gzip.
 	LayerMediaType string
-	// LayerURLs are where the descriptors of all layers say that they are as well.
+	// LayerURLs are the urls in the descriptors of all layers.
 	LayerURLs []string
 	// Platform is linux/amd64 if nil.
 	Platform *ocispec.Platform
-	// ArtifactType makes it an artifact, whose config is the empty one.
+	// ArtifactType makes it an artifact, with the empty config.
 	ArtifactType string
-	// ConfigMediaType makes the media type of an image's config another one, and
-	// gives an artifact an image's config.
+	// ConfigMediaType replaces the media type of an image's config, and gives an
+	// artifact an image's config.
 	ConfigMediaType string
 	Subject         *ocispec.Descriptor
 	Annotations     map[string]string
-	// Algorithm names all blobs, manifest and config among them; sha256 if empty.
+	// Algorithm of the digests of all blobs, manifest and config included; sha256 if empty.
 	Algorithm digest.Algorithm
 }
 
-// Image writes layers, config and manifest, and returns the manifest's descriptor:
-// with its platform, ready to be an index's child, but without an artifact type,
-// which readers have to find in the manifest. index.json does not name it yet.
+// Image writes layers, config and manifest, and returns the manifest's descriptor,
+// which can be a child of an index: it has the platform, but no artifact type, because
+// readers have to find that in the manifest. index.json does not name it yet.
 func (l *Layout) Image(o Image) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	o.Algorithm = cmp.Or(o.Algorithm, digest.SHA256)
@@ -102,8 +102,8 @@ func (o Image) choose(docker, oci string) string {
 	return oci
 }
 
-// bare takes away what a subject does not carry: its platform and its annotations
-// stand in the manifest that it names.
+// bare removes what the descriptor of a subject does not have: platform and
+// annotations.
 func bare(d *ocispec.Descriptor) *ocispec.Descriptor {
 	if d == nil {
 		return nil

@@ -8,16 +8,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Index says what an image index, or a Docker manifest list, is made of.
+// Index describes an image index or a Docker manifest list.
 type Index struct {
-	// Docker asks for Docker's media type in place of OCI's.
+	// Docker selects Docker's media type instead of OCI's.
 	Docker bool
-	// Children are written as they are, and nothing asks whether they exist.
+	// Children are written as they are, whether they exist or not.
 	Children     []ocispec.Descriptor
 	Subject      *ocispec.Descriptor
 	ArtifactType string
 	Annotations  map[string]string
-	// Algorithm names the index's own blob; sha256 if empty.
+	// Algorithm of the digest of the index's own blob; sha256 if empty.
 	Algorithm digest.Algorithm
 }
 

@@ -16,8 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layers writes an image's layers and returns them with their diff IDs: digests of
-// the uncompressed tar. A layer that is no tar stands for itself there.
+// layers writes an image's layers and returns them with their diff IDs, the digests of
+// the uncompressed tar. The diff ID of a layer that is not a tar is its own digest.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := o.choose(MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)
@@ -42,8 +42,8 @@ func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	return layers, diffIDs
 }
 
-// tarball packs files in the order of their names, in the oldest format, which
-// leaves archive/tar nothing to choose.
+// tarball packs files in the order of their names, in the oldest format, which leaves
+// archive/tar no choice.
 func tarball(files map[string]string) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -67,8 +67,8 @@ func tarball(files map[string]string) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// noise is an endless stream that depends on nothing but its arguments. ChaCha8 is
-// a published algorithm, so it is the same in every version of Go.
+// noise is an endless stream that depends on its arguments alone. ChaCha8 is a
+// published algorithm, so it is the same in every version of Go.
 func noise(name string, layer int) io.Reader {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", name, layer))
 	return rand.NewChaCha8(seed)

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// AnnotationShortTag is the annotation in which d8 keeps the tag alone.
+// AnnotationShortTag is the annotation in which d8 stores the tag alone.
 const AnnotationShortTag = "io.deckhouse.image.short_tag"
 
 // Layout is one OCI image layout of a tree.
@@ -22,16 +22,16 @@ type Layout struct {
 	manifests []ocispec.Descriptor
 }
 
-// Dir is the directory of the layout.
+// Dir returns the directory of the layout.
 func (l *Layout) Dir() string { return l.dir }
 
-// Path is the layout's path below the tree, with slashes; "." for the root layout.
+// Path returns the layout's path below the tree, with slashes; "." for the root layout.
 func (l *Layout) Path() string { return l.path }
 
-// Tag notes d under a tag, as d8 mirror pull does: the tag alone, the whole
-// reference, and a platform that means nothing. A tag that is the hex of d's own
-// digest stands for an image pulled by digest, and gets a reference with "@". One
-// tag may be given several times: index.json keeps the order of the calls.
+// Tag adds d under a tag, as d8 mirror pull does: with the short tag, the complete
+// reference, and a platform that means nothing. If the tag is the hex of d's own
+// digest, the image was pulled by digest, and its reference has "@". A tag may be added
+// several times: index.json keeps the order of the calls.
 func (l *Layout) Tag(d ocispec.Descriptor, tag string) {
 	d.Annotations = maps.Clone(d.Annotations)
 	if d.Annotations == nil {
@@ -54,14 +54,14 @@ func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
 	return name + ":" + tag
 }
 
-// Add notes d as it is, annotations and all: untagged, or tagged in whatever way
-// the caller made up.
+// Add adds d as it is, with its annotations: untagged, or tagged in any way that the
+// caller chose.
 func (l *Layout) Add(d ocispec.Descriptor) {
 	l.manifests = append(l.manifests, d)
 }
 
-// Write replaces index.json by what was noted so far. It can be called again when
-// more was noted.
+// Write replaces index.json by what was added so far. It can be called again after more
+// was added.
 func (l *Layout) Write() {
 	l.tree.tb.Helper()
 	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{

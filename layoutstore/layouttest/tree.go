@@ -48,11 +48,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// DefaultSource is the registry path from which a new tree pretends to come.
+// DefaultSource is the registry path that a new tree claims to come from.
 const DefaultSource = "registry.deckhouse.io/deckhouse/ee"
 
-// TB is the part of testing.TB that the builders need, so that a plain program can
-// use them too. Fatalf must not return.
+// TB is the part of testing.TB that the builders need, so that a plain program can use
+// them too. Fatalf must not return.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -60,10 +60,10 @@ type TB interface {
 
 // Tree is a directory tree of layouts.
 type Tree struct {
-	// Source is what Tag writes before the layout's path into the whole reference.
+	// Source precedes the layout's path in the references that Tag writes.
 	Source string
-	// OldNames has Tag name the installer and the d8 program below the edition of Source
-	// and not beside it, as d8 did until August 2026.
+	// OldNames makes Tag name the installer and the d8 program below the edition of
+	// Source instead of beside it, as d8 did until August 2026.
 	OldNames bool
 
 	tb      TB
@@ -71,22 +71,22 @@ type Tree struct {
 	layouts map[string]*Layout
 }
 
-// New returns a builder of a tree below dir, which is made when it is needed.
+// New returns a builder of a tree below dir, which is created when needed.
 func New(tb TB, dir string) *Tree {
 	return &Tree{Source: DefaultSource, tb: tb, dir: dir, layouts: map[string]*Layout{}}
 }
 
-// Dir is the directory of the tree.
+// Dir returns the directory of the tree.
 func (t *Tree) Dir() string { return t.dir }
 
-// Layout returns the layout at a slash-separated path below the tree; "." is the
-// root layout. The first call for a path makes its directory and its oci-layout.
+// Layout returns the layout at a slash-separated path below the tree; "." is the root
+// layout. The first call for a path creates its directory and oci-layout.
 func (t *Tree) Layout(path string) *Layout {
 	t.tb.Helper()
 	if l, ok := t.layouts[path]; ok {
 		return l
 	}
-	// The path becomes part of references, so it has one spelling.
+	// The path becomes part of references, so each layout has only one spelling.
 	if !fs.ValidPath(path) {
 		t.tb.Fatalf("layout %q: not a clean path below the tree", path)
 	}

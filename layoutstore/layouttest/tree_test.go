@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// buildAll uses every builder at least once.
+// buildAll calls every builder at least once.
 func buildAll(tb layouttest.TB, dir string) *layouttest.Tree {
 	tree := layouttest.New(tb, dir)
 	root := tree.Layout(".")
@@ -45,7 +45,7 @@ func TestSameCallsSameBytes(t *testing.T) {
 	}
 }
 
-// TestGolden fails when a version of Go, or an edit, changes what is written.
+// TestGolden fails if a version of Go, or an edit, changes the output.
 func TestGolden(t *testing.T) {
 	tree := buildAll(t, t.TempDir())
 	got := map[string]digest.Digest{}
@@ -78,7 +78,7 @@ func TestBlobsAreNamedByTheirContent(t *testing.T) {
 		blobs++
 		want := digest.NewDigestFromEncoded(digest.Algorithm(elems[n-2]), elems[n-1])
 		if got := want.Algorithm().FromString(data); got != want {
-			t.Errorf("%s holds %s", path, got)
+			t.Errorf("%s contains %s", path, got)
 		}
 	}
 	if want := 11; blobs != want {
@@ -97,7 +97,7 @@ func TestLayoutRefusesPath(t *testing.T) {
 	for _, path := range []string{"", "..", "../x", "/x", "./x", "x/", "x//y"} {
 		tb := &recorder{}
 		func() {
-			// recorder's Fatalf leaves by panic, as it may not return.
+			// recorder's Fatalf panics, because it must not return.
 			defer func() { _ = recover() }()
 			layouttest.New(tb, t.TempDir()).Layout(path)
 		}()
@@ -116,7 +116,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	panic(r.message)
 }
 
-// files reads everything below dir, by slash-separated path.
+// files returns everything below dir, by slash-separated path.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

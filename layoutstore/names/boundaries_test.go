@@ -6,8 +6,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The first and the last byte of each range of the grammar are valid, their neighbors are
-// not.
+// The first and the last byte of each range of the grammar are valid, their neighbors
+// are not.
 func TestBytesOfNames(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},
@@ -20,7 +20,7 @@ func TestBytesOfNames(t *testing.T) {
 	}
 }
 
-// An unknown algorithm has no digits, and a tag that only ends in a dash is no digest.
+// The digest of an unknown algorithm is not a digest, nor is a tag that ends in a dash.
 func TestTagsWithoutDigits(t *testing.T) {
 	for _, tag := range []string{"v1-", "md5-", "release-.sig", "-"} {
 		if names.IsDigestTag(tag) {

@@ -12,19 +12,19 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// BlobPath is the path of the blob d below its layout: blobs/ALGORITHM/HEX (OCI image
-// specification, image-layout.md). The caller has checked the digest.
+// BlobPath returns the path of the blob d below its layout: blobs/ALGORITHM/HEX (OCI
+// image specification, image-layout.md). The caller has validated the digest.
 func BlobPath(d digest.Digest) string {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	return BlobDir(algorithm) + "/" + encoded
 }
 
-// BlobDir is the directory of an algorithm's blobs below their layout.
+// BlobDir returns the directory of an algorithm's blobs below their layout.
 func BlobDir(algorithm string) string { return ocispec.ImageBlobsDir + "/" + algorithm }
 
-// ParseBlobPath splits the path of a blob, LAYOUT/blobs/ALGORITHM/HEX with slashes, into
-// the path of its layout, "." for the empty one, and its digest. ok is false for the path
-// of anything else.
+// ParseBlobPath splits the path of a blob, LAYOUT/blobs/ALGORITHM/HEX with slashes,
+// into the path of its layout, "." if empty, and its digest. ok is false for any other
+// path.
 func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
 	dir, encoded := path.Split(name)
 	dir, algorithm := path.Split(strings.TrimSuffix(dir, "/"))
@@ -39,8 +39,8 @@ func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
 	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
 }
 
-// isPlain reports whether a digest is a valid one of sha256. Nearly all are, and an
-// archive may have millions: this costs less than the regular expression of go-digest.
+// isPlain reports whether a digest is a valid sha256 digest. Nearly all are, and an
+// archive may have millions: this is cheaper than the regular expression of go-digest.
 func isPlain(algorithm, encoded string) bool {
 	if algorithm != string(digest.SHA256) || len(encoded) != hex.EncodedLen(sha256.Size) {
 		return false
@@ -48,8 +48,8 @@ func isPlain(algorithm, encoded string) bool {
 	return strings.Trim(encoded, "0123456789abcdef") == ""
 }
 
-// SHA256Sum is the sum in a digest of the algorithm sha256; ok is false for any other
-// digest and for an invalid one. Tables of digests hold the sum in half of the bytes.
+// SHA256Sum returns the sum in a valid sha256 digest; ok is false for any other. The
+// sum takes half the bytes of the digest, in tables of them.
 func SHA256Sum(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	if !isPlain(algorithm, encoded) {
@@ -59,24 +59,24 @@ func SHA256Sum(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
 	return sum, true
 }
 
-// Limits of the parts of a tag that is made of a digest.
+// Limits of the parts of a tag that consists of a digest.
 const (
 	maxTagAlgorithm = 32
 	maxTagEncoded   = 64
 )
 
-// ReferrersTag is the tag that lists the referrers of d in a registry without the
+// ReferrersTag returns the tag that lists the referrers of d in a registry without the
 // referrers API: ALGORITHM-HEX, each part truncated (OCI distribution specification 1.1,
-// "Referrers Tag Schema"; regclient's types/referrer truncates to the same lengths). So
-// the hex digits of a sha512 digest are only half of it. The caller has checked the digest.
+// "Referrers Tag Schema"; regclient's types/referrer truncates to the same lengths). Of a
+// sha512 digest it has only half of the hex digits. The caller has validated the digest.
 func ReferrersTag(d digest.Digest) string {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	return algorithm[:min(maxTagAlgorithm, len(algorithm))] + "-" + encoded[:min(maxTagEncoded, len(encoded))]
 }
 
-// IsDigestTag reports whether a tag names a digest: that of a referrers list, or with a
-// suffix as .sig, .att or .sbom what cosign attaches to an image. Hex digits that are
-// truncated as [ReferrersTag] does it count as well.
+// IsDigestTag reports whether a tag consists of a digest: the tag of a referrers list,
+// or one with a suffix such as .sig, .att or .sbom that cosign attaches to an image.
+// Hex digits that [ReferrersTag] truncates count as well.
 func IsDigestTag(tag string) bool {
 	algorithm, rest, ok := strings.Cut(tag, "-")
 	encoded, _, _ := strings.Cut(rest, ".")

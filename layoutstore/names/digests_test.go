@@ -41,8 +41,7 @@ func TestBlobPath(t *testing.T) {
 	}
 }
 
-// FuzzParseBlobPath: what is found in a path makes that path, and each digest found is a
-// valid one.
+// FuzzParseBlobPath: the digest found in a path is valid, and makes that path again.
 func FuzzParseBlobPath(f *testing.F) {
 	for _, s := range []string{"blobs/sha256/" + hex64, "a/b/blobs/sha512/" + hex128, "blobs/sha256", "/blobs/sha256/" + hex64, "blobs/sha256:/" + hex64} {
 		f.Add(s)
@@ -79,8 +78,8 @@ func TestSHA256Sum(t *testing.T) {
 	}
 }
 
-// A tag of a sha512 digest would be 135 bytes long, which no registry accepts: the
-// specification truncates it, and so does regclient (FallbackTag, its own tests).
+// A tag of a sha512 digest would be 135 bytes long, more than registries accept: the
+// specification truncates it, and so does regclient (FallbackTag and its tests).
 func TestReferrersTag(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
 		"sha256:" + hex64:  "sha256-" + hex64,

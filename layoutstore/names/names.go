@@ -1,15 +1,15 @@
-// Package names defines what is a valid repository name, tag, reference and digest path.
+// Package names defines what a valid repository name, tag, reference and digest path is.
 //
-// Every package asks here, so that a name that one of them accepts is valid for all:
-// [CheckRepository] and [CheckTag] return why a name is invalid, [IsRepository] and
-// [IsTag] only whether it is. [ParseReference] splits a reference. [BlobPath] and
-// [ParseBlobPath] connect a digest with its file in an image layout, [ReferrersTag] and
-// [IsDigestTag] with the tags that are made of it.
+// Every package uses it, so a name that one accepts is valid for all: [CheckRepository] and
+// [CheckTag] return why a name is invalid, [IsRepository] and [IsTag] only whether it is
+// valid. [ParseReference] splits a reference. [BlobPath] and [ParseBlobPath] convert
+// between a digest and its file in an image layout, [ReferrersTag] and [IsDigestTag]
+// between a digest and the tags that name it.
 //
 // The grammars are those of the OCI distribution specification 1.1 ("Pulling manifests").
-// Digests are checked by go-digest. Names are checked byte by byte, not by the regular
-// expressions of distribution/reference: a name is checked for each request and each
-// entry of an index. Fuzz tests hold both to the same answers.
+// Digests are checked by go-digest. Names are checked byte by byte, because every request
+// and every entry of an index needs that; fuzz tests compare the results with the regular
+// expressions of distribution/reference.
 package names
 
 import (
@@ -20,14 +20,14 @@ import (
 
 // Limits of names, in bytes.
 const (
-	// MaxRepository is the longest repository name, its root included. The
-	// specification advises clients to expect no longer one with a host in front.
+	// MaxRepository is the longest repository name, root included. The specification
+	// advises clients not to expect a longer one together with the host.
 	MaxRepository = 255
 	// MaxTag is the longest tag of the grammar.
 	MaxTag = 128
 )
 
-// Reasons why a name is invalid, for which errors.Is can be asked.
+// Reasons why a name is invalid, for errors.Is.
 var (
 	ErrEmpty   = errors.New("it is empty")
 	ErrTooLong = errors.New("it is too long")
@@ -90,7 +90,7 @@ func isComponent(s string) bool {
 			continue
 		}
 		start := i
-		for !isAlphanumeric(s[i]) { // the last byte is
+		for !isAlphanumeric(s[i]) { // the last byte is alphanumeric
 			i++
 		}
 		if !isSeparator(s[start:i]) {

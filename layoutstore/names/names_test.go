@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The grammars of the distribution specification 1.1, word for word.
+// The grammars of the distribution specification 1.1, verbatim.
 var (
 	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
@@ -29,8 +29,8 @@ func FuzzNames(f *testing.F) {
 		if got, want := names.IsTag(s), tagGrammar.MatchString(s); got != want {
 			t.Errorf("IsTag(%q) = %v", s, got)
 		}
-		// Links of the registry are built with this package, and clients use it. A host
-		// in front keeps it from taking a part of the path for one.
+		// The registry builds its links with this package, and clients use it. With a
+		// host in front, it takes no part of the path for one.
 		named, err := reference.WithName("x.y/" + s)
 		legal := err == nil && reference.Path(named) == s
 		if names.IsRepository(s) != (legal && len(s) <= 255) {
@@ -51,7 +51,7 @@ func someName(t *testing.T) reference.Named {
 	return named
 }
 
-// An invalid name has its reason, and the reason names what is wrong in it.
+// An invalid name has a reason that names the invalid part.
 func TestReasons(t *testing.T) {
 	long := strings.Repeat("a", 256)
 	for s, want := range map[string]struct {

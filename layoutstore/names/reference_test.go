@@ -28,7 +28,7 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
-// FuzzParseReference: a reference made of legal parts comes apart into them.
+// FuzzParseReference: a reference that consists of valid parts is split into them.
 func FuzzParseReference(f *testing.F) {
 	f.Add("registry.deckhouse.io", "deckhouse/ee/install", "v1.69.3", "sha256:abc")
 	f.Add("localhost:5000", "a", "", "")
@@ -40,7 +40,7 @@ func FuzzParseReference(f *testing.F) {
 			return
 		}
 		if h == "" && deep && (strings.Contains(first, ".") || first == "localhost") {
-			return // the first segment of the path would be taken for a host, as it should
+			return // the first segment of the path looks like a host
 		}
 		want := names.Reference{h, path, tag, dg}
 		s := path

@@ -90,7 +90,7 @@ func (p Publication) Encode() ([]byte, error) {
 	p.Format = publicationFormat
 	data, err := json.Marshal(p)
 	if err == nil && len(data) > maxPublication {
-		err = fmt.Errorf("%d bytes, and at most %d are read", len(data), maxPublication)
+		err = fmt.Errorf("it has %d bytes, more than the limit of %d", len(data), maxPublication)
 	}
 	if err == nil {
 		err = p.check()
@@ -103,7 +103,7 @@ func (p Publication) Encode() ([]byte, error) {
 
 func (p *Publication) check() error {
 	if p.Format != publicationFormat {
-		return fmt.Errorf("format %d, this program knows format %d", p.Format, publicationFormat)
+		return fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", p.Format, publicationFormat)
 	}
 	if !IsStagedDir(p.Staged) {
 		return fmt.Errorf("not a directory of staged files: %.300q", p.Staged)

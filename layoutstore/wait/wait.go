@@ -1,9 +1,9 @@
-// Package wait bounds how long callers wait for what cannot be interrupted.
+// Package wait limits how long callers wait for calls that cannot be interrupted.
 //
-// An open or a read of a file on a disk or a server that hangs ends when the system
-// wants it to, and no context ends it. So it is done in a goroutine of its own, and the
-// caller waits for it no longer than its context lasts: [For]. Where several callers want
-// the same thing it is done once for all of them, and no lock is held meanwhile: [Flight].
+// Opening or reading a file on a disk or server that hangs ends when the system
+// decides, whatever the context. So [For] does it in a goroutine of its own, and the
+// caller waits no longer than its context lasts. [Flight] does the same once for all
+// callers that want the same thing, and holds no lock meanwhile.
 package wait
 
 import (
@@ -11,15 +11,15 @@ import (
 	"sync"
 )
 
-// For calls do in a goroutine of its own and returns what do returns, or the context's
-// cause if ctx ends before. Then late, which may be nil, is called with what do returns
-// in the end, unless that is an error.
+// For calls do in a goroutine of its own and returns its result, or the context's cause
+// if ctx ends first. In that case, For calls late, which may be nil, with the result of
+// do once it returns, unless that is an error.
 func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
 	var (
 		value T
 		err   error
 		mu    sync.Mutex
-		left  bool // nobody waits any more
+		left  bool // the caller has returned
 	)
 	done := make(chan struct{})
 	go func() {
@@ -41,7 +41,7 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	mu.Lock()
 	defer mu.Unlock()
 	select {
-	case <-done: // it was faster
+	case <-done: // do returned at the same time
 		return value, err
 	default:
 	}
@@ -50,11 +50,11 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	return none, context.Cause(ctx)
 }
 
-// Flight is something that is done by one goroutine at a time, for all who ask meanwhile.
-// The zero value is ready to use.
+// Flight is a call that one goroutine at a time makes, for all callers that ask
+// meanwhile. The zero value is ready to use.
 type Flight[T any] struct {
 	mu   sync.Mutex
-	call *call[T] // nil while nothing is under way
+	call *call[T] // nil while no call is running
 }
 
 // call is one run of a flight. The flight's lock guards it until done is closed.
@@ -62,15 +62,15 @@ type call[T any] struct {
 	done    chan struct{}
 	waiting int
 	cancel  context.CancelFunc
-	left    bool // everybody went, so it was cancelled
+	left    bool // all callers have left, so it was cancelled
 	value   T
 	err     error
 }
 
-// Do returns what do returns: called by this caller, or by one who came before while that
-// call is still under way. The context that do gets ends when nobody waits for it any
-// more. A do that goes on all the same is waited for before there is another one, so that
-// one goroutine at most is stuck. Errors: those of do; the cause of ctx.
+// Do returns the result of do: called for this caller, or for an earlier one if that
+// call is still running. The context of do ends when no caller waits any more. If do
+// continues nevertheless, the next call starts only after it has returned, so at most
+// one goroutine is stuck. Errors: those of do; the cause of ctx.
 func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error)) (T, error) {
 	var none T
 	for {
@@ -89,8 +89,8 @@ func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error))
 	}
 }
 
-// join returns the call under way, or a new one. A caller who has not joined waits for
-// the end of one that was cancelled.
+// join returns the running call, or starts one. If joined is false, that call was
+// cancelled: the caller waits for its end.
 func (f *Flight[T]) join(ctx context.Context, do func(context.Context) (T, error)) (c *call[T], joined bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +116,7 @@ func (f *Flight[T]) join(ctx context.Context, do func(context.Context) (T, error
 	return c, true
 }
 
-// leave cancels a call that nobody waits for any more.
+// leave cancels a call when its last caller leaves.
 func (f *Flight[T]) leave(c *call[T]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 var errEnough = errors.New("enough")
 
-func ended() context.Context {
+func endedContext() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errEnough)
 	return ctx
@@ -22,9 +22,9 @@ func TestFor(t *testing.T) {
 		t.Errorf("%d, %v", v, err)
 	}
 	release, late := make(chan struct{}), make(chan int)
-	v, err := wait.For(ended(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
+	v, err := wait.For(endedContext(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
 	if v != 0 || !errors.Is(err, errEnough) {
-		t.Errorf("what hangs: %d, %v", v, err)
+		t.Errorf("a call that hangs: %d, %v", v, err)
 	}
 	close(release)
 	if v := <-late; v != 2 {
@@ -32,7 +32,7 @@ func TestFor(t *testing.T) {
 	}
 }
 
-func TestFlightIsDoneOnceForAll(t *testing.T) {
+func TestFlightCallsOnceForAll(t *testing.T) {
 	var f wait.Flight[int]
 	var runs int
 	started, release := make(chan struct{}), make(chan struct{})
@@ -46,8 +46,8 @@ func TestFlightIsDoneOnceForAll(t *testing.T) {
 	results := make([]int, 4)
 	all.Go(func() { results[0], _ = f.Do(t.Context(), do) })
 	<-started
-	// One who has no time leaves, and ends it for nobody else.
-	if _, err := f.Do(ended(), do); !errors.Is(err, errEnough) {
+	// A caller without time leaves, and the call continues for the others.
+	if _, err := f.Do(endedContext(), do); !errors.Is(err, errEnough) {
 		t.Error(err)
 	}
 	for i := range results[1:] {
@@ -62,7 +62,7 @@ func TestFlightIsDoneOnceForAll(t *testing.T) {
 	}
 }
 
-// A caller who comes after everybody has left waits for the stuck call, then starts another.
+// A caller who comes after all others have left waits for the stuck call, then starts another.
 func TestFlightAfterAllHaveLeft(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})
@@ -73,13 +73,13 @@ func TestFlightAfterAllHaveLeft(t *testing.T) {
 	}()
 	if _, err := f.Do(ctx, func(own context.Context) (string, error) {
 		close(started)
-		<-own.Done() // nobody waits
-		<-release    // and yet it hangs
+		<-own.Done() // all callers have left
+		<-release    // and it still hangs
 		return "old", nil
 	}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if _, err := f.Do(ended(), func(context.Context) (string, error) { t.Error("a second one, beside the first"); return "", nil }); !errors.Is(err, errEnough) {
+	if _, err := f.Do(endedContext(), func(context.Context) (string, error) { t.Error("a second call beside the first"); return "", nil }); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	close(release)
