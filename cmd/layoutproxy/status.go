@@ -47,7 +47,7 @@ Ctrl-C, and exits with 0.`,
 		Example: `  layoutproxy status
   layoutproxy status --watch
   layoutproxy status http://127.0.0.1:5580 --output json
-  layoutproxy status https://proxy.example:5580 --ca-file ca.pem --username ann --password-stdin <password`,
+  layoutproxy status https://proxy.example:5580 --username ann --password-stdin <password`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address := defaultAdmin
