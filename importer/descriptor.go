@@ -1,22 +1,15 @@
 package importer
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
-
-// shortTag is the annotation in which a Deckhouse bundle keeps a tag.
-const shortTag = "io.deckhouse.image.short_tag"
 
 // wanted is a descriptor to add to an index of the store.
 type wanted struct {
@@ -85,15 +78,15 @@ func (w wanted) pinned() wanted {
 	if json.Unmarshal(w.raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
 		return w
 	}
-	tag, err := marshal(w.tag)
+	tag, err := publish.Marshal(w.tag)
 	if err != nil {
 		return w
 	}
-	annotations[shortTag] = tag
-	if doc["annotations"], err = marshal(annotations); err != nil {
+	annotations[publish.ShortTag] = tag
+	if doc["annotations"], err = publish.Marshal(annotations); err != nil {
 		return w
 	}
-	if raw, err := marshal(doc); err == nil {
+	if raw, err := publish.Marshal(doc); err == nil {
 		w.raw = raw
 	}
 	return w
@@ -101,47 +94,11 @@ func (w wanted) pinned() wanted {
 
 // untagged returns the descriptor without its tag; the other fields stay.
 func (w wanted) untagged() wanted {
-	w.tag, w.raw = "", withoutTag(w.raw, w.Digest)
+	w.tag, w.raw = "", publish.WithoutTag(w.raw, w.Digest, w.tag)
 	// JSON can spell a name in several ways: read the result to see that the tag is gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
-		w.raw, _ = marshal(w.Descriptor) // strings and a number
+		w.raw, _ = publish.Marshal(w.Descriptor) // strings and a number
 	}
 	return w
-}
-
-// withoutTag removes the annotations that lead to a tag from a descriptor. A full reference
-// becomes one by digest: it still names the root that the bundle came from.
-func withoutTag(raw json.RawMessage, d digest.Digest) json.RawMessage {
-	var doc, annotations map[string]json.RawMessage
-	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
-		return raw
-	}
-	var reference string
-	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
-	delete(annotations, shortTag)
-	delete(annotations, ocispec.AnnotationRefName)
-	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
-		annotations[ocispec.AnnotationRefName], _ = marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
-	}
-	delete(doc, "annotations")
-	if len(annotations) > 0 {
-		doc["annotations"], _ = marshal(annotations) // cannot fail: they were parsed from JSON
-	}
-	out, err := marshal(doc)
-	if err != nil {
-		return raw
-	}
-	return out
-}
-
-// marshal encodes JSON without HTML escapes, so that text stays as it was read.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
@@ -234,10 +235,10 @@ func (m *merging) bytes() ([]byte, error) {
 		}
 		list = append(list, e.raw)
 	}
-	raw, err := marshal(list)
+	raw, err := publish.Marshal(list)
 	if err != nil {
 		return nil, err
 	}
 	m.doc["manifests"] = raw
-	return marshal(m.doc)
+	return publish.Marshal(m.doc)
 }

@@ -3,6 +3,8 @@ package importer
 import (
 	"context"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
@@ -93,8 +95,29 @@ func (u *unpacked) stage(ctx context.Context, p *plan, report *Report) (*journal
 			return nil, err
 		}
 	}
-	if len(changes) == 0 && len(wanted) == 0 {
+	revived := p.revived()
+	if len(changes) == 0 && len(wanted) == 0 && len(revived) == 0 {
 		return nil, nil
 	}
-	return &journal.Journal{Generation: report.Generation + 1, Indexes: changes}, nil
+	return &journal.Journal{Generation: report.Generation + 1, Indexes: changes, Revived: revived}, nil
+}
+
+// revived returns the manifests of the bundle that a prune was going to remove later.
+func (p *plan) revived() (all []journal.Pruned) {
+	pruned := p.session.store.State().Pruned
+	if len(pruned) == 0 {
+		return nil
+	}
+	for _, r := range p.repositories {
+		brought := map[digest.Digest]bool{}
+		for _, m := range r.graph.Manifests {
+			brought[m.Digest] = true
+		}
+		for _, x := range pruned {
+			if x.Path == r.path && brought[x.Digest] {
+				all = append(all, x)
+			}
+		}
+	}
+	return all
 }

@@ -59,7 +59,7 @@ func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
 		came := uint64(0)
 		for _, packed := range s.store.State().Packed {
-			if a.exists && packed.File == a.name {
+			if a.exists && packed.File == a.name && packed.Retired == nil {
 				came = packed.Generation
 			}
 		}

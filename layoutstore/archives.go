@@ -22,7 +22,7 @@ import (
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
-		before[h.name] = h
+		before[h.name] = h.withTags()
 	}
 	for _, p := range found.Problems {
 		name, _ := volume.IsArchive(p.Path)
@@ -62,12 +62,37 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		}
 	}
 	next.archives = append(next.archives, looked...)
+	for i, h := range next.archives {
+		if store.IsRetired(h.name) {
+			next.archives[i] = h.withoutTags()
+		}
+	}
 	slices.SortFunc(next.archives, func(a, b *volumeState) int {
 		nameA, ageA := store.PackedAs(a.name)
 		nameB, ageB := store.PackedAs(b.name)
 		return cmp.Or(cmp.Compare(ageA, ageB), CompareArchives(nameA, nameB), strings.Compare(a.name, b.name))
 	})
 	return nil
+}
+
+// withoutTags is the state of an archive whose manifests are served by digest only.
+func (h *volumeState) withoutTags() *volumeState {
+	bare := *h
+	bare.tagged, bare.layouts = h, make([]*indexedLayout, len(h.layouts))
+	for i, l := range h.layouts {
+		p := *l
+		p.index = l.index.withoutTags()
+		bare.layouts[i] = &p
+	}
+	return &bare
+}
+
+// withTags is the state of an archive as its indexes have it.
+func (h *volumeState) withTags() *volumeState {
+	if h.tagged != nil {
+		return h.tagged
+	}
+	return h
 }
 
 func (s *source) archivePath(found volume.Found, name string) string {

@@ -189,6 +189,15 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // as many as maxIndex holds
 }
 
+// withoutTags is the index with the same descriptors and no tags.
+func (ix *index) withoutTags() *index {
+	bare := &index{sum: ix.sum, entries: slices.Clone(ix.entries), ballot: ix.ballot, named: ix.named, problems: ix.problems}
+	for i := range bare.entries {
+		bare.entries[i].tag = ""
+	}
+	return bare
+}
+
 // packTags puts the tags of all entries into one string: most are so short that a string
 // of their own would take as much again.
 func (ix *index) packTags() {

@@ -60,8 +60,9 @@ type volumeState struct {
 	identity   string // of its files
 	written    string // of its files
 	changedAt  time.Time
-	unreadable bool // its files could not be read; each scan tries again
-	moved      bool // a file was replaced, or its links changed, during the scan
+	unreadable bool         // its files could not be read; each scan tries again
+	moved      bool         // a file was replaced, or its links changed, during the scan
+	tagged     *volumeState // the state with tags, where a prune has taken them; else nil
 }
 
 // volumes are the volumes in merge order.

@@ -70,7 +70,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	root.SetVersionTemplate(versionLine())
 	c.AddFlags(root.PersistentFlags())
 	showGroups(root)
-	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
+	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPrune(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
 	return root, c
 }
 

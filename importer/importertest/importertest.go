@@ -277,7 +277,7 @@ func Unfinished(t *testing.T, store string) []string {
 	t.Helper()
 	var all []string
 	for name := range Files(t, filepath.Join(store, ".layoutproxy")) {
-		if name != "" && name != "/lock" && name != "/store.json" {
+		if name != "" && name != "/lock" && name != "/store.json" && name != "/reserve" {
 			all = append(all, name)
 		}
 	}

@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +42,11 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := p.commit(); err != nil {
 		return p.unfinished(err)
 	}
+	var indexes int64
+	for _, c := range j.Indexes {
+		indexes += int64(len(c.Old) + len(c.New))
+	}
+	s.Reserve(indexes)
 	return nil
 }
 
@@ -203,6 +207,9 @@ func (s *Store) stateAfter(j *journal.Journal) journal.State {
 	fresh := filesOfPacked(j.Packed)
 	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old journal.Packed) bool { return fresh[old.File] })
 	next.Packed = slices.Concat(kept, j.Packed)
+	next.Pruned = slices.DeleteFunc(slices.Clone(next.Pruned), func(p journal.Pruned) bool {
+		return slices.ContainsFunc(j.Revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
+	})
 	for i := range next.Packed {
 		next.Packed[i].There = false
 	}
@@ -220,11 +227,11 @@ func (s *Store) checkReadable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err
 	}
-	state, err := json.Marshal(s.stateAfter(j))
+	n, err := size(s.nextState(j))
 	if err != nil {
 		return err
 	}
-	return journal.CheckSize("the state of the store", int64(len(state))+1)
+	return journal.CheckSize("the state of the store", n)
 }
 
 // replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed
@@ -273,6 +280,10 @@ func (s *Store) recover() error {
 	j, err := journal.Read(s.dir)
 	if err != nil || j == nil {
 		return err
+	}
+	if j.Prune != nil {
+		p := &publication{store: s, journal: j}
+		return p.finishPrune(slices.Clone(j.Prune.Removed))
 	}
 	if j.Generation <= s.state.Generation { // everything is done except removing the journal
 		if err := s.removeJournal(); err != nil {

@@ -18,6 +18,7 @@ const (
 	standalonePath = "install-standalone"
 	channelsPath   = "release-channel"
 	modulesPath    = "modules"
+	packagesPath   = "packages"
 	databasesPath  = "security"
 )
 

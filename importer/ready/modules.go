@@ -52,8 +52,13 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 
 // module gathers the facts of a module.
 func (g *gatherer) module(ctx context.Context, want release.Selector) (Module, error) {
-	at := path.Join(modulesPath, want.Name)
-	releases := path.Join(at, "release")
+	return g.versioned(ctx, path.Join(modulesPath, want.Name), "release", want)
+}
+
+// versioned gathers the facts of the module or package at a path, whose release channels are
+// in the repository entries below it.
+func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
+	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)
 	if err != nil {

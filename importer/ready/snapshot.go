@@ -3,12 +3,14 @@ package ready
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/importer/release"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
@@ -90,16 +92,34 @@ func (s *sources) tags(_ context.Context, path string) ([]string, error) {
 	return tags, nil
 }
 
+// Packages gathers the facts of all packages that are in sources. No verdict is about them.
+// Errors: as of [Snapshot].
+func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err error) {
+	from := &sources{snapshot: s, audits: map[string]*audit{}}
+	g := &gatherer{content: from, limit: 1}
+	for _, name := range from.below(packagesPath) {
+		m, err := g.versioned(ctx, path.Join(packagesPath, name), "version", release.Selector{Name: name})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
 // modules are the directories below modules that have a repository.
-func (s *sources) modules(context.Context) (names []string, err error) {
+func (s *sources) modules(context.Context) ([]string, error) { return s.below(modulesPath), nil }
+
+// below are the directories below a path that have a repository.
+func (s *sources) below(parent string) (names []string) {
 	for _, path := range s.snapshot.Paths() {
-		if below, ok := strings.CutPrefix(path, modulesPath+"/"); ok {
+		if below, ok := strings.CutPrefix(path, parent+"/"); ok {
 			name, _, _ := strings.Cut(below, "/")
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }
 
 func (s *sources) hidden() (all []problem.Problem) {

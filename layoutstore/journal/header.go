@@ -21,6 +21,8 @@ import (
 type header struct {
 	Generation uint64
 	Packed     []Packed
+	Revived    []Pruned
+	Prune      *Prune
 	dir        string
 	info       fs.FileInfo
 	indexes    []headerIndex
@@ -65,7 +67,7 @@ func (h *header) parse(r io.Reader, size int64) error {
 	if err := checkFormat(first.Format); err != nil {
 		return err
 	}
-	h.Generation, h.Packed = first.Generation, first.Packed
+	h.Generation, h.Packed, h.Revived, h.Prune = first.Generation, first.Packed, first.Revived, first.Prune
 	off := int64(len(line))
 	for i, ix := range first.Indexes {
 		if ix.Path != "." && !names.IsRepository(ix.Path) || ix.Old < -1 || ix.Old > size || ix.New < 0 || ix.New > size {

@@ -19,6 +19,19 @@ type Journal struct {
 	Generation uint64   // of the import
 	Packed     []Packed // archives that the import adds
 	Indexes    []IndexChange
+	// Revived are pruned manifests that the import brings again.
+	Revived []Pruned
+	// Prune is set where the journal is that of a prune, nil where it is that of an import.
+	Prune *Prune
+}
+
+// Prune is what the journal of a prune holds beside changed indexes.
+type Prune struct {
+	// State is the state of the store after it, all of it.
+	State State `json:"state"`
+	// Removed are files below the store, removed once the state is written: no reader
+	// sees them any more then.
+	Removed []string `json:"removed,omitempty"`
 }
 
 // IndexChange is one index.json before and after an import. A journal is written from
@@ -69,6 +82,8 @@ type headerLine struct {
 	Format     int            `json:"format"`
 	Generation uint64         `json:"generation"`
 	Packed     []Packed       `json:"packed,omitempty"`
+	Revived    []Pruned       `json:"revived,omitempty"`
+	Prune      *Prune         `json:"prune,omitempty"`
 	Indexes    []journalIndex `json:"indexes"`
 }
 
@@ -80,7 +95,7 @@ type journalIndex struct {
 
 // header returns the first line.
 func (j *Journal) header() ([]byte, error) {
-	h := headerLine{Format: Format, Generation: j.Generation, Packed: j.Packed, Indexes: []journalIndex{}}
+	h := headerLine{Format: Format, Generation: j.Generation, Packed: j.Packed, Revived: j.Revived, Prune: j.Prune, Indexes: []journalIndex{}}
 	for _, c := range j.Indexes {
 		old := int64(len(c.Old))
 		if c.Old == nil {
@@ -120,7 +135,7 @@ func Read(dir string) (*Journal, error) {
 	if h == nil || err != nil {
 		return nil, err
 	}
-	j := &Journal{Generation: h.Generation, Packed: h.Packed}
+	j := &Journal{Generation: h.Generation, Packed: h.Packed, Revived: h.Revived, Prune: h.Prune}
 	for _, ix := range h.indexes {
 		c := IndexChange{Path: ix.path, journal: h, new: extent.List{{File: h, Off: ix.off + max(ix.old, 0), Len: ix.new}}}
 		if ix.old >= 0 {

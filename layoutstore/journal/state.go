@@ -9,6 +9,9 @@ import (
 	"os"
 	"path"
 	"syscall"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -29,6 +32,16 @@ type State struct {
 	Format     int      `json:"format"`
 	Generation uint64   `json:"generation"` // of the last import; 0 before the first
 	Packed     []Packed `json:"packed,omitempty"`
+	// Pruned are manifests that a prune has taken the tags from. They are served by
+	// digest, for pulls that run, until their time has come.
+	Pruned []Pruned `json:"pruned,omitempty"`
+}
+
+// Pruned is a manifest that an index names and that goes later.
+type Pruned struct {
+	Path   string        `json:"path"` // of the layout below the store
+	Digest digest.Digest `json:"digest"`
+	After  time.Time     `json:"after"` // when it may go
 }
 
 // Packed is an archive that was imported without unpacking.
@@ -39,6 +52,11 @@ type Packed struct {
 	// There says, in a journal, that somebody had put the archive into the store by
 	// hand before: readers have always seen it.
 	There bool `json:"there,omitempty"`
+	// Retired is when the archive goes: a prune has taken its tags, and it is served by
+	// digest until then. It is nil for one that stays.
+	Retired *time.Time `json:"retired,omitempty"`
+	// Dropped is set while the files of the archive are being removed. Nobody sees them.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // ErrNotStore says that a directory is not a store.

@@ -58,8 +58,17 @@ func (v *View) PackedAs(file string) (name string, generation uint64) {
 	return file, 0
 }
 
-// Hides reports whether an archive belongs to the import that is being published.
+// IsRetired reports whether a prune has taken the tags of an archive.
+func (v *View) IsRetired(file string) bool {
+	return v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == file && p.Retired != nil })
+}
+
+// Hides reports whether an archive belongs to the import that is being published, or is being
+// removed by a prune.
 func (v *View) Hides(archive string) bool {
+	if v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == archive && p.Dropped }) {
+		return true
+	}
 	if !v.Publishing() {
 		return false
 	}

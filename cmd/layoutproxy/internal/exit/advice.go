@@ -9,10 +9,12 @@ import (
 	"syscall"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -144,6 +146,34 @@ func ImportError(err error) error {
 		return WithHint(err, "nothing was changed: free some space and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
 		return WithHint(err, "an import writes to the store: may this user?")
+	}
+	return SourceError(err)
+}
+
+// PruneError sorts what a prune failed with, and says what to do.
+func PruneError(err error) error {
+	var hidden *prune.HiddenError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, prune.ErrNoRule):
+		return UsageError(WithHint(err, "give at least one rule: --keep-newest 2, --deployed v1.69.3 --keep-previous 1, or another one of layoutproxy prune --help"))
+	case errors.Is(err, prune.ErrNoDeployed):
+		return UsageError(WithHint(err, "say which version the cluster has: --deployed v1.69.3"))
+	case errors.Is(err, prune.ErrPolicy):
+		return UsageError(err)
+	case errors.Is(err, prune.ErrNoRelease):
+		return ContentError(WithHint(err, "layoutproxy ready lists the versions that it has"))
+	case errors.Is(err, prune.ErrMoved):
+		return ContentError(WithHint(err, "nothing was removed: make a new plan"))
+	case errors.Is(err, prune.ErrNotReady):
+		return ContentError(WithHint(err, "nothing was removed: layoutproxy ready says what the release needs"))
+	case errors.As(err, &hidden):
+		return ContentError(WithHint(err, "nothing was removed: layoutproxy verify lists what is wrong; import the bundle again"))
+	case errors.Is(err, prune.ErrLocked):
+		return WithHint(err, "an import or another prune is running: try again when it has ended")
+	case errors.Is(err, journal.ErrNotStore):
+		return WithHint(err, "name the directory that bundles are imported into")
 	}
 	return SourceError(err)
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+)
+
+// pruneFlags are the flags of prune.
+type pruneFlags struct {
+	store, cacheDir string
+	request         prune.Request
+	plan, execute   string // files
+	yes             bool
+}
+
+func newPrune(c *console.Output) *cobra.Command {
+	var flags pruneFlags
+	cmd := &cobra.Command{
+		Use:   "prune --store DIR",
+		Short: "Plan what may go from a store, and remove it",
+		Long: `Plan what may go from the store at DIR, and print the plan: which tags go, how much of the
+disk becomes free, and for everything that stays the rule that keeps it. Nothing is removed
+without --yes or --execute.
+
+At least one rule says what to keep. What is not provably superseded stays whatever the rules
+say: tags that are not versions, release channels and the versions that they point at, the
+highest version of each repository, and everything that what stays leads to. Versions of the
+platform go only with --deployed or --keep-release.
+
+A prune is one generation of the store: readers see all of it or nothing, and the next prune or
+import completes one that was killed. What goes loses its tags at once, and is removed after
+the grace period by the next prune, import or serve --store, so that running pulls complete.
+
+The exit status is 1 if another process writes to the store, and 3 if the store has changed
+since the plan was made, or a release that stays would be less ready.`,
+		Example: `  # What would go if v1.69.3 is deployed? Keep one version to go back to, two of each module.
+  layoutproxy prune --store /srv/store --deployed v1.69.3 --keep-previous 1 --keep-newest 2 --plan plan.json
+
+  # Carry out that plan, if the store is still the same.
+  layoutproxy prune --store /srv/store --execute plan.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runPrune(cmd, c, &flags)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.store, "store", "", "`directory` of the store")
+	f.StringVar(&flags.cacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	p := &flags.request.Policy
+	f.StringArrayVar(&p.KeepReleases, "keep-release", nil, "keep this `version` of the platform and all images that it declares; repeatable")
+	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster has: keep it and all newer ones")
+	f.IntVar(&p.KeepPrevious, "keep-previous", 0, "keep `N` versions of the platform before the deployed one")
+	f.IntVar(&p.KeepNewest, "keep-newest", 0, "keep the newest `N` versions in each repository")
+	f.StringArrayVar(&p.Keep, "keep", nil, "keep tags that match a `GLOB` of REPOSITORY or REPOSITORY:TAG; repeatable")
+	f.DurationVar(&p.OlderThan, "older-than", 0, "keep what came into the store less than this `duration` ago")
+	f.DurationVar(&flags.request.Grace, "grace", defaultGrace, "serve what goes by digest for this `duration`; 0 removes it at once")
+	f.BoolVar(&flags.request.Repack, "repack", false, "write archives that stay again, without what goes")
+	f.StringVar(&flags.plan, "plan", "", "write the plan to this `file` as well")
+	f.StringVar(&flags.execute, "execute", "", "carry out the plan in this `file`, if the store is still the same")
+	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
+	return cmd
+}
+
+// defaultGrace is how long pulls may run on after a prune.
+const defaultGrace = 15 * time.Minute
+
+func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := flags.check(); err != nil {
+		return err
+	}
+	p, err := pruning.New(prune.Options{Store: flags.store, CacheDir: flags.cacheDir, Log: c.Log})
+	if err != nil {
+		return exit.PruneError(err)
+	}
+	plan, done, err := flags.run(ctx, p)
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return exit.InterruptedError(errors.New("interrupted: nothing was removed"))
+		}
+		return exit.PruneError(err)
+	}
+	if flags.plan != "" {
+		data, err := plan.Marshal()
+		if err == nil {
+			err = durable.WriteFile(flags.plan, data, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("--plan: %w", err)
+		}
+	}
+	return c.Print(cmd.OutOrStdout(), plan, func(w io.Writer) error {
+		if err := plan.WriteText(w); err != nil {
+			return err
+		}
+		return printDone(w, flags, plan, done)
+	})
+}
+
+// check fails on flags that do not go together.
+func (f *pruneFlags) check() error {
+	switch {
+	case f.store == "":
+		return exit.UsageError(exit.WithHint(errors.New("no store given"), "name the directory of the store: layoutproxy prune --store /srv/store"))
+	case f.request.Grace < 0:
+		return exit.UsageError(fmt.Errorf("--grace %s: not a positive duration", f.request.Grace))
+	case f.execute == "":
+		return exit.PruneError(f.request.Policy.Check())
+	case !f.request.Policy.IsEmpty() || f.plan != "" || f.yes || f.request.Repack:
+		return exit.UsageError(errors.New("--execute carries out a plan with the rules in it: give no rules, --repack, --plan or --yes with it"))
+	}
+	return nil
+}
+
+// run plans, and carries out the plan if the flags say so.
+func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
+	switch {
+	case f.execute != "":
+		data, err := os.ReadFile(f.execute)
+		if err != nil {
+			return plan, false, exit.UsageError(fmt.Errorf("--execute: %w", err))
+		}
+		if plan, err = prune.ReadPlan(data); err != nil {
+			return plan, false, exit.UsageError(fmt.Errorf("--execute %s: %w", f.execute, err))
+		}
+		plan, err = p.Execute(ctx, plan)
+		if err != nil {
+			return plan, false, err
+		}
+	case f.yes:
+		if plan, err = p.Run(ctx, f.request); err != nil {
+			return plan, false, err
+		}
+	default:
+		plan, err = p.Plan(ctx, f.request)
+		return plan, false, err
+	}
+	_, _, err = p.Sweep(ctx)
+	return plan, true, err
+}
+
+// printDone says what has become of the plan.
+func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
+	switch {
+	case plan.IsEmpty():
+	case done:
+		_, err = fmt.Fprintf(w, "done: the store is of generation %d\n", plan.Generation+1)
+	case f.plan != "":
+		_, err = fmt.Fprintf(w, "nothing was removed: carry it out with layoutproxy prune --store %s --execute %s\n", f.store, f.plan)
+	default:
+		_, err = fmt.Fprintln(w, "nothing was removed: carry it out with --yes")
+	}
+	return err
+}
+
+// sweep removes what an earlier prune left for later, if its time has come.
+func sweep(ctx context.Context, c *console.Output, store, cacheDir string) error {
+	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir, Log: c.Log})
+	if errors.Is(err, fs.ErrNotExist) || err != nil {
+		return nil // not a store yet
+	}
+	_, _, err = p.Sweep(ctx)
+	return err
+}

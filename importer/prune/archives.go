@@ -1,0 +1,152 @@
+package prune
+
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// settleArchives finds the archives that can go, and keeps what only an archive that stays
+// keeps: without being written again, an archive loses nothing.
+func (d *decider) settleArchives() {
+	stays := map[int]bool{}
+	for n := range d.facts.Volumes {
+		stays[n] = true
+	}
+	d.gone = map[int]bool{}
+	for n, v := range d.facts.Volumes {
+		if v.File == "" || !d.hasGoing(n) {
+			continue
+		}
+		stays[n] = false
+		if d.canDo(n, stays) {
+			d.gone[n] = true
+		} else {
+			stays[n] = true
+		}
+	}
+	for n, v := range d.facts.Volumes {
+		if v.File != "" && stays[n] && (v.Retired || !d.scope.Repack) {
+			d.keepNamedIn(n)
+		}
+	}
+}
+
+// hasGoing reports whether an archive is a candidate: something in it goes. Of those whose tags
+// an earlier prune took, these are the ones whose time has come.
+func (d *decider) hasGoing(n int) bool {
+	v := d.facts.Volumes[n]
+	if v.Retired {
+		return v.Due || d.scope.Now0
+	}
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for _, l := range r.Layers {
+			if l.Volume == n && slices.ContainsFunc(l.Entries, func(e Entry) bool { return d.isLost(r, e) }) {
+				return !d.policy.IsEmpty()
+			}
+		}
+	}
+	return false
+}
+
+// isLost reports whether an entry of an index is of no use: its image goes, or another image
+// has its tag.
+func (d *decider) isLost(r *Repository, e Entry) bool {
+	at := ref{r.Path, e.Digest}
+	if _, kept := d.kept[at]; !kept {
+		return true
+	}
+	return e.Tag != "" && d.tags[Place{r.Path, e.Tag}].digest != e.Digest
+}
+
+// canDo reports whether everything that stays is the same without the volume n: each tag, each
+// manifest that an index names, and a copy of each manifest and blob.
+func (d *decider) canDo(n int, stays map[int]bool) bool {
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		if !slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == n }) {
+			continue
+		}
+		if !d.hasSameTags(r, stays) {
+			return false
+		}
+		for dg := range d.content[r.Path] {
+			copies := r.Copies[dg]
+			if slices.Contains(copies, n) && !slices.ContainsFunc(copies, func(c int) bool { return stays[c] }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// hasSameTags reports whether the volumes that stay lead each kept tag to its image, name each
+// kept image, and lead no tag that goes to anything.
+func (d *decider) hasSameTags(r *Repository, stays map[int]bool) bool {
+	tags := map[string]digest.Digest{}
+	named := map[digest.Digest]bool{}
+	for _, l := range r.Layers {
+		if !stays[l.Volume] {
+			continue
+		}
+		for _, e := range l.Entries {
+			_, kept := d.kept[ref{r.Path, e.Digest}]
+			if d.facts.Volumes[l.Volume].File == "" && d.isLost(r, e) {
+				if kept {
+					named[e.Digest] = true // it loses its tag only
+				}
+				continue
+			}
+			named[e.Digest] = true
+			if e.Tag != "" {
+				tags[e.Tag] = e.Digest
+			}
+		}
+	}
+	for _, i := range r.Images {
+		if _, kept := d.kept[ref{r.Path, i.Digest}]; !kept {
+			continue
+		}
+		if !named[i.Digest] {
+			return false
+		}
+		for _, tag := range i.Tags {
+			if tags[tag] != i.Digest {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// keepNamedIn keeps what the indexes of an archive name, and the images that have their tags:
+// without those the archive's own would be seen.
+func (d *decider) keepNamedIn(n int) {
+	why := Reason{InArchive, d.facts.Volumes[n].File}
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for _, l := range r.Layers {
+			if l.Volume != n {
+				continue
+			}
+			for _, e := range l.Entries {
+				d.keep(ref{r.Path, e.Digest}, why)
+				if winner, ok := d.tags[Place{r.Path, e.Tag}]; ok && e.Tag != "" {
+					d.keep(winner, why)
+				}
+			}
+		}
+	}
+}
+
+// findRewritten finds the archives that stay and have something that goes.
+func (d *decider) findRewritten() (all []int) {
+	for n, v := range d.facts.Volumes {
+		if v.File == "" || v.Retired || d.gone[n] || !d.hasGoing(n) {
+			continue
+		}
+		all = append(all, n)
+	}
+	return all
+}

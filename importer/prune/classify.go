@@ -1,0 +1,347 @@
+package prune
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// classify says whether an image may go, as far as its own names tell, and why it may or may
+// not.
+func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
+	m := r.Manifests[i.Digest]
+	switch {
+	case r.Unclear != "":
+		return Reason{Unclear, r.Unclear}, false
+	case len(i.Tags) == 0 && !i.Pruned.IsZero():
+		if d.scope.Now0 || !d.scope.Now.Before(i.Pruned) {
+			return Reason{Rule: PrunedBefore}, true
+		}
+		return Reason{Grace, i.Pruned.UTC().Format("2006-01-02 15:04 MST")}, false
+	case d.policy.IsEmpty():
+		return Reason{Rule: NoRule}, false
+	case len(i.Tags) > 0:
+		var why Reason
+		for _, tag := range i.Tags {
+			reason, goes := d.classifyTag(r, i, tag)
+			if !goes {
+				return reason, false
+			}
+			why = reason
+		}
+		return why, true
+	case m.Subject != "":
+		return d.follows(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
+	case len(d.declared[ref{r.Path, i.Digest}]) > 0:
+		return Reason{Rule: DeclaredByGone}, true
+	case i.Replaced != "":
+		return Reason{Replaced, i.Replaced}, true
+	}
+	return Reason{Rule: ByDigest}, false
+}
+
+// classifyTag says whether an image may go although it has a tag.
+func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool) {
+	at := ref{r.Path, i.Digest}
+	_, isVersion := release.Parse(tag)
+	isOwn := len(d.own[Place{r.Path, tag}]) > 0
+	switch {
+	case !isOwn && len(d.declared[at]) > 0 && slices.ContainsFunc(d.declared[at], func(n int) bool { return d.declaresTag(n, r.Path, tag, i.Digest) }):
+		return Reason{Rule: DeclaredByGone}, true
+	case digest.Digest("sha256:"+tag) == i.Digest, !isOwn && isExtra(r.Path):
+		return Reason{Rule: NotDeclared}, false
+	}
+	if subjects, by, ok := d.subjectsOf(r, tag); ok {
+		return d.follows(r, i, by, subjects)
+	}
+	if isVersion {
+		return d.classifyVersion(r, at, tag)
+	}
+	if subject := r.Manifests[i.Digest].Subject; subject != "" && !slices.Contains(release.Channels(), tag) {
+		return d.follows(r, i, d.label(ref{r.Path, subject}), []ref{{r.Path, subject}})
+	}
+	return Reason{NotAVersion, tag}, false
+}
+
+// declaresTag reports whether a release declares an image by this tag, or by its digest, whose
+// digits are then the tag.
+func (d *decider) declaresTag(n int, repository, tag string, dg digest.Digest) bool {
+	return slices.ContainsFunc(d.facts.Releases[n].Declared, func(at Place) bool {
+		return at.Repository == repository && (at.Reference == tag || at.Reference == dg.String() && tag == dg.Encoded())
+	})
+}
+
+// isExtra reports whether a repository has extra images of a module or package, which go by
+// what its versions declare.
+func isExtra(repository string) bool {
+	s := strings.Split(repository, "/")
+	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
+}
+
+// classifyVersion says whether a version may go, as far as rules are about its repository.
+func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bool) {
+	switch {
+	case d.isPlatform(r.Path) && d.policy.Deployed == "" && len(d.policy.KeepReleases) == 0:
+		return Reason{Rule: UnknownDeployed}, false
+	case !d.speaksOf(r):
+		return Reason{Rule: NoRule}, false
+	}
+	d.versions[at] = tag
+	return Reason{Rule: Superseded}, true
+}
+
+// follows says that an image stays with one of its subjects and goes with all of them.
+func (d *decider) follows(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
+	known := false
+	for _, s := range subjects {
+		if to := d.repositories[s.repository]; to != nil {
+			if _, ok := to.Manifests[s.digest]; ok {
+				d.followers[s] = append(d.followers[s], ref{r.Path, i.Digest})
+				known = true
+			}
+		}
+	}
+	if !known {
+		return Reason{UnknownSubject, by}, false
+	}
+	return Reason{RefersToGone, by}, true
+}
+
+// subjectsOf finds what a signature or attestation is about, by its tag: sha256-HEX, sha256-HEX.sig
+// and the like (cosign's and the referrers tag schema of distribution-spec 1.1), or TAG.att
+// (Deckhouse's attestations of images by tag). Those of a module's extra images are beside the
+// module itself.
+func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by string, ok bool) {
+	base, suffix, hasSuffix := cutSuffix(tag)
+	if hex, isDigest := strings.CutPrefix(base, "sha256-"); isDigest && digest.Digest("sha256:"+hex).Validate() == nil {
+		subject := digest.Digest("sha256:" + hex)
+		for _, at := range d.family(r.Path) {
+			if _, known := d.repositories[at].Manifests[subject]; known {
+				subjects = append(subjects, ref{at, subject})
+			}
+		}
+		return subjects, short(subject), true
+	}
+	if !hasSuffix || !slices.Contains([]string{"att", "sig", "sbom"}, suffix) {
+		return nil, "", false
+	}
+	for _, at := range d.family(r.Path) {
+		if to, known := d.tags[Place{at, base}]; known {
+			subjects = append(subjects, to)
+		}
+	}
+	return subjects, name(r.Path, base), true
+}
+
+// cutSuffix cuts a tag at its last dot.
+func cutSuffix(tag string) (base, suffix string, ok bool) {
+	i := strings.LastIndexByte(tag, '.')
+	if i < 0 {
+		return tag, "", false
+	}
+	return tag[:i], tag[i+1:], true
+}
+
+// family is a repository and those with extra images of it.
+func (d *decider) family(at string) []string {
+	all := []string{at}
+	for i := range d.facts.Repositories {
+		if p := d.facts.Repositories[i].Path; strings.HasPrefix(p, path.Join(at, "extra")+"/") {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// isPlatform reports whether the versions of a repository are those of the platform.
+func (d *decider) isPlatform(repository string) bool {
+	return d.facts.Platform && slices.Contains([]string{".", "install", "install-standalone", "release-channel"}, repository)
+}
+
+// speaksOf reports whether a rule is about the versions of a repository.
+func (d *decider) speaksOf(r *Repository) bool {
+	p := d.policy
+	switch {
+	case p.KeepNewest > 0, p.OlderThan > 0:
+		return true
+	case d.isPlatform(r.Path) && (p.Deployed != "" || len(p.KeepReleases) > 0):
+		return true
+	case slices.ContainsFunc(p.Bundles, func(b Bundle) bool { return len(b.Images[r.Path]) > 0 }):
+		return true
+	}
+	return slices.ContainsFunc(r.Images, func(i Image) bool {
+		return slices.ContainsFunc(i.Tags, func(tag string) bool { return d.globOf(r.Path, tag) != "" })
+	})
+}
+
+// globOf returns the glob of the policy that matches a tag, or the empty string.
+func (d *decider) globOf(repository, tag string) string {
+	for _, glob := range d.policy.Keep {
+		if matchesGlob(glob, repository, tag) {
+			return glob
+		}
+	}
+	return ""
+}
+
+// ruleFor returns the rule of the policy that keeps an image.
+func (d *decider) ruleFor(r *Repository, i *Image) (Reason, bool) {
+	for _, tag := range i.Tags {
+		if d.isPlatform(r.Path) {
+			if why, kept := d.releaseRule(tag); kept {
+				return why, true
+			}
+		}
+		if d.policy.KeepNewest > 0 && d.isNewest(r, tag) {
+			return Reason{KeptNewest, fmt.Sprint(d.policy.KeepNewest)}, true
+		}
+		if glob := d.globOf(r.Path, tag); glob != "" {
+			return Reason{KeptGlob, glob}, true
+		}
+	}
+	for _, b := range d.policy.Bundles {
+		if b.Images[r.Path][i.Digest] {
+			return Reason{KeptBundle, b.Name}, true
+		}
+	}
+	why := d.going[ref{r.Path, i.Digest}]
+	if d.policy.OlderThan > 0 && (why.Rule == Superseded || why.Rule == Replaced) && d.scope.Now.Sub(i.Since) < d.policy.OlderThan {
+		return Reason{KeptYoung, i.Since.UTC().Format("2006-01-02 15:04 MST")}, true
+	}
+	return Reason{}, false
+}
+
+// releaseRule returns the rule about releases that keeps a version of the platform.
+func (d *decider) releaseRule(tag string) (Reason, bool) {
+	for _, v := range d.policy.KeepReleases {
+		if sameVersion(v, tag) {
+			return Reason{KeptRelease, v}, true
+		}
+	}
+	deployed, hasDeployed := release.Parse(d.policy.Deployed)
+	v, isVersion := release.Parse(tag)
+	switch {
+	case !hasDeployed || !isVersion:
+	case v.Version.Equal(deployed.Version):
+		return Reason{KeptDeployed, d.policy.Deployed}, true
+	case v.Version.GreaterThan(deployed.Version):
+		return Reason{KeptNewer, d.policy.Deployed}, true
+	case d.previous[v.Version.String()]:
+		return Reason{KeptPrevious, fmt.Sprint(d.policy.KeepPrevious)}, true
+	}
+	return Reason{}, false
+}
+
+// checkReleases fails if the policy names a version of the platform that the store does not
+// have: it may be a slip, and the wanted one would go.
+func (d *decider) checkReleases() error {
+	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
+		here := slices.ContainsFunc(d.releases["."], func(n int) bool { return sameVersion(d.facts.Releases[n].Tag, v) })
+		if v != "" && !here {
+			return fmt.Errorf("%s: %w", v, ErrNoRelease)
+		}
+	}
+	return nil
+}
+
+// findPrevious finds the versions before the deployed one that KeepPrevious keeps.
+func (d *decider) findPrevious() map[string]bool {
+	kept := map[string]bool{}
+	deployed, ok := release.Parse(d.policy.Deployed)
+	if !ok {
+		return kept
+	}
+	var tags []string
+	for _, n := range d.releases["."] {
+		tags = append(tags, d.facts.Releases[n].Tag)
+	}
+	for _, v := range slices.Backward(release.ParseAll(tags)) {
+		if v.Version.LessThan(deployed.Version) && len(kept) < d.policy.KeepPrevious {
+			kept[v.Version.String()] = true
+		}
+	}
+	return kept
+}
+
+// isNewest reports whether a tag is among the newest versions of its repository. Previews do
+// not count: they stay beside.
+func (d *decider) isNewest(r *Repository, tag string) bool {
+	v, ok := release.Parse(tag)
+	if !ok {
+		return false
+	}
+	newer := 0
+	for _, other := range d.ordered[r.Path] {
+		if other.Version.GreaterThan(v.Version) && other.Version.Prerelease() == "" {
+			newer++
+		}
+	}
+	return newer < d.policy.KeepNewest
+}
+
+// version is a tag that is a version.
+type version struct {
+	release.Release
+	at ref
+}
+
+// versionsOf are the versions among the tags of a repository, ascending, in every spelling.
+func versionsOf(r *Repository) (all []version) {
+	for _, i := range r.Images {
+		for _, tag := range i.Tags {
+			if v, ok := release.Parse(tag); ok {
+				all = append(all, version{v, ref{r.Path, i.Digest}})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b version) int {
+		return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.Tag, b.Tag))
+	})
+	return all
+}
+
+// sameVersion reports whether two tags are the same, or spell the same version.
+func sameVersion(a, b string) bool {
+	x, ok := release.Parse(a)
+	y, also := release.Parse(b)
+	return a == b || ok && also && x.Version.Equal(y.Version)
+}
+
+// supersedes reports whether a version makes another one superfluous: it is higher, and not a
+// preview, unless the other is one too.
+func supersedes(newer, older *semver.Version) bool {
+	return newer.GreaterThan(older) && (newer.Prerelease() == "" || older.Prerelease() != "")
+}
+
+// superseder returns the tag of a version that stays and is higher, or the empty string.
+func (d *decider) superseder(r *Repository, tag string) string {
+	v, ok := release.Parse(tag)
+	if !ok {
+		return ""
+	}
+	for _, other := range d.ordered[r.Path] {
+		if _, kept := d.kept[other.at]; kept && supersedes(other.Version, v.Version) {
+			return other.Tag
+		}
+	}
+	return ""
+}
+
+// keepUnsuperseded keeps each version beside which no higher version stays.
+func (d *decider) keepUnsuperseded() {
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for _, v := range slices.Backward(d.ordered[r.Path]) {
+			if _, kept := d.kept[v.at]; !kept && d.versions[v.at] != "" && d.superseder(r, v.Tag) == "" {
+				d.keep(v.at, Reason{NotSuperseded, v.Tag})
+			}
+		}
+	}
+}

@@ -1,0 +1,355 @@
+package prune
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Scope is what a decision depends on beside facts and policy.
+type Scope struct {
+	Now    time.Time
+	Repack bool // archives that stay are written again without what goes
+	Now0   bool // what an earlier prune left for later goes now
+}
+
+// Decision says whether an image stays, and why.
+type Decision struct {
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+	Tags       []string      `json:"tags,omitempty"`
+	Keep       bool          `json:"keep"`
+	Reason     Reason        `json:"reason"`
+}
+
+// Outcome is what becomes of a store.
+type Outcome struct {
+	Decisions []Decision // by repository and digest
+	// Content are the manifests and blobs that stay, by repository: everything that what stays
+	// leads to.
+	Content map[string]map[digest.Digest]bool
+	// Dropped are the archives that go, and Rewritten those that are written again, as indexes
+	// of Facts.Volumes.
+	Dropped, Rewritten []int
+}
+
+// Decide decides what goes. It is a pure function. Errors: those of [Policy.Check], unless the
+// policy is empty: then only what an earlier prune left goes; ErrNoRelease.
+func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
+	if !p.IsEmpty() {
+		if err := p.Check(); err != nil {
+			return Outcome{}, err
+		}
+	}
+	d := newDecider(f, p, s)
+	if err := d.checkReleases(); err != nil {
+		return Outcome{}, err
+	}
+	d.classifyAll()
+	for d.changed = true; d.changed; {
+		d.changed = false
+		d.keepUnsuperseded()
+		d.settleArchives()
+	}
+	return d.outcome(), nil
+}
+
+// ref is a manifest or blob of a repository.
+type ref struct {
+	repository string
+	digest     digest.Digest
+}
+
+// decider decides. What it keeps stays kept, so the order of its steps does not matter for what
+// is safe to remove.
+type decider struct {
+	facts  Facts
+	policy Policy
+	scope  Scope
+
+	repositories map[string]*Repository
+	tags         map[Place]ref // of every tag
+	own          map[Place][]int
+	declared     map[ref][]int // releases that declare it
+	releases     map[string][]int
+	channels     map[Place]int
+	previous     map[string]bool // versions that KeepPrevious keeps
+
+	going     map[ref]Reason       // unless something keeps it
+	versions  map[ref]string       // those of them that are versions, and the tag
+	ordered   map[string][]version // of each repository, ascending
+	walked    map[ref]bool
+	followers map[ref][]ref // that stay with it
+	kept      map[ref]Reason
+	keptGroup map[int]bool
+	content   map[string]map[digest.Digest]bool
+	gone      map[int]bool // archives
+	changed   bool
+}
+
+func newDecider(f Facts, p Policy, s Scope) *decider {
+	d := &decider{facts: f, policy: p, scope: s, repositories: map[string]*Repository{}, tags: map[Place]ref{}, own: map[Place][]int{},
+		declared: map[ref][]int{}, releases: map[string][]int{}, channels: map[Place]int{}, going: map[ref]Reason{}, versions: map[ref]string{}, ordered: map[string][]version{}, walked: map[ref]bool{},
+		followers: map[ref][]ref{}, kept: map[ref]Reason{}, keptGroup: map[int]bool{}, content: map[string]map[digest.Digest]bool{}, gone: map[int]bool{}}
+	for i := range f.Repositories {
+		r := &f.Repositories[i]
+		d.repositories[r.Path] = r
+		d.content[r.Path], d.ordered[r.Path] = map[digest.Digest]bool{}, versionsOf(r)
+		for _, image := range r.Images {
+			for _, tag := range image.Tags {
+				d.tags[Place{r.Path, tag}] = ref{r.Path, image.Digest}
+			}
+		}
+	}
+	for i, x := range f.Releases {
+		d.releases[x.Of] = append(d.releases[x.Of], i)
+		for _, at := range x.Own {
+			d.own[at] = append(d.own[at], i)
+		}
+		for _, at := range x.Declared {
+			if to, ok := d.find(at); ok {
+				d.declared[to] = append(d.declared[to], i)
+			}
+		}
+	}
+	for i, c := range f.Channels {
+		d.channels[c.Place] = i
+	}
+	d.previous = d.findPrevious()
+	return d
+}
+
+// find finds what a place leads to.
+func (d *decider) find(at Place) (ref, bool) {
+	if dg := digest.Digest(at.Reference); dg.Validate() == nil {
+		r := d.repositories[at.Repository]
+		if r == nil {
+			return ref{}, false
+		}
+		_, known := r.Manifests[dg]
+		return ref{at.Repository, dg}, known
+	}
+	to, ok := d.tags[at]
+	return to, ok
+}
+
+// classifyAll finds what may go, and keeps everything else with what it leads to.
+func (d *decider) classifyAll() {
+	type fixed struct {
+		ref
+		why Reason
+	}
+	var stay []fixed
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for j := range r.Images {
+			image := &r.Images[j]
+			at := ref{r.Path, image.Digest}
+			why, goes := d.classify(r, image)
+			if goes {
+				d.going[at] = why
+				if rule, kept := d.ruleFor(r, image); kept {
+					stay = append(stay, fixed{at, rule})
+				}
+			} else {
+				stay = append(stay, fixed{at, why})
+			}
+		}
+	}
+	for _, x := range stay { // only now: everything is classified, and followers are known
+		d.keep(x.ref, x.why)
+	}
+}
+
+// keep keeps a manifest, with everything that it leads to.
+func (d *decider) keep(at ref, why Reason) {
+	r := d.repositories[at.repository]
+	if r == nil {
+		return
+	}
+	if r.image(at.digest) != nil {
+		if _, known := d.kept[at]; known {
+			return
+		}
+		d.kept[at] = why
+	}
+	d.changed = true
+	d.keepContent(r, at.digest)
+	if image := r.image(at.digest); image != nil {
+		for _, tag := range image.Tags {
+			d.keepWithTag(Place{r.Path, tag})
+		}
+	}
+}
+
+// keepContent keeps the graph of a manifest: children, blobs, subjects, and what refers to them.
+func (d *decider) keepContent(r *Repository, top digest.Digest) {
+	by := d.label(ref{r.Path, top})
+	content := d.content[r.Path]
+	for todo := []digest.Digest{top}; len(todo) > 0; todo = todo[1:] {
+		at := todo[0]
+		content[at] = true
+		if d.walked[ref{r.Path, at}] {
+			continue
+		}
+		d.walked[ref{r.Path, at}] = true
+		m, isManifest := r.Manifests[at]
+		if !isManifest {
+			continue
+		}
+		if m.Gap != "" {
+			d.keepAll(r, Reason{Unclear, fmt.Sprintf("%s cannot be read, so what it needs is unknown", short(at))})
+		}
+		for _, b := range m.Blobs {
+			content[b] = true
+		}
+		for _, c := range m.Children {
+			todo = append(todo, c)
+			if r.image(c) != nil {
+				d.keep(ref{r.Path, c}, Reason{PartOf, by})
+			}
+		}
+		if _, known := r.Manifests[m.Subject]; known {
+			todo = append(todo, m.Subject)
+			if r.image(m.Subject) != nil {
+				d.keep(ref{r.Path, m.Subject}, Reason{SubjectOf, by})
+			}
+		}
+		if r.image(at) != nil && at != top {
+			d.keep(ref{r.Path, at}, Reason{PartOf, by})
+		}
+		for _, f := range d.followers[ref{r.Path, at}] {
+			d.keep(f, Reason{RefersTo, d.label(ref{r.Path, at})})
+		}
+	}
+}
+
+// keepAll keeps everything in a repository.
+func (d *decider) keepAll(r *Repository, why Reason) {
+	for _, image := range r.Images {
+		d.keep(ref{r.Path, image.Digest}, why)
+	}
+}
+
+// keepWithTag keeps what belongs to a tag that stays: its release, or that of a channel.
+func (d *decider) keepWithTag(at Place) {
+	for _, i := range d.own[at] {
+		d.keepRelease(i, Reason{SameRelease, d.facts.Releases[i].label()})
+	}
+	i, isChannel := d.channels[at]
+	if !isChannel {
+		return
+	}
+	c := d.facts.Channels[i]
+	for _, n := range d.releases[c.Of] {
+		switch {
+		case c.Unreadable != "":
+			d.keepRelease(n, Reason{UnreadableChan, c.label()})
+		case sameVersion(d.facts.Releases[n].Tag, c.Target):
+			d.keepRelease(n, Reason{ChannelTarget, c.label()})
+		}
+	}
+}
+
+// keepRelease keeps all images of a release, and those that it declares.
+func (d *decider) keepRelease(n int, why Reason) {
+	if d.keptGroup[n] {
+		return
+	}
+	d.keptGroup[n] = true
+	x := d.facts.Releases[n]
+	for _, at := range x.Own {
+		if to, ok := d.find(at); ok {
+			d.keep(to, why)
+		}
+	}
+	for _, at := range x.Declared {
+		if to, ok := d.find(at); ok {
+			d.keep(to, Reason{DeclaredBy, x.label()})
+		}
+	}
+	if x.Unreadable == "" {
+		return
+	}
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for _, image := range r.Images {
+			at := ref{r.Path, image.Digest}
+			if d.going[at].Rule == DeclaredByGone && x.mayDeclareIn(r.Path) {
+				d.keep(at, Reason{UnreadableList, x.label()})
+			}
+		}
+	}
+}
+
+// outcome is the result of all decisions.
+func (d *decider) outcome() Outcome {
+	o := Outcome{Content: d.content}
+	for i := range d.facts.Repositories {
+		r := &d.facts.Repositories[i]
+		for _, image := range r.Images {
+			at := ref{r.Path, image.Digest}
+			x := Decision{Repository: r.Path, Digest: image.Digest, Tags: image.Tags}
+			if x.Reason, x.Keep = d.kept[at]; !x.Keep {
+				x.Reason = d.whyGoing(r, at)
+			}
+			o.Decisions = append(o.Decisions, x)
+		}
+	}
+	o.Dropped = slices.Sorted(maps.Keys(d.gone))
+	if d.scope.Repack {
+		o.Rewritten = d.findRewritten()
+	}
+	return o
+}
+
+// whyGoing completes the reason for which an image goes.
+func (d *decider) whyGoing(r *Repository, at ref) Reason {
+	why := d.going[at]
+	switch why.Rule {
+	case Superseded:
+		why.By = d.superseder(r, d.versions[at])
+	case DeclaredByGone:
+		why.By = d.facts.Releases[d.declared[at][0]].label()
+	}
+	return why
+}
+
+// label names a manifest for people: by a tag, or else by its digest.
+func (d *decider) label(at ref) string {
+	if r := d.repositories[at.repository]; r != nil {
+		if image := r.image(at.digest); image != nil && len(image.Tags) > 0 {
+			return name(at.repository, image.Tags[0])
+		}
+	}
+	return at.repository + "@" + short(at.digest)
+}
+
+func name(repository, tag string) string { return repository + ":" + tag }
+
+// short is a digest for people.
+func short(d digest.Digest) string {
+	if len(d) > 19 {
+		return string(d[:19])
+	}
+	return string(d)
+}
+
+// mayDeclareIn reports whether the release may declare images of a repository.
+func (x Release) mayDeclareIn(repository string) bool {
+	return repository == x.Of || strings.HasPrefix(repository, path.Join(x.Of, "extra")+"/")
+}
+
+func (x Release) label() string { return cmp.Or(map[string]string{".": x.Tag}[x.Of], x.Of+":"+x.Tag) }
+func (c Channel) label() string { return name(c.Repository, c.Reference) }
+
+// compareDecision orders decisions as an outcome has them.
+func compareDecision(x Decision, at ref) int {
+	return cmp.Or(cmp.Compare(x.Repository, at.repository), cmp.Compare(x.Digest, at.digest))
+}

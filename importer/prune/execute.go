@@ -1,0 +1,285 @@
+package prune
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// execute carries out the plan: at once, or at first by taking tags away.
+func (w *work) execute(ctx context.Context) error {
+	if w.plan.IsEmpty() {
+		return nil
+	}
+	j, err := w.journal(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.isAtOnce() && len(j.Indexes)+len(w.plan.Remove.Archives) == 0 && len(j.Prune.State.Pruned) == len(w.store.State().Pruned) {
+		return nil // an earlier prune has taken all tags
+	}
+	if err := w.store.Prune(ctx, j); err != nil {
+		return err
+	}
+	w.reserve()
+	w.pruner.options.Log.Info("pruned the store", zap.String("store", w.store.Dir()), zap.Uint64("generation", j.Generation), zap.Int("tags", w.plan.Remove.Tags),
+		zap.Int("manifests", len(w.plan.Remove.Manifests)), zap.Int("blobs", len(w.plan.Remove.Blobs)), zap.Int64("bytes", w.plan.Remove.Bytes), zap.String("grace", w.plan.Grace))
+	return nil
+}
+
+// isAtOnce reports whether what goes is removed now, and does not only lose its tags.
+func (w *work) isAtOnce() bool { return w.request.Grace == 0 }
+
+// due is when what loses its tags now may be removed.
+func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC() }
+
+// journal makes the journal of the prune, and stages archives that are written again.
+func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
+	j := &journal.Journal{Generation: w.store.State().Generation + 1, Prune: &journal.Prune{}}
+	if err := w.changeIndexes(j); err != nil {
+		return nil, err
+	}
+	if w.isAtOnce() {
+		j.Prune.Removed = slices.Clone(w.removed)
+		for _, a := range w.plan.Remove.Archives {
+			j.Prune.Removed = append(j.Prune.Removed, a.Files...)
+		}
+	}
+	if err := w.repack(ctx, j); err != nil {
+		return nil, err
+	}
+	j.Prune.State = w.state(j)
+	return j, nil
+}
+
+// changeIndexes changes the loose indexes.
+func (w *work) changeIndexes(j *journal.Journal) error {
+	for i := range w.found.Repositories {
+		r := &w.found.Repositories[i]
+		if !slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == 0 }) {
+			continue
+		}
+		old, err := indexOf(w.store, r.Path)
+		if err != nil {
+			return err
+		}
+		fresh, changed, err := rewriteIndex(old, r.Path, func(e layoutstore.IndexEntry) action { return w.actionOf(r, e, w.isAtOnce()) })
+		if err != nil {
+			return err
+		}
+		if changed {
+			j.Indexes = append(j.Indexes, journal.IndexChange{Path: r.Path, Old: old, New: fresh})
+		}
+	}
+	return nil
+}
+
+// action is what becomes of a descriptor in an index.
+type action int
+
+const (
+	keepEntry action = iota
+	untagEntry
+	removeEntry
+)
+
+// actionOf says what becomes of a descriptor of an index. One whose tag another image has loses
+// it: without that image, the tag would lead to this one.
+func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
+	image := r.image(e.Digest)
+	switch {
+	case image == nil:
+		return keepEntry
+	case !w.stays(r, e.Digest) && atOnce:
+		return removeEntry
+	case e.Tag != "" && (!w.stays(r, e.Digest) || !slices.Contains(image.Tags, e.Tag)):
+		return untagEntry
+	}
+	return keepEntry
+}
+
+// stays reports whether an image stays.
+func (w *work) stays(r *Repository, d digest.Digest) bool {
+	i, ok := slices.BinarySearchFunc(w.outcome.Decisions, ref{r.Path, d}, compareDecision)
+	return !ok || w.outcome.Decisions[i].Keep
+}
+
+// rewriteIndex changes the descriptors of an index.json. Everything else in it stays.
+func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) action) (fresh []byte, changed bool, err error) {
+	entries, err := layoutstore.ParseIndex(data, at)
+	if err != nil {
+		return nil, false, err
+	}
+	var doc map[string]json.RawMessage
+	var raw []json.RawMessage
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, false, err
+	}
+	if err := json.Unmarshal(doc["manifests"], &raw); err != nil {
+		return nil, false, err
+	}
+	removed := map[int]bool{}
+	for _, e := range entries {
+		switch decide(e) {
+		case removeEntry:
+			removed[e.Number] = true
+		case untagEntry:
+			raw[e.Number] = untagged(e)
+		default:
+			continue
+		}
+		changed = true
+	}
+	if !changed {
+		return nil, false, nil
+	}
+	list := []json.RawMessage{}
+	for i, r := range raw {
+		if !removed[i] {
+			list = append(list, r)
+		}
+	}
+	if doc["manifests"], err = publish.Marshal(list); err != nil {
+		return nil, false, err
+	}
+	fresh, err = publish.Marshal(doc)
+	return fresh, true, err
+}
+
+// untagged returns a descriptor without its tag.
+func untagged(e layoutstore.IndexEntry) json.RawMessage {
+	raw := publish.WithoutTag(e.Raw, e.Digest, "")
+	// JSON can spell a name in several ways: read the result to see that the tag is gone.
+	again, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), raw, []byte(`]}`)), ".")
+	if err != nil || len(again) != 1 || again[0].Tag != "" {
+		raw, _ = publish.Marshal(e.Descriptor) // strings and a number
+	}
+	return raw
+}
+
+// state is the state of the store after the prune.
+func (w *work) state(j *journal.Journal) journal.State {
+	next := w.store.State()
+	next.Generation = j.Generation
+	next.Pruned = w.pruned(next.Pruned)
+	next.Packed = slices.Clone(next.Packed)
+	due := w.due()
+	for _, a := range w.plan.Remove.Archives {
+		n := slices.IndexFunc(next.Packed, func(k journal.Packed) bool { return k.File == a.File })
+		if n < 0 { // put there by hand
+			n = len(next.Packed)
+			next.Packed = append(next.Packed, journal.Packed{File: a.File, Name: a.File})
+		}
+		if w.isAtOnce() {
+			next.Packed[n].Dropped = true
+		} else if next.Packed[n].Retired == nil {
+			next.Packed[n].Retired = &due
+		}
+	}
+	next.Packed = append(next.Packed, j.Packed...)
+	return next
+}
+
+// pruned lists the manifests that go later. Those that have a tag again, or are gone, do not.
+func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
+	listed := map[ref]bool{}
+	for _, p := range old {
+		at := ref{p.Path, p.Digest}
+		r := w.repository(p.Path)
+		if r == nil || listed[at] {
+			continue
+		}
+		image := r.image(p.Digest)
+		if image != nil && len(image.Tags) == 0 && (!w.isAtOnce() || w.stays(r, p.Digest)) {
+			all, listed[at] = append(all, p), true
+		}
+	}
+	if w.isAtOnce() {
+		return all
+	}
+	due := w.due()
+	for _, x := range w.plan.Remove.Images {
+		if at := (ref{x.Repository, x.Digest}); !listed[at] {
+			all, listed[at] = append(all, journal.Pruned{Path: x.Repository, Digest: x.Digest, After: due}), true
+		}
+	}
+	return all
+}
+
+func (w *work) repository(at string) *Repository {
+	for i := range w.found.Repositories {
+		if w.found.Repositories[i].Path == at {
+			return &w.found.Repositories[i]
+		}
+	}
+	return nil
+}
+
+// reserve puts space aside for the next prune.
+func (w *work) reserve() {
+	var indexes int64
+	for i := range w.found.Repositories {
+		if data, err := indexOf(w.store, w.found.Repositories[i].Path); err == nil {
+			indexes += int64(len(data))
+		}
+	}
+	w.store.Reserve(indexes)
+}
+
+// Sweep removes what earlier prunes left for later and whose time has come. next is when there is
+// more to do; it is zero if nothing is left. Errors: ErrLocked; those of Run.
+func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
+	state, err := journal.ReadState(p.options.Store)
+	if err != nil {
+		return removed, next, err
+	}
+	if next = firstDue(state); next.IsZero() || next.After(p.now()) {
+		return removed, next, nil
+	}
+	s, err := p.open(ctx)
+	if err != nil {
+		return removed, next, err
+	}
+	defer s.Close()
+	w, err := p.prepare(ctx, s, Request{}, p.now())
+	if err != nil {
+		return removed, next, err
+	}
+	err = w.execute(ctx)
+	for _, due := range dues(s.State()) {
+		if due.After(p.now()) {
+			return w.plan, due, err
+		}
+	}
+	return w.plan, time.Time{}, err
+}
+
+// firstDue is when the first of what goes later may go, or zero.
+func firstDue(s journal.State) time.Time {
+	if all := dues(s); len(all) > 0 {
+		return all[0]
+	}
+	return time.Time{}
+}
+
+// dues are the times at which something goes, ascending.
+func dues(s journal.State) (all []time.Time) {
+	for _, p := range s.Pruned {
+		all = append(all, p.After)
+	}
+	for _, k := range s.Packed {
+		if k.Retired != nil && !k.Dropped {
+			all = append(all, *k.Retired)
+		}
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return slices.CompactFunc(all, time.Time.Equal)
+}

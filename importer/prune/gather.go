@@ -1,0 +1,310 @@
+package prune
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// inventory is what gathering found: facts for decisions, and what carrying them out needs.
+type inventory struct {
+	Facts
+	snapshot *layoutstore.Snapshot
+	archives map[string]int // by file name: index in Facts.Volumes
+	// sizes are those of all manifests and blobs, per repository; bytes.
+	sizes map[string]map[digest.Digest]int64
+}
+
+// gather gathers the facts of a locked store, with what its releases declare if that is asked
+// for.
+func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*inventory, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Dir()}, CacheDir: p.options.CacheDir, QuarantineDir: p.options.QuarantineDir})
+	if err != nil {
+		return nil, err
+	}
+	in := &inventory{snapshot: tree.Snapshot(), archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
+	if hidden := in.snapshot.Hiding(); len(hidden) > 0 {
+		return nil, &HiddenError{hidden}
+	}
+	if err := in.findVolumes(s, p.now()); err != nil {
+		return nil, err
+	}
+	for _, at := range in.snapshot.Paths() {
+		repo, err := in.snapshot.At(at)
+		if err != nil {
+			return nil, err
+		}
+		if len(repo.Layouts()) == 0 {
+			continue // discovery tags alone
+		}
+		if err := in.addRepository(ctx, s, repo); err != nil {
+			return nil, fmt.Errorf("%s: %w", at, err)
+		}
+	}
+	if p.options.Declared != nil && declared {
+		found, err := p.options.Declared(ctx, in.snapshot)
+		if err != nil {
+			return nil, err
+		}
+		in.Releases, in.Channels, in.Platform = found.Releases, found.Channels, found.Platform
+	}
+	return in, nil
+}
+
+// findVolumes lists the loose files and the archives, those of early generations first.
+func (in *inventory) findVolumes(s *publish.Store, now time.Time) error {
+	in.Volumes = []Volume{{}}
+	packed := map[string]journal.Packed{}
+	for _, k := range s.State().Packed {
+		packed[k.File] = k
+	}
+	var files []string
+	for _, at := range in.snapshot.Paths() {
+		repo, err := in.snapshot.At(at)
+		if err != nil {
+			return err
+		}
+		for _, l := range repo.Layouts() {
+			if l.Volume() != s.Dir() {
+				files = append(files, filepath.Base(l.Volume()))
+			}
+		}
+	}
+	slices.Sort(files)
+	files = slices.Compact(files)
+	slices.SortStableFunc(files, func(a, b string) int { return cmp.Compare(packed[a].Generation, packed[b].Generation) })
+	for _, file := range files {
+		v := Volume{File: file}
+		if due := packed[file].Retired; due != nil {
+			v.Retired, v.Due = true, !now.Before(*due)
+		}
+		in.archives[file] = len(in.Volumes)
+		in.Volumes = append(in.Volumes, v)
+	}
+	return nil
+}
+
+// volumeOf returns the volume of a layout.
+func (in *inventory) volumeOf(l layoutstore.Layout, store string) int {
+	if l.Volume() == store {
+		return 0
+	}
+	return in.archives[filepath.Base(l.Volume())]
+}
+
+// addRepository adds the facts about a repository.
+func (in *inventory) addRepository(ctx context.Context, s *publish.Store, repo *layoutstore.Repository) error {
+	r := Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
+	sizes := map[digest.Digest]int64{}
+	var stored []layoutstore.Stored
+	audit, err := in.snapshot.AuditWith(ctx, repo.Path(), layoutstore.Findings{Blob: func(b layoutstore.Stored) {
+		if b.Needed {
+			stored = append(stored, b)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	for _, m := range audit.Graph.Manifests {
+		if !repo.IsDiscovery(m.Digest) {
+			r.Manifests[m.Digest] = manifest(m)
+			sizes[m.Digest] = m.Size
+		}
+	}
+	for _, b := range audit.Graph.Blobs {
+		if !repo.IsDiscovery(b.Digest) {
+			sizes[b.Digest] = b.Size()
+		}
+	}
+	for _, b := range stored {
+		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s.Dir()))
+	}
+	for _, b := range stored {
+		if _, isManifest := r.Manifests[b.Digest]; !isManifest || len(r.Copies[b.Digest]) < 2 {
+			continue
+		}
+		good, err := bundle.HasDigest(ctx, b.Where, b.Digest) // the one that stays must be intact
+		if err != nil {
+			return err
+		}
+		if n := in.volumeOf(b.Layout, s.Dir()); !good {
+			r.Copies[b.Digest] = slices.DeleteFunc(r.Copies[b.Digest], func(c int) bool { return c == n })
+		}
+	}
+	if err := in.addImages(s, repo, &r); err != nil {
+		return err
+	}
+	in.sizes[r.Path] = sizes
+	in.Repositories = append(in.Repositories, r)
+	return nil
+}
+
+func manifest(m *closure.Manifest) Manifest {
+	x := Manifest{}
+	if m.Gap != nil {
+		x.Gap = m.Gap.Error()
+	}
+	for _, c := range m.Refs.Children {
+		x.Children = append(x.Children, c.Digest)
+	}
+	for _, b := range m.Refs.Blobs {
+		x.Blobs = append(x.Blobs, b.Digest)
+	}
+	if m.Refs.Subject != nil {
+		x.Subject = m.Refs.Subject.Digest
+	}
+	return x
+}
+
+// naming is what the indexes of a repository say about an image.
+type naming struct {
+	image    Image
+	onlyLost bool // each descriptor without its tag was replaced
+	retired  bool // only archives name it whose tags a prune took
+	due      time.Time
+}
+
+// addImages adds the images that the indexes of a repository name.
+func (in *inventory) addImages(s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
+	winners := map[string]digest.Digest{}
+	found := map[digest.Digest]*naming{}
+	lost := map[digest.Digest]string{}
+	for _, l := range repo.Layouts() {
+		n := in.volumeOf(l, s.Dir())
+		entries, err := l.Index()
+		if err != nil {
+			return err
+		}
+		layer := Layer{Volume: n}
+		for _, e := range entries {
+			x := found[e.Digest]
+			if x == nil {
+				x = &naming{image: Image{Digest: e.Digest}, onlyLost: true, retired: true}
+				found[e.Digest] = x
+			}
+			due := retirement(s, in.Volumes[n].File)
+			if due != nil {
+				e.Tag = ""
+			}
+			x.retired = x.retired && due != nil
+			if due != nil && due.After(x.due) {
+				x.due = *due
+			}
+			if e.Tag != "" {
+				if old, had := winners[e.Tag]; had && old != e.Digest {
+					lost[old] = e.Tag
+				}
+				winners[e.Tag] = e.Digest
+			} else if tag := replacedTag(e.Raw); tag != "" {
+				x.image.Replaced = tag
+			} else {
+				x.onlyLost = false
+			}
+			layer.Entries = append(layer.Entries, Entry{e.Digest, e.Tag})
+		}
+		r.Layers = append(r.Layers, layer)
+	}
+	for tag, d := range winners {
+		found[d].image.Tags = append(found[d].image.Tags, tag)
+	}
+	for d, x := range found {
+		in.complete(s, r, x, lost[d])
+		r.Images = append(r.Images, x.image)
+	}
+	slices.SortFunc(r.Images, func(a, b Image) int { return cmp.Compare(a.Digest, b.Digest) })
+	r.Unclear = compareTags(repo, winners)
+	return nil
+}
+
+// complete completes what is known about an image.
+func (in *inventory) complete(s *publish.Store, r *Repository, x *naming, lost string) {
+	slices.Sort(x.image.Tags)
+	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
+	if !x.onlyLost {
+		x.image.Replaced = ""
+	}
+	for _, n := range r.Copies[x.image.Digest] {
+		file := cmp.Or(in.Volumes[n].File, path.Join(r.Path, names.BlobPath(x.image.Digest)))
+		if info, err := os.Lstat(filepath.Join(s.Dir(), file)); err == nil {
+			if since := changedAt(info); since.After(x.image.Since) {
+				x.image.Since = since
+			}
+		}
+	}
+	if x.retired {
+		x.image.Pruned = x.due
+	}
+	for _, p := range s.State().Pruned {
+		if p.Path == r.Path && p.Digest == x.image.Digest && p.After.After(x.image.Pruned) {
+			x.image.Pruned = p.After
+		}
+	}
+}
+
+// retirement returns when an archive goes, or nil if it stays.
+func retirement(s *publish.Store, file string) *time.Time {
+	for _, k := range s.State().Packed {
+		if k.File == file {
+			return k.Retired
+		}
+	}
+	return nil
+}
+
+// replacedTag returns the tag that an import took from a descriptor.
+func replacedTag(raw json.RawMessage) string {
+	var d struct {
+		Annotations map[string]json.RawMessage `json:"annotations"`
+	}
+	var tag string
+	if json.Unmarshal(raw, &d) == nil {
+		_ = json.Unmarshal(d.Annotations[publish.ReplacedTag], &tag) // stays empty if it is not a string
+	}
+	return tag
+}
+
+// compareTags compares the tags of the indexes with those of the repository, and says where
+// they differ: the indexes are then to be read in a way that this package does not know.
+func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest) string {
+	tags, _ := repo.Tags("", -1)
+	seen := 0
+	for _, tag := range tags {
+		d, err := repo.TagDigest(tag)
+		if err != nil || repo.IsDiscovery(d) {
+			continue
+		}
+		if seen++; winners[tag] != d {
+			return "its indexes name several repositories: tag " + tag
+		}
+	}
+	if seen != len(winners) {
+		return "its indexes name several repositories"
+	}
+	return ""
+}
+
+// indexOf returns the bytes of the loose index of a repository, or nil.
+func indexOf(s *publish.Store, at string) ([]byte, error) {
+	data, err := fs.ReadFile(s.Root().FS(), path.Join(at, ocispec.ImageIndexFile))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	return data, err
+}

@@ -1,0 +1,284 @@
+package prune
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// block is the allocation unit of files, as a rule; bytes.
+const block = 4 << 10
+
+// planFormat is the version of the plans that this program writes and carries out.
+const planFormat = 1
+
+// Plan says what goes from a store and what stays.
+type Plan struct {
+	Format     int        `json:"format"`
+	Store      string     `json:"store"`
+	Generation uint64     `json:"generation"` // of the store, for which alone the plan is
+	Time       time.Time  `json:"time"`
+	Policy     Policy     `json:"policy"`
+	Grace      string     `json:"grace"`
+	Repack     bool       `json:"repack,omitempty"`
+	Remove     Removal    `json:"remove"`
+	Keep       []Decision `json:"keep"`
+}
+
+// Removal is what goes.
+type Removal struct {
+	Images    []Decision `json:"images"` // that indexes name
+	Manifests []Content  `json:"manifests"`
+	Blobs     []Content  `json:"blobs"`
+	Archives  []Archive  `json:"archives"`
+	Tags      int        `json:"tags"`
+	Files     int        `json:"files"`
+	// Bytes are what becomes free on the disk: a file with another name that stays frees
+	// nothing.
+	Bytes int64 `json:"bytes"`
+}
+
+// Content is a manifest or blob of a repository.
+type Content struct {
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+	Size       int64         `json:"size"` // bytes
+}
+
+// Archive is an archive that goes, or is written again without what goes.
+type Archive struct {
+	File      string   `json:"file"`
+	Files     []string `json:"files"`               // it, or its chunks, and their checksums
+	Rewritten string   `json:"rewritten,omitempty"` // name of the new archive
+}
+
+// IsEmpty reports whether nothing goes.
+func (p Plan) IsEmpty() bool { return len(p.Remove.Images)+len(p.Remove.Archives) == 0 }
+
+// request is what the plan answers.
+func (p Plan) request() Request {
+	grace, _ := time.ParseDuration(p.Grace) // checked by ReadPlan
+	return Request{p.Policy, grace, p.Repack}
+}
+
+// isSame reports whether two plans remove and keep the same, whatever the reasons.
+func (p Plan) isSame(other Plan) bool {
+	mark := func(p Plan) string {
+		var b strings.Builder
+		for _, list := range [][]Decision{p.Remove.Images, p.Keep} {
+			for _, x := range list {
+				fmt.Fprintf(&b, "%t %s %s %q\n", x.Keep, x.Repository, x.Digest, x.Tags)
+			}
+		}
+		for _, list := range [][]Content{p.Remove.Manifests, p.Remove.Blobs} {
+			for _, x := range list {
+				fmt.Fprintf(&b, "%s %s\n", x.Repository, x.Digest)
+			}
+		}
+		for _, x := range p.Remove.Archives {
+			fmt.Fprintf(&b, "%q %q %q\n", x.File, x.Files, x.Rewritten)
+		}
+		return b.String()
+	}
+	return mark(p) == mark(other)
+}
+
+// Marshal returns the plan as a file.
+func (p Plan) Marshal() ([]byte, error) {
+	data, err := json.MarshalIndent(p, "", "  ")
+	return append(data, '\n'), err
+}
+
+// ReadPlan reads a plan. Errors: ErrBadPlan.
+func ReadPlan(data []byte) (Plan, error) {
+	var p Plan
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return p, fmt.Errorf("%w: %w", ErrBadPlan, err)
+	}
+	if p.Format != planFormat {
+		return p, fmt.Errorf("%w: format %d, this program knows format %d", ErrBadPlan, p.Format, planFormat)
+	}
+	if grace, err := time.ParseDuration(p.Grace); err != nil || grace < 0 {
+		return p, fmt.Errorf("%w: grace %q", ErrBadPlan, p.Grace)
+	}
+	return p, nil
+}
+
+// work is a plan with what carrying it out needs.
+type work struct {
+	pruner  *Pruner
+	store   *publish.Store
+	found   *inventory
+	outcome Outcome
+	request Request
+	plan    Plan
+	removed []string // loose files below the store that go
+}
+
+// prepare makes the plan for a locked store.
+func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now time.Time) (*work, error) {
+	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
+	if err != nil {
+		return nil, err
+	}
+	outcome, err := Decide(found.Facts, r.Policy, Scope{Now: now, Repack: r.Repack, Now0: r.Grace == 0 && !r.Policy.IsEmpty()})
+	if err != nil {
+		return nil, err
+	}
+	w := &work{pruner: p, store: s, found: found, outcome: outcome, request: r}
+	w.plan = Plan{Format: planFormat, Store: s.Dir(), Generation: s.State().Generation, Time: now, Policy: r.Policy, Grace: r.Grace.String(), Repack: r.Repack,
+		Remove: Removal{Images: []Decision{}, Manifests: []Content{}, Blobs: []Content{}, Archives: []Archive{}}, Keep: []Decision{}}
+	for _, x := range outcome.Decisions {
+		if x.Keep {
+			w.plan.Keep = append(w.plan.Keep, x)
+			continue
+		}
+		w.plan.Remove.Images = append(w.plan.Remove.Images, x)
+		w.plan.Remove.Tags += len(x.Tags)
+	}
+	w.listContent()
+	if err := w.listArchives(); err != nil {
+		return nil, err
+	}
+	if err := w.countBytes(ctx); err != nil {
+		return nil, err
+	}
+	if p.options.Check != nil && !w.plan.IsEmpty() {
+		if err := p.options.Check(Effect{found.Facts, outcome}); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// listContent lists the manifests and blobs that go.
+func (w *work) listContent() {
+	for i := range w.found.Repositories {
+		r := &w.found.Repositories[i]
+		for _, d := range sortedKeys(w.found.sizes[r.Path]) {
+			if w.outcome.Content[r.Path][d] || len(r.Copies[d]) == 0 {
+				continue
+			}
+			c := Content{r.Path, d, w.found.sizes[r.Path][d]}
+			if _, isManifest := r.Manifests[d]; isManifest {
+				w.plan.Remove.Manifests = append(w.plan.Remove.Manifests, c)
+			} else {
+				w.plan.Remove.Blobs = append(w.plan.Remove.Blobs, c)
+			}
+		}
+	}
+}
+
+func sortedKeys(m map[digest.Digest]int64) []digest.Digest {
+	keys := make([]digest.Digest, 0, len(m))
+	for d := range m {
+		keys = append(keys, d)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// listArchives lists the archives that go, and those that are written again.
+func (w *work) listArchives() error {
+	entries, err := fs.ReadDir(w.store.Root().FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, n := range w.outcome.Dropped {
+		file := w.found.Volumes[n].File
+		w.plan.Remove.Archives = append(w.plan.Remove.Archives, Archive{File: file, Files: filesOf(file, entries)})
+	}
+	for _, n := range w.outcome.Rewritten {
+		file := w.found.Volumes[n].File
+		name := fmt.Sprintf("%s.%d.tar", strings.TrimSuffix(file, ".tar"), w.plan.Generation+1)
+		if len(filesOf(name, entries)) > 0 {
+			return fmt.Errorf("%s: %w: remove or rename it", filepath.Join(w.store.Dir(), name), fs.ErrExist)
+		}
+		w.plan.Remove.Archives = append(w.plan.Remove.Archives, Archive{file, filesOf(file, entries), name})
+	}
+	return nil
+}
+
+// filesOf lists the files of an archive: it, or its chunks, and their checksum files.
+func filesOf(archive string, entries []fs.DirEntry) (all []string) {
+	for _, e := range entries {
+		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
+		if ok && name == archive && !e.IsDir() {
+			all = append(all, e.Name())
+		}
+	}
+	return all
+}
+
+// countBytes finds the files that go, and how much of the disk they free: those whose last name
+// goes. Files that free most come first.
+func (w *work) countBytes(ctx context.Context) error {
+	type file struct {
+		name  string
+		bytes int64
+	}
+	var files []file
+	seen := map[inode]uint64{}
+	count := func(name string) error {
+		info, err := w.store.Root().Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return nil
+		}
+		id, links, bytes := storage(info)
+		w.plan.Remove.Files++
+		if seen[id]++; id == (inode{}) || seen[id] == links {
+			w.plan.Remove.Bytes += bytes
+		}
+		files = append(files, file{name, bytes})
+		return nil
+	}
+	for _, list := range [][]Content{w.plan.Remove.Manifests, w.plan.Remove.Blobs} {
+		for _, c := range list {
+			if err := errors.Join(ctx.Err(), count(path.Join(c.Repository, names.BlobPath(c.Digest)))); err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortStableFunc(files, func(a, b file) int { return cmp.Compare(b.bytes, a.bytes) })
+	for _, f := range files {
+		w.removed = append(w.removed, f.name)
+	}
+	for _, a := range w.plan.Remove.Archives {
+		for _, name := range a.Files {
+			if err := count(name); err != nil {
+				return err
+			}
+		}
+		if a.Rewritten != "" {
+			size, err := w.sizeOfRewritten(ctx, a.File)
+			if err != nil {
+				return err
+			}
+			w.plan.Remove.Bytes -= (size + block - 1) / block * block
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package prune
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
+)
+
+// Policy is the rules of a prune. What one of them keeps stays.
+type Policy struct {
+	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform
+	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version of the cluster
+	KeepPrevious int      `json:"keepPrevious,omitempty" yaml:"keep-previous"`
+	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // versions per repository
+	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
+	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs of REPOSITORY or REPOSITORY:TAG
+	// OlderThan keeps what is in the store for a shorter time.
+	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
+
+	// Bundles is the content of KeepBundles.
+	Bundles []Bundle `json:"-" yaml:"-"`
+}
+
+// Bundle is what an inventory lists.
+type Bundle struct {
+	Name string
+	// Images are the digests of each repository, by its path.
+	Images map[string]map[digest.Digest]bool
+}
+
+// Errors of a policy.
+var (
+	ErrNoRule     = errors.New("no rule says what to keep")
+	ErrPolicy     = errors.New("malformed rule")
+	ErrNoRelease  = errors.New("the store does not have this version of the platform")
+	ErrNoDeployed = errors.New("which version is deployed is unknown")
+)
+
+// IsEmpty reports whether the policy has no rule.
+func (p Policy) IsEmpty() bool {
+	return len(p.KeepReleases)+len(p.KeepBundles)+len(p.Keep) == 0 && p.Deployed == "" && p.KeepNewest == 0 && p.OlderThan == 0 && p.KeepPrevious == 0
+}
+
+// Check fails if the policy cannot be meant. Errors: ErrNoRule, ErrPolicy, ErrNoDeployed.
+func (p Policy) Check() error {
+	if p.KeepPrevious != 0 && p.Deployed == "" {
+		return fmt.Errorf("keep-previous: %w", ErrNoDeployed)
+	}
+	if p.IsEmpty() {
+		return ErrNoRule
+	}
+	for name, n := range map[string]int{"keep-previous": p.KeepPrevious, "keep-newest": p.KeepNewest} {
+		if n < 0 {
+			return fmt.Errorf("%s %d: %w: not a positive number", name, n, ErrPolicy)
+		}
+	}
+	if p.OlderThan < 0 {
+		return fmt.Errorf("older-than %s: %w: not a positive duration", p.OlderThan, ErrPolicy)
+	}
+	for _, v := range append(slices.Clone(p.KeepReleases), p.Deployed) {
+		if _, ok := release.Parse(v); !ok && v != "" {
+			return fmt.Errorf("%q: %w: not a version, as v1.69.3", v, ErrPolicy)
+		}
+	}
+	for _, glob := range p.Keep {
+		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), "x"); err != nil || glob == "" {
+			return fmt.Errorf("%q: %w: malformed glob", glob, ErrPolicy)
+		}
+	}
+	return nil
+}
+
+// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. In the
+// repository, "*" stands for anything in one segment and "**" for any number of segments.
+func matchesGlob(glob, repository, tag string) bool {
+	at, wanted, hasTag := strings.Cut(glob, ":")
+	if hasTag {
+		if ok, err := path.Match(wanted, tag); err != nil || !ok {
+			return false
+		}
+	}
+	return matchesPath(strings.Split(strings.Trim(at, "/"), "/"), strings.Split(repository, "/"))
+}
+
+func matchesPath(glob, p []string) bool {
+	for len(glob) > 0 {
+		if glob[0] == "**" {
+			for i := range len(p) + 1 {
+				if matchesPath(glob[1:], p[i:]) {
+					return true
+				}
+			}
+			return false
+		}
+		if len(p) == 0 {
+			return false
+		}
+		if ok, err := path.Match(glob[0], p[0]); err != nil || !ok {
+			return false
+		}
+		glob, p = glob[1:], p[1:]
+	}
+	return len(p) == 0
+}

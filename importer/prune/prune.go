@@ -1,0 +1,153 @@
+package prune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// Options configure a pruner.
+type Options struct {
+	Store string // its directory, which must exist
+	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
+	CacheDir string
+	// QuarantineDir has the records of damaged blobs; empty if there are none.
+	QuarantineDir string
+	// Declared reads what the releases in the store declare. Without it no image by digest
+	// goes.
+	Declared func(context.Context, *layoutstore.Snapshot) (Declarations, error)
+	// Check is called with each plan before it is carried out. Its error refuses the plan. It
+	// may be nil.
+	Check func(Effect) error
+	// Now is the clock; nil is that of the system.
+	Now func() time.Time
+	// Before is called before each change of the store. If it returns an error, the change
+	// fails with it. It may be nil. Tests use it to inject failures and crashes.
+	Before func(op, path string) error
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// Declarations are what the releases in a store declare.
+type Declarations struct {
+	Releases []Release
+	Channels []Channel
+	Platform bool // there are releases of the platform
+}
+
+// Effect is what a plan makes of the content of a store.
+type Effect struct {
+	Facts Facts
+	Outcome
+}
+
+// Stays reports whether a manifest or blob of a repository is there after the plan.
+func (e Effect) Stays(repository string, d digest.Digest) bool { return e.Content[repository][d] }
+
+// Errors of a prune.
+var (
+	ErrLocked = publish.ErrLocked
+	ErrMoved  = errors.New("the store has changed since the plan was made")
+	// ErrNotReady is for checks: see Options.
+	ErrNotReady = errors.New("a release that stays would be less ready than it is")
+	ErrBadPlan  = errors.New("not a plan of layoutproxy prune")
+)
+
+// HiddenError reports problems that hide content of the store: what that leads to is unknown.
+type HiddenError struct{ Problems []problem.Problem }
+
+func (e *HiddenError) Error() string {
+	return fmt.Sprintf("a part of the store cannot be read, so nobody knows what it needs: %s", e.Problems[0])
+}
+
+// Pruner prunes one store.
+type Pruner struct{ options Options }
+
+// New returns a pruner. Errors: journal.ErrNotStore; the file system's.
+func New(o Options) (*Pruner, error) {
+	o.Store = filepath.Clean(o.Store)
+	if _, err := journal.ReadState(o.Store); err != nil {
+		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Pruner{o}, nil
+}
+
+func (p *Pruner) now() time.Time { return p.options.Now() }
+
+// open locks the store, or fails with ErrLocked.
+func (p *Pruner) open(ctx context.Context) (*publish.Store, error) {
+	return publish.Open(ctx, publish.Options{Dir: p.options.Store, Waiting: func() error { return ErrLocked }, Before: p.options.Before})
+}
+
+// Request is what to prune and how.
+type Request struct {
+	Policy Policy
+	Grace  time.Duration // how long manifests stay available by digest; 0 is not at all
+	Repack bool
+}
+
+// Plan makes a plan and changes nothing. Errors: those of [Decide]; ErrLocked; *HiddenError;
+// that of Options.Check; the context's; the file system's.
+func (p *Pruner) Plan(ctx context.Context, r Request) (Plan, error) {
+	s, err := p.open(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	defer s.Close()
+	w, err := p.prepare(ctx, s, r, p.now())
+	if err != nil {
+		return Plan{}, err
+	}
+	return w.plan, nil
+}
+
+// Run plans and carries out the plan. Errors: those of Plan; of the publication.
+func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
+	s, err := p.open(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	defer s.Close()
+	w, err := p.prepare(ctx, s, r, p.now())
+	if err != nil {
+		return Plan{}, err
+	}
+	return w.plan, w.execute(ctx)
+}
+
+// Execute carries out a plan. Errors: ErrMoved if the store is not as it was when the plan was
+// made; those of Run.
+func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
+	s, err := p.open(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	defer s.Close()
+	if got := s.State().Generation; got != plan.Generation {
+		return Plan{}, fmt.Errorf("%w: it is of generation %d, the plan of %d", ErrMoved, got, plan.Generation)
+	}
+	w, err := p.prepare(ctx, s, plan.request(), plan.Time)
+	if err != nil {
+		return Plan{}, err
+	}
+	if !plan.isSame(w.plan) {
+		return Plan{}, fmt.Errorf("%w: the same rules give another plan", ErrMoved)
+	}
+	return w.plan, w.execute(ctx)
+}

@@ -1,0 +1,347 @@
+package prune_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// content is what a store holds: all manifests and blobs that indexes lead to, and tags.
+type content struct {
+	graph map[string]bool   // REPOSITORY DIGEST
+	tags  map[string]string // REPOSITORY:TAG, digest
+}
+
+// contentOf reads the content of a store, and proves every byte of it.
+func contentOf(t *testing.T, store string) content {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := content{map[string]bool{}, map[string]string{}}
+	s := tree.Snapshot()
+	for _, at := range s.Paths() {
+		repo, err := s.At(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := importertest.Prove(t.Context(), repo); err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		graph, err := repo.Graph(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range graph.Manifests {
+			c.graph[at+" "+string(m.Digest)] = true
+		}
+		for _, b := range graph.Blobs {
+			c.graph[at+" "+string(b.Digest)] = true
+		}
+		tags, _ := repo.Tags("", -1)
+		for _, tag := range tags {
+			if d, err := repo.TagDigest(tag); err == nil {
+				c.tags[at+":"+tag] = string(d)
+			}
+		}
+	}
+	return c
+}
+
+// without is the content without what a plan removes.
+func (c content) without(p prune.Plan) content {
+	after := content{maps.Clone(c.graph), maps.Clone(c.tags)}
+	for _, x := range slices.Concat(p.Remove.Manifests, p.Remove.Blobs) {
+		delete(after.graph, x.Repository+" "+string(x.Digest))
+	}
+	for _, x := range p.Remove.Images {
+		for _, tag := range x.Tags {
+			delete(after.tags, x.Repository+":"+tag)
+		}
+	}
+	return after
+}
+
+func same(t *testing.T, what string, got, want content) {
+	t.Helper()
+	for name := range want.graph {
+		if !got.graph[name] {
+			t.Errorf("%s: %s is gone", what, name)
+		}
+	}
+	for name := range got.graph {
+		if !want.graph[name] {
+			t.Errorf("%s: %s is there", what, name)
+		}
+	}
+	if !maps.Equal(got.tags, want.tags) {
+		importertest.Same(t, what, got.tags, want.tags)
+	}
+}
+
+// used is the space on the disk that the files of a store take, each once; its own files in
+// .layoutproxy and the indexes, which are written again, do not count.
+func used(t *testing.T, store string) (bytes int64) {
+	t.Helper()
+	seen := map[uint64]bool{}
+	err := filepath.WalkDir(store, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || strings.Contains(name, "/.layoutproxy/") || e.Name() == "index.json" {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if st := info.Sys().(*syscall.Stat_t); !seen[st.Ino] {
+			seen[st.Ino] = true
+			bytes += st.Blocks * 512
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// stores makes random stores.
+type stores struct {
+	*rand.Rand
+	t     *testing.T
+	store string
+	known []prune.Place // of images that were made
+}
+
+// pick is one of some values.
+func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
+
+// image adds an image to a layout. Images of one number have the same layers everywhere.
+func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.Descriptor {
+	n := s.IntN(12)
+	one := func(n int, subject *specs.Descriptor) specs.Descriptor {
+		i := layouttest.Image{Name: fmt.Sprint("image", n%5), LayerSizes: []int64{int64(5000 + n)}, Subject: subject}
+		if n%3 == 0 {
+			i.Layers = [][]byte{[]byte("a layer that many share")}
+		}
+		return l.Image(i)
+	}
+	if s.IntN(4) == 0 {
+		return l.Index(layouttest.Index{Children: []specs.Descriptor{one(n, nil), one(n+1, nil)}, Subject: subject})
+	}
+	return one(n, subject)
+}
+
+// tag is a random tag for an image.
+func (s *stores) tag(d specs.Descriptor, others []specs.Descriptor) string {
+	switch s.IntN(12) {
+	case 0:
+		return pick(s.Rand, "latest", "stable", "alpha", "2")
+	case 1:
+		return d.Digest.Encoded()
+	case 2:
+		return "sha256-" + cmp.Or(pick(s.Rand, append(others, d)...).Digest, d.Digest).Encoded() + pick(s.Rand, "", ".sig", ".att")
+	case 3:
+		return fmt.Sprintf("v1.%d.0.att", s.IntN(4))
+	case 4:
+		return fmt.Sprintf("v2.0.0-rc%d", s.IntN(2))
+	}
+	return fmt.Sprintf("v1.%d.%d", s.IntN(4), s.IntN(2))
+}
+
+// bundle writes a random bundle.
+func (s *stores) bundle() string {
+	tree := layouttest.New(s.t, s.t.TempDir())
+	for _, at := range []string{".", "app", "modules/one", "modules/one/extra/tool", "modules/one/release"} {
+		if s.IntN(3) == 0 {
+			continue
+		}
+		l := tree.Layout(at)
+		var made []specs.Descriptor
+		for range 1 + s.IntN(5) {
+			var subject *specs.Descriptor
+			if len(made) > 0 && s.IntN(4) == 0 {
+				subject = &made[s.IntN(len(made))]
+			}
+			d := s.image(l, subject)
+			if tag := s.tag(d, made); s.IntN(8) > 0 {
+				l.Tag(d, tag)
+				s.known = append(s.known, prune.Place{Repository: at, Reference: tag})
+			} else {
+				l.Add(d)
+			}
+			made = append(made, d)
+			s.known = append(s.known, prune.Place{Repository: at, Reference: d.Digest.String()})
+		}
+		l.Write()
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(s.store), "in")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	tree.Bundle(dir)
+	return dir
+}
+
+// fill makes some imports.
+func (s *stores) fill() {
+	for range 1 + s.IntN(4) {
+		i, err := importertest.NewWith(importer.Options{Store: s.store, KeepPacked: s.IntN(2) == 0, Jobs: 1})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		dir := s.bundle()
+		if left, _ := os.ReadDir(dir); len(left) == 0 {
+			continue
+		}
+		if _, err := i.Import(s.t.Context(), dir); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// declarations are random releases of images that were made.
+func (s *stores) declarations() (all prune.Declarations) {
+	places := func() (some []prune.Place) {
+		for range s.IntN(4) {
+			some = append(some, pick(s.Rand, s.known...))
+		}
+		return some
+	}
+	if len(s.known) == 0 {
+		return all
+	}
+	for i := range s.IntN(4) {
+		x := prune.Release{Of: pick(s.Rand, "modules/one", "."), Tag: fmt.Sprintf("v1.%d.0", i), Own: places(), Declared: places()}
+		if s.IntN(8) == 0 {
+			x.Unreadable = "nobody can"
+		}
+		all.Releases = append(all.Releases, x)
+		c := prune.Channel{Place: pick(s.Rand, s.known...), Of: x.Of, Target: x.Tag}
+		all.Channels = append(all.Channels, c)
+	}
+	return all
+}
+
+// policy is a random policy.
+func (s *stores) policy() (p prune.Policy) {
+	for p.IsEmpty() {
+		p.KeepNewest = s.IntN(3)
+		if s.IntN(3) == 0 {
+			p.Keep = append(p.Keep, pick(s.Rand, "app", "**:v1.1.*", "modules/*", "**:latest", ".:v1*"))
+		}
+		if s.IntN(4) == 0 {
+			p.OlderThan = pick(s.Rand, time.Hour, 1000*time.Hour)
+		}
+	}
+	return p
+}
+
+// pruner makes a pruner whose clock is far ahead.
+func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
+	p, err := prune.New(prune.Options{Store: s.store, Now: func() time.Time { return *now },
+		Declared: func(context.Context, *layoutstore.Snapshot) (prune.Declarations, error) { return d, nil }})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// rounds is how often a random test is repeated.
+func rounds(quick, full int) int {
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		return full
+	}
+	return quick
+}
+
+// After a prune, the store holds what it held, without what the plan says, and nothing of that
+// is missing or wrong. As much of the disk is free as the plan says. A second prune by the same
+// rules finds nothing.
+func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
+	removed, repacked, dropped := 0, 0, 0
+	for seed := range rounds(40, 1500) {
+		s := &stores{rand.New(rand.NewPCG(28, uint64(seed))), t, filepath.Join(importertest.Scratch(t), "store"), nil}
+		if s.fill(); s.known == nil {
+			continue
+		}
+		now := time.Now().Add(24 * time.Hour)
+		p := s.pruner(s.declarations(), &now)
+		request := prune.Request{Policy: s.policy(), Grace: pick(s.Rand, 0, 15*time.Minute), Repack: s.IntN(3) == 0}
+		before, space := contentOf(t, s.store), used(t, s.store)
+		plan, err := p.Run(t.Context(), request)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		removed += len(plan.Remove.Images)
+		if request.Grace > 0 {
+			s.checkGrace(p, plan, before, &now)
+		}
+		what := fmt.Sprintf("seed %d, %+v", seed, request)
+		same(t, what, contentOf(t, s.store), before.without(plan))
+		if free := space - used(t, s.store); free != plan.Remove.Bytes && !t.Failed() {
+			t.Errorf("%s: %d bytes are free, the plan says %d", what, free, plan.Remove.Bytes)
+		}
+		for _, a := range plan.Remove.Archives {
+			if a.Rewritten != "" {
+				repacked++
+			} else {
+				dropped++
+			}
+		}
+		if again, err := p.Plan(t.Context(), request); err != nil || !again.IsEmpty() {
+			t.Errorf("%s: a second plan: %+v, %v", what, again.Remove, err)
+		}
+		if left := importertest.Unfinished(t, s.store); len(left) > 0 {
+			t.Errorf("%s: leaves %v", what, left)
+		}
+		if t.Failed() {
+			var text strings.Builder
+			_ = plan.WriteText(&text)
+			t.Fatal(text.String())
+		}
+		os.RemoveAll(filepath.Dir(s.store))
+	}
+	if removed == 0 || repacked == 0 || dropped == 0 {
+		t.Errorf("%d images removed, %d archives rewritten, %d dropped: this proves little", removed, repacked, dropped)
+	}
+	t.Logf("%d images removed, %d archives rewritten, %d dropped", removed, repacked, dropped)
+}
+
+// checkGrace checks that during the grace period tags are gone and everything else is there, and
+// lets the period pass.
+func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, now *time.Time) {
+	s.t.Helper()
+	during := contentOf(s.t, s.store)
+	want := before.without(plan)
+	same(s.t, "during the grace period", during, content{before.graph, want.tags})
+	if _, next, err := p.Sweep(s.t.Context()); err != nil || !plan.IsEmpty() && !next.Equal(now.Add(15*time.Minute)) {
+		s.t.Errorf("a sweep during the grace period: next at %v, %v", next, err)
+	}
+	*now = now.Add(15 * time.Minute)
+	if _, next, err := p.Sweep(s.t.Context()); err != nil || !next.IsZero() {
+		s.t.Errorf("a sweep after the grace period: next at %v, %v", next, err)
+	}
+}
+
+// digestOf is a digest of a text, for pure tests.
+func digestOf(text string) digest.Digest { return digest.FromString(text) }

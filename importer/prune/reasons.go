@@ -1,0 +1,105 @@
+package prune
+
+import "fmt"
+
+// Rule says why something stays or goes.
+type Rule string
+
+// Rules that keep something because the policy says so.
+const (
+	KeptRelease  Rule = "keep-release"
+	KeptDeployed Rule = "deployed"
+	KeptNewer    Rule = "newer-than-deployed"
+	KeptPrevious Rule = "keep-previous"
+	KeptNewest   Rule = "keep-newest"
+	KeptBundle   Rule = "keep-bundle"
+	KeptGlob     Rule = "keep"
+	KeptYoung    Rule = "older-than"
+)
+
+// Rules that keep something whatever the policy says.
+const (
+	NotAVersion     Rule = "not-a-version"
+	ByDigest        Rule = "by-digest"
+	NoRule          Rule = "no-rule"
+	UnknownDeployed Rule = "deployed-version-unknown"
+	NotSuperseded   Rule = "not-superseded"
+	NotDeclared     Rule = "not-declared"
+	UnknownSubject  Rule = "unknown-subject"
+	SameRelease     Rule = "same-release"
+	DeclaredBy      Rule = "declared"
+	UnreadableList  Rule = "unreadable-list"
+	ChannelTarget   Rule = "channel"
+	UnreadableChan  Rule = "unreadable-channel"
+	PartOf          Rule = "part-of"
+	SubjectOf       Rule = "subject"
+	RefersTo        Rule = "referrer"
+	InArchive       Rule = "archive"
+	Unclear         Rule = "unclear"
+	Grace           Rule = "grace"
+)
+
+// Rules by which something goes.
+const (
+	Superseded     Rule = "superseded"
+	Replaced       Rule = "replaced"
+	DeclaredByGone Rule = "declared-by-what-goes"
+	RefersToGone   Rule = "refers-to-what-goes"
+	PrunedBefore   Rule = "pruned-before"
+)
+
+// Reason is why something stays or goes. By is what the rule is about: a version, a glob, a
+// tag, a digest, an archive.
+type Reason struct {
+	Rule Rule   `json:"rule"`
+	By   string `json:"by,omitempty"`
+}
+
+// String is the reason for people.
+func (r Reason) String() string {
+	if format, ok := texts()[r.Rule]; ok {
+		if r.By == "" {
+			return format.alone
+		}
+		return fmt.Sprintf(format.by, r.By)
+	}
+	return string(r.Rule)
+}
+
+type text struct{ by, alone string }
+
+func texts() map[Rule]text {
+	return map[Rule]text{
+		KeptRelease:     {by: "--keep-release %s"},
+		KeptDeployed:    {by: "--deployed %s"},
+		KeptNewer:       {by: "newer than the deployed version %s"},
+		KeptPrevious:    {by: "--keep-previous: one of the %s versions before the deployed one"},
+		KeptNewest:      {by: "--keep-newest %s"},
+		KeptBundle:      {by: "--keep-bundle %s"},
+		KeptGlob:        {by: "--keep %s"},
+		KeptYoung:       {by: "--older-than: in the store since %s"},
+		NotAVersion:     {by: "the tag %s is not a version"},
+		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
+		NoRule:          {alone: "no rule is about its repository"},
+		UnknownDeployed: {alone: "which version of the platform is deployed is unknown: say so with --deployed or --keep-release"},
+		NotSuperseded:   {by: "no higher version than %s stays in its repository"},
+		NotDeclared:     {alone: "no release in the store declares it"},
+		UnknownSubject:  {by: "it belongs to %s, which the store does not have"},
+		SameRelease:     {by: "part of release %s, which stays"},
+		DeclaredBy:      {by: "declared by %s, which stays"},
+		UnreadableList:  {by: "what %s declares cannot be read"},
+		ChannelTarget:   {by: "the channel %s points at it"},
+		UnreadableChan:  {by: "where the channel %s points cannot be read"},
+		PartOf:          {by: "part of %s, which stays"},
+		SubjectOf:       {by: "subject of %s, which stays"},
+		RefersTo:        {by: "refers to %s, which stays"},
+		InArchive:       {by: "in the archive %s, which stays: --repack rewrites it"},
+		Unclear:         {by: "%s"},
+		Grace:           {by: "a prune took its tags; it goes after %s"},
+		Superseded:      {by: "superseded by %s"},
+		Replaced:        {by: "another manifest has its tag %s"},
+		DeclaredByGone:  {by: "only %s declared it"},
+		RefersToGone:    {by: "it belongs to %s, which goes"},
+		PrunedBefore:    {alone: "an earlier prune took its tags"},
+	}
+}

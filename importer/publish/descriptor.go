@@ -1,0 +1,62 @@
+package publish
+
+import (
+	"bytes"
+	"encoding/json"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// Annotations of descriptors in an index.json.
+const (
+	// ShortTag is the annotation in which a Deckhouse bundle keeps a tag.
+	ShortTag = "io.deckhouse.image.short_tag"
+	// ReplacedTag is the tag that a manifest had until an import gave it to another one. It
+	// proves to a prune that the manifest is superseded.
+	ReplacedTag = "io.layoutproxy.replaced-tag"
+)
+
+// WithoutTag removes the annotations that lead to a tag from a descriptor, and notes the tag
+// that was replaced, unless it is empty. A full reference becomes one by digest: it still names
+// the root that the bundle came from.
+func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
+	var doc, annotations map[string]json.RawMessage
+	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+		return raw
+	}
+	var reference string
+	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
+	delete(annotations, ShortTag)
+	delete(annotations, ocispec.AnnotationRefName)
+	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
+		annotations[ocispec.AnnotationRefName], _ = Marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
+	}
+	if replaced != "" && annotations != nil {
+		annotations[ReplacedTag], _ = Marshal(replaced)
+	}
+	delete(doc, "annotations")
+	if len(annotations) > 0 {
+		doc["annotations"], _ = Marshal(annotations) // cannot fail: they were parsed from JSON
+	}
+	out, err := Marshal(doc)
+	if err != nil {
+		return raw
+	}
+	return out
+}
+
+// Marshal encodes JSON without HTML escapes, so that text stays as it was read.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
