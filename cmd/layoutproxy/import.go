@@ -72,6 +72,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 			return err
 		}
 	}
+	sweep(ctx, c, o.Store, o.CacheDir)
 	report, err := i.Import(ctx, bundles...)
 	p.Stop()
 	if err != nil {

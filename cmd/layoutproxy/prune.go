@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
@@ -19,6 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // pruneFlags are the flags of prune.
@@ -50,7 +51,8 @@ the grace period by the next prune, import or serve --store, so that running pul
 The exit status is 1 if another process writes to the store, and 3 if the store has changed
 since the plan was made, or a release that stays would be less ready.`,
 		Example: `  # What would go if v1.69.3 is deployed? Keep one version to go back to, two of each module.
-  layoutproxy prune --store /srv/store --deployed v1.69.3 --keep-previous 1 --keep-newest 2 --plan plan.json
+  layoutproxy prune --store /srv/store --deployed v1.69.3 --keep-previous 1 --keep-newest 2 \
+      --plan plan.json
 
   # Carry out that plan, if the store is still the same.
   layoutproxy prune --store /srv/store --execute plan.json`,
@@ -170,12 +172,14 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 	return err
 }
 
-// sweep removes what an earlier prune left for later, if its time has come.
-func sweep(ctx context.Context, c *console.Output, store, cacheDir string) error {
+// sweep removes what an earlier prune left for later, if its time has come. It is no reason to do
+// nothing else: what cannot be removed now is removed by the next one.
+func sweep(ctx context.Context, c *console.Output, store, cacheDir string) {
 	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir, Log: c.Log})
-	if errors.Is(err, fs.ErrNotExist) || err != nil {
-		return nil // not a store yet
+	if err == nil {
+		_, _, err = p.Sweep(ctx)
 	}
-	_, _, err = p.Sweep(ctx)
-	return err
+	if err != nil && !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
+		c.Log.Warn("cannot remove what a prune left for later: the next prune or import tries again", zap.String("store", store), zap.Error(err))
+	}
 }

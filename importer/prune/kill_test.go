@@ -1,0 +1,332 @@
+package prune_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// way is one of the ways in which something goes.
+type way string
+
+const (
+	atOnce  way = "at once"
+	later   way = "later" // tags first, the rest when the grace period is over
+	rewrite way = "repack"
+)
+
+func ways() []way { return []way{atOnce, later, rewrite} }
+
+// take prunes a store, and calls before at each step.
+func (w way) take(ctx context.Context, store string, before func(op, path string) error) error {
+	now := time.Now().Add(24 * time.Hour)
+	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
+	if err != nil {
+		return err
+	}
+	request := prune.Request{Policy: prune.Policy{KeepNewest: 1}, Repack: w == rewrite}
+	if w == later {
+		request.Grace = 15 * time.Minute
+	}
+	if _, err := p.Run(ctx, request); err != nil {
+		return err
+	}
+	now = now.Add(15 * time.Minute)
+	_, _, err = p.Sweep(ctx)
+	return err
+}
+
+// months is a store with versions in loose files, in an archive of which something stays, and in
+// an archive of which nothing does.
+func months(t *testing.T, modules int) string {
+	t.Helper()
+	store := filepath.Join(importertest.Scratch(t), "store")
+	write := func(packed bool, versions ...string) {
+		tree := layouttest.New(t, t.TempDir())
+		for n := range modules {
+			l := tree.Layout(fmt.Sprint("modules/m", n))
+			for _, v := range versions {
+				d := l.Image(layouttest.Image{Name: fmt.Sprint(n, v), LayerSizes: []int64{int64(3000 + n)}, Layers: [][]byte{[]byte("shared by all")}})
+				l.Tag(d, v)
+				l.Tag(l.Image(layouttest.Image{Name: "signature", ArtifactType: "application/x-sig", Layers: [][]byte{[]byte(v)}}), "sha256-"+d.Digest.Encoded()+".sig")
+			}
+			l.Write()
+		}
+		i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: packed, Jobs: 1})
+		importertest.Must(t, err)
+		_, err = i.Import(t.Context(), importertest.Pack(t, tree))
+		importertest.Must(t, err)
+	}
+	write(false, "v1.0.0", "v1.1.0")
+	write(true, "v1.2.0", "v1.3.0")
+	write(true, "v1.9.0", "v1.4.0")
+	write(false, "v1.5.0", "v1.6.0")
+	return store
+}
+
+// scene is a store, and what a prune makes of it.
+type scene struct {
+	way
+	store       string // not to be changed
+	old, new    importertest.Content
+	steps, done int // steps of the prune, and the one after which readers see the new tags
+}
+
+func newScene(t *testing.T, w way) scene {
+	t.Helper()
+	modules := 4
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		modules = 10
+	}
+	s := scene{way: w, store: months(t, modules)}
+	s.old = importertest.MustContent(t, s.store)
+	pruned := importertest.Copied(t, s.store)
+	importertest.Must(t, s.take(t.Context(), pruned, func(op, path string) error {
+		s.steps++
+		return nil
+	}))
+	s.new = importertest.MustContent(t, pruned)
+	if len(s.old)-len(s.new) < 10*modules || len(s.new) < 3*modules {
+		t.Fatalf("%d tags of %d stay: this proves little", len(s.new), len(s.old))
+	}
+	t.Logf("%d steps", s.steps)
+	return s
+}
+
+// sample is some steps of the prune, or all with LAYOUTPROXY_TEST_ALL=1.
+func (s scene) sample(n int) (steps []int) {
+	stride := max(1, s.steps/n)
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		stride = 1
+	}
+	for step := 1; step <= s.steps; step += stride {
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// oldOrNew fails unless a store has the tags from before or from after, and everything that they
+// lead to.
+func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
+	t.Helper()
+	got := importertest.MustContent(t, store)
+	if isNew = maps.Equal(got, s.new); !isNew && !maps.Equal(got, s.old) {
+		importertest.Same(t, what+": neither the old tree nor the new one, which is", got, s.new)
+		t.FailNow()
+	}
+	return isNew
+}
+
+// completes prunes once more, and fails unless only what stays is there then.
+func (s scene) completes(t *testing.T, what, store string) {
+	t.Helper()
+	if err := s.take(t.Context(), store, nil); err != nil {
+		t.Fatalf("%s: a second prune: %v", what, err)
+	}
+	importertest.Same(t, what+": after a second prune", importertest.MustContent(t, store), s.new)
+	if left := importertest.Unfinished(t, store); len(left) > 0 {
+		t.Errorf("%s: a second prune leaves %v", what, left)
+	}
+	if want := importertest.Copied(t, s.store); !t.Failed() {
+		importertest.Must(t, s.take(t.Context(), want, nil))
+		files, all := importertest.Files(t, store), importertest.Files(t, want)
+		for name := range files {
+			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // a new archive is named for its generation
+				t.Errorf("%s: a second prune leaves the file %s", what, name)
+			}
+		}
+		os.RemoveAll(filepath.Dir(want))
+	}
+}
+
+// A prune that ends at any step leaves the old tags or the new ones with everything that they
+// lead to, and another prune completes it. Here the process ends by failing in that step and in
+// all later ones, which leaves the same files as kill -9.
+func TestEndAtEveryStep(t *testing.T) {
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
+			s := newScene(t, w)
+			published := false
+			for _, n := range s.sample(8) {
+				published = s.endAt(t, n, published)
+			}
+			if !published {
+				t.Error("the new tree is not seen before the last step")
+			}
+		})
+	}
+}
+
+func (s scene) endAt(t *testing.T, n int, published bool) bool {
+	t.Helper()
+	store, step, at := importertest.Copied(t, s.store), 0, ""
+	defer os.RemoveAll(filepath.Dir(store))
+	err := s.take(t.Context(), store, func(op, path string) error {
+		if step++; step < n {
+			return nil
+		} else if step == n {
+			at = op + " " + path
+		}
+		return errors.New("dead")
+	})
+	what := fmt.Sprintf("step %d, %s", n, at)
+	if err == nil {
+		t.Fatalf("%s: the prune succeeds", what)
+	}
+	now := s.oldOrNew(t, what, store)
+	if published && !now {
+		t.Fatalf("%s: the old tree, though it was the new one a step earlier", what)
+	}
+	if s.completes(t, what, store); t.Failed() {
+		t.FailNow()
+	}
+	return now
+}
+
+// At each step of a prune, a reader that comes then and one that was there before see the old
+// tags or the new ones, all of them, and never the old ones again.
+func TestEveryStepShowsOneState(t *testing.T) {
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
+			s := newScene(t, w)
+			store := importertest.Copied(t, s.store)
+			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
+			importertest.Must(t, err)
+			step, published := 0, false
+			look := func(at string) {
+				now := s.oldOrNew(t, "before "+at, store)
+				if published && !now {
+					t.Fatalf("before %s: the old tree again", at)
+				}
+				published = now
+				_, err := tree.Refresh(t.Context())
+				importertest.Must(t, err)
+				seen, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
+				if want := map[bool]importertest.Content{false: s.old, true: s.new}[now]; err != nil || !maps.Equal(seen, want) {
+					importertest.Same(t, fmt.Sprintf("before %s: a reader that was there before (%v)", at, err), seen, want)
+					t.FailNow()
+				}
+			}
+			stride := rounds(7, 1)
+			importertest.Must(t, s.take(t.Context(), store, func(op, path string) error {
+				if step++; step%stride == 0 || op == "rename" {
+					look(op + " " + path)
+				}
+				return nil
+			}))
+			if look("the end"); !published {
+				t.Error("the new state is not seen")
+			}
+		})
+	}
+}
+
+// A disk that is full at one step, or from it on until something is removed, keeps no prune from
+// ending well.
+func TestNoSpaceAtEveryStep(t *testing.T) {
+	for _, w := range []way{atOnce, later} {
+		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
+			s := newScene(t, w)
+			for _, n := range s.sample(8) {
+				s.noSpaceAt(t, n)
+			}
+		})
+	}
+}
+
+func (s scene) noSpaceAt(t *testing.T, n int) {
+	t.Helper()
+	store, step, at, full := importertest.Copied(t, s.store), 0, "", false
+	defer os.RemoveAll(filepath.Dir(store))
+	err := s.take(t.Context(), store, func(op, path string) error {
+		if step++; step == n {
+			full, at = true, op+" "+path
+		}
+		_, reserved := os.Stat(filepath.Join(store, ".layoutproxy", "reserve"))
+		switch {
+		case op == "remove":
+			full = full && strings.HasPrefix(path, ".layoutproxy") // a blob makes space
+		case full && reserved == nil && (op == "create" || op == "write" || op == "mkdir"):
+			return syscall.ENOSPC
+		case full && (op == "create" || op == "write" || op == "mkdir") && path != "":
+			full = false // the reserve was given up
+		}
+		return nil
+	})
+	what := fmt.Sprintf("step %d, %s", n, at)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if !s.oldOrNew(t, what, store) {
+		t.Fatalf("%s: the old tree", what)
+	}
+}
+
+// TestKilled kills a process at steps of a prune, and has another one complete it.
+// LAYOUTPROXY_TEST_ALL=1 does so at 100 steps of each way.
+func TestKilled(t *testing.T) {
+	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
+		die(t, strings.Split(work, "|"))
+		return
+	}
+	for _, w := range ways() {
+		t.Run(string(w), func(t *testing.T) {
+			t.Parallel() // most of it waits for the disk
+			s := newScene(t, w)
+			stride := max(1, s.steps/rounds(2, 120))
+			for n := 1 + stride/2; n <= s.steps; n += stride {
+				s.killAt(t, n)
+			}
+		})
+	}
+}
+
+func (s scene) killAt(t *testing.T, n int) {
+	t.Helper()
+	store := importertest.Copied(t, s.store)
+	defer os.RemoveAll(filepath.Dir(store))
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+strings.Join([]string{string(s.way), store, strconv.Itoa(n)}, "|"))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("step %d: the process was to be killed: %v\n%s", n, err, out)
+	}
+	what := fmt.Sprintf("killed at step %d", n)
+	s.oldOrNew(t, what, store)
+	if s.completes(t, what, store); t.Failed() {
+		t.FailNow()
+	}
+}
+
+// die prunes and is killed at a step.
+func die(t *testing.T, work []string) {
+	at, err := strconv.Atoi(work[2])
+	importertest.Must(t, err)
+	step := 0
+	err = way(work[0]).take(t.Context(), work[1], func(string, string) error {
+		if step++; step == at {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return nil
+	})
+	t.Fatalf("still alive after %d steps: %v", step, err)
+}
