@@ -148,7 +148,7 @@ func (in *inventory) addRepository(ctx context.Context, s *publish.Store, repo *
 			r.Copies[b.Digest] = slices.DeleteFunc(r.Copies[b.Digest], func(c int) bool { return c == n })
 		}
 	}
-	if err := in.addImages(s, repo, &r); err != nil {
+	if err := in.addImages(ctx, s, repo, &r); err != nil {
 		return err
 	}
 	in.sizes[r.Path] = sizes
@@ -182,13 +182,13 @@ type naming struct {
 }
 
 // addImages adds the images that the indexes of a repository name.
-func (in *inventory) addImages(s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
+func (in *inventory) addImages(ctx context.Context, s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
 	for _, l := range repo.Layouts() {
 		n := in.volumeOf(l, s.Dir())
-		entries, err := l.Index()
+		entries, err := l.Index(ctx)
 		if err != nil {
 			return err
 		}

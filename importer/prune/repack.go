@@ -85,7 +85,7 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 
 // layoutEntries lists what stays of one layout of an archive.
 func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.Layout) (all []entry, err error) {
-	listed, err := l.Index()
+	listed, err := l.Index(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 		if known && !w.outcome.Content[r.Path][d] {
 			continue
 		}
-		where, err := l.Locate(d) // also what no manifest names
+		where, err := l.Locate(ctx, d) // also what no manifest names
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func (w *work) writeAgain(ctx context.Context, a Archive) error {
 
 // copyProven copies content and fails if it is not what its digest says.
 func copyProven(ctx context.Context, e entry, to io.Writer) error {
-	in, err := e.where.Open()
+	in, err := e.where.Open(ctx)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (p *publication) commitPrune() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
 		name := path.Join(c.Path, ocispec.ImageIndexFile)
-		fresh, err := c.NewBytes()
+		fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
 		if err != nil {
 			return err
 		}
