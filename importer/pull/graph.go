@@ -37,11 +37,21 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
 	}
-	var tops []closure.Top
+	for _, key := range sortedKeys(l.images) {
+		l.planned.Images = append(l.planned.Images, l.images[key])
+	}
+	graph, err := closure.Walk(ctx, l.tops(), d.manifestOf(l))
+	if err != nil {
+		return nil, err
+	}
+	return d.collect(ctx, l, graph)
+}
+
+// tops are the images of a layout, where a traversal begins.
+func (l *Layout) tops() (tops []closure.Top) {
 	byDigest := map[digest.Digest]int{}
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
-		l.planned.Images = append(l.planned.Images, i)
 		n, ok := byDigest[i.Digest]
 		if !ok {
 			n = len(tops)
@@ -52,8 +62,13 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 			tops[n].Tags = append(tops[n].Tags, i.Tag)
 		}
 	}
-	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, wanted digest.Digest) ([]byte, error, error) {
-		body, err := d.Source.Manifest(ctx, l.Repository, wanted)
+	return tops
+}
+
+// manifestOf reads the manifests of a layout for a traversal.
+func (d *Draft) manifestOf(l *Layout) closure.Read {
+	return func(ctx context.Context, wanted digest.Digest) (body []byte, gap, err error) {
+		body, err = d.Source.Manifest(ctx, l.Repository, wanted)
 		if IsAbsent(err) {
 			return nil, errors.New(problem.Missing), nil
 		}
@@ -61,11 +76,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 			return nil, err, nil
 		}
 		return body, nil, err
-	})
-	if err != nil {
-		return nil, err
 	}
-	return d.collect(ctx, l, graph)
 }
 
 // collect adds the blobs of graph to the layout, and reports each fault in the graph. Where

@@ -69,34 +69,35 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 }
 
 // unseen returns the digests of the layout's images and of their children that are not
-// in seen.
+// in seen, images first, and adds them to seen.
 func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
-	var todo []digest.Digest
-	for _, key := range sortedKeys(l.images) {
-		todo = append(todo, l.images[key].Digest)
+	read := d.manifestOf(l)
+	graph, err := closure.Walk(ctx, l.tops(), func(ctx context.Context, wanted digest.Digest) (body []byte, gap, err error) {
+		if seen[wanted] {
+			return nil, errSeen, nil // and so is all below it
+		}
+		return read(ctx, wanted)
+	})
+	if err != nil {
+		return nil, err
 	}
-	for ; len(todo) > 0; todo = todo[1:] {
-		image := todo[0]
-		if seen[image] {
-			continue
+	add := func(image digest.Digest) {
+		if !seen[image] {
+			seen[image] = true
+			found = append(found, image)
 		}
-		seen[image] = true
-		found = append(found, image)
-		body, err := d.Source.Manifest(ctx, l.Repository, image)
-		if IsAbsent(err) || errors.Is(err, client.ErrMismatch) {
-			continue // the traversal reports that
-		}
-		if err != nil {
-			return nil, err
-		}
-		if refs, err := closure.Parse(body); err == nil {
-			for _, c := range refs.Children {
-				todo = append(todo, c.Digest)
-			}
-		}
+	}
+	for _, top := range l.tops() {
+		add(top.Digest)
+	}
+	for _, m := range graph.Manifests {
+		add(m.Digest)
 	}
 	return found, nil
 }
+
+// errSeen keeps a traversal from what an earlier one has read.
+var errSeen = errors.New("read before")
 
 // addReferrers plans what the referrers API lists for an image, and reports whether the
 // registry has that API.

@@ -103,51 +103,44 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 
 // follow reads an image to its last blob.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
-	seen := map[digest.Digest]bool{p.Digest: true}
+	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // by its tag a manifest, whatever the answer's header says
+	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
+		m, err := r.client.Manifest(ctx, repository, d.String())
+		if isContent(err) {
+			return nil, err, nil
+		}
+		return m.Body, nil, err
+	})
+	if err != nil {
+		return err
+	}
 	note := func(d digest.Digest, err error) {
 		kind := problem.Damaged
 		if errors.Is(err, client.ErrNotFound) {
 			kind = problem.Incomplete
 		}
-		p.State, p.Content = Damaged, nil
+		p.State = Damaged
 		p.Problems = append(p.Problems, problem.Problem{Kind: kind, Repository: repository, Digest: d, Reason: err.Error(), Err: err})
 	}
-	for todo := []digest.Digest{p.Digest}; len(todo) > 0; todo = todo[1:] {
-		m, err := r.client.Manifest(ctx, repository, todo[0].String())
-		if isContent(err) {
-			note(todo[0], err)
-			continue
+	for _, m := range graph.Manifests {
+		if m.Gap != nil {
+			note(m.Digest, m.Gap)
 		}
-		if err != nil {
+		for _, fault := range m.Refs.Faults {
+			note(m.Digest, errors.New(fault))
+		}
+		p.Content = append(p.Content, Content{m.Digest, m.Size})
+	}
+	for _, b := range graph.Blobs {
+		err := r.readBlob(ctx, repository, closure.Descriptor{Digest: b.Digest, Size: b.Size()})
+		switch {
+		case err == nil:
+			p.Content = append(p.Content, Content{b.Digest, b.Size()})
+		case b.Optional && errors.Is(err, client.ErrNotFound):
+		case isContent(err):
+			note(b.Digest, err)
+		default:
 			return err
-		}
-		p.Content = append(p.Content, Content{m.Digest, int64(len(m.Body))})
-		refs, err := closure.Parse(m.Body)
-		if err != nil {
-			note(m.Digest, err)
-			continue
-		}
-		for _, child := range refs.Children {
-			if !seen[child.Digest] {
-				seen[child.Digest] = true
-				todo = append(todo, child.Digest)
-			}
-		}
-		for _, blob := range refs.Blobs {
-			if seen[blob.Digest] {
-				continue
-			}
-			seen[blob.Digest] = true
-			err := r.readBlob(ctx, repository, blob.Descriptor)
-			switch {
-			case err == nil:
-				p.Content = append(p.Content, Content{blob.Digest, blob.Size})
-			case blob.Optional && errors.Is(err, client.ErrNotFound):
-			case isContent(err):
-				note(blob.Digest, err)
-			default:
-				return err
-			}
 		}
 	}
 	if p.State != Complete {

@@ -12,7 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/importer/release"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -43,7 +42,6 @@ func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true
 type audit struct {
 	*layoutstore.Audit
 	repository *layoutstore.Repository
-	manifests  map[digest.Digest]*closure.Manifest
 	problems   map[digest.Digest][]problem.Problem // those that keep something from being served
 	known      map[digest.Digest]Presence          // of images that were checked
 	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
@@ -65,11 +63,8 @@ func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &audit{Audit: taken, repository: repository, manifests: map[digest.Digest]*closure.Manifest{},
+	in := &audit{Audit: taken, repository: repository,
 		problems: map[digest.Digest][]problem.Problem{}, known: map[digest.Digest]Presence{}, proven: map[digest.Digest]*problem.Problem{}}
-	for _, m := range taken.Graph.Manifests {
-		in.manifests[m.Digest] = m
-	}
 	for _, p := range taken.Problems {
 		if p.IsFailure() && !taken.IsHarmless(p) {
 			in.problems[p.Digest] = append(in.problems[p.Digest], p)
@@ -183,15 +178,13 @@ func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 // follow follows an image to its last blob.
 func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
 	p := Presence{State: Complete, Digest: top}
-	seen := map[digest.Digest]bool{top: true}
-	for todo := []closure.Ref{{Descriptor: closure.Descriptor{Digest: top}}}; len(todo) > 0; todo = todo[1:] {
-		d := todo[0].Digest
-		m := in.manifests[d]
+	for ref, m := range in.Graph.Below(top) {
+		d := ref.Digest
 		_, size, found := in.ServedCopy(d)
 		isDiscovery := in.repository.IsDiscovery(d)
 		switch {
 		case isDiscovery:
-		case !found && todo[0].Optional && len(in.problems[d]) == 0:
+		case !found && ref.Optional && len(in.problems[d]) == 0:
 			continue // its media type allows it
 		case !found || m != nil && m.Gap != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
@@ -206,28 +199,11 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 			}
 		}
 		p.Content = append(p.Content, Content{d, size})
-		if m == nil {
-			continue
-		}
-		for _, child := range m.Refs.Children {
-			todo = appendUnseen(todo, seen, closure.Ref{Descriptor: child})
-		}
-		for _, blob := range m.Refs.Blobs {
-			todo = appendUnseen(todo, seen, blob)
-		}
 	}
 	if p.State != Complete {
 		p.Content = nil
 	}
 	return p, nil
-}
-
-func appendUnseen(todo []closure.Ref, seen map[digest.Digest]bool, r closure.Ref) []closure.Ref {
-	if seen[r.Digest] {
-		return todo
-	}
-	seen[r.Digest] = true
-	return append(todo, r)
 }
 
 // fail notes that something of an image is missing or wrong. The image itself is missing where

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
@@ -132,5 +133,40 @@ func TestRequiredOnce(t *testing.T) {
 				t.Errorf("%q and %q: optional %v", layers[0].MediaType, layers[1].MediaType, b.Optional)
 			}
 		}
+	}
+}
+
+// Below an image is everything that it leads to, once, and nothing behind a gap.
+func TestBelow(t *testing.T) {
+	c := content{}
+	shared := blob("shared")
+	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
+	other := c.add(t, specs.Manifest{Config: blob("other"), Layers: []specs.Descriptor{shared}})
+	lost := specs.Descriptor{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString("lost"), Size: 4}
+	liar := c.add(t, specs.Manifest{Config: blob("behind a gap")})
+	liar.Size++
+	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image, lost, other, image, liar}})
+	g := walk(t, c, top(index, "v1"), top(c.add(t, specs.Manifest{Config: blob("elsewhere")}), "v2"))
+	var got []digest.Digest
+	for ref, m := range g.Below(index.Digest) {
+		got = append(got, ref.Digest)
+		if isManifest := ref.Digest == index.Digest || closure.IsManifest(ref.MediaType); isManifest != (m != nil) {
+			t.Errorf("%s: manifest %v", ref.Digest, m)
+		}
+	}
+	want := []digest.Digest{index.Digest, image.Digest, lost.Digest, other.Digest, liar.Digest, blob("config").Digest, shared.Digest, blob("other").Digest}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for ref, m := range g.Below(lost.Digest) {
+		if ref.Digest != lost.Digest || m.Gap == nil {
+			t.Errorf("below a missing manifest: %v", ref)
+		}
+	}
+	for ref := range g.Below(digest.FromString("unknown")) {
+		if ref.Digest != digest.FromString("unknown") {
+			t.Errorf("below nothing: %v", ref)
+		}
+		break
 	}
 }

@@ -3,6 +3,7 @@ package closure
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"slices"
 
@@ -15,6 +16,8 @@ type Graph struct {
 	// registry accepts them in this order.
 	Manifests []*Manifest
 	Blobs     []*Blob // once each, by digest
+
+	byDigest map[digest.Digest]*Manifest
 }
 
 // Manifest is a manifest or an index of a graph.
@@ -125,7 +128,38 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Graph{ordered(found, t.manifests), b.sorted()}, nil
+	return &Graph{ordered(found, t.manifests), b.sorted(), t.manifests}, nil
+}
+
+// Below yields the manifest of a digest and everything that it leads to, each once and
+// breadth first, with its manifest, or nil where it is none of the graph. Nothing below a
+// manifest with a gap is yielded.
+func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
+	return func(yield func(Ref, *Manifest) bool) {
+		seen := map[digest.Digest]bool{top: true}
+		reached := []Ref{{Descriptor: Descriptor{Digest: top}}}
+		add := func(r Ref) {
+			if !seen[r.Digest] {
+				seen[r.Digest] = true
+				reached = append(reached, r)
+			}
+		}
+		for i := 0; i < len(reached); i++ {
+			m := g.byDigest[reached[i].Digest]
+			if !yield(reached[i], m) {
+				return
+			}
+			if m == nil || m.Gap != nil {
+				continue
+			}
+			for _, child := range m.Refs.Children {
+				add(Ref{Descriptor: child})
+			}
+			for _, blob := range m.Refs.Blobs {
+				add(blob)
+			}
+		}
+	}
 }
 
 // builder makes the blobs of a graph, by digest.

@@ -16,7 +16,7 @@ type Top struct {
 	Digest    digest.Digest
 	MediaType string
 	Others    []string // further media types that descriptors say, each once
-	Sizes     []int64  // that its descriptors claim, each once; bytes
+	Sizes     []int64  // that its descriptors claim, each once; bytes; none are compared with nothing
 	Tags      []string // that lead to it, sorted
 }
 
@@ -194,7 +194,7 @@ func (m *Manifest) settle() {
 		return
 	}
 	m.MediaType, m.Contradicted, m.Refused = m.Refs.Choose(m.parsed, m.Types)
-	if m.Gap = m.Refused; m.Gap == nil && !slices.Contains(m.Claims, m.Size) {
+	if m.Gap = m.Refused; m.Gap == nil && len(m.Claims) > 0 && !slices.Contains(m.Claims, m.Size) {
 		m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
 	}
 }
