@@ -165,8 +165,8 @@ func (s *session) recordMoves(archives []*archive, generation uint64) (*moveReco
 			if err != nil || !s.isLinkOf(info, publish.StagedPath(a.storeName(file)), a.storeName(file)) {
 				continue
 			}
-			if f, ok := newMovedFile(outside, info); ok {
-				f.Inside = fileName(a.storeName(file))
+			if f, ok := publish.NewMovedFile(outside, info); ok {
+				f.Inside = publish.FileName(a.storeName(file))
 				moves.files = append(moves.files, f)
 			}
 		}
@@ -246,11 +246,11 @@ func (s *session) beforeRemoval(name string) error {
 
 // removeMovedFile removes the old name of one file. It returns false if something remains to be
 // done later.
-func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.FileMode, copies bool) bool {
+func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
-	if !gone && (err != nil || !f.isUnchanged(info) || !s.isLinkOf(info, inside)) {
+	if !gone && (err != nil || !f.IsUnchanged(info) || !s.isLinkOf(info, inside)) {
 		return true // another file
 	}
 	if !gone {
@@ -270,7 +270,7 @@ func (s *session) removeMovedFile(ctx context.Context, f movedFile, mode fs.File
 			return true
 		}
 	}
-	if info, err := s.store.Root().Lstat(inside); mode == 0 || err != nil || gone && !f.hasInode(info) {
+	if info, err := s.store.Root().Lstat(inside); mode == 0 || err != nil || gone && !f.HasInode(info) {
 		return true
 	}
 	if err := s.takeOwnership(inside, mode); err != nil {

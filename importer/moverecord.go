@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"strconv"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -23,53 +21,7 @@ type moveRecord struct {
 	Generation uint64 `json:"generation"` // of the store from which on the record applies
 	Count      int    `json:"files"`      // number of files that follow
 
-	files []movedFile
-}
-
-// movedFile is a file of a move record.
-type movedFile struct {
-	Name   fileName `json:"name"`   // absolute
-	Inside fileName `json:"inside"` // in the store
-	fileid.State
-	Link bool `json:"link,omitempty"`
-}
-
-// newMovedFile returns a file in its present state. ok is false if the system cannot identify
-// files.
-func newMovedFile(name string, info fs.FileInfo) (f movedFile, ok bool) {
-	state, ok := fileid.Of(info)
-	return movedFile{Name: fileName(name), State: state, Link: isLink(info)}, ok
-}
-
-// isUnchanged reports whether a file is the recorded one, in the same state.
-func (f movedFile) isUnchanged(info fs.FileInfo) bool {
-	now, ok := fileid.Of(info)
-	return ok && now == f.State && isLink(info) == f.Link
-}
-
-// hasInode reports whether a file is the recorded one, in any state.
-func (f movedFile) hasInode(info fs.FileInfo) bool {
-	now, ok := fileid.Of(info)
-	return ok && now.SameFile(f.State)
-}
-
-func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
-
-// fileName is a file name of arbitrary bytes. Its JSON form escapes bytes that are not
-// printable.
-type fileName string
-
-// MarshalText implements encoding.TextMarshaler.
-func (n fileName) MarshalText() ([]byte, error) {
-	quoted := strconv.Quote(string(n))
-	return []byte(quoted[1 : len(quoted)-1]), nil
-}
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (n *fileName) UnmarshalText(text []byte) error {
-	name, err := strconv.Unquote(`"` + string(text) + `"`)
-	*n = fileName(name)
-	return err
+	files []publish.MovedFile
 }
 
 // moveRecordFile is the path of the record below the store.
@@ -110,7 +62,7 @@ func readMoveRecord(name string) (*moveRecord, error) {
 		return nil, fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", r.Format, journal.Format)
 	}
 	for in.More() {
-		var file movedFile
+		var file publish.MovedFile
 		if err := in.Decode(&file); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -109,7 +110,7 @@ func (m *mover) whyStays(name string) error {
 	if err != nil {
 		return err
 	}
-	if isLink(info) {
+	if publish.IsLink(info) {
 		to, err := m.root.Stat(name)
 		switch {
 		case err != nil:
@@ -204,7 +205,7 @@ func (m *mover) take(name, to string) error {
 	if err != nil {
 		return err
 	}
-	if isLink(info) || m.opened.Has(info) {
+	if publish.IsLink(info) || m.opened.Has(info) {
 		return nil
 	}
 	m.addStaying(name, errReplaced)
@@ -231,7 +232,7 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
 		for _, name := range m.files {
 			info, statErr := m.root.Lstat(name)
-			if statErr == nil && links != isLink(info) {
+			if statErr == nil && links != publish.IsLink(info) {
 				continue
 			}
 			if why := m.whyStays(name); why != nil {
@@ -252,8 +253,6 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 	return err
 }
 
-func isLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
-
 // moveDirectory moves a directory that was read completely in one step, so that a crash cannot
 // split it. Files that were added meanwhile are moved back.
 func (m *mover) moveDirectory(ctx context.Context, it *item, to string) error {
@@ -272,7 +271,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	}
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
-		if info, err := m.root.Lstat(s.name); err == nil && isLink(info) && slices.Contains(m.files, back) {
+		if info, err := m.root.Lstat(s.name); err == nil && publish.IsLink(info) && slices.Contains(m.files, back) {
 			continue // it led somewhere before the move
 		}
 		if err := m.putBack(s.name, back); err != nil {

@@ -2,6 +2,7 @@ package drop
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,14 +23,28 @@ type savedMove struct {
 	Name string `json:"name"`
 	To   string `json:"to,omitempty"` // the directory to move to; empty if the files are removed
 	// Refused is set for a damaged bundle, which is never removed.
-	Refused bool        `json:"refused,omitempty"`
-	Files   []movedFile `json:"files"`
+	Refused bool                `json:"refused,omitempty"`
+	Files   []publish.MovedFile `json:"moved"` // their names are below the drop directory
 }
 
-// movedFile is a file that was read, with its state, or a link.
-type movedFile struct {
-	Name string `json:"name"` // below the drop directory
-	fileid.State
+// UnmarshalJSON implements json.Unmarshaler. Older programs wrote the files as "files", with
+// their names as they are and links without a state.
+func (s *savedMove) UnmarshalJSON(data []byte) error {
+	type plain savedMove
+	saved := struct {
+		*plain
+		Files []struct {
+			Name string `json:"name"`
+			fileid.State
+		} `json:"files"`
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(data, &saved); err != nil {
+		return err
+	}
+	for _, f := range saved.Files {
+		s.Files = append(s.Files, publish.MovedFile{Name: publish.FileName(f.Name), State: f.State, Link: f.Inode == 0})
+	}
+	return nil
 }
 
 // saveMove saves the files to move or remove, each with its present state.
@@ -39,13 +54,10 @@ func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 		if err != nil {
 			continue // each file is checked again before it is moved
 		}
-		if m.opened != nil && !isLink(info) && !m.opened.Has(info) {
+		if m.opened != nil && !publish.IsLink(info) && !m.opened.Has(info) {
 			continue // it was replaced
 		}
-		f := movedFile{Name: name}
-		if state, ok := fileid.Of(info); ok && !isLink(info) {
-			f.State = state
-		}
+		f, _ := publish.NewMovedFile(name, info) // without an identity it is not moved later
 		s.Files = append(s.Files, f)
 	}
 	d.mu.Lock()
@@ -72,10 +84,10 @@ func (d *Drop) forgetMove(key string) {
 // directories returns the directories whose entries change, below the drop directory dir.
 func (s *savedMove) directories(dir string) map[string]bool {
 	places := map[string]bool{dir: true}
-	for _, name := range append([]movedFile{{Name: s.Name}}, s.Files...) {
-		places[filepath.Dir(filepath.Join(dir, name.Name))] = true
+	for _, name := range append(s.names(), s.Name) {
+		places[filepath.Dir(filepath.Join(dir, name))] = true
 		if s.To != "" {
-			places[filepath.Dir(filepath.Join(dir, s.To, name.Name))] = true
+			places[filepath.Dir(filepath.Join(dir, s.To, name))] = true
 		}
 	}
 	return places
@@ -119,14 +131,13 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	}
 	defer root.Close()
 	m := mover{root: root, opened: s.opened(), before: d.before}
-	var names []string
-	for _, f := range s.Files {
-		names = append(names, f.Name)
-		if err := m.removeAside(f.Name); err != nil {
+	names := s.names()
+	for _, name := range names {
+		if err := m.removeAside(name); err != nil {
 			return err
 		}
-		if _, err := root.Lstat(f.Name); err == nil {
-			m.classify(f.Name)
+		if _, err := root.Lstat(name); err == nil {
+			m.classify(name)
 		}
 	}
 	if s.Kind == kindDirectory {
@@ -166,10 +177,19 @@ func (s *savedMove) returnNewFiles(ctx context.Context, root *os.Root, names []s
 	return m.returnNewFiles(ctx, s.Name, s.To)
 }
 
+// names are the names of the files.
+func (s *savedMove) names() []string {
+	names := make([]string, len(s.Files))
+	for i, f := range s.Files {
+		names[i] = string(f.Name)
+	}
+	return names
+}
+
 func (s *savedMove) opened() *fileid.Set {
 	m := &fileid.Set{}
 	for _, f := range s.Files {
-		if f.Inode != 0 {
+		if f.Inode != 0 && !f.Link {
 			m.AddState(f.State)
 		}
 	}
@@ -180,7 +200,7 @@ func (s *savedMove) opened() *fileid.Set {
 func (m *mover) removeAside(name string) error {
 	aside := asideOf(name)
 	info, err := m.root.Lstat(aside)
-	if err != nil || !isLink(info) && !m.opened.Has(info) {
+	if err != nil || !publish.IsLink(info) && !m.opened.Has(info) {
 		return nil
 	}
 	if err := m.root.Remove(aside); !errors.Is(err, fs.ErrNotExist) {

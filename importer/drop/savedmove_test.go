@@ -1,6 +1,7 @@
 package drop_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -298,4 +299,39 @@ func (d *dropping) killAt(nth int, remove bool) {
 		}
 	}()
 	<-ended
+}
+
+// What an older program began is completed too: its record has the names of files as they
+// are. And so is what this one began of files whose names are no UTF-8.
+func TestDropEndsWhatOtherRecordsHave(t *testing.T) {
+	for name, form := range map[string]struct {
+		archive string
+		record  func([]byte) []byte
+	}{
+		"an older program": {`package-"\a.tar`, func(data []byte) []byte {
+			data = bytes.ReplaceAll(data, []byte(`"moved":`), []byte(`"files":`))
+			return bytes.ReplaceAll(data, []byte(`"name":"package-\\\"\\\\a`), []byte(`"name":"package-\"\\a`))
+		}},
+		"no UTF-8":     {"package-\xff.tar", bytes.Clone},
+		"quoted names": {`package-"\a.tar`, bytes.Clone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDropping(t)
+			layouttest.Cut(t, importertest.ArchiveOf(t, filepath.Join(d.dir, form.archive), "packages/a:v1=a"), 2000)
+			d.killAt(2, true)
+			file := filepath.Join(d.store, ".layoutproxy", "dropped.json")
+			data, err := os.ReadFile(file)
+			importertest.Must(t, err)
+			if !bytes.Contains(data, []byte(`"leaving"`)) {
+				t.Fatalf("no move is recorded: %s", data)
+			}
+			importertest.Must(t, os.WriteFile(file, form.record(data), 0o644))
+			d.restart(func(o *drop.Options) { o.Remove = true })
+			d.look(0)
+			d.look(time.Minute)
+			if left := importertest.Contents(t, d.dir); len(left) > 0 {
+				t.Errorf("left: %q\n%s", slices.Sorted(maps.Keys(left)), form.record(data))
+			}
+		})
+	}
 }
