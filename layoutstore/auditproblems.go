@@ -158,7 +158,7 @@ func (in *Audit) reportMissing(ctx context.Context, d digest.Digest) error {
 			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
 			in.report(p)
 			return nil
-		case !errors.Is(err, fs.ErrNotExist):
+		case err != nil && !errors.Is(err, fs.ErrNotExist): // nil: written since the layout was listed
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}

@@ -1,0 +1,49 @@
+package layoutstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A layer and a manifest that are missing when a layout is listed, and written before the
+// audit asks where they should be, are reported as missing. The audit does not crash, as a
+// server would with it while a mount is replaced.
+func TestBlobsThatAppearDuringAnAudit(t *testing.T) {
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	layer := []byte("a layer that arrives late")
+	l.Tag(l.Image(layouttest.Image{Name: "image", Layers: [][]byte{layer}}), "image")
+	child := l.Image(layouttest.Image{Name: "child"})
+	l.Tag(l.Index(layouttest.Index{Children: []specs.Descriptor{child}}), "index")
+	l.Write()
+	late := map[string]string{}
+	for _, name := range []string{l.BlobPath(digest.FromBytes(layer)), l.BlobPath(child.Digest)} {
+		late[name] = filepath.Join(t.TempDir(), "away")
+		try(t, os.Rename(name, late[name]))
+	}
+	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
+	missing := 0
+	_, err := tree.Snapshot().AuditWith(t.Context(), "app", layoutstore.Findings{
+		Blob: func(layoutstore.Stored) {
+			for name, away := range late {
+				try(t, os.Rename(away, name))
+				delete(late, name)
+			}
+		},
+		Problem: func(p layoutstore.Problem) {
+			if p.Kind == layoutstore.Incomplete {
+				missing++
+			}
+		},
+	})
+	if err != nil || missing != 2 || len(late) > 0 {
+		t.Errorf("%d missing blobs, want 2; %d still to be written: %v", missing, len(late), err)
+	}
+}
