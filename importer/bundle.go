@@ -165,9 +165,9 @@ func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
 
 // manifestProblem describes a manifest that cannot be read.
 func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Gap.Error(), Transient: layoutstore.IsTransient(m.Gap)}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Unavailable.Error(), Transient: layoutstore.IsTransient(m.Unavailable)}
 	var refused *layoutstore.ProblemError
-	if errors.As(m.Gap, &refused) {
+	if errors.As(m.Unavailable, &refused) {
 		p = refused.Problem
 	}
 	return withPlace(repo, p)

@@ -112,7 +112,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 func (p *plan) addRepository(ctx context.Context, r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {
-		if m.Gap != nil {
+		if m.Unavailable != nil {
 			p.problems.add(inRepository(r.repo, m.TagsTo(), manifestProblem(r.repo, m)))
 			continue
 		}

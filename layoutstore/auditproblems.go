@@ -68,12 +68,12 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	last := n.layouts[len(n.layouts)-1]
 	var reasons []string
 	switch {
-	case errors.As(m.Gap, &refused):
+	case errors.As(m.Unavailable, &refused):
 		if err := in.addProblem(ctx, last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason); err != nil {
 			return err
 		}
-	case m.Gap != nil:
-		reasons = append(reasons, m.Gap.Error())
+	case m.Unavailable != nil:
+		reasons = append(reasons, m.Unavailable.Error())
 	default:
 		for _, size := range m.Claims {
 			if size != m.Size {

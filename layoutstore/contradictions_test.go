@@ -64,11 +64,11 @@ func TestContradictionsAreRefused(t *testing.T) {
 			t.Errorf("%s is no problem: %v", tag, problems)
 		}
 		if !slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is no gap: %v", tag, in.Problems)
+			t.Errorf("%s is not reported: %v", tag, in.Problems)
 		}
 	}
 	if slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, "good") }) {
-		t.Errorf("gaps of the good one: %v", in.Problems)
+		t.Errorf("problems of the good one: %v", in.Problems)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestUrlsMakeNothingOptional(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(in.Problems) == 0) != optional || (len(in.NonDistributable) == 1) != optional {
-			t.Errorf("%s: gaps %v, non-distributable %v", mediaType, in.Problems, in.NonDistributable)
+			t.Errorf("%s: problems %v, non-distributable %v", mediaType, in.Problems, in.NonDistributable)
 		}
 	}
 }

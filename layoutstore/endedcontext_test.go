@@ -163,7 +163,7 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 		return err
 	},
 	"isOutdated": func(ctx context.Context, e endingTree) error {
-		if err := e.snapshot.Check(context.Background(), 1); err != nil { // else there is nothing to look at again
+		if err := e.snapshot.Check(context.Background(), 1); err != nil { // otherwise nothing would be compared
 			return err
 		}
 		_, err := e.repo.isOutdated(ctx)

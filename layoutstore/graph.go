@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Graph reads everything that the repository's indexes and discovery tags lead to. A gap in
-// it is a *ProblemError, or an error that the content is not a manifest or has a size that
-// no descriptor claims. Errors: ErrStale if a refresh is due; those for which
+// Graph reads everything that the repository's indexes and discovery tags lead to. If a
+// manifest is unavailable, its error is a *ProblemError, or says that the content is not a
+// manifest or has a size that no descriptor claims. Errors: ErrStale if a refresh is due; those for which
 // [IsExhausted] is true; the context's.
 func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 	return r.closure(ctx, nil)
@@ -19,8 +19,8 @@ func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 
 // closure is Graph, and calls note with the result of reading each copy of a manifest.
 func (r *Repository) closure(ctx context.Context, note noteRead) (*closure.Graph, error) {
-	return closure.Walk(ctx, r.tops(), func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
-		return orGap(r.readCopies(ctx, d, note))
+	return closure.Walk(ctx, r.tops(), func(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
+		return splitError(r.readCopies(ctx, d, note))
 	})
 }
 
@@ -41,13 +41,13 @@ func (r *Repository) tops() []closure.Top {
 	return tops
 }
 
-// readOrGap implements [closure.Read].
-func (r *Repository) readOrGap(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
-	return orGap(r.readManifest(ctx, d))
+// readForTraversal implements [closure.Read].
+func (r *Repository) readForTraversal(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
+	return splitError(r.readManifest(ctx, d))
 }
 
-// orGap distinguishes a problem of one manifest from an error that ends a traversal.
-func orGap(read []byte, failed error) (body []byte, gap, err error) {
+// splitError distinguishes a problem of one manifest from an error that ends a traversal.
+func splitError(read []byte, failed error) (body []byte, unavailable, err error) {
 	if errors.As(failed, new(*ProblemError)) {
 		return nil, failed, nil
 	}

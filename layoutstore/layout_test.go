@@ -52,11 +52,11 @@ func TestClosure(t *testing.T) {
 	for _, m := range g.Manifests {
 		var corrupt *layoutstore.ProblemError
 		switch {
-		case m.Digest == lost.Digest && (!errors.As(m.Gap, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
-			t.Errorf("the lost manifest: %v", m.Gap)
-		case m.Digest != lost.Digest && m.Gap != nil:
-			t.Error(m.Gap)
-		case m.Gap == nil:
+		case m.Digest == lost.Digest && (!errors.As(m.Unavailable, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
+			t.Errorf("the lost manifest: %v", m.Unavailable)
+		case m.Digest != lost.Digest && m.Unavailable != nil:
+			t.Error(m.Unavailable)
+		case m.Unavailable == nil:
 			whole++
 		}
 		if repo.IsDiscovery(m.Digest) {

@@ -24,7 +24,7 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 		}
 		defer r.unfinished.set(nil)
 		rd := &tableReader{builder: newBuilder(r)}
-		t := closure.Traversal{Read: r.readOrGap, Visitor: rd, Patience: r.storage.patience / asideShare, Waiting: func() { r.unfinished.set(rd) }}
+		t := closure.Traversal{Read: r.readForTraversal, Visitor: rd, Patience: r.storage.patience / asideShare, Waiting: func() { r.unfinished.set(rd) }}
 		// It continues without waiting callers, or a slow disk would never be read to the end.
 		found, err := t.Run(context.WithoutCancel(ctx), r.tops())
 		if err != nil {

@@ -111,7 +111,7 @@ func (b *builder) addManifest(m *closure.Manifest) {
 	origin, _ := keyOf(m.Origin().Digest)
 	top := b.repo.topNumber(origin)
 	var refused *ProblemError
-	if errors.As(m.Gap, &refused) {
+	if errors.As(m.Unavailable, &refused) {
 		b.addProblem(refused.Problem, top)
 	}
 	for _, fault := range m.Refs.Faults {
@@ -174,7 +174,7 @@ func (b *builder) finish(found []*closure.Manifest) *table {
 func (b *builder) checkDescriptors(m *closure.Manifest) {
 	n := b.node(m.Digest)
 	f := finding{sizes: m.Claims, types: m.Types, mediaType: m.MediaType, refused: m.Refused}
-	f.unread = errors.As(m.Gap, new(*ProblemError))
+	f.unread = errors.As(m.Unavailable, new(*ProblemError))
 	if !f.unread {
 		b.reportMismatches(m)
 	}
@@ -183,7 +183,7 @@ func (b *builder) checkDescriptors(m *closure.Manifest) {
 			f.types = append(f.types, t)
 		}
 	}
-	if m.Gap != nil || m.MediaType != n.mediaType() || len(f.sizes) > 1 || len(f.types) > 1 {
+	if m.Unavailable != nil || m.MediaType != n.mediaType() || len(f.sizes) > 1 || len(f.types) > 1 {
 		b.table.findings[n] = f
 	}
 }

@@ -35,7 +35,7 @@ var phrases = []phrase{
 	must(`\btold\b`, "reported, distinguished"),
 	must(`\black(s|ed|ing)?\b`, "is missing, has no"),
 	must(`\b(is|are|was|were) not there\b`, "is missing"),
-	must(`\b(is|are|was|were) none\b`, "there is no …, invalid, disabled: whichever is meant"),
+	must(`\b\w*([^e\W]|[^r]e) (is|are|was|were) none\b`, "there is no …, invalid, disabled: whichever is meant"),
 	must(`\b(is|are|was|were|be|being|been|not|stays?) whole\b`, "complete, intact, valid"),
 	must(`\bmend(s|ed|ing)?\b`, "fix, repair"),
 	must(`\bdear(er|est)?\b`, "expensive"),

@@ -200,8 +200,8 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 		return err
 	}
 	for _, m := range graph.Manifests {
-		if m.Gap != nil {
-			return fmt.Errorf("manifest %s: %w", m.Digest, m.Gap)
+		if m.Unavailable != nil {
+			return fmt.Errorf("manifest %s: %w", m.Digest, m.Unavailable)
 		}
 	}
 	for _, b := range graph.Blobs {

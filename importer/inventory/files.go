@@ -136,7 +136,7 @@ func (c *fileCheck) archive(want, have *Archive) {
 	}
 }
 
-// chunks compares the chunks of an archive one by one, unless it was cut anew.
+// chunks compares the chunks of an archive one by one, unless it was cut again.
 func (c *fileCheck) chunks(want, have *Archive) {
 	sizes := map[string]int64{}
 	for _, f := range have.Files {
@@ -159,7 +159,7 @@ func (c *fileCheck) chunks(want, have *Archive) {
 		}
 	}
 	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
-		return // it was cut anew
+		return // it was cut again
 	}
 	if len(missing) > 0 {
 		c.add(problem.Incomplete, want.Name, missing, "%s missing of %d: copy %s again", isOrAre(missing), len(want.Files), itOrThem(missing))

@@ -102,12 +102,12 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 		for _, t := range m.Contradicted {
 			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType))
 		}
-		if m.Gap != nil {
+		if m.Unavailable != nil {
 			kind := layoutstore.Damaged
-			if m.Gap.Error() == problem.Missing {
+			if m.Unavailable.Error() == problem.Missing {
 				kind = layoutstore.Incomplete
 			}
-			bad(kind, m.Digest, m.TagsTo(), m.Tops(), m.Gap.Error())
+			bad(kind, m.Digest, m.TagsTo(), m.Tops(), m.Unavailable.Error())
 			continue
 		}
 		l.planned.Blobs = append(l.planned.Blobs, m.Descriptor)

@@ -136,17 +136,17 @@ func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutsto
 	var refused *layoutstore.ProblemError
 	own, known := s.byDigest[m.Digest]
 	switch {
-	case m.Gap == nil && len(m.Refs.Faults) == 0:
+	case m.Unavailable == nil && len(m.Refs.Faults) == 0:
 		var ok bool
 		if p, ok = s.refusesContent(m, broken); !ok {
 			return p, false
 		}
 	case known:
 		p = own
-	case errors.As(m.Gap, &refused):
+	case errors.As(m.Unavailable, &refused):
 		p = refused.Problem
-	case m.Gap != nil:
-		p.Reason = m.Gap.Error()
+	case m.Unavailable != nil:
+		p.Reason = m.Unavailable.Error()
 	default:
 		p.Reason = m.Refs.Faults[0]
 	}

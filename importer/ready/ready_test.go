@@ -312,7 +312,7 @@ func TestNamedModules(t *testing.T) {
 		"console":            nil,
 		"console@^1":         nil,
 		"console@^2":         {"module console has no version ^2"},
-		"other":              {"a cluster does not find module other: no tag other in modules", "module other is not here"},
+		"other":              {"a cluster does not find module other: no tag other in modules", "module other is missing"},
 		"stronghold":         {"stronghold/scanner"},
 		"console\nconsole@3": {"module console has no version 3"},
 	} {

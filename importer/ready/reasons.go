@@ -13,7 +13,7 @@ type Kind string
 
 // The kinds of reason why a version is not ready.
 const (
-	AbsentVersion    Kind = "absent-version"    // a version that is asked for is not here
+	AbsentVersion    Kind = "absent-version"    // a requested version is missing
 	MissingPlatform  Kind = "missing-platform"  // the image of the platform
 	MissingInstaller Kind = "missing-installer" //
 	MissingEntry     Kind = "missing-entry"     // the version's image in release-channel
@@ -86,9 +86,9 @@ func (r Reason) String() string {
 func (r Reason) what() string {
 	switch r.Kind {
 	case AbsentVersion:
-		return r.Version + " is not here"
+		return r.Version + " is missing"
 	case MissingModule:
-		return "module " + r.Module + " is not here"
+		return "module " + r.Module + " is missing"
 	case MissingVersion:
 		if r.Reference == "" {
 			return fmt.Sprintf("module %s has no version %s", r.Module, r.Version)

@@ -186,7 +186,7 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 		case isDiscovery:
 		case !found && ref.Optional && len(in.problems[d]) == 0:
 			continue // its media type allows it
-		case !found || m != nil && m.Gap != nil || d == top && m == nil:
+		case !found || m != nil && m.Unavailable != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
 			continue
 		case deep:

@@ -66,9 +66,9 @@ func missingSteps(to, from *semver.Version, steps []release.Release, isComplete 
 			return
 		}
 		needed := short(first)
-		are := "which is not here"
+		are := "which is missing"
 		if last-first > 1 {
-			needed, are = needed+" to "+short(last-1), "which are not here"
+			needed, are = needed+" to "+short(last-1), "which are missing"
 		}
 		reasons = append(reasons, Reason{Kind: MissingStep, Version: fmt.Sprintf("%s → %s needs %s, %s", short(from.Minor()), short(to.Minor()), needed, are)})
 	}

@@ -36,7 +36,7 @@ func (v Verdict) WriteText(w io.Writer) error {
 		x.write(b, shared)
 	}
 	if len(v.Versions) == 0 {
-		fmt.Fprintln(b, "no version of the platform is here")
+		fmt.Fprintln(b, "there is no version of the platform")
 	}
 	if len(v.Hidden) > 0 {
 		fmt.Fprintln(b, "every version:")
@@ -80,7 +80,7 @@ func (v Verdict) Summary() string {
 		return strings.Join(parts, "; ")
 	}
 	if v.Ready {
-		return "no version is asked for"
+		return "no version was asked for"
 	}
 	return "not ready"
 }

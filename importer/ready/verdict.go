@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Question is what a verdict answers. The zero value asks about every version that is here.
+// Question is what a verdict answers. The zero value asks about every available version.
 type Question struct {
 	Releases []string // versions that are asked for; if empty, those that are here
 	From     string   // the version of the cluster; empty for an installation
@@ -273,7 +273,7 @@ func judgeChannels(all []Channel) []ChannelVerdict {
 		case c.Unreadable != "":
 			v.Detail = c.Unreadable
 		case !c.Here:
-			v.Detail = "points at " + c.Target + ", which is not here"
+			v.Detail = "points at " + c.Target + ", which is missing"
 		}
 		verdicts = append(verdicts, v)
 	}
@@ -296,16 +296,16 @@ func (j *judge) isOlder(tag string) bool {
 	return ok && also && r.Version.LessThan(from.Version)
 }
 
-// absent are the verdicts on versions that are asked for and not here.
+// absent returns the verdicts on requested versions that are missing.
 func (j *judge) absent() (all []VersionVerdict) {
 	here := j.facts.Here
 	for _, asked := range j.question.Releases {
 		if slices.ContainsFunc(here, func(tag string) bool { return sameVersion(asked, tag) }) {
 			continue
 		}
-		detail := "no version is"
+		detail := "there is no version of the platform"
 		if len(here) > 0 {
-			detail = "here are " + strings.Join(here, ", ")
+			detail = "available: " + strings.Join(here, ", ")
 		}
 		all = append(all, VersionVerdict{Version: asked, Asked: true, Notes: []Reason{}, Requirements: []string{},
 			Reasons: append([]Reason{{Kind: AbsentVersion, Version: asked, Detail: detail}}, j.shared...)})

@@ -118,12 +118,12 @@ func TestJudge(t *testing.T) {
 		"a hidden tag":              {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
 		"a channel":                 {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
 		"an unreadable channel":     {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
-		"a channel to nowhere":      {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is not here"}},
-		"an absent version":         {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: here are v1.69.3, v1.70.1"}},
-		"an absent version of none": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is not here: no version is"}},
+		"a channel to nowhere":      {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is missing"}},
+		"an absent version":         {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: available: v1.69.3, v1.70.1"}},
+		"an absent version of none": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: there is no version of the platform"}},
 		"a required module": {func(f *Facts) {
 			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
-		}, Question{}, []string{"! v1.69.3: module csi is not here: version.json requires it"}},
+		}, Question{}, []string{"! v1.69.3: module csi is missing: version.json requires it"}},
 		"an own list that agrees": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
 		"an unreadable own list":  {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
 		"another own list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
@@ -134,7 +134,7 @@ func TestJudge(t *testing.T) {
 		}, Question{}, []string{
 			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference}},
-		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is not here", "! v1.70.1: module console is not here"}},
+		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is missing", "! v1.70.1: module console is missing"}},
 		"a version of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Image) }, Question{}, []string{"! v1.69.3: missing module console image version v1.1.0: modules/console:v1.1.0" + why}},
 		"an image of a module":  {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},
 		"an image of two versions": {func(f *Facts) {
@@ -178,24 +178,24 @@ func TestSteps(t *testing.T) {
 		want  string // reasons and notes
 		isBad bool
 	}{
-		"the same":           {"v1.75.0", "v1.75.0", "", "", false},
-		"a patch":            {"v1.75.9", "v1.75.0", "", "", false},
-		"the next":           {"v1.76.0", "v1.75.4", "", "", false},
-		"a gap":              {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is not here", true},
-		"a long gap":         {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are not here", true},
-		"a step":             {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
-		"two gaps":           {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is not here; v1.75 → v1.79 needs v1.78, which is not here", true},
-		"an incomplete step": {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
-		"its highest patch":  {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
-		"a lower patch":      {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
-		"no previews":        {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is not here", true},
-		"older, unasked":     {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", false},
-		"older, asked":       {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", true},
-		"another major":      {"v2.0.0", "v1.75.0", "", "v2.0.0 is of another major version than v1.75.0, and Deckhouse does not go from the one to the other", true},
-		"from the start":     {"v1.0.0", "v0.9.0", "", "", false},
-		"a tag":              {"pr42", "v1.75.0", "", "pr42 is no version, so nothing says whether it follows v1.75.0", true},
-		"no from":            {"v1.77.2", "", "", "", false},
-		"a huge gap":         {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are not here", true},
+		"the same":                {"v1.75.0", "v1.75.0", "", "", false},
+		"a patch":                 {"v1.75.9", "v1.75.0", "", "", false},
+		"the next":                {"v1.76.0", "v1.75.4", "", "", false},
+		"a skipped minor version": {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"three skipped":           {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are missing", true},
+		"a step":                  {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
+		"two skipped apart":       {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is missing; v1.75 → v1.79 needs v1.78, which is missing", true},
+		"an incomplete step":      {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
+		"its highest patch":       {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
+		"a lower patch":           {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
+		"no previews":             {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"older, unasked":          {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", false},
+		"older, asked":            {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", true},
+		"another major":           {"v2.0.0", "v1.75.0", "", "v2.0.0 is of another major version than v1.75.0, and Deckhouse does not go from the one to the other", true},
+		"from the start":          {"v1.0.0", "v0.9.0", "", "", false},
+		"a tag":                   {"pr42", "v1.75.0", "", "pr42 is no version, so nothing says whether it follows v1.75.0", true},
+		"no from":                 {"v1.77.2", "", "", "", false},
+		"very many skipped":       {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
 	} {
 		f := Facts{Deckhouse: true}
 		for tag := range strings.FieldsSeq(test.here) {
@@ -278,7 +278,7 @@ module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
 note: missing trivy-db: security/trivy-db:2
 3 distinct declared digests; not ready: v1.70.1
 `},
-		"modules alone": {Facts{Deckhouse: true, Modules: complete().Modules, Channels: []Channel{{Name: "lts", Unreadable: "no JSON", Image: there("", "release-channel", "lts")}}, Hidden: []problem.Problem{{Path: "a.tar", Reason: "cut"}}}, Question{}, `no version of the platform is here
+		"modules alone": {Facts{Deckhouse: true, Modules: complete().Modules, Channels: []Channel{{Name: "lts", Unreadable: "no JSON", Image: there("", "release-channel", "lts")}}, Hidden: []problem.Problem{{Path: "a.tar", Reason: "cut"}}}, Question{}, `there is no version of the platform
 every version:
   versions and modules may be hidden: a.tar: cut
 module console: complete: v1.0.0, v1.1.0 (stable v1.1.0)

@@ -32,7 +32,7 @@ func (c content) add(t *testing.T, v any) specs.Descriptor {
 	return specs.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(body))}
 }
 
-func (c content) read(_ context.Context, d digest.Digest) (body []byte, gap, err error) {
+func (c content) read(_ context.Context, d digest.Digest) (body []byte, unavailable, err error) {
 	body, ok := c[d]
 	if !ok {
 		return nil, errMissing, nil
@@ -81,8 +81,8 @@ func TestWalkOrdersAndLeadsBack(t *testing.T) {
 	var order []int
 	for _, d := range []specs.Descriptor{image, inner, outer, referrer} {
 		i, m := find(t, g, d.Digest)
-		if m.Gap != nil {
-			t.Errorf("%s: %v", d.Digest, m.Gap)
+		if m.Unavailable != nil {
+			t.Errorf("%s: %v", d.Digest, m.Unavailable)
 		}
 		order = append(order, i)
 	}
@@ -116,16 +116,16 @@ func TestWalkTellsGaps(t *testing.T) {
 	liar := c.add(t, specs.Manifest{Config: blob("config")})
 	liar.Size++
 	g := walk(t, c, top(index, "index"), top(torn, "torn"), top(liar, "liar"))
-	if _, m := find(t, g, lost.Digest); !errors.Is(m.Gap, errMissing) || m.Size != 7 || !slices.Equal(m.TagsTo(), []string{"index"}) {
+	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || !slices.Equal(m.TagsTo(), []string{"index"}) {
 		t.Errorf("the missing child: %+v", m)
 	}
 	for _, d := range []specs.Descriptor{torn, liar} {
-		if _, m := find(t, g, d.Digest); m.Gap == nil {
-			t.Errorf("%s has no gap", d.Digest)
+		if _, m := find(t, g, d.Digest); m.Unavailable == nil {
+			t.Errorf("%s is available", d.Digest)
 		}
 	}
-	if _, m := find(t, g, index.Digest); m.Gap != nil {
-		t.Errorf("the index itself: %v", m.Gap)
+	if _, m := find(t, g, index.Digest); m.Unavailable != nil {
+		t.Errorf("the index itself: %v", m.Unavailable)
 	}
 }
 
@@ -137,8 +137,8 @@ func TestWalkBelievesOneRightSize(t *testing.T) {
 	wrong.Size = 1
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}})
 	g := walk(t, c, top(wrong, "wrong"), top(index))
-	if _, m := find(t, g, image.Digest); m.Gap != nil || !slices.Equal(m.Claims, []int64{1, image.Size}) {
-		t.Errorf("claims %v: %v", m.Claims, m.Gap)
+	if _, m := find(t, g, image.Digest); m.Unavailable != nil || !slices.Equal(m.Claims, []int64{1, image.Size}) {
+		t.Errorf("claims %v: %v", m.Claims, m.Unavailable)
 	}
 }
 

@@ -22,22 +22,22 @@ type Graph struct {
 
 // Manifest is a manifest or an index of a graph.
 type Manifest struct {
-	Descriptor          // the size is that of its bytes; where they cannot be had, what is claimed
+	Descriptor          // the size is that of its content; if that is unavailable, the claimed one
 	Claims     []int64  // sizes that descriptors say, each once; bytes
 	Tags       []string // that an index gives it, sorted
 	Top        bool     // an index names it
-	Refs       Refs     // zero where the bytes cannot be had, or are no manifest
+	Refs       Refs     // zero if the content is unavailable, or not a manifest
 	Parents    []*Manifest
-	// Gap says why it is unavailable: it is missing or damaged, or no descriptor has the
-	// right size. It is nil if the manifest is intact.
-	Gap error
-	// Refused is the gap of content that is not a manifest, or contradicts every descriptor.
+	// Unavailable says why it cannot be used: it is missing or damaged, or no descriptor has
+	// the right size. It is nil if the manifest is intact.
+	Unavailable error
+	// Refused says that the content is not a manifest, or contradicts every descriptor.
 	Refused error
 	Types   []string // that descriptors say, each once
 	// Contradicted are those of Types that are wrong, beside one that is right.
 	Contradicted []string
 
-	parsed error // why its bytes are no manifest
+	parsed error // why its content is not a manifest
 }
 
 // Blob is a config or layer of a graph, or what an index names for itself.

@@ -205,12 +205,12 @@ func TestWalkChoosesType(t *testing.T) {
 			}
 			m := g.Manifests[0]
 			if tc.right == "" {
-				if !errors.Is(m.Gap, closure.ErrContradiction) {
-					t.Errorf("the gap is %v", m.Gap)
+				if !errors.Is(m.Unavailable, closure.ErrContradiction) {
+					t.Errorf("the error is %v", m.Unavailable)
 				}
 				return
 			}
-			if m.Gap != nil || m.MediaType != tc.right || !slices.Equal(m.Contradicted, tc.contradicted) || len(g.Blobs) != tc.blobs {
+			if m.Unavailable != nil || m.MediaType != tc.right || !slices.Equal(m.Contradicted, tc.contradicted) || len(g.Blobs) != tc.blobs {
 				t.Errorf("%+v, %d blobs", m, len(g.Blobs))
 			}
 		})

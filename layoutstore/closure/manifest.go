@@ -3,7 +3,7 @@
 // Start with [Parse] for one manifest, and with [Walk] for everything that the descriptors
 // of an index lead to: a [Graph] of manifests, each after those that it needs, and of
 // blobs. The graph contains unavailable manifests with the reason, so that verify, push,
-// import and pull see the same gaps.
+// import and pull report the same problems.
 //
 // The formats are those of the OCI image specification 1.1 (manifest.md,
 // image-index.md, descriptor.md), of its withdrawn artifact manifest, and of Docker's

@@ -20,13 +20,13 @@ type Top struct {
 	Tags      []string // that lead to it, sorted
 }
 
-// Read returns the bytes of a manifest, proven by its digest. The gap says why it
-// cannot be had; err ends the traversal.
-type Read func(context.Context, digest.Digest) (body []byte, gap, err error)
+// Read returns the bytes of a manifest, proven by its digest. unavailable says
+// why it cannot; err ends the traversal.
+type Read func(context.Context, digest.Digest) (body []byte, unavailable, err error)
 
 // Visitor takes in what a traversal finds, one by one.
 type Visitor interface {
-	// Manifest takes in a manifest that was read, or that cannot be had, as its Gap says.
+	// Manifest takes in a manifest that was read, or that is Unavailable.
 	// Its descriptors are known when the traversal has ended. The visitor may clear its
 	// Refs.
 	Manifest(*Manifest)
@@ -56,9 +56,9 @@ const maxWaiting = 8
 
 // answer is what reading a manifest gave.
 type answer struct {
-	manifest *Manifest
-	body     []byte
-	gap, err error
+	manifest         *Manifest
+	body             []byte
+	unavailable, err error
 }
 
 // Run reads everything that the tops lead to, and returns the manifests in the order in
@@ -109,8 +109,8 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 // read reads a manifest. Where that takes too long ok is false, and the answer goes to late.
 func (t *Traversal) read(ctx context.Context, m *Manifest, late chan<- answer) (a answer, ok bool) {
 	read := func() answer {
-		body, gap, err := t.Read(ctx, m.Digest)
-		return answer{m, body, gap, err}
+		body, unavailable, err := t.Read(ctx, m.Digest)
+		return answer{m, body, unavailable, err}
 	}
 	if t.Patience == 0 {
 		return read(), true
@@ -164,7 +164,7 @@ const maxClaims = 8
 func (t *Traversal) take(a answer) {
 	m := a.manifest
 	defer t.Visitor.Manifest(m)
-	if m.Gap = a.gap; a.gap != nil {
+	if m.Unavailable = a.unavailable; a.unavailable != nil {
 		return
 	}
 	m.Size = int64(len(a.body))
@@ -187,14 +187,14 @@ func (t *Traversal) take(a answer) {
 
 // settle finds which of the descriptors are right, once all are known.
 func (m *Manifest) settle() {
-	if m.Gap != nil {
+	if m.Unavailable != nil {
 		if len(m.Claims) > 0 {
 			m.Size = m.Claims[0]
 		}
 		return
 	}
 	m.MediaType, m.Contradicted, m.Refused = m.Refs.Choose(m.parsed, m.Types)
-	if m.Gap = m.Refused; m.Gap == nil && len(m.Claims) > 0 && !slices.Contains(m.Claims, m.Size) {
-		m.Gap = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
+	if m.Unavailable = m.Refused; m.Unavailable == nil && len(m.Claims) > 0 && !slices.Contains(m.Claims, m.Size) {
+		m.Unavailable = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
 	}
 }

@@ -66,8 +66,8 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 		t.Errorf("blobs %v, want %v", v.blobs, want)
 	}
 	for _, m := range found {
-		if m.Gap != nil || m.MediaType == "" {
-			t.Errorf("%s is %q: %v", m.Digest, m.MediaType, m.Gap)
+		if m.Unavailable != nil || m.MediaType == "" {
+			t.Errorf("%s is %q: %v", m.Digest, m.MediaType, m.Unavailable)
 		}
 	}
 }

@@ -205,24 +205,24 @@ func (s *seams) cutShort(r indexRange) string {
 	return text
 }
 
-// maxGaps bounds the ranges of missing chunks that a message lists.
-const maxGaps = 10
+// maxRanges limits the ranges of missing chunks that a message lists.
+const maxRanges = 10
 
-// missingText says which chunks are missing; it is empty if all are there.
+// missingText says which chunks are missing; it is empty if none are.
 func (s *seams) missingText() string {
 	if s == nil {
 		return ""
 	}
 	var all []string
-	for _, r := range s.missing[:min(len(s.missing), maxGaps)] {
+	for _, r := range s.missing[:min(len(s.missing), maxRanges)] {
 		verb := "is"
 		if r.to > r.from {
 			verb = "are"
 		}
 		all = append(all, fmt.Sprintf("%s %s missing", r, verb))
 	}
-	if more := len(s.missing) - maxGaps; more > 0 {
-		all = append(all, fmt.Sprintf("and so on, %d gaps more", more))
+	if more := len(s.missing) - maxRanges; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more ranges are", more))
 	}
 	return strings.Join(all, "; ")
 }

@@ -56,7 +56,7 @@ func TestChunksAddUp(t *testing.T) {
 	}
 }
 
-// BenchmarkMany opens archives of many layouts: whole, in chunks, in chunks with a gap
+// BenchmarkMany opens archives of many layouts: whole, in chunks, in chunks with one missing
 // behind each, and with one stray chunk far behind. Four times as many layouts take at
 // most 4.4 times as long.
 func BenchmarkMany(b *testing.B) {

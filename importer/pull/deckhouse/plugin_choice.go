@@ -45,12 +45,12 @@ type chosenPlugin struct {
 // choice says which plugins a bundle gets. It depends only on the catalog, on the content of
 // the bundle and on the names that are asked for.
 type choice struct {
-	chosen     []chosenPlugin // in the order of their choice
-	notes      []string       // skipped plugins, and conflicts
-	unresolved []pluginGap    // requested by name, but not available
+	chosen     []chosenPlugin  // in the order of their choice
+	notes      []string        // skipped plugins, and conflicts
+	unresolved []missingPlugin // requested by name, but not available
 }
 
-type pluginGap struct{ name, tag, reason string }
+type missingPlugin struct{ name, tag, reason string }
 
 // chooser makes a choice.
 type chooser struct {

@@ -29,7 +29,7 @@ func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release
 			return err
 		}
 		if reason != "" {
-			r.choice.unresolved = append(r.choice.unresolved, pluginGap{pin.name, pin.tag, reason})
+			r.choice.unresolved = append(r.choice.unresolved, missingPlugin{pin.name, pin.tag, reason})
 		}
 		r.choice.chosen = append(r.choice.chosen, trial...)
 	}
@@ -46,7 +46,7 @@ func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPl
 	c, err := r.catalog.contract(ctx, name, tag)
 	var bad *unreadable
 	if errors.As(err, &bad) {
-		r.choice.unresolved = append(r.choice.unresolved, pluginGap{name, tag, err.Error()})
+		r.choice.unresolved = append(r.choice.unresolved, missingPlugin{name, tag, err.Error()})
 		return nil, nil
 	}
 	if err != nil || r.hasChosen(name, tag) {
@@ -70,7 +70,7 @@ func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 	versions, err := r.catalog.versions(ctx, n.Name)
 	var bad *unreadable
 	if errors.As(err, &bad) {
-		r.choice.unresolved = append(r.choice.unresolved, pluginGap{n.Name, "", err.Error()})
+		r.choice.unresolved = append(r.choice.unresolved, missingPlugin{n.Name, "", err.Error()})
 		return nil
 	}
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 			return err
 		}
 		if reason != "" {
-			r.choice.unresolved = append(r.choice.unresolved, pluginGap{n.Name, "", n.String() + ": " + reason})
+			r.choice.unresolved = append(r.choice.unresolved, missingPlugin{n.Name, "", n.String() + ": " + reason})
 		}
 	}
 	return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 )
 
-// guardAdmin lets through to next only who may use the admin address. Probes need neither a login
-// nor a name: what they are told is no secret.
+// guardAdmin lets through only requests that may use the admin address. Probes need neither a login
+// nor a name: their answers are no secret.
 //
 // A web page that an operator has open elsewhere may send requests here too. It cannot read the
 // answers, as they are of another origin, and must not change anything: a request that is not a

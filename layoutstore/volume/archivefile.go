@@ -1,0 +1,81 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+)
+
+// archiveFile is one file of an archive. It opens only if it is unchanged since the
+// archive was indexed.
+type archiveFile struct {
+	dir, name string
+	shown     string
+	info      fs.FileInfo
+	stamp     string // of info
+	local     bool   // on a file system that plainfile.IsLocal
+}
+
+func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// By path, not from an open directory: each scan would open one, and few would ever
+	// be used. The user names the directory, and the name in it has no slash.
+	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
+	if err != nil {
+		// A link, or an error to report: a link may lead to another name in the directory.
+		file, err = plainfile.OpenInDir(f.dir, f.name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w: %w", f.shown, extent.ErrStale, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return f.unchanged(file, info)
+}
+
+// OpenCached implements extent.Cached.
+func (f *archiveFile) OpenCached() (*os.File, fs.FileInfo, error) {
+	if !f.local {
+		return nil, nil, plainfile.ErrWouldWait
+	}
+	file, info, err := plainfile.OpenCachedNoFollow(filepath.Join(f.dir, f.name))
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err = f.unchanged(file, info)
+	return file, info, err
+}
+
+// unchanged returns an open file if it is unchanged since the archive was indexed.
+func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, error) {
+	if !sameState(info, f.info) {
+		file.Close()
+		return nil, fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
+	}
+	return file, nil
+}
+
+// Check implements extent.Checker. It ignores the change time: replacing a file by a
+// rename changes that of the open one, and not its content.
+func (f *archiveFile) Check(info fs.FileInfo) error {
+	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
+		return fmt.Errorf("%s: %w", f.shown, extent.ErrStale)
+	}
+	return nil
+}
+
+func (f *archiveFile) String() string { return f.shown }

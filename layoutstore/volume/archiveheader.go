@@ -1,0 +1,84 @@
+package volume
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// uncheckedFile is the file of an entry from a cached index. Opening it checks the entry's
+// header first.
+type uncheckedFile struct {
+	extent.File
+	archive *Archive
+	name    string
+	entry   tarEntry
+	number  int // of the entry in checked; negative if it is not tracked
+}
+
+func (d *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
+	if err := d.archive.checkHeader(ctx, d.name, d.entry); err != nil {
+		if errors.Is(err, extent.ErrStale) {
+			d.archive.stale.Store(true)
+		}
+		return nil, err
+	}
+	if d.number >= 0 {
+		d.archive.checked.add(d.number)
+	}
+	return d.File.Open(ctx)
+}
+
+// Check implements extent.Checker.
+func (d *uncheckedFile) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
+
+// bitSet is a set of small numbers that several goroutines may use at the same time.
+type bitSet []atomic.Uint32
+
+func (s bitSet) has(i int) bool { return s[i/32].Load()&(1<<(i%32)) != 0 }
+
+func (s bitSet) add(i int) { s[i/32].Or(1 << (i % 32)) }
+
+// checkHeader checks that the header before an entry has its name and size.
+func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) error {
+	where, err := a.sliceBase(e.off-int64(e.header), int64(e.header))
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", a, extent.ErrStale, err)
+	}
+	header, err := where.ReadAll(ctx)
+	if err != nil {
+		return err
+	}
+	// An entry of the largest size may follow the header: the reader is not asked for it.
+	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
+	if err == nil && isSparse(h) {
+		makePlain(h, header)
+	}
+	if err != nil || !a.index.isHeaderOf(name, h) || h.Size != e.size || refusal(h) != "" {
+		return fmt.Errorf("%s: the header of %s is not where it was: %w", a, name, extent.ErrStale)
+	}
+	return nil
+}
+
+// isHeaderOf reports whether h is the header before the content of the entry called name.
+func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
+	want, linked := ix.headers[name]
+	if !linked {
+		want = name
+	}
+	have, illegal := cleanName(h.Name)
+	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
+}
+
+// zeros is read by a tar reader after the one header that it is given.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
