@@ -158,8 +158,8 @@ func (in *inventory) addRepository(ctx context.Context, s *publish.Store, repo *
 
 func manifest(m *closure.Manifest) Manifest {
 	x := Manifest{}
-	if m.Gap != nil {
-		x.Gap = m.Gap.Error()
+	if m.Unavailable != nil {
+		x.Gap = m.Unavailable.Error()
 	}
 	for _, c := range m.Refs.Children {
 		x.Children = append(x.Children, c.Digest)

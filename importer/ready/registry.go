@@ -123,8 +123,8 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 		p.Problems = append(p.Problems, problem.Problem{Kind: kind, Repository: repository, Digest: d, Reason: err.Error(), Err: err})
 	}
 	for _, m := range graph.Manifests {
-		if m.Gap != nil {
-			note(m.Digest, m.Gap)
+		if m.Unavailable != nil {
+			note(m.Digest, m.Unavailable)
 		}
 		for _, fault := range m.Refs.Faults {
 			note(m.Digest, errors.New(fault))

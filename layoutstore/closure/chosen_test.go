@@ -159,7 +159,7 @@ func TestBelow(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	for ref, m := range g.Below(lost.Digest) {
-		if ref.Digest != lost.Digest || m.Gap == nil {
+		if ref.Digest != lost.Digest || m.Unavailable == nil {
 			t.Errorf("below a missing manifest: %v", ref)
 		}
 	}

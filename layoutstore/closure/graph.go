@@ -149,7 +149,7 @@ func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 			if !yield(reached[i], m) {
 				return
 			}
-			if m == nil || m.Gap != nil {
+			if m == nil || m.Unavailable != nil {
 				continue
 			}
 			for _, child := range m.Refs.Children {
