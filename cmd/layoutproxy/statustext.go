@@ -15,6 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // serverStatus is what is read of the document of /status.
@@ -94,60 +95,22 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 	t.Flush()
 }
 
-// cause is what several problems have in common.
-type cause struct {
-	text  string
-	count int
-	tags  []string // repositories and tags that it affects, the first ones
-	more  int
-}
-
-// maxAffected is how many tags one cause names.
-const maxAffected = 5
-
-// causesOf groups problems by kind, archive or file, and reason, in their order.
-func causesOf(problems []layoutstore.Problem) (all []*cause) {
-	known := map[string]*cause{}
-	for _, p := range problems {
-		text := fmt.Sprintf("%s: %s: %s", p.Kind, p.Path, p.Reason)
-		if len(p.Chunks) == 1 && !strings.Contains(p.Reason, p.Chunks[0]) {
-			text += ": copy " + p.Chunks[0] + " again"
-		}
-		c := known[text]
-		if c == nil {
-			c = &cause{text: text}
-			known[text] = c
-			all = append(all, c)
-		}
-		c.count++
-		for _, tag := range p.Tags {
-			if len(c.tags) < maxAffected {
-				c.tags = append(c.tags, p.Repository+":"+tag)
-			} else {
-				c.more++
-			}
-		}
-		c.more += p.MoreTags
-	}
-	return all
-}
-
 func printProblems(w io.Writer, problems []layoutstore.Problem) {
 	if len(problems) == 0 {
 		fmt.Fprintln(w, "\nNo problems.")
 		return
 	}
 	fmt.Fprintln(w, "\nProblems:")
-	for _, c := range causesOf(problems) {
-		fmt.Fprintf(w, "  %s", c.text)
-		if c.count > 1 {
-			fmt.Fprintf(w, " (%d times)", c.count)
+	for _, c := range problem.Causes(problems) {
+		fmt.Fprintf(w, "  %s", c)
+		if c.Count > 1 {
+			fmt.Fprintf(w, " (%d times)", c.Count)
 		}
 		fmt.Fprintln(w)
-		if len(c.tags) > 0 {
-			fmt.Fprintf(w, "    affects %s", strings.Join(c.tags, ", "))
-			if c.more > 0 {
-				fmt.Fprintf(w, " and %d more", c.more)
+		if len(c.Names) > 0 {
+			fmt.Fprintf(w, "    affects %s", strings.Join(c.Names, ", "))
+			if c.More > 0 {
+				fmt.Fprintf(w, " and %d more", c.More)
 			}
 			fmt.Fprintln(w)
 		}

@@ -29,6 +29,8 @@ type admin struct {
 	scrub    *verify.Scrub
 	verdicts *verdicts
 	disks    *disks
+	dropDir  string
+	page     http.Handler // for people
 	metrics  prometheus.Gatherer
 	pprof    bool
 	draining atomic.Bool
@@ -43,6 +45,9 @@ func (a *admin) handler() http.Handler {
 	serve(router.Path("/metrics"), read, promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}).ServeHTTP)
 	serve(router.Path("/rescan"), write, a.rescan)
 	serve(router.Path("/reload"), write, a.rescan) // its old name
+	if a.page != nil {
+		router.NotFoundHandler = a.page
+	}
 	if a.pprof {
 		// What `go tool pprof` asks for. A profile may run for as long as its reader says, and
 		// shows what the program works on.
@@ -131,6 +136,10 @@ func (a *admin) rescan(w http.ResponseWriter, req *http.Request) {
 	change, err := a.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	if strings.Contains(req.Header.Get("Accept"), "text/html") { // the button on the page
+		http.Redirect(w, req, "/#there", http.StatusSeeOther)
 		return
 	}
 	answer(w, map[string]uint64{"generation": change.Generation})

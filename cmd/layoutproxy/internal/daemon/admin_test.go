@@ -29,7 +29,7 @@ func TestRoutesOfTheAdminAddress(t *testing.T) {
 	read, write := "GET, HEAD", "POST"
 	for path, allowed := range map[string]string{
 		"/healthz": read, "/readyz": read, "/status": read, "/metrics": read, "/rescan": write, "/reload": write,
-		"/": "", "/healthz/": "", "/nothing": "", "/debug/pprof/": "", "/status/x": "",
+		"/": read, "/repositories": read, "/problems": read, "/assets/page.css": read, "/healthz/": "", "/nothing": "", "/debug/pprof/": "", "/status/x": "",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
 			req, err := http.NewRequest(method, "http://"+admin+path, nil)

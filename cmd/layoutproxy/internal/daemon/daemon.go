@@ -151,10 +151,15 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 // listenAdmin listens for the operator, if the flags name an address.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
-		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), metrics: metrics, pprof: s.flags.Pprof}
+		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), dropDir: s.flags.Store.Drop.Dir, metrics: metrics, pprof: s.flags.Pprof}
 	if s.flags.AdminListen == "" {
 		return nil
 	}
+	page, err := s.newPage(s.admin)
+	if err != nil {
+		return err
+	}
+	s.admin.page = page
 	guarded, err := guardAdmin(s.admin.handler(), s.flags, s.log)
 	if err != nil {
 		return err
@@ -162,6 +167,8 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	if err := s.listen("admin", s.flags.AdminListen, guarded); err != nil {
 		return err
 	}
+	// A page that is open would keep the server from ending.
+	s.servers[len(s.servers)-1].RegisterOnShutdown(page.Close)
 	return s.encrypt("admin-", s.flags.Admin.TLS())
 }
 

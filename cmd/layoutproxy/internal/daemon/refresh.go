@@ -17,11 +17,12 @@ import (
 // liveTree keeps a tree as its sources are: it looks at them when they change, and
 // checks what it found.
 type liveTree struct {
-	log     *zap.Logger
-	tree    *layoutstore.Tree
-	watcher *watch.Watcher
-	changed chan struct{} // of one: there is a generation to check
-	checked func()        // called after each check that has ended; may be nil
+	log         *zap.Logger
+	tree        *layoutstore.Tree
+	watcher     *watch.Watcher
+	changed     chan struct{} // of one: there is a generation to check
+	checkedUpTo atomic.Uint64 // the generation that was checked last
+	checked     func()        // called after each check that has ended; may be nil
 
 	patience time.Duration // how long the problems are waited for
 	asking   atomic.Int64  // goroutines that do
@@ -151,11 +152,15 @@ func (l *liveTree) check(ctx context.Context) {
 		var again <-chan time.Time
 		percent := debug.SetGCPercent(checkGCPercent)
 		l.tree.SaveCaches(ctx)
-		if err := l.tree.Snapshot().Check(ctx, 1); err != nil && ctx.Err() == nil {
+		s := l.tree.Snapshot()
+		if err := s.Check(ctx, 1); err != nil && ctx.Err() == nil {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
 			again = time.After(checkAgainAfter)
-		} else if l.checked != nil {
-			l.checked()
+		} else if ctx.Err() == nil {
+			l.checkedUpTo.Store(s.Generation())
+			if l.checked != nil {
+				l.checked()
+			}
 		}
 		l.tellProblems(ctx)
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it

@@ -33,6 +33,7 @@ type judged struct {
 	generation uint64
 	problems   int
 	list       []versionVerdict
+	upstream   string // the registry that nodes ask for what is here
 }
 
 func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
@@ -58,6 +59,14 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 		v.wake()
 	}
 	return last.list
+}
+
+// upstream is the registry that the references in a snapshot name; empty where it is not known.
+func (v *verdicts) upstream(s *layoutstore.Snapshot) string {
+	if last := v.last.Load(); last != nil && last.generation == s.Generation() {
+		return last.upstream
+	}
+	return ""
 }
 
 // maxJudging bounds one judgement.
@@ -102,6 +111,6 @@ func (v *verdicts) judge(ctx context.Context) error {
 	for _, x := range ready.Judge(facts, ready.Question{}).Versions {
 		list = append(list, versionVerdict{x.Version, x.Ready, x.Reasons})
 	}
-	v.last.Store(&judged{s.Generation(), problems, list})
+	v.last.Store(&judged{s.Generation(), problems, list, findUpstream(ctx, s)})
 	return nil
 }

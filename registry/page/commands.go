@@ -1,0 +1,54 @@
+package page
+
+// command is a command that pulls an image.
+type command struct {
+	Tool string
+	Text string
+	Note string // empty where there is nothing to say
+}
+
+// commandsFor are the commands that pull what a page shows. Names, tags and digests are of the
+// grammar of the distribution specification, so that no shell reads anything in them.
+// runnable says whether it is an image that a container engine takes.
+func commandsFor(page *imagePage, runnable bool) (all []command) {
+	reference := ":" + page.Tag
+	if page.Tag == "" {
+		reference = "@" + string(page.Digest)
+	}
+	name, node := page.Repository.Name()+reference, page.Node
+	here, upstream := node.Address+"/"+name, node.Upstream+"/"+name
+	insecure, skopeo := "", ""
+	if !node.TLS {
+		skopeo = " --src-tls-verify=false"
+		if !node.Loopback { // crane takes plain HTTP from loopback by itself
+			insecure = " --insecure"
+		}
+	}
+	login := func(command string) string {
+		if node.Login {
+			return "Log in first: " + command + " " + node.Address
+		}
+		return ""
+	}
+	if runnable {
+		plain := ""
+		if !node.TLS {
+			plain = " --plain-http"
+		}
+		all = append(all,
+			command{"containerd: crictl", "crictl pull " + upstream, "With the hosts.toml of this server."},
+			command{"containerd: ctr", "ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d " + upstream, "With the same hosts.toml."},
+			command{"containerd: ctr, directly", "ctr --namespace k8s.io images pull" + plain + " " + here, ""})
+	}
+	all = append(all,
+		command{"crane", "crane pull" + insecure + " " + here + " image.tar", login("crane auth login")},
+		command{"skopeo", "skopeo copy" + skopeo + " docker://" + here + " dir:image", login("skopeo login")})
+	if runnable {
+		note := login("docker login")
+		if !node.TLS && !node.Loopback {
+			note = `Needs "insecure-registries": ["` + node.Address + `"] in /etc/docker/daemon.json, as the registry has no TLS.`
+		}
+		all = append(all, command{"docker", "docker pull " + here, note})
+	}
+	return all
+}

@@ -1,0 +1,153 @@
+package page_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/registry/page"
+)
+
+// stream is a writer that notes what it gets, and when.
+type stream struct {
+	header http.Header
+	mu     sync.Mutex
+	events []string
+	times  []time.Time
+}
+
+func (s *stream) Header() http.Header { return s.header }
+func (s *stream) WriteHeader(int)     {}
+func (s *stream) Flush()              {}
+
+func (s *stream) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if bytes.HasPrefix(b, []byte("data:")) {
+		s.events = append(s.events, string(b))
+		s.times = append(s.times, time.Now())
+	}
+	return len(b), nil
+}
+
+// parts are the names of the parts in an event.
+func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
+	t.Helper()
+	data, ok := strings.CutSuffix(strings.TrimPrefix(event, "data: "), "\n\n")
+	if !ok || strings.Contains(data, "\n") {
+		t.Fatalf("not one event: %q", event)
+	}
+	var all map[string]struct{ HTML, Hash string }
+	try(t, json.Unmarshal([]byte(data), &all))
+	return all
+}
+
+// An open page gets nothing while nothing changes, what it has when that changes, at most one event
+// a second, and an end when the server stops. The status is asked for at most once a second.
+func TestEvents(t *testing.T) {
+	tree := open(t, sample)
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := 0
+		var now page.Status
+		p := pages(t, tree, func(o *page.Options, s *page.Status) {
+			now = *s
+			o.Status = func(context.Context) page.Status {
+				mu.Lock()
+				defer mu.Unlock()
+				asked++
+				return now
+			}
+		})
+		overview := get(t, p, "/", http.StatusOK)
+		var have []string
+		for _, m := range regexp.MustCompile(`data-live="([a-z]+)" data-hash="([0-9a-f]+)"`).FindAllStringSubmatch(overview, -1) {
+			have = append(have, m[1]+":"+m[2])
+		}
+		if len(have) != 4 {
+			t.Fatalf("the overview has %v", have)
+		}
+		var all sync.WaitGroup
+		follow := func(have string) *stream {
+			s := &stream{header: http.Header{}}
+			all.Go(func() { p.ServeHTTP(s, httptest.NewRequest(http.MethodGet, "/events?have="+have, nil)) })
+			return s
+		}
+		idle, one, old := follow(strings.Join(have, ",")), follow(have[0]), follow("pill:0,unknown:0")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(idle.events) != 0 || len(one.events) != 0 || len(old.events) != 1 || idle.header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("while nothing changed: %d, %d, %d, %v", len(idle.events), len(one.events), len(old.events), idle.header)
+		}
+		if asked > 61 {
+			t.Errorf("asked %d times in a minute", asked)
+		}
+		// An import runs: its numbers change all the time.
+		for i := range 100 {
+			mu.Lock()
+			now.Imports = []page.Job{{Name: "platform.tar", State: "verifying", Bytes: int64(i) * 1e6, Total: 1e8, Rate: 1e7}}
+			mu.Unlock()
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n := len(idle.events); n < 9 || n > 11 {
+			t.Errorf("%d events in 10 seconds", n)
+		}
+		for i := 1; i < len(idle.times); i++ {
+			if idle.times[i].Sub(idle.times[i-1]) < time.Second {
+				t.Errorf("two events within %s", idle.times[i].Sub(idle.times[i-1]))
+			}
+		}
+		if got := parts(t, idle.events[0]); len(got) != 1 || !strings.Contains(got["incoming"].HTML, "platform.tar") {
+			t.Errorf("not what changed: %v", got)
+		}
+		if len(one.events) != 0 {
+			t.Error("a page gets what it does not have")
+		}
+		// It fails.
+		mu.Lock()
+		now.Imports = []page.Job{{Name: "platform.tar", State: "failed", Detail: "copy chunk 0003 again"}}
+		mu.Unlock()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(one.events) != 1 || !strings.Contains(parts(t, one.events[0])["pill"].HTML, "1 failed transfer") {
+			t.Errorf("the failure: %v", one.events)
+		}
+		p.Close()
+		p.Close()
+		all.Wait()
+		synctest.Wait()
+	})
+}
+
+// Only so many pages are followed at once, and one that has gone makes place.
+func TestEventsAreBounded(t *testing.T) {
+	tree := open(t, sample)
+	synctest.Test(t, func(t *testing.T) {
+		p := pages(t, tree, nil)
+		ctx, leave := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 64 {
+			all.Go(func() {
+				p.ServeHTTP(&stream{header: http.Header{}}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/events?have=", nil))
+			})
+		}
+		synctest.Wait()
+		get(t, p, "/events?have=", http.StatusServiceUnavailable)
+		leave()
+		all.Wait()
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/events?have=", nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("after they have gone: %d", w.Code)
+		}
+	})
+}

@@ -1,0 +1,275 @@
+package page
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+const (
+	// maxParts is how many children, layers, referrers and annotations a page lists of each.
+	maxParts = 100
+	// imagePatience is how long a page waits for the storage.
+	imagePatience = 5 * time.Second
+)
+
+// imagePage is the page of one manifest.
+type imagePage struct {
+	Repository repositoryRow
+	Tag        string // by which it was asked for; empty if by digest
+	Digest     digest.Digest
+	Kind       string
+	MediaType  string
+	Artifact   string // its type; empty for an image
+	Size       int64  // of the manifest
+	Total      int64  // of config and layers, each once
+	Platform   string
+	Created    string
+	Tags       []string // that lead to it
+	MoreTags   int
+	Place      place
+	Commands   []command
+	Node       node
+	Children   []child
+	Parts      []part // config and layers
+	Referrers  []referrer
+	Subject    digest.Digest
+	Texts      []annotation
+	Omitted    omitted
+	Problem    *layoutstore.Problem // why it cannot be served; then the rest is unknown
+	Reason     string               // the same, where there is no problem
+}
+
+// omitted counts what is left out of the lists.
+type omitted struct{ Children, Parts, Referrers, Texts int }
+
+type child struct {
+	Digest   digest.Digest
+	Kind     string
+	Platform string
+	Size     int64 // of the manifest
+	Reason   string
+}
+
+// part is a config or a layer.
+type part struct {
+	Role      string
+	Digest    digest.Digest
+	MediaType string
+	Size      int64
+	Place     place
+	Reason    string // why it cannot be served
+}
+
+type referrer struct {
+	Digest digest.Digest
+	Type   string
+	Size   int64
+	Texts  []annotation
+}
+
+type annotation struct{ Name, Value string }
+
+func (p *Page) image(w http.ResponseWriter, req *http.Request) {
+	s := p.options.Source.Snapshot()
+	name, tag, d, ok := parseReference(mux.Vars(req)["reference"])
+	repo, err := s.Repository(name)
+	if !ok || err != nil {
+		p.fail(w, req, http.StatusNotFound, "There is no image of this name in the sources.")
+		return
+	}
+	if tag != "" {
+		if d, err = repo.TagDigest(tag); err != nil {
+			p.fail(w, req, http.StatusNotFound, "The repository has no such tag.")
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
+	defer cancel()
+	page := imagePage{Repository: newRow(s, name), Tag: tag, Digest: d, Node: p.node(req, p.state(ctx).status)}
+	page.tags(repo)
+	page.Place = findPlace(repo, d)
+	title, status := name+"@"+shortDigest(d), http.StatusOK
+	if tag != "" {
+		title = name + ":" + tag
+	}
+	m, err := repo.Manifest(ctx, d)
+	if err != nil {
+		page.Problem, page.Reason = problemOf(err)
+		status = http.StatusNotFound
+	} else {
+		page.read(ctx, repo, m)
+	}
+	p.render(w, req, status, "image", frame{Title: title, Nav: "repositories", Content: page})
+}
+
+// problemOf is the problem in an error, or the reason that the error gives.
+func problemOf(err error) (*layoutstore.Problem, string) {
+	var refused *layoutstore.ProblemError
+	switch {
+	case errors.As(err, &refused):
+		return &refused.Problem, refused.Problem.Reason
+	case errors.Is(err, layoutstore.ErrManifestUnknown), errors.Is(err, layoutstore.ErrBlobUnknown):
+		return nil, "not in the sources"
+	}
+	return nil, err.Error()
+}
+
+// tags finds the tags that lead to the manifest.
+func (page *imagePage) tags(repo *layoutstore.Repository) {
+	all, _ := repo.Tags("", -1)
+	for _, tag := range all {
+		if d, err := repo.TagDigest(tag); err != nil || d != page.Digest {
+			continue
+		}
+		if len(page.Tags) < maxParts {
+			page.Tags = append(page.Tags, tag)
+		} else {
+			page.MoreTags++
+		}
+	}
+}
+
+// read fills in what a manifest says, and where what it names is stored.
+func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m *layoutstore.Manifest) {
+	page.MediaType, page.Size, page.Kind = m.MediaType, m.Size, kindOf(m.MediaType)
+	refs, err := closure.Parse(m.Body)
+	if err != nil { // a blob that an index names as one
+		page.Commands = commandsFor(page, false)
+		return
+	}
+	page.Artifact = refs.ArtifactType
+	runnable := len(refs.Children) > 0
+	if len(refs.Blobs) > 0 && (refs.Blobs[0].MediaType == specs.MediaTypeImageConfig || refs.Blobs[0].MediaType == dockerConfig) {
+		runnable, page.Artifact = true, ""
+		page.config(ctx, repo, refs.Blobs[0].Digest)
+	}
+	if repo.IsDiscovery(page.Digest) {
+		page.Kind, runnable = "discovery", false
+	}
+	page.children(ctx, repo, refs, m.Body)
+	page.parts(ctx, repo, refs)
+	page.referrers(ctx, repo)
+	if refs.Subject != nil {
+		page.Subject = refs.Subject.Digest
+	}
+	page.Texts, page.Omitted.Texts = annotations(refs.Annotations, maxParts)
+	page.Commands = commandsFor(page, runnable)
+}
+
+// dockerConfig is the media type of an image's config (Docker's image manifest version 2, schema 2).
+const dockerConfig = "application/vnd.docker.container.image.v1+json"
+
+// maxConfig is how long a config may be to be read for a page.
+const maxConfig = 1 << 20
+
+// config reads platform and date of an image.
+func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
+	blob, err := repo.OpenBlob(ctx, d, func(int64) int64 { return 0 })
+	if err != nil {
+		return // among the parts it has its reason
+	}
+	defer blob.Close()
+	if blob.Size > maxConfig {
+		return
+	}
+	var image specs.Image
+	if json.NewDecoder(blob).Decode(&image) != nil {
+		return
+	}
+	page.Platform = platformOf(&image.Platform)
+	if image.Created != nil {
+		page.Created = image.Created.UTC().Format("2006-01-02 15:04 UTC")
+	}
+}
+
+func platformOf(p *specs.Platform) string {
+	if p == nil || p.OS == "" && p.Architecture == "" {
+		return ""
+	}
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
+// children fills in the manifests of an index. Only their descriptors have the platforms.
+func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs, body []byte) {
+	platforms := map[digest.Digest]string{}
+	var index specs.Index
+	if json.Unmarshal(body, &index) == nil {
+		for _, d := range index.Manifests {
+			platforms[d.Digest] = platformOf(d.Platform)
+		}
+	}
+	for _, d := range refs.Children[:min(maxParts, len(refs.Children))] {
+		one := child{Digest: d.Digest, Kind: kindOf(d.MediaType), Platform: platforms[d.Digest], Size: d.Size}
+		if _, err := repo.Manifest(ctx, d.Digest); err != nil {
+			_, one.Reason = problemOf(err)
+		}
+		page.Children = append(page.Children, one)
+	}
+	page.Omitted.Children = len(refs.Children) - len(page.Children)
+}
+
+// parts fills in the config and the layers.
+func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs) {
+	seen := map[digest.Digest]bool{}
+	for i, d := range refs.Blobs {
+		if !seen[d.Digest] {
+			seen[d.Digest] = true
+			page.Total += d.Size
+		}
+		if len(page.Parts) == maxParts {
+			page.Omitted.Parts++
+			continue
+		}
+		one := part{Role: "layer", Digest: d.Digest, MediaType: d.MediaType, Size: d.Size}
+		if i == 0 && page.Kind != "artifact" {
+			one.Role = "config"
+		}
+		switch _, err := repo.Blob(ctx, d.Digest); {
+		case err == nil:
+			one.Place = findPlace(repo, d.Digest)
+		case d.Optional:
+			one.Reason = "left out: it may not be distributed"
+		default:
+			_, one.Reason = problemOf(err)
+		}
+		page.Parts = append(page.Parts, one)
+	}
+}
+
+func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Repository) {
+	found, err := repo.Referrers(ctx, page.Digest)
+	if err != nil {
+		return
+	}
+	for _, d := range found[:min(maxParts, len(found))] {
+		one := referrer{Digest: d.Digest, Type: d.ArtifactType, Size: d.Size}
+		one.Texts, _ = annotations(d.Annotations, 5)
+		page.Referrers = append(page.Referrers, one)
+	}
+	page.Omitted.Referrers = len(found) - len(page.Referrers)
+}
+
+// annotations are the first annotations by name, and how many others there are.
+func annotations(all map[string]string, n int) (list []annotation, more int) {
+	keys := slices.Sorted(maps.Keys(all))
+	for _, key := range keys[:min(n, len(keys))] {
+		list = append(list, annotation{key, all[key]})
+	}
+	return list, len(keys) - len(list)
+}

@@ -1,0 +1,50 @@
+package page
+
+import (
+	"slices"
+	"time"
+)
+
+// job is one line of what came in.
+type job struct {
+	Job
+	Kind    string // "import", "push" or "scrub"
+	Level   string // as of a health
+	Running bool
+	Left    string // time until it is done; empty where that is not known
+	Percent int64
+}
+
+// jobsOf are the imports, pushes and the scrub: running ones first, then those that somebody has to
+// look at, then what is done.
+func jobsOf(s Status) []job {
+	var all []job
+	for _, j := range s.Imports {
+		all = append(all, newJob("import", j))
+	}
+	for _, j := range s.Pushes {
+		all = append(all, newJob("push", j))
+	}
+	if scrub := s.Scrub; scrub != nil && scrub.Bytes < scrub.Total {
+		all = append(all, newJob("scrub", Job{Name: "all blobs", State: "reading", Bytes: scrub.Bytes, Total: scrub.Total, Rate: scrub.Rate}))
+	}
+	order := []string{"busy", "bad", "note", "good"}
+	slices.SortStableFunc(all, func(a, b job) int { return slices.Index(order, a.Level) - slices.Index(order, b.Level) })
+	return all
+}
+
+func newJob(kind string, j Job) job {
+	levels := map[string]string{"failed": "bad", "waiting": "note", "published": "good", "pushed": "good"}
+	one := job{Job: j, Kind: kind, Level: levels[j.State]}
+	if one.Level == "" {
+		one.Level, one.Running = "busy", true
+	}
+	if j.Total > 0 {
+		one.Percent = max(0, min(100, j.Bytes*100/j.Total))
+		if j.Rate > 0 && j.Bytes < j.Total {
+			left := time.Duration(float64(j.Total-j.Bytes) / float64(j.Rate) * float64(time.Second))
+			one.Left = max(time.Second, left).Round(time.Second).String()
+		}
+	}
+	return one
+}

@@ -1,0 +1,297 @@
+package page
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+const (
+	pageSize     = 100 // entries of a list
+	overviewSize = 12  // repositories on the overview
+	maxQuery     = 200 // bytes of a search
+)
+
+// repositoryRow is a line of a list of repositories.
+type repositoryRow struct {
+	Root, Path string // which make up the name
+	Tags       int
+	Hit        string // a tag that a search found; empty where it found the repository
+}
+
+// Name is the repository's name.
+func (r repositoryRow) Name() string { return r.Root + r.Path }
+
+func newRow(s *layoutstore.Snapshot, name string) repositoryRow {
+	row := repositoryRow{Path: name}
+	for _, root := range s.Roots() {
+		if rest, ok := strings.CutPrefix(name, root+"/"); ok && root != "" && len(root)+1 > len(row.Root) {
+			row.Root, row.Path = root+"/", rest
+		}
+	}
+	if repo, err := s.Repository(name); err == nil {
+		tags, _ := repo.Tags("", -1)
+		row.Tags = len(tags)
+	}
+	return row
+}
+
+// firstRows are the first repositories of a snapshot.
+func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
+	found, more := s.Repositories(after, n)
+	for _, name := range found {
+		rows = append(rows, newRow(s, name))
+	}
+	return rows, more
+}
+
+// search finds repositories and tags that contain every word of a query, in the order of their
+// names, as NAME or NAME:TAG. A repository that is found by its name stands for its tags. A word
+// that begins as a digest finds the tags that lead to it.
+func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
+	words := strings.Fields(strings.ToLower(query))
+	afterName, afterTag, _ := strings.Cut(after, ":")
+	all, _ := s.Repositories("", -1)
+	for _, name := range all {
+		if name < afterName {
+			continue
+		}
+		if containsAll(name, words) {
+			if name == afterName {
+				continue
+			}
+			if len(rows) == n {
+				return rows, true
+			}
+			rows = append(rows, newRow(s, name))
+			continue
+		}
+		last := ""
+		if name == afterName {
+			last = afterTag
+		}
+		repo, err := s.Repository(name)
+		if err != nil {
+			continue
+		}
+		tags, _ := repo.Tags(last, -1)
+		for _, tag := range tags {
+			if !matches(repo, name, tag, words) {
+				continue
+			}
+			if len(rows) == n {
+				return rows, true
+			}
+			row := newRow(s, name)
+			row.Hit = tag
+			rows = append(rows, row)
+		}
+	}
+	return rows, false
+}
+
+func containsAll(text string, words []string) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+}
+
+// matches reports whether a tag has every word in its full name, or in the digest it leads to.
+func matches(repo *layoutstore.Repository, name, tag string, words []string) bool {
+	full := name + ":" + strings.ToLower(tag)
+	for _, word := range words {
+		if strings.Contains(full, word) {
+			continue
+		}
+		hex := strings.TrimPrefix(word, "sha256:")
+		if len(hex) < 6 || strings.Trim(hex, "0123456789abcdef") != "" {
+			return false
+		}
+		if d, err := repo.TagDigest(tag); err != nil || !strings.HasPrefix(d.Encoded(), hex) {
+			return false
+		}
+	}
+	return true
+}
+
+// listing is the page of all repositories, or of a search.
+type listing struct {
+	Query        string
+	Rows         []repositoryRow
+	Repositories int
+	Next         string // path and query of the next page
+	First        bool
+}
+
+func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
+	s := p.options.Source.Snapshot()
+	q := req.URL.Query()
+	l := listing{Query: cleanQuery(q.Get("q")), Repositories: s.RepositoryCount(), First: q.Get("after") == ""}
+	if len(l.Query) > maxQuery {
+		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+		return
+	}
+	var more bool
+	if strings.TrimSpace(l.Query) == "" {
+		l.Rows, more = firstRows(s, q.Get("after"), pageSize)
+	} else {
+		l.Rows, more = search(s, l.Query, q.Get("after"), pageSize)
+	}
+	if more {
+		last := l.Rows[len(l.Rows)-1]
+		after := last.Name()
+		if last.Hit != "" {
+			after += ":" + last.Hit
+		}
+		next := url.Values{"after": {after}}
+		if l.Query != "" {
+			next.Set("q", l.Query)
+		}
+		l.Next = "/repositories?" + next.Encode()
+	}
+	p.render(w, req, http.StatusOK, "repositories", frame{Title: "Repositories", Nav: "repositories", Query: l.Query, Content: l})
+}
+
+// cleanQuery is a search without characters that nobody sees, and that no name has.
+func cleanQuery(s string) string {
+	return strings.Map(func(r rune) rune {
+		if isHidden(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// repositoryPage is the page of one repository.
+type repositoryPage struct {
+	repositoryRow
+	Query    string
+	Rows     []tagRow
+	Untagged []tagRow
+	More     int // untagged ones that are left out
+	Next     string
+	First    bool
+	Places   []string // of its layouts
+	Causes   []*problem.Cause
+	Images   bool // it has nodes' content, and not only discovery tags
+}
+
+// tagRow is a line of a list of tags.
+type tagRow struct {
+	Tag    string // empty for a manifest without one
+	Digest digest.Digest
+	Kind   string
+	Broken bool // it cannot be served
+}
+
+func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
+	s := p.options.Source.Snapshot()
+	name := mux.Vars(req)["name"]
+	repo, err := s.Repository(name)
+	if err != nil {
+		p.fail(w, req, http.StatusNotFound, "There is no repository of this name in the sources.")
+		return
+	}
+	q := req.URL.Query()
+	page := repositoryPage{repositoryRow: newRow(s, name), Query: cleanQuery(q.Get("q")), First: q.Get("after") == ""}
+	if len(page.Query) > maxQuery {
+		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+		return
+	}
+	page.tags(repo, q.Get("after"))
+	untagged := repo.Untagged()
+	for _, d := range untagged[:min(pageSize, len(untagged))] {
+		page.Untagged = append(page.Untagged, tagRow{Digest: d.Digest, Kind: kindOf(d.MediaType)})
+	}
+	page.More = len(untagged) - len(page.Untagged)
+	for _, l := range repo.Layouts() {
+		place, entry := l.Where()
+		if entry != "" && entry != "." {
+			place += ": " + entry
+		}
+		page.Places = append(page.Places, place)
+	}
+	page.problems(p.state(req.Context()).status.Problems)
+	p.render(w, req, http.StatusOK, "repository", frame{Title: name, Nav: "repositories", Content: page})
+}
+
+// tags fills in a part of the repository's tags: those that tags/list of the API has.
+func (page *repositoryPage) tags(repo *layoutstore.Repository, after string) {
+	words := strings.Fields(strings.ToLower(page.Query))
+	tags, _ := repo.Tags(after, -1)
+	for _, tag := range tags {
+		if !containsAll(strings.ToLower(tag), words) {
+			continue
+		}
+		if len(page.Rows) == pageSize {
+			next := url.Values{"after": {page.Rows[pageSize-1].Tag}}
+			if page.Query != "" {
+				next.Set("q", page.Query)
+			}
+			page.Next = "?" + next.Encode()
+			return
+		}
+		row := tagRow{Tag: tag}
+		if d, err := repo.Tag(tag); err == nil {
+			row.Digest, row.Kind = d.Digest, kindOf(d.MediaType)
+		}
+		if repo.IsDiscovery(row.Digest) {
+			row.Kind = "discovery"
+		}
+		page.Rows = append(page.Rows, row)
+	}
+}
+
+// problems fills in those of the repository, and marks the tags that they affect.
+func (page *repositoryPage) problems(all []layoutstore.Problem) {
+	broken := map[string]bool{}
+	var own []layoutstore.Problem
+	for _, problem := range all {
+		if problem.Repository != page.Name() {
+			continue
+		}
+		own = append(own, problem)
+		for _, tag := range problem.Tags {
+			broken[tag] = broken[tag] || problem.IsFailure()
+		}
+	}
+	page.Causes = problem.Causes(own)
+	for i := range page.Rows {
+		page.Rows[i].Broken = broken[page.Rows[i].Tag]
+	}
+}
+
+// kindOf is what a media type is called.
+func kindOf(mediaType string) string {
+	switch mediaType {
+	case specs.MediaTypeImageIndex, closure.DockerManifestList:
+		return "index"
+	case specs.MediaTypeImageManifest, closure.DockerManifest:
+		return "image"
+	case closure.ArtifactManifest:
+		return "artifact"
+	}
+	return "manifest"
+}
+
+// parseReference splits NAME:TAG or NAME@DIGEST.
+func parseReference(s string) (name, tag string, d digest.Digest, ok bool) {
+	if before, after, found := strings.Cut(s, "@"); found {
+		d, err := digest.Parse(after)
+		return before, "", d, err == nil
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return "", "", "", false
+	}
+	return s[:i], s[i+1:], "", names.IsTag(s[i+1:])
+}

@@ -1,0 +1,76 @@
+package page
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/registry/containerd"
+)
+
+// node says how to point a node here.
+type node struct {
+	Upstream string // the registry in the names of images
+	Guessed  bool   // no reference in the sources names it
+	Address  string // HOST:PORT of the registry API
+	URL      string
+	Loopback bool // only this machine reaches it
+	TLS      bool
+	Login    bool
+	File     string // path of hosts.toml
+	Hosts    string // its content
+}
+
+// unknownUpstream stands for the registry that the images come from.
+const unknownUpstream = "registry.example"
+
+func (p *Page) node(req *http.Request, s Status) node {
+	registry := p.options.Registry
+	n := node{Upstream: s.Upstream, TLS: registry.TLS, Login: registry.Login}
+	if !upstreamName.MatchString(n.Upstream) { // it comes from a bundle, and goes into commands
+		n.Upstream, n.Guessed = unknownUpstream, true
+	}
+	n.Address, n.Loopback = addressFor(registry.Address, req.Host)
+	n.URL = "http://" + n.Address
+	if registry.TLS {
+		n.URL = "https://" + n.Address
+	}
+	mirror, err := containerd.NewMirror(containerd.MirrorOptions{Host: n.Upstream, Endpoint: n.URL})
+	if err != nil {
+		n.Hosts = "# " + err.Error()
+		return n
+	}
+	n.File, n.Hosts = mirror.File(containerd.DefaultDir), mirror.Text(containerd.DefaultDir)
+	return n
+}
+
+// hostName is what may be in a Host header to be repeated in a command.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
+// upstreamName is a host with or without a port.
+var upstreamName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+
+// addressFor is the address at which whoever reached this server as host reaches the registry, and
+// whether only this machine does. A server that listens on all addresses has the registry at the
+// same host.
+func addressFor(listen, host string) (address string, loopback bool) {
+	own, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen, false
+	}
+	ip, err := netip.ParseAddr(own)
+	if err == nil && !ip.IsUnspecified() {
+		return listen, ip.IsLoopback()
+	}
+	asked := host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		asked = name
+	}
+	asked = strings.Trim(asked, "[]")
+	if _, err := netip.ParseAddr(asked); err != nil && !hostName.MatchString(asked) {
+		asked = "127.0.0.1"
+	}
+	return net.JoinHostPort(asked, port), false
+}

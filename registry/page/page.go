@@ -1,0 +1,222 @@
+// Package page serves the pages for people at the admin address: is everything all right, what
+// came in, what is there, and how to point a node here.
+//
+// Start with [New]. A page shows what the registry API serves: it takes one snapshot of the tree at
+// its start. What else the server knows comes from a function of the caller as a [Status], which is
+// asked at most once a second, however many pages are open.
+//
+// Every page is complete without JavaScript. With it, an open page follows the server by
+// server-sent events (HTML standard, "Server-sent events"): at most one a second, and none while
+// nothing changes. Nothing is loaded from any other host, and the Content-Security-Policy lets
+// nothing in: no inline script or style, no frame, no form to elsewhere.
+//
+// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them, and
+// print them only by the function t, which also shows characters that hide or reorder text.
+package page
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// Source provides the current tree.
+type Source interface {
+	Snapshot() *layoutstore.Snapshot
+}
+
+// Options configure the pages.
+type Options struct {
+	Source Source
+	// Status returns what the server knows beside the tree. It returns soon, also while the
+	// storage hangs, and when its context ends.
+	Status func(context.Context) Status
+	// Registry is where the API of the registry is.
+	Registry Registry
+	Version  string // of the program
+	// Now is the clock; time.Now if it is nil.
+	Now func() time.Time
+}
+
+// Registry is the address of the API that the pages are about.
+type Registry struct {
+	Address string // HOST:PORT that the server listens on
+	TLS     bool
+	Login   bool // it asks for one
+}
+
+// Page serves the pages. Close it when the server stops: events end then.
+type Page struct {
+	options   Options
+	router    *mux.Router
+	templates map[string]*template.Template
+	assets    map[string]asset
+	assetKey  string // changes with the assets
+
+	refreshing sync.Mutex
+	current    atomic.Pointer[state]
+
+	streams atomic.Int64
+	closed  chan struct{}
+	close   func()
+}
+
+//go:embed templates assets
+var files embed.FS
+
+// New makes the pages. Errors: an option is missing.
+func New(o Options) (*Page, error) {
+	if o.Source == nil || o.Status == nil {
+		return nil, errors.New("the pages need a source and a status")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &Page{options: o, closed: make(chan struct{})}
+	p.close = sync.OnceFunc(func() { close(p.closed) })
+	if err := p.load(); err != nil {
+		return nil, err
+	}
+	p.router = mux.NewRouter()
+	for route, answer := range map[string]http.HandlerFunc{
+		"/":                      p.overview,
+		"/problems":              p.problems,
+		"/repositories":          p.repositories,
+		"/repository/{name:.+}":  p.repository,
+		"/image/{reference:.+}":  p.image,
+		"/events":                p.events,
+		"/assets/{file:[a-z.]+}": p.asset,
+	} {
+		p.router.Path(route).Methods(http.MethodGet, http.MethodHead).HandlerFunc(answer)
+	}
+	p.router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		p.fail(w, req, http.StatusNotFound, "There is no page at this address.")
+	})
+	p.router.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		p.fail(w, req, http.StatusMethodNotAllowed, "Pages are only read.")
+	})
+	return p, nil
+}
+
+// Close ends all events. The server can then be shut down without waiting for open pages.
+func (p *Page) Close() { p.close() }
+
+// securityPolicy is the Content-Security-Policy of every answer.
+const securityPolicy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+func (p *Page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", securityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	// "no-referrer" would have forms send "Origin: null", which looks like another site.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	p.router.ServeHTTP(w, req)
+}
+
+// asset is an embedded file.
+type asset struct {
+	body        []byte
+	contentType string
+}
+
+// load reads the templates and the assets.
+func (p *Page) load() error {
+	base := template.New("").Funcs(functions())
+	base, err := base.ParseFS(files, "templates/base.html", "templates/live.html", "templates/parts.html")
+	if err != nil {
+		return err
+	}
+	p.templates = map[string]*template.Template{"live": base}
+	for _, name := range []string{"overview", "problems", "repositories", "repository", "image", "error"} {
+		one, err := base.Clone()
+		if err == nil {
+			one, err = one.ParseFS(files, "templates/"+name+".html")
+		}
+		if err != nil {
+			return err
+		}
+		p.templates[name] = one
+	}
+	p.assets = map[string]asset{}
+	sum := sha256.New()
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	return fs.WalkDir(files, "assets", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := files.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		sum.Write(body)
+		p.assets[path.Base(name)] = asset{body, types[path.Ext(name)]}
+		p.assetKey = hex.EncodeToString(sum.Sum(nil)[:8])
+		return nil
+	})
+}
+
+func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
+	a, ok := p.assets[mux.Vars(req)["file"]]
+	if !ok {
+		p.fail(w, req, http.StatusNotFound, "There is no such file.")
+		return
+	}
+	h := w.Header()
+	if req.URL.Query().Get("v") == p.assetKey {
+		h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	}
+	h.Set("Content-Type", a.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.Write(a.body)
+}
+
+// frame is what every page has around its content.
+type frame struct {
+	Title   string
+	Nav     string // the part of the site that the page belongs to
+	Query   string // in the search field
+	Assets  string
+	Version string
+	Pill    section
+	Content any
+}
+
+// render answers with a page.
+func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name string, f frame) {
+	f.Assets, f.Version = p.assetKey, p.options.Version
+	f.Pill = p.state(req.Context()).sections["pill"]
+	var b bytes.Buffer
+	if err := p.templates[name].ExecuteTemplate(&b, "page", f); err != nil {
+		http.Error(w, "rendering the page: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+// fail answers with a page that says what is wrong.
+func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
+	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
+}

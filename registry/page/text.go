@@ -1,0 +1,88 @@
+package page
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+)
+
+// functions are those of the templates.
+func functions() template.FuncMap {
+	return template.FuncMap{
+		"t":     visible,
+		"bytes": func(n int64) string { return humanize.Bytes(uint64(max(0, n))) },
+		"comma": func(n int64) string { return humanize.Comma(n) },
+		"count": countOf,
+		"short": shortDigest,
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"when":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	}
+}
+
+// maxText is how many characters of one text a page shows.
+const maxText = 2000
+
+// visible returns text from outside as a person can read it: characters that are invisible, or
+// that change the order or place of others, are written as their code point. A very long text is
+// cut. The result is not escaped for HTML: the template does that.
+func visible(v any) string {
+	s := fmt.Sprint(v)
+	if len(s) <= maxText && isPlain(s) {
+		return s
+	}
+	var b strings.Builder
+	shown := 0
+	for i, r := range s {
+		if shown == maxText {
+			fmt.Fprintf(&b, "… (%d more bytes)", len(s)-i)
+			break
+		}
+		shown++
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case isHidden(r):
+			fmt.Fprintf(&b, `\u{%X}`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// isPlain reports whether a text has only printable ASCII.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// isHidden reports whether a character is not seen where it is: a control character, one of
+// Unicode's format characters (among them those of the bidirectional algorithm, UAX #9), a
+// separator other than a space, a variation selector, or one of private use.
+func isHidden(r rune) bool {
+	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
+}
+
+// countOf is a number of things, in words.
+func countOf(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return humanize.Comma(int64(n)) + " " + many
+}
+
+// shortDigest is a digest with its first twelve digits.
+func shortDigest(d digest.Digest) string {
+	algorithm, hex, _ := strings.Cut(string(d), ":")
+	return algorithm + ":" + hex[:min(12, len(hex))]
+}
