@@ -3,6 +3,7 @@ package layoutstore
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sort"
 	"sync/atomic"
 
@@ -107,6 +108,20 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 		tags[i] = t.tag
 	}
 	return tags, more
+}
+
+// TagCount is the number of tags.
+func (r *Repository) TagCount() int { return len(r.tags) }
+
+// AllTags are the tags that follow after in byte order.
+func (r *Repository) AllTags(after string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }); i < len(r.tags); i++ {
+			if !yield(r.tags[i].tag) {
+				return
+			}
+		}
+	}
 }
 
 // topNode is the manifest of a key if an index names it, or nil.

@@ -22,8 +22,8 @@ type ScrubOptions struct {
 	// From is the position at which an earlier scrub of the tree stopped during a pass; the
 	// zero Position means the beginning.
 	From Position
-	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero where there
-	// was none.
+	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero before
+	// the first.
 	Ended time.Time
 	// Reached is called regularly, and once when Run ends, with the position from which a later
 	// scrub can resume, and when the last complete pass ended. It may be nil.
@@ -66,7 +66,7 @@ type ScrubStats struct {
 	Wrong, Failed        int64     // copies refused; copies that could not be read
 	Passes               int64     // completed
 	PassBytes, PassTotal int64     // of the current pass
-	Ended                time.Time // of the last complete pass, see [ScrubOptions]; zero where there was none
+	Ended                time.Time // of the last complete pass, see [ScrubOptions]; zero before the first
 }
 
 // scrubBuffer is the size of one read, and of one step of the rate limit.

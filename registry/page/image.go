@@ -97,9 +97,9 @@ func (p *Page) image(w http.ResponseWriter, req *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
 	defer cancel()
-	page := imagePage{Repository: newRow(s, name), Tag: tag, Digest: d, Node: p.node(req, p.state(ctx).status)}
+	page := imagePage{Repository: newRow(s, s.Roots(), name), Tag: tag, Digest: d, Node: p.node(req, p.state(ctx).status)}
 	page.tags(repo)
-	page.Place = findPlace(repo, d)
+	page.Place = findPlace(ctx, repo, d)
 	title, status := name+"@"+shortDigest(d), http.StatusOK
 	if tag != "" {
 		title = name + ":" + tag
@@ -128,8 +128,7 @@ func problemOf(err error) (*layoutstore.Problem, string) {
 
 // tags finds the tags that lead to the manifest.
 func (page *imagePage) tags(repo *layoutstore.Repository) {
-	all, _ := repo.Tags("", -1)
-	for _, tag := range all {
+	for tag := range repo.AllTags("") {
 		if d, err := repo.TagDigest(tag); err != nil || d != page.Digest {
 			continue
 		}
@@ -242,7 +241,7 @@ func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, 
 		}
 		switch _, err := repo.Blob(ctx, d.Digest); {
 		case err == nil:
-			one.Place = findPlace(repo, d.Digest)
+			one.Place = findPlace(ctx, repo, d.Digest)
 		case d.Optional:
 			one.Reason = "left out: it may not be distributed"
 		default:

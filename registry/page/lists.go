@@ -1,6 +1,8 @@
 package page
 
 import (
+	"bytes"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,16 +35,16 @@ type repositoryRow struct {
 // Name is the repository's name.
 func (r repositoryRow) Name() string { return r.Root + r.Path }
 
-func newRow(s *layoutstore.Snapshot, name string) repositoryRow {
+// newRow is the row of a repository of a snapshot with these roots.
+func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow {
 	row := repositoryRow{Path: name}
-	for _, root := range s.Roots() {
+	for _, root := range roots {
 		if rest, ok := strings.CutPrefix(name, root+"/"); ok && root != "" && len(root)+1 > len(row.Root) {
 			row.Root, row.Path = root+"/", rest
 		}
 	}
 	if repo, err := s.Repository(name); err == nil {
-		tags, _ := repo.Tags("", -1)
-		row.Tags = len(tags)
+		row.Tags = repo.TagCount()
 	}
 	return row
 }
@@ -50,8 +52,9 @@ func newRow(s *layoutstore.Snapshot, name string) repositoryRow {
 // firstRows are the first repositories of a snapshot.
 func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
 	found, more := s.Repositories(after, n)
+	roots := s.Roots()
 	for _, name := range found {
-		rows = append(rows, newRow(s, name))
+		rows = append(rows, newRow(s, roots, name))
 	}
 	return rows, more
 }
@@ -60,8 +63,10 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 // names, as NAME or NAME:TAG. A repository that is found by its name stands for its tags. A word
 // that begins as a digest finds the tags that lead to it.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
-	words := strings.Fields(strings.ToLower(query))
+	words := wordsOf(query)
+	roots := s.Roots()
 	afterName, afterTag, _ := strings.Cut(after, ":")
+	var full []byte // of a name and a tag
 	all, _ := s.Repositories("", -1)
 	for _, name := range all {
 		if name < afterName {
@@ -74,7 +79,7 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 			if len(rows) == n {
 				return rows, true
 			}
-			rows = append(rows, newRow(s, name))
+			rows = append(rows, newRow(s, roots, name))
 			continue
 		}
 		last := ""
@@ -85,15 +90,15 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 		if err != nil {
 			continue
 		}
-		tags, _ := repo.Tags(last, -1)
-		for _, tag := range tags {
-			if !matches(repo, name, tag, words) {
+		for tag := range repo.AllTags(last) {
+			full = append(append(append(full[:0], name...), ':'), strings.ToLower(tag)...)
+			if !matches(repo, full, tag, words) {
 				continue
 			}
 			if len(rows) == n {
 				return rows, true
 			}
-			row := newRow(s, name)
+			row := newRow(s, roots, name)
 			row.Hit = tag
 			rows = append(rows, row)
 		}
@@ -101,22 +106,37 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 	return rows, false
 }
 
-func containsAll(text string, words []string) bool {
-	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+// word is a word of a search.
+type word struct {
+	text []byte
+	hex  string // if it begins a digest
 }
 
-// matches reports whether a tag has every word in its full name, or in the digest it leads to.
-func matches(repo *layoutstore.Repository, name, tag string, words []string) bool {
-	full := name + ":" + strings.ToLower(tag)
-	for _, word := range words {
-		if strings.Contains(full, word) {
+func wordsOf(query string) (words []word) {
+	for _, text := range strings.Fields(strings.ToLower(query)) {
+		w := word{text: []byte(text)}
+		if hex := strings.TrimPrefix(text, "sha256:"); len(hex) >= 6 && strings.Trim(hex, "0123456789abcdef") == "" {
+			w.hex = hex
+		}
+		words = append(words, w)
+	}
+	return words
+}
+
+func containsAll(text string, words []word) bool {
+	return !slices.ContainsFunc(words, func(w word) bool { return !strings.Contains(text, string(w.text)) })
+}
+
+// matches reports whether a tag has every word in its full name, or in the digest that it leads to.
+func matches(repo *layoutstore.Repository, full []byte, tag string, words []word) bool {
+	for _, w := range words {
+		if bytes.Contains(full, w.text) {
 			continue
 		}
-		hex := strings.TrimPrefix(word, "sha256:")
-		if len(hex) < 6 || strings.Trim(hex, "0123456789abcdef") != "" {
+		if w.hex == "" {
 			return false
 		}
-		if d, err := repo.TagDigest(tag); err != nil || !strings.HasPrefix(d.Encoded(), hex) {
+		if d, err := repo.TagDigest(tag); err != nil || !strings.HasPrefix(d.Encoded(), w.hex) {
 			return false
 		}
 	}
@@ -202,13 +222,15 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	q := req.URL.Query()
-	page := repositoryPage{repositoryRow: newRow(s, name), Query: cleanQuery(q.Get("q")), First: q.Get("after") == ""}
+	page := repositoryPage{repositoryRow: newRow(s, s.Roots(), name), Query: cleanQuery(q.Get("q")), First: q.Get("after") == ""}
 	if len(page.Query) > maxQuery {
 		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
 		return
 	}
-	page.tags(repo, q.Get("after"))
-	untagged := repo.Untagged()
+	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
+	defer cancel()
+	page.tags(ctx, repo, q.Get("after"))
+	untagged, _ := repo.Untagged(ctx) // what cannot be read is among the problems
 	for _, d := range untagged[:min(pageSize, len(untagged))] {
 		page.Untagged = append(page.Untagged, tagRow{Digest: d.Digest, Kind: kindOf(d.MediaType)})
 	}
@@ -225,10 +247,9 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 }
 
 // tags fills in a part of the repository's tags: those that tags/list of the API has.
-func (page *repositoryPage) tags(repo *layoutstore.Repository, after string) {
-	words := strings.Fields(strings.ToLower(page.Query))
-	tags, _ := repo.Tags(after, -1)
-	for _, tag := range tags {
+func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Repository, after string) {
+	words := wordsOf(page.Query)
+	for tag := range repo.AllTags(after) {
 		if !containsAll(strings.ToLower(tag), words) {
 			continue
 		}
@@ -241,7 +262,7 @@ func (page *repositoryPage) tags(repo *layoutstore.Repository, after string) {
 			return
 		}
 		row := tagRow{Tag: tag}
-		if d, err := repo.Tag(tag); err == nil {
+		if d, err := repo.Tag(ctx, tag); err == nil {
 			row.Digest, row.Kind = d.Digest, kindOf(d.MediaType)
 		}
 		if repo.IsDiscovery(row.Digest) {

@@ -29,7 +29,7 @@ type problemsPage struct {
 	Total   int // of the causes
 	Count   int // of the problems
 	Checked bool
-	Next    int // where the next page begins; 0 if there is none
+	Next    int // where the next page begins; 0 on the last one
 }
 
 func (p *Page) problems(w http.ResponseWriter, req *http.Request) {

@@ -52,8 +52,10 @@ func open(t testing.TB, source string) *layoutstore.Tree {
 func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *page.Status)) *page.Page {
 	t.Helper()
 	s := tree.Snapshot()
+	problems, err := s.Problems(t.Context())
+	try(t, err)
 	status := page.Status{Generation: s.Generation(), Since: time.Date(2026, 11, 28, 16, 0, 0, 0, time.UTC), Repositories: s.RepositoryCount(), Tags: s.TagCount(),
-		Roots: s.Roots(), Sources: s.Sources(), Problems: s.Problems(), Checked: true, Versions: []page.Version{}, Upstream: "registry.deckhouse.io"}
+		Roots: s.Roots(), Sources: s.Sources(), Problems: problems, Checked: true, Versions: []page.Version{}, Upstream: "registry.deckhouse.io"}
 	o := page.Options{Source: tree, Registry: page.Registry{Address: "127.0.0.1:5000"}, Version: "v1.2.3"}
 	if change != nil {
 		change(&o, &status)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
@@ -29,13 +30,13 @@ const maxRuns = 4
 
 // findPlace finds where content of a repository is stored: in the last layout that has it, as that
 // is the one whose copy is served.
-func findPlace(repo *layoutstore.Repository, d digest.Digest) (p place) {
+func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) (p place) {
 	if repo.IsDiscovery(d) {
 		return place{Made: true}
 	}
 	layouts := repo.Layouts()
 	for i := len(layouts) - 1; i >= 0; i-- {
-		where, err := layouts[i].Locate(d)
+		where, err := layouts[i].Locate(ctx, d)
 		if err != nil {
 			continue
 		}

@@ -12,7 +12,7 @@ type scrubStatus struct {
 	Bytes      int64      `json:"bytes"`      // of total, in the pass under way
 	Total      int64      `json:"total"`      // that the pass has to read
 	Passes     int64      `json:"passes"`     // completed since the start of the server
-	Ended      *time.Time `json:"ended"`      // the last complete pass, also of an earlier server; null where there was none
+	Ended      *time.Time `json:"ended"`      // the last complete pass, also of an earlier server; null before the first
 	Damaged    int64      `json:"damaged"`    // copies that were found damaged since the start
 	Unreadable int64      `json:"unreadable"` // times that a copy could not be read since the start
 }

@@ -27,7 +27,7 @@ func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
 			if read++; read > maxIndexesForUpstream || ctx.Err() != nil {
 				return most(votes)
 			}
-			entries, err := l.Index()
+			entries, err := l.Index(ctx)
 			if err != nil {
 				continue
 			}
