@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
@@ -19,6 +20,9 @@ type Options struct {
 	Store string
 	// AllowIncomplete publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
+	// VerifyKey is the key that vouches for the bundles: one without its signature is refused. If
+	// it is nil, every bundle is accepted.
+	VerifyKey *inventory.VerifyKey
 	// KeepPacked moves archives into the store without unpacking them. It cannot be combined
 	// with AllowIncomplete.
 	KeepPacked bool
@@ -85,7 +89,8 @@ func New(o Options) (*Importer, error) {
 
 // Import publishes bundles as one generation of the store; for the same tag, a later bundle
 // wins. Errors: *GapError if a bundle is incomplete or damaged; *NoSpaceError if the store's
-// file system has too little free space; those of layoutstore.Open for a missing bundle; the
+// file system has too little free space; *inventory.SignatureError or inventory.ErrFormat if the
+// key does not vouch for a bundle; those of layoutstore.Open for a missing bundle; the
 // context's; the file system's. With AllowIncomplete, the report lists what is missing and the
 // error is nil.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {

@@ -65,6 +65,9 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	}
 	report.Problems = append(report.Problems, p.problems.all...)
 	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
+	if err := s.recordSigned(b); err != nil {
+		return Report{}, err
+	}
 	if j != nil {
 		if err := s.store.Publish(ctx, j); err != nil {
 			return Report{}, err

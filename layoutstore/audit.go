@@ -166,12 +166,15 @@ func (in *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error
 	if IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && l.indexed.trust.hasBlob(d) {
 		return nil // removed during the audit
 	}
 	n := in.need[d]
 	if n != nil {
 		n.present = true
+	}
+	if !l.indexed.trust.hasBlob(d) {
+		return in.addProblem(ctx, l, d, Limited, nil, "no signed inventory lists it: it is not served")
 	}
 	wrong, read := in.read[copyKey{l.indexed, d}]
 	reason, quarantined := "", false

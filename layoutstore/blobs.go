@@ -102,7 +102,7 @@ func (r *Repository) openCached(ctx context.Context, d digest.Digest, first func
 	size := claims[0].size
 	for _, p := range slices.Backward(r.layouts) {
 		vol, ok := p.vol.(volume.Cached)
-		if !ok || r.quarantine.mayRefuse(p, d) {
+		if !ok || r.quarantine.mayRefuse(p, d) || !p.trust.hasBlob(d) {
 			return Opened{}, false
 		}
 		where := vol.LocateCached(p.path, d, size)

@@ -33,6 +33,7 @@ type indexedLayout struct {
 	stamp     volume.Stamp
 	index     *index
 	indexFile extent.List // its index.json
+	trust     *trust      // what is signed of its content; nil means all of it
 }
 
 // index is a parsed index.json.

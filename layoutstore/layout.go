@@ -60,7 +60,11 @@ func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error
 
 // locate locates a blob of the layout. After ctx has ended, the error is always its cause,
 // so that no caller takes it for damage.
+// What is not signed is not located.
 func (p *indexedLayout) locate(ctx context.Context, d digest.Digest) (extent.List, error) {
+	if !p.trust.hasBlob(d) {
+		return nil, notSigned(d)
+	}
 	where, err := p.vol.Locate(ctx, p.path, d)
 	return where, orEnded(ctx, err)
 }
@@ -108,7 +112,11 @@ func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	if sha256.Sum256(data) != l.indexed.index.sum {
 		return nil, fmt.Errorf("index.json of %s: %w", l.indexed.where(), ErrStale)
 	}
-	return ParseIndex(data, l.indexed.path)
+	entries, err := ParseIndex(data, l.indexed.path)
+	if err != nil || l.indexed.trust == nil {
+		return entries, err
+	}
+	return l.indexed.signedEntries(entries), nil
 }
 
 // ParseIndex parses the index.json of the layout at path as a tree does.

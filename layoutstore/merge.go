@@ -54,7 +54,7 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayou
 
 // sameContent says whether two parts stand for the same layout in the same state.
 func sameContent(a, b *indexedLayout) bool {
-	return a.vol == b.vol && a.path == b.path && a.index == b.index
+	return a.vol == b.vol && a.path == b.path && a.index == b.index && a.trust == b.trust
 }
 
 // makeRepositories makes a repository for each name. Names with the same layouts and

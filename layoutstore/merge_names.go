@@ -59,7 +59,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 			n.scopes = append(n.scopes, sc)
 		}
 		for _, h := range st.volumes() {
-			n.add(sc, h.layouts)
+			n.add(sc, st.served(h))
 		}
 	}
 	for _, sc := range n.scopes {

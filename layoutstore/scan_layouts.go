@@ -89,7 +89,7 @@ func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *ind
 	if prev != nil && prev.vol == h.vol && ix == prev.index && l.Stamp == prev.stamp {
 		return prev, nil
 	}
-	return &indexedLayout{h.vol, l.Path, l.Stamp, ix, l.Index}, nil
+	return &indexedLayout{vol: h.vol, path: l.Path, stamp: l.Stamp, index: ix, indexFile: l.Index}, nil
 }
 
 func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -34,19 +35,25 @@ type source struct {
 	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration
+	key     *inventory.VerifyKey
 	opened  func(fs.FileInfo) // of Options
 	unread  func(fs.FileInfo) // of Options
 	scanned bool              // at least once
 	last    sourceState       // that the last scan found
+
+	ignoreInventory, treesOnly bool
 }
 
 type sourceState struct {
 	archives []*volumeState // in the order of [CompareArchives]
 	loose    *volumeState   // the directory's own tree; nil where the source is an archive
 	problems []Problem
-	failed   error         // of the last scan; then the rest is from an earlier one
-	dirs     []string      // to watch for changes
-	again    time.Duration // when to scan again without a signal; 0 is never
+	failed   error    // of the last scan; then the rest is from an earlier one
+	dirs     []string // to watch for changes
+	// inventory is nil where nothing of the source could be read.
+	inventory *sourceInventory
+	filtered  map[*indexedLayout]filtered // what is signed of each layout; nil without a key
+	again     time.Duration               // when to scan again without a signal; 0 is never
 }
 
 // volumeState is one volume of a source, as the last scan found it.
@@ -90,7 +97,8 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 func openSource(path string, o Options) (*source, error) {
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
-	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread}
+	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread,
+		key: o.VerifyKey, ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
 	dir, archive, err := s.findDirectory()
 	if err != nil {
 		return nil, sourceError(path, err)
@@ -156,6 +164,9 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 		found, err = volume.FindArchives(dir)
 	}
 	found = selectArchive(found, archive)
+	if archive == "" && s.treesOnly {
+		found = volume.Found{Dir: found.Dir}
+	}
 	if archive != "" {
 		if err == nil && len(found.Sets) == 0 && len(found.Problems) == 0 {
 			err = fs.ErrNotExist
@@ -175,6 +186,9 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 	if store != nil {
 		next.dirs = append(next.dirs, filepath.Join(dir, journal.Dir))
 	}
+	if next.inventory, err = s.findInventory(&next, dir, store, now); err != nil {
+		return s.stateWithout(dir, err)
+	}
 	if err := s.scanArchives(ctx, &next, visibleArchives(store, found), store, now); err != nil {
 		return sourceState{}, err
 	}
@@ -183,6 +197,12 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 			return sourceState{}, err
 		}
 	}
+	if store == nil {
+		if err := s.compareInventory(&next, dir, archive, now); err != nil {
+			return s.stateWithout(dir, err)
+		}
+	}
+	s.keepSigned(&next)
 	return next, nil
 }
 
@@ -218,6 +238,9 @@ func (s *source) incompleteState(dir string, err error) sourceState {
 
 // failingState is the state of a source that cannot be scanned: the last state and a problem.
 func (s *source) failingState(err error) sourceState {
+	if s.key != s.last.inventory.key() {
+		return s.refusedState(s.path, err) // the last state is not proven with this key
+	}
 	next := s.last
 	next.failed = err
 	next.problems = []Problem{{Kind: Damaged, Path: s.path, Reason: fmt.Sprintf("%v: the last good state is still served", err)}}

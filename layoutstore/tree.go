@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
@@ -46,6 +47,15 @@ type Options struct {
 	// Settle is how long an archive must be unchanged before it is read, unless it is
 	// complete at the first scan.
 	Settle time.Duration
+	// VerifyKey is the key that vouches for the sources: only what an inventory with its
+	// signature lists is served. [Open] fails for a source without one, and later such a
+	// source is a problem. In a store those inventories count that imports have recorded. If
+	// it is nil, everything is served.
+	VerifyKey *inventory.VerifyKey
+	// IgnoreInventory reads sources as if they had no inventory. It goes with no VerifyKey.
+	IgnoreInventory bool
+	// TreesOnly ignores the archives in directories.
+	TreesOnly bool
 	// Opened is called with each file that is read, in its state when it was opened: each
 	// file of a tree, and all files of an archive with layouts. It may be called from
 	// several goroutines at once. It may be nil.
@@ -119,7 +129,8 @@ type Tree struct {
 }
 
 // Open scans the sources for the first time. Errors: ErrRootInvalid, ErrNoSource;
-// a source that cannot be opened; the context's.
+// a source that cannot be opened; with a VerifyKey, *inventory.SignatureError and
+// inventory.ErrFormat; the context's.
 func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.check(); err != nil {
 		return nil, err
@@ -142,7 +153,7 @@ func openSources(options Options, old []*source) ([]*source, error) {
 	for _, path := range options.Sources {
 		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == filepath.Clean(path) }); i >= 0 {
 			kept := *old[i]
-			kept.roots, kept.others = options.SourceRoots[path], pathsOf(options.Sources)
+			kept.roots, kept.others, kept.key = options.SourceRoots[path], pathsOf(options.Sources), options.VerifyKey
 			sources = append(sources, &kept)
 			continue
 		}

@@ -16,12 +16,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
 func newImport(c *console.Output) *cobra.Command {
 	var o importer.Options
 	var mustBeReady bool
+	var key settings.VerifyKey
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE... --store DIR",
 		Short: "Verify bundles and publish them into a store",
@@ -33,10 +35,14 @@ Every blob is verified while it is copied. A damaged or incomplete bundle is ref
 status 3. A running server of DIR serves the old state until the new one is complete, also if
 the import is killed. An interrupted import exits with 130; the next one resumes it.`,
 		Example: `  layoutproxy import /media/bundle --store /srv/store
+  layoutproxy import /media/bundle --store /srv/store --verify-key public.pem
   layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.Log = c.Log
+			if o.VerifyKey, err = key.Read(); err != nil {
+				return err
+			}
 			return importBundles(cmd.Context(), c, o, mustBeReady, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -45,6 +51,7 @@ the import is killed. An interrupted import exits with 130; the next one resumes
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
 	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform that the bundles bring is ready, together with the store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
+	key.AddFlags(f, "import")
 	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
 	return cmd
 }
@@ -85,10 +92,10 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 		return err
 	}
 	for _, p := range report.Problems {
-		console.Say(stderr, p)
+		fmt.Fprintln(stderr, p)
 	}
 	for _, p := range report.NonDistributable {
-		console.Say(stderr, fmt.Sprint("left out, as its media type allows: ", p))
+		fmt.Fprintln(stderr, "left out, as its media type allows:", p)
 	}
 	if n := len(report.Problems); n > 0 {
 		return exit.ContentError(fmt.Errorf("problems in the bundle: %d; what they affect was not published", n))
@@ -102,6 +109,10 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, b
 	var beside []string
 	if _, err := os.Stat(o.Store); err == nil {
 		beside = []string{o.Store}
+	}
+	// The signature comes before the first blob.
+	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey}).Options(bundles)); err != nil {
+		return err
 	}
 	err := requireReady(ctx, stderr, o.CacheDir, bundles, beside...)
 	if err != nil && ctx.Err() != nil {

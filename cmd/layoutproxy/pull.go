@@ -34,6 +34,7 @@ type pullFlags struct {
 	repositories pull.Repositories
 	selection    deckhouse.Selection
 
+	sign     settings.SignKey
 	platform string
 	chunk    int64 // gigabytes
 	gost     bool
@@ -56,6 +57,9 @@ The bundle appears in DIR once it is complete and verified. Until then only DIR/
 next pull within 24 hours resumes from it. Over an older bundle, only the difference is fetched.
 If content is missing in the source, nothing is published, and the exit status is 3. With
 --allow-incomplete, everything else is published, and the exit status is also 3.
+
+Beside the archives a pull writes bundle.json, the inventory of everything in DIR, by which verify,
+import and serve notice what is missing. With --sign-key it is signed.
 
 The login is the first of these that is set: --username or --license; $LAYOUTPROXY_USERNAME and
 $LAYOUTPROXY_PASSWORD; $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD;
@@ -84,6 +88,7 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.Tree, "tree", false, "write directories instead of archives")
 	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (10^9 bytes); 0 cuts nothing")
 	f.BoolVar(&p.gost, "gost-digest", false, "write a .gostsum beside each file (GOST R 34.11-2012, 256 bit)")
+	p.sign.AddFlags(f)
 	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for fetched blobs until the archives are written, on any file system (default DIR/.tmp)")
 	f.BoolVar(&o.NoResume, "no-pull-resume", false, "start over, and ignore what an interrupted pull has fetched")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list at the end what is missing, and exit with 3")
@@ -119,7 +124,7 @@ func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 // complete makes options of what the flags say.
 func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
 	o := p.options
-	o.Source, o.Dir, o.Jobs = source, dir, p.Jobs
+	o.Source, o.Dir, o.Jobs, o.Program = source, dir, p.Jobs, madeBy()
 	if p.chunk < 0 || p.chunk > 1<<33 {
 		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk))
 	}
@@ -135,6 +140,9 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 		o.Platform = platform
 	}
 	var err error
+	if o.SignKey, err = p.sign.Read(); err != nil {
+		return o, err
+	}
 	o.Planner, err = p.planner()
 	return o, err
 }

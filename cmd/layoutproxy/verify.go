@@ -25,6 +25,7 @@ import (
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	settings.Tree
+	key     settings.VerifyKey
 	against againstFlags
 }
 
@@ -43,17 +44,27 @@ is 0 if everything is complete and intact, and 3 if anything is missing, damaged
 differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and checksums
 of absent files are listed and change no exit status.
 
+Where a bundle has an inventory (bundle.json), its files are compared with it: what is missing or
+differs is named, and so is what it does not list. With --verify-key, the signature of the
+inventory is checked first, and anything that it does not list is refused.
+
 With --against, verify reads a registry instead, and reports where its tags, manifests and sizes
 of blobs differ from what a push of the sources writes there.`,
 		Example: `  layoutproxy verify /media/bundle
   layoutproxy verify /media/bundle --output json
+  layoutproxy verify /media/bundle --verify-key public.pem
   layoutproxy verify /media/bundle --against registry.example:5000/deckhouse/ee`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.idle(cmd.Flags()); err != nil {
 				return err
 			}
+			var err error
+			if flags.VerifyKey, err = flags.key.Read(); err != nil {
+				return err
+			}
 			if flags.against.registry != "" {
+				flags.against.VerifyKey = flags.VerifyKey
 				flags.against.Repositories.NoEditionSplit = flags.NoEditionSplit
 				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
@@ -69,6 +80,7 @@ of blobs differ from what a push of the sources writes there.`,
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.AddNameFlags(f)
 	settings.AddEditionFlag(f, &v.NoEditionSplit)
+	v.key.AddFlags(f, "accept")
 	v.against.flags(f)
 }
 
@@ -177,7 +189,7 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []
 		return err
 	}
 	for _, p := range failures {
-		console.Say(stderr, p)
+		fmt.Fprintln(stderr, p)
 	}
 	return a.comparisonError(comparison, failures)
 }

@@ -5,6 +5,8 @@ import (
 	"hash"
 	"os"
 	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 )
 
 // Form describes how archives are written to files.
@@ -13,11 +15,9 @@ type Form struct {
 	NewSum    func() hash.Hash // hash of the .gostsum files; nil for none
 }
 
-// File is one file of an archive: the whole archive, or a chunk.
-type File struct {
-	Name string
-	Size int64 // bytes
-}
+// File is one file of an archive: the whole archive, or a chunk. Its checksum is empty until its
+// content was read or written.
+type File = inventory.File
 
 // Files returns the files that an archive is written to: chunks of at most the form's size, or
 // one file. An archive that fits into one chunk is still named as a chunk.
@@ -25,11 +25,11 @@ func (f Form) Files(a *Archive) []File { return filesOf(a.Name, a.Size, f.ChunkS
 
 func filesOf(archive string, size, chunk int64) []File {
 	if chunk == 0 {
-		return []File{{archive, size}}
+		return []File{{Name: archive, Size: size}}
 	}
 	var all []File
 	for off := int64(0); off < size; off += chunk {
-		all = append(all, File{chunkName(archive, len(all)), min(chunk, size-off)})
+		all = append(all, File{Name: chunkName(archive, len(all)), Size: min(chunk, size-off)})
 	}
 	return all
 }
@@ -62,7 +62,7 @@ func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 			break
 		}
 		n := info.Size()
-		if all, left = append(all, File{name, n}), left-n; left == 0 && n <= chunk {
+		if all, left = append(all, File{Name: name, Size: n}), left-n; left == 0 && n <= chunk {
 			return all
 		}
 		if left < 0 || n < chunk || n >= chunk+chunkSlice {

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"path"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -39,12 +40,31 @@ type platformDoc struct {
 	OS           string `json:"os"`
 }
 
+// SortedImages returns the images in the order of the index.json. The last image of a tag has it.
+func (l *Layout) SortedImages() []Image {
+	sorted := slices.Clone(l.Images)
+	slices.SortStableFunc(sorted, compareReferences)
+	return sorted
+}
+
+// Files returns the files of the layout in a tree, other than blobs, for an inventory.
+func (l *Layout) Files() ([]File, error) {
+	index, err := l.IndexJSON()
+	if err != nil {
+		return nil, err
+	}
+	return []File{ListData(path.Join(l.Path, specs.ImageIndexFile), index), ListData(path.Join(l.Path, specs.ImageLayoutFile), []byte(layoutMark))}, nil
+}
+
+// LayoutFiles returns the names of the files of a layout in a tree, other than blobs.
+func LayoutFiles(at string) []string {
+	return []string{path.Join(at, specs.ImageIndexFile), path.Join(at, specs.ImageLayoutFile)}
+}
+
 // IndexJSON returns the index.json of a layout, with images sorted by reference.
 func (l *Layout) IndexJSON() ([]byte, error) {
 	doc := indexDoc{SchemaVersion: 2, MediaType: indexMediaType, Manifests: []descriptorDoc{}}
-	sorted := slices.Clone(l.Images)
-	slices.SortStableFunc(sorted, compareReferences)
-	for _, i := range sorted {
+	for _, i := range l.SortedImages() {
 		annotations := map[string]string{specs.AnnotationRefName: i.Reference}
 		if i.Tag != "" {
 			annotations[annotationShortTag] = i.Tag

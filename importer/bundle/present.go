@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
@@ -22,6 +24,16 @@ type Present struct {
 	count   func(n int64)
 
 	sums []string // of the files, after the archive was found to be the same
+	shas []string
+}
+
+// Files returns the files with their checksums. Call it after [Present.IsSame].
+func (p *Present) Files() []File {
+	all := slices.Clone(p.files)
+	for i, sha := range p.shas {
+		all[i].SHA256 = sha
+	}
+	return all
 }
 
 // In returns the part of the archive that dir already holds in the given form. It calls
@@ -64,7 +76,7 @@ func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, ctx.Err()
 	}
-	p.sums = files.sums
+	p.sums, p.shas = files.sums, files.shas
 	return true, nil
 }
 
@@ -130,7 +142,9 @@ type joined struct {
 
 	f    *os.File
 	sum  hash.Hash
+	sha  hash.Hash
 	sums []string // of the files that were read to their end
+	shas []string
 }
 
 // Read implements io.Reader.
@@ -140,6 +154,7 @@ func (j *joined) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := j.f.Read(p)
+		j.sha.Write(p[:n])
 		if j.sum != nil {
 			j.sum.Write(p[:n])
 		}
@@ -149,6 +164,7 @@ func (j *joined) Read(p []byte) (int, error) {
 		if j.sum != nil {
 			j.sums = append(j.sums, sumText(j.sum))
 		}
+		j.shas = append(j.shas, sumText(j.sha))
 		if err := j.Close(); err != nil {
 			return 0, err
 		}
@@ -163,6 +179,7 @@ func (j *joined) open() (err error) {
 	if len(j.rest) == 0 {
 		return io.EOF
 	}
+	j.sha = sha256.New()
 	if j.newSum != nil {
 		j.sum = j.newSum()
 	}

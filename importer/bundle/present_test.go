@@ -53,7 +53,8 @@ func TestPresent(t *testing.T) {
 		if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
 			t.Errorf("%s: nothing is there: %v, %v", name, same, err)
 		}
-		try(t, a.Write(t.Context(), dir, form, open))
+		_, err := a.Write(t.Context(), dir, form, open)
+		try(t, err)
 		var counted int64
 		present := a.In(dir, form, func(n int64) { counted += n })
 		same, err := present.IsSame(t.Context())
@@ -93,7 +94,8 @@ func TestWriteSums(t *testing.T) {
 	a, open := sample(t)
 	dir, staged := t.TempDir(), t.TempDir()
 	form := bundle.Form{ChunkSize: 1500, NewSum: func() hash.Hash { return sha256.New() }}
-	try(t, a.Write(t.Context(), dir, form, open))
+	_, err := a.Write(t.Context(), dir, form, open)
+	try(t, err)
 	files := form.Files(a)
 	try(t, os.Remove(filepath.Join(dir, files[0].Name+".gostsum")))
 	try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))

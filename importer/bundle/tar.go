@@ -10,6 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// maxBuffer limits the buffer with which an entry is copied, in bytes.
+const maxBuffer = 1 << 20
+
 const (
 	tarBlock = 512
 	// tarEnd is the two blocks of zeros at the end of an archive, in bytes.
@@ -88,7 +91,7 @@ func copyEntry(w io.Writer, e entry, open Open) error {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(w, r)
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, min(e.size+1, maxBuffer)))
 	if err == nil && n != e.size {
 		err = fmt.Errorf("%d bytes were read, the manifest says %d", n, e.size)
 	}

@@ -124,6 +124,9 @@ func place(ctx context.Context, from, to string) error {
 	return copyTo(ctx, from, to)
 }
 
+// maxCopied limits the bytes that are copied in one step; copying can stop between steps.
+const maxCopied = 64 << 20
+
 func copyTo(ctx context.Context, from, to string) error {
 	in, err := plainfile.Open(from)
 	if err != nil {

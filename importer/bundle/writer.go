@@ -2,27 +2,27 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"os"
 	"path/filepath"
 )
 
-// Write writes an archive to the files of a form in a directory, and syncs each file to disk.
-// Errors: those of open, the context's, the file system's.
-func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) error {
+// Write writes an archive to the files of a form in a directory, and syncs each file to disk. It
+// returns the files with their checksums. Errors: those of open, the context's, the file system's.
+func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) ([]File, error) {
 	w := NewWriter(dir, form.Files(a), form.NewSum, ctx.Err)
 	err := writeTar(w, a.entries, open)
 	if closed := w.Close(); err == nil {
 		err = closed
 	}
-	return err
+	return w.Files(), err
 }
 
-// Writer writes bytes to files in sequence. It syncs each file to disk before it starts the
-// next one, and can write a checksum file beside it.
+// Writer writes bytes to files in sequence, and computes their sha256. It syncs each file to disk
+// before it starts the next one, and can write a checksum file beside it.
 type Writer struct {
 	dir    string
 	rest   []File // the first of them is being written
@@ -32,7 +32,12 @@ type Writer struct {
 	f    *os.File
 	left int64 // bytes left of the open file
 	sum  hash.Hash
+	sha  hash.Hash
+	done []File
 }
+
+// Files returns the files that were written to their end, with their checksums.
+func (w *Writer) Files() []File { return w.done }
 
 // NewWriter returns a writer to files in a directory, of exactly their sizes. If newSum is nil,
 // it writes no checksum files. An error of live stops the writing.
@@ -51,6 +56,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		if _, err := w.f.Write(p[done : done+n]); err != nil {
 			return done, err
 		}
+		w.sha.Write(p[done : done+n])
 		if w.sum != nil {
 			w.sum.Write(p[done : done+n])
 		}
@@ -60,31 +66,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 		}
 	}
 	return done, nil
-}
-
-// maxCopied limits the bytes that are copied in one step; writing can stop between steps.
-const maxCopied = 64 << 20
-
-// ReadFrom implements io.ReaderFrom: without checksums, the kernel copies files.
-func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
-	if w.newSum != nil {
-		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 1<<20))
-	}
-	var done int64
-	for {
-		if err := w.openNext(); err != nil {
-			return done, err
-		}
-		limit := min(w.left, maxCopied)
-		n, err := w.f.ReadFrom(io.LimitReader(r, limit))
-		done += n
-		if werr := w.countWritten(n); err == nil {
-			err = werr
-		}
-		if err != nil || n < limit {
-			return done, err
-		}
-	}
 }
 
 // openNext opens the next file if no file is open.
@@ -102,7 +83,7 @@ func (w *Writer) openNext() error {
 	if err != nil {
 		return err
 	}
-	w.f, w.left = f, w.rest[0].Size
+	w.f, w.left, w.sha = f, w.rest[0].Size, sha256.New()
 	if w.newSum != nil {
 		w.sum = w.newSum()
 	}
@@ -115,6 +96,7 @@ func (w *Writer) countWritten(n int64) error {
 		return nil
 	}
 	name := w.rest[0].Name
+	w.done = append(w.done, File{Name: name, Size: w.rest[0].Size, SHA256: sumText(w.sha)})
 	w.rest = w.rest[1:]
 	f := w.f
 	w.f = nil

@@ -118,7 +118,7 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 		return err != nil || now.identity != it.identity
 	}
 	found, err := volume.FindArchives(d.options.Dir)
-	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && s.Identity() == it.identity })
+	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && d.identityOf(s) == it.identity })
 }
 
 // takeOut moves the files of a bundle that were read to done/, or removes them. rest lists the

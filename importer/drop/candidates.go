@@ -13,7 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -64,7 +66,7 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	parts, reasons := partsOf(found, entries), reasonsOf(found.Problems)
 	read := map[string]bool{}
 	for _, set := range found.Sets {
-		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: set.Identity(), changed: set.Changed, set: set}
+		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: d.identityOf(set), changed: set.Changed, set: set}
 		for _, name := range parts[set.Name] {
 			if read[name] = true; set.Chunked { // a directory may have the name of the archive
 				c.path = filepath.Join(d.options.Dir, name)
@@ -96,6 +98,19 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 		return cmp.Or(layoutstore.CompareArchives(a.name, b.name), strings.Compare(a.key(), b.key()))
 	})
 	return all, dirs, nil
+}
+
+// identityOf identifies an archive directly in the drop directory, together with the inventory
+// there: a new one may list what the archive waits for.
+func (d *Drop) identityOf(set volume.Set) string {
+	identity := set.Identity()
+	for _, name := range []string{inventory.Name, inventory.SignatureName} {
+		if info, err := os.Stat(filepath.Join(d.options.Dir, name)); err == nil {
+			state, _ := fileid.Of(info)
+			identity += fmt.Sprintf(" %s %v", name, state)
+		}
+	}
+	return identity
 }
 
 // partsOf returns the files of each archive found in a directory, by archive name. They include

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
@@ -250,6 +251,7 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	d.log.Info("importing", zap.String("bundle", it.name))
 	report, err := d.importer.Import(ctx, it.path)
 	var incomplete *importer.IncompleteError
+	var refused *inventory.SignatureError
 	switch {
 	case ctx.Err() != nil:
 		return 0
@@ -259,6 +261,14 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 		d.wait(it, incomplete.Error())
 		it.settled = true
 		return 0
+	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
+		d.wait(it, refused.Error()) // the signature may still come
+		it.settled = true
+		return 0
+	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
+		incomplete = &importer.IncompleteError{Problems: []layoutstore.Problem{{Kind: layoutstore.Damaged, Path: it.path, Reason: err.Error(), Err: err}}}
+		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
+		return d.setAside(ctx, it, incomplete)
 	case errors.As(err, &incomplete):
 		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
 		return d.setAside(ctx, it, incomplete)

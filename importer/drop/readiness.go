@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -89,11 +90,38 @@ func (c *candidate) waitForUnread(archives []string) {
 	}
 }
 
+// missingFiles returns what a bundle still lacks of the files that its inventory lists, or the
+// empty string.
+func (c *candidate) missingFiles() (string, error) {
+	dir, archive := c.path, ""
+	if c.kind == kindArchive {
+		dir, archive = filepath.Dir(c.path), c.set.Name
+	}
+	problems, err := layoutstore.CheckInventory(dir, archive)
+	if err != nil {
+		return "", err
+	}
+	waits := candidate{}
+	for _, p := range problems {
+		if p.Kind == layoutstore.Incomplete {
+			name, err := filepath.Rel(dir, p.Path)
+			if err != nil {
+				name = p.Path
+			}
+			waits.wait(name + ": " + p.Reason)
+		}
+	}
+	return strings.Join(waits.unready, "; "), nil
+}
+
 // whyIncomplete returns what a bundle waits for, or the empty string if it is complete. A
 // complete bundle may still be damaged.
 func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, error) {
 	if len(c.unready) > 0 {
 		return strings.Join(c.unready, "; "), nil
+	}
+	if missing, err := c.missingFiles(); missing != "" || err != nil {
+		return missing, err
 	}
 	sets := []volume.Set{c.set}
 	if c.kind == kindDirectory {

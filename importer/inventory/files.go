@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -106,6 +107,10 @@ func (i *Inventory) checkFiles(dir string, present []File, wanted func(archive s
 	return c.problems
 }
 
+// ErrMissing is the error behind the problem of an archive that is listed and of which no file is
+// there.
+var ErrMissing = errors.New("the archive is missing")
+
 // fileCheck collects the problems of a directory's files.
 type fileCheck struct {
 	dir      string
@@ -126,6 +131,7 @@ func (c *fileCheck) archive(want, have *Archive) {
 			what = "all its chunks are missing"
 		}
 		c.add(problem.Incomplete, want.Name, nil, "%s, with %d bytes: copy it again", what, want.Size)
+		c.problems[len(c.problems)-1].Err = ErrMissing
 	case have.Size == want.Size && (!want.isChunked() || !have.isChunked()):
 	case want.isChunked() && have.isChunked():
 		c.chunks(want, have)

@@ -59,6 +59,17 @@ func parse(data []byte) (*Inventory, error) {
 	return &i, nil
 }
 
+// IsInventory reports whether data, which Parse refuses, is meant to be an inventory of a format
+// version that this program knows. Other programs write a bundle.json as well.
+func IsInventory(data []byte) bool {
+	if !bytes.Contains(data, []byte(`"formatVersion"`)) {
+		return false
+	}
+	return !errors.Is(checkVersion(data), errVersion)
+}
+
+var errVersion = errors.New("format version")
+
 // checkVersion comes first: a later version may have other fields.
 func checkVersion(data []byte) error {
 	var v struct {
@@ -71,7 +82,7 @@ func checkVersion(data []byte) error {
 		return errors.New("it has no formatVersion")
 	}
 	if *v.FormatVersion != formatVersion {
-		return fmt.Errorf("format version %d, this program knows version %d", *v.FormatVersion, formatVersion)
+		return fmt.Errorf("%w %d, this program knows version %d", errVersion, *v.FormatVersion, formatVersion)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -26,6 +27,10 @@ type Options struct {
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
 	NoResume  bool             // start over, and discard what an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
+	// Program is what the bundle's inventory says made it: the program and its version.
+	Program string
+	// SignKey signs the inventory. If it is nil, the bundle is not signed.
+	SignKey *inventory.SigningKey
 	// AllowIncomplete publishes everything complete even if the rest is not: see
 	// Plan.Problems.
 	AllowIncomplete bool
@@ -44,6 +49,9 @@ func Usage(format string, args ...any) error {
 func (o *Options) check() error {
 	if o.Jobs <= 0 {
 		o.Jobs = 4
+	}
+	if o.Program == "" {
+		o.Program = "layoutproxy"
 	}
 	if o.ChunkSize < 0 {
 		return Usage("chunk size %d is negative", o.ChunkSize)

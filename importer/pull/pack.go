@@ -101,7 +101,7 @@ func (p *packer) pack(ctx context.Context, a *packed) error {
 		where[n.blob.Digest] = n.where
 	}
 	work := p.run.work
-	if err := a.archive.Write(ctx, work.publisher.Unstaged(), p.run.form, func(d digest.Digest) (io.ReadCloser, error) {
+	files, err := a.archive.Write(ctx, work.publisher.Unstaged(), p.run.form, func(d digest.Digest) (io.ReadCloser, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -109,9 +109,11 @@ func (p *packer) pack(ctx context.Context, a *packed) error {
 			return list.Open(ctx)
 		}
 		return work.open(d)
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
+	p.run.files[a.archive.Name] = files
 	work.reached("packed")
 	if err := work.publisher.StageWritten(p.run.form.Names(a.archive)); err != nil {
 		return err

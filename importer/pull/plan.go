@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 )
 
 // Plan is what a pull fetches and writes.
@@ -86,7 +87,7 @@ func (p *Plan) Images() (n int) {
 // names returns the names of everything planned: archives, indexes and files beside
 // them.
 func (p *Plan) names() map[string]bool {
-	all := map[string]bool{}
+	all := map[string]bool{inventory.Name: true, inventory.SignatureName: true}
 	for _, a := range p.Archives {
 		all[a.Name] = true
 		for _, l := range a.Layouts {

@@ -70,7 +70,7 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 	if err := src.work.publisher.Covers(plan.names()); err != nil {
 		return nil, err
 	}
-	r := &run{options: o, form: bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum}, plan: plan, work: src.work, reusable: reusable, watch: watch}
+	r := &run{options: o, form: bundle.Form{ChunkSize: o.ChunkSize, NewSum: o.NewSum}, plan: plan, work: src.work, reusable: reusable, watch: watch, files: map[string][]bundle.File{}}
 	return r, r.execute(ctx)
 }
 
@@ -85,6 +85,7 @@ type run struct {
 
 	kept, written []string
 	changes       bundle.Changes
+	files         map[string][]bundle.File // of each archive, with checksums
 }
 
 func (r *run) execute(ctx context.Context) error {
@@ -99,6 +100,9 @@ func (r *run) execute(ctx context.Context) error {
 		return err
 	}
 	if err := r.stageFiles(); err != nil {
+		return err
+	}
+	if err := r.stageInventory(ctx); err != nil {
 		return err
 	}
 	if err := r.verify(ctx); err != nil {
@@ -162,6 +166,7 @@ func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 	}
 	if same && !r.work.publisher.IsBroken() { // otherwise the readers that verify the bundle would not see it
 		r.kept = append(r.kept, a.Name)
+		r.files[a.Name] = inPlace.Files()
 		sums, err := inPlace.WriteSums(r.work.publisher.Staged())
 		r.changes.Place = append(r.changes.Place, sums...)
 		r.written = append(r.written, sums...)
@@ -174,7 +179,9 @@ func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 		r.written = append(r.written, f.Name)
 	}
 	staged := r.present(r.work.publisher.Staged(), a)
-	same, err = staged.IsSame(ctx)
+	if same, err = staged.IsSame(ctx); same {
+		r.files[a.Name] = staged.Files()
+	}
 	return same && staged.HasSums(), err
 }
 

@@ -37,6 +37,9 @@ func (r *run) tree(ctx context.Context) error {
 	if err := r.stageFiles(); err != nil {
 		return err
 	}
+	if err := r.stageInventory(ctx); err != nil {
+		return err
+	}
 	if err := publisher.Publish(r.changes); err != nil {
 		return err
 	}

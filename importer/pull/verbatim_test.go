@@ -79,7 +79,7 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	pulltest.Run(t, o)
 	files, err := filepath.Glob(o.Dir + "/*")
 	try(t, err)
-	want := []string{"app.tar", "empty.tar", "root.tar"}
+	want := []string{"app.tar", "bundle.json", "empty.tar", "root.tar"}
 	for i, f := range files {
 		files[i] = filepath.Base(f)
 	}
@@ -269,7 +269,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 	pulltest.Run(t, o)
 	left, err := filepath.Glob(o.Dir + "/*")
 	try(t, err)
-	if len(left) != 4 { // two archives and their checksums
+	if len(left) != 5 { // two archives, their checksums, and the inventory
 		t.Errorf("left: %q", left)
 	}
 	try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
@@ -468,7 +468,7 @@ func TestOtherArchivesStay(t *testing.T) {
 	if _, err := pull.Run(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
-	want := append([]string{".tmp", "app.tar"}, others...)
+	want := append([]string{".tmp", "app.tar", "bundle.json"}, others...)
 	slices.Sort(want)
 	var got []string
 	entries, err := os.ReadDir(o.Dir)

@@ -40,7 +40,7 @@ const verifyRoot = "root"
 
 // compare compares what sources serve with the plan.
 func (r *run) compare(ctx context.Context, sources []string) error {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}})
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}, IgnoreInventory: true})
 	if err != nil {
 		return err
 	}

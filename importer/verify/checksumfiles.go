@@ -38,7 +38,7 @@ func (r *run) findChecksums(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, c := range found {
+		for _, c := range append(found, findListed(dir, names)...) {
 			r.report.Checksums = append(r.report.Checksums, c.Checksum)
 			if c.State == "" {
 				r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"path/filepath"
 	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -34,7 +35,9 @@ type Checksum struct {
 	State     State  `json:"state"`
 	Reason    string `json:"reason"`
 
-	want []byte
+	want    []byte
+	listed  bool   // it is in an inventory
+	archive string // that a listed file is part of
 }
 
 // isBad reports whether the checksum is a failure.
@@ -69,6 +72,9 @@ func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, r
 		c.Reason = fmt.Sprintf("%s has this checksum in reversed byte order: it is %x", c.Of, got)
 	default:
 		c.Reason = fmt.Sprintf("%s has the checksum %s", c.Of, hex.EncodeToString(got))
+	}
+	if c.listed && c.State == Different && err == nil {
+		c.Reason = fmt.Sprintf("checksum mismatch: %s is sha256:%x", filepath.Base(c.Of), got)
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (r *Report) writeChecksums(w io.Writer) {
 	for _, c := range r.Checksums {
 		if c.State == Same {
 			same++
-		} else {
+		} else if !c.listed { // else it is among the causes
 			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, c.File, c.Reason)
 		}
 	}

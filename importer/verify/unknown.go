@@ -1,12 +1,14 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
@@ -66,6 +68,8 @@ func others(n int) string {
 func unreadPart(p layoutstore.Problem) string {
 	name := filepath.Base(p.Path)
 	switch {
+	case errors.Is(p.Err, inventory.ErrMissing):
+		return name + " is missing"
 	case p.Entry != "":
 		return fmt.Sprintf("%s: %s cannot be read", name, p.Entry)
 	case len(p.Chunks) == 1:

@@ -72,6 +72,7 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	if err := r.reportWrong(ctx); err != nil {
 		return nil, err
 	}
+	r.reportListed()
 	r.list()
 	r.report.finish(r.causes, problems)
 	return r.report, nil

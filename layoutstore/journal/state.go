@@ -21,6 +21,7 @@ const (
 	Dir       = ".layoutproxy"
 	StateFile = Dir + "/store.json" // a State: it makes a directory a store
 	File      = Dir + "/journal"    // a Journal, while an import is published
+	SignedDir = Dir + "/signed"     // the signed inventories of imported bundles, as ID.json and ID.json.sig
 )
 
 // Format is the version of the files in Dir that this program knows.

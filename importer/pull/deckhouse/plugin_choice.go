@@ -215,7 +215,5 @@ func (r *chooser) noteConflicts() {
 }
 
 func (r *chooser) addNote(format string, args ...any) {
-	if note := fmt.Sprintf(format, args...); !slices.Contains(r.choice.notes, note) {
-		r.choice.notes = append(r.choice.notes, note)
-	}
+	r.choice.notes = appendNew(r.choice.notes, fmt.Sprintf(format, args...))
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,10 +20,9 @@ type shelf map[string]string
 func (s shelf) names(context.Context) (names []string, _ error) {
 	for key := range s {
 		name, _, _ := strings.Cut(key, ":")
-		names = append(names, name)
+		names = appendNew(names, name)
 	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return names, nil
 }
 
 func (s shelf) versions(_ context.Context, plugin string) ([]release.Release, error) {

@@ -37,9 +37,6 @@ func (c *Console) Write(p []byte) (int, error) {
 
 // IsTerminal reports whether a writer is a terminal.
 func IsTerminal(w io.Writer) bool {
-	if p, ok := w.(*painter); ok {
-		w = p.w
-	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

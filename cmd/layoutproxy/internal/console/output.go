@@ -1,7 +1,6 @@
 package console
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -58,14 +57,10 @@ func (c *Output) Start(stderr io.Writer) error {
 }
 
 // Print writes a result: v as an indented JSON document where --output says so, and else
-// what text writes, with its states in color where there are colors.
+// what text writes.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
-		if !hasColor(w) {
-			return text(w)
-		}
-		p := &painter{w: w}
-		return cmp.Or(text(p), p.flush())
+		return text(w)
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

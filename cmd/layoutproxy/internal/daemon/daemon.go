@@ -66,8 +66,11 @@ const requestPatience = 15 * time.Second
 
 // New scans the sources, listens on the addresses and writes them to the address file.
 // The context bounds the scan.
-func New(ctx context.Context, o Options) (*Daemon, error) {
+func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Settings.Check(); err != nil {
+		return nil, err
+	}
+	if o.Settings.VerifyKey, err = o.Settings.Key.Read(); err != nil {
 		return nil, err
 	}
 	if err := prepareStore(ctx, o.Log, o.Settings.Store.Dir); err != nil {
@@ -297,6 +300,9 @@ func Check(o Options) error {
 		return err
 	}
 	if err := exit.SourceError(flags.Options(flags.Sources(flags.Store.Dir)).Check()); err != nil {
+		return err
+	}
+	if _, err := flags.Key.Read(); err != nil {
 		return err
 	}
 	if flags.TLS.On() {

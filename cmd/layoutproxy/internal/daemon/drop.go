@@ -22,7 +22,7 @@ func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error
 	if flags.Store.Drop.Dir == "" {
 		return nil, nil
 	}
-	imports := importer.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, Log: log.Named("import")}
+	imports := importer.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, VerifyKey: flags.VerifyKey, Log: log.Named("import")}
 	d, err := drop.New(imports, drop.Options{Dir: flags.Store.Drop.Dir, Settle: flags.Settle, Tick: flags.Rescan,
 		Remove: flags.Store.Drop.After == "remove", Guard: guard, Published: published})
 	if err != nil {

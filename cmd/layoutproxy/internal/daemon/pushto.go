@@ -13,6 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -31,6 +32,7 @@ type follower struct {
 	to       client.Reference
 	client   *client.Client
 	jobs     int
+	key      *inventory.VerifyKey
 	changed  chan struct{} // of one: there is something to push
 
 	mu      sync.Mutex
@@ -53,7 +55,7 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, changed: make(chan struct{}, 1)}
+	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(chan struct{}, 1)}
 	f.status.Name = p.To
 	f.push() // what an earlier process may not have pushed
 	return f, nil
@@ -122,7 +124,7 @@ func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
-	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection}, f.cacheDir, []string{f.store}, f.to)
+	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, f.cacheDir, []string{f.store}, f.to)
 	if err != nil {
 		return err
 	}

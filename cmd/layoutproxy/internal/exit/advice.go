@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
@@ -26,10 +27,28 @@ func SourceError(err error) error {
 	case errors.Is(err, layoutstore.ErrNoSource):
 		return UsageError(WithHint(err, "name the directory of the bundle: layoutproxy serve /media/bundle"))
 	}
+	if refused := signatureError(err); refused != nil {
+		return refused
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return WithHint(err, "is the disk mounted? a source is a directory, a .tar or a chunk of one")
 	}
 	return err
+}
+
+// signatureError says what to do about a bundle that the key does not vouch for; it is nil for
+// any other error.
+func signatureError(err error) error {
+	var refused *inventory.SignatureError
+	switch {
+	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
+		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" with the bundle; whoever pulls it signs it with --sign-key"))
+	case errors.As(err, &refused) && refused.Why == inventory.OtherKey:
+		return ContentError(WithHint(err, "ask whoever made the bundle for the public key, by another way than the bundle"))
+	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
+		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" again from where the bundle came"))
+	}
+	return nil
 }
 
 // ProblemsError is the error for n problems that keep a command from being done.

@@ -29,7 +29,7 @@ func flagGroups() []flagGroup {
 		{"Addresses", []string{"listen", "admin-listen", "address-file", "shutdown-timeout", "tls-cert", "tls-key", "client-ca"}},
 		{"Login and TLS of the admin address", []string{"admin-htpasswd", "admin-tls-cert", "admin-tls-key"}},
 		{"Names of repositories", []string{"root-repository", "index-repository", "no-edition-split", "modules-path-suffix"}},
-		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict"}},
+		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict", "verify-key"}},
 		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},
 		{"Limits per client", []string{"client-rate", "client-burst", "client-connections", "trusted-proxy"}},
 		{"Store and imports", []string{"store", "drop-dir", "after-import"}},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
@@ -16,6 +17,7 @@ import (
 type Selection struct {
 	files        []string
 	Repositories push.Selection
+	VerifyKey    *inventory.VerifyKey // that vouches for the sources; nil for none
 }
 
 // AddFlags adds the flags to a set.

@@ -33,6 +33,7 @@ type Serve struct {
 	Pprof           bool
 	AccessLog       bool
 	Scrub           string
+	Key             VerifyKey
 	TLS             TLS
 	Admin           Admin
 	Auth            Auth
@@ -58,6 +59,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&s.AccessLog, "access-log", false, "log one line per request")
 	f.StringVar(&s.Scrub, "scrub", "", "read all blobs in the background at this `rate`, such as 10MB/s, and refuse damaged ones; empty means off")
 	s.Admin.AddFlags(f)
+	s.Key.AddFlags(f, "serve and import")
 	s.TLS.AddFlags(f)
 	s.Auth.AddFlags(f)
 	s.Clients.AddFlags(f)

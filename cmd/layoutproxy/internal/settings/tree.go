@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 )
@@ -18,6 +19,8 @@ type Tree struct {
 	NoEditionSplit bool
 	CacheDir       string
 	Settle         time.Duration
+	// VerifyKey vouches for the sources; nil if none is asked for.
+	VerifyKey *inventory.VerifyKey
 }
 
 // AddFlags adds the flags to a set.
@@ -37,5 +40,5 @@ func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 
 // Options of the tree of some sources.
 func (t *Tree) Options(sources []string) layoutstore.Options {
-	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle}
+	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey}
 }

@@ -18,7 +18,7 @@ func PlanPush(ctx context.Context, s *settings.Selection, cacheDir string, sourc
 		return nil, nil, err
 	}
 	// The names of the registry, so that whatever is wrong with one is found.
-	flags := settings.Tree{Roots: []string{to.Path}, NoEditionSplit: s.Repositories.NoEditionSplit, CacheDir: cacheDir}
+	flags := settings.Tree{Roots: []string{to.Path}, NoEditionSplit: s.Repositories.NoEditionSplit, CacheDir: cacheDir, VerifyKey: s.VerifyKey}
 	tree, err := Open(ctx, flags.Options(sources))
 	if err != nil {
 		return nil, nil, err

@@ -1,0 +1,176 @@
+package pull_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// inventoryOf parses the inventory in a directory.
+func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, inventory.Name))
+	try(t, err)
+	i, err := inventory.Parse(data)
+	try(t, err)
+	return i
+}
+
+// gathered is the inventory of what is in a directory, made from its files alone.
+func gathered(t *testing.T, dir string) *inventory.Inventory {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
+	try(t, err)
+	var b inventory.Builder
+	s := tree.Snapshot()
+	try(t, s.Inventory(t.Context(), &b, s.Paths()))
+	try(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		name, _ := filepath.Rel(dir, path)
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && (strings.HasPrefix(name, ".") && name != "." || e.Name() == "blobs"):
+			return filepath.SkipDir
+		case e.IsDir() || name == inventory.Name || name == inventory.SignatureName:
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		b.AddFile(inventory.File{Name: filepath.ToSlash(name), Size: int64(len(data)), SHA256: digest.FromBytes(data).Encoded()})
+		return err
+	}))
+	i, err := b.Build("test")
+	try(t, err)
+	return i
+}
+
+// checkInventory compares the inventory in a directory with what is there.
+func checkInventory(t *testing.T, dir string) {
+	t.Helper()
+	got, want := inventoryOf(t, dir), gathered(t, dir)
+	if diff := cmp.Diff(want.Files, got.Files); diff != "" {
+		t.Errorf("files:\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Repositories, got.Repositories); diff != "" {
+		t.Errorf("repositories:\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Blobs, got.Blobs); diff != "" {
+		t.Errorf("blobs:\n%s", diff)
+	}
+	if got.Bundle != want.Bundle || got.CountTags() == 0 {
+		t.Errorf("the id is %s, want %s; %d tags", got.Bundle, want.Bundle, got.CountTags())
+	}
+}
+
+// Whatever the form of a bundle, and whatever was there before, its inventory lists what is there
+// now: also what another pull has left.
+func TestInventoryListsTheDirectory(t *testing.T) {
+	older, newer := versions(t)
+	for name, f := range map[string]form{"archives": {}, "chunks": {chunk: 4000}, "checksums": {chunk: 5000, gost: true}, "a tree": {tree: true}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			pull := func(f form, r *registrytest.Registry, repositories ...string) {
+				t.Helper()
+				pulltest.Run(t, f.options(t, r, dir, repositories...))
+				checkInventory(t, dir)
+			}
+			pull(f, older, "app", "base")
+			before := inventoryOf(t, dir)
+			pull(f, older, "app", "base")
+			if diff := cmp.Diff(before, inventoryOf(t, dir)); diff != "" {
+				t.Errorf("another inventory of the same bundle:\n%s", diff)
+			}
+			pull(f, older, "kept") // beside the others
+			pull(form{}, newer, "app", "more")
+			pull(form{tree: true}, newer, "kept", "base")
+		})
+	}
+}
+
+// An archive that is not complete is not listed, and does not keep the next one from being pulled.
+func TestInventoryOmitsBrokenArchives(t *testing.T) {
+	older, _ := versions(t)
+	dir := t.TempDir()
+	pulltest.Run(t, form{chunk: 4000}.options(t, older, dir, "app"))
+	try(t, os.Remove(filepath.Join(dir, "app.tar.0001.chunk")))
+	pulltest.Run(t, form{}.options(t, older, dir, "base"))
+	i := inventoryOf(t, dir)
+	if len(i.Files) != 1 || i.Files[0].Name != "base.tar" || len(i.Repositories) != 1 {
+		t.Errorf("%+v", i)
+	}
+}
+
+func newKey(t *testing.T) *inventory.SigningKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	try(t, err)
+	return key
+}
+
+// The signature is of the inventory that is beside it, or it is gone.
+func TestSignature(t *testing.T) {
+	older, newer := versions(t)
+	for name, f := range map[string]form{"archives": {}, "a tree": {tree: true}} {
+		t.Run(name, func(t *testing.T) {
+			dir, key := t.TempDir(), newKey(t)
+			run := func(r *registrytest.Registry, key *inventory.SigningKey) *pull.Report {
+				o := f.options(t, r, dir, "app", "base")
+				o.SignKey = key
+				return pulltest.Run(t, o)
+			}
+			signed := func() (data, signature []byte) {
+				t.Helper()
+				data, signature, err := layoutstore.ReadInventory(dir)
+				try(t, err)
+				return data, signature
+			}
+			run(older, key)
+			data, signature := signed()
+			if _, err := key.Public().Verified(dir, data, signature); err != nil {
+				t.Error(err)
+			}
+			run(older, key)
+			run(older, nil) // the same bundle stays signed
+			if again, same := signed(); !bytes.Equal(data, again) || !bytes.Equal(signature, same) {
+				t.Error("the same bundle was signed again")
+			}
+			other := newKey(t)
+			run(older, other)
+			data, signature = signed()
+			if _, err := other.Public().Verified(dir, data, signature); err != nil {
+				t.Error(err)
+			}
+			run(newer, nil)
+			data, signature = signed()
+			if i, err := inventory.Parse(data); err != nil || i.Key != "" || signature != nil {
+				t.Errorf("a changed bundle is signed: %v, %x", err, signature)
+			}
+			run(newer, key)
+			data, signature = signed()
+			if _, err := key.Public().Verified(dir, data, signature); err != nil {
+				t.Error(err)
+			}
+			if names, err := filepath.Glob(filepath.Join(dir, "*.sig")); err != nil || !slices.Equal(names, []string{filepath.Join(dir, inventory.SignatureName)}) {
+				t.Error(names, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,75 @@
+package importer
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// recordSigned records the signed inventories of the bundles in the store, so that a server with
+// the key knows what of the store was signed. It runs before the publication: a list of content
+// that is not there yet does no harm. Whether the signature is good is decided by whoever reads
+// it, with a key.
+func (s *session) recordSigned(b *bundle) error {
+	for _, source := range b.names {
+		dir := source
+		if info, err := os.Stat(source); err != nil || !info.IsDir() {
+			dir = filepath.Dir(source)
+		}
+		data, signature, err := layoutstore.ReadInventory(dir)
+		if err != nil {
+			return err
+		}
+		if data == nil || signature == nil {
+			continue
+		}
+		if s.options.VerifyKey != nil {
+			if _, err := s.options.VerifyKey.Verified(filepath.Join(dir, inventory.Name), data, signature); err != nil {
+				return err // it was replaced during the import
+			}
+		} else if _, err := inventory.Parse(data); err != nil {
+			continue
+		}
+		if err := s.record(data, signature); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record writes an inventory and its signature, the signature first: a reader looks for it when
+// the inventory is there.
+func (s *session) record(data, signature []byte) error {
+	name := path.Join(journal.SignedDir, digest.FromBytes(data).Encoded()+".json")
+	if err := s.store.MkdirAll(journal.SignedDir); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{name + path.Ext(inventory.SignatureName), signature}, {name, data}} {
+		have, err := fs.ReadFile(s.store.Root().FS(), f.name)
+		if err == nil && string(have) == string(f.data) {
+			continue
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := s.store.WriteFile(f.name, func(w io.Writer) error {
+			_, err := w.Write(f.data)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package verify
+
+import (
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// findListed finds the checksums of the files that an inventory lists. If archives is not nil, it
+// finds only those of the archives with these names. An archive that was cut into other chunks
+// is compared piece by piece. Missing files are left to the scan.
+func findListed(dir string, archives []string) (all []found) {
+	data, _, err := layoutstore.ReadInventory(dir)
+	if err != nil || data == nil {
+		return nil // the scan has reported it
+	}
+	listed, err := inventory.Parse(data)
+	if err != nil {
+		return nil
+	}
+	files, err := volume.OpenFiles(dir)
+	if err != nil {
+		return nil
+	}
+	defer files.Close()
+	b := checksumDir{dir: dir, files: files}
+	named := make(map[string]bool, len(archives))
+	for _, name := range archives {
+		named[name] = true
+	}
+	inArchives, others := inventory.Archives(listed.Files)
+	for _, a := range inArchives {
+		if archives == nil || named[a.Name] {
+			all = append(all, b.pieces(a)...)
+		}
+	}
+	for _, f := range others {
+		where, of := b.locate(f.Name, f.Name)
+		if archives == nil && f.SHA256 != "" && where.Size() == f.Size && where != nil {
+			all = append(all, b.listed(f, of, "", where))
+		}
+	}
+	return all
+}
+
+// pieces are the checksums of an archive's files.
+func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
+	joined, _ := b.locate(a.Name, a.Name)
+	var off int64
+	for _, f := range a.Files {
+		if where := b.piece(f, joined, off, a.Size); where != nil && f.SHA256 != "" {
+			all = append(all, b.listed(f, f.Name, a.Name, where))
+		}
+		off += f.Size
+	}
+	return all
+}
+
+// piece finds a file of an archive: under its name, or if the archive has other files now, in
+// all of them from off on. It returns nil for what is missing.
+func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
+	if info, err := b.files.Stat(f.Name); err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
+		return extent.List{b.extent(f.Name, info)}
+	}
+	if joined.Size() != total {
+		return nil
+	}
+	where, err := joined.Slice(off, f.Size)
+	if err != nil {
+		return nil
+	}
+	return where
+}
+
+// listed is the checksum of a listed file. archive is the archive that it is part of, or empty.
+func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
+	want, _ := hex.DecodeString(f.SHA256) // the inventory was checked
+	c := &Checksum{File: filepath.Join(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}
+	if archive != "" {
+		c.archive = b.path(archive)
+	}
+	return found{c, where}
+}
+
+// reportListed adds a problem for each file that differs from its inventory.
+func (r *run) reportListed() {
+	for _, c := range r.report.Checksums {
+		if !c.listed || c.State != Different {
+			continue
+		}
+		p := layoutstore.Problem{Kind: layoutstore.Damaged, Path: c.Of, Reason: fmt.Sprintf("%s, and %s lists sha256:%x: copy it again", c.Reason, inventory.Name, c.want)}
+		if number, ok := volume.IsChunk(filepath.Base(c.Of)); ok && c.archive != "" {
+			p.Path, p.Chunks = c.archive, []string{"chunk " + number}
+		}
+		r.causes.add(p)
+	}
+}

@@ -1,0 +1,80 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// Inventory adds the repositories at some of the paths of the snapshot to an inventory, with their
+// tags, manifests and blobs. It leaves out discovery tags, and what is missing or has no legal name: the problems of the
+// snapshot say so. Errors: ErrStale if a refresh is due; those for which [IsExhausted] is true;
+// the context's.
+func (s *Snapshot) Inventory(ctx context.Context, b *inventory.Builder, paths []string) error {
+	for _, path := range paths {
+		repo, err := s.At(path)
+		if err != nil {
+			return err
+		}
+		if repo.path != "." && !names.IsRepository(repo.path) || len(repo.layouts) == 0 {
+			continue
+		}
+		if err := repo.inventory(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Repository) inventory(ctx context.Context, b *inventory.Builder) error {
+	graph, err := r.Graph(ctx)
+	if err != nil {
+		return err
+	}
+	b.AddRepository(r.path)
+	for _, m := range graph.Manifests {
+		if m.Unavailable != nil || r.IsDiscovery(m.Digest) {
+			continue
+		}
+		listed := inventory.Blob{Digest: m.Digest, Size: m.Size}
+		b.AddBlob(listed)
+		for _, tag := range m.Tags {
+			b.AddTag(r.path, tag, listed)
+		}
+		if m.Top && len(m.Tags) == 0 {
+			b.AddUntagged(r.path, listed)
+		}
+	}
+	for _, blob := range graph.Blobs {
+		if r.IsDiscovery(blob.Digest) {
+			continue
+		}
+		size, err := r.sizeOf(ctx, blob.Digest)
+		if err != nil {
+			return err
+		}
+		if size >= 0 {
+			b.AddBlob(inventory.Blob{Digest: blob.Digest, Size: size})
+		}
+	}
+	return nil
+}
+
+// sizeOf is the size of the last copy of a blob, or -1 if there is none.
+func (r *Repository) sizeOf(ctx context.Context, d digest.Digest) (int64, error) {
+	where, err := r.locate(ctx, d, nil)
+	switch {
+	case err == nil:
+		return where.Size(), nil
+	case ctx.Err() != nil || IsExhausted(err):
+		return -1, err
+	case errors.Is(err, ErrBlobUnknown), errors.Is(err, fs.ErrNotExist):
+		return -1, nil
+	}
+	return -1, err
+}

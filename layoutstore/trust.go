@@ -1,0 +1,158 @@
+package layoutstore
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+)
+
+// trust is what a key has signed for a source: the tags of its repositories, and its blobs.
+type trust struct {
+	key   *inventory.VerifyKey
+	lists []*inventory.Inventory // several in a store, one per import
+	repos map[string]*signedRepository
+}
+
+// signedRepository is what is signed for one repository.
+type signedRepository struct {
+	tags map[signedTag]bool
+	all  map[digest.Digest]bool // manifests that an index may name
+	name map[string]bool        // of tags, whatever they lead to
+}
+
+type signedTag struct {
+	tag    string
+	digest digest.Digest
+}
+
+func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
+	t := &trust{key: key, lists: lists, repos: map[string]*signedRepository{}}
+	for _, i := range lists {
+		for _, r := range i.Repositories {
+			s := t.repos[r.Path]
+			if s == nil {
+				s = &signedRepository{map[signedTag]bool{}, map[digest.Digest]bool{}, map[string]bool{}}
+				t.repos[r.Path] = s
+			}
+			for _, tag := range r.Tags {
+				s.tags[signedTag{tag.Name, tag.Digest}], s.all[tag.Digest], s.name[tag.Name] = true, true, true
+			}
+			for _, m := range r.Untagged {
+				s.all[m.Digest] = true
+			}
+		}
+	}
+	return t
+}
+
+// hasBlob reports whether a blob or manifest may be read. A nil trust allows everything.
+func (t *trust) hasBlob(d digest.Digest) bool {
+	return t == nil || slices.ContainsFunc(t.lists, func(i *inventory.Inventory) bool { _, ok := i.Blob(d); return ok })
+}
+
+// notSigned is the error for a blob that is not signed.
+func notSigned(d digest.Digest) error {
+	return &ProblemError{Problem: Problem{Kind: Limited, Digest: d, Reason: "no signed inventory lists it", Err: fs.ErrNotExist}}
+}
+
+// signedEntries returns those of the entries of the layout's index.json that are signed, with
+// the tags that are signed.
+func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
+	tags := make(map[int]string, len(p.index.entries))
+	for _, e := range p.index.entries {
+		tags[int(e.number)] = e.tag
+	}
+	var signed []IndexEntry
+	for _, e := range all {
+		if tag, ok := tags[e.Number]; ok {
+			e.Tag = tag
+			signed = append(signed, e)
+		}
+	}
+	return signed
+}
+
+// signedOnly returns a layout without the descriptors that are not signed, and the problem of
+// those. A manifest that is signed under other tags only loses this one.
+func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
+	signed := *l
+	signed.trust = t
+	r := t.repos[l.path]
+	var refused []int
+	kept := make([]entry, 0, len(l.index.entries))
+	changed := false
+	for i, e := range l.index.entries {
+		d := e.digest()
+		if r == nil || !r.all[d] {
+			refused, changed = append(refused, i), true
+			continue
+		}
+		if e.tag != "" && !r.tags[signedTag{e.tag, d}] {
+			// An archive that lost the tag to another one has it as well.
+			if !r.name[e.tag] && len(l.index.named) < 2 {
+				refused = append(refused, i)
+			}
+			e.tag, changed = "", true
+		}
+		kept = append(kept, e)
+	}
+	if changed {
+		signed.index = &index{sum: l.index.sum, entries: kept, ballot: l.index.ballot, named: l.index.named, problems: l.index.problems}
+	}
+	if len(refused) == 0 {
+		return &signed, nil
+	}
+	first := l.index.entries[refused[0]]
+	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Tags: tagList(first.tag), Digest: first.digest()})
+	p.Reason = "no signed inventory lists it: it is not served"
+	if n := len(refused) - 1; n > 0 {
+		p.Reason += fmt.Sprintf(" (and %d more of this layout)", n)
+	}
+	return &signed, &p
+}
+
+// filtered is a layout and what is left of it, so that an unchanged one stays the same from scan
+// to scan.
+type filtered struct {
+	signed  *indexedLayout
+	problem *Problem
+}
+
+// keepSigned sets the layouts that a source serves: all of them, or with a key what is signed.
+func (s *source) keepSigned(next *sourceState) {
+	t := next.inventory.trust
+	if t == nil {
+		return
+	}
+	next.filtered = map[*indexedLayout]filtered{}
+	for _, h := range next.volumes() {
+		for _, l := range h.layouts {
+			f, ok := s.last.filtered[l]
+			if !ok || f.signed.trust != t {
+				f.signed, f.problem = t.signedOnly(l)
+			}
+			next.filtered[l] = f
+			if f.problem != nil {
+				next.problems = append(next.problems, *f.problem)
+			}
+		}
+	}
+}
+
+// served are the layouts of a volume that are served.
+func (st *sourceState) served(h *volumeState) []*indexedLayout {
+	if st.filtered == nil {
+		return h.layouts
+	}
+	all := make([]*indexedLayout, 0, len(h.layouts))
+	for _, l := range h.layouts {
+		if f, ok := st.filtered[l]; ok {
+			all = append(all, f.signed)
+		}
+	}
+	return all
+}
