@@ -127,14 +127,16 @@ func TestUploadsToRegistriesThatAreAway(t *testing.T) {
 			return nil, nil
 		}
 	})
-	cut := registrytest.Reset(registrytest.First(3, registrytest.On("PATCH uploads")), streamFrom/4)
+	interrupted := registrytest.First(3, registrytest.On("PATCH uploads"))
+	cut := registrytest.Reset(func(*http.Request) bool { return true }, streamFrom/4)
 	r.Inject(func(w http.ResponseWriter, req *http.Request, next http.Handler) bool {
-		if !cut(w, req, next) {
+		if !interrupted(req) {
 			return false
 		}
+		// Before the connection is cut: the client tries again at once.
 		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
 		away.Store(true)
-		return true
+		return cut(w, req, next)
 	})
 	b := big()
 	upload(t, c, b.upload("x"), b)
