@@ -101,7 +101,7 @@ func deepFor(e *client.Error, depth int) bool {
 	case strings.Contains(e.Host, "quay"):
 		return depth > 2 && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed && !says(e, "read-only"))
 	case strings.Contains(e.Host, "gitlab"):
-		return depth > 3 && !e.Anonymous && (e.Status == http.StatusNotFound || e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized && !asksToken(e))
+		return depth > 3 && !e.Anonymous && (e.Status == http.StatusNotFound || e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized)
 	}
 	return false
 }

@@ -249,11 +249,11 @@ func unmet(m Module) (all []string) {
 
 // fits reports whether a constraint chooses a tag.
 func fits(c *release.Constraint, tag string) bool {
-	if c.Versions == nil {
+	if len(c.Ranges) == 0 {
 		return sameVersion(c.Tag, tag)
 	}
 	r, isVersion := release.Parse(tag)
-	return isVersion && c.Versions.Check(r.Version)
+	return isVersion && c.Matches(r.Version)
 }
 
 // sameVersion reports whether two tags are the same, or spell the same version.

@@ -11,9 +11,8 @@ import (
 
 // Constraint says which versions of something are wanted: a range, or one tag.
 type Constraint struct {
-	Text     string
-	Versions *semver.Constraints // nil where it is one tag
-	Ranges   []Range             // that || separates
+	Text   string
+	Ranges []Range // that || separates; none where it is one tag
 
 	Tag     string // exactly
 	Channel string // that is to point at the tag; empty is all
@@ -25,6 +24,11 @@ type Constraint struct {
 type Range struct {
 	Versions *semver.Constraints
 	Lowest   *semver.Version // that the text names; nil if it names none
+}
+
+// Matches reports whether a version is in one of the ranges.
+func (c *Constraint) Matches(v *semver.Version) bool {
+	return slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Versions.Check(v) })
 }
 
 // HasStart reports whether versions can be tried from a lowest one on, in each range.
@@ -51,18 +55,12 @@ func ParseConstraint(text string) (*Constraint, error) {
 	if text == "" {
 		return nil, malformedVersion(text)
 	}
-	var expressions []string
 	for _, piece := range strings.Split(text, "||") {
-		r, expression, err := c.parseRange(strings.TrimSpace(piece))
+		r, err := c.parseRange(strings.TrimSpace(piece))
 		if err != nil {
 			return nil, malformedVersion(text)
 		}
 		c.Ranges = append(c.Ranges, r)
-		expressions = append(expressions, expression)
-	}
-	var err error
-	if c.Versions, err = semver.NewConstraint(strings.Join(expressions, " || ")); err != nil {
-		return nil, malformedVersion(text)
 	}
 	return c, nil
 }
@@ -72,19 +70,19 @@ func malformedVersion(text string) error {
 }
 
 // parseRange reads one range of a constraint, and notes the versions that it names.
-func (c *Constraint) parseRange(text string) (r Range, expression string, err error) {
-	expression = text
+func (c *Constraint) parseRange(text string) (r Range, err error) {
+	expression := text
 	if v, err := semver.NewVersion(text); err == nil {
 		expression = fmt.Sprintf(">=%s <%d.0.0", v, v.Major()+1)
 		r.Lowest = v
 	}
 	if r.Versions, err = semver.NewConstraint(expression); err != nil {
-		return r, "", err
+		return r, err
 	}
 	if r.Lowest == nil {
 		r.Lowest = c.noteLiterals(text)
 	}
-	return r, expression, nil
+	return r, nil
 }
 
 // noteLiterals notes the versions that a range names, and returns the lowest from which on
@@ -114,7 +112,7 @@ func (c *Constraint) noteLiterals(text string) (lowest *semver.Version) {
 func (c *Constraint) Choose(tags []string) (chosen []string) {
 	var fit []Release
 	for _, r := range ParseAll(tags) {
-		if c.Versions.Check(r.Version) {
+		if c.Matches(r.Version) {
 			fit = append(fit, r)
 		}
 	}

@@ -50,7 +50,7 @@ func ParseSelectors(list []string) (all map[string]Selector, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.Versions == nil {
+		if len(c.Ranges) == 0 {
 			s.Pins = append(s.Pins, c)
 		} else {
 			s.Ranges = append(s.Ranges, c)

@@ -6,6 +6,7 @@ package journal
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -104,24 +105,21 @@ func (j *Journal) header() ([]byte, error) {
 		h.Indexes = append(h.Indexes, journalIndex{c.Path, old, int64(len(c.New))})
 	}
 	line, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
-	return append(line, '\n'), CheckSize("the journal's header", int64(len(line))+1)
+	return append(line, '\n'), errors.Join(err, CheckSize("the journal's header", int64(len(line))+1))
 }
 
 // WriteTo writes the journal in the form that [Read] reads. Errors: those of Check; of
 // the writer.
 func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	line, err := j.header()
-	if err != nil {
-		return 0, err
+	parts := [][]byte{line}
+	for _, c := range j.Indexes {
+		parts = append(parts, c.Old, c.New)
 	}
-	n, err := w.Write(line)
-	written := int64(n)
-	for i := 0; i < 2*len(j.Indexes) && err == nil; i++ {
-		c := j.Indexes[i/2]
-		n, err = w.Write([][]byte{c.Old, c.New}[i%2])
+	written := int64(0)
+	for i := 0; i < len(parts) && err == nil; i++ {
+		var n int
+		n, err = w.Write(parts[i])
 		written += int64(n)
 	}
 	return written, err
@@ -132,7 +130,7 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 // Errors: the file system's; that the file is not a journal, or one of a later version.
 func Read(dir string) (*Journal, error) {
 	h, err := readHeader(dir)
-	if h == nil || err != nil {
+	if h == nil {
 		return nil, err
 	}
 	j := &Journal{Generation: h.Generation, Packed: h.Packed, Revived: h.Revived, Prune: h.Prune}

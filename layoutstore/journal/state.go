@@ -121,8 +121,8 @@ func readFile(dir, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > MaxFile {
-		return nil, fmt.Errorf("%s: not a regular file, or too large", name)
+	if info.Size() > MaxFile {
+		return nil, fmt.Errorf("%s: too large", name)
 	}
 	return io.ReadAll(io.LimitReader(f, MaxFile))
 }

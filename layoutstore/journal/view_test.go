@@ -236,6 +236,25 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
+// A header may end with a read, and begin the next one with its newline.
+func TestHeaderOfAWholeRead(t *testing.T) {
+	dir := newStore(t)
+	for _, n := range []int{64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10} {
+		head := `{"format":1,"generation":7,"indexes":[{"path":"a","old":-1,"new":3}]}`
+		raw := head + strings.Repeat(" ", n-len(head)) + "\nnew"
+		if err := os.WriteFile(filepath.Join(dir, journal.File), []byte(raw), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		j, err := journal.Read(dir)
+		if err != nil || j.Generation != 7 {
+			t.Fatalf("%d bytes: %+v, %v", n, j, err)
+		}
+		if fresh, err := j.Indexes[0].NewBytes(t.Context()); string(fresh) != "new" {
+			t.Errorf("%d bytes: %q, %v", n, fresh, err)
+		}
+	}
+}
+
 // The bytes of an index are stale once their journal is removed or replaced.
 func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 	dir := newStore(t)
@@ -251,6 +270,13 @@ func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 	checkStale(t, got.Indexes[0])
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
+	// What has the journal's name and is no file says nothing about the import.
+	if err := errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := got.Indexes[0].NewBytes(t.Context()); err == nil || errors.Is(err, extent.ErrStale) {
+		t.Errorf("%q, %v", data, err)
+	}
 }
 
 func checkStale(t *testing.T, c journal.IndexChange) {
@@ -318,7 +344,7 @@ func TestStateThatIsTooLong(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // sparse, takes no space
 		t.Fatal(err)
 	}
-	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "not a regular file, or too large") {
+	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("%v", err)
 	}
 }

@@ -126,9 +126,7 @@ func address(remote string) (netip.Addr, bool) {
 func share(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
-		if network, err := addr.Prefix(64); err == nil {
-			return network.Addr()
-		}
+		return netip.PrefixFrom(addr, 64).Masked().Addr()
 	}
 	return addr
 }

@@ -143,11 +143,11 @@ func (v *Value[T]) checkOnce() {
 // checkFiles reads the files if they have changed and settled.
 func (v *Value[T]) checkFiles() {
 	state, stateErr := stateOf(v.options.Files)
-	if !v.files.settled(state, stateErr, v.options.Now()) {
+	if !v.files.settled(state, v.options.Now()) {
 		return
 	}
 	value, err := v.options.Read()
-	if after, afterErr := stateOf(v.options.Files); !sameStates(state, after) || (stateErr == nil) != (afterErr == nil) {
+	if after, _ := stateOf(v.options.Files); !sameStates(state, after) {
 		return // written while it was read: the next check will see
 	}
 	if err == nil {
@@ -181,8 +181,8 @@ type files struct {
 
 // settled reports whether the files have changed and nothing was written to them for a
 // while: by their modification times, or by our clock if their clock differs or is wrong.
-func (f *files) settled(state []fs.FileInfo, err error, now time.Time) bool {
-	if err == nil && sameStates(state, f.used) {
+func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
+	if sameStates(state, f.used) {
 		f.changed, f.failed = false, false
 		return false
 	}

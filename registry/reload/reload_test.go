@@ -178,6 +178,24 @@ func TestTorn(t *testing.T) {
 	w.want("", "changed") // so it was meant
 }
 
+// A second write that is seen before its time is one that is not over.
+func TestTornBetweenTwoChecks(t *testing.T) {
+	w := watch(t)
+	first := w.now
+	w.write("a", "2")
+	w.write("b", "2")
+	w.pass(200 * time.Millisecond)
+	w.want("11")
+	for _, name := range []string{"a", "b"} {
+		w.check(os.WriteFile(w.file(name), []byte("33"), 0o600))
+		w.check(os.Chtimes(w.file(name), first, first))
+	}
+	w.pass(900 * time.Millisecond)
+	w.want("11")
+	w.pass(time.Second)
+	w.want("3333", "changed")
+}
+
 // A clock far from the file system's delays a change, but does not hide it.
 func TestFilesFromTheFuture(t *testing.T) {
 	w := watch(t)
@@ -251,4 +269,67 @@ func TestHangingDisk(t *testing.T) {
 			t.Errorf("%q once the disk answers", got)
 		}
 	})
+}
+
+// Whoever asks while another one's check hangs, and is not overdue, does not wait for it.
+func TestCheckOfAnotherOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t)
+		o := w.options()
+		o.Now = time.Now
+		hang := make(chan struct{})
+		first := true
+		o.Read = func() (string, error) {
+			if !first {
+				<-hang
+			}
+			first = false
+			return w.read()
+		}
+		v, err := reload.New(o)
+		w.check(err)
+		w.now = time.Now()
+		w.write("a", "2")
+		w.write("b", "2")
+		time.Sleep(300 * time.Millisecond)
+		v.Get()
+		time.Sleep(600 * time.Millisecond)
+		v.Get()
+		time.Sleep(300 * time.Millisecond)
+		go v.Get() // reads, as the change has settled
+		synctest.Wait()
+		began := time.Now()
+		if got := v.Get(); got != "11" || time.Since(began) > 0 {
+			t.Errorf("%q after %v", got, time.Since(began))
+		}
+		close(hang)
+		synctest.Wait()
+		if got := v.Get(); got != "22" {
+			t.Errorf("%q once the disk answers", got)
+		}
+	})
+}
+
+// A check that begins just behind the end of another one reads nothing.
+func TestCheckBehindAnother(t *testing.T) {
+	w := watch(t)
+	o := w.options()
+	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // another check ended in between
+	start := w.now
+	o.Now = func() time.Time {
+		age := ages[0]
+		ages = ages[1:]
+		return start.Add(age)
+	}
+	reads := 0
+	o.Read = func() (string, error) {
+		reads++
+		return w.read()
+	}
+	v, err := reload.New(o)
+	w.check(err)
+	w.check(os.Remove(w.file("a")))
+	if got := v.Get(); got != "11" || reads != 1 || len(ages) > 0 {
+		t.Errorf("%q after %d reads, %d ages not asked for", got, reads, len(ages))
+	}
 }

@@ -67,7 +67,7 @@ func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *se
 func chooseInRange(channels []release.Channel, tags []string, constraint *release.Constraint) (b builds) {
 	b.tags = slices.Clone(tags)
 	for _, ch := range channels {
-		if ch.Release.Version == nil || !constraint.Versions.Check(ch.Release.Version) {
+		if ch.Release.Version == nil || !constraint.Matches(ch.Release.Version) {
 			b.notes = append(b.notes, fmt.Sprintf("release channel %s points at %s, which is not pulled", ch.Name, ch.Tag))
 			continue
 		}

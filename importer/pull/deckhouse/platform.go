@@ -122,7 +122,7 @@ func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	if err != nil {
 		return builds{}, err
 	}
-	if constraint.Versions == nil {
+	if len(constraint.Ranges) == 0 {
 		return p.findBuild(ctx, constraint.Tag)
 	}
 	tags, err := p.chooseTags(ctx, p.channelsRepository(), constraint)

@@ -77,7 +77,7 @@ func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 		return err
 	}
 	for _, c := range ranges {
-		fitting := slices.DeleteFunc(slices.Clone(versions), func(v release.Release) bool { return c != nil && !c.Versions.Check(v.Version) })
+		fitting := slices.DeleteFunc(slices.Clone(versions), func(v release.Release) bool { return c != nil && !c.Matches(v.Version) })
 		reason, err := r.chooseNewest(ctx, n.Name, fitting, func(*release.Contract) string { return "" }, false, "asked for by name")
 		if err != nil {
 			return err
