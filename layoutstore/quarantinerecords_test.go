@@ -72,12 +72,108 @@ func TestRecordsLimit(t *testing.T) {
 // What is in the directory beside records is left alone.
 func TestRecordsOnly(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine"} {
+	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine",
+		strings.Repeat("x", 65) + ".quarantine", strings.Repeat("x", 64) + ".quarantinf", "." + strings.Repeat("x", 63) + ".quarantine"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if found, unread := newRecords(dir).sync(); len(found)+len(unread) > 0 {
 		t.Errorf("%v, %v", found, unread)
+	}
+}
+
+// A record of the greatest length is read as it was written, and of one more byte its name.
+func TestLongestRecord(t *testing.T) {
+	d := digest.FromString("x")
+	form := func(path string) record { return record{place{path, ""}, d, "1", "rotten"} }
+	length := func(v record) int {
+		return len(fmt.Sprintf(recordForm, v.at.path, v.at.entry, string(v.digest), v.stamp, v.reason))
+	}
+	longest := "/" + strings.Repeat("x", maxRecord-length(form("/")))
+	for path, readable := range map[string]bool{longest: true, longest + "x": false} {
+		v := form(path)
+		dir := filepath.Join(t.TempDir(), "quarantine")
+		r := newRecords(dir)
+		r.queueWrite(v)
+		r.sync()
+		found, unread := newRecords(dir).sync()
+		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
+			t.Errorf("%d bytes: %d found, %v", length(v), len(found), unread)
+		}
+		// A record cut by its reader's limit would be read as another one.
+		info, err := os.Stat(filepath.Join(dir, v.name()))
+		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
+			t.Errorf("%v, %v", info.Size(), err)
+		}
+	}
+}
+
+// What cannot be removed is reported, and removed once it can be; what is found again
+// meanwhile is kept.
+func TestRecordThatCannotBeRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "quarantine")
+	for _, again := range []bool{false, true} {
+		v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
+		r := newRecords(dir)
+		r.sync()
+		file := filepath.Join(dir, v.name())
+		if err := os.MkdirAll(filepath.Join(file, "not empty"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r.queueRemove(v.name())
+		r.sync()
+		if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be removed") {
+			t.Errorf("%v", all)
+		}
+		if again {
+			r.queueWrite(v)
+		}
+		if err := os.Remove(filepath.Join(file, "not empty")); err != nil {
+			t.Fatal(err)
+		}
+		if again {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.sync()
+		if _, err := os.Stat(file); (err == nil) != again || len(r.problems()) > 0 {
+			t.Errorf("again is %v: %v; %v", again, err, r.problems())
+		}
+		os.RemoveAll(dir)
+	}
+}
+
+// A record that is written and removed before either is done is removed, and the other way
+// round it is written; records that were there count.
+func TestLastWordOnARecord(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "quarantine")
+	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
+	r := newRecords(dir)
+	r.queueWrite(v)
+	r.queueRemove(v.name())
+	r.sync()
+	if found, _ := newRecords(dir).sync(); len(found) > 0 {
+		t.Errorf("%v", found)
+	}
+	r.queueRemove(v.name())
+	r.queueWrite(v)
+	r.sync()
+	r.sync() // does neither again
+	next := newRecords(dir)
+	if found, _ := next.sync(); !slices.Equal(found, []record{v}) {
+		t.Errorf("%v", found)
+	}
+	if err := os.WriteFile(filepath.Join(dir, strings.Repeat("x", 64)+recordSuffix), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	next = newRecords(dir)
+	next.limit = 2
+	next.sync()
+	next.queueWrite(record{v.at, v.digest, "2", "rotten"})
+	next.sync()
+	if all := next.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "2 records, the limit") {
+		t.Errorf("%v", all)
 	}
 }
