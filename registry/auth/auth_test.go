@@ -160,6 +160,7 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 		"no issuer":        with(func(t *auth.Token) { t.Issuer = "" }),
 		"no keys":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
 		"keys missing":     with(func(t *auth.Token) { t.JWKS = missing }),
+		"keys a directory": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
 		"keys empty":       with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope

@@ -2,14 +2,18 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/auth"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/layoutproxy/layoutproxy/registry/reload"
@@ -64,6 +68,41 @@ func TestKeysOfPairs(t *testing.T) {
 	}
 	if p.key("x", "p", h) == other.key("x", "p", h) {
 		t.Error("a key does not depend on the secret")
+	}
+	if p.key("x", "p", h) == p.key("x", "p", []byte(hash(t, "b"))) {
+		t.Error("an old password counts after its hash was replaced")
+	}
+	if p.key("x", "p", h) == p.key("y", "p", h) {
+		t.Error("two users with one hash have one key")
+	}
+}
+
+// The greatest cost is accepted, and of one more the error says why not.
+func TestGreatestCost(t *testing.T) {
+	form := "$2a$%02d$" + strings.Repeat("A", 53)
+	if cost, err := checkHash(fmt.Sprintf(form, maxCost)); cost != maxCost || err != nil {
+		t.Errorf("%d, %v", cost, err)
+	}
+	if _, err := checkHash(fmt.Sprintf(form, maxCost+1)); err == nil || !strings.Contains(err.Error(), "seconds") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A file without users is reported, and one that cannot be read is an error only.
+func TestFileWithoutUsersIsReported(t *testing.T) {
+	dir := t.TempDir()
+	for content, lines := range map[string]int{"# nobody\n": 1, "ann:" + hash(t, "a"): 0, "ann": 0} {
+		file := filepath.Join(dir, "htpasswd")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		core, log := observer.New(zap.WarnLevel)
+		if _, err := newPasswords(file, zap.New(core)); (err != nil) != (content == "ann") {
+			t.Errorf("%q: %v", content, err)
+		}
+		if log.Len() != lines {
+			t.Errorf("%q: %v", content, log.All())
+		}
 	}
 }
 
