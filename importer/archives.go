@@ -127,7 +127,7 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// storeName is the name in the store of one of the archive's files.
+// storeName returns the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
 // compareInStore reports whether the archive's name is taken in the store, by one file or by

@@ -58,7 +58,7 @@ func layered(t *testing.T, mediaType string) string {
 	return tree.Dir()
 }
 
-// largestWith is the file below a directory that has a content.
+// largestWith returns the file below a directory that has a content.
 func largestWith(t *testing.T, dir, body string) string {
 	t.Helper()
 	for name := range importertest.Files(t, dir) {

@@ -15,7 +15,7 @@ func InodeFacts(symlink bool, links uint64, mode, own fs.FileMode, foreign bool)
 // WhyCopy says why a file is copied.
 func WhyCopy(f Facts) string { return whyCopy(f) }
 
-// Names is how many names a file has.
+// Names returns how many names a file has.
 func Names(info fs.FileInfo) uint64 {
 	links, _ := ownership(info)
 	return links

@@ -102,7 +102,7 @@ func newScene(t *testing.T, w way) scene {
 	return s
 }
 
-// fresh is the bundle in a directory that an import may take it from.
+// fresh returns the bundle in a directory that an import may take it from.
 func (s scene) fresh(t *testing.T) string {
 	t.Helper()
 	if s.way == loose {

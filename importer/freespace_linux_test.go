@@ -28,7 +28,7 @@ func small(t *testing.T, options string) string {
 	return filepath.Join(dir, "store")
 }
 
-// large is a bundle with a blob of 3 MB.
+// large returns a bundle with a blob of 3 MB.
 func large(t *testing.T) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

@@ -29,7 +29,7 @@ type content struct {
 	from     bundleCopy      // the proven copy; zero if an earlier import staged it
 }
 
-// blobName is the path in the tree of a blob of a layout.
+// blobName returns the path in the tree of a blob of a layout.
 func blobName(layout string, d digest.Digest) string {
 	return path.Join(layout, names.BlobPath(d))
 }

@@ -61,7 +61,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 	}
 }
 
-// blobFiles are the blobs of a store, each file once.
+// blobFiles returns the blobs of a store, each file once.
 func blobFiles(t *testing.T, store string) (names []string) {
 	t.Helper()
 	for name, size := range importertest.Files(t, store) {

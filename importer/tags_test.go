@@ -51,7 +51,7 @@ func TestImportsByDigest(t *testing.T) {
 	}
 }
 
-// indexOf are the descriptors of a layout of a store.
+// indexOf returns the descriptors of a layout of a store.
 func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(store, path, "index.json"))

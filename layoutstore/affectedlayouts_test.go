@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// concerns says whether a fault at a path speaks of the layout at path layout.
+// concerns reports whether a fault at a path speaks of the layout at path layout.
 func concerns(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true

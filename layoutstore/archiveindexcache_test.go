@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// keptBundle is a bundle as an archive and as chunks, and a cache directory.
+// keptBundle returns a bundle as an archive and as chunks, and a cache directory.
 func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 	t.Helper()
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
@@ -33,7 +33,7 @@ func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// kept are the files of a cache directory.
+// kept returns the files of a cache directory.
 func kept(t *testing.T, options layoutstore.Options) (files []string) {
 	t.Helper()
 	err := filepath.WalkDir(options.CacheDir, func(file string, e os.DirEntry, err error) error {

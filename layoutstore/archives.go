@@ -75,7 +75,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	return nil
 }
 
-// withoutTags is the state of an archive whose manifests are served by digest only.
+// withoutTags returns the state of an archive whose manifests are served by digest only.
 func (h *volumeState) withoutTags() *volumeState {
 	bare := *h
 	bare.tagged, bare.layouts = h, make([]*indexedLayout, len(h.layouts))
@@ -87,7 +87,7 @@ func (h *volumeState) withoutTags() *volumeState {
 	return &bare
 }
 
-// withTags is the state of an archive as its indexes have it.
+// withTags returns the state of an archive as its indexes have it.
 func (h *volumeState) withTags() *volumeState {
 	if h.tagged != nil {
 		return h.tagged

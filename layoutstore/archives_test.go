@@ -515,7 +515,7 @@ func TestArchivesOfOldBundles(t *testing.T) {
 	}
 }
 
-// stripped is a content by the names that it has in an archive.
+// stripped returns a content by the names that it has in an archive.
 func stripped(have content, strip string) content {
 	bare := content{}
 	for name, data := range have {

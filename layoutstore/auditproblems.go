@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// DamagedCopy is the problem of a copy that does not match its digest or cannot be read.
+// DamagedCopy returns the problem of a copy that does not match its digest or cannot be read.
 // It locates the copy if s does not say where it is. The error is the cause of ctx.
 func (in *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
 	return in.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
@@ -28,7 +28,7 @@ func (in *Audit) HasRead(l Layout, d digest.Digest) bool {
 	return ok
 }
 
-// ServedCopy is the copy of d that is served: the one in the last layout that has it with
+// ServedCopy returns the copy of d that is served: the one in the last layout that has it with
 // an accepted size. ok is false if no layout has one.
 func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := in.need[d]
@@ -181,7 +181,7 @@ func (in *Audit) isLost(ctx context.Context, d digest.Digest) (bool, error) {
 	return false, nil
 }
 
-// ownerOf is the last layout whose index leads to d, directly or through other manifests.
+// ownerOf returns the last layout whose index leads to d, directly or through other manifests.
 func (in *Audit) ownerOf(d digest.Digest) Layout {
 	tops := map[digest.Digest]bool{d: true}
 	n := in.need[d]
@@ -255,7 +255,7 @@ func (in *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.Li
 	return p
 }
 
-// mediaTypeOfBlob is the media type in the first manifest that names the blob.
+// mediaTypeOfBlob returns the media type in the first manifest that names the blob.
 func mediaTypeOfBlob(b *closure.Blob) string {
 	for _, c := range b.Claims {
 		if c.By == nil {

@@ -166,7 +166,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// topManifest is the node of a key if an index.json names it as a manifest, not as a blob.
+// topManifest returns the node of a key if an index.json names it as a manifest, not as a blob.
 func (r *Repository) topManifest(k key) *node {
 	if n := r.topNode(k); n != nil && n.isManifest() {
 		return n

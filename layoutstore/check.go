@@ -118,13 +118,13 @@ func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []cl
 	return nil
 }
 
-// knownProblems are the problems of the repository that are known so far. The error is the
+// knownProblems returns the problems of the repository that are known so far. The error is the
 // cause of ctx.
 func (r *Repository) knownProblems(ctx context.Context) ([]Problem, error) {
 	return r.quarantineProblems(ctx, r.problemsOfContent())
 }
 
-// problemsOfContent are those found in its indexes and manifests, and by a check.
+// problemsOfContent returns those found in its indexes and manifests, and by a check.
 func (r *Repository) problemsOfContent() []Problem {
 	known := r.problems
 	if done := r.checked.Load(); done != nil {

@@ -124,7 +124,7 @@ func TestChunksAnswerAsTheArchive(t *testing.T) {
 	}
 }
 
-// rounds is how often a test of random input runs: few times, and many with
+// rounds returns how often a test of random input runs: few times, and many with
 // LAYOUTPROXY_TEST_ALL=1.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -133,7 +133,7 @@ func rounds(few, many int) int {
 	return few
 }
 
-// randomTree is a tree of two layouts with layers of random sizes.
+// randomTree returns a tree of two layouts with layers of random sizes.
 func randomTree(t *testing.T, random *rand.Rand, seed int) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -165,7 +165,7 @@ func middles(places []layouttest.Place) (all []int64) {
 	return all
 }
 
-// bodies are the places where the content of entries begins.
+// bodies returns the places where the content of entries begins.
 func bodies(places []layouttest.Place) (all []int64) {
 	for _, p := range places {
 		all = append(all, p.Body)
@@ -248,7 +248,7 @@ func wantTruth(t *testing.T, archive string, have content, places []layouttest.P
 	}
 }
 
-// namesChunk says whether a text names a chunk, alone or in a range.
+// namesChunk reports whether a text names a chunk, alone or in a range.
 func namesChunk(text string, chunk int) bool {
 	for _, word := range []string{"chunk ", "chunks "} {
 		for rest := text; ; {

@@ -59,7 +59,7 @@ func try(t *testing.T, err error) {
 	}
 }
 
-// answered are those of some names and tags that are served, listed or not.
+// answered returns those of some names and tags that are served, listed or not.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -255,7 +255,7 @@ func TestUntaggedManifests(t *testing.T) {
 	}
 }
 
-// named is a descriptor with a reference and no short tag, as skopeo and crane write it.
+// named returns a descriptor with a reference and no short tag, as skopeo and crane write it.
 func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 	d := l.Image(layouttest.Image{Name: ref})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}

@@ -99,7 +99,7 @@ func newEndingTree(t *testing.T, source string, quarantined bool) (e endingTree)
 	return e
 }
 
-// endingSources are the kinds of source, each with the layout app.
+// endingSources returns the kinds of source, each with the layout app.
 func endingSources(t *testing.T) map[string]string {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
@@ -215,7 +215,7 @@ func TestEndedContextsLeaveNothing(t *testing.T) {
 	}
 }
 
-// endingProblems are all problems of a tree, after a check.
+// endingProblems returns all problems of a tree, after a check.
 func endingProblems(t *testing.T, e endingTree) []Problem {
 	t.Helper()
 	err := e.snapshot.Check(t.Context(), 1)

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// entriesOf are the files of a tree as entries in the order of their names.
+// entriesOf returns the files of a tree as entries in the order of their names.
 func entriesOf(t *testing.T, tree *layouttest.Tree, format tar.Format) (all []layouttest.Entry) {
 	t.Helper()
 	have := contentOf(t, tree)
@@ -109,7 +109,7 @@ func odd(seed string) map[string]layouttest.Entry {
 	return all
 }
 
-// newSparse is an entry in the form of PAX, sparse version 1.0, which GNU tar writes.
+// newSparse returns an entry in the form of PAX, sparse version 1.0, which GNU tar writes.
 func newSparse(name string) []layouttest.Entry {
 	var records bytes.Buffer
 	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1000"} {

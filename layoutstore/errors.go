@@ -51,7 +51,7 @@ func asLostChunk(err error) (lost Problem, ok bool) {
 	return Problem{}, false
 }
 
-// placeOf is the place of refused content; it is zero if no layout has it.
+// placeOf returns the place of refused content; it is zero if no layout has it.
 func placeOf(p Problem) place { return place{p.Path, p.Entry} }
 
 // IsExhausted reports whether err means that the process or the system has run out of open

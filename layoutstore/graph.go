@@ -24,7 +24,7 @@ func (r *Repository) closure(ctx context.Context, note noteRead) (*closure.Graph
 	})
 }
 
-// tops are the descriptors with which a traversal of the repository begins.
+// tops returns the descriptors with which a traversal of the repository begins.
 func (r *Repository) tops() []closure.Top {
 	tags := map[*node][]string{}
 	for _, t := range r.tags {
@@ -54,7 +54,7 @@ func splitError(read []byte, failed error) (body []byte, unavailable, err error)
 	return read, nil, failed
 }
 
-// DiscoveryContent is the content of the manifest, config or layer d of a discovery image of
+// DiscoveryContent returns the content of the manifest, config or layer d of a discovery image of
 // the repository. It is made from names alone; nothing is read.
 func (r *Repository) DiscoveryContent(d digest.Digest) (content []byte, ok bool) {
 	return r.images.content(d)

@@ -190,7 +190,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // as many as maxIndex holds
 }
 
-// withoutTags is the index with the same descriptors and no tags.
+// withoutTags returns the index with the same descriptors and no tags.
 func (ix *index) withoutTags() *index {
 	bare := &index{sum: ix.sum, entries: slices.Clone(ix.entries), ballot: ix.ballot, named: ix.named, problems: ix.problems}
 	for i := range bare.entries {
@@ -251,7 +251,7 @@ func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
 
-// foreignTagProblem is the problem of a descriptor whose tag is ignored, in a layout that
+// foreignTagProblem returns the problem of a descriptor whose tag is ignored, in a layout that
 // belongs to owner.
 func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
@@ -280,7 +280,7 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 	return ps
 }
 
-// tagOf is the tag in a descriptor's annotations: the short tag, else the tag in the
+// tagOf returns the tag in a descriptor's annotations: the short tag, else the tag in the
 // reference name, else "". It may be illegal. A short tag that is a digest, as sha256:HEX
 // or @sha256:HEX, means no tag.
 func tagOf(a annotationsDoc) string {
@@ -306,7 +306,7 @@ func isDigestTag(short string) bool {
 	return err == nil
 }
 
-// repositoryOf is the repository in a reference, without the host; empty for a bare tag.
+// repositoryOf returns the repository in a reference, without the host; empty for a bare tag.
 func repositoryOf(ref string) string {
 	if !strings.ContainsAny(ref, "/:@") {
 		return ""

@@ -14,7 +14,7 @@ import (
 // Layout is one OCI image layout of a repository, in one volume.
 type Layout struct{ indexed *indexedLayout }
 
-// Layouts are the repository's layouts in merge order: a later one wins a tag. A repository
+// Layouts returns the repository's layouts in merge order: a later one wins a tag. A repository
 // with only discovery tags has no layout.
 func (r *Repository) Layouts() []Layout {
 	layouts := make([]Layout, len(r.layouts))
@@ -48,7 +48,7 @@ func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 // IndexContains reports whether the layout's index has a descriptor of d.
 func (l Layout) IndexContains(d digest.Digest) bool { return l.indexed.index.names(d) }
 
-// Volume is the directory or archive of the layout, as the user gave it.
+// Volume returns the directory or archive of the layout, as the user gave it.
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
 // Locate locates a blob of the layout, whatever its size and content. Errors: the cause of

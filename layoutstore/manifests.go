@@ -100,7 +100,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	return m, nil
 }
 
-// mediaType is that of a manifest whose content, body, matches its digest. The error says
+// mediaType returns that of a manifest whose content, body, matches its digest. The error says
 // that it contradicts its descriptors or is ambiguous.
 func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
 	if r.images.has(n.first.key) {
@@ -220,7 +220,7 @@ func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, 
 	return body, nil
 }
 
-// digestMismatch is the reason for content that does not match its digest.
+// digestMismatch returns the reason for content that does not match its digest.
 func digestMismatch(got digest.Digest) string {
 	return fmt.Sprintf("checksum mismatch: content is %s", got)
 }

@@ -52,7 +52,7 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayou
 	return fresh
 }
 
-// sameContent says whether two parts stand for the same layout in the same state.
+// sameContent reports whether two parts stand for the same layout in the same state.
 func sameContent(a, b *indexedLayout) bool {
 	return a.vol == b.vol && a.path == b.path && a.index == b.index && a.trust == b.trust
 }

@@ -23,7 +23,7 @@ type scope struct {
 	byPath  map[string][]*indexedLayout
 }
 
-// key is the key of the layouts at path in a snapshot: their path, if the scope has no
+// key returns the key of the layouts at path in a snapshot: their path, if the scope has no
 // roots of its own.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
@@ -107,7 +107,7 @@ func (n *naming) nameLayouts(sc *scope) {
 	}
 }
 
-// lastPlace is the place of the last layout.
+// lastPlace returns the place of the last layout.
 func lastPlace(parts []*indexedLayout) place { return parts[len(parts)-1].where() }
 
 // addName adds the layouts at path of a scope to a name. Within one scope a name has only
@@ -177,7 +177,7 @@ func (n *naming) findOwners(parts []*indexedLayout, keys []string) []string {
 	return owners
 }
 
-// namesOf are the names with exactly these keys.
+// namesOf returns the names with exactly these keys.
 func (n *naming) namesOf(keys []string) (names []string) {
 	for name, have := range n.keys {
 		if slices.Equal(have, keys) {
@@ -187,7 +187,7 @@ func (n *naming) namesOf(keys []string) (names []string) {
 	return names
 }
 
-// electedOf is the elected root of a layout's scope.
+// electedOf returns the elected root of a layout's scope.
 func (n *naming) electedOf(p *indexedLayout) string {
 	for _, sc := range n.scopes {
 		if slices.Contains(sc.layouts, p) {

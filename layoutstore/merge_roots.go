@@ -14,7 +14,7 @@ import (
 // AutoRoot stands for the root that the descriptors themselves name.
 const AutoRoot = "auto"
 
-// vote is the root in the reference ref, found in the layout at path: the part before the
+// vote returns the root in the reference ref, found in the layout at path: the part before the
 // layout's path.
 func vote(ref, path string) (root string, ok bool) {
 	if !strings.ContainsAny(ref, "/:@") { // a bare tag
@@ -156,7 +156,7 @@ func catalogFirst(sources []string) []string {
 	return out
 }
 
-// directoryOf is the directory that a file is in, however its path is written.
+// directoryOf returns the directory that a file is in, however its path is written.
 func directoryOf(file string) string {
 	if absolute, err := filepath.Abs(file); err == nil {
 		file = absolute

@@ -18,7 +18,7 @@ import (
 // algorithms.
 type key [sha256.Size]byte
 
-// keyOf is the key of d; plain is set if the digest can be restored from it.
+// keyOf returns the key of d; plain is set if the digest can be restored from it.
 func keyOf(d digest.Digest) (k key, plain bool) {
 	if sum, ok := names.SHA256Sum(d); ok {
 		return sum, true
@@ -28,7 +28,7 @@ func keyOf(d digest.Digest) (k key, plain bool) {
 
 func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
 
-// digest is the sha256 digest of a plain key.
+// digest returns the sha256 digest of a plain key.
 func (k key) digest() digest.Digest {
 	const algorithm = string(digest.SHA256) + ":"
 	var text [len(algorithm) + 2*sha256.Size]byte // each request asks: package digest would format it with fmt
@@ -84,7 +84,7 @@ func (n *node) digest() digest.Digest {
 	return n.first.digest()
 }
 
-// sizes are those that descriptors in index.json files claim, each once.
+// sizes returns those that descriptors in index.json files claim, each once.
 func (n *node) sizes() []int64 {
 	if n.dispute != nil {
 		return n.dispute.sizes
@@ -92,7 +92,7 @@ func (n *node) sizes() []int64 {
 	return []int64{n.first.size}
 }
 
-// types are the media types that descriptors in index.json files say, each once.
+// types returns the media types that descriptors in index.json files say, each once.
 func (n *node) types() []string {
 	switch {
 	case n.dispute != nil:
@@ -103,7 +103,7 @@ func (n *node) types() []string {
 	return []string{n.first.common.mediaType}
 }
 
-// mediaType is the first one in the descriptors; one of a manifest is preferred.
+// mediaType returns the first one in the descriptors; one of a manifest is preferred.
 func (n *node) mediaType() string {
 	if n.dispute != nil && len(n.dispute.types) > 0 {
 		return n.dispute.types[0]

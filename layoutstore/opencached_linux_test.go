@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// cachedForms are the forms of a tree with one layer.
+// cachedForms returns the forms of a tree with one layer.
 func cachedForms(t *testing.T, layer []byte) map[string]string {
 	t.Helper()
 	dir, tar, chunks := t.TempDir(), t.TempDir(), t.TempDir()

@@ -27,7 +27,7 @@ const (
 
 func sortProblems(ps []Problem) { slices.SortFunc(ps, problem.Compare) }
 
-// tagList is a list with one tag, or nil for the empty tag. It truncates an illegal tag of
+// tagList returns a list with one tag, or nil for the empty tag. It truncates an illegal tag of
 // any length.
 func tagList(tag string) []string {
 	if tag == "" {

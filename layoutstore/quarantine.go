@@ -50,7 +50,7 @@ func newQuarantine(dir string) *quarantine {
 	return q
 }
 
-// absolute is the place under which records are kept, whatever the working directory.
+// absolute returns the place under which records are kept, whatever the working directory.
 func (q *quarantine) absolute(at place) place {
 	if !filepath.IsAbs(at.path) {
 		at.path = filepath.Join(q.base, at.path)
@@ -283,7 +283,7 @@ func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	q.count.Add(-1)
 }
 
-// problems are the problems of the quarantine itself.
+// problems returns the problems of the quarantine itself.
 func (q *quarantine) problems() []Problem {
 	all := q.records.problems()
 	q.mu.Lock()
@@ -295,7 +295,7 @@ func (q *quarantine) problems() []Problem {
 	return all
 }
 
-// digestsIn are the quarantined digests of the layout at a place, sorted.
+// digestsIn returns the quarantined digests of the layout at a place, sorted.
 func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	at = q.absolute(at)
 	q.mu.Lock()
@@ -339,7 +339,7 @@ func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([
 	return all, nil
 }
 
-// quarantineProblem is the problem of the copy of d in a layout, if it is still quarantined
+// quarantineProblem returns the problem of the copy of d in a layout, if it is still quarantined
 // and the check does not report it. The error is the cause of ctx.
 func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d digest.Digest) (found Problem, ok bool, err error) {
 	reason, ok := r.quarantine.reason(p.where(), d)
@@ -363,7 +363,7 @@ func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d 
 	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true, nil
 }
 
-// QuarantineProblem is the problem of a quarantined copy of d in a layout of the repository
+// QuarantineProblem returns the problem of a quarantined copy of d in a layout of the repository
 // at path, as in [Snapshot.Problems]. It reads no other copy. The error is the cause of ctx.
 func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout, d digest.Digest) (found Problem, ok bool, err error) {
 	r := s.byPath[path]
@@ -375,7 +375,7 @@ func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout,
 	return found, ok, err
 }
 
-// tagOf is a tag that leads to d, or "" if none is known.
+// tagOf returns a tag that leads to d, or "" if none is known.
 func (r *Repository) tagOf(d digest.Digest) string {
 	k, _ := keyOf(d)
 	if n := r.topNode(k); n != nil {

@@ -56,7 +56,7 @@ func quarantine(t *testing.T, archive bool) quarantined {
 // restart is what a later process begins with.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records are the files that keep records.
+// records returns the files that keep records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -75,7 +75,7 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused says whether the blob is refused, and whether the problems tell of it.
+// refused reports whether the blob is refused, and whether the problems tell of it.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)

@@ -23,7 +23,7 @@ type record struct {
 	reason string
 }
 
-// name is the name of the record's file. It identifies the copy and the state of its file,
+// name returns the name of the record's file. It identifies the copy and the state of its file,
 // so that a record with damaged content still holds.
 func (v record) name() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
@@ -248,7 +248,7 @@ func (r *records) remove(dropped map[string]bool) error {
 	return nil
 }
 
-// problems are the problems of the directory.
+// problems returns the problems of the directory.
 func (r *records) problems() []Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()

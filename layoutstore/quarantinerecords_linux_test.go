@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// quarantineProblem says whether a problem of the quarantine itself has some words in it.
+// quarantineProblem reports whether a problem of the quarantine itself has some words in it.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)

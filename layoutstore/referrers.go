@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Referrers are the reachable manifests whose subject is d, by digest, each with its
+// Referrers returns the reachable manifests whose subject is d, by digest, each with its
 // artifact type and annotations as the distribution specification 1.1 ("Listing
 // Referrers") requires. The list may be empty. A manifest that cannot be served is left
 // out. Errors: ErrSlow; those for which [IsExhausted] is true; the cause of ctx.

@@ -42,10 +42,10 @@ type tagged struct {
 	node *node
 }
 
-// Path is the path of the repository's layouts; "." is the root layout.
+// Path returns the path of the repository's layouts; "." is the root layout.
 func (r *Repository) Path() string { return r.path }
 
-// Tag is the descriptor that tag leads to. It reads the manifest if descriptors disagree
+// Tag returns the descriptor that tag leads to. It reads the manifest if descriptors disagree
 // about its size. Errors: ErrManifestUnknown; the cause of ctx.
 func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
@@ -55,7 +55,7 @@ func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	return r.describe(ctx, r.tags[i].node)
 }
 
-// TagDigest is the digest of the manifest that tag leads to. It reads nothing. Errors:
+// TagDigest returns the digest of the manifest that tag leads to. It reads nothing. Errors:
 // ErrManifestUnknown.
 func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
@@ -65,7 +65,7 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	return r.tags[i].node.digest(), nil
 }
 
-// describe is the descriptor of a manifest. The error is the cause of ctx.
+// describe returns the descriptor of a manifest. The error is the cause of ctx.
 func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) {
 	d := Descriptor{MediaType: n.mediaType(), Digest: n.digest(), Size: n.first.size}
 	if n.dispute != nil { // at most one of the sizes is right
@@ -79,7 +79,7 @@ func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) 
 	return d, nil
 }
 
-// Untagged are the manifests that an index names without a tag, by digest. It reads those
+// Untagged returns the manifests that an index names without a tag, by digest. It reads those
 // about whose size descriptors disagree. The error is the cause of ctx.
 func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	var all []Descriptor
@@ -132,7 +132,7 @@ func (r *Repository) topNode(k key) *node {
 	return nil
 }
 
-// topNumber is the number of a manifest that an index names.
+// topNumber returns the number of a manifest that an index names.
 func (r *Repository) topNumber(k key) int32 {
 	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // indexes are bounded by maxIndex
 }

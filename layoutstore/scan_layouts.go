@@ -128,7 +128,7 @@ func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have
 	h.addProblem(found)
 }
 
-// affectedLayouts are those of the layouts, which are sorted by path, that a problem at the
+// affectedLayouts returns those of the layouts, which are sorted by path, that a problem at the
 // path fault affects: the layout there and those below, or the one whose index it is. There
 // may be as many problems as layouts, so it uses binary searches.
 func affectedLayouts(fault string, parts []*indexedLayout) []*indexedLayout {

@@ -72,7 +72,7 @@ type volumeState struct {
 	tagged     *volumeState // the state with tags, where a prune has taken them; else nil
 }
 
-// volumes are the volumes in merge order.
+// volumes returns the volumes in merge order.
 func (st *sourceState) volumes() []*volumeState {
 	if st.loose == nil {
 		return st.archives
@@ -80,7 +80,7 @@ func (st *sourceState) volumes() []*volumeState {
 	return append(slices.Clip(st.archives), st.loose)
 }
 
-// status is the status of one of the volumes.
+// status returns the status of one of the volumes.
 func (st *sourceState) status(h *volumeState) SourceStatus {
 	if st.failed == nil {
 		return h.status
@@ -219,7 +219,7 @@ func selectArchive(found volume.Found, archive string) volume.Found {
 	return found
 }
 
-// missingState is the state of a source that does not exist any more.
+// missingState returns the state of a source that does not exist any more.
 func (s *source) missingState(err error) sourceState {
 	return sourceState{
 		problems: []Problem{{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"}},
@@ -227,7 +227,7 @@ func (s *source) missingState(err error) sourceState {
 	}
 }
 
-// incompleteState is the state of a source in which an interrupted pull cannot be completed.
+// incompleteState returns the state of a source in which an interrupted pull cannot be completed.
 func (s *source) incompleteState(dir string, err error) sourceState {
 	return sourceState{
 		dirs:     []string{dir},
@@ -236,7 +236,7 @@ func (s *source) incompleteState(dir string, err error) sourceState {
 	}
 }
 
-// failingState is the state of a source that cannot be scanned: the last state and a problem.
+// failingState returns the state of a source that cannot be scanned: the last state and a problem.
 func (s *source) failingState(err error) sourceState {
 	if s.key != s.last.inventory.key() {
 		return s.refusedState(s.path, err) // the last state is not proven with this key
@@ -298,7 +298,7 @@ func (s *source) readsElsewhere(file string) bool {
 	return s.others[dir] || s.others[file] || s.others[filepath.Join(dir, archive)]
 }
 
-// pathsOf are the paths of sources, as a source has them.
+// pathsOf returns the paths of sources, as a source has them.
 func pathsOf(sources []string) map[string]bool {
 	paths := make(map[string]bool, len(sources))
 	for _, path := range sources {

@@ -37,7 +37,7 @@ func (d *slowDisk) opened(info fs.FileInfo) {
 	}
 }
 
-// slowTree is a tree of one repository with the images fast and slow, in which the
+// slowTree returns a tree of one repository with the images fast and slow, in which the
 // manifest of slow, or the layer of fast, is on a disk that hangs.
 func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutstore.Repository, disk *slowDisk, s *layoutstore.Snapshot, fast, slow, fastLayer digest.Digest) {
 	t.Helper()

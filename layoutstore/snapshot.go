@@ -35,21 +35,21 @@ func (s *Snapshot) Generation() uint64 { return s.generation }
 // Since is when the generation was made.
 func (s *Snapshot) Since() time.Time { return s.since }
 
-// Directories are the directories to watch for changes of the tree: all of the sources but
+// Directories returns the directories to watch for changes of the tree: all of the sources but
 // those of blobs.
 func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
-// Roots are the paths below which the tree is served; "" stands for the bare paths.
+// Roots returns the paths below which the tree is served; "" stands for the bare paths.
 func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
 
-// Sources are the sources in their order, each archive in a directory before the
+// Sources returns the sources in their order, each archive in a directory before the
 // directory itself.
 func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
 
-// TagCount is the number of tags over all repositories.
+// TagCount returns the number of tags over all repositories.
 func (s *Snapshot) TagCount() int { return s.tags }
 
-// RepositoryCount is the number of repositories.
+// RepositoryCount returns the number of repositories.
 func (s *Snapshot) RepositoryCount() int { return len(s.names) }
 
 // Repository returns the repository of a name, root included, or of an alias: the name
@@ -68,11 +68,11 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
 }
 
-// Paths are the paths of all repositories below the roots, sorted; "." is the root layout.
+// Paths returns the paths of all repositories below the roots, sorted; "." is the root layout.
 // Use them to copy a tree: names depend on the roots.
 func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
 
-// At is the repository at a path. Errors: ErrRepositoryUnknown.
+// At returns the repository at a path. Errors: ErrRepositoryUnknown.
 func (s *Snapshot) At(path string) (*Repository, error) {
 	if r := s.byPath[path]; r != nil {
 		return r, nil
@@ -91,7 +91,7 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 	return slices.Clone(page), more
 }
 
-// Problems are the problems known so far. [Snapshot.Check] completes them with wrong sizes
+// Problems returns the problems known so far. [Snapshot.Check] completes them with wrong sizes
 // and digests of manifests. The first ones of a quarantine are compared with the present
 // state of their files. The error is the cause of ctx.
 func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
@@ -106,13 +106,13 @@ func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	return all, nil
 }
 
-// ScanProblems are the problems found in the indexes alone. An [Audit] has the rest.
+// ScanProblems returns the problems found in the indexes alone. An [Audit] has the rest.
 func (s *Snapshot) ScanProblems() []Problem {
 	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // nothing is read
 	return all
 }
 
-// Hiding are the problems that may hide repositories and tags: archives that cannot be read
+// Hiding returns the problems that may hide repositories and tags: archives that cannot be read
 // to their end, and indexes that cannot be read. Archives come first, each once.
 func (s *Snapshot) Hiding() []Problem { return slices.Clone(s.hiding) }
 
@@ -150,7 +150,7 @@ func (s *Snapshot) collect(of func(*Repository) ([]Problem, error)) ([]Problem, 
 	return all, nil
 }
 
-// servedName is the first name of the repository at path, or its path if it has none.
+// servedName returns the first name of the repository at path, or its path if it has none.
 func (s *Snapshot) servedName(path string) string {
 	if name, ok := s.served[path]; ok {
 		return name

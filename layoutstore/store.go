@@ -97,7 +97,7 @@ func (st *sourceState) moved() bool {
 	return slices.ContainsFunc(st.volumes(), func(h *volumeState) bool { return h.moved })
 }
 
-// visibleArchives are the archives of the directory without those that are being published.
+// visibleArchives returns the archives of the directory without those that are being published.
 func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	if v == nil {
 		return found
@@ -113,7 +113,7 @@ func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	return found
 }
 
-// visibleLayouts are the unpacked layouts; during the publication of an import, in their
+// visibleLayouts returns the unpacked layouts; during the publication of an import, in their
 // state before it.
 func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 	if !v.Publishing() {

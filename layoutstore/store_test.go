@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// publishing is a store as an import leaves it that stopped with all new files in
+// publishing returns a store as an import leaves it that stopped with all new files in
 // place: the layout a has another index, b is a new layout, and the archive new.tar too.
 func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	t.Helper()

@@ -57,7 +57,7 @@ func allOptional(claims []claim) bool {
 	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
-// claimsOf are the claims about the blob of a key, one per size.
+// claimsOf returns the claims about the blob of a key, one per size.
 func (t *table) claimsOf(k key) []claim {
 	from, _ := slices.BinarySearchFunc(t.claims, k, func(c claim, k key) int { return c.key.compare(k) })
 	to := from
@@ -74,7 +74,7 @@ func (t *table) digestOf(c claim) digest.Digest {
 	return c.key.digest()
 }
 
-// unread are the manifests that are missing or damaged.
+// unread returns the manifests that are missing or damaged.
 func (t *table) unread() (all []*node) {
 	for n, f := range t.findings {
 		if f.unread {

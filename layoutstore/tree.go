@@ -190,7 +190,7 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 	return change, err
 }
 
-// Snapshot is the tree as the last scan found it. It never waits.
+// Snapshot returns the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
 // SaveCaches writes the indexes of archives for the next process, and queued records of the

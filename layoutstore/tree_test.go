@@ -56,7 +56,7 @@ func refresh(t *testing.T, tree *layoutstore.Tree) layoutstore.Change {
 	return change
 }
 
-// served are all tags of a tree, as "repository:tag".
+// served returns all tags of a tree, as "repository:tag".
 func served(t *testing.T, tree *layoutstore.Tree) []string {
 	t.Helper()
 	var all []string
@@ -80,7 +80,7 @@ func repository(t *testing.T, tree *layoutstore.Tree, name string) *layoutstore.
 	return r
 }
 
-// problems are the problems of a checked tree of one kind.
+// problems returns the problems of a checked tree of one kind.
 func problems(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind) []layoutstore.Problem {
 	t.Helper()
 	s := tree.Snapshot()
@@ -435,7 +435,7 @@ func TestBlobOpensAndReads(t *testing.T) {
 	}
 }
 
-// problemsOf are the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

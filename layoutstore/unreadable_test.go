@@ -18,7 +18,7 @@ import (
 // child marks the process that runs a test for its parent.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
-// apart says whether this is the process to run the test in. In the first one it is
+// apart reports whether this is the process to run the test in. In the first one it is
 // not: that one starts another, which modes of files bind even if root runs the tests.
 func apart(t *testing.T) bool {
 	t.Helper()

@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// forms are the bundle in every form that can be served, each with its sources.
+// forms returns the bundle in every form that can be served, each with its sources.
 func (b *bundle) forms(tb testing.TB) map[string][]string {
 	tb.Helper()
 	packed := func() string {
@@ -85,7 +85,7 @@ func glob(tb testing.TB, dir, pattern string) []string {
 // asked is a request; its answer must be the same in every form.
 type asked struct{ method, path, header, value string }
 
-// requests are those of the truth tests, and further ones that clients send.
+// requests returns those of the truth tests, and further ones that clients send.
 func (b *bundle) requests(tb testing.TB) (all []asked) {
 	tb.Helper()
 	both := func(path string) {
@@ -121,7 +121,7 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 	return all
 }
 
-// randomRangesEach is how many random ranges are requested from a large blob: many in the
+// randomRangesEach returns how many random ranges are requested from a large blob: many in the
 // full tier.
 func randomRangesEach() int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -38,7 +38,7 @@ func newBundle(tb testing.TB) *bundle {
 	return b
 }
 
-// name is the repository of a layout.
+// name returns the repository of a layout.
 func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
 // reach records manifests that are reachable in any way.

@@ -9,7 +9,7 @@ import (
 
 type connKey struct{}
 
-// ConnContext is the ConnContext of an http.Server that serves a registry: the head, the
+// ConnContext returns the ConnContext of an http.Server that serves a registry: the head, the
 // body and the checked end of a blob then share packets. Without it each has its own,
 // which costs both sides time.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {

@@ -40,7 +40,7 @@ func withHiding(err error, s *layoutstore.Snapshot) error {
 // maxWarning bounds one warning in bytes: all of an answer together may have 4096.
 const maxWarning = 900
 
-// warning is the value of a Warning header (distribution specification 1.1, "Warnings"): the
+// warning returns the value of a Warning header (distribution specification 1.1, "Warnings"): the
 // code 299, no agent, and the text in quotes.
 func warning(text string) string {
 	printable := strings.Map(func(r rune) rune {

@@ -74,7 +74,7 @@ func (r *referred) byIndexes() {
 	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{fallback, stranger, twice}}), r.fallback())
 }
 
-// fallback is the tag that clients use with registries without the API.
+// fallback returns the tag that clients use with registries without the API.
 func (r *referred) fallback() string { return "sha256-" + r.subject.Digest.Encoded() }
 
 func (r *referred) path(query string) string {

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newRooted is a tree of a root layout and a nested one, made from a source.
+// newRooted returns a tree of a root layout and a nested one, made from a source.
 func newRooted(tb testing.TB, source string) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())
@@ -87,7 +87,7 @@ func TestEveryRootServesTheSame(t *testing.T) {
 	s.get("/v2/sys/install/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 }
 
-// newModules is a tree of modules, one of them without a layout of its own and one empty.
+// newModules returns a tree of modules, one of them without a layout of its own and one empty.
 func newModules(tb testing.TB) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())

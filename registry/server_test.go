@@ -240,7 +240,7 @@ func image(l *layouttest.Layout, name, tag string) digest.Digest {
 	return d.Digest
 }
 
-// problemsOf are the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

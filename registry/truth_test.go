@@ -20,7 +20,7 @@ import (
 
 const immutable = "max-age=31536000, immutable"
 
-// files are the blobs of the tree, by the path that a registry serves them under. The test
+// files returns the blobs of the tree, by the path that a registry serves them under. The test
 // finds them with code of its own.
 func (b *bundle) files(tb testing.TB) map[string]string {
 	tb.Helper()

@@ -102,7 +102,7 @@ func write(file, program string, modules []module) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// linked are the modules whose packages are in the program on one of the systems that it is
+// linked returns the modules whose packages are in the program on one of the systems that it is
 // released for, each once.
 func linked(program string) ([]module, error) {
 	var modules []module

@@ -75,7 +75,7 @@ func (a *appendix) update(page string) string {
 	return before + heading + strings.Join(lines, "\n") + "\n"
 }
 
-// row is the row of a message. What a person has written into the last column stays behind the
+// row returns the row of a message. What a person has written into the last column stays behind the
 // advice of the program.
 func (a *appendix) row(text, means, do string) string {
 	var advice []string

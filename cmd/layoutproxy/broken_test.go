@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// output is what a command prints, on both streams, and its exit status.
+// output returns what a command prints, on both streams, and its exit status.
 func output(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
@@ -20,7 +20,7 @@ func output(t *testing.T, args ...string) (string, int) {
 	return out.String(), status
 }
 
-// body is the body of a GET.
+// body returns the body of a GET.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)

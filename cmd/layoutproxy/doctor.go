@@ -95,7 +95,7 @@ func judgement(report *doctor.Report) error {
 	return err
 }
 
-// colorOf is the color of a step's state on a terminal.
+// colorOf returns the color of a step's state on a terminal.
 func colorOf(s doctor.State) console.Color {
 	return map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}[s]
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpOf is what a command prints for --help.
+// helpOf returns what a command prints for --help.
 func helpOf(t *testing.T, name string) string {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -39,7 +39,7 @@ func hostile(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	return p, "/v2/app/manifests/v1", "/v2/app/blobs/" + string(d)
 }
 
-// peak is the most memory in bytes that the program has had.
+// peak returns the most memory in bytes that the program has had.
 func (p *process) peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))

@@ -146,7 +146,7 @@ blobs: %d written, %d linked, %d already there%s; %s verified
 	return err
 }
 
-// repaired is what an import says of blobs that the store had wrong.
+// repaired returns what an import says of blobs that the store had wrong.
 func repaired(n int) string {
 	if n == 0 {
 		return ""

@@ -27,7 +27,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// killPoints are the requests, of total, at which a program is killed: an odd one and an
+// killPoints returns the requests, of total, at which a program is killed: an odd one and an
 // even one, or 100 from the first to the last but one with LAYOUTPROXY_TEST_ALL=1.
 func killPoints(t *testing.T, total int) (points []int) {
 	t.Helper()
@@ -194,7 +194,7 @@ func complete(t *testing.T, reference string) {
 
 var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
 
-// linked are the digests, in hex, of the blobs that a registry's storage has.
+// linked returns the digests, in hex, of the blobs that a registry's storage has.
 func linked(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -261,7 +261,7 @@ func olderBundle(t *testing.T, dir string) {
 	tree.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{})
 }
 
-// read is what list prints of a bundle, and how it ends.
+// read returns what list prints of a bundle, and how it ends.
 func read(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()
@@ -272,7 +272,7 @@ func read(t *testing.T, dir string) string {
 	return fmt.Sprintf("%s%v", out, err)
 }
 
-// keptBlobs are the digests, in hex, of the blobs that an unfinished pull has kept.
+// keptBlobs returns the digests, in hex, of the blobs that an unfinished pull has kept.
 func keptBlobs(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -289,7 +289,7 @@ func keptBlobs(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// hashes are the digests of the files below a directory.
+// hashes returns the digests of the files below a directory.
 func hashes(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exit.Status(err)
 }
 
-// newRoot is the command `layoutproxy` with all others below it.
+// newRoot returns the command `layoutproxy` with all others below it.
 func newRoot() (*cobra.Command, *console.Output) {
 	c := &console.Output{}
 	root := &cobra.Command{

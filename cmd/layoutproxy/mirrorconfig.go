@@ -102,7 +102,7 @@ func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, erro
 	return mirror.Write(f.write)
 }
 
-// readDir is the directory that the containerd of this node reads, and how that is known.
+// readDir returns the directory that the containerd of this node reads, and how that is known.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// machine is a node whose containerd reads the directory registry.d, as those of Deckhouse do; the
+// machine returns a node whose containerd reads the directory registry.d, as those of Deckhouse do; the
 // result is where its files are.
 func machine(t *testing.T) string {
 	t.Helper()

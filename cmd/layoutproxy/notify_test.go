@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// serviceManager is the end of the notification socket that systemd has.
+// serviceManager returns the end of the notification socket that systemd has.
 func serviceManager(t *testing.T) (socket string, next func() string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "notify")

@@ -74,7 +74,7 @@ func TestListParity(t *testing.T) {
 	}
 }
 
-// newStore is where a store can be made, in memory if there is such a place: an import
+// newStore returns where a store can be made, in memory if there is such a place: an import
 // waits for the disk at each file.
 func newStore(t *testing.T) string {
 	t.Helper()

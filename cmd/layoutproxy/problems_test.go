@@ -43,7 +43,7 @@ func TestReasonsInTheDocument(t *testing.T) {
 // ofTheSystem are reasons in the words of the operating system.
 var ofTheSystem = map[string]bool{"permission denied": true, "input/output error": true}
 
-// goSources are all Go files below dirs but tests, joined.
+// goSources returns all Go files below dirs but tests, joined.
 func goSources(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder

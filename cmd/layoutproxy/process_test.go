@@ -108,14 +108,14 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// ownDirectories is the environment of a program that shares no cache and no state with
+// ownDirectories returns the environment of a program that shares no cache and no state with
 // others.
 func ownDirectories(t *testing.T) []string {
 	t.Helper()
 	return append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
 }
 
-// program is the command that runs the program.
+// program returns the command that runs the program.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()

@@ -244,7 +244,7 @@ func (p judgedPull) print(w io.Writer) error {
 	return b.Flush()
 }
 
-// incompleteError is the error of a bundle that was published without what its source should
+// incompleteError returns the error of a bundle that was published without what its source should
 // have.
 func incompleteError(problems []pull.Problem) error {
 	if len(problems) == 0 {

@@ -78,7 +78,7 @@ func (r *readyFlags) flags(f *pflag.FlagSet) {
 	r.upstream.D8, r.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 }
 
-// scope is what the flags ask about.
+// scope returns what the flags ask about.
 func (r *readyFlags) scope() (ready.Scope, error) {
 	s := ready.Scope{Question: ready.Question{Releases: r.releases}, Deep: r.deep}
 	for _, tag := range r.releases {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// bigBlob is a tree with a blob too large for the buffers of a connection.
+// bigBlob returns a tree with a blob too large for the buffers of a connection.
 func bigBlob(t *testing.T) (dir string, d digest.Digest) {
 	dir = t.TempDir()
 	l := layouttest.New(t, dir).Layout("big")

@@ -103,7 +103,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 	}
 }
 
-// statusURL is the address of /status at an admin address.
+// statusURL returns the address of /status at an admin address.
 func statusURL(address string) (*url.URL, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address

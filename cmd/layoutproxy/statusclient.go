@@ -61,7 +61,7 @@ func (c *statusClient) get(ctx context.Context) (*http.Response, error) {
 	}
 }
 
-// refused is the error of a server that does not take the login.
+// refused returns the error of a server that does not take the login.
 func (c *statusClient) refused() error {
 	if c.login.Username == "" {
 		return exit.WithHint(errors.New(c.target.String()+" wants a login"), "pass it with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")

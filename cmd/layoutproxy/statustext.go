@@ -31,7 +31,7 @@ type serverStatus struct {
 	Checked      *bool                      `json:"checked"` // nil where the server does not say
 }
 
-// failure is the error for problems other than conflicts, or nil.
+// failure returns the error for problems other than conflicts, or nil.
 func (s *serverStatus) failure() error {
 	n := 0
 	for _, p := range s.Problems {
@@ -65,7 +65,7 @@ func printStatus(w io.Writer, s *serverStatus, host string) error {
 	return b.Flush()
 }
 
-// colorOfState is the color of the state of an import or a push on a terminal.
+// colorOfState returns the color of the state of an import or a push on a terminal.
 func colorOfState(state string) console.Color {
 	switch state {
 	case "published", "pushed":
@@ -78,7 +78,7 @@ func colorOfState(state string) console.Color {
 	return ""
 }
 
-// countOf is a number of things, in words.
+// countOf returns a number of things, in words.
 func countOf(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

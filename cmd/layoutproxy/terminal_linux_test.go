@@ -72,7 +72,7 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
 
-// shown is what a terminal of so many columns shows in the end, line by line, and the column
+// shown returns what a terminal of so many columns shows in the end, line by line, and the column
 // of its cursor. It knows the sequences that the program uses, and fails at others.
 func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
 	t.Helper()
@@ -169,7 +169,7 @@ func TestInterruptedOnTerminal(t *testing.T) {
 	}
 }
 
-// endlessArchive is an archive of the layout of endless. It has no copy of the blob: the file
+// endlessArchive returns an archive of the layout of endless. It has no copy of the blob: the file
 // has a hole.
 func endlessArchive(t *testing.T) string {
 	t.Helper()

@@ -69,7 +69,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	}
 }
 
-// sources are the parsed files of the program below dir, tests and nested modules
+// sources returns the parsed files of the program below dir, tests and nested modules
 // apart.
 func sources(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
@@ -93,7 +93,7 @@ func sources(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// messages are the errors that a file makes of its own words, and its hints; sentinels are the
+// messages returns the errors that a file makes of its own words, and its hints; sentinels are the
 // texts of errors of all packages.
 func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	text := func(e ast.Expr) string {
@@ -160,7 +160,7 @@ func addSentinels(to map[string]string, pkg string, file *ast.File) {
 	}
 }
 
-// hintField is the place of a field named hint in a slice of structs, or -1.
+// hintField returns the place of a field named hint in a slice of structs, or -1.
 func hintField(e ast.Expr) int {
 	array, ok := e.(*ast.ArrayType)
 	if !ok {
@@ -190,7 +190,7 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// literal is the text of an expression as the page has it; empty if it has none.
+// literal returns the text of an expression as the page has it; empty if it has none.
 func literal(e ast.Expr) string {
 	text := regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`).ReplaceAllString(literalWithVerbs(e), "…")
 	return strings.ReplaceAll(text, `"…"`, "…")

@@ -84,7 +84,7 @@ func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.against.flags(f)
 }
 
-// idle is the error for a flag that was given and would be ignored.
+// idle returns the error for a flag that was given and would be ignored.
 func (v *verifyFlags) idle(given *pflag.FlagSet) error {
 	var flags pflag.FlagSet
 	if v.against.registry != "" {
@@ -101,7 +101,7 @@ func (v *verifyFlags) idle(given *pflag.FlagSet) error {
 	return nil
 }
 
-// firstGiven is the first of some flags that was given a value, or empty.
+// firstGiven returns the first of some flags that was given a value, or empty.
 func firstGiven(flags, given *pflag.FlagSet) (name string) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if g := given.Lookup(f.Name); name == "" && g.Changed && g.Value.String() != "" {
@@ -215,7 +215,7 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir 
 	return comparison, failures, exit.PushError(err)
 }
 
-// comparisonError is the error for a registry that differs from the sources, and for
+// comparisonError returns the error for a registry that differs from the sources, and for
 // failures of the sources, which nobody knows whether the registry has; or nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
 	if len(failures) > 0 {
@@ -233,7 +233,7 @@ func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstor
 		"layoutproxy push "+a.placeFlags(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
-// placeFlags are the flags that say where things are in the registry, as a push without them
+// placeFlags returns the flags that say where things are in the registry, as a push without them
 // would send everything to other repositories; and the one that has a push look for
 // missing blobs, if some are.
 func (a *againstFlags) placeFlags(check bool) (flags string) {

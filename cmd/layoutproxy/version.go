@@ -16,7 +16,7 @@ var (
 	commit  = "unknown"
 )
 
-// userAgent is how the program names itself to other registries.
+// userAgent returns how the program names itself to other registries.
 func userAgent() string { return "layoutproxy/" + version }
 
 // madeBy is how the program names itself in what it writes.

@@ -32,7 +32,7 @@ type release struct {
 	Date    time.Time `json:"-"`
 }
 
-// tag is the tag of the image and of the chart: + is not allowed in one, and Helm writes _ for it.
+// tag returns the tag of the image and of the chart: + is not allowed in one, and Helm writes _ for it.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
 // program is a built program for linux.
@@ -43,7 +43,7 @@ type artifact struct {
 	Name, Path, Goos, Goarch, Type string
 }
 
-// published are the types of artifacts that are part of a release.
+// published returns the types of artifacts that are part of a release.
 func published() []string { return []string{"Archive", "Linux Package", "Source"} }
 
 // assemble writes a release.

@@ -24,7 +24,7 @@ import (
 
 const commitTime = "1790000000"
 
-// dist is what goreleaser leaves, with small files in place of programs and packages.
+// dist returns what goreleaser leaves, with small files in place of programs and packages.
 func dist(t *testing.T, version string) options {
 	t.Helper()
 	dir := t.TempDir()

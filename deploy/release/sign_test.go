@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// opensslKey is a throwaway key of openssl and the file of its public half.
+// opensslKey returns a throwaway key of openssl and the file of its public half.
 func opensslKey(t *testing.T, args ...string) (key, public string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -76,7 +76,7 @@ func writePlugin(l *layouttest.Layout, version string) {
 	l.Write()
 }
 
-// attestation is what cosign attaches to an image by a tag made of its digest: a
+// attestation returns what cosign attaches to an image by a tag made of its digest: a
 // DSSE envelope, unsigned here.
 func attestation(of ocispec.Descriptor) layouttest.Image {
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v0.1",`+

@@ -81,7 +81,7 @@ func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
 	return d
 }
 
-// sample is an image that can be pulled and unpacked, and does nothing.
+// sample returns an image that can be pulled and unpacked, and does nothing.
 func sample(name, version string) layouttest.Image {
 	title := name + " " + version
 	return layouttest.Image{

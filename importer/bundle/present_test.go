@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// sample is an archive of one layout, and the bytes of its blobs.
+// sample returns an archive of one layout, and the bytes of its blobs.
 func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 	t.Helper()
 	blobs := map[digest.Digest][]byte{}

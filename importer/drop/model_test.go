@@ -112,7 +112,7 @@ func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	m.put[name] = &dropFile{data, bundle}
 }
 
-// tree is a fresh bundle of some layouts that share a layer.
+// tree returns a fresh bundle of some layouts that share a layer.
 func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	tree := layouttest.New(m.T, dir)
 	n := m.next()
@@ -234,7 +234,7 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// some is a directory that was dropped, or empty.
+// some returns a directory that was dropped, or empty.
 func (m *model) some() string {
 	dirs := map[string]bool{}
 	for name := range m.put {
@@ -351,7 +351,7 @@ func (m *model) served(d digest.Digest, copies []string, want bool) {
 	}
 }
 
-// repositories are those that hold some files of the store now.
+// repositories returns those that hold some files of the store now.
 func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	m.Helper()
 	_, err := m.live.Refresh(m.Context())
@@ -414,7 +414,7 @@ func untagged(bundle importertest.Content) (n int) {
 	return n
 }
 
-// tagsOf is how many tags of a bundle the store has.
+// tagsOf returns how many tags of a bundle the store has.
 func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	for tag, digest := range bundle {
 		if digest != "" && m.have[tag] == digest {

@@ -42,7 +42,7 @@ func (d *dropping) remove(name string) {
 	}
 }
 
-// removing is a drop directory that removes what was imported.
+// removing returns a drop directory that removes what was imported.
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)

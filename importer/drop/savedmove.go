@@ -177,7 +177,7 @@ func (s *savedMove) returnNewFiles(ctx context.Context, root *os.Root, names []s
 	return m.returnNewFiles(ctx, s.Name, s.To)
 }
 
-// names are the names of the files.
+// names returns the names of the files.
 func (s *savedMove) names() []string {
 	names := make([]string, len(s.Files))
 	for i, f := range s.Files {

@@ -33,7 +33,7 @@ func One(t *testing.T) (archive string, places []layouttest.Place) {
 	return archive, layouttest.Places(t, archive)
 }
 
-// Largest is the place of the layer.
+// Largest returns the place of the layer.
 func Largest(places []layouttest.Place) (p layouttest.Place) {
 	for _, q := range places {
 		if q.End-q.Body > p.End-p.Body {
@@ -81,7 +81,7 @@ func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 	return report
 }
 
-// Image is an archive with one image in modules/console, tagged stable.
+// Image returns an archive with one image in modules/console, tagged stable.
 func Image(t *testing.T, store, file, name string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -138,7 +138,7 @@ func TagsOf(s *layoutstore.Snapshot) Content {
 	return all
 }
 
-// App is an archive with one image in app/NAME, tagged tag.
+// App returns an archive with one image in app/NAME, tagged tag.
 func App(t *testing.T, name, tag string) string {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), name+".tar")
@@ -156,7 +156,7 @@ func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
 	return tree
 }
 
-// Contents are the bytes of the regular files below a directory.
+// Contents returns the bytes of the regular files below a directory.
 func Contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -202,7 +202,7 @@ func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, pa
 	return <-ended
 }
 
-// Leaves are the steps in which files of a bundle leave a directory.
+// Leaves returns the steps in which files of a bundle leave a directory.
 func Leaves(op, path string) bool {
 	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
 }
@@ -215,7 +215,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile is the largest file of a store whose path has a part.
+// LargestFile returns the largest file of a store whose path has a part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64

@@ -71,7 +71,7 @@ func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	return all
 }
 
-// Scratch is a directory in memory where there is such: what writes out everything
+// Scratch returns a directory in memory where there is such: what writes out everything
 // some thousand times would take minutes elsewhere.
 func Scratch(t *testing.T) string {
 	t.Helper()
@@ -235,7 +235,7 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over is what a tree holds after a bundle of other Content was imported.
+// Over returns what a tree holds after a bundle of other Content was imported.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
@@ -250,7 +250,7 @@ func Same(t *testing.T, what string, got, want Content) {
 	}
 }
 
-// Files are the paths below a directory, with the sizes of those that are no directories.
+// Files returns the paths below a directory, with the sizes of those that are no directories.
 func Files(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
@@ -285,7 +285,7 @@ func Unfinished(t *testing.T, store string) []string {
 	return all
 }
 
-// Copied is a copy of a store.
+// Copied returns a copy of a store.
 func Copied(t *testing.T, dir string) string {
 	t.Helper()
 	to := filepath.Join(Scratch(t), "store")

@@ -116,7 +116,7 @@ func (p *publication) removeFiles() error {
 	return p.store.syncDirs(dirs)
 }
 
-// withoutDropped is a state without the archives whose files were removed.
+// withoutDropped returns a state without the archives whose files were removed.
 func withoutDropped(s journal.State) journal.State {
 	s.Packed = slices.DeleteFunc(slices.Clone(s.Packed), func(p journal.Packed) bool { return p.Dropped })
 	return s

@@ -24,7 +24,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newStore is a store with a layout.
+// newStore returns a store with a layout.
 func newStore(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // where writing out takes no time
@@ -42,7 +42,7 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// published is what the layouts and archives of a store are after a publication.
+// published returns what the layouts and archives of a store are after a publication.
 func published() map[string]string {
 	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
@@ -78,7 +78,7 @@ func stage(s *publish.Store, name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// files are those of the tree, without .layoutproxy.
+// files returns those of the tree, without .layoutproxy.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -93,7 +93,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// seen is what a reader sees of a store, by its rule.
+// seen returns what a reader sees of a store, by its rule.
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)

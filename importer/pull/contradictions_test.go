@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// credulous is a registry that serves a layout as its index describes it, and checks
+// credulous returns a registry that serves a layout as its index describes it, and checks
 // nothing.
 func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	t.Helper()

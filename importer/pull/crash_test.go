@@ -94,7 +94,7 @@ func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 	return points
 }
 
-// crashTree is a tree with enough blobs that a pull can be killed between them.
+// crashTree returns a tree with enough blobs that a pull can be killed between them.
 func crashTree(t *testing.T) *layouttest.Tree {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -190,7 +190,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// contents are the files below a directory.
+// contents returns the files below a directory.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// largestBlob is where the largest blob of an archive begins, and its digest in hex.
+// largestBlob returns where the largest blob of an archive begins, and its digest in hex.
 func largestBlob(t *testing.T, archive string) (at int64, hex string) {
 	t.Helper()
 	var size int64
@@ -102,7 +102,7 @@ func fmtChunk(archive string, n int64) string {
 	return archive + ".000" + string(rune('0'+n)) + ".chunk"
 }
 
-// joinedFiles are the bytes of an archive, or of its chunks.
+// joinedFiles returns the bytes of an archive, or of its chunks.
 func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, archive+".????.chunk"))

@@ -161,7 +161,7 @@ func TestContradictions(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// finishedLayers are the files of a tree's app that have a size.
+// finishedLayers returns the files of a tree's app that have a size.
 func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(tree.Layout("shop/app").Dir(), "blobs/sha256"))

@@ -47,7 +47,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	return d.collect(ctx, l, graph)
 }
 
-// tops are the images of a layout, where a traversal begins.
+// tops returns the images of a layout, where a traversal begins.
 func (l *Layout) tops() (tops []closure.Top) {
 	byDigest := map[digest.Digest]int{}
 	for _, key := range sortedKeys(l.images) {

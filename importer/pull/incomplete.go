@@ -20,10 +20,10 @@ type Part struct {
 	Reason   string
 }
 
-// contradiction is the part of manifests that contradict each other.
+// contradiction returns the part of manifests that contradict each other.
 func contradiction() Part { return Part{false, "one of them is wrong, and which is not known"} }
 
-// repositoryPart is an image of a repository that is pulled as it is.
+// repositoryPart returns an image of a repository that is pulled as it is.
 func repositoryPart() Part { return Part{true, "the other images do not need it"} }
 
 // publishedPart is content that was to be published, and about which no more is known.

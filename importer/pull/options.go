@@ -41,7 +41,7 @@ type Options struct {
 // ErrUsage says that options contradict each other or are malformed.
 var ErrUsage = errors.New("wrong usage")
 
-// Usage is an [ErrUsage] with a text.
+// Usage returns an [ErrUsage] with a text.
 func Usage(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrUsage, fmt.Errorf(format, args...))
 }

@@ -30,7 +30,7 @@ const (
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
-// suffixes are the ends of tags that name an image by digest: of attestations,
+// suffixes returns the ends of tags that name an image by digest: of attestations,
 // signatures, SBOMs; and none, for the list of its referrers.
 func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
 

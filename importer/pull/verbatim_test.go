@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// varied is a tree with one of each: plain images, an index, signatures by tag, and
+// varied returns a tree with one of each: plain images, an index, signatures by tag, and
 // referrers of an image, of a child and of a referrer.
 func varied(t *testing.T) *layouttest.Tree {
 	t.Helper()

@@ -75,7 +75,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	return Incomplete(problems)
 }
 
-// servedName is the name of a layout's repository while it is checked.
+// servedName returns the name of a layout's repository while it is checked.
 func servedName(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot

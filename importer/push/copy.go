@@ -156,7 +156,7 @@ func (p *Pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.progress(b).Begin("", b.Size).End(true) // if it was not sent
 }
 
-// progress is where the transfer of a blob is reported: once, as bytes are expected once,
+// progress returns where the transfer of a blob is reported: once, as bytes are expected once,
 // also of a blob that has to be sent to several repositories.
 func (p *Pusher) progress(b *Blob) Progress {
 	p.mu.Lock()
@@ -195,7 +195,7 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	return nil
 }
 
-// placeOf is the name of a repository as a person knows it: its path below the destination, if
+// placeOf returns the name of a repository as a person knows it: its path below the destination, if
 // it is below.
 func (p *Pusher) placeOf(r *Repository) string {
 	return strings.TrimPrefix(r.Name, p.Plan.Destination.Path+"/")

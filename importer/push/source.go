@@ -117,7 +117,7 @@ func (s *source) blob(d digest.Digest) (*Blob, bool) {
 	}}, true
 }
 
-// discoveryBlob is a blob that is made for a discovery tag.
+// discoveryBlob returns a blob that is made for a discovery tag.
 func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
 	content, ok := s.repo.DiscoveryContent(d)
 	return &Blob{Digest: d, Size: int64(len(content)), open: func(context.Context) (io.ReadSeekCloser, error) {

@@ -16,7 +16,7 @@ import (
 // maxNested is how many indexes may lead to an image, one inside the other.
 const maxNested = 8
 
-// layersOf are the layers of an image, or of the first one of an index: each platform has the
+// layersOf returns the layers of an image, or of the first one of an index: each platform has the
 // same declarations.
 func layersOf(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []imagefile.Layer, err error) {
 	for range maxNested {

@@ -115,7 +115,7 @@ func (g *gatherer) image(ctx context.Context, name, path, reference string) (Ima
 	return all[0], err
 }
 
-// channels are the release channels of a repository that are there, in their order.
+// channels returns the release channels of a repository that are there, in their order.
 func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err error) {
 	tags, err := g.tags(ctx, at)
 	if err != nil {

@@ -86,7 +86,7 @@ func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want rel
 	return m, nil
 }
 
-// versionsIn are the versions of a module among tags, and what its channels point at.
+// versionsIn returns the versions of a module among tags, and what its channels point at.
 func versionsIn(tags []string, channels []Channel) []string {
 	var all []string
 	for _, tag := range tags {
@@ -102,7 +102,7 @@ func versionsIn(tags []string, channels []Channel) []string {
 	return release.SortTags(all)
 }
 
-// judgedVersions are the versions of a module that are judged: those that its constraints
+// judgedVersions returns the versions of a module that are judged: those that its constraints
 // choose, else those that its channels point at, and in a source all.
 func (g *gatherer) judgedVersions(m Module) []string {
 	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)

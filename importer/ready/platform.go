@@ -52,7 +52,7 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// buildTags are the versions and other builds among the tags of install, release-channel and
+// buildTags returns the versions and other builds among the tags of install, release-channel and
 // the root: where one of the three is missing, the others still name it.
 func buildTags(installs, entries, platforms []string) []string {
 	var all []string
@@ -75,7 +75,7 @@ func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
 
-// relevant are the versions that a question is about: those that are asked for, and for an
+// relevant returns the versions that a question is about: those that are asked for, and for an
 // upgrade the highest patch of each minor version.
 func relevant(here []string, q Question) (tags []string) {
 	if len(q.Releases) == 0 {
@@ -164,7 +164,7 @@ func (g *gatherer) readInstaller(ctx context.Context, b *Build) error {
 	return nil
 }
 
-// platformImages are the images that a list of the platform declares, each once.
+// platformImages returns the images that a list of the platform declares, each once.
 func platformImages(images []release.Image) (all []Image) {
 	for _, i := range slices.Compact(images) {
 		module, name, ok := strings.Cut(i.Name, "/")

@@ -129,7 +129,7 @@ func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	return ready.Judge(f, scope.Question)
 }
 
-// named are the images that the reasons of a verdict name, as MODULE/IMAGE, each once.
+// named returns the images that the reasons of a verdict name, as MODULE/IMAGE, each once.
 func named(v ready.Verdict) (all []string) {
 	for _, x := range v.Versions {
 		for _, r := range x.Reasons {
@@ -272,7 +272,7 @@ func TestDamagedDeclarations(t *testing.T) {
 	}
 }
 
-// firstLayer is a layer of the image of a tag.
+// firstLayer returns a layer of the image of a tag.
 func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	tree, err := layoutstore.Open(b.t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}})
 	try(b.t, err)

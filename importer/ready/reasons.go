@@ -52,7 +52,7 @@ type Reason struct {
 	Problems []problem.Problem `json:"problems,omitempty"`
 }
 
-// aboutImage is a reason about an image that is not complete.
+// aboutImage returns a reason about an image that is not complete.
 func aboutImage(kind Kind, i Image) Reason {
 	return Reason{Kind: kind, Module: i.Module, Image: i.Name, Repository: i.Repository, Reference: i.Reference, State: i.State, Problems: firstProblems(i.Problems)}
 }
@@ -70,7 +70,7 @@ func firstProblems(all []problem.Problem) (first []problem.Problem) {
 	return first
 }
 
-// String is the reason on one line: what, where, and what to do where that is known.
+// String returns the reason on one line: what, where, and what to do where that is known.
 func (r Reason) String() string {
 	parts := []string{r.what()}
 	if r.Detail != "" {
@@ -82,7 +82,7 @@ func (r Reason) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// what is what the reason is about.
+// what returns what the reason is about.
 func (r Reason) what() string {
 	switch r.Kind {
 	case AbsentVersion:
@@ -122,7 +122,7 @@ func (r Reason) subject() string {
 	return r.Image
 }
 
-// place is the repository and the tag or digest; in the root these alone.
+// place returns the repository and the tag or digest; in the root these alone.
 func (r Reason) place() string {
 	if r.Repository == rootPath {
 		return r.Reference
@@ -134,7 +134,7 @@ func (r Reason) place() string {
 	return r.Repository + sep + r.Reference
 }
 
-// cause is a problem in as few words as say what to do.
+// cause returns a problem in as few words as say what to do.
 func cause(p problem.Problem) string {
 	text := p.Reason
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(text, chunk) {

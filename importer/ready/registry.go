@@ -69,7 +69,7 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 	return list, nil
 }
 
-// modules are the tags of the repository that lists them.
+// modules returns the tags of the repository that lists them.
 func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
 
 func (r *remote) look(ctx context.Context, path, reference string) (Presence, error) {

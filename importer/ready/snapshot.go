@@ -21,7 +21,7 @@ func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts,
 	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
 
-// Versions are the versions of the platform that are in sources, whole or not, and whether
+// Versions returns the versions of the platform that are in sources, whole or not, and whether
 // there may be others that cannot be named.
 func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, hidden bool, err error) {
 	g := &gatherer{content: &sources{snapshot: s}}
@@ -102,10 +102,10 @@ func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err e
 	return all, nil
 }
 
-// modules are the directories below modules that have a repository.
+// modules returns the directories below modules that have a repository.
 func (s *sources) modules(context.Context) ([]string, error) { return s.below(modulesPath), nil }
 
-// below are the directories below a path that have a repository.
+// below returns the directories below a path that have a repository.
 func (s *sources) below(parent string) (names []string) {
 	for _, path := range s.snapshot.Paths() {
 		if below, ok := strings.CutPrefix(path, parent+"/"); ok {
@@ -153,7 +153,7 @@ func (s *sources) look(ctx context.Context, path, reference string) (Presence, e
 	return p, nil
 }
 
-// causes are the problems that may be why something is missing in a repository: those that may hide
+// causes returns the problems that may be why something is missing in a repository: those that may hide
 // tags, of its own archives if some are.
 func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()

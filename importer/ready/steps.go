@@ -39,7 +39,7 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	}
 }
 
-// wayTo are the reasons why a cluster cannot go from a version to the one of a tag.
+// wayTo returns the reasons why a cluster cannot go from a version to the one of a tag.
 func wayTo(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
 	to, ok := release.Parse(tag)
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
@@ -57,7 +57,7 @@ func wayTo(tag string, from release.Release, steps []release.Release, isComplete
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }
 
-// missingSteps are the minor versions between two versions of which nothing is here, or not
+// missingSteps returns the minor versions between two versions of which nothing is here, or not
 // all of it.
 func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
 	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }

@@ -148,7 +148,7 @@ func (m ModuleVerdict) write(w io.Writer) {
 	}
 }
 
-// count is a number of things, in words.
+// count returns a number of things, in words.
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

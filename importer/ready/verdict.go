@@ -237,7 +237,7 @@ func judgeModule(m Module) ModuleVerdict {
 	return v
 }
 
-// unmet are the constraints on a module that none of its versions fits.
+// unmet returns the constraints on a module that none of its versions fits.
 func unmet(m Module) (all []string) {
 	for _, c := range slices.Concat(m.Want.Ranges, m.Want.Pins) {
 		if !slices.ContainsFunc(m.Tags, func(tag string) bool { return fits(c, tag) }) {
@@ -338,7 +338,7 @@ func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Dig
 	return seen
 }
 
-// sizeOf is the size of images in bytes, with what they share once.
+// sizeOf returns the size of images in bytes, with what they share once.
 func sizeOf(images []Image) (size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, i := range images {

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// there is an image that is complete.
+// there returns an image that is complete.
 func there(name, repository, reference string) Image {
 	d := digest.Digest(reference)
 	if d.Validate() != nil {
@@ -22,7 +22,7 @@ func there(name, repository, reference string) Image {
 	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
 }
 
-// without is an image in another state.
+// without returns an image in another state.
 func without(i Image, s State, problems ...problem.Problem) Image {
 	i.Presence = Presence{State: s, Problems: problems}
 	return i
@@ -51,7 +51,7 @@ func complete() Facts {
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: there("release channel stable", "release-channel", "stable")}}, Databases: []Image{there("trivy-db", "security/trivy-db", "2")}}
 }
 
-// said is a verdict in lines: what is asked for and ready, the reasons of each version, and
+// said returns a verdict in lines: what is asked for and ready, the reasons of each version, and
 // the notes.
 func said(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {

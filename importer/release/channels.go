@@ -20,7 +20,7 @@ func DefaultChannels() []string {
 	return []string{Alpha, "beta", "early-access", "stable", RockSolid}
 }
 
-// Channels are all release channels, in the same order.
+// Channels returns all release channels, in the same order.
 func Channels() []string { return append(DefaultChannels(), LTS) }
 
 // Channel is a release channel, and what its image says.

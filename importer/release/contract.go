@@ -46,7 +46,7 @@ type Group struct {
 	Modules    []Requirement `json:"modules"`
 }
 
-// Members are the modules of a group.
+// Members returns the modules of a group.
 func (g Group) Members() []Requirement {
 	if len(g.Modules) == 0 {
 		return []Requirement{{g.Name, g.Constraint}}
@@ -69,7 +69,7 @@ func ParseContract(annotation string) (c Contract, err error) {
 	return c, nil
 }
 
-// RequirementOf is what a contract requires of a module: by a mandatory entry, else by
+// RequirementOf returns what a contract requires of a module: by a mandatory entry, else by
 // one of a group.
 func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	all := slices.Clone(c.Requirements.Modules.Mandatory)

@@ -36,7 +36,7 @@ func ParseInstaller(files map[string][]byte) ([]Image, error) {
 // Database is a vulnerability database of an edition, and its tag.
 type Database struct{ Name, Tag string }
 
-// Databases are the vulnerability databases. Without the first one an edition has none.
+// Databases returns the vulnerability databases. Without the first one an edition has none.
 func Databases() []Database {
 	return []Database{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
 }
@@ -63,7 +63,7 @@ func ParseRequirements(file []byte) (Requirements, error) {
 // (deckhouse/deckhouse, the release controller's check of that name).
 const migratedModules = "migratedModules"
 
-// Modules are the names of the modules that have to be available, sorted, each once.
+// Modules returns the names of the modules that have to be available, sorted, each once.
 func (r Requirements) Modules() (names []string) {
 	for name := range strings.SplitSeq(r[migratedModules], ",") {
 		if name = strings.TrimSpace(name); name != "" {
@@ -74,7 +74,7 @@ func (r Requirements) Modules() (names []string) {
 	return slices.Compact(names)
 }
 
-// OfCluster are the requirements that only the cluster itself can meet, as "k8s 1.27",
+// OfCluster returns the requirements that only the cluster itself can meet, as "k8s 1.27",
 // sorted.
 func (r Requirements) OfCluster() (all []string) {
 	for name, value := range r {

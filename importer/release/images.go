@@ -57,7 +57,7 @@ func sortImages(all []Image) []Image {
 	return all
 }
 
-// References are the digests or tags of images, sorted, each once.
+// References returns the digests or tags of images, sorted, each once.
 func References(images []Image) (all []string) {
 	for _, i := range images {
 		all = append(all, i.Reference)

@@ -62,7 +62,7 @@ func TestEachChunkLost(t *testing.T) {
 	}
 }
 
-// causeOf is the cause of a report that has one, beside what the loss of an index
+// causeOf returns the cause of a report that has one, beside what the loss of an index
 // leaves without a home.
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
@@ -97,7 +97,7 @@ func readable(places []layouttest.Place, from int64) map[string]bool {
 	return names
 }
 
-// tagsWithout are the tags of the sample, of the indexes that can be read, that need
+// tagsWithout returns the tags of the sample, of the indexes that can be read, that need
 // something that cannot.
 func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []string) {
 	t.Helper()
@@ -117,7 +117,7 @@ func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []str
 	return tags
 }
 
-// whole says whether all that a manifest leads to can be read.
+// whole reports whether all that a manifest leads to can be read.
 func (s *sample) whole(t *testing.T, layout string, d digest.Digest, readable map[string]bool) bool {
 	t.Helper()
 	name := layout + "/blobs/sha256/" + d.Encoded()

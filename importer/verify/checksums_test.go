@@ -59,7 +59,7 @@ func reversed(t *testing.T, text string) string {
 	return hex.EncodeToString(b)
 }
 
-// lines are the checksums of a report in a few words each.
+// lines returns the checksums of a report in a few words each.
 func lines(r *verify.Report, dir string) (all []string) {
 	for _, c := range r.Checksums {
 		line := fmt.Sprintf("%s: %s of %s: %s", strings.TrimPrefix(c.File, dir+"/"), c.Algorithm, strings.TrimPrefix(c.Of, dir+"/"), c.State)

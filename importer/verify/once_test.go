@@ -58,7 +58,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 	}
 }
 
-// blobFiles are the files of all blobs below a directory.
+// blobFiles returns the files of all blobs below a directory.
 func blobFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string

@@ -325,7 +325,7 @@ func TestScrubSaysWhereItIs(t *testing.T) {
 	}
 }
 
-// problemsOf are the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// unknownTags are the problems of a list that may hide tags, those of archives first. What an
+// unknownTags returns the problems of a list that may hide tags, those of archives first. What an
 // archive's end hides is named by the archive: its layouts are left out.
 func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	var archives, others []layoutstore.Problem

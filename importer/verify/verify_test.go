@@ -103,7 +103,7 @@ func run(t testing.TB, sources ...string) *verify.Report {
 
 var amounts = regexp.MustCompile(`; \d+ files?, [^,]* read`)
 
-// text is a report as people read it, with DIR for the directory, and without how
+// text returns a report as people read it, with DIR for the directory, and without how
 // much was read.
 func text(t testing.TB, r *verify.Report, dir string) string {
 	t.Helper()
@@ -114,7 +114,7 @@ func text(t testing.TB, r *verify.Report, dir string) string {
 	return amounts.ReplaceAllString(strings.ReplaceAll(b.String(), dir, "DIR"), "")
 }
 
-// unknown is the last line of a report about a place that may hold more tags.
+// unknown returns the last line of a report about a place that may hold more tags.
 func unknown(place string, tags, repositories int) string {
 	return fmt.Sprintf("incomplete or damaged: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
@@ -223,7 +223,7 @@ func TestOneFault(t *testing.T) {
 	}
 }
 
-// names are those of some blobs, sorted; of a digest with several names the first.
+// names returns those of some blobs, sorted; of a digest with several names the first.
 func (s *sample) names(all []verify.Unreferenced) (names []string) {
 	for _, u := range all {
 		var of []string

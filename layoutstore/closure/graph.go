@@ -54,10 +54,10 @@ type Claim struct {
 	Tags []string  // of that index
 }
 
-// Size is the size that the first claim says, in bytes.
+// Size returns the size that the first claim says, in bytes.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// Tops are the manifests that an index names and that lead to m, itself perhaps.
+// Tops returns the manifests that an index names and that lead to m, itself perhaps.
 func (m *Manifest) Tops() []*Manifest {
 	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
@@ -77,7 +77,7 @@ func (m *Manifest) Tops() []*Manifest {
 	return tops
 }
 
-// TagsTo are the tags that lead to m by way of its parents, its own among them, sorted.
+// TagsTo returns the tags that lead to m by way of its parents, its own among them, sorted.
 func (m *Manifest) TagsTo() []string {
 	if len(m.Parents) == 0 {
 		return slices.Clip(m.Tags)
@@ -90,7 +90,7 @@ func (m *Manifest) TagsTo() []string {
 	return slices.Compact(tags)
 }
 
-// TagsTo are the tags that lead to b, sorted.
+// TagsTo returns the tags that lead to b, sorted.
 func (b *Blob) TagsTo() []string {
 	if len(b.Claims) == 1 {
 		return b.Claims[0].TagsTo()
@@ -103,7 +103,7 @@ func (b *Blob) TagsTo() []string {
 	return slices.Compact(tags)
 }
 
-// TagsTo are the tags that lead to what says so, sorted.
+// TagsTo returns the tags that lead to what says so, sorted.
 func (c Claim) TagsTo() []string {
 	if c.By == nil {
 		return c.Tags
@@ -111,7 +111,7 @@ func (c Claim) TagsTo() []string {
 	return c.By.TagsTo()
 }
 
-// Origin is the first manifest that an index.json names and that leads to m.
+// Origin returns the first manifest that an index.json names and that leads to m.
 func (m *Manifest) Origin() *Manifest {
 	for !m.Top {
 		m = m.Parents[0]

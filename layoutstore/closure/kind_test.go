@@ -14,13 +14,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// fieldsOf are the fields of each kind of document, with one descriptor each.
+// fieldsOf returns the fields of each kind of document, with one descriptor each.
 func fieldsOf() map[string]string {
 	d := `{"mediaType":"application/x","digest":"` + digest.FromString("x").String() + `","size":1}`
 	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}
 }
 
-// kinds are the media types of each kind of document.
+// kinds returns the media types of each kind of document.
 func kinds() map[string][]string {
 	return map[string][]string{
 		"image":    {specs.MediaTypeImageManifest, closure.DockerManifest},
@@ -80,7 +80,7 @@ func TestOneKindOnly(t *testing.T) {
 	}
 }
 
-// agrees says whether a document may be taken.
+// agrees reports whether a document may be taken.
 func agrees(fields []string, own, descriptor string) bool {
 	if descriptor == "text/plain" { // content of another type, unless it is a manifest by its own word
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)

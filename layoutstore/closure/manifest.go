@@ -149,7 +149,7 @@ const (
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// IsNonDistributable says whether a layer of the media type may be left out of a bundle
+// IsNonDistributable reports whether a layer of the media type may be left out of a bundle
 // or registry: those of image-spec 1.1, layer.md, "Non-Distributable Layers", of
 // Docker's image manifest version 2, schema 2, and the uncompressed form of the latter
 // that containerd writes (core/images/mediatypes.go).
@@ -162,7 +162,7 @@ func IsNonDistributable(mediaType string) bool {
 	return false
 }
 
-// IsManifest says whether content of a media type is a manifest or an index. A
+// IsManifest reports whether content of a media type is a manifest or an index. A
 // descriptor without a type stands where a manifest is expected.
 func IsManifest(mediaType string) bool {
 	switch mediaType {

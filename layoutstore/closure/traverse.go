@@ -142,7 +142,7 @@ func (t *Traversal) top(top Top) {
 	m.Types = append(m.Types, top.Others...)
 }
 
-// manifest is the one of a digest, made at the first call.
+// manifest returns the one of a digest, made at the first call.
 func (t *Traversal) manifest(d Descriptor) *Manifest {
 	m := t.manifests[d.Digest]
 	if m == nil {

@@ -20,7 +20,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Indexes are the paths, below the root, whose tag lists a cluster reads.
+// Indexes returns the paths, below the root, whose tag lists a cluster reads.
 func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
 
 // The layer is a literal because compressors change their output
@@ -52,7 +52,7 @@ func New(name string) Image {
 	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
 }
 
-// Names are the tags of the repository index among the repositories at paths:
+// Names returns the tags of the repository index among the repositories at paths:
 // the names of the directories directly below it that are a repository or hold
 // one, in byte order.
 func Names(index string, paths []string) []string {

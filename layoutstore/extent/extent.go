@@ -82,7 +82,7 @@ type Extent struct {
 // List is the concatenation of its extents.
 type List []Extent
 
-// Size is the number of bytes in the list.
+// Size returns the number of bytes in the list.
 func (l List) Size() int64 {
 	var n int64
 	for _, e := range l {
@@ -102,7 +102,7 @@ func (l List) String() string {
 	return fmt.Sprintf("%s … %s", l[0].File, l[len(l)-1].File)
 }
 
-// Slice is the part of the list that begins at byte off and is n bytes long. A
+// Slice returns the part of the list that begins at byte off and is n bytes long. A
 // part outside of the list is an error that wraps
 // [io.ErrUnexpectedEOF].
 func (l List) Slice(off, n int64) (List, error) {

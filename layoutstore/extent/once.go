@@ -115,7 +115,7 @@ func (r *once) Close() error {
 	return s.Close()
 }
 
-// coldWindows are the windows of a file's bytes of which nothing is in memory.
+// coldWindows returns the windows of a file's bytes of which nothing is in memory.
 func coldWindows(f *os.File, off, n int64) (all []window) {
 	for n > 0 {
 		w := window{off, min(n, windowSize)}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isCold says whether nothing of the window is in memory. Kernels before 6.5 cannot say:
+// isCold reports whether nothing of the window is in memory. Kernels before 6.5 cannot say:
 // then it is left alone.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t

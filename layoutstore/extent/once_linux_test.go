@@ -17,7 +17,7 @@ type onDisk string
 func (f onDisk) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
 func (f onDisk) String() string                         { return string(f) }
 
-// cached is how many pages of a file's bytes are in memory.
+// cached returns how many pages of a file's bytes are in memory.
 func cached(t *testing.T, name string, off, n int64) int {
 	t.Helper()
 	f, err := os.Open(name)

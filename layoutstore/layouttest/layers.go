@@ -67,7 +67,7 @@ func tarball(files map[string]string) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// noise is an endless stream that depends on its arguments alone. ChaCha8 is a
+// noise returns an endless stream that depends on its arguments alone. ChaCha8 is a
 // published algorithm, so it is the same in every version of Go.
 func noise(name string, layer int) io.Reader {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", name, layer))

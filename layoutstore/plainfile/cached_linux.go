@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// local are the types of file systems whose open neither asks another machine nor a
+// local returns the types of file systems whose open neither asks another machine nor a
 // process: what the system knows of a path and a file is all that it takes. (Linux,
 // fs/open.c and the open of each; include/uapi/linux/magic.h.)
 func local(kind int64) bool {
@@ -21,7 +21,7 @@ func local(kind int64) bool {
 	return false
 }
 
-// IsLocal says whether files in an open directory may be opened by [OpenCached].
+// IsLocal reports whether files in an open directory may be opened by [OpenCached].
 func IsLocal(dir *os.File) bool {
 	var about unix.Statfs_t
 	err := control(dir, func(fd int) error { return unix.Fstatfs(fd, &about) })

@@ -93,7 +93,7 @@ func Read(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// regular is the file, if it is a regular one.
+// regular returns the file, if it is a regular one.
 func regular(f *os.File, err error) (*os.File, error) {
 	f, _, err = asRegular(f, err)
 	return f, err

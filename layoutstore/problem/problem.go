@@ -80,7 +80,7 @@ type Problem struct {
 // later of two contents is served, nor for what is harmless.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
-// Cause is the error behind the problem, or one made of its reason.
+// Cause returns the error behind the problem, or one made of its reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
 		return p.Err
@@ -105,7 +105,7 @@ func (p Problem) Chunk() string {
 	return strings.Join(p.Chunks, " and ")
 }
 
-// Tag is the first of the tags, or empty.
+// Tag returns the first of the tags, or empty.
 func (p Problem) Tag() string {
 	if len(p.Tags) == 0 {
 		return ""
@@ -122,7 +122,7 @@ func (p Problem) TagNames() string {
 	return names
 }
 
-// Bounded is the problem with at most the first n tags.
+// Bounded returns the problem with at most the first n tags.
 func (p Problem) Bounded(n int) Problem {
 	if more := len(p.Tags) - n; more > 0 {
 		p.Tags, p.MoreTags = slices.Clone(p.Tags[:n]), p.MoreTags+more
@@ -130,7 +130,7 @@ func (p Problem) Bounded(n int) Problem {
 	return p
 }
 
-// String is the problem on one line.
+// String returns the problem on one line.
 func (p Problem) String() string {
 	parts := []string{string(p.Kind)}
 	add := func(format, value string) {

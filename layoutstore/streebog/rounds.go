@@ -26,7 +26,7 @@ func makeTable() *table {
 	return &t
 }
 
-// lpsx is the transformation LPSX: of a and b, added bit by bit (section 7).
+// lpsx returns the transformation LPSX: of a and b, added bit by bit (section 7).
 func (t *table) lpsx(a, b *block) (out block) {
 	r0, r1, r2, r3 := a[0]^b[0], a[1]^b[1], a[2]^b[2], a[3]^b[3]
 	r4, r5, r6, r7 := a[4]^b[4], a[5]^b[5], a[6]^b[6], a[7]^b[7]

@@ -49,7 +49,7 @@ func Sum(data []byte) [Size]byte {
 	return [Size]byte(h.Sum(nil))
 }
 
-// Text is a sum as a `.gostsum` file holds it.
+// Text returns a sum as a `.gostsum` file holds it.
 func Text(sum []byte) string { return hex.EncodeToString(sum) }
 
 func (s *state) Size() int      { return Size }

@@ -21,7 +21,7 @@ var examples = []struct{ message, sum string }{
 	},
 }
 
-// bytesOf are the bytes of a number that is printed with its last byte first.
+// bytesOf returns the bytes of a number that is printed with its last byte first.
 func bytesOf(t *testing.T, printed string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(printed)

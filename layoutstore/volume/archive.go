@@ -135,7 +135,7 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex is the problem of a layout without an index.json. ok is false if the layout has
+// noIndex returns the problem of a layout without an index.json. ok is false if the layout has
 // nothing else either.
 func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	if p, ok = l.lost[""]; ok {
@@ -147,7 +147,7 @@ func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	return p, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }
 
-// treePath is the path in the tree of the layout that the archive has at p.
+// treePath returns the path in the tree of the layout that the archive has at p.
 func (a *Archive) treePath(p string) string {
 	if a.prefix == "" {
 		return p
@@ -155,7 +155,7 @@ func (a *Archive) treePath(p string) string {
 	return path.Join(a.prefix, p)
 }
 
-// archivePath is the path in the archive of the layout at p in the tree.
+// archivePath returns the path in the archive of the layout at p in the tree.
 func (a *Archive) archivePath(p string) (string, bool) {
 	if a.prefix == "" {
 		return p, true

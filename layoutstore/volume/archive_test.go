@@ -166,7 +166,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	}
 }
 
-// entriesOf is what archive/tar reads of an archive, the last entry of each name; a hard
+// entriesOf returns what archive/tar reads of an archive, the last entry of each name; a hard
 // link is the file that its name had when it was read.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
@@ -196,7 +196,7 @@ func entriesOf(data []byte) map[string][]byte {
 	}
 }
 
-// cleaned is the place in the tree that a name means, and for names that lead up a place
+// cleaned returns the place in the tree that a name means, and for names that lead up a place
 // that nothing has.
 func cleaned(name string) string {
 	if slices.Contains(strings.Split(name, "/"), "..") {
@@ -227,7 +227,7 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, handmade(f), faulty(f), append(bytes.Clone(seeds[0]), seeds[1]...))
 }
 
-// faulty is an archive with an entry of each kind that archive/tar does not write, and
+// faulty returns an archive with an entry of each kind that archive/tar does not write, and
 // one that says it is far longer than the archive at its end.
 func faulty(f *testing.F) []byte {
 	f.Helper()
@@ -263,7 +263,7 @@ func faulty(f *testing.F) []byte {
 	return data
 }
 
-// handmade is an archive with one of each entry that is refused.
+// handmade returns an archive with one of each entry that is refused.
 func handmade(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -47,7 +47,7 @@ func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) exten
 	return where
 }
 
-// missingBlob is the error for a blob d that the layout cannot serve.
+// missingBlob returns the error for a blob d that the layout cannot serve.
 func (a *Archive) missingBlob(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
 	if again := a.index.copyAgain; !ok && len(again) > 0 {

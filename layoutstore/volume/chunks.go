@@ -40,7 +40,7 @@ func (s Set) Identity() string { return s.identity }
 // the owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
-// Path is the path of the archive, or what it would be if the chunks were joined in their
+// Path returns the path of the archive, or what it would be if the chunks were joined in their
 // directory.
 func (s Set) Path() string { return filepath.Join(s.dir, s.Name) }
 

@@ -82,7 +82,7 @@ type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }
 
-// names are the chunks as a message names them: one by one, or many as a range.
+// names returns the chunks as a message names them: one by one, or many as a range.
 func (r indexRange) names() []string {
 	if r.to-r.from >= maxNamed {
 		return []string{r.String()}
@@ -119,7 +119,7 @@ func (r indexRange) describe(state string) string {
 	}
 }
 
-// between are the chunks that end at from or later, and before to.
+// between returns the chunks that end at from or later, and before to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
@@ -144,7 +144,7 @@ func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	return i, off - s.ends[i-1]
 }
 
-// holding are the chunks that contain the content of an entry.
+// holding returns the chunks that contain the content of an entry.
 func (s *seams) holding(e tarEntry) indexRange {
 	first, _ := s.at(e.off)
 	last, _ := s.at(e.off + max(e.size, 1) - 1)
@@ -158,7 +158,7 @@ func (s *seams) size(i int) int64 {
 	return s.ends[i] - s.ends[i-1]
 }
 
-// smallest is the chunk of r that is smaller than the others of the set by more than they
+// smallest returns the chunk of r that is smaller than the others of the set by more than they
 // differ among themselves. It is only a hint: the format does not promise sizes, but a
 // chunk that was cut short usually stands out. The last chunk may have any size and does
 // not count.

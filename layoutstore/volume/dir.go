@@ -111,7 +111,7 @@ func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	return all, ctx.Err()
 }
 
-// names are the file names in a directory below the volume, sorted. A missing directory,
+// names returns the file names in a directory below the volume, sorted. A missing directory,
 // or something else under its name, has no names.
 func (d *Dir) names(dir string) ([]string, error) {
 	root, err := plainfile.OpenRootIn(d.root, filepath.FromSlash(dir))

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// lostBlob is the problem of a blob that is not served because a chunk of the archive is
+// lostBlob returns the problem of a blob that is not served because a chunk of the archive is
 // missing, cut short or damaged. again are the chunks to copy again, the most likely one
 // first.
 func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
@@ -21,7 +21,7 @@ func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem 
 	return problem.Problem{Kind: kind, Reason: reason, Chunks: again, Suspects: true, Err: fs.ErrNotExist}
 }
 
-// unreadable is the problem of a file that cannot be read.
+// unreadable returns the problem of a file that cannot be read.
 func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }

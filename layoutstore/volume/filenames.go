@@ -145,7 +145,7 @@ func classifyUpload(name string) (NameClass, bool) {
 		Unread: archive != "" && !strings.HasSuffix(strings.ToLower(name), ".tmp")}, true
 }
 
-// archiveOf is the archive that a name stands for, such as the one in the temporary name of
+// archiveOf returns the archive that a name stands for, such as the one in the temporary name of
 // an upload, or empty.
 func archiveOf(name string) string {
 	if c := ClassifyName(name); c.Kind != NameUpload {
@@ -216,7 +216,7 @@ var (
 	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
 )
 
-// partPattern is a shell pattern for the suffixes of all parts, of which suffix is one.
+// partPattern returns a shell pattern for the suffixes of all parts, of which suffix is one.
 func partPattern(suffix string) string {
 	word := partBegin.FindString(suffix)
 	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {

@@ -49,7 +49,7 @@ func (l *links) remember(name, header string, e tarEntry, ofLayout bool) {
 	}
 }
 
-// header is the name in the header before the content of an entry.
+// header returns the name in the header before the content of an entry.
 func (l *links) header(name string) string {
 	if h, ok := l.headers[name]; ok {
 		return h
@@ -72,7 +72,7 @@ func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	return tarEntry{}, "", fmt.Sprintf("a hard link to %.300q, which is not an earlier file of the archive: tar --hard-dereference packs files instead of links", h.Linkname)
 }
 
-// fileAt is the plain file that the archive has under a name so far.
+// fileAt returns the plain file that the archive has under a name so far.
 func (s *scan) fileAt(name string) tarEntry {
 	layout, blob, ok := parseName(name)
 	if !ok || isHidden(name) || isReserved(name) {

@@ -103,7 +103,7 @@ func (s *scan) damagedEntries() {
 	}
 }
 
-// missingHeader is the problem of an archive without a header at byte next, where one must
+// missingHeader returns the problem of an archive without a header at byte next, where one must
 // be.
 func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
 	if s.seams == nil {
@@ -134,7 +134,7 @@ func (s *scan) suspectNames(r indexRange) []string {
 	return append([]string{label}, slices.DeleteFunc(names, func(n string) bool { return n == label })...)
 }
 
-// truncatedEnd is the problem of an archive that ends before its two empty blocks.
+// truncatedEnd returns the problem of an archive that ends before its two empty blocks.
 func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, error) {
 	if s.seams == nil {
 		return unreadProblem(problem.Incomplete, nil, "%s", how), nil
@@ -143,7 +143,7 @@ func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, 
 	return s.truncatedChunks(suspects, how), err
 }
 
-// truncatedEntry is the problem of an archive that ends in the content of the entry m,
+// truncatedEntry returns the problem of an archive that ends in the content of the entry m,
 // whose header is h. In a chunk set the entry is known to be lost.
 func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	how := fmt.Sprintf("it ends early, in the entry %.300s", m.name)
@@ -224,7 +224,7 @@ func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	return nonzero, err
 }
 
-// unreadProblem is the problem of an archive whose headers cannot be followed to the end, so
+// unreadProblem returns the problem of an archive whose headers cannot be followed to the end, so
 // that the rest of it is unknown. again are the chunks to copy again.
 func unreadProblem(kind problem.Kind, again []string, format string, args ...any) *problem.Problem {
 	return &problem.Problem{Kind: kind, Reason: fmt.Sprintf(format, args...), TagsUnknown: true, Chunks: again, Suspects: true}

@@ -36,7 +36,7 @@ func absolute(name string) string {
 	return name
 }
 
-// firstFile is the path of the archive or of its first chunk. It is empty if that is
+// firstFile returns the path of the archive or of its first chunk. It is empty if that is
 // missing.
 func (s Set) firstFile() string {
 	if len(s.files) == 0 {

@@ -87,7 +87,7 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// fileOfIndex is the archive that an index was made from, or its first chunk. ok is false
+// fileOfIndex returns the archive that an index was made from, or its first chunk. ok is false
 // if another version of the program wrote the index.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))

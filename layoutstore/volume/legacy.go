@@ -2,7 +2,7 @@ package volume
 
 import "strings"
 
-// legacyPrefix is the path below which the layouts of an old archive belong:
+// legacyPrefix returns the path below which the layouts of an old archive belong:
 // module-<name>.tar contains `.`, `release` and `extra/*` of modules/<name>, and
 // security*.tar contains `trivy-*` of security. It applies only if all layouts of the
 // archive match, and ends with a slash.

@@ -41,5 +41,5 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 // file oci-layout of another layout, with a long name.
 const layoutMarker = 2048
 
-// headerAt is where the header of an entry begins.
+// headerAt returns where the header of an entry begins.
 func (e tarEntry) headerAt() int64 { return e.off - int64(e.header) }

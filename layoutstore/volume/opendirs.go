@@ -29,7 +29,7 @@ type sharedRoot struct {
 	local *os.File // the directory, where its file system is local; set by the first call of cached
 }
 
-// cached is the directory for plainfile.OpenCached, or nil if that does not apply.
+// cached returns the directory for plainfile.OpenCached, or nil if that does not apply.
 func (s *sharedRoot) cached() *os.File {
 	s.once.Do(func() { s.local = localDir(s.root) })
 	return s.local

@@ -74,7 +74,7 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("a pull into it was interrupted while it replaced files (%s): run the same pull again", e.Reason)
 }
 
-// StagedDir is the name of the nth directory in which new files are staged.
+// StagedDir returns the name of the nth directory in which new files are staged.
 func StagedDir(n int) string { return PublicationFile + "." + strconv.Itoa(n) }
 
 // IsStagedDir reports whether a name is one that StagedDir returns.
@@ -231,7 +231,7 @@ func (v *view) at(name string) string {
 
 func (v *view) hides(name string) bool { return v != nil && v.removed[name] }
 
-// names are the names of the files directly in the directory.
+// names returns the names of the files directly in the directory.
 func (v *view) names(entries []fs.DirEntry) []string {
 	var all []string
 	for _, e := range entries {
@@ -278,7 +278,7 @@ func OpenFiles(dir string) (*Files, error) {
 // Close closes the directory.
 func (f *Files) Close() error { return f.root.Close() }
 
-// Names are the names of the files, sorted.
+// Names returns the names of the files, sorted.
 func (f *Files) Names() []string { return f.names }
 
 // At returns where a file is, as a path below the directory. ok is false for one that was
@@ -308,7 +308,7 @@ type Mark struct {
 	dir         fs.FileInfo
 }
 
-// MarkOf is the current mark of the directory at dir. A missing directory has one, too.
+// MarkOf returns the current mark of the directory at dir. A missing directory has one, too.
 func MarkOf(dir string) Mark {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {

@@ -16,7 +16,7 @@ type SetFile struct {
 	Info fs.FileInfo
 }
 
-// Files are the files of the archive: itself, or its chunks up to the first missing one.
+// Files returns the files of the archive: itself, or its chunks up to the first missing one.
 // Files that look like a part of it and are not read are left out.
 func (s Set) Files() []SetFile {
 	var all []SetFile
@@ -36,7 +36,7 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles are the files that the archive was read from. Chunks after its end, which may
+// ReadFiles returns the files that the archive was read from. Chunks after its end, which may
 // be left over from a longer set, are left out unless they contain only a few zeros. The
 // error is the cause of ctx.
 func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// skippedProblem is the problem of a file that is not read. It is incomplete for an
+// skippedProblem returns the problem of a file that is not read. It is incomplete for an
 // upload, which may still end.
 func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited

@@ -18,7 +18,7 @@ import (
 // piece is a run of data of a sparse file.
 type piece struct{ off, n int }
 
-// pieces are the data of a file of about 1500 bytes, with holes or without, and what is
+// pieces returns the data of a file of about 1500 bytes, with holes or without, and what is
 // stored of it.
 func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte) {
 	for range 1 + random.IntN(30) {
@@ -41,7 +41,7 @@ func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte
 	return all, size, stored
 }
 
-// sparseEntries are the entries of a sparse file in one of the forms of the GNU tar manual,
+// sparseEntries returns the entries of a sparse file in one of the forms of the GNU tar manual,
 // "Storing Sparse Files".
 func sparseEntries(version, name string, all []piece, size int, stored []byte) []layouttest.Entry {
 	records := []string{fmt.Sprintf("GNU.sparse.size=%d", size), fmt.Sprintf("GNU.sparse.numblocks=%d", len(all))}
@@ -80,7 +80,7 @@ func sparseEntries(version, name string, all []piece, size int, stored []byte) [
 	return []layouttest.Entry{extended, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR}, Body: body}}
 }
 
-// oldSparse is an old GNU sparse entry: four pieces in the header, 21 in each block behind it.
+// oldSparse returns an old GNU sparse entry: four pieces in the header, 21 in each block behind it.
 func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Entry {
 	table := func(n int) (text string) {
 		for ; n > 0 && len(all) > 0; n-- {

@@ -313,7 +313,7 @@ func refusal(h *tar.Header) string {
 	return ""
 }
 
-// cleanName is an entry's name as a clean relative path. illegal says why it has none.
+// cleanName returns an entry's name as a clean relative path. illegal says why it has none.
 func cleanName(name string) (clean, illegal string) {
 	if len(name) > maxPath {
 		return "", fmt.Sprintf("a name longer than %d bytes", maxPath)

@@ -108,7 +108,7 @@ func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, er
 	return -1, read, nil
 }
 
-// indexNonZero is the index of the first nonzero byte, or negative.
+// indexNonZero returns the index of the first nonzero byte, or negative.
 func indexNonZero(b []byte) int {
 	rest := bytes.TrimLeft(b, "\x00")
 	if len(rest) == 0 {

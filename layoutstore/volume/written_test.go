@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// written is an archive that another tool wrote: see testdata/written/README.md.
+// written returns an archive that another tool wrote: see testdata/written/README.md.
 func written(t testing.TB, name string) []byte {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", "written", name+".tar.gz"))

@@ -9,7 +9,7 @@ import (
 // maxLinks ends links that run in a circle, as the system does.
 const maxLinks = 40
 
-// links are the paths at which a change may lead the path p elsewhere: p itself, and
+// links returns the paths at which a change may lead the path p elsewhere: p itself, and
 // each link on the way to what it stands for, as Kubernetes swaps one far above a
 // mounted file.
 func links(p string) []string {

@@ -178,7 +178,7 @@ func (w *Watcher) Again(d time.Duration) {
 	}
 }
 
-// sooner is the sooner of two times; the zero time is never.
+// sooner returns the sooner of two times; the zero time is never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -262,7 +262,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// stopped is a timer that is not set.
+// stopped returns a timer that is not set.
 func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()

@@ -55,7 +55,7 @@ type blob struct {
 	digest digest.Digest
 }
 
-// noise is a blob of n bytes, always the same for a seed.
+// noise returns a blob of n bytes, always the same for a seed.
 func noise(n int, seed byte) blob {
 	data := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{seed})

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// page is a successful answer (200) that is not a registry's.
+// page returns a successful answer (200) that is not a registry's.
 func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
 
 // doubtful are requests to a registry that has an image x:v1, and wrong answers to them.

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// manifest is the manifest of an image.
+// manifest returns the manifest of an image.
 func manifest(config, layer blob) client.Manifest {
 	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		specs.MediaTypeImageManifest, specs.MediaTypeImageConfig, config.digest, len(config.data), specs.MediaTypeImageLayer, layer.digest, len(layer.data))

@@ -60,7 +60,7 @@ func logins() []login {
 func (s *stage) registry() string { return s.scheme + "://" + theRegistry }
 func (s *stage) realm() string    { return s.scheme + "://" + theTokens + "/token" }
 
-// challenge is how the registry asks for a login. Its scope goes beyond the call.
+// challenge returns how the registry asks for a login. Its scope goes beyond the call.
 func (s *stage) challenge() string {
 	if s.login.bearer {
 		return fmt.Sprintf(`Bearer realm="%s?scope=repository:victim/c:pull",service="registry",scope="repository:x:pull repository:victim/b:pull,push,delete"`, s.realm())
@@ -85,7 +85,7 @@ func (s *stage) answer(w http.ResponseWriter, r *http.Request, at string) {
 	}
 }
 
-// address is a host with the port of the scheme.
+// address returns a host with the port of the scheme.
 func (s *stage) address(host string) string {
 	return host + map[string]string{"http": ":80", "https": ":443"}[s.scheme]
 }

@@ -18,7 +18,7 @@ import (
 // server's buffers, and small enough for many tests.
 const streamFrom = 2 << 20
 
-// big is a blob that is streamed.
+// big returns a blob that is streamed.
 func big() blob { return noise(streamFrom+12345, 7) }
 
 func TestUploadSmall(t *testing.T) {
@@ -169,7 +169,7 @@ func cutAnd(status int) registrytest.Fault {
 	}
 }
 
-// refuseLarge is a proxy that accepts bodies of at most n bytes.
+// refuseLarge returns a proxy that accepts bodies of at most n bytes.
 func refuseLarge(n int64) registrytest.Fault {
 	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
 }

@@ -58,15 +58,15 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 	return &Mirror{o, endpoint}, nil
 }
 
-// Endpoint is the URL as written in hosts.toml.
+// Endpoint returns the URL as written in hosts.toml.
 func (m *Mirror) Endpoint() string { return m.endpoint.String() }
 
-// File is the path of the mirror's hosts.toml below a certs.d directory that has none.
+// File returns the path of the mirror's hosts.toml below a certs.d directory that has none.
 func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }
 
-// Text is a complete hosts.toml with only this mirror. dir is the certs.d directory that
+// Text returns a complete hosts.toml with only this mirror. dir is the certs.d directory that
 // its comments name.
 func (m *Mirror) Text(dir string) string {
 	return m.comment(dir, m.File(dir)) + m.top(true) + m.table()
@@ -103,12 +103,12 @@ func (m *Mirror) top(alone bool) string {
 	return ""
 }
 
-// table is the mirror's own table.
+// table returns the mirror's own table.
 func (m *Mirror) table() string {
 	return "\n[host." + quote(m.Endpoint()) + "]\n" + m.settings("  ")
 }
 
-// settings are the settings of the mirror, as a host or as the server.
+// settings returns the settings of the mirror, as a host or as the server.
 func (m *Mirror) settings(indent string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, indent+format+"\n", args...) }

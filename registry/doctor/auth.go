@@ -41,7 +41,7 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// reportNoLogin is the step without a login.
+// reportNoLogin returns the step without a login.
 func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {
 		return warning(adviceLogin, "a login is required (%s) and none was given; only pulling an image would show whether it is needed", scheme)

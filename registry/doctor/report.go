@@ -95,7 +95,7 @@ func failed(advice, format string, args ...any) Step {
 	return Step{State: Failed, Detail: fmt.Sprintf(format, args...), Advice: advice}
 }
 
-// damaged is a failure of the content.
+// damaged returns a failure of the content.
 func damaged(advice, format string, args ...any) Step {
 	s := failed(advice, format, args...)
 	s.Content = true

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// bundle is a tree with an image, a nested index, and an image for a platform that no
+// bundle returns a tree with an image, a nested index, and an image for a platform that no
 // machine has.
 func bundle(t *testing.T) http.Handler {
 	t.Helper()
@@ -45,7 +45,7 @@ func platform(os, arch string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch}
 }
 
-// otherSpelling is the platform of this host as uname spells it, with its variant if there
+// otherSpelling returns the platform of this host as uname spells it, with its variant if there
 // is a default.
 func otherSpelling() *ocispec.Platform {
 	switch runtime.GOARCH {

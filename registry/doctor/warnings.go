@@ -32,7 +32,7 @@ func (d *doctor) readWarnings(ctx context.Context) Step {
 	return warning("copy again what is named here; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
 }
 
-// warningText is the text of a Warning header of a registry. ok is false for another one.
+// warningText returns the text of a Warning header of a registry. ok is false for another one.
 func warningText(value string) (text string, ok bool) {
 	m := regexp.MustCompile(`^299 - "((?:[^"\\]|\\.)*)"$`).FindStringSubmatch(value)
 	if m == nil {

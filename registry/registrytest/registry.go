@@ -78,7 +78,7 @@ type Request struct {
 	Status              int
 }
 
-// Kind is the method and the kind of path, such as "PUT manifests" and "PATCH uploads".
+// Kind returns the method and the kind of path, such as "PUT manifests" and "PATCH uploads".
 func (r Request) Kind() string {
 	for _, kind := range []string{"uploads", "manifests", "blobs", "tags", "referrers"} {
 		if strings.Contains(r.Path, "/"+kind+"/") {

@@ -26,12 +26,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spans are the spans that a test sends.
+// spans returns the spans that a test sends.
 func spans() []*otlp.ResourceSpans {
 	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
 }
 
-// answering is a collector with one answer per request, and the requests that it got.
+// answering returns a collector with one answer per request, and the requests that it got.
 func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, asked *[]*http.Request) {
 	t.Helper()
 	asked = &[]*http.Request{}
@@ -52,7 +52,7 @@ func code(status int) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { w.WriteHeader(status) }
 }
 
-// protobufOf is an answer in protobuf.
+// protobufOf returns an answer in protobuf.
 func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWriter) {
 	t.Helper()
 	body, err := proto.Marshal(m)

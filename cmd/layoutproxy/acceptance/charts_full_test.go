@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable is a server of layouts with a front that takes writes.
+// writable returns a server of layouts with a front that takes writes.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -66,7 +66,7 @@ func parse(t *testing.T, data []byte) (m manifest) {
 	return m
 }
 
-// parts are the config, if there is one, and the layers.
+// parts returns the config, if there is one, and the layers.
 func (m manifest) parts() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
@@ -99,7 +99,7 @@ func indexOf(t *testing.T, l layout) (index ocispec.Index) {
 	return index
 }
 
-// tagged is the digest that a tag has in a layout that a client wrote.
+// tagged returns the digest that a tag has in a layout that a client wrote.
 func tagged(t *testing.T, l layout, tag string) digest.Digest {
 	t.Helper()
 	for _, d := range indexOf(t, l).Manifests {

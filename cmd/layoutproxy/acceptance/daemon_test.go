@@ -26,7 +26,7 @@ type release struct {
 	major int
 }
 
-// packagedRelease is the distribution's.
+// packagedRelease returns the distribution's.
 func packagedRelease(t *testing.T) release {
 	t.Helper()
 	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
@@ -89,7 +89,7 @@ const (
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config is the configuration in the format of the release. settings are lines for
+// config returns the configuration in the format of the release. settings are lines for
 // plugins, or for tables of them (PLUGIN".TABLE); they win over those that all have.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
@@ -214,13 +214,13 @@ func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string 
 	return out
 }
 
-// pulled is what the content store holds of an image, for one platform or for all.
+// pulled returns what the content store holds of an image, for one platform or for all.
 func (c *containerd) pulled(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	return contentOf(t, c.store(), d)
 }
 
-// store is the content store. Its blobs lie as a layout's do.
+// store returns the content store. Its blobs lie as a layout's do.
 func (c *containerd) store() layout {
 	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
 }

@@ -59,7 +59,7 @@ func blocks(page string) (all []block) {
 	return all
 }
 
-// pages are the names and texts of all that a user reads.
+// pages returns the names and texts of all that a user reads.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(projectDir + "/docs/*.md")

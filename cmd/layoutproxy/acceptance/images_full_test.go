@@ -57,7 +57,7 @@ func newApp(t *testing.T, name string) *app {
 	return a
 }
 
-// content is what a pull of a node has to bring, from a manifest down.
+// content returns what a pull of a node has to bring, from a manifest down.
 func (a *app) content(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	want := contentOf(t, layout(a.layout.Dir()), a.image.Digest)
@@ -147,7 +147,7 @@ func main() {
 }
 `
 
-// helloProgram is a static program: it greets, or holds still as a pod's sandbox does.
+// helloProgram returns a static program: it greets, or holds still as a pod's sandbox does.
 func helloProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()

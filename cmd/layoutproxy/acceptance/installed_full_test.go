@@ -20,7 +20,7 @@ const (
 	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
-// installed is the directory of programs of a module, by their packages. The first
+// installed returns the directory of programs of a module, by their packages. The first
 // call builds them, which takes minutes; they are kept in the user's cache.
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()
@@ -45,7 +45,7 @@ func installed(t *testing.T, module string, packages ...string) string {
 	return dir
 }
 
-// releases are the containerds that nodes have: 1.x and 2.x.
+// releases returns the containerds that nodes have: 1.x and 2.x.
 func releases(t *testing.T) []release {
 	t.Helper()
 	dir := installed(t, containerd2, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2")

@@ -78,12 +78,12 @@ func TestQueriesAreOfMetricsThatThereAre(t *testing.T) {
 	}
 }
 
-// expressions is the text of the rules without the names of alerts.
+// expressions returns the text of the rules without the names of alerts.
 func expressions(rules string) string {
 	return regexp.MustCompile(`(?m)^.*(name|summary|description): .*$`).ReplaceAllString(rules, "")
 }
 
-// documented are the metrics in the first column of the tables of docs/metrics.md.
+// documented returns the metrics in the first column of the tables of docs/metrics.md.
 func documented(t *testing.T) string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(read(t, projectDir+"/docs/metrics.md"), -1) {
@@ -92,7 +92,7 @@ func documented(t *testing.T) string {
 	return strings.Join(names, "\n")
 }
 
-// queries are those of the dashboard, each read by promtool.
+// queries returns those of the dashboard, each read by promtool.
 func queries(t *testing.T) []string {
 	t.Helper()
 	var board struct {
@@ -139,7 +139,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// body is what a URL has, which must be there.
+// body returns what a URL has, which must be there.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	client := &http.Client{Timeout: time.Minute}

@@ -33,7 +33,7 @@ func byCRI(t *testing.T, c *containerd, reference string) (string, error) {
 	return fmt.Sprint(err), err
 }
 
-// pullers are the ways of a release.
+// pullers returns the ways of a release.
 func (r release) pullers() []puller {
 	all := []puller{{"ctr", byCtr()}, {"cri", byCRI}}
 	if r.major >= 2 {

@@ -59,7 +59,7 @@ func readBundle(t *testing.T, dir, root string) oracle {
 
 var chunkName = regexp.MustCompile(`^(.+\.tar)\.(\d{4,})\.chunk$`)
 
-// archivesOf are the bytes of the archives of a directory, by name. A file wins over chunks
+// archivesOf returns the bytes of the archives of a directory, by name. A file wins over chunks
 // of its name, and chunks have any sizes.
 func archivesOf(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
@@ -99,7 +99,7 @@ func archivesOf(t *testing.T, dir string) map[string][]byte {
 	return whole
 }
 
-// untar are the regular files of an archive, and hard links to them.
+// untar returns the regular files of an archive, and hard links to them.
 func untar(t *testing.T, data []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -120,7 +120,7 @@ func untar(t *testing.T, data []byte) map[string][]byte {
 	}
 }
 
-// loose are the files below a directory that are in no archive.
+// loose returns the files below a directory that are in no archive.
 func loose(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -168,7 +168,7 @@ func (o oracle) repository(name string) *repository {
 	return o[name]
 }
 
-// nameOf is the repository of a layout. The installer and the d8 program belong to all
+// nameOf returns the repository of a layout. The installer and the d8 program belong to all
 // editions, and so beside the one that a root ends in.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
@@ -186,7 +186,7 @@ func beside(root string) string {
 	return root
 }
 
-// oracleTag is the tag of a descriptor: the short tag, or what follows the last colon of a
+// oracleTag returns the tag of a descriptor: the short tag, or what follows the last colon of a
 // reference, or all of a reference that is a bare tag.
 func oracleTag(d ocispec.Descriptor) string {
 	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
@@ -241,7 +241,7 @@ func (o oracle) discover(root string) {
 // made stands for the digest of a tag that is in no layout.
 const made digest.Digest = "made"
 
-// referrers are the descriptors of the manifests whose subject is d, sorted by digest.
+// referrers returns the descriptors of the manifests whose subject is d, sorted by digest.
 func (r *repository) referrers(t *testing.T, d digest.Digest) []ocispec.Descriptor {
 	t.Helper()
 	all := []ocispec.Descriptor{}

@@ -47,7 +47,7 @@ func newEngine(t *testing.T, name string, lines string) *engine {
 	return e
 }
 
-// mirrored is the registries.conf of a mirror by plain http.
+// mirrored returns the registries.conf of a mirror by plain http.
 func mirrored(location string) string {
 	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", stoodFor, stoodFor, location)
 }

@@ -83,7 +83,7 @@ func TestPulledReachesContainerd(t *testing.T) {
 	}
 }
 
-// below is the path of a repository of the sample below its root.
+// below returns the path of a repository of the sample below its root.
 func below(name string) string {
 	if name == sampleRoot {
 		return "."
@@ -94,7 +94,7 @@ func below(name string) string {
 	return strings.TrimPrefix(name, sampleParent+"/")
 }
 
-// files are the files below a directory.
+// files returns the files below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -33,7 +33,7 @@ func TestReadOnlyConformance(t *testing.T) {
 	}
 }
 
-// digests are those of a repository's tagged manifests, and of the blobs of these.
+// digests returns those of a repository's tagged manifests, and of the blobs of these.
 func digests(t *testing.T, images []image, repository string) (manifests, blobs []digest.Digest) {
 	t.Helper()
 	tagged, all := map[digest.Digest]bool{}, contents{}

@@ -44,10 +44,10 @@ type image struct {
 // reference names the image to a client.
 func (i image) reference(s server) string { return s.registry + "/" + i.name() }
 
-// name is the reference without the registry.
+// name returns the reference without the registry.
 func (i image) name() string { return i.repository + ":" + i.tag }
 
-// layout is where the image lies, if it does.
+// layout returns where the image lies, if it does.
 func (i image) layout() layout {
 	below, ok := strings.CutPrefix(i.repository+"/", sampleRoot+"/")
 	if !ok {
@@ -60,7 +60,7 @@ func (i image) layout() layout {
 // there is no layout of its repository.
 func (i image) discovery() bool { return !i.layout().exists() }
 
-// sample is what layoutproxy list says about the sample.
+// sample returns what layoutproxy list says about the sample.
 func sample(t *testing.T) []image {
 	t.Helper()
 	dir, err := filepath.Abs(bundleDir)
@@ -95,13 +95,13 @@ func pick(t *testing.T, images []image, name string) image {
 	return images[i]
 }
 
-// discoveryTags are those of the sample.
+// discoveryTags returns those of the sample.
 func discoveryTags(t *testing.T) []image {
 	t.Helper()
 	return slices.DeleteFunc(sample(t), func(i image) bool { return !i.discovery() })
 }
 
-// repositories are the sorted names of the images' repositories.
+// repositories returns the sorted names of the images' repositories.
 func repositories(images []image) []string {
 	names := map[string]bool{}
 	for _, i := range images {
@@ -110,7 +110,7 @@ func repositories(images []image) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// tags are the sorted tags of one repository.
+// tags returns the sorted tags of one repository.
 func tags(images []image, repository string) []string {
 	var tags []string
 	for _, i := range images {

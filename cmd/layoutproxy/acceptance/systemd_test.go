@@ -47,7 +47,7 @@ func TestSystemdConfiguration(t *testing.T) {
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot is the root of a system with the unit, what it runs, and the targets
+// systemRoot returns the root of a system with the unit, what it runs, and the targets
 // that it has to do with.
 func systemRoot(t *testing.T) string {
 	t.Helper()

@@ -13,7 +13,7 @@ import (
 // commandTimeout is for a single run of a client: the sample is small.
 const commandTimeout = time.Minute
 
-// tool is the path of a program of this module's tool directives. The first call
+// tool returns the path of a program of this module's tool directives. The first call
 // builds it, and go keeps what it built.
 func tool(t *testing.T, name string) string {
 	t.Helper()
@@ -29,7 +29,7 @@ func tool(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// packaged is the path of a program of the distribution.
+// packaged returns the path of a program of the distribution.
 func packaged(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -81,7 +81,7 @@ func execute(t *testing.T, home, name string, args []string) (stdout, stderr str
 	return out.String(), errs.String(), err
 }
 
-// bareEnv is an environment without configuration: no proxies, no credentials.
+// bareEnv returns an environment without configuration: no proxies, no credentials.
 func bareEnv(home string) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + os.TempDir(),

@@ -44,7 +44,7 @@ func newWire(t *testing.T, s server) *wire {
 	return w
 }
 
-// host is the address to ask.
+// host returns the address to ask.
 func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
 
 // hold stops the next download of a blob after half bytes, and returns what is closed
@@ -56,7 +56,7 @@ func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	return w.reached
 }
 
-// requests are those for a path that ends in a word.
+// requests returns those for a path that ends in a word.
 func (w *wire) requests(end string) (found []asked) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// platformOnly is a source with nothing but a platform of three versions, whose channel
+// platformOnly returns a source with nothing but a platform of three versions, whose channel
 // stable is suspended.
 func platformOnly(t *testing.T) *synthetic {
 	s := newSynthetic(t)
@@ -91,7 +91,7 @@ func TestMissingChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts\n"+pinned("lts", "v1.68.1"))
 }
 
-// build2 is a build that names no images by digest.
+// build2 returns a build that names no images by digest.
 func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
 
 // Attestations are pulled unless the selection skips them.

@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// newIncompleteSource is a source with three versions of the platform and two modules.
+// newIncompleteSource returns a source with three versions of the platform and two modules.
 func newIncompleteSource(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {

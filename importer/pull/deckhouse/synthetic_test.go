@@ -105,7 +105,7 @@ func (s *synthetic) member(family, releases, name, version string, extras map[st
 	s.channel(repository+"/"+releases, version, version, false)
 }
 
-// standard is a source with everything.
+// standard returns a source with everything.
 func standard(t *testing.T) *synthetic {
 	s := lean(t)
 	s.members("packages", "version")
@@ -113,7 +113,7 @@ func standard(t *testing.T) *synthetic {
 	return s
 }
 
-// lean is a source without what is pulled whatever is selected: the versions of packages and
+// lean returns a source without what is pulled whatever is selected: the versions of packages and
 // the d8 program.
 func lean(t *testing.T) *synthetic {
 	s := newSynthetic(t)

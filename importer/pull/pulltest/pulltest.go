@@ -187,7 +187,7 @@ func (p *pusher) do(method, url, mediaType string, body []byte, want int) http.H
 	return resp.Header
 }
 
-// Options are those of a pull of a path of the registry into a new directory.
+// Options returns those of a pull of a path of the registry into a new directory.
 func Options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	t.Helper()
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, FirstPause: time.Millisecond})
@@ -207,7 +207,7 @@ func Run(t *testing.T, o pull.Options) *pull.Report {
 	return report
 }
 
-// Listed are the tags that a snapshot serves: repository, tag and digest.
+// Listed returns the tags that a snapshot serves: repository, tag and digest.
 func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -53,7 +53,7 @@ func render(t *testing.T, values string) (map[string]string, error) {
 	return engine.Engine{Strict: true}.Render(c, all)
 }
 
-// objects are what the chart makes of values, each decoded into its type. A field
+// objects returns what the chart makes of values, each decoded into its type. A field
 // that the type does not have, or has twice, is an error.
 func objects(t *testing.T, values string) []runtime.Object {
 	t.Helper()
@@ -91,7 +91,7 @@ func objects(t *testing.T, values string) []runtime.Object {
 	return all
 }
 
-// one is the only object of its type.
+// one returns the only object of its type.
 func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	t.Helper()
 	var found []T

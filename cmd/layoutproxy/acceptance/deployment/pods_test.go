@@ -18,7 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals are the names of the checks of the restricted level that refuse the pod.
+// refusals returns the names of the checks of the restricted level that refuse the pod.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -129,7 +129,7 @@ env: [{name: GOMEMLIMIT, value: 200MiB}]
 	}
 }
 
-// workload is the selector and the pod of the chart's workload.
+// workload returns the selector and the pod of the chart's workload.
 func workload(t *testing.T, kind, values string) (*metav1.LabelSelector, core.PodTemplateSpec) {
 	t.Helper()
 	all := objects(t, values)

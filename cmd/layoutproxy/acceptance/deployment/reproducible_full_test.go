@@ -104,7 +104,7 @@ func read(t *testing.T, dir, name string) []byte {
 	return data
 }
 
-// find is the one file with a suffix.
+// find returns the one file with a suffix.
 func find(t *testing.T, names []string, suffix string) string {
 	t.Helper()
 	var found []string

@@ -28,7 +28,7 @@ func users(t *testing.T, name, password string) string {
 	return file
 }
 
-// guardedAdmin is a guard, made with flags, in front of a handler that answers 204.
+// guardedAdmin returns a guard, made with flags, in front of a handler that answers 204.
 func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	t.Helper()
 	guarded, err := guardAdmin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),

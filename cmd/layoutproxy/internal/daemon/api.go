@@ -22,7 +22,7 @@ func authenticated(a settings.Auth, next http.Handler, log *zap.Logger) (http.Ha
 	return auth.New(next, auth.Options{Htpasswd: a.Htpasswd, Token: a.Token, Scope: registry.Scope, Log: log})
 }
 
-// api is the registry with its middleware and metrics.
+// api returns the registry with its middleware and metrics.
 func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	flags := s.flags
 	guarded, err := s.guarded(flags.Auth)
@@ -59,7 +59,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	return forwarded(&flags.Clients, handler)
 }
 
-// guarded is the registry, for those who may pull.
+// guarded returns the registry, for those who may pull.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	api, err := registry.New(s.live.tree, registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On()})
 	if err != nil {

@@ -41,7 +41,7 @@ func newCertificates(log *zap.Logger, prefix string, names settings.TLS) (*certi
 	return &certificates{current}, nil
 }
 
-// config is the configuration of the server.
+// config returns the configuration of the server.
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -96,7 +96,7 @@ func readPair(cert, key string) (tls.Certificate, error) {
 	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
-// names are the files that are given.
+// names returns the files that are given.
 func (t tlsFiles) names() []string {
 	return slices.DeleteFunc([]string{t.Cert, t.Key, t.ClientCA}, func(name string) bool { return name == "" })
 }

@@ -39,7 +39,7 @@ func (d *dropDirectory) run(ctx context.Context) error {
 	return d.Run(ctx)
 }
 
-// status is what /status says of imports.
+// status returns what /status says of imports.
 func (d *dropDirectory) status() []drop.Status {
 	if d == nil {
 		return []drop.Status{}

@@ -109,7 +109,7 @@ func fetch(client *http.Client, url string) ([]byte, string, error) {
 	return body, resp.Header.Get("Docker-Content-Digest"), err
 }
 
-// blobsOf are the config and the layers that a manifest names.
+// blobsOf returns the config and the layers that a manifest names.
 func blobsOf(t *testing.T, manifest []byte) (blobs []digest.Digest) {
 	refs, err := closure.Parse(manifest)
 	if err != nil || len(refs.Blobs) < 3 {

@@ -77,7 +77,7 @@ func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok boo
 	return found, false
 }
 
-// problems are those of the tree and of watching it, as far as they are known when ctx ends.
+// problems returns those of the tree and of watching it, as far as they are known when ctx ends.
 func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	found, ok := l.ask(ctx)
 	if !ok {
@@ -91,7 +91,7 @@ func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	return found
 }
 
-// problemsNow are the problems, for a caller that has no context.
+// problemsNow returns the problems, for a caller that has no context.
 func (l *liveTree) problemsNow() []layoutstore.Problem {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()

@@ -157,7 +157,7 @@ func (f *follower) state(state, detail string) {
 	f.status.Bytes, f.status.Total = 0, 0
 }
 
-// pushes is what /status says about the push: nothing before the first one.
+// pushes returns what /status says about the push: nothing before the first one.
 func (f *follower) pushes() []drop.Status {
 	if f == nil {
 		return []drop.Status{}

@@ -106,7 +106,7 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 // lookAgainAfter is when to look again at directories that were not watched before.
 const lookAgainAfter = 100 * time.Millisecond
 
-// paths are the sources.
+// paths returns the sources.
 func (l *liveTree) paths() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -190,7 +190,7 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 	return said, nil
 }
 
-// blobDigests are the digests in a manifest.
+// blobDigests returns the digests in a manifest.
 func blobDigests(manifest []byte) []digest.Digest {
 	var m specs.Manifest
 	if json.Unmarshal(manifest, &m) != nil {
@@ -219,7 +219,7 @@ func (c *puller) get(path string) ([]byte, digest.Digest, error) {
 	return body, digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
 }
 
-// insecure is a client's side of TLS that takes any certificate and keeps no connection.
+// insecure returns a client's side of TLS that takes any certificate and keeps no connection.
 func insecure(certificates ...tls.Certificate) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// newReloaded is the metric that says how the last reload went.
+// newReloaded returns the metric that says how the last reload went.
 func newReloaded() prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "layoutproxy_configuration_last_reload_successful",
@@ -24,7 +24,7 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
-// hangups are the signals that have the configuration read again. They are caught
+// hangups returns the signals that have the configuration read again. They are caught
 // before the program announces that it runs.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)

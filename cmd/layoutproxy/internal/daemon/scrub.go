@@ -53,7 +53,7 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 // at the first repository, and nothing but time is lost. The empty name keeps nothing.
 type scrubFile string
 
-// scrubState is the file for these sources.
+// scrubState returns the file for these sources.
 func scrubState(cacheDir string, sources []string) scrubFile {
 	if cacheDir == "" {
 		return ""

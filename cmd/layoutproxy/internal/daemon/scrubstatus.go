@@ -17,7 +17,7 @@ type scrubStatus struct {
 	Unreadable int64      `json:"unreadable"` // times that a copy could not be read since the start
 }
 
-// statusOfScrub is the status of a scrub, or nil where none is wanted.
+// statusOfScrub returns the status of a scrub, or nil where none is wanted.
 func statusOfScrub(scrub *verify.Scrub) *scrubStatus {
 	if scrub == nil {
 		return nil

@@ -9,7 +9,7 @@ import (
 // maxWarnings is how many problems the base of the registry API warns of.
 const maxWarnings = 3
 
-// warnings are what the registry warns its clients of: the first problems that lose content,
+// warnings returns what the registry warns its clients of: the first problems that lose content,
 // each archive and reason once, and how many more there are.
 func warnings(problems []layoutstore.Problem) (texts []string) {
 	seen, unread := map[string]bool{}, map[string]bool{} // texts, and archives that are named
@@ -33,7 +33,7 @@ func warnings(problems []layoutstore.Problem) (texts []string) {
 	return texts
 }
 
-// warningsNow are the warnings about the problems that were found last.
+// warningsNow returns the warnings about the problems that were found last.
 func (l *liveTree) warningsNow() []string {
 	if known := l.warned.Load(); known != nil {
 		return *known

@@ -115,7 +115,7 @@ func proofError(proof *push.ProofError, err error) error {
 	return WithHint(err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing")
 }
 
-// OneLine is an error with what to do about it, for a status of one line.
+// OneLine returns an error with what to do about it, for a status of one line.
 func OneLine(err error) string {
 	if hint := Hint(err); hint != "" {
 		return err.Error() + "; " + hint

@@ -42,7 +42,7 @@ func ContentError(err error) error { return statusError{err, Content} }
 // InterruptedError says that a signal ended a command before it was done.
 func InterruptedError(err error) error { return statusError{err, Interrupted} }
 
-// Status is the exit status that an error leads to. Where several errors of a chain decide,
+// Status returns the exit status that an error leads to. Where several errors of a chain decide,
 // wrong usage comes first, then content.
 func Status(err error) int {
 	if err == nil {
@@ -67,7 +67,7 @@ func (e hintedError) Unwrap() error { return e.error }
 // WithHint adds to an error what to do about it.
 func WithHint(err error, hint string) error { return hintedError{err, hint} }
 
-// Hint is what to do about an error, or empty.
+// Hint returns what to do about an error, or empty.
 func Hint(err error) string {
 	var hinted hintedError
 	if errors.As(err, &hinted) {

@@ -62,7 +62,7 @@ content is damaged, incomplete or different
 interrupted: run the same import, push or pull again, and it resumes
 `
 
-// pageOf is the name of the page of a command.
+// pageOf returns the name of the page of a command.
 func pageOf(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
 func page(root, cmd *cobra.Command, o Options) []byte {
@@ -128,7 +128,7 @@ func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	}
 }
 
-// defaultOf is the default of a flag as its help has it, or empty.
+// defaultOf returns the default of a flag as its help has it, or empty.
 func defaultOf(f *pflag.Flag, home string) string {
 	switch f.DefValue {
 	case "", "false", "0", "[]", "0s":

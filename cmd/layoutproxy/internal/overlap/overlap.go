@@ -84,7 +84,7 @@ func relate(a, b Place) relation {
 	return relation{}
 }
 
-// below says whether the clean path name is in the directory dir.
+// below reports whether the clean path name is in the directory dir.
 func below(name, dir string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
@@ -126,7 +126,7 @@ func find(places []Place) *Error {
 	return nil
 }
 
-// legal says whether two roles may be related so.
+// legal reports whether two roles may be related so.
 func legal(a, b Role, kind string) bool {
 	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// at is a place whose facts are those of a path without links and mounts; each
+// at returns a place whose facts are those of a path without links and mounts; each
 // directory has an inode that follows from its path.
 func at(r Role, name string) Place {
 	p := Place{Role: r, Path: name, resolved: name}

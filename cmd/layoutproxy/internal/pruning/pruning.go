@@ -51,7 +51,7 @@ func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all p
 	return all, nil
 }
 
-// build is a version of the platform as a prune sees it.
+// build returns a version of the platform as a prune sees it.
 func build(b ready.Build) prune.Release {
 	x := prune.Release{Of: ".", Tag: b.Tag, Unreadable: unreadable(b.Unreadable)}
 	for _, i := range []ready.Image{b.Platform, b.Installer, b.Standalone, b.Entry} {
@@ -70,7 +70,7 @@ func build(b ready.Build) prune.Release {
 	return x
 }
 
-// versions are the versions of a module or package.
+// versions returns the versions of a module or package.
 func versions(at, entries string, m ready.Module) (all []prune.Release) {
 	for _, v := range m.Versions {
 		x := prune.Release{Of: at, Tag: v.Tag, Unreadable: unreadable(v.Unreadable),
@@ -132,7 +132,7 @@ func (v *verdicts) check(e prune.Effect) error {
 	return nil
 }
 
-// remaining are the facts after a prune. Versions none of whose images stays are gone.
+// remaining returns the facts after a prune. Versions none of whose images stays are gone.
 func remaining(f ready.Facts, e prune.Effect) ready.Facts {
 	after := f
 	after.Here, after.Builds, after.Channels, after.Modules = nil, nil, slices.Clone(f.Channels), nil
@@ -199,7 +199,7 @@ func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }
 
-// left is an image after a prune: missing if its manifest goes, damaged if something else of it
+// left returns an image after a prune: missing if its manifest goes, damaged if something else of it
 // does.
 func left(i ready.Image, e prune.Effect) ready.Image {
 	if i.State != ready.Complete {

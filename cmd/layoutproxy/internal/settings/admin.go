@@ -21,7 +21,7 @@ func (a *Admin) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.Key, "admin-tls-key", "", "`file` with the key of that certificate (PEM)")
 }
 
-// TLS are the files of the certificate.
+// TLS returns the files of the certificate.
 func (a *Admin) TLS() TLS { return TLS{Cert: a.Cert, Key: a.Key} }
 
 // check finds flags that do not go together; listen is the admin address.

@@ -25,7 +25,7 @@ func (a *Auth) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.Token.JWKS, "token-jwks", "", "`file` with the public keys (JWKS) that tokens are signed with; reloaded when it changes")
 }
 
-// On says whether anything restricts who may pull.
+// On reports whether anything restricts who may pull.
 func (a *Auth) On() bool { return a.Htpasswd != "" || a.Token != auth.Token{} }
 
 func (a *Auth) check() error {

@@ -39,7 +39,7 @@ func (c *Clients) check() error {
 	return err
 }
 
-// Trusted are the networks of the proxies; an address is one of its own.
+// Trusted returns the networks of the proxies; an address is one of its own.
 func (c *Clients) Trusted() ([]netip.Prefix, error) {
 	var trusted []netip.Prefix
 	for _, s := range c.proxies {

@@ -55,7 +55,7 @@ func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error
 	return nil
 }
 
-// flagValues are the values of a flag, one where it is no list.
+// flagValues returns the values of a flag, one where it is no list.
 func flagValues(flag *pflag.Flag) []string {
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
 		return list.GetSlice()
@@ -74,7 +74,7 @@ func setFlag(flag *pflag.Flag, values []string) error {
 
 const variablePrefix = "LAYOUTPROXY_"
 
-// variable is the environment's name of a flag.
+// variable returns the environment's name of a flag.
 func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -127,7 +127,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 	return failed
 }
 
-// isServiceLink says whether Kubernetes sets such a variable for a service that is
+// isServiceLink reports whether Kubernetes sets such a variable for a service that is
 // named layoutproxy.
 func isServiceLink(name string) bool {
 	name = strings.TrimPrefix(name, variablePrefix)

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/config.schema.json")
 
-// serveSet is the set of serve's flags, the common ones too.
+// serveSet returns the set of serve's flags, the common ones too.
 func serveSet() (*Serve, *pflag.FlagSet) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// CacheDir is where the user's programs keep what they can make again, or empty.
+// CacheDir returns where the user's programs keep what they can make again, or empty.
 func CacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -14,7 +14,7 @@ func CacheDir() string {
 	return filepath.Join(dir, "layoutproxy")
 }
 
-// StateDir is the state directory of the XDG base directory specification.
+// StateDir returns the state directory of the XDG base directory specification.
 func StateDir() string {
 	dir := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(dir) {

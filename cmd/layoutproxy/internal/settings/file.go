@@ -123,7 +123,7 @@ func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
 	return nil
 }
 
-// texts are the values of a node: one, or any number where there may be a list.
+// texts returns the values of a node: one, or any number where there may be a list.
 func texts(node *yaml.Node, isList bool) ([]string, error) {
 	if node.Kind == yaml.SequenceNode && isList {
 		values := []string{}

@@ -18,7 +18,7 @@ type flagGroup struct {
 	flags []string
 }
 
-// flagGroups are the groups in the order in which a help shows them. A flag of no group comes
+// flagGroups returns the groups in the order in which a help shows them. A flag of no group comes
 // first, under "Flags".
 func flagGroups() []flagGroup {
 	return []flagGroup{

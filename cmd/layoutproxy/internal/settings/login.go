@@ -17,13 +17,13 @@ func ourLogin() loginNames {
 	return loginNames{username: "LAYOUTPROXY_USERNAME", password: "LAYOUTPROXY_PASSWORD"}
 }
 
-// D8SourceLogin is what d8 mirror pull reads (deckhouse-cli,
+// D8SourceLogin returns what d8 mirror pull reads (deckhouse-cli,
 // internal/mirror/cmd/pull/flags/flags.go).
 func D8SourceLogin() loginNames {
 	return loginNames{"D8_MIRROR_SOURCE_LOGIN", "D8_MIRROR_SOURCE_PASSWORD", "D8_MIRROR_LICENSE_TOKEN"}
 }
 
-// D8RegistryLogin is what d8 mirror push reads (internal/mirror/cmd/push/flags.go).
+// D8RegistryLogin returns what d8 mirror push reads (internal/mirror/cmd/push/flags.go).
 func D8RegistryLogin() loginNames {
 	return loginNames{username: "D8_MIRROR_REGISTRY_LOGIN", password: "D8_MIRROR_REGISTRY_PASSWORD"}
 }
@@ -64,7 +64,7 @@ func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	return login{}, nil
 }
 
-// withPassword is the login with the first password that one of the variables holds.
+// withPassword returns the login with the first password that one of the variables holds.
 func (l login) withPassword(getenv func(string) string, names ...string) (login, error) {
 	if l.fromStdin {
 		return l, nil

@@ -2,7 +2,7 @@ package settings
 
 import "strings"
 
-// nearest is the name that is the fewest edits away from what somebody wrote; the
+// nearest returns the name that is the fewest edits away from what somebody wrote; the
 // beginning of a name is one edit away from it.
 func nearest(written string, names []string) string {
 	written = written[:min(len(written), 100)]
@@ -19,7 +19,7 @@ func nearest(written string, names []string) string {
 	return best
 }
 
-// distance is how many bytes have to be put in, taken out or replaced.
+// distance returns how many bytes have to be put in, taken out or replaced.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Schema is a JSON schema (draft 2020-12) of the configuration file: what editors
+// Schema returns a JSON schema (draft 2020-12) of the configuration file: what editors
 // check it by. The flags say all of it.
 func Schema(f *pflag.FlagSet) ([]byte, error) {
 	type object = map[string]any
@@ -42,13 +42,13 @@ func Schema(f *pflag.FlagSet) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// oneOrMore is the schema of a text or a list of them.
+// oneOrMore returns the schema of a text or a list of them.
 func oneOrMore() map[string]any {
 	text := map[string]any{"type": "string"}
 	return map[string]any{"oneOf": []any{text, map[string]any{"type": "array", "items": text}}}
 }
 
-// property is the schema of one setting.
+// property returns the schema of one setting.
 func property(flag *pflag.Flag) map[string]any {
 	_, usage := pflag.UnquoteUsage(flag)
 	if list, ok := flag.Value.(pflag.SliceValue); ok {

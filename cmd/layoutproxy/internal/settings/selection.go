@@ -46,7 +46,7 @@ func (s *Selection) Check() error {
 	return nil
 }
 
-// Sources are the sources, or the archives in them that are to be pushed.
+// Sources returns the sources, or the archives in them that are to be pushed.
 func (s *Selection) Sources(sources []string) ([]string, error) {
 	if len(s.files) == 0 {
 		return sources, nil

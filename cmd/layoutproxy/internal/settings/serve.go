@@ -67,7 +67,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Store.AddFlags(f)
 }
 
-// Complete is that of the configuration.
+// Complete returns that of the configuration.
 func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	if err := s.Config.complete(set, args, environ); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	return nil
 }
 
-// Again are the flags that the same command line and environment give with the file
+// Again returns the flags that the same command line and environment give with the file
 // as it is now.
 func (s *Serve) Again() (*Serve, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
@@ -135,7 +135,7 @@ func checkListen(flag, address string) error {
 	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
 }
 
-// Sources are all that are served with a store: it is the last, which wins a tag.
+// Sources returns all that are served with a store: it is the last, which wins a tag.
 func (s *Serve) Sources(store string) []string {
 	if store == "" {
 		return s.Config.Sources
@@ -143,7 +143,7 @@ func (s *Serve) Sources(store string) []string {
 	return append(slices.Clone(s.Config.Sources), store)
 }
 
-// Places are the directories and files that the flags name, with other sources.
+// Places returns the directories and files that the flags name, with other sources.
 func (s *Serve) Places(sources []string) (all []overlap.Place) {
 	add := func(r overlap.Role, name string) {
 		if name != "" {
@@ -159,7 +159,7 @@ func (s *Serve) Places(sources []string) (all []overlap.Place) {
 	return all
 }
 
-// QuarantineDir is where a server keeps what its scrubs found damaged, or empty.
+// QuarantineDir returns where a server keeps what its scrubs found damaged, or empty.
 func (s *Serve) QuarantineDir() string {
 	if s.CacheDir == "" {
 		return ""

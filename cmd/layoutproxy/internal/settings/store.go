@@ -71,7 +71,7 @@ func (p *PushTo) AddFlags(f *pflag.FlagSet) {
 // pushPrefix begins the names of the flags that say how --push-to reaches its registry.
 const pushPrefix = "push-"
 
-// currentName is the name of a flag of serve that had another one: the flags of --push-to once
+// currentName returns the name of a flag of serve that had another one: the flags of --push-to once
 // had no prefix. Every other name is returned as it is.
 func currentName(name string) string {
 	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
@@ -89,7 +89,7 @@ func AcceptOldNames(f *pflag.FlagSet) {
 	})
 }
 
-// oldName is the name that a flag of serve had before, or empty.
+// oldName returns the name that a flag of serve had before, or empty.
 func oldName(name string) string {
 	if old, ok := strings.CutPrefix(name, pushPrefix); ok && currentName(old) == name {
 		return old

@@ -20,7 +20,7 @@ func (t *TLS) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.ClientCA, "client-ca", "", "`file` with certificate authorities (PEM); a client needs a certificate that one of them signed")
 }
 
-// On says whether there is a certificate.
+// On reports whether there is a certificate.
 func (t TLS) On() bool { return t.Cert != "" }
 
 // Check finds files that do not go together.

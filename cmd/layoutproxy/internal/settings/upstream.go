@@ -94,7 +94,7 @@ func (u *Upstream) Check() error {
 	return nil
 }
 
-// Options are what the flags are to a client of any registry. The password is read
+// Options returns what the flags are to a client of any registry. The password is read
 // from stdin if they say so.
 func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	if err := u.Check(); err != nil {
