@@ -58,7 +58,7 @@ func layered(t *testing.T, mediaType string) string {
 	return tree.Dir()
 }
 
-// largestWith returns the file below a directory that has a content.
+// largestWith returns the file with a content below a directory.
 func largestWith(t *testing.T, dir, body string) string {
 	t.Helper()
 	for name := range importertest.Files(t, dir) {
@@ -70,8 +70,8 @@ func largestWith(t *testing.T, dir, body string) string {
 	return ""
 }
 
-// A missing layer refuses a bundle, whatever urls it has. One that need not be there by
-// its media type does not, and is listed.
+// A bundle with a missing layer is refused, whatever urls the layer has. If its media
+// type makes the layer optional, it is only listed.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
 	if problems := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(problems) != 1 || problems[0].Reason != problem.Missing {
 		t.Errorf("problems %v", problems)

@@ -4,15 +4,15 @@ import (
 	"io/fs"
 )
 
-// Facts are what decides whether a file may be linked into a store.
+// Facts decide whether a file may be linked into a store.
 type Facts = inodeFacts
 
-// InodeFacts makes some.
+// InodeFacts returns facts.
 func InodeFacts(symlink bool, links uint64, mode, own fs.FileMode, foreign bool) Facts {
 	return inodeFacts{symlink, links, mode, own, foreign}
 }
 
-// WhyCopy says why a file is copied.
+// WhyCopy returns why a file is copied.
 func WhyCopy(f Facts) string { return whyCopy(f) }
 
 // Names returns how many names a file has.

@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// way is one of the ways in which bundles come into a store.
+// way is one of the ways by which bundles get into a store.
 type way string
 
 const (
@@ -32,8 +32,8 @@ const (
 
 func ways() []way { return []way{loose, asItIs, dropped} }
 
-// take brings the bundle at dir into a store, and calls before at each step. The error
-// of a drop directory is what it says of the bundle.
+// take imports the bundle at dir into a store, and calls before at each step. The error
+// of a drop directory is what it reports about the bundle.
 func (w way) take(ctx context.Context, store, dir string, before func(op, path string) error) error {
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
 	if err != nil {
@@ -67,13 +67,13 @@ func (w way) take(ctx context.Context, store, dir string, before func(op, path s
 	return nil
 }
 
-// scene is a store with the old bundle, and the new bundle to bring into it.
+// scene is a store with the old bundle, and the new bundle to import.
 type scene struct {
 	way
 	store, bundle string // not to be changed
 	old, new      importertest.Content
 	steps         int // of the import
-	commits       int // the step from which on only the journal counts: the first index or archive gets its place
+	commits       int // the step from which only the journal counts: the first index or archive is moved into place
 }
 
 func newScene(t *testing.T, w way) scene {
@@ -102,7 +102,7 @@ func newScene(t *testing.T, w way) scene {
 	return s
 }
 
-// fresh returns the bundle in a directory that an import may take it from.
+// fresh returns a copy of the bundle in a directory that an import may empty.
 func (s scene) fresh(t *testing.T) string {
 	t.Helper()
 	if s.way == loose {
@@ -111,8 +111,8 @@ func (s scene) fresh(t *testing.T) string {
 	return importertest.Copied(t, s.bundle)
 }
 
-// sample is some steps of the import, or all with LAYOUTPROXY_TEST_ALL=1: always the
-// last ones, in which it is published.
+// sample returns some steps of the import, or all with LAYOUTPROXY_TEST_ALL=1. It
+// always includes the last ones, which publish it.
 func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -129,7 +129,8 @@ func (s scene) sample(n int) (steps []int) {
 	return steps
 }
 
-// oldOrNew fails unless a store holds one of both, wholly, and says whether it is the new one.
+// oldOrNew fails unless a store has exactly the old or the new content, and reports whether it is
+// the new one.
 func (s scene) oldOrNew(t *testing.T, store string) bool {
 	t.Helper()
 	got := importertest.MustContent(t, store)
@@ -140,8 +141,8 @@ func (s scene) oldOrNew(t *testing.T, store string) bool {
 	return maps.Equal(got, s.new)
 }
 
-// completes brings in what is left of the bundle once more and fails unless all is there
-// then and nothing beside it.
+// completes imports the remaining files once more, and fails unless the store then has
+// everything, and nothing else.
 func (s scene) completes(t *testing.T, store, bundle string) {
 	t.Helper()
 	if len(archives(t, bundle)) > 0 {
@@ -171,8 +172,8 @@ func archives(t *testing.T, dir string) []string {
 }
 
 // A process that ends at any step leaves the old tree or the new one, and another
-// import completes it. Here it ends by failing in that step and in all later ones,
-// which leaves the same files and takes no time.
+// import completes it. Here it fails in that step and all later ones, which leaves the
+// same files and is quick.
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -189,7 +190,7 @@ func TestEndAtEveryStep(t *testing.T) {
 	}
 }
 
-// endAt ends an import at its nth step, and says whether it was published by then.
+// endAt ends an import at its nth step, and reports whether it was published by then.
 func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	t.Helper()
 	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
@@ -210,7 +211,7 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		t.Fatalf("step %d, %s: the old tree, though it was the new one a step earlier", n, at)
 	}
 	if err == nil {
-		return now // what cannot leave the drop directory is not imported again
+		return now // a bundle that cannot leave the drop directory is not imported again
 	}
 	if s.completes(t, store, bundle); t.Failed() {
 		t.Fatalf("step %d, %s", n, at)
@@ -218,8 +219,8 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	return now
 }
 
-// A full disk at any step leaves the tree as it was and staging empty, up to the
-// step from which on only the journal counts.
+// A disk that fills up at any step leaves the tree as it was and staging empty, up to
+// the step from which only the journal counts.
 func TestNoSpaceAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -249,7 +250,7 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 		if err != nil || !optional(last, at) || !s.oldOrNew(t, store) {
 			t.Fatalf("step %d, %s: %v", n, at, err)
 		}
-		return // something that is tried only, or done another way
+		return // an optional step, or one with an alternative
 	}
 	if n < s.commits {
 		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
@@ -265,10 +266,10 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	}
 }
 
-// optional says of a step whether an import may succeed without it. What is left of an
-// earlier one is removed at the beginning, if there is nothing in it. What cannot leave a
-// drop directory, or be recorded before, stays there, and is reported. last is the step
-// before.
+// optional reports whether an import may succeed without a step. Remains of an earlier
+// import are removed at the start, if they are empty. A bundle that cannot leave a drop
+// directory, or whose move cannot be recorded, stays there and is reported. last is the
+// step before.
 func optional(last, step string) bool {
 	if strings.Contains(step, "/dropped.json") || strings.Contains(last, "/dropped.json") && step == "fsync .layoutproxy" {
 		return true
@@ -276,8 +277,8 @@ func optional(last, step string) bool {
 	return step == "remove .layoutproxy/staging" || strings.Contains(step, " dropped ") || strings.HasPrefix(step, "remove packed ") || step == "remove .layoutproxy/outgoing-packed" || strings.Contains(step, "/tmp/") || strings.HasSuffix(step, "/tmp")
 }
 
-// TestKilled kills a process at steps of an import while readers look, and has
-// another process complete it. LAYOUTPROXY_TEST_ALL=1 does so at every step.
+// TestKilled kills a process at steps of an import while readers read, and lets another
+// process complete it. LAYOUTPROXY_TEST_ALL=1 does so at every step.
 func TestKilled(t *testing.T) {
 	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
 		die(t, strings.Split(work, "|"))
@@ -328,8 +329,8 @@ func die(t *testing.T, work []string) {
 	t.Fatalf("still alive after %d steps: %v", step, err)
 }
 
-// watch reads a store again and again, and fails where it is neither the old one nor
-// the new one, or goes back. The function it returns ends that.
+// watch reads a store again and again, and fails if it is neither the old one nor the
+// new one, or goes back. The returned function ends that.
 func (s scene) watch(t *testing.T, store string) (stop func()) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -342,7 +343,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 		for published, last := false, false; !last; {
 			select {
 			case <-done:
-				last = true // one look after the end
+				last = true // one read after the end
 			default:
 			}
 			if _, err := tree.Refresh(t.Context()); err != nil {
@@ -351,7 +352,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 			}
 			got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			switch {
-			case errors.Is(err, layoutstore.ErrStale) && !last: // a server looks once more then
+			case errors.Is(err, layoutstore.ErrStale) && !last: // a server would scan once more then
 			case err != nil:
 				t.Errorf("a reader: %v", err)
 				return

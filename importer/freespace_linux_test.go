@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// small mounts a file system of some size and returns a path in it.
+// small mounts a file system of a given size and returns a path in it.
 func small(t *testing.T, options string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func large(t *testing.T) string {
 	return tree.Dir()
 }
 
-// A bundle for which there is no room is refused before its first byte.
+// A bundle that does not fit into the free space is refused before its first byte.
 func TestNoRoom(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// A disk that fills up meanwhile ends an import and harms nothing; with room the same
-// import succeeds.
+// A disk that fills up during an import ends it and does no harm; with free space the
+// same import succeeds.
 func TestFillsUp(t *testing.T) {
 	store, bundle := small(t, "size=8m"), large(t)
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -101,7 +101,7 @@ func TestFillsUp(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// A store that may only be read is left alone, and says so.
+// An import leaves a read-only store untouched, and reports it.
 func TestReadOnlyStore(t *testing.T) {
 	store := small(t, "size=8m")
 	importertest.Imported(t, store, importertest.OldBundle(t))

@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A store holds what its bundles hold, whatever form they come in.
+// A store has the content of its bundles, whatever form they come in.
 func TestForms(t *testing.T) {
 	bundle := importertest.OldBundle(t)
 	want := importertest.MustContent(t, bundle)
@@ -69,7 +69,7 @@ func TestAgainChangesNothing(t *testing.T) {
 	}
 }
 
-// modified is when the state of a store was written.
+// modified returns when the state of a store was written.
 func modified(t *testing.T, store string) time.Time {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(store, journal.StateFile))
@@ -79,7 +79,8 @@ func modified(t *testing.T, store string) time.Time {
 	return info.ModTime()
 }
 
-// What a later bundle replaces stays by digest; what repositories share is one file.
+// Content that a later bundle replaces stays available by digest; content that repositories share
+// is one file.
 func TestReplaces(t *testing.T) {
 	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, store, old)
@@ -106,7 +107,7 @@ func TestReplaces(t *testing.T) {
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
 		t.Errorf("a tag that the new bundle does not have: %v", err)
 	}
-	// The root that the bundle came from is still the one that most speak for.
+	// Most references still name the root that the bundle came from.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +117,7 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
-// links counts the files that have a path that was counted before.
+// links counts the files that are the same as one counted before.
 func links(t *testing.T, dir string) (n int) {
 	t.Helper()
 	var seen []fs.FileInfo
@@ -138,7 +139,7 @@ func links(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// A blob of the store that is missing or cut short comes back with the bundle.
+// Importing the bundle again restores a blob of the store that is missing or cut short.
 func TestMends(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -156,7 +157,7 @@ func TestMends(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// Of two bundles the later one wins a tag.
+// If two bundles have a tag, the later one wins it.
 func TestLaterBundleWins(t *testing.T) {
 	store, one, two := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	report := importertest.Imported(t, store, two, one)
@@ -166,8 +167,8 @@ func TestLaterBundleWins(t *testing.T) {
 	}
 }
 
-// Imports of two processes take turns and lose nothing. A lock belongs to an open
-// file, so importers of one process are as good as two.
+// Imports of two processes take turns and lose nothing. A lock belongs to an open file,
+// so two importers of one process behave like two processes.
 func TestTurns(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	bundles := []string{importertest.OldBundle(t), importertest.NewBundle(t)}
@@ -221,7 +222,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// What an interrupted import has left is proven again before it is used.
+// Content that an interrupted import has left in staging is proven again before it is used.
 func TestLeftoversAreNotTrusted(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, filepath.Join(t.TempDir(), "model"), bundle)
@@ -260,7 +261,7 @@ func TestMissingBundle(t *testing.T) {
 	}
 }
 
-// A store of a later program is left alone.
+// A store of a later version is not touched.
 func TestLaterFormat(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))

@@ -45,8 +45,8 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
 
-// Other bytes with a name that is taken get another one, and the later generation wins
-// whatever the names are. An archive of the old form is still known by its own name.
+// If a name is taken by other content, the archive gets another one, and the later generation
+// wins, whatever the names are. An archive of the old form is still recognized by its own name.
 func TestKeepPackedNames(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	for n, name := range []string{"module-console.tar", "a.tar", "module-console.tar"} {
@@ -69,7 +69,7 @@ func TestKeepPackedNames(t *testing.T) {
 	importertest.Same(t, "an archive of the old form", importertest.MustContent(t, store), want)
 }
 
-// An archive that somebody put into the store comes first of all, until it is imported.
+// An archive that somebody put into the store precedes everything else until it is imported.
 func TestKeepPackedWasThere(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	in := filepath.Join(filepath.Dir(store), "in")
@@ -122,7 +122,7 @@ func TestKeepPackedChunks(t *testing.T) {
 	}
 }
 
-// What is damaged, or no archive, stays where it is.
+// A file that is damaged, or not an archive, stays where it is.
 func TestKeepPackedRefuses(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")

@@ -58,14 +58,14 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 	}
 }
 
-// Each entry counts: with another byte in whichever, nothing comes of it.
+// Every entry matters: with another byte in any of them, nothing is published.
 func TestFlippedEntries(t *testing.T) {
 	archive, places := importertest.One(t)
 	for _, p := range places {
 		if strings.HasSuffix(p.Name, "oci-layout") {
 			continue // nothing depends on it
 		}
-		at := p.Body // elsewhere an index may be another one, and whole
+		at := p.Body // in the other archive, an index may be another one, and complete
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)
 			defer importertest.Flip(t, archive, at)
@@ -181,8 +181,8 @@ func TestAllowIncomplete(t *testing.T) {
 	}
 }
 
-// With AllowIncomplete, a set with a missing chunk gives everything outside of that chunk, and
-// the rest once the chunk arrives.
+// With AllowIncomplete, a set with a missing chunk publishes everything outside of that
+// chunk, and the rest once the chunk arrives.
 func TestAllowIncompleteChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -227,8 +227,8 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }
 
-// packIndexFirst packs the small files of a tree before the large ones, so that the
-// index comes before the layers, as other tools than d8 may have it.
+// packIndexFirst packs the small files of a tree before the large ones: the index then
+// comes before the layers, as other tools than d8 may write it.
 func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	t.Helper()
 	sizes := importertest.Files(t, tree.Dir())
@@ -247,7 +247,7 @@ func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	layouttest.Tar(t, archive, entries...)
 }
 
-// Names that would lead elsewhere refuse the bundle, and nothing is written there.
+// A bundle with names that lead elsewhere is refused, and nothing is written there.
 func TestHostileEntries(t *testing.T) {
 	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
 	for name, e := range map[string]layouttest.Entry{
@@ -285,7 +285,7 @@ func TestHostileEntries(t *testing.T) {
 	}
 }
 
-// An empty directory is no bundle, as a disk that is not mounted is.
+// An empty directory, such as the mount point of an unmounted disk, is not a bundle.
 func TestNothingInIt(t *testing.T) {
 	if problems := refused(t, t.TempDir()); len(problems) != 1 || problems[0].Kind != layoutstore.Incomplete {
 		t.Errorf("%+v", problems)

@@ -14,9 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive that has another name than the one it is imported by, or a mode that the
-// store's files do not have, is copied and stays: nobody can write the store's copy by
-// its other name, and a server may read it.
+// An archive that has another name besides the one it is imported by, or a mode that
+// the store's files do not have, is copied and stays: nobody can write to the store's
+// copy by its other name, and a server may read it.
 func TestKeepPackedSharesNoFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, archive string) (other string)
@@ -61,8 +61,8 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 	}
 }
 
-// wantOwn fails unless a file of a store has one name and the mode of one that was made
-// there.
+// wantOwn fails unless a file of a store has only one name, and the mode of files that
+// were created there.
 func wantOwn(t *testing.T, file string) {
 	t.Helper()
 	info, err := os.Stat(file)
@@ -87,7 +87,7 @@ func wantOwn(t *testing.T, file string) {
 	}
 }
 
-// One with its only name is moved, and has no more permissions than the store's files.
+// An archive with a single name is moved, and gets no more permissions than the store's files.
 func TestKeepPackedMoves(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -112,7 +112,7 @@ func TestKeepPackedMoves(t *testing.T) {
 	}
 }
 
-// A tree is copied, whatever its files share: no file of the store is one of it.
+// A tree is copied, whatever links its files have: no file of the store is one of its files.
 func TestImportSharesNoFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -132,7 +132,7 @@ func TestImportSharesNoFile(t *testing.T) {
 	}
 }
 
-// Every fact that makes a file one of somebody else is a reason of its own.
+// Every fact that makes a file belong to somebody else is a reason to copy it.
 func TestWhyCopy(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {
@@ -158,8 +158,8 @@ func TestWhyCopy(t *testing.T) {
 	}
 }
 
-// An import that is killed while it removes the old names of chunks leaves an incomplete set
-// that shares its files with the store. The next import removes those names.
+// An import that is killed while it removes the old names of chunks leaves an incomplete
+// set that shares its files with the store. The next import removes those names.
 func TestKeepPackedEndsAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestKeepPackedEndsAMove(t *testing.T) {
 			layouttest.Cut(t, archive, 3000)
 			importertest.Kept(t, store, dir)
 			want := importertest.MustContent(t, store)
-			for _, chunk := range []string{"0001", "0002"} { // as if it had not come to these
+			for _, chunk := range []string{"0001", "0002"} { // as if it had been killed before these
 				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
 				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
 					t.Fatal(err)

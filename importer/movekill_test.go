@@ -12,8 +12,8 @@ import (
 )
 
 // Whenever a process is killed while archives are moved into the store, the next import
-// or the next start of a server does the rest, if they were published. Nothing goes that
-// came in the meantime.
+// or the next start of a server completes that, if they were published. Files that
+// arrive meanwhile stay.
 func TestKilledWhileArchivesMove(t *testing.T) {
 	for n := 1; ; n++ {
 		if !killedPacking(t, n, false) {
@@ -41,7 +41,7 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, dir, before); strings.HasSuffix(late, ".gostsum") {
-			return died // all have left
+			return died // all files have left
 		}
 	}
 	other := importertest.App(t, "b", "1.0")

@@ -17,14 +17,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// published is one import of a test: its archives by name, each a list of images.
+// published is one import in a test: its archives by name, each a list of images.
 type published struct {
 	packed bool
-	chunk  int64 // bytes of a chunk; 0 leaves the archive in one file
+	chunk  int64 // bytes of a chunk; 0 does not split the archive
 	files  map[string][]string
 }
 
-// bundle writes the archives to a directory of their own.
+// bundle writes the archives to a new directory.
 func (p published) bundle(t *testing.T, store string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
@@ -40,7 +40,7 @@ func (p published) bundle(t *testing.T, store string) string {
 	return dir
 }
 
-// importer is one that takes the import, and calls before at each step.
+// importer returns one for this import that calls before at each step.
 func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importertest.Importer {
 	t.Helper()
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
@@ -51,8 +51,8 @@ func (p published) importer(t *testing.T, store string, before func(op, path str
 	return i
 }
 
-// sequences are imports of each form over each form. The tags of an archive are several,
-// some of them new, some replaced, some the same: one alone would hide a mixture.
+// sequences are imports of each form over each form. An archive has several tags, some
+// new, some replaced, some the same: a single tag would hide a mixture.
 func sequences() map[string][]published {
 	first := map[string][]string{"a.tar": {"app:stable=one", "app:v1=one", "app:old=one", "base:v1=base", "only/old:v1=x"}}
 	second := map[string][]string{
@@ -82,8 +82,8 @@ func sequences() map[string][]published {
 	return all
 }
 
-// At each step of an import, a reader that comes then and one that was there before see
-// the old state or the new one, and never the old one again.
+// At each step of an import, a new reader and one that was reading already see the old
+// state or the new one, and never the old one again.
 func TestEveryStepShowsOneState(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +96,8 @@ func TestEveryStepShowsOneState(t *testing.T) {
 	}
 }
 
-// watchSteps imports and looks at the store before each step. It returns what the store
-// holds afterwards.
+// watchSteps imports and reads the store before each step. It returns what the store
+// contains afterwards.
 func (p published) watchSteps(t *testing.T, what, store string, old importertest.Content) importertest.Content {
 	t.Helper()
 	bundle := p.bundle(t, store)
@@ -141,7 +141,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 	return fresh
 }
 
-// A reader that looks all the time sees the same, wherever its looks begin and end.
+// A reader that reads all the time sees the same, wherever its reads begin and end.
 func TestReaderBesideImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestReaderBesideImports(t *testing.T) {
 	}
 }
 
-// readOn reads a store until done, and once after, and fails where it is in none of the
-// states or in one that is over.
+// readOn reads a store until done, and once more. It fails if the store is in none of
+// the states, or in an earlier one than before.
 func readOn(t *testing.T, store string, states []importertest.Content, done <-chan struct{}) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
 	if err != nil {
@@ -198,7 +198,7 @@ func readOn(t *testing.T, store string, states []importertest.Content, done <-ch
 	}
 }
 
-// An index that would be longer than readers take is refused before anything changes.
+// An index that would exceed the limit of readers is refused before anything changes.
 func TestIndexTooLongToRead(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// An import takes the new state of a bundle that a pull has not moved into place yet.
-// Archives that are to be moved into the store are left to the pull first.
+// An import reads the new state of a bundle that a pull has not moved into place yet.
+// It does not move archives into the store before the pull has completed that.
 func TestImportBesidePull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
@@ -29,7 +29,7 @@ func TestImportBesidePull(t *testing.T) {
 	importertest.Same(t, "the packed store", importertest.MustContent(t, packed), got)
 }
 
-// Where the staged archive is lost, nothing is taken from the directory.
+// If the staged archive is lost, nothing is taken from the directory.
 func TestImportBesideLostPull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)

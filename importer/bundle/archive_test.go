@@ -75,8 +75,8 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// What is written from the content of an archive of the field's own tool is that
-// archive, byte for byte, indexes and order and all.
+// An archive that is written from the content of one of the field's own tool is the
+// same, byte for byte, in the order of its entries and in its indexes.
 func TestArchivesAreTheFieldsOwn(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {
@@ -90,7 +90,7 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 			all, err := entriesOf(layouts)
 			try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
-				// The one index that its tool leaves as another library indents it.
+				// The one index that its tool leaves with the indentation of another library.
 				for i, e := range all {
 					if path.Base(e.name) == specs.ImageIndexFile {
 						if diff := cmp.Diff(readImages(t, indexes[e.name]), readImages(t, e.data)); diff != "" {
@@ -113,7 +113,7 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 	}
 }
 
-// A tree that holds every case of order: names that are prefixes of others.
+// A tree with every case of order: names that are prefixes of others.
 func TestWalkOrderIsThatOfAWalk(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
@@ -142,8 +142,8 @@ func TestWalkOrderIsThatOfAWalk(t *testing.T) {
 	}
 }
 
-// The chunks joined are the archive, each has its checksum beside it, and readers
-// and writers come out the same.
+// The joined chunks are the archive, each has its checksum beside it, and a reader and
+// a writer give the same result.
 func TestChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The order of a walk is that of the paths with their slashes before all other bytes.
+// Paths are ordered as if their slashes preceded all other bytes.
 func FuzzWalkOrder(f *testing.F) {
 	f.Add("install/index.json", "install-standalone/index.json")
 	f.Add("modules/a/b", "modules/a")

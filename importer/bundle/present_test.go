@@ -45,7 +45,7 @@ func try(t *testing.T, err error) {
 
 func discard(int64) {}
 
-// An archive is the same as what is there if each byte of each file is, and only then.
+// An archive is the same as the existing one if every byte of every file is, and only then.
 func TestPresent(t *testing.T) {
 	a, open := sample(t)
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
@@ -89,7 +89,7 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-// Missing and wrong checksum files are written, and right ones are not.
+// Missing and wrong checksum files are written, and correct ones are not.
 func TestWriteSums(t *testing.T) {
 	a, open := sample(t)
 	dir, staged := t.TempDir(), t.TempDir()
@@ -119,8 +119,8 @@ func TestWriteSums(t *testing.T) {
 	}
 }
 
-// A blob of a tree is put where it is missing or damaged, from a file of the tree or from
-// elsewhere, as links of one file.
+// A blob of a tree is placed where it is missing or damaged, from a file of the tree or
+// from elsewhere, as hard links of one file.
 func TestTreeBlobs(t *testing.T) {
 	data := []byte("a layer")
 	d := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}

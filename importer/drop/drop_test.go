@@ -36,7 +36,7 @@ func newDropping(t *testing.T) *dropping {
 	return d
 }
 
-// restart is what a new process begins with.
+// restart replaces the process by a new one.
 func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.restartWith(importertest.New(d.t, d.store), change...)
@@ -55,7 +55,7 @@ func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Op
 	}
 }
 
-// look looks after some time has passed.
+// look scans the directory after some time has passed.
 func (d *dropping) look(after time.Duration) (again time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(after)
@@ -66,7 +66,7 @@ func (d *dropping) look(after time.Duration) (again time.Duration) {
 	return again
 }
 
-// wants fails unless the bundle has a state whose detail has some words in it.
+// wants fails unless a bundle is in a state, with some words in its detail.
 func (d *dropping) wants(name, state, detail string) drop.Status {
 	d.t.Helper()
 	for _, s := range d.drop.Status() {
@@ -118,7 +118,7 @@ func TestDropArchive(t *testing.T) {
 		t.Error("the archive is not in done/")
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
-	// Another of the name does not push the first one out.
+	// Another bundle of the same name does not replace the first one.
 	d.put(archive, "module-one.tar")
 	d.look(time.Second)
 	d.look(3 * time.Second)
@@ -130,8 +130,8 @@ func TestDropArchive(t *testing.T) {
 	}
 }
 
-// Chunks come in any order, and the last one an hour later, whichever that is: the
-// archive waits and says for what.
+// Chunks arrive in any order, the last one an hour later. Meanwhile the archive waits,
+// and says which chunk is missing.
 func TestDropChunks(t *testing.T) {
 	archive, _ := importertest.One(t)
 	want := importertest.MustContent(t, archive)
@@ -189,7 +189,7 @@ func TestDropSlowCopy(t *testing.T) {
 	d.wants("module-one.tar", "published", "")
 }
 
-// A subdirectory is one bundle, when nothing in it is being written.
+// A subdirectory is one bundle once nothing in it is being written.
 func TestDropDirectory(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	d := newDropping(t)
@@ -214,7 +214,7 @@ func TestDropDirectory(t *testing.T) {
 	}
 }
 
-// A tree with missing blobs waits for them.
+// A tree waits for its missing blobs.
 func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	tree := layouttest.New(t, filepath.Join(t.TempDir(), "tree"))
 	l := tree.Layout("modules/one")
@@ -244,7 +244,7 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	d.wants("tree", "published", "")
 }
 
-// What changes while it is refused has not failed: it waits, and is read again.
+// A bundle that changes while it is refused has not failed: it waits, and is read again.
 func TestDropBadAndChanged(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
@@ -252,7 +252,7 @@ func TestDropBadAndChanged(t *testing.T) {
 	d := newDropping(t)
 	changed := false
 	d.restart(func(o *drop.Options) {
-		o.Guard = func() error { // which is asked just before the import
+		o.Guard = func() error { // the guard is called just before the import
 			if !changed {
 				changed = true
 				return os.Chmod(filepath.Join(d.dir, "module-one.tar"), 0o600)
@@ -308,7 +308,7 @@ func TestDropRemoves(t *testing.T) {
 	}
 }
 
-// Without room a bundle waits, and is tried again after pauses that grow.
+// Without free space a bundle waits, and is retried after growing pauses.
 func TestDropWaitsForRoom(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
@@ -340,12 +340,12 @@ func TestDropWaitsForRoom(t *testing.T) {
 	d.wants("module-one.tar", "published", "")
 }
 
-// What cannot be moved away is not read again, also after a restart.
+// A bundle that cannot be moved away is not read again, also after a restart.
 func TestDropCannotMove(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
-	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // in the place of the directory
+	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // a file in place of the directory
 		t.Fatal(err)
 	}
 	d.look(time.Hour)
@@ -393,11 +393,11 @@ func TestDropRuns(t *testing.T) {
 	}
 }
 
-// What a store remembers of bundles that stayed is forgotten when they are gone.
+// The store forgets bundles that stayed in the drop directory when they are removed from it.
 func TestDropForgetsWhatIsGone(t *testing.T) {
 	d := newDropping(t)
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
-	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // in the place of the directory
+	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // a file in place of the directory
 	d.look(time.Hour)
 	record := filepath.Join(d.store, ".layoutproxy/dropped.json")
 	if data, err := os.ReadFile(record); err != nil || !strings.Contains(string(data), "a.tar") {
@@ -428,7 +428,7 @@ func TestDropBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// So is one into a directory that was dropped: nothing is taken from under it.
+// So is one into a dropped directory: an import takes nothing away from under a running pull.
 func TestDropDirectoryBesidePull(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
@@ -448,7 +448,7 @@ func TestDropDirectoryBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// The catalog of packages never undoes the pin of a package that came with it.
+// The catalog of packages never overrides the pin of a package in the same bundle.
 func TestDropCatalogLosesAgainstAPackage(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	d := newDropping(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// departing is a directory that files of a bundle leave.
+// departing is a directory from which files of a bundle are removed.
 type departing struct {
 	name    string
 	remove  bool
@@ -42,9 +42,9 @@ func departures() []departing {
 	}
 }
 
-// Whenever a process is killed while files of a bundle leave the drop directory, the next
-// one does the rest, and nothing is left that would wait for ever. Nothing goes that came
-// in the meantime, and nothing is lost.
+// Whenever a process is killed while files of a bundle leave the drop directory, the
+// next one completes that, and nothing stays that would wait forever. Files that arrive
+// meanwhile stay, and nothing is lost.
 func TestKilledWhileFilesLeave(t *testing.T) {
 	for _, c := range departures() {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestKilledWhileFilesLeave(t *testing.T) {
 	}
 }
 
-// killed ends a process at its nth step, and with meddle replaces a file before the next
-// one. It returns false where there are fewer steps.
+// killed ends a process at its nth step and, with meddle, replaces a file before the
+// next process starts. It returns false if there are fewer steps.
 func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
@@ -91,17 +91,17 @@ func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, d.dir, before); late == "" {
-			return died // all have left
+			return died // all files have left
 		}
 	}
-	for range 2 { // what follows finds nothing more to do
+	for range 2 { // the next scan finds nothing to do
 		d.restart(change)
 		d.look(0)
 		d.look(time.Hour)
 	}
 	after := importertest.Contents(t, d.dir)
 	where := fmt.Sprintf("step %d, meddled with %q", n, late)
-	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" { // with all of the bundle that it is in now
+	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" { // with everything in the bundle that now contains it
 		t.Errorf("%s: the new file went: %v", where, slices.Sorted(maps.Keys(after)))
 	}
 	for name, data := range before {
@@ -118,14 +118,14 @@ func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 	return died
 }
 
-// left fails unless a file is where it has to be in the end.
+// left fails unless a file is where it belongs in the end.
 func (c departing) left(t *testing.T, where, name, data, late string, after map[string]string) {
 	t.Helper()
 	_, stays := after[name]
 	moved := after["/done"+name] == data
 	switch {
 	case name == late: // it was replaced
-	case late != "" && (stays || after["/failed"+name] == data): // of the bundle that the new file is in
+	case late != "" && (stays || after["/failed"+name] == data): // the bundle that contains the new file
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {
 			t.Errorf("%s: %s went", where, name)

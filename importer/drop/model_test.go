@@ -23,10 +23,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// model is a drop directory, its store, and what has to be true of both whatever
-// happens: a bundle is in the store wholly or not at all, and never leaves it; what was
-// put into the directory is still there, unless a bundle was read from it that is in
-// the store now.
+// model is a drop directory and its store, and what must always be true of both. A
+// bundle is in the store completely or not at all, and never leaves it. A file that was
+// put into the directory is still there, unless it belongs to a bundle that was read
+// from it and is in the store now.
 type model struct {
 	*testing.T
 	rand       *rand.Rand
@@ -35,9 +35,9 @@ type model struct {
 	now        time.Time
 	serial     int
 
-	put     map[string]*dropFile   // by their paths below the directory
-	bundles []importertest.Content // all that there ever were
-	have    importertest.Content   // of the store, when it was read last
+	put     map[string]*dropFile   // by path below the directory
+	bundles []importertest.Content // all bundles that were ever written
+	have    importertest.Content   // of the store, when it was last read
 	done    int                    // bundles that the store has
 
 	dying   int   // the step of an import at which the process ends; 0 is never
@@ -46,7 +46,7 @@ type model struct {
 	history []string
 	drop    *drop.Drop
 
-	byHands  []string // bundles that were imported by hand, to the end
+	byHands  []string // imported by hand, until the end of the test
 	repaired int
 	live     *layoutstore.Tree // of a server that runs all the time; nil before the first import
 }
@@ -54,7 +54,7 @@ type model struct {
 // dropFile is a file that the user put into the directory.
 type dropFile struct {
 	data   []byte
-	bundle importertest.Content // that is read from it; nil for anything else, which has to stay
+	bundle importertest.Content // the bundle that it belongs to; nil for any other file, which has to stay
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -64,7 +64,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	return m
 }
 
-// restart is what a new process begins with.
+// restart replaces the process by a new one.
 func (m *model) restart() {
 	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
@@ -74,7 +74,7 @@ func (m *model) restart() {
 	m.check(err)
 }
 
-// step comes before each change that the program makes.
+// step runs before each change that the program makes.
 func (m *model) step(string, string) error {
 	if m.meddle != nil && m.rand.IntN(20) == 0 {
 		meddle := m.meddle
@@ -99,20 +99,20 @@ func (m *model) check(err error) {
 
 func (m *model) next() int { m.serial++; return m.serial }
 
-// write puts a file into the directory; another one of the path is replaced.
+// write puts a file into the directory, and replaces one at the same path.
 func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
-	// A file of another time than any before, as users write them: the system's clock may
-	// stand still between two files, and the inode of a replaced one is used again.
+	// Each file gets a new time, as files of users have: the system's clock may not
+	// advance between two files, and the inode of a replaced file is used again.
 	at := time.Now().Add(-24*time.Hour + time.Duration(m.next())*time.Second)
 	m.check(os.Chtimes(file+".writing", at, at))
 	m.check(os.Rename(file+".writing", file))
 	m.put[name] = &dropFile{data, bundle}
 }
 
-// tree returns a fresh bundle of some layouts that share a layer.
+// tree returns a new bundle of some layouts that share a layer.
 func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	tree := layouttest.New(m.T, dir)
 	n := m.next()
@@ -126,7 +126,7 @@ func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	return tree, bundle
 }
 
-// archive puts an archive at name, whole or in chunks.
+// archive writes an archive at name, as one file or as chunks.
 func (m *model) archive(name string, chunked bool) {
 	tree, bundle := m.tree(m.TempDir())
 	file := filepath.Join(m.TempDir(), filepath.Base(name))
@@ -142,7 +142,7 @@ func (m *model) archive(name string, chunked bool) {
 	}
 }
 
-// directory puts a directory of archives, trees and other things.
+// directory writes a directory of archives, trees and other files.
 func (m *model) directory() {
 	name := fmt.Sprintf("dir%d", m.next())
 	if m.rand.IntN(2) == 0 {
@@ -160,7 +160,7 @@ func (m *model) directory() {
 	m.other(name)
 }
 
-// other puts things that are not read into a directory.
+// other writes files that are not read into a directory.
 func (m *model) other(dir string) {
 	for range m.rand.IntN(3) {
 		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
@@ -170,7 +170,7 @@ func (m *model) other(dir string) {
 		}
 	}
 	if m.rand.IntN(6) == 0 {
-		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // there may be one already, or no directory
+		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // it may exist already, or its directory may not
 	}
 }
 
@@ -234,7 +234,7 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// some returns a directory that was dropped, or empty.
+// some returns a dropped directory, or an empty path.
 func (m *model) some() string {
 	dirs := map[string]bool{}
 	for name := range m.put {
@@ -249,7 +249,7 @@ func (m *model) some() string {
 	return all[m.rand.IntN(len(all))]
 }
 
-// clear takes files away, as the user may.
+// clear removes files, as the user may.
 func (m *model) clear(which func(name string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(m.put)) {
 		if which(name) {
@@ -259,7 +259,7 @@ func (m *model) clear(which func(name string) bool) {
 	}
 }
 
-// byHand imports a bundle from elsewhere, whose files all have to stay.
+// byHand imports a bundle from elsewhere; all its files have to stay.
 func (m *model) byHand() {
 	dir := m.TempDir()
 	m.tree(dir)
@@ -281,9 +281,9 @@ func (m *model) byHand() {
 	}
 }
 
-// rot damages a layer of a bundle that the store has. A scrub finds it; from then on it is
-// not served, whatever happens to its file but a repair, and an import of the bundle is
-// one, even if the first try dies.
+// rot damages a layer of a bundle in the store. A scrub finds it, and it is not served
+// until it is repaired, whatever happens to its file. An import of the bundle repairs
+// it, even if the first attempt dies.
 func (m *model) rot() {
 	if len(m.byHands) == 0 {
 		return
@@ -295,10 +295,10 @@ func (m *model) rot() {
 	if m.check(err); len(copies) == 0 {
 		m.Fatalf("the store has lost %s, after %s", d, strings.Join(m.history, "; "))
 	}
-	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // and with it all links to it
+	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // and all hard links of it
 	for _, file := range copies {
 		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
-			importertest.Flip(m.T, file, 7) // a file of its own
+			importertest.Flip(m.T, file, 7) // a separate file
 		}
 	}
 	m.quarantine(d, copies)
@@ -322,7 +322,7 @@ func (m *model) rot() {
 	m.repaired++
 }
 
-// quarantine has the copies of a blob refused, as a scrub does that finds them wrong.
+// quarantine quarantines the copies of a blob, as a scrub does that finds them damaged.
 func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.Helper()
 	if m.live == nil {
@@ -351,7 +351,7 @@ func (m *model) served(d digest.Digest, copies []string, want bool) {
 	}
 }
 
-// repositories returns those that hold some files of the store now.
+// repositories returns those that have some files of the store now.
 func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	m.Helper()
 	_, err := m.live.Refresh(m.Context())
@@ -374,7 +374,7 @@ func (m *model) look() {
 	m.check(err)
 }
 
-// holds fails unless everything is true that has to be.
+// holds fails unless everything that must be true is.
 func (m *model) holds() {
 	m.Helper()
 	got := importertest.Content{}
@@ -396,7 +396,7 @@ func (m *model) holds() {
 			m.Fatalf("the store has %d tags of %v, after %s", n, bundle, strings.Join(m.history, "; "))
 		}
 	}
-	moved := map[string][]string{} // by their bytes
+	moved := map[string][]string{} // by content
 	for name, data := range importertest.Contents(m.T, m.dir) {
 		moved[data] = append(moved[data], name[1:])
 	}
@@ -424,8 +424,8 @@ func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	return n
 }
 
-// kept fails unless a file is where it was put, or is not for a good reason: then the
-// model forgets it. places are all paths with its bytes.
+// kept fails unless a file is where it was put, or was moved for a good reason: then
+// the model forgets it. places are all paths with its content.
 func (m *model) kept(name string, places []string) {
 	m.Helper()
 	data, err := os.ReadFile(filepath.Join(m.dir, name))
@@ -446,10 +446,9 @@ func (m *model) kept(name string, places []string) {
 	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
-// What is dropped, imported, killed, guarded, written, damaged, scrubbed and taken away in
-// any order leaves the store with complete bundles, and loses no file that was not read
-// into it.
-// LAYOUTPROXY_TEST_ALL=1 tries many more orders.
+// Bundles are dropped, imported, killed, guarded, written, damaged, scrubbed and
+// removed in any order. The store then has only complete bundles, and no file is lost
+// that was not read into it. LAYOUTPROXY_TEST_ALL=1 tries many more orders.
 func TestModel(t *testing.T) {
 	seeds, acts := uint64(5), 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -463,7 +462,7 @@ func TestModel(t *testing.T) {
 				m.act()
 				m.holds()
 			}
-			for range 4 { // in peace
+			for range 4 { // without interruption
 				m.look()
 				m.holds()
 			}

@@ -42,7 +42,7 @@ func (d *dropping) remove(name string) {
 	}
 }
 
-// removing returns a drop directory that removes what was imported.
+// removing is a drop directory that removes imported bundles.
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)
@@ -51,7 +51,7 @@ func removing(t *testing.T) *dropping {
 }
 
 // Archives below the top of a dropped directory are not read, so the directory waits
-// and nothing of it goes.
+// and nothing in it is removed.
 func TestDropNestedArchives(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle/disk2")
@@ -74,10 +74,9 @@ func TestDropNestedArchives(t *testing.T) {
 	}
 }
 
-// Temporary names of rsync, WinSCP, browsers and others, names of other tools' parts,
-// and compressed archives keep a directory waiting. That an upload's file is there says
-// that the bundle is not. The names are those of package volume, and where they are from
-// is said there.
+// Temporary files of rsync, WinSCP, browsers and others, parts written by other tools,
+// and compressed archives keep a directory waiting. A file of an upload shows that the
+// bundle is not complete. Package volume has the names, and says where they are from.
 func TestDropUnreadNames(t *testing.T) {
 	for _, name := range []string{
 		".b.tar.Ab3xYz", "b.tar.filepart", "b.tar.part", "b.tar.crdownload", "b.tar.tmp", "b.tar.partial",
@@ -106,7 +105,7 @@ func TestDropUnreadNames(t *testing.T) {
 }
 
 // Chunks of the next version beside an archive are another bundle: they stay while the
-// archive is imported, and follow it.
+// archive is imported, and are imported after it.
 func TestDropNextVersion(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
@@ -146,7 +145,7 @@ func TestDropNextVersion(t *testing.T) {
 	}
 }
 
-// A directory named a.tar beside the chunks of a.tar: both are imported, each for itself.
+// A directory named a.tar beside the chunks of a.tar: both are imported, separately.
 func TestDropSameName(t *testing.T) {
 	d := newDropping(t)
 	one, two := importertest.App(t, "one", "1.0"), importertest.App(t, "two", "1.0")
@@ -163,7 +162,7 @@ func TestDropSameName(t *testing.T) {
 	if d.has("a.tar") || d.has("a.tar.0000.chunk") {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
-	// Each has its own trouble.
+	// Each has its own problem.
 	d.write("b.tar/x.tar.part", "")
 	d.write("b.tar.0001.chunk", "")
 	d.look(time.Second)
@@ -179,7 +178,7 @@ func TestDropSameName(t *testing.T) {
 	}
 }
 
-// One directory that is too large stops no other import.
+// A directory that is too large does not stop other imports.
 func TestDropOversized(t *testing.T) {
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.MaxFiles = 10 })
@@ -232,9 +231,9 @@ func TestDropOddEntries(t *testing.T) {
 	}
 }
 
-// A tree goes with its markers and with every copy of a blob. What the import did not
-// read stays: documents, blobs that nothing names, copies that are wrong, archives
-// without layouts.
+// A tree is removed with its markers and every copy of a blob. Files that the import
+// did not read stay: documents, unreferenced blobs, damaged copies, archives without
+// layouts.
 func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		t.Run(fmt.Sprint(remove), func(t *testing.T) {
@@ -272,7 +271,7 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			if len(after) != 5 {
 				t.Errorf("left: %v", after)
 			}
-			// It is not read again, after a restart neither.
+			// It is not read again, not even after a restart.
 			d.restart(func(o *drop.Options) { o.Remove = remove })
 			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
 			d.look(time.Hour)
@@ -281,9 +280,9 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 	}
 }
 
-// A process that ends at any step of a look, moving and removing included, loses nothing
-// of a dropped directory: what is gone from it is in the store, what was not read stays,
-// and the next process completes the import. LAYOUTPROXY_TEST_ALL=1 ends at every step.
+// A process that ends at any step of a scan, moving and removing included, loses nothing of
+// a dropped directory: what is gone from it is in the store, what was not read stays, and
+// the next process completes the import. LAYOUTPROXY_TEST_ALL=1 ends it at every step.
 func TestDropEveryStep(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for n, stride := 2, 13; ; n += stride {
@@ -302,7 +301,7 @@ func TestDropEveryStep(t *testing.T) {
 			m.dying = n
 			m.look()
 			m.holds()
-			ended := m.dying > 1 // before it could die
+			ended := m.dying > 1 // before it was killed
 			m.dying = 0
 			m.restart()
 			m.look()
@@ -321,8 +320,8 @@ func TestDropEveryStep(t *testing.T) {
 	}
 }
 
-// Directories that an interrupted import has left in staging are not published by the
-// next one, which would make them layouts without an index.
+// An import does not publish directories that an interrupted one has left in staging:
+// they would be layouts without an index.
 func TestInterruptedLeavesNoDirectories(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	i, written := importertest.New(t, store), 0
@@ -347,8 +346,8 @@ func TestInterruptedLeavesNoDirectories(t *testing.T) {
 	}
 }
 
-// Where the guard forbids it, as when a link was changed since the start, nothing is
-// imported, or what was imported meanwhile stays.
+// If the guard fails, for example because a link was changed since the start, nothing
+// is imported, or an imported bundle stays.
 func TestDropGuard(t *testing.T) {
 	d := removing(t)
 	calls, allowed := 0, 0
@@ -368,7 +367,7 @@ func TestDropGuard(t *testing.T) {
 	if again == 0 || d.published > 0 {
 		t.Errorf("published %d times, tried again after %s", d.published, again)
 	}
-	allowed = calls + 1 // for the import, and not for what follows
+	allowed = calls + 1 // it allows the import, and not the removal
 	d.look(again)
 	d.wants("a.tar", "published", "nothing was moved or removed: the store is in the drop directory")
 	if after := importertest.Contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
@@ -376,7 +375,7 @@ func TestDropGuard(t *testing.T) {
 	}
 }
 
-// A directory that holds a store is not taken apart: another program may serve it.
+// A directory that contains a store is not removed: another program may serve it.
 func TestDropStore(t *testing.T) {
 	d := removing(t)
 	importertest.Imported(t, filepath.Join(d.dir, "carried/store"), importertest.App(t, "a", "1.0"))
@@ -389,8 +388,8 @@ func TestDropStore(t *testing.T) {
 	}
 }
 
-// A link in a bundle goes with the file that it leads to. Names outside of the bundle
-// stay, also of the same file.
+// A link in a bundle is removed with the file that it leads to. Names outside of the
+// bundle stay, also those of the same file.
 func TestDropLinks(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
@@ -409,8 +408,8 @@ func TestDropLinks(t *testing.T) {
 	}
 }
 
-// A chunk behind the archive's end, which an earlier and longer set left or which is the
-// first of the next version, is not read and stays. Padding goes with the archive.
+// A chunk behind the archive's end is not read and stays: it may be left from an earlier,
+// longer set, or be the first of the next version. Padding is removed with the archive.
 func TestDropChunksBehindTheEnd(t *testing.T) {
 	d := removing(t)
 	archive := importertest.App(t, "a", "1.0")

@@ -18,9 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A process that is killed while it takes an imported bundle out of the drop directory
-// leaves a part of it. That part is not a bundle of its own: the catalog of packages would
-// undo the pin of a package, and chunks would be waited for without an end.
+// A process that is killed while it moves an imported bundle out of the drop directory
+// leaves a part of it. That part must not count as a bundle: the catalog of packages
+// would override the pin of a package, and chunks would wait forever.
 func TestDropEndsWhatWasBegun(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, form := range []string{"archives", "chunks", "a tree"} {
@@ -39,7 +39,7 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 						layouttest.Cut(t, a, 2000)
 					case "archives":
 						importertest.ArchiveOf(t, filepath.Join(dir, "package-versions.tar"), "packages/a/version:stable=newest")
-						d.write("bundle/notes.txt", "not read") // so that it does not go as one
+						d.write("bundle/notes.txt", "not read") // so that it is not moved as one
 					default:
 						tree := layouttest.New(t, dir)
 						l := tree.Layout("modules/x")
@@ -67,7 +67,7 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 	}
 }
 
-// Where that cannot be ended, what is left is not imported, and other bundles are.
+// If the move cannot be completed, the remaining files are not imported, and other bundles are.
 func TestDropEndsLater(t *testing.T) {
 	d := newDropping(t)
 	archive := importertest.ArchiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
@@ -100,7 +100,7 @@ func TestDropEndsLater(t *testing.T) {
 }
 
 // A process that is killed while it moves the chunks of a refused set leaves a part of
-// them. The next one moves the others, if they are still the same, and removes nothing.
+// them. The next one moves the others, if they are unchanged, and removes nothing.
 func TestDropEndsRefused(t *testing.T) {
 	archive, places := importertest.One(t)
 	importertest.Flip(t, archive, importertest.Largest(places).Body+4000)
@@ -111,8 +111,8 @@ func TestDropEndsRefused(t *testing.T) {
 	}
 }
 
-// refusedAndKilled ends a process at its nth step, and with meddle replaces the last chunk
-// before the next process. It returns false where there are fewer steps.
+// refusedAndKilled ends a process at its nth step and, with meddle, replaces the last
+// chunk before the next process starts. It returns false if there are fewer steps.
 func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
@@ -145,7 +145,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	after := importertest.Contents(t, d.dir)
 	where := fmt.Sprintf("remove %v, step %d, meddle %v: %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
 	together := false
-	for _, dir := range []string{"/failed", "/failed/2"} { // the second where the first has a reason already
+	for _, dir := range []string{"/failed", "/failed/2"} { // the second one if the first has a reason already
 		_, reason := after[dir+"/module-one.tar.reason.json"]
 		all := reason
 		for _, name := range names[:len(names)-1] {
@@ -156,7 +156,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	switch later := after[last] == "came later"; {
 	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
 		t.Errorf("%s: the new chunk went", where)
-	case !together && !(meddle && later && after[names[0]] != ""): // else all of another set waits
+	case !together && !(meddle && later && after[names[0]] != ""): // otherwise all of another set waits
 		t.Errorf("%s: not together", where)
 	}
 	for _, name := range names {
@@ -167,9 +167,9 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	return died
 }
 
-// A process that is killed when it has moved a whole directory to done/, in which a file
-// came that it has not read, leaves that file in done/. The next one gives it back, to
-// wait or to be imported, and overwrites nothing that came at its old place.
+// If a file arrives in a directory while it is moved to done/, and the process is killed
+// then, that file is in done/ without having been read. The next process moves it back, to
+// wait or to be imported, and overwrites nothing that has arrived at its old place.
 func TestDropGivesBackWhatCameLate(t *testing.T) {
 	for _, remove := range []bool{false, true} { // the next process may have another setting
 		for nth := 1; nth <= 4; nth++ {
@@ -194,7 +194,7 @@ func givesBack(t *testing.T, nth int, remove bool) {
 		if !strings.HasSuffix(op, " dropped") {
 			return false
 		}
-		if step++; step == 1 { // just before the directory goes
+		if step++; step == 1 { // just before the directory is moved
 			for name, from := range late {
 				data, _ := os.ReadFile(from)
 				importertest.Must(t, os.MkdirAll(filepath.Dir(filepath.Join(d.dir, name)), 0o755))
@@ -235,7 +235,7 @@ func givesBack(t *testing.T, nth int, remove bool) {
 	}
 }
 
-// What came at the old place of a late file stays, and so does the late file.
+// If another file has arrived at the old place of a late file, both stay where they are.
 func TestDropGivesBackOverNothing(t *testing.T) {
 	d := newDropping(t)
 	importertest.ArchiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
@@ -301,8 +301,8 @@ func (d *dropping) killAt(nth int, remove bool) {
 	<-ended
 }
 
-// What an older program began is completed too: its record has the names of files as they
-// are. And so is what this one began of files whose names are no UTF-8.
+// Moves that an older program recorded are completed too: its record has plain file
+// names. So are moves of files whose names are not UTF-8.
 func TestDropEndsWhatOtherRecordsHave(t *testing.T) {
 	for name, form := range map[string]struct {
 		archive string

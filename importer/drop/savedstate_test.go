@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The record of what leaves is on the disk, importertest.Content and name, before the first file goes:
-// where any step of writing it fails, nothing goes.
+// The record of a move, importertest.Content and name, is on disk before the first file
+// is moved: if any step of writing it fails, nothing is moved.
 func TestDropRecordIsDurable(t *testing.T) {
 	for _, step := range []string{"create", "write", "fsync", "rename", "fsync of the directory"} {
 		t.Run(step, func(t *testing.T) {
@@ -50,8 +50,8 @@ func TestDropRecordIsDurable(t *testing.T) {
 	}
 }
 
-// A record that cannot be read says nothing: nothing is imported, as it could be what is
-// left of a bundle, and the record stays until somebody has looked.
+// If the record cannot be read, nothing is imported, because any file could be the rest
+// of a bundle. The record stays until somebody has repaired it.
 func TestDropReportsDamagedRecord(t *testing.T) {
 	for i, damage := range []func([]byte) []byte{
 		func(data []byte) []byte { return data[:len(data)/2] },
@@ -82,7 +82,7 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
 				t.Errorf("the record is %q, %v", data, err)
 			}
-			importertest.Must(t, os.WriteFile(record, good, 0o644)) // as from a backup
+			importertest.Must(t, os.WriteFile(record, good, 0o644)) // as if restored from a backup
 			d.look(time.Minute)
 			d.look(time.Minute)
 			if left := importertest.Contents(t, d.dir); len(left) > 0 {

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// A running import logs how far it is, at most once in ten seconds.
+// A running import logs its progress, at most once in ten seconds.
 func TestProgressOfAnImportIsLogged(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
 	now := time.Unix(1_700_000_000, 0)

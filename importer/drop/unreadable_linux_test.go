@@ -18,10 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// failing has the kernel answer reads of a file by this process with EIO, as it does
-// for a disk that fails, until the function that it returns is called. calls are
-// the system calls that fail: archives are read by pread64 for their headers and by
-// read for their entries.
+// failing makes the kernel answer reads of a file by this process with EIO, as for a
+// failing disk, until the returned function is called. calls are the system calls that
+// fail: pread64 reads the headers of archives, and read their entries.
 func failing(t *testing.T, file, calls string) (stop func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
@@ -47,14 +46,14 @@ func failing(t *testing.T, file, calls string) (stop func()) {
 	}
 	go io.Copy(io.Discard, stderr)
 	return func() {
-		_ = cmd.Process.Signal(os.Interrupt) // it lets go of us
+		_ = cmd.Process.Signal(os.Interrupt) // detaches from this process
 		_ = cmd.Wait()                       // and ends by the same signal
 	}
 }
 
-// A file that cannot be read refuses the bundle by its name, changes nothing, and
-// does not speak against the bundle: one that was dropped stays, and is published when
-// its disk answers again.
+// A bundle with an unreadable file is refused with the name of that file, and nothing
+// changes. The bundle does not count as damaged: if it was dropped it stays, and is
+// published when its disk answers again.
 func TestUnreadable(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/one")

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// ErrDead is the error of each change that a killed process would have made.
+// ErrDead is the error of each change that a killed process did not make.
 var ErrDead = errors.New("dead")
 
 // One writes a bundle of one archive with one image, and returns the place of each entry.
@@ -61,7 +61,7 @@ func Flip(t *testing.T, file string, at int64) {
 	}
 }
 
-// Packing makes an importer that keeps archives as they are.
+// Packing returns an importer that keeps archives packed.
 func Packing(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
@@ -71,7 +71,7 @@ func Packing(t *testing.T, store string) *Importer {
 	return i
 }
 
-// Kept imports archives as they are.
+// Kept imports archives, and keeps them packed.
 func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 	t.Helper()
 	report, err := Packing(t, store).Import(t.Context(), bundles...)
@@ -81,7 +81,7 @@ func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 	return report
 }
 
-// Image returns an archive with one image in modules/console, tagged stable.
+// Image writes an archive with one image in modules/console, tagged stable.
 func Image(t *testing.T, store, file, name string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -97,7 +97,7 @@ func Image(t *testing.T, store, file, name string) string {
 	return archive
 }
 
-// ArchiveOf writes an archive of images: each is PATH:TAG=NAME, and images of one name
+// ArchiveOf writes an archive of images, each PATH:TAG=NAME. Images of the same name
 // and path are the same.
 func ArchiveOf(t *testing.T, file string, images ...string) string {
 	t.Helper()
@@ -138,7 +138,7 @@ func TagsOf(s *layoutstore.Snapshot) Content {
 	return all
 }
 
-// App returns an archive with one image in app/NAME, tagged tag.
+// App writes an archive with one image in app/NAME, tagged tag.
 func App(t *testing.T, name, tag string) string {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), name+".tar")
@@ -146,7 +146,7 @@ func App(t *testing.T, name, tag string) string {
 	return archive
 }
 
-// AppTree is such an image as a tree.
+// AppTree writes the same image as a tree.
 func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -156,7 +156,7 @@ func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
 	return tree
 }
 
-// Contents returns the bytes of the regular files below a directory.
+// Contents returns the content of the regular files below a directory.
 func Contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -177,9 +177,9 @@ func Contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// EndsAt does something that calls before at each step, and ends at the nth step that
-// counts as a process does that is killed: nothing is done afterwards. It returns false
-// where there are fewer steps.
+// EndsAt runs do, which calls before at each step, and ends it at the nth step that
+// counts, as if the process were killed: nothing is done afterwards. It returns false
+// if there are fewer steps.
 func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
 	dead, ended := false, make(chan bool)
 	go func() {
@@ -202,7 +202,7 @@ func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, pa
 	return <-ended
 }
 
-// Leaves returns the steps in which files of a bundle leave a directory.
+// Leaves reports whether a step removes files of a bundle from a directory.
 func Leaves(op, path string) bool {
 	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
 }
@@ -215,7 +215,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile returns the largest file of a store whose path has a part.
+// LargestFile returns the largest file of a store whose path contains part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64
@@ -227,7 +227,7 @@ func LargestFile(t *testing.T, store, part string) (name string) {
 	return name
 }
 
-// Proven fails unless a file has the digest that it is named by.
+// Proven fails unless a file has the digest that its name states.
 func Proven(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -239,8 +239,8 @@ func Proven(t *testing.T, file string) {
 	}
 }
 
-// Pulling makes a directory as a pull leaves it that was killed between two renames: the
-// new a.tar has its place, the new b.tar is staged, and the old one is beside it.
+// Pulling makes a directory as a killed pull leaves it between two renames: the new
+// a.tar is in place, the new b.tar is staged, and the old one is beside it.
 func Pulling(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -264,7 +264,7 @@ func Pulling(t *testing.T, dir string) {
 	}
 }
 
-// FinishPull does what the pull left undone.
+// FinishPull completes the pull.
 func FinishPull(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -279,8 +279,8 @@ func FinishPull(t *testing.T, dir string) {
 	}
 }
 
-// Chunks writes an archive as chunks with their checksums, with a mode that is not that of
-// files of a store.
+// Chunks writes an archive as chunks with their checksums, with another mode than files
+// of a store have.
 func Chunks(t *testing.T, dir string) {
 	t.Helper()
 	archive := App(t, "a", "1.0")
@@ -293,7 +293,7 @@ func Chunks(t *testing.T, dir string) {
 	}
 }
 
-// Meddle replaces the first file of the bundle that is there still.
+// Meddle replaces the first file of the bundle that still exists.
 func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(before)) {
@@ -308,7 +308,7 @@ func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	return ""
 }
 
-// Catalog makes an archive of a package's versions whose stable channel is at a version.
+// Catalog writes an archive of a package's versions whose stable channel points at a version.
 func Catalog(t *testing.T, dir, name, version string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

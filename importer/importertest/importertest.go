@@ -1,5 +1,5 @@
-// Package importertest has bundles to import, and tells what a store holds after it. It is
-// for tests of importer and of the packages beside it.
+// Package importertest has bundles to import, and reads what a store contains
+// afterwards. It is for tests of importer and of the packages beside it.
 package importertest
 
 import (
@@ -38,8 +38,8 @@ func OldBundle(t *testing.T) string {
 	return Pack(t, tree)
 }
 
-// NewBundle is one that replaces a tag of the old one, shares blobs with it, and adds
-// repositories: one with an index of images, one with a referrer.
+// NewBundle writes a bundle that replaces a tag of the old one, shares blobs with it,
+// and adds two repositories: one with an index of images, one with a referrer.
 func NewBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	module := tree.Layout("modules/console")
@@ -62,7 +62,7 @@ func NewBundle(t *testing.T) string {
 	return Pack(t, tree)
 }
 
-// Platforms are images for two architectures.
+// Platforms writes images for two architectures.
 func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	var all []ocispec.Descriptor
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -71,8 +71,8 @@ func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	return all
 }
 
-// Scratch returns a directory in memory where there is such: what writes out everything
-// some thousand times would take minutes elsewhere.
+// Scratch returns a directory, in memory if possible: on disk, tests that sync some
+// thousand times would take minutes.
 func Scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
@@ -90,14 +90,14 @@ func Pack(t *testing.T, tree *layouttest.Tree) string {
 	return dir
 }
 
-// Importer is an importer with one job, whose steps come in the same order always.
+// Importer is an importer with one job, so its steps always come in the same order.
 type Importer struct {
 	*importer.Importer
 	options importer.Options
 	before  func(op, path string) error
 }
 
-// New makes an importer with one job, whose steps come in the same order always.
+// New returns an importer with one job, so its steps always come in the same order.
 func New(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, Jobs: 1})
@@ -107,7 +107,7 @@ func New(t *testing.T, store string) *Importer {
 	return i
 }
 
-// NewWith makes an importer with options.
+// NewWith returns an importer with options.
 func NewWith(o importer.Options) (*Importer, error) {
 	i := &Importer{options: o}
 	i.options.Before = func(op, path string) error {
@@ -121,10 +121,10 @@ func NewWith(o importer.Options) (*Importer, error) {
 	return i, err
 }
 
-// Before has f called before each change of the store and of a drop directory.
+// Before makes the importer call f before each change of the store and of a drop directory.
 func (i *Importer) Before(f func(op, path string) error) { i.before = f }
 
-// NewDrop makes a drop directory that imports as i does.
+// NewDrop returns a drop directory that imports as i does.
 func (i *Importer) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
 
 // Publish publishes a journal that no bundle led to.
@@ -147,11 +147,11 @@ func Imported(t *testing.T, store string, bundles ...string) importer.Report {
 	return report
 }
 
-// Content is what a tree holds: the digest of each tag of each path, all that they
-// lead to proven. Paths without a tag are there as well.
+// Content is what a tree contains: the digest of each tag of each path, with everything
+// proven that they lead to. It includes paths without a tag.
 type Content map[string]string
 
-// ContentOf reads all of a source. What cannot be proven is an error.
+// ContentOf reads and proves all of a source. Content that cannot be proven is an error.
 func ContentOf(ctx context.Context, source string) (Content, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{source}, Indexes: []string{}})
 	if err != nil {
@@ -160,7 +160,7 @@ func ContentOf(ctx context.Context, source string) (Content, error) {
 	return ContentOfSnapshot(ctx, tree.Snapshot())
 }
 
-// ContentOfSnapshot is ContentOf of a snapshot.
+// ContentOfSnapshot is ContentOf for a snapshot.
 func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
 	all := Content{}
 	problems, err := s.Problems(ctx)
@@ -225,7 +225,7 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	return nil
 }
 
-// MustContent is ContentOf of what can be proven.
+// MustContent is ContentOf, and fails the test on an error.
 func MustContent(t *testing.T, source string) Content {
 	t.Helper()
 	c, err := ContentOf(t.Context(), source)
@@ -235,14 +235,14 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over returns what a tree holds after a bundle of other Content was imported.
+// Over returns what a tree contains after a bundle of other Content was imported.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
 	return both
 }
 
-// Same fails unless two trees hold the same.
+// Same fails unless two trees have the same content.
 func Same(t *testing.T, what string, got, want Content) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -250,7 +250,7 @@ func Same(t *testing.T, what string, got, want Content) {
 	}
 }
 
-// Files returns the paths below a directory, with the sizes of those that are no directories.
+// Files returns the paths below a directory, with the sizes of those that are not directories.
 func Files(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
@@ -272,7 +272,7 @@ func Files(t *testing.T, dir string) map[string]int64 {
 	return all
 }
 
-// Unfinished says which files of an import that did not end are in a store.
+// Unfinished returns the files of an unfinished import in a store.
 func Unfinished(t *testing.T, store string) []string {
 	t.Helper()
 	var all []string

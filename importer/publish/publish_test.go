@@ -24,10 +24,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newStore returns a store with a layout.
+// newStore is a store with a layout.
 func newStore(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // where writing out takes no time
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where a sync takes no time
 	if err != nil {
 		dir = t.TempDir()
 	}
@@ -42,13 +42,13 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// published returns what the layouts and archives of a store are after a publication.
+// published is what the layouts and archives of a store are after a publication.
 func published() map[string]string {
 	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
 }
 
-// publishAll publishes what published says.
+// publishAll publishes the state p.
 func publishAll(ctx context.Context, dir string, before func(op, path string) error) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: dir, Before: before})
 	if err != nil {
@@ -93,7 +93,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// seen returns what a reader sees of a store, by its rule.
+// seen returns what a reader sees of a store by its rule.
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)
@@ -114,8 +114,8 @@ func seen(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// A process that is killed at any step, or that fails there and continues, leaves a store of
-// which readers see one side. The next one completes or undoes the publication.
+// A process that is killed at any step, or that fails there and continues, leaves a store
+// of which readers see one side. The next process completes or undoes the publication.
 func TestEveryStep(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		done, steps := false, 0

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// storage is where distribution's filesystem driver keeps things (its path specification:
-// registry/storage/paths.go).
+// storage is where distribution's filesystem driver stores things (its path
+// specification: registry/storage/paths.go).
 type storage string
 
 func (s storage) blob(d digest.Digest) string {
@@ -30,7 +30,7 @@ func (s storage) link(repository string, d digest.Digest) string {
 	return filepath.Join(string(s), "docker/registry/v2/repositories", repository, "_layers/sha256", d.Encoded())
 }
 
-// lose removes something of a registry's storage.
+// lose removes something from a registry's storage.
 func lose(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
@@ -41,8 +41,8 @@ func lose(t *testing.T, path string) {
 	}
 }
 
-// A registry that lost blobs still answers for the manifests. What a comparison finds is sent
-// only by a push with CheckBlobs.
+// A registry that lost blobs still answers for the manifests. Only a push with
+// CheckBlobs sends what a comparison reports.
 func TestLostBlobsAreSentAgain(t *testing.T) {
 	shared, one := digest.FromString("a layer that several repositories have"), digest.FromString("one")
 	for name, test := range map[string]struct {
@@ -115,7 +115,7 @@ func remove(t *testing.T, url string) {
 	resp.Body.Close()
 }
 
-// A blob that is there already in a repository is not sent again with another image.
+// A blob that a repository has already is not sent again with another image.
 func TestBlobsOfOtherImagesAreNotSentAgain(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -148,10 +148,10 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 			return true
 		}
 	}
-	// The registry of this test has all blobs in every repository: not those that it only
-	// says to have mounted.
+	// The registry of this test has all blobs in every repository, except those that it
+	// only claims to have mounted.
 	var mounted sync.Map
-	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // behind the preflight's
+	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // after those of the preflight
 	mountsNothing := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if mounts(r) {
 			mounted.Store(strings.TrimSuffix(r.URL.Path, "uploads/")+r.FormValue("mount"), true)
@@ -204,7 +204,7 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 	}
 }
 
-// A manifest that a tag leads to and that is not to be had by its digest is a difference.
+// A manifest that its tag leads to, but that is missing by its digest, is a difference.
 func TestManifestsThatOnlyTagsHave(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)

@@ -32,7 +32,7 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts returns an answer to an operation, on a host that tells nothing, with a login.
+// facts is an answer to an operation, with a login, from a host whose name shows nothing.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {
@@ -55,8 +55,8 @@ func at(host, repository string) func(*client.Error) {
 	return func(e *client.Error) { e.Host, e.Repository = host, repository }
 }
 
-// Each condition of each cause decides in one of these answers: beside an answer that has
-// the cause is one without the condition, and with another cause or none.
+// Each condition of each cause makes a difference in one of these answers: next to an
+// answer with the cause is one without the condition, which has another cause or none.
 func TestConditionsOfCauses(t *testing.T) {
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
 	digest := func(e *client.Error) { e.Reference = "sha256:00" }
@@ -159,13 +159,13 @@ func TestErrorsWithoutADiagnosis(t *testing.T) {
 	other.Cause = client.ErrOtherHost
 	known := push.Diagnose(facts("put blob", 403))
 	for _, err := range []error{errors.New("x"), facts("put blob", 0), other, known, fmt.Errorf("again: %w", known)} {
-		if got := push.Diagnose(err); any(got) != any(err) { // the same value, and not one that wraps it
+		if got := push.Diagnose(err); any(got) != any(err) { // the same value, not one that wraps it
 			t.Errorf("%v became %v", err, got)
 		}
 	}
 }
 
-// A cause names who is to blame where the answer does.
+// A cause names who is to blame if the answer does.
 func TestCausesNameTheirPlace(t *testing.T) {
 	named := facts("put blob", http.StatusRequestEntityTooLarge)
 	named.Server = "nginx"

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The facts are of deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.2.
+// The facts are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.2.
 func TestNames(t *testing.T) {
 	for _, c := range []struct {
 		to, path  string
@@ -45,8 +45,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Who may write below an edition may be refused beside it: that is found out before
-// anything is sent, and the other way round.
+// A user who may write below an edition may be refused beside it, and the other way
+// round: a push reports that before it sends anything.
 func TestPreflightTriesBesideTheEdition(t *testing.T) {
 	for _, refused := range []string{"/v2/mirror/ee/", "/v2/mirror/deckhouse-cli/"} {
 		s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -66,7 +66,7 @@ func TestPreflightTriesBesideTheEdition(t *testing.T) {
 	}
 }
 
-// What is beside the edition alone is tried there and nowhere else.
+// Content that is only beside the edition is tried there and nowhere else.
 func TestPreflightTriesWhatIsWritten(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{Include: []string{"deckhouse-cli"}})
 	s.mustPush(t)
@@ -77,7 +77,7 @@ func TestPreflightTriesWhatIsWritten(t *testing.T) {
 	}
 }
 
-// A short tag that is a digest is pushed by digest, and makes no tag.
+// A short tag that is a digest is pushed by digest, and creates no tag.
 func TestPushByDigest(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)

@@ -21,7 +21,7 @@ import (
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// Whatever happens on the way: the push is complete in the end.
+// A push is complete in the end, whatever fails on the way.
 func TestPushOverFaults(t *testing.T) {
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -74,7 +74,7 @@ func TestPushOverFaults(t *testing.T) {
 	}
 }
 
-// page answers with what a login page, or a proxy, has to say: 200, and no JSON.
+// page answers as a login page or a proxy does: with 200, and no JSON.
 func page(m registrytest.Match) registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !m(r) {
@@ -86,7 +86,7 @@ func page(m registrytest.Match) registrytest.Fault {
 	}
 }
 
-// unsized answers HEAD of a blob as a proxy that compresses does: without a length.
+// unsized answers HEAD of a blob without a length, as a proxy that compresses does.
 func unsized(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 	if !registrytest.On("HEAD blobs")(r) {
 		return false
@@ -103,8 +103,8 @@ func (c chunked) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
-// A registry that has blobs and does not say their sizes has them: a second push sends
-// none, and a comparison finds no difference.
+// A registry that does not report the sizes of blobs still has them: a second push
+// sends none, and a comparison finds no difference.
 func TestBlobsWithoutASize(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -128,7 +128,7 @@ func TestBlobsWithoutASize(t *testing.T) {
 	}
 }
 
-// What a registry does not let be compared is named, and is no difference.
+// What a registry does not allow to compare is named, and is not a difference.
 func TestComparisonsThatAreRefused(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -138,21 +138,21 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 0 || len(c.Notices) != len(s.plan.Repositories) {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// Where no tag lists the referrers either, nobody knows.
+	// If no tag lists the referrers either, their state is unknown.
 	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/sha256-") }, http.StatusNotFound))
 	c, err = push.Compare(t.Context(), s.client, s.plan, 4)
 	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 2 || !strings.Contains(c.Unproven[0], "403") {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// Discovery tags are missed also where no list can be read.
+	// Missing discovery tags are found even if no list can be read.
 	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/modules/manifests/alpha") }, http.StatusNotFound))
 	if c, err = push.Compare(t.Context(), s.client, s.plan, 4); err != nil || len(c.Differences) != 1 || c.Differences[0].Kind != push.Missing {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
-// The preflight reports that mounts are refused, and what to do, before anything is sent. The
-// push is complete anyway, and nothing of the probe is left.
+// The preflight reports that mounts are refused, and what to do, before anything is
+// sent. The push is complete nevertheless, and nothing of the probe is left.
 func TestRefusedMountsAreToldBefore(t *testing.T) {
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
 	dir := t.TempDir()
@@ -182,7 +182,7 @@ func TestRefusedMountsAreToldBefore(t *testing.T) {
 	}
 }
 
-// A registry that takes everything and keeps less is found out.
+// A registry that accepts everything and stores less is detected.
 func TestForgetfulRegistries(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.registry.Inject(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -204,7 +204,7 @@ func TestForgetfulRegistries(t *testing.T) {
 	}
 }
 
-// Bytes that are others than the digest says are the tree's fault, and stay here.
+// Content that does not match its digest is the tree's fault, and is not sent.
 func TestDamagedBlobs(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)

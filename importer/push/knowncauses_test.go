@@ -20,11 +20,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// answer is what a registry answers to a request of a push.
+// answer is a registry's answer to a request of a push.
 type answer struct {
 	kind     string // of the diagnosis
-	registry string // as docs/push-targets.md has it; empty is any
-	on       string // what is answered; empty is everything of the repository
+	registry string // as in docs/push-targets.md; empty means any
+	on       string // the requests to answer; empty means all for the repository
 	status   int
 	body     string
 	header   []string
@@ -36,8 +36,8 @@ func codes(code, message string) string {
 	return fmt.Sprintf(`{"errors":[{"code":%q,"message":%q,"detail":{}}]}`, code, message)
 }
 
-// answers returns those of registries that no test can run. Their sources and trackers have
-// them; see seen.
+// answers are those of registries that no test can run. They are from their sources and
+// issue trackers; see seen.
 func answers() []answer {
 	const (
 		everything = ""
@@ -127,7 +127,7 @@ func (a answer) fault() registrytest.Fault {
 	}
 }
 
-// smallSetup returns a push of one image with one layer.
+// smallSetup is a push of one image with one layer.
 func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	t.Helper()
 	dir := t.TempDir()
@@ -139,7 +139,7 @@ func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	return s
 }
 
-// diagnosed fails the test where a push does not end with a diagnosis of a kind.
+// diagnosed fails the test unless a push ends with a diagnosis of a kind.
 func (s *setup) diagnosed(t *testing.T, kind string) {
 	t.Helper()
 	summary, err := s.push(t.Context())
@@ -154,7 +154,7 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
 		t.Errorf("%v is on no side", err)
 	}
-	// By the facts alone, and with a login, it is the same.
+	// The facts alone, with a login, give the same diagnosis.
 	var e *client.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("%v is not an error of the client", err)
@@ -167,13 +167,13 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 	}
 }
 
-// What cannot end well is an error that names the cause and what to do.
+// A push that cannot succeed fails with an error that names the cause and what to do.
 func TestAnswersOfRegistries(t *testing.T) {
 	for i, a := range answers() {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
 			s.registry.Inject(a.fault())
-			if a.status != http.StatusUnauthorized { // then it is the same without a login
+			if a.status != http.StatusUnauthorized { // the same then without a login
 				s.dial(t, func(o *client.Options) { o.Retries, o.Credential = -1, client.Credential{} })
 			}
 			s.diagnosed(t, a.kind)
@@ -258,8 +258,8 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 	}
 }
 
-// What only the name of the host tells: these registries answer to a name that is too deep
-// as to a missing one (docs/push-targets.md).
+// Some causes show only in the name of the host: these registries answer to a name that
+// is too deep as to a missing one (docs/push-targets.md).
 func TestHostsThatTellTheCause(t *testing.T) {
 	for _, test := range []struct {
 		host, repository, op string
@@ -287,8 +287,8 @@ func TestHostsThatTellTheCause(t *testing.T) {
 	}
 }
 
-// The documentation has each cause with the answers that it is known by, and each was
-// reached by a push above; so was each registry whose quirks it describes.
+// The documentation lists each cause with its answers, and a push above reached each
+// cause, and each registry whose quirks it describes.
 func TestCausesAreDocumented(t *testing.T) {
 	reached, registries := map[string]bool{}, map[string]bool{}
 	for _, a := range answers() {

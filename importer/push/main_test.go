@@ -16,11 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is from where on the tests' clients stream.
+// streamFrom is the size from which the tests' clients stream.
 const streamFrom = 1 << 20
 
-// buildTree builds a tree of all that a bundle has: shared layers, an index, an
-// artifact with a subject, an untagged image, a large blob, an empty layout.
+// buildTree builds a tree with everything that a bundle has: shared layers, an index,
+// an artifact with a subject, an untagged image, a large blob, an empty layout.
 func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -49,7 +49,7 @@ func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	return tree
 }
 
-// tagsOfTree is how many tags buildTree makes: of images, and for discovery.
+// tagsOfTree is how many tags buildTree makes: of images, and discovery tags.
 const (
 	tagsOfTree      = 1 + 2*3 + 2 + 1
 	discoveryOfTree = 2 + 1
@@ -100,7 +100,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 	return s
 }
 
-// dial makes a new client, as another process has one.
+// dial returns a new client, as another process would have.
 func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 	t.Helper()
 	o := client.Options{
@@ -138,7 +138,7 @@ func (s *setup) mustPush(t *testing.T) push.Summary {
 	return summary
 }
 
-// compare fails the test where the registry has not all of the plan, or more.
+// compare fails the test unless the registry has exactly what is planned.
 func (s *setup) compare(t *testing.T) {
 	t.Helper()
 	seen := len(s.registry.Requests())

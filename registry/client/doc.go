@@ -17,7 +17,7 @@
 // caller can distinguish "absent" from "refused" and "unreachable". Only a 404 means
 // "absent". No error and no log line contains a secret: neither credentials nor the query
 // of an upload's Location.
-// query of an upload's Location.
+//
 // go-containerregistry parses names and docker's command line finds credentials. Tokens
 // and uploads are implemented here: the library refuses realms and Locations at private
 // addresses, which closed networks use ([Options.AllowPrivateRedirects]), and cannot resume.
