@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// concerns reports whether a fault at a path speaks of the layout at path layout.
+// concerns reports whether a fault at a path affects the layout at path layout.
 func concerns(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true
@@ -19,7 +19,7 @@ func concerns(fault, layout string) bool {
 	return fault == index
 }
 
-// What a fault concerns is found among sorted parts without going through all of them.
+// The layouts that a fault affects are found in a sorted list without reading all of it.
 func TestConcerned(t *testing.T) {
 	segments := []string{"a", "a-b", "a.b", "a0", "index.json", "b"}
 	random := rand.New(rand.NewPCG(1, 1))

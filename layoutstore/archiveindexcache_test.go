@@ -25,7 +25,7 @@ func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 	return options, contentOf(t, tree)
 }
 
-// openKept opens a tree and keeps its indexes in the cache.
+// openKept opens a tree and saves its indexes to the cache.
 func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
 	tree := openWith(t, options)
@@ -56,7 +56,7 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 			t.Errorf("%d files are kept of an archive and a chunk set", n)
 		}
 	}
-	// Incomplete archives are served the same with a cache and without.
+	// Incomplete archives are served alike with and without a cache.
 	archive := filepath.Join(options.Sources[0], "platform.tar")
 	data := read(t, archive)
 	write(t, archive, data[:len(data)/2])
@@ -79,7 +79,7 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 	wantAll(t, openKept(t, options), have)
 }
 
-// Whatever the files of the cache hold, the answers are those of the archives.
+// Whatever the files of the cache contain, the answers are those of the archives.
 func TestDamagedCache(t *testing.T) {
 	options, have := keptBundle(t)
 	wantAll(t, openKept(t, options), have)
@@ -172,7 +172,7 @@ func clockMoves(t *testing.T, file string) {
 	}
 }
 
-// An archive of the same size and time as the one before, and of the same name.
+// An archive is replaced by another with the same name, size and time.
 func TestArchiveChangedWithoutATrace(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){
@@ -207,7 +207,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// Before anyone has looked again: nothing, or the truth.
+			// Before the next scan: nothing, or the correct content.
 			for name := range contentOf(t, one) {
 				if layout, d, ok := blobAt(name); ok {
 					_ = readBlob(t, opened, repositoryName(layout), d)
@@ -223,7 +223,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 	}
 }
 
-// clockMovesFrom waits until the clock of the file system has moved from now.
+// clockMovesFrom waits until the clock of the file system differs from now.
 func clockMovesFrom(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")
@@ -238,7 +238,7 @@ func rename(t *testing.T, from, to string) {
 	}
 }
 
-// Keep prunes the indexes of archives that a source does not have any more.
+// Keep prunes the indexes of archives that a source no longer has.
 func TestKeepPrunes(t *testing.T) {
 	options, _ := keptBundle(t)
 	openKept(t, options)

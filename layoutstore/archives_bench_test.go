@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// heap is archives of many small blobs, each of one layout.
+// heap is archives of many small blobs, each archive with one layout.
 type heap struct {
 	dir     string
 	entries int           // of each archive
@@ -96,8 +96,8 @@ func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
 	}
 }
 
-// BenchmarkArchives opens archives for the first time, and with their kept indexes. Four
-// times as many entries take at most 4.4 times as long.
+// BenchmarkArchives opens archives for the first time, and with their cached indexes.
+// Four times as many entries take at most 4.4 times as long.
 func BenchmarkArchives(b *testing.B) {
 	for _, c := range []struct{ archives, entries, size int }{
 		{1, 10_000, 512},

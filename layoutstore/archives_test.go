@@ -21,16 +21,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The tests of archives serve below one root, so that the root layout has a name,
-// and without discovery tags.
+// The tests of archives serve below one root, so that the root layout has a name, and
+// without discovery tags.
 const root = "r"
 
 func archiveOptions(sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{""}}
 }
 
-// build makes a tree with two images in each layout, of layers small and larger than
-// the chunks that tests cut.
+// build makes a tree with two images in each layout, whose layers are smaller and
+// larger than the chunks that tests cut.
 func build(t *testing.T, seed string, layouts ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -49,7 +49,7 @@ func buildUsual(t *testing.T, seed string) *layouttest.Tree {
 	return build(t, seed, ".", "install", "modules/x")
 }
 
-// pack packs a tree into an archive of a new directory.
+// pack packs a tree into an archive in a new directory.
 func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
 	t.Helper()
 	archive = filepath.Join(t.TempDir(), "platform.tar")
@@ -57,7 +57,7 @@ func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
 	return archive
 }
 
-// content is what an archive or a tree holds: the files of layouts by their names.
+// content is the content of an archive or a tree: the files of layouts by name.
 type content map[string][]byte
 
 func contentOf(t *testing.T, tree *layouttest.Tree) content {
@@ -80,7 +80,7 @@ func contentOf(t *testing.T, tree *layouttest.Tree) content {
 	return all
 }
 
-// blobAt says of which layout and blob a file is; ok is false where it is no blob.
+// blobAt returns the layout and the digest of a blob's file; ok is false for any other file.
 func blobAt(name string) (layout string, d digest.Digest, ok bool) {
 	parts := strings.Split(name, "/")
 	n := len(parts)
@@ -94,8 +94,8 @@ func repositoryName(layout string) string {
 	return path.Join(root, layout)
 }
 
-// readBlob reads a blob to its end. What it reads is what the digest promises, or
-// the test fails, whatever is wrong with the archive.
+// readBlob reads a blob to its end. It fails the test unless the content matches the
+// digest, whatever is wrong with the archive.
 func readBlob(t *testing.T, tree *layoutstore.Tree, name string, d digest.Digest) error {
 	t.Helper()
 	r, err := tree.Snapshot().Repository(name)
@@ -126,8 +126,8 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 	return nil
 }
 
-// wantServed checks that exactly the files that whole says yes to are served, and the
-// tags v1 and v2 of each layout that has its index.
+// wantServed checks that exactly the files for which whole returns true are served, and
+// the tags v1 and v2 of each layout that has its index.
 func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(name string) bool) {
 	t.Helper()
 	var want []string
@@ -158,7 +158,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(n
 func all(string) bool  { return true }
 func none(string) bool { return false }
 
-// wantAll checks that all of a content is served, and that nothing is wrong.
+// wantAll checks that all of a content is served, without any problem.
 func wantAll(t *testing.T, tree *layoutstore.Tree, have content) {
 	t.Helper()
 	wantServed(t, tree, have, all)
@@ -176,8 +176,8 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that a problem of the sources, not of a missing blob, names an archive
-// and contains some words.
+// wantProblem checks that a problem of the sources, not of a missing blob, names an
+// archive and contains some words.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())
@@ -198,8 +198,8 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// wholeWithout says which entries of an archive can be read without the bytes from
-// from on to to, when headers are followed as a chain and not searched for.
+// wholeWithout returns which entries of an archive can be read without the bytes
+// between from and to, if headers are followed as a chain and not searched for.
 func wholeWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
@@ -239,7 +239,7 @@ func size(t *testing.T, file string) int64 {
 	return info.Size()
 }
 
-// old gives files a time long ago: nobody may be writing them any more.
+// old gives files a time long ago, so that nobody seems to be writing them.
 func old(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -250,7 +250,7 @@ func old(t *testing.T, files ...string) {
 	}
 }
 
-// lose takes a chunk away while f runs.
+// lose removes a chunk while f runs.
 func lose(t *testing.T, chunks []string, i int, f func()) {
 	t.Helper()
 	away := filepath.Join(t.TempDir(), "away")
@@ -361,7 +361,7 @@ func TestArchiveBesideItsChunks(t *testing.T) {
 	}
 }
 
-// A set has one chunk of each number.
+// A set has only one chunk per number.
 func TestTwoChunksOfOneNumber(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
@@ -383,7 +383,7 @@ func TestManyChunks(t *testing.T) {
 	}
 	l.Write()
 	archive := pack(t, tree)
-	at := make([]int64, 9500) // of nothing, so that few of them have to be read
+	at := make([]int64, 9500) // of zeros, so that few of them have to be read
 	for n := int64(0); n < size(t, archive); n += 8 {
 		at = append(at, n)
 	}
@@ -452,7 +452,7 @@ func TestTwoArchivesUnite(t *testing.T) {
 	}
 }
 
-// The versions of packages are in two archives of every bundle.
+// Two archives of every bundle have the versions of packages.
 func TestBundle(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
@@ -515,7 +515,7 @@ func TestArchivesOfOldBundles(t *testing.T) {
 	}
 }
 
-// stripped returns a content by the names that it has in an archive.
+// stripped returns a content under the names that it has in an archive.
 func stripped(have content, strip string) content {
 	bare := content{}
 	for name, data := range have {
@@ -535,7 +535,7 @@ func TestFilesThatAreNoArchives(t *testing.T) {
 	for _, name := range []string{"platform.tar.gostsum", "platform.tar.0000.chunk.gostsum", "deckhousereleases.yaml", "tar", "a.chunk", "a.tar.sha256"} {
 		write(t, filepath.Join(dir, name), []byte("text"))
 	}
-	// A directory of the tree may be called so.
+	// A directory of the tree may have this name.
 	have := contentOf(t, tree)
 	for _, as := range []string{"loose.tar", "loose.tar.gz"} {
 		if err := os.CopyFS(filepath.Join(dir, as), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
@@ -608,7 +608,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	}
 }
 
-// The reported problems of an archive, by entry.
+// problemsByEntry returns the reported problems of an archive, by entry.
 func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[string]layoutstore.Problem {
 	t.Helper()
 	found := map[string]layoutstore.Problem{}

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// startsOf says where each chunk of a set begins in the archive.
+// startsOf returns where each chunk of a set begins in the archive.
 func startsOf(t *testing.T, chunks []string) []int64 {
 	t.Helper()
 	starts := make([]int64, len(chunks))
@@ -48,7 +48,7 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 		for i := 0; i < len(chunks); i += step {
 			lose(t, chunks, i, func() {
 				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-				if starts[i] >= places[len(places)-1].End+1024 { // it is empty, or behind the end
+				if starts[i] >= places[len(places)-1].End+1024 { // empty, or behind the end
 					wantAll(t, opened, have)
 					return
 				}
@@ -74,8 +74,8 @@ func wantLostNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	}
 }
 
-// TestManyChunksMissing: what is reported, and what it costs, does not grow with the
-// index of a stray chunk.
+// TestManyChunksMissing: neither the report nor its cost grows with the index of a
+// stray chunk.
 func TestManyChunksMissing(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
@@ -92,8 +92,8 @@ func TestManyChunksMissing(t *testing.T) {
 	}
 }
 
-// TestChunksAnswerAsTheArchive: however an archive is cut, all of it is served, and
-// nothing is wrong.
+// TestChunksAnswerAsTheArchive: however an archive is cut, all of it is served, without
+// any problem.
 func TestChunksAnswerAsTheArchive(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 4))
 	for round := range rounds(6, 60) {
@@ -124,7 +124,7 @@ func TestChunksAnswerAsTheArchive(t *testing.T) {
 	}
 }
 
-// rounds returns how often a test of random input runs: few times, and many with
+// rounds is how often a test with random input runs: a few times, and many with
 // LAYOUTPROXY_TEST_ALL=1.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -165,7 +165,7 @@ func middles(places []layouttest.Place) (all []int64) {
 	return all
 }
 
-// bodies returns the places where the content of entries begins.
+// bodies are the places where the content of entries begins.
 func bodies(places []layouttest.Place) (all []int64) {
 	for _, p := range places {
 		all = append(all, p.Body)
@@ -182,10 +182,10 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestChunkCutShort cuts every chunk short, in turn. What lies before the cut is
-// served; nothing is served that is wrong; and if anything is not served, there is a
-// problem. It names the chunk, beside others that it may be, unless the chain of headers
-// goes on behind the cut: then nothing but the blobs that are missing tells of it.
+// TestChunkCutShort cuts every chunk short, in turn. Everything before the cut is
+// served, and nothing wrong is. If anything is not served, a problem names the chunk
+// among others that may be cut; if the chain of headers continues behind the cut, only
+// missing blobs show it.
 func TestChunkCutShort(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {
@@ -209,7 +209,7 @@ func TestChunkCutShort(t *testing.T) {
 	}
 }
 
-// shorter are sizes less than size: to the byte, and to whole blocks.
+// shorter returns sizes below size: to the byte, and to whole blocks.
 func shorter(random *rand.Rand, size int64) (all []int64) {
 	all = []int64{0, 1, size / 512 / 2 * 512, size - 1024, size - 512, size - 1}
 	for range rounds(2, 20) {
@@ -219,8 +219,8 @@ func shorter(random *rand.Rand, size int64) (all []int64) {
 	return slices.DeleteFunc(slices.Compact(all), func(n int64) bool { return n < 0 || n >= size })
 }
 
-// wantTruth checks what is served of a set whose chunk i is cut short at a place of
-// the archive.
+// wantTruth checks what is served of a set whose chunk i is cut short at a place of the
+// archive.
 func wantTruth(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
 	t.Helper()
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
@@ -231,7 +231,7 @@ func wantTruth(t *testing.T, archive string, have content, places []layouttest.P
 		if !ok {
 			continue
 		}
-		err := readBlob(t, opened, repositoryName(layout), d) // it may be there; it may not be wrong
+		err := readBlob(t, opened, repositoryName(layout), d) // it may be served, but not wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
 			t.Errorf("%s, of %d bytes before the cut: %v", name, len(want), err)
 		}
@@ -266,8 +266,8 @@ func namesChunk(text string, chunk int) bool {
 	return false
 }
 
-// TestWhatIsLostIsNamed: an index that comes before its blobs, as other tools pack it,
-// leads to content in a missing chunk and behind it. All of it is named, with the chunk.
+// TestWhatIsLostIsNamed: an index that precedes its blobs, as other tools write it, leads
+// to content in a missing chunk and behind it. All of that is reported, with the chunk.
 func TestWhatIsLostIsNamed(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -293,7 +293,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// A lost manifest hides what it alone names.
+			// A lost manifest hides the content that only it names.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {
@@ -306,7 +306,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 				if !named[name] {
 					t.Errorf("%s is lost and not named", name)
 				}
-				// What a client reads in the answer.
+				// The text that a client gets.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
 				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: missing: copy "+chunk+" again") {
 					t.Errorf("%v", err)

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// What contradicts its descriptor, or itself, is listed and never served: neither by tag
-// nor by digest, as a manifest or as a blob, before all manifests were read and after.
+// Content that contradicts its descriptor, or itself, is listed and never served: neither by
+// tag nor by digest, as a manifest or as a blob, before all manifests were read and after.
 func TestContradictionsAreRefused(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -36,7 +36,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 				t.Errorf("%s is not listed: %v", tag, err)
 			}
 			if tag == "child" {
-				continue // the index is what it says; its child is not
+				continue // the index is valid; its child is not
 			}
 			var corrupt *layoutstore.ProblemError
 			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
@@ -72,8 +72,8 @@ func TestContradictionsAreRefused(t *testing.T) {
 	}
 }
 
-// Where one of several descriptors is right the content is served as what it says, and
-// the other one is a problem.
+// If one of several descriptors is right, the content is served with its type, and the
+// other descriptor is a problem.
 func TestOneOfSeveralTypesIsRight(t *testing.T) {
 	for _, wrongFirst := range []bool{false, true} {
 		built := layouttest.New(t, t.TempDir())
@@ -104,8 +104,8 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 	}
 }
 
-// A layer with urls is an ordinary one: missing, it is a problem. Only its media type
-// makes it optional.
+// A layer with urls is an ordinary one: if it is missing, that is a problem. Only its
+// media type makes it optional.
 func TestUrlsMakeNothingOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                             false,

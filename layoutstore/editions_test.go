@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// buildEdition builds a tree with what is below an edition and what is beside it.
+// buildEdition builds a tree with layouts below an edition and beside it.
 func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -34,7 +34,7 @@ func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.T
 	return tree
 }
 
-// besideNames and belowNames are what is named beside an edition and below it.
+// besideNames and belowNames are the names beside an edition and below it.
 func besideNames(root string) []string {
 	return []string{
 		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
@@ -119,8 +119,8 @@ func TestEditionSplit(t *testing.T) {
 	}
 }
 
-// With the split turned off, or a root that is not split, no old name is answered that
-// is not served.
+// Without the split, or with a root that is not split, only the listed names are
+// served.
 func TestNoAliasWithoutASplit(t *testing.T) {
 	dir := t.TempDir()
 	buildEdition(t, dir, "registry.example/deckhouse/ee", false)
@@ -135,7 +135,7 @@ func TestNoAliasWithoutASplit(t *testing.T) {
 	}
 }
 
-// Each source may have roots of its own, and a name of one may be the alias of another.
+// Each source may have its own roots, and a name in one may be the alias in another.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")
@@ -148,7 +148,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	})
 	want := []string{
 		"deckhouse/ee/install:v1",
-		"deckhouse/ee/installer:other",                         // a layout really has this name: it is nobody's alias
+		"deckhouse/ee/installer:other",                         // a layout really has this name, so it is no alias
 		"deckhouse/installer:latest", "deckhouse/installer:v9", // the union of both
 	}
 	if diff := cmp.Diff(want, served(t, tree)); diff != "" {
@@ -157,7 +157,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"other"}) {
 		t.Errorf("tags %q", tags)
 	}
-	// When that layout goes, the alias is there again, and not before.
+	// The alias appears when that layout is removed, and not before.
 	try(t, os.RemoveAll(filepath.Join(two, "ee")))
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
@@ -168,7 +168,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	}
 }
 
-// Whichever archives of a bundle are there, a module never moves to another name.
+// A module keeps its name, whichever archives of a bundle are present.
 func TestElectedRootIsStable(t *testing.T) {
 	for _, oldNames := range []bool{false, true} {
 		t.Run(fmt.Sprintf("old names %v", oldNames), func(t *testing.T) {
@@ -221,7 +221,7 @@ func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	}
 }
 
-// A short tag that is a digest means no tag, and is no damage.
+// A short tag that is a digest means that there is no tag, and is not a problem.
 func TestUntaggedManifests(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -262,13 +262,13 @@ func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 	return d
 }
 
-// Images of several repositories in one layout never take each other's names.
+// Images of several repositories in one layout never get each other's tags.
 func TestTwoImagesInOneLayout(t *testing.T) {
 	for name, c := range map[string]struct {
 		path       string
 		references []string
 		roots      []string
-		want       []string // served tags, each of the image whose reference it is
+		want       []string // the tags that are served, each for the image whose reference has it
 		conflicts  int
 	}{
 		"one that fits": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
@@ -329,7 +329,7 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 	}
 }
 
-// A short tag goes with the layout's path, whatever the reference says.
+// A short tag belongs to the layout's path, whatever the reference says.
 func TestShortTagsNeverConflict(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("install")
@@ -367,7 +367,7 @@ func TestOwnerFollowsTheRoot(t *testing.T) {
 	}
 }
 
-// A package's own archive beats the catalog, whatever their names' order.
+// A package's own archive overrides the catalog, whatever the order of their names.
 func TestPackageBeatsTheCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {

@@ -19,9 +19,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// endingVolume ends a context while a blob is located, or while a located one is opened, and
-// then returns an error that would be about the blob if the context had not ended. A volume
-// behind a network does that.
+// endingVolume ends a context while a blob is located, or while a located one is
+// opened, and then returns an error that would be about the blob if the context had not
+// ended. A volume behind a network behaves like that.
 type endingVolume struct {
 	volume.Volume
 	end    func()
@@ -63,8 +63,8 @@ func (f endingFile) Open(ctx context.Context) (*os.File, error) {
 	return f.File.Open(ctx)
 }
 
-// endingTree is a tree with what makes each method read: a manifest about whose size
-// descriptors disagree, tagged and untagged, a blob in quarantine, and a missing one.
+// endingTree is a tree in which every method has to read: a manifest about whose size
+// descriptors disagree, tagged and untagged, a quarantined blob, and a missing one.
 type endingTree struct {
 	snapshot                        *Snapshot
 	repo                            *Repository
@@ -179,12 +179,12 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 // opensNothing are those that only locate what they are asked for.
 var opensNothing = map[string]bool{"Quarantine": true, "Layout.Locate": true, "Layout.Chunks": true, "Blob": true, "Blob, missing": true}
 
-// needsQuarantine are those that read only because of a quarantine.
+// needsQuarantine are the methods that read only because of a quarantine.
 var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": true, "Blob, quarantined": true}
 
-// An ended context is not damage: whatever a volume says after it, each method returns the
-// context's error, makes no problem, quarantines nothing, lifts no quarantine, and remembers
-// no verdict. A second caller with a context of its own gets everything.
+// An ended context is not damage: whatever a volume returns afterwards, each method
+// returns the context's error, reports no problem, changes no quarantine, and remembers
+// no result. A second caller with its own context gets everything.
 func TestEndedContextsLeaveNothing(t *testing.T) {
 	broken := problem.Problem{Kind: Damaged, Reason: "a verdict about the content"}
 	ways := map[string]*endingVolume{
@@ -202,7 +202,7 @@ func TestEndedContextsLeaveNothing(t *testing.T) {
 			want := endingProblems(t, newEndingTree(t, source, quarantined))
 			for when, v := range ways {
 				for name, read := range endingReads {
-					// Not those that read nothing: their context would not end.
+					// Except those that read nothing: their context would not end.
 					reads := v == nil || name != "Layout.Index" && !(v.opened && opensNothing[name])
 					if reads && (quarantined || !needsQuarantine[name]) {
 						t.Run(fmt.Sprintf("%s/%v/%s/%s", kind, quarantined, when, name), func(t *testing.T) {

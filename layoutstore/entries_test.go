@@ -69,7 +69,7 @@ func TestEveryKindOfTar(t *testing.T) {
 			}
 			options := archiveOptions(filepath.Dir(archive))
 			options.CacheDir = t.TempDir()
-			for range 2 { // the second time from the kept index
+			for range 2 { // the second time from the cached index
 				wantAll(t, openKept(t, options), have)
 				if t.Failed() {
 					t.Fatalf("so it was with %s, chunks of %d", name, chunk)
@@ -149,7 +149,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 		}
 		options := archiveOptions(filepath.Dir(archive))
 		options.CacheDir = t.TempDir()
-		for range 2 { // the second time from the kept index
+		for range 2 { // the second time from the cached index
 			opened := openKept(t, options)
 			wantServed(t, opened, contentOf(t, tree), all)
 			found := problemsByEntry(t, opened, archive)
@@ -166,7 +166,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 	}
 }
 
-// Where there is no end to what is wrong, the last problem says so.
+// If there are too many problems, the last one says so.
 func TestManyEntriesThatCannotBeServed(t *testing.T) {
 	var entries []layouttest.Entry
 	for i := range 1500 {
@@ -176,7 +176,7 @@ func TestManyEntriesThatCannotBeServed(t *testing.T) {
 	layouttest.Tar(t, archive, entries...)
 	options := archiveOptions(archive)
 	options.CacheDir = t.TempDir()
-	for range 2 { // the second time from the kept index
+	for range 2 { // the second time from the cached index
 		opened := openKept(t, options)
 		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
 			t.Errorf("%d problems", n)
@@ -185,7 +185,8 @@ func TestManyEntriesThatCannotBeServed(t *testing.T) {
 	}
 }
 
-// A sparse entry does not tell how long it is on disk: what follows it is found all the same.
+// A sparse entry does not state how long it is in the archive: the entry behind it is found
+// nevertheless.
 func TestBehindASparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
@@ -216,7 +217,8 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The index of the second, the same under another spelling, and that of the first between them.
+	// The index of the second layout, the same under another spelling, and that of the first
+	// between them.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})
@@ -230,7 +232,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
 		t.Errorf("v1 is %s, %v: not of the last index", d.Digest, err)
 	}
-	// A link takes the place of the file before it.
+	// A link replaces the file before it.
 	link := layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "install/index.json", Linkname: "../x"}}
 	layouttest.Tar(t, archive, append(entriesOf(t, one, tar.FormatGNU), link)...)
 	opened = openWith(t, archiveOptions(archive))
@@ -276,7 +278,7 @@ func TestLargeEntries(t *testing.T) {
 	}
 }
 
-// Entries that are not files of layouts are no trouble.
+// Entries that are not files of layouts are no problem.
 func TestOtherEntries(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{
@@ -309,7 +311,7 @@ func TestNameWithoutBound(t *testing.T) {
 	}
 }
 
-// A name may be that of a layout whose repository nobody can serve.
+// A name may be that of a layout whose repository name is illegal.
 func TestLayoutsWithIllegalNames(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{layouttest.File("Modules/X Y/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))},

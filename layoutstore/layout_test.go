@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The closure of a repository is what it serves: nested children, discovery images,
-// and what is missing with the reason.
+// The graph of a repository is what it serves: nested children, discovery images, and
+// missing content with the reason.
 func TestClosure(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -80,7 +80,7 @@ func TestClosure(t *testing.T) {
 	}
 }
 
-// Descriptors come as they stand in the file, with the tag that they are served by.
+// Descriptors are returned as they are in the file, with the tag that they are served by.
 func TestLayoutIndex(t *testing.T) {
 	dir := t.TempDir()
 	index := `{"schemaVersion":2,"manifests":[

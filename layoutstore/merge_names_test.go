@@ -45,7 +45,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	if len(conflicts) != 1 || conflicts[0].Tag() != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
 		t.Errorf("%v; want one conflict, of a tag in the union", conflicts)
 	}
-	// What stands is taken over; what changes changes both of its names.
+	// Unchanged repositories are reused; a change affects both names of a repository.
 	before := repository(t, tree, "other/modules/console")
 	put(t, own, "install", "b", "v3")
 	refresh(t, tree)
@@ -109,7 +109,7 @@ func TestReconfigure(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	// Back again, with one source less.
+	// The first state again, with one source less.
 	if _, err := tree.Reconfigure(ctx, layoutstore.Options{Sources: []string{two}, Roots: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}

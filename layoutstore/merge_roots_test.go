@@ -16,12 +16,12 @@ func TestBallot(t *testing.T) {
 		{"", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee:v1", ".", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee/modules/installer:v1", "modules/installer", "deckhouse/ee", ""},
-		// These name the parent of the root, or the root: as the tool's version was.
+		// These name the parent of the root, or the root, depending on the version of the tool.
 		{"latest", "registry.example/deckhouse/installer:latest", "installer", "", "deckhouse"},
 		{"latest", "registry.example/deckhouse/ee/installer:latest", "installer", "", "deckhouse/ee"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli:v1", "deckhouse-cli", "", "deckhouse"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli/plugins/x:v1", "deckhouse-cli/plugins/x", "", "deckhouse"},
-		// An alias that was cut at the colon of the port.
+		// The rest of an alias that was cut at the colon of the port.
 		{"alpha", "localhost:alpha", ".", "", "localhost"},
 		{"alpha", "registry.example:alpha", "release-channel", "", ""},
 		{"", "app:1.0", ".", "app", ""},

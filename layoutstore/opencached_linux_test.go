@@ -30,8 +30,8 @@ func cachedForms(t *testing.T, layer []byte) map[string]string {
 	return map[string]string{"tree": dir, "archive": tar, "chunks": chunks}
 }
 
-// A blob that the system has in memory is opened with no time to wait for it, wherever
-// reading begins; another one is not, and no change of its file goes unseen.
+// A blob in the system's memory is opened without any time to wait, wherever reading
+// begins. Another blob is not, and every change of its file is noticed.
 func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 	layer := bytes.Repeat([]byte("layer"), 20_000)
 	d := digest.FromBytes(layer)
@@ -84,7 +84,7 @@ func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 	}
 }
 
-// damageAll appends a byte to each file that may hold d.
+// damageAll appends a byte to each file that may contain d.
 func damageAll(t *testing.T, dir string, d digest.Digest) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "app.tar*"))

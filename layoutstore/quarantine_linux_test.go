@@ -16,13 +16,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantined is a tree with one blob that was quarantined, in a file of its own or in an
-// archive.
+// quarantined is a tree with one quarantined blob, in its own file or in an archive.
 type quarantined struct {
 	options layoutstore.Options
 	tree    *layoutstore.Tree
 	digest  digest.Digest
-	file    string // that holds it
+	file    string // that contains it
 }
 
 func quarantine(t *testing.T, archive bool) quarantined {
@@ -53,10 +52,10 @@ func quarantine(t *testing.T, archive bool) quarantined {
 	return q
 }
 
-// restart is what a later process begins with.
+// restart replaces the process by a later one.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records returns the files that keep records.
+// records returns the files of the records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -75,7 +74,7 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused reports whether the blob is refused, and whether the problems tell of it.
+// refused reports whether the blob is refused, and whether the problems include it.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
@@ -87,9 +86,9 @@ func (q quarantined) refused(t *testing.T) bool {
 	return err != nil
 }
 
-// What does not change a file's bytes lifts no record, in a tree or an archive: a link, a
-// mode, a file that is gone for a while, or a system that is out of files while somebody
-// asks for the blob or for the problems.
+// Changes that keep a file's content lift no quarantine, in a tree or an archive: a
+// link, a mode, a file that is missing for a while, or a system without free file
+// handles while somebody requests the blob or the problems.
 func TestQuarantineHolds(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, disturb := range map[string]func(t *testing.T, q quarantined){
@@ -139,7 +138,7 @@ func TestQuarantineHolds(t *testing.T) {
 	}
 }
 
-// Other bytes, or a proof, lift it.
+// Other content, or a proof, lifts it.
 func TestQuarantineIsLifted(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, change := range map[string]func(t *testing.T, q quarantined){
@@ -197,7 +196,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 	}
 }
 
-// withoutFiles does something while this process cannot open another file.
+// withoutFiles calls do while this process cannot open another file.
 func withoutFiles(t *testing.T, do func()) {
 	t.Helper()
 	var limit syscall.Rlimit

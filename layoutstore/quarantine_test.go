@@ -38,7 +38,7 @@ func rotten(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest
 	return tree, layers, opened
 }
 
-// refuse has a layer refused as a scrub does, and returns the problem.
+// refuse quarantines a layer as a scrub does, and returns the problem.
 func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.Problem {
 	t.Helper()
 	repo, err := tree.Snapshot().At("app")
@@ -60,8 +60,8 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 	return p
 }
 
-// A finding of the scrub opens no file of earlier ones, nor does a request for a blob in
-// quarantine, and yet each is the problem that a whole list has of it.
+// Neither a finding of the scrub nor a request for a quarantined blob opens files of
+// earlier findings, and yet each is the same problem as in a complete list.
 func TestQuarantinedOneByOne(t *testing.T) {
 	tree, layers, opened := rotten(t, 50)
 	repo, err := tree.Snapshot().At("app")
@@ -85,7 +85,7 @@ func TestQuarantinedOneByOne(t *testing.T) {
 	}
 }
 
-// A list of problems asks for 1,000 copies in quarantine and no more.
+// A list of problems reads the state of 1,000 quarantined copies and no more.
 func TestQuarantineIsBounded(t *testing.T) {
 	tree, layers, opened := rotten(t, 1100)
 	for _, d := range layers {
@@ -102,8 +102,8 @@ func TestQuarantineIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkQuarantine is the cost of findings of a scrub: four times as many take at most
-// 4.4 times as long.
+// BenchmarkQuarantine measures findings of a scrub: four times as many take at most 4.4
+// times as long.
 func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

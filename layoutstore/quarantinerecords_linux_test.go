@@ -11,15 +11,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// quarantineProblem reports whether a problem of the quarantine itself has some words in it.
+// quarantineProblem reports whether a problem of the quarantine itself contains some words.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
 	})
 }
 
-// Whatever happens to the content of a record, what it is about stays refused: its name
-// says enough. Once it is known which blob is meant, it is listed like any other.
+// A blob stays refused whatever happens to the content of its record: the record's name
+// identifies it. Once the blob is known, it is listed like any other.
 func TestDamagedRecord(t *testing.T) {
 	for name, damage := range map[string]func(file string, data []byte) error{
 		"empty": func(file string, _ []byte) error { return os.Truncate(file, 0) },
@@ -76,7 +76,7 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
-// A proof lifts what a damaged record says, before anybody asked for the blob as well.
+// A proof lifts the quarantine of a damaged record, even before anybody has requested the blob.
 func TestProofAgainstADamagedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -94,8 +94,8 @@ func TestProofAgainstADamagedRecord(t *testing.T) {
 	}
 }
 
-// A quarantine that cannot be read is not taken for an empty one: that is said, and what
-// it holds counts from when it can be read.
+// A quarantine that cannot be read does not count as empty: a problem reports it, and
+// its records take effect once they can be read.
 func TestUnreadableQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir
@@ -121,8 +121,8 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 }
 
-// What cannot be kept now is kept later, and until then a problem says that it is not.
-// A directory that is taken away is made again.
+// A record that cannot be written now is written later; until then a problem says so. A
+// removed directory is created again.
 func TestQuarantineIsKeptLater(t *testing.T) {
 	q := quarantine(t, false)
 	cache := filepath.Dir(q.options.QuarantineDir)
@@ -170,8 +170,8 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 	}
 }
 
-// Two servers share a quarantine. The one that knows an older state of the file does not
-// remove the record of the other on the newer one.
+// Two servers share a quarantine. The one that knows an older state of the file does
+// not remove the other's record of the newer one.
 func TestSharedQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
@@ -203,7 +203,7 @@ func TestSharedQuarantine(t *testing.T) {
 	}
 }
 
-// Where the same source is named from another directory, its records are found.
+// If the same source is named relative to another directory, its records are found.
 func TestQuarantineOfARelativeSource(t *testing.T) {
 	q := quarantine(t, false)
 	source := q.options.Sources[0]

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Every path can be kept, and one that is too long for a record holds by its name.
+// Every path can be recorded; one that is too long for a record is refused by the record's name.
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
@@ -37,7 +37,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	}
 }
 
-// The directory has a limit. What does not fit is said, and kept as soon as it does.
+// The directory has a limit. Records that do not fit are reported, and written once they fit.
 func TestRecordsLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
@@ -69,7 +69,7 @@ func TestRecordsLimit(t *testing.T) {
 	}
 }
 
-// What is in the directory beside records is left alone.
+// Other files in the directory of records stay untouched.
 func TestRecordsOnly(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine",

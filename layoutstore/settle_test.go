@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// appendTo writes more into a file.
+// appendTo appends data to a file.
 func appendTo(t *testing.T, file string, data []byte) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
@@ -30,7 +30,7 @@ func wantState(t *testing.T, tree *layoutstore.Tree, archive, want string) {
 	}
 }
 
-// With an hour to settle nothing settles while the test runs.
+// With an hour to settle nothing settles during the test.
 func TestArchiveThatIsBeingWritten(t *testing.T) {
 	first, second, third := buildUsual(t, "first"), build(t, "second", "second"), buildUsual(t, "third")
 	archive, other := pack(t, first), pack(t, second)
@@ -39,7 +39,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	options := archiveOptions(dir)
 	options.Settle = time.Hour
 	tree := openWith(t, options)
-	// At the start a complete archive is served, even one that was written a moment ago.
+	// At the start a complete archive is served, even if it was written a moment ago.
 	wantAll(t, tree, contentOf(t, first))
 	wantState(t, tree, archive, "ready")
 
@@ -55,7 +55,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
 
-	// One that was served is replaced: by rename, and in place.
+	// A served archive is replaced: by rename, and in place.
 	third.Archive(archive, layouttest.Archive{})
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
@@ -77,7 +77,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	tree = openWith(t, options)
 	wantAll(t, tree, both)
 
-	// And waits for what is not, if it is young.
+	// It waits for incomplete ones that are young.
 	last := chunks[len(chunks)-1]
 	rest := read(t, last)
 	if err := os.Remove(last); err != nil {
@@ -91,15 +91,15 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantState(t, tree, archive, "incomplete")
 	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
 
-	// The last chunk arrives, and is being written.
+	// The last chunk arrives, and is still being written.
 	write(t, last, rest[:len(rest)/2])
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// until has a tree scanned until the archive is in a state. Whenever it is waiting
-// nothing of it is served.
+// until rescans the tree until the archive is in a state. While it is waiting, nothing
+// of it may be served.
 func until(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -156,7 +156,8 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		wantServed(t, opened, have, wholeWithout(places, have, half, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 
-		// The rest, as a copy that keeps times does: from yesterday, or of a clock that is ahead.
+		// The rest, with yesterday's time, as a copy that keeps times has it, or with that of a
+		// clock that is ahead.
 		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
 		appendTo(t, end, data[half:])
 		if chunk > 0 {

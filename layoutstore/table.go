@@ -130,7 +130,7 @@ func (b *builder) addManifest(m *closure.Manifest) {
 	m.Refs = closure.Refs{MediaType: m.Refs.MediaType, Typed: m.Refs.Typed}
 }
 
-// child adds a manifest that an index names.
+// addChild adds a manifest that an index names.
 func (b *builder) addChild(d Descriptor) {
 	if b.node(d.Digest) != nil {
 		return

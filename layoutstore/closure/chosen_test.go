@@ -21,7 +21,7 @@ func parse(t *testing.T, body string) closure.Refs {
 	return r
 }
 
-// A descriptor contradicts a manifest only by a type that says something.
+// Only a type that states something contradicts a manifest.
 func TestContradictions(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -46,7 +46,7 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// Content of another type leads nowhere, unless it is a manifest by its own word.
+// Content of another type leads nowhere, unless it says itself that it is a manifest.
 func TestLeadsOn(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -82,7 +82,7 @@ func TestLeadsOn(t *testing.T) {
 	}
 }
 
-// A letter that only folds to ASCII makes a field ambiguous, escaped or not.
+// A letter that folds to an ASCII letter makes a field ambiguous, escaped or not.
 func TestFieldsThatFold(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
@@ -92,7 +92,8 @@ func TestFieldsThatFold(t *testing.T) {
 	}
 }
 
-// What leads to a manifest or a blob is named once and in order, by however many ways.
+// The tags that lead to a manifest or a blob are listed once and in order, however many ways lead
+// there.
 func TestTagsOfADiamond(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
@@ -119,7 +120,7 @@ func TestTagsOfADiamond(t *testing.T) {
 	}
 }
 
-// A blob that one manifest requires is required, whatever the others say of it.
+// A blob that one manifest requires is required, whatever others say about it.
 func TestRequiredOnce(t *testing.T) {
 	layer := blob("layer")
 	foreign := layer
@@ -136,7 +137,7 @@ func TestRequiredOnce(t *testing.T) {
 	}
 }
 
-// Below an image is everything that it leads to, once, and nothing behind a gap.
+// Below yields everything that an image leads to, once, and nothing below an unavailable manifest.
 func TestBelow(t *testing.T) {
 	c := content{}
 	shared := blob("shared")

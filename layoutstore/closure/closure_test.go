@@ -68,7 +68,7 @@ func find(t *testing.T, g *closure.Graph, d digest.Digest) (int, *closure.Manife
 	return i, g.Manifests[i]
 }
 
-// A referrer that an index names first, of an image that a nested index leads to.
+// A referrer that an index names first, whose subject a nested index leads to.
 func TestWalkOrdersAndLeadsBack(t *testing.T) {
 	c := content{}
 	config, layer := blob("config"), blob("layer")
@@ -129,7 +129,7 @@ func TestWalkTellsGaps(t *testing.T) {
 	}
 }
 
-// Some descriptors lie about a size: as long as one is right, the content is.
+// Some descriptors state a wrong size: if one is right, the content is available.
 func TestWalkBelievesOneRightSize(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -157,7 +157,7 @@ func TestWalkEnds(t *testing.T) {
 	}
 }
 
-// An index may name a blob for itself, without a tag.
+// An index may name a blob directly, without a tag.
 func TestWalkKeepsBareBlobs(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {
@@ -206,7 +206,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Whatever the content: reported digests are valid, and nothing is reported twice.
+// For any content, reported digests are valid, and nothing is reported twice.
 func FuzzParse(f *testing.F) {
 	d := digest.FromString("x").String()
 	f.Add([]byte(`{"manifests":[{"digest":"` + d + `"}],"layers":[{"digest":"` + d + `","size":-1}],"subject":{"digest":"` + d + `"}}`))

@@ -23,8 +23,8 @@ type Graph struct {
 // Manifest is a manifest or an index of a graph.
 type Manifest struct {
 	Descriptor          // the size is that of its content; if that is unavailable, the claimed one
-	Claims     []int64  // sizes that descriptors say, each once; bytes
-	Tags       []string // that an index gives it, sorted
+	Claims     []int64  // that descriptors state, each once; bytes
+	Tags       []string // of its descriptors in index.json files, sorted
 	Top        bool     // an index names it
 	Refs       Refs     // zero if the content is unavailable, or not a manifest
 	Parents    []*Manifest
@@ -33,31 +33,31 @@ type Manifest struct {
 	Unavailable error
 	// Refused says that the content is not a manifest, or contradicts every descriptor.
 	Refused error
-	Types   []string // that descriptors say, each once
-	// Contradicted are those of Types that are wrong, beside one that is right.
+	Types   []string // that descriptors state, each once
+	// Contradicted are those of Types that are wrong, if one is right.
 	Contradicted []string
 
 	parsed error // why its content is not a manifest
 }
 
-// Blob is a config or layer of a graph, or what an index names for itself.
+// Blob is a config or layer of a graph, or a blob that an index.json names directly.
 type Blob struct {
 	Digest   digest.Digest
 	Claims   []Claim // one per size and manifest
 	Optional bool    // it may be missing: a non-distributable layer
 }
 
-// Claim is what a manifest says of a blob.
+// Claim is what one manifest says about a blob.
 type Claim struct {
 	Size int64     // bytes
-	By   *Manifest // nil where it is an index that names the blob for itself
+	By   *Manifest // nil if an index names the blob directly
 	Tags []string  // of that index
 }
 
-// Size returns the size that the first claim says, in bytes.
+// Size returns the size in bytes that the first claim states.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// Tops returns the manifests that an index names and that lead to m, itself perhaps.
+// Tops returns the manifests that an index names and that lead to m, which may be m itself.
 func (m *Manifest) Tops() []*Manifest {
 	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
@@ -77,7 +77,7 @@ func (m *Manifest) Tops() []*Manifest {
 	return tops
 }
 
-// TagsTo returns the tags that lead to m by way of its parents, its own among them, sorted.
+// TagsTo returns the tags that lead to m, its own and those of its parents, sorted.
 func (m *Manifest) TagsTo() []string {
 	if len(m.Parents) == 0 {
 		return slices.Clip(m.Tags)
@@ -103,7 +103,7 @@ func (b *Blob) TagsTo() []string {
 	return slices.Compact(tags)
 }
 
-// TagsTo returns the tags that lead to what says so, sorted.
+// TagsTo returns the tags that lead to the claim, sorted.
 func (c Claim) TagsTo() []string {
 	if c.By == nil {
 		return c.Tags
@@ -119,8 +119,8 @@ func (m *Manifest) Origin() *Manifest {
 	return m
 }
 
-// Walk makes the graph of all that the tops lead to. The error is one of read's, or the
-// context's.
+// Walk builds the graph of everything that the tops lead to. The error is one of
+// read's, or the context's.
 func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	b := builder{}
 	t := Traversal{Read: read, Visitor: b}
@@ -132,8 +132,8 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 }
 
 // Below yields the manifest of a digest and everything that it leads to, each once and
-// breadth first, with its manifest, or nil where it is none of the graph. Nothing below a
-// manifest with a gap is yielded.
+// breadth first, with its manifest, or nil if that is not in the graph. It yields
+// nothing below an unavailable manifest.
 func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	return func(yield func(Ref, *Manifest) bool) {
 		seen := map[digest.Digest]bool{top: true}
@@ -162,7 +162,7 @@ func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	}
 }
 
-// builder makes the blobs of a graph, by digest.
+// builder collects the blobs of a graph, by digest.
 type builder map[digest.Digest]*Blob
 
 // Manifest implements [Visitor].
@@ -186,7 +186,7 @@ func (b builder) claim(ref Ref, c Claim) {
 		b[ref.Digest] = blob
 	}
 	blob.Optional = blob.Optional && ref.Optional
-	// A manifest's claims come one after the other.
+	// The claims of one manifest are adjacent.
 	for _, have := range slices.Backward(blob.Claims) {
 		if have.By != c.By {
 			break
@@ -198,9 +198,9 @@ func (b builder) claim(ref Ref, c Claim) {
 	blob.Claims = append(blob.Claims, c)
 }
 
-// ordered puts each manifest after its children and its subject.
+// ordered returns the manifests, each after its children and its subject.
 func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifest {
-	waits := make(map[*Manifest]int, len(found)) // how many it still has to stand behind
+	waits := make(map[*Manifest]int, len(found)) // how many manifests must precede it
 	behind := map[*Manifest][]*Manifest{}
 	for _, m := range found {
 		needs := slices.Clone(m.Refs.Children)
@@ -227,7 +227,7 @@ func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifes
 			}
 		}
 	}
-	return order // digests cannot name one another in a circle, so that is all of them
+	return order // all of them: digests cannot refer to each other in a circle
 }
 
 func (b builder) sorted() []*Blob {

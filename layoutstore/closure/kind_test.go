@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// fieldsOf returns the fields of each kind of document, with one descriptor each.
+// fieldsOf are the fields of each kind of document, with one descriptor each.
 func fieldsOf() map[string]string {
 	d := `{"mediaType":"application/x","digest":"` + digest.FromString("x").String() + `","size":1}`
 	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}
@@ -38,9 +38,9 @@ func kindOfType(mediaType string) string {
 	return ""
 }
 
-// Each set of fields, under each type of its own and each type of its descriptor. A
-// document is taken only if all that speak agree: its descriptor, its mediaType and its
-// fields (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix in
+// Each set of fields, under each media type of its own and each type of its descriptor.
+// A document is accepted only if its descriptor, its mediaType and its fields agree
+// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix in
 // containerd is validateMediaType of core/images/image.go and in distribution the
 // validation in manifest/ocischema).
 func TestOneKindOnly(t *testing.T) {
@@ -80,9 +80,9 @@ func TestOneKindOnly(t *testing.T) {
 	}
 }
 
-// agrees reports whether a document may be taken.
+// agrees reports whether a document may be accepted.
 func agrees(fields []string, own, descriptor string) bool {
-	if descriptor == "text/plain" { // content of another type, unless it is a manifest by its own word
+	if descriptor == "text/plain" { // content of another type, unless it says itself that it is a manifest
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
 	}
 	if len(fields) > 1 || own != "" && descriptor != "" && own != descriptor {
@@ -93,14 +93,14 @@ func agrees(fields []string, own, descriptor string) bool {
 		says = descriptor
 	}
 	if len(fields) == 0 {
-		// Of a document without fields its own type counts, else it is an image.
+		// The media type of a document without fields counts; without one it is an image.
 		return own != "" || descriptor == "" || kindOfType(descriptor) == "image"
 	}
 	return kindOfType(says) == "" || kindOfType(says) == fields[0]
 }
 
-// What two readers of JSON take for two different things is taken by none: package
-// encoding/json takes the last of two fields, and one in other letters for the field.
+// JSON that two readers read as two different things is refused: package encoding/json
+// uses the last of two equal fields, and ignores case.
 func TestAmbiguousFields(t *testing.T) {
 	d, other := digest.FromString("x").String(), digest.FromString("y").String()
 	layer := `{"mediaType":"l","digest":"` + d + `","size":1}`

@@ -21,24 +21,24 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Descriptor is what is said of a piece of content, without annotations.
+// Descriptor is a descriptor of some content, without annotations.
 type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"` // bytes
 }
 
-// Refs is what one manifest names, in its order.
+// Refs are the descriptors in one manifest, in its order.
 type Refs struct {
-	// MediaType is the one that it gives itself, or the one that its fields speak for.
+	// MediaType is the one that the manifest states, or else the one that its fields show.
 	MediaType string
-	Typed     bool // it gives itself the media type
-	// ArtifactType is its own, else the media type of its config.
+	Typed     bool // the manifest states its media type
+	// ArtifactType is its own, or else the media type of its config.
 	ArtifactType string
 	Annotations  map[string]string
 	Children     []Descriptor // manifests
 	Blobs        []Ref        // the config first
-	Subject      *Descriptor  // nil where it refers to nothing
+	Subject      *Descriptor  // nil if it has no subject
 	// Faults are malformed digests in it: their content cannot be found.
 	Faults []string
 }
@@ -46,12 +46,12 @@ type Refs struct {
 // Ref is a blob that a manifest names.
 type Ref struct {
 	Descriptor
-	// Optional is set where it may be missing: a layer whose media type is that of one
-	// that is not to be distributed. Nothing else makes a blob optional; urls do not.
+	// Optional is set if the blob may be missing: the media type of the layer says that
+	// it is not distributable. Nothing else makes a blob optional; urls do not.
 	Optional bool
 }
 
-// document is the union of what the kinds of manifest hold that leads on.
+// document has those fields of all kinds of manifest that refer to content.
 type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
@@ -109,7 +109,7 @@ func Parse(body []byte) (Refs, error) {
 	return r, nil
 }
 
-// child adds what an index names: a manifest, as a rule.
+// child adds an entry of an index: usually a manifest.
 func (r *Refs) child(ref reference) {
 	if !IsManifest(ref.MediaType) {
 		r.blob(ref)
@@ -142,15 +142,15 @@ func (r *Refs) descriptor(what string, ref reference) (Descriptor, bool) {
 	return Descriptor{unique.Make(ref.MediaType).Value(), d, ref.Size}, true
 }
 
-// Media types of manifests that the image specification's package does not name.
+// Media types of manifests for which the image specification's package has no name.
 const (
 	DockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// IsNonDistributable reports whether a layer of the media type may be left out of a bundle
-// or registry: those of image-spec 1.1, layer.md, "Non-Distributable Layers", of
+// IsNonDistributable reports whether a layer of the media type may be left out of a
+// bundle or registry: those of image-spec 1.1, layer.md, "Non-Distributable Layers", of
 // Docker's image manifest version 2, schema 2, and the uncompressed form of the latter
 // that containerd writes (core/images/mediatypes.go).
 func IsNonDistributable(mediaType string) bool {
@@ -163,7 +163,7 @@ func IsNonDistributable(mediaType string) bool {
 }
 
 // IsManifest reports whether content of a media type is a manifest or an index. A
-// descriptor without a type stands where a manifest is expected.
+// descriptor without a type is one where a manifest is expected.
 func IsManifest(mediaType string) bool {
 	switch mediaType {
 	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, DockerManifest, DockerManifestList, ArtifactManifest:

@@ -10,13 +10,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Top is a descriptor of an index.json, where a traversal begins. Descriptors of one
-// digest are one top.
+// Top is where a traversal begins: the descriptors of one digest in index.json files.
 type Top struct {
 	Digest    digest.Digest
 	MediaType string
-	Others    []string // further media types that descriptors say, each once
-	Sizes     []int64  // that its descriptors claim, each once; bytes; none are compared with nothing
+	Others    []string // further media types that descriptors state, each once
+	Sizes     []int64  // that its descriptors claim, each once, in bytes; without any, no size is checked
 	Tags      []string // that lead to it, sorted
 }
 
@@ -24,37 +23,37 @@ type Top struct {
 // why it cannot; err ends the traversal.
 type Read func(context.Context, digest.Digest) (body []byte, unavailable, err error)
 
-// Visitor takes in what a traversal finds, one by one.
+// Visitor receives what a traversal finds, one by one.
 type Visitor interface {
-	// Manifest takes in a manifest that was read, or that is Unavailable.
-	// Its descriptors are known when the traversal has ended. The visitor may clear its
-	// Refs.
+	// Manifest receives a manifest that was read, or is Unavailable. All its
+	// descriptors are known only after the traversal has ended. The visitor may clear
+	// its Refs.
 	Manifest(*Manifest)
-	// Blob takes in a blob that an index.json names for itself.
+	// Blob receives a blob that an index.json names directly.
 	Blob(Top)
 }
 
-// Traversal reads manifests breadth first: how deep indexes nest is up to whoever made
-// them. Each is read once, whatever leads to it.
+// Traversal reads manifests breadth first, because indexes may be nested to any depth.
+// It reads each manifest once, however many others name it.
 type Traversal struct {
 	Read    Read
 	Visitor Visitor
-	// Patience is how long a manifest is waited for before others are read meanwhile. 0 is
-	// as long as it takes.
+	// Patience is how long to wait for a manifest before reading others meanwhile; 0
+	// means as long as it takes.
 	Patience time.Duration
-	// Waiting is called when a manifest takes longer than that, and then whenever more is
-	// known until all is. It may be nil.
+	// Waiting is called when a manifest takes longer than that, and then after each
+	// further result until all are known. It may be nil.
 	Waiting func()
 
 	manifests map[digest.Digest]*Manifest
-	found     []*Manifest // in the order in which they are read
+	found     []*Manifest // in the order of reading
 	timer     *time.Timer
 }
 
-// maxWaiting is how many manifests are waited for while others are read.
+// maxWaiting limits how many manifests are waited for while others are read.
 const maxWaiting = 8
 
-// answer is what reading a manifest gave.
+// answer is the result of reading a manifest.
 type answer struct {
 	manifest         *Manifest
 	body             []byte
@@ -72,7 +71,7 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	if t.Waiting == nil {
 		t.Waiting = func() {}
 	}
-	late := make(chan answer, maxWaiting) // so that nobody has to take what comes after an error
+	late := make(chan answer, maxWaiting) // so that goroutines can end after an error
 	waiting := 0
 	for next := 0; next < len(t.found) || waiting > 0; {
 		var a answer
@@ -106,7 +105,7 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	return t.found, nil
 }
 
-// read reads a manifest. Where that takes too long ok is false, and the answer goes to late.
+// read reads a manifest. If that takes too long, ok is false, and the answer goes to late.
 func (t *Traversal) read(ctx context.Context, m *Manifest, late chan<- answer) (a answer, ok bool) {
 	read := func() answer {
 		body, unavailable, err := t.Read(ctx, m.Digest)
@@ -142,7 +141,7 @@ func (t *Traversal) top(top Top) {
 	m.Types = append(m.Types, top.Others...)
 }
 
-// manifest returns the one of a digest, made at the first call.
+// manifest returns the manifest of a digest, and creates it at the first call.
 func (t *Traversal) manifest(d Descriptor) *Manifest {
 	m := t.manifests[d.Digest]
 	if m == nil {
@@ -160,7 +159,7 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 // maxClaims bounds the sizes and types that are kept per manifest. At most one is right.
 const maxClaims = 8
 
-// take takes in what reading a manifest gave.
+// take processes the result of reading a manifest.
 func (t *Traversal) take(a answer) {
 	m := a.manifest
 	defer t.Visitor.Manifest(m)
@@ -185,7 +184,7 @@ func (t *Traversal) take(a answer) {
 	}
 }
 
-// settle finds which of the descriptors are right, once all are known.
+// settle decides which of the descriptors are right, once all are known.
 func (m *Manifest) settle() {
 	if m.Unavailable != nil {
 		if len(m.Claims) > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// visits notes what a traversal hands out, in its order.
+// visits records what a traversal reports, in its order.
 type visits struct {
 	manifests []digest.Digest
 	blobs     []digest.Digest
@@ -34,7 +34,7 @@ func (v *visits) Manifest(m *closure.Manifest) {
 
 func (v *visits) Blob(t closure.Top) { v.blobs = append(v.blobs, t.Digest) }
 
-// Every manifest is read once, level by level, whatever leads to it.
+// Every manifest is read once, level by level, however many others name it.
 func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -72,7 +72,7 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	}
 }
 
-// A manifest that takes long is waited for while everything else is read, down to the
+// While a traversal waits for a slow manifest, it reads everything else, down to the
 // children of other indexes.
 func TestTraversalSetsSlowManifestsAside(t *testing.T) {
 	c := content{}

@@ -1,14 +1,14 @@
-// Package discovery makes the images that tell a cluster which modules, packages
-// and plugins there are.
+// Package discovery makes the images from which a cluster learns which modules,
+// packages and plugins exist.
 //
-// A Deckhouse cluster learns them from the tag list of <root>/modules and its
-// like, so each directory below is a tag there ([Names]), and each tag needs an
-// image ([New]). The field's own tool pushes random bytes; here the same name
-// gives the same bytes on every machine and in every version, so that a server,
-// a list and a push agree, and a second push sends nothing.
+// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories, so
+// each directory below is a tag there ([Names]), and each tag needs an image ([New]).
+// The field's own tool pushes random bytes. Here the same name gives the same bytes on
+// every machine and in every version, so that a server, a list and a push agree, and a
+// second push sends nothing.
 //
-// An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer,
-// created in 1970 and labelled with its name.
+// An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer, created in
+// 1970 and labelled with its name.
 package discovery
 
 import (
@@ -23,8 +23,8 @@ import (
 // Indexes returns the paths, below the root, whose tag lists a cluster reads.
 func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
 
-// The layer is a literal because compressors change their output
-// from version to version. It holds an empty tar archive.
+// The layer is a literal because compressors change their output from version to
+// version. It is an empty tar archive.
 const (
 	layer  = "\x1f\x8b\b\x00\x00\x00\x00\x00\x00\xffb\x18\x05\xa3`\x14\x8cX\x00\b\x00\x00\xff\xff.\xaf\xb5\xef\x00\x04\x00\x00"
 	diffID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
@@ -52,9 +52,9 @@ func New(name string) Image {
 	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
 }
 
-// Names returns the tags of the repository index among the repositories at paths:
-// the names of the directories directly below it that are a repository or hold
-// one, in byte order.
+// Names returns the tags of the repository index, given the paths of all repositories:
+// the names of the directories directly below it that are a repository or contain one,
+// in byte order.
 func Names(index string, paths []string) []string {
 	var names []string
 	for _, p := range paths {

@@ -1,15 +1,15 @@
-// Package durable writes files and directories that outlast a crash.
+// Package durable writes files and directories that survive a crash.
 //
 // A rename alone promises nothing: after a power cut the new name may lead to an empty
-// file, or the old one may be back. [WriteFile] and [Create] write beside the file, have
-// the bytes on disk before the rename and the rename on disk before they return. So a
-// reader finds the old content or the new one, whenever the machine stops, and what was
-// reported as written is there after it.
+// file, or the old file may be back. [WriteFile] and [Create] write a file beside the
+// old one, sync it before the rename, and sync the rename before they return. So a
+// reader finds the old content or the new one, whenever the machine stops, and content
+// that was reported as written survives.
 //
-// [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers that
-// rename many files and sync once.
+// [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers
+// that rename many files and sync once.
 //
-// Caches need none of this: what can be made again may be lost.
+// Caches do not need this: their content can be made again.
 package durable
 
 import (
@@ -21,7 +21,7 @@ import (
 	"runtime"
 )
 
-// File is a file that is being written, beside the one that it will replace.
+// File is a new file, written beside the one that it will replace.
 type File struct {
 	pending *pendingFile
 	name    string
@@ -45,9 +45,9 @@ func (f *File) Write(p []byte) (int, error) { return f.pending.Write(p) }
 // ReadFrom copies r into the new file, within the kernel if the system can.
 func (f *File) ReadFrom(r io.Reader) (int64, error) { return f.pending.ReadFrom(r) }
 
-// Commit puts the new file in the place of the old one. It is there to stay when Commit
-// returns nil. After an error the old one is there, or the new one is and may be gone
-// after a crash.
+// Commit replaces the old file by the new one, which survives a crash once Commit
+// returns nil. After an error the old file is in place, or the new one is and may be
+// lost in a crash.
 func (f *File) Commit() error {
 	if err := f.pending.CloseAtomicallyReplace(); err != nil {
 		return errors.Join(err, f.pending.Cleanup())
@@ -58,9 +58,9 @@ func (f *File) Commit() error {
 // Discard removes the new file and keeps the old one. After Commit it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name by one with the content data. It keeps the mode of the
-// file that it replaces; a new one has the mode perm, under the process's umask. A link of
-// the name is replaced, not followed.
+// WriteFile replaces the file name by one with the content data. It keeps the mode of
+// the file that it replaces; a new one has the mode perm, under the process's umask. If
+// name is a link, it replaces the link and does not follow it.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	f, err := create(name, perm, true)
 	if err != nil {
@@ -75,8 +75,8 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 // WriteFileIn is [WriteFile] for a file below root. Errors: those of a path that leaves
 // root, too.
 func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	// The temporary file is made in the root itself, which has to be its directory. The
-	// last segment keeps the open from waiting where a named pipe has the name.
+	// The temporary file is created in the root itself, which has to be its directory.
+	// Opening the last segment this way does not wait if a named pipe has the name.
 	dir, err := root.OpenRoot(filepath.Dir(name) + string(filepath.Separator) + ".")
 	if err != nil {
 		return err
@@ -88,8 +88,8 @@ func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) erro
 	return syncOpened(dir.Open("."))
 }
 
-// WriteInPlace writes a file and has its bytes on disk. After a crash a part of it may be
-// there: it is for files that get their names later, by a rename.
+// WriteInPlace writes and syncs a file. After a crash part of it may exist: it is for
+// files that get their names later, by a rename.
 func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -102,7 +102,7 @@ func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// MkdirAll makes a directory and all that lead to it, each with its name on disk.
+// MkdirAll creates a directory and its parents, and syncs the name of each.
 func MkdirAll(dir string, perm fs.FileMode) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
@@ -122,7 +122,7 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
-// SyncDir has the names in a directory on disk: what was made, renamed and removed in it.
+// SyncDir syncs the names in a directory: those that were created, renamed and removed.
 // Windows does not need it, and has no call for it.
 func SyncDir(name string) error { return syncOpened(os.Open(name)) }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// has checks the files of a directory: exactly these, with their contents.
+// has checks that a directory has exactly these files and contents.
 func has(t *testing.T, dir string, want map[string]string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -59,7 +59,7 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
-// Who has the old file open keeps reading it: it is replaced, not written over.
+// A reader that has the old file open keeps reading it: it is replaced, not overwritten.
 func TestWriteFileReplaces(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
@@ -75,7 +75,7 @@ func TestWriteFileReplaces(t *testing.T) {
 	}
 }
 
-// What cannot be written leaves nothing behind, and the old file as it was.
+// A failed write leaves no file behind, and the old file as it was.
 func TestFailedWrites(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
@@ -105,7 +105,7 @@ func TestCreate(t *testing.T) {
 		t.Errorf("it is there before it is complete: %v", err)
 	}
 	check(t, f.Commit())
-	check(t, f.Discard()) // deferred, as a rule
+	check(t, f.Discard()) // usually deferred
 	has(t, dir, map[string]string{"blob": "head"})
 	check(t, os.Chmod(name, 0))
 	f, err = durable.Create(name, 0o600)

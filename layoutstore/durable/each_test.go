@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What other systems do in the place of syncfs(2).
+// What systems without syncfs(2) do.
 func TestSyncEach(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{

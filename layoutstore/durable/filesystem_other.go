@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-// SyncFileSystem has everything on disk that was written to the file system of f. Errors:
-// errors.ErrUnsupported where the system has no call for it.
+// SyncFileSystem syncs everything that was written to the file system of f. Errors:
+// errors.ErrUnsupported if the system has no call for it.
 func SyncFileSystem(*os.File) error { return os.NewSyscallError("syncfs", errors.ErrUnsupported) }

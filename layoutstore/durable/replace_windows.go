@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// pendingFile does what renameio's does, which Windows does not have.
+// pendingFile does what renameio does on other systems: it does not support Windows.
 type pendingFile struct {
 	*os.File
 	to   string
@@ -19,7 +19,7 @@ func newPending(name string, _ fs.FileMode, _ bool) (*pendingFile, error) {
 	return &pendingFile{File: f, to: name}, err
 }
 
-// CloseAtomicallyReplace moves the file to its name, in the place of what has it.
+// CloseAtomicallyReplace renames the file to its name, and replaces the present file.
 func (f *pendingFile) CloseAtomicallyReplace() error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err

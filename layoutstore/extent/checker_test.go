@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// indexed is a file that knows the state that its extents were made for.
+// indexed is a file with the state that its extents were made for.
 type indexed struct {
 	path
 	made *fs.FileInfo
@@ -43,8 +43,8 @@ func newIndexed(t *testing.T, n int) indexed {
 	return indexed{p, &info}
 }
 
-// A reader of files that know their state checks each read against it: nothing is handed
-// out that was written since the extents were made.
+// A reader of files that know their state checks each read against it: it returns
+// nothing that was written after the extents were made.
 func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
 	for _, n := range []int{1, 2} {
 		f := newIndexed(t, 8)
@@ -84,7 +84,7 @@ func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
 	}
 }
 
-// A file that does not know its state is not checked while it is read, and may not be
+// A file that does not know its state is not checked while it is read, and cannot be
 // opened from memory.
 func TestFilesWithoutAnIndex(t *testing.T) {
 	f := write(t, numbered(8))
@@ -114,7 +114,7 @@ func TestFilesWithoutAnIndex(t *testing.T) {
 	}
 }
 
-// A file that has become longer is another one where all of it was meant.
+// A file that has grown is stale if the extent was the complete file.
 func TestWholeFilesThatGrow(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
@@ -124,7 +124,7 @@ func TestWholeFilesThatGrow(t *testing.T) {
 	}
 }
 
-// Bytes that are missing by now are stale, and no short file.
+// A file that has become too short is stale.
 func TestReadAllOfAFileThatIsCut(t *testing.T) {
 	f := cutFile{write(t, numbered(8))}
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: f, Len: 8}, {File: f, Len: 8}}} {

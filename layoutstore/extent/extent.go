@@ -23,41 +23,40 @@ import (
 	"os"
 )
 
-// ErrStale says that a file no longer holds the bytes that an extent was made
-// for: it was cut short, replaced or removed since.
+// ErrStale says that a file no longer has the bytes that an extent was made for: it was
+// cut short, replaced or removed.
 var ErrStale = errors.New("the file has changed since it was indexed")
 
-// File is something whose bytes can be opened again and again, each time with a
-// position of its own.
+// File can be opened again and again, each time with its own position.
 type File interface {
-	// Open opens the file for reading. The caller closes it. ctx bounds the wait for the open
-	// file, not the reading of it, which only closing ends: whoever waits for the open with a
-	// deadline may hand the file on. Errors: the cause of ctx if it has ended; those of the
-	// file system.
+	// Open opens the file for reading. The caller closes it. ctx bounds the wait for
+	// the open file, not the reading, which only closing ends: a caller that gives up
+	// waiting may pass the file on. Errors: the cause of ctx if it has ended; those of
+	// the file system.
 	Open(ctx context.Context) (*os.File, error)
 	// String is the file's path as a person would look for it.
 	String() string
 }
 
-// Checker is a File that can tell whether an open file is still in the state that
-// its extents were made for. Bytes that are read from it are checked before they
-// are handed out; those that the kernel sends are not: see [Sender].
+// Checker is a File that can check whether an open file is still in the state that its
+// extents were made for. Bytes read from it are checked before they are returned; bytes
+// that the kernel sends are not: see [Sender].
 type Checker interface {
 	File
 	// Check returns an error that wraps ErrStale if the file has changed.
 	Check(fs.FileInfo) error
 }
 
-// Cached is a File that may be opened without a wait for a disk.
+// Cached is a File that may be opened without waiting for a disk.
 type Cached interface {
 	File
-	// OpenCached opens the file from what the system has in memory, and says how it is.
-	// The caller closes it. An error says nothing of what Open would do.
+	// OpenCached opens the file from the system's memory, and returns its present
+	// state. The caller closes it. An error does not predict the result of Open.
 	OpenCached() (*os.File, fs.FileInfo, error)
 }
 
-// Sender is what a reader of [List.Open] offers to whoever sends it: plain reading would
-// copy what the kernel can send, and would miss that the file changes meanwhile.
+// Sender is implemented by readers of [List.Open], for callers that send the content: plain reading
+// would copy what the kernel can send, and would not notice that the file changes meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
 	// Section is a reader of at most n of the next bytes, all from one file; its N is
@@ -67,8 +66,8 @@ type Sender interface {
 	// Check returns an error that wraps ErrStale if a file that bytes came from has
 	// changed since.
 	Check() error
-	// ReadChecks says whether Read checks after each of its reads, so that it hands out
-	// nothing that was written later.
+	// ReadChecks reports whether Read checks after each of its reads, so that it
+	// returns nothing that was written later.
 	ReadChecks() bool
 }
 
@@ -76,7 +75,7 @@ type Sender interface {
 type Extent struct {
 	File     File
 	Off, Len int64
-	Whole    bool // all of the file: one that is longer by now is another
+	Whole    bool // the complete file: if it is longer by now, it was replaced
 }
 
 // List is the concatenation of its extents.
@@ -138,8 +137,8 @@ func (l List) OpenAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) 
 	return l.openAt(ctx, off, openSection)
 }
 
-// OpenCachedAt is OpenAt from what the system has in memory. An error says nothing of what
-// OpenAt would do.
+// OpenCachedAt is OpenAt from the system's memory. An error does not predict the result
+// of OpenAt.
 func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
 	return l.openAt(ctx, off, openCachedSection)
 }

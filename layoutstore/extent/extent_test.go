@@ -33,8 +33,8 @@ func numbered(n int) []byte {
 	return b
 }
 
-// The hazard that the bounded WriteTo is there for: io.Copy from a section into
-// a socket must end where the section ends.
+// The reason why WriteTo is bounded: io.Copy from a section into a socket must end
+// where the section ends.
 func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
@@ -57,8 +57,8 @@ func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 	}
 }
 
-// What http.ServeContent does: the kernel moves the file's position, and a read
-// after it continues from there.
+// As http.ServeContent does: the kernel moves the file's position, and a read
+// afterwards continues from there.
 func TestReadAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}

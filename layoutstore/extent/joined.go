@@ -8,22 +8,22 @@ import (
 	"sync"
 )
 
-// joined reads several extents, or none, as one. It holds one of them open.
-// http.ServeContent may leave a goroutine behind that still reads when the caller
-// closes: hence the lock, where a file has its own.
+// joined reads several extents, or none, as one. It has one of them open at a time.
+// http.ServeContent may leave a goroutine that still reads when the caller closes:
+// hence the lock, which a file has already.
 type joined struct {
 	mu   sync.Mutex
 	list List
-	ctx  context.Context // with the values of the one that opened the list; it does not end
+	ctx  context.Context // with the values of the context that opened the list; it does not end
 	size int64
 	pos  int64
 
 	open   *section // an extent, or nil
-	next   int      // number of the extent behind the open one
-	sought bool     // what is open does not stand at pos
+	next   int      // number of the extent after the open one
+	sought bool     // the open extent is not at pos
 }
 
-// enter opens extent i at byte off of it, and leaves the one that is open.
+// enter opens extent i at its byte off, and closes the one that is open.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
 		stale := j.open.check()

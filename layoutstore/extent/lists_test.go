@@ -28,8 +28,8 @@ func eachList(t *testing.T, do func(l List, want []byte)) {
 	grow(nil, nil)
 }
 
-// A slice has the bytes between its bounds, in no more extents than it needs; a slice that
-// does not lie within the list is an error.
+// A slice has the bytes between its bounds, in no more extents than it needs; a slice
+// that is not within the list is an error.
 func TestEverySlice(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
@@ -55,7 +55,7 @@ func TestEverySlice(t *testing.T) {
 	})
 }
 
-// A part of a whole file is no longer all of it.
+// A part of a complete file is not complete.
 func TestSliceOfAWholeFile(t *testing.T) {
 	l := List{{File: write(t, numbered(4)), Len: 4, Whole: true}}
 	for off := range int64(5) {
@@ -71,8 +71,8 @@ func TestSliceOfAWholeFile(t *testing.T) {
 	}
 }
 
-// A reader that is opened at an offset, or moved to one, reads the same bytes from there
-// as a bytes.Reader does: by Read and by section.
+// A reader that is opened at an offset, or moved to one, reads the same bytes from
+// there as a bytes.Reader: by Read and by section.
 func TestReadersStandWhereTheyAreMoved(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
@@ -180,8 +180,8 @@ func TestChangesWhileReading(t *testing.T) {
 				}
 				err = consume(r)
 				r.Close()
-				// A file that is open stays readable when it is removed; one that is opened
-				// only then is what it is by now.
+				// An open file stays readable when it is removed. A file that is opened
+				// later has its present content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
 					t.Errorf("file %d %s, read by %s: %v", changed, name, how, err)

@@ -8,10 +8,10 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for one read from start to end, by a caller that reads more than
-// fits into memory. Pages that were not in the page cache before are dropped again, so that
-// the pages that others use stay there. If the system cannot tell, it is a plain reader.
-// The reading ends with ctx. Errors: those of [List.Open].
+// OpenOnce opens the list for one read from start to end, by a caller that reads more
+// than fits into memory. Pages that were not in the page cache before are dropped
+// again, so that the pages of others stay. If the system cannot tell which those are,
+// it is a plain reader. The reading ends with ctx. Errors: those of [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -28,7 +28,7 @@ type once struct {
 	rest List
 	ctx  context.Context
 	open *section // nil at the end
-	cold []window // of the open extent, in their order: to be dropped when they were read
+	cold []window // of the open extent, in order: to be dropped after they are read
 
 	dropped window // the last of them, without a break
 }
@@ -39,7 +39,7 @@ type window struct{ off, len int64 }
 // windowSize is how many bytes are checked, and dropped from memory, in one step.
 const windowSize = 1 << 20
 
-// maxPage is how large a page of memory may be that holds a file's bytes.
+// maxPage is the largest size in bytes of a memory page with a file's content.
 const maxPage = 8 << 20
 
 // next opens the next extent, or returns io.EOF at the end.
@@ -88,8 +88,8 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window, and once more what lies before it: the system lets go
-// of a large page only when all of it is dropped at once.
+// dropFirst drops the first window, and the bytes before it once more: the system drops
+// a large page only when all of it is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
 	if w.off != r.dropped.off+r.dropped.len {
@@ -115,7 +115,7 @@ func (r *once) Close() error {
 	return s.Close()
 }
 
-// coldWindows returns the windows of a file's bytes of which nothing is in memory.
+// coldWindows returns the windows of a file of which nothing is in memory.
 func coldWindows(f *os.File, off, n int64) (all []window) {
 	for n > 0 {
 		w := window{off, min(n, windowSize)}

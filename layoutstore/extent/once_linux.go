@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isCold reports whether nothing of the window is in memory. Kernels before 6.5 cannot say:
-// then it is left alone.
+// isCold reports whether nothing of the window is in memory. Kernels before 6.5 cannot
+// tell: then the window stays.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t
 	err := control(f, func(fd int) error {
@@ -19,7 +19,7 @@ func isCold(f *os.File, w window) bool {
 // dropCached removes the window from the page cache: pages completely inside of it that
 // nobody has written to or mapped.
 func dropCached(f *os.File, w window) {
-	// Advice that is not taken costs memory for a while, and nothing else.
+	// If the kernel ignores the advice, memory is used for longer, and nothing else happens.
 	_ = control(f, func(fd int) error { return unix.Fadvise(fd, w.off, w.len, unix.FADV_DONTNEED) })
 }
 

@@ -17,7 +17,7 @@ type onDisk string
 func (f onDisk) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
 func (f onDisk) String() string                         { return string(f) }
 
-// cached returns how many pages of a file's bytes are in memory.
+// cached returns how many pages of a file are in memory.
 func cached(t *testing.T, name string, off, n int64) int {
 	t.Helper()
 	f, err := os.Open(name)
@@ -32,7 +32,7 @@ func cached(t *testing.T, name string, off, n int64) int {
 	return int(have.Cache)
 }
 
-// coldFile writes a file of which nothing is in memory, where the file system lets go of it.
+// coldFile writes a file of which nothing is in memory, if the file system drops it on request.
 func coldFile(t *testing.T, data []byte) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "file")
@@ -56,7 +56,7 @@ func coldFile(t *testing.T, data []byte) string {
 	return name
 }
 
-// What others have in memory stays there, and what came for the reader alone leaves.
+// Pages that others have in memory stay there, and pages that only the reader needed are dropped.
 func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	const size = 12 << 20
 	data := make([]byte, size)
@@ -86,7 +86,7 @@ func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	if n := cached(t, name, from, n); n != before {
 		t.Errorf("%d pages of what is used are in memory, %d before", n, before)
 	}
-	// What the system reads ahead at the border of two extents may stay.
+	// The system's read-ahead at the border of two extents may stay.
 	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
 		t.Errorf("%d pages of the file are in memory, %d before", n, all)
 	}

@@ -4,7 +4,7 @@ package extent
 
 import "os"
 
-// Only Linux says what is in memory.
+// Only Linux can tell what is in memory.
 
 func isCold(*os.File, window) bool { return false }
 

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// local returns the types of file systems whose open neither asks another machine nor a
-// process: what the system knows of a path and a file is all that it takes. (Linux,
-// fs/open.c and the open of each; include/uapi/linux/magic.h.)
+// local are the types of file systems whose open asks neither another machine nor a
+// process: what the system knows about a path and a file is enough. (Linux, fs/open.c
+// and the open of each; include/uapi/linux/magic.h.)
 func local(kind int64) bool {
 	switch kind {
 	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
@@ -28,9 +28,9 @@ func IsLocal(dir *os.File) bool {
 	return err == nil && local(int64(about.Type))
 }
 
-// OpenCached opens the regular file name in dir, a directory that [IsLocal]: no link, and
-// on no other file system. It asks no disk. Errors: ErrWouldWait where that takes one;
-// those of [Open].
+// OpenCached opens the regular file name in dir, a directory that [IsLocal]. It follows
+// no links and stays on the file system. It never reads from a disk. Errors:
+// ErrWouldWait if that is needed; those of [Open].
 func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	if !filepath.IsLocal(name) {
 		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
@@ -43,13 +43,13 @@ func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	return asRegular(f, err)
 }
 
-// OpenCachedNoFollow is OpenCached for a path of which the last part is no link. The caller
-// knows that it leads to a file system that is local.
+// OpenCachedNoFollow is OpenCached for a path that does not end in a link. The caller
+// knows that the path leads to a local file system.
 func OpenCachedNoFollow(path string) (*os.File, fs.FileInfo, error) {
 	return asRegular(openCached(unix.AT_FDCWD, path, 0))
 }
 
-// resolveCached has openat2 fail with EAGAIN where a look-up would have to wait. (Linux,
+// resolveCached makes openat2 fail with EAGAIN if a look-up would have to wait. (Linux,
 // include/uapi/linux/openat2.h: RESOLVE_CACHED.)
 const resolveCached = 0x20
 
@@ -58,7 +58,8 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	fd, err := unix.Openat2(dir, name, &how)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPERM):
-		// Kernels before 5.12 do not know how, and a sandbox may refuse what it does not know.
+		// Kernels before 5.12 do not support it, and a sandbox may refuse flags that it does not
+		// know.
 		return nil, ErrWouldWait
 	case err != nil:
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}

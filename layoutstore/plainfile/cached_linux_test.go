@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// What the system has just seen opens at once, if it is a regular file at that very name;
-// the test ends only because nothing else waits.
+// A file that the system has just read opens at once, if it is a regular file with
+// exactly that name. The test ends only because nothing waits.
 func TestOpenCached(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "dir")
@@ -64,7 +64,7 @@ func TestOpenCached(t *testing.T) {
 	}
 }
 
-// What is in memory of other file systems says nothing of the time that an open takes.
+// What the system has in memory of other file systems does not show how long an open takes.
 func TestIsLocal(t *testing.T) {
 	proc, err := os.Open("/proc/self")
 	if err != nil {

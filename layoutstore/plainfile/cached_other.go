@@ -7,13 +7,13 @@ import (
 	"os"
 )
 
-// Only Linux opens what it has in memory, and nothing else.
+// Only Linux can open a file just from memory.
 
-// IsLocal says that no file may be opened by [OpenCached].
+// IsLocal returns false: no file may be opened by [OpenCached].
 func IsLocal(*os.File) bool { return false }
 
-// OpenCached opens nothing: ErrWouldWait.
+// OpenCached returns ErrWouldWait.
 func OpenCached(*os.File, string) (*os.File, fs.FileInfo, error) { return nil, nil, ErrWouldWait }
 
-// OpenCachedNoFollow opens nothing: ErrWouldWait.
+// OpenCachedNoFollow returns ErrWouldWait.
 func OpenCachedNoFollow(string) (*os.File, fs.FileInfo, error) { return nil, nil, ErrWouldWait }

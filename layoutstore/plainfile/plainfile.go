@@ -1,12 +1,12 @@
 // Package plainfile opens regular files, and nothing else.
 //
-// Whoever can write into a source can put a named pipe, a device or a socket where a
-// file is expected, also between the moment it is found and the moment it is opened. An
-// open of a named pipe waits for a writer, for ever if none comes, and no context ends
-// that wait. So files are opened without waiting, and the open file is asked what it is.
+// Anyone who can write into a source can put a named pipe, a device or a socket in place of
+// a file, even between the moment it is found and the moment it is opened. Opening a named
+// pipe waits for a writer, possibly forever, and no context ends that wait. So these
+// functions open without waiting, and check the type of the open file.
 //
 // Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for callers that cannot wait
-// for a disk. Files that the program made in a directory of its own need none of this.
+// for a disk. Files that the program created in its own directory need none of this.
 package plainfile
 
 import (
@@ -26,20 +26,20 @@ type notRegular struct{}
 func (notRegular) Error() string { return "not a regular file" }
 func (notRegular) Unwrap() error { return fs.ErrInvalid }
 
-// ErrWouldWait says that a file cannot be opened from what the system has in memory.
+// ErrWouldWait says that a file cannot be opened just from the system's memory.
 var ErrWouldWait = errors.New("opening the file may have to wait for a disk")
 
 // ErrTooLong says that a file is longer than may be read into memory.
 var ErrTooLong = errors.New("the file is too long")
 
-// Open opens a regular file for reading, by way of links too. Errors: ErrNotRegular; the
+// Open opens a regular file for reading, and follows links. Errors: ErrNotRegular; the
 // file system's.
 func Open(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
 
-// OpenNoFollow is Open for a name that is no link. Errors: errors.ErrUnsupported where
-// the system cannot be asked for that.
+// OpenNoFollow is Open for a name that is not a link. Errors: errors.ErrUnsupported if
+// the system does not support that.
 func OpenNoFollow(name string) (*os.File, error) {
 	if nofollow == 0 {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
@@ -47,13 +47,13 @@ func OpenNoFollow(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0))
 }
 
-// OpenIn opens a regular file below root. Errors: as of [Open]; those of a path that
+// OpenIn opens a regular file below root. Errors: those of [Open]; those of a path that
 // leaves root.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return regular(root.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
 
-// OpenInDir opens a regular file below the directory dir. Errors: as of [OpenIn].
+// OpenInDir opens a regular file below the directory dir. Errors: those of [OpenIn].
 func OpenInDir(dir, name string) (*os.File, error) {
 	root, err := OpenRoot(dir)
 	if err != nil {
@@ -63,20 +63,20 @@ func OpenInDir(dir, name string) (*os.File, error) {
 	return OpenIn(root, name)
 }
 
-// OpenRoot opens a directory, as os.OpenRoot does, which waits where a named pipe has
-// the name.
+// OpenRoot opens a directory like os.OpenRoot, which would wait if a named pipe had the
+// name.
 func OpenRoot(dir string) (*os.Root, error) {
-	// The end of the path has the system refuse what is no directory.
+	// The slash at the end makes the system refuse anything but a directory.
 	return os.OpenRoot(dir + string(filepath.Separator))
 }
 
-// OpenRootIn opens a directory below root, as root.OpenRoot does, which waits where a
-// named pipe has the name.
+// OpenRootIn opens a directory below root like root.OpenRoot, which would wait if a
+// named pipe had the name.
 func OpenRootIn(root *os.Root, dir string) (*os.Root, error) {
 	return root.OpenRoot(dir + string(filepath.Separator) + ".")
 }
 
-// Read reads a regular file of at most limit bytes. Errors: as of [Open]; ErrTooLong.
+// Read reads a regular file of at most limit bytes. Errors: those of [Open]; ErrTooLong.
 func Read(name string, limit int64) ([]byte, error) {
 	f, err := Open(name)
 	if err != nil {
@@ -93,13 +93,13 @@ func Read(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// regular returns the file, if it is a regular one.
+// regular returns the file if it is a regular one.
 func regular(f *os.File, err error) (*os.File, error) {
 	f, _, err = asRegular(f, err)
 	return f, err
 }
 
-// asRegular is regular, and says what the file is.
+// asRegular is regular, and also returns the state of the file.
 func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
@@ -115,7 +115,7 @@ func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// kindOf names what is no regular file.
+// kindOf names the type of something that is not a regular file.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

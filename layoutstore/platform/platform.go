@@ -11,9 +11,9 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Same reports whether two platforms are equal in containerd's normal form. A
-// platform without an operating system or an architecture equals none: bundles have
-// such ones, and they mean nothing.
+// Same reports whether two platforms are equal in containerd's normal form. A platform
+// without an operating system or an architecture equals none: some in bundles are like
+// that, and mean nothing.
 func Same(a, b *specs.Platform) bool {
 	if !isNamed(a) || !isNamed(b) {
 		return false
@@ -22,8 +22,8 @@ func Same(a, b *specs.Platform) bool {
 	return x.OS == y.OS && x.Architecture == y.Architecture && x.Variant == y.Variant
 }
 
-// RunsOn reports whether containerd on a host of one platform takes an image of
-// another: the same, or one that the host's processor runs as well, as arm/v6 on
+// RunsOn reports whether containerd on a host of one platform accepts an image of
+// another: the same, or one that the host's processor also runs, such as arm/v6 on
 // arm/v7.
 func RunsOn(image, host *specs.Platform) bool {
 	return isNamed(image) && isNamed(host) && platforms.Only(*host).Match(*image)

@@ -16,8 +16,8 @@ func parse(s string) *specs.Platform {
 }
 
 // The spellings are those of github.com/containerd/platforms, normalizeOS and
-// normalizeArch in database.go. What equals what is here in full, so that a change of
-// that package shows.
+// normalizeArch in database.go. The list of equal platforms is complete, so that a
+// change of that package shows.
 func TestSame(t *testing.T) {
 	classes := [][]string{
 		{"linux/amd64", "linux/x86_64", "linux/x86-64", "Linux/AMD64", "linux/amd64/v1"},

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// A platform without a name equals none, on whichever side it is.
+// A platform without a name equals none, on either side.
 func TestUnnamedPlatformsOnEitherSide(t *testing.T) {
 	amd64 := &specs.Platform{OS: "linux", Architecture: "amd64"}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {

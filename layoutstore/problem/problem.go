@@ -2,10 +2,10 @@
 // be: an archive that is incomplete, a blob that is missing or damaged, a tag that no
 // registry can have.
 //
-// A [Problem] begins where something is found, in a volume, an index or a manifest, with
-// what is known there. Whoever knows more adds it: the file, the repository, the tags. So
-// verify, import, push, pull, `/status` and the logs show the same values in the same
-// words. An [Error] refuses content for a problem.
+// A volume, an index or a manifest creates a [Problem] with what is known there. Its
+// callers add what they know: the file, the repository, the tags. So verify, import,
+// push, pull, `/status` and the logs show the same values in the same words. An [Error]
+// refuses content because of a problem.
 package problem
 
 import (
@@ -25,59 +25,58 @@ type Kind string
 
 // The kinds of problem.
 const (
-	Damaged     Kind = "damaged"      // bytes that are not what they have to be
-	Incomplete  Kind = "incomplete"   // bytes that are missing
+	Damaged     Kind = "damaged"      // content that does not match its digest or form
+	Incomplete  Kind = "incomplete"   // missing content
 	Conflict    Kind = "conflict"     // two contents for one name
 	IllegalName Kind = "illegal-name" // a name that no registry can serve
-	Limited     Kind = "limited"      // beyond a limit of ours or of the system
+	Limited     Kind = "limited"      // beyond a limit of layoutproxy or of the system
 )
 
-// Missing is the reason of a missing blob or manifest of which nothing else is known.
+// Missing is the reason of a missing blob or manifest if no other cause is known.
 const Missing = "missing"
 
-// Problem is something that cannot be served as it should be: what, where and why. Fields
-// that are not known are empty.
+// Problem is something that cannot be served as it should be: what, where and why.
+// Unknown fields are empty.
 type Problem struct {
 	Kind Kind `json:"kind"`
-	// Path is a file or directory, and Entry the entry of the archive that Path is. Of
-	// missing content they are where it should be.
+	// Path is a file or directory. If it is an archive, Entry is an entry of it. For
+	// missing content, they are where it should be.
 	Path  string `json:"path"`
 	Entry string `json:"entry"`
-	// Chunks are the chunks of the archive that the content is stored in, as "chunk 0003".
-	// Where Suspects is set they are those of which one is missing or damaged, the most
-	// likely one first.
+	// Chunks are the chunks of the archive with the content, as "chunk 0003". If
+	// Suspects is set, one of them is missing or damaged, the first one most likely.
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
-	// Repository is its name as it is served, below the first root; of content that is
-	// in a registry, its name there.
+	// Repository is its name as served below the first root, or for content of a
+	// registry, its name there.
 	Repository string `json:"repository"`
-	// Tags are those that lead to the content, as far as they are known, sorted. Problems
-	// share them: they are not to be changed. MoreTags is how many a report leaves out.
+	// Tags are the known tags that lead to the content, sorted. Problems share the
+	// list: do not change it. MoreTags is the number of tags that a report leaves out.
 	Tags      []string      `json:"tags"`
 	MoreTags  int           `json:"moreTags,omitempty"`
 	Digest    digest.Digest `json:"digest"`
 	MediaType string        `json:"mediaType"`
-	// Reason says what is wrong and, where it is known, what to do.
+	// Reason says what is wrong and, if that is known, what to do.
 	Reason string `json:"reason"`
 	// Err is the error behind the reason, for errors.Is and errors.As.
 	Err error `json:"-"`
 
-	// Layout is the path of the repository's layouts below the roots; empty where the
+	// Layout is the path of the repository's layouts below the roots; empty if the
 	// problem concerns no repository.
 	Layout string `json:"-"`
-	// TagsUnknown is set where it may hide tags that cannot be named: an index that cannot
-	// be read, or the end of an archive's chain of headers.
+	// TagsUnknown is set if the problem may hide tags that cannot be named: an index
+	// that cannot be read, or the end of an archive's chain of headers.
 	TagsUnknown bool `json:"-"`
-	// Harmless is set where nothing is missing: the problem is reported, and changes no
+	// Harmless is set if nothing is missing: the problem is reported, and changes no
 	// exit status.
 	Harmless bool `json:"-"`
-	// Passing is set where something could not be read, which says nothing about the content.
+	// Transient is set if content could not be read, which says nothing about it.
 	Transient bool `json:"-"`
 }
 
-// IsFailure reports whether content is missing, wrong or not served for the problem, so
-// that a command that meets it exits with 3. It is not so for a conflict, where the
-// later of two contents is served, nor for what is harmless.
+// IsFailure reports whether content is missing, wrong or not served because of the
+// problem, so that a command exits with 3. A conflict, in which the later content is
+// served, is not a failure, nor is a harmless problem.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
 // Cause returns the error behind the problem, or one made of its reason.
@@ -88,11 +87,11 @@ func (p Problem) Cause() error {
 	return errors.New(p.Reason)
 }
 
-// maxNamed bounds the chunks and tags that a text names one by one.
+// maxNamed limits how many chunks and tags a text names one by one.
 const maxNamed = 8
 
-// Chunk names the chunks to copy again in one text, as "chunk 0003 and chunk 0004"; of
-// suspects the most likely one.
+// Chunk returns the chunks to copy again as one text, such as "chunk 0003 and chunk
+// 0004"; of suspects only the most likely one.
 func (p Problem) Chunk() string {
 	switch n := len(p.Chunks); {
 	case n == 0:
@@ -105,7 +104,7 @@ func (p Problem) Chunk() string {
 	return strings.Join(p.Chunks, " and ")
 }
 
-// Tag returns the first of the tags, or empty.
+// Tag returns the first of the tags, or the empty string.
 func (p Problem) Tag() string {
 	if len(p.Tags) == 0 {
 		return ""

@@ -13,8 +13,8 @@ import (
 
 const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// What is known is on the line, and nothing else; a chunk that the reason names is not
-// named twice.
+// The line has everything that is known, and nothing else; a chunk that the reason
+// names is not named twice.
 func TestString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
@@ -32,7 +32,7 @@ func TestString(t *testing.T) {
 	}
 }
 
-// The keys of design's /status and of verify's report are all there, the lists as lists.
+// All keys of /status and of verify's report exist, the lists as lists.
 func TestJSON(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a.tar", Entry: "blobs", Repository: "app", Tags: []string{"v1", "v2"}, Digest: digest,
 		Chunks: []string{"chunk 0001", "chunk 0002"}, MediaType: "type", Reason: "why", Err: fs.ErrNotExist, Layout: "app", Harmless: true}
@@ -61,7 +61,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A problem is equal to itself, whatever error is behind it, and to none that says less.
+// A problem equals itself, whatever its error is, and no problem that says less.
 func TestEqual(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p
