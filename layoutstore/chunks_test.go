@@ -124,7 +124,7 @@ func TestChunksAnswerAsTheArchive(t *testing.T) {
 	}
 }
 
-// rounds is how often a test with random input runs: a few times, and many with
+// rounds returns how often a test with random input runs: a few times, and many with
 // LAYOUTPROXY_TEST_ALL=1.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -165,7 +165,7 @@ func middles(places []layouttest.Place) (all []int64) {
 	return all
 }
 
-// bodies are the places where the content of entries begins.
+// bodies returns the places where the content of entries begins.
 func bodies(places []layouttest.Place) (all []int64) {
 	for _, p := range places {
 		all = append(all, p.Body)

@@ -110,10 +110,10 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	return tags, more
 }
 
-// TagCount is the number of tags.
+// TagCount returns the number of tags.
 func (r *Repository) TagCount() int { return len(r.tags) }
 
-// AllTags are the tags that follow after in byte order.
+// AllTags returns the tags that follow after in byte order.
 func (r *Repository) AllTags(after string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }); i < len(r.tags); i++ {
@@ -124,7 +124,7 @@ func (r *Repository) AllTags(after string) iter.Seq[string] {
 	}
 }
 
-// topNode is the manifest of a key if an index names it, or nil.
+// topNode returns the manifest of a key if an index names it, or nil.
 func (r *Repository) topNode(k key) *node {
 	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
 		return &r.top[i]

@@ -92,7 +92,7 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 	return found, err
 }
 
-// stateWithout is the state of a source of which the inventory cannot be read or is refused. It
+// stateWithout returns the state of a source of which the inventory cannot be read or is refused. It
 // is an error at the first scan.
 func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 	switch {
@@ -165,7 +165,7 @@ func (s *sourceInventory) parse(file string, data []byte) {
 	}
 }
 
-// key is the key that vouches for the inventory.
+// key returns the key that vouches for the inventory.
 func (s *sourceInventory) key() *inventory.VerifyKey {
 	if s == nil || s.trust == nil {
 		return nil
@@ -277,7 +277,7 @@ func checkFiles(dir, archive string, listed *inventory.Inventory, loose []*index
 	return listed.CheckFiles(dir, present), nil
 }
 
-// presentFiles are the files of a source that an inventory can list: archives, chunks, the
+// presentFiles returns the files of a source that an inventory can list: archives, chunks, the
 // indexes of the tree, and others that are listed.
 func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayout) (all []inventory.File, err error) {
 	files, err := volume.OpenFiles(dir)
@@ -310,7 +310,7 @@ func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayou
 	return all, nil
 }
 
-// missingTags are the listed tags that a source does not have, or that lead elsewhere.
+// missingTags returns the listed tags that a source does not have, or that lead elsewhere.
 func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (problems []Problem) {
 	type tagKey struct{ path, tag string }
 	have := map[tagKey]*entry{}
@@ -411,7 +411,7 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	return names, b.String(), nil
 }
 
-// refusedState is the state of a source that the key does not vouch for: nothing of it is
+// refusedState returns the state of a source that the key does not vouch for: nothing of it is
 // served.
 func (s *source) refusedState(dir string, err error) sourceState {
 	return sourceState{

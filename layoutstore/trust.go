@@ -54,7 +54,7 @@ func (t *trust) hasBlob(d digest.Digest) bool {
 	return t == nil || slices.ContainsFunc(t.lists, func(i *inventory.Inventory) bool { _, ok := i.Blob(d); return ok })
 }
 
-// notSigned is the error for a blob that is not signed.
+// notSigned returns the error for a blob that is not signed.
 func notSigned(d digest.Digest) error {
 	return &ProblemError{Problem: Problem{Kind: Limited, Digest: d, Reason: "no signed inventory lists it", Err: fs.ErrNotExist}}
 }
@@ -143,7 +143,7 @@ func (s *source) keepSigned(next *sourceState) {
 	}
 }
 
-// served are the layouts of a volume that are served.
+// served returns the layouts of a volume that are served.
 func (st *sourceState) served(h *volumeState) []*indexedLayout {
 	if st.filtered == nil {
 		return h.layouts

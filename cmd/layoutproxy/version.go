@@ -19,10 +19,10 @@ var (
 // userAgent returns how the program names itself to other registries.
 func userAgent() string { return "layoutproxy/" + version }
 
-// madeBy is how the program names itself in what it writes.
+// madeBy returns how the program names itself in what it writes.
 func madeBy() string { return "layoutproxy " + version }
 
-// versionLine is what version and --version print.
+// versionLine returns what version and --version print.
 func versionLine() string {
 	return fmt.Sprintf("layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
 }

@@ -42,7 +42,7 @@ func (d *dropping) remove(name string) {
 	}
 }
 
-// removing is a drop directory that removes imported bundles.
+// removing returns a drop directory that removes imported bundles.
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)

@@ -26,7 +26,7 @@ type Difference struct {
 	B          string `json:"b,omitempty"`
 }
 
-// String is the difference on one line.
+// String returns the difference on one line.
 func (d Difference) String() string {
 	name := d.Name
 	if d.Repository != "" {
@@ -87,7 +87,7 @@ func compareMaps(a, b map[string]string, report func(key, a, b string)) {
 	}
 }
 
-// tagsOf are the tags by "PATH TAG".
+// tagsOf returns the tags by "PATH TAG".
 func tagsOf(i *Inventory) map[string]string {
 	all := map[string]string{}
 	for _, r := range i.Repositories {

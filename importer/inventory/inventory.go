@@ -217,7 +217,7 @@ func list[T any](e *encoder, indent, name string, all []T, write func(T)) {
 	e.out.WriteByte(']')
 }
 
-// encode is the JSON of a value without HTML escapes. Values of an inventory always have one.
+// encode returns the JSON of a value without HTML escapes. Values of an inventory always have one.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	j := json.NewEncoder(&b)

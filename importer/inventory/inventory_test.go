@@ -29,7 +29,7 @@ func blob(content string) inventory.Blob {
 	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
 }
 
-// sample is an inventory with everything that one can have.
+// sample returns an inventory with everything that one can have.
 func sample(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	var b inventory.Builder
@@ -138,7 +138,7 @@ func TestParseRefusesOtherFields(t *testing.T) {
 	}
 }
 
-// valueEnd is the end of the JSON value at an offset.
+// valueEnd returns the end of the JSON value at an offset.
 func valueEnd(t *testing.T, data string, at int) int {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(data[at:]))

@@ -24,7 +24,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newStore is a store with a layout.
+// newStore returns a store with a layout.
 func newStore(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where a sync takes no time
@@ -42,7 +42,7 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// published is what the layouts and archives of a store are after a publication.
+// published returns what the layouts and archives of a store are after a publication.
 func published() map[string]string {
 	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}

@@ -31,7 +31,7 @@ func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// gathered is the inventory of what is in a directory, made from its files alone.
+// gathered returns the inventory of what is in a directory, made from its files alone.
 func gathered(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})

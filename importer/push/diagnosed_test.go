@@ -32,7 +32,7 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts is an answer to an operation, with a login, from a host whose name shows nothing.
+// facts returns an answer to an operation, with a login, from a host whose name shows nothing.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {

@@ -36,7 +36,7 @@ func codes(code, message string) string {
 	return fmt.Sprintf(`{"errors":[{"code":%q,"message":%q,"detail":{}}]}`, code, message)
 }
 
-// answers are those of registries that no test can run. They are from their sources and
+// answers returns those of registries that no test can run. They are from their sources and
 // issue trackers; see seen.
 func answers() []answer {
 	const (
@@ -127,7 +127,7 @@ func (a answer) fault() registrytest.Fault {
 	}
 }
 
-// smallSetup is a push of one image with one layer.
+// smallSetup returns a push of one image with one layer.
 func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	t.Helper()
 	dir := t.TempDir()

@@ -48,7 +48,7 @@ func findListed(dir string, archives []string) (all []found) {
 	return all
 }
 
-// pieces are the checksums of an archive's files.
+// pieces returns the checksums of an archive's files.
 func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	joined, _ := b.locate(a.Name, a.Name)
 	var off int64
@@ -77,7 +77,7 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 	return where
 }
 
-// listed is the checksum of a listed file. archive is the archive that it is part of, or empty.
+// listed returns the checksum of a listed file. archive is the archive that it is part of, or empty.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
 	want, _ := hex.DecodeString(f.SHA256) // the inventory was checked
 	c := &Checksum{File: filepath.Join(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// fieldsOf are the fields of each kind of document, with one descriptor each.
+// fieldsOf returns the fields of each kind of document, with one descriptor each.
 func fieldsOf() map[string]string {
 	d := `{"mediaType":"application/x","digest":"` + digest.FromString("x").String() + `","size":1}`
 	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// local are the types of file systems whose open asks neither another machine nor a
+// local returns the types of file systems whose open asks neither another machine nor a
 // process: what the system knows about a path and a file is enough. (Linux, fs/open.c
 // and the open of each; include/uapi/linux/magic.h.)
 func local(kind int64) bool {

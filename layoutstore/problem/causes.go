@@ -53,7 +53,7 @@ func (c *Cause) CopyAgain() string {
 	return ""
 }
 
-// String is the cause on one line, without the names.
+// String returns the cause on one line, without the names.
 func (c *Cause) String() string {
 	text := fmt.Sprintf("%s: %s: %s", c.First.Kind, c.First.Path, c.First.Reason)
 	if chunk := c.CopyAgain(); chunk != "" {

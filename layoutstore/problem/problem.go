@@ -79,7 +79,7 @@ type Problem struct {
 // served, is not a failure, nor is a harmless problem.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
-// Cause returns the error behind the problem, or one made of its reason.
+// Cause returns the error behind the problem, or else one with its reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
 		return p.Err

@@ -44,7 +44,7 @@ func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
 	return most(votes)
 }
 
-// most is the key with the most votes; of several the first in byte order.
+// most returns the key with the most votes; of several the first in byte order.
 func most(votes map[string]int) (winner string) {
 	for host, n := range votes {
 		if n > votes[winner] || n == votes[winner] && host < winner {

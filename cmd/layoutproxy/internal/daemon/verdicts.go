@@ -61,7 +61,7 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	return last.list
 }
 
-// upstream is the registry that the references in a snapshot name; empty where it is not known.
+// upstream returns the registry that the references in a snapshot name; empty where it is not known.
 func (v *verdicts) upstream(s *layoutstore.Snapshot) string {
 	if last := v.last.Load(); last != nil && last.generation == s.Generation() {
 		return last.upstream

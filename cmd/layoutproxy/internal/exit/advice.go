@@ -51,7 +51,7 @@ func signatureError(err error) error {
 	return nil
 }
 
-// ProblemsError is the error for n problems that keep a command from being done.
+// ProblemsError returns the error for n problems that keep a command from being done.
 func ProblemsError(n int) error {
 	noun := "problems"
 	if n == 1 {
