@@ -84,7 +84,7 @@ func isReserved(at string) bool {
 // maxTags limits the tags that are listed per problem.
 const maxTags = 1000
 
-// problemList collects the problems of a bundle, at most maxGaps.
+// problemList collects the problems of a bundle, at most maxProblems.
 type problemList struct {
 	all  []layoutstore.Problem
 	more bool

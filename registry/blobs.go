@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/felixge/httpsnoop"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
@@ -14,11 +13,7 @@ import (
 
 // blobs answers GET and HEAD of a blob.
 func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
-	var d digest.Digest
-	repo, err := repository(s, name, func() (err error) {
-		d, err = parseDigest(reference)
-		return err
-	})
+	repo, d, err := repositoryAndDigest(s, name, reference)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	versioned "github.com/opencontainers/image-spec/specs-go"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -14,11 +13,7 @@ import (
 // referrers answers the list of the manifests that refer to a digest, of one artifact type
 // if the request names one (distribution specification 1.1, "Listing Referrers").
 func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
-	var d digest.Digest
-	repo, err := repository(s, name, func() (err error) {
-		d, err = parseDigest(reference)
-		return err
-	})
+	repo, d, err := repositoryAndDigest(s, name, reference)
 	if err != nil {
 		return err
 	}

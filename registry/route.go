@@ -142,3 +142,12 @@ func repository(s *layoutstore.Snapshot, name string, check func() error) (*layo
 	}
 	return repo, unknown
 }
+
+// repositoryAndDigest are what a request for the content of a digest names.
+func repositoryAndDigest(s *layoutstore.Snapshot, name, reference string) (repo *layoutstore.Repository, d digest.Digest, err error) {
+	repo, err = repository(s, name, func() (err error) {
+		d, err = parseDigest(reference)
+		return err
+	})
+	return repo, d, err
+}

@@ -332,9 +332,10 @@ func (m *model) quarantine(d digest.Digest, copies []string) {
 	}
 	for repo := range m.repositories(copies) {
 		for _, l := range repo.Layouts() {
-			stamp, err := l.Stamp(context.Background(), d)
+			stamp, err := l.Stamp(m.Context(), d)
 			m.check(err)
-			repo.Quarantine(context.Background(), l, d, stamp, "wrong")
+			_, err = repo.Quarantine(m.Context(), l, d, stamp, "wrong")
+			m.check(err)
 		}
 	}
 	m.served(d, copies, false)
