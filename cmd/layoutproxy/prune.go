@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
-	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
@@ -28,6 +31,9 @@ type pruneFlags struct {
 	request         prune.Request
 	plan, execute   string // files
 	yes             bool
+	leftovers       bool
+	dropDir         string
+	maxSize         string
 }
 
 func newPrune(c *console.Output) *cobra.Command {
@@ -69,24 +75,28 @@ since the plan was made, or a release that stays would be less ready.`,
 	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster has: keep it and all newer ones")
 	f.IntVar(&p.KeepPrevious, "keep-previous", 0, "keep `N` versions of the platform before the deployed one")
 	f.IntVar(&p.KeepNewest, "keep-newest", 0, "keep the newest `N` versions in each repository")
+	f.StringArrayVar(&p.KeepBundles, "keep-bundle", nil, "keep everything that an `INVENTORY` (bundle.json) lists; repeatable")
 	f.StringArrayVar(&p.Keep, "keep", nil, "keep tags that match a `GLOB` of REPOSITORY or REPOSITORY:TAG; repeatable")
 	f.DurationVar(&p.OlderThan, "older-than", 0, "keep what came into the store less than this `duration` ago")
-	f.DurationVar(&flags.request.Grace, "grace", defaultGrace, "serve what goes by digest for this `duration`; 0 removes it at once")
+	f.DurationVar(&flags.request.Grace, "grace", pruning.DefaultGrace, "serve what goes by digest for this `duration`; 0 removes it at once")
 	f.BoolVar(&flags.request.Repack, "repack", false, "write archives that stay again, without what goes")
 	f.StringVar(&flags.plan, "plan", "", "write the plan to this `file` as well")
 	f.StringVar(&flags.execute, "execute", "", "carry out the plan in this `file`, if the store is still the same")
+	f.BoolVar(&flags.leftovers, "leftovers", false, "list what killed imports and archives that are gone left behind, and with --drop-dir the bundles in done/ and failed/; with --yes remove it")
+	f.StringVar(&flags.dropDir, "drop-dir", "", "with --leftovers: the drop `directory` of the store")
+	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, as 50GB")
 	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
 	return cmd
 }
-
-// defaultGrace is how long pulls may run on after a prune.
-const defaultGrace = 15 * time.Minute
 
 func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := flags.check(); err != nil {
 		return err
+	}
+	if flags.leftovers {
+		return removeLeftovers(ctx, cmd.OutOrStdout(), c, flags)
 	}
 	p, err := pruning.New(prune.Options{Store: flags.store, CacheDir: flags.cacheDir, Log: c.Log})
 	if err != nil {
@@ -123,12 +133,70 @@ func (f *pruneFlags) check() error {
 		return exit.UsageError(exit.WithHint(errors.New("no store given"), "name the directory of the store: layoutproxy prune --store /srv/store"))
 	case f.request.Grace < 0:
 		return exit.UsageError(fmt.Errorf("--grace %s: not a positive duration", f.request.Grace))
+	case f.leftovers:
+		return f.checkLeftovers()
+	case f.dropDir != "" || f.maxSize != "":
+		return exit.UsageError(errors.New("--drop-dir and --max-size are for --leftovers"))
 	case f.execute == "":
-		return exit.PruneError(f.request.Policy.Check())
+		if err := f.request.Policy.Check(); err != nil {
+			return exit.PruneError(err)
+		}
+		return exit.PruneError(f.request.Policy.ReadBundles())
 	case !f.request.Policy.IsEmpty() || f.plan != "" || f.yes || f.request.Repack:
 		return exit.UsageError(errors.New("--execute carries out a plan with the rules in it: give no rules, --repack, --plan or --yes with it"))
 	}
 	return nil
+}
+
+// checkLeftovers fails on flags that do not go with --leftovers.
+func (f *pruneFlags) checkLeftovers() error {
+	rules := f.request.Policy
+	rules.OlderThan = 0
+	if !rules.IsEmpty() || f.plan != "" || f.execute != "" || f.request.Repack {
+		return exit.UsageError(errors.New("--leftovers goes with --drop-dir, --older-than, --max-size and --yes alone: it removes nothing of the store"))
+	}
+	if f.request.Policy.OlderThan < 0 {
+		return exit.UsageError(fmt.Errorf("--older-than %s: not a positive duration", f.request.Policy.OlderThan))
+	}
+	if f.dropDir == "" {
+		if f.maxSize != "" {
+			return exit.UsageError(errors.New("--max-size without --drop-dir"))
+		}
+		return nil
+	}
+	if _, err := f.size(); err != nil {
+		return exit.UsageError(fmt.Errorf("--max-size %s: not a size, as 50GB", f.maxSize))
+	}
+	return overlap.Check(overlap.Place{Role: overlap.Store, Path: f.store}, overlap.Place{Role: overlap.Drop, Path: f.dropDir})
+}
+
+// size is --max-size in bytes; negative if it is not given.
+func (f *pruneFlags) size() (int64, error) {
+	if f.maxSize == "" {
+		return -1, nil
+	}
+	n, err := humanize.ParseBytes(f.maxSize)
+	if err == nil && n > math.MaxInt64 {
+		err = strconv.ErrRange
+	}
+	return int64(n), err
+}
+
+// removeLeftovers lists leftovers, and removes them with --yes.
+func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pruneFlags) error {
+	p, err := prune.New(prune.Options{Store: f.store, CacheDir: f.cacheDir, Log: c.Log})
+	if err != nil {
+		return exit.PruneError(err)
+	}
+	limit, _ := f.size() // checked before
+	found, err := p.Leftovers(ctx, prune.LeftoversRequest{DropDir: f.dropDir, OlderThan: f.request.Policy.OlderThan, MaxSize: limit, Remove: f.yes})
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return exit.InterruptedError(errors.New("interrupted"))
+		}
+		return exit.PruneError(err)
+	}
+	return c.Print(w, found, found.WriteText)
 }
 
 // run plans, and carries out the plan if the flags say so.
@@ -141,6 +209,9 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 		}
 		if plan, err = prune.ReadPlan(data); err != nil {
 			return plan, false, exit.UsageError(fmt.Errorf("--execute %s: %w", f.execute, err))
+		}
+		if err := plan.Policy.ReadBundles(); err != nil {
+			return plan, false, err
 		}
 		plan, err = p.Execute(ctx, plan)
 		if err != nil {

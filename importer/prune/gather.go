@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// inventory is what gathering found: facts for decisions, and what carrying them out needs.
-type inventory struct {
+// contents is what gathering found: facts for decisions, and what carrying them out needs.
+type contents struct {
 	Facts
 	snapshot *layoutstore.Snapshot
 	archives map[string]int // by file name: index in Facts.Volumes
@@ -34,12 +34,12 @@ type inventory struct {
 
 // gather gathers the facts of a locked store, with what its releases declare if that is asked
 // for.
-func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*inventory, error) {
+func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*contents, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Dir()}, CacheDir: p.options.CacheDir, QuarantineDir: p.options.QuarantineDir})
 	if err != nil {
 		return nil, err
 	}
-	in := &inventory{snapshot: tree.Snapshot(), archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
+	in := &contents{snapshot: tree.Snapshot(), archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
 	if hidden := in.snapshot.Hiding(); len(hidden) > 0 {
 		return nil, &HiddenError{hidden}
 	}
@@ -69,7 +69,7 @@ func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*
 }
 
 // findVolumes lists the loose files and the archives, those of early generations first.
-func (in *inventory) findVolumes(s *publish.Store, now time.Time) error {
+func (in *contents) findVolumes(s *publish.Store, now time.Time) error {
 	in.Volumes = []Volume{{}}
 	packed := map[string]journal.Packed{}
 	for _, k := range s.State().Packed {
@@ -102,7 +102,7 @@ func (in *inventory) findVolumes(s *publish.Store, now time.Time) error {
 }
 
 // volumeOf returns the volume of a layout.
-func (in *inventory) volumeOf(l layoutstore.Layout, store string) int {
+func (in *contents) volumeOf(l layoutstore.Layout, store string) int {
 	if l.Volume() == store {
 		return 0
 	}
@@ -110,7 +110,7 @@ func (in *inventory) volumeOf(l layoutstore.Layout, store string) int {
 }
 
 // addRepository adds the facts about a repository.
-func (in *inventory) addRepository(ctx context.Context, s *publish.Store, repo *layoutstore.Repository) error {
+func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *layoutstore.Repository) error {
 	r := Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
 	var stored []layoutstore.Stored
@@ -182,7 +182,7 @@ type naming struct {
 }
 
 // addImages adds the images that the indexes of a repository name.
-func (in *inventory) addImages(ctx context.Context, s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
+func (in *contents) addImages(ctx context.Context, s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
@@ -234,7 +234,7 @@ func (in *inventory) addImages(ctx context.Context, s *publish.Store, repo *layo
 }
 
 // complete completes what is known about an image.
-func (in *inventory) complete(s *publish.Store, r *Repository, x *naming, lost string) {
+func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
 	if !x.onlyLost {

@@ -125,7 +125,7 @@ func ReadPlan(data []byte) (Plan, error) {
 type work struct {
 	pruner  *Pruner
 	store   *publish.Store
-	found   *inventory
+	found   *contents
 	outcome Outcome
 	request Request
 	plan    Plan

@@ -66,7 +66,8 @@ func (r Reason) String() string {
 	return string(r.Rule)
 }
 
-type text struct{ by, alone string }
+// text is a reason with what it is about, one without, and one of several images.
+type text struct{ by, alone, many string }
 
 func texts() map[Rule]text {
 	return map[Rule]text{
@@ -78,28 +79,28 @@ func texts() map[Rule]text {
 		KeptBundle:      {by: "--keep-bundle %s"},
 		KeptGlob:        {by: "--keep %s"},
 		KeptYoung:       {by: "--older-than: in the store since %s"},
-		NotAVersion:     {by: "the tag %s is not a version"},
+		NotAVersion:     {by: "the tag %s is not a version", many: "their tags are not versions"},
 		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
 		NoRule:          {alone: "no rule is about its repository"},
 		UnknownDeployed: {alone: "which version of the platform is deployed is unknown: say so with --deployed or --keep-release"},
-		NotSuperseded:   {by: "no higher version than %s stays in its repository"},
+		NotSuperseded:   {by: "no higher version than %s stays in its repository", many: "no higher version stays in the repository"},
 		NotDeclared:     {alone: "no release in the store declares it"},
-		UnknownSubject:  {by: "it belongs to %s, which the store does not have"},
+		UnknownSubject:  {by: "it belongs to %s, which the store does not have", many: "they belong to images that the store does not have"},
 		SameRelease:     {by: "part of release %s, which stays"},
-		DeclaredBy:      {by: "declared by %s, which stays"},
+		DeclaredBy:      {by: "declared by %s, which stays", many: "releases that stay declare them"},
 		UnreadableList:  {by: "what %s declares cannot be read"},
 		ChannelTarget:   {by: "the channel %s points at it"},
 		UnreadableChan:  {by: "where the channel %s points cannot be read"},
 		PartOf:          {by: "part of %s, which stays"},
 		SubjectOf:       {by: "subject of %s, which stays"},
-		RefersTo:        {by: "refers to %s, which stays"},
+		RefersTo:        {by: "refers to %s, which stays", many: "they refer to images that stay"},
 		InArchive:       {by: "in the archive %s, which stays: --repack rewrites it"},
 		Unclear:         {by: "%s"},
 		Grace:           {by: "a prune took its tags; it goes after %s"},
 		Superseded:      {by: "superseded by %s"},
-		Replaced:        {by: "another manifest has its tag %s"},
-		DeclaredByGone:  {by: "only %s declared it"},
-		RefersToGone:    {by: "it belongs to %s, which goes"},
+		Replaced:        {by: "another manifest has its tag %s", many: "other manifests have their tags"},
+		DeclaredByGone:  {by: "only %s declared it", many: "only releases that go declared them"},
+		RefersToGone:    {by: "it belongs to %s, which goes", many: "they belong to images that go"},
 		PrunedBefore:    {alone: "an earlier prune took its tags"},
 	}
 }

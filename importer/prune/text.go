@@ -44,10 +44,21 @@ func (p Plan) Summary() string {
 		english.Plural(len(p.Remove.Blobs), "blob", ""), english.Plural(len(p.Remove.Archives), "archive", ""), humanize.Bytes(uint64(max(p.Remove.Bytes, 0))), when)
 }
 
-// group is images of one repository with one reason.
+// group is images of one repository with one reason, or with reasons of one rule that differ only
+// in what they are about.
 type group struct {
 	repository string
-	reason     string
+	rule       Rule
+	by         string // empty where it differs
+}
+
+// groupOf is the group of a decision.
+func groupOf(x Decision) group {
+	g := group{x.Repository, x.Reason.Rule, x.Reason.By}
+	if texts()[g.rule].many != "" {
+		g.by = ""
+	}
+	return g
 }
 
 // maxNamed is how many tags of a group are named.
@@ -56,9 +67,13 @@ const maxNamed = 8
 // writeGroups writes decisions, those of one repository with one reason in one line.
 func writeGroups(b *strings.Builder, all []Decision) {
 	var order []group
-	named, byDigest := map[group][]string{}, map[group]int{}
+	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]map[string]bool{}
 	for _, x := range all {
-		g := group{x.Repository, x.Reason.String()}
+		g := groupOf(x)
+		if reasons[g] == nil {
+			reasons[g] = map[string]bool{}
+		}
+		reasons[g][x.Reason.String()] = true
 		if len(named[g]) == 0 && byDigest[g] == 0 {
 			order = append(order, g)
 		}
@@ -77,8 +92,19 @@ func writeGroups(b *strings.Builder, all []Decision) {
 		if n := byDigest[g]; n > 0 {
 			parts = append(parts, english.Plural(n, "image by digest", "images by digest"))
 		}
-		fmt.Fprintf(b, "  %s: %s: %s\n", g.repository, strings.Join(parts, " and "), g.reason)
+		fmt.Fprintf(b, "  %s: %s: %s\n", g.repository, strings.Join(parts, " and "), reasonOf(g, reasons[g]))
 	}
+}
+
+// reasonOf is the reason of a group.
+func reasonOf(g group, reasons map[string]bool) string {
+	if len(reasons) > 1 {
+		return texts()[g.rule].many
+	}
+	for text := range reasons {
+		return text
+	}
+	return ""
 }
 
 // namesOf are the tags of an image that say more than its digest.

@@ -107,3 +107,29 @@ func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	file = d.text()
 	return file, !d.bad
 }
+
+// Gone lists the indexes in the cache whose archive was directly in one of the directories dirs
+// and is gone, by path.
+func (c Cache) Gone(dirs []string) (files []string) {
+	entries, err := os.ReadDir(string(c))
+	if c == "" || err != nil {
+		return nil
+	}
+	read := map[string]bool{}
+	for _, dir := range dirs {
+		read[absolute(dir)] = true
+	}
+	for _, e := range entries {
+		if !indexName.MatchString(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		file, ok := c.fileOfIndex(e.Name())
+		if !ok || !read[filepath.Dir(file)] {
+			continue
+		}
+		if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+			files = append(files, filepath.Join(string(c), e.Name()))
+		}
+	}
+	return files
+}

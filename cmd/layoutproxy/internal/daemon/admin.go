@@ -24,6 +24,7 @@ import (
 type admin struct {
 	live     *liveTree
 	dropping *dropDirectory
+	prunes   *pruner
 	follows  *follower
 	refusals *refusals
 	scrub    *verify.Scrub
@@ -91,6 +92,7 @@ type status struct {
 	Problems     []layoutstore.Problem      `json:"problems"`
 	Imports      []drop.Status              `json:"imports"`
 	Pushes       []drop.Status              `json:"pushes"`
+	Prunes       []pruneStatus              `json:"prunes"`
 	Scrub        *scrubStatus               `json:"scrub"`   // null without --scrub
 	Disks        []diskStatus               `json:"disks"`   // that the server writes to
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
@@ -123,6 +125,7 @@ func (a *admin) statusNow(ctx context.Context) status {
 		Problems:     append([]layoutstore.Problem{}, problems...),
 		Imports:      a.dropping.status(),
 		Pushes:       a.follows.pushes(),
+		Prunes:       a.prunes.status(),
 		Scrub:        statusOfScrub(a.scrub),
 		Disks:        a.disks.status(ctx),
 		Checked:      checked,

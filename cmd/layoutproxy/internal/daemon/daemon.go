@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
@@ -52,6 +53,7 @@ type Daemon struct {
 	private    bool           // whether pulls asks for credentials
 	drop       *dropDirectory // nil without a drop directory
 	follower   *follower      // nil without a registry to push to
+	prunes     *pruner        // nil without a store
 	hangup     chan os.Signal
 	notify     notifier
 	scrub      *verify.Scrub // nil where none is wanted
@@ -120,6 +122,14 @@ func (s *Daemon) start() (err error) {
 			return err
 		}
 	}
+	if s.prunes, err = newPruner(s.log, s.flags, s.live.look); err != nil {
+		return err
+	}
+	if s.prunes != nil {
+		if err := metrics.Register(s.prunes); err != nil {
+			return err
+		}
+	}
 	api, err := s.api(metrics)
 	if err != nil {
 		return err
@@ -153,7 +163,7 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 
 // listenAdmin listens for the operator, if the flags name an address.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
-	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
+	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
 		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), dropDir: s.flags.Store.Drop.Dir, metrics: metrics, pprof: s.flags.Pprof}
 	if s.flags.AdminListen == "" {
 		return nil
@@ -212,6 +222,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
 	group.Go(func() error { return s.drop.run(groupCtx) })
 	group.Go(func() error { return s.follower.run(groupCtx) })
+	group.Go(func() error { return s.prunes.run(groupCtx) })
 	group.Go(func() error {
 		return s.untilStuck(groupCtx, "a reload", func(ctx context.Context) error { s.onHangup(ctx); return nil })
 	})
@@ -304,6 +315,11 @@ func Check(o Options) error {
 	}
 	if _, err := flags.Key.Read(); err != nil {
 		return err
+	}
+	if flags.Store.Prune.Policy != "" {
+		if _, err := pruning.ReadPolicy(flags.Store.Prune.Policy); err != nil {
+			return err
+		}
 	}
 	if flags.TLS.On() {
 		if _, err := newCertificates(o.Log, "", flags.TLS); err != nil {

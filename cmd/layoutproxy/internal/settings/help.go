@@ -32,7 +32,7 @@ func flagGroups() []flagGroup {
 		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict", "verify-key"}},
 		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},
 		{"Limits per client", []string{"client-rate", "client-burst", "client-connections", "trusted-proxy"}},
-		{"Store and imports", []string{"store", "drop-dir", "after-import"}},
+		{"Store and imports", []string{"store", "drop-dir", "after-import", "prune-policy", "prune-at"}},
 		{"Push to another registry", []string{"push-to", "push-username", "push-password-stdin", "push-ca-file", "push-client-cert", "push-client-key",
 			"push-insecure-skip-tls-verify", "push-plain-http", "push-allow-private-redirects", "push-jobs", "push-retries"}},
 		{"Connection to the registry", []string{"username", "password-stdin", "license", "ca-file", "client-cert", "client-key", "insecure-skip-tls-verify", "plain-http",

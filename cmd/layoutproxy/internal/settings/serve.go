@@ -116,7 +116,7 @@ func (s *Serve) Check() error {
 		}
 	}
 	_, err := ParseRate(s.Scrub)
-	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir))
+	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir), s.Store.Prune.check(s.Store.Dir))
 	if err != nil {
 		return err
 	}

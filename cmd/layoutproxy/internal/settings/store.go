@@ -12,9 +12,10 @@ import (
 
 // Store says where the store of a server is, and what it is filled from and pushed to.
 type Store struct {
-	Dir  string
-	Drop Drop
-	Push PushTo
+	Dir   string
+	Drop  Drop
+	Push  PushTo
+	Prune Prune
 }
 
 // AddFlags adds the flags to a set.
@@ -22,6 +23,7 @@ func (s *Store) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is created if missing")
 	s.Drop.AddFlags(f)
 	s.Push.AddFlags(f)
+	s.Prune.AddFlags(f)
 }
 
 // Drop says which directory bundles are dropped into, and what becomes of them.

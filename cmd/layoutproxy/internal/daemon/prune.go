@@ -1,0 +1,222 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// pruneStatus is what /status says of one prune.
+type pruneStatus struct {
+	Time time.Time `json:"time"`
+	// State is "pruned"; "nothing", where nothing was to go; "removed", for what an earlier
+	// prune left for later; "waiting", while an import runs; or "failed".
+	State      string `json:"state"`
+	Generation uint64 `json:"generation"` // of the store after it
+	Tags       int    `json:"tags"`
+	Manifests  int    `json:"manifests"`
+	Blobs      int    `json:"blobs"`
+	Bytes      int64  `json:"bytes"` // that become free, when the grace period is over
+	Detail     string `json:"detail"`
+}
+
+// maxPrunes is how many prunes /status lists, the last ones.
+const maxPrunes = 10
+
+// pruner prunes the store of a server daily, and removes what prunes left for later. It is nil
+// without a store.
+type pruner struct {
+	log       *zap.Logger
+	options   prune.Options
+	policy    string // file; empty where no daily prune is wanted
+	at        settings.Daily
+	published func(context.Context)
+
+	mu      sync.Mutex
+	last    []pruneStatus // oldest first
+	results map[string]int
+	bytes   int64
+}
+
+// newPruner makes what prunes a server's store, or nil without a store.
+func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Context)) (*pruner, error) {
+	if flags.Store.Dir == "" {
+		return nil, nil
+	}
+	log = log.Named("prune")
+	p := &pruner{log: log, policy: flags.Store.Prune.Policy, published: published, results: map[string]int{"pruned": 0, "nothing": 0, "removed": 0, "failed": 0},
+		options: prune.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, QuarantineDir: flags.QuarantineDir(), Log: log}}
+	var err error
+	if p.policy != "" {
+		if p.at, err = settings.ParseDaily(flags.Store.Prune.At); err == nil {
+			_, err = pruning.ReadPolicy(p.policy)
+		}
+	}
+	return p, err
+}
+
+// Pauses of a pruner.
+const (
+	// sweepEvery is how often it looks for what another process left for later.
+	sweepEvery = time.Minute
+	// pruneAgain is how long it waits while an import runs, or after a failure.
+	pruneAgain = time.Minute
+	// giveUpAfter is for how long it tries; then it waits for the next day.
+	giveUpAfter = time.Hour
+)
+
+// run prunes until ctx ends.
+func (p *pruner) run(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	var due, since time.Time // of the next daily prune, and when the one that is due was first tried
+	if p.policy != "" {
+		due = p.at.Next(time.Now())
+	}
+	for {
+		wait := sweepEvery
+		if !due.IsZero() && !time.Now().Before(due) {
+			if since.IsZero() {
+				since = due
+			}
+			if p.daily(ctx) || time.Since(since) >= giveUpAfter {
+				due, since = p.at.Next(time.Now()), time.Time{}
+			} else {
+				due = time.Now().Add(pruneAgain)
+			}
+		}
+		wait = min(wait, p.sweep(ctx))
+		if !due.IsZero() {
+			wait = min(wait, max(0, time.Until(due)))
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// daily prunes by the policy, which it reads anew. It returns false if it is to be tried again.
+func (p *pruner) daily(ctx context.Context) (done bool) {
+	request, err := pruning.ReadPolicy(p.policy)
+	var plan prune.Plan
+	if err == nil {
+		var by *prune.Pruner
+		if by, err = pruning.New(p.options); err == nil {
+			plan, err = by.Run(ctx, request)
+		}
+	}
+	state := "pruned"
+	switch {
+	case ctx.Err() != nil:
+		return true
+	case err != nil:
+		p.failed(err)
+		return false
+	case plan.IsEmpty():
+		state = "nothing"
+	default:
+		p.published(ctx)
+	}
+	p.note(state, plan, "")
+	return true
+}
+
+// sweep removes what prunes left for later, and returns how long to wait for more.
+func (p *pruner) sweep(ctx context.Context) time.Duration {
+	by, err := prune.New(p.options)
+	var plan prune.Plan
+	var next time.Time
+	if err == nil {
+		plan, next, err = by.Sweep(ctx)
+	}
+	switch {
+	case ctx.Err() != nil, errors.Is(err, prune.ErrLocked):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, journal.ErrNotStore):
+		p.log.Debug("what a prune left for later stays", zap.Error(err)) // only another user may remove it
+	case err != nil:
+		p.failed(err)
+	case !plan.IsEmpty():
+		p.published(ctx)
+		p.note("removed", plan, "")
+	}
+	if err != nil || next.IsZero() {
+		return sweepEvery
+	}
+	return max(time.Second, time.Until(next))
+}
+
+// failed notes a failure. While an import runs, a prune waits.
+func (p *pruner) failed(err error) {
+	if errors.Is(err, prune.ErrLocked) {
+		p.note("waiting", prune.Plan{}, "an import is running")
+		return
+	}
+	detail := exit.OneLine(exit.PruneError(err))
+	p.log.Warn("the store cannot be pruned", zap.String("error", detail))
+	p.note("failed", prune.Plan{}, detail)
+}
+
+// note notes what has become of a prune, in place of the last state of one that waits or fails.
+func (p *pruner) note(state string, plan prune.Plan, detail string) {
+	s := pruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
+	if now, err := journal.ReadState(p.options.Store); err == nil {
+		s.Generation = now.Generation
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.last); n > 0 && (p.last[n-1].State == "waiting" || p.last[n-1].State == "failed" && state == "failed") {
+		p.last = p.last[:n-1]
+	}
+	p.last = append(p.last, s)
+	p.last = p.last[max(0, len(p.last)-maxPrunes):]
+	if state != "waiting" {
+		p.results[state]++
+	}
+	if state == "removed" || state == "pruned" {
+		p.bytes += plan.Remove.Bytes
+	}
+}
+
+// status is what /status says of prunes.
+func (p *pruner) status() []pruneStatus {
+	if p == nil {
+		return []pruneStatus{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]pruneStatus{}, slices.Clone(p.last)...)
+}
+
+var (
+	prunesDesc      = prometheus.NewDesc("layoutproxy_prunes_total", "Prunes of the store, by result.", []string{"result"}, nil)
+	prunedBytesDesc = prometheus.NewDesc("layoutproxy_pruned_bytes_total", "Bytes of the disk that prunes of the store have freed.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (p *pruner) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(p, ch) }
+
+// Collect implements prometheus.Collector.
+func (p *pruner) Collect(ch chan<- prometheus.Metric) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for result, n := range p.results {
+		ch <- prometheus.MustNewConstMetric(prunesDesc, prometheus.CounterValue, float64(n), result)
+	}
+	ch <- prometheus.MustNewConstMetric(prunedBytesDesc, prometheus.CounterValue, float64(p.bytes))
+}

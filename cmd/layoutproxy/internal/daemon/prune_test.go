@@ -1,0 +1,240 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	stores "github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// importVersion imports a version of app, an index of two images, into a store.
+func importVersion(t *testing.T, store string, n int, packed bool) {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	var children []specs.Descriptor
+	for c := range 2 {
+		children = append(children, l.Image(layouttest.Image{Name: fmt.Sprint("version ", n, c), LayerSizes: []int64{20_000, 50}}))
+	}
+	d := l.Index(layouttest.Index{Children: children})
+	l.Tag(d, fmt.Sprintf("v1.%d.0", n))
+	l.Tag(d, "stable")
+	l.Write()
+	from := tree.Dir()
+	if packed {
+		from = filepath.Join(t.TempDir(), fmt.Sprintf("app%d.tar", n))
+		tree.Archive(from, layouttest.Archive{})
+	}
+	i, err := importer.New(importer.Options{Store: store, KeepPacked: packed})
+	try(t, err)
+	_, err = i.Import(t.Context(), from)
+	try(t, err)
+}
+
+// pullAll pulls everything that a reference leads to, and compares it with its digests. found is
+// false if there is no such tag.
+func pullAll(client *http.Client, base, reference string) (found bool, err error) {
+	body, d, err := fetch(client, base+"/manifests/"+reference)
+	if err != nil && strings.Contains(err.Error(), "404") && !strings.HasPrefix(reference, "sha256:") {
+		return false, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	if got := digest.FromBytes(body).String(); got != d {
+		return true, fmt.Errorf("%s is %s, its bytes are %s", reference, d, got)
+	}
+	refs, err := closure.Parse(body)
+	if err != nil {
+		return true, err
+	}
+	for _, c := range refs.Children {
+		if _, err := pullAll(client, base, c.Digest.String()); err != nil {
+			return true, err
+		}
+	}
+	for _, b := range refs.Blobs {
+		body, _, err := fetch(client, base+"/blobs/"+b.Digest.String())
+		if err != nil {
+			return true, err
+		}
+		if got := digest.FromBytes(body); got != b.Digest {
+			return true, fmt.Errorf("blob %s: its bytes are %s", b.Digest, got)
+		}
+	}
+	return true, nil
+}
+
+// Clients that pull without a pause while a store is pruned get every image whole that they have
+// begun with, also one that loses its tag meanwhile, and never miss one that stays. The prunes
+// share nothing with the server but the disk, as another process would.
+// LAYOUTPROXY_TEST_ALL=1 pulls 100,000 times.
+func TestPullsDuringPrunes(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	importVersion(t, store, 0, false)
+	registry, _ := inProcess(t, "--rescan", "1s", "--store", store)
+	base := "http://" + registry + "/v2/app"
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+	var wg sync.WaitGroup
+	var oldest, latest, pulls, gone atomic.Int64 // oldest is the first version that is to stay
+	done := make(chan struct{})
+	for c := range 8 {
+		wg.Go(func() {
+			for n := c; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				number := max(0, latest.Load()-int64(n%5))
+				tag := fmt.Sprintf("v1.%d.0", number)
+				if n%4 == 0 {
+					tag, number = "stable", latest.Load()
+				}
+				found, err := pullAll(client, base, tag)
+				if err != nil || !found && number >= oldest.Load() {
+					t.Errorf("pulling %s: found %v, %v", tag, found, err)
+					return
+				}
+				if pulls.Add(1); !found {
+					gone.Add(1)
+				}
+			}
+		})
+	}
+	wanted := int64(64)
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		wanted = 100_000
+	}
+	for n := 1; n <= 5 || pulls.Load() < wanted && !t.Failed(); n++ {
+		importVersion(t, store, n, n%3 == 0)
+		tag := fmt.Sprintf("v1.%d.0", n)
+		eventually(t, "the tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
+		oldest.Store(int64(n - 1)) // a puller may hold a number that is to go now
+		latest.Store(int64(n))
+		p, err := pruning.New(prune.Options{Store: store})
+		try(t, err)
+		_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
+		try(t, err)
+		if n%10 == 0 { // what everybody has forgotten goes
+			later, err := pruning.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(14 * time.Minute) }})
+			try(t, err)
+			_, _, err = later.Sweep(t.Context())
+			try(t, err)
+		}
+	}
+	eventually(t, "a version is gone", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
+	close(done)
+	wg.Wait()
+	t.Logf("%d pulls, %d of versions that are gone", pulls.Load(), gone.Load())
+	if pulls.Load() < 32 {
+		t.Errorf("%d pulls prove little", pulls.Load())
+	}
+}
+
+// newTestPruner makes the pruner of a server.
+func newTestPruner(t *testing.T, store, policy, at string) *pruner {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	try(t, os.WriteFile(file, []byte(policy), 0o644))
+	flags := settingsOf(t, "--store", store, "--cache-dir", "", "--prune-policy", file, "--prune-at", at)
+	try(t, flags.Check())
+	p, err := newPruner(zap.NewNop(), flags, func(context.Context) {})
+	try(t, err)
+	return p
+}
+
+// A server prunes its store each day at the time, and removes what has lost its tags when the
+// grace period is over. A prune waits for an import, and gives up for the day after an hour.
+func TestDailyPrunes(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	for n := range 3 {
+		importVersion(t, store, n, false)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now().Truncate(time.Minute)
+		at := start.Add(210 * time.Minute)
+		p := newTestPruner(t, store, "keep-newest: 1\ngrace: 30m\n", at.Format("15:04"))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.run(ctx) }()
+		sleepTo := func(hour, minute int) {
+			time.Sleep(time.Until(start.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute)))
+			synctest.Wait()
+		}
+		states := func() (all []string) {
+			for _, s := range p.status() {
+				all = append(all, s.State)
+			}
+			return all
+		}
+		expect := func(what string, want ...string) {
+			t.Helper()
+			if got := states(); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s: %v, want %v: %+v", what, got, want, p.status())
+			}
+		}
+		sleepTo(3, 29)
+		expect("before the time")
+		sleepTo(3, 31)
+		expect("at the time", "pruned")
+		if s := p.status()[0]; s.Tags != 2 || s.Blobs == 0 || s.Bytes == 0 || s.Generation != 4 {
+			t.Errorf("%+v", s)
+		}
+		sleepTo(4, 2)
+		expect("after the grace period", "pruned", "removed")
+		sleepTo(24+3, 31)
+		expect("on the next day", "pruned", "removed", "nothing")
+		locked, err := stores.Open(ctx, stores.Options{Dir: store})
+		try(t, err)
+		sleepTo(48+3, 40)
+		expect("during an import", "pruned", "removed", "nothing", "waiting")
+		locked.Close()
+		sleepTo(48+3, 45)
+		expect("after the import", "pruned", "removed", "nothing", "nothing")
+		try(t, os.WriteFile(p.policy, []byte("keep-newest: many\n"), 0o644))
+		sleepTo(72+5, 0)
+		expect("with a broken policy", "pruned", "removed", "nothing", "nothing", "failed")
+		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 3)) != time.Hour {
+			t.Errorf("%+v", s)
+		}
+		metrics := prometheus.NewRegistry()
+		try(t, metrics.Register(p))
+		families, err := metrics.Gather()
+		try(t, err)
+		values := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				name := f.GetName()
+				for _, l := range m.Label {
+					name += " " + l.GetValue()
+				}
+				values[name] = m.Counter.GetValue()
+			}
+		}
+		if values["layoutproxy_prunes_total pruned"] != 1 || values["layoutproxy_prunes_total nothing"] != 2 || values["layoutproxy_prunes_total failed"] == 0 || values["layoutproxy_pruned_bytes_total"] == 0 {
+			t.Errorf("%v", values)
+		}
+		cancel()
+		try(t, <-ended)
+	})
+}

@@ -1,0 +1,52 @@
+package prune
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+)
+
+// ReadBundles reads the inventories that KeepBundles names. The error names the file.
+func (p *Policy) ReadBundles() error {
+	p.Bundles = nil
+	for _, name := range p.KeepBundles {
+		b, err := readBundle(name)
+		if err != nil {
+			return fmt.Errorf("keep-bundle %s: %w: %w", name, ErrPolicy, err)
+		}
+		p.Bundles = append(p.Bundles, b)
+	}
+	return nil
+}
+
+func readBundle(name string) (Bundle, error) {
+	b := Bundle{Name: name, Images: map[string]map[digest.Digest]bool{}}
+	f, err := os.Open(name)
+	if err != nil {
+		return b, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, inventory.MaxSize+1))
+	if err != nil {
+		return b, err
+	}
+	list, err := inventory.Parse(data)
+	if err != nil {
+		return b, err
+	}
+	for _, r := range list.Repositories {
+		images := map[digest.Digest]bool{}
+		for _, t := range r.Tags {
+			images[t.Digest] = true
+		}
+		for _, m := range r.Untagged {
+			images[m.Digest] = true
+		}
+		b.Images[r.Path] = images
+	}
+	return b, nil
+}

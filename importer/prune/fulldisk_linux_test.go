@@ -1,0 +1,82 @@
+package prune_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+)
+
+// fill writes to a file until not one byte fits on its disk.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	importertest.Must(t, err)
+	defer f.Close()
+	for size := 64 << 10; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+}
+
+// A prune frees space on a disk on which not one byte is free: with the space that the import has
+// put aside, and, in a store without it, by removing what goes a moment earlier. Bytes and inodes
+// alike.
+func TestFullDisk(t *testing.T) {
+	for what, c := range map[string]struct {
+		options   string
+		noReserve bool
+		grace     bool
+	}{
+		"bytes": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, later": {"size=4m", false, true},
+		"files": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, c.options); err != nil {
+				t.Fatalf("mounting a small file system: %v (run this test as root, in a container with CAP_SYS_ADMIN)", err)
+			}
+			t.Cleanup(func() {
+				if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			store, from := filepath.Join(dir, "store"), months(t, 2)
+			importertest.Must(t, os.CopyFS(store, os.DirFS(from)))
+			if c.noReserve {
+				importertest.Must(t, os.Remove(filepath.Join(store, ".layoutproxy", "reserve")))
+			}
+			if what[0] == 'b' {
+				fill(t, filepath.Join(dir, "filler"))
+			}
+			for n := 0; what[0] == 'f'; n++ {
+				f, err := os.Create(filepath.Join(dir, "filler"+string(rune(1000+n))))
+				if err != nil {
+					break
+				}
+				f.Close()
+			}
+			if err := os.WriteFile(filepath.Join(dir, "more"), []byte("x"), 0o644); err == nil {
+				t.Fatal("the disk is not full")
+			}
+			before := used(t, store)
+			w := atOnce
+			if c.grace {
+				w = later
+			}
+			importertest.Must(t, w.take(t.Context(), store, nil))
+			if freed := before - used(t, store); freed < 100<<10 {
+				t.Errorf("%d bytes are free", freed)
+			}
+			want := importertest.Copied(t, from)
+			importertest.Must(t, w.take(t.Context(), want, nil))
+			importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, want))
+			if left := importertest.Unfinished(t, store); len(left) > 0 {
+				t.Errorf("leaves %v", left)
+			}
+		})
+	}
+}

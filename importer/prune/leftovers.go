@@ -1,0 +1,215 @@
+package prune
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// LeftoversRequest says which leftovers to find.
+type LeftoversRequest struct {
+	DropDir string // empty for none
+	// OlderThan spares what is there for a shorter time.
+	OlderThan time.Duration
+	// MaxSize is how many bytes of the drop directory's done and failed bundles stay, the newest
+	// ones; negative if their size does not matter.
+	MaxSize int64
+	Remove  bool
+}
+
+// Leftover is a file or directory that nobody needs.
+type Leftover struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"` // of the disk
+	Reason string `json:"reason"`
+
+	since  time.Time
+	remove func() error
+}
+
+// Leftovers are what was found.
+type Leftovers struct {
+	List    []Leftover `json:"leftovers"`
+	Bytes   int64      `json:"bytes"`
+	Removed bool       `json:"removed"`
+}
+
+// Leftovers finds what imports that were killed, and archives that are gone, left behind, and the
+// done and failed bundles of a drop directory. It removes them if the request says so. Nothing of
+// it is part of the store. Errors: ErrLocked; the context's; the file system's.
+func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
+	s, err := p.open(ctx)
+	if err != nil {
+		return Leftovers{}, err
+	}
+	defer s.Close()
+	staged, err := p.staged(s)
+	if err != nil {
+		return Leftovers{}, err
+	}
+	found := append(staged, p.indexes()...)
+	found = slices.DeleteFunc(found, func(x Leftover) bool { return p.isYoung(x, r) })
+	if r.DropDir != "" {
+		root, err := plainfile.OpenRoot(r.DropDir)
+		if err != nil {
+			return Leftovers{}, fmt.Errorf("drop directory: %w", err)
+		}
+		defer root.Close()
+		bundles, err := p.dropped(root, r)
+		if err != nil {
+			return Leftovers{}, err
+		}
+		found = append(found, bundles...)
+	}
+	all := Leftovers{List: []Leftover{}, Removed: r.Remove}
+	for _, x := range found {
+		if r.Remove {
+			if err := errors.Join(ctx.Err(), x.remove()); err != nil {
+				return all, fmt.Errorf("%s: %w", x.Path, err)
+			}
+		}
+		all.List, all.Bytes = append(all.List, x), all.Bytes+x.Bytes
+	}
+	return all, nil
+}
+
+func (p *Pruner) isYoung(x Leftover, r LeftoversRequest) bool {
+	return p.now().Sub(x.since) < r.OlderThan
+}
+
+// staged finds the staged files of imports that have ended: no other runs, as this process has the
+// lock.
+func (p *Pruner) staged(s *publish.Store) ([]Leftover, error) {
+	x, err := measure(s.Root(), path.Join(journal.Dir, "staging"))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && x.since.IsZero() {
+		return nil, nil
+	}
+	x.Path, x.Reason, x.remove = filepath.Join(s.Dir(), x.Path), "copied by an import that has not ended; the same import would resume from it", s.Clear
+	return []Leftover{x}, err
+}
+
+// indexes finds cached indexes of archives of the store that are gone.
+func (p *Pruner) indexes() (all []Leftover) {
+	for _, file := range volume.Cache(p.options.CacheDir).Gone([]string{p.options.Store}) {
+		info, err := os.Lstat(file)
+		if err != nil {
+			continue
+		}
+		_, _, bytes := storage(info)
+		all = append(all, Leftover{Path: file, Bytes: bytes, Reason: "index of an archive that is gone", since: changedAt(info),
+			remove: func() error { return ignoreMissing(os.Remove(file)) }})
+	}
+	return all
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// dropped finds the bundles in done and failed of a drop directory: those that are old, and the
+// oldest ones above the size that may stay; without a limit, all of them.
+func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
+	var all []Leftover
+	for _, dir := range []string{"done", "failed"} {
+		info, err := root.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+			continue // links are not followed
+		}
+		entries, err := fs.ReadDir(root.FS(), dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			name := path.Join(dir, e.Name())
+			x, err := measure(root, name)
+			if err != nil {
+				return nil, err
+			}
+			x.Path, x.Reason = filepath.Join(r.DropDir, name), map[string]string{"done": "imported", "failed": "refused by an import"}[dir]
+			x.remove = func() error { return root.RemoveAll(name) }
+			all = append(all, x)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Leftover) int { return cmp.Or(b.since.Compare(a.since), cmp.Compare(a.Path, b.Path)) })
+	var kept int64
+	full := false // nothing older stays either
+	hasLimit := r.MaxSize >= 0 || r.OlderThan > 0
+	for _, x := range all {
+		fits := r.MaxSize < 0 || !full && kept+x.Bytes <= r.MaxSize
+		young := r.OlderThan == 0 || p.isYoung(x, r)
+		if hasLimit && fits && young {
+			kept += x.Bytes
+			continue
+		}
+		full = true
+		found = append(found, x)
+	}
+	return found, nil
+}
+
+// measure adds up the files of a directory, or of one file: what they take of the disk, and when
+// the last of them came. Nothing is found of empty directories.
+func measure(root *os.Root, name string) (x Leftover, err error) {
+	x.Path = name
+	seen := map[inode]bool{}
+	err = fs.WalkDir(root.FS(), name, func(at string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		id, links, bytes := storage(info)
+		if !info.IsDir() && !seen[id] {
+			seen[id] = id != inode{}
+			if links == 1 {
+				x.Bytes += bytes
+			}
+		}
+		if !info.IsDir() || at == name && e.IsDir() && !strings.HasPrefix(name, journal.Dir) {
+			if since := changedAt(info); since.After(x.since) {
+				x.since = since
+			}
+		}
+		return nil
+	})
+	return x, err
+}
+
+// WriteText writes what was found for people.
+func (l Leftovers) WriteText(w io.Writer) error {
+	var b strings.Builder
+	for _, x := range l.List {
+		fmt.Fprintf(&b, "%s: %s: %s\n", x.Path, humanize.Bytes(uint64(max(x.Bytes, 0))), x.Reason)
+	}
+	switch {
+	case len(l.List) == 0:
+		b.WriteString("no leftovers\n")
+	case l.Removed:
+		fmt.Fprintf(&b, "removed: %s\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
+	default:
+		fmt.Fprintf(&b, "%s can go: remove them with --yes\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
