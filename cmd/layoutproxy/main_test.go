@@ -55,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"exits":     exits,
 			"registry":  runRegistry,
 			"split":     split,
+			"images":    writeImages,
 		},
 	})
 }
@@ -69,6 +70,32 @@ func split(ts *testscript.TestScript, _ bool, args []string) {
 	archive := filepath.Join(ts.MkAbs(args[1]), filepath.Base(args[0]))
 	ts.Check(os.WriteFile(archive, data, 0o644))
 	layouttest.Split(scriptTB{ts}, archive, limit)
+}
+
+// writeImages is `images DIR|ARCHIVE PATH:TAG=NAME...`: it writes a tree or an archive with an
+// image for each tag. Images of one name are the same.
+func writeImages(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	if strings.HasSuffix(dir, ".tar") {
+		dir += ".tree"
+	}
+	tree := layouttest.New(scriptTB{ts}, dir)
+	layouts := map[string]*layouttest.Layout{}
+	for _, arg := range args[1:] {
+		place, name, _ := strings.Cut(arg, "=")
+		at, tag, _ := strings.Cut(place, ":")
+		if layouts[at] == nil {
+			layouts[at] = tree.Layout(at)
+		}
+		layouts[at].Tag(layouts[at].Image(layouttest.Image{Name: name, LayerSizes: []int64{5000}}), tag)
+	}
+	for _, l := range layouts {
+		l.Write()
+	}
+	if archive, ok := strings.CutSuffix(dir, ".tree"); ok {
+		tree.Archive(archive, layouttest.Archive{})
+		ts.Check(os.RemoveAll(dir))
+	}
 }
 
 // exits is `exits STATUS COMMAND...`: it runs the command to its end and fails

@@ -98,7 +98,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	if flags.leftovers {
 		return removeLeftovers(ctx, cmd.OutOrStdout(), c, flags)
 	}
-	p, err := pruning.New(prune.Options{Store: flags.store, CacheDir: flags.cacheDir, Log: c.Log})
+	p, err := pruning.New(prune.Options{Store: flags.store, CacheDir: flags.cacheDir})
 	if err != nil {
 		return exit.PruneError(err)
 	}
@@ -184,7 +184,7 @@ func (f *pruneFlags) size() (int64, error) {
 
 // removeLeftovers lists leftovers, and removes them with --yes.
 func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pruneFlags) error {
-	p, err := prune.New(prune.Options{Store: f.store, CacheDir: f.cacheDir, Log: c.Log})
+	p, err := prune.New(prune.Options{Store: f.store, CacheDir: f.cacheDir})
 	if err != nil {
 		return exit.PruneError(err)
 	}
@@ -246,7 +246,7 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 // sweep removes what an earlier prune left for later, if its time has come. It is no reason to do
 // nothing else: what cannot be removed now is removed by the next one.
 func sweep(ctx context.Context, c *console.Output, store, cacheDir string) {
-	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir, Log: c.Log})
+	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir})
 	if err == nil {
 		_, _, err = p.Sweep(ctx)
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -30,8 +29,6 @@ func (w *work) execute(ctx context.Context) error {
 		return err
 	}
 	w.reserve()
-	w.pruner.options.Log.Info("pruned the store", zap.String("store", w.store.Dir()), zap.Uint64("generation", j.Generation), zap.Int("tags", w.plan.Remove.Tags),
-		zap.Int("manifests", len(w.plan.Remove.Manifests)), zap.Int("blobs", len(w.plan.Remove.Blobs)), zap.Int64("bytes", w.plan.Remove.Bytes), zap.String("grace", w.plan.Grace))
 	return nil
 }
 

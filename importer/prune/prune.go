@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -34,8 +33,6 @@ type Options struct {
 	// Before is called before each change of the store. If it returns an error, the change
 	// fails with it. It may be nil. Tests use it to inject failures and crashes.
 	Before func(op, path string) error
-	// Log may be nil.
-	Log *zap.Logger
 }
 
 // Declarations are what the releases in a store declare.
@@ -81,9 +78,6 @@ func New(o Options) (*Pruner, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = zap.NewNop()
 	}
 	return &Pruner{o}, nil
 }

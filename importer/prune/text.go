@@ -3,11 +3,14 @@ package prune
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // WriteText writes the plan for people.
@@ -84,6 +87,7 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	}
 	for _, g := range order {
 		var parts []string
+		slices.Sort(named[g])
 		if tags := named[g]; len(tags) > maxNamed {
 			parts = append(parts, strings.Join(tags[:maxNamed], ", "), english.Plural(len(tags)-maxNamed, "more tag", ""))
 		} else if len(tags) > 0 {
@@ -107,10 +111,18 @@ func reasonOf(g group, reasons map[string]bool) string {
 	return ""
 }
 
+// shownDigits is how much is shown of the digest in a tag.
+const shownDigits = len("sha256-") + 12
+
 // namesOf are the tags of an image that say more than its digest.
 func namesOf(x Decision) (tags []string) {
 	for _, tag := range x.Tags {
-		if digest.Digest("sha256:"+tag) != x.Digest {
+		switch {
+		case digest.Digest("sha256:"+tag) == x.Digest:
+		case names.IsDigestTag(tag) && len(tag) > shownDigits:
+			_, suffix, _ := cutSuffix(tag)
+			tags = append(tags, strings.TrimSuffix(tag[:shownDigits]+"…"+"."+suffix, "."))
+		default:
 			tags = append(tags, tag)
 		}
 	}

@@ -58,7 +58,7 @@ func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Co
 	}
 	log = log.Named("prune")
 	p := &pruner{log: log, policy: flags.Store.Prune.Policy, published: published, results: map[string]int{"pruned": 0, "nothing": 0, "removed": 0, "failed": 0},
-		options: prune.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, QuarantineDir: flags.QuarantineDir(), Log: log}}
+		options: prune.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, QuarantineDir: flags.QuarantineDir()}}
 	var err error
 	if p.policy != "" {
 		if p.at, err = settings.ParseDaily(flags.Store.Prune.At); err == nil {
@@ -177,6 +177,9 @@ func (p *pruner) note(state string, plan prune.Plan, detail string) {
 	s := pruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
 	if now, err := journal.ReadState(p.options.Store); err == nil {
 		s.Generation = now.Generation
+	}
+	if state != "failed" {
+		p.log.Info("prune of the store", zap.String("state", state), zap.Uint64("generation", s.Generation), zap.Int("tags", s.Tags), zap.Int("manifests", s.Manifests), zap.Int("blobs", s.Blobs), zap.Int64("bytes", s.Bytes))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
