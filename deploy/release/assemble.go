@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
 )
 
 const repository = "https://github.com/layoutproxy/layoutproxy"
@@ -200,12 +202,12 @@ func (o options) signFiles(files map[string][]byte) error {
 	if o.key == "" || o.unsigned {
 		return nil
 	}
-	key, err := readKey(o.key)
+	key, err := inventory.ParseSigningKey([]byte(o.key))
 	if err != nil {
-		return err
+		return fmt.Errorf("LAYOUTPROXY_RELEASE_KEY: %w", err)
 	}
 	for name, data := range files {
-		signature, err := sign(key, data)
+		signature, err := key.Sign(data)
 		if err != nil {
 			return err
 		}
