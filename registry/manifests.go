@@ -11,12 +11,18 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 var (
 	noCache     = []string{"no-cache"}
 	acceptBytes = []string{"bytes"}
+
+	// A bundle chooses the media types of its manifests. One that a browser would show, such as
+	// text/html, must not become a page of the registry's origin.
+	sandboxed = []string{"default-src 'none'; sandbox"}
+	noSniff   = []string{"nosniff"}
 )
 
 // manifests answers GET and HEAD of a manifest by tag or digest.
@@ -48,6 +54,9 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	h := w.Header()
 	h["Cache-Control"] = cache
 	setContentHeaders(h, m.MediaType, m.Digest)
+	if !closure.IsManifest(m.MediaType) {
+		h["Content-Security-Policy"], h["X-Content-Type-Options"] = sandboxed, noSniff
+	}
 	if isConditional(req.Header) {
 		return serveContent(w, req, bytes.NewReader(m.Body), m.Size)
 	}

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -225,6 +226,32 @@ func TestContentTypeOfManifests(t *testing.T) {
 				t.Errorf("%s, accepting %q: status %d, %q, want %q", tag, accept, r.status, got, want)
 			}
 		}
+	}
+}
+
+// A bundle that calls a manifest a web page gets no page of the registry's origin: its scripts do
+// not run (W3C Content Security Policy Level 3, directive sandbox).
+func TestNoManifestIsAWebPage(t *testing.T) {
+	t.Parallel()
+	l := layouttest.New(t, t.TempDir()).Layout("app")
+	for _, mediaType := range []string{"text/html", "application/xhtml+xml", "image/svg+xml", "TEXT/HTML; charset=utf-8"} {
+		body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"<script>alert(1)</script>","digest":"sha256:%064d","size":2},"layers":[]}`, mediaType, 0)
+		l.Tag(l.Blob(mediaType, []byte(body)), fmt.Sprintf("t%d", len(mediaType)))
+	}
+	l.Tag(l.Image(layouttest.Image{Name: "image"}), "image")
+	l.Write()
+	s := serveBare(t, l.Dir()+"/..")
+	for _, tag := range []string{"t9", "t21", "t13", "t24"} {
+		r := s.get("/v2/app/manifests/" + tag)
+		if r.status == http.StatusOK && (!strings.Contains(r.header.Get("Content-Security-Policy"), "sandbox") || r.header.Get("X-Content-Type-Options") != "nosniff") {
+			t.Errorf("%s is served as %q with %v", tag, r.header.Get("Content-Type"), r.header)
+		}
+	}
+	if r := s.get("/v2/app/manifests/t9"); r.status != http.StatusOK {
+		t.Errorf("status %d: nothing was tested", r.status)
+	}
+	if r := s.get("/v2/app/manifests/image"); r.header.Get("Content-Security-Policy") != "" {
+		t.Errorf("an image has %v", r.header)
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root, common := newRoot()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	stderr, terminal := console.NewPrintable(stderr), stderr
+	root.SetOut(console.NewPrintable(stdout))
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !common.Started {
@@ -29,7 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.Done
 	}
 	if exit.Status(err) == exit.Interrupted && console.IsTerminal(stderr) {
-		fmt.Fprint(stderr, "\r") // the terminal has written ^C there
+		fmt.Fprint(terminal, "\r") // the terminal has written ^C there
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)

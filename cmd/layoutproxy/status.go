@@ -87,7 +87,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 			return exit.WithHint(err, "is layoutproxy serve running? name its admin address (--admin-listen): layoutproxy status http://HOST:PORT")
 		}
 		if flags.watch && console.IsTerminal(stdout) {
-			fmt.Fprint(stdout, "\x1b[H\x1b[2J") // a clear screen
+			fmt.Fprint(stdout, console.ClearScreen)
 		}
 		if err := c.Print(stdout, text, func(w io.Writer) error { return printStatus(w, s, target.Host) }); err != nil {
 			return err

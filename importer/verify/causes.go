@@ -262,4 +262,9 @@ func (f *causes) report(r *Report) {
 		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Reason, b.Reason))
 	})
 	r.TagsAffected, r.Omitted.Problems = len(f.tags), f.first.omitted()
+	for t := range f.tags {
+		if !names.IsTag(t.tag) {
+			r.illegal++
+		}
+	}
 }

@@ -21,11 +21,13 @@ type Report struct {
 	// unknown and counted in neither number.
 	TagsUnknown []string              `json:"tagsUnknown"`
 	unknown     []layoutstore.Problem // the problems behind TagsUnknown
-	Files       int                   `json:"files"`     // read: files and entries of archives
-	Bytes       int64                 `json:"bytes"`     // read
-	Causes      []Cause               `json:"causes"`    // by place
-	Checksums   []*Checksum           `json:"checksums"` // by file
-	Conflicts   []layoutstore.Problem `json:"conflicts"`
+	// illegal is how many of TagsAffected are tags that no repository can have, and not among Tags.
+	illegal   int
+	Files     int                   `json:"files"`     // read: files and entries of archives
+	Bytes     int64                 `json:"bytes"`     // read
+	Causes    []Cause               `json:"causes"`    // by place
+	Checksums []*Checksum           `json:"checksums"` // by file
+	Conflicts []layoutstore.Problem `json:"conflicts"`
 	// Harmless are problems that lose no content, such as bytes after the end of an archive.
 	// They do not clear Whole.
 	Harmless     []layoutstore.Problem `json:"harmless"`

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // maxLines limits the lines of a list in text; JSON has more of it.
@@ -56,7 +57,7 @@ func (r *Report) WriteText(w io.Writer) error {
 func (c Cause) write(w io.Writer) {
 	fmt.Fprintf(w, "%s: ", c.Kind)
 	if c.Path != "" {
-		fmt.Fprintf(w, "%s: ", c.Path)
+		fmt.Fprintf(w, "%s: ", problem.OneLine(c.Path))
 	}
 	fmt.Fprint(w, c.Reason)
 	if c.Tags > 0 {
@@ -97,14 +98,14 @@ func describe(c Cause, p layoutstore.Problem) string {
 	}
 	switch {
 	case p.Entry != "" && len(p.Chunks) > 0:
-		add("%s in %s", p.Entry, strings.Join(p.Chunks, " and "))
+		add("%s in %s", problem.OneLine(p.Entry), strings.Join(p.Chunks, " and "))
 	case p.Entry != "":
-		add("%s", p.Entry)
+		add("%s", problem.OneLine(p.Entry))
 	case p.Path != c.Path:
-		add("%s", p.Path)
+		add("%s", problem.OneLine(p.Path))
 	}
 	if p.MediaType != "" {
-		add("%s", p.MediaType)
+		add("%s", problem.OneLine(p.MediaType))
 	}
 	if p.Reason != c.Reason {
 		add("%s", p.Reason)

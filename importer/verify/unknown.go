@@ -43,7 +43,8 @@ func (r *Report) writeUnknown(w io.Writer) {
 	}
 	switch {
 	case r.TagsAffected > 0:
-		fmt.Fprintf(w, "Of %s of %s, %d %s complete", count(r.Tags, "known tag"), count(r.Repositories, "repository"), r.Tags-r.TagsAffected, isOrAre(r.Tags-r.TagsAffected))
+		complete := r.Tags - (r.TagsAffected - r.illegal)
+		fmt.Fprintf(w, "Of %s of %s, %d %s complete", count(r.Tags, "known tag"), count(r.Repositories, "repository"), complete, isOrAre(complete))
 	default:
 		fmt.Fprintf(w, "%s of %s %s complete", count(r.Tags, "tag"), others(r.Repositories), isOrAre(r.Tags))
 	}

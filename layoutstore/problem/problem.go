@@ -15,7 +15,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -114,7 +116,11 @@ func (p Problem) Tag() string {
 
 // TagNames names the first tags and counts the others, as "v1.0, v1.1 and 3 more".
 func (p Problem) TagNames() string {
-	names := strings.Join(p.Tags[:min(len(p.Tags), maxNamed)], ", ")
+	var quoted [maxNamed]string
+	for i, tag := range p.Tags[:min(len(p.Tags), maxNamed)] {
+		quoted[i] = OneLine(tag)
+	}
+	names := strings.Join(quoted[:min(len(p.Tags), maxNamed)], ", ")
 	if more := len(p.Tags) + p.MoreTags - maxNamed; more > 0 {
 		names += fmt.Sprintf(" and %d more", more)
 	}
@@ -137,8 +143,8 @@ func (p Problem) String() string {
 			parts = append(parts, fmt.Sprintf(format, value))
 		}
 	}
-	add("%s", p.Path)
-	add("%s", p.Entry)
+	add("%s", OneLine(p.Path))
+	add("%s", OneLine(p.Entry))
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
 		parts[len(parts)-1] += " in " + chunk
 	}
@@ -151,6 +157,15 @@ func (p Problem) String() string {
 	add("%s", string(p.Digest))
 	add("%s", p.Reason)
 	return strings.Join(parts, ": ")
+}
+
+// OneLine returns a text of a bundle as one line of a report: with control characters it is
+// quoted, so that it cannot look like lines of its own.
+func OneLine(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // Summary names the archive, not where it is, with the reason and the chunks to copy again.

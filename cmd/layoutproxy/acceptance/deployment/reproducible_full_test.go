@@ -52,6 +52,9 @@ func buildRelease(t *testing.T, dir, key, umask string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	source := filepath.Join(dir, "source")
 	command(t, dir, "sh", "-c", "umask "+umask+" && git clone -q \"$0\" \"$1\"", project, source)
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", "umask "+umask+" && exec deploy/release/build ../release")

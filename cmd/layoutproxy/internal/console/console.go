@@ -21,23 +21,23 @@ type Console struct {
 }
 
 // New makes a console of standard error.
-func New(stderr io.Writer) *Console { return &Console{w: stderr} }
+func New(stderr io.Writer) *Console { return &Console{w: unwrap(stderr)} }
 
 // Write implements [io.Writer].
 func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
-		if n, err := c.bars.Write(p); err == nil { // else they have ended
+		if n, err := NewPrintable(c.bars).Write(p); err == nil { // else they have ended
 			return n, nil
 		}
 	}
-	return c.w.Write(p)
+	return NewPrintable(c.w).Write(p)
 }
 
 // IsTerminal reports whether a writer is a terminal.
 func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := unwrap(w).(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

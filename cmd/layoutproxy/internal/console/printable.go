@@ -1,0 +1,98 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// ClearScreen clears a terminal.
+const ClearScreen = "\x1b[H\x1b[2J"
+
+// sequences are the escape sequences that the program writes itself.
+func sequences() []string {
+	return []string{string(Green), string(Yellow), string(Red), endOfColor, ClearScreen}
+}
+
+// Printable writes text to w, with control characters as \u001b: names and tags of a bundle, and
+// what a server answers, must not move the cursor of an operator's terminal, set its title or
+// answer for its user. Line ends, tabs and this program's own colors stay. In JSON the escape
+// means the same character.
+type Printable struct {
+	w    io.Writer
+	held []byte // the beginning of a sequence or a character, until the rest is written
+}
+
+// NewPrintable returns a writer of printable text to w.
+func NewPrintable(w io.Writer) *Printable { return &Printable{w: w} }
+
+// Write implements io.Writer.
+func (p *Printable) Write(b []byte) (int, error) {
+	if len(p.held) == 0 && isPrintable(b) {
+		return p.w.Write(b)
+	}
+	rest := append(p.held, b...)
+	p.held = nil
+	var out bytes.Buffer
+	for len(rest) > 0 {
+		n := p.one(&out, rest)
+		if n == 0 {
+			p.held = bytes.Clone(rest)
+			break
+		}
+		rest = rest[n:]
+	}
+	if _, err := p.w.Write(out.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// one writes the first character or sequence of b, and returns its length, or 0 if b ends in it.
+func (p *Printable) one(out *bytes.Buffer, b []byte) int {
+	for _, s := range sequences() {
+		if bytes.HasPrefix(b, []byte(s)) {
+			out.WriteString(s)
+			return len(s)
+		}
+		if strings.HasPrefix(s, string(b)) {
+			return 0
+		}
+	}
+	if !utf8.FullRune(b) {
+		return 0
+	}
+	r, n := utf8.DecodeRune(b)
+	if isControl(r) {
+		fmt.Fprintf(out, `\u%04x`, r)
+	} else {
+		out.Write(b[:n])
+	}
+	return n
+}
+
+// isControl reports whether a terminal may act on a character: controls, and those that change
+// the direction of the text after them.
+func isControl(r rune) bool {
+	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
+
+// isPrintable reports whether text is printable as it is; it may say no where it is.
+func isPrintable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// unwrap returns what w writes printable text to, or w.
+func unwrap(w io.Writer) io.Writer {
+	if p, ok := w.(*Printable); ok {
+		return p.w
+	}
+	return w
+}

@@ -1,0 +1,72 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func printed(texts ...string) string {
+	var b bytes.Buffer
+	w := NewPrintable(&b)
+	for _, text := range texts {
+		if n, err := w.Write([]byte(text)); n != len(text) || err != nil {
+			panic(err)
+		}
+	}
+	return b.String()
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"tab\tand line\n":         "tab\tand line\n",
+		"façade — ok ✓\n":         "façade — ok ✓\n",
+		"\x1b[31mred\x1b[0m\n":    "\x1b[31mred\x1b[0m\n", // the program's own
+		ClearScreen + "x":         ClearScreen + "x",
+		"\x1b]0;title\x07\n":      `\u001b]0;title\u0007` + "\n",
+		"\x1b[2J\x1b[8mhidden\n":  `\u001b[2J\u001b[8mhidden` + "\n",
+		"good\rbad\b\x7f\n":       `good\u000dbad\u0008\u007f` + "\n",
+		"\u009b31m":               `\u009b31m`, // CSI in one character
+		"tag\u202egnp.exe\u2066x": `tag\u202egnp.exe\u2066x`,
+		"\xff\xfe broken\n":       "\xff\xfe broken\n",
+	} {
+		if got := printed(text); got != want {
+			t.Errorf("%q is printed as %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzPrintable: whatever is written, and wherever it is cut, no control character but the
+// program's own sequences comes out, printable text comes out as it is, and JSON means the same.
+func FuzzPrintable(f *testing.F) {
+	f.Add("a tag\x1b[31m\n", uint8(3))
+	f.Add("\x1b[H\x1b[2J\u009b", uint8(5))
+	f.Fuzz(func(t *testing.T, text string, cut uint8) {
+		text = strings.ToValidUTF8(text, "") + "\n"
+		at := min(int(cut), len(text))
+		got := printed(text[:at], text[at:])
+		if whole := printed(text); got != whole {
+			t.Errorf("%q cut at %d is printed as %q, and uncut as %q", text, at, got, whole)
+		}
+		left := got
+		for _, s := range sequences() {
+			left = strings.ReplaceAll(left, s, "")
+		}
+		if strings.IndexFunc(left, isControl) >= 0 {
+			t.Errorf("%q is printed as %q", text, got)
+		}
+		if strings.IndexFunc(text, isControl) < 0 && got != text {
+			t.Errorf("%q is printed as %q", text, got)
+		}
+		data, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back string
+		if err := json.Unmarshal([]byte(printed(string(data), "\n")), &back); err != nil || back != text {
+			t.Errorf("JSON of %q is read as %q, %v", text, back, err)
+		}
+	})
+}
