@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // request makes a request of the API; path is relative to /v2/.
@@ -115,7 +116,7 @@ func errorsOf(body []byte) string {
 
 // printable removes line breaks and other control characters from a server's text.
 func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
+	if unicode.IsControl(r) {
 		return ' '
 	}
 	return r

@@ -182,11 +182,10 @@ func checkDeb(t *testing.T, name string) {
 	checkStatic(t, program)
 	command(t, root, program, "version")
 	command(t, root, program, "serve", "--config", "etc/layoutproxy/config.yaml", "--check-config")
-	command(t, root, program, "serve", "--config", "usr/share/doc/layoutproxy/config.example.yaml", "--check-config")
 	for _, file := range []string{
 		"usr/share/man/man1/layoutproxy.1.gz", "usr/share/man/man1/layoutproxy-serve.1.gz", "usr/share/bash-completion/completions/layoutproxy",
 		"usr/share/fish/vendor_completions.d/layoutproxy.fish", "usr/share/zsh/vendor-completions/_layoutproxy",
-		"usr/share/doc/layoutproxy/copyright", "usr/share/doc/layoutproxy/layoutproxy.cdx.json",
+		"usr/share/doc/layoutproxy/copyright", "usr/share/doc/layoutproxy/config.example.yaml", "usr/share/doc/layoutproxy/layoutproxy.cdx.json",
 	} {
 		if info, err := os.Stat(filepath.Join(root, file)); err != nil || info.Size() == 0 || info.Mode().Perm() != 0o644 {
 			t.Errorf("%s: %+v, %v", file, info, err)

@@ -1,0 +1,76 @@
+package importer
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// FuzzUntag: take a tag from an index of a store, and no entry has it any more; every other
+// descriptor is there as before.
+func FuzzUntag(f *testing.F) {
+	const d = `"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2`
+	for _, annotations := range []string{
+		`{"org.opencontainers.image.ref.name":"v1"}`, `{"io.deckhouse.image.short_tag":"v1"}`, `{"org.opencontainers.image.ref.name":"r.example/a/b:v1"}`,
+		`{"org.opencontainers.image.ref.name":"v1","ORG.opencontainers.image.ref.name":"v1","x":"y"}`, `{"org.opencontainers.image.ref.name":"v1"},"Annotations":{"io.deckhouse.image.short_tag":"v1"}`,
+	} {
+		f.Add([]byte(`{"schemaVersion":2,"manifests":[{` + d + `,"annotations":` + annotations + `},{` + d + `}],"x":[1]}`))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m := merging{byTag: map[string][]int{}}
+		if m.parse(data, "a") != nil {
+			return
+		}
+		before, err := layoutstore.ParseIndex(data, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tag := range m.byTag {
+			m.untag(tag)
+		}
+		for i, w := range m.entries {
+			if w.Digest == "" {
+				continue
+			}
+			after, err := layoutstore.ParseIndex([]byte(`{"schemaVersion":2,"manifests":[`+string(w.raw)+`]}`), "a")
+			if err != nil || len(after) != 1 || after[0].Tag != "" || after[0].Digest != w.Digest {
+				t.Errorf("entry %d of %q becomes %q: %+v, %v", i, data, w.raw, after, err)
+			}
+		}
+		if len(m.entries) < len(before) {
+			t.Errorf("%d of %d entries are left", len(m.entries), len(before))
+		}
+	})
+}
+
+// FuzzMoveRecord: a record is read as it was written, whatever the bytes of the names, and any
+// other content is refused or has as many files as it says.
+func FuzzMoveRecord(f *testing.F) {
+	f.Add("a.tar.0000.chunk", "\xff\n\x00", uint64(7), []byte(`{"format":1,"generation":1,"files":1}`+"\n"+`{"name":"a"}`))
+	f.Add("", "../x", uint64(0), []byte(`{"format":1,"files":-1}`))
+	f.Fuzz(func(t *testing.T, a, b string, generation uint64, content []byte) {
+		r := moveRecord{Generation: generation, files: []publish.MovedFile{{Name: publish.FileName(a)}, {Name: publish.FileName(b), Link: true}}}
+		var out bytes.Buffer
+		if err := r.write(&out); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "record")
+		read := func(data []byte) (*moveRecord, error) {
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return readMoveRecord(file)
+		}
+		got, err := read(out.Bytes())
+		if err != nil || len(got.files) != 2 || string(got.files[0].Name) != a || string(got.files[1].Name) != b || got.Generation != generation {
+			t.Errorf("%q and %q are read as %+v, %v", a, b, got, err)
+		}
+		if got, err := read(content); err == nil && len(got.files) != got.Count {
+			t.Errorf("%q has %d files, and says %d", content, len(got.files), got.Count)
+		}
+	})
+}

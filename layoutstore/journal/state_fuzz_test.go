@@ -1,0 +1,35 @@
+package journal_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// FuzzState: a state is of the one known format, or it is refused; never taken for no store.
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`{"format":1,"generation":7,"packed":[{"file":"a.tar","name":"a.tar","generation":7}]}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Add([]byte(`{"format":1,"packed":[{"file":"../../etc/passwd"}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, journal.StateFile)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := journal.ReadState(dir)
+		if err == nil && s.Format != journal.Format {
+			t.Errorf("%q is read as format %d", data, s.Format)
+		}
+		if errors.Is(err, journal.ErrNotStore) {
+			t.Errorf("%q: the directory is taken for no store: %v", data, err)
+		}
+	})
+}

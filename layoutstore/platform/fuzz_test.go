@@ -1,0 +1,28 @@
+package platform_test
+
+import (
+	"testing"
+
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
+)
+
+// FuzzSame: whatever an index says of a platform, being the same is mutual, and what has a name is
+// the same as itself.
+func FuzzSame(f *testing.F) {
+	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
+	f.Add("linux", "arm", "7", "LINUX", "armhf", "")
+	f.Add("", "/", "//", "windows", "amd64", "\x00")
+	f.Fuzz(func(t *testing.T, os1, arch1, variant1, os2, arch2, variant2 string) {
+		a := &specs.Platform{OS: os1, Architecture: arch1, Variant: variant1}
+		b := &specs.Platform{OS: os2, Architecture: arch2, Variant: variant2}
+		if platform.Same(a, b) != platform.Same(b, a) {
+			t.Errorf("%+v and %+v are the same, in one order only", a, b)
+		}
+		if os1 != "" && arch1 != "" && !platform.Same(a, a) {
+			t.Errorf("%+v is not the same as itself", a)
+		}
+		platform.RunsOn(a, b)
+	})
+}

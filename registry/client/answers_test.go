@@ -1,0 +1,104 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+)
+
+// FuzzTagList: whatever a registry answers, a list has at most as many entries as are allowed,
+// and what is accepted is what encoding/json reads of it.
+func FuzzTagList(f *testing.F) {
+	for _, body := range []string{`{"name":"a","tags":["v1","v2"]}`, `{"tags":null}`, `{"tags":[1]}`, `{"tags":"v1"}`, `[]`, `<html>`, `{"tags":["a","b","c","d"]}`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		const limit = 3
+		all, err := entries[string](nil, body, limit, func(p page) json.RawMessage { return p.Tags })
+		if len(all) > limit {
+			t.Errorf("%d entries, at most %d are allowed", len(all), limit)
+		}
+		if err != nil {
+			return
+		}
+		var want struct{ Tags []string }
+		if err := json.Unmarshal(body, &want); err != nil || fmt.Sprint(want.Tags) != fmt.Sprint(all) {
+			t.Errorf("%q: %q, and encoding/json reads %q, %v", body, all, want.Tags, err)
+		}
+	})
+}
+
+// FuzzErrorBody: what a server says of an error is a few short lines of printable text.
+func FuzzErrorBody(f *testing.F) {
+	for _, body := range []string{
+		`{"errors":[{"code":"DENIED","message":"no\nline","detail":{"reason":"quota"}}]}`, `{"errors":[{},{},{},{},{},{}]}`,
+		`{"details":"a\u001b[31m"}`, `<html>`, `{"errors":{}}`, `{"errors":[{"code":1}]}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		codes := codesOf(body)
+		if len(codes) > 5 {
+			t.Errorf("%d codes", len(codes))
+		}
+		for _, c := range codes {
+			text := fmt.Sprintf("%v", c)
+			if strings.IndexFunc(text, unicode.IsControl) >= 0 || len(text) > 700 {
+				t.Errorf("%q is read as %q", body, text)
+			}
+		}
+	})
+}
+
+// FuzzReceived: a registry never acknowledges less than nothing, and the form of the
+// specification is read as it is meant (distribution specification, "Pushing a blob in chunks").
+func FuzzReceived(f *testing.F) {
+	f.Add("0-99", int64(99))
+	f.Add("bytes=0-9223372036854775807", int64(5))
+	f.Add("5-9", int64(1))
+	f.Fuzz(func(t *testing.T, value string, last int64) {
+		if n, ok := parseReceived(http.Header{"Range": {value}}); n < 0 || !ok && n != 0 {
+			t.Errorf("%q: %d, %v", value, n, ok)
+		}
+		if last <= 0 || last == 1<<63-1 {
+			return
+		}
+		if n, ok := parseReceived(http.Header{"Range": {fmt.Sprintf("0-%d", last)}}); n != last+1 || !ok {
+			t.Errorf("0-%d: %d, %v", last, n, ok)
+		}
+	})
+}
+
+// FuzzRetryAfter: no answer asks for a pause of less than nothing.
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120", "")
+	f.Add("Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:59 GMT")
+	f.Add("-1", "x")
+	f.Fuzz(func(t *testing.T, value, date string) {
+		h := http.Header{"Retry-After": {value}, "Date": {date}}
+		if d := retryAfter(h, time.Unix(0, 0)); d < 0 {
+			t.Errorf("%q at %q: %s", value, date, d)
+		}
+	})
+}
+
+// FuzzTokenAnswer: a token is used for a while that has an end, whatever its server says.
+func FuzzTokenAnswer(f *testing.F) {
+	for _, body := range []string{`{"token":"a","expires_in":300}`, `{"access_token":"b","expires_in":"60.5"}`, `{"token":"a","expires_in":1e999}`, `{"expires_in":{}}`, `{"token":"a","expires_in":-1}`} {
+		f.Add([]byte(body))
+	}
+	now := time.Unix(1_700_000_000, 0)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var a tokenAnswer
+		if json.Unmarshal(body, &a) != nil {
+			return
+		}
+		if until := a.expiry(now); until.Before(now) || until.After(now.Add(maxLife)) {
+			t.Errorf("%q is used until %s", body, until)
+		}
+	})
+}

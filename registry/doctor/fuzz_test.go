@@ -1,0 +1,20 @@
+package doctor
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// FuzzServerErrors: what a server says of an error is one line of bounded length, without
+// control characters.
+func FuzzServerErrors(f *testing.F) {
+	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"a\nb\u001b[31m\u009b","detail":{"a":[1]}}]}`))
+	f.Add([]byte(`{"errors":[{"detail":"` + strings.Repeat("ä", 600) + `"}]}`))
+	f.Add([]byte(`<html>`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if text := errorsOf(body); len(text) > 510 || strings.IndexFunc(text, unicode.IsControl) >= 0 {
+			t.Errorf("%q is read as %q", body, text)
+		}
+	})
+}
