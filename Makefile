@@ -1,7 +1,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: build man test full lint bench sample
+.PHONY: build man test full lint bench sample screenshots
 
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o dist/layoutproxy ./cmd/layoutproxy
 man: ; go run -tags man -ldflags "-X main.version=$(VERSION)" ./cmd/layoutproxy dist/man
@@ -10,3 +10,4 @@ full: ; bash .ci/full
 lint: ; golangci-lint run ./...
 bench: ; go test -run '^$$' -bench . -benchmem ./...
 sample: ; go run ./examples/generate
+screenshots: ; cd cmd/layoutproxy/acceptance && LAYOUTPROXY_SCREENSHOTS=1 go test -tags full -count 1 -timeout 30m -run TestPage .

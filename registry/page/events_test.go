@@ -53,6 +53,7 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 // An open page gets nothing while nothing changes, what it has when that changes, at most one event
 // a second, and an end when the server stops. The status is asked for at most once a second.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	tree := open(t, sample)
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -130,6 +131,7 @@ func TestEvents(t *testing.T) {
 
 // Only so many pages are followed at once, and one that has gone makes place.
 func TestEventsAreBounded(t *testing.T) {
+	t.Parallel()
 	tree := open(t, sample)
 	synctest.Test(t, func(t *testing.T) {
 		p := pages(t, tree, nil)

@@ -106,6 +106,7 @@ func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 
 // For every repository the page has the tags of the API, whatever their number.
 func TestTagsAreThoseOfTheAPI(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	many := layouttest.New(t, dir).Layout("many")
 	d := many.Image(layouttest.Image{Name: "one"})
@@ -136,6 +137,7 @@ func TestTagsAreThoseOfTheAPI(t *testing.T) {
 // from another host, and nothing is inline, so that the policy can forbid both. What a browser loads
 // first has at most 60 kB.
 func TestEveryPageIsReached(t *testing.T) {
+	t.Parallel()
 	tree := open(t, sample)
 	p := pages(t, tree, nil)
 	seen, queue := map[string]bool{}, []string{"/"}
@@ -204,6 +206,7 @@ func TestEveryPageIsReached(t *testing.T) {
 }
 
 func TestMethodsAndUnknownPages(t *testing.T) {
+	t.Parallel()
 	p := pages(t, open(t, sample), nil)
 	for _, c := range []struct {
 		method, path string
@@ -226,6 +229,7 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 
 // A search finds names, tags and digests; its pages have every result once.
 func TestSearch(t *testing.T) {
+	t.Parallel()
 	p := pages(t, open(t, sample), nil)
 	digest := regexp.MustCompile(`<code title="(sha256:[0-9a-f]+)"`).FindStringSubmatch(get(t, p, "/repository/deckhouse/ee", http.StatusOK))[1]
 	for query, want := range map[string]string{
@@ -278,6 +282,7 @@ func TestSearch(t *testing.T) {
 
 // Whatever a bundle or a request says stays text: nothing of it is markup, hides or reorders.
 func TestHostileText(t *testing.T) {
+	t.Parallel()
 	const marker = `<img src=x onerror=alert(1)>`
 	hostile := `"'>` + marker + `</script><!--{{.}}` + "\u202e\u2066\u200b\ufeff\x00\x1b[31m\xff" + "\u0430" + strings.Repeat("long", 2000)
 	dir := t.TempDir()
@@ -325,6 +330,7 @@ func TestHostileText(t *testing.T) {
 
 // What the API refuses, the page refuses, and both name the archive to copy again.
 func TestProblemsAreThoseOfTheAPI(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
 	good := l.Image(layouttest.Image{Name: "good", LayerSizes: []int64{100}})
@@ -365,6 +371,7 @@ func TestProblemsAreThoseOfTheAPI(t *testing.T) {
 
 // The archive and the offset on the page are where the bytes are.
 func TestPlacesAreWhereTheBytesAre(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := layouttest.New(t, filepath.Join(dir, "tree"))
 	l := tree.Layout("app")

@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"html/template"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // functions are those of the templates.
@@ -20,6 +23,7 @@ func functions() template.FuncMap {
 		"comma": func(n int64) string { return humanize.Comma(n) },
 		"count": countOf,
 		"short": shortDigest,
+		"again": copyAgain,
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"when":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	}
@@ -71,6 +75,19 @@ func isPlain(s string) bool {
 // separator other than a space, a variation selector, or one of private use.
 func isHidden(r rune) bool {
 	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
+}
+
+// copyAgain names the archive, and the chunk where it is known, that would repair a cause; empty where
+// that would repair nothing.
+func copyAgain(c *problem.Cause) string {
+	archive, p := filepath.Base(c.First.Path), c.First
+	switch {
+	case !p.IsFailure() || p.Kind != problem.Damaged && p.Kind != problem.Incomplete || !strings.HasSuffix(archive, ".tar"):
+		return ""
+	case p.Chunk() != "":
+		return archive + ", " + p.Chunk()
+	}
+	return archive
 }
 
 // countOf is a number of things, in words.

@@ -7,6 +7,7 @@ import (
 )
 
 func TestVisible(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"":                      "",
 		"v1.70.1":               "v1.70.1",
@@ -34,6 +35,7 @@ func TestVisible(t *testing.T) {
 // The address for nodes is the one that the registry listens on; if that is every address, the one
 // that somebody has just reached.
 func TestAddressFor(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		listen, host, want string
 		loopback           bool
@@ -57,6 +59,7 @@ func TestAddressFor(t *testing.T) {
 
 // The commands are those that the clients take: https or not, loopback or not, an image or not.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		registry Registry
 		runnable bool
@@ -94,6 +97,7 @@ docker pull 10.0.0.1:5000/app:v1`},
 
 // What goes into commands is a host, whatever a bundle says.
 func TestUpstreamIsAHost(t *testing.T) {
+	t.Parallel()
 	p := &Page{options: Options{Registry: Registry{Address: "127.0.0.1:5000"}}}
 	for name, guessed := range map[string]bool{
 		"registry.example": false, "registry.example:5000": false, "localhost": false, "": true, "a b": true, "$(reboot)": true, "a/b": true, "-rf": true,

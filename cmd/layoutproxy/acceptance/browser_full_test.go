@@ -1,0 +1,246 @@
+//go:build full
+
+package acceptance
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	cdpage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// browser is a tab of Debian's Chromium. It notes what it asks for, and what it complains about.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+	at  string // the origin of the server
+
+	mu         sync.Mutex
+	requests   []string
+	complaints []string
+	events     []time.Time // server-sent ones, by the browser's clock
+	bytes      float64     // of the answers
+}
+
+// newBrowser opens a tab. When the test ends, it fails for any request to another host and for
+// anything that the browser's console complains about.
+func newBrowser(t *testing.T, origin string) *browser {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(packaged(t, "chromium")), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("hide-scrollbars", true))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	b := &browser{t: t, ctx: ctx, at: origin}
+	b.try(chromedp.Listen(ctx, b.note))
+	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
+		_, err := cdp.Call(ctx, to, network.Enable, network.EnableParams{})
+		return err
+	}))
+	t.Cleanup(b.check)
+	return b
+}
+
+func (b *browser) note(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		b.requests = append(b.requests, e.Request.URL)
+	case *network.EventLoadingFinished:
+		b.bytes += e.EncodedDataLength
+	case *network.EventEventSourceMessageReceived:
+		b.events = append(b.events, time.Now())
+	case *log.EventEntryAdded:
+		b.complaints = append(b.complaints, e.Entry.Text+" "+e.Entry.URL)
+	case *runtime.EventExceptionThrown:
+		b.complaints = append(b.complaints, e.ExceptionDetails.Text)
+	}
+}
+
+func (b *browser) check() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	origin, err := url.Parse(b.at)
+	b.try(err)
+	for _, r := range b.requests {
+		if to, err := url.Parse(r); err != nil || to.Host != origin.Host {
+			b.t.Errorf("a request to %s", r)
+		}
+	}
+	if len(b.requests) == 0 {
+		b.t.Error("no request was seen")
+	}
+	for _, c := range b.complaints {
+		if !strings.Contains(c, "404 (Not Found)") { // the page of an image that is lost
+			b.t.Errorf("the browser complains: %s", c)
+		}
+	}
+}
+
+func (b *browser) try(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	b.try(chromedp.Do(b.ctx, actions...))
+}
+
+// open shows a page.
+func (b *browser) open(path string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(b.at + path))
+}
+
+// ask evaluates JavaScript.
+func ask[T any](b *browser, script string) T {
+	b.t.Helper()
+	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", script, err)
+	}
+	return value
+}
+
+// wait waits until JavaScript is true.
+func (b *browser) wait(what, script string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !ask[bool](b, script); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s: never. The page has:\n%s", what, ask[string](b, "document.body.innerText"))
+		}
+	}
+}
+
+// text is what a person reads in an element.
+func (b *browser) text(selector string) string {
+	b.t.Helper()
+	quoted, err := json.Marshal(selector)
+	b.try(err)
+	return ask[string](b, "document.querySelector("+string(quoted)+").innerText")
+}
+
+func (b *browser) key(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
+
+// theme is "light" or "dark".
+func (b *browser) theme(name string) {
+	b.t.Helper()
+	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
+		_, err := cdp.Call(ctx, to, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+		return err
+	}))
+}
+
+func (b *browser) width(pixels int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(pixels, 900))
+}
+
+// scripts switches JavaScript.
+func (b *browser) scripts(on bool) {
+	b.t.Helper()
+	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
+		_, err := cdp.Call(ctx, to, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !on})
+		return err
+	}))
+}
+
+// screenshots is where pictures go, for somebody to look at them. Git ignores it.
+const screenshots = "screenshots"
+
+// shoot takes a picture of the whole page.
+func (b *browser) shoot(name string) {
+	b.t.Helper()
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	b.try(err)
+	b.try(os.MkdirAll(screenshots, 0o755))
+	b.try(os.WriteFile(filepath.Join(screenshots, name+".png"), picture, 0o644))
+}
+
+// publish takes a picture of the upper part of the page for the documentation, if the environment
+// asks for it (make screenshots).
+func (b *browser) publish(name string, width, height int) {
+	b.t.Helper()
+	if os.Getenv("LAYOUTPROXY_SCREENSHOTS") == "" {
+		return
+	}
+	quality := int64(85)
+	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
+		r, err := cdp.Call(ctx, to, cdpage.CaptureScreenshot, cdpage.CaptureScreenshotParams{Format: cdpage.CaptureScreenshotFormatWebp, Quality: &quality,
+			Clip: &cdpage.Viewport{Width: float64(width), Height: float64(height), Scale: 1}})
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(projectDir, "docs/images", name+".webp"), r.Data, 0o644)
+	}))
+}
+
+// axe is the source of axe-core, which npm gets by its lock file. No script of the package runs.
+var axe = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		data, err := os.ReadFile(filepath.Join("testdata/axe", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o644)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", &axeError{string(out), err}
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
+	return string(source), err
+})
+
+type axeError struct {
+	output string
+	error
+}
+
+func (e *axeError) Error() string { return "npm ci: " + e.error.Error() + "\n" + e.output }
+
+// accessible fails the test for each violation of WCAG 2.2 AA, or of axe-core's best practices, on
+// the page that is open.
+func (b *browser) accessible(what string) {
+	b.t.Helper()
+	source, err := axe()
+	b.try(err)
+	ask[bool](b, source+"\n;true")
+	found := ask[[]string](b, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) => {
+		if (r.passes.length < 10) throw new Error("only " + r.passes.length + " rules applied");
+		return r.violations.map((v) => v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map((n) => n.html + " " + n.failureSummary).join(" | "));
+	})`)
+	for _, violation := range found {
+		b.t.Errorf("%s: %s", what, violation)
+	}
+}

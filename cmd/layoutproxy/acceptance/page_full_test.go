@@ -1,0 +1,336 @@
+//go:build full
+
+package acceptance
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// packedSample is a directory with the sample in its archives.
+func packedSample(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bundle")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	layouttest.New(t, bundleDir).Bundle(dir)
+	return dir
+}
+
+// The first visit: a verdict, what is ready, how much of it there is, and what to put on a node. It
+// loads at most 60 kB, from nowhere else. The same is there without JavaScript.
+func TestPageFirstVisit(t *testing.T) {
+	s := serve(t, packedSample(t))
+	b := newBrowser(t, "http://"+s.admin)
+	b.width(1280)
+	b.open("/")
+	b.wait("the check", `document.querySelector("[data-live=right]").innerText.includes("All right")`)
+	b.mu.Lock()
+	loaded := b.bytes
+	b.mu.Unlock()
+	if loaded == 0 || loaded > 60_000 {
+		t.Errorf("the first load has %.0f bytes", loaded)
+	}
+	b.wait("the verdicts", `document.querySelector("[data-live=right]").innerText.includes("v1.70.1")`)
+	has := func(when string) {
+		t.Helper()
+		main := b.text("main")
+		for _, want := range []string{"15 repositories, 45 tags below deckhouse/ee", "deckhouse/ee/modules", "registry.deckhouse.io", "[host.\"http://" + s.registry, "Nothing came in"} {
+			if !strings.Contains(main, want) {
+				t.Errorf("%s: no %q in\n%s", when, want, main)
+			}
+		}
+	}
+	has("with JavaScript")
+	for _, theme := range []string{"light", "dark"} {
+		b.theme(theme)
+		b.shoot("overview-" + theme)
+		b.accessible("overview, " + theme)
+	}
+	b.theme("light")
+	b.publish("overview", 1280, 800)
+	b.scripts(false)
+	b.open("/")
+	b.scripts(true) // for has
+	has("without JavaScript")
+	t.Logf("first load: %.0f bytes", loaded)
+}
+
+// Every kind of page has no violation of WCAG, in both themes, and fits into 360 pixels.
+func TestPagesAreForEverybody(t *testing.T) {
+	dir := packedSample(t)
+	breakBundle(t, filepath.Join(dir, "platform.tar"))
+	s := serve(t, dir)
+	b := newBrowser(t, "http://"+s.admin)
+	for name, path := range map[string]string{
+		"overview": "/", "problems": "/problems", "repositories": "/repositories", "search": "/repositories?q=v1", "repository": "/repository/deckhouse/ee",
+		"image": "/image/deckhouse/ee/install:v1.70.1", "missing": "/nothing",
+	} {
+		for _, theme := range []string{"light", "dark"} {
+			for _, width := range []int64{1280, 360} {
+				b.theme(theme)
+				b.width(width)
+				b.open(path)
+				what := fmt.Sprintf("%s, %s, %d pixels", name, theme, width)
+				if wide := ask[int64](b, "document.documentElement.scrollWidth"); wide > width {
+					t.Errorf("%s: %d pixels wide", what, wide)
+				}
+				b.accessible(what)
+				b.shoot(fmt.Sprintf("%s-%s-%d", name, theme, width))
+			}
+		}
+	}
+	b.theme("light")
+	b.width(1280)
+	b.open("/image/deckhouse/ee/install:v1.70.1")
+	b.publish("image", 1280, 800)
+}
+
+// breakBundle damages a layer in an archive.
+func breakBundle(t *testing.T, archive string) {
+	t.Helper()
+	largest := layouttest.Place{}
+	for _, p := range layouttest.Places(t, archive) {
+		if strings.Contains(p.Name, "/sha256/") && p.Size > largest.Size {
+			largest = p
+		}
+	}
+	f, err := os.OpenFile(archive, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// The name of its entry: the blob is lost.
+	if _, err := f.WriteAt([]byte("lost"), largest.Header+20); err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 512)
+	if _, err := f.ReadAt(block, largest.Header); err != nil {
+		t.Fatal(err)
+	}
+	layouttest.Checksum(block)
+	if _, err := f.WriteAt(block, largest.Header); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// For every repository of the sample, the tags that a browser shows are those of tags/list.
+func TestPageHasTheTagsOfTheAPI(t *testing.T) {
+	s := serve(t, packedSample(t))
+	b := newBrowser(t, "http://"+s.admin)
+	images := sample(t)
+	if len(repositories(images)) < 15 {
+		t.Fatalf("%d repositories", len(repositories(images)))
+	}
+	for _, name := range repositories(images) {
+		resp, err := http.Get("http://" + s.registry + "/v2/" + name + "/tags/list")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list struct{ Tags []string }
+		err = json.NewDecoder(resp.Body).Decode(&list)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.open("/repository/" + name)
+		if got := ask[[]string](b, `[...document.querySelectorAll("[data-tag]")].map((a) => a.innerText)`); !slices.Equal(got, list.Tags) {
+			t.Errorf("%s: the page has %q, the API %q", name, got, list.Tags)
+		}
+	}
+}
+
+// With the keyboard alone: skip to the content, search while typing, open a result.
+func TestPageByKeyboard(t *testing.T) {
+	s := serve(t, packedSample(t))
+	b := newBrowser(t, "http://"+s.admin)
+	b.open("/")
+	b.key("\t")
+	if got := ask[string](b, "document.activeElement.innerText"); got != "Skip to content" {
+		t.Errorf("the first stop is %q", got)
+	}
+	b.shoot("keyboard-skip")
+	b.key("\r")
+	b.wait("the content", `document.activeElement.id === "main"`)
+	b.key("/")
+	b.wait("the search", `document.activeElement.id === "q"`)
+	b.key("install v1.70.1\r")
+	b.wait("results", `location.pathname === "/repositories" && document.querySelector("#results table") !== null`)
+	b.key("/")
+	b.wait("the search again", `document.activeElement.id === "q"`)
+	b.key("csi-ceph/release") // over what was selected
+	b.wait("results while typing", `location.search.includes("csi-ceph") && document.querySelector("#results a[href*='csi-ceph/release']") !== null`)
+	b.shoot("keyboard-search")
+	for range 40 {
+		b.key("\t")
+		if ask[bool](b, `document.activeElement.matches("#results table a")`) {
+			break
+		}
+	}
+	if outline := ask[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
+		t.Errorf("the focus is not seen: outline %s", outline)
+	}
+	b.key("\r")
+	b.wait("the repository", `location.pathname.startsWith("/repository/") && location.pathname.includes("csi-ceph/release")`)
+	// Everything that can be used is reached by Tab, and nothing holds the focus.
+	b.open("/image/deckhouse/ee/install:v1.70.1")
+	stops := ask[int](b, `document.querySelectorAll("a[href], button, input, summary, [tabindex='0']").length`)
+	seen := map[string]bool{}
+	for range stops + 5 {
+		b.key("\t")
+		seen[ask[string](b, `document.activeElement.outerHTML.slice(0, 200)`)] = true
+	}
+	if len(seen) < stops-5 { // several links may look the same
+		t.Errorf("%d of %d stops are reached", len(seen), stops)
+	}
+}
+
+// An import runs while the page is open, and the page follows it without a reload: waiting, progress,
+// published, and the new repository is there. A second one fails, and the page says why.
+func TestPageFollowsImports(t *testing.T) {
+	drop, store := t.TempDir(), t.TempDir()
+	s := serve(t, packedSample(t), "--store", store, "--drop-dir", drop, "--settle", "1s")
+	b := newBrowser(t, "http://"+s.admin)
+	b.width(1280)
+	b.open("/")
+	b.wait("the check", `document.querySelector(".state").innerText === "All right"`)
+	ask[bool](b, `window.states = new Set(); new MutationObserver(() => {
+		for (const badge of document.querySelectorAll("[data-live=incoming] .badge")) states.add(badge.innerText);
+		if (document.querySelector("[data-live=incoming] progress")) states.add("progress");
+	}).observe(document.querySelector("[data-live=incoming]"), {childList: true}); window.kept = true`)
+	b.mu.Lock()
+	b.events = nil
+	b.mu.Unlock()
+	began := time.Now()
+	dropLarge(t, drop)
+	b.wait("progress", `states.has("progress")`)
+	b.shoot("import-running")
+	b.accessible("an import that runs")
+	b.wait("published", `states.has("published")`)
+	b.wait("the new repository", `document.querySelector("[data-live=there]").innerText.includes("16 repositories")`)
+	b.shoot("import-published")
+
+	damaged := filepath.Join(drop, "module-damaged.tar")
+	damagedArchive(t, damaged)
+	b.wait("failed", `states.has("failed") && document.querySelector(".state").innerText === "1 failed transfer"`)
+	if text := b.text("[data-live=incoming]"); !strings.Contains(text, "module-damaged.tar") || !strings.Contains(text, "checksum mismatch") {
+		t.Errorf("no reason: %s", text)
+	}
+	b.shoot("import-failed")
+	b.theme("dark")
+	b.shoot("import-failed-dark")
+	b.accessible("an import that failed")
+	if !ask[bool](b, "window.kept === true") {
+		t.Error("the page was loaded again")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if most := int(time.Since(began)/time.Second) + 1; len(b.events) > most {
+		t.Errorf("%d events in %s", len(b.events), time.Since(began))
+	}
+}
+
+// dropLarge drops a bundle that takes a while: 1.5 GiB of zeros, which take no room in the archive.
+func dropLarge(t *testing.T, drop string) {
+	t.Helper()
+	const size = 3 << 29
+	zeros := digest.SHA256.Digester()
+	block := make([]byte, 1<<20)
+	for range size >> 20 {
+		zeros.Hash().Write(block)
+	}
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/large")
+	config := l.Blob(ocispec.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`))
+	manifest, err := json.Marshal(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config,
+		Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: zeros.Digest(), Size: size}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var value map[string]any
+	if err := json.Unmarshal(manifest, &value); err != nil {
+		t.Fatal(err)
+	}
+	value["schemaVersion"] = 2
+	if manifest, err = json.Marshal(value); err != nil {
+		t.Fatal(err)
+	}
+	l.Tag(l.Blob(ocispec.MediaTypeImageManifest, manifest), "v1")
+	l.Write()
+	var entries []layouttest.Entry
+	add := func(name string) {
+		body, err := os.ReadFile(filepath.Join(tree.Dir(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, layouttest.File(name, body))
+	}
+	add("modules/large/oci-layout")
+	add("modules/large/index.json")
+	blobs, err := filepath.Glob(filepath.Join(l.Dir(), "blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range blobs {
+		add("modules/large/blobs/sha256/" + filepath.Base(blob))
+	}
+	entries = append(entries, layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "modules/large/blobs/sha256/" + zeros.Digest().Encoded(), Mode: 0o644, Size: size}})
+	name := filepath.Join(drop, "module-large.tar")
+	layouttest.Tar(t, name+".tmp", entries...)
+	if err := os.Rename(name+".tmp", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damagedArchive writes an archive with a layer of which one byte is another.
+func damagedArchive(t *testing.T, name string) {
+	t.Helper()
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/damaged")
+	l.Tag(l.Image(layouttest.Image{Name: "damaged", LayerSizes: []int64{1 << 20}}), "v1")
+	l.Write()
+	tree.Archive(name+".tmp", layouttest.Archive{})
+	for _, p := range layouttest.Places(t, name+".tmp") {
+		if p.Size != 1<<20 {
+			continue
+		}
+		f, err := os.OpenFile(name+".tmp", os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("damaged"), p.Body+1000); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	if err := os.Rename(name+".tmp", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Behind a login, the page, its files and its events come with the login of the browser.
+func TestPageBehindALogin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, packedSample(t), "--admin-htpasswd", file)
+	b := newBrowser(t, "http://frodo:baggins@"+s.admin)
+	b.open("/")
+	b.wait("the style", `document.styleSheets.length === 1 && document.styleSheets[0].cssRules.length > 20`)
+	b.wait("the verdicts", `document.querySelector("[data-live=right]").innerText.includes("v1.70.1")`)
+}

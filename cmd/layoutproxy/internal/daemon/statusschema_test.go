@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// docs/status.schema.json knows every key of /status and of what is in it, and no other, and requires
+// those that are always there.
+func TestStatusSchema(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../../../docs/status.schema.json")
+	try(t, err)
+	type object struct {
+		Required   []string
+		Properties map[string]any
+	}
+	var schema struct {
+		object
+		Defs map[string]object `json:"$defs"`
+	}
+	try(t, json.Unmarshal(data, &schema))
+	try(t, json.Unmarshal(data, &schema.object))
+	now := time.Now()
+	full := map[string]any{
+		"":        status{},
+		"source":  layoutstore.SourceStatus{},
+		"problem": layoutstore.Problem{MoreTags: 1},
+		"job":     drop.Status{Kind: "archive"},
+		"scrub":   scrubStatus{Ended: &now},
+		"disk":    diskStatus{},
+		"version": versionVerdict{},
+	}
+	always := map[string]any{"": status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "scrub": scrubStatus{},
+		"disk": diskStatus{}, "version": versionVerdict{}}
+	if len(schema.Defs) != len(full)-1 {
+		t.Errorf("%d definitions", len(schema.Defs))
+	}
+	keys := func(v any) []string {
+		t.Helper()
+		data, err := json.Marshal(v)
+		try(t, err)
+		var m map[string]any
+		try(t, json.Unmarshal(data, &m))
+		return slices.Sorted(maps.Keys(m))
+	}
+	for name := range full {
+		o := schema.object
+		if name != "" {
+			o = schema.Defs[name]
+		}
+		if want, got := keys(full[name]), slices.Sorted(maps.Keys(o.Properties)); !slices.Equal(want, got) {
+			t.Errorf("%q has the properties %q, the program %q", name, got, want)
+		}
+		if want, got := keys(always[name]), slices.Sorted(slices.Values(o.Required)); !slices.Equal(want, got) {
+			t.Errorf("%q requires %q, the program always has %q", name, got, want)
+		}
+	}
+}
