@@ -63,6 +63,8 @@ func TestPageFirstVisit(t *testing.T) {
 	}
 	b.theme("light")
 	b.publish("overview", 1280, 800)
+	b.open("/image/deckhouse/ee/install:v1.70.1")
+	b.publish("image", 1280, 800)
 	b.scripts(false)
 	b.open("/")
 	b.scripts(true) // for has
@@ -94,10 +96,6 @@ func TestPagesAreForEverybody(t *testing.T) {
 			}
 		}
 	}
-	b.theme("light")
-	b.width(1280)
-	b.open("/image/deckhouse/ee/install:v1.70.1")
-	b.publish("image", 1280, 800)
 }
 
 // breakBundle damages a layer in an archive.

@@ -34,11 +34,12 @@ func TestStatusSchema(t *testing.T) {
 		"source":  layoutstore.SourceStatus{},
 		"problem": layoutstore.Problem{MoreTags: 1},
 		"job":     drop.Status{Kind: "archive"},
+		"prune":   pruneStatus{},
 		"scrub":   scrubStatus{Ended: &now},
 		"disk":    diskStatus{},
 		"version": versionVerdict{},
 	}
-	always := map[string]any{"": status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "scrub": scrubStatus{},
+	always := map[string]any{"": status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": pruneStatus{}, "scrub": scrubStatus{},
 		"disk": diskStatus{}, "version": versionVerdict{}}
 	if len(schema.Defs) != len(full)-1 {
 		t.Errorf("%d definitions", len(schema.Defs))
