@@ -153,25 +153,6 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// clockMoves waits until a file that is written now gets a later time than file has.
-func clockMoves(t *testing.T, file string) {
-	t.Helper()
-	before, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for probe := filepath.Join(t.TempDir(), "probe"); ; {
-		write(t, probe, nil)
-		now, err := os.Stat(probe)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if now.ModTime().After(before.ModTime()) {
-			return
-		}
-	}
-}
-
 // An archive is replaced by another with the same name, size and time.
 func TestArchiveChangedWithoutATrace(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
@@ -191,7 +172,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 			options.CacheDir = t.TempDir()
 			opened := openKept(t, options)
 			wantAll(t, opened, contentOf(t, one))
-			clockMoves(t, files[0])
+			layouttest.AwaitLaterTime(t, files[0])
 			for i, file := range files {
 				info, err := os.Stat(file)
 				if err != nil {
@@ -228,7 +209,7 @@ func clockMovesFrom(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")
 	write(t, probe, nil)
-	clockMoves(t, probe)
+	layouttest.AwaitLaterTime(t, probe)
 }
 
 func rename(t *testing.T, from, to string) {

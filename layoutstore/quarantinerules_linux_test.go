@@ -169,7 +169,7 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	q.restart(t)
-	repo, layout := q.repository(t)
+	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
 		t.Error("the first request is answered")
 	}
@@ -180,7 +180,7 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	if quarantineProblem(q.tree, "") || !q.refused(t) {
 		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
 	}
-	repo, layout = q.repository(t)
+	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, q.stamp(t))
 	if q.refused(t) || len(q.records(t)) != 0 {
 		t.Errorf("records after the proof: %v", q.records(t))

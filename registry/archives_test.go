@@ -271,25 +271,6 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 	return n, err
 }
 
-// clockMoves waits until a file that is written now gets a later time than file has.
-func clockMoves(t *testing.T, file string) {
-	t.Helper()
-	before, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for probe := filepath.Join(t.TempDir(), "probe"); ; {
-		overwrite(t, probe, nil)
-		now, err := os.Stat(probe)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if now.ModTime().After(before.ModTime()) {
-			return
-		}
-	}
-}
-
 func TestAnArchiveReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
 	h := newHollow(t, 0)
 	body := h.start(h.path)
@@ -358,7 +339,7 @@ func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
 					if chunk > 0 {
 						file += ".0000.chunk"
 					}
-					clockMoves(t, file)
+					layouttest.AwaitLaterTime(t, file)
 					body := h.start(h.path, header...)
 					f, err := os.OpenFile(file, os.O_RDWR, 0)
 					if err != nil {

@@ -47,7 +47,7 @@ func TestOverwrittenBeforeItsBytesAreQueued(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					clockMoves(t, files[len(files)-1])
+					layouttest.AwaitLaterTime(t, files[len(files)-1])
 					s.listen(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 						h.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 							return func(code int) {

@@ -90,7 +90,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 
 			p := start(t, "--settle", "20ms", "--store", t.TempDir(), "--drop-dir", drop, dir)
 			api, admin := "http://"+p.addresses["registry"], "http://"+p.addresses["admin"]
-			eventually(t, "the check of the sources", func() bool {
+			layouttest.Eventually(t, "the check of the sources", func() bool {
 				s := body(t, admin+"/status")
 				return strings.Contains(s, test.chunk) && strings.Contains(s, `"checked":true`)
 			})
@@ -116,14 +116,14 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			}
 			try(t, os.Rename(dir, filepath.Join(drop, "bundle")))
 			if !test.failed {
-				eventually(t, "waiting for the chunk", func() bool {
+				layouttest.Eventually(t, "waiting for the chunk", func() bool {
 					_, imports, _ := strings.Cut(body(t, admin+"/status"), `"imports"`)
 					return strings.Contains(imports, "platform.tar") && strings.Contains(imports, test.chunk)
 				})
 				return
 			}
 			reason := filepath.Join(drop, "failed", "bundle.reason.json")
-			eventually(t, "a refused bundle", func() bool { _, err := os.Stat(reason); return err == nil })
+			layouttest.Eventually(t, "a refused bundle", func() bool { _, err := os.Stat(reason); return err == nil })
 			data, err := os.ReadFile(reason)
 			try(t, err)
 			named("reason.json", string(data))

@@ -68,6 +68,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
 		t.Errorf("request %d: not killed: %v\n%s", at, err, out.String())
 	}
+	r.Settle()
 	r.Heal()
 	r.Forget()
 }

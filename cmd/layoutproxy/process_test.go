@@ -3,49 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// eventually asks until ok says yes. Nothing that tests wait for comes by a --rescan that
-// they have not set, so the bound is for machines that are busy.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: never", what)
-		}
-	}
-}
-
-// status is the status code of a GET.
-func statusOf(url string) int {
-	resp, err := http.Get(url)
-	if err != nil {
-		return 0
-	}
-	defer resp.Body.Close()
-	io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode
-}
-
-// publish writes the layout at path with one image for each tag.
-func publish(t *testing.T, dir, path string, tags ...string) {
-	t.Helper()
-	l := layouttest.New(t, dir).Layout(path)
-	for _, tag := range tags {
-		l.Tag(l.Image(layouttest.Image{Name: tag, LayerSizes: []int64{2000}}), tag)
-	}
-	l.Write()
-}
 
 func try(t *testing.T, err error) {
 	t.Helper()

@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // Sources, roots and credentials are changed back and forth under load: no request
@@ -17,8 +20,8 @@ import (
 func TestHangupDropsNoRequest(t *testing.T) {
 	dir, d := bigBlob(t)
 	other, more := t.TempDir(), t.TempDir()
-	publish(t, other, "install", "v1")
-	publish(t, more, "release", "v1")
+	layouttest.Publish(t, other, "install", "v1")
+	layouttest.Publish(t, more, "release", "v1")
 	work := t.TempDir()
 	config := filepath.Join(work, "config.yaml")
 	for _, name := range []string{"one", "two"} { // the same user in two files
@@ -67,7 +70,7 @@ func TestHangupDropsNoRequest(t *testing.T) {
 		write(i)
 		p.signal(t, syscall.SIGHUP)
 		want := map[int]int{0: 404, 1: 200}[i%2]
-		eventually(t, "the other sources", func() bool { return statusOf(url+"/v2/own/release/manifests/v1") == want })
+		layouttest.Eventually(t, "the other sources", func() bool { return registrytest.StatusOf(url+"/v2/own/release/manifests/v1") == want })
 	}
 	close(stop)
 	clients.Wait()

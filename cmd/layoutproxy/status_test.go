@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"os"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // A watch prints the status, and ends with 0 on Ctrl-C.
 func TestStatusWatch(t *testing.T) {
 	dir := t.TempDir()
-	publish(t, dir, "app", "v1")
+	layouttest.Publish(t, dir, "app", "v1")
 	p := start(t, dir)
 	watch := program(t, "status", p.addresses["admin"], "--watch")
 	out, err := watch.StdoutPipe()

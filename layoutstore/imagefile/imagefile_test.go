@@ -1,7 +1,6 @@
 package imagefile_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -16,21 +15,8 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// layer returns a tar archive of files.
-func layer(t *testing.T, files ...string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for i := 0; i < len(files); i += 2 {
-		try(t, w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))}))
-		_, err := w.Write([]byte(files[i+1]))
-		try(t, err)
-	}
-	try(t, w.Close())
-	return b.Bytes()
-}
 
 func gzipped(t *testing.T, data []byte) []byte {
 	t.Helper()
@@ -83,22 +69,22 @@ func TestFilesOfImages(t *testing.T) {
 		want   string   // the content, or a part of the error
 		fails  bool
 	}{
-		"one layer":                  {[][]byte{layer(t, name, "1")}, "1", false},
-		"the upper one":              {[][]byte{layer(t, name, "1"), layer(t, name, "2")}, "2", false},
-		"gzip":                       {[][]byte{gzipped(t, layer(t, name, "1")), gzipped(t, layer(t, "other", "x"))}, "1", false},
-		"zstd":                       {[][]byte{zstandard(t, layer(t, name, "1"))}, "1", false},
-		"a name with a dot":          {[][]byte{layer(t, "./version.json", "1")}, "1", false},
-		"an absolute name":           {[][]byte{layer(t, "/version.json", "1")}, "1", false},
-		"removed":                    {[][]byte{layer(t, name, "1"), layer(t, ".wh.version.json", "")}, "", false},
-		"all removed":                {[][]byte{layer(t, name, "1"), layer(t, ".wh..wh..opq", "")}, "", false},
-		"removed and added":          {[][]byte{layer(t, name, "1"), layer(t, ".wh.version.json", "", name, "2")}, "2", false},
-		"another is removed":         {[][]byte{layer(t, name, "1"), layer(t, ".wh.version", "")}, "1", false},
-		"none":                       {[][]byte{layer(t, "other", "x")}, "", false},
-		"a cut archive":              {[][]byte{layer(t, name, "1"), layer(t, "other", large)[:1000]}, "unexpected EOF", true},
-		"a cut compressed archive":   {[][]byte{layer(t, name, "1"), gzipped(t, layer(t, "other", large))[:200]}, "unexpected EOF", true},
-		"no archive":                 {[][]byte{layer(t, name, "1"), []byte(strings.Repeat("none", 300))}, "invalid tar header", true},
-		"a file that is too long":    {[][]byte{gzipped(t, layer(t, name, strings.Repeat("x", imagefile.MaxFile+1)))}, "more than 16777216 bytes", true},
-		"a file of the longest size": {[][]byte{gzipped(t, layer(t, name, strings.Repeat("x", imagefile.MaxFile)))}, strings.Repeat("x", imagefile.MaxFile), false},
+		"one layer":                  {[][]byte{layouttest.TarOf(t, name, "1")}, "1", false},
+		"the upper one":              {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, name, "2")}, "2", false},
+		"gzip":                       {[][]byte{gzipped(t, layouttest.TarOf(t, name, "1")), gzipped(t, layouttest.TarOf(t, "other", "x"))}, "1", false},
+		"zstd":                       {[][]byte{zstandard(t, layouttest.TarOf(t, name, "1"))}, "1", false},
+		"a name with a dot":          {[][]byte{layouttest.TarOf(t, "./version.json", "1")}, "1", false},
+		"an absolute name":           {[][]byte{layouttest.TarOf(t, "/version.json", "1")}, "1", false},
+		"removed":                    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "")}, "", false},
+		"all removed":                {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh..wh..opq", "")}, "", false},
+		"removed and added":          {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "", name, "2")}, "2", false},
+		"another is removed":         {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version", "")}, "1", false},
+		"none":                       {[][]byte{layouttest.TarOf(t, "other", "x")}, "", false},
+		"a cut archive":              {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, "other", large)[:1000]}, "unexpected EOF", true},
+		"a cut compressed archive":   {[][]byte{layouttest.TarOf(t, name, "1"), gzipped(t, layouttest.TarOf(t, "other", large))[:200]}, "unexpected EOF", true},
+		"no archive":                 {[][]byte{layouttest.TarOf(t, name, "1"), []byte(strings.Repeat("none", 300))}, "invalid tar header", true},
+		"a file that is too long":    {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile+1)))}, "more than 16777216 bytes", true},
+		"a file of the longest size": {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile)))}, strings.Repeat("x", imagefile.MaxFile), false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -122,7 +108,7 @@ func TestFilesOfImages(t *testing.T) {
 
 // Read opens neither layers below the one that completes the search, nor layers of an artifact.
 func TestOnlyNeededLayersAreOpened(t *testing.T) {
-	i := imageOf(layer(t, "a", "low"), layer(t, "b", "2"), layer(t, "a", "1"), []byte("an artifact"))
+	i := imageOf(layouttest.TarOf(t, "a", "low"), layouttest.TarOf(t, "b", "2"), layouttest.TarOf(t, "a", "1"), []byte("an artifact"))
 	i.layers[3].MediaType = "application/vnd.example.signature"
 	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
 	try(t, err)
@@ -152,7 +138,7 @@ func (l lying) Read(p []byte) (int, error) {
 // content is wrong.
 func TestErrorsOfTheReader(t *testing.T) {
 	mismatch := errors.New("checksum mismatch")
-	for _, data := range [][]byte{layer(t, "a", "1"), layer(t, "other", "1"), []byte("no archive at all"), layer(t, "a", strings.Repeat("x", 5000))[:1500]} {
+	for _, data := range [][]byte{layouttest.TarOf(t, "a", "1"), layouttest.TarOf(t, "other", "1"), []byte("no archive at all"), layouttest.TarOf(t, "a", strings.Repeat("x", 5000))[:1500]} {
 		layers := imageOf(data).layers
 		_, err := imagefile.Read(t.Context(), layers, func(context.Context, imagefile.Layer) (io.ReadCloser, error) {
 			return io.NopCloser(lying{bytes.NewReader(data), mismatch}), nil
@@ -168,7 +154,7 @@ func TestErrorsOfTheReader(t *testing.T) {
 func TestReadingEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	i := imageOf(layer(t, "a", "1"))
+	i := imageOf(layouttest.TarOf(t, "a", "1"))
 	if _, err := imagefile.Read(ctx, i.layers, i.open, "a"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

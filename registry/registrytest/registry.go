@@ -64,10 +64,12 @@ type Registry struct {
 	Host   string  // host and port
 	Tokens *Tokens // nil without tokens
 
-	app    http.Handler
-	mu     sync.Mutex
-	faults []Fault
-	seen   []*Request
+	app     http.Handler
+	mu      sync.Mutex
+	faults  []Fault
+	seen    []*Request
+	running int        // requests that are being answered
+	ended   *sync.Cond // with mu
 }
 
 // Request is a request that arrived.
@@ -97,6 +99,7 @@ func New(tb TB, o Options) *Registry {
 	tb.Helper()
 	logrus.SetOutput(io.Discard)
 	r := &Registry{app: o.Handler}
+	r.ended = sync.NewCond(&r.mu)
 	if o.Token {
 		r.Tokens = newTokens(tb)
 	}
@@ -164,6 +167,18 @@ func (r *Registry) Inject(f Fault) {
 	r.faults = append([]Fault{f}, r.faults...)
 }
 
+// Settle ends all connections and waits for the requests that are being answered. A client
+// that was killed leaves such requests behind: what they write is there a moment later, or
+// there in part.
+func (r *Registry) Settle() {
+	r.CloseClientConnections()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.running > 0 {
+		r.ended.Wait()
+	}
+}
+
 // Heal removes all faults.
 func (r *Registry) Heal() {
 	r.mu.Lock()
@@ -178,11 +193,14 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		Authorization: req.Header.Get("Authorization"), Length: req.ContentLength}
 	r.seen = append(r.seen, seen)
 	faults := r.faults
+	r.running++
 	r.mu.Unlock()
 	s := &statusWriter{ResponseWriter: w}
 	defer func() {
 		r.mu.Lock()
 		seen.Status = s.status // even if Forget was called meanwhile
+		r.running--
+		r.ended.Broadcast()
 		r.mu.Unlock()
 	}()
 	for _, f := range faults {
@@ -242,4 +260,15 @@ func (r *Registry) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = nil
+}
+
+// StatusOf returns the status of a GET, or 0 if there is no answer.
+func StatusOf(url string) int {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
 }

@@ -1,8 +1,6 @@
 package deckhouse_test
 
 import (
-	"archive/tar"
-	"bytes"
 	"strings"
 	"testing"
 
@@ -12,20 +10,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layer returns a tar archive of files.
-func layer(t *testing.T, files ...string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for i := 0; i < len(files); i += 2 {
-		try(t, w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))}))
-		_, err := w.Write([]byte(files[i+1]))
-		try(t, err)
-	}
-	try(t, w.Close())
-	return b.Bytes()
-}
-
 // A file of an image has the same effect whether it is read from the network or from disk. A
 // layer that cannot be read, or an invalid document, ends the pull and is named.
 func TestFilesOfImages(t *testing.T) {
@@ -33,11 +17,11 @@ func TestFilesOfImages(t *testing.T) {
 		layers [][]byte // from the bottom up
 		want   string   // the version, or a part of the error
 	}{
-		"the upper one": {[][]byte{layer(t, "version.json", `{"version":"v1.0.0"}`), layer(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
-		"none":          {[][]byte{layer(t, "other", "x")}, "no version.json"},
+		"the upper one": {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
+		"none":          {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
 		"no archive":    {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
-		"no JSON":       {[][]byte{layer(t, "version.json", "v1.0.0")}, "invalid character"},
-		"no version":    {[][]byte{layer(t, "version.json", "{}")}, "names no version"},
+		"no JSON":       {[][]byte{layouttest.TarOf(t, "version.json", "v1.0.0")}, "invalid character"},
+		"no version":    {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "names no version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -247,7 +247,7 @@ func TestLayersMissingInOneRepository(t *testing.T) {
 		at := edition + "/modules/" + name
 		l := s.tree.Layout(at)
 		for _, v := range []string{"v1.0.0", "v1.1.0"} { // of one layer, with different configs
-			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layer(t, "images_digests.json", "{}")}}), v)
+			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layouttest.TarOf(t, "images_digests.json", "{}")}}), v)
 			s.channel(at+"/release", v, v, false)
 		}
 		s.channel(at+"/release", "alpha", "v1.1.0", false)

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // users writes an htpasswd file with one user.
@@ -177,16 +179,16 @@ func TestAdminTLSAndLogin(t *testing.T) {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
-	if got := statusOf("http://" + registry + "/v2/"); got != http.StatusOK {
+	if got := registrytest.StatusOf("http://" + registry + "/v2/"); got != http.StatusOK {
 		t.Errorf("the registry is open and unencrypted as before: %d", got)
 	}
 	try(t, os.Rename(users(t, "bob", "other"), login))
-	eventually(t, "the new user", func() bool { return get("/status", "bob", "other") == http.StatusOK })
+	layouttest.Eventually(t, "the new user", func() bool { return get("/status", "bob", "other") == http.StatusOK })
 	if got := get("/status", "ann", "secret"); got != http.StatusUnauthorized {
 		t.Errorf("a user who is gone: %d", got)
 	}
 	writePair(t, dir, "admin2", ca)
-	eventually(t, "the new certificate", func() bool { return servedName(t, admin) == "admin2" })
+	layouttest.Eventually(t, "the new certificate", func() bool { return servedName(t, admin) == "admin2" })
 }
 
 // Flags and files that do not go together are found before anything listens, by --check-config too.
@@ -213,7 +215,7 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 // /status has lists where there is nothing, and null where nothing is known.
 func TestStatusOfAServerWithoutAnything(t *testing.T) {
 	dir := t.TempDir()
-	publish(t, dir, "app", "v1")
+	layouttest.Publish(t, dir, "app", "v1")
 	_, admin := inProcess(t, dir)
 	resp, err := http.Get("http://" + admin + "/status")
 	try(t, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // statusDoc is the answer of /status.
@@ -51,7 +52,7 @@ func (s statusDoc) state(path string) string {
 func archiveOf(t *testing.T, path, tag string) (archive string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
-	publish(t, tree.Dir(), path, tag)
+	layouttest.Publish(t, tree.Dir(), path, tag)
 	archive = filepath.Join(t.TempDir(), "archive.tar")
 	tree.Archive(archive, layouttest.Archive{})
 	return archive
@@ -69,7 +70,7 @@ func TestArchivesAreServedLive(t *testing.T) {
 			dir := t.TempDir()
 			registry, admin := inProcess(t, "--rescan", rescan.String(), "--settle", "300ms", dir)
 			has := func(repo, tag string) bool {
-				return statusOf("http://"+registry+"/v2/"+repo+"/manifests/"+tag) == 200
+				return registrytest.StatusOf("http://"+registry+"/v2/"+repo+"/manifests/"+tag) == 200
 			}
 			place := func(from, name string) {
 				t.Helper()
@@ -80,12 +81,12 @@ func TestArchivesAreServedLive(t *testing.T) {
 			}
 			archive := filepath.Join(dir, "module-a.tar")
 			place(archiveOf(t, "modules/a", "v1"), "module-a.tar")
-			eventually(t, "a new archive", func() bool { return has("modules/a", "v1") && has("modules", "a") })
+			layouttest.Eventually(t, "a new archive", func() bool { return has("modules/a", "v1") && has("modules", "a") })
 			if state := readStatus(t, admin).state(archive); state != "ready" {
 				t.Errorf("state %q", state)
 			}
 			place(archiveOf(t, "modules/a", "v2"), "module-a.tar")
-			eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
+			layouttest.Eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
 
 			// A copy that takes its time, chunk by chunk.
 			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
@@ -93,18 +94,18 @@ func TestArchivesAreServedLive(t *testing.T) {
 			for i, chunk := range chunks {
 				place(chunk, filepath.Base(chunk))
 				if i == 0 {
-					eventually(t, "one that is incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
+					layouttest.Eventually(t, "one that is incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
 				}
 				if i < len(chunks)-1 && has("modules/b", "v1") {
 					t.Error("half of an archive is served as if it were complete")
 				}
 			}
-			eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })
+			layouttest.Eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })
 
 			try(t, os.Remove(archive))
-			eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
+			layouttest.Eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
 			try(t, os.Remove(chunks0(dir)))
-			eventually(t, "a chunk that is gone", func() bool {
+			layouttest.Eventually(t, "a chunk that is gone", func() bool {
 				s := readStatus(t, admin)
 				return s.state(waiting) == "incomplete" && slices.ContainsFunc(s.Problems, func(p struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }) bool {
 					return p.Kind == "incomplete" && p.Path == waiting && p.Reason != ""
@@ -113,7 +114,7 @@ func TestArchivesAreServedLive(t *testing.T) {
 			for i := range chunks[1:] {
 				try(t, os.Remove(filepath.Join(dir, fmt.Sprintf("archive.tar.%04d.chunk", i+1))))
 			}
-			eventually(t, "nothing left", func() bool { return statusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
+			layouttest.Eventually(t, "nothing left", func() bool { return registrytest.StatusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
 		})
 	}
 }

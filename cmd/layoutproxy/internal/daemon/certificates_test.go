@@ -17,6 +17,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // authority signs certificates.
@@ -89,7 +90,7 @@ func servedName(t *testing.T, address string) string {
 func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
-	publish(t, tree, "install", "v1")
+	layouttest.Publish(t, tree, "install", "v1")
 	ca := newAuthority(t)
 	for _, name := range []string{"one", "two"} {
 		writePair(t, filepath.Join(dir, name), name, ca)
@@ -126,7 +127,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	}
 	try(t, os.Symlink("two", link+".new"))
 	try(t, os.Rename(link+".new", link))
-	eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
+	layouttest.Eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
 
 	// In place, the certificate before its key: package reload waits until both are there.
 	other := t.TempDir()
@@ -140,7 +141,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 		t.Errorf("certificate of %s while its key is missing", name)
 	}
 	try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
-	eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })
+	layouttest.Eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })
 	close(stop)
 	clients.Wait()
 }
@@ -148,7 +149,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
-	publish(t, tree, "install", "v1")
+	layouttest.Publish(t, tree, "install", "v1")
 	ca, stranger := newAuthority(t), newAuthority(t)
 	writePair(t, dir, "server", ca)
 	good := writePair(t, t.TempDir(), "client", ca)
@@ -173,7 +174,7 @@ func TestClientCertificates(t *testing.T) {
 		t.Error("a client with a stranger's certificate is answered")
 	}
 	try(t, os.WriteFile(authorities, stranger.pem, 0o644))
-	eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
+	layouttest.Eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
 }
 
 func TestTLSFilesThatCannotBeUsed(t *testing.T) {

@@ -85,7 +85,7 @@ func TestPullsDuringImports(t *testing.T) {
 	}
 	for n := 1; n <= 4; n++ {
 		imports(n)
-		eventually(t, "the tag is served", func() bool { return pull(fmt.Sprintf("v%d", n)) == nil })
+		layouttest.Eventually(t, "the tag is served", func() bool { return pull(fmt.Sprintf("v%d", n)) == nil })
 		latest.Store(int64(n))
 	}
 	close(done)

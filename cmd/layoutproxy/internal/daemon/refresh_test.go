@@ -24,6 +24,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 func TestChangesAreServed(t *testing.T) {
@@ -34,29 +35,29 @@ func TestChangesAreServed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
 			for _, version := range []string{"one", "two"} {
-				publish(t, filepath.Join(parent, version), "install", version)
+				layouttest.Publish(t, filepath.Join(parent, version), "install", version)
 			}
 			current := filepath.Join(parent, "current")
 			try(t, os.Symlink("one", current))
 			registry, _ := inProcess(t, "--rescan", rescan.String(), current)
 			manifest := func(repo, tag string) int {
-				return statusOf("http://" + registry + "/v2/" + repo + "/manifests/" + tag)
+				return registrytest.StatusOf("http://" + registry + "/v2/" + repo + "/manifests/" + tag)
 			}
-			eventually(t, "the first tag", func() bool { return manifest("install", "one") == 200 })
-			publish(t, filepath.Join(parent, "one"), "install", "one", "more")
-			eventually(t, "a changed index", func() bool { return manifest("install", "more") == 200 })
-			publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1")
-			eventually(t, "a new layout in new directories", func() bool { return manifest("modules/a/release", "v1") == 200 })
-			eventually(t, "its discovery tag", func() bool { return manifest("modules", "a") == 200 })
-			publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1", "v2")
-			eventually(t, "a change in a new layout", func() bool { return manifest("modules/a/release", "v2") == 200 })
+			layouttest.Eventually(t, "the first tag", func() bool { return manifest("install", "one") == 200 })
+			layouttest.Publish(t, filepath.Join(parent, "one"), "install", "one", "more")
+			layouttest.Eventually(t, "a changed index", func() bool { return manifest("install", "more") == 200 })
+			layouttest.Publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1")
+			layouttest.Eventually(t, "a new layout in new directories", func() bool { return manifest("modules/a/release", "v1") == 200 })
+			layouttest.Eventually(t, "its discovery tag", func() bool { return manifest("modules", "a") == 200 })
+			layouttest.Publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1", "v2")
+			layouttest.Eventually(t, "a change in a new layout", func() bool { return manifest("modules/a/release", "v2") == 200 })
 			try(t, os.RemoveAll(filepath.Join(parent, "one/modules")))
-			eventually(t, "a removed layout", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
+			layouttest.Eventually(t, "a removed layout", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
 			try(t, os.Symlink("two", current+".new"))
 			try(t, os.Rename(current+".new", current))
-			eventually(t, "a link set to another tree", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
-			publish(t, filepath.Join(parent, "two"), "install", "two", "three")
-			eventually(t, "a change in the other tree", func() bool { return manifest("install", "three") == 200 })
+			layouttest.Eventually(t, "a link set to another tree", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
+			layouttest.Publish(t, filepath.Join(parent, "two"), "install", "two", "three")
+			layouttest.Eventually(t, "a change in the other tree", func() bool { return manifest("install", "three") == 200 })
 		})
 	}
 }
@@ -64,16 +65,18 @@ func TestChangesAreServed(t *testing.T) {
 // A ConfigMap's directory: all names are links through ..data, which is swapped.
 func TestKubernetesLinkSwap(t *testing.T) {
 	dir := t.TempDir()
-	publish(t, filepath.Join(dir, "..1"), "install", "one")
-	publish(t, filepath.Join(dir, "..2"), "install", "two")
+	layouttest.Publish(t, filepath.Join(dir, "..1"), "install", "one")
+	layouttest.Publish(t, filepath.Join(dir, "..2"), "install", "two")
 	try(t, os.Symlink("..1", filepath.Join(dir, "..data")))
 	try(t, os.Symlink("..data/install", filepath.Join(dir, "install")))
 	registry, _ := inProcess(t, dir)
-	manifest := func(tag string) int { return statusOf("http://" + registry + "/v2/install/manifests/" + tag) }
-	eventually(t, "the first state", func() bool { return manifest("one") == 200 })
+	manifest := func(tag string) int {
+		return registrytest.StatusOf("http://" + registry + "/v2/install/manifests/" + tag)
+	}
+	layouttest.Eventually(t, "the first state", func() bool { return manifest("one") == 200 })
 	try(t, os.Symlink("..2", filepath.Join(dir, "..data_tmp")))
 	try(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
-	eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
+	layouttest.Eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
 }
 
 // Clients pull while the tree changes, and notice nothing: each change is made while all of
@@ -83,8 +86,8 @@ func TestPullsDuringChanges(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("load", func(t *testing.T) {
 		dir := t.TempDir()
-		publish(t, dir, "stable", "v1", "v2")
-		publish(t, dir, "changing", "v1", "generation-0")
+		layouttest.Publish(t, dir, "stable", "v1", "v2")
+		layouttest.Publish(t, dir, "changing", "v1", "generation-0")
 		var published sync.Map // digests that the tag moving:v1 has had
 		move(t, dir, 0, &published)
 		registry, admin := inProcess(t, "--rescan", "1s", dir)
@@ -114,11 +117,11 @@ func TestPullsDuringChanges(t *testing.T) {
 		}
 		const changes = 15
 		for n := 1; n <= changes; n++ {
-			publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", n))
-			publish(t, dir, fmt.Sprintf("modules/m%d", n%3), "v1")
+			layouttest.Publish(t, dir, "changing", "v1", fmt.Sprintf("generation-%d", n))
+			layouttest.Publish(t, dir, fmt.Sprintf("modules/m%d", n%3), "v1")
 			move(t, dir, n, &published)
 			before := pulls.Load()
-			eventually(t, "pulls after a change", func() bool { return pulls.Load() >= before+64 || t.Failed() })
+			layouttest.Eventually(t, "pulls after a change", func() bool { return pulls.Load() >= before+64 || t.Failed() })
 		}
 		cancel()
 		clients.Wait()
@@ -135,10 +138,10 @@ func TestPullsDuringChanges(t *testing.T) {
 			t.Errorf("nothing changes any more, and the generation does: %s %s", first, again)
 		}
 		http.DefaultClient.CloseIdleConnections()
-		eventually(t, "the last change", func() bool {
-			return statusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
+		layouttest.Eventually(t, "the last change", func() bool {
+			return registrytest.StatusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
 		})
-		if code := statusOf("http://" + admin + "/metrics"); code != 200 {
+		if code := registrytest.StatusOf("http://" + admin + "/metrics"); code != 200 {
 			t.Errorf("metrics: %d", code)
 		}
 		http.DefaultClient.CloseIdleConnections()
@@ -231,7 +234,7 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 // A system without watches left is reported as a problem, and fails nothing.
 func TestWatchesRunOut(t *testing.T) {
 	dir := t.TempDir()
-	publish(t, dir, "install", "v1")
+	layouttest.Publish(t, dir, "install", "v1")
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
 	try(t, err)
 	var limit syscall.Rlimit

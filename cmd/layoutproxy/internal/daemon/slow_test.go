@@ -62,7 +62,7 @@ func TestDiskThatHangs(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, body, err
 	}
-	eventually(t, "the check of the start reads the manifest", func() bool { return hanging.Load() > 0 })
+	layouttest.Eventually(t, "the check of the start reads the manifest", func() bool { return hanging.Load() > 0 })
 	if code, _, err := get(t.Context(), registry+"/v2/app/manifests/fast"); code != http.StatusOK {
 		t.Errorf("the manifest of the other image: %d, %v", code, err)
 	}
@@ -81,7 +81,7 @@ func TestDiskThatHangs(t *testing.T) {
 	gone, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() { _, _, err := get(gone, registry+"/v2/app/manifests/slow"); left <- err }()
-	eventually(t, "the request reads the manifest too", func() bool { return hanging.Load() > 1 })
+	layouttest.Eventually(t, "the request reads the manifest too", func() bool { return hanging.Load() > 1 })
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client went away: %v", err)
@@ -94,5 +94,5 @@ func TestDiskThatHangs(t *testing.T) {
 		t.Error("the disk did not hang to the end")
 	}
 	close(release)
-	eventually(t, "nothing is left behind", func() bool { return hanging.Load() == 0 })
+	layouttest.Eventually(t, "nothing is left behind", func() bool { return hanging.Load() == 0 })
 }

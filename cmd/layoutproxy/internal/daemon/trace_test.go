@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // A collector hears of requests where the flag names it, and of nothing without the
@@ -35,7 +36,7 @@ func TestTracesAreSentWithTheFlagOnly(t *testing.T) {
 		got.Reset()
 		t.Run(name, func(t *testing.T) {
 			address, _ := inProcess(t, "--trace-endpoint", test.endpoint, tree.Dir())
-			if code := statusOf("http://" + address + "/v2/app/manifests/v1"); code != http.StatusOK {
+			if code := registrytest.StatusOf("http://" + address + "/v2/app/manifests/v1"); code != http.StatusOK {
 				t.Error(code)
 			}
 		}) // the end of the server sends what is left

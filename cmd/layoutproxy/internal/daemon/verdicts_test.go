@@ -5,16 +5,18 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // /status says of each version whether it is ready, and again when the tree has changed.
 func TestStatusHasVerdicts(t *testing.T) {
 	dir := t.TempDir()
-	publish(t, dir, "app", "v1.0.0")
+	layouttest.Publish(t, dir, "app", "v1.0.0")
 	_, admin := inProcess(t, "--rescan", "0", dir)
 	wait := func(what, want string) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		layouttest.Eventually(t, what, func() bool {
 			resp, err := http.Get("http://" + admin + "/status")
 			try(t, err)
 			defer resp.Body.Close()
@@ -43,7 +45,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 		})
 	}
 	wait("nothing of Deckhouse", "")
-	publish(t, dir, "release-channel", "v1.70.1")
+	layouttest.Publish(t, dir, "release-channel", "v1.70.1")
 	resp, err := http.Post("http://"+admin+"/rescan", "", nil)
 	try(t, err)
 	resp.Body.Close()

@@ -1,0 +1,70 @@
+package layouttest
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Publish writes the layout at path with one image for each tag.
+func Publish(t TB, dir, path string, tags ...string) {
+	t.Helper()
+	l := New(t, dir).Layout(path)
+	for _, tag := range tags {
+		l.Tag(l.Image(Image{Name: tag, LayerSizes: []int64{2000}}), tag)
+	}
+	l.Write()
+}
+
+// TarOf returns a tar archive of regular files: NAME, CONTENT, NAME, CONTENT and so on.
+func TarOf(t TB, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		err := w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))})
+		if err == nil {
+			_, err = w.Write([]byte(files[i+1]))
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", files[i], err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return b.Bytes()
+}
+
+// Eventually asks until ok reports true, for at most a minute: that is for machines that
+// are busy, and nothing that a test waits for takes a time of its own.
+func Eventually(t TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// AwaitLaterTime waits until a file that is written now gets a later modification time than
+// file has.
+func AwaitLaterTime(t testing.TB, file string) {
+	t.Helper()
+	modified := func(name string) time.Time {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ModTime()
+	}
+	before, probe := modified(file), filepath.Join(t.TempDir(), "probe")
+	for later := false; !later; later = modified(probe).After(before) {
+		if err := os.WriteFile(probe, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
