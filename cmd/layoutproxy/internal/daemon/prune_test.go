@@ -128,7 +128,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	for n := 1; n <= 5 || pulls.Load() < wanted && !t.Failed(); n++ {
 		importVersion(t, store, n, n%3 == 0)
 		tag := fmt.Sprintf("v1.%d.0", n)
-		eventually(t, "the tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
+		layouttest.Eventually(t, "the tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
 		oldest.Store(int64(n - 1)) // a puller may hold a number that is to go now
 		latest.Store(int64(n))
 		p, err := pruning.New(prune.Options{Store: store})
@@ -142,7 +142,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 			try(t, err)
 		}
 	}
-	eventually(t, "a version is gone", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
+	layouttest.Eventually(t, "a version is gone", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
 	close(done)
 	wg.Wait()
 	t.Logf("%d pulls, %d of versions that are gone", pulls.Load(), gone.Load())
