@@ -72,7 +72,27 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	c.AddFlags(root.PersistentFlags())
 	showGroups(root)
 	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPrune(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit.WithHint(err, cmd.CommandPath()+" --help lists the flags")
+	})
+	for _, cmd := range root.Commands() {
+		cmd.Args = withUsage(cmd.Args)
+	}
 	return root, c
+}
+
+// withUsage adds to an error about arguments which ones a command takes.
+func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
+	if args == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, given []string) error {
+		err := args(cmd, given)
+		if err == nil || exit.Hint(err) != "" {
+			return err
+		}
+		return exit.WithHint(err, "write "+cmd.UseLine())
+	}
 }
 
 // noOther is for the command line of no command that there is.

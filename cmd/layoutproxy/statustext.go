@@ -90,6 +90,10 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 	fmt.Fprintln(w, "\nSources:")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range sources {
+		inside := func(other layoutstore.SourceStatus) bool { return strings.HasPrefix(other.Path, s.Path+"/") }
+		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
+			continue // a directory of archives, without a tree beside them
+		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", s.State, s.Path, countOf(s.Repositories, "repository", "repositories"), s.Detail)
 	}
 	t.Flush()

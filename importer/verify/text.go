@@ -47,6 +47,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		r.writeUnknown(b)
 	} else if r.Whole {
 		fmt.Fprintf(b, "complete: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
+	} else if r.Tags == 0 {
+		fmt.Fprint(b, "incomplete or damaged: there are no known tags")
 	} else {
 		fmt.Fprintf(b, "incomplete or damaged: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	}

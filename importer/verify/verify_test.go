@@ -385,7 +385,7 @@ func TestConflictsAndCopies(t *testing.T) {
 func TestNothingToVerify(t *testing.T) {
 	dir := t.TempDir()
 	r := run(t, dir)
-	want := "incomplete: no repositories in the sources: nothing was verified\nincomplete or damaged: 0 of 0 tags of 0 repositories\n"
+	want := "incomplete: no repositories in the sources: nothing was verified\nincomplete or damaged: there are no known tags\n"
 	if got := text(t, r, dir); r.Whole || got != want {
 		t.Errorf("%v\n%s", r.Whole, got)
 	}

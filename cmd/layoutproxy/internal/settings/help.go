@@ -25,6 +25,11 @@ func flagGroups() []flagGroup {
 		{"What is pulled", []string{"repository", "tag", "platform", "since-version", "deckhouse-tag", "include-platform", "ignore-suspend", "include-module",
 			"exclude-module", "include-package", "exclude-package", "include-plugin", "no-platform", "no-security-db", "no-modules", "no-packages", "no-installer",
 			"only-extra-images", "installer-tag", "deckhouse-cli-tag", "skip-vex-images", "proxy-registry"}},
+		{"What is judged", []string{"release", "from", "modules", "deep"}},
+		{"Form of the bundle", []string{"images-bundle-chunk-size", "gost-digest", "tree"}},
+		{"Plan, and what may be missing", []string{"dry-run", "allow-incomplete", "require-ready"}},
+		{"Checks and resuming", []string{"skip-preflight", "check-blobs", "state-dir", "no-pull-resume", "tmp-dir"}},
+		{"The node", []string{"endpoint", "ca", "override-path", "no-fallback", "write", "remove", "hosts-dir"}},
 		{"Selection", []string{"file", "include", "exclude", "against"}},
 		{"Addresses", []string{"listen", "admin-listen", "address-file", "shutdown-timeout", "tls-cert", "tls-key", "client-ca"}},
 		{"Login and TLS of the admin address", []string{"admin-htpasswd", "admin-tls-cert", "admin-tls-key"}},
@@ -32,14 +37,14 @@ func flagGroups() []flagGroup {
 		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict", "verify-key"}},
 		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},
 		{"Limits per client", []string{"client-rate", "client-burst", "client-connections", "trusted-proxy"}},
-		{"Store and imports", []string{"store", "drop-dir", "after-import", "prune-policy", "prune-at"}},
+		{"Store and imports", []string{"store", "drop-dir", "after-import", "keep-packed", "prune-policy", "prune-at"}},
 		{"Push to another registry", []string{"push-to", "push-username", "push-password-stdin", "push-ca-file", "push-client-cert", "push-client-key",
 			"push-insecure-skip-tls-verify", "push-plain-http", "push-allow-private-redirects", "push-jobs", "push-retries"}},
 		{"Connection to the registry", []string{"username", "password-stdin", "license", "ca-file", "client-cert", "client-key", "insecure-skip-tls-verify", "plain-http",
 			"allow-private-redirects", "jobs", "retries"}},
 		{"Configuration file", []string{"config", "check-config"}},
 		{"Diagnostics", []string{"access-log", "pprof", "trace-endpoint"}},
-		{"Output", []string{"output", "log-level", "log-format", "wide", "help", "version"}},
+		{"Output", []string{"output", "log-level", "log-format", "wide", "watch", "help", "version"}},
 	}
 }
 
