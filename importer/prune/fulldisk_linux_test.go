@@ -24,7 +24,7 @@ func fill(t *testing.T, name string) {
 
 // A prune frees space on a disk on which not one byte is free: with the space that the import has
 // put aside, and, in a store without it, by removing what goes a moment earlier. Bytes and inodes
-// alike.
+// alike. LAYOUTPROXY_TEST_ALL=1 tries all of them.
 func TestFullDisk(t *testing.T) {
 	for what, c := range map[string]struct {
 		options   string
@@ -34,6 +34,9 @@ func TestFullDisk(t *testing.T) {
 		"bytes": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, later": {"size=4m", false, true},
 		"files": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
 	} {
+		if c.noReserve == (what[0] == 'b') && rounds(0, 1) == 0 {
+			continue
+		}
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
 			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, c.options); err != nil {

