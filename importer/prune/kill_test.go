@@ -82,9 +82,9 @@ func months(t *testing.T, modules int) string {
 // scene is a store, and what a prune makes of it.
 type scene struct {
 	way
-	store       string // not to be changed
-	old, new    importertest.Content
-	steps, done int // steps of the prune, and the one after which readers see the new tags
+	store    string // not to be changed
+	old, new importertest.Content
+	steps    int // of the prune
 }
 
 func newScene(t *testing.T, w way) scene {

@@ -279,7 +279,7 @@ func rounds(quick, full int) int {
 // rules finds nothing.
 func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 	removed, repacked, dropped := 0, 0, 0
-	for seed := range rounds(10, 1500) {
+	for seed := range rounds(6, 400) {
 		s := &stores{rand.New(rand.NewPCG(28, uint64(seed))), t, filepath.Join(importertest.Scratch(t), "store"), nil}
 		if s.fill(); s.known == nil {
 			continue
