@@ -28,7 +28,7 @@ func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, e
 	}
 	_, d, ok := parseName(name)
 	switch {
-	case !ok || m.entry.size > maxLastProof || d == "" && m.entry.size > maxIndexProof:
+	case !ok || m.entry.size > s.size-m.entry.off || m.entry.size > maxLastProof || d == "" && m.entry.size > maxIndexProof:
 		return contentUnproven, nil
 	case d == "":
 		data := make([]byte, 0, m.entry.size)

@@ -141,3 +141,34 @@ func TestSparseEntries(t *testing.T) {
 		}
 	}
 }
+
+// A set of chunks that ends within a sparse entry without holes is read up to it: what is before
+// it is served, and the entry is not.
+func TestSparseEntryCutShort(t *testing.T) {
+	t.Parallel()
+	stored := bytes.Repeat([]byte("x"), 1500)
+	name, before := "a/blobs/sha256/"+sumOf(string(stored)), "a/blobs/sha256/"+sumOf("before")
+	for _, version := range []string{"old", "0.0", "0.1", "1.0"} {
+		file := filepath.Join(t.TempDir(), "a.tar")
+		layouttest.Tar(t, file, append([]layouttest.Entry{layouttest.File("a/index.json", []byte("{}")), layouttest.File(before, []byte("before"))},
+			sparseEntries(version, name, []piece{{0, len(stored)}}, len(stored), stored)...)...)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		at := bytes.Index(data, stored)
+		write(t, filepath.Join(dir, "a.tar.0000.chunk"), data[:at+100])
+		write(t, filepath.Join(dir, "a.tar.0001.chunk"), data[at+100:at+700])
+		a := openArchive(t, dir, "")
+		if p, ok := a.Problem(); !ok {
+			t.Errorf("%s: the archive is complete: %v", version, p)
+		}
+		if where, err := a.Locate(t.Context(), "a", digestOf("before")); err != nil || where.Size() != 6 {
+			t.Errorf("%s: the entry before it: %v, %v", version, where, err)
+		}
+		if where, err := a.Locate(t.Context(), "a", digestOf(string(stored))); err == nil {
+			t.Errorf("%s: the entry itself is at %v", version, where)
+		}
+	}
+}

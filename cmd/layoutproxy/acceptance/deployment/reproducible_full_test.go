@@ -199,7 +199,7 @@ func checkDeb(t *testing.T, name string) {
 // program that it needs of a system.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
-	copyFile := func(from, to string) {
+	copyFile := func(from, to string, mode os.FileMode) {
 		t.Helper()
 		data, err := os.ReadFile(from)
 		if err != nil {
@@ -209,14 +209,14 @@ func checkUnit(t *testing.T, root string) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, data, 0o755); err != nil {
+		if err := os.WriteFile(to, data, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, target := range []string{"sysinit", "basic", "shutdown", "network", "local-fs", "remote-fs", "multi-user"} {
-		copyFile("/lib/systemd/system/"+target+".target", "usr/lib/systemd/system/"+target+".target")
+		copyFile("/lib/systemd/system/"+target+".target", "usr/lib/systemd/system/"+target+".target", 0o644)
 	}
-	copyFile("/bin/kill", "bin/kill")
+	copyFile("/bin/kill", "bin/kill", 0o755)
 	if said := command(t, root, "systemd-analyze", "verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
 		t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
