@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,8 +84,8 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 			text = text[len(m[0]):]
 			switch m[2] {
 			case "A":
-				n := 1
-				fmt.Sscan(m[1], &n)
+				n, err := strconv.Atoi(m[1])
+				try(t, err)
 				row = max(0, row-n)
 			case "J":
 				rows = rows[:row+1]
