@@ -111,7 +111,7 @@ func (p *pruner) run(ctx context.Context) error {
 	}
 }
 
-// daily prunes by the policy, which it reads anew. It returns false if it is to be tried again.
+// daily prunes by the policy, which it reads again each time. It returns false if it is to be tried again.
 func (p *pruner) daily(ctx context.Context) (done bool) {
 	request, err := pruning.ReadPolicy(p.policy)
 	var plan prune.Plan
