@@ -77,7 +77,8 @@ func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 }
 
 // signedOnly returns a layout without the descriptors that are not signed, and the problem of
-// those. A manifest that is signed under other tags only loses this one.
+// those. A manifest that is signed under other tags only loses this one. The layout is nil if
+// nothing of its repository is signed.
 func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	signed := *l
 	signed.trust = t
@@ -103,8 +104,12 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	if changed {
 		signed.index = &index{sum: l.index.sum, entries: kept, ballot: l.index.ballot, named: l.index.named, problems: l.index.problems}
 	}
-	if len(refused) == 0 {
+	switch {
+	case len(refused) == 0 && r != nil:
 		return &signed, nil
+	case len(refused) == 0: // an empty layout
+		p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Reason: "no signed inventory lists it: it is not served"})
+		return nil, &p
 	}
 	first := l.index.entries[refused[0]]
 	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Tags: tagList(first.tag), Digest: first.digest()})
@@ -112,13 +117,17 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	if n := len(refused) - 1; n > 0 {
 		p.Reason += fmt.Sprintf(" (and %d more of this layout)", n)
 	}
+	if r == nil {
+		return nil, &p
+	}
 	return &signed, &p
 }
 
 // filtered is a layout and what is left of it, so that an unchanged one stays the same from scan
 // to scan.
 type filtered struct {
-	signed  *indexedLayout
+	trust   *trust
+	signed  *indexedLayout // nil if nothing of its repository is signed
 	problem *Problem
 }
 
@@ -132,7 +141,8 @@ func (s *source) keepSigned(next *sourceState) {
 	for _, h := range next.volumes() {
 		for _, l := range h.layouts {
 			f, ok := s.last.filtered[l]
-			if !ok || f.signed.trust != t {
+			if !ok || f.trust != t {
+				f.trust = t
 				f.signed, f.problem = t.signedOnly(l)
 			}
 			next.filtered[l] = f
@@ -150,7 +160,7 @@ func (st *sourceState) served(h *volumeState) []*indexedLayout {
 	}
 	all := make([]*indexedLayout, 0, len(h.layouts))
 	for _, l := range h.layouts {
-		if f, ok := st.filtered[l]; ok {
+		if f := st.filtered[l]; f.signed != nil {
 			all = append(all, f.signed)
 		}
 	}

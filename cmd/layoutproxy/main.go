@@ -71,7 +71,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	root.SetVersionTemplate(versionLine())
 	c.AddFlags(root.PersistentFlags())
 	showGroups(root)
-	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newPrune(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
+	root.AddCommand(newServe(c), newList(c), newVerify(c), newReady(c), newImport(c), newInventory(c), newPrune(c), newPush(c), newPull(c), newMirrorConfig(c), newDoctor(c), newStatus(c), newVersion(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.WithHint(err, cmd.CommandPath()+" --help lists the flags")
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // ErrFormat says that an inventory is malformed, or of a format version that this program does
@@ -32,6 +33,19 @@ func Parse(data []byte) (*Inventory, error) {
 	i, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	return i, nil
+}
+
+// ReadFile reads the inventory in a file. Errors: ErrFormat; the file system's.
+func ReadFile(name string) (*Inventory, error) {
+	data, err := plainfile.Read(name, MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	i, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return i, nil
 }

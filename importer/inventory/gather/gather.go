@@ -1,0 +1,153 @@
+// Package gather makes the inventory of what is there: of sources ([Sources]) or of a path in a
+// registry ([Registry]).
+//
+// What cannot be listed, because it is missing or damaged, is returned as problems.
+package gather
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// Sources adds the content of sources to an inventory, and their files if all are in one
+// directory that is not a store. With checksums, each file is read to its end. It uses the
+// cached archive indexes in cacheDir, if that is not empty. An inventory beside the sources is
+// ignored. Errors: those of layoutstore.Open; the file system's; the context's.
+func Sources(ctx context.Context, sources []string, cacheDir string, checksums bool, b *inventory.Builder) ([]problem.Problem, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: cacheDir, IgnoreInventory: true})
+	if err != nil {
+		return nil, err
+	}
+	problems, err := list(ctx, tree.Snapshot(), b)
+	if errors.Is(err, layoutstore.ErrStale) { // a file changed, or a cached index proved wrong
+		if _, err = tree.Refresh(ctx); err == nil {
+			*b = inventory.Builder{}
+			problems, err = list(ctx, tree.Snapshot(), b)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	tree.SaveCaches(ctx)
+	return problems, addFiles(ctx, sources, tree.Snapshot(), checksums, b)
+}
+
+// list adds the content of a snapshot, and returns its failures. A root layout needs no name
+// here.
+func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (failures []problem.Problem, err error) {
+	if err := s.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
+		return nil, err
+	}
+	if err := s.Inventory(ctx, b, s.Paths()); err != nil {
+		return nil, err
+	}
+	problems, err := s.Problems(ctx)
+	for _, p := range problems {
+		nameless := p.Kind == problem.IllegalName && p.Layout == "." && len(p.Tags) == 0
+		if p.IsFailure() && !nameless {
+			failures = append(failures, p)
+		}
+	}
+	return failures, err
+}
+
+// Directory returns the directory of the sources, if they are all in one and it is not a store.
+func Directory(sources []string) (dir string, ok bool) {
+	for n, source := range sources {
+		at := filepath.Clean(source)
+		if info, err := os.Stat(source); err != nil || !info.IsDir() {
+			at = filepath.Dir(at)
+		}
+		if n > 0 && at != dir {
+			return "", false
+		}
+		dir = at
+	}
+	_, err := os.Stat(filepath.Join(dir, journal.StateFile))
+	return dir, errors.Is(err, fs.ErrNotExist)
+}
+
+// addFiles adds the files of the sources: archives and chunks, their checksum files, and of a
+// directory the indexes of its tree and the releases of Deckhouse.
+func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, checksums bool, b *inventory.Builder) error {
+	dir, ok := Directory(sources)
+	if !ok {
+		return nil
+	}
+	files, err := volume.OpenFiles(dir)
+	if err != nil {
+		return err
+	}
+	defer files.Close()
+	all, archives := wantedArchives(sources)
+	var names []string
+	for _, name := range files.Names() {
+		if archive, ok := volume.IsArchive(name); ok && !strings.HasPrefix(name, ".") && (all || archives[archive]) {
+			names = append(append(names, name), bundle.FilesBeside(name)...)
+		}
+	}
+	if all {
+		names = append(names, bundle.ReleasesFile)
+		for _, at := range treePaths(s, dir) {
+			names = append(names, bundle.LayoutFiles(at)...)
+		}
+	}
+	for _, name := range names {
+		at, ok := files.At(name)
+		if !ok {
+			continue
+		}
+		f, ok, err := bundle.ListFile(ctx, filepath.Join(dir, at), name, checksums)
+		if err != nil {
+			return err
+		}
+		if ok {
+			b.AddFile(f)
+		}
+	}
+	return nil
+}
+
+// wantedArchives returns the archives that are sources of their own; all is set if a source is
+// the directory.
+func wantedArchives(sources []string) (all bool, archives map[string]bool) {
+	archives = map[string]bool{}
+	for _, source := range sources {
+		if info, err := os.Stat(source); err == nil && info.IsDir() {
+			return true, nil
+		}
+		archive, _ := volume.IsArchive(filepath.Base(source))
+		archives[archive] = true
+	}
+	return false, archives
+}
+
+// treePaths are the paths of the unpacked layouts of a directory.
+func treePaths(s *layoutstore.Snapshot, dir string) (paths []string) {
+	for _, at := range s.Paths() {
+		repo, err := s.At(at)
+		if err != nil {
+			continue
+		}
+		for _, l := range repo.Layouts() {
+			where, entry := l.Where()
+			if rel, err := filepath.Rel(dir, where); entry == "" && err == nil && filepath.IsLocal(rel) {
+				paths = append(paths, path.Clean(filepath.ToSlash(rel)))
+			}
+		}
+	}
+	return paths
+}

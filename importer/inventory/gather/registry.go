@@ -1,0 +1,298 @@
+package gather
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/registry/client"
+)
+
+// RegistryOptions say what to list of a registry.
+type RegistryOptions struct {
+	Client *client.Client
+	At     client.Reference
+	Jobs   int // requests at a time
+	// NoEditionSplit looks for the installer and the d8 program below the path, even if it ends
+	// in an edition.
+	NoEditionSplit bool
+	// Known is an inventory with repositories and untagged manifests to look for: no registry
+	// lists such manifests, and many list no repositories. It may be nil.
+	Known *inventory.Inventory
+}
+
+// ErrNoCatalog says that a registry does not list its repositories.
+var ErrNoCatalog = errors.New("the registry does not list its repositories")
+
+// Registry adds the content of a path in a registry to an inventory: every tag, with everything
+// that it leads to. Each blob is asked for by one HEAD request. Discovery tags are left out.
+// What is missing is returned as problems. Errors: ErrNoCatalog; those of the client; the
+// context's.
+func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
+	split := edition.Of(o.At.Path)
+	if o.NoEditionSplit {
+		split = edition.Unsplit(o.At.Path)
+	}
+	r := &remote{RegistryOptions: o, split: split, builder: b, blobs: map[digest.Digest]bool{}}
+	r.Jobs = max(1, r.Jobs)
+	paths, err := r.paths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := r.tagLists(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Jobs)
+	for path, tags := range lists {
+		group.Go(func() error { return r.repository(ctx, path, withoutDiscovery(path, tags, lists)) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(r.problems, problem.Compare)
+	return r.problems, nil
+}
+
+// remote is a registry that is being listed.
+type remote struct {
+	RegistryOptions
+	split edition.Split
+
+	mu       sync.Mutex // guards the following fields
+	builder  *inventory.Builder
+	blobs    map[digest.Digest]bool // that were asked for
+	problems []problem.Problem
+}
+
+// paths are the paths of the repositories below the path in the registry.
+func (r *remote) paths(ctx context.Context) (paths []string, err error) {
+	names, err := r.Client.Catalog(ctx)
+	if err != nil && (ctx.Err() != nil || r.Known == nil) {
+		return nil, fmt.Errorf("%w: %w", ErrNoCatalog, err)
+	}
+	for _, name := range names {
+		if path, ok := r.pathOf(name); ok {
+			paths = append(paths, path)
+		}
+	}
+	if r.Known != nil {
+		for _, repo := range r.Known.Repositories {
+			paths = append(paths, repo.Path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// pathOf is the path of a repository in a bundle; ok is false for one that is elsewhere.
+func (r *remote) pathOf(name string) (path string, ok bool) {
+	if name == r.split.Root {
+		return ".", true
+	}
+	for _, base := range []string{r.split.Root, r.split.Parent} {
+		path, ok := strings.CutPrefix(name, base+"/")
+		if base == "" {
+			path, ok = name, true
+		}
+		if ok && r.split.Base(path) == base {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// tagLists are the tags of the repositories that exist.
+func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]string, error) {
+	lists := map[string][]string{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Jobs)
+	for _, path := range paths {
+		name := r.split.Name(path)
+		if name == "" {
+			continue
+		}
+		group.Go(func() error {
+			tags, err := r.Client.Tags(ctx, name)
+			if errors.Is(err, client.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			lists[path] = tags
+			return nil
+		})
+	}
+	return lists, group.Wait()
+}
+
+// withoutDiscovery returns the tags that are not discovery tags: those that name no other
+// repository below an index.
+func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
+	if !slices.Contains(discovery.Indexes(), path) {
+		return tags
+	}
+	return slices.DeleteFunc(slices.Clone(tags), func(tag string) bool {
+		for other := range lists {
+			if other == path+"/"+tag || strings.HasPrefix(other, path+"/"+tag+"/") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// repository adds a repository with everything that its tags lead to.
+func (r *remote) repository(ctx context.Context, path string, tags []string) error {
+	tops := map[digest.Digest]*closure.Top{}
+	bodies := map[digest.Digest][]byte{}
+	name := r.split.Name(path)
+	add := func(reference, tag string) error {
+		m, err := r.Client.Manifest(ctx, name, reference)
+		if errors.Is(err, client.ErrNotFound) {
+			if tag != "" {
+				r.add(problem.Problem{Kind: problem.Incomplete, Repository: name, Tags: []string{tag}, Reason: "the registry lists this tag and does not have its manifest"})
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		top := tops[m.Digest]
+		if top == nil {
+			top = &closure.Top{Digest: m.Digest, MediaType: m.MediaType, Sizes: []int64{int64(len(m.Body))}}
+			tops[m.Digest], bodies[m.Digest] = top, m.Body
+		}
+		if tag != "" {
+			top.Tags = append(top.Tags, tag)
+		}
+		return nil
+	}
+	for _, tag := range tags {
+		if err := add(tag, tag); err != nil {
+			return err
+		}
+	}
+	for _, d := range r.knownUntagged(path) {
+		if err := add(d.String(), ""); err != nil {
+			return err
+		}
+	}
+	if len(tops) == 0 {
+		return nil
+	}
+	all := make([]closure.Top, 0, len(tops))
+	for _, top := range tops {
+		slices.Sort(top.Tags)
+		all = append(all, *top)
+	}
+	slices.SortFunc(all, func(a, b closure.Top) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	graph, err := closure.Walk(ctx, all, func(ctx context.Context, d digest.Digest) (body []byte, missing, err error) {
+		if body := bodies[d]; body != nil {
+			return body, nil, nil
+		}
+		m, err := r.Client.Manifest(ctx, name, d.String())
+		if errors.Is(err, client.ErrNotFound) {
+			return nil, err, nil
+		}
+		return m.Body, nil, err
+	})
+	if err != nil {
+		return err
+	}
+	r.addManifests(path, name, graph)
+	return r.addBlobs(ctx, name, graph)
+}
+
+// knownUntagged are the untagged manifests to look for in a repository.
+func (r *remote) knownUntagged(path string) (all []digest.Digest) {
+	if r.Known == nil {
+		return nil
+	}
+	repo, ok := r.Known.Repository(path)
+	if !ok {
+		return nil
+	}
+	for _, m := range repo.Untagged {
+		all = append(all, m.Digest)
+	}
+	return all
+}
+
+func (r *remote) add(p problem.Problem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, p)
+}
+
+func (r *remote) addManifests(path, name string, graph *closure.Graph) {
+	for _, m := range graph.Manifests {
+		if m.Unavailable != nil {
+			r.add(problem.Problem{Kind: problem.Incomplete, Repository: name, Tags: m.TagsTo(), Digest: m.Digest, Reason: m.Unavailable.Error(), Err: m.Unavailable})
+			continue
+		}
+		r.mu.Lock()
+		listed := inventory.Blob{Digest: m.Digest, Size: m.Size}
+		r.builder.AddBlob(listed)
+		for _, tag := range m.Tags {
+			r.builder.AddTag(path, tag, listed)
+		}
+		if m.Top && len(m.Tags) == 0 {
+			r.builder.AddUntagged(path, listed)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// addBlobs asks for each blob once.
+func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Jobs)
+	for _, b := range graph.Blobs {
+		r.mu.Lock()
+		asked := r.blobs[b.Digest]
+		r.blobs[b.Digest] = true
+		r.mu.Unlock()
+		if asked {
+			continue
+		}
+		group.Go(func() error {
+			size, err := r.Client.HeadBlob(ctx, name, b.Digest)
+			switch {
+			case errors.Is(err, client.ErrNotFound):
+				if !b.Optional {
+					r.add(problem.Problem{Kind: problem.Incomplete, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: problem.Missing})
+				}
+				return nil
+			case err != nil:
+				return err
+			}
+			if size < 0 {
+				size = b.Size() // the registry does not say
+			}
+			if !slices.ContainsFunc(b.Claims, func(c closure.Claim) bool { return c.Size == size }) {
+				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("%d bytes, the manifest says %d", size, b.Size())})
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.builder.AddBlob(inventory.Blob{Digest: b.Digest, Size: size})
+			return nil
+		})
+	}
+	return group.Wait()
+}

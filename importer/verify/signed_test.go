@@ -1,0 +1,251 @@
+package verify_test
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/importer/inventory/gather"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// newKey makes a key that signs.
+func newKey(t *testing.T) *inventory.SigningKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	try(t, err)
+	return key
+}
+
+// sign writes the signed inventory of a directory into it.
+func sign(t *testing.T, dir string, key *inventory.SigningKey) {
+	t.Helper()
+	var b inventory.Builder
+	problems, err := gather.Sources(t.Context(), []string{dir}, "", true, &b)
+	try(t, err)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	listed, err := b.Build("test")
+	try(t, err)
+	data, signature, err := key.EncodeSigned(listed)
+	try(t, err)
+	try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
+	try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
+}
+
+// signedBundle is a bundle of an archive and of one in chunks, with a signed inventory.
+func signedBundle(t *testing.T) (dir string, key *inventory.SigningKey) {
+	t.Helper()
+	s := newSample(t, t.TempDir())
+	dir, key = t.TempDir(), newKey(t)
+	s.Archive(filepath.Join(dir, "module-x.tar"), layouttest.Archive{Layouts: []string{"modules/x"}})
+	s.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{Layouts: []string{"install"}})
+	layouttest.Split(t, filepath.Join(dir, "platform.tar"), 6000)
+	sign(t, dir, key)
+	return dir, key
+}
+
+// verified is the report about a directory, of which the key has to vouch for if it is not nil.
+func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool) {
+	t.Helper()
+	o := layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}}
+	if key != nil {
+		o.VerifyKey = key.Public()
+	}
+	tree, err := layoutstore.Open(t.Context(), o)
+	if errors.As(err, new(*inventory.SignatureError)) {
+		return err.Error(), false
+	}
+	try(t, err)
+	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
+	try(t, err)
+	var text strings.Builder
+	try(t, report.WriteText(&text))
+	return text.String(), report.Whole
+}
+
+// bundleFiles are the archives and chunks of a directory.
+func bundleFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	try(t, err)
+	chunks, err := filepath.Glob(filepath.Join(dir, "*.chunk"))
+	try(t, err)
+	if len(archives) != 1 || len(chunks) < 3 {
+		t.Fatal(archives, chunks)
+	}
+	return append(archives, chunks...)
+}
+
+func TestSignedBundleIsComplete(t *testing.T) {
+	dir, key := signedBundle(t)
+	if text, ok := verified(t, dir, key); !ok {
+		t.Error(text)
+	}
+	// Where it is cut does not matter, even after it was signed.
+	var joined []byte
+	for _, name := range bundleFiles(t, dir)[1:] {
+		data, err := os.ReadFile(name)
+		try(t, err)
+		joined = append(joined, data...)
+		try(t, os.Remove(name))
+	}
+	whole := filepath.Join(dir, "platform.tar")
+	try(t, os.WriteFile(whole, joined, 0o644))
+	if text, ok := verified(t, dir, key); !ok {
+		t.Errorf("joined: %s", text)
+	}
+	layouttest.Cut(t, whole, 5000)
+	if text, ok := verified(t, dir, key); !ok {
+		t.Errorf("cut anew: %s", text)
+	}
+	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
+	if text, ok := verified(t, dir, key); !ok {
+		t.Errorf("cut after it was signed: %s", text)
+	}
+}
+
+// Every archive and every chunk that is missing is named, the last ones too, with a key and
+// without.
+func TestEveryMissingFileIsNamed(t *testing.T) {
+	dir, key := signedBundle(t)
+	for _, name := range bundleFiles(t, dir) {
+		data, err := os.ReadFile(name)
+		try(t, err)
+		try(t, os.Remove(name))
+		base := filepath.Base(name)
+		archive, number := base, ""
+		if before, after, ok := strings.Cut(base, ".tar."); ok {
+			archive, number = before+".tar", "chunk "+strings.TrimSuffix(after, ".chunk")
+		}
+		for _, key := range []*inventory.SigningKey{nil, key} {
+			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, archive) || !strings.Contains(text, number) || !strings.Contains(text, "missing") {
+				t.Errorf("without %s: %s", base, text)
+			}
+		}
+		try(t, os.WriteFile(name, data, 0o644))
+	}
+	if text, ok := verified(t, dir, key); !ok {
+		t.Error(text)
+	}
+}
+
+// A last chunk of zeros looks like padding: only an inventory knows of it.
+func TestMissingPaddingIsNamed(t *testing.T) {
+	s := newSample(t, t.TempDir())
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "a.tar")
+	s.Archive(archive, layouttest.Archive{})
+	info, err := os.Stat(archive)
+	try(t, err)
+	layouttest.CutAt(t, archive, info.Size()-512, info.Size())
+	sign(t, dir, newKey(t))
+	chunks := []string{filepath.Join(dir, "a.tar.0001.chunk"), filepath.Join(dir, "a.tar.0002.chunk")}
+	for _, name := range chunks[1:] {
+		if _, err := os.Stat(name); err != nil {
+			continue
+		}
+		try(t, os.Remove(name)) // the empty one
+		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing of 3") {
+			t.Error(text)
+		}
+	}
+	try(t, os.Remove(chunks[0]))
+	if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0001") {
+		t.Error(text)
+	}
+}
+
+// A flipped bit anywhere in an archive is refused: also where no reader looks, as in padding and in the
+// mode of an entry.
+func TestFlippedBitsAreRefused(t *testing.T) {
+	dir, key := signedBundle(t)
+	every := int64(1201)
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		every = 97
+	}
+	for _, name := range bundleFiles(t, dir) {
+		data, err := os.ReadFile(name)
+		try(t, err)
+		for at := int64(7); at < int64(len(data)); at += every {
+			data[at] ^= 1 << (at % 8)
+			try(t, os.WriteFile(name, data, 0o644))
+			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "damaged") {
+				t.Errorf("%s: byte %d: %s", filepath.Base(name), at, text)
+			}
+			data[at] ^= 1 << (at % 8)
+		}
+		try(t, os.WriteFile(name, data, 0o644))
+	}
+	if text, ok := verified(t, dir, key); !ok {
+		t.Error(text)
+	}
+}
+
+// A file that is not listed is named. With a key it is refused.
+func TestForeignArchive(t *testing.T) {
+	dir, key := signedBundle(t)
+	s := newSample(t, t.TempDir())
+	foreign := s.Layout("modules/evil")
+	foreign.Tag(foreign.Image(layouttest.Image{Name: "evil"}), "v1")
+	foreign.Write()
+	s.Archive(filepath.Join(dir, "module-evil.tar"), layouttest.Archive{Layouts: []string{"modules/evil"}})
+	if text, ok := verified(t, dir, nil); !ok || !strings.Contains(text, "module-evil.tar: not part of this bundle") {
+		t.Error(text)
+	}
+	if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "module-evil.tar: not part of this bundle") || !strings.Contains(text, "no signed inventory lists it") {
+		t.Error(text)
+	}
+}
+
+// Neither another bundle.json nor a damaged one goes unnoticed.
+func TestBrokenInventory(t *testing.T) {
+	dir, key := signedBundle(t)
+	file := filepath.Join(dir, inventory.Name)
+	good, err := os.ReadFile(file)
+	try(t, err)
+	for what, c := range map[string]struct {
+		data  string
+		whole bool // without a key
+		want  string
+	}{
+		"damaged":       {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},
+		"later version": {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
+		"of another":    {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
+	} {
+		try(t, os.WriteFile(file, []byte(c.data), 0o644))
+		if text, ok := verified(t, dir, nil); ok != c.whole || !strings.Contains(text, c.want) {
+			t.Errorf("%s: %s", what, text)
+		}
+		if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "altered") {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
+	try(t, os.Remove(file))
+	if text, ok := verified(t, dir, nil); !ok {
+		t.Error(text)
+	}
+	if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "unsigned") {
+		t.Error(text)
+	}
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,183 @@
+package layoutstore_test
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+func newSigningKey(t *testing.T) *inventory.SigningKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	try(t, err)
+	return key
+}
+
+// signTree writes the signed inventory of a tree into it.
+func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
+	try(t, err)
+	var b inventory.Builder
+	s := tree.Snapshot()
+	try(t, s.Inventory(t.Context(), &b, s.Paths()))
+	for _, at := range s.Paths() {
+		data, err := os.ReadFile(filepath.Join(dir, at, "index.json"))
+		try(t, err)
+		b.AddFile(inventory.File{Name: filepath.ToSlash(filepath.Join(at, "index.json")), Size: int64(len(data))})
+	}
+	listed, err := b.Build("test")
+	try(t, err)
+	data, signature, err := key.EncodeSigned(listed)
+	try(t, err)
+	try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
+	try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
+}
+
+// With a key only what it signed is served: no other repository, tag, manifest or blob, whenever
+// it came.
+func TestOnlySignedContentIsServed(t *testing.T) {
+	dir, key := t.TempDir(), newSigningKey(t)
+	made := layouttest.New(t, dir)
+	app := made.Layout("app")
+	one := app.Image(layouttest.Image{Name: "one"})
+	app.Tag(one, "v1")
+	app.Write()
+	signTree(t, dir, key)
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, VerifyKey: key.Public()})
+	try(t, err)
+	repo, err := tree.Snapshot().Repository("app")
+	try(t, err)
+	if _, err := repo.Manifest(t.Context(), one.Digest); err != nil {
+		t.Fatal(err)
+	}
+	generation := tree.Snapshot().Generation()
+	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed || change.Generation != generation {
+		t.Errorf("nothing has changed: %+v, %v", change, err)
+	}
+
+	evil := app.Image(layouttest.Image{Name: "evil"})
+	app.Tag(evil, "v1")
+	app.Tag(one, "v2")
+	app.Tag(evil, "latest")
+	stray := app.Blob("application/octet-stream", []byte("stray"))
+	app.Write()
+	other := made.Layout("other")
+	other.Tag(one, "v1")
+	other.Write()
+	if _, err := tree.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := tree.Snapshot()
+	if names, _ := s.Repositories("", -1); len(names) != 1 {
+		t.Errorf("repositories: %q", names)
+	}
+	repo, err = s.Repository("app")
+	try(t, err)
+	if tags, _ := repo.Tags("", -1); len(tags) > 1 || len(tags) == 1 && tags[0] != "v1" {
+		t.Errorf("tags: %q", tags)
+	}
+	if _, err := repo.Manifest(t.Context(), one.Digest); err != nil {
+		t.Errorf("signed: %v", err)
+	}
+	if _, err := repo.Manifest(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
+		t.Errorf("evil: %v", err)
+	}
+	if _, err := repo.Blob(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
+		t.Errorf("evil as a blob: %v", err)
+	}
+	if _, err := repo.Blob(t.Context(), stray.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
+		t.Errorf("stray: %v", err)
+	}
+	if d, err := repo.TagDigest("v1"); err == nil && d != one.Digest {
+		t.Errorf("v1 leads to %s", d)
+	}
+	for _, l := range repo.Layouts() {
+		entries, err := l.Index(t.Context())
+		try(t, err)
+		for _, e := range entries {
+			if e.Digest != one.Digest || e.Tag != "" && e.Tag != "v1" {
+				t.Errorf("index: %+v", e)
+			}
+		}
+	}
+	limited := 0
+	for _, p := range s.ScanProblems() {
+		if p.IsFailure() {
+			limited++
+		}
+	}
+	if limited == 0 {
+		t.Error("no problem names what is not served")
+	}
+}
+
+// A source that the key does not vouch for is refused, at the start and later; and is served
+// again when it does.
+func TestRefusedSource(t *testing.T) {
+	dir, key, other := t.TempDir(), newSigningKey(t), newSigningKey(t)
+	app := layouttest.New(t, dir).Layout("app")
+	app.Tag(app.Image(layouttest.Image{Name: "one"}), "v1")
+	app.Write()
+	open := func(key *inventory.SigningKey) (*layoutstore.Tree, inventory.Refusal) {
+		t.Helper()
+		tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, VerifyKey: key.Public()})
+		var refused *inventory.SignatureError
+		if errors.As(err, &refused) {
+			return nil, refused.Why
+		}
+		try(t, err)
+		return tree, ""
+	}
+	if _, why := open(key); why != inventory.Unsigned {
+		t.Errorf("no inventory: %q", why)
+	}
+	signTree(t, dir, key)
+	if _, why := open(other); why != inventory.OtherKey {
+		t.Errorf("another key: %q", why)
+	}
+	tree, why := open(key)
+	if why != "" {
+		t.Fatal(why)
+	}
+	served := func() bool {
+		t.Helper()
+		if _, err := tree.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := tree.Snapshot().Repository("app")
+		return err == nil
+	}
+	file := filepath.Join(dir, inventory.SignatureName)
+	signature, err := os.ReadFile(file)
+	try(t, err)
+	for what, break_ := range map[string]func() error{
+		"removed":     func() error { return os.Remove(file) },
+		"altered":     func() error { return os.WriteFile(file, append([]byte{signature[0] ^ 1}, signature[1:]...), 0o644) },
+		"another key": func() error { signTree(t, dir, other); return nil },
+	} {
+		try(t, break_())
+		if served() {
+			t.Errorf("%s: it is still served", what)
+		}
+		if problems := tree.Snapshot().ScanProblems(); len(problems) != 1 || !problems[0].IsFailure() {
+			t.Errorf("%s: %v", what, problems)
+		}
+		signTree(t, dir, key)
+		if !served() {
+			t.Errorf("%s: it is not served again", what)
+		}
+	}
+}
