@@ -204,7 +204,8 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 		if in.trust != nil && p.Kind == Limited {
 			p.Harmless = false // what is not signed is not served
 		}
-		p.TagsUnknown = p.Kind == Incomplete
+		_, isArchive := volume.IsArchive(filepath.Base(p.Path))
+		p.TagsUnknown = p.Kind == Incomplete && (isArchive || filepath.Base(p.Path) == "index.json")
 		intact = intact && p.Kind == Limited
 		next.problems = append(next.problems, p)
 	}

@@ -90,7 +90,7 @@ func (c *candidate) waitForUnread(archives []string) {
 	}
 }
 
-// missingFiles returns what a bundle still lacks of the files that its inventory lists, or the
+// missingFiles returns which files that its inventory lists a bundle still waits for, or the
 // empty string.
 func (c *candidate) missingFiles() (string, error) {
 	dir, archive := c.path, ""

@@ -110,7 +110,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	}
 	layouttest.Cut(t, whole, 5000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("cut anew: %s", text)
+		t.Errorf("cut again: %s", text)
 	}
 	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
 	if text, ok := verified(t, dir, key); !ok {

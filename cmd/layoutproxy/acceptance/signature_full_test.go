@@ -1,0 +1,67 @@
+//go:build full
+
+package acceptance
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSignaturesOfOthers has openssl and cosign verify what layoutproxy signs, and layoutproxy
+// verify what openssl signs, with both kinds of keys. None of them uses the network.
+func TestSignaturesOfOthers(t *testing.T) {
+	openssl := packaged(t, "openssl")
+	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
+	for name, k := range map[string]struct{ generate, sign, verify []string }{
+		"Ed25519": {[]string{"genpkey", "-algorithm", "ed25519"},
+			[]string{"pkeyutl", "-sign", "-rawin", "-inkey", "KEY", "-in", "FILE", "-out", "SIG"}, []string{"pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "PUB", "-in", "FILE", "-sigfile", "SIG"}},
+		"ECDSA P-256": {[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},
+			[]string{"dgst", "-sha256", "-sign", "KEY", "-out", "SIG", "FILE"}, []string{"dgst", "-sha256", "-verify", "PUB", "-signature", "SIG", "FILE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, bundle := t.TempDir(), filepath.Join(t.TempDir(), "bundle")
+			run(t, "cp", "-R", abs(t, bundleDir), bundle)
+			file := map[string]string{"KEY": filepath.Join(dir, "key.pem"), "PUB": filepath.Join(dir, "pub.pem"), "FILE": filepath.Join(bundle, "bundle.json"), "SIG": filepath.Join(bundle, "bundle.json.sig")}
+			with := func(args []string) (all []string) {
+				for _, a := range args {
+					if path, ok := file[a]; ok {
+						a = path
+					}
+					all = append(all, a)
+				}
+				return all
+			}
+			run(t, openssl, append(k.generate, "-out", file["KEY"])...)
+			run(t, openssl, "pkey", "-in", file["KEY"], "-pubout", "-out", file["PUB"])
+			run(t, program, "inventory", bundle, "--sign-key", file["KEY"])
+			run(t, openssl, with(k.verify)...)
+			run(t, program, "verify", bundle, "--verify-key", file["PUB"])
+
+			signature := []byte(read(t, file["SIG"]))
+			encoded := filepath.Join(dir, "signature.b64")
+			if err := os.WriteFile(encoded, []byte(base64.StdEncoding.EncodeToString(signature)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			blob := []string{"verify-blob", "--key", file["PUB"], "--signature", encoded, "--insecure-ignore-tlog", file["FILE"]}
+			if out := c.run(t, blob...); !strings.Contains(out, "Verified OK") {
+				t.Errorf("cosign: %s", out)
+			}
+
+			run(t, openssl, with(k.sign)...)
+			run(t, program, "verify", bundle, "--verify-key", file["PUB"])
+			data := read(t, file["FILE"])
+			if err := os.WriteFile(file["FILE"], []byte(strings.Replace(data, `"program":"`, `"program":"not `, 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := c.try(t, blob...); err == nil {
+				t.Errorf("cosign accepts an altered inventory: %s", out)
+			}
+			if _, _, err := execute(t, dir, program, []string{"verify", bundle, "--verify-key", file["PUB"]}); err == nil {
+				t.Error("an altered inventory is accepted")
+			}
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package inventory_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/inventory"
+)
+
+// schema is the part of JSON Schema (draft 2020-12) that docs/inventory.schema.json uses.
+type schema struct {
+	Type       string             `json:"type"`
+	Const      any                `json:"const"`
+	Pattern    string             `json:"pattern"`
+	Minimum    *float64           `json:"minimum"`
+	MinLength  int                `json:"minLength"`
+	Additional *bool              `json:"additionalProperties"`
+	Required   []string           `json:"required"`
+	Properties map[string]*schema `json:"properties"`
+	Items      *schema            `json:"items"`
+}
+
+// check fails unless a value is as the schema says.
+func (s *schema) check(at string, v any) error {
+	if s.Const != nil && s.Const != v {
+		return fmt.Errorf("%s: %v, want %v", at, v, s.Const)
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		if s.Type != "object" || s.Additional == nil || *s.Additional {
+			return fmt.Errorf("%s: an object, the schema says %q", at, s.Type)
+		}
+		for _, name := range s.Required {
+			if _, ok := v[name]; !ok {
+				return fmt.Errorf("%s: %s is missing", at, name)
+			}
+		}
+		for name, value := range v {
+			if s.Properties[name] == nil {
+				return fmt.Errorf("%s: unknown %s", at, name)
+			}
+			if err := s.Properties[name].check(at+"."+name, value); err != nil {
+				return err
+			}
+		}
+	case []any:
+		if s.Type != "array" {
+			return fmt.Errorf("%s: a list, the schema says %q", at, s.Type)
+		}
+		for n, value := range v {
+			if err := s.Items.check(fmt.Sprintf("%s[%d]", at, n), value); err != nil {
+				return err
+			}
+		}
+	case string:
+		if s.Type != "string" || len(v) < s.MinLength || s.Pattern != "" && !regexp.MustCompile(s.Pattern).MatchString(v) {
+			return fmt.Errorf("%s: %q", at, v)
+		}
+	case float64:
+		if s.Const == nil && (s.Type != "integer" || s.Minimum == nil || v < *s.Minimum) {
+			return fmt.Errorf("%s: %v", at, v)
+		}
+	default:
+		return fmt.Errorf("%s: %v", at, v)
+	}
+	return nil
+}
+
+// What the program writes is as the schema says, and the schema refuses what the parser refuses.
+func TestSchema(t *testing.T) {
+	data, err := os.ReadFile("../../docs/inventory.schema.json")
+	try(t, err)
+	var s schema
+	try(t, json.Unmarshal(data, &s))
+	signed, _, err := signingKey(t, "p256").EncodeSigned(sample(t))
+	try(t, err)
+	for _, text := range [][]byte{encode(t, sample(t)), signed} {
+		var v any
+		try(t, json.Unmarshal(text, &v))
+		if err := s.check("inventory", v); err != nil {
+			t.Error(err)
+		}
+	}
+	for what, change := range map[string]func(v map[string]any){
+		"another version": func(v map[string]any) { v["formatVersion"] = 2.0 },
+		"another field":   func(v map[string]any) { v["more"] = "x" },
+		"no blobs":        func(v map[string]any) { delete(v, "blobs") },
+		"a negative size": func(v map[string]any) { v["files"].([]any)[0].(map[string]any)["size"] = -1.0 },
+		"an illegal name": func(v map[string]any) { v["files"].([]any)[0].(map[string]any)["name"] = "../x" },
+		"an illegal id":   func(v map[string]any) { v["bundle"] = "sha256:x" },
+	} {
+		var v map[string]any
+		try(t, json.Unmarshal(signed, &v))
+		change(v)
+		if s.check("inventory", v) == nil {
+			t.Errorf("%s: the schema accepts it", what)
+		}
+		text, err := json.Marshal(v)
+		try(t, err)
+		if _, err := inventory.Parse(text); err == nil {
+			t.Errorf("%s: the parser accepts it", what)
+		}
+	}
+}
