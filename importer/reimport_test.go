@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// rival makes a bundle of two archives that have one tag, of which the first stays where
-// it is when it is imported.
+// rival makes a bundle of two archives that have the same tag. The first stays in place
+// when it is imported.
 func rival(t *testing.T, chunked bool) (dir string) {
 	t.Helper()
 	dir = importertest.Scratch(t)
@@ -49,8 +49,8 @@ func TestKeepPackedAgain(t *testing.T) {
 				importertest.Same(t, "the store, again", importertest.MustContent(t, store), want)
 			}
 
-			// Another bundle wins, the old one wins when it is imported on purpose, and what
-			// stayed of it changes nothing then.
+			// Another bundle wins its tags. The old one wins when it is imported on
+			// purpose, and then the files that stayed of it change nothing.
 			next := importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Kept(t, store, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Same(t, "the store, after another bundle", importertest.MustContent(t, store), want.Over(next))

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// spoilers make a file of a store wrong, each in a way of its own. They leave its links
-// the same file where they can.
+// spoilers damage a file of a store, each in another way. If possible, its hard links
+// stay the same file.
 func spoilers() map[string]func(t *testing.T, file string) {
 	return map[string]func(t *testing.T, file string){
 		"a flipped bit": func(t *testing.T, file string) {
@@ -73,9 +73,8 @@ func blobFiles(t *testing.T, store string) (names []string) {
 	return names
 }
 
-// The store has a blob by its name and size, and other bytes in it. An import of a good
-// bundle finds that out, whichever blob it is and whatever became of it, and puts the
-// good copy there.
+// A blob of the store has the right name and size, and other content. An import of an
+// intact bundle detects that, whichever blob it is, and replaces it.
 func TestImportRepairs(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -102,8 +101,8 @@ func TestImportRepairs(t *testing.T) {
 	}
 }
 
-// A wrong file that several repositories share is replaced in all of them, by a bundle
-// that has one of them or none: a new tag never leads to the wrong bytes.
+// A damaged file that several repositories share is replaced in all of them, by a
+// bundle that has one of them or none: a new tag never leads to damaged content.
 func TestImportRepairsOtherRepositories(t *testing.T) {
 	bundle := func(paths ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -144,8 +143,8 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	}
 }
 
-// A blob that a scrub has quarantined is not served again for a link that an import of
-// another tag made to it: it is repaired by that import, and served then.
+// A quarantined blob is not served because an import of another tag links to it: that
+// import repairs it, and then it is served.
 func TestImportRepairsTheQuarantined(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -178,9 +177,9 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 	importertest.Proven(t, layer)
 }
 
-// A wrong copy in an archive of the store gets a good one beside it, which is served
-// before it; and a wrong loose one is replaced when an archive is taken in, which it
-// would be served before.
+// A damaged copy in an archive of the store is replaced by an intact loose one, which
+// is served before it. A damaged loose copy is replaced when an archive is imported,
+// because it would be served before that.
 func TestImportRepairsBesideArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -209,8 +208,8 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 	importertest.Same(t, "the loose store", importertest.MustContent(t, loose), want)
 }
 
-// The bundle has to prove what it repairs: a copy of it that is wrong itself refuses it,
-// and the store keeps its own.
+// Only a proven copy repairs the store: a bundle with a damaged copy is refused, and
+// the store keeps its own.
 func TestWrongBundleRepairsNothing(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -225,8 +224,8 @@ func TestWrongBundleRepairsNothing(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }
 
-// Wherever a repair ends, no tag is lost and nothing that was right is wrong, and the
-// next import completes it.
+// Wherever a repair is interrupted, no tag is lost, intact content stays intact, and
+// the next import completes the repair.
 func TestRepairFailsAnywhere(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -264,8 +263,8 @@ func TestRepairFailsAnywhere(t *testing.T) {
 	}
 }
 
-// Whatever happened to the files of a store, an import of all that it was made of makes
-// it what it was.
+// Whatever happened to the files of a store, importing all of its bundles again
+// restores it.
 func TestImportRepairsAnything(t *testing.T) {
 	pristine, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, pristine, old)

@@ -16,9 +16,9 @@ import (
 )
 
 // recordSigned records the signed inventories of the bundles in the store, so that a server with
-// the key knows what of the store was signed. It runs before the publication: until the content
-// comes, its list does no harm. Whether the signature is good is decided by whoever reads
-// it, with a key.
+// the key knows what of the store was signed. It runs before the publication: a list of content
+// that is still missing does no harm. Whoever reads it, with a key, decides whether the
+// signature is good.
 func (s *session) recordSigned(b *bundle) error {
 	for _, source := range b.names {
 		dir := source

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// What has a digest for its short tag is imported by digest, as it is.
+// Content whose short tag is a digest is imported by digest, unchanged.
 func TestImportsByDigest(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -65,8 +65,8 @@ func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	return index.Manifests
 }
 
-// A bundle is served before its import as it is after it, where references name several
-// repositories.
+// A bundle whose references name several repositories is served before its import as it
+// is afterwards.
 func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	bundle := func(path string, references ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -110,7 +110,7 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	}
 }
 
-// The catalog of packages never undoes the pin of a package that came with it.
+// The catalog of packages never overrides the pin of a package in the same bundle.
 func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	stable := func(t *testing.T, store string) {
@@ -140,7 +140,7 @@ func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	}
 }
 
-// A store that an older version made is served below the names of today and of then.
+// A store that an older version filled is served under today's names and the old ones.
 func TestOldStore(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.OldNames = true

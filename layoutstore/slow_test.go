@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// slowDisk holds up the opening of one file until it is released.
+// slowDisk delays the opening of one file until it is released.
 type slowDisk struct {
 	name    atomic.Value // of the file; a string
 	opening chan struct{}
@@ -37,8 +37,8 @@ func (d *slowDisk) opened(info fs.FileInfo) {
 	}
 }
 
-// slowTree returns a tree of one repository with the images fast and slow, in which the
-// manifest of slow, or the layer of fast, is on a disk that hangs.
+// slowTree returns a tree of one repository with the images fast and slow. The manifest
+// of slow, or the layer of fast, is on a disk that hangs.
 func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutstore.Repository, disk *slowDisk, s *layoutstore.Snapshot, fast, slow, fastLayer digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,14 +64,14 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 	return repo, disk, s, a.Digest, b.Digest, fastLayer
 }
 
-// soon is how long is waited for the storage. The clock is the test's: it moves only while
-// everything waits for a disk that hangs, so that no slow machine takes a file for one.
+// soon is how long to wait for the storage. The clock is the test's: it moves only while
+// everything waits for a disk that hangs, so a slow machine does not look like one.
 const soon = 20 * time.Millisecond
 
 func fromStart(int64) int64 { return 0 }
 
-// While one manifest cannot be read, the other image is served wholly: also its blobs,
-// whose sizes only manifests say.
+// While one manifest cannot be read, the other image is served completely, including
+// its blobs, whose sizes only manifests state.
 func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
 	synctest.Test(t, slowManifestHoldsUpNoOtherImage)
 }
@@ -91,15 +91,15 @@ func slowManifestHoldsUpNoOtherImage(t *testing.T) {
 		t.Fatalf("the layer of the other image: %v", err)
 	}
 	blob.Close()
-	// Who asked for what hangs, and went, waits no longer.
+	// A caller that has left waits no longer for a read that hangs.
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client has gone: %v", err)
 	}
 }
 
-// What needs the whole repository learns that the storage is slow, and what comes to a
-// check ends with its context.
+// Requests that need the complete repository get ErrSlow, and a check ends with its
+// context.
 func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 	synctest.Test(t, slowManifestIsWaitedForNoLongerThanPatience)
 }
@@ -120,7 +120,7 @@ func slowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 			return err
 		},
 	} {
-		for range 3 { // also when another one hangs already
+		for range 3 { // also if another one hangs already
 			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -145,7 +145,8 @@ func slowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
 	}
 }
 
-// A layer that cannot be opened ends with its request, and is closed when it comes.
+// A request for a layer that cannot be opened ends with its context; the layer is closed once it
+// opens.
 func TestSlowBlob(t *testing.T) { synctest.Test(t, slowBlob) }
 
 func slowBlob(t *testing.T) {

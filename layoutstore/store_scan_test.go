@@ -2,8 +2,8 @@ package layoutstore
 
 import "testing"
 
-// A scan of a store never takes an archive that an import is moving for a missing one,
-// however long the move takes.
+// A scan of a store never reports an archive as missing while an import moves it,
+// however long that takes.
 func TestAcceptsMove(t *testing.T) {
 	for _, test := range []struct {
 		moved, store, scanned bool

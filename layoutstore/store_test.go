@@ -15,7 +15,7 @@ import (
 )
 
 // publishing returns a store as an import leaves it that stopped with all new files in
-// place: the layout a has another index, b is a new layout, and the archive new.tar too.
+// place: the layout a has another index, the layout b and the archive new.tar are new.
 func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	t.Helper()
 	dir = t.TempDir()
@@ -141,7 +141,7 @@ func TestJournalHidesWhatIsPublished(t *testing.T) {
 	}
 }
 
-// What is no journal, or one of a later program, is reported and hides nothing.
+// A file that is not a journal, or one of a later version, is reported and hides nothing.
 func TestBadStoreFiles(t *testing.T) {
 	for name, spoil := range map[string]func(dir string){
 		"journal":        func(dir string) { replace(t, filepath.Join(dir, journal.File), []byte("{")) },

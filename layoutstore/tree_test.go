@@ -285,7 +285,7 @@ func TestLinkSwap(t *testing.T) {
 	if diff := cmp.Diff([]string{ee + "/install:v1", ee + "/install:v2"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
-	// A request that took its snapshot before the swap ends as it began.
+	// A request that took its snapshot before it was replaced keeps it to its end.
 	d, err := old.Tag(t.Context(), "v1")
 	if err != nil {
 		t.Fatal(err)

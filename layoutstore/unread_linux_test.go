@@ -92,7 +92,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	}
 }
 
-// An archive below the top of a source is no problem where it is read all the same.
+// An archive below the top of a source is no problem if it is read anyway.
 func TestNestedArchivesThatAreSources(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "one"), build(t, "two", "two")

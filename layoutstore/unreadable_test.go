@@ -18,8 +18,8 @@ import (
 // child marks the process that runs a test for its parent.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
-// apart reports whether this is the process to run the test in. In the first one it is
-// not: that one starts another, which modes of files bind even if root runs the tests.
+// apart reports whether this process should run the test. The first process starts
+// another one for it, to which file modes apply even if root runs the tests.
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(child) != "" {
@@ -53,8 +53,8 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 	}
 }
 
-// An archive that cannot be read is what it was before, and a problem, however often
-// one looks; and nobody waits for it when it can be read again.
+// An archive that cannot be read keeps its last state and is a problem, at every scan,
+// until it can be read again.
 func TestArchiveThatCannotBeRead(t *testing.T) {
 	if !apart(t) {
 		return
@@ -82,8 +82,8 @@ func TestArchiveThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// wantFailing checks that an archive cannot be read and has its tags, and that who
-// looks again finds the same.
+// wantFailing checks that an archive cannot be read and keeps its tags, also after
+// another scan.
 func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []string) {
 	t.Helper()
 	for range 2 {
@@ -115,7 +115,7 @@ func TestArchiveThatCannotBeReadAtTheStart(t *testing.T) {
 	wantAll(t, opened, contentOf(t, tree))
 }
 
-// Other files than those that were read are nothing to keep.
+// If the files were replaced, the last state is dropped.
 func TestArchiveReplacedByOneThatCannotBeRead(t *testing.T) {
 	if !apart(t) {
 		return
@@ -158,7 +158,7 @@ func TestSourceThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A process out of files knows nothing of an archive: what it had stays.
+// If a process has run out of open files, archives keep their last state.
 func TestArchivesWithoutFilesLeft(t *testing.T) {
 	if !apart(t) {
 		return
@@ -183,7 +183,7 @@ func TestArchivesWithoutFilesLeft(t *testing.T) {
 		}
 		taken = append(taken, f)
 	}
-	// A few files are enough for the directory, and not for the archive in it.
+	// A few open files are enough for the directory, and not for the archive in it.
 	for free := range len(taken) {
 		_, err := opened.Refresh(context.Background())
 		if err == nil {
@@ -202,7 +202,7 @@ func TestArchivesWithoutFilesLeft(t *testing.T) {
 	}
 }
 
-// A read-only cache gives what it has and takes nothing.
+// A read-only cache is read and not written.
 func TestReadOnlyCache(t *testing.T) {
 	if !apart(t) {
 		return

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A command makes one call and prints what it returns. What runs beside something else is in
+// A command makes one call and prints the result. Whatever runs in the background is in
 // a package that ends it: internal/daemon, or one of the lower floors.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")

@@ -31,8 +31,8 @@ func body(t *testing.T, url string) string {
 	return string(data)
 }
 
-// Whatever is wrong with one chunk, every place that reports it names the archive and the
-// chunk to copy again.
+// For every kind of damage in one chunk, every report names the archive and the chunk
+// to copy again.
 func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, test := range map[string]struct {

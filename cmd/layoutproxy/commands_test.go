@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-// Each command is there once: a second one of a name would be listed and never run.
+// No two commands have the same name: the second one would be listed and never run.
 func TestCommandsAreThereOnce(t *testing.T) {
 	root, _ := newRoot()
 	seen := map[string]bool{}

@@ -77,7 +77,7 @@ func runDoctor(ctx context.Context, c *console.Output, flags *doctorFlags, args 
 	return judgement(report)
 }
 
-// judgement makes an exit status of a report.
+// judgement turns a report into an exit status.
 func judgement(report *doctor.Report) error {
 	if report.State != doctor.Failed {
 		return nil

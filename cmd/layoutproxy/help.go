@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// showGroups has a command and those below it show their flags by purpose, in at most 100
-// columns.
+// showGroups makes a command and those below it show their flags by purpose, in at most
+// 100 columns.
 func showGroups(root *cobra.Command) {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {

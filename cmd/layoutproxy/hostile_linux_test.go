@@ -39,7 +39,7 @@ func hostile(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	return p, "/v2/app/manifests/v1", "/v2/app/blobs/" + string(d)
 }
 
-// peak returns the most memory in bytes that the program has had.
+// peak returns the most memory in bytes that the program has used.
 func (p *process) peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -54,7 +54,7 @@ func (p *process) peak(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// bounded fails where the program came to have more than most bytes more than before.
+// bounded fails if the memory of the program has grown by more than most bytes.
 func (p *process) bounded(t *testing.T, before, most int64) {
 	t.Helper()
 	grown := p.peak(t) - before
@@ -64,8 +64,8 @@ func (p *process) bounded(t *testing.T, before, most int64) {
 	}
 }
 
-// served has another client ask n times, on new connections and on one that is kept,
-// and fails where not all is answered.
+// served makes another client send n requests, on new connections and on a reused one,
+// and fails unless all are answered.
 func (p *process) served(t *testing.T, path string, n int) {
 	t.Helper()
 	good := 0
@@ -97,7 +97,7 @@ func (p *process) dial(t *testing.T) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// Clients that send their header a byte at a time are cut off, and no other is.
+// Clients that send their header byte by byte are cut off, and no others are.
 func TestSlowHeaders(t *testing.T) {
 	t.Parallel()
 	const clients = 200
@@ -204,7 +204,7 @@ func TestHugeHeaders(t *testing.T) {
 	p.bounded(t, before, 64<<20)
 }
 
-// One client that asks for too much gets its share, and clients behind a trusted proxy
+// One client that requests too much gets its share, and clients behind a trusted proxy
 // are distinguished.
 func TestClientsAreLimited(t *testing.T) {
 	t.Parallel()

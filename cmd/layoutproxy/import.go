@@ -56,7 +56,7 @@ the import is killed. An interrupted import exits with 130; the next one resumes
 	return cmd
 }
 
-// importBundles imports the bundles and says what came of it.
+// importBundles imports the bundles and prints the result.
 func importBundles(ctx context.Context, c *console.Output, o importer.Options, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -146,7 +146,7 @@ blobs: %d written, %d linked, %d already there%s; %s verified
 	return err
 }
 
-// repaired returns what an import says of blobs that the store had wrong.
+// repaired returns what an import prints about damaged blobs of the store.
 func repaired(n int) string {
 	if n == 0 {
 		return ""

@@ -44,8 +44,8 @@ func killPoints(t *testing.T, total int) (points []int) {
 	return points
 }
 
-// killAt runs the program and kills it at a request, counted from 1. Every second one is
-// answered by the registry before the kill, and nobody hears the answer.
+// killAt runs the program and kills it at a request, counted from 1. The registry
+// processes every second such request before the kill, and its answer is lost.
 func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 	t.Helper()
 	running := make(chan *os.Process, 1)

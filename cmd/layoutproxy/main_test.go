@@ -21,8 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// quickEnd is what GORACE says to the programs that tests run. By default each sleeps a
-// second before it ends, so that the race detector sees what is left, and there are hundreds.
+// quickEnd is GORACE for the programs that tests run. By default each of the hundreds of
+// programs sleeps a second before it ends, to let the race detector see what is left.
 const quickEnd = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {

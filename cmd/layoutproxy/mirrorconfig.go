@@ -94,7 +94,7 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	})
 }
 
-// change does what is to be done to the files.
+// change writes or removes the files.
 func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, error) {
 	if f.remove {
 		return containerd.Remove(f.write, f.Host)
@@ -137,7 +137,7 @@ func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlag
 	})
 }
 
-// advised takes over what an error of containerd's files advises.
+// advised adds the advice of an error of containerd's files.
 func advised(err error) error {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -68,7 +68,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	}
 }
 
-// A service manager that does not answer keeps nobody from serving.
+// A service manager that does not answer does not stop the server.
 func TestServiceManagerThatIsGone(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
 	dir := t.TempDir()

@@ -74,8 +74,8 @@ func TestListParity(t *testing.T) {
 	}
 }
 
-// newStore returns where a store can be made, in memory if there is such a place: an import
-// waits for the disk at each file.
+// newStore returns a directory for a store, in memory if possible: an import waits for
+// the disk at each file.
 func newStore(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
@@ -86,8 +86,8 @@ func newStore(t *testing.T) string {
 	return filepath.Join(dir, "store")
 }
 
-// ends runs the program to its end, which has to be a good one without a word on
-// standard error, and returns what it prints.
+// ends runs the program to its end, fails unless it succeeds with nothing on standard
+// error, and returns its output.
 func ends(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer

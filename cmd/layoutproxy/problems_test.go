@@ -16,7 +16,7 @@ var (
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// Who looks a reason up has to find it: each one in docs/problems.md is in the code.
+// Every reason in docs/problems.md is in the code, so that users find what they look up.
 func TestReasonsInTheDocument(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	try(t, err)

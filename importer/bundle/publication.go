@@ -166,7 +166,7 @@ func (p *Publisher) Publish(c Changes) error {
 	}
 	p.reached("journal")
 	if err := durable.SyncDir(p.dir); err != nil {
-		return fmt.Errorf("the bundle is published, but cleaning up failed, which the next pull repeats: %w", err)
+		return fmt.Errorf("the bundle is published, but cleaning up failed; the next pull does it again: %w", err)
 	}
 	return p.finish()
 }

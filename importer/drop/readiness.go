@@ -90,7 +90,7 @@ func (c *candidate) waitForUnread(archives []string) {
 	}
 }
 
-// missingFiles returns which files that its inventory lists a bundle still waits for, or the
+// missingFiles returns the files in the inventory of a bundle that are still missing, or the
 // empty string.
 func (c *candidate) missingFiles() (string, error) {
 	dir, archive := c.path, ""
@@ -114,8 +114,8 @@ func (c *candidate) missingFiles() (string, error) {
 	return strings.Join(waits.unready, "; "), nil
 }
 
-// whyIncomplete returns what a bundle waits for, or the empty string if it is complete. A
-// complete bundle may still be damaged.
+// whyIncomplete returns what a bundle waits for, or the empty string if it is complete.
+// A complete bundle may still be damaged.
 func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, error) {
 	if len(c.unready) > 0 {
 		return strings.Join(c.unready, "; "), nil

@@ -45,7 +45,7 @@ type wrongContent struct {
 }
 
 func (w *wrongContent) Error() string {
-	return fmt.Sprintf("checksum mismatch: %s of %s: %d bytes came, and their digest is %s", w.want, w.from, w.size, w.got)
+	return fmt.Sprintf("checksum mismatch: %s of %s: received %d bytes with the digest %s", w.want, w.from, w.size, w.got)
 }
 
 func isWrongContent(err error) bool {

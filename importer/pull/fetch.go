@@ -108,7 +108,7 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 	defer r.Close()
 	n, err := io.CopyBuffer(io.MultiWriter(part, sum, counter{f.meter}), struct{ io.Reader }{r}, make([]byte, 1<<17))
 	if err == nil && have+n != b.Size {
-		err = fmt.Errorf("%s: %d bytes came, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("%s: received %d bytes, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}
 	if err != nil {
 		f.meter.Add(-have - n) // the next attempt counts them again

@@ -26,7 +26,7 @@ func TestAnswersThatStayWrong(t *testing.T) {
 		spoil func([]byte) []byte
 		says  []string
 	}{
-		"a bit of a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "70000 bytes came, and their digest is sha256:", "(asked 3 times)"}},
+		"a bit of a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "received 70000 bytes with the digest sha256:", "(asked 3 times)"}},
 		"a short blob":        {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, expected 70000", "(asked 3 times)"}},
 		"a bit of a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", ", not sha256:"}},
 		"half a list":         {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "malformed list", "(asked 3 times)"}},

@@ -19,7 +19,7 @@ func clockDiffers(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	return fmt.Sprintf("the clocks of this machine and of %s differ by %s, so that tokens are not valid", e.Host, e.Skew.Abs().Round(time.Second)),
-		"set both clocks, by NTP best, and try again"
+		"set both clocks, preferably by NTP, and try again"
 }
 
 func notLoggedIn(e *client.Error) (cause, remedy string) {
@@ -65,7 +65,7 @@ func registryLimits(e *client.Error) (cause, remedy string) {
 	case !tooLarge:
 		return "", ""
 	case e.Op == "put manifest":
-		return "the registry takes no manifest of that size", "raise its limit, which is 4 MiB as a rule, or choose a registry that takes larger ones"
+		return "the registry takes no manifest of that size", "raise its limit, which is usually 4 MiB, or choose a registry that takes larger ones"
 	}
 	return "the registry limits the size of a layer", "raise its limit, as MAXIMUM_LAYER_SIZE of Quay"
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The same arrives in every kind of registry.
+// The result is the same in every kind of registry.
 func TestPushIntoRegistries(t *testing.T) {
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -46,7 +46,7 @@ func TestPushIntoRegistries(t *testing.T) {
 	}
 }
 
-// It is the same from a tree, from archives and from chunks.
+// The result is the same from a tree, from archives and from chunks.
 func TestPushFromAnySource(t *testing.T) {
 	tree := buildTree(t, t.TempDir())
 	archives, chunks := t.TempDir(), t.TempDir()
@@ -65,8 +65,8 @@ func TestPushFromAnySource(t *testing.T) {
 	}
 }
 
-// What a push asks for: no HEAD where there is nothing, each blob once, one PUT a tag;
-// and a HEAD a manifest and no more when it is run again.
+// The requests of a push: no HEAD where nothing can exist, each blob once, one PUT per
+// tag; and one HEAD per manifest when it is run again.
 func TestRequestsOfAPush(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	if _, err := s.push(t.Context()); err != nil {
@@ -75,8 +75,8 @@ func TestRequestsOfAPush(t *testing.T) {
 	totals := s.plan.Totals()
 	kinds := s.registry.Kinds()
 	tags, untagged := tagsOfTree+discoveryOfTree, 3
-	// A manifest is asked for first in one repository, and in the one of which the first has no
-	// tag: then lists of tags show that the others are missing.
+	// A manifest is requested first in one repository, and in the one of which the
+	// first has no tag: then lists of tags show that the others are missing.
 	const looks = 1 + 1
 	want := map[string]int{
 		"GET /v2/":       1,
@@ -110,7 +110,7 @@ func TestRequestsOfAPush(t *testing.T) {
 	}
 }
 
-// Content comes before what names it, tags come last, discovery tags after all others.
+// Content precedes the manifests that name it, tags come last, and discovery tags after all others.
 func TestOrderOfAPush(t *testing.T) {
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -260,7 +260,7 @@ func TestPushesThatAreInterrupted(t *testing.T) {
 		}
 		s.registry.Heal()
 		s.dial(t)
-		whole(t, s)
+		isComplete(t, s)
 		s.mustPush(t)
 	}
 	if interrupted < 3 {
@@ -268,8 +268,8 @@ func TestPushesThatAreInterrupted(t *testing.T) {
 	}
 }
 
-// whole fails the test if a tag of the registry leads to incomplete content.
-func whole(t *testing.T, s *setup) {
+// isComplete fails the test if a tag of the registry leads to incomplete content.
+func isComplete(t *testing.T, s *setup) {
 	t.Helper()
 	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
 	if err != nil {
@@ -333,7 +333,7 @@ func (t *counted) End(done bool) {
 	}
 }
 
-// A progress sees each expected byte once: sent, mounted, sent twice or there before.
+// A progress counts each expected byte once: sent, mounted, sent twice or already present.
 func TestProgressIsTold(t *testing.T) {
 	const there = "blobs there before"
 	for name, fault := range map[string]registrytest.Fault{
@@ -373,7 +373,7 @@ func TestProgressIsTold(t *testing.T) {
 }
 
 // An index that lost its tag to another one still names an image that has a tag: a
-// registry takes the index only behind it.
+// registry accepts the index only after that image.
 func TestUntaggedIndexOfTaggedImages(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// Only what a State wrote is removed when it is too old: the directory is the user's.
+// A State removes only its own expired files: the directory belongs to the user.
 func TestStateRemovesItsOwnFilesOnly(t *testing.T) {
 	dir := t.TempDir()
 	const sum = "0123456789abcdef0123456789abcdef"

@@ -213,8 +213,8 @@ func TestEachRepositoryRemoved(t *testing.T) {
 	}
 }
 
-// A chunk that is lost is named as what to copy again, and nothing is ready: what it may hide
-// cannot be named.
+// A lost chunk is named as the one to copy again, and nothing is ready, because the
+// content that it may hide is unknown.
 func TestEachChunkLost(t *testing.T) {
 	b := newBundle(t, 10, "v1.69.3")
 	dir := t.TempDir()

@@ -62,8 +62,8 @@ func TestEachChunkLost(t *testing.T) {
 	}
 }
 
-// causeOf returns the cause of a report that has one, beside what the loss of an index
-// leaves without a home.
+// causeOf returns the one cause of a report, apart from problems that the loss of an
+// index entails.
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != path || !strings.HasPrefix(r.Causes[0].Reason, reason) {
@@ -72,7 +72,7 @@ func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	return r.Causes[0]
 }
 
-// startOf says where a chunk of a set begins in the archive.
+// startOf returns where a chunk of a set begins in the archive.
 func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	t.Helper()
 	for _, chunk := range chunks[:n] {

@@ -46,7 +46,7 @@ func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags in
 	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Problems) == 0 }), len(affected)
 }
 
-// In whatever order problems come, a bounded report has the first ones and counts all.
+// A bounded report has the first problems and counts all, whatever their order.
 func TestFindingsAreTheFirst(t *testing.T) {
 	const limit = 6
 	for seed := range uint64(300) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What sha256sum would write of a name and a sum is read as that, and nothing makes
-// the parser fail.
+// A line that sha256sum writes for a name and a sum is parsed as these, and no input
+// makes the parser panic.
 func FuzzSums(f *testing.F) {
 	f.Add([]byte("abc"), "platform.tar", false)
 	f.Add(bytes.Repeat([]byte{0xff}, 40), "a b\x00c", true)

@@ -203,7 +203,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// Of the checksums beside a source that is one archive only its own count.
+// If a source is one archive, only the checksums of that archive count.
 func TestChecksumsBesideOneArchive(t *testing.T) {
 	dir, chunks := bundle(t)
 	write(t, dir+"/module-x.tar.gostsum", gost([]byte("another archive")))

@@ -35,8 +35,8 @@ func manyMissing(t testing.TB, n int) (dir string) {
 	return dir
 }
 
-// manyWrong writes an archive with an image whose n layers, and n blobs that nothing
-// needs, are all of other bytes than their names say.
+// manyWrong writes an archive with an image of n layers, and n unreferenced blobs, all
+// with content that does not match their names.
 func manyWrong(t testing.TB, n int) (dir string) {
 	config := []byte("{}")
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: 2}}
@@ -95,8 +95,8 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-// The cost of a report grows with what is wrong, and not with its square. Compare the
-// sizes of each: four times as many take at most 4.4 times as long.
+// The cost of a report grows linearly with the number of problems. Compare the sizes of
+// each: four times as many take at most 4.4 times as long.
 func BenchmarkVerify(b *testing.B) {
 	missing, wrong := []int{5_000, 20_000}, []int{5_000, 20_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

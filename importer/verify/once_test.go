@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Each file of a tree is opened once, manifests too, and counted once. A wrong manifest is
-// read no second time to say so.
+// Each file of a tree, manifests included, is opened and counted once. A damaged
+// manifest is not read again for its report.
 func TestFilesAreReadOnce(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *sample){
 		"whole": func(*testing.T, *sample) {},

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// scrubbing runs a scrub of a tree until the test ends, and returns it with a channel of the
-// digests that it finds wrong.
+// scrubbing runs a scrub of a tree until the test ends, and returns it with a channel
+// of the digests of damaged blobs.
 func scrubbing(t *testing.T, tree *layoutstore.Tree) (*verify.Scrub, <-chan digest.Digest) {
 	t.Helper()
 	wrong := make(chan digest.Digest, 100)
@@ -72,9 +72,9 @@ func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) 
 	return io.ReadAll(content)
 }
 
-// TestScrubFindsAFlippedBit flips a bit while clients pull. From when the scrub has
-// found it no pull that begins gets a whole wrong blob, the problem is listed, also by
-// snapshots to come, and a repair ends it.
+// TestScrubFindsAFlippedBit flips a bit while clients pull. Once the scrub has found
+// it, no new pull gets a complete wrong blob, and the problem is listed, also by later
+// snapshots, until a repair.
 func TestScrubFindsAFlippedBit(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -147,8 +147,8 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	clients.Wait()
 }
 
-// flip changes a byte of a file in place, as a disk does that rots, and returns what is
-// said of it.
+// flip changes a byte of a file in place, like a bad disk, and returns the reason that
+// a report gives.
 func flip(t *testing.T, file string, sound []byte) (reason string) {
 	t.Helper()
 	body := bytes.Clone(sound)
@@ -217,7 +217,7 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	l := tree.Layout("a")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{1 << 20}}), "v1")
 	l.Write()
-	// A thousand bytes a second: the burst goes through, and hardly more.
+	// At a thousand bytes per second, the burst is read, and hardly more.
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1000, Snapshot: open(t, dir).Snapshot})
 	if err != nil {
 		t.Fatal(err)
@@ -264,8 +264,8 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 	return reached[:len(reached)-2], s.Stats() // the end of the pass is said twice
 }
 
-// A scrub continues behind the copy that it has read last, whichever that is, and reads
-// all of the next pass. Where that copy's layout is gone it reads more rather than less.
+// A scrub continues after the last copy that it has read, and reads all of the next
+// pass. If that copy's layout is gone, it reads more rather than less.
 func TestScrubContinues(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -298,7 +298,7 @@ func TestScrubContinues(t *testing.T) {
 	}
 }
 
-// Where it is said now and then, and at the end.
+// Its position is reported now and then, and at the end.
 func TestScrubSaysWhereItIs(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)

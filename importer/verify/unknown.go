@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// unknownTags returns the problems of a list that may hide tags, those of archives first. What an
-// archive's end hides is named by the archive: its layouts are left out.
+// unknownTags returns the problems that may hide tags, those of archives first. The
+// problem of an archive stands for the layouts behind the place where it breaks.
 func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	var archives, others []layoutstore.Problem
 	for _, p := range problems {
@@ -33,7 +33,7 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	return archives
 }
 
-// writeUnknown writes what the tags are unknown of, and how many of the others are complete.
+// writeUnknown writes whose tags are unknown, and how many of the others are complete.
 func (r *Report) writeUnknown(w io.Writer) {
 	for _, p := range r.unknown[:min(len(r.unknown), maxLines)] {
 		fmt.Fprintf(w, "%s: its tags are unknown. ", unreadPart(p))
@@ -57,7 +57,7 @@ func isOrAre(n int) string {
 	return "are"
 }
 
-// others counts repositories beside those that cannot be named.
+// others counts the repositories besides those whose names are unknown.
 func others(n int) string {
 	if n == 1 {
 		return "1 other repository"

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sample is a small tree with every kind of blob in it, and their names.
+// sample is a small tree with every kind of blob, and their names.
 type sample struct {
 	*layouttest.Tree
 	install *layouttest.Layout
@@ -119,7 +119,7 @@ func unknown(place string, tags, repositories int) string {
 	return fmt.Sprintf("incomplete or damaged: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
 
-const whole = "complete: 6 tags of 3 repositories\n"
+const isComplete = "complete: 6 tags of 3 repositories\n"
 
 func TestWhole(t *testing.T) {
 	dir := t.TempDir()
@@ -130,7 +130,7 @@ func TestWhole(t *testing.T) {
 	layouttest.Split(t, filepath.Join(cut, "all.tar"), 1000)
 	for name, source := range map[string]string{"tree": dir, "archives": packed, "chunks": cut} {
 		r := run(t, source)
-		if got := text(t, r, source); got != whole || !r.Whole {
+		if got := text(t, r, source); got != isComplete || !r.Whole {
 			t.Errorf("%s: %v\n%s", name, r.Whole, got)
 		}
 		if r.Files != 20 {
@@ -148,7 +148,7 @@ var faults = map[string]func(body []byte) []byte{
 	"flipped": func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b },
 }
 
-// spoil makes a fault in a file, and returns what a report says of it.
+// spoil damages a file, and returns the reason that a report gives.
 func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	t.Helper()
 	body, err := os.ReadFile(file)
@@ -173,13 +173,13 @@ func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	return "damaged", fmt.Sprintf("%d bytes, the descriptor says %d", len(body), size)
 }
 
-// TestOneFault has one blob missing, short, empty, long or flipped, of every kind
-// that there is, and expects that fault alone, the tags that it takes and what
-// nothing leads to any more.
+// TestOneFault makes one blob of every kind missing, short, empty, long or flipped, and
+// expects that problem alone, the tags that it affects, and the blobs that nothing
+// leads to any more.
 func TestOneFault(t *testing.T) {
 	for blob, want := range map[string]struct {
 		tags []string
-		idle []string // blobs that hang in the air if it is a manifest
+		idle []string // blobs that nothing leads to if it is a manifest
 	}{
 		"one.layer0":      {tags: []string{"stable", "v1", "v2"}},
 		"one.layer1":      {tags: []string{"stable", "v1"}},
@@ -316,7 +316,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 		},
 		"a blob that nothing needs": {
 			func(t *testing.T, s *sample) { s.install.Blob("", []byte("nothing needs this")) },
-			"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + whole,
+			"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + isComplete,
 		},
 		"a blob that nothing needs and that is wrong": {
 			func(t *testing.T, s *sample) {
@@ -391,8 +391,8 @@ func TestNothingToVerify(t *testing.T) {
 	}
 }
 
-// A layout that two repositories have, because sources have different roots, is read once and
-// reported in both.
+// A layout that two repositories have, because sources have different roots, is read
+// once and reported in both.
 func TestLayoutOfTwoRepositories(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a := newSample(t, one)

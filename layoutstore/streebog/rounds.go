@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// table holds the transformations S, P and L (sections 6.2 to 6.4) in one: what a
-// byte adds to a word, by its place in the word after the transposition.
+// table has the transformations S, P and L (sections 6.2 to 6.4) in one: what a byte
+// contributes to a word, by its place in the word after the transposition.
 type table [8][256]uint64
 
-// tables makes the table at the first need of it: 16 KiB that most runs do without.
+// tables creates the table when it is first needed: 16 KiB that most runs do not need.
 var tables = sync.OnceValue(makeTable)
 
 func makeTable() *table {

@@ -18,14 +18,14 @@ import (
 const (
 	// Size is the length of a sum in bytes.
 	Size = 32
-	// BlockSize is the length in bytes of what is taken in at once.
+	// BlockSize is the number of bytes that are processed at once.
 	BlockSize = 64
 )
 
 // block is 512 bits. Its first word is the least significant, as its first byte is.
 type block [8]uint64
 
-// state is a hash under way (section 9).
+// state is a hash that is being computed (section 9).
 type state struct {
 	table *table
 	h     block
@@ -35,7 +35,7 @@ type state struct {
 	n     int // bytes of tail that wait for more
 }
 
-// New returns a hash of nothing yet.
+// New returns an empty hash.
 func New() hash.Hash {
 	s := &state{table: tables()}
 	s.Reset()
@@ -62,7 +62,7 @@ func (s *state) Reset() {
 	}
 }
 
-// Write takes in p. It never fails.
+// Write adds p to the hash. It never fails.
 func (s *state) Write(p []byte) (int, error) {
 	n := len(p)
 	if s.n > 0 {
@@ -82,7 +82,7 @@ func (s *state) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Sum appends the sum to b. What was written may go on afterwards.
+// Sum appends the sum to b. Writing may continue afterwards.
 func (s *state) Sum(b []byte) []byte {
 	end := *s
 	clear(end.tail[end.n:])

@@ -44,7 +44,7 @@ func TestExamplesOfTheStandard(t *testing.T) {
 			t.Errorf("as a .gostsum file has it: %s, want %s", streebog.Text(sum[:]), want)
 		}
 	}
-	// The first one once more, with every byte where gogost prints it.
+	// The first one again, in the byte order in which gogost prints it.
 	const message = "012345678901234567890123456789012345678901234567890123456789012"
 	sum := streebog.Sum([]byte(message))
 	if got, want := streebog.Text(sum[:]), "9d151eefd8590b89daa6ba6cb74af9275dd051026bb149a452fd84e5e57b5500"; got != want {
@@ -110,7 +110,7 @@ func TestSumLeavesTheHashAsItIs(t *testing.T) {
 	}
 }
 
-// However a message is cut, its sum is the same.
+// A message has the same sum however it is split into writes.
 func FuzzSplitWrites(f *testing.F) {
 	f.Add(ramp(200), uint16(63), uint16(2))
 	f.Add(ramp(64), uint16(64), uint16(0))

@@ -94,8 +94,8 @@ func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	return a
 }
 
-// FuzzArchive: whatever the bytes and wherever they are cut, every blob and index
-// that is located reads what archive/tar reads of the last entry of its name.
+// FuzzArchive: for any bytes and cuts, every blob and index that is located reads what
+// archive/tar reads from the last entry of its name.
 func FuzzArchive(f *testing.F) {
 	seeds := seedArchives(f)
 	for _, s := range seeds {
@@ -122,7 +122,7 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-// compare reads all that the archive has through the volume and through archive/tar.
+// compare reads the complete archive through the volume and through archive/tar.
 func compare(t *testing.T, a *volume.Archive, data []byte) {
 	t.Helper()
 	want := entriesOf(data)
@@ -158,7 +158,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		}
 		where, err := a.Locate(t.Context(), layout, d)
 		if err != nil {
-			continue // it may be refused; it may not be wrong
+			continue // it may be refused, but not wrong
 		}
 		if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, w) {
 			t.Errorf("%s: %d bytes, %v; archive/tar reads %d", name, len(got), err, len(w))
@@ -347,8 +347,7 @@ func TestCancelledOpen(t *testing.T) {
 	}
 }
 
-// A blob that runs across a chunk that is missing is lost, and the archive knows in
-// which chunk.
+// A blob that spans a missing chunk is lost, and the archive names that chunk.
 func TestLostBlob(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, t.TempDir())
@@ -374,7 +373,8 @@ func TestLostBlob(t *testing.T) {
 	}
 }
 
-// A layout in each entry is more than any bundle has, and ends before it fills the memory.
+// An archive with a layout in each entry, more than any bundle has, is refused before it fills the
+// memory.
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "a.tar"))

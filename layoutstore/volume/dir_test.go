@@ -74,7 +74,7 @@ func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "modules/x")
 	symlink(t, "modules", filepath.Join(dir, "linked"))
-	// A blob and an index that lie elsewhere in the tree.
+	// A blob and an index that are stored elsewhere in the tree.
 	encoded := layer.Encoded()
 	symlink(t, "../../../modules/x/blobs/sha256/"+encoded, filepath.Join(dir, "shared/blobs/sha256", encoded))
 	symlink(t, "../modules/x/index.json", filepath.Join(dir, "shared/index.json"))

@@ -35,7 +35,7 @@ func blobEntry(content []byte) layouttest.Entry {
 }
 
 // cutShort packs entries into an archive of two chunks that meet at a place in it, and
-// takes n bytes off the end of the first. The archive is padded with zeros, as tar does.
+// removes n bytes from the end of the first. The archive is padded with zeros, as by tar.
 func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Archive {
 	t.Helper()
 	dir := t.TempDir()
@@ -100,8 +100,8 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 	}
 }
 
-// TestCutByExactlyAnEntry: the headers fit together again behind the cut, and only the
-// content of the entry that it is in tells.
+// TestCutByExactlyAnEntry: the headers fit together again behind the cut; only the
+// content of the entry with the cut shows it.
 func TestCutByExactlyAnEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
@@ -120,8 +120,8 @@ func TestCutByExactlyAnEntry(t *testing.T) {
 	}
 }
 
-// TestEntryBeforeABreak: the entry before a place where no header is may contain a
-// cut. It is served if its content proves that it does not.
+// TestEntryBeforeABreak: the entry before a place without a header may contain a cut.
+// It is served if its content matches its digest.
 func TestEntryBeforeABreak(t *testing.T) {
 	before, last := noise(1, 5000), noise(2, 9000)
 	entries := []layouttest.Entry{blobEntry(before), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}
@@ -180,8 +180,8 @@ func TestOldKeptIndex(t *testing.T) {
 	}
 }
 
-// TestMostLikelyChunk: of several chunks that may be cut short, the one is named whose
-// size stands out, and none where sizes differ anyway.
+// TestMostLikelyChunk: of several chunks that may be cut short, the one whose size
+// stands out is named; if sizes differ anyway, none is.
 func TestMostLikelyChunk(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []int64
@@ -203,8 +203,8 @@ func TestMostLikelyChunk(t *testing.T) {
 	}
 }
 
-// TestBlobLostBetweenTwoChunks: where a cut takes exactly some entries with it, the
-// place between the neighbors of a missing blob tells which chunk it was.
+// TestBlobLostBetweenTwoChunks: if a cut removes exactly some entries, the place
+// between the neighbors of a missing blob shows which chunk was cut.
 func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	var blobs [][]byte
 	for i := range 40 {
@@ -232,7 +232,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 			}
 		}
 	}
-	// One that was never there is not put down to a chunk.
+	// No chunk is blamed for a blob that never existed.
 	a := whole(t, cutShort(t, entries, 5*1024+700, 0))
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))

@@ -13,7 +13,7 @@ import (
 
 const day = 24 * time.Hour
 
-// keptIn keeps the index of the one archive in dir, and returns the file that was made.
+// keptIn caches the index of the one archive in dir, and returns the file of the index.
 func keptIn(t *testing.T, dir string, cache volume.Cache) string {
 	t.Helper()
 	before := map[string]bool{}
@@ -107,7 +107,7 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 	}
 }
 
-// Files that the program has not named stay, however old they are.
+// Files that layoutproxy did not create stay, however old they are.
 func TestPruneTouchesNoOtherFiles(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("app").Write()
@@ -129,7 +129,7 @@ func TestPruneTouchesNoOtherFiles(t *testing.T) {
 			t.Errorf("%s: pruned: %v", name, ours)
 		}
 	}
-	// Neither do links and directories that have such a name, nor what they lead to.
+	// So do links and directories with such a name, and their targets.
 	precious := filepath.Join(t.TempDir(), "precious")
 	for name, make := range map[string]func(file string) error{
 		"link":      func(file string) error { return os.Symlink(precious, file) },

@@ -40,7 +40,7 @@ func list(t testing.TB, dir string) int {
 	return len(listing.Layouts)
 }
 
-// A layout in a chunk set costs what one in a file costs: chunks and layouts add up.
+// The cost of chunks and layouts adds up, and does not multiply.
 func TestChunksAddUp(t *testing.T) {
 	const n, chunks = 300, 100
 	costs := func(dir string) float64 {

@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// A part that is found by searching is the one that looking at all chunks finds, also of
-// empty chunks and outside of the archive.
+// A binary search finds the same part as a look at all chunks, also with empty chunks
+// and outside of the archive.
 func TestPartIsASlice(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {

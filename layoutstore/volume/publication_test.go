@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Files of a directory with a publication: the journal counts, not the files beside it.
+// In a directory with a publication, the journal decides which files count.
 func TestPublicationShowsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -69,7 +69,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	refused(t, dir, "a.tar: the new file is missing")
 }
 
-// A journal that cannot be understood hides the directory.
+// A malformed journal hides the directory.
 func TestBadPublications(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON":            "{",
@@ -87,7 +87,7 @@ func TestBadPublications(t *testing.T) {
 	}
 }
 
-// Marks tell a publication that begins, goes on or ends, and one that did all of it.
+// Marks show a publication that begins, continues or ends, and one that did all of it.
 func TestMark(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "a.tar"), "old")

@@ -102,8 +102,8 @@ func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Ent
 	return e
 }
 
-// Sparse entries of every form and every map: those without holes are served, the others
-// refused, and what follows them is found.
+// Sparse entries of every form and every map: those without holes are served, the
+// others refused, and the entry behind them is found.
 func TestSparseEntries(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 0))

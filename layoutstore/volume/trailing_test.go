@@ -90,7 +90,7 @@ func TestBehindTheEnd(t *testing.T) {
 	}
 }
 
-// What is far behind the end is not read; that it is there is reported.
+// Data far behind the end is not read, but reported.
 func TestFarBehindTheEnd(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	dir := t.TempDir()
@@ -105,8 +105,8 @@ func TestFarBehindTheEnd(t *testing.T) {
 	}
 }
 
-// Chunks that an earlier and longer set left are reported by name. The last chunk of a
-// set may be empty, and padding may fill others.
+// Chunks that are left from an earlier and longer set are reported by name. The last
+// chunk of a set may be empty, and padding may fill others.
 func TestChunksBehindTheEnd(t *testing.T) {
 	const chunk = 1024
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
@@ -143,7 +143,7 @@ func TestChunksBehindTheEnd(t *testing.T) {
 	}
 }
 
-// A look behind the end ends with its context.
+// Reading behind the end ends with its context.
 func TestCancelledBehindTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
@@ -157,7 +157,7 @@ func TestCancelledBehindTheEnd(t *testing.T) {
 	}
 }
 
-// afterCalls is a context that is cancelled after a number of questions.
+// afterCalls is a context that is cancelled after it was checked some number of times.
 type afterCalls struct {
 	context.Context
 	left int

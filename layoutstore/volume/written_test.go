@@ -38,7 +38,7 @@ func written(t testing.TB, name string) []byte {
 	return data
 }
 
-// openTwice opens an archive, and once more from its kept index.
+// openTwice opens an archive, and once more from its cached index.
 func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []problem.Problem)) {
 	t.Helper()
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
@@ -120,8 +120,8 @@ func TestArchivesThatOtherToolsWrote(t *testing.T) {
 	}
 }
 
-// A hard link is what its name has when it is read: nothing that comes later, and
-// nothing that is no plain file.
+// A hard link leads to the plain file that its name has when the link is read, never to
+// a later entry.
 func TestHardLinks(t *testing.T) {
 	blob := "blobs/sha256/" + sumOf("abc")
 	file := func(name, body string) entry { return entry{name: name, body: body} }

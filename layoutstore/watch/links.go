@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// maxLinks ends links that run in a circle, as the system does.
+// maxLinks limits how many links are followed, because links may form a circle.
 const maxLinks = 40
 
-// links returns the paths at which a change may lead the path p elsewhere: p itself, and
-// each link on the way to what it stands for, as Kubernetes swaps one far above a
-// mounted file.
+// links returns the paths at which a change may redirect the path p: p itself, and each
+// link on the way to its target, because Kubernetes swaps one far above a mounted file.
 func links(p string) []string {
 	found := []string{filepath.Clean(p)}
 	abs, err := filepath.Abs(p)

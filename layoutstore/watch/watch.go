@@ -27,13 +27,13 @@ import (
 type Options struct {
 	// Tick is how often a signal is given without any event; 0 is never.
 	Tick time.Duration
-	// Changed is the signal: a function that looks at what changed, and whose end
-	// the watcher waits for before the next signal.
+	// Changed is called for each signal, and scans for changes. The watcher waits for
+	// its end before the next signal.
 	Changed func(context.Context)
 }
 
-// Changes that come within quiet of one another are one signal, but none waits
-// longer than latest.
+// Changes within the time quiet of one another are one signal, but none waits longer
+// than latest.
 const (
 	quiet  = 100 * time.Millisecond
 	latest = time.Second
@@ -56,8 +56,8 @@ type Watcher struct {
 	failure error
 }
 
-// New makes a watcher. It works by its tick alone where the system refuses to
-// watch; [Watcher.Failure] tells.
+// New returns a watcher. If the system refuses to watch, it works by its tick alone,
+// and [Watcher.Failure] says so.
 func New(options Options) *Watcher {
 	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}}
 	w.open()
@@ -160,8 +160,8 @@ func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err erro
 	return true, nil
 }
 
-// Again asks for a signal after d. Of two that are asked for the sooner one is kept:
-// what it leads to asks for the later one again, if that is still wanted.
+// Again asks for a signal after d. If an earlier one is already due, that one is kept:
+// its receiver asks again if it still needs the later one.
 func (w *Watcher) Again(d time.Duration) {
 	due := time.Now().Add(d)
 	for {

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what has to come.
+// patience limits how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
 // run runs a watcher and returns it with the channel of its signals.
@@ -85,7 +85,7 @@ func TestChangesTogetherAreOneSignal(t *testing.T) {
 		try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
 	}
 	wait(t, signals, "many changes")
-	// However slow the machine was, signals are at least a pause apart.
+	// However slow the machine is, signals are at least a pause apart.
 	const pause = 100 * time.Millisecond
 	if n, most := len(signals), int(time.Since(began)/pause)+1; n > most {
 		t.Errorf("%d more signals for %d changes, want %d at most", n, changes, most)
@@ -156,8 +156,8 @@ func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
 	}
 }
 
-// The queues that the system has for a user run out, or the process's files: changes
-// are seen by the tick, and by events as soon as there is a queue.
+// If the event queues of the user or the files of the process run out, changes are seen
+// by the tick, and by events once there is a queue.
 func TestWithoutAQueue(t *testing.T) {
 	var limit syscall.Rlimit
 	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -199,8 +199,8 @@ func TestQueueThatCameLate(t *testing.T) {
 	wait(t, signals, "a change")
 }
 
-// Of two signals that are asked for the sooner one comes, whichever is asked for last. The
-// later one is an hour away: it never comes in a test.
+// Of two requested signals the earlier one comes, whichever was requested last. The
+// later one is an hour away, so it never comes in a test.
 func TestAgainKeepsTheSooner(t *testing.T) {
 	for name, asked := range map[string][]time.Duration{
 		"sooner first": {0, time.Hour},

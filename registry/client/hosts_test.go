@@ -7,8 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A login goes to the host that it is for, in any spelling, and to no other: not to another
-// port, and not to plain HTTP. From plain HTTP to TLS it goes at the default ports alone.
+// A login goes only to its own host, in any spelling: not to another port, and not to plain
+// HTTP. A change from plain HTTP to TLS keeps the login only at the default ports.
 func TestSameHost(t *testing.T) {
 	for _, c := range []struct {
 		from, to string

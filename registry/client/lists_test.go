@@ -113,7 +113,7 @@ func TestListsToTheirEnd(t *testing.T) {
 				t.Errorf("%d pages were asked for, want %d", l.asked, test.asked)
 			}
 			if strings.HasPrefix(name, "a Link, then") {
-				return // it counts what it gave
+				return // it counts the tags that it returned
 			}
 			if got, err = c.Catalog(t.Context()); err != nil || !slices.Equal(got, l.names) {
 				t.Errorf("%d of %d repositories, %v", len(got), len(l.names), err)

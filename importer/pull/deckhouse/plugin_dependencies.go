@@ -20,7 +20,7 @@ func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial [
 		case slices.Contains(path, want.Name):
 			return nil, "plugins need each other in a circle: " + strings.Join(append(slices.Clone(path), want.Name), " → "), nil
 		case len(path) > maxDependencies:
-			return nil, fmt.Sprintf("plugins need each other over more than %d others: %s", maxDependencies, strings.Join(path, " → ")), nil
+			return nil, fmt.Sprintf("the chain of plugins that need each other is longer than %d: %s", maxDependencies, strings.Join(path, " → ")), nil
 		}
 		shared, err := r.isMetByChosen(want, trial)
 		if err != nil {

@@ -23,8 +23,8 @@ const edition = "deckhouse/ee"
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
-	// names are digests of images that are pulled by digest, by the version of the platform,
-	// or module and version, that names them.
+	// names has the digests of images that are pulled by digest. The key is what names
+	// them: a version of the platform, or a module and version.
 	names map[string][]digest.Digest
 	tags  map[string]digest.Digest // of all repositories
 	count int

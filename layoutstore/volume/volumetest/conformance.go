@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Open makes a volume of a tree of layouts that a test has built.
+// Open returns a volume of a tree of layouts that a test has built.
 type Open func(t *testing.T, tree *layouttest.Tree) volume.Volume
 
 // Run runs the suite.
@@ -55,7 +55,7 @@ func build(t *testing.T) (*layouttest.Tree, content) {
 	return tree, have
 }
 
-// blobsOf reads the digests of a layout's blobs off their file names.
+// blobsOf returns the digests of a layout's blobs by their file names.
 func blobsOf(t *testing.T, dir string) []digest.Digest {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
@@ -125,8 +125,8 @@ func blobs(t *testing.T, open Open) {
 	}
 }
 
-// lists compares each layout's blobs with the files: those that no index names too,
-// and none of the names that are no digests.
+// lists compares each layout's blobs with the files: including those that no index
+// names, and without files that are not named by a digest.
 func lists(t *testing.T, open Open) {
 	tree, have := build(t)
 	l := tree.Layout("install")
@@ -207,8 +207,8 @@ func empty(t *testing.T, open Open) {
 	}
 }
 
-// cancelled reads with a context that has ended: each read returns its cause, or what the
-// context says, and none says anything about the content.
+// cancelled reads with a context that has ended: each read returns its cause or error,
+// and none says anything about the content.
 func cancelled(t *testing.T, open Open) {
 	tree, have := build(t)
 	v := open(t, tree)

@@ -1,5 +1,5 @@
-// Package console is what a command shows of itself: results on standard output, and the log and
-// the progress on standard error, by bars on a terminal and by lines elsewhere.
+// Package console shows what a command does: its results on standard output; the log
+// and the progress on standard error, as bars on a terminal and as lines elsewhere.
 package console
 
 import (
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Console is standard error, which the log and the bars share: a line that is
-// written while bars are shown comes above them, and not between.
+// Console is standard error, which the log and the bars share: a log line that is
+// written while bars are shown appears above them.
 type Console struct {
 	mu   sync.Mutex
 	w    io.Writer
@@ -41,7 +41,7 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// show begins to show bars, where there is a terminal for them.
+// show starts to show bars, if there is a terminal.
 func (c *Console) show() *mpb.Progress {
 	f, ok := c.w.(*os.File)
 	if !ok || !IsTerminal(f) {
@@ -56,8 +56,8 @@ func (c *Console) show() *mpb.Progress {
 	return bars
 }
 
-// fromLineStart begins each write at the start of the line: a terminal echoes Ctrl-C where the
-// cursor is, and what is drawn behind that would be too wide for its line.
+// fromLineStart makes each write begin at the start of the line: a terminal echoes
+// Ctrl-C at the cursor, and a bar behind that would be too wide for its line.
 type fromLineStart struct{ w io.Writer }
 
 // Write implements [io.Writer].
@@ -66,8 +66,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the bars of show: end is to end the last of them. Who writes meanwhile
-// waits, as what is written to bars that have ended is lost.
+// hide ends the bars of show; end ends the last of them. Other writers wait meanwhile,
+// because what is written to ended bars is lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Output is what every command has: where its results, its log and its progress go.
+// Output is where the results, the log and the progress of a command go.
 type Output struct {
 	format    string
 	logLevel  string
@@ -56,8 +56,8 @@ func (c *Output) Start(stderr io.Writer) error {
 	return nil
 }
 
-// Print writes a result: v as an indented JSON document where --output says so, and else
-// what text writes.
+// Print writes a result: v as indented JSON if --output asks for it, otherwise what
+// text writes.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
 		return text(w)

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 )
 
-// Phases shows how far a pull is, one phase after the other. It is a pull.Watch.
+// Phases shows the progress of a pull, one phase after the other. It is a pull.Watch.
 type Phases struct {
 	log    *zap.Logger
 	screen *Console
@@ -22,7 +22,7 @@ type Phases struct {
 	told    time.Time
 }
 
-// NewPhases makes [Phases]; nothing is shown before the first one.
+// NewPhases returns a [Phases], which shows nothing before the first phase.
 func NewPhases(log *zap.Logger, screen *Console) *Phases {
 	return &Phases{log: log, screen: screen, told: time.Now()}
 }
@@ -88,7 +88,7 @@ func (w *Phases) Packed(name string, n int64) {
 	w.log.Info("written", zap.String("archive", name), zap.String("size", humanize.Bytes(uint64(max(0, n)))))
 }
 
-// Stop ends what is shown.
+// Stop ends the display.
 func (w *Phases) Stop() {
 	w.mu.Lock()
 	p := w.current

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Progress tells how far a long command is: by a bar on a terminal, and by a line
-// in the log every ten seconds elsewhere.
+// Progress shows the progress of a long command: as a bar on a terminal, and elsewhere
+// as a line in the log every ten seconds.
 type Progress struct {
 	log    *zap.Logger
 	what   string
@@ -32,12 +32,12 @@ type Progress struct {
 // lineEvery is how often the log has a line of progress.
 const lineEvery = 10 * time.Second
 
-// NewProgress makes a progress of what is done; nothing is shown before Begin.
+// NewProgress returns a progress, which shows nothing before Begin.
 func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
 	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
 }
 
-// Begin says how many files and bytes there are. It is called once.
+// Begin sets the numbers of files and bytes. It is called once.
 func (p *Progress) Begin(_ int, bytes int64) {
 	p.total, p.began = bytes, time.Now()
 	p.log.Debug(p.what, zap.String("all", humanize.Bytes(uint64(bytes))))
@@ -45,15 +45,15 @@ func (p *Progress) Begin(_ int, bytes int64) {
 		p.lines.Go(p.tell)
 		return
 	}
-	// Without a total at first, as a bar with one ends by itself, and with it what
-	// comes above it.
+	// Without a total at first: a bar that reaches its total ends by itself, and so do
+	// the lines above it.
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 	p.bar.SetTotal(bytes, false)
 }
 
-// Read says that n bytes more are done, or fewer where n is negative.
+// Read counts n more bytes, or fewer if n is negative.
 func (p *Progress) Read(n int) {
 	done := p.done.Add(int64(n))
 	if p.bar != nil {
@@ -61,7 +61,7 @@ func (p *Progress) Read(n int) {
 	}
 }
 
-// Stop ends it, once. What was done stays unsaid: the result says it.
+// Stop ends the display, once. It logs no total: the result has it.
 func (p *Progress) Stop() { p.stop.Do(p.end) }
 
 func (p *Progress) end() {

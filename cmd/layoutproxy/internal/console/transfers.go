@@ -9,14 +9,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// Transfers shows how far a push is: by a progress of all of it, and on a terminal by
-// a line for each blob under way as well. It is a push.Progress.
+// Transfers shows the progress of a push: a total, and on a terminal a line for each
+// large blob in transfer as well. It is a push.Progress.
 type Transfers struct{ *Progress }
 
-// Expect says how many bytes there are in all.
+// Expect sets the total number of bytes.
 func (t Transfers) Expect(bytes int64) { t.Progress.Begin(0, bytes) }
 
-// Begin says that a blob of a repository is under way.
+// Begin starts the transfer of a blob of a repository.
 func (t Transfers) Begin(repository string, size int64) push.Transfer {
 	return &sent{all: t.Progress, size: size, line: t.newLine(repository, size)}
 }
@@ -29,13 +29,13 @@ type sent struct {
 	pos  atomic.Int64
 }
 
-// At says how many bytes of it are there, which may be fewer than before.
+// At sets how many bytes of the blob are transferred, which may be fewer than before.
 func (t *sent) At(pos int64) {
 	t.all.Read(int(pos - t.pos.Swap(pos)))
 	t.line.at(pos)
 }
 
-// End says that it is over, with all of it there or with nothing.
+// End ends the transfer: the blob is complete, or nothing of it counts.
 func (t *sent) End(done bool) {
 	pos := int64(0)
 	if done {
@@ -45,7 +45,7 @@ func (t *sent) End(done bool) {
 	t.line.end()
 }
 
-// lineFrom is the size of a blob from which on it has a line of its own.
+// lineFrom is the size from which a blob has its own line.
 const lineFrom = 1 << 20
 
 // line is that of a blob under way, named for its repository; nil where none is shown.

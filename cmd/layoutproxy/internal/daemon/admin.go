@@ -61,7 +61,8 @@ func (a *admin) handler() http.Handler {
 	return router
 }
 
-// serve answers some methods of a route by a handler, and says of others which those are.
+// serve lets a handler answer some methods of a route, and answers the others with 405 and the list
+// of allowed ones.
 func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	route.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if slices.Contains(methods, req.Method) {
@@ -73,7 +74,8 @@ func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	})
 }
 
-// ready says whether requests are welcome. The first scan is over before anything listens.
+// ready reports whether the server accepts requests. The first scan is over before anything
+// listens.
 func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
 	if a.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -111,7 +113,7 @@ func (a *admin) statusNow(ctx context.Context) status {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
-	// Where the storage hangs, the rest of the time is for the problems.
+	// If the storage hangs, the rest of the time is for the problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil

@@ -58,8 +58,8 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 	return archive
 }
 
-// Archives appear, are replaced and removed under a running server. It learns of that
-// from the file system, or from the tick where the file system reports nothing.
+// Archives appear, are replaced and removed while the server runs. It notices by file
+// system events, or by the tick if there are none.
 func TestArchivesAreServedLive(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{

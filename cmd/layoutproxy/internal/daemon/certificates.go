@@ -13,15 +13,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// tlsFiles are the files that TLS is made of, and what the names of their flags begin with.
+// tlsFiles are the files for TLS; prefix begins the names of their flags.
 type tlsFiles struct {
 	settings.TLS
 	prefix string
 }
 
-// certificates is the TLS configuration of the files as they are now. They are checked
-// when a client connects, through whatever links lead to them. While they do not fit
-// together, as in the middle of a change, the last good ones count.
+// certificates is the TLS configuration with the present files. They are checked when a
+// client connects, through all links that lead to them. While they do not fit together,
+// for example in the middle of a change, the last valid ones stay in effect.
 type certificates struct {
 	current *reload.Value[*tls.Config]
 }
@@ -54,7 +54,7 @@ func (c *certificates) config() *tls.Config {
 	}
 }
 
-// read makes a configuration of the files.
+// read makes a configuration from the files.
 func (t tlsFiles) read() (*tls.Config, error) {
 	pair, err := readPair(t.Cert, t.Key)
 	if err != nil {

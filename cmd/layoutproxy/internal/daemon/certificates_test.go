@@ -74,7 +74,7 @@ func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
 	return pair
 }
 
-// served is the name in the certificate that the server shows.
+// servedName returns the name in the certificate that the server shows.
 func servedName(t *testing.T, address string) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})

@@ -28,7 +28,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// Options are what a daemon is made of.
+// Options configure a daemon.
 type Options struct {
 	Settings *settings.Serve
 	Version  string // of the program
@@ -38,7 +38,7 @@ type Options struct {
 	opened func(fs.FileInfo) // for tests: see layoutstore.Options
 }
 
-// Daemon is the program while it serves.
+// Daemon is the running server.
 type Daemon struct {
 	log        *zap.Logger
 	version    string
@@ -62,8 +62,8 @@ type Daemon struct {
 	stuckAfter time.Duration
 }
 
-// requestPatience is how long a request waits for a disk: longer than one takes to spin up
-// again, and not as long as clients wait.
+// requestPatience is how long a request waits for a disk: longer than a disk needs to
+// spin up, and shorter than clients wait.
 const requestPatience = 15 * time.Second
 
 // New scans the sources, listens on the addresses and writes them to the address file.
@@ -243,24 +243,24 @@ func (s *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stuckAfter is how long the program waits, when it ends, for what only reads.
+// stuckAfter is how long the program waits at its end for jobs that only read.
 const stuckAfter = 2 * time.Second
 
-// untilStuck runs what only reads until ctx ends and it has ended too. A storage that hangs
-// does not keep the program from ending.
+// untilStuck runs a job that only reads, until ctx has ended and the job too. A storage
+// that hangs does not keep the program from ending.
 func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
 	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.stuckAfter, stop) })()
 	_, err := wait.For(patient, func() (struct{}, error) { return struct{}{}, run(ctx) }, nil)
 	if err != nil && patient.Err() != nil {
-		s.log.Warn("the storage does not answer: it is not waited for", zap.String("reader", what))
+		s.log.Warn("the storage does not answer: not waiting for it any longer", zap.String("reader", what))
 		return nil
 	}
 	return err
 }
 
-// drain stops the servers, the admin one last, that readiness can be asked for to the end.
+// drain stops the servers, the admin one last, so that readiness can be requested to the end.
 func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

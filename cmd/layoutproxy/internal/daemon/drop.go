@@ -16,8 +16,8 @@ import (
 // dropDirectory is a server's drop directory.
 type dropDirectory struct{ *drop.Drop }
 
-// newDropDirectory makes the drop directory of a server, or none where no flag asks for one.
-// Before it changes anything in the directory it asks guard.
+// newDropDirectory returns the drop directory of a server, or nil if no flag asks for
+// one. It calls guard before it changes anything in the directory.
 func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error, published func(context.Context)) (*dropDirectory, error) {
 	if flags.Store.Drop.Dir == "" {
 		return nil, nil
@@ -73,8 +73,8 @@ func (d *dropDirectory) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
 }
 
-// guardDrop says why nothing may be moved or removed in the drop directory: a link or a
-// mount has changed since the start, and it overlaps with what is served.
+// guardDrop returns why nothing may be moved or removed in the drop directory: a link
+// or a mount has changed since the start, and it overlaps with a source or the store.
 func (s *Daemon) guardDrop() error {
 	sources := s.live.paths()
 	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // the last is the store

@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Clients that pull without a pause while bundles are imported get every answer
-// whole: each tag that they know, and the tag that each bundle replaces. The importer
-// shares nothing with the server but the disk, as another process would.
+// Clients that pull all the time while bundles are imported get every answer complete:
+// each tag that they know, and the tag that each bundle replaces. The importer shares
+// nothing with the server but the disk, like another process.
 func TestPullsDuringImports(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	i, err := importer.New(importer.Options{Store: store})

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/limit"
 )
 
-// limitRequests bounds the rate of requests, where it is to be.
+// limitRequests limits the rate of requests, if the flags ask for it.
 func limitRequests(c *settings.Clients, next http.Handler) (http.Handler, error) {
 	if c.Rate == 0 {
 		return next, nil
@@ -23,8 +23,8 @@ func forwarded(c *settings.Clients, next http.Handler) (http.Handler, error) {
 	return limit.Forwarded(next, trusted), err
 }
 
-// limitConnections bounds the connections of a server, where they are to be, and counts
-// those that were refused.
+// limitConnections limits the connections of a server, if the flags ask for it, and
+// counts the refused ones.
 func limitConnections(c *settings.Clients, s *http.Server, metrics prometheus.Registerer) error {
 	if c.Connections == 0 {
 		return nil

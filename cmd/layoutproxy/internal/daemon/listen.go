@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// listening is an HTTP server and where it listens.
+// listening is an HTTP server and its address.
 type listening struct {
 	name string
 	*http.Server
@@ -68,8 +68,8 @@ func usualOwner(address string) string {
 	return ""
 }
 
-// writeAddresses writes where the servers listen, for whatever waits for the file. It need not
-// outlast a crash, as the addresses do not.
+// writeAddresses writes the addresses of the servers for programs that wait for the
+// file. It does not sync: the addresses do not survive a crash either.
 func (s *Daemon) writeAddresses(file string) error {
 	var text string
 	for _, l := range s.servers {

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// tellProblems logs the problems that are new since its last call. It does not
-// wait for a storage that hangs.
+// tellProblems logs problems that are new since its last call. It does not wait for a
+// storage that hangs.
 func (l *liveTree) tellProblems(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
@@ -34,8 +34,8 @@ func (l *liveTree) tellProblems(ctx context.Context) {
 	logProblems(l.log, fresh)
 }
 
-// tellProblem logs one problem that has just been found, as tellProblems would. It looks
-// at no other: a scrub of a bad disk finds thousands, one by one.
+// tellProblem logs one problem that was just found, as tellProblems would, and reads no
+// others: a scrub of a bad disk finds thousands, one by one.
 func (l *liveTree) tellProblem(p layoutstore.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,11 +50,11 @@ func (l *liveTree) tellProblem(p layoutstore.Problem) {
 	logProblems(l.log, []layoutstore.Problem{p})
 }
 
-// maxAsking is how often the problems may be asked for while the storage hangs.
+// maxAsking limits how many requests for the problems may wait while the storage hangs.
 const maxAsking = 4
 
-// ask asks the tree for its problems, and waits as long as ctx lasts. Where the storage
-// does not answer, ok is false and the problems are those that were known last.
+// ask asks the tree for its problems, and waits as long as ctx lasts. If the storage
+// does not answer, ok is false and the problems are the last known ones.
 func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok bool) {
 	if l.asking.Add(1) <= maxAsking {
 		s := l.tree.Snapshot()

@@ -18,13 +18,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Pauses before a push is tried again.
+// Pauses before a push is retried.
 const (
 	firstPushPause = 10 * time.Second
 	lastPushPause  = 10 * time.Minute
 )
 
-// follower pushes a store to a registry whenever it has changed. Serving never waits for it.
+// follower pushes a store to a registry whenever the store has changed. Serving never waits for it.
 type follower struct {
 	log      *zap.Logger
 	store    string
@@ -40,7 +40,7 @@ type follower struct {
 	unsplit bool // --no-edition-split
 }
 
-// newFollower makes what pushes a server's store, or nil where no flag asks for it.
+// newFollower returns the follower of a server's store, or nil if no flag asks for it.
 func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	p := &flags.Store.Push
 	if p.To == "" {
@@ -72,7 +72,7 @@ func (f *follower) push() {
 	}
 }
 
-// setEditionSplit follows a changed configuration: where repositories go to elsewhere
+// setEditionSplit applies a changed configuration. If repositories are pushed elsewhere
 // now, it asks for a push.
 func (f *follower) setEditionSplit(unsplit bool) {
 	if f == nil {
@@ -118,8 +118,8 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// once pushes to the upstream registry what it does not have of the store. Where the store
-// itself has problems, the intact part is pushed, and the result is still an error.
+// once pushes everything that the upstream registry does not have yet. If the store has
+// problems, it pushes the intact part, and still returns an error.
 func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}

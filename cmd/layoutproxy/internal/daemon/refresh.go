@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// liveTree keeps a tree as its sources are: it looks at them when they change, and
-// checks what it found.
+// liveTree keeps a tree up to date: it rescans the sources when they change, and checks
+// the result.
 type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree
@@ -56,7 +56,7 @@ func (l *liveTree) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// look is a refresh that nobody waits for.
+// look is a refresh that no caller waits for.
 func (l *liveTree) look(ctx context.Context) {
 	change, err := l.refresh(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -67,7 +67,7 @@ func (l *liveTree) look(ctx context.Context) {
 	}
 }
 
-// refresh looks at the sources once and says what changed.
+// refresh scans the sources once and logs what changed.
 func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
 	if err == nil {
@@ -76,7 +76,7 @@ func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	return change, err
 }
 
-// reconfigure has the tree be of other sources.
+// reconfigure gives the tree other sources.
 func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options) error {
 	change, err := l.tree.Reconfigure(ctx, options)
 	if err != nil {
@@ -89,7 +89,7 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 	return nil
 }
 
-// follow watches what a refresh found, and says what changed.
+// follow watches what a refresh found, and logs what changed.
 func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	if l.watch() {
 		// A directory that is watched from now on may have changed since it was
@@ -103,7 +103,7 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	}
 }
 
-// lookAgainAfter is when to look again at directories that were not watched before.
+// lookAgainAfter is the delay before newly watched directories are scanned again.
 const lookAgainAfter = 100 * time.Millisecond
 
 // paths returns the sources.
@@ -145,8 +145,8 @@ func (l *liveTree) tell(ctx context.Context, change layoutstore.Change) {
 	}
 }
 
-// check checks each new generation behind the requests, so that what cannot be
-// served is known before it is asked for.
+// check checks each new generation in the background, so that problems are known before
+// clients request the content.
 func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time
@@ -174,9 +174,9 @@ func (l *liveTree) check(ctx context.Context) {
 	}
 }
 
-// checkGCPercent is how much garbage there may be during a check, of what is in use: little,
-// as what stays is allocated among it, and the heap never gets dense again.
+// checkGCPercent limits the garbage during a check, in percent of the memory in use. It is
+// low because what stays is allocated among the garbage, and the heap is never compacted.
 const checkGCPercent = 50
 
-// checkAgainAfter is when to try again what the system had no files or memory for.
+// checkAgainAfter is the delay before a check is retried that ran out of open files or memory.
 const checkAgainAfter = 10 * time.Second

@@ -18,7 +18,7 @@ type refusals struct {
 	seen map[string]bool
 }
 
-// maxSeen bounds what is remembered as logged.
+// maxSeen limits how many logged digests are remembered.
 const maxSeen = 1000
 
 func newRefusals(log *zap.Logger) *refusals {

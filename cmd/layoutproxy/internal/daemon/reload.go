@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// newReloaded returns the metric that says how the last reload went.
+// newReloaded returns the metric with the result of the last reload.
 func newReloaded() prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "layoutproxy_configuration_last_reload_successful",
@@ -24,16 +24,16 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
-// hangups returns the signals that have the configuration read again. They are caught
-// before the program announces that it runs.
+// hangups returns the signals that reload the configuration. They are caught before the
+// program announces that it runs.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	return hangup
 }
 
-// onHangup reads the configuration again at each SIGHUP, which would end the
-// program otherwise.
+// onHangup reloads the configuration at each SIGHUP, which would end the program
+// otherwise.
 func (s *Daemon) onHangup(ctx context.Context) {
 	defer signal.Stop(s.hangup)
 	for {
@@ -64,7 +64,7 @@ func (s *Daemon) reload(ctx context.Context) {
 	}
 }
 
-// errOpen keeps half of a file from opening the registry to everybody.
+// errOpen is returned for a half-written file that would open the registry to everybody.
 var errOpen = errors.New("it asks for no credentials any more: that needs a restart")
 
 // reconfigure reads the configuration and follows it.

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// newScrub makes the scrub of the server's tree, or nil where none is wanted.
+// newScrub returns the scrub of the server's tree, or nil if no flag asks for it.
 func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	rate, err := settings.ParseRate(s.flags.Scrub)
 	if err != nil || rate == 0 {
@@ -49,8 +49,8 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	return scrub, nil
 }
 
-// scrubFile keeps how far the scrub of some sources has come. Without it a scrub begins
-// at the first repository, and nothing but time is lost. The empty name keeps nothing.
+// scrubFile stores the progress of the scrub of some sources. Without it a scrub begins
+// at the first repository, which only costs time. The empty name stores nothing.
 type scrubFile string
 
 // scrubState returns the file for these sources.
@@ -108,7 +108,7 @@ func (f scrubFile) write(log *zap.Logger, at scrubRecord) {
 	}
 }
 
-// scrubMetrics say how far a scrub is.
+// scrubMetrics report the progress of a scrub.
 func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	counter := func(name, help string, of func(verify.ScrubStats) int64) {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "layoutproxy_scrub_" + name, Help: help},

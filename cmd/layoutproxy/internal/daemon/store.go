@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer"
 )
 
-// prepareStore makes the store, and finishes what an import that was killed has begun. A
-// store that this user may only read is served as it is seen.
+// prepareStore creates the store, and completes the import of a killed process. A store
+// that this user may only read is served as it is.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 	if dir == "" {
 		return nil

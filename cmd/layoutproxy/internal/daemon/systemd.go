@@ -20,7 +20,7 @@ func newNotifier(log *zap.Logger) notifier {
 	return notifier{log, os.Getenv("NOTIFY_SOCKET")}
 }
 
-// tell sends lines as one datagram. A failure is logged and keeps nobody from serving.
+// tell sends lines as one datagram. It logs a failure, and the server continues.
 func (n notifier) tell(lines ...string) {
 	if n.socket == "" {
 		return
@@ -41,7 +41,7 @@ func (n notifier) send(text string) error {
 	return err
 }
 
-// while tells that a reload is going on until reload returns.
+// while reports that a reload is in progress until reload returns.
 func (n notifier) while(reload func()) {
 	n.tell("RELOADING=1")
 	reload()

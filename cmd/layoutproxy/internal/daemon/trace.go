@@ -11,11 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// lastSpans is how long the end waits for the collector.
+// lastSpans is how long the program waits for the collector at its end.
 const lastSpans = 5 * time.Second
 
-// traced tells a collector of the requests that next answers, if there is one. The
-// second result sends what is left.
+// traced reports the requests that next answers to the collector, if there is one. The
+// second result sends the remaining spans.
 func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.Handler, func(), error) {
 	if endpoint == "" {
 		return next, func() {}, nil

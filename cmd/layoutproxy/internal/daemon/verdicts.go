@@ -18,9 +18,9 @@ type versionVerdict struct {
 	Reasons []ready.Reason `json:"reasons"`
 }
 
-// verdicts are those on the versions in the current snapshot. They are made in the background,
-// after the check of each generation and when its number of problems has changed: no request makes
-// them or waits for them.
+// verdicts are those on the versions in the current snapshot. They are made in the
+// background, after the check of each generation and whenever its number of problems
+// has changed: no request makes them or waits for them.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree

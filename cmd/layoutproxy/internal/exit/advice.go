@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// SourceError sorts what opening a tree failed with.
+// SourceError adds the exit status and advice to an error of opening a tree.
 func SourceError(err error) error {
 	switch {
 	case errors.Is(err, layoutstore.ErrRootInvalid):
@@ -60,7 +60,7 @@ func ProblemsError(n int) error {
 	return ContentError(fmt.Errorf("%d %s in the sources", n, noun))
 }
 
-// RegistryError adds to what a registry, or the way to it, failed with what to do next.
+// RegistryError adds advice to an error of a registry, or of the way to it.
 func RegistryError(err error) error {
 	for _, h := range []struct {
 		cause error
@@ -89,7 +89,7 @@ func RegistryError(err error) error {
 	return err
 }
 
-// PushError sorts what a push, or a comparison, failed with.
+// PushError adds the exit status and advice to an error of a push or comparison.
 func PushError(err error) error {
 	var side *push.Error
 	var proof *push.ProofError
@@ -115,7 +115,7 @@ func proofError(proof *push.ProofError, err error) error {
 	return WithHint(err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing")
 }
 
-// OneLine returns an error with what to do about it, for a status of one line.
+// OneLine returns an error with its advice on one line, for a status.
 func OneLine(err error) string {
 	if hint := Hint(err); hint != "" {
 		return err.Error() + "; " + hint
@@ -123,7 +123,7 @@ func OneLine(err error) string {
 	return err.Error()
 }
 
-// PullError sorts what a pull failed with.
+// PullError adds the exit status and advice to an error of a pull.
 func PullError(ctx context.Context, err error) error {
 	var incomplete *pull.IncompleteError
 	var suspended *deckhouse.SuspendedError
@@ -143,7 +143,7 @@ func PullError(ctx context.Context, err error) error {
 	return RegistryError(err)
 }
 
-// ImportError sorts what an import failed with, and says what to do.
+// ImportError adds the exit status and advice to an error of an import.
 func ImportError(err error) error {
 	var incomplete *importer.IncompleteError
 	var damaged *importer.DamagedError

@@ -1,5 +1,6 @@
-// Package overlap finds directories that may not contain one another: the store, the drop directory,
-// the sources and the cache. It compares them by what they are and not by their names, through links and mounts.
+// Package overlap finds directories that must not contain one another: the store, the drop
+// directory, the sources and the cache. It compares the directories themselves and not their names,
+// through links and mounts.
 package overlap
 
 import (
@@ -28,14 +29,14 @@ type Place struct {
 	// resolved is the absolute path without links.
 	resolved string
 	// ids are the device and inode of resolved and of each directory above it, itself
-	// first; a zero one is of something that does not exist.
+	// first; zero for one that does not exist.
 	ids []inode
 	// spots are where resolved, and each mount below it, is in its file system: two
 	// mounts of one directory have equal ones.
 	spots []spot
 }
 
-// inode identifies a file or directory whatever its names are.
+// inode identifies a file or directory, whatever names it has.
 type inode struct{ device, number uint64 }
 
 // spot is a path in a file system, from its root and not from where it is mounted.
@@ -52,9 +53,9 @@ func relate(a, b Place) relation {
 	switch {
 	case a.resolved == b.resolved:
 		return relation{"same", "both are " + a.resolved}
-	case below(a.resolved, b.resolved):
+	case isBelow(a.resolved, b.resolved):
 		return relation{"inside", fmt.Sprintf("%s is in %s", a.resolved, b.resolved)}
-	case below(b.resolved, a.resolved):
+	case isBelow(b.resolved, a.resolved):
 		return relation{"around", fmt.Sprintf("%s is in %s", b.resolved, a.resolved)}
 	}
 	const link = "two names of one directory: a link or a mount leads there"
@@ -74,9 +75,9 @@ func relate(a, b Place) relation {
 			case x.device != y.device:
 			case x.path == y.path:
 				return relation{"same", reason}
-			case below(x.path, y.path):
+			case isBelow(x.path, y.path):
 				return relation{"inside", reason}
-			case below(y.path, x.path):
+			case isBelow(y.path, x.path):
 				return relation{"around", reason}
 			}
 		}
@@ -84,12 +85,12 @@ func relate(a, b Place) relation {
 	return relation{}
 }
 
-// below reports whether the clean path name is in the directory dir.
-func below(name, dir string) bool {
+// isBelow reports whether the clean path name is in the directory dir.
+func isBelow(name, dir string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
-// Error says that two places may not be where they are.
+// Error reports that two places overlap and must not.
 type Error struct {
 	a, b Place
 	relation
@@ -108,17 +109,17 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.Role, e.a.Path, e.b.Role, e.b.Path, how, e.reason)
 }
 
-// overlap finds two of the places that may not be related as they are, or returns nil.
+// findOverlap finds two of the places that may not be related as they are, or returns nil.
 //
 //   - The store, the drop directory and a source or bundle may not be one another nor
 //     contain one another: what is read as a bundle is moved or removed, a store is only
 //     read by its journal, and what is dropped is served only once it is verified.
 //   - Two sources may: they are only read.
 //   - The cache may be anywhere but in the drop directory, where it would be a bundle.
-func find(places []Place) *Error {
+func findOverlap(places []Place) *Error {
 	for i, a := range places {
 		for _, b := range places[i+1:] {
-			if r := relate(a, b); !legal(a.Role, b.Role, r.kind) {
+			if r := relate(a, b); !isLegal(a.Role, b.Role, r.kind) {
 				return &Error{a, b, r}
 			}
 		}
@@ -126,8 +127,8 @@ func find(places []Place) *Error {
 	return nil
 }
 
-// legal reports whether two roles may be related so.
-func legal(a, b Role, kind string) bool {
+// isLegal reports whether two roles may be related so.
+func isLegal(a, b Role, kind string) bool {
 	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {
 	case kind == "", reading(a) && reading(b):
@@ -141,7 +142,7 @@ func legal(a, b Role, kind string) bool {
 }
 
 // overlapHint says what to do about an overlap.
-func hint(e *Error) string {
+func overlapHint(e *Error) string {
 	roles := []Role{e.a.Role, e.b.Role}
 	hint := "use directories beside one another, best on one file system: /srv/in and /srv/store"
 	switch {

@@ -24,7 +24,7 @@ func at(r Role, name string) Place {
 	}
 }
 
-// mounted has a place be seen through the mounts of a table.
+// mounted makes a place visible through the mounts of a table.
 func mounted(p Place, table string) Place {
 	p.spots = spotsOf(p.resolved, parseMounts(table))
 	return p
@@ -89,13 +89,13 @@ func TestLegal(t *testing.T) {
 	roles := []Role{Store, Drop, Source, Bundle, Cache}
 	for _, a := range roles {
 		for _, b := range roles {
-			if !legal(a, b, "") {
+			if !isLegal(a, b, "") {
 				t.Errorf("%s and %s may not be at all", a, b)
 			}
 			for _, kind := range kinds {
 				want := free[string(a)+" "+string(b)] ||
 					a == Cache && b == Drop && kind == "around" || a == Drop && b == Cache && kind == "inside"
-				if got := legal(a, b, kind); got != want {
+				if got := isLegal(a, b, kind); got != want {
 					t.Errorf("%s %s %s: %v, want %v", a, kind, b, got, want)
 				}
 			}
@@ -126,7 +126,8 @@ func TestResolvePlaces(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	// In doubt the guard refuses, and the check at the start leaves it to the code that opens the place.
+	// The guard refuses if something cannot be resolved. The check at the start leaves that to the
+	// code that opens the place.
 	places := []Place{{Role: Store, Path: filepath.Join(dir, "loop")}, {Role: Drop, Path: filepath.Join(dir, "in")}}
 	if err := Guard(places...); err == nil || !strings.Contains(err.Error(), "the store") {
 		t.Errorf("the guard allows what it cannot resolve: %v", err)

@@ -15,8 +15,8 @@ import (
 // maxLinks bounds the links that are followed in one path.
 const maxLinks = 40
 
-// resolvePlace finds out where a path really is. What does not exist yet is where it
-// would be made. Errors: those of the file system other than that something is missing.
+// resolvePlace finds where a path really is. Something that does not exist yet is where it
+// would be created. Errors: those of the file system, except that something is missing.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
 	abs, err := filepath.Abs(name)
@@ -99,7 +99,7 @@ func unescape(s string) string {
 func spotsOf(name string, mounts []mount) (all []spot) {
 	var own *mount
 	for i, m := range mounts {
-		if (name == m.point || below(name, m.point)) && (own == nil || len(m.point) >= len(own.point)) {
+		if (name == m.point || isBelow(name, m.point)) && (own == nil || len(m.point) >= len(own.point)) {
 			own = &mounts[i]
 		}
 	}
@@ -108,7 +108,7 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 	}
 	all = append(all, spot{own.device, filepath.Join(own.root, strings.TrimPrefix(name, own.point))})
 	for _, m := range mounts {
-		if below(m.point, name) {
+		if isBelow(m.point, name) {
 			all = append(all, spot{m.device, m.root})
 		}
 	}
@@ -133,12 +133,12 @@ func resolvePlaces(named []Place) (all []Place, unknown error) {
 	return all, unknown
 }
 
-// Check fails with an [exit.UsageError] if two of the places overlap that must not.
-// What cannot be resolved is left to whoever opens it.
+// Check fails with an [exit.UsageError] if two of the places overlap and must not. A
+// place that cannot be resolved is left to the code that opens it.
 func Check(named ...Place) error {
 	all, _ := resolvePlaces(named)
-	if e := find(all); e != nil {
-		return exit.UsageError(exit.WithHint(e, hint(e)))
+	if e := findOverlap(all); e != nil {
+		return exit.UsageError(exit.WithHint(e, overlapHint(e)))
 	}
 	return nil
 }
@@ -160,10 +160,10 @@ func CheckNotStore(dir string) error {
 	}
 }
 
-// Guard is [Check] where in doubt nothing may happen.
+// Guard is [Check], but also fails if a place cannot be resolved.
 func Guard(named ...Place) error {
 	all, unknown := resolvePlaces(named)
-	if e := find(all); e != nil {
+	if e := findOverlap(all); e != nil {
 		return e
 	}
 	return unknown

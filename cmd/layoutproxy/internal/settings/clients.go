@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// Clients says who a client is, and how much one may ask for.
+// Clients says how to identify a client, and how much one may request.
 type Clients struct {
 	proxies     []string
 	Rate        float64
@@ -39,7 +39,7 @@ func (c *Clients) check() error {
 	return err
 }
 
-// Trusted returns the networks of the proxies; an address is one of its own.
+// Trusted returns the networks of the proxies; a single address is a network too.
 func (c *Clients) Trusted() ([]netip.Prefix, error) {
 	var trusted []netip.Prefix
 	for _, s := range c.proxies {

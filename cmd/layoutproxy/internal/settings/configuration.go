@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// Configuration completes the flags of a command by the environment and a file: a
-// flag of the command line beats the environment, which beats the file. Every flag
-// of the command is in both by its own name.
+// Configuration completes the flags of a command from the environment and a file: a
+// flag on the command line overrides the environment, which overrides the file. Both
+// may set every flag of the command, by its name.
 type Configuration struct {
 	file  string
 	Check bool
@@ -32,7 +32,7 @@ func (c *Configuration) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.Check, "check-config", false, "check the configuration and exit")
 }
 
-// notSettings are flags that cannot stand in a file.
+// notSettings are flags that a file may not set.
 var notSettings = []string{"config", "check-config", "help"}
 
 // complete fills in settings that no flag of f sets: from the environment, then from the
@@ -79,8 +79,8 @@ func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line does not. Commas separate
-// the values of a list. Only variables that are there count, also empty ones.
+// readEnvironment sets the flags that the command line does not. Commas separate the
+// values of a list. An empty variable counts, a missing one does not.
 func (c *Configuration) readEnvironment(environ []string) error {
 	values := map[string]string{}
 	for _, e := range environ {
@@ -141,8 +141,8 @@ func (c *Configuration) Warn(log *zap.Logger) {
 	}
 }
 
-// ChangedSince names the settings that differ from those of old and are read at the
-// start only.
+// ChangedSince returns the settings that differ from those of old and are read only at
+// the start.
 func (c *Configuration) ChangedSince(old *Configuration) []string {
 	var names []string
 	c.set.VisitAll(func(flag *pflag.Flag) {

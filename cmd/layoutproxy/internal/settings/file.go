@@ -36,7 +36,7 @@ func (c *Configuration) readFile() error {
 	return nil
 }
 
-// parse is readFile of data. Its errors begin with the number of a line.
+// parse is readFile for data. Its errors begin with a line number.
 func (c *Configuration) parse(data []byte) error {
 	if len(data) > maxConfig {
 		return fmt.Errorf("1: longer than %d bytes", maxConfig)
@@ -75,7 +75,7 @@ func (c *Configuration) parse(data []byte) error {
 	})
 }
 
-// syntaxError says what is no YAML as all other errors are said.
+// syntaxError gives a YAML syntax error the form of the other errors.
 func syntaxError(err error) error {
 	if m := regexp.MustCompile(`^yaml: (?:line )?(\d+): (.*)`).FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s: %s", m[1], m[2])
@@ -83,7 +83,7 @@ func syntaxError(err error) error {
 	return fmt.Errorf("1: %w", err)
 }
 
-// eachKey calls do for each key of a mapping, which is one of known and there once.
+// eachKey calls do for each key of a mapping. It fails for unknown and repeated keys.
 func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error) error {
 	if node.Kind != yaml.MappingNode {
 		return fmt.Errorf("%d: not a list of KEY: VALUE", node.Line)
@@ -105,8 +105,8 @@ func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error)
 	return nil
 }
 
-// parseSetting sets a flag, unless a stronger word has set it. The value is checked
-// all the same.
+// parseSetting sets a flag, unless the command line or the environment has set it. It
+// always checks the value.
 func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
 	_, isList := flag.Value.(pflag.SliceValue)
 	values, err := texts(node, isList)

@@ -40,9 +40,9 @@ type login struct {
 	password  string
 }
 
-// chooseLogin decides between what the command line and the environment say. The command
-// line comes first, then our own variables, then those of d8; an empty variable counts as unset.
-// The error reports a login without a password.
+// chooseLogin chooses between the command line and the environment. The command line
+// comes first, then layoutproxy's own variables, then those of d8; an empty variable
+// counts as unset. It fails for a login without a password.
 func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	own := ourLogin()
 	if u.username != "" {
@@ -79,7 +79,7 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
-// credential reads what the login says; empty is for the keychain to find.
+// credential returns the credential of the login; if it is empty, the keychain is searched.
 func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
 	if !l.fromStdin {

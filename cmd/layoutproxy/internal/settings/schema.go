@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Schema returns a JSON schema (draft 2020-12) of the configuration file: what editors
-// check it by. The flags say all of it.
+// Schema returns a JSON schema (draft 2020-12) of the configuration file, for editors.
+// It is generated from the flags.
 func Schema(f *pflag.FlagSet) ([]byte, error) {
 	type object = map[string]any
 	properties := object{"sources": object{

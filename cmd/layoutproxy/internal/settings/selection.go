@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// Selection says what of the sources is pushed, or compared.
+// Selection selects which of the sources are pushed or compared.
 type Selection struct {
 	files        []string
 	Repositories push.Selection
@@ -23,8 +23,8 @@ type Selection struct {
 // AddFlags adds the flags to a set.
 func (s *Selection) AddFlags(f *pflag.FlagSet) { s.AddFlagsFor(f, "push") }
 
-// AddFlagsFor adds the flags of a command that does something else to what they select, as
-// compare.
+// AddFlagsFor adds the flags for a command that does something else with the selection,
+// such as compare.
 func (s *Selection) AddFlagsFor(f *pflag.FlagSet, verb string) {
 	f.StringArrayVar(&s.files, "file", nil, verb+" only this `archive` of the sources, by its file name; repeatable")
 	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root, or one above it, matches this `glob`; repeatable")

@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 )
 
-// Serve is the one configuration of serve, whether a flag, the environment or the file says so.
+// Serve is the configuration of serve, from flags, the environment and the file.
 type Serve struct {
 	Tree
 	Listen          string
@@ -96,7 +96,7 @@ func (s *Serve) Again() (*Serve, error) {
 	return next, next.Check()
 }
 
-// Check finds what is wrong with the flags before anything is read.
+// Check finds errors in the flags before anything is read.
 func (s *Serve) Check() error {
 	if s.Settle < 0 {
 		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", s.Settle))
@@ -135,7 +135,7 @@ func checkListen(flag, address string) error {
 	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
 }
 
-// Sources returns all that are served with a store: it is the last, which wins a tag.
+// Sources returns all sources with the store, which is the last one and so wins a tag.
 func (s *Serve) Sources(store string) []string {
 	if store == "" {
 		return s.Config.Sources

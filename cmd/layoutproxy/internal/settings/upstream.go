@@ -15,8 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Upstream says how to speak to another registry. Every command that does so
-// has them.
+// Upstream says how to talk to another registry, for every command that does so.
 type Upstream struct {
 	username      string
 	passwordStdin bool
@@ -94,8 +93,8 @@ func (u *Upstream) Check() error {
 	return nil
 }
 
-// Options returns what the flags are to a client of any registry. The password is read
-// from stdin if they say so.
+// Options returns the flags as options of a client for any registry. It reads the
+// password from stdin if they ask for it.
 func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	if err := u.Check(); err != nil {
 		return client.Options{}, err

@@ -16,8 +16,8 @@ func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, 
 	return tree, exit.SourceError(err)
 }
 
-// Check checks a tree, once more where a file changed meanwhile or an index that
-// was kept of an archive proves wrong.
+// Check checks a tree, and once more if a file changed meanwhile or a cached archive
+// index proves wrong.
 func Check(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapshot, error) {
 	snapshot := tree.Snapshot()
 	err := snapshot.Check(ctx, runtime.GOMAXPROCS(0))
