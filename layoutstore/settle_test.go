@@ -156,8 +156,8 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		wantServed(t, opened, have, wholeWithout(places, have, half, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 
-		// The rest, with yesterday's time, as a copy that keeps times has it, or with that of a
-		// clock that is ahead.
+		// The rest, from a copy that keeps modification times: yesterday's, or those of
+		// a clock that is ahead.
 		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
 		appendTo(t, end, data[half:])
 		if chunk > 0 {

@@ -280,8 +280,8 @@ func replacedTag(raw json.RawMessage) string {
 	return tag
 }
 
-// compareTags compares the tags of the indexes with those of the repository, and says where
-// they differ: the indexes are then to be read in a way that this package does not know.
+// compareTags returns where the tags of the indexes differ from those of the
+// repository: then the indexes follow rules that this package does not know.
 func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest) string {
 	tags, _ := repo.Tags("", -1)
 	seen := 0

@@ -27,7 +27,7 @@ func contradiction() Part { return Part{false, "one of them is wrong, and which 
 func repositoryPart() Part { return Part{true, "the other images do not need it"} }
 
 // publishedPart is content that was to be published, and about which no more is known.
-func publishedPart() Part { return Part{false, "it was to be published"} }
+func publishedPart() Part { return Part{false, "the plan requires it"} }
 
 // Unit is pulled completely or not at all: one version of a component.
 type Unit struct{ Component, Version string }

@@ -96,8 +96,8 @@ func eachString(data []byte, do func(name, s string)) error {
 	return nil
 }
 
-// maxName is the length in bytes up to which names of fields are joined: they lead to a
-// string over any number of others.
+// maxName limits the length in bytes of joined field names: fields may be nested to any
+// depth.
 const maxName = 256
 
 func joinName(name, field string) string {

@@ -54,7 +54,7 @@ func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	return all, nil
 }
 
-// maxPaddingFile bounds a chunk that may be all padding: writers of tar pad to less.
+// maxPaddingFile limits the size of a chunk that may be padding alone: tar writers pad less.
 const maxPaddingFile = 64 << 10
 
 // isPadding reports whether a chunk is empty or contains only a few zeros.

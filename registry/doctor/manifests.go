@@ -83,7 +83,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	case a.header.Get("Content-Type") == "":
 		return failed(advice, "HEAD %s: no Content-Type", what)
 	case d.image.digest != "" && d.image.digest != dgst:
-		return warning("harmless: containerd uses the digest", "%s now is %s, and the image is given with the digest %s", what, dgst, d.image.digest)
+		return warning("harmless: containerd uses the digest", "%s is %s now, but the image was given with the digest %s", what, dgst, d.image.digest)
 	}
 	d.image.digest = dgst
 	return ok("%s is %s, %d bytes", what, dgst, a.length)

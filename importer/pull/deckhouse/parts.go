@@ -28,5 +28,5 @@ func part(k kind) pull.Part {
 	case askedFor:
 		return pull.Part{Reason: "it was asked for by name"}
 	}
-	return pull.Part{Reason: "it was to be published"}
+	return pull.Part{Reason: "the plan requires it"}
 }

@@ -67,7 +67,7 @@ func RegistryError(err error) error {
 		hint  string
 	}{
 		{client.ErrPlainHTTP, "add --plain-http if this network is safe without TLS"},
-		{client.ErrNotTLS, "is it a registry? add --plain-http if it speaks HTTP without TLS and this network is safe without"},
+		{client.ErrNotTLS, "is it a registry? add --plain-http if it speaks plain HTTP and this network is safe without TLS"},
 		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "fix or move the file, or give --username and --password-stdin"},
@@ -136,7 +136,7 @@ func PullError(ctx context.Context, err error) error {
 		}
 		return ContentError(WithHint(err, "nothing was published; what was fetched is kept for the next pull"))
 	case errors.As(err, &suspended):
-		return WithHint(err, "wait until it is not, choose other versions, or add --ignore-suspend")
+		return WithHint(err, "wait until the vendor lifts the suspension, choose other versions, or add --ignore-suspend")
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return InterruptedError(errors.New("interrupted: what was fetched is kept for 24 hours, and the same pull resumes there"))
 	}
@@ -164,7 +164,7 @@ func ImportError(err error) error {
 	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return WithHint(err, "nothing was changed: free some space and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
-		return WithHint(err, "an import writes to the store: may this user?")
+		return WithHint(err, "an import writes to the store: does this user have write permission?")
 	}
 	return SourceError(err)
 }

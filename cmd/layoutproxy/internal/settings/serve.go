@@ -99,13 +99,13 @@ func (s *Serve) Again() (*Serve, error) {
 // Check finds errors in the flags before anything is read.
 func (s *Serve) Check() error {
 	if s.Settle < 0 {
-		return exit.UsageError(fmt.Errorf("--settle %s: less than nothing", s.Settle))
+		return exit.UsageError(fmt.Errorf("--settle %s: must not be negative", s.Settle))
 	}
 	if s.Rescan < 0 {
-		return exit.UsageError(fmt.Errorf("--rescan %s: less than nothing", s.Rescan))
+		return exit.UsageError(fmt.Errorf("--rescan %s: must not be negative", s.Rescan))
 	}
 	if s.ShutdownTimeout < 0 {
-		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: less than nothing", s.ShutdownTimeout))
+		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: must not be negative", s.ShutdownTimeout))
 	}
 	if err := checkListen("listen", s.Listen); err != nil {
 		return err
