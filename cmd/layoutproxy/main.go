@@ -95,7 +95,7 @@ func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// noOther is for the command line of no command that there is.
+// noOther reports an unknown command.
 func noOther(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
