@@ -56,8 +56,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	err = s.begin(ctx, o.Waiting)
 	if s.locked != nil {
-		_ = s.RemoveAll(temporary) // files of a killed process
-		_ = s.Remove(staging)      // if it is empty
+		_ = s.RemoveAll(temporary)    // files of a killed process
+		_ = s.root.Remove(stagedTree) // if it is empty
+		_ = s.Remove(staging)         // likewise
 	}
 	if err != nil {
 		s.Close()
