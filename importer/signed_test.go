@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/importer"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
-	"github.com/layoutproxy/layoutproxy/importer/inventory/gather"
+	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 

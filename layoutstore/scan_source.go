@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 const repository = "https://github.com/layoutproxy/layoutproxy"

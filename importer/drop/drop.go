@@ -14,9 +14,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
-	"github.com/layoutproxy/layoutproxy/importer/inventory/gather"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // aKey makes a key that signs.

@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 

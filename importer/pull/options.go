@@ -8,7 +8,7 @@ import (
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 

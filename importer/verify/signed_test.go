@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
-	"github.com/layoutproxy/layoutproxy/importer/inventory/gather"
+	"github.com/layoutproxy/layoutproxy/importer/gather"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 

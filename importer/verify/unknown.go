@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // unknownTags returns the problems that may hide tags, those of archives first. The

@@ -9,12 +9,12 @@ import (
 	"syscall"
 
 	"github.com/layoutproxy/layoutproxy/importer"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // VerifyKey says which key has to vouch for bundles. The zero value asks for none.

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // Selection selects which of the sources are pushed or compared.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // Tree says how sources become a tree.

@@ -15,8 +15,8 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // schema is the part of JSON Schema (draft 2020-12) that docs/inventory.schema.json uses.

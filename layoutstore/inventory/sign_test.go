@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/layoutproxy/layoutproxy/importer/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 func read(t *testing.T, name string) []byte {
