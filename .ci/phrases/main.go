@@ -52,6 +52,12 @@ var phrases = []phrase{
 	must(`\ba (request|line|tag|second|manifest|blob) a (request|line|tag|second|manifest|blob)\b`, "one … per …"),
 	must(`\bcondemn(s|ed|ing)?\b`, "quarantine"),
 	must(`\bin the clear\b`, "unencrypted"),
+	must(`\b(not|cannot|can) be had\b`, "is missing, cannot be read, is unavailable"),
+	must(`\b(is|are) not here\b`, "is missing"),
+	must(`\bis no gap\b`, "is not reported, is no problem"),
+	must(`\btaken for (nothing|the end|missing|absent)\b`, "counts as …"),
+	must(`\bgone on (from|with)\b`, "resumed"),
+	must(`\bas good as not\b`, "like a missing one"),
 }
 
 func main() {

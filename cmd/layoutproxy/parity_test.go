@@ -117,7 +117,7 @@ func expected(t *testing.T, file string) map[string]string {
 }
 
 // pulled asks a registry for every tag of every repository. Where want has no
-// digest for one, that it can be had is enough.
+// digest for one, it is enough that it exists.
 func pulled(t *testing.T, address string, want map[string]string) map[string]string {
 	t.Helper()
 	registry, err := name.NewRegistry(address, name.Insecure)

@@ -164,7 +164,7 @@ func TestChecksums(t *testing.T) {
 			},
 			false,
 		},
-		"of a chunk that is not here, hidden, and a directory": {
+		"of a missing chunk, hidden, and a directory": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				if err := os.Mkdir(dir+"/layers.sha256", 0o755); err != nil {
 					t.Fatal(err)

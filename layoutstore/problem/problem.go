@@ -207,8 +207,8 @@ func Compare(p, q Problem) int {
 		slices.Compare(p.Tags, q.Tags), cmp.Compare(p.Digest, q.Digest), cmp.Compare(p.Reason, q.Reason))
 }
 
-// Error refuses content for a problem. It wraps the problem's Err, which says what could
-// not be had.
+// Error refuses content because of a problem. It wraps the problem's Err, which is the error
+// of the lookup.
 type Error struct{ Problem Problem }
 
 // Error names the archive and not where it is: clients of a server read it.
