@@ -284,7 +284,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 func printPulled(w io.Writer, r *pull.Report) {
 	printComponents(w, r.Components)
 	printMissing(w, r.Missing)
-	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs of %s, of which %s were fetched\n",
+	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs of %s; %s received\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
 }
 

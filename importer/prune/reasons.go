@@ -79,7 +79,7 @@ func texts() map[Rule]text {
 		KeptBundle:      {by: "--keep-bundle %s"},
 		KeptGlob:        {by: "--keep %s"},
 		KeptYoung:       {by: "--older-than: in the store since %s"},
-		NotAVersion:     {by: "the tag %s is not a version", many: "their tags are not versions"},
+		NotAVersion:     {by: "the tag %s is not a version", many: "each has a tag that is not a version"},
 		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
 		NoRule:          {alone: "no rule is about its repository"},
 		UnknownDeployed: {alone: "which version of the platform is deployed is unknown: say so with --deployed or --keep-release"},

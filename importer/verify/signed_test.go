@@ -169,6 +169,36 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 	}
 }
 
+// A bundle that was cut into other chunks after it was signed loses one of them: only that one is
+// named, and the archive once.
+func TestLostChunkOfABundleCutAgain(t *testing.T) {
+	dir, key := signedBundle(t)
+	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
+	try(t, err)
+	var whole []byte
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		try(t, err)
+		whole = append(whole, data...)
+		try(t, os.Remove(name))
+	}
+	try(t, os.WriteFile(filepath.Join(dir, "platform.tar"), whole, 0o644))
+	layouttest.Split(t, filepath.Join(dir, "platform.tar"), int64(len(whole)/6+1))
+	if text, complete := verified(t, dir, key); !complete {
+		t.Fatal(text)
+	}
+	try(t, os.Remove(filepath.Join(dir, "platform.tar.0001.chunk")))
+	text, complete := verified(t, dir, key)
+	if complete || !strings.Contains(text, "platform.tar: chunk 0001 is missing") || strings.Count(text, "its tags are unknown") != 1 {
+		t.Error(text)
+	}
+	for _, intact := range []string{"chunk 0000", "chunk 0002", "chunk 0003", "chunk 0004", "chunk 0005"} {
+		if strings.Contains(text, intact) {
+			t.Errorf("%s is intact: %s", intact, text)
+		}
+	}
+}
+
 // A flipped bit anywhere in an archive is refused: also where no reader looks, as in padding and in the
 // mode of an entry.
 func TestFlippedBitsAreRefused(t *testing.T) {

@@ -25,12 +25,28 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 			others = append(others, p)
 		}
 	}
+	archives = onePerCause(archives)
 	for _, p := range others {
 		if !slices.ContainsFunc(archives, func(a layoutstore.Problem) bool { return a.Path == p.Path }) {
 			archives = append(archives, p)
 		}
 	}
 	return archives
+}
+
+// onePerCause keeps of the problems of an archive those that name a chunk or an entry, if any do, each once:
+// the files may miss a chunk that the inventory misses too.
+func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
+	namesChunk := func(of layoutstore.Problem) bool {
+		return slices.ContainsFunc(archives, func(p layoutstore.Problem) bool { return p.Path == of.Path && len(p.Chunks) > 0 })
+	}
+	for _, p := range archives {
+		known := slices.ContainsFunc(kept, func(k layoutstore.Problem) bool { return k.Path == p.Path && unreadPart(k) == unreadPart(p) })
+		if !known && (len(p.Chunks) > 0 || p.Entry != "" || !namesChunk(p)) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // writeUnknown writes whose tags are unknown, and how many of the others are complete.

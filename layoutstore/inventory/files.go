@@ -167,6 +167,10 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
 		return // it was cut again
 	}
+	if len(differ) > 0 && len(foreign) > 0 {
+		c.cutAgain(want, have)
+		return
+	}
 	if len(missing) > 0 {
 		c.add(problem.Incomplete, want.Name, missing, "%s missing of %d: copy %s again", isOrAre(missing), len(want.Files), itOrThem(missing))
 	}
@@ -176,6 +180,16 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	if len(foreign) > 0 {
 		c.add(problem.Limited, want.Name, foreign, "%s not part of this bundle: %s does not list %s", isOrAre(foreign), Name, itOrThem(foreign))
 	}
+}
+
+// cutAgain reports an archive whose chunks are not the listed ones, and together are not the
+// archive. None of them is named: each may be intact.
+func (c *fileCheck) cutAgain(want, have *Archive) {
+	if have.Size < want.Size {
+		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)
+		return
+	}
+	c.add(problem.Damaged, want.Name, nil, "%d bytes in other chunks than %s lists, which says %d: copy all chunks again", have.Size, Name, want.Size)
 }
 
 // chunkOf names a chunk as problems do.
