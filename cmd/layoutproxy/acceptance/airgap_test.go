@@ -1,0 +1,111 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// airGap runs examples/air-gap, each time with an empty directory for its files.
+type airGap struct{ registry string }
+
+func newAirGap(t *testing.T) airGap {
+	t.Helper()
+	a := airGap{filepath.Join(t.TempDir(), "registry")}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", a.registry, "./examples/registry")
+	cmd.Dir = projectDir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return a
+}
+
+// run runs the script, and interrupts it, as Ctrl-C does, when it prints a text. It returns
+// the output and the exit status, and fails the test if a process or a file is left.
+func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...string) (string, int) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lp-") // short, as names of sockets are
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what a terminal interrupts
+	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
+	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
+	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
+	cmd.Stdout, cmd.Stderr = out, out
+	// A test that runs in the background ignores the signal, and so would the script: what is
+	// caught here is not ignored there.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT)
+	defer signal.Stop(caught)
+	err = cmd.Run()
+	if left := send(0); left != syscall.ESRCH {
+		t.Errorf("processes are left: %v", left)
+		_ = send(syscall.SIGKILL)
+	}
+	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
+		t.Errorf("files are left: %q", left)
+	}
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.text.String(), cmd.ProcessState.ExitCode()
+}
+
+// interrupter is output that calls a function once, when it contains a text.
+type interrupter struct {
+	text      bytes.Buffer
+	at        string
+	interrupt func()
+	once      sync.Once
+}
+
+func (o *interrupter) Write(p []byte) (int, error) {
+	n, err := o.text.Write(p)
+	if o.at != "" && strings.Contains(o.text.String(), o.at) {
+		o.once.Do(o.interrupt)
+	}
+	return n, err
+}
+
+func TestAirGap(t *testing.T) {
+	a := newAirGap(t)
+	t.Run("the whole way", func(t *testing.T) {
+		out, status := a.run(t, "", program)
+		if status != 0 || !strings.Contains(out, "has crossed the air gap") {
+			t.Fatalf("exit status %d\n%s", status, out)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		out, status := a.run(t, "inside$ layoutproxy serve", program)
+		if status != 130 || strings.Contains(out, "Is it ready?") {
+			t.Errorf("exit status %d\n%s", status, out)
+		}
+	})
+	t.Run("a program that fails", func(t *testing.T) {
+		broken := filepath.Join(t.TempDir(), "layoutproxy")
+		if err := os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, status := a.run(t, "", broken)
+		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
+			t.Errorf("exit status %d\n%s", status, out)
+		}
+	})
+}

@@ -1,0 +1,68 @@
+// Registry runs distribution, the registry of the CNCF, for examples/air-gap. Its content
+// is in a directory, and its line can go dead:
+//
+//	registry [-dead-after N] ADDRESS DIR
+//
+// With -dead-after it answers until N blobs have arrived. Then it reports that, and
+// answers nothing more. Run without the flag, it continues with the same directory.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage named "filesystem"
+
+	"github.com/distribution/distribution/v3/registry/handlers"
+)
+
+func main() {
+	blobs := flag.Int64("dead-after", 0, "answer nothing after this many `blobs`; 0 answers everything")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		fmt.Fprintln(os.Stderr, "usage: registry [-dead-after N] ADDRESS DIR")
+		os.Exit(2)
+	}
+	handler := http.Handler(distribution(flag.Arg(1)))
+	if *blobs > 0 {
+		handler = deadAfter(*blobs, handler)
+	}
+	server := &http.Server{Addr: flag.Arg(0), Handler: handler, ReadHeaderTimeout: time.Minute}
+	fmt.Fprintln(os.Stderr, "registry:", server.ListenAndServe())
+	os.Exit(1)
+}
+
+func distribution(dir string) http.Handler {
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{"filesystem": configuration.Parameters{"rootdirectory": dir}},
+		Catalog: configuration.Catalog{MaxEntries: 1000},
+	}
+	config.Log.Level = "fatal"
+	config.Log.AccessLog.Disabled = true
+	// Uploads continue after a restart only with the same secret.
+	config.HTTP.Secret = "of an example"
+	return handlers.NewApp(context.Background(), config)
+}
+
+// deadAfter lets next answer until a number of blobs have arrived. From then on a request
+// ends only when its client gives up.
+func deadAfter(blobs int64, next http.Handler) http.Handler {
+	var arrived atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if arrived.Load() >= blobs {
+			<-r.Context().Done()
+			return
+		}
+		next.ServeHTTP(w, r)
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") && arrived.Add(1) == blobs {
+			fmt.Printf("%d blobs arrived, and the line is dead\n", blobs)
+		}
+	})
+}
