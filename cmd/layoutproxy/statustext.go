@@ -94,7 +94,11 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
 			continue // a directory of archives, without a tree beside them
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", s.State, s.Path, countOf(s.Repositories, "repository", "repositories"), s.Detail)
+		row := []string{"  " + s.State, s.Path, countOf(s.Repositories, "repository", "repositories")}
+		if s.Detail != "" { // an empty cell would pad the one before it
+			row = append(row, s.Detail)
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	t.Flush()
 }
