@@ -51,12 +51,14 @@ type Blobs struct {
 	Repaired int   `json:"repaired"` // damaged copies replaced in the store
 }
 
-// IncompleteError reports a bundle with missing or damaged content.
+// IncompleteError reports a bundle with missing or damaged content. Its problems are in files
+// of the bundle; those of pull.IncompleteError are in a registry, and name the part of the
+// product in which they are.
 type IncompleteError struct {
-	Problems []layoutstore.Problem // at most maxGaps
+	Problems []layoutstore.Problem // at most maxProblems
 }
 
-// maxGaps limits the problems that are listed.
+// maxProblems limits the problems that are listed.
 const maxProblems = 1000
 
 func (e *IncompleteError) Error() string {

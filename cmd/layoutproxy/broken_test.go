@@ -37,11 +37,37 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, test := range map[string]struct {
 		damage func(t *testing.T, chunks []string)
-		chunk  string
+		chunk  string // or what else is to be copied again
+		never  string // a chunk that never existed, which nothing names
 		image  string // that cannot be pulled for it
 		read   string // what verify says of the tags; empty where all are known
 		failed bool   // a drop directory refuses it, and does not wait for it
 	}{
+		"last lost": {
+			damage: func(t *testing.T, chunks []string) { try(t, os.Remove(chunks[len(chunks)-1])) },
+			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
+			read: "platform.tar cannot be read to its end, because of chunk 0003 or chunk 0002: its tags are unknown. ",
+		},
+		"set truncated": {
+			damage: func(t *testing.T, chunks []string) { try(t, os.Truncate(chunks[3], 1000)) },
+			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
+			read: "platform.tar cannot be read to its end, because of chunk 0002 or chunk 0003 or the chunks behind it: its tags are unknown. ",
+		},
+		"archive truncated": {
+			damage: func(t *testing.T, chunks []string) {
+				first, err := os.ReadFile(chunks[0])
+				try(t, err)
+				second, err := os.ReadFile(chunks[1])
+				try(t, err)
+				for _, chunk := range chunks {
+					try(t, os.Remove(chunk))
+				}
+				archive, _, _ := strings.Cut(chunks[0], ".0000.")
+				try(t, os.WriteFile(archive, append(first, second...), 0o644))
+			},
+			chunk: "copy the archive again", never: "chunk ", image: "deckhouse/ee:v1.70.1",
+			read: "platform.tar cannot be read to its end: its tags are unknown. 78 tags of 23 other repositories are complete",
+		},
 		"lost": {
 			damage: func(t *testing.T, chunks []string) { try(t, os.Remove(chunks[2])) },
 			chunk:  "chunk 0002", image: "deckhouse/ee:v1.70.1",
@@ -73,6 +99,9 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 				t.Helper()
 				if !strings.Contains(text, "platform.tar") || !strings.Contains(text, test.chunk) {
 					t.Errorf("%s does not name platform.tar and %s: %s", place, test.chunk, text)
+				}
+				if test.never != "" && strings.Contains(strings.ReplaceAll(text, `"chunk `, ""), test.never) {
+					t.Errorf("%s names %s, which never existed: %s", place, test.never, text)
 				}
 			}
 			for _, command := range []string{"list", "verify"} {
@@ -111,7 +140,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 				t.Errorf("doctor of an image: %d", code)
 			}
 			if !test.failed {
-				named("the 404", body(t, api+"/v2/deckhouse/ee/manifests/v1.70.1"))
+				named("the 404", body(t, api+"/v2/"+strings.ReplaceAll(test.image, ":", "/manifests/")))
 				named("the 404", body(t, api+"/v2/deckhouse/ee/no-such-repository/manifests/v1"))
 			}
 			try(t, os.Rename(dir, filepath.Join(drop, "bundle")))

@@ -92,10 +92,10 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 		return err
 	}
 	for _, p := range report.Problems {
-		fmt.Fprintln(stderr, p)
+		console.Say(stderr, p)
 	}
 	for _, p := range report.NonDistributable {
-		fmt.Fprintln(stderr, "left out, as its media type allows:", p)
+		console.Say(stderr, fmt.Sprint("left out, as its media type allows: ", p))
 	}
 	if n := len(report.Problems); n > 0 {
 		return exit.ContentError(fmt.Errorf("problems in the bundle: %d; what they affect was not published", n))

@@ -86,7 +86,7 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 		return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
 	}
 	for _, p := range problems {
-		fmt.Fprintln(stderr, p)
+		console.Say(stderr, p)
 	}
 	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return !p.IsFailure() })
 	if len(problems) > 0 {

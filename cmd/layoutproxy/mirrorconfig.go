@@ -86,7 +86,7 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 		change.Warnings = append(change.Warnings, warning)
 	}
 	for _, warning := range change.Warnings {
-		fmt.Fprintf(stderr, "layoutproxy: warning: %s\n", warning)
+		console.Say(stderr, "layoutproxy: warning: "+warning)
 	}
 	return c.Print(stdout, change, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s: %s\n", change.File, change.Did)

@@ -107,7 +107,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	tree.SaveCaches(ctx)
 	failures := plan.Failures(flags.Repositories)
 	for _, p := range failures {
-		fmt.Fprintln(cmd.ErrOrStderr(), p)
+		console.Say(cmd.ErrOrStderr(), p)
 	}
 	if flags.dryRun {
 		if err := c.Print(cmd.OutOrStdout(), plan.Outline(), plan.WriteText); err != nil {
@@ -115,7 +115,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		}
 	} else {
 		for _, layer := range plan.NonDistributable {
-			fmt.Fprintln(cmd.ErrOrStderr(), "left out:", layer)
+			console.Say(cmd.ErrOrStderr(), fmt.Sprint("left out: ", layer))
 		}
 	}
 	if len(failures) > 0 && !flags.incomplete {

@@ -41,23 +41,35 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 // returns all that it wrote, and its exit status.
 func interrupt(t *testing.T, columns uint16, when string, args ...string) (string, int) {
 	t.Helper()
-	screen, tty := terminal(t, columns)
-	cmd := program(t, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	try(t, cmd.Start())
-	try(t, tty.Close())
-	var wrote strings.Builder
 	ready, pressed := regexp.MustCompile(when), false
-	for buffer := make([]byte, 1<<16); ; {
-		n, err := screen.Read(buffer)
-		wrote.Write(buffer[:n])
-		if !pressed && ready.MatchString(wrote.String()) {
+	wrote, status := onTerminal(t, columns, program(t, args...), func(screen *os.File, wrote string) {
+		if !pressed && ready.MatchString(wrote) {
 			pressed = true
 			if _, err := screen.Write([]byte{3}); err != nil { // Ctrl-C
 				t.Fatal(err)
 			}
 		}
+	})
+	if !pressed {
+		t.Fatalf("never %q in %q", when, wrote)
+	}
+	return wrote, status
+}
+
+// onTerminal runs a command on a terminal, and returns all that it wrote, and its exit status.
+// watch sees what it has written so far.
+func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *os.File, wrote string)) (string, int) {
+	t.Helper()
+	screen, tty := terminal(t, columns)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	try(t, cmd.Start())
+	try(t, tty.Close())
+	var wrote strings.Builder
+	for buffer := make([]byte, 1<<16); ; {
+		n, err := screen.Read(buffer)
+		wrote.Write(buffer[:n])
+		watch(screen, wrote.String())
 		if err != nil { // EIO, when the program has ended
 			break
 		}
@@ -66,9 +78,6 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 	var status *exec.ExitError
 	if err != nil && !errors.As(err, &status) {
 		t.Fatal(err)
-	}
-	if !pressed {
-		t.Fatalf("never %q in %q", when, wrote.String())
 	}
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
@@ -194,4 +203,41 @@ func endlessArchive(t *testing.T) string {
 	file := filepath.Join(t.TempDir(), "endless.tar")
 	layouttest.Tar(t, file, entries...)
 	return file
+}
+
+// The words for states have colors on a terminal, and nowhere if NO_COLOR is set
+// (https://no-color.org).
+func TestColorsOfStates(t *testing.T) {
+	t.Parallel()
+	const red, green = "\x1b[31m", "\x1b[32m"
+	good, broken := "testdata/d8", filepath.Join(t.TempDir(), "bundle")
+	try(t, os.CopyFS(broken, os.DirFS(good)))
+	try(t, os.Truncate(filepath.Join(broken, "module-console.tar"), 100_000))
+	r := registrytest.New(t, registrytest.Options{})
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"list", broken}, red + "incomplete"},
+		{[]string{"verify", broken}, red + "incomplete or damaged"},
+		{[]string{"verify", good}, green + "complete"},
+		{[]string{"ready", broken}, red + "not ready"},
+		{[]string{"ready", good}, green + "ready"},
+		{[]string{"import", good, "--store", filepath.Join(t.TempDir(), "store")}, green + "published"},
+		{[]string{"push", broken, r.Host + "/deckhouse/ee"}, red + "incomplete"},
+		{[]string{"doctor", r.URL, "--hosts-dir", "none"}, green + "ok"},
+	} {
+		variables := []string{"NO_COLOR=", "NO_COLOR=1"}
+		if strings.HasPrefix(test.want, green) {
+			variables = variables[:1] // the other one is tried with each command above
+		}
+		for _, variable := range variables {
+			cmd := program(t, test.args...)
+			cmd.Env = append(cmd.Env, "TERM=xterm", variable)
+			wrote, _ := onTerminal(t, 90, cmd, func(*os.File, string) {})
+			if colors := strings.Contains(wrote, test.want); colors != (variable == "NO_COLOR=") || !colors && strings.Contains(wrote, "\x1b[3") {
+				t.Errorf("%s %q: %q, want %q unless NO_COLOR is set", variable, test.args, wrote, test.want)
+			}
+		}
+	}
 }

@@ -189,7 +189,7 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []
 		return err
 	}
 	for _, p := range failures {
-		fmt.Fprintln(stderr, p)
+		console.Say(stderr, p)
 	}
 	return a.comparisonError(comparison, failures)
 }

@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -9,6 +11,48 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
+
+// NewProvingReader returns r as a reader that ends with a *DigestError if its content does not
+// have the digest. from says where the bytes come from.
+func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadCloser {
+	return &provingReader{in: r, sum: d.Algorithm().Digester(), wrong: DigestError{Want: d, From: from}}
+}
+
+type provingReader struct {
+	in    io.ReadCloser
+	sum   digest.Digester
+	wrong DigestError // if the content does not have the digest
+}
+
+// Read implements io.Reader.
+func (p *provingReader) Read(b []byte) (int, error) {
+	n, err := p.in.Read(b)
+	_, _ = p.sum.Hash().Write(b[:n]) // a hash takes everything
+	p.wrong.Size += int64(n)
+	if errors.Is(err, io.EOF) {
+		if p.wrong.Got = p.sum.Digest(); p.wrong.Got != p.wrong.Want {
+			return n, &p.wrong
+		}
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (p *provingReader) Close() error { return p.in.Close() }
+
+// DigestError says that content does not have its digest.
+type DigestError struct {
+	Want, Got digest.Digest
+	Size      int64  // of the content, in bytes
+	From      string // HOST/PATH, or a file
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("checksum mismatch: %s of %s: received %d bytes with the digest %s", e.Want, e.From, e.Size, e.Got)
+}
+
+// IsDigestError reports whether err is a *DigestError.
+func IsDigestError(err error) bool { return errors.As(err, new(*DigestError)) }
 
 // HasDigest reads content to its end and reports whether it has a digest. It returns false if
 // the content cannot be read; the error is the context's.

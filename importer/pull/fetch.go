@@ -29,7 +29,7 @@ type fetcher struct {
 
 // fetch fetches a blob from the first of the repositories that has it, and resumes where
 // an earlier attempt was cut. It verifies the blob while writing it. Errors:
-// *wrongContent if the registry keeps sending other content; the client's; the file
+// *bundle.DigestError if the registry keeps sending other content; the client's; the file
 // system's.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
 	if f.work.hasBlob(b.Digest, b.Size) {
@@ -48,9 +48,9 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 // fetchFrom fetches a blob from one repository. If the content is wrong, it fetches it
 // again, past caches, before it gives up.
 func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.Descriptor) error {
-	return f.registry.RetryMismatch(ctx, isWrongContent, func(fresh bool) error {
+	return f.registry.RetryMismatch(ctx, bundle.IsDigestError, func(fresh bool) error {
 		resumed, err := f.fetchMissing(ctx, repository, b, fresh)
-		if resumed && isWrongContent(err) { // the stored part may be what is wrong
+		if resumed && bundle.IsDigestError(err) { // the stored part may be what is wrong
 			_, err = f.fetchMissing(ctx, repository, b, fresh)
 		}
 		return err
@@ -82,7 +82,7 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	}
 	if got := sum.Digest(); got != b.Digest {
 		f.meter.Add(-b.Size)
-		wrong := &wrongContent{want: b.Digest, got: got, size: b.Size, from: f.registry.Registry() + "/" + repository}
+		wrong := &bundle.DigestError{Want: b.Digest, Got: got, Size: b.Size, From: f.registry.Registry() + "/" + repository}
 		return have > 0, errors.Join(wrong, os.Remove(part.Name()))
 	}
 	if err := part.Close(); err != nil {

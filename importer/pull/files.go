@@ -2,16 +2,15 @@ package pull
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
-
-// maxNested is how many indexes may be nested above an image.
-const maxNested = 8
 
 // Files returns those of the named files that an image has, by path.
 func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
@@ -29,7 +28,7 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 // again, past caches, before it gives up; a layer on disk was fetched like that already.
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
-	isWrong := func(err error) bool { return notFetched == nil && isWrongContent(err) }
+	isWrong := func(err error) bool { return notFetched == nil && bundle.IsDigestError(err) }
 	err = s.registry.RetryMismatch(ctx, isWrong, func(fresh bool) (err error) {
 		files, err = imagefile.Read(ctx, layers, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
 			layer := closure.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
@@ -46,27 +45,18 @@ func (s *Source) readFiles(ctx context.Context, repository string, layers []imag
 // layersOf returns the layers of an image, or of the first image of an index: any platform
 // will do.
 func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
-	for range maxNested {
-		body, err := s.Manifest(ctx, repository, image.Digest)
-		if err != nil {
-			return nil, err
-		}
-		refs, err := closure.Parse(body)
-		if err != nil {
-			return nil, &UnusableError{err}
-		}
-		if len(refs.Children) > 0 {
-			image = refs.Children[0]
-			continue
-		}
-		for i, b := range refs.Blobs {
-			if i > 0 { // after the config
-				layers = append(layers, imagefile.Layer{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
-			}
-		}
-		return layers, nil
+	var unread error
+	found, err := closure.Layers(image.Digest, func(d digest.Digest) (body []byte, err error) {
+		body, unread = s.Manifest(ctx, repository, d)
+		return body, unread
+	})
+	if err != nil && unread == nil {
+		return nil, &UnusableError{err}
 	}
-	return nil, &UnusableError{fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)}
+	for _, l := range found {
+		layers = append(layers, imagefile.Layer(l))
+	}
+	return layers, err
 }
 
 // fetchLayer fetches a complete layer to disk, if anything may be written: it will be

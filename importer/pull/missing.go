@@ -89,7 +89,9 @@ func (g Problem) equal(other Problem) bool {
 	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }
 
-// IncompleteError says that content is missing or damaged. Nothing was published.
+// IncompleteError says that content is missing or damaged in the registry, and of which part
+// of the product. Nothing was published. A bundle that is imported has problems with files
+// instead: importer.IncompleteError.
 type IncompleteError struct{ Problems []Problem }
 
 // Incomplete returns an error for problems, sorted; nil for none.
@@ -104,7 +106,7 @@ func Incomplete(problems []Problem) error {
 // [IncompleteError] if its content is to blame.
 func ImageError(repository, tag string, err error) error {
 	var format *imagefile.FormatError
-	if IsUnusable(err) || errors.As(err, &format) || isWrongContent(err) || IsAbsent(err) {
+	if IsUnusable(err) || errors.As(err, &format) || bundle.IsDigestError(err) || IsAbsent(err) {
 		return Incomplete([]Problem{NewProblem(kindOf(err), repository, tag, err.Error())})
 	}
 	return fmt.Errorf("%s:%s: %w", repository, tag, err)

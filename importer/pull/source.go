@@ -277,7 +277,7 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	}
 	if where != nil {
 		if r, err := where.Open(ctx); err == nil {
-			return newProving(r, b.Digest, where.String()), nil
+			return bundle.NewProvingReader(r, b.Digest, where.String()), nil
 		}
 	}
 	open := s.registry.Blob
@@ -288,7 +288,7 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	if err != nil {
 		return nil, err
 	}
-	return newProving(r, b.Digest, s.registry.Registry()+"/"+repository), nil
+	return bundle.NewProvingReader(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
 // findOlder returns where an older archive has a blob, or nil. It verifies the blob: if the

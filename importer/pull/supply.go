@@ -94,7 +94,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 		return true, nil
 	case IsAbsent(err):
 		g = newMissing(n.repositories[0], n.blob.Digest.String(), problem.Missing)
-	case isWrongContent(err), errors.Is(err, client.ErrMismatch):
+	case bundle.IsDigestError(err), errors.Is(err, client.ErrMismatch):
 		g = NewProblem(layoutstore.Damaged, n.repositories[0], n.blob.Digest.String(), err.Error())
 	default:
 		return false, err

@@ -225,7 +225,7 @@ func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	if err != nil || w.isProven(d) {
 		return f, err
 	}
-	return newProving(f, d, f.Name()), nil
+	return bundle.NewProvingReader(f, d, f.Name()), nil
 }
 
 // isIntact reports whether a stored blob has its digest.

@@ -3,62 +3,24 @@ package ready
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// maxNested is how many indexes may lead to an image, one inside the other.
-const maxNested = 8
-
 // layersOf returns the layers of an image, or of the first one of an index: each platform has the
 // same declarations.
 func layersOf(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []imagefile.Layer, err error) {
-	for range maxNested {
-		body, err := read(d)
-		if err != nil {
-			return nil, err
-		}
-		refs, err := closure.Parse(body)
-		if err != nil {
-			return nil, err
-		}
-		if len(refs.Children) > 0 {
-			d = refs.Children[0].Digest
-			continue
-		}
-		for i, b := range refs.Blobs {
-			if i > 0 { // behind the config
-				layers = append(layers, imagefile.Layer{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
-			}
-		}
-		return layers, nil
+	found, err := closure.Layers(d, read)
+	for _, l := range found {
+		layers = append(layers, imagefile.Layer(l))
 	}
-	return nil, fmt.Errorf("an index of indexes, more than %d deep", maxNested)
-}
-
-// proving reads bytes, and reports a wrong digest in place of their end.
-type proving struct {
-	io.ReadCloser
-	want digest.Digest
-	sum  digest.Verifier
-}
-
-func newProving(r io.ReadCloser, d digest.Digest) *proving { return &proving{r, d, d.Verifier()} }
-
-// Read implements io.Reader.
-func (p *proving) Read(b []byte) (int, error) {
-	n, err := p.ReadCloser.Read(b)
-	_, _ = p.sum.Write(b[:n]) // a hash takes everything
-	if errors.Is(err, io.EOF) && !p.sum.Verified() {
-		return n, fmt.Errorf("%w: %s has other bytes", errChecksum, p.want)
-	}
-	return n, err
+	return layers, err
 }
 
 func (s *sources) files(ctx context.Context, path, reference string, names ...string) (map[string][]byte, error, error) {
@@ -82,7 +44,7 @@ func (s *sources) files(ctx context.Context, path, reference string, names ...st
 			if err != nil {
 				return nil, err
 			}
-			return newProving(r, l.Digest), nil
+			return bundle.NewProvingReader(r, l.Digest, path), nil
 		}, names...)
 	}
 	switch {

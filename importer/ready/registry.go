@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
@@ -149,12 +150,9 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 	return nil
 }
 
-// errChecksum says that bytes are not those of their digest.
-var errChecksum = errors.New("checksum mismatch")
-
 // isContent reports whether an error is about what a registry has, and not about reaching it.
 func isContent(err error) bool {
-	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || errors.Is(err, errChecksum)
+	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }
 
 // readBlob reads a blob to its end.
@@ -164,7 +162,7 @@ func (r *remote) readBlob(ctx context.Context, repository string, b closure.Desc
 		return err
 	}
 	defer in.Close()
-	_, err = io.Copy(io.Discard, newProving(in, b.Digest))
+	_, err = io.Copy(io.Discard, bundle.NewProvingReader(in, b.Digest, repository))
 	return err
 }
 
@@ -185,7 +183,7 @@ func (r *remote) files(ctx context.Context, path, reference string, names ...str
 			if err != nil {
 				return nil, err
 			}
-			return newProving(in, l.Digest), nil
+			return bundle.NewProvingReader(in, l.Digest, repository), nil
 		}, names...)
 	}
 	var e *client.Error

@@ -171,3 +171,37 @@ func TestBelow(t *testing.T) {
 		break
 	}
 }
+
+// The layers of an index are those of its first image, and indexes are not followed for
+// ever.
+func TestLayers(t *testing.T) {
+	c := content{}
+	read := func(d digest.Digest) ([]byte, error) {
+		if body, ok := c[d]; ok {
+			return body, nil
+		}
+		return nil, errMissing
+	}
+	first := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{blob("one"), blob("two")}})
+	second := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{blob("three")}})
+	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{first, second}})
+	for _, d := range []digest.Digest{first.Digest, index.Digest} {
+		layers, err := closure.Layers(d, read)
+		if err != nil || len(layers) != 2 || layers[0].Digest != blob("one").Digest || layers[1].Digest != blob("two").Digest {
+			t.Errorf("%v, %v", layers, err)
+		}
+	}
+	if _, err := closure.Layers(digest.FromString("unknown"), read); !errors.Is(err, errMissing) {
+		t.Error(err)
+	}
+	c[digest.FromString("text")] = []byte("text")
+	if _, err := closure.Layers(digest.FromString("text"), read); err == nil {
+		t.Error("text has layers")
+	}
+	for range 8 {
+		index = c.add(t, specs.Index{Manifests: []specs.Descriptor{index}})
+	}
+	if _, err := closure.Layers(index.Digest, read); err == nil || !strings.Contains(err.Error(), "index of indexes") {
+		t.Error(err)
+	}
+}

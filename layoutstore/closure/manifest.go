@@ -171,3 +171,32 @@ func IsManifest(mediaType string) bool {
 	}
 	return false
 }
+
+// maxNested is how many indexes may be nested above an image.
+const maxNested = 8
+
+// Layers returns the layers of an image, or of the first image of an index, whichever
+// platform that is for. Errors: those of read; that there is no image.
+func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []Descriptor, err error) {
+	for range maxNested {
+		body, err := read(d)
+		if err != nil {
+			return nil, err
+		}
+		refs, err := Parse(body)
+		if err != nil {
+			return nil, err
+		}
+		if len(refs.Children) > 0 {
+			d = refs.Children[0].Digest
+			continue
+		}
+		for i, b := range refs.Blobs {
+			if i > 0 { // after the config
+				layers = append(layers, b.Descriptor)
+			}
+		}
+		return layers, nil
+	}
+	return nil, fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)
+}

@@ -1,8 +1,9 @@
 // Package imagefile reads files out of the layers of an image.
 //
 // Start with [Read]. It opens layers from the top down, and no more than it needs. The file
-// in the topmost layer counts, unless a whiteout in a layer above removes it (OCI image
-// layer specification, "Representing Changes"). Layers may be compressed with gzip or zstd,
+// in the topmost layer counts, unless a layer above removes it by a whiteout, or replaces it,
+// or a directory that contains it, by something else (OCI image layer specification,
+// "Applying Changesets"). Layers may be compressed with gzip or zstd,
 // or not at all.
 //
 // Memory and time are bounded, whatever a layer contains: each file and the unpacked size

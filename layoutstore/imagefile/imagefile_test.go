@@ -1,6 +1,7 @@
 package imagefile_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -103,6 +104,91 @@ func TestFilesOfImages(t *testing.T) {
 				t.Errorf("%.50q, want %.50q", got, test.want)
 			}
 		})
+	}
+}
+
+// entry is an entry of a layer other than a file.
+type entry struct {
+	typeflag byte
+	name     string
+}
+
+// layerOf returns a tar archive of entries, each of the content "content" if it is a file.
+func layerOf(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		h := &tar.Header{Name: e.name, Typeflag: e.typeflag, Mode: 0o755}
+		switch e.typeflag {
+		case tar.TypeReg:
+			h.Size = int64(len("content"))
+		case tar.TypeSymlink, tar.TypeLink:
+			h.Linkname = "elsewhere"
+		}
+		try(t, w.WriteHeader(h))
+		if e.typeflag == tar.TypeReg {
+			_, err := w.Write([]byte("content"))
+			try(t, err)
+		}
+	}
+	try(t, w.Close())
+	return b.Bytes()
+}
+
+// An entry that is not a directory over a directory replaces what has its name in the
+// layers below, with everything in it. (OCI image layer specification 1.1, "Changeset over
+// existing files"; containerd, pkg/archive/tar.go, applyNaive: it removes the existing path
+// unless it and the entry are both directories.)
+func TestReplacedPathsAreHidden(t *testing.T) {
+	const name = "a/b/version.json"
+	file, dir, link, hard := byte(tar.TypeReg), byte(tar.TypeDir), byte(tar.TypeSymlink), byte(tar.TypeLink)
+	lower := layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"}, entry{file, name})
+	for what, test := range map[string]struct {
+		upper  []entry
+		hidden bool
+	}{
+		"a file over its directory":              {[]entry{{file, "a/b"}}, true},
+		"a file over a directory further up":     {[]entry{{file, "a"}}, true},
+		"a link over its directory":              {[]entry{{link, "a/b"}}, true},
+		"a hard link over its directory":         {[]entry{{hard, "./a/b"}}, true},
+		"a device over its directory":            {[]entry{{tar.TypeChar, "/a/b"}}, true},
+		"a named pipe over its directory":        {[]entry{{tar.TypeFifo, "a"}}, true},
+		"a directory over the file":              {[]entry{{dir, name + "/"}}, true},
+		"a file in a directory over the file":    {[]entry{{file, name + "/more"}}, true},
+		"a directory in one over the file":       {[]entry{{dir, name + "/more/"}}, true},
+		"a directory over its directory":         {[]entry{{dir, "a/"}, {dir, "a/b/"}}, false},
+		"a file beside it":                       {[]entry{{file, "a/b/version"}, {file, "a/b/version.json.old"}}, false},
+		"a file whose name begins like its path": {[]entry{{file, "a/b/version.jso"}, {file, "a/bb"}, {file, "b"}}, false},
+		"nothing":                                {nil, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			upper := layerOf(t, test.upper...)
+			for where, layers := range map[string][][]byte{
+				"in the next layer":        {lower, upper},
+				"with a layer in between":  {lower, layouttest.TarOf(t, "other", "x"), upper},
+				"with a layer above":       {lower, upper, layouttest.TarOf(t, "other", "x")},
+				"the directory comes back": {lower, upper, layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"})},
+			} {
+				i := imageOf(layers...)
+				files, err := imagefile.Read(t.Context(), i.layers, i.open, name)
+				if _, found := files[name]; err != nil || found == test.hidden {
+					t.Errorf("%s: found %v, %v", where, found, err)
+				}
+			}
+			// What comes back is what counts.
+			i := imageOf(lower, upper, layouttest.TarOf(t, name, "back"))
+			if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err != nil || string(files[name]) != "back" {
+				t.Errorf("%q, %v", files, err)
+			}
+		})
+	}
+	// Whatever is not a file cannot be read, and is not taken for a missing file.
+	for _, typeflag := range []byte{link, hard, tar.TypeFifo} {
+		i := imageOf(lower, layerOf(t, entry{typeflag, name}))
+		if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err == nil {
+			t.Errorf("type %q: %q", typeflag, files)
+		}
 	}
 }
 

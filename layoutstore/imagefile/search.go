@@ -71,7 +71,8 @@ func (s *search) searchEntry(r io.Reader, h *tar.Header, removed map[string]bool
 		s.noteRemoved(dir+hidden, removed)
 		return nil
 	}
-	if !s.missing[name] {
+	s.noteReplaced(name, h.Typeflag, removed)
+	if !s.missing[name] || h.Typeflag == tar.TypeDir {
 		return nil
 	}
 	if h.Typeflag != tar.TypeReg {
@@ -99,7 +100,26 @@ func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	}
 }
 
-// removers returns the paths whose whiteout removes a file: its own, a directory that
+// noteReplaced notes what an entry removes from the layers below, if it affects a missing
+// file: only a directory is merged with a directory. Anything else replaces what has its
+// name there, with everything in it, and a directory replaces a file (OCI image layer
+// specification, "Changeset over existing files"). An entry implies the directories that
+// contain it.
+func (s *search) noteReplaced(name string, typeflag byte, removed map[string]bool) {
+	if typeflag == tar.TypeXGlobalHeader {
+		return // no file
+	}
+	for missing := range s.missing {
+		switch {
+		case strings.HasPrefix(name, missing+"/"), name == missing && typeflag == tar.TypeDir:
+			removed[missing] = true
+		case strings.HasPrefix(missing, name+"/") && typeflag != tar.TypeDir:
+			removed[name] = true
+		}
+	}
+}
+
+// removers returns the paths whose removal removes a file: its own, a directory that
 // contains it, or, with a slash, the content of such a directory.
 func removers(name string) (all []string) {
 	for p := name; p != "." && p != "/"; p = path.Dir(p) {

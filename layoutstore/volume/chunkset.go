@@ -158,6 +158,16 @@ func (s *seams) size(i int) int64 {
 	return s.ends[i] - s.ends[i-1]
 }
 
+// isSmallest reports whether a chunk is smaller than each before it.
+func (s *seams) isSmallest(i int) bool {
+	for j := range i {
+		if s.size(j) <= s.size(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // smallest returns the chunk of r that is smaller than the others of the set by more than they
 // differ among themselves. It is only a hint: the format does not promise sizes, but a
 // chunk that was cut short usually stands out. The last chunk may have any size and does

@@ -137,7 +137,7 @@ func (s *scan) suspectNames(r indexRange) []string {
 // truncatedEnd returns the problem of an archive that ends before its two empty blocks.
 func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, error) {
 	if s.seams == nil {
-		return unreadProblem(problem.Incomplete, nil, "%s", how), nil
+		return unreadProblem(problem.Incomplete, nil, "%s: copy the archive again", how), nil
 	}
 	suspects, err := s.checkLastEntry(ctx, s.size)
 	return s.truncatedChunks(suspects, how), err
@@ -148,7 +148,7 @@ func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, 
 func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	how := fmt.Sprintf("it ends early, in the entry %.300s", m.name)
 	if s.seams == nil {
-		return unreadProblem(problem.Incomplete, nil, "%s", how)
+		return unreadProblem(problem.Incomplete, nil, "%s: copy the archive again", how)
 	}
 	p := s.truncatedChunks(s.seams.between(m.start+1, s.size), how)
 	s.refuseEntry(m, problem.Incomplete, problem.Missing, s.copyAgain)
@@ -156,8 +156,14 @@ func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	return p
 }
 
-// truncatedChunks says which chunk is missing after the last one. One of the suspects may
-// be cut short instead.
+// behindLast is what may be missing at the end of a chunk set. How many chunks the set had,
+// nothing in it says.
+const behindLast = "the chunks behind it"
+
+// truncatedChunks describes a chunk set that ends before its archive does. One of the suspects
+// is cut short, or chunks behind the last one are missing. The next chunk is named only if the
+// last one is as large as others: the last of a set may have any size, and one that is cut short
+// is smaller. Otherwise the next one may never have existed.
 func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {
@@ -165,12 +171,18 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks is enough
 	}
 	last := len(x.ends) - 1
-	next := chunkLabel(last + 1)
 	short := x.between(s.size, s.size+1) // the last chunk that is not empty, and those behind it
 	if !suspects.isEmpty() {
 		short.from = min(short.from, suspects.from)
 	}
-	s.copyAgain = append([]string{next}, s.suspectNames(short)...)
+	names := s.suspectNames(short)
+	if x.isSmallest(last) {
+		s.copyAgain = append(names, behindLast)
+		return unreadProblem(problem.Incomplete, s.copyAgain, "the set ends early, after %s: %s, or chunks behind it are missing: %s; copy %s again",
+			chunkLabel(last), x.cutShort(short), how, strings.Join(s.copyAgain, " or "))
+	}
+	next := chunkLabel(last + 1)
+	s.copyAgain = append([]string{next}, names...)
 	text := fmt.Sprintf("%s is missing, or the one before it is cut short (%s)", next, chunkLabel(last))
 	if short.from < last {
 		text = next + " is missing, or " + x.cutShort(short)

@@ -111,14 +111,6 @@ func unusable(format string, args ...any) error {
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// appendNew appends a string unless the list contains it.
-func appendNew(all []string, s string) []string {
-	if slices.Contains(all, s) {
-		return all
-	}
-	return append(all, s)
-}
-
 // tagOf returns the tag of an image in a bundle: if it is named by digest, the hex digits.
 func tagOf(reference string) string {
 	if d := digest.Digest(reference); d.Validate() == nil {

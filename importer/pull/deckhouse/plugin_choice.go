@@ -215,5 +215,7 @@ func (r *chooser) noteConflicts() {
 }
 
 func (r *chooser) addNote(format string, args ...any) {
-	r.choice.notes = appendNew(r.choice.notes, fmt.Sprintf(format, args...))
+	if note := fmt.Sprintf(format, args...); !slices.Contains(r.choice.notes, note) {
+		r.choice.notes = append(r.choice.notes, note)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,9 +21,10 @@ type shelf map[string]string
 func (s shelf) names(context.Context) (names []string, _ error) {
 	for key := range s {
 		name, _, _ := strings.Cut(key, ":")
-		names = appendNew(names, name)
+		names = append(names, name)
 	}
-	return names, nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func (s shelf) versions(_ context.Context, plugin string) ([]release.Release, error) {

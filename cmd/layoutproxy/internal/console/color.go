@@ -1,8 +1,11 @@
 package console
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"os"
+	"regexp"
 )
 
 // Color is the color of a state on a terminal.
@@ -17,11 +20,91 @@ const (
 
 const endOfColor = "\x1b[0m"
 
-// Paint colors a text for a writer, if that is a terminal with colors and NO_COLOR is not set
+// hasColor reports whether a writer is a terminal with colors and NO_COLOR is not set
 // (https://no-color.org).
+func hasColor(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(w)
+}
+
+// Paint colors a text for a writer, if that has colors.
 func Paint(w io.Writer, c Color, text string) string {
-	if c == "" || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !IsTerminal(w) {
+	if c == "" || !hasColor(w) {
 		return text
 	}
 	return string(c) + text + endOfColor
+}
+
+// Say prints a line, and colors the state in it, as results are colored.
+func Say(w io.Writer, line any) {
+	text := fmt.Sprint(line)
+	if hasColor(w) {
+		text = string(paintLine([]byte(text)))
+	}
+	fmt.Fprintln(w, text)
+}
+
+// state is a word for a state in a line of a result: the first group of its pattern.
+type state struct {
+	pattern *regexp.Regexp
+	color   Color
+}
+
+// states are the words that results have for states, where they have them: at the start of a
+// line, or behind the name of what they are about.
+var states = []state{
+	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete)\s{2,}`), Red},
+	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},
+	{regexp.MustCompile(`^\s{2}(ready)\s{2,}`), Green},
+	{regexp.MustCompile(`^(No problems)\.`), Green},
+	{regexp.MustCompile(`^\s*(?:layoutproxy: )?(damaged|incomplete or damaged|incomplete|illegal-name|missing|failed|missing in [^:]*|wrong [^:]*): `), Red},
+	{regexp.MustCompile(`^\s*(?:layoutproxy: )?(conflict|limited|warning|unknown|left out|not compared|note)\b[^:]*: `), Yellow},
+	{regexp.MustCompile(`^(complete): `), Green},
+	{regexp.MustCompile(`^(published|nothing new|nothing to push)\b`), Green},
+	{regexp.MustCompile(`^(?:module )?[^ :]+: (not ready|not complete)\b`), Red},
+	{regexp.MustCompile(`^(?:module )?[^ :]+: (ready|complete)\b`), Green},
+	{regexp.MustCompile(`; (not ready\b.*)$`), Red},
+	{regexp.MustCompile(`distinct declared digests?; (ready\b.*)$`), Green},
+	{regexp.MustCompile(`^compared .*: (\d+ differences?)$`), Red},
+	{regexp.MustCompile(`^compared .*: (all there|everything that was compared is there)$`), Green},
+}
+
+// paintLine colors the first state in a line, if it has one.
+func paintLine(line []byte) []byte {
+	if bytes.ContainsRune(line, '\x1b') { // it has its colors
+		return line
+	}
+	for _, s := range states {
+		if at := s.pattern.FindSubmatchIndex(line); at != nil {
+			return []byte(string(line[:at[2]]) + string(s.color) + string(line[at[2]:at[3]]) + endOfColor + string(line[at[3]:]))
+		}
+	}
+	return line
+}
+
+// painter colors the states in what is written to a terminal, line by line.
+type painter struct {
+	w    io.Writer
+	line []byte // without its end yet
+}
+
+// Write implements [io.Writer].
+func (p *painter) Write(text []byte) (int, error) {
+	p.line = append(p.line, text...)
+	for {
+		line, rest, found := bytes.Cut(p.line, []byte("\n"))
+		if !found {
+			return len(text), nil
+		}
+		if _, err := p.w.Write(append(bytes.Clone(paintLine(line)), '\n')); err != nil {
+			return 0, err
+		}
+		p.line = rest
+	}
+}
+
+// flush writes what has no end of line.
+func (p *painter) flush() error {
+	_, err := p.w.Write(p.line)
+	p.line = nil
+	return err
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,10 +58,14 @@ func (c *Output) Start(stderr io.Writer) error {
 }
 
 // Print writes a result: v as indented JSON if --output asks for it, otherwise what
-// text writes.
+// text writes, with its states in color where there are colors.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
-		return text(w)
+		if !hasColor(w) {
+			return text(w)
+		}
+		p := &painter{w: w}
+		return cmp.Or(text(p), p.flush())
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -89,10 +89,16 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// unwrap returns what w writes printable text to, or w.
+// unwrap returns what w writes printable or painted text to, or w.
 func unwrap(w io.Writer) io.Writer {
-	if p, ok := w.(*Printable); ok {
-		return p.w
+	for {
+		switch x := w.(type) {
+		case *Printable:
+			w = x.w
+		case *painter:
+			w = x.w
+		default:
+			return w
+		}
 	}
-	return w
 }
