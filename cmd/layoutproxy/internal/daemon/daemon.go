@@ -95,7 +95,6 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	s := &Daemon{log: o.Log, version: o.Version, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
 		refusals: newRefusals(o.Log), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
 	s.verdicts = newVerdicts(o.Log, tree)
-	s.live.checked = s.verdicts.wake
 	if err := s.start(); err != nil {
 		s.close()
 		return nil, err

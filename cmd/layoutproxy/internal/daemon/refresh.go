@@ -22,7 +22,6 @@ type liveTree struct {
 	watcher     *watch.Watcher
 	changed     chan struct{} // of one: there is a generation to check
 	checkedUpTo atomic.Uint64 // the generation that was checked last
-	checked     func()        // called after each check that has ended; may be nil
 
 	patience time.Duration // how long the problems are waited for
 	asking   atomic.Int64  // goroutines that do
@@ -158,9 +157,6 @@ func (l *liveTree) check(ctx context.Context) {
 			again = time.After(checkAgainAfter)
 		} else if ctx.Err() == nil {
 			l.checkedUpTo.Store(s.Generation())
-			if l.checked != nil {
-				l.checked()
-			}
 		}
 		l.tellProblems(ctx)
 		debug.FreeOSMemory() // what reading the tree took is not needed to serve it

@@ -16,7 +16,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
-	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
@@ -31,10 +30,7 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
 		From: before.Position, Ended: before.Ended,
 		Reached: func(at verify.Position, ended time.Time) { state.write(s.log, scrubRecord{at, ended}) },
-		Wrong: func(p layoutstore.Problem) {
-			s.live.tellProblem(p)
-			s.verdicts.wake()
-		},
+		Wrong:   s.live.tellProblem,
 		Failed: func(file, entry string, d digest.Digest, err error) {
 			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
 		}})

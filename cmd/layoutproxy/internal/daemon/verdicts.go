@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,9 @@ type versionVerdict struct {
 }
 
 // verdicts are those on the versions in the current snapshot. They are made in the
-// background, after the check of each generation and whenever its number of problems
-// has changed: no request makes them or waits for them.
+// background once somebody asks for them, and again whenever the number of problems
+// has changed: no request waits for them. A server that nobody asks does not spend the memory,
+// which for a large tree is several times what serving takes.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
@@ -53,6 +55,7 @@ func (v *verdicts) wake() {
 func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	last := v.last.Load()
 	if last == nil || last.generation != s.Generation() {
+		v.wake()
 		return nil
 	}
 	if last.problems != problems {
@@ -103,6 +106,7 @@ func (v *verdicts) judge(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxJudging)
 	defer cancel()
+	defer debug.FreeOSMemory() // what judging took is not needed to serve
 	facts, err := ready.Snapshot(ctx, s, ready.Scope{})
 	if err != nil {
 		return err
