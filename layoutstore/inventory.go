@@ -65,7 +65,7 @@ func (r *Repository) inventory(ctx context.Context, b *inventory.Builder) error 
 	return nil
 }
 
-// sizeOf returns the size of the last copy of a blob, or -1 if there is none.
+// sizeOf returns the size of the last copy of a blob, or -1 if no copy exists.
 func (r *Repository) sizeOf(ctx context.Context, d digest.Digest) (int64, error) {
 	where, err := r.locate(ctx, d, nil)
 	switch {

@@ -205,7 +205,7 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 	case f.execute != "":
 		data, err := os.ReadFile(f.execute)
 		if err != nil {
-			return plan, false, exit.UsageError(fmt.Errorf("--execute: %w", err))
+			return plan, false, exit.WithHint(exit.UsageError(fmt.Errorf("--execute: the plan cannot be read: %w", err)), "make a plan first: layoutproxy prune with rules and --plan FILE")
 		}
 		if plan, err = prune.ReadPlan(data); err != nil {
 			return plan, false, exit.UsageError(fmt.Errorf("--execute %s: %w", f.execute, err))

@@ -67,6 +67,9 @@ func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool
 	if subject := r.Manifests[i.Digest].Subject; subject != "" && !slices.Contains(release.Channels(), tag) {
 		return d.follows(r, i, d.label(ref{r.Path, subject}), []ref{{r.Path, subject}})
 	}
+	if _, isChannel := d.channels[Place{r.Path, tag}]; isChannel {
+		return Reason{Rule: ReleaseChannel}, false
+	}
 	return Reason{NotAVersion, tag}, false
 }
 

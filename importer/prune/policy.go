@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // Policy is the rules of a prune. What one of them keeps stays.
@@ -77,8 +78,8 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. In the
-// repository, "*" stands for anything in one segment and "**" for any number of segments.
+// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. The part for
+// the repository is as in [names.MatchGlob].
 func matchesGlob(glob, repository, tag string) bool {
 	at, wanted, hasTag := strings.Cut(glob, ":")
 	if hasTag {
@@ -86,26 +87,5 @@ func matchesGlob(glob, repository, tag string) bool {
 			return false
 		}
 	}
-	return matchesPath(strings.Split(strings.Trim(at, "/"), "/"), strings.Split(repository, "/"))
-}
-
-func matchesPath(glob, p []string) bool {
-	for len(glob) > 0 {
-		if glob[0] == "**" {
-			for i := range len(p) + 1 {
-				if matchesPath(glob[1:], p[i:]) {
-					return true
-				}
-			}
-			return false
-		}
-		if len(p) == 0 {
-			return false
-		}
-		if ok, err := path.Match(glob[0], p[0]); err != nil || !ok {
-			return false
-		}
-		glob, p = glob[1:], p[1:]
-	}
-	return len(p) == 0
+	return names.MatchGlob(strings.Trim(at, "/"), repository)
 }

@@ -20,7 +20,7 @@ type Options struct {
 	Store string // its directory, which must exist
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// QuarantineDir has the records of damaged blobs; empty if there are none.
+	// QuarantineDir has the records of damaged blobs; if it is empty, no record is read.
 	QuarantineDir string
 	// Declared reads what the releases in the store declare. Without it no image by digest
 	// goes.

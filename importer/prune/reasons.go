@@ -19,6 +19,7 @@ const (
 
 // Rules that keep something whatever the policy says.
 const (
+	ReleaseChannel  Rule = "release-channel"
 	NotAVersion     Rule = "not-a-version"
 	ByDigest        Rule = "by-digest"
 	NoRule          Rule = "no-rule"
@@ -79,6 +80,7 @@ func texts() map[Rule]text {
 		KeptBundle:      {by: "--keep-bundle %s"},
 		KeptGlob:        {by: "--keep %s"},
 		KeptYoung:       {by: "--older-than: in the store since %s"},
+		ReleaseChannel:  {alone: "a release channel", many: "release channels"},
 		NotAVersion:     {by: "the tag %s is not a version", many: "each has a tag that is not a version"},
 		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
 		NoRule:          {alone: "no rule is about its repository"},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -43,33 +44,11 @@ func (s Selection) Has(p string) bool {
 
 func matchesAny(globs []string, p string) bool {
 	for _, glob := range globs {
-		if matches(strings.Split(strings.Trim(glob, "/"), "/"), strings.Split(p, "/")) {
+		if names.MatchGlob(strings.Trim(glob, "/")+"/**", p) { // the path or one of its parents
 			return true
 		}
 	}
 	return false
-}
-
-// matches reports whether a glob matches a path or one of its parents.
-func matches(glob, p []string) bool {
-	for len(glob) > 0 {
-		if glob[0] == "**" {
-			for i := range len(p) + 1 {
-				if matches(glob[1:], p[i:]) {
-					return true
-				}
-			}
-			return false
-		}
-		if len(p) == 0 {
-			return false
-		}
-		if ok, err := path.Match(glob[0], p[0]); err != nil || !ok {
-			return false
-		}
-		glob, p = glob[1:], p[1:]
-	}
-	return true
 }
 
 // Name returns the repository in the registry for a path of the tree. It is empty if neither

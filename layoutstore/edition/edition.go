@@ -106,7 +106,7 @@ func joinName(base, path string) string {
 	return base + "/" + path
 }
 
-// cutLast cuts a path at its last slash; below is false if there is none.
+// cutLast cuts a path at its last slash; below is false if it has no slash.
 func cutLast(path string) (parent, last string, below bool) {
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		return path[:i], path[i+1:], true

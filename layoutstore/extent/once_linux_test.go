@@ -35,7 +35,14 @@ func cached(t *testing.T, name string, off, n int64) int {
 // coldFile writes a file of which nothing is in memory, if the file system drops it on request.
 func coldFile(t *testing.T, data []byte) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "file")
+	// In /var/tmp, which is on a disk (Filesystem Hierarchy Standard 3.0, 5.15): the directory
+	// of the tests may be in memory.
+	dir, err := os.MkdirTemp("/var/tmp", "layoutproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	name := filepath.Join(dir, "file")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +90,8 @@ func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	if err := read.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n := cached(t, name, from, n); n != before {
+	// A system that is short of memory may drop some of them by itself.
+	if n := cached(t, name, from, n); n > before || n < before-before/8 {
 		t.Errorf("%d pages of what is used are in memory, %d before", n, before)
 	}
 	// The system's read-ahead at the border of two extents may stay.

@@ -125,7 +125,7 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	return written, err
 }
 
-// Read reads the journal of the store at dir, or returns nil if there is none. It does
+// Read reads the journal of the store at dir, or returns nil if it does not exist. It does
 // not load the bytes of the indexes: they can be read as long as the journal exists.
 // Errors: the file system's; that the file is not a journal, or one of a later version.
 func Read(dir string) (*Journal, error) {

@@ -59,7 +59,7 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 }
 
 // Archives appear, are replaced and removed while the server runs. It notices by file
-// system events, or by the tick if there are none.
+// system events, or by the tick where the system has no events.
 func TestArchivesAreServedLive(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{

@@ -114,7 +114,11 @@ func (v *verdicts) check(e prune.Effect) error {
 	after := remaining(v.facts, e)
 	before, then := ready.Judge(v.facts, ready.Question{}), ready.Judge(after, ready.Question{})
 	for _, x := range then.Versions {
-		old := before.Versions[slices.IndexFunc(before.Versions, func(o ready.VersionVerdict) bool { return o.Version == x.Version })]
+		i := slices.IndexFunc(before.Versions, func(o ready.VersionVerdict) bool { return o.Version == x.Version })
+		if i < 0 {
+			return fmt.Errorf("%w: nothing said before that %s is needed", prune.ErrNotReady, x.Version)
+		}
+		old := before.Versions[i]
 		for _, r := range x.Reasons {
 			if !slices.ContainsFunc(old.Reasons, func(o ready.Reason) bool { return o.String() == r.String() }) {
 				return fmt.Errorf("%w: %s: %s", prune.ErrNotReady, x.Version, r)

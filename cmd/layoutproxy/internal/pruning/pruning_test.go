@@ -1,0 +1,87 @@
+package pruning
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/importer/ready"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// needed is a manifest or blob that an image is made of.
+type needed struct {
+	repository string
+	digest     digest.Digest
+}
+
+// partsOf lists what images are made of.
+func partsOf(images ...ready.Image) map[needed]bool {
+	all := map[needed]bool{}
+	for _, i := range images {
+		if i.State != ready.Complete {
+			continue
+		}
+		all[needed{i.Repository, i.Digest}] = true
+		for _, c := range i.Content {
+			all[needed{i.Repository, c.Digest}] = true
+		}
+	}
+	return all
+}
+
+// A plan is refused if any image that a version of the platform needs would lose any part. The
+// bundle is one that the field's own tools wrote: see testdata.
+func TestPlansThatMakeAVersionLessReadyAreRefused(t *testing.T) {
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{"../../testdata/d8"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &verdicts{}
+	if _, err := v.declared(t.Context(), tree.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	platform, rest := map[needed]bool{}, partsOf(v.facts.Databases...)
+	for _, b := range v.facts.Builds {
+		maps.Copy(platform, partsOf(slices.Concat([]ready.Image{b.Platform, b.Installer, b.Entry}, b.Declared, b.Own)...))
+		maps.Copy(rest, partsOf(b.Standalone)) // a note only where it is missing
+	}
+	for _, c := range v.facts.Channels {
+		maps.Copy(rest, partsOf(c.Image))
+	}
+	for _, m := range v.facts.Modules {
+		for _, x := range m.Versions {
+			maps.Copy(rest, partsOf(append(x.Declared, x.Image, x.Entry)...))
+		}
+		for _, c := range m.Channels {
+			maps.Copy(rest, partsOf(c.Image))
+		}
+	}
+	effect := func(without needed) prune.Effect {
+		content := map[string]map[digest.Digest]bool{}
+		for _, parts := range []map[needed]bool{platform, rest} {
+			for n := range parts {
+				if content[n.repository] == nil {
+					content[n.repository] = map[digest.Digest]bool{}
+				}
+				content[n.repository][n.digest] = n != without
+			}
+		}
+		return prune.Effect{Outcome: prune.Outcome{Content: content}}
+	}
+	if len(platform) < 20 {
+		t.Fatalf("%d manifests and blobs: this proves little", len(platform))
+	}
+	if err := v.check(effect(needed{})); err != nil {
+		t.Errorf("a plan that removes nothing: %v", err)
+	}
+	for n := range platform {
+		if err := v.check(effect(n)); !errors.Is(err, prune.ErrNotReady) {
+			t.Errorf("without %s@%s: %v, want %v", n.repository, n.digest, err, prune.ErrNotReady)
+		}
+	}
+}

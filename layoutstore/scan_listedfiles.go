@@ -1,0 +1,111 @@
+package layoutstore
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// CheckInventory compares the files in the directory of a bundle with its inventory, without
+// reading them. archive limits it to one archive; it may be empty. Without an inventory that can
+// be read there are no problems. Errors: those of [ReadInventory].
+func CheckInventory(dir, archive string) ([]Problem, error) {
+	data, _, err := ReadInventory(dir)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	listed, err := inventory.Parse(data)
+	if err != nil {
+		return nil, nil // a scan reports it
+	}
+	return checkFiles(dir, archive, listed, nil)
+}
+
+// checkFiles compares the files of a directory, of which loose are the layouts, with an
+// inventory.
+func checkFiles(dir, archive string, listed *inventory.Inventory, loose []*indexedLayout) ([]Problem, error) {
+	present, err := presentFiles(dir, listed, loose)
+	switch {
+	case err != nil:
+		return nil, err
+	case archive != "":
+		return listed.CheckArchive(dir, archive, present), nil
+	}
+	return listed.CheckFiles(dir, present), nil
+}
+
+// presentFiles returns the files of a source that an inventory can list: archives, chunks, the
+// indexes of the tree, and others that are listed.
+func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayout) (all []inventory.File, err error) {
+	files, err := volume.OpenFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close()
+	sizes := map[string]int64{}
+	for _, l := range loose {
+		sizes[path.Join(l.path, "index.json")] = l.indexFile.Size()
+	}
+	add := func(name string) {
+		if info, err := files.Stat(name); err == nil && info.Mode().IsRegular() {
+			sizes[name] = info.Size()
+		}
+	}
+	for _, name := range files.Names() {
+		if _, ok := volume.IsArchive(name); ok && !strings.HasPrefix(name, ".") {
+			add(name)
+		}
+	}
+	for _, f := range listed.Files {
+		if _, ok := sizes[f.Name]; !ok {
+			add(f.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		all = append(all, inventory.File{Name: name, Size: sizes[name]})
+	}
+	return all, nil
+}
+
+// missingTags returns the listed tags that a source does not have, or that lead elsewhere.
+func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (problems []Problem) {
+	type tagKey struct{ path, tag string }
+	have := map[tagKey]*entry{}
+	at := map[string]*indexedLayout{} // the last layout of each path
+	for _, h := range st.volumes() {
+		for _, l := range h.layouts {
+			at[l.path] = l
+			for i := range l.index.entries {
+				if e := &l.index.entries[i]; e.tag != "" {
+					have[tagKey{l.path, e.tag}] = e
+				}
+			}
+		}
+	}
+	for _, r := range listed.Repositories {
+		for _, t := range r.Tags {
+			e := have[tagKey{r.Path, t.Name}]
+			p := Problem{Kind: Damaged, Path: dir, Repository: r.Path, Layout: r.Path, Tags: tagList(t.Name), Digest: t.Digest}
+			if l := at[r.Path]; l != nil {
+				p = l.where().problem(p)
+			}
+			switch {
+			case e == nil:
+				p.Reason = inventory.Name + " lists this tag, and no index has it: copy the bundle again"
+			case e.digest() != t.Digest:
+				p.Reason = fmt.Sprintf("the tag leads to %s, and in %s to this digest: copy the bundle again", e.digest(), inventory.Name)
+			default:
+				continue
+			}
+			if problems = appendBounded(problems, p); len(problems) > maxProblems {
+				return problems
+			}
+		}
+	}
+	return problems
+}
