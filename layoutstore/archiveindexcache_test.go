@@ -58,11 +58,11 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 	}
 	// Incomplete archives are served alike with and without a cache.
 	archive := filepath.Join(options.Sources[0], "platform.tar")
-	data := read(t, archive)
-	write(t, archive, data[:len(data)/2])
+	data := layouttest.ReadFile(t, archive)
+	layouttest.WriteFile(t, archive, data[:len(data)/2])
 	places := layouttest.Places(t, func() string {
 		file := filepath.Join(t.TempDir(), "whole.tar")
-		write(t, file, data)
+		layouttest.WriteFile(t, file, data)
 		return file
 	}())
 	inPlatform := wholeWithout(places, have, int64(len(data)/2), never)
@@ -75,7 +75,7 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 		wantServed(t, opened, have, whole)
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 	}
-	write(t, archive, data)
+	layouttest.WriteFile(t, archive, data)
 	wantAll(t, openKept(t, options), have)
 }
 
@@ -85,7 +85,7 @@ func TestDamagedCache(t *testing.T) {
 	wantAll(t, openKept(t, options), have)
 	good := map[string][]byte{}
 	for _, file := range kept(t, options) {
-		good[file] = read(t, file)
+		good[file] = layouttest.ReadFile(t, file)
 	}
 	files := keys(good)
 	damage := func(what string, do func(file string)) {
@@ -99,22 +99,24 @@ func TestDamagedCache(t *testing.T) {
 			if err := os.RemoveAll(file); err != nil {
 				t.Fatal(err)
 			}
-			write(t, file, good[file])
+			layouttest.WriteFile(t, file, good[file])
 		}
 		if t.Failed() {
 			t.Fatalf("so it was with the kept index %s", what)
 		}
 	}
 	damage("removed", func(file string) { _ = os.Remove(file) })
-	damage("emptied", func(file string) { write(t, file, nil) })
-	damage("cut to a few bytes", func(file string) { write(t, file, good[file][:10]) })
-	damage("cut in half", func(file string) { write(t, file, good[file][:len(good[file])/2]) })
-	damage("cut by a byte", func(file string) { write(t, file, good[file][:len(good[file])-1]) })
-	damage("longer", func(file string) { write(t, file, append(slices.Clone(good[file]), 0)) })
+	damage("emptied", func(file string) { layouttest.WriteFile(t, file, "") })
+	damage("cut to a few bytes", func(file string) { layouttest.WriteFile(t, file, good[file][:10]) })
+	damage("cut in half", func(file string) { layouttest.WriteFile(t, file, good[file][:len(good[file])/2]) })
+	damage("cut by a byte", func(file string) { layouttest.WriteFile(t, file, good[file][:len(good[file])-1]) })
+	damage("longer", func(file string) { layouttest.WriteFile(t, file, append(slices.Clone(good[file]), 0)) })
 	damage("of garbage", func(file string) {
-		write(t, file, []byte("garbage in place of what was kept, and longer than any sum"))
+		layouttest.WriteFile(t, file, []byte("garbage in place of what was kept, and longer than any sum"))
 	})
-	damage("of another archive", func(file string) { write(t, file, good[files[(slices.Index(files, file)+1)%len(files)]]) })
+	damage("of another archive", func(file string) {
+		layouttest.WriteFile(t, file, good[files[(slices.Index(files, file)+1)%len(files)]])
+	})
 	damage("a directory", func(file string) {
 		if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o755)); err != nil {
 			t.Fatal(err)
@@ -133,7 +135,7 @@ func TestDamagedCache(t *testing.T) {
 		damage("flipped in a bit", func(file string) {
 			data := slices.Clone(good[file])
 			data[at%len(data)] ^= 0x10
-			write(t, file, data)
+			layouttest.WriteFile(t, file, data)
 		})
 	}
 }
@@ -141,14 +143,14 @@ func TestDamagedCache(t *testing.T) {
 func TestCacheThatCannotBeWritten(t *testing.T) {
 	options, have := keptBundle(t)
 	file := filepath.Join(t.TempDir(), "file")
-	write(t, file, []byte("in its place"))
+	layouttest.WriteFile(t, file, []byte("in its place"))
 	for _, dir := range []string{file, filepath.Join(file, "below"), "/dev/null", "/proc/no/such", ""} {
 		options.CacheDir = dir
 		for range 2 {
 			wantAll(t, openKept(t, options), have)
 		}
 	}
-	if got := read(t, file); string(got) != "in its place" {
+	if got := layouttest.ReadFile(t, file); string(got) != "in its place" {
 		t.Errorf("the file is now %q", got)
 	}
 }
@@ -157,8 +159,11 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 func TestArchiveChangedWithoutATrace(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){
-		"in place":  func(archive string, data []byte) { write(t, archive, data) },
-		"by rename": func(archive string, data []byte) { write(t, archive+".tmp", data); rename(t, archive+".tmp", archive) },
+		"in place": func(archive string, data []byte) { layouttest.WriteFile(t, archive, data) },
+		"by rename": func(archive string, data []byte) {
+			layouttest.WriteFile(t, archive+".tmp", data)
+			rename(t, archive+".tmp", archive)
+		},
 	} {
 		for _, chunk := range []int64{0, 30000} {
 			archive := pack(t, one)
@@ -178,7 +183,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				data := read(t, others[i])
+				data := layouttest.ReadFile(t, others[i])
 				if int64(len(data)) != info.Size() {
 					t.Fatalf("%d bytes in place of %d", len(data), info.Size())
 				}
@@ -208,7 +213,7 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 func clockMovesFrom(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")
-	write(t, probe, nil)
+	layouttest.WriteFile(t, probe, "")
 	layouttest.AwaitLaterTime(t, probe)
 }
 

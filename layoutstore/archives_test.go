@@ -214,22 +214,6 @@ func wholeWithout(places []layouttest.Place, have content, from, to int64) func(
 
 const never = int64(1) << 62
 
-func write(t *testing.T, file string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func read(t *testing.T, file string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 func size(t *testing.T, file string) int64 {
 	t.Helper()
 	info, err := os.Stat(file)
@@ -272,7 +256,7 @@ func TestArchiveCutShort(t *testing.T) {
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
 	places := layouttest.Places(t, archive)
-	data := read(t, archive)
+	data := layouttest.ReadFile(t, archive)
 	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
 	for i, p := range places {
 		within := []int64{p.Header, p.Header + 1, p.Header + 511, p.Body, p.Body + 1, p.Body + int64(len(have[p.Name])), p.End - 1}
@@ -283,7 +267,7 @@ func TestArchiveCutShort(t *testing.T) {
 	}
 	slices.Sort(cuts)
 	for _, n := range slices.Compact(cuts) {
-		write(t, archive, data[:n])
+		layouttest.WriteFile(t, archive, data[:n])
 		opened := openWith(t, archiveOptions(archive))
 		wantServed(t, opened, have, wholeWithout(places, have, n, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
@@ -310,13 +294,13 @@ func TestFlippedBitInAHeader(t *testing.T) {
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
 	places := layouttest.Places(t, archive)
-	data := read(t, archive)
+	data := layouttest.ReadFile(t, archive)
 	for _, p := range places {
 		// In the name, the size, the checksum and the type.
 		for _, at := range []int64{p.Header, p.Body - 512 + 130, p.Body - 512 + 150, p.Body - 512 + 156} {
 			flipped := slices.Clone(data)
 			flipped[at] ^= 4
-			write(t, archive, flipped)
+			layouttest.WriteFile(t, archive, flipped)
 			opened := openWith(t, archiveOptions(archive))
 			wantServed(t, opened, have, wholeWithout(places, have, p.Header, never))
 			wantProblem(t, opened, layoutstore.Damaged, archive, "")
@@ -331,14 +315,14 @@ func TestFlippedBitInAnIndex(t *testing.T) {
 	tree := buildUsual(t, "")
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
-	data := read(t, archive)
+	data := layouttest.ReadFile(t, archive)
 	for _, p := range layouttest.Places(t, archive) {
 		if path.Base(p.Name) != "index.json" {
 			continue
 		}
 		flipped := slices.Clone(data)
 		flipped[p.Body] ^= 1
-		write(t, archive, flipped)
+		layouttest.WriteFile(t, archive, flipped)
 		opened := openWith(t, archiveOptions(archive))
 		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
 		found := problemsOf(opened.Snapshot())
@@ -367,7 +351,7 @@ func TestTwoChunksOfOneNumber(t *testing.T) {
 	archive := pack(t, tree)
 	layouttest.Split(t, archive, 20000)
 	other := archive + ".00001.chunk"
-	write(t, other, []byte("something else"))
+	layouttest.WriteFile(t, other, []byte("something else"))
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 	wantServed(t, opened, contentOf(t, tree), all)
 	if found := allProblems(t, opened); len(found) != 1 || found[0].Path != other {
@@ -533,7 +517,7 @@ func TestFilesThatAreNoArchives(t *testing.T) {
 		foreign.Archive(filepath.Join(dir, name), layouttest.Archive{})
 	}
 	for _, name := range []string{"platform.tar.gostsum", "platform.tar.0000.chunk.gostsum", "deckhousereleases.yaml", "tar", "a.chunk", "a.tar.sha256"} {
-		write(t, filepath.Join(dir, name), []byte("text"))
+		layouttest.WriteFile(t, filepath.Join(dir, name), []byte("text"))
 	}
 	// A directory of the tree may have this name.
 	have := contentOf(t, tree)

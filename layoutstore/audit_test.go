@@ -26,14 +26,14 @@ func TestBlobsThatAppearDuringAnAudit(t *testing.T) {
 	late := map[string]string{}
 	for _, name := range []string{l.BlobPath(digest.FromBytes(layer)), l.BlobPath(child.Digest)} {
 		late[name] = filepath.Join(t.TempDir(), "away")
-		try(t, os.Rename(name, late[name]))
+		layouttest.Try(t, os.Rename(name, late[name]))
 	}
 	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 	missing := 0
 	_, err := tree.Snapshot().AuditWith(t.Context(), "app", layoutstore.Findings{
 		Blob: func(layoutstore.Stored) {
 			for name, away := range late {
-				try(t, os.Rename(away, name))
+				layouttest.Try(t, os.Rename(away, name))
 				delete(late, name)
 			}
 		},

@@ -85,7 +85,7 @@ func TestManyChunksMissing(t *testing.T) {
 	archive := pack(t, tree)
 	layouttest.CutAt(t, archive)
 	for _, n := range []int{7, 9, 999_999} {
-		write(t, fmt.Sprintf("%s.%04d.chunk", archive, n), []byte("stray"))
+		layouttest.WriteFile(t, fmt.Sprintf("%s.%04d.chunk", archive, n), []byte("stray"))
 	}
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 	wantServed(t, opened, contentOf(t, tree), all)
@@ -104,20 +104,20 @@ func TestChunksAnswerAsTheArchive(t *testing.T) {
 		tree := randomTree(t, random, round)
 		have := contentOf(t, tree)
 		archive := pack(t, tree)
-		data := read(t, archive)
+		data := layouttest.ReadFile(t, archive)
 		places := layouttest.Places(t, archive)
 		for _, at := range [][]int64{
 			{}, {0}, {0, 0, int64(len(data))}, {int64(len(data)), int64(len(data))},
 			randomPlaces(random, int64(len(data))), randomPlaces(random, int64(len(data))),
 			middles(places), bodies(places),
 		} {
-			write(t, archive, data)
+			layouttest.WriteFile(t, archive, data)
 			chunks := layouttest.CutAt(t, archive, at...)
 			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 			removeAll(t, chunks)
 		}
 		for _, limit := range []int64{int64(len(data)), int64(len(data)) / 2, 1 + random.Int64N(9000)} {
-			write(t, archive, data)
+			layouttest.WriteFile(t, archive, data)
 			chunks := layouttest.Split(t, archive, limit)
 			wantAll(t, openWith(t, archiveOptions(chunks[0])), have)
 			removeAll(t, chunks)
@@ -200,15 +200,15 @@ func TestChunkCutShort(t *testing.T) {
 		chunks := cut(t, archive)
 		starts := startsOf(t, chunks)
 		for i := 0; i < len(chunks); i += max(len(chunks)/rounds(4, 80), 1) {
-			data := read(t, chunks[i])
+			data := layouttest.ReadFile(t, chunks[i])
 			for _, n := range shorter(random, int64(len(data))) {
-				write(t, chunks[i], data[:n])
+				layouttest.WriteFile(t, chunks[i], data[:n])
 				wantTruth(t, archive, have, places, starts[i]+n, i)
 				if t.Failed() {
 					t.Fatalf("so it was with %d of %d bytes of chunk %d, cut %s", n, len(data), i, how)
 				}
 			}
-			write(t, chunks[i], data)
+			layouttest.WriteFile(t, chunks[i], data)
 		}
 	}
 }

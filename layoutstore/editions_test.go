@@ -52,13 +52,6 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // answered returns those of some names and tags that are served, listed or not.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
@@ -158,7 +151,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 		t.Errorf("tags %q", tags)
 	}
 	// The alias appears when that layout is removed, and not before.
-	try(t, os.RemoveAll(filepath.Join(two, "ee")))
+	layouttest.Try(t, os.RemoveAll(filepath.Join(two, "ee")))
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
 		t.Errorf("tags %q", tags)
@@ -184,7 +177,7 @@ func TestElectedRootIsStable(t *testing.T) {
 			}
 			source.Bundle(bundle)
 			archives, err := filepath.Glob(bundle + "/*.tar")
-			try(t, err)
+			layouttest.Try(t, err)
 			all := openWith(t, layoutstore.Options{Sources: []string{bundle}})
 			names, _ := all.Snapshot().Repositories("", -1)
 			for seed := range 60 {
@@ -248,7 +241,7 @@ func TestUntaggedManifests(t *testing.T) {
 		t.Errorf("%+v, %v, want the three manifests without a tag", untagged, err)
 	}
 	for _, d := range untagged {
-		try(t, readFrom(t, repo, d.Digest))
+		layouttest.Try(t, readFrom(t, repo, d.Digest))
 	}
 	if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) {
 		t.Errorf("tags %q", tags)
@@ -309,7 +302,7 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 			for _, name := range served(t, open) {
 				repo, tag, _ := strings.Cut(name, ":")
 				d, err := repository(t, open, repo).Tag(t.Context(), tag)
-				try(t, err)
+				layouttest.Try(t, err)
 				got = append(got, name+" "+images[string(d.Digest)])
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -323,7 +316,7 @@ func TestTwoImagesInOneLayout(t *testing.T) {
 			}
 			names, _ := open.Snapshot().Repositories("", -1)
 			for d := range images { // all are served by digest
-				try(t, readFrom(t, repository(t, open, names[0]), named(l, images[d]).Digest))
+				layouttest.Try(t, readFrom(t, repository(t, open, names[0]), named(l, images[d]).Digest))
 			}
 		})
 	}
@@ -361,7 +354,7 @@ func TestOwnerFollowsTheRoot(t *testing.T) {
 		t.Error(diff)
 	}
 	_, err := open.Reconfigure(t.Context(), layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"db"}})
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff([]string{"db:2.0"}, served(t, open)); diff != "" {
 		t.Error(diff)
 	}
@@ -387,9 +380,9 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 			open := openWith(t, layoutstore.Options{Sources: sources})
 			repo := repository(t, open, "deckhouse/ee/packages/echo/version")
 			stable, err := repo.Tag(t.Context(), "stable")
-			try(t, err)
+			layouttest.Try(t, err)
 			pinned, err := repo.Tag(t.Context(), "v1")
-			try(t, err)
+			layouttest.Try(t, err)
 			if stable.Digest != pinned.Digest {
 				t.Errorf("%s, %s: the catalog undid the pin", name, form)
 			}
@@ -400,6 +393,6 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 				t.Errorf("%s, %s: %v, want one conflict", name, form, found)
 			}
 		}
-		try(t, os.Remove(own))
+		layouttest.Try(t, os.Remove(own))
 	}
 }

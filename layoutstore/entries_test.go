@@ -328,7 +328,7 @@ func TestLayoutsWithIllegalNames(t *testing.T) {
 
 func TestCompressedArchives(t *testing.T) {
 	tree := buildUsual(t, "")
-	plain := read(t, pack(t, tree))
+	plain := layouttest.ReadFile(t, pack(t, tree))
 	var gz bytes.Buffer
 	w := gzip.NewWriter(&gz)
 	if _, err := w.Write(plain); err != nil {
@@ -348,7 +348,7 @@ func TestCompressedArchives(t *testing.T) {
 		for _, n := range []int{len(data), 700, 10} {
 			for _, name := range []string{"platform.tar", "platform.tar.gz", "platform.tgz", "platform.tar.zst", "platform.tar.xz", "platform.tar.0000.chunk"} {
 				dir := t.TempDir()
-				write(t, filepath.Join(dir, name), data[:n])
+				layouttest.WriteFile(t, filepath.Join(dir, name), data[:n])
 				other := build(t, "other", "other")
 				other.Archive(filepath.Join(dir, "other.tar"), layouttest.Archive{})
 				opened := openWith(t, archiveOptions(dir))

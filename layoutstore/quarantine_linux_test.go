@@ -152,7 +152,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(q.file+".new", read(t, q.file), 0o644); err != nil {
+				if err := os.WriteFile(q.file+".new", layouttest.ReadFile(t, q.file), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				if err := errors.Join(os.Chtimes(q.file+".new", time.Time{}, info.ModTime()), os.Rename(q.file+".new", q.file)); err != nil {

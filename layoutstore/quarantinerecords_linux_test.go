@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // quarantineProblem reports whether a problem of the quarantine itself contains some words.
@@ -38,7 +39,7 @@ func TestDamagedRecord(t *testing.T) {
 			if len(records) != 1 {
 				t.Fatalf("%d records: %v", len(records), records)
 			}
-			if err := damage(records[0], read(t, records[0])); err != nil {
+			if err := damage(records[0], layouttest.ReadFile(t, records[0])); err != nil {
 				t.Fatal(err)
 			}
 			if name == "a directory" {

@@ -51,9 +51,9 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	if q.finding(t, stamp, "rotten") || !slices.Equal(q.records(t), []string{first}) {
 		t.Errorf("a record that is gone is not written again: %v", q.records(t))
 	}
-	before := read(t, first)
-	if !q.finding(t, stamp, "rotten through") || bytes.Equal(read(t, first), before) || len(q.records(t)) != 1 {
-		t.Errorf("another reason is no news, or not kept: %s", read(t, first))
+	before := layouttest.ReadFile(t, first)
+	if !q.finding(t, stamp, "rotten through") || bytes.Equal(layouttest.ReadFile(t, first), before) || len(q.records(t)) != 1 {
+		t.Errorf("another reason is no news, or not kept: %s", layouttest.ReadFile(t, first))
 	}
 	if !q.finding(t, "an earlier state", "rotten") || len(q.records(t)) != 1 || q.records(t)[0] == first {
 		t.Errorf("another state is no news, or kept beside the first: %v", q.records(t))

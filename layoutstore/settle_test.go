@@ -43,7 +43,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantAll(t, tree, contentOf(t, first))
 	wantState(t, tree, archive, "ready")
 
-	data := read(t, other)
+	data := layouttest.ReadFile(t, other)
 	appendTo(t, arriving, data[:len(data)/2])
 	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
 		t.Errorf("time until the next scan: %v", change.Again)
@@ -79,7 +79,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 
 	// It waits for incomplete ones that are young.
 	last := chunks[len(chunks)-1]
-	rest := read(t, last)
+	rest := layouttest.ReadFile(t, last)
 	if err := os.Remove(last); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
 
 	// The last chunk arrives, and is still being written.
-	write(t, last, rest[:len(rest)/2])
+	layouttest.WriteFile(t, last, rest[:len(rest)/2])
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
@@ -128,7 +128,7 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		have := contentOf(t, tree)
 		packed := pack(t, tree)
 		places := layouttest.Places(t, packed)
-		data := read(t, packed)
+		data := layouttest.ReadFile(t, packed)
 		files := []string{packed}
 		if chunk > 0 {
 			files = layouttest.Split(t, packed, chunk)
@@ -147,10 +147,10 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		}
 		if chunk > 0 {
 			for _, file := range files[:len(files)-1] {
-				write(t, filepath.Join(dir, filepath.Base(file)), read(t, file))
+				layouttest.WriteFile(t, filepath.Join(dir, filepath.Base(file)), layouttest.ReadFile(t, file))
 			}
 		} else {
-			write(t, archive, data[:half])
+			layouttest.WriteFile(t, archive, data[:half])
 		}
 		until(t, opened, archive, "incomplete", have)
 		wantServed(t, opened, have, wholeWithout(places, have, half, never))

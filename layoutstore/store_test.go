@@ -24,10 +24,10 @@ func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	a.Tag(a.Image(layouttest.Image{Name: "old"}), "v1")
 	a.Write()
 	index := filepath.Join(a.Dir(), "index.json")
-	old = readFile(t, index)
+	old = layouttest.ReadFile(t, index)
 	a.Tag(a.Image(layouttest.Image{Name: "new"}), "v1")
 	a.Write()
-	fresh = readFile(t, index)
+	fresh = layouttest.ReadFile(t, index)
 	b := tree.Layout("b")
 	b.Tag(b.Image(layouttest.Image{Name: "b"}), "v1")
 	b.Write()
@@ -42,17 +42,8 @@ func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 4})
 	writeJournal(t, dir, journal.Journal{Generation: 5,
 		Packed:  []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5}},
-		Indexes: []journal.IndexChange{{Path: "a", Old: old, New: fresh}, {Path: "b", New: readFile(t, filepath.Join(b.Dir(), "index.json"))}}})
+		Indexes: []journal.IndexChange{{Path: "a", Old: old, New: fresh}, {Path: "b", New: layouttest.ReadFile(t, filepath.Join(b.Dir(), "index.json"))}}})
 	return dir, old, fresh
-}
-
-func readFile(t *testing.T, file string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }
 
 func writeState(t *testing.T, dir string, s journal.State) {
@@ -148,7 +139,7 @@ func TestBadStoreFiles(t *testing.T) {
 		"journal format": func(dir string) { replace(t, filepath.Join(dir, journal.File), []byte("{\"format\":9}\n")) },
 		"journal length": func(dir string) {
 			f := filepath.Join(dir, journal.File)
-			replace(t, f, readFile(t, f)[:200])
+			replace(t, f, layouttest.ReadFile(t, f)[:200])
 		},
 		"state":        func(dir string) { replace(t, filepath.Join(dir, journal.StateFile), []byte("x")) },
 		"state format": func(dir string) { replace(t, filepath.Join(dir, journal.StateFile), []byte(`{"format":9}`)) },

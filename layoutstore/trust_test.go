@@ -17,11 +17,11 @@ import (
 func newSigningKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
-	try(t, err)
+	layouttest.Try(t, err)
 	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	try(t, err)
+	layouttest.Try(t, err)
 	return key
 }
 
@@ -29,21 +29,21 @@ func newSigningKey(t *testing.T) *inventory.SigningKey {
 func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
-	try(t, err)
+	layouttest.Try(t, err)
 	var b inventory.Builder
 	s := tree.Snapshot()
-	try(t, s.Inventory(t.Context(), &b, s.Paths()))
+	layouttest.Try(t, s.Inventory(t.Context(), &b, s.Paths()))
 	for _, at := range s.Paths() {
 		data, err := os.ReadFile(filepath.Join(dir, at, "index.json"))
-		try(t, err)
+		layouttest.Try(t, err)
 		b.AddFile(inventory.File{Name: filepath.ToSlash(filepath.Join(at, "index.json")), Size: int64(len(data))})
 	}
 	listed, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	data, signature, err := key.EncodeSigned(listed)
-	try(t, err)
-	try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
-	try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
+	layouttest.Try(t, err)
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
 // With a key only what it signed is served: no other repository, tag, manifest or blob, whenever
@@ -57,9 +57,9 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	app.Write()
 	signTree(t, dir, key)
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, VerifyKey: key.Public()})
-	try(t, err)
+	layouttest.Try(t, err)
 	repo, err := tree.Snapshot().Repository("app")
-	try(t, err)
+	layouttest.Try(t, err)
 	if _, err := repo.Manifest(t.Context(), one.Digest); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		t.Errorf("repositories: %q", names)
 	}
 	repo, err = s.Repository("app")
-	try(t, err)
+	layouttest.Try(t, err)
 	if tags, _ := repo.Tags("", -1); len(tags) > 1 || len(tags) == 1 && tags[0] != "v1" {
 		t.Errorf("tags: %q", tags)
 	}
@@ -106,7 +106,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	}
 	for _, l := range repo.Layouts() {
 		entries, err := l.Index(t.Context())
-		try(t, err)
+		layouttest.Try(t, err)
 		for _, e := range entries {
 			if e.Digest != one.Digest || e.Tag != "" && e.Tag != "v1" {
 				t.Errorf("index: %+v", e)
@@ -138,7 +138,7 @@ func TestRefusedSource(t *testing.T) {
 		if errors.As(err, &refused) {
 			return nil, refused.Why
 		}
-		try(t, err)
+		layouttest.Try(t, err)
 		return tree, ""
 	}
 	if _, why := open(key); why != inventory.Unsigned {
@@ -162,13 +162,13 @@ func TestRefusedSource(t *testing.T) {
 	}
 	file := filepath.Join(dir, inventory.SignatureName)
 	signature, err := os.ReadFile(file)
-	try(t, err)
+	layouttest.Try(t, err)
 	for what, break_ := range map[string]func() error{
 		"removed":     func() error { return os.Remove(file) },
 		"altered":     func() error { return os.WriteFile(file, append([]byte{signature[0] ^ 1}, signature[1:]...), 0o644) },
 		"another key": func() error { signTree(t, dir, other); return nil },
 	} {
-		try(t, break_())
+		layouttest.Try(t, break_())
 		if served() {
 			t.Errorf("%s: it is still served", what)
 		}

@@ -14,7 +14,7 @@ import (
 
 // Each file that looks like an archive and is not read is a failure that names it and says what to do.
 func TestFilesThatAreNotRead(t *testing.T) {
-	file := func(t *testing.T, name string) { write(t, name, []byte("text")) }
+	file := func(t *testing.T, name string) { layouttest.WriteFile(t, name, []byte("text")) }
 	link := func(to string) func(*testing.T, string) {
 		return func(t *testing.T, name string) {
 			if err := os.Symlink(to, name); err != nil {

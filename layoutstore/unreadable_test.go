@@ -30,7 +30,7 @@ func apart(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "test")
-	if err := os.WriteFile(program, read(t, os.Args[0]), 0o755); err != nil {
+	if err := os.WriteFile(program, layouttest.ReadFile(t, os.Args[0]), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "-test.run", "^"+t.Name()+"$", "-test.v")

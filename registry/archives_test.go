@@ -94,7 +94,7 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 	files := b.files(tb)
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		both(path)
-		all = append(all, ranges(path, len(readFile(tb, files[path])))...)
+		all = append(all, ranges(path, len(layouttest.ReadFile(tb, files[path])))...)
 	}
 	repositories := append(slices.Sorted(maps.Keys(b.manifests)), bundleRoot+"/install-standalone", bundleRoot+"/nothing")
 	for _, name := range repositories {

@@ -101,7 +101,7 @@ func (n *neighbours) childManifests(t *testing.T) {
 	}
 	for i, d := range n.children {
 		r := n.get(neighbour + "/manifests/" + d.String())
-		r.wantFile(t, d, readFile(t, n.app.BlobPath(d)))
+		r.wantFile(t, d, layouttest.ReadFile(t, n.app.BlobPath(d)))
 		if got := r.header.Get("Content-Type"); got != ocispec.MediaTypeImageManifest || index.Manifests[i].Digest != d {
 			t.Errorf("child %d: %q", i, got)
 		}

@@ -74,7 +74,7 @@ func TestNothingIsWritten(t *testing.T) {
 			}
 		}
 	}
-	s.get("/v2/app/manifests/v1").wantFile(t, s.manifest, readFile(t, s.layout.BlobPath(s.manifest)))
+	s.get("/v2/app/manifests/v1").wantFile(t, s.manifest, layouttest.ReadFile(t, s.layout.BlobPath(s.manifest)))
 }
 
 func TestUnknownPaths(t *testing.T) {
@@ -162,7 +162,7 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 // containerd's requests: any prefix, with override_path, and the name of the original registry.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 	s := newSmall(t)
-	manifest := readFile(t, s.layout.BlobPath(s.manifest))
+	manifest := layouttest.ReadFile(t, s.layout.BlobPath(s.manifest))
 	for _, prefix := range []string{"", "/mirrors/a", "/x/y/z", "/v1", "/v2x", "/MIRRORS/b%20c", "/a..b", "//a"} {
 		path := prefix + "/v2/app/manifests/v1?ns=registry.example"
 		s.get(path).wantFile(t, s.manifest, manifest)
@@ -186,7 +186,7 @@ func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
 	}
 	s := serveBare(t, tree.Dir())
 	for _, name := range names {
-		s.get("/v2/"+name+"/manifests/list").wantFile(t, digests[name], readFile(t, tree.Layout(name).BlobPath(digests[name])))
+		s.get("/v2/"+name+"/manifests/list").wantFile(t, digests[name], layouttest.ReadFile(t, tree.Layout(name).BlobPath(digests[name])))
 		if got := s.tags(name); len(got) != 1 || got[0] != "list" {
 			t.Errorf("%s: tags %q", name, got)
 		}

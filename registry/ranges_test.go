@@ -102,7 +102,7 @@ func newRanged(tb testing.TB) *ranged {
 	l.Tag(d, "v1")
 	l.Write()
 	r.server = serveBare(tb, l.Dir()+"/..")
-	r.manifestContent = readFile(tb, l.BlobPath(d.Digest))
+	r.manifestContent = layouttest.ReadFile(tb, l.BlobPath(d.Digest))
 	r.blob = "/v2/app/blobs/" + l.Blob("", r.content).Digest.String()
 	r.empty = "/v2/app/blobs/" + l.Blob("", nil).Digest.String()
 	r.manifest, r.tag, r.list = "/v2/app/manifests/"+d.Digest.String(), "/v2/app/manifests/v1", "/v2/app/tags/list"

@@ -109,7 +109,7 @@ func TestReferrers(t *testing.T) {
 		t.Errorf("with a prefix: %s", diff)
 	}
 	for _, d := range s.want {
-		s.get("/v2/app/manifests/"+d.Digest.String()).wantFile(t, d.Digest, readFile(t, s.layout.BlobPath(d.Digest)))
+		s.get("/v2/app/manifests/"+d.Digest.String()).wantFile(t, d.Digest, layouttest.ReadFile(t, s.layout.BlobPath(d.Digest)))
 	}
 }
 

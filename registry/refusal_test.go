@@ -17,7 +17,7 @@ import (
 // flip changes one byte of a file.
 func flip(tb testing.TB, path string) {
 	tb.Helper()
-	data := readFile(tb, path)
+	data := layouttest.ReadFile(tb, path)
 	data[len(data)/2] ^= 1
 	overwrite(tb, path, data)
 }
@@ -51,7 +51,7 @@ func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	l := layouttest.New(tb, tb.TempDir()).Layout("app")
 	d := &damaged{server: &server{TB: tb}, layout: l}
 	d.manifest = l.Image(layouttest.Image{Name: "harmed", LayerSizes: []int64{5000}})
-	parsed := decode[ocispec.Manifest](tb, response{body: readFile(tb, l.BlobPath(d.manifest.Digest))})
+	parsed := decode[ocispec.Manifest](tb, response{body: layouttest.ReadFile(tb, l.BlobPath(d.manifest.Digest))})
 	d.config, d.layer = parsed.Config, parsed.Layers[0]
 	d.other = image(l, "good", "good")
 	harm(d)
@@ -95,9 +95,9 @@ func (d *damaged) wantUntouched() {
 		d.Errorf("tags %q", got)
 	}
 	r := d.get("/v2/app/manifests/good")
-	r.wantFile(d, d.other, readFile(d, d.layout.BlobPath(d.other)))
+	r.wantFile(d, d.other, layouttest.ReadFile(d, d.layout.BlobPath(d.other)))
 	for _, blob := range decode[ocispec.Manifest](d, r).Layers {
-		d.get("/v2/app/blobs/"+blob.Digest.String()).wantFile(d, blob.Digest, readFile(d, d.layout.BlobPath(blob.Digest)))
+		d.get("/v2/app/blobs/"+blob.Digest.String()).wantFile(d, blob.Digest, layouttest.ReadFile(d, d.layout.BlobPath(blob.Digest)))
 	}
 	if heard := d.refusals(); len(heard) > 0 {
 		d.Errorf("Options.Refused heard of what is served: %v", heard)
@@ -122,9 +122,9 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 
 func TestDamagedBlobs(t *testing.T) {
 	for name, harm := range map[string]func(tb testing.TB, path string){
-		"truncated": func(tb testing.TB, path string) { overwrite(tb, path, readFile(tb, path)[:4999]) },
+		"truncated": func(tb testing.TB, path string) { overwrite(tb, path, layouttest.ReadFile(tb, path)[:4999]) },
 		"emptied":   func(tb testing.TB, path string) { overwrite(tb, path, nil) },
-		"longer":    func(tb testing.TB, path string) { overwrite(tb, path, append(readFile(tb, path), 'x')) },
+		"longer":    func(tb testing.TB, path string) { overwrite(tb, path, append(layouttest.ReadFile(tb, path), 'x')) },
 		"a directory": func(tb testing.TB, path string) {
 			remove(tb, path)
 			if err := os.Mkdir(path, 0o755); err != nil {
@@ -162,8 +162,8 @@ func TestDamagedManifests(t *testing.T) {
 		kind layoutstore.Kind
 	}{
 		"flipped":   {flip, layoutstore.Damaged},
-		"truncated": {func(tb testing.TB, path string) { overwrite(tb, path, readFile(tb, path)[:100]) }, layoutstore.Damaged},
-		"longer":    {func(tb testing.TB, path string) { overwrite(tb, path, append(readFile(tb, path), '\n')) }, layoutstore.Damaged},
+		"truncated": {func(tb testing.TB, path string) { overwrite(tb, path, layouttest.ReadFile(tb, path)[:100]) }, layoutstore.Damaged},
+		"longer":    {func(tb testing.TB, path string) { overwrite(tb, path, append(layouttest.ReadFile(tb, path), '\n')) }, layoutstore.Damaged},
 		"emptied":   {func(tb testing.TB, path string) { overwrite(tb, path, nil) }, layoutstore.Damaged},
 		"too large": {func(tb testing.TB, path string) { overwrite(tb, path, make([]byte, 8<<20+1)) }, layoutstore.Limited},
 		"missing":   {func(tb testing.TB, path string) { remove(tb, path) }, layoutstore.Incomplete},
@@ -203,7 +203,7 @@ func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 		d.layout.Add(d.manifest)
 		d.layout.Write()
 	})
-	content := readFile(t, d.layout.BlobPath(d.manifest.Digest))
+	content := layouttest.ReadFile(t, d.layout.BlobPath(d.manifest.Digest))
 	d.get("/v2/app/manifests/v1").wantFile(t, d.manifest.Digest, content)
 	d.get("/v2/app/manifests/"+d.manifest.Digest.String()).wantFile(t, d.manifest.Digest, content)
 	d.wantUntouched()
@@ -230,7 +230,7 @@ func TestDamagedChildren(t *testing.T) {
 			child := d.manifest.Digest
 			d.wantRefused("manifests", child.String(), "MANIFEST_UNKNOWN", child)
 			d.wantRefused("blobs", child.String(), "BLOB_UNKNOWN", child)
-			d.get("/v2/app/manifests/v1").wantFile(t, index.Digest, readFile(t, d.layout.BlobPath(index.Digest)))
+			d.get("/v2/app/manifests/v1").wantFile(t, index.Digest, layouttest.ReadFile(t, d.layout.BlobPath(index.Digest)))
 			d.wantUntouched()
 			d.wantProblem(c.kind, child)
 		})
@@ -242,7 +242,7 @@ func TestDamagedChildren(t *testing.T) {
 func TestManifestDamagedLater(t *testing.T) {
 	d := newDamaged(t, func(*damaged) {})
 	file := d.layout.BlobPath(d.manifest.Digest)
-	content := readFile(t, file)
+	content := layouttest.ReadFile(t, file)
 	d.get("/v2/app/manifests/v1").wantFile(t, d.manifest.Digest, content)
 	flip(t, file)
 	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/manifests/" + d.manifest.Digest.String(), "/v2/app/blobs/" + d.manifest.Digest.String()} {
@@ -258,16 +258,16 @@ func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
 	d := newDamaged(t, func(d *damaged) {
 		truthful = d.manifest.Digest
 		d.layout.Tag(d.manifest, "truth")
-		body := strings.Replace(string(readFile(t, d.layout.BlobPath(truthful))), `"size":5000`, `"size":5010`, 1)
+		body := strings.Replace(string(layouttest.ReadFile(t, d.layout.BlobPath(truthful))), `"size":5000`, `"size":5010`, 1)
 		d.manifest = d.layout.Blob(d.manifest.MediaType, []byte(body))
 		d.layout.Tag(d.manifest, "v1")
 		d.layout.Write()
 	})
-	content := readFile(t, d.layout.BlobPath(d.layer.Digest))
+	content := layouttest.ReadFile(t, d.layout.BlobPath(d.layer.Digest))
 	d.get("/v2/app/blobs/"+d.layer.Digest.String()).wantFile(t, d.layer.Digest, content)
 	d.head("/v2/app/blobs/"+d.layer.Digest.String()).wantStatus(t, http.StatusOK)
 	for _, dg := range []digest.Digest{d.manifest.Digest, truthful} {
-		d.get("/v2/app/manifests/"+dg.String()).wantFile(t, dg, readFile(t, d.layout.BlobPath(dg)))
+		d.get("/v2/app/manifests/"+dg.String()).wantFile(t, dg, layouttest.ReadFile(t, d.layout.BlobPath(dg)))
 	}
 	d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 }

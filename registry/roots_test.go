@@ -157,7 +157,7 @@ func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
 	image(l, "zone", "zone")
 	l.Write()
 	s := serveBare(t, tree.Dir())
-	s.get("/v2/modules/manifests/console").wantFile(t, own, readFile(t, l.BlobPath(own)))
+	s.get("/v2/modules/manifests/console").wantFile(t, own, layouttest.ReadFile(t, l.BlobPath(own)))
 	if got := s.tags("modules"); !slices.Equal(got, []string{"a-empty", "console", "csi-ceph", "zone"}) {
 		t.Errorf("tags %q", got)
 	}

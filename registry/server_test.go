@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -222,15 +221,6 @@ func (s *server) tags(repository string) []string {
 	r := s.get("/v2/" + repository + "/tags/list")
 	r.wantStatus(s, http.StatusOK)
 	return decode[struct{ Tags []string }](s, r).Tags
-}
-
-func readFile(tb testing.TB, path string) []byte {
-	tb.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return data
 }
 
 // image makes a small image of a name and tags it.

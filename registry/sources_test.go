@@ -32,9 +32,9 @@ func TestSourcesAreUnited(t *testing.T) {
 	if got := s.tags("app"); !slices.Equal(got, []string{"first", "v1"}) {
 		t.Errorf("tags %q", got)
 	}
-	s.get("/v2/app/manifests/v1").wantFile(t, winner, readFile(t, second.BlobPath(winner)))
-	s.get("/v2/app/manifests/first").wantFile(t, only, readFile(t, first.BlobPath(only)))
-	s.get("/v2/app/manifests/"+loser.String()).wantFile(t, loser, readFile(t, first.BlobPath(loser)))
+	s.get("/v2/app/manifests/v1").wantFile(t, winner, layouttest.ReadFile(t, second.BlobPath(winner)))
+	s.get("/v2/app/manifests/first").wantFile(t, only, layouttest.ReadFile(t, first.BlobPath(only)))
+	s.get("/v2/app/manifests/"+loser.String()).wantFile(t, loser, layouttest.ReadFile(t, first.BlobPath(loser)))
 	problems := s.problems()
 	if len(problems) != 1 || problems[0].Kind != layoutstore.Conflict || problems[0].Tag() != "v1" || problems[0].Repository != "app" {
 		t.Errorf("problems %v, want the conflict about v1", problems)
@@ -50,9 +50,9 @@ func TestSameDigestInTwoSources(t *testing.T) {
 	}
 	first.Write()
 	second.Write()
-	content := readFile(t, first.BlobPath(same))
+	content := layouttest.ReadFile(t, first.BlobPath(same))
 	layer := layerOf(t, first, same)
-	layerContent := readFile(t, first.BlobPath(layer))
+	layerContent := layouttest.ReadFile(t, first.BlobPath(layer))
 	flip(t, second.BlobPath(same))
 	overwrite(t, first.BlobPath(layer), []byte("short"))
 	s := serveBoth()
@@ -69,7 +69,7 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 	type doc struct {
 		Layers []struct{ Digest digest.Digest }
 	}
-	return decode[doc](tb, response{body: readFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
+	return decode[doc](tb, response{body: layouttest.ReadFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
 }
 
 // A manifest that is damaged in one tree and intact in the other is served, by tag and by
@@ -80,7 +80,7 @@ func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
 	image(second, "same", "v1")
 	first.Write()
 	second.Write()
-	content := readFile(t, first.BlobPath(same))
+	content := layouttest.ReadFile(t, first.BlobPath(same))
 	flip(t, second.BlobPath(same))
 	s := serveBoth()
 	s.get("/v2/app/manifests/"+same.String()).wantFile(t, same, content)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 const immutable = "max-age=31536000, immutable"
@@ -73,7 +74,7 @@ func TestEveryBlobIsItsFile(t *testing.T) {
 		t.Fatalf("the walk found %d blobs only", len(files))
 	}
 	for path, file := range files {
-		content := readFile(t, file)
+		content := layouttest.ReadFile(t, file)
 		d := digest.Digest(path[strings.LastIndexByte(path, '/')+1:])
 		got := s.get(path)
 		got.wantFile(t, d, content)
@@ -89,7 +90,7 @@ func TestEveryManifestIsItsFile(t *testing.T) {
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	files := b.files(t)
 	check := func(path, mediaType, cache string, d digest.Digest, file string) {
-		content := readFile(t, file)
+		content := layouttest.ReadFile(t, file)
 		got := s.get(path)
 		got.wantFile(t, d, content)
 		got.wantHeader(t, mediaType, cache, d, len(content))
@@ -131,7 +132,7 @@ func TestRandomRangesAreTheFile(t *testing.T) {
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	large := 0
 	for path, file := range b.files(t) {
-		content := readFile(t, file)
+		content := layouttest.ReadFile(t, file)
 		if len(content) < 1<<20 {
 			continue
 		}

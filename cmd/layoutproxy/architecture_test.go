@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // A command makes one call and prints the result. Whatever runs in the background is in
 // a package that ends it: internal/daemon, or one of the lower floors.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
-	try(t, err)
+	layouttest.Try(t, err)
 	commands := 0
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
@@ -23,7 +25,7 @@ func TestCommandsStartNoGoroutine(t *testing.T) {
 		commands++
 		set := token.NewFileSet()
 		file, err := parser.ParseFile(set, name, nil, 0)
-		try(t, err)
+		layouttest.Try(t, err)
 		for _, at := range goroutines(file) {
 			t.Errorf("%s starts a goroutine", set.Position(at))
 		}
@@ -56,7 +58,7 @@ func TestGoroutinesAreFound(t *testing.T) {
 		"defer context.AfterFunc(ctx, f)()": 1, "func() { go func() {}() }()": 1,
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), "", "package p; func x() { "+body+" }", 0)
-		try(t, err)
+		layouttest.Try(t, err)
 		if got := len(goroutines(file)); got != want {
 			t.Errorf("%s: %d, want %d", body, got, want)
 		}
@@ -66,7 +68,7 @@ func TestGoroutinesAreFound(t *testing.T) {
 // Nothing of the program speaks gRPC, which is a tenth of what it would weigh.
 func TestProgramLinksNoGRPC(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	try(t, err)
+	layouttest.Try(t, err)
 	packages := strings.Fields(string(out))
 	if len(packages) < 200 {
 		t.Errorf("%d packages: are all found?", len(packages))

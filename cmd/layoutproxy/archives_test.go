@@ -21,9 +21,9 @@ func copies(t *testing.T, cut func(name string) bool) (dir string) {
 	}
 	for _, archive := range archives {
 		data, err := os.ReadFile(archive)
-		try(t, err)
+		layouttest.Try(t, err)
 		name := filepath.Base(archive)
-		try(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 		if cut(name) {
 			layouttest.Split(t, filepath.Join(dir, name), 70_000)
 		}
@@ -39,7 +39,7 @@ func single(t *testing.T, dir string) (sources []string) {
 	t.Helper()
 	for _, pattern := range []string{"*.tar", "*.tar.0000.chunk"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		try(t, err)
+		layouttest.Try(t, err)
 		sources = append(sources, found...)
 	}
 	if len(sources) != 10 {
@@ -62,8 +62,8 @@ func TestParityInPlace(t *testing.T) {
 	}
 	mixed := copies(t, some)
 	loose := filepath.Join(mixed, "module-console.tar")
-	try(t, unpack(loose, mixed))
-	try(t, os.Remove(loose))
+	layouttest.Try(t, unpack(loose, mixed))
+	layouttest.Try(t, os.Remove(loose))
 	for form, sources := range map[string][]string{
 		"as they are":                     {"testdata/d8"},
 		"chunks":                          {chunks},

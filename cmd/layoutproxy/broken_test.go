@@ -24,10 +24,10 @@ func output(t *testing.T, args ...string) (string, int) {
 func body(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
-	try(t, err)
+	layouttest.Try(t, err)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	try(t, err)
+	layouttest.Try(t, err)
 	return string(data)
 }
 
@@ -44,48 +44,48 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 		failed bool   // a drop directory refuses it, and does not wait for it
 	}{
 		"last lost": {
-			damage: func(t *testing.T, chunks []string) { try(t, os.Remove(chunks[len(chunks)-1])) },
+			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Remove(chunks[len(chunks)-1])) },
 			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0003 or chunk 0002: its tags are unknown. ",
 		},
 		"set truncated": {
-			damage: func(t *testing.T, chunks []string) { try(t, os.Truncate(chunks[3], 1000)) },
+			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Truncate(chunks[3], 1000)) },
 			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0002 or chunk 0003 or the chunks behind it: its tags are unknown. ",
 		},
 		"archive truncated": {
 			damage: func(t *testing.T, chunks []string) {
 				first, err := os.ReadFile(chunks[0])
-				try(t, err)
+				layouttest.Try(t, err)
 				second, err := os.ReadFile(chunks[1])
-				try(t, err)
+				layouttest.Try(t, err)
 				for _, chunk := range chunks {
-					try(t, os.Remove(chunk))
+					layouttest.Try(t, os.Remove(chunk))
 				}
 				archive, _, _ := strings.Cut(chunks[0], ".0000.")
-				try(t, os.WriteFile(archive, append(first, second...), 0o644))
+				layouttest.Try(t, os.WriteFile(archive, append(first, second...), 0o644))
 			},
 			chunk: "copy the archive again", never: "chunk ", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read to its end: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
 		"lost": {
-			damage: func(t *testing.T, chunks []string) { try(t, os.Remove(chunks[2])) },
+			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Remove(chunks[2])) },
 			chunk:  "chunk 0002", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read from chunk 0002 on: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
 		"truncated": {
-			damage: func(t *testing.T, chunks []string) { try(t, os.Truncate(chunks[1], 100_000)) },
+			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Truncate(chunks[1], 100_000)) },
 			chunk:  "chunk 0001", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0001 or chunk 0000: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
 		"damaged": {
 			damage: func(t *testing.T, chunks []string) {
 				data, err := os.ReadFile(chunks[1])
-				try(t, err)
+				layouttest.Try(t, err)
 				for i := range 1000 { // inside the layer that begins in the chunk before
 					data[i] ^= 0x55
 				}
-				try(t, os.WriteFile(chunks[1], data, 0o644))
+				layouttest.Try(t, os.WriteFile(chunks[1], data, 0o644))
 			},
 			chunk: "chunk 0001", image: "deckhouse/ee:v1.70.1", failed: true,
 		},
@@ -93,7 +93,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			drop := t.TempDir()
 			dir := filepath.Join(t.TempDir(), "bundle")
-			try(t, os.CopyFS(dir, os.DirFS("testdata/d8")))
+			layouttest.Try(t, os.CopyFS(dir, os.DirFS("testdata/d8")))
 			test.damage(t, layouttest.Split(t, filepath.Join(dir, "platform.tar"), 300_000))
 			named := func(place, text string) {
 				t.Helper()
@@ -143,7 +143,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 				named("the 404", body(t, api+"/v2/"+strings.ReplaceAll(test.image, ":", "/manifests/")))
 				named("the 404", body(t, api+"/v2/deckhouse/ee/no-such-repository/manifests/v1"))
 			}
-			try(t, os.Rename(dir, filepath.Join(drop, "bundle")))
+			layouttest.Try(t, os.Rename(dir, filepath.Join(drop, "bundle")))
 			if !test.failed {
 				layouttest.Eventually(t, "waiting for the chunk", func() bool {
 					_, imports, _ := strings.Cut(body(t, admin+"/status"), `"imports"`)
@@ -154,7 +154,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			reason := filepath.Join(drop, "failed", "bundle.reason.json")
 			layouttest.Eventually(t, "a refused bundle", func() bool { _, err := os.Stat(reason); return err == nil })
 			data, err := os.ReadFile(reason)
-			try(t, err)
+			layouttest.Try(t, err)
 			named("reason.json", string(data))
 		})
 	}

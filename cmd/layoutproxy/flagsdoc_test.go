@@ -6,18 +6,20 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // docs/configuration.md explains every setting of serve, and no other.
 func TestConfigurationPageHasEverySetting(t *testing.T) {
 	page, err := os.ReadFile("../../docs/configuration.md")
-	try(t, err)
+	layouttest.Try(t, err)
 	data, err := os.ReadFile("../../docs/config.schema.json") // which a test compares with the flags
-	try(t, err)
+	layouttest.Try(t, err)
 	var schema struct {
 		Properties map[string]any `json:"properties"`
 	}
-	try(t, json.Unmarshal(data, &schema))
+	layouttest.Try(t, json.Unmarshal(data, &schema))
 	if len(schema.Properties) < 30 {
 		t.Fatalf("%d settings: are all found?", len(schema.Properties))
 	}

@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // helpOf returns what a command prints for --help.
@@ -55,7 +57,7 @@ func TestHelpOfServe(t *testing.T) {
 	}
 	root, _ := newRoot()
 	serve, _, err := root.Find([]string{"serve"})
-	try(t, err)
+	layouttest.Try(t, err)
 	serve.Flags().VisitAll(func(f *pflag.Flag) {
 		variable := "$LAYOUTPROXY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) + "]"
 		if f.Name != "help" && !strings.Contains(text, variable) {

@@ -216,12 +216,12 @@ func TestClientsAreLimited(t *testing.T) {
 		defer client.CloseIdleConnections()
 		for range n {
 			req, err := http.NewRequest("GET", "http://"+p.addresses["registry"]+manifest, nil)
-			try(t, err)
+			layouttest.Try(t, err)
 			req.Header = header
 			resp, err := client.Do(req)
-			try(t, err)
+			layouttest.Try(t, err)
 			_, err = io.Copy(io.Discard, resp.Body)
-			try(t, err)
+			layouttest.Try(t, err)
 			resp.Body.Close()
 			codes[resp.StatusCode]++
 		}
@@ -259,9 +259,9 @@ func TestClientsAreLimited(t *testing.T) {
 		t.Errorf("%d of 100 connections of one client stay, want 20", stay)
 	}
 	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")
-	try(t, err)
+	layouttest.Try(t, err)
 	body, err := io.ReadAll(resp.Body)
-	try(t, err)
+	layouttest.Try(t, err)
 	resp.Body.Close()
 	if !bytes.Contains(body, []byte("layoutproxy_connections_refused_total "+strconv.Itoa(100-stay))) {
 		t.Errorf("refused connections are not counted: %s", body)

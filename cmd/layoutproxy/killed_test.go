@@ -63,7 +63,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 	cmd := program(t, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	try(t, cmd.Start())
+	layouttest.Try(t, cmd.Start())
 	running <- cmd.Process
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
 		t.Errorf("request %d: not killed: %v\n%s", at, err, out.String())
@@ -141,9 +141,9 @@ func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
 	all := map[string]older{}
 	for _, tag := range replaced {
 		image, err := random.Image(100, 1)
-		try(t, err)
+		layouttest.Try(t, err)
 		digest, err := image.Digest()
-		try(t, err)
+		layouttest.Try(t, err)
 		all[tag] = older{image, digest.String()}
 	}
 	fillFrom(t, r, all)
@@ -160,8 +160,8 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 	t.Helper()
 	for tag, o := range all {
 		ref, err := name.ParseReference(r.Host+"/"+tag, name.Insecure)
-		try(t, err)
-		try(t, remote.Write(ref, o.image))
+		layouttest.Try(t, err)
+		layouttest.Try(t, remote.Write(ref, o.image))
 	}
 }
 
@@ -169,20 +169,20 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 func complete(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
-	try(t, err)
+	layouttest.Try(t, err)
 	d, err := remote.Get(ref)
-	try(t, err)
+	layouttest.Try(t, err)
 	var m struct {
 		Config            *v1.Descriptor
 		Layers, Manifests []v1.Descriptor
 	}
-	try(t, json.Unmarshal(d.Manifest, &m))
+	layouttest.Try(t, json.Unmarshal(d.Manifest, &m))
 	if m.Config != nil {
 		m.Layers = append(m.Layers, *m.Config)
 	}
 	for _, layer := range m.Layers {
 		resp, err := http.Head("http://" + ref.Context().RegistryStr() + "/v2/" + ref.Context().RepositoryStr() + "/blobs/" + layer.Digest.String())
-		try(t, err)
+		layouttest.Try(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s is there and its blob %s is not: %s", reference, layer.Digest, resp.Status)
@@ -199,7 +199,7 @@ var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
 func linked(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if digest := filepath.Dir(file); filepath.Base(file) == "link" && strings.Contains(digest, "/_layers/") {
 			all[filepath.Base(digest)] = true
 		}
@@ -277,7 +277,7 @@ func read(t *testing.T, dir string) string {
 func keptBlobs(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	try(t, filepath.WalkDir(filepath.Join(dir, ".tmp"), func(file string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(filepath.Join(dir, ".tmp"), func(file string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -294,7 +294,7 @@ func keptBlobs(t *testing.T, dir string) map[string]bool {
 func hashes(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/manual"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // writePages writes the manual pages, and returns them by the names of their files.
@@ -19,13 +20,13 @@ func writePages(t *testing.T, o manual.Options) map[string]string {
 	t.Helper()
 	root, _ := newRoot()
 	dir := filepath.Join(t.TempDir(), "man")
-	try(t, manual.Write(root, dir, o))
+	layouttest.Try(t, manual.Write(root, dir, o))
 	files, err := os.ReadDir(dir)
-	try(t, err)
+	layouttest.Try(t, err)
 	pages := map[string]string{}
 	for _, f := range files {
 		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		try(t, err)
+		layouttest.Try(t, err)
 		pages[f.Name()] = string(data)
 	}
 	return pages
@@ -68,9 +69,9 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 func TestManualEscapes(t *testing.T) {
 	root := &cobra.Command{Use: "x", Short: `a \ b`, Long: ".TH is not a request\n'nor this\n\n  - kept as it is\n  - too"}
 	dir := t.TempDir()
-	try(t, manual.Write(root, dir, manual.Options{}))
+	layouttest.Try(t, manual.Write(root, dir, manual.Options{}))
 	data, err := os.ReadFile(filepath.Join(dir, "x.1"))
-	try(t, err)
+	layouttest.Try(t, err)
 	for _, want := range []string{`a \e b`, "\n\\&.TH is not a request\n\\&'nor this\n", ".nf\n  \\- kept as it is\n  \\- too\n.fi\n"} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("no %q in %s", want, data)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
@@ -25,8 +26,8 @@ func machine(t *testing.T) string {
 		"proc/42/stat":    fmt.Sprintf("42 (containerd) S%s 100 0\n", strings.Repeat(" 1", 18)),
 	} {
 		file := filepath.Join(dir, name)
-		try(t, os.MkdirAll(filepath.Dir(file), 0o755))
-		try(t, os.WriteFile(file, []byte(text), 0o644))
+		layouttest.Try(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		layouttest.Try(t, os.WriteFile(file, []byte(text), 0o644))
 	}
 	return dir
 }
@@ -40,7 +41,7 @@ func TestMirrorConfigFindsDirectory(t *testing.T) {
 		c := &console.Output{}
 		flags := mirrorFlags{write: write, remove: remove, proc: dir + "/proc"}
 		flags.Host, flags.Endpoint = "registry.example", "http://127.0.0.1:5000"
-		try(t, mirrorConfig(c, &flags, &out, &errs))
+		layouttest.Try(t, mirrorConfig(c, &flags, &out, &errs))
 		return out.String(), errs.String()
 	}
 	hosts := dir + "/registry.d/registry.example/hosts.toml"

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Parts of a reason that stand for something else each time.
@@ -19,7 +21,7 @@ var (
 // Every reason in docs/problems.md is in the code, so that users find what they look up.
 func TestReasonsInTheDocument(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
-	try(t, err)
+	layouttest.Try(t, err)
 	code := goSources(t, "../../layoutstore", ".")
 	reasons := 0
 	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
@@ -48,7 +50,7 @@ func goSources(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder
 	for _, dir := range dirs {
-		try(t, filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		layouttest.Try(t, filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 			if err != nil || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
 				return err
 			}

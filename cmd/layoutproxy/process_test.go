@@ -11,13 +11,6 @@ import (
 	"time"
 )
 
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // process is the program, running.
 type process struct {
 	*exec.Cmd

@@ -63,9 +63,9 @@ func TestPullIsInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"pull", upstream.Host + "/big", dir, "--repository", "."}
 	cmd := program(t, args...)
-	try(t, cmd.Start())
+	layouttest.Try(t, cmd.Start())
 	<-inside
-	try(t, cmd.Process.Signal(os.Interrupt))
+	layouttest.Try(t, cmd.Process.Signal(os.Interrupt))
 	var ended *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != exit.Interrupted {
 		t.Fatalf("interrupted: %v", err)
@@ -136,7 +136,7 @@ func TestPullIncomplete(t *testing.T) {
 		}
 	}
 	var doc struct{ Holes []map[string]string }
-	try(t, json.Unmarshal([]byte(run(exit.Content, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
+	layouttest.Try(t, json.Unmarshal([]byte(run(exit.Content, append(args, "--allow-incomplete", "--output", "json")...)), &doc))
 	want := []map[string]string{{"kind": "incomplete", "component": "module stronghold", "repository": extra, "tag": "3", "reason": "missing"}}
 	if diff := cmp.Diff(want, doc.Holes); diff != "" {
 		t.Error(diff)

@@ -25,14 +25,14 @@ func TestHangupDropsNoRequest(t *testing.T) {
 	work := t.TempDir()
 	config := filepath.Join(work, "config.yaml")
 	for _, name := range []string{"one", "two"} { // the same user in two files
-		try(t, os.WriteFile(filepath.Join(work, name), []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
+		layouttest.Try(t, os.WriteFile(filepath.Join(work, name), []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
 	}
 	write := func(i int) {
 		names := []string{"one", "two"}
 		sources := []string{fmt.Sprintf("[%s, %s]", dir, other), fmt.Sprintf("[{path: %s, root-repository: own}, %s, %s]", more, other, dir)}
 		text := fmt.Sprintf("root-repository: ''\nsources: %s\nhtpasswd: %s\n", sources[i%2], filepath.Join(work, names[i%2]))
-		try(t, os.WriteFile(config+".new", []byte(text), 0o644))
-		try(t, os.Rename(config+".new", config))
+		layouttest.Try(t, os.WriteFile(config+".new", []byte(text), 0o644))
+		layouttest.Try(t, os.Rename(config+".new", config))
 	}
 	write(0)
 	p := start(t, "--config", config)

@@ -15,13 +15,13 @@ func TestStatusWatch(t *testing.T) {
 	p := start(t, dir)
 	watch := program(t, "status", p.addresses["admin"], "--watch")
 	out, err := watch.StdoutPipe()
-	try(t, err)
-	try(t, watch.Start())
+	layouttest.Try(t, err)
+	layouttest.Try(t, watch.Start())
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
 		t.Fatal("the watch prints nothing")
 	}
-	try(t, watch.Process.Signal(os.Interrupt))
+	layouttest.Try(t, watch.Process.Signal(os.Interrupt))
 	for lines.Scan() {
 	}
 	if err := watch.Wait(); err != nil {

@@ -25,15 +25,15 @@ import (
 func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	try(t, err)
+	layouttest.Try(t, err)
 	t.Cleanup(func() { screen.Close() })
 	fd := int(screen.Fd())
-	try(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	layouttest.Try(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	try(t, err)
-	try(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
+	layouttest.Try(t, err)
+	layouttest.Try(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
 	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	try(t, err)
+	layouttest.Try(t, err)
 	return screen, program
 }
 
@@ -63,8 +63,8 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 	screen, tty := terminal(t, columns)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	try(t, cmd.Start())
-	try(t, tty.Close())
+	layouttest.Try(t, cmd.Start())
+	layouttest.Try(t, tty.Close())
 	var wrote strings.Builder
 	for buffer := make([]byte, 1<<16); ; {
 		n, err := screen.Read(buffer)
@@ -94,7 +94,7 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 			switch m[2] {
 			case "A":
 				n, err := strconv.Atoi(m[1])
-				try(t, err)
+				layouttest.Try(t, err)
 				row = max(0, row-n)
 			case "J":
 				rows = rows[:row+1]
@@ -185,14 +185,14 @@ func endlessArchive(t *testing.T) string {
 	t.Helper()
 	layout := filepath.Join(endless(t), "a")
 	var entries []layouttest.Entry
-	try(t, filepath.WalkDir(layout, func(path string, d fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(layout, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		name, err := filepath.Rel(layout, path)
-		try(t, err)
+		layouttest.Try(t, err)
 		info, err := d.Info()
-		try(t, err)
+		layouttest.Try(t, err)
 		e := layouttest.File("a/"+name, nil)
 		if e.Size = info.Size(); e.Size < 1<<20 {
 			e.Body, err = os.ReadFile(path)
@@ -211,8 +211,8 @@ func TestColorsOfStates(t *testing.T) {
 	t.Parallel()
 	const red, green = "\x1b[31m", "\x1b[32m"
 	good, broken := "testdata/d8", filepath.Join(t.TempDir(), "bundle")
-	try(t, os.CopyFS(broken, os.DirFS(good)))
-	try(t, os.Truncate(filepath.Join(broken, "module-console.tar"), 100_000))
+	layouttest.Try(t, os.CopyFS(broken, os.DirFS(good)))
+	layouttest.Try(t, os.Truncate(filepath.Join(broken, "module-console.tar"), 100_000))
 	r := registrytest.New(t, registrytest.Options{})
 	for _, test := range []struct {
 		args []string

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Each threat in docs/threat-model.md names tests that exist, and each fuzz target is listed there
@@ -15,7 +17,7 @@ import (
 func TestThreatsHaveTests(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../docs/threat-model.md")
-	try(t, err)
+	layouttest.Try(t, err)
 	page := string(data)
 	exists := testFunctions(t, "../..")
 	reference := regexp.MustCompile("`([\\w./-]+\\.(?:Test|Fuzz)\\w+)`")
@@ -53,7 +55,7 @@ func testFunctions(t *testing.T, root string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	try(t, filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err

@@ -17,6 +17,8 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 const (
@@ -30,7 +32,7 @@ var updateAppendix = flag.Bool("update", false, "rewrite the list of messages in
 // prints for it, and no other. A verb of a format is … on the page.
 func TestMessagesOfTroubleshooting(t *testing.T) {
 	data, err := os.ReadFile(troubleshooting)
-	try(t, err)
+	layouttest.Try(t, err)
 	page := string(data)
 	a := appendix{said: map[string]bool{}, advice: map[string][]string{}, hints: map[string]bool{}}
 	sentinels := map[string]string{}
@@ -60,7 +62,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	switch {
 	case page == want:
 	case *updateAppendix:
-		try(t, os.WriteFile(troubleshooting, []byte(want), 0o644))
+		layouttest.Try(t, os.WriteFile(troubleshooting, []byte(want), 0o644))
 	default:
 		t.Errorf("%s is not what the program says: go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update; then write into new rows what they mean\n%s", troubleshooting, cmp.Diff(page, want))
 	}

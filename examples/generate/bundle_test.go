@@ -1,25 +1,26 @@
 package main
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func TestBundleIsWhatGenerateWrites(t *testing.T) {
 	dir := t.TempDir()
 	writeBundle(t, dir)
-	if diff := cmp.Diff(read(t, filepath.Join("..", "bundle")), read(t, dir)); diff != "" {
+	if diff := cmp.Diff(layouttest.ReadFiles(t, filepath.Join("..", "bundle")), layouttest.ReadFiles(t, dir)); diff != "" {
 		t.Errorf("run go run ./examples/generate; in examples/bundle (-) and made now (+):\n%s", diff)
 	}
 }
 
 func TestBundleStaysSmall(t *testing.T) {
 	size := 0
-	for _, data := range read(t, filepath.Join("..", "bundle")) {
+	for _, data := range layouttest.ReadFiles(t, filepath.Join("..", "bundle")) {
 		size += len(data)
 	}
 	if size > 100_000 {
@@ -49,22 +50,4 @@ func TestOutput(t *testing.T) {
 			t.Errorf("%q: %q, %v", test.args, got, err)
 		}
 	}
-}
-
-// read returns every file below dir by its path.
-func read(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	files := map[string]string{}
-	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(dir, path))
-		files[path] = string(data)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
 }

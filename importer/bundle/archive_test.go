@@ -20,6 +20,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // d8 holds archives that the field's own tool wrote.
@@ -29,7 +30,7 @@ const d8 = "../../cmd/layoutproxy/testdata/d8"
 func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[string][]byte, blobs map[digest.Digest][]byte) {
 	t.Helper()
 	f, err := os.Open(archive)
-	try(t, err)
+	layouttest.Try(t, err)
 	defer f.Close()
 	byPath := map[string]*Layout{}
 	layout := func(p string) *Layout {
@@ -45,9 +46,9 @@ func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[s
 		if errors.Is(err, io.EOF) {
 			return layouts, indexes, blobs
 		}
-		try(t, err)
+		layouttest.Try(t, err)
 		body, err := io.ReadAll(r)
-		try(t, err)
+		layouttest.Try(t, err)
 		dir, base := path.Split(h.Name)
 		switch {
 		case base == specs.ImageIndexFile:
@@ -64,7 +65,7 @@ func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[s
 func readImages(t *testing.T, index []byte) (images []Image) {
 	t.Helper()
 	var doc specs.Index
-	try(t, json.Unmarshal(index, &doc))
+	layouttest.Try(t, json.Unmarshal(index, &doc))
 	for _, d := range doc.Manifests {
 		images = append(images, Image{
 			Tag:        d.Annotations[annotationShortTag],
@@ -85,10 +86,10 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 	for _, archive := range archives {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
 			want, err := os.ReadFile(archive)
-			try(t, err)
+			layouttest.Try(t, err)
 			layouts, indexes, blobs := readArchive(t, archive)
 			all, err := entriesOf(layouts)
-			try(t, err)
+			layouttest.Try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
 				// The one index that its tool leaves with the indentation of another library.
 				for i, e := range all {
@@ -105,7 +106,7 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 				t.Errorf("planned size %d, %v; it is %d", size, err, len(want))
 			}
 			var got bytes.Buffer
-			try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
+			layouttest.Try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
 			if !bytes.Equal(got.Bytes(), want) {
 				t.Errorf("%d bytes differ from the %d of the archive", got.Len(), len(want))
 			}
@@ -119,10 +120,10 @@ func TestWalkOrderIsThatOfAWalk(t *testing.T) {
 	var names []string
 	for _, name := range []string{"index.json", "oci-layout", "blobs/sha256/00", "install/index.json", "install-standalone/index.json",
 		"install/blobs/sha256/ff", "modules/a/index.json", "modules/a-b/index.json", "modules/a/release/index.json", "modules/a.b/x"} {
-		try(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
-		try(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+		layouttest.Try(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
 	}
-	try(t, filepath.Walk(dir, func(file string, info os.FileInfo, err error) error {
+	layouttest.Try(t, filepath.Walk(dir, func(file string, info os.FileInfo, err error) error {
 		if err == nil && !info.IsDir() {
 			rel, _ := filepath.Rel(dir, file)
 			names = append(names, rel)
@@ -147,10 +148,10 @@ func TestWalkOrderIsThatOfAWalk(t *testing.T) {
 func TestChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
-	try(t, err)
+	layouttest.Try(t, err)
 	layouts, _, blobs := readArchive(t, archive)
 	all, err := entriesOf(layouts)
-	try(t, err)
+	layouttest.Try(t, err)
 	sums := map[string]func() hash.Hash{"without checksums": nil, "with checksums": sha256.New}
 	for name, newSum := range sums {
 		for _, chunk := range []int64{0, int64(len(want)) / 37, 100_000, int64(len(want)), int64(len(want)) - 1} {
@@ -158,15 +159,15 @@ func TestChunks(t *testing.T) {
 			parts := filesOf("a.tar", int64(len(want)), chunk)
 			o := NewWriter(dir, parts, newSum, t.Context().Err)
 			source := filepath.Join(t.TempDir(), "blob")
-			try(t, writeTar(o, all, func(d digest.Digest) (io.ReadCloser, error) {
-				try(t, os.WriteFile(source, blobs[d], 0o644))
+			layouttest.Try(t, writeTar(o, all, func(d digest.Digest) (io.ReadCloser, error) {
+				layouttest.Try(t, os.WriteFile(source, blobs[d], 0o644))
 				return os.Open(source)
 			}))
-			try(t, o.Close())
+			layouttest.Try(t, o.Close())
 			var together []byte
 			for i, p := range parts {
 				data, err := os.ReadFile(filepath.Join(dir, p.Name))
-				try(t, err)
+				layouttest.Try(t, err)
 				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
 					t.Errorf("%s, chunks of %d: %s has %d bytes", name, chunk, p.Name, len(data))
 				}
@@ -178,7 +179,7 @@ func TestChunks(t *testing.T) {
 					}
 					continue
 				}
-				try(t, err)
+				layouttest.Try(t, err)
 				if h := sha256.Sum256(data); string(sum) != hex.EncodeToString(h[:]) {
 					t.Errorf("%s: checksum %q", p.Name, sum)
 				}
@@ -211,12 +212,5 @@ func TestBlobOfAnotherSizeIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "the manifest says 4") {
 			t.Errorf("%q: %v", body, err)
 		}
-	}
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

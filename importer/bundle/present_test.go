@@ -17,6 +17,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // sample returns an archive of one layout, and the bytes of its blobs.
@@ -32,15 +33,8 @@ func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 	l.Images = []bundle.Image{{Tag: "v1", Reference: "registry.example/shop/app:v1", Descriptor: l.Blobs[0]}}
 	l.Blobs = bundle.SortBlobs(l.Blobs)
 	a, err := bundle.NewArchive("app.tar", []*bundle.Layout{l})
-	try(t, err)
+	layouttest.Try(t, err)
 	return a, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func discard(int64) {}
@@ -54,7 +48,7 @@ func TestPresent(t *testing.T) {
 			t.Errorf("%s: nothing is there: %v, %v", name, same, err)
 		}
 		_, err := a.Write(t.Context(), dir, form, open)
-		try(t, err)
+		layouttest.Try(t, err)
 		var counted int64
 		present := a.In(dir, form, func(n int64) { counted += n })
 		same, err := present.IsSame(t.Context())
@@ -64,23 +58,23 @@ func TestPresent(t *testing.T) {
 		for _, f := range form.Files(a) {
 			file := filepath.Join(dir, f.Name)
 			data, err := os.ReadFile(file)
-			try(t, err)
+			layouttest.Try(t, err)
 			for at := 0; at < len(data); at += 97 {
 				data[at] ^= 1
-				try(t, os.WriteFile(file, data, 0o644))
+				layouttest.Try(t, os.WriteFile(file, data, 0o644))
 				if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
 					t.Fatalf("%s: byte %d of %s is another one: %v, %v", name, at, f.Name, same, err)
 				}
 				data[at] ^= 1
 			}
-			try(t, os.WriteFile(file, data, 0o644))
+			layouttest.Try(t, os.WriteFile(file, data, 0o644))
 		}
 		other := filepath.Join(dir, "app.tar.0042.chunk")
-		try(t, os.WriteFile(other, nil, 0o644))
+		layouttest.Try(t, os.WriteFile(other, nil, 0o644))
 		if a.In(dir, form, discard).HasFiles() {
 			t.Errorf("%s: a file that would stand for the archive is beside it", name)
 		}
-		try(t, os.Remove(other))
+		layouttest.Try(t, os.Remove(other))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if same, err := a.In(dir, form, discard).IsSame(ctx); same || !errors.Is(err, context.Canceled) {
@@ -95,24 +89,24 @@ func TestWriteSums(t *testing.T) {
 	dir, staged := t.TempDir(), t.TempDir()
 	form := bundle.Form{ChunkSize: 1500, NewSum: func() hash.Hash { return sha256.New() }}
 	_, err := a.Write(t.Context(), dir, form, open)
-	try(t, err)
+	layouttest.Try(t, err)
 	files := form.Files(a)
-	try(t, os.Remove(filepath.Join(dir, files[0].Name+".gostsum")))
-	try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))
+	layouttest.Try(t, os.Remove(filepath.Join(dir, files[0].Name+".gostsum")))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))
 	present := a.In(dir, form, discard)
 	if same, err := present.IsSame(t.Context()); !same || err != nil || present.HasSums() {
 		t.Fatalf("%v, %v, checksums %v", same, err, present.HasSums())
 	}
 	names, err := present.WriteSums(staged)
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(names) != 2 {
 		t.Errorf("written: %q", names)
 	}
 	for i, name := range names {
 		data, err := os.ReadFile(filepath.Join(dir, files[i].Name))
-		try(t, err)
+		layouttest.Try(t, err)
 		text, err := os.ReadFile(filepath.Join(staged, name))
-		try(t, err)
+		layouttest.Try(t, err)
 		if sum := sha256.Sum256(data); string(text) != hex.EncodeToString(sum[:]) {
 			t.Errorf("%s: %s", name, text)
 		}
@@ -128,27 +122,27 @@ func TestTreeBlobs(t *testing.T) {
 	dir := t.TempDir()
 	paths := []string{filepath.Join(dir, "blobs/sha256", d.Digest.Encoded()), filepath.Join(dir, "a/b/blobs/sha256", d.Digest.Encoded())}
 	elsewhere := filepath.Join(t.TempDir(), "blob")
-	try(t, os.WriteFile(elsewhere, data, 0o644))
+	layouttest.Try(t, os.WriteFile(elsewhere, data, 0o644))
 	for name, before := range map[string][2]string{"nothing": {}, "one": {"a layer", ""}, "the other": {"", "a layer"}, "damaged": {"A layer", "a layer"}, "both damaged": {"A layer", "a lajer"}, "cut": {"a", ""}} {
 		for i, text := range before {
-			try(t, os.RemoveAll(paths[i]))
+			layouttest.Try(t, os.RemoveAll(paths[i]))
 			if text != "" {
-				try(t, os.MkdirAll(filepath.Dir(paths[i]), 0o755))
-				try(t, os.WriteFile(paths[i], []byte(text), 0o644))
+				layouttest.Try(t, os.MkdirAll(filepath.Dir(paths[i]), 0o755))
+				layouttest.Try(t, os.WriteFile(paths[i], []byte(text), 0o644))
 			}
 		}
 		blobs, err := bundle.MakeTree(dir, layouts)
-		try(t, err)
+		layouttest.Try(t, err)
 		b := blobs[d.Digest]
 		found, err := b.Find(t.Context())
-		try(t, err)
+		layouttest.Try(t, err)
 		if want := before[0] == string(data) || before[1] == string(data); found != want {
 			t.Errorf("%s: found is %v", name, found)
 		}
 		if !found {
 			b.Use(elsewhere)
 		}
-		try(t, b.Place(t.Context()))
+		layouttest.Try(t, b.Place(t.Context()))
 		for _, file := range paths {
 			if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%s: %s is %q, %v", name, file, got, err)

@@ -15,14 +15,8 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // newStore returns a store with a layout.
 func newStore(t *testing.T) string {
@@ -33,11 +27,11 @@ func newStore(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
-	must(t, err)
+	layouttest.Try(t, err)
 	s.Close()
-	must(t, os.MkdirAll(filepath.Join(dir, "a/blobs/sha256"), 0o755))
+	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "a/blobs/sha256"), 0o755))
 	for name, text := range map[string]string{"a/index.json": "old", "a/oci-layout": "{}", "a/blobs/sha256/1": "one"} {
-		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	return dir
 }
@@ -82,7 +76,7 @@ func stage(s *publish.Store, name, text string) error {
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	must(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
 		if e.IsDir() || strings.HasPrefix(name, journal.Dir) {
 			return err
 		}
@@ -97,12 +91,12 @@ func files(t *testing.T, dir string) map[string]string {
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)
-	must(t, err)
+	layouttest.Try(t, err)
 	all := files(t, dir)
 	for name := range all {
 		if old, changed := view.OldIndex(path.Dir(name)); changed && path.Base(name) == "index.json" {
 			data, err := old.ReadAll(t.Context())
-			must(t, err)
+			layouttest.Try(t, err)
 			if all[name] = string(data); len(data) == 0 {
 				delete(all, name)
 			}
@@ -147,9 +141,9 @@ func TestEveryStep(t *testing.T) {
 				t.Errorf("killed %v, step %d: readers see the new state: %v, and the error is %v", killed, n, isNew, err)
 			}
 			s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
-			must(t, err)
+			layouttest.Try(t, err)
 			state := s.State()
-			must(t, s.Clear())
+			layouttest.Try(t, s.Clear())
 			s.Close()
 			if isNew && state.Generation != 1 {
 				t.Errorf("killed %v, step %d: generation %d after readers saw the new state", killed, n, state.Generation)
@@ -175,7 +169,7 @@ func TestEveryStep(t *testing.T) {
 func TestLock(t *testing.T) {
 	dir := newStore(t)
 	first, err := publish.Open(t.Context(), publish.Options{Dir: dir})
-	must(t, err)
+	layouttest.Try(t, err)
 	if _, err := publish.Open(t.Context(), publish.Options{Dir: dir, Waiting: func() error { return publish.ErrLocked }}); !errors.Is(err, publish.ErrLocked) {
 		t.Errorf("%v", err)
 	}
@@ -185,7 +179,7 @@ func TestLock(t *testing.T) {
 	}
 	first.Close()
 	second, err := publish.Open(t.Context(), publish.Options{Dir: dir, Waiting: func() error { return publish.ErrLocked }})
-	must(t, err)
+	layouttest.Try(t, err)
 	second.Close()
 }
 
@@ -202,8 +196,8 @@ func TestNote(t *testing.T) {
 	if _, err := n.Read(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
-	must(t, n.Remove())
-	must(t, n.Write([]byte("old")))
+	layouttest.Try(t, n.Remove())
+	layouttest.Try(t, n.Write([]byte("old")))
 	for _, step = range []string{"create", "write", "fsync", "rename"} {
 		if err := n.Write([]byte("new")); err == nil {
 			t.Errorf("%s fails, and it is written", step)
@@ -216,11 +210,11 @@ func TestNote(t *testing.T) {
 	if err := n.Write(make([]byte, 11)); err == nil {
 		t.Error("more is written than is read")
 	}
-	must(t, n.Write([]byte("new")))
+	layouttest.Try(t, n.Write([]byte("new")))
 	if data, err := n.Read(); err != nil || string(data) != "new" {
 		t.Errorf("%q, %v", data, err)
 	}
-	must(t, n.Remove())
+	layouttest.Try(t, n.Remove())
 	if entries, err := os.ReadDir(filepath.Join(dir, journal.Dir)); err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v", entries, err)
 	}

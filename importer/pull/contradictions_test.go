@@ -24,9 +24,9 @@ import (
 func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	t.Helper()
 	data, err := os.ReadFile(l.Dir() + "/index.json")
-	try(t, err)
+	layouttest.Try(t, err)
 	var index specs.Index
-	try(t, json.Unmarshal(data, &index))
+	layouttest.Try(t, json.Unmarshal(data, &index))
 	tags, types := map[string]specs.Descriptor{}, map[string]string{}
 	for _, d := range index.Manifests {
 		tags[d.Annotations[layouttest.AnnotationShortTag]], types[d.Digest.String()] = d, d.MediaType
@@ -106,7 +106,7 @@ func TestNonDistributableLayers(t *testing.T) {
 			l.Tag(image, "v1")
 			l.Write()
 			if !there {
-				try(t, os.Remove(l.BlobPath(layer)))
+				layouttest.Try(t, os.Remove(l.BlobPath(layer)))
 			}
 			o := pulltest.Options(t, credulous(t, l), "app")
 			o.Planner = pull.Repositories{Paths: []string{"."}}
@@ -114,7 +114,7 @@ func TestNonDistributableLayers(t *testing.T) {
 			var incomplete *pull.IncompleteError
 			switch {
 			case there || optional:
-				try(t, err)
+				layouttest.Try(t, err)
 			case !errors.As(err, &incomplete):
 				t.Errorf("%s: the error is %v", mediaType, err)
 				continue
@@ -122,7 +122,7 @@ func TestNonDistributableLayers(t *testing.T) {
 				continue
 			}
 			repo, err := pulltest.Open(t, "root", o.Dir).At(".")
-			try(t, err)
+			layouttest.Try(t, err)
 			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
 				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)
 			}

@@ -75,7 +75,7 @@ func child(args []string) error {
 func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 	t.Helper()
 	self, err := os.Executable()
-	try(t, err)
+	layouttest.Try(t, err)
 	cmd := exec.CommandContext(t.Context(), self)
 	// Without GORACE, the race detector would have each of them sleep a second at its end.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", fmt.Sprintf("%s=%s %s %s %d", childVariable, host, dir, form, at))
@@ -90,7 +90,7 @@ func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 		t.Fatalf("child: %v: %s", err, errs.String())
 	}
 	points, err = strconv.Atoi(strings.TrimSpace(out.String()))
-	try(t, err)
+	layouttest.Try(t, err)
 	return points
 }
 
@@ -109,7 +109,7 @@ func crashTree(t *testing.T) *layouttest.Tree {
 func finished(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		name := filepath.Base(file)
 		switch parent := filepath.Base(filepath.Dir(file)); {
 		case err != nil:
@@ -121,7 +121,7 @@ func finished(t *testing.T, dir string) map[string]bool {
 	}))
 	for _, sub := range []string{".", ".tmp/layoutproxy/archives"} {
 		archives, err := filepath.Glob(filepath.Join(dir, sub, "*.tar"))
-		try(t, err)
+		layouttest.Try(t, err)
 		for _, a := range archives {
 			for _, p := range layouttest.Places(t, a) {
 				all[filepath.Base(p.Name)] = true
@@ -146,7 +146,7 @@ func TestKilled(t *testing.T) {
 			}
 			want := contents(t, dir)
 			all, err := look(t, dir)
-			try(t, err)
+			layouttest.Try(t, err)
 			// Spread over all points, with each of the last ones in one form or another. The
 			// full tier tries each point in each form.
 			sample := []int{1, total / 4, total / 2, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
@@ -175,8 +175,8 @@ func TestKilled(t *testing.T) {
 			}
 			// The same over an older bundle, at the points where it is replaced.
 			dir = t.TempDir()
-			try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
-			try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
+			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
+			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
 			for _, at := range []int{total - 2, total - 1} {
 				spawn(t, r.Host, dir, form, at)
 			}
@@ -194,7 +194,7 @@ func TestKilled(t *testing.T) {
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}

@@ -31,7 +31,7 @@ func largestBlob(t *testing.T, archive string) (at int64, hex string) {
 func sumOf(t *testing.T, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)
-	try(t, err)
+	layouttest.Try(t, err)
 	h := sha256.Sum256(data)
 	return hex.EncodeToString(h[:])
 }
@@ -47,7 +47,7 @@ func TestDamageInWhatWouldStay(t *testing.T) {
 	pulltest.Run(t, first)
 	archive := filepath.Join(first.Dir, "app.tar")
 	want, err := os.ReadFile(archive)
-	try(t, err)
+	layouttest.Try(t, err)
 	places := layouttest.Places(t, archive)
 	blob, _ := largestBlob(t, archive)
 	for name, test := range map[string]struct {
@@ -81,13 +81,13 @@ func TestDamageInWhatWouldStay(t *testing.T) {
 					t.Error("the archive is not what it was before the damage")
 				}
 				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
-				try(t, err)
+				layouttest.Try(t, err)
 				if len(sums) < 2 {
 					t.Errorf("checksums: %q", sums)
 				}
 				for _, s := range sums {
 					text, err := os.ReadFile(s)
-					try(t, err)
+					layouttest.Try(t, err)
 					if want := sumOf(t, strings.TrimSuffix(s, ".gostsum")); string(text) != want {
 						t.Errorf("%s is %s, want %s", s, text, want)
 					}
@@ -106,13 +106,13 @@ func fmtChunk(archive string, n int64) string {
 func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, archive+".????.chunk"))
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(names) == 0 {
 		names = []string{filepath.Join(dir, archive)}
 	}
 	for _, name := range names {
 		data, err := os.ReadFile(name)
-		try(t, err)
+		layouttest.Try(t, err)
 		all = append(all, data...)
 	}
 	return all
@@ -125,7 +125,7 @@ func TestWrongChecksum(t *testing.T) {
 	o.Planner, o.NewSum = pull.Repositories{Paths: []string{"app"}}, sha256.New
 	pulltest.Run(t, o)
 	sum := filepath.Join(o.Dir, "app.tar.gostsum")
-	try(t, os.WriteFile(sum, []byte("00"), 0o644))
+	layouttest.Try(t, os.WriteFile(sum, []byte("00"), 0o644))
 	report := pulltest.Run(t, o)
 	if !slices.Equal(report.Kept, []string{"app.tar"}) || !slices.Equal(report.Written, []string{"app.tar.gostsum"}) {
 		t.Errorf("kept %q, written %q", report.Kept, report.Written)

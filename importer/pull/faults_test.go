@@ -67,7 +67,7 @@ func TestExpiredToken(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, AllowPrivateRedirects: true,
 		Credential: client.Credential{Username: registrytest.Username, Password: registrytest.Password}})
-	try(t, err)
+	layouttest.Try(t, err)
 	defer c.Close()
 	o.Registry, o.Planner = c, pull.Repositories{Paths: []string{"app"}}
 	pulltest.Run(t, o)
@@ -87,14 +87,14 @@ func TestReferrersThatAreRefused(t *testing.T) {
 		var noticed []error
 		o := pulltest.Options(t, r, "shop")
 		c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1, Noticed: func(err error) { noticed = append(noticed, err) }})
-		try(t, err)
+		layouttest.Try(t, err)
 		o.Registry, o.Planner = c, pull.Repositories{Paths: []string{"app"}, Tag: "v2*"}
 		pulltest.Run(t, o)
 		c.Close()
 		s := pulltest.OpenAt(t, "shop", o.Dir)
 		pulltest.Intact(t, s)
 		repo, err := s.Repository("shop/app")
-		try(t, err)
+		layouttest.Try(t, err)
 		if tags, _ := repo.Tags("", -1); len(tags) != 2 {
 			t.Errorf("%d: %q, want the image and its signature", status, tags)
 		}
@@ -110,16 +110,16 @@ func TestMissingContentIsListed(t *testing.T) {
 	app := tree.Layout("shop/app")
 	var lost []string
 	for _, d := range finishedLayers(t, tree, 300_000)[:2] {
-		try(t, os.Remove(filepath.Join(app.Dir(), "blobs/sha256", d)))
+		layouttest.Try(t, os.Remove(filepath.Join(app.Dir(), "blobs/sha256", d)))
 		lost = append(lost, d)
 	}
 	short := finishedLayers(t, tree, 70_000)[0]
-	try(t, os.Truncate(filepath.Join(app.Dir(), "blobs/sha256", short), 69_999))
+	layouttest.Try(t, os.Truncate(filepath.Join(app.Dir(), "blobs/sha256", short), 69_999))
 	wrong := finishedLayers(t, tree, 20_000)[0]
 	data, err := os.ReadFile(filepath.Join(app.Dir(), "blobs/sha256", wrong))
-	try(t, err)
+	layouttest.Try(t, err)
 	data[7] ^= 1
-	try(t, os.WriteFile(filepath.Join(app.Dir(), "blobs/sha256", wrong), data, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(app.Dir(), "blobs/sha256", wrong), data, 0o644))
 	r := registrytest.New(t, registrytest.Options{Handler: plainFiles(tree.Dir())})
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app", "."}}
@@ -147,7 +147,7 @@ func TestContradictions(t *testing.T) {
 		config, layer := l.Blob(specs.MediaTypeImageConfig, []byte("{}")), l.Blob(specs.MediaTypeImageLayer, []byte("layer"))
 		layer.Size += int64(i)
 		body, err := json.Marshal(specs.Manifest{Versioned: versioned.Versioned{SchemaVersion: 2}, MediaType: specs.MediaTypeImageManifest, Config: config, Layers: []specs.Descriptor{layer}})
-		try(t, err)
+		layouttest.Try(t, err)
 		l.Tag(l.Blob(specs.MediaTypeImageManifest, body), "v1")
 		l.Write()
 	}
@@ -165,7 +165,7 @@ func TestContradictions(t *testing.T) {
 func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(tree.Layout("shop/app").Dir(), "blobs/sha256"))
-	try(t, err)
+	layouttest.Try(t, err)
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Size() == size {
 			found = append(found, e.Name())

@@ -9,6 +9,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Nested indexes are followed down to a limit.
@@ -16,7 +17,7 @@ func TestNestedIndexes(t *testing.T) {
 	s := newSource(nil, nil, nil, nil)
 	put := func(body string) closure.Descriptor {
 		d := digest.FromString(body)
-		try(t, s.storeManifest(d, []byte(body)))
+		layouttest.Try(t, s.storeManifest(d, []byte(body)))
 		return closure.Descriptor{MediaType: specs.MediaTypeImageIndex, Digest: d, Size: int64(len(body))}
 	}
 	c := put(`{"schemaVersion":2,"mediaType":"` + specs.MediaTypeImageManifest + `","config":{},"layers":[]}`)
@@ -26,12 +27,5 @@ func TestNestedIndexes(t *testing.T) {
 			t.Errorf("%d indexes: %v", i, err)
 		}
 		c = put(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, specs.MediaTypeImageIndex, c.MediaType, c.Digest, c.Size))
-	}
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -25,9 +26,9 @@ import (
 func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, inventory.Name))
-	try(t, err)
+	layouttest.Try(t, err)
 	i, err := inventory.Parse(data)
-	try(t, err)
+	layouttest.Try(t, err)
 	return i
 }
 
@@ -35,11 +36,11 @@ func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 func gathered(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
-	try(t, err)
+	layouttest.Try(t, err)
 	var b inventory.Builder
 	s := tree.Snapshot()
-	try(t, s.Inventory(t.Context(), &b, s.Paths()))
-	try(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	layouttest.Try(t, s.Inventory(t.Context(), &b, s.Paths()))
+	layouttest.Try(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		name, _ := filepath.Rel(dir, path)
 		switch {
 		case err != nil:
@@ -54,7 +55,7 @@ func gathered(t *testing.T, dir string) *inventory.Inventory {
 		return err
 	}))
 	i, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	return i
 }
 
@@ -106,7 +107,7 @@ func TestInventoryOmitsBrokenArchives(t *testing.T) {
 	older, _ := versions(t)
 	dir := t.TempDir()
 	pulltest.Run(t, form{chunk: 4000}.options(t, older, dir, "app"))
-	try(t, os.Remove(filepath.Join(dir, "app.tar.0001.chunk")))
+	layouttest.Try(t, os.Remove(filepath.Join(dir, "app.tar.0001.chunk")))
 	pulltest.Run(t, form{}.options(t, older, dir, "base"))
 	i := inventoryOf(t, dir)
 	if len(i.Files) != 1 || i.Files[0].Name != "base.tar" || len(i.Repositories) != 1 {
@@ -117,11 +118,11 @@ func TestInventoryOmitsBrokenArchives(t *testing.T) {
 func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
-	try(t, err)
+	layouttest.Try(t, err)
 	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	try(t, err)
+	layouttest.Try(t, err)
 	return key
 }
 
@@ -139,7 +140,7 @@ func TestSignature(t *testing.T) {
 			signed := func() (data, signature []byte) {
 				t.Helper()
 				data, signature, err := layoutstore.ReadInventory(dir)
-				try(t, err)
+				layouttest.Try(t, err)
 				return data, signature
 			}
 			run(older, key)

@@ -70,13 +70,13 @@ func (f form) options(t *testing.T, r *registrytest.Registry, dir string, reposi
 func look(t *testing.T, dir string) (map[string]string, error) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}, Indexes: []string{}})
-	try(t, err)
+	layouttest.Try(t, err)
 	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
-	try(t, err)
+	layouttest.Try(t, err)
 	got := pulltest.Listed(t, tree.Snapshot())
 	if !report.Whole && len(got) > 0 {
 		var text strings.Builder
-		try(t, report.WriteText(&text))
+		layouttest.Try(t, report.WriteText(&text))
 		// A layout of the new tree that no index names yet.
 		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum ") { // which is wrong
 			return got, errors.New(s)
@@ -121,9 +121,9 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	elsewhere.Dir = t.TempDir()
 	pulltest.Run(t, elsewhere)
 	fresh, err := look(t, elsewhere.Dir)
-	try(t, err)
+	layouttest.Try(t, err)
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
-	try(t, err)
+	layouttest.Try(t, err)
 	published, steps, bad := false, map[string]int{}, false
 	var mu sync.Mutex // archives are packed in parallel
 	check := func(point string) {
@@ -142,7 +142,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		}
 		published = now
 		_, err = live.Refresh(t.Context())
-		try(t, err)
+		layouttest.Try(t, err)
 		if seen := pulltest.Listed(t, live.Snapshot()); !maps.Equal(seen, got) {
 			bad = true
 			t.Errorf("at %s %d: a reader that was there before\n%s", point, steps[point], cmp.Diff(got, seen))
@@ -190,10 +190,10 @@ func TestLostPublication(t *testing.T) {
 			dir := t.TempDir()
 			pulltest.Run(t, f.options(t, older, dir, "app", "base"))
 			interrupted(t, f.options(t, newer, dir, "app", "base"), "placing", 2)
-			try(t, os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))))
-			try(t, os.RemoveAll(filepath.Join(dir, ".tmp")))
+			layouttest.Try(t, os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))))
+			layouttest.Try(t, os.RemoveAll(filepath.Join(dir, ".tmp")))
 			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}})
-			try(t, err)
+			layouttest.Try(t, err)
 			s := tree.Snapshot()
 			if p := problemsOf(s); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
 				t.Errorf("%d tags, problems %v", s.TagCount(), p)
@@ -228,7 +228,7 @@ func TestReaderBesidePulls(t *testing.T) {
 		o := f.options(t, r, t.TempDir(), "app", "base", "kept")
 		pulltest.Run(t, o)
 		got, err := look(t, o.Dir)
-		try(t, err)
+		layouttest.Try(t, err)
 		states = append(states, got)
 	}
 	pulltest.Run(t, f.options(t, older, dir, "app", "base", "kept"))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -36,7 +37,7 @@ func elsewhere(t *testing.T) string {
 // filesBelow returns the names of the files below a directory.
 func filesBelow(t *testing.T, dir string) (all []string) {
 	t.Helper()
-	try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			all = append(all, strings.TrimPrefix(name, dir))
 		}
@@ -66,7 +67,7 @@ func TestTempDir(t *testing.T) {
 
 			o.Dir, o.TempDir = t.TempDir(), filepath.Join(elsewhere(t), "made")
 			c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
-			try(t, err)
+			layouttest.Try(t, err)
 			defer c.Close()
 			o.Registry = c
 			r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
@@ -98,7 +99,7 @@ func TestTempDir(t *testing.T) {
 				}
 			}
 			left, err := os.ReadDir(o.TempDir)
-			try(t, err)
+			layouttest.Try(t, err)
 			if len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
@@ -129,7 +130,7 @@ func TestTempDirOfOthers(t *testing.T) {
 		t.Fatal("the pull succeeded in spite of a refusal")
 	}
 	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(made) != 1 {
 		t.Fatalf("made: %q", made)
 	}
@@ -138,8 +139,8 @@ func TestTempDirOfOthers(t *testing.T) {
 		"a link": func() error { return os.Symlink(victim, made[0]) },
 		"a file": func() error { return os.WriteFile(made[0], nil, 0o644) },
 	} {
-		try(t, os.RemoveAll(made[0]))
-		try(t, put())
+		layouttest.Try(t, os.RemoveAll(made[0]))
+		layouttest.Try(t, put())
 		if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), made[0]) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -147,6 +148,6 @@ func TestTempDirOfOthers(t *testing.T) {
 			t.Errorf("%s: written: %q", what, left)
 		}
 	}
-	try(t, os.Remove(made[0]))
+	layouttest.Try(t, os.Remove(made[0]))
 	pulltest.Run(t, o)
 }

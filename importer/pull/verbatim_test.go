@@ -58,11 +58,11 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	tags, _ := got.Tags("", -1)
 	for _, tag := range tags {
 		d, err := got.Tag(t.Context(), tag)
-		try(t, err)
+		layouttest.Try(t, err)
 		a, err := want.Referrers(context.Background(), d.Digest)
-		try(t, err)
+		layouttest.Try(t, err)
 		b, err := got.Referrers(context.Background(), d.Digest)
-		try(t, err)
+		layouttest.Try(t, err)
 		if diff := cmp.Diff(a, b); diff != "" {
 			t.Errorf("referrers of %s: %s", tag, diff)
 		}
@@ -78,7 +78,7 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	o.Planner = pull.Repositories{Paths: []string{"app", ".", "empty"}}
 	pulltest.Run(t, o)
 	files, err := filepath.Glob(o.Dir + "/*")
-	try(t, err)
+	layouttest.Try(t, err)
 	want := []string{"app.tar", "bundle.json", "empty.tar", "root.tar"}
 	for i, f := range files {
 		files[i] = filepath.Base(f)
@@ -92,9 +92,9 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 		t.Error(diff)
 	}
 	a, err := source.Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	b, err := got.Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	sameReferrers(t, a, b)
 	// The bundle itself says where it comes from.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
@@ -108,7 +108,7 @@ func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	source, err := pulltest.OpenBare(t, tree.Dir()).Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	for glob, want := range map[string][]string{
 		"v1*":    {"v1.0"},
 		"v2.?":   {"v2.0", ".sig"},
@@ -121,7 +121,7 @@ func TestTagsByGlob(t *testing.T) {
 		s := pulltest.OpenAt(t, "shop", o.Dir)
 		pulltest.Intact(t, s)
 		repo, err := s.Repository("shop/app")
-		try(t, err)
+		layouttest.Try(t, err)
 		var got []string
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
@@ -152,9 +152,9 @@ func TestReferrersByTag(t *testing.T) {
 	var subject specs.Descriptor
 	source := pulltest.OpenBare(t, tree.Dir())
 	repo, err := source.Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	one, err := repo.Tag(t.Context(), "v1.0")
-	try(t, err)
+	layouttest.Try(t, err)
 	subject = specs.Descriptor{MediaType: one.MediaType, Digest: one.Digest, Size: one.Size}
 	refers := app.Image(layouttest.Image{Name: "by tag", ArtifactType: "application/x.sbom", Subject: &subject, LayerSizes: []int64{15}})
 	app.Tag(app.Index(layouttest.Index{Children: []specs.Descriptor{refers}}), "sha256-"+subject.Digest.Encoded())
@@ -167,7 +167,7 @@ func TestReferrersByTag(t *testing.T) {
 	s := pulltest.OpenAt(t, "shop/app", o.Dir)
 	pulltest.Intact(t, s)
 	repo, err = s.Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
 		t.Errorf("referrers %v, %v", list, err)
 	}
@@ -181,12 +181,12 @@ func TestPlatform(t *testing.T) {
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "multi"}
 	var err error
 	o.Platform, err = pull.ParsePlatform("linux/aarch64")
-	try(t, err)
+	layouttest.Try(t, err)
 	pulltest.Run(t, o)
 	s := pulltest.OpenAt(t, "shop", o.Dir)
 	pulltest.Intact(t, s)
 	repo, err := s.Repository("shop/app")
-	try(t, err)
+	layouttest.Try(t, err)
 	if d, err := repo.Tag(t.Context(), "multi"); err != nil || d.MediaType != specs.MediaTypeImageManifest {
 		t.Errorf("%v, %v", d, err)
 	}
@@ -214,7 +214,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 	before := map[string]os.FileInfo{}
 	for _, name := range []string{"app.tar", "root.tar"} {
 		info, err := os.Stat(filepath.Join(o.Dir, name))
-		try(t, err)
+		layouttest.Try(t, err)
 		before[name] = info
 	}
 	r.Forget()
@@ -249,9 +249,9 @@ func TestOverAnOlderBundle(t *testing.T) {
 		t.Error("app.tar was left beside its chunks")
 	}
 	chunk, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk"))
-	try(t, err)
+	layouttest.Try(t, err)
 	sum, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk.gostsum"))
-	try(t, err)
+	layouttest.Try(t, err)
 	if h := sha256.Sum256(chunk); len(chunk) != 30_000 || string(sum) != hex.EncodeToString(h[:]) {
 		t.Errorf("chunk of %d bytes, checksum %q", len(chunk), sum)
 	}
@@ -268,11 +268,11 @@ func TestOverAnOlderBundle(t *testing.T) {
 	o.ChunkSize = 0
 	pulltest.Run(t, o)
 	left, err := filepath.Glob(o.Dir + "/*")
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(left) != 5 { // two archives, their checksums, and the inventory
 		t.Errorf("left: %q", left)
 	}
-	try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
+	layouttest.Try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
 	if report := pulltest.Run(t, o); !slices.Equal(report.Written, []string{"root.tar.gostsum"}) {
 		t.Errorf("written: %q", report.Written)
 	}
@@ -287,16 +287,16 @@ func joined(t *testing.T, dir, archive string) {
 	t.Helper()
 	file := filepath.Join(dir, archive)
 	chunks, err := filepath.Glob(file + ".*.chunk")
-	try(t, err)
+	layouttest.Try(t, err)
 	var all []byte
 	for _, chunk := range chunks {
 		data, err := os.ReadFile(chunk)
-		try(t, err)
+		layouttest.Try(t, err)
 		all = append(all, data...)
-		try(t, os.Remove(chunk))
-		try(t, os.Remove(chunk+".gostsum"))
+		layouttest.Try(t, os.Remove(chunk))
+		layouttest.Try(t, os.Remove(chunk+".gostsum"))
 	}
-	try(t, os.WriteFile(file, all, 0o644))
+	layouttest.Try(t, os.WriteFile(file, all, 0o644))
 }
 
 // A wrong blob of an older archive is fetched again.
@@ -307,7 +307,7 @@ func TestDamagedOlderBundle(t *testing.T) {
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	pulltest.Run(t, o)
 	data, err := os.ReadFile(filepath.Join(o.Dir, "app.tar"))
-	try(t, err)
+	layouttest.Try(t, err)
 	largest := 0
 	for _, p := range layouttest.Places(t, filepath.Join(o.Dir, "app.tar")) {
 		if p.End-p.Body > 70_000 {
@@ -315,7 +315,7 @@ func TestDamagedOlderBundle(t *testing.T) {
 		}
 	}
 	data[largest+100] ^= 1
-	try(t, os.WriteFile(filepath.Join(o.Dir, "app.tar"), data, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(o.Dir, "app.tar"), data, 0o644))
 	app := tree.Layout("shop/app")
 	app.Tag(app.Image(layouttest.Image{Name: "three", LayerSizes: []int64{1000}}), "v3.0")
 	app.Write()
@@ -416,7 +416,7 @@ func TestOneAtATime(t *testing.T) {
 	if err := <-inside; err == nil || !strings.Contains(err.Error(), "another pull") {
 		t.Errorf("the second: %v", err)
 	}
-	try(t, <-done)
+	layouttest.Try(t, <-done)
 }
 
 // State that is older than a day is not resumed.
@@ -436,7 +436,7 @@ func TestOldState(t *testing.T) {
 		}
 		there := finished(t, o.Dir)
 		then := time.Now().Add(-age)
-		try(t, os.Chtimes(filepath.Join(o.Dir, ".tmp/layoutproxy/state"), then, then))
+		layouttest.Try(t, os.Chtimes(filepath.Join(o.Dir, ".tmp/layoutproxy/state"), then, then))
 		r.Heal()
 		r.Forget()
 		pulltest.Run(t, o)
@@ -462,9 +462,9 @@ func TestOtherArchivesStay(t *testing.T) {
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	others := []string{"app.tar.more.tar", "app.tar.more.tar.0000.chunk", "app.tar.more.tar.gostsum", "app.tar.tmp", "deckhousereleases.yaml", "notes.txt"}
 	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
-		try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
+		layouttest.Try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
 	}
-	try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // of another tool
+	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // of another tool
 	if _, err := pull.Run(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -472,7 +472,7 @@ func TestOtherArchivesStay(t *testing.T) {
 	slices.Sort(want)
 	var got []string
 	entries, err := os.ReadDir(o.Dir)
-	try(t, err)
+	layouttest.Try(t, err)
 	for _, e := range entries {
 		got = append(got, e.Name())
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -77,7 +78,7 @@ func TestWrongRestOfABlob(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
-	try(t, err)
+	layouttest.Try(t, err)
 	defer c.Close()
 	o.Registry = c
 	r.Inject(registrytest.Spoil(func(q *http.Request) bool { return blob(q) && q.Header.Get("Range") != "" }, registrytest.FlipBit))

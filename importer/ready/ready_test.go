@@ -123,9 +123,9 @@ func (b *bundle) module(name string) {
 func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources})
-	try(t, err)
+	layouttest.Try(t, err)
 	f, err := ready.Snapshot(t.Context(), tree.Snapshot(), scope)
-	try(t, err)
+	layouttest.Try(t, err)
 	return ready.Judge(f, scope.Question)
 }
 
@@ -176,18 +176,18 @@ func TestEachDeclaredImageRemoved(t *testing.T) {
 func (b *bundle) dropDescriptor(i image) (undo func()) {
 	name := filepath.Join(b.tree.Layout(i.layout).Dir(), "index.json")
 	before, err := os.ReadFile(name)
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	var index specs.Index
-	try(b.t, json.Unmarshal(before, &index))
+	layouttest.Try(b.t, json.Unmarshal(before, &index))
 	index.Manifests = slices.DeleteFunc(index.Manifests, func(d specs.Descriptor) bool { return d.Digest == i.Digest })
-	try(b.t, os.WriteFile(name, []byte(jsonOf(index)), 0o644))
-	return func() { try(b.t, os.WriteFile(name, before, 0o644)) }
+	layouttest.Try(b.t, os.WriteFile(name, []byte(jsonOf(index)), 0o644))
+	return func() { layouttest.Try(b.t, os.WriteFile(name, before, 0o644)) }
 }
 
 func (b *bundle) dropBlob(layout string, d digest.Digest) (undo func()) {
 	name := b.tree.Layout(layout).BlobPath(d)
-	try(b.t, os.Rename(name, name+".away"))
-	return func() { try(b.t, os.Rename(name+".away", name)) }
+	layouttest.Try(b.t, os.Rename(name, name+".away"))
+	return func() { layouttest.Try(b.t, os.Rename(name+".away", name)) }
 }
 
 func (b *bundle) dropManifest(i image) (undo func()) { return b.dropBlob(i.layout, i.Digest) }
@@ -204,8 +204,8 @@ func TestEachRepositoryRemoved(t *testing.T) {
 		"modules/stronghold/extra/scanner": {"stronghold/scanner"},
 	} {
 		b := newBundle(t, 2, "v1.69.3")
-		try(t, os.Remove(filepath.Join(b.tree.Layout(layout).Dir(), "index.json")))
-		try(t, os.RemoveAll(filepath.Join(b.tree.Layout(layout).Dir(), "blobs")))
+		layouttest.Try(t, os.Remove(filepath.Join(b.tree.Layout(layout).Dir(), "index.json")))
+		layouttest.Try(t, os.RemoveAll(filepath.Join(b.tree.Layout(layout).Dir(), "blobs")))
 		v := judge(t, ready.Scope{}, b.tree.Dir())
 		if diff := cmp.Diff(want, named(v)); diff != "" || v.Ready != (want == nil) {
 			t.Errorf("%s: ready %v: %s", layout, v.Ready, diff)
@@ -224,11 +224,11 @@ func TestEachChunkLost(t *testing.T) {
 	}
 	chunks := layouttest.Split(t, filepath.Join(dir, "platform.tar"), 6000)
 	for i, chunk := range chunks {
-		try(t, os.Rename(chunk, chunk+".tmp"))
+		layouttest.Try(t, os.Rename(chunk, chunk+".tmp"))
 		v := judge(t, ready.Scope{Question: ready.Question{Releases: []string{"v1.69.3"}}}, dir)
-		try(t, os.Rename(chunk+".tmp", chunk))
+		layouttest.Try(t, os.Rename(chunk+".tmp", chunk))
 		size, err := os.Stat(chunk)
-		try(t, err)
+		layouttest.Try(t, err)
 		if size.Size() == 0 || i == len(chunks)-1 && v.Ready { // behind the end of the tar, perhaps
 			continue
 		}
@@ -243,9 +243,9 @@ func TestDeep(t *testing.T) {
 	b := newBundle(t, 3, "v1.69.3")
 	lost := b.declared[1]
 	body, err := os.ReadFile(b.tree.Layout(".").BlobPath(lost.Digest))
-	try(t, err)
+	layouttest.Try(t, err)
 	var m specs.Manifest
-	try(t, json.Unmarshal(body, &m))
+	layouttest.Try(t, json.Unmarshal(body, &m))
 	pulltest.Flip(t, b.tree.Layout(".").BlobPath(m.Layers[0].Digest), 7)
 	if v := judge(t, ready.Scope{}, b.tree.Dir()); !v.Ready {
 		t.Error(named(v))
@@ -275,15 +275,15 @@ func TestDamagedDeclarations(t *testing.T) {
 // firstLayer returns a layer of the image of a tag.
 func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	tree, err := layoutstore.Open(b.t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}})
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	repo, err := tree.Snapshot().At(layout)
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	d, err := repo.TagDigest(tag)
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	body, err := repo.ManifestBytes(b.t.Context(), d)
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	var m specs.Manifest
-	try(b.t, json.Unmarshal(body, &m))
+	layouttest.Try(b.t, json.Unmarshal(body, &m))
 	return m.Layers[0].Digest
 }
 
@@ -317,7 +317,7 @@ func TestNamedModules(t *testing.T) {
 		"console\nconsole@3": {"module console has no version 3"},
 	} {
 		modules, err := ready.ParseModules([]byte(file))
-		try(t, err)
+		layouttest.Try(t, err)
 		v := judge(t, ready.Scope{Modules: modules}, b.tree.Dir())
 		got := slices.DeleteFunc(named(v), func(s string) bool { return strings.HasPrefix(s, "a cluster") && len(want) == 1 })
 		if file == "other" {
@@ -356,16 +356,16 @@ func TestRegistry(t *testing.T) {
 	b := newBundle(t, 20, "v1.69.3")
 	r := registrytest.New(t, registrytest.Options{})
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}, Roots: []string{"deckhouse/ee"}})
-	try(t, err)
+	layouttest.Try(t, err)
 	lost := b.declared[3]
 	pulltest.Push(t, r, tree.Snapshot(), func(name string) string { return name })
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Clock: &pulltest.NoPauses{}})
-	try(t, err)
+	layouttest.Try(t, err)
 	t.Cleanup(c.Close)
 	ask := func(scope ready.Scope) ready.Verdict {
 		t.Helper()
 		f, err := ready.Registry(t.Context(), c, client.Reference{Registry: r.Host, Path: "deckhouse/ee"}, 4, scope)
-		try(t, err)
+		layouttest.Try(t, err)
 		return ready.Judge(f, scope.Question)
 	}
 	r.Forget()
@@ -405,15 +405,8 @@ func TestRegistry(t *testing.T) {
 
 func (b *bundle) layer(i image) digest.Digest {
 	body, err := os.ReadFile(b.tree.Layout(i.layout).BlobPath(i.Digest))
-	try(b.t, err)
+	layouttest.Try(b.t, err)
 	var m specs.Manifest
-	try(b.t, json.Unmarshal(body, &m))
+	layouttest.Try(b.t, json.Unmarshal(body, &m))
 	return m.Layers[0].Digest
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -3,6 +3,8 @@ package release
 import (
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // What version.json in the image of a release channel says.
@@ -13,7 +15,7 @@ func TestChannel(t *testing.T) {
 		`{"version":"main"}`:                  {Tag: "main"},
 	} {
 		got, err := ParseChannel("stable", []byte(file))
-		try(t, err)
+		layouttest.Try(t, err)
 		_, isVersion := Parse(want.Tag)
 		if got.Name != "stable" || got.Tag != want.Tag || got.Suspended != want.Suspended || (got.Release.Version != nil) != isVersion {
 			t.Errorf("%s: %+v", file, got)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func TestConstraints(t *testing.T) {
@@ -26,14 +28,14 @@ func TestConstraints(t *testing.T) {
 		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
 	} {
 		c, err := ParseConstraint(text)
-		try(t, err)
+		layouttest.Try(t, err)
 		if diff := cmp.Diff(want, c.Choose(tags)); diff != "" {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
 	for text, want := range map[string][2]string{"=v1.0.0": {"v1.0.0", ""}, "= pr42": {"pr42", ""}, "=v1.0.0+stable": {"v1.0.0", "stable"}, "=x+lts": {"x", "lts"}} {
 		c, err := ParseConstraint(text)
-		try(t, err)
+		layouttest.Try(t, err)
 		if len(c.Ranges) > 0 || c.Tag != want[0] || c.Channel != want[1] {
 			t.Errorf("%s: %+v", text, c)
 		}
@@ -41,7 +43,7 @@ func TestConstraints(t *testing.T) {
 	for text, want := range map[string]string{"1.3": "1.3.0", "~1.3.0": "1.3.0", ">=1.64 <=1.68": "1.64.0", "<=1.68 >=1.64": "1.64.0", "^2.1": "2.1.0", ">1.2.3": "1.2.4", "<2": "", "<=1.1": "",
 		"1.2 || ~3.1": "1.2.0 3.1.0", "<1.2 || >=3": "3.0.0"} {
 		c, err := ParseConstraint(text)
-		try(t, err)
+		layouttest.Try(t, err)
 		var starts []string
 		for _, p := range c.Ranges {
 			if p.Lowest != nil {
@@ -101,11 +103,4 @@ func FuzzConstraint(f *testing.F) {
 			}
 		}
 	})
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

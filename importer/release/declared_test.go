@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // The list of tags wins over the list of digests, and an installer has to have one of them.
@@ -40,7 +42,7 @@ func TestInstaller(t *testing.T) {
 // the check of that name in deckhouse/deckhouse.
 func TestRequirements(t *testing.T) {
 	r, err := ParseRequirements([]byte(`{"version":"v1.70.0","requirements":{"k8s":"1.27","migratedModules":"b-module, a-module,, b-module","flag":""}}`))
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff([]string{"a-module", "b-module"}, r.Modules()); diff != "" {
 		t.Error(diff)
 	}

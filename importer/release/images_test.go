@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Digests are found wherever they are in the document, with the names that lead to them. The
@@ -13,7 +15,7 @@ import (
 func TestImages(t *testing.T) {
 	one, two := "sha256:"+strings.Repeat("0a", 32), "sha256:"+strings.Repeat("0b", 32)
 	images, err := ParseDigests([]byte(`{"common":{"pause":"` + two + `","init":"` + one + `"},"agent":"` + one + `","deep":{"a":[{"b":"` + two + `"}]},"n":[1,null,"sha256:00"]}`))
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff([]Image{{"agent", one}, {"common/init", one}, {"common/pause", two}, {"deep/a/b", two}}, images); diff != "" {
 		t.Error(diff)
 	}
@@ -21,7 +23,7 @@ func TestImages(t *testing.T) {
 		t.Error(diff)
 	}
 	tags, err := ParseTags([]byte(`{"m":{"b":"A_b.1-x","a":"old"}}`))
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff([]Image{{"m/a", "old"}, {"m/b", "A_b.1-x"}}, tags); diff != "" {
 		t.Error(diff)
 	}
@@ -29,7 +31,7 @@ func TestImages(t *testing.T) {
 
 func TestExtraImages(t *testing.T) {
 	images, err := ParseExtraImages([]byte(`{"scanner": 3, "a/enforcer": "v2", "big": 12345678901234567890}`))
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff([]Image{{"a/enforcer", "v2"}, {"big", "12345678901234567890"}, {"scanner", "3"}}, images); diff != "" {
 		t.Error(diff)
 	}

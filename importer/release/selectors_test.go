@@ -3,12 +3,14 @@ package release
 import (
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // A name may be repeated: without a constraint, with ranges and with single tags.
 func TestParseSelectors(t *testing.T) {
 	all, err := ParseSelectors([]string{" a", "b@~1.2", "c@=v1", "b@=v3", "b @^2", "d@=v1", "d"})
-	try(t, err)
+	layouttest.Try(t, err)
 	for name, want := range map[string]struct {
 		text         string
 		all          bool

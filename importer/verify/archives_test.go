@@ -221,7 +221,7 @@ func TestWrongBytesInAnArchive(t *testing.T) {
 			}
 			data := read(t, file)
 			copy(data[p.Body:], body[:1])
-			write(t, file, string(data))
+			layouttest.WriteFile(t, file, string(data))
 			if c.cut != nil {
 				layouttest.CutAt(t, file, c.cut(p)...)
 			}

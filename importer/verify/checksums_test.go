@@ -27,13 +27,6 @@ func bundle(t *testing.T) (dir string, chunks []string) {
 	return dir, layouttest.Split(t, filepath.Join(dir, "platform.tar"), 4096)
 }
 
-func write(t *testing.T, file, text string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func read(t *testing.T, files ...string) (all []byte) {
 	t.Helper()
 	for _, file := range files {
@@ -115,7 +108,7 @@ func TestChecksums(t *testing.T) {
 		},
 		"as sha256sum writes them": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
-				write(t, dir+"/deckhousereleases.yaml", "kind: List\n")
+				layouttest.WriteFile(t, dir+"/deckhousereleases.yaml", "kind: List\n")
 				all := "# a comment\n" +
 					sha2(read(t, dir+"/module-x.tar")) + "  module-x.tar\n" + // text
 					sha2(read(t, chunks[0])) + " *./platform.tar.0000.chunk\r\n" + // binary
@@ -178,7 +171,7 @@ func TestChecksums(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, chunks := bundle(t)
 			for file, text := range c.files(t, dir, chunks) {
-				write(t, filepath.Join(dir, file), text)
+				layouttest.WriteFile(t, filepath.Join(dir, file), text)
 			}
 			r := run(t, dir)
 			want := slices.Clone(c.want)
@@ -206,8 +199,8 @@ func TestChecksums(t *testing.T) {
 // If a source is one archive, only the checksums of that archive count.
 func TestChecksumsBesideOneArchive(t *testing.T) {
 	dir, chunks := bundle(t)
-	write(t, dir+"/module-x.tar.gostsum", gost([]byte("another archive")))
-	write(t, dir+"/SHA256SUMS", sha2(nil)+"  module-x.tar\n"+sha2(read(t, chunks[1]))+"  platform.tar.0001.chunk\n")
+	layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", gost([]byte("another archive")))
+	layouttest.WriteFile(t, dir+"/SHA256SUMS", sha2(nil)+"  module-x.tar\n"+sha2(read(t, chunks[1]))+"  platform.tar.0001.chunk\n")
 	r := run(t, chunks[1])
 	if diff := cmp.Diff([]string{"SHA256SUMS: sha256 of platform.tar.0001.chunk: same"}, lines(r, dir)); diff != "" || !r.Whole {
 		t.Errorf("complete: %v\n%s", r.Whole, diff)

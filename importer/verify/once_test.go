@@ -9,6 +9,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Each file of a tree, manifests included, is opened and counted once. A damaged
@@ -20,7 +21,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 			file := filepath.Join(s.Dir(), "install/blobs/sha256", s.digests["one"].Encoded())
 			data := []byte(read(t, file))
 			data[0] ^= 1
-			write(t, file, string(data))
+			layouttest.WriteFile(t, file, string(data))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -133,7 +133,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	if body, err := pull(tree, "deckhouse/ee/modules/x", d); err != nil || !bytes.Equal(body, sound) {
 		t.Errorf("the other copy: %v", err)
 	}
-	write(t, file, string(sound))
+	layouttest.WriteFile(t, file, string(sound))
 	if body, err := pull(tree, "deckhouse/ee/install", d); err != nil || !bytes.Equal(body, sound) {
 		t.Errorf("after a repair: %v", err)
 	}

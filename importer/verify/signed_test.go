@@ -21,11 +21,11 @@ import (
 func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
-	try(t, err)
+	layouttest.Try(t, err)
 	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	try(t, err)
+	layouttest.Try(t, err)
 	return key
 }
 
@@ -34,16 +34,16 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	var b inventory.Builder
 	problems, err := gather.Sources(t.Context(), []string{dir}, "", true, &b)
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	listed, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	data, signature, err := key.EncodeSigned(listed)
-	try(t, err)
-	try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
-	try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
+	layouttest.Try(t, err)
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
 // signedBundle is a bundle of an archive and of one in chunks, with a signed inventory.
@@ -69,11 +69,11 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 	if errors.As(err, new(*inventory.SignatureError)) {
 		return err.Error(), false
 	}
-	try(t, err)
+	layouttest.Try(t, err)
 	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
-	try(t, err)
+	layouttest.Try(t, err)
 	var text strings.Builder
-	try(t, report.WriteText(&text))
+	layouttest.Try(t, report.WriteText(&text))
 	return text.String(), report.Whole
 }
 
@@ -81,9 +81,9 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 func bundleFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
-	try(t, err)
+	layouttest.Try(t, err)
 	chunks, err := filepath.Glob(filepath.Join(dir, "*.chunk"))
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(archives) != 1 || len(chunks) < 3 {
 		t.Fatal(archives, chunks)
 	}
@@ -99,12 +99,12 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	var joined []byte
 	for _, name := range bundleFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)
-		try(t, err)
+		layouttest.Try(t, err)
 		joined = append(joined, data...)
-		try(t, os.Remove(name))
+		layouttest.Try(t, os.Remove(name))
 	}
 	whole := filepath.Join(dir, "platform.tar")
-	try(t, os.WriteFile(whole, joined, 0o644))
+	layouttest.Try(t, os.WriteFile(whole, joined, 0o644))
 	if text, ok := verified(t, dir, key); !ok {
 		t.Errorf("joined: %s", text)
 	}
@@ -124,8 +124,8 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 	dir, key := signedBundle(t)
 	for _, name := range bundleFiles(t, dir) {
 		data, err := os.ReadFile(name)
-		try(t, err)
-		try(t, os.Remove(name))
+		layouttest.Try(t, err)
+		layouttest.Try(t, os.Remove(name))
 		base := filepath.Base(name)
 		archive, number := base, ""
 		if before, after, ok := strings.Cut(base, ".tar."); ok {
@@ -136,7 +136,7 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 				t.Errorf("without %s: %s", base, text)
 			}
 		}
-		try(t, os.WriteFile(name, data, 0o644))
+		layouttest.Try(t, os.WriteFile(name, data, 0o644))
 	}
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
@@ -150,7 +150,7 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 	archive := filepath.Join(dir, "a.tar")
 	s.Archive(archive, layouttest.Archive{})
 	info, err := os.Stat(archive)
-	try(t, err)
+	layouttest.Try(t, err)
 	layouttest.CutAt(t, archive, info.Size()-512, info.Size())
 	sign(t, dir, newKey(t))
 	chunks := []string{filepath.Join(dir, "a.tar.0001.chunk"), filepath.Join(dir, "a.tar.0002.chunk")}
@@ -158,12 +158,12 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 		if _, err := os.Stat(name); err != nil {
 			continue
 		}
-		try(t, os.Remove(name)) // the empty one
+		layouttest.Try(t, os.Remove(name)) // the empty one
 		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing of 3") {
 			t.Error(text)
 		}
 	}
-	try(t, os.Remove(chunks[0]))
+	layouttest.Try(t, os.Remove(chunks[0]))
 	if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0001") {
 		t.Error(text)
 	}
@@ -174,20 +174,20 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 func TestLostChunkOfABundleCutAgain(t *testing.T) {
 	dir, key := signedBundle(t)
 	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
-	try(t, err)
+	layouttest.Try(t, err)
 	var whole []byte
 	for _, name := range files {
 		data, err := os.ReadFile(name)
-		try(t, err)
+		layouttest.Try(t, err)
 		whole = append(whole, data...)
-		try(t, os.Remove(name))
+		layouttest.Try(t, os.Remove(name))
 	}
-	try(t, os.WriteFile(filepath.Join(dir, "platform.tar"), whole, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "platform.tar"), whole, 0o644))
 	layouttest.Split(t, filepath.Join(dir, "platform.tar"), int64(len(whole)/6+1))
 	if text, complete := verified(t, dir, key); !complete {
 		t.Fatal(text)
 	}
-	try(t, os.Remove(filepath.Join(dir, "platform.tar.0001.chunk")))
+	layouttest.Try(t, os.Remove(filepath.Join(dir, "platform.tar.0001.chunk")))
 	text, complete := verified(t, dir, key)
 	if complete || !strings.Contains(text, "platform.tar: chunk 0001 is missing") || strings.Count(text, "its tags are unknown") != 1 {
 		t.Error(text)
@@ -209,16 +209,16 @@ func TestFlippedBitsAreRefused(t *testing.T) {
 	}
 	for _, name := range bundleFiles(t, dir) {
 		data, err := os.ReadFile(name)
-		try(t, err)
+		layouttest.Try(t, err)
 		for at := int64(7); at < int64(len(data)); at += every {
 			data[at] ^= 1 << (at % 8)
-			try(t, os.WriteFile(name, data, 0o644))
+			layouttest.Try(t, os.WriteFile(name, data, 0o644))
 			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "damaged") {
 				t.Errorf("%s: byte %d: %s", filepath.Base(name), at, text)
 			}
 			data[at] ^= 1 << (at % 8)
 		}
-		try(t, os.WriteFile(name, data, 0o644))
+		layouttest.Try(t, os.WriteFile(name, data, 0o644))
 	}
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
@@ -246,7 +246,7 @@ func TestBrokenInventory(t *testing.T) {
 	dir, key := signedBundle(t)
 	file := filepath.Join(dir, inventory.Name)
 	good, err := os.ReadFile(file)
-	try(t, err)
+	layouttest.Try(t, err)
 	for what, c := range map[string]struct {
 		data  string
 		whole bool // without a key
@@ -256,7 +256,7 @@ func TestBrokenInventory(t *testing.T) {
 		"later version": {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
 		"of another":    {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
 	} {
-		try(t, os.WriteFile(file, []byte(c.data), 0o644))
+		layouttest.Try(t, os.WriteFile(file, []byte(c.data), 0o644))
 		if text, ok := verified(t, dir, nil); ok != c.whole || !strings.Contains(text, c.want) {
 			t.Errorf("%s: %s", what, text)
 		}
@@ -264,18 +264,11 @@ func TestBrokenInventory(t *testing.T) {
 			t.Errorf("%s: %s", what, text)
 		}
 	}
-	try(t, os.Remove(file))
+	layouttest.Try(t, os.Remove(file))
 	if text, ok := verified(t, dir, nil); !ok {
 		t.Error(text)
 	}
 	if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "unsigned") {
 		t.Error(text)
-	}
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // has checks that a directory has exactly these files and contents.
@@ -37,23 +38,16 @@ func has(t *testing.T, dir string, want map[string]string) {
 	}
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "state")
-	check(t, durable.WriteFile(name, []byte("one"), 0o600))
+	layouttest.Try(t, durable.WriteFile(name, []byte("one"), 0o600))
 	has(t, dir, map[string]string{"state": "one"})
-	check(t, os.Chmod(name, 0o640)) // an operator's choice
-	check(t, durable.WriteFile(name, []byte("two"), 0o600))
+	layouttest.Try(t, os.Chmod(name, 0o640)) // an operator's choice
+	layouttest.Try(t, durable.WriteFile(name, []byte("two"), 0o600))
 	has(t, dir, map[string]string{"state": "two"})
 	info, err := os.Stat(name)
-	check(t, err)
+	layouttest.Try(t, err)
 	if info.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v", info.Mode())
 	}
@@ -63,11 +57,11 @@ func TestWriteFile(t *testing.T) {
 func TestWriteFileReplaces(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
-	check(t, os.WriteFile(target, []byte("old"), 0o644))
-	check(t, os.Link(target, filepath.Join(dir, "other")))
-	check(t, os.Symlink("target", link))
+	layouttest.Try(t, os.WriteFile(target, []byte("old"), 0o644))
+	layouttest.Try(t, os.Link(target, filepath.Join(dir, "other")))
+	layouttest.Try(t, os.Symlink("target", link))
 	for _, name := range []string{target, link} {
-		check(t, durable.WriteFile(name, []byte("new"), 0o644))
+		layouttest.Try(t, durable.WriteFile(name, []byte("new"), 0o644))
 	}
 	has(t, dir, map[string]string{"target": "new", "link": "new", "other": "old"})
 	if info, err := os.Lstat(link); err != nil || !info.Mode().IsRegular() {
@@ -78,7 +72,7 @@ func TestWriteFileReplaces(t *testing.T) {
 // A failed write leaves no file behind, and the old file as it was.
 func TestFailedWrites(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
+	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
 	if err := durable.WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
 		t.Error("a directory was replaced by a file")
 	}
@@ -95,48 +89,48 @@ func TestCreate(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "blob")
 	f, err := durable.Create(name, 0o644)
-	check(t, err)
+	layouttest.Try(t, err)
 	_, err = f.Write([]byte("he"))
-	check(t, err)
+	layouttest.Try(t, err)
 	if n, err := f.ReadFrom(strings.NewReader("ad")); n != 2 || err != nil {
 		t.Errorf("copied %d, %v", n, err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is there before it is complete: %v", err)
 	}
-	check(t, f.Commit())
-	check(t, f.Discard()) // usually deferred
+	layouttest.Try(t, f.Commit())
+	layouttest.Try(t, f.Discard()) // usually deferred
 	has(t, dir, map[string]string{"blob": "head"})
-	check(t, os.Chmod(name, 0))
+	layouttest.Try(t, os.Chmod(name, 0))
 	f, err = durable.Create(name, 0o600)
-	check(t, err)
+	layouttest.Try(t, err)
 	_, err = f.Write([]byte("tail"))
-	check(t, err)
-	check(t, f.Commit())
+	layouttest.Try(t, err)
+	layouttest.Try(t, f.Commit())
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v; want the mode of a new file", info.Mode(), err)
 	}
 	f, err = durable.Create(name, 0o644)
-	check(t, err)
+	layouttest.Try(t, err)
 	_, err = f.Write([]byte("half"))
-	check(t, err)
-	check(t, f.Discard())
+	layouttest.Try(t, err)
+	layouttest.Try(t, f.Discard())
 	has(t, dir, map[string]string{"blob": "tail"})
 }
 
 func TestWriteFileIn(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
-	check(t, os.Mkdir(filepath.Join(dir, "in", "failed"), 0o755))
-	check(t, os.Symlink("../..", filepath.Join(dir, "in", "out")))
+	layouttest.Try(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
+	layouttest.Try(t, os.Mkdir(filepath.Join(dir, "in", "failed"), 0o755))
+	layouttest.Try(t, os.Symlink("../..", filepath.Join(dir, "in", "out")))
 	root, err := os.OpenRoot(filepath.Join(dir, "in"))
-	check(t, err)
+	layouttest.Try(t, err)
 	defer root.Close()
 	for _, text := range []string{"one", "two"} {
-		check(t, durable.WriteFileIn(root, "failed/reason.json", []byte(text), 0o644))
+		layouttest.Try(t, durable.WriteFileIn(root, "failed/reason.json", []byte(text), 0o644))
 		has(t, filepath.Join(dir, "in", "failed"), map[string]string{"reason.json": text})
 	}
-	check(t, durable.WriteFileIn(root, "reason.json", []byte("top"), 0o644))
+	layouttest.Try(t, durable.WriteFileIn(root, "reason.json", []byte("top"), 0o644))
 	has(t, filepath.Join(dir, "in"), map[string]string{"reason.json": "top", "failed": "", "out": ""})
 	for _, name := range []string{"../reason.json", "out/reason.json", "missing/reason.json", "failed"} {
 		if err := durable.WriteFileIn(root, name, []byte("x"), 0o644); err == nil {
@@ -150,26 +144,26 @@ func TestMkdirAll(t *testing.T) {
 	dir := t.TempDir()
 	deep := filepath.Join(dir, "a", "b", "c")
 	for range 2 {
-		check(t, durable.MkdirAll(deep, 0o755))
+		layouttest.Try(t, durable.MkdirAll(deep, 0o755))
 	}
 	if info, err := os.Stat(deep); err != nil || !info.IsDir() {
 		t.Errorf("%v, %v", info, err)
 	}
-	check(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	if err := durable.MkdirAll(filepath.Join(dir, "file", "x"), 0o755); err == nil {
 		t.Error("a directory was made in a file")
 	}
 	t.Chdir(dir)
-	check(t, durable.MkdirAll("relative/x", 0o755))
+	layouttest.Try(t, durable.MkdirAll("relative/x", 0o755))
 }
 
 func TestSync(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))
-	check(t, durable.WriteInPlace(filepath.Join(dir, "a", "file"), bytes.Repeat([]byte("x"), 1<<16), 0o644))
-	check(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
-	check(t, durable.SyncDir(filepath.Join(dir, "a")))
-	check(t, durable.SyncTree(dir))
+	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))
+	layouttest.Try(t, durable.WriteInPlace(filepath.Join(dir, "a", "file"), bytes.Repeat([]byte("x"), 1<<16), 0o644))
+	layouttest.Try(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
+	layouttest.Try(t, durable.SyncDir(filepath.Join(dir, "a")))
+	layouttest.Try(t, durable.SyncTree(dir))
 	missing := filepath.Join(dir, "missing")
 	for what, err := range map[string]error{"SyncDir": durable.SyncDir(missing), "SyncTree": durable.SyncTree(missing)} {
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -24,15 +24,15 @@ func gzipped(t *testing.T, data []byte) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	_, err := w.Write(data)
-	try(t, err)
-	try(t, w.Close())
+	layouttest.Try(t, err)
+	layouttest.Try(t, w.Close())
 	return b.Bytes()
 }
 
 func zstandard(t *testing.T, data []byte) []byte {
 	t.Helper()
 	w, err := zstd.NewWriter(nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	defer w.Close()
 	return w.EncodeAll(data, nil)
 }
@@ -99,7 +99,7 @@ func TestFilesOfImages(t *testing.T) {
 				}
 				return
 			}
-			try(t, err)
+			layouttest.Try(t, err)
 			if got := string(files[name]); got != test.want {
 				t.Errorf("%.50q, want %.50q", got, test.want)
 			}
@@ -126,13 +126,13 @@ func layerOf(t *testing.T, entries ...entry) []byte {
 		case tar.TypeSymlink, tar.TypeLink:
 			h.Linkname = "elsewhere"
 		}
-		try(t, w.WriteHeader(h))
+		layouttest.Try(t, w.WriteHeader(h))
 		if e.typeflag == tar.TypeReg {
 			_, err := w.Write([]byte("content"))
-			try(t, err)
+			layouttest.Try(t, err)
 		}
 	}
-	try(t, w.Close())
+	layouttest.Try(t, w.Close())
 	return b.Bytes()
 }
 
@@ -197,7 +197,7 @@ func TestOnlyNeededLayersAreOpened(t *testing.T) {
 	i := imageOf(layouttest.TarOf(t, "a", "low"), layouttest.TarOf(t, "b", "2"), layouttest.TarOf(t, "a", "1"), []byte("an artifact"))
 	i.layers[3].MediaType = "application/vnd.example.signature"
 	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
-	try(t, err)
+	layouttest.Try(t, err)
 	if string(files["a"]) != "1" || string(files["b"]) != "2" {
 		t.Errorf("%q", files)
 	}
@@ -243,12 +243,5 @@ func TestReadingEndsWithTheContext(t *testing.T) {
 	i := imageOf(layouttest.TarOf(t, "a", "1"))
 	if _, err := imagefile.Read(ctx, i.layers, i.open, "a"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
-	}
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // Only what removes or replaces wanted files is remembered: a layer can have any number of
@@ -19,14 +21,14 @@ func TestWhiteoutsOfOtherFilesAreForgotten(t *testing.T) {
 	s := newSearch("a/b/version.json", "other")
 	removed := map[string]bool{}
 	for i := range 10_000 {
-		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/.wh.%d", i)}, removed))
-		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("%d/.wh..wh..opq", i)}, removed))
-		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/%d", i), Typeflag: tar.TypeReg}, removed))
-		try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/b/%d/", i), Typeflag: tar.TypeDir}, removed))
+		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/.wh.%d", i)}, removed))
+		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("%d/.wh..wh..opq", i)}, removed))
+		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/%d", i), Typeflag: tar.TypeReg}, removed))
+		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/b/%d/", i), Typeflag: tar.TypeDir}, removed))
 	}
-	try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // no file
+	layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // no file
 	for _, name := range []string{"a/.wh.b", "a/b/.wh..wh..opq", ".wh..wh..opq", "a/b/.wh.version.json"} {
-		try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
+		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
 	}
 	if got := slices.Sorted(maps.Keys(removed)); !slices.Equal(got, []string{"./", "a/b", "a/b/", "a/b/version.json"}) {
 		t.Errorf("%d are remembered: %.200q", len(got), got)
@@ -38,11 +40,11 @@ func TestLayersThatUnpackToTooMuch(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"large", "version.json"} {
-		try(t, w.WriteHeader(&tar.Header{Name: name, Size: 10_000, Typeflag: tar.TypeReg}))
+		layouttest.Try(t, w.WriteHeader(&tar.Header{Name: name, Size: 10_000, Typeflag: tar.TypeReg}))
 		_, err := w.Write(make([]byte, 10_000))
-		try(t, err)
+		layouttest.Try(t, err)
 	}
-	try(t, w.Close())
+	layouttest.Try(t, w.Close())
 	for limit, want := range map[int64]string{5_000: "it unpacks to more than 5000 bytes", 15_000: "it unpacks to more than 15000 bytes", 30_000: ""} {
 		s := newSearch("version.json")
 		s.limit = limit
@@ -95,11 +97,4 @@ func FuzzLayer(f *testing.F) {
 			}
 		}
 	})
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

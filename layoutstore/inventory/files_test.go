@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -35,7 +36,7 @@ func listing(t *testing.T, files string) *inventory.Inventory {
 		b.AddFile(f)
 	}
 	i, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	return i
 }
 
@@ -116,7 +117,7 @@ func TestCompare(t *testing.T) {
 	b.AddTag(".", "v1", blob("root"))
 	b.AddBlob(blob("layer"))
 	other, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	var got []string
 	for _, d := range inventory.Compare(a, other).Differences {
 		got = append(got, d.String())

@@ -14,16 +14,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 func blob(content string) inventory.Blob {
 	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
@@ -43,14 +37,14 @@ func sample(t *testing.T) *inventory.Inventory {
 	b.AddUntagged("install", blob("nameless"))
 	b.AddBlob(blob("layer"))
 	i, err := b.Build("layoutproxy test")
-	try(t, err)
+	layouttest.Try(t, err)
 	return i
 }
 
 func encode(t *testing.T, i *inventory.Inventory) []byte {
 	t.Helper()
 	data, err := i.Encode()
-	try(t, err)
+	layouttest.Try(t, err)
 	return data
 }
 
@@ -58,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 	want := sample(t)
 	data := encode(t, want)
 	got, err := inventory.Parse(data)
-	try(t, err)
+	layouttest.Try(t, err)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -99,7 +93,7 @@ func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	b.AddTag("app", "v1", blob("new"))
 	b.AddUntagged("app", blob("new")) // it has a tag
 	i, err := b.Build("test")
-	try(t, err)
+	layouttest.Try(t, err)
 	want := []inventory.Repository{{Path: "app", Tags: []inventory.Tag{{Name: "v1", Digest: blob("new").Digest, Size: 3}}, Untagged: []inventory.Blob{blob("old")}}}
 	if diff := cmp.Diff(want, i.Repositories); diff != "" {
 		t.Error(diff)
@@ -143,7 +137,7 @@ func valueEnd(t *testing.T, data string, at int) int {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(data[at:]))
 	var raw json.RawMessage
-	try(t, d.Decode(&raw))
+	layouttest.Try(t, d.Decode(&raw))
 	return at + int(d.InputOffset())
 }
 

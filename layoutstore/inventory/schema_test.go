@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // schema is the part of JSON Schema (draft 2020-12) that docs/inventory.schema.json uses.
@@ -72,14 +73,14 @@ func (s *schema) check(at string, v any) error {
 // What the program writes is as the schema says, and the schema refuses what the parser refuses.
 func TestSchema(t *testing.T) {
 	data, err := os.ReadFile("../../docs/inventory.schema.json")
-	try(t, err)
+	layouttest.Try(t, err)
 	var s schema
-	try(t, json.Unmarshal(data, &s))
+	layouttest.Try(t, json.Unmarshal(data, &s))
 	signed, _, err := signingKey(t, "p256").EncodeSigned(sample(t))
-	try(t, err)
+	layouttest.Try(t, err)
 	for _, text := range [][]byte{encode(t, sample(t)), signed} {
 		var v any
-		try(t, json.Unmarshal(text, &v))
+		layouttest.Try(t, json.Unmarshal(text, &v))
 		if err := s.check("inventory", v); err != nil {
 			t.Error(err)
 		}
@@ -93,13 +94,13 @@ func TestSchema(t *testing.T) {
 		"an illegal id":   func(v map[string]any) { v["bundle"] = "sha256:x" },
 	} {
 		var v map[string]any
-		try(t, json.Unmarshal(signed, &v))
+		layouttest.Try(t, json.Unmarshal(signed, &v))
 		change(v)
 		if s.check("inventory", v) == nil {
 			t.Errorf("%s: the schema accepts it", what)
 		}
 		text, err := json.Marshal(v)
-		try(t, err)
+		layouttest.Try(t, err)
 		if _, err := inventory.Parse(text); err == nil {
 			t.Errorf("%s: the parser accepts it", what)
 		}

@@ -9,26 +9,27 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func read(t *testing.T, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
-	try(t, err)
+	layouttest.Try(t, err)
 	return data
 }
 
 func signingKey(t *testing.T, name string) *inventory.SigningKey {
 	t.Helper()
 	key, err := inventory.ParseSigningKey(read(t, name+".key"))
-	try(t, err)
+	layouttest.Try(t, err)
 	return key
 }
 
 func verifyKey(t *testing.T, name string) *inventory.VerifyKey {
 	t.Helper()
 	key, err := inventory.ParseVerifyKey(read(t, name+".pub"))
-	try(t, err)
+	layouttest.Try(t, err)
 	return key
 }
 
@@ -53,9 +54,9 @@ func TestSignaturesOfOpenSSL(t *testing.T) {
 			t.Errorf("%s: another key", name)
 		}
 		own, err := key.Sign(message)
-		try(t, err)
+		layouttest.Try(t, err)
 		again, err := key.Sign(message)
-		try(t, err)
+		layouttest.Try(t, err)
 		if !public.Verify(message, own) || !bytes.Equal(own, again) {
 			t.Errorf("%s: %x, then %x", name, own, again)
 		}
@@ -103,14 +104,14 @@ func TestVerified(t *testing.T) {
 		key := signingKey(t, name)
 		public := key.Public()
 		data, signature, err := key.EncodeSigned(sample(t))
-		try(t, err)
+		layouttest.Try(t, err)
 		i, err := public.Verified("bundle.json", data, signature)
 		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
 			t.Fatalf("%s: %v", name, err)
 		}
 		plain := encode(t, sample(t)) // as openssl would sign it
 		plainSignature, err := key.Sign(plain)
-		try(t, err)
+		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
 			t.Errorf("%s: without the name of the key: %v", name, err)
 		}
@@ -138,7 +139,7 @@ func TestVerified(t *testing.T) {
 		}
 		bad := []byte(`{"formatVersion":2}`)
 		badSignature, err := key.Sign(bad)
-		try(t, err)
+		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", bad, badSignature); !errors.Is(err, inventory.ErrFormat) {
 			t.Errorf("%s: signed, but not an inventory: %v", name, err)
 		}
@@ -155,7 +156,7 @@ func TestEveryBitCounts(t *testing.T) {
 	for _, name := range []string{"ed25519", "p256"} {
 		key := signingKey(t, name)
 		data, signature, err := key.EncodeSigned(sample(t))
-		try(t, err)
+		layouttest.Try(t, err)
 		flips := 0
 		flip := func(what string, bytes []byte, step int) {
 			for bit := 0; bit < 8*len(bytes); bit += step {

@@ -2,6 +2,7 @@ package layouttest_test
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -21,7 +22,7 @@ import (
 func entries(t *testing.T, archive string) (headers []*tar.Header, files map[string]string) {
 	t.Helper()
 	files = map[string]string{}
-	r := tar.NewReader(strings.NewReader(readFile(t, archive)))
+	r := tar.NewReader(bytes.NewReader(layouttest.ReadFile(t, archive)))
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -73,7 +74,7 @@ func TestArchiveIsTheTree(t *testing.T) {
 		tree.Archive(archive, a)
 		headers, packed := entries(t, archive)
 		want := map[string]string{}
-		for path, data := range files(t, dir) {
+		for path, data := range layouttest.ReadFiles(t, dir) {
 			if a.DotSlash {
 				path = "./" + path
 			}
@@ -107,7 +108,7 @@ func TestArchiveIsAsD8Packs(t *testing.T) {
 		slices.Index(got, "index.json") < slices.IndexFunc(got, func(s string) bool { return strings.HasPrefix(s, "blobs/") }) {
 		t.Errorf("order is %q", got)
 	}
-	got := digest.FromString(readFile(t, archive))
+	got := digest.FromBytes(layouttest.ReadFile(t, archive))
 	if want := digest.Digest("sha256:88cd6655b1e0ef42af86d8d37abf765291c5b0a3f9e202ef923802fd7d51fd52"); got != want {
 		t.Errorf("the archive is %s, want %s", got, want)
 	}
@@ -166,7 +167,7 @@ func TestBundle(t *testing.T) {
 	dir := t.TempDir()
 	tree.Bundle(dir)
 	got := map[string]string{}
-	for file := range files(t, dir) {
+	for file := range layouttest.ReadFiles(t, dir) {
 		headers, _ := entries(t, filepath.Join(dir, file))
 		var layouts []string
 		for _, name := range names(headers) {
@@ -206,7 +207,7 @@ func toCut(t *testing.T) (archive, content string) {
 func readChunks(t *testing.T, chunks []string) (all []string) {
 	t.Helper()
 	for _, chunk := range chunks {
-		all = append(all, readFile(t, chunk))
+		all = append(all, string(layouttest.ReadFile(t, chunk)))
 	}
 	return all
 }
@@ -256,7 +257,7 @@ func TestCut(t *testing.T) {
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {
 			t.Errorf("the first is %s", got)
 		}
-		left := slices.Collect(maps.Keys(files(t, filepath.Dir(archive))))
+		left := slices.Collect(maps.Keys(layouttest.ReadFiles(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
 			t.Errorf("%d files are left: %q", len(left), left)
 		}

@@ -22,7 +22,7 @@ func TestImageIsValid(t *testing.T) {
 		l := layouttest.New(t, t.TempDir()).Layout(".")
 		d := l.Image(layouttest.Image{Docker: docker, Files: files})
 		var manifest ocispec.Manifest
-		decode(t, readFile(t, l.BlobPath(d.Digest)), &manifest)
+		decode(t, string(layouttest.ReadFile(t, l.BlobPath(d.Digest))), &manifest)
 		got := []string{d.MediaType, manifest.MediaType, manifest.Config.MediaType, manifest.Layers[0].MediaType}
 		want := []string{ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageManifest,
 			ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayerGzip}
@@ -34,8 +34,8 @@ func TestImageIsValid(t *testing.T) {
 			t.Error(diff)
 		}
 		var config ocispec.Image
-		decode(t, readFile(t, l.BlobPath(manifest.Config.Digest)), &config)
-		archive := gunzip(t, readFile(t, l.BlobPath(manifest.Layers[0].Digest)))
+		decode(t, string(layouttest.ReadFile(t, l.BlobPath(manifest.Config.Digest))), &config)
+		archive := gunzip(t, string(layouttest.ReadFile(t, l.BlobPath(manifest.Layers[0].Digest))))
 		if diff := cmp.Diff([]digest.Digest{digest.FromString(archive)}, config.RootFS.DiffIDs); diff != "" {
 			t.Error(diff)
 		}
@@ -53,7 +53,7 @@ func TestLayersOfAskedSize(t *testing.T) {
 	sizes := []int64{0, 1, 70000, 70000}
 	manifest := func(name string) (m ocispec.Manifest) {
 		d := l.Image(layouttest.Image{Name: name, LayerSizes: sizes, LayerMediaType: "text/x"})
-		decode(t, readFile(t, l.BlobPath(d.Digest)), &m)
+		decode(t, string(layouttest.ReadFile(t, l.BlobPath(d.Digest))), &m)
 		return m
 	}
 	one, two := manifest("one"), manifest("two")
@@ -72,7 +72,7 @@ func TestArtifact(t *testing.T) {
 	subject := l.Image(layouttest.Image{Name: "subject", Algorithm: digest.SHA512})
 	o := layouttest.Image{ArtifactType: "application/vnd.example", Subject: &subject}
 	var manifest ocispec.Manifest
-	decode(t, readFile(t, l.BlobPath(l.Image(o).Digest)), &manifest)
+	decode(t, string(layouttest.ReadFile(t, l.BlobPath(l.Image(o).Digest))), &manifest)
 	empty := ocispec.DescriptorEmptyJSON
 	empty.Data = nil
 	if diff := cmp.Diff(empty, manifest.Config); diff != "" {
@@ -86,7 +86,7 @@ func TestArtifact(t *testing.T) {
 		t.Errorf("subject is %s", subject.Digest)
 	}
 	o.ConfigMediaType = "application/vnd.other"
-	decode(t, readFile(t, l.BlobPath(l.Image(o).Digest)), &manifest)
+	decode(t, string(layouttest.ReadFile(t, l.BlobPath(l.Image(o).Digest))), &manifest)
 	if manifest.Config.MediaType != o.ConfigMediaType || manifest.Config.Size < 10 {
 		t.Errorf("config is %+v", manifest.Config)
 	}
@@ -100,7 +100,7 @@ func TestIndexKeepsItsChildren(t *testing.T) {
 	}
 	d := l.Index(layouttest.Index{Children: children})
 	var index ocispec.Index
-	decode(t, readFile(t, l.BlobPath(d.Digest)), &index)
+	decode(t, string(layouttest.ReadFile(t, l.BlobPath(d.Digest))), &index)
 	if diff := cmp.Diff(children, index.Manifests); diff != "" {
 		t.Error(diff)
 	}

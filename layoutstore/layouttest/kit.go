@@ -3,6 +3,7 @@ package layouttest
 import (
 	"archive/tar"
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,6 +18,44 @@ func Publish(t TB, dir, path string, tags ...string) {
 		l.Tag(l.Image(Image{Name: tag, LayerSizes: []int64{2000}}), tag)
 	}
 	l.Write()
+}
+
+// Try ends the test if err is not nil.
+func Try(t TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// WriteFile writes a file, and its directories if they are missing.
+func WriteFile[T string | []byte](t TB, file string, content T) {
+	t.Helper()
+	Try(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	Try(t, os.WriteFile(file, []byte(content), 0o644))
+}
+
+// ReadFile returns the content of a file.
+func ReadFile(t TB, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	Try(t, err)
+	return content
+}
+
+// ReadFiles returns the content of each file in a directory and below it, by its path there.
+func ReadFiles(t TB, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	Try(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		files[name] = string(content)
+		return err
+	}))
+	return files
 }
 
 // TarOf returns a tar archive of regular files: NAME, CONTENT, NAME, CONTENT and so on.

@@ -2,7 +2,6 @@ package layouttest_test
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func TestTagLeavesTheCallersDescriptor(t *testing.T) {
 func TestAddAndWriteAgain(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	l.Write()
-	if raw := readFile(t, filepath.Join(l.Dir(), "index.json")); !strings.Contains(raw, `"manifests": []`) {
+	if raw := string(layouttest.ReadFile(t, filepath.Join(l.Dir(), "index.json"))); !strings.Contains(raw, `"manifests": []`) {
 		t.Errorf("empty index is %s", raw)
 	}
 	d := l.Image(layouttest.Image{})
@@ -70,17 +69,8 @@ func TestAddAndWriteAgain(t *testing.T) {
 
 func readIndex(t *testing.T, l *layouttest.Layout) (index ocispec.Index) {
 	t.Helper()
-	decode(t, readFile(t, filepath.Join(l.Dir(), ocispec.ImageIndexFile)), &index)
+	decode(t, string(layouttest.ReadFile(t, filepath.Join(l.Dir(), ocispec.ImageIndexFile))), &index)
 	return index
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
 }
 
 func decode(t *testing.T, data string, v any) {

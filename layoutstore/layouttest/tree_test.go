@@ -2,7 +2,6 @@ package layouttest_test
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +39,7 @@ func TestSameCallsSameBytes(t *testing.T) {
 	first, second := t.TempDir(), t.TempDir()
 	buildAll(t, first)
 	buildAll(t, second)
-	if diff := cmp.Diff(files(t, first), files(t, second)); diff != "" {
+	if diff := cmp.Diff(layouttest.ReadFiles(t, first), layouttest.ReadFiles(t, second)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -69,7 +68,7 @@ func TestBlobsAreNamedByTheirContent(t *testing.T) {
 	dir := t.TempDir()
 	buildAll(t, dir)
 	blobs := 0
-	for path, data := range files(t, dir) {
+	for path, data := range layouttest.ReadFiles(t, dir) {
 		elems := strings.Split(path, "/")
 		n := len(elems)
 		if n < 3 || elems[n-3] != ocispec.ImageBlobsDir {
@@ -114,22 +113,4 @@ func (*recorder) Helper() {}
 func (r *recorder) Fatalf(format string, args ...any) {
 	r.message = fmt.Sprintf(format, args...)
 	panic(r.message)
-}
-
-// files returns everything below dir, by slash-separated path.
-func files(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(dir, path))
-		all[path] = string(data)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }

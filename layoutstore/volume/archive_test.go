@@ -110,7 +110,7 @@ func FuzzArchive(f *testing.F) {
 		}
 		dir := t.TempDir()
 		file := filepath.Join(dir, "a.tar")
-		write(t, file, data)
+		layouttest.WriteFile(t, file, data)
 		if chunk > 0 {
 			layouttest.Split(t, file, int64(chunk))
 		}
@@ -293,13 +293,6 @@ func handmade(f *testing.F) []byte {
 	return b.Bytes()
 }
 
-func write(t testing.TB, file string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // FuzzKeptIndex: whatever the cache contains, located blobs are those of the archive.
 func FuzzKeptIndex(f *testing.F) {
 	tree := layouttest.New(f, f.TempDir())
@@ -326,7 +319,7 @@ func FuzzKeptIndex(f *testing.F) {
 	f.Add(index[:len(index)/2])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, index []byte) {
-		write(t, kept[0], index)
+		layouttest.WriteFile(t, kept[0], index)
 		compare(t, openArchive(t, dir, cache), data)
 	})
 }

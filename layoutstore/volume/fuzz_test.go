@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -24,11 +25,11 @@ func FuzzChunks(f *testing.F) {
 		for i, n := range []uint16{a, b, c, d} {
 			n := min(int(n), len(rest))
 			if i != int(lost) {
-				write(t, filepath.Join(dir, fmt.Sprintf("a.tar.%04d.chunk", i)), rest[:n])
+				layouttest.WriteFile(t, filepath.Join(dir, fmt.Sprintf("a.tar.%04d.chunk", i)), rest[:n])
 			}
 			rest = rest[n:]
 		}
-		write(t, filepath.Join(dir, "a.tar.0004.chunk"), rest)
+		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0004.chunk"), rest)
 		archive := openArchive(t, dir, "")
 		if lost > 4 {
 			compare(t, archive, data)
@@ -66,7 +67,7 @@ func FuzzPublication(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, volume.PublicationFile)
-		write(t, file, data)
+		layouttest.WriteFile(t, file, data)
 		p, err := volume.ReadPublication(dir)
 		if err != nil {
 			return

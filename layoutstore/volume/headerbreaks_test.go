@@ -138,7 +138,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 		places[1].Body + 1000: {Kind: problem.Damaged, Chunks: []string{"chunk 0001"}, Suspects: true, Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
 		places[2].Header:      {Kind: problem.Incomplete, Chunks: []string{"chunk 0000"}, Suspects: true, Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
 	} {
-		write(t, file, data)
+		layouttest.WriteFile(t, file, data)
 		chunks := layouttest.CutAt(t, file, at)
 		a := openArchive(t, dir, "")
 		got, _ := a.Problem()
@@ -173,7 +173,7 @@ func TestOldKeptIndex(t *testing.T) {
 	old := slices.Clone(index[:len(index)-sha256.Size])
 	old[version] = '1'
 	sum := sha256.Sum256(old)
-	write(t, kept[0], append(old, sum[:]...))
+	layouttest.WriteFile(t, kept[0], append(old, sum[:]...))
 	openArchive(t, dir, cache).SaveIndex(cache) // an index that was used is not kept once more
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
 		t.Errorf("the old index is still there, %v", err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -18,12 +19,12 @@ import (
 func TestPublicationShowsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	staged := filepath.Join(dir, volume.StagedDir(1))
-	put(t, filepath.Join(staged, "b.tar"), "new")
-	put(t, filepath.Join(staged, "c.tar.0000.chunk"), "new")
-	put(t, filepath.Join(staged, "not in it.tar"), "new")
-	put(t, filepath.Join(staged, "app", "index.json"), `{"schemaVersion":2,"manifests":[]}`)
+	layouttest.WriteFile(t, filepath.Join(staged, "b.tar"), "new")
+	layouttest.WriteFile(t, filepath.Join(staged, "c.tar.0000.chunk"), "new")
+	layouttest.WriteFile(t, filepath.Join(staged, "not in it.tar"), "new")
+	layouttest.WriteFile(t, filepath.Join(staged, "app", "index.json"), `{"schemaVersion":2,"manifests":[]}`)
 	for _, name := range []string{"a.tar", "b.tar", "c.tar", "c.tar.gostsum", "other.tar"} {
-		put(t, filepath.Join(dir, name), "old")
+		layouttest.WriteFile(t, filepath.Join(dir, name), "old")
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "app", "blobs", "sha256"), 0o755); err != nil {
 		t.Fatal(err)
@@ -80,8 +81,8 @@ func TestBadPublications(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			put(t, filepath.Join(dir, "a.tar"), "old")
-			put(t, filepath.Join(dir, volume.PublicationFile), text)
+			layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
+			layouttest.WriteFile(t, filepath.Join(dir, volume.PublicationFile), text)
 			refused(t, dir, volume.PublicationFile)
 		})
 	}
@@ -90,7 +91,7 @@ func TestBadPublications(t *testing.T) {
 // Marks show a publication that begins, continues or ends, and one that did all of it.
 func TestMark(t *testing.T) {
 	dir := t.TempDir()
-	put(t, filepath.Join(dir, "a.tar"), "old")
+	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
 	past := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(dir, past, past); err != nil {
 		t.Fatal(err)
@@ -132,17 +133,7 @@ func publish(t *testing.T, dir string, p volume.Publication) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(dir, volume.PublicationFile), string(data))
-}
-
-func put(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.WriteFile(t, filepath.Join(dir, volume.PublicationFile), string(data))
 }
 
 func names(t *testing.T, dir string) (all []string) {

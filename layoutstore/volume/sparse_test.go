@@ -158,8 +158,8 @@ func TestSparseEntryCutShort(t *testing.T) {
 		}
 		dir := t.TempDir()
 		at := bytes.Index(data, stored)
-		write(t, filepath.Join(dir, "a.tar.0000.chunk"), data[:at+100])
-		write(t, filepath.Join(dir, "a.tar.0001.chunk"), data[at+100:at+700])
+		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0000.chunk"), data[:at+100])
+		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0001.chunk"), data[at+100:at+700])
 		a := openArchive(t, dir, "")
 		if p, ok := a.Problem(); !ok {
 			t.Errorf("%s: the archive is complete: %v", version, p)

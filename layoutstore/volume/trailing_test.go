@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -95,7 +96,7 @@ func TestFarBehindTheEnd(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bundle.tar")
-	write(t, file, one)
+	layouttest.WriteFile(t, file, one)
 	if err := os.Truncate(file, 1<<40); err != nil {
 		t.Fatal(err)
 	} // a hole, which takes no space
@@ -128,7 +129,7 @@ func TestChunksBehindTheEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data, dir := append(bytes.Clone(one), c.behind...), t.TempDir()
 			for i := 0; i*chunk < len(data); i++ {
-				write(t, filepath.Join(dir, fmt.Sprintf("bundle.tar.%04d.chunk", i)), data[i*chunk:min(len(data), (i+1)*chunk)])
+				layouttest.WriteFile(t, filepath.Join(dir, fmt.Sprintf("bundle.tar.%04d.chunk", i)), data[i*chunk:min(len(data), (i+1)*chunk)])
 			}
 			listing, err := whole(t, openArchive(t, dir, "")).Layouts(context.Background())
 			if err != nil || len(listing.Problems) != len(c.want) {
@@ -146,7 +147,7 @@ func TestChunksBehindTheEnd(t *testing.T) {
 // Reading behind the end ends with its context.
 func TestCancelledBehindTheEnd(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
+	layouttest.WriteFile(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
 	found, err := volume.FindArchives(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -42,7 +43,7 @@ func written(t testing.TB, name string) []byte {
 func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []problem.Problem)) {
 	t.Helper()
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
-	write(t, filepath.Join(dir, name), data)
+	layouttest.WriteFile(t, filepath.Join(dir, name), data)
 	for range 2 {
 		a := whole(t, openArchive(t, dir, cache))
 		listing, err := a.Layouts(context.Background())

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
@@ -44,13 +45,6 @@ func wait(t *testing.T, signals <-chan struct{}, what string) {
 	}
 }
 
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestEveryKindOfChangeIsSignalled(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
@@ -67,7 +61,7 @@ func TestEveryKindOfChangeIsSignalled(t *testing.T) {
 		{"a removal", func() error { return os.Remove(other) }},
 		{"a link", func() error { return os.Symlink("x", filepath.Join(dir, "link")) }},
 	} {
-		try(t, c.change())
+		layouttest.Try(t, c.change())
 		wait(t, signals, c.name)
 	}
 	if err := w.Failure(); err != nil {
@@ -82,7 +76,7 @@ func TestChangesTogetherAreOneSignal(t *testing.T) {
 	const changes = 500
 	began := time.Now()
 	for i := range changes {
-		try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
 	}
 	wait(t, signals, "many changes")
 	// However slow the machine is, signals are at least a pause apart.
@@ -95,32 +89,32 @@ func TestChangesTogetherAreOneSignal(t *testing.T) {
 func TestPathsAreWatchedAlone(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "current")
-	try(t, os.Symlink("one", link))
+	layouttest.Try(t, os.Symlink("one", link))
 	w, signals := run(t, 0)
 	w.Watch(nil, []string{link})
-	try(t, os.WriteFile(filepath.Join(dir, "neighbour"), nil, 0o644))
-	try(t, os.Symlink("two", link+".new"))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "neighbour"), nil, 0o644))
+	layouttest.Try(t, os.Symlink("two", link+".new"))
 	select {
 	case <-signals:
 		t.Error("a neighbour of the path is signalled")
 	case <-time.After(500 * time.Millisecond): // longer than changes are collected
 	}
-	try(t, os.Rename(link+".new", link))
+	layouttest.Try(t, os.Rename(link+".new", link))
 	wait(t, signals, "the link's swap")
 }
 
 func TestWatchedDirectoryReplaced(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "dir")
-	try(t, os.Mkdir(dir, 0o755))
+	layouttest.Try(t, os.Mkdir(dir, 0o755))
 	w, signals := run(t, 0)
 	w.Watch([]string{parent, dir}, nil)
-	try(t, os.Rename(dir, dir+".old"))
+	layouttest.Try(t, os.Rename(dir, dir+".old"))
 	wait(t, signals, "the directory's rename")
-	try(t, os.Mkdir(dir, 0o755))
+	layouttest.Try(t, os.Mkdir(dir, 0o755))
 	wait(t, signals, "the new directory")
 	w.Watch([]string{parent, dir}, nil)
-	try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	wait(t, signals, "a file in the new directory")
 }
 
@@ -129,7 +123,7 @@ func TestWhatIsNoLongerWatched(t *testing.T) {
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
 	w.Watch(nil, nil)
-	try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
 	select {
 	case <-signals:
 		t.Error("signalled")
@@ -160,10 +154,10 @@ func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
 // by the tick, and by events once there is a queue.
 func TestWithoutAQueue(t *testing.T) {
 	var limit syscall.Rlimit
-	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	restore := func() { try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
+	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	restore := func() { layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
 	dir := t.TempDir()
-	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
 	defer restore()
 	w, signals := run(t, time.Millisecond)
 	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
@@ -178,12 +172,12 @@ func TestWithoutAQueue(t *testing.T) {
 
 func TestQueueThatCameLate(t *testing.T) {
 	var limit syscall.Rlimit
-	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	dir := t.TempDir()
-	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
 	w, signals := run(t, 0)
 	failure := w.Failure()
-	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if failure == nil {
 		t.Fatal("it watches without a file")
 	}
@@ -195,7 +189,7 @@ func TestQueueThatCameLate(t *testing.T) {
 	for len(signals) > 0 {
 		<-signals
 	}
-	try(t, os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644))
 	wait(t, signals, "a change")
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
@@ -46,7 +47,7 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 		t.Fatalf("not one event: %q", event)
 	}
 	var all map[string]struct{ HTML, Hash string }
-	try(t, json.Unmarshal([]byte(data), &all))
+	layouttest.Try(t, json.Unmarshal([]byte(data), &all))
 	return all
 }
 

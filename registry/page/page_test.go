@@ -28,13 +28,6 @@ import (
 
 const sample = "../../examples/bundle"
 
-func try(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // open is the tree of a source, checked. But for the sample, names are bare paths.
 func open(t testing.TB, source string) *layoutstore.Tree {
 	t.Helper()
@@ -43,8 +36,8 @@ func open(t testing.TB, source string) *layoutstore.Tree {
 		o.Roots = []string{""}
 	}
 	tree, err := layoutstore.Open(t.Context(), o)
-	try(t, err)
-	try(t, tree.Snapshot().Check(t.Context(), 1))
+	layouttest.Try(t, err)
+	layouttest.Try(t, tree.Snapshot().Check(t.Context(), 1))
 	return tree
 }
 
@@ -53,7 +46,7 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 	t.Helper()
 	s := tree.Snapshot()
 	problems, err := s.Problems(t.Context())
-	try(t, err)
+	layouttest.Try(t, err)
 	status := page.Status{Generation: s.Generation(), Since: time.Date(2026, 11, 28, 16, 0, 0, 0, time.UTC), Repositories: s.RepositoryCount(), Tags: s.TagCount(),
 		Roots: s.Roots(), Sources: s.Sources(), Problems: problems, Checked: true, Versions: []page.Version{}, Upstream: "registry.deckhouse.io"}
 	o := page.Options{Source: tree, Registry: page.Registry{Address: "127.0.0.1:5000"}, Version: "v1.2.3"}
@@ -64,7 +57,7 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 		o.Status = func(context.Context) page.Status { return status }
 	}
 	p, err := page.New(o)
-	try(t, err)
+	layouttest.Try(t, err)
 	return p
 }
 
@@ -89,7 +82,7 @@ var (
 func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	t.Helper()
 	base, err := url.Parse("/repository/" + name)
-	try(t, err)
+	layouttest.Try(t, err)
 	for at := base; ; {
 		text := get(t, p, at.String(), http.StatusOK)
 		for _, m := range tagPattern.FindAllStringSubmatch(text, -1) {
@@ -100,7 +93,7 @@ func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 			return tags
 		}
 		at, err = base.Parse(html.UnescapeString(next[1]))
-		try(t, err)
+		layouttest.Try(t, err)
 	}
 }
 
@@ -117,7 +110,7 @@ func TestTagsAreThoseOfTheAPI(t *testing.T) {
 	for _, source := range []string{sample, dir} {
 		tree := open(t, source)
 		api, err := registry.New(tree, registry.Options{})
-		try(t, err)
+		layouttest.Try(t, err)
 		p := pages(t, tree, nil)
 		names, _ := tree.Snapshot().Repositories("", -1)
 		if len(names) == 0 {
@@ -125,7 +118,7 @@ func TestTagsAreThoseOfTheAPI(t *testing.T) {
 		}
 		for _, name := range names {
 			var list struct{ Tags []string }
-			try(t, json.Unmarshal([]byte(get(t, api, "/v2/"+name+"/tags/list", http.StatusOK)), &list))
+			layouttest.Try(t, json.Unmarshal([]byte(get(t, api, "/v2/"+name+"/tags/list", http.StatusOK)), &list))
 			if got := tagsOf(t, p, name); !slices.Equal(got, list.Tags) {
 				t.Errorf("%s: the page has %d tags, the API %d: %v", name, len(got), len(list.Tags), got)
 			}
@@ -173,7 +166,7 @@ func TestEveryPageIsReached(t *testing.T) {
 		}
 		for _, m := range linkPattern.FindAllStringSubmatch(body, -1) {
 			to, err := url.Parse(html.UnescapeString(m[1]))
-			try(t, err)
+			layouttest.Try(t, err)
 			if to.Host != "" || to.Scheme != "" {
 				t.Errorf("%s links %s", path, to)
 			}
@@ -340,13 +333,13 @@ func TestProblemsAreThoseOfTheAPI(t *testing.T) {
 	gap := l.Image(layouttest.Image{Name: "gap", LayerSizes: []int64{300}})
 	l.Tag(gap, "gap")
 	l.Write()
-	try(t, os.Remove(l.BlobPath(lost.Digest)))
+	layouttest.Try(t, os.Remove(l.BlobPath(lost.Digest)))
 	var manifest ocispec.Manifest
 	body, err := os.ReadFile(l.BlobPath(gap.Digest))
-	try(t, err)
-	try(t, json.Unmarshal(body, &manifest))
+	layouttest.Try(t, err)
+	layouttest.Try(t, json.Unmarshal(body, &manifest))
 	layer := l.BlobPath(manifest.Layers[0].Digest)
-	try(t, os.Truncate(layer, 299))
+	layouttest.Try(t, os.Truncate(layer, 299))
 	p := pages(t, open(t, dir), nil)
 	for path, want := range map[string][]string{
 		"/":               {"2 problems", "Some content cannot be served", filepath.Base(layer)},

@@ -13,6 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -282,7 +283,7 @@ func TestDryRun(t *testing.T) {
 	o := options(t, r, edition)
 	o.Dir += "/new"
 	plan, err := pull.Dry(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	if _, err := os.Stat(o.Dir); err == nil {
 		t.Error("the directory was created")
 	}

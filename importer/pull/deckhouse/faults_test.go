@@ -56,7 +56,7 @@ func TestDamageInAnInstaller(t *testing.T) {
 	pulltest.Run(t, o)
 	archive := filepath.Join(o.Dir, "platform.tar")
 	want, err := os.ReadFile(archive)
-	try(t, err)
+	layouttest.Try(t, err)
 	data := bytes.Clone(want)
 	changed := 0
 	for _, p := range layouttest.Places(t, archive) {
@@ -68,7 +68,7 @@ func TestDamageInAnInstaller(t *testing.T) {
 	if changed == 0 {
 		t.Fatal("no archive stores a layer of an installer uncompressed")
 	}
-	try(t, os.WriteFile(archive, data, 0o644))
+	layouttest.Try(t, os.WriteFile(archive, data, 0o644))
 	r.Forget()
 	if _, err := pull.Dry(t.Context(), o, nil); err != nil {
 		t.Error(err)
@@ -113,7 +113,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
 				o := options(t, r, edition)
 				c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
-				try(t, err)
+				layouttest.Try(t, err)
 				defer c.Close()
 				o.Registry = c
 				_, err = pull.Run(t.Context(), o, nil)
@@ -171,13 +171,13 @@ func TestWrongAnswersOfASource(t *testing.T) {
 				r.Inject(registrytest.Spoil(pulltest.Each(2, wrong), spoil))
 				o := options(t, r, edition)
 				c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1, Clock: clock})
-				try(t, err)
+				layouttest.Try(t, err)
 				t.Cleanup(c.Close)
 				o.Registry, o.Planner = c, selecting(selection)
 				return o
 			}
 			plan, err := pull.Dry(t.Context(), source(), nil)
-			try(t, err)
+			layouttest.Try(t, err)
 			if n := plan.Images(); n != len(want) {
 				t.Errorf("%d images are planned, want %d", n, len(want))
 			}

@@ -47,7 +47,7 @@ func TestFilesOfImages(t *testing.T) {
 					}
 					return
 				}
-				try(t, err)
+				layouttest.Try(t, err)
 				if got := plan.Components[0].Channels["stable"]; got != test.want {
 					t.Errorf("%s, want %s", got, test.want)
 				}

@@ -50,9 +50,9 @@ func newIncompleteSource(t *testing.T) *synthetic {
 func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	s.t.Helper()
 	body, err := os.ReadFile(filepath.Join(s.tree.Layout(repository).Dir(), "blobs/sha256", image.Encoded()))
-	try(s.t, err)
+	layouttest.Try(s.t, err)
 	refs, err := closure.Parse(body)
-	try(s.t, err)
+	layouttest.Try(s.t, err)
 	return refs.Blobs[1].Digest.String()
 }
 
@@ -210,7 +210,7 @@ func TestRefusalsAreNotMissingContent(t *testing.T) {
 			r.Inject(registrytest.Answer(pulltest.At(path), status))
 			o := options(t, r, edition)
 			c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Retries: -1})
-			try(t, err)
+			layouttest.Try(t, err)
 			o.Registry, o.Planner, o.AllowIncomplete = c, selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true
 			_, err = pull.Run(t.Context(), o, nil)
 			c.Close()

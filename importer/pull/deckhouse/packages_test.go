@@ -11,6 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -39,7 +40,7 @@ func TestUnreadablePackageVersions(t *testing.T) {
 	o := options(t, r, edition)
 	o.Planner = selecting(only(func(*deckhouse.Selection) {}))
 	report, err := pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	want := map[string]string{at + "/good/version:stable": s.tags[at+"/good/version:stable"].String()}
 	if diff := cmp.Diff(want, pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))); diff != "" {
 		t.Error(diff)

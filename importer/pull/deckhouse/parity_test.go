@@ -9,6 +9,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -16,7 +17,7 @@ import (
 func expected(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
-	try(t, err)
+	layouttest.Try(t, err)
 	all := map[string]string{}
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
@@ -38,7 +39,7 @@ func addInstallChannels(want map[string]string) {
 // including the installer.
 func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
-	try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
+	layouttest.Try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/importer/release"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // shelf is a catalog in memory: contracts in JSON by NAME:TAG. A contract that is not JSON is
@@ -138,9 +139,9 @@ func TestChoiceOfPlugins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			include, err := release.ParseSelectors(test.include)
-			try(t, err)
+			layouttest.Try(t, err)
 			got, err := choosePlugins(t.Context(), test.shelf, bundleOf(test.bundle), include)
-			try(t, err)
+			layouttest.Try(t, err)
 			var chosen, missing []string
 			for _, p := range got.chosen {
 				chosen = append(chosen, fmt.Sprintf("%s:%s (%s)", p.name, p.tag, p.reason))
@@ -187,7 +188,7 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 	chain[fmt.Sprintf("p%02d:v1.0.0", maxDependencies+1)] = ""
 	for first, want := range map[string]int{"p01": maxDependencies + 1, "p00": 0} {
 		include, err := release.ParseSelectors([]string{first})
-		try(t, err)
+		layouttest.Try(t, err)
 		got, err := choosePlugins(t.Context(), chain, bundled{}, include)
 		if err != nil || len(got.chosen) != want || (len(got.unresolved) == 0) != (want > 0) {
 			t.Errorf("%s: %d plugins, %v, %v", first, len(got.chosen), got.unresolved, err)
@@ -201,7 +202,7 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 		}
 	}
 	include, err := release.ParseSelectors([]string{"p0"})
-	try(t, err)
+	layouttest.Try(t, err)
 	if _, err := choosePlugins(t.Context(), wide, bundled{}, include); err == nil || !strings.Contains(err.Error(), "were tried") {
 		t.Error(err)
 	}
@@ -222,11 +223,4 @@ func FuzzContract(f *testing.F) {
 		_ = b.findConflicts(&c)
 		_, _ = c.RequirementOf(tag)
 	})
-}
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

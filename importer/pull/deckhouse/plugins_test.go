@@ -12,6 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -38,7 +39,7 @@ func TestPluginsOfModules(t *testing.T) {
 	o := options(t, r, edition)
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.IncludeModules = []string{"console"} }))
 	report, err := pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	got := pulltest.OpenAt(t, edition, o.Dir)
 	pulltest.Intact(t, got)
 	tools := "\ndeckhouse-cli/plugins/tool:v1.0.0, deckhouse-cli/plugins/tool:v2.0.0, deckhouse-cli/plugins/base:v0.1.0"

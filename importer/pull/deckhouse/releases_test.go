@@ -13,6 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
@@ -41,9 +42,9 @@ func TestReleasesFile(t *testing.T) {
 	o := options(t, r, edition)
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.IgnoreSuspend = false, true }))
 	report, err := pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
-	try(t, err)
+	layouttest.Try(t, err)
 	bare := func(v string) string {
 		return "---\napiVersion: deckhouse.io/v1alpha1\nkind: DeckhouseRelease\nmetadata:\n  name: " + v + "\nspec:\n  version: " + v +
 			"\n  changelogLink: https://github.com/deckhouse/deckhouse/releases/tag/" + v + "\n"
@@ -78,7 +79,7 @@ spec:
 		t.Errorf("%q", report.Written)
 	}
 	report, err = pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	if len(report.Written) != 0 || !slices.Contains(report.Kept, "deckhousereleases.yaml") {
 		t.Errorf("again: %+v", report)
 	}
@@ -121,9 +122,9 @@ func TestUnreadableReleases(t *testing.T) {
 	o := options(t, r, edition)
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.IgnoreSuspend = false, true }))
 	report, err := pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	got, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml"))
-	try(t, err)
+	layouttest.Try(t, err)
 	if n := strings.Count(string(got), "---\n"); n != 2 || !strings.Contains(string(got), "name: v1.68.1\n") || !strings.Contains(string(got), "name: v1.69.3\n") {
 		t.Errorf("%s", got)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -28,7 +29,7 @@ func TestMissingContentIsListed(t *testing.T) {
 	r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.Contains(q.URL.Path, "/install-standalone/") }, http.StatusNotFound))
 	o := options(t, r, edition)
 	report, err := pull.Run(t.Context(), o, nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	expectMissing(t, report, edition+"/release-channel:alpha: the release channel is missing", edition+"/install-standalone:v1.68.1: missing",
 		edition+"/security/trivy-bdu:1: missing", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")

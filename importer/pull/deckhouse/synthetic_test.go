@@ -257,10 +257,3 @@ func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 
 // selecting returns the planner of a selection.
 func selecting(s deckhouse.Selection) pull.Planner { return &s }
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

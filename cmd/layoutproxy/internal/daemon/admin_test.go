@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func TestProfilesAreThereWithTheFlagOnly(t *testing.T) {
@@ -33,11 +35,11 @@ func TestRoutesOfTheAdminAddress(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
 			req, err := http.NewRequest(method, "http://"+admin+path, nil)
-			try(t, err)
+			layouttest.Try(t, err)
 			resp, err := http.DefaultClient.Do(req)
-			try(t, err)
+			layouttest.Try(t, err)
 			body, err := io.ReadAll(resp.Body)
-			try(t, err)
+			layouttest.Try(t, err)
 			resp.Body.Close()
 			code, allow := http.StatusMethodNotAllowed, allowed
 			switch {

@@ -24,9 +24,9 @@ import (
 func users(t *testing.T, name, password string) string {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	try(t, err)
+	layouttest.Try(t, err)
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	try(t, os.WriteFile(file, []byte(name+":"+string(hash)+"\n"), 0o600))
+	layouttest.Try(t, os.WriteFile(file, []byte(name+":"+string(hash)+"\n"), 0o600))
 	return file
 }
 
@@ -35,7 +35,7 @@ func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	t.Helper()
 	guarded, err := guardAdmin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
 		settingsOf(t, append(args, t.TempDir())...), zap.NewNop())
-	try(t, err)
+	layouttest.Try(t, err)
 	return guarded
 }
 
@@ -158,15 +158,15 @@ func TestAdminTLSAndLogin(t *testing.T) {
 	defer client.CloseIdleConnections()
 	get := func(path, user, password string) int {
 		req, err := http.NewRequest(http.MethodGet, "https://"+admin+path, nil)
-		try(t, err)
+		layouttest.Try(t, err)
 		if user != "" {
 			req.SetBasicAuth(user, password)
 		}
 		resp, err := client.Do(req)
-		try(t, err)
+		layouttest.Try(t, err)
 		defer resp.Body.Close()
 		_, err = io.Copy(io.Discard, resp.Body)
-		try(t, err)
+		layouttest.Try(t, err)
 		return resp.StatusCode
 	}
 	for _, c := range []struct {
@@ -182,7 +182,7 @@ func TestAdminTLSAndLogin(t *testing.T) {
 	if got := registrytest.StatusOf("http://" + registry + "/v2/"); got != http.StatusOK {
 		t.Errorf("the registry is open and unencrypted as before: %d", got)
 	}
-	try(t, os.Rename(users(t, "bob", "other"), login))
+	layouttest.Try(t, os.Rename(users(t, "bob", "other"), login))
 	layouttest.Eventually(t, "the new user", func() bool { return get("/status", "bob", "other") == http.StatusOK })
 	if got := get("/status", "ann", "secret"); got != http.StatusUnauthorized {
 		t.Errorf("a user who is gone: %d", got)
@@ -218,10 +218,10 @@ func TestStatusOfAServerWithoutAnything(t *testing.T) {
 	layouttest.Publish(t, dir, "app", "v1")
 	_, admin := inProcess(t, dir)
 	resp, err := http.Get("http://" + admin + "/status")
-	try(t, err)
+	layouttest.Try(t, err)
 	defer resp.Body.Close()
 	var document map[string]json.RawMessage
-	try(t, json.NewDecoder(resp.Body).Decode(&document))
+	layouttest.Try(t, json.NewDecoder(resp.Body).Decode(&document))
 	for key, want := range map[string]string{"imports": "[]", "pushes": "[]", "problems": "[]", "scrub": "null"} {
 		if got := string(document[key]); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)

@@ -28,10 +28,10 @@ type statusDoc struct {
 func readStatus(t *testing.T, admin string) (s statusDoc) {
 	t.Helper()
 	resp, err := http.Get("http://" + admin + "/status")
-	try(t, err)
+	layouttest.Try(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	try(t, err)
+	layouttest.Try(t, err)
 	if err := json.Unmarshal(body, &s); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s, %v: %s", resp.Status, err, body)
 	}
@@ -75,9 +75,9 @@ func TestArchivesAreServedLive(t *testing.T) {
 			place := func(from, name string) {
 				t.Helper()
 				data, err := os.ReadFile(from)
-				try(t, err)
-				try(t, os.WriteFile(filepath.Join(dir, "."+name), data, 0o644))
-				try(t, os.Rename(filepath.Join(dir, "."+name), filepath.Join(dir, name)))
+				layouttest.Try(t, err)
+				layouttest.Try(t, os.WriteFile(filepath.Join(dir, "."+name), data, 0o644))
+				layouttest.Try(t, os.Rename(filepath.Join(dir, "."+name), filepath.Join(dir, name)))
 			}
 			archive := filepath.Join(dir, "module-a.tar")
 			place(archiveOf(t, "modules/a", "v1"), "module-a.tar")
@@ -102,9 +102,9 @@ func TestArchivesAreServedLive(t *testing.T) {
 			}
 			layouttest.Eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })
 
-			try(t, os.Remove(archive))
+			layouttest.Try(t, os.Remove(archive))
 			layouttest.Eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
-			try(t, os.Remove(chunks0(dir)))
+			layouttest.Try(t, os.Remove(chunks0(dir)))
 			layouttest.Eventually(t, "a chunk that is gone", func() bool {
 				s := readStatus(t, admin)
 				return s.state(waiting) == "incomplete" && slices.ContainsFunc(s.Problems, func(p struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }) bool {
@@ -112,7 +112,7 @@ func TestArchivesAreServedLive(t *testing.T) {
 				}) && !has("modules/b", "v1")
 			})
 			for i := range chunks[1:] {
-				try(t, os.Remove(filepath.Join(dir, fmt.Sprintf("archive.tar.%04d.chunk", i+1))))
+				layouttest.Try(t, os.Remove(filepath.Join(dir, fmt.Sprintf("archive.tar.%04d.chunk", i+1))))
 			}
 			layouttest.Eventually(t, "nothing left", func() bool { return registrytest.StatusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
 		})

@@ -38,9 +38,9 @@ func newAuthority(t *testing.T) *authority {
 func issue(t *testing.T, name string, a *authority) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	try(t, err)
+	layouttest.Try(t, err)
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	try(t, err)
+	layouttest.Try(t, err)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -53,9 +53,9 @@ func issue(t *testing.T, name string, a *authority) (*x509.Certificate, *ecdsa.P
 		parent, signer = a.cert, a.key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	try(t, err)
+	layouttest.Try(t, err)
 	cert, err := x509.ParseCertificate(der)
-	try(t, err)
+	layouttest.Try(t, err)
 	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
@@ -64,13 +64,13 @@ func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
 	t.Helper()
 	_, key, certPEM := issue(t, name, a)
 	der, err := x509.MarshalECPrivateKey(key)
-	try(t, err)
+	layouttest.Try(t, err)
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	try(t, os.MkdirAll(dir, 0o755))
-	try(t, os.WriteFile(filepath.Join(dir, "cert"), certPEM, 0o644))
-	try(t, os.WriteFile(filepath.Join(dir, "key"), keyPEM, 0o600))
+	layouttest.Try(t, os.MkdirAll(dir, 0o755))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "cert"), certPEM, 0o644))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "key"), keyPEM, 0o600))
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	try(t, err)
+	layouttest.Try(t, err)
 	return pair
 }
 
@@ -96,7 +96,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 		writePair(t, filepath.Join(dir, name), name, ca)
 	}
 	link := filepath.Join(dir, "current")
-	try(t, os.Symlink("one", link))
+	layouttest.Try(t, os.Symlink("one", link))
 	registry, _ := inProcess(t, "--tls-cert", filepath.Join(link, "cert"), "--tls-key", filepath.Join(link, "key"), tree)
 
 	stop := make(chan struct{})
@@ -125,22 +125,22 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	if name := servedName(t, registry); name != "one" {
 		t.Errorf("certificate of %s", name)
 	}
-	try(t, os.Symlink("two", link+".new"))
-	try(t, os.Rename(link+".new", link))
+	layouttest.Try(t, os.Symlink("two", link+".new"))
+	layouttest.Try(t, os.Rename(link+".new", link))
 	layouttest.Eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
 
 	// In place, the certificate before its key: package reload waits until both are there.
 	other := t.TempDir()
 	writePair(t, other, "three", ca)
 	cert, err := os.ReadFile(filepath.Join(other, "cert"))
-	try(t, err)
+	layouttest.Try(t, err)
 	key, err := os.ReadFile(filepath.Join(other, "key"))
-	try(t, err)
-	try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
+	layouttest.Try(t, err)
+	layouttest.Try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
 		t.Errorf("certificate of %s while its key is missing", name)
 	}
-	try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
+	layouttest.Try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
 	layouttest.Eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })
 	close(stop)
 	clients.Wait()
@@ -155,7 +155,7 @@ func TestClientCertificates(t *testing.T) {
 	good := writePair(t, t.TempDir(), "client", ca)
 	bad := writePair(t, t.TempDir(), "client", stranger)
 	authorities := filepath.Join(dir, "ca")
-	try(t, os.WriteFile(authorities, ca.pem, 0o644))
+	layouttest.Try(t, os.WriteFile(authorities, ca.pem, 0o644))
 	registry, _ := inProcess(t, "--tls-cert", filepath.Join(dir, "cert"), "--tls-key", filepath.Join(dir, "key"), "--client-ca", authorities, tree)
 	ask := func(certificates ...tls.Certificate) error {
 		resp, err := insecure(certificates...).Get("https://" + registry + "/v2/")
@@ -173,7 +173,7 @@ func TestClientCertificates(t *testing.T) {
 	if ask(bad) == nil {
 		t.Error("a client with a stranger's certificate is answered")
 	}
-	try(t, os.WriteFile(authorities, stranger.pem, 0o644))
+	layouttest.Try(t, os.WriteFile(authorities, stranger.pem, 0o644))
 	layouttest.Eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
 }
 
@@ -184,7 +184,7 @@ func TestTLSFilesThatCannotBeUsed(t *testing.T) {
 	writePair(t, dir, "server", ca)
 	writePair(t, filepath.Join(dir, "other"), "other", ca)
 	cert, key, empty := filepath.Join(dir, "cert"), filepath.Join(dir, "key"), filepath.Join(dir, "empty")
-	try(t, os.WriteFile(empty, nil, 0o600))
+	layouttest.Try(t, os.WriteFile(empty, nil, 0o600))
 	for name, f := range map[string]settings.TLS{
 		"no such file":           {Cert: cert + "x", Key: key},
 		"another key":            {Cert: cert, Key: filepath.Join(dir, "other/key")},

@@ -7,19 +7,21 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // The example is read as the program reads it, with the files that it names.
 func TestExampleConfiguration(t *testing.T) {
 	data, err := os.ReadFile("../../../../docs/config.example.yaml")
-	try(t, err)
+	layouttest.Try(t, err)
 	dir := t.TempDir()
 	writePair(t, dir, "server", newAuthority(t))
-	try(t, os.WriteFile(filepath.Join(dir, "htpasswd"), []byte("ci:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, "htpasswd"), []byte("ci:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
 	file := filepath.Join(dir, "config.yaml")
-	try(t, os.WriteFile(file, bytes.ReplaceAll(data, []byte("/etc/layoutproxy/"), []byte(dir+"/")), 0o644))
+	layouttest.Try(t, os.WriteFile(file, bytes.ReplaceAll(data, []byte("/etc/layoutproxy/"), []byte(dir+"/")), 0o644))
 	flags := settingsOf(t, "--config", file)
-	try(t, Check(Options{Settings: flags, Log: zap.NewNop()}))
+	layouttest.Try(t, Check(Options{Settings: flags, Log: zap.NewNop()}))
 	if len(flags.Config.Sources) < 2 || len(flags.Config.Roots) == 0 || !flags.TLS.On() {
 		t.Errorf("the example says less than it shows: %+v", flags)
 	}

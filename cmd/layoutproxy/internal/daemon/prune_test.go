@@ -45,9 +45,9 @@ func importVersion(t *testing.T, store string, n int, packed bool) {
 		tree.Archive(from, layouttest.Archive{})
 	}
 	i, err := importer.New(importer.Options{Store: store, KeepPacked: packed})
-	try(t, err)
+	layouttest.Try(t, err)
 	_, err = i.Import(t.Context(), from)
-	try(t, err)
+	layouttest.Try(t, err)
 }
 
 // pullAll pulls everything that a reference leads to, and compares it with its digests. found is
@@ -135,14 +135,14 @@ func TestPullsDuringPrunes(t *testing.T) {
 		oldest.Store(int64(n - 1)) // a puller may hold a number that is to go now
 		latest.Store(int64(n))
 		p, err := pruning.New(prune.Options{Store: store})
-		try(t, err)
+		layouttest.Try(t, err)
 		_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
-		try(t, err)
+		layouttest.Try(t, err)
 		if n%10 == 0 { // what everybody has forgotten goes
 			later, err := pruning.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(14 * time.Minute) }})
-			try(t, err)
+			layouttest.Try(t, err)
 			_, _, err = later.Sweep(t.Context())
-			try(t, err)
+			layouttest.Try(t, err)
 		}
 	}
 	layouttest.Eventually(t, "a version is gone", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
@@ -158,11 +158,11 @@ func TestPullsDuringPrunes(t *testing.T) {
 func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	try(t, os.WriteFile(file, []byte(policy), 0o644))
+	layouttest.Try(t, os.WriteFile(file, []byte(policy), 0o644))
 	flags := settingsOf(t, "--store", store, "--cache-dir", "", "--prune-policy", file, "--prune-at", at)
-	try(t, flags.Check())
+	layouttest.Try(t, flags.Check())
 	p, err := newPruner(zap.NewNop(), flags, func(context.Context) {})
-	try(t, err)
+	layouttest.Try(t, err)
 	return p
 }
 
@@ -208,22 +208,22 @@ func TestDailyPrunes(t *testing.T) {
 		sleepTo(24+3, 31)
 		expect("on the next day", "pruned", "removed", "nothing")
 		locked, err := stores.Open(ctx, stores.Options{Dir: store})
-		try(t, err)
+		layouttest.Try(t, err)
 		sleepTo(48+3, 40)
 		expect("during an import", "pruned", "removed", "nothing", "waiting")
 		locked.Close()
 		sleepTo(48+3, 45)
 		expect("after the import", "pruned", "removed", "nothing", "nothing")
-		try(t, os.WriteFile(p.policy, []byte("keep-newest: many\n"), 0o644))
+		layouttest.Try(t, os.WriteFile(p.policy, []byte("keep-newest: many\n"), 0o644))
 		sleepTo(72+5, 0)
 		expect("with a broken policy", "pruned", "removed", "nothing", "nothing", "failed")
 		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 3)) != time.Hour {
 			t.Errorf("%+v", s)
 		}
 		metrics := prometheus.NewRegistry()
-		try(t, metrics.Register(p))
+		layouttest.Try(t, metrics.Register(p))
 		families, err := metrics.Gather()
-		try(t, err)
+		layouttest.Try(t, err)
 		values := map[string]float64{}
 		for _, f := range families {
 			for _, m := range f.Metric {
@@ -238,6 +238,6 @@ func TestDailyPrunes(t *testing.T) {
 			t.Errorf("%v", values)
 		}
 		cancel()
-		try(t, <-ended)
+		layouttest.Try(t, <-ended)
 	})
 }

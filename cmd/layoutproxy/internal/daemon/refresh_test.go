@@ -38,7 +38,7 @@ func TestChangesAreServed(t *testing.T) {
 				layouttest.Publish(t, filepath.Join(parent, version), "install", version)
 			}
 			current := filepath.Join(parent, "current")
-			try(t, os.Symlink("one", current))
+			layouttest.Try(t, os.Symlink("one", current))
 			registry, _ := inProcess(t, "--rescan", rescan.String(), current)
 			manifest := func(repo, tag string) int {
 				return registrytest.StatusOf("http://" + registry + "/v2/" + repo + "/manifests/" + tag)
@@ -51,10 +51,10 @@ func TestChangesAreServed(t *testing.T) {
 			layouttest.Eventually(t, "its discovery tag", func() bool { return manifest("modules", "a") == 200 })
 			layouttest.Publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1", "v2")
 			layouttest.Eventually(t, "a change in a new layout", func() bool { return manifest("modules/a/release", "v2") == 200 })
-			try(t, os.RemoveAll(filepath.Join(parent, "one/modules")))
+			layouttest.Try(t, os.RemoveAll(filepath.Join(parent, "one/modules")))
 			layouttest.Eventually(t, "a removed layout", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
-			try(t, os.Symlink("two", current+".new"))
-			try(t, os.Rename(current+".new", current))
+			layouttest.Try(t, os.Symlink("two", current+".new"))
+			layouttest.Try(t, os.Rename(current+".new", current))
 			layouttest.Eventually(t, "a link set to another tree", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
 			layouttest.Publish(t, filepath.Join(parent, "two"), "install", "two", "three")
 			layouttest.Eventually(t, "a change in the other tree", func() bool { return manifest("install", "three") == 200 })
@@ -67,15 +67,15 @@ func TestKubernetesLinkSwap(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, filepath.Join(dir, "..1"), "install", "one")
 	layouttest.Publish(t, filepath.Join(dir, "..2"), "install", "two")
-	try(t, os.Symlink("..1", filepath.Join(dir, "..data")))
-	try(t, os.Symlink("..data/install", filepath.Join(dir, "install")))
+	layouttest.Try(t, os.Symlink("..1", filepath.Join(dir, "..data")))
+	layouttest.Try(t, os.Symlink("..data/install", filepath.Join(dir, "install")))
 	registry, _ := inProcess(t, dir)
 	manifest := func(tag string) int {
 		return registrytest.StatusOf("http://" + registry + "/v2/install/manifests/" + tag)
 	}
 	layouttest.Eventually(t, "the first state", func() bool { return manifest("one") == 200 })
-	try(t, os.Symlink("..2", filepath.Join(dir, "..data_tmp")))
-	try(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	layouttest.Try(t, os.Symlink("..2", filepath.Join(dir, "..data_tmp")))
+	layouttest.Try(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
 	layouttest.Eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
 }
 
@@ -128,10 +128,10 @@ func TestPullsDuringChanges(t *testing.T) {
 		generation := func() string {
 			t.Helper()
 			resp, err := http.Post("http://"+admin+"/reload", "", nil)
-			try(t, err)
+			layouttest.Try(t, err)
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			try(t, err)
+			layouttest.Try(t, err)
 			return string(body)
 		}
 		if first, again := generation(), generation(); first != again {
@@ -236,13 +236,13 @@ func TestWatchesRunOut(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "install", "v1")
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
-	try(t, err)
+	layouttest.Try(t, err)
 	var limit syscall.Rlimit
-	try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
 	l := newLiveTree(zap.NewNop(), tree, []string{dir}, time.Hour)
 	found := l.problems(t.Context())
-	try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
 		t.Errorf("problems: %v", found)
 	}

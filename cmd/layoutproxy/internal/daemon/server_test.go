@@ -10,14 +10,8 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-func try(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // inProcess serves a tree, whose names are bare paths, with the settings that args make, and
 // returns the servers' addresses.
@@ -25,7 +19,7 @@ func inProcess(t *testing.T, args ...string) (registry, admin string) {
 	t.Helper()
 	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)
 	s, err := New(t.Context(), Options{Settings: settingsOf(t, args...), Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
-	try(t, err)
+	layouttest.Try(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -44,7 +38,7 @@ func settingsOf(t *testing.T, args ...string) *settings.Serve {
 	flags, set := &settings.Serve{}, pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
 	flags.AddFlags(set)
-	try(t, set.Parse(args))
-	try(t, flags.Complete(set, set.Args(), nil))
+	layouttest.Try(t, set.Parse(args))
+	layouttest.Try(t, flags.Complete(set, set.Args(), nil))
 	return flags
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // docs/status.schema.json knows every key of /status and of what is in it, and no other, and requires
@@ -17,7 +18,7 @@ import (
 func TestStatusSchema(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../../../docs/status.schema.json")
-	try(t, err)
+	layouttest.Try(t, err)
 	type object struct {
 		Required   []string
 		Properties map[string]any
@@ -26,8 +27,8 @@ func TestStatusSchema(t *testing.T) {
 		object
 		Defs map[string]object `json:"$defs"`
 	}
-	try(t, json.Unmarshal(data, &schema))
-	try(t, json.Unmarshal(data, &schema.object))
+	layouttest.Try(t, json.Unmarshal(data, &schema))
+	layouttest.Try(t, json.Unmarshal(data, &schema.object))
 	now := time.Now()
 	full := map[string]any{
 		"":        status{},
@@ -47,9 +48,9 @@ func TestStatusSchema(t *testing.T) {
 	keys := func(v any) []string {
 		t.Helper()
 		data, err := json.Marshal(v)
-		try(t, err)
+		layouttest.Try(t, err)
 		var m map[string]any
-		try(t, json.Unmarshal(data, &m))
+		layouttest.Try(t, json.Unmarshal(data, &m))
 		return slices.Sorted(maps.Keys(m))
 	}
 	for name := range full {

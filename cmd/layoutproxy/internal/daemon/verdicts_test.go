@@ -18,7 +18,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 		t.Helper()
 		layouttest.Eventually(t, what, func() bool {
 			resp, err := http.Get("http://" + admin + "/status")
-			try(t, err)
+			layouttest.Try(t, err)
 			defer resp.Body.Close()
 			var document struct {
 				Ready []struct {
@@ -27,7 +27,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 					Reasons []struct{ Text string }
 				}
 			}
-			try(t, json.NewDecoder(resp.Body).Decode(&document))
+			layouttest.Try(t, json.NewDecoder(resp.Body).Decode(&document))
 			if document.Ready == nil {
 				return false
 			}
@@ -47,7 +47,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 	wait("nothing of Deckhouse", "")
 	layouttest.Publish(t, dir, "release-channel", "v1.70.1")
 	resp, err := http.Post("http://"+admin+"/rescan", "", nil)
-	try(t, err)
+	layouttest.Try(t, err)
 	resp.Body.Close()
 	wait("a version that is not ready", "v1.70.1: missing platform image: v1.70.1\nv1.70.1: missing installer: install:v1.70.1\nv1.70.1: the declarations of release-channel:v1.70.1 cannot be read")
 }
