@@ -1,0 +1,67 @@
+package settings
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// S3 says how the object store of sources and stores is reached whose names begin with s3://.
+type S3 struct {
+	Endpoint  string
+	Region    string
+	PathStyle bool
+	CAFile    string
+	// WriteIndex writes archive indexes beside the archives.
+	WriteIndex bool
+	// Redirect answers blobs that are whole objects with a presigned URL, which begins with PublicEndpoint.
+	Redirect       bool
+	PublicEndpoint string
+}
+
+// AddFlags adds the flags of every command that takes a source or a store to a set.
+func (s *S3) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
+	f.StringVar(&s.Region, "s3-region", "", "`region` of the bucket; empty means that of AWS_REGION, or us-east-1")
+	f.BoolVar(&s.PathStyle, "s3-path-style", false, "name the bucket in the path of the URL and not in its host, at Amazon and other large clouds too")
+	f.StringVar(&s.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
+}
+
+// AddIndexFlag adds the flag of the commands that read archives in a bucket.
+func (s *S3) AddIndexFlag(f *pflag.FlagSet) {
+	f.BoolVar(&s.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that no other reader has to read its headers")
+}
+
+// AddRedirectFlags adds the flags of a server.
+func (s *S3) AddRedirectFlags(f *pflag.FlagSet) {
+	f.BoolVar(&s.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
+	f.StringVar(&s.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
+}
+
+// Options of a client. The credentials are in the environment or in the credentials file.
+func (s *S3) Options() bucket.Options {
+	return bucket.Options{Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.PathStyle, CAFile: s.CAFile, PublicEndpoint: s.PublicEndpoint}
+}
+
+// Client makes a client. What cannot be right at any time is an [exit.UsageError].
+func (s *S3) Client() (*bucket.Client, error) {
+	client, err := bucket.NewClient(s.Options())
+	var file *os.PathError
+	if err != nil && !errors.As(err, &file) {
+		return nil, exit.UsageError(err)
+	}
+	return client, err
+}
+
+// ParsePlace reads s3://bucket/prefix. An error is an [exit.UsageError].
+func ParsePlace(name string) (bucket.Place, error) {
+	at, err := bucket.ParsePlace(name)
+	if err != nil {
+		return at, exit.UsageError(exit.WithHint(err, "write it as s3://bucket/prefix"))
+	}
+	return at, nil
+}

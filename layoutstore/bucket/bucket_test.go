@@ -1,0 +1,444 @@
+package bucket_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+)
+
+func read(t *testing.T, b bucket.Reader, key string, off, n int64, ifMatch string) (string, error) {
+	t.Helper()
+	r, _, err := b.Get(t.Context(), key, off, n, ifMatch)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close() //nolint:errcheck // it was only read
+	data, err := io.ReadAll(r)
+	return string(data), err
+}
+
+func put(t *testing.T, b bucket.Bucket, key, body string, options bucket.PutOptions) (bucket.Object, error) {
+	t.Helper()
+	return b.Put(t.Context(), key, strings.NewReader(body), int64(len(body)), options)
+}
+
+func TestRanges(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "some/prefix")
+	o, err := put(t, b, "key", "0123456789", bucket.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Read(t, "some/prefix/key"); string(got) != "0123456789" {
+		t.Fatalf("stored %q", got)
+	}
+	for _, c := range []struct {
+		off, n int64
+		want   string
+	}{{0, -1, "0123456789"}, {0, 10, "0123456789"}, {3, 4, "3456"}, {9, 1, "9"}, {4, -1, "456789"}, {0, 0, ""}} {
+		if got, err := read(t, b, "key", c.off, c.n, o.ETag); err != nil || got != c.want {
+			t.Errorf("%d bytes from %d: %q, %v; want %q", c.n, c.off, got, err, c.want)
+		}
+	}
+	if _, err := read(t, b, "key", 8, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("a range that ends behind the object: %v", err)
+	}
+	if _, err := read(t, b, "key", 50, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("a range behind the object: %v", err)
+	}
+	if _, err := read(t, b, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing object: %v", err)
+	}
+	if _, err := b.Stat(t.Context(), "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing object: %v", err)
+	}
+	if got, err := b.Stat(t.Context(), "key"); err != nil || got.Size != 10 || got.ETag != o.ETag || got.Key != "key" {
+		t.Errorf("stat: %+v, %v", got, err)
+	}
+}
+
+func TestReadsOfChangedObjectsFail(t *testing.T) {
+	for _, ignoring := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ignoring %t", ignoring), func(t *testing.T) {
+			s := buckettest.Start(t)
+			b := s.Open(t, "")
+			o, err := put(t, b, "key", "old bytes", bucket.PutOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ignoring {
+				s.IgnoreConditions()
+			}
+			s.Write(t, "key", []byte("new bytes"))
+			if got, err := read(t, b, "key", 2, 3, o.ETag); !errors.Is(err, bucket.ErrChanged) {
+				t.Errorf("read %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestConditionsOfWrites(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "")
+	first, err := put(t, b, "key", "first", bucket.PutOptions{IfAbsent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t, b, "key", "again", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("IfAbsent over an object: %v", err)
+	}
+	second, err := put(t, b, "key", "second", bucket.PutOptions{IfMatch: first.ETag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t, b, "key", "third", bucket.PutOptions{IfMatch: first.ETag}); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("IfMatch of an older object: %v", err)
+	}
+	if _, err := put(t, b, "none", "third", bucket.PutOptions{IfMatch: second.ETag}); err == nil {
+		t.Error("IfMatch without an object succeeded")
+	}
+	if got := s.Read(t, "key"); string(got) != "second" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// The answer to a conditional write is lost: the write that is sent again meets the object that the first one made.
+func TestLostAnswerOfAConditionalWrite(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "")
+	lose := func() {
+		lost := false
+		s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+			if r.Operation == buckettest.Put && !lost {
+				lost, f.DropAnswer = true, true
+			}
+			return f
+		})
+	}
+	lose()
+	o, err := put(t, b, "key", "mine", bucket.PutOptions{IfAbsent: true})
+	if err != nil || o.ETag == "" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	lose()
+	if _, err = put(t, b, "key", "mine too", bucket.PutOptions{IfMatch: o.ETag}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Counts()[buckettest.Put]; got != 4 {
+		t.Errorf("%d writes, want 4", got)
+	}
+}
+
+func TestFaultsAreNeverAbsences(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "")
+	s.Write(t, "key", bytes.Repeat([]byte("x"), 1000))
+	for name, fault := range map[string]buckettest.Fault{
+		"dropped":       {Drop: true},
+		"answer lost":   {DropAnswer: true},
+		"503":           buckettest.Unavailable(),
+		"500":           {Status: http.StatusInternalServerError, Code: "InternalError"},
+		"429":           {Status: http.StatusTooManyRequests, Code: "TooManyRequests"},
+		"access denied": {Status: http.StatusForbidden, Code: "AccessDenied"},
+		"no bucket":     {Status: http.StatusNotFound, Code: "NoSuchBucket"},
+		"body cut":      {Cut: true, CutAfter: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Fail(func(buckettest.Request) buckettest.Fault { return fault })
+			if got, err := read(t, b, "key", 0, -1, ""); !errors.Is(err, bucket.ErrUnreachable) {
+				t.Errorf("get: %d bytes, %v", len(got), err)
+			}
+			if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) {
+				t.Errorf("list: %v", err)
+			}
+			if fault.Cut || name == "no bucket" { // the answer to HEAD has no body
+				return
+			}
+			if _, err := b.Stat(t.Context(), "key"); !errors.Is(err, bucket.ErrUnreachable) {
+				t.Errorf("stat: %v", err)
+			}
+			if _, err := put(t, b, "other", "body", bucket.PutOptions{}); !errors.Is(err, bucket.ErrUnreachable) {
+				t.Errorf("put: %v", err)
+			}
+		})
+	}
+}
+
+func TestPassingFaultsAreRetried(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "")
+	for _, fault := range []buckettest.Fault{{Drop: true}, buckettest.Unavailable()} {
+		n := 0
+		s.Fail(func(buckettest.Request) buckettest.Fault {
+			if n++; n%3 != 0 {
+				return fault
+			}
+			return buckettest.Fault{}
+		})
+		if _, err := put(t, b, "key", "body", bucket.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+		if got, err := read(t, b, "key", 0, -1, ""); err != nil || got != "body" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+func TestEndedContextIsNoFaultOfTheBucket(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Fail(func(buckettest.Request) buckettest.Fault { return buckettest.Fault{Then: cancel, Drop: true} })
+	_, _, err := b.Get(ctx, "key", 0, -1, "")
+	if !errors.Is(err, context.Canceled) || errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("get: %v", err)
+	}
+	err = b.List(ctx, "", func(bucket.Object) error { return nil })
+	if !errors.Is(err, context.Canceled) || errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("list: %v", err)
+	}
+}
+
+func TestListsAllPages(t *testing.T) {
+	s := buckettest.Start(t)
+	var want []string
+	for i := range 2500 {
+		key := fmt.Sprintf("dir/%05d", i)
+		s.Write(t, "p/"+key, nil)
+		want = append(want, key)
+	}
+	s.Write(t, "q", nil)
+	s.Write(t, "p/other", nil)
+	n := 0
+	s.Fail(func(buckettest.Request) (f buckettest.Fault) {
+		if n++; n == 2 {
+			f.Drop = true
+		}
+		return f
+	})
+	var got []string
+	b := s.Open(t, "p")
+	if err := b.List(t.Context(), "dir/", func(o bucket.Object) error { got = append(got, o.Key); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d keys, want %d", len(got), len(want))
+	}
+	if n != 4 { // three pages, one of them twice
+		t.Errorf("%d requests, want 4", n)
+	}
+	stop := errors.New("stop")
+	if err := b.List(t.Context(), "", func(bucket.Object) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("%v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func smallParts(s *buckettest.Server) bucket.Options {
+	o := s.Options()
+	o.PartSize, o.Threshold = 10, 30
+	return o
+}
+
+// An object whose body fails or is short never exists, at whatever size.
+func TestFailingBodiesAreNotWritten(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.OpenWith(t, "", smallParts(s))
+	wrong := errors.New("checksum mismatch")
+	for _, size := range []int{5, 10, 25, 30, 31, 95} {
+		for name, body := range map[string]io.Reader{
+			"wrong at the end": io.MultiReader(strings.NewReader(strings.Repeat("x", size-1)), failing{wrong}),
+			"wrong at once":    failing{wrong},
+		} {
+			if _, err := b.Put(t.Context(), "key", body, int64(size), bucket.PutOptions{}); !errors.Is(err, wrong) || errors.Is(err, bucket.ErrUnreachable) {
+				t.Errorf("%d bytes, %s: %v", size, name, err)
+			}
+		}
+		if _, err := b.Put(t.Context(), "key", strings.NewReader(strings.Repeat("x", size-1)), int64(size), bucket.PutOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes, short: %v", size, err)
+		}
+		if keys := s.Keys(t, ""); len(keys) != 0 {
+			t.Fatalf("%d bytes: %q exist", size, keys)
+		}
+	}
+}
+
+func TestUploadsInPartsAreResumed(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.OpenWith(t, "p", smallParts(s))
+	body := "0123456789abcdefghijABCDEFGHIJ0123456789-end"
+	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		f.Drop = r.Operation == buckettest.CompleteUpload
+		return f
+	})
+	if _, err := put(t, b, "key", body, bucket.PutOptions{}); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	s.Fail(nil)
+	s.ResetCounts()
+	changed := strings.Replace(body, "c", "C", 1) // the second part
+	if _, err := put(t, b, "key", changed, bucket.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Read(t, "p/key"); string(got) != changed {
+		t.Errorf("stored %q", got)
+	}
+	if c := s.Counts(); c[buckettest.UploadPart] != 1 || c[buckettest.CreateUpload] != 0 {
+		t.Errorf("%v: only the part that differs has to be sent", c)
+	}
+	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("%+v is left", u) }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUploadsAreListedAndAborted(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.OpenWith(t, "p", smallParts(s))
+	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		f.Drop = r.Operation == buckettest.CompleteUpload
+		return f
+	})
+	for _, key := range []string{"a", "b"} {
+		if _, err := put(t, b, key, strings.Repeat("x", 40), bucket.PutOptions{}); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	s.Fail(nil)
+	var keys []string
+	abort := func(u bucket.Upload) error {
+		keys = append(keys, u.Key)
+		return b.Abort(t.Context(), u)
+	}
+	if err := b.Uploads(t.Context(), "", abort); err != nil || !slices.Equal(keys, []string{"a", "b"}) {
+		t.Errorf("%q, %v", keys, err)
+	}
+	keys = nil
+	if err := b.Uploads(t.Context(), "", abort); err != nil || len(keys) != 0 {
+		t.Errorf("%q, %v", keys, err)
+	}
+}
+
+func TestDeletes(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "p")
+	s.Write(t, "p/key", []byte("x"))
+	for range 2 {
+		if err := b.Delete(t.Context(), "key"); err != nil {
+			t.Error(err)
+		}
+	}
+	if keys := s.Keys(t, ""); len(keys) != 0 {
+		t.Errorf("%q exist", keys)
+	}
+}
+
+func TestPresignedURLs(t *testing.T) {
+	s := buckettest.Start(t)
+	s.Write(t, "p/key", []byte("0123456789"))
+	options := s.Options()
+	u, err := s.OpenWith(t, "p", options).PresignGet(t.Context(), "key", time.Minute)
+	if err != nil || len(s.Requests()) != 0 {
+		t.Fatalf("%v, %v", err, s.Requests())
+	}
+	response, err := http.Get(u) //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	if data, _ := io.ReadAll(response.Body); string(data) != "0123456789" {
+		t.Errorf("%d %q", response.StatusCode, data)
+	}
+	options.PublicEndpoint = "https://public.example"
+	if u, err = s.OpenWith(t, "p", options).PresignGet(t.Context(), "key", time.Minute); err != nil || !strings.HasPrefix(u, "https://public.example/bundles/p/key?") {
+		t.Errorf("%s, %v", u, err)
+	}
+	if strings.Contains(u, buckettest.SecretKey) {
+		t.Error("the URL has the secret")
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	for name, want := range map[string]string{
+		"s3://bundles":          "s3://bundles",
+		"s3://bundles/":         "s3://bundles",
+		"s3://bundles/a/b":      "s3://bundles/a/b",
+		"s3://bundles/a/b//":    "s3://bundles/a/b",
+		"s3://bundles/a//b":     "",
+		"s3://bundles/../b":     "",
+		"s3://b":                "",
+		"s3://":                 "",
+		"s3:///x":               "",
+		"/srv/store":            "",
+		"s3://bundles/\xff/b":   "",
+		"s3://user:pw@bundles/": "",
+	} {
+		p, err := bucket.ParsePlace(name)
+		if (err == nil) != (want != "") || err == nil && p.String() != want {
+			t.Errorf("%s: %s, %v", name, p, err)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "credentials")
+	if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = one\naws_secret_access_key = secret-one\n[other]\naws_access_key_id = two\naws_secret_access_key = secret-two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want string // in the presigned URL
+		fail string
+	}{
+		"environment":     {env: map[string]string{"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SHARED_CREDENTIALS_FILE": file}, want: "Credential=env%2F"},
+		"token":           {env: map[string]string{"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "tok"}, want: "X-Amz-Security-Token=tok"},
+		"region":          {env: map[string]string{"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "ru-1"}, want: "%2Fru-1%2F"},
+		"file":            {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}, want: "Credential=one%2F"},
+		"profile":         {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file, "AWS_PROFILE": "other"}, want: "Credential=two%2F"},
+		"half":            {env: map[string]string{"AWS_ACCESS_KEY_ID": "env"}, fail: "AWS_SECRET_ACCESS_KEY"},
+		"missing profile": {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file, "AWS_PROFILE": "third"}, fail: "third"},
+		"missing file":    {env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file + ".none"}, fail: "credentials.none"},
+		"none":            {env: map[string]string{"HOME": dir}, fail: "nonymous"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, err := bucket.NewClient(bucket.Options{Endpoint: "http://store.example:9000", Getenv: func(n string) string { return c.env[n] }})
+			var u string
+			if err == nil {
+				u, err = client.Open(bucket.Place{Bucket: "bundles"}).PresignGet(t.Context(), "key", time.Minute)
+			}
+			switch {
+			case c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail) || strings.Contains(err.Error(), "secret-")):
+				t.Errorf("error %v; want one about %s", err, c.fail)
+			case c.fail == "" && (err != nil || !strings.Contains(u, c.want)):
+				t.Errorf("%s, %v; want %s", u, err, c.want)
+			}
+		})
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, endpoint := range []string{"store.example", "ftp://store.example", "http://store.example/path", "http://user:secret@store.example", "http://", "http://store.example?x=y"} {
+		if _, err := bucket.NewClient(bucket.Options{Endpoint: endpoint, Getenv: buckettest.Getenv}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+	}
+	if _, err := bucket.NewClient(bucket.Options{CAFile: "bucket_test.go", Getenv: buckettest.Getenv}); err == nil || !strings.Contains(err.Error(), "no certificate") {
+		t.Errorf("%v", err)
+	}
+}

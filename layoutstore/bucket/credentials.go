@@ -1,0 +1,53 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// credentialsOf returns those of the environment, else those of the credentials file, else anonymous ones. It never asks a network.
+func credentialsOf(getenv func(string) string) (*credentials.Credentials, error) {
+	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
+	if id != "" && secret != "" {
+		return credentials.NewStaticV4(id, secret, getenv("AWS_SESSION_TOKEN")), nil
+	}
+	if id != "" || secret != "" {
+		return nil, errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one of them is missing")
+	}
+	return fileCredentials(getenv)
+}
+
+func fileCredentials(getenv func(string) string) (*credentials.Credentials, error) {
+	file, profile := getenv("AWS_SHARED_CREDENTIALS_FILE"), getenv("AWS_PROFILE")
+	named := file != "" || profile != ""
+	if file == "" {
+		home := getenv("HOME")
+		if home == "" {
+			return anonymous(named, errors.New("HOME is not set"))
+		}
+		file = filepath.Join(home, ".aws", "credentials")
+	}
+	if _, err := os.Stat(file); err != nil {
+		return anonymous(named, err)
+	}
+	if profile == "" {
+		profile = "default"
+	}
+	c := credentials.NewFileAWSCredentials(file, profile)
+	if _, err := c.GetWithContext(nil); err != nil {
+		return anonymous(named, fmt.Errorf("profile %s of %s: %w", profile, file, err))
+	}
+	return c, nil
+}
+
+// anonymous returns credentials without a name, or the error where somebody has asked for others.
+func anonymous(named bool, err error) (*credentials.Credentials, error) {
+	if named {
+		return nil, fmt.Errorf("credentials of the object store: %w", err)
+	}
+	return credentials.NewStatic("", "", "", credentials.SignatureAnonymous), nil
+}

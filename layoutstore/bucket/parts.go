@@ -1,0 +1,199 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" //nolint:gosec // the ETag of a part, and its Content-MD5
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// maxParts is how many parts an object may have; the sizes of parts grow so that it has no more.
+const maxParts = 10000
+
+// putParts uploads an object in parts.
+func (p *place) putParts(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error) {
+	partSize := max(p.partSize, (size+maxParts-1)/maxParts)
+	id, there, err := p.resume(ctx, key, options)
+	if err != nil {
+		return Object{}, err
+	}
+	reader := &exactReader{body: body, left: size, size: size}
+	buffer := make([]byte, partSize)
+	var parts []minio.CompletePart
+	sums := md5.New() //nolint:gosec // as the store makes the ETag of an object of parts
+	for number := 1; reader.left > 0; number++ {
+		data := buffer[:min(partSize, reader.left)]
+		if _, err := io.ReadFull(reader, data); err != nil {
+			return Object{}, err
+		}
+		sum := md5.Sum(data) //nolint:gosec // see above
+		etag := hex.EncodeToString(sum[:])
+		if old, ok := there[number]; !ok || old.Size != int64(len(data)) || trimETag(old.ETag) != etag {
+			if etag, err = p.putPart(ctx, key, id, number, data, sum[:]); err != nil {
+				return Object{}, err
+			}
+		}
+		sums.Write(sum[:])
+		parts = append(parts, minio.CompletePart{PartNumber: number, ETag: etag})
+	}
+	if err := finish(body); err != nil { // a digest that is checked at the end of the body
+		return Object{}, err
+	}
+	expected := fmt.Sprintf("%x-%d", sums.Sum(nil), len(parts))
+	return p.complete(ctx, key, id, parts, size, expected, options)
+}
+
+// finish reads a body to its end, where a reader that checks its bytes says what it has found.
+func finish(body io.Reader) error {
+	var rest [1]byte
+	switch n, err := io.ReadFull(body, rest[:]); {
+	case n > 0:
+		return &bodyError{errors.New("the body is longer than its size")}
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return &bodyError{err}
+	}
+}
+
+// resume returns the newest upload of a key that came to no end, and its parts; or a new upload.
+func (p *place) resume(ctx context.Context, key string, options PutOptions) (string, map[int]minio.ObjectPart, error) {
+	var newest Upload
+	err := p.uploads(ctx, key, func(u Upload) error {
+		if u.Key == key && (newest.ID == "" || u.Begun.After(newest.Begun)) {
+			newest = u
+		}
+		return nil
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	if newest.ID != "" {
+		parts, err := p.partsOf(ctx, newest)
+		if err == nil || !isMissing(err) {
+			return newest.ID, parts, err
+		}
+	}
+	var id string
+	err = p.retry(ctx, func() (err error) {
+		id, err = p.core.NewMultipartUpload(ctx, p.at.Bucket, p.key(key), PutOptions{ContentType: options.ContentType}.of())
+		return err
+	})
+	return id, nil, err
+}
+
+func (p *place) partsOf(ctx context.Context, u Upload) (map[int]minio.ObjectPart, error) {
+	parts := map[int]minio.ObjectPart{}
+	for marker := 0; ; {
+		var page minio.ListObjectPartsResult
+		err := p.retry(ctx, func() (err error) {
+			page, err = p.core.ListObjectParts(ctx, p.at.Bucket, p.key(u.Key), u.ID, marker, 1000)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range page.ObjectParts {
+			parts[part.PartNumber] = part
+		}
+		if !page.IsTruncated || page.NextPartNumberMarker <= marker {
+			return parts, nil
+		}
+		marker = page.NextPartNumberMarker
+	}
+}
+
+func (p *place) putPart(ctx context.Context, key, id string, number int, data, sum []byte) (string, error) {
+	digest := sha256.Sum256(data)
+	var part minio.ObjectPart
+	err := p.retry(ctx, func() (err error) {
+		part, err = p.core.PutObjectPart(ctx, p.at.Bucket, p.key(key), id, number, bytes.NewReader(data), int64(len(data)), minio.PutObjectPartOptions{
+			Md5Base64: base64.StdEncoding.EncodeToString(sum), Sha256Hex: hex.EncodeToString(digest[:]), DisableContentSha256: true,
+		})
+		return err
+	})
+	return part.ETag, err
+}
+
+// complete joins the parts. If the answer is lost, or another writer of the same bytes was faster, the object that is there
+// decides.
+func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options PutOptions) (Object, error) {
+	var info minio.UploadInfo
+	err := p.retry(ctx, func() (err error) {
+		info, err = p.core.CompleteMultipartUpload(ctx, p.at.Bucket, p.key(key), id, parts, options.of())
+		return err
+	})
+	if err == nil {
+		return Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, nil
+	}
+	if isMissing(err) {
+		if o, statErr := p.Stat(ctx, key); statErr == nil && o.Size == size && strings.EqualFold(o.ETag, expected) {
+			return o, nil
+		}
+	}
+	return Object{}, err
+}
+
+// settle decides what became of a conditional write whose answer is an error: an attempt before it may have been carried out.
+func (p *place) settle(ctx context.Context, key, sum string, failed error) (Object, error) {
+	body, o, err := p.Get(ctx, key, 0, -1, "")
+	if err != nil {
+		return Object{}, failed
+	}
+	defer body.Close() //nolint:errcheck // it was only read
+	digest := sha256.New()
+	if _, err := io.Copy(digest, body); err != nil || hex.EncodeToString(digest.Sum(nil)) != sum {
+		return Object{}, failed
+	}
+	return o, nil
+}
+
+// Uploads lists uploads that came to no end.
+func (p *place) Uploads(ctx context.Context, prefix string, each func(Upload) error) error {
+	return wrap(ctx, p.where(prefix), p.uploads(ctx, prefix, each))
+}
+
+func (p *place) uploads(ctx context.Context, prefix string, each func(Upload) error) error {
+	keyMarker, idMarker := "", ""
+	for {
+		var page minio.ListMultipartUploadsResult
+		err := p.retry(ctx, func() (err error) {
+			page, err = p.core.ListMultipartUploads(ctx, p.at.Bucket, p.key(prefix), keyMarker, idMarker, "", 1000)
+			return err
+		})
+		if isMissing(err) { // some stores answer so where no upload has ever begun
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, u := range page.Uploads {
+			if err := each(Upload{Key: strings.TrimPrefix(u.Key, p.at.Prefix), ID: u.UploadID, Begun: u.Initiated}); err != nil {
+				return err
+			}
+		}
+		if !page.IsTruncated || page.NextKeyMarker == keyMarker && page.NextUploadIDMarker == idMarker {
+			return nil
+		}
+		keyMarker, idMarker = page.NextKeyMarker, page.NextUploadIDMarker
+	}
+}
+
+// Abort ends an upload.
+func (p *place) Abort(ctx context.Context, upload Upload) error {
+	err := p.retry(ctx, func() error {
+		return p.core.AbortMultipartUpload(ctx, p.at.Bucket, p.key(upload.Key), upload.ID)
+	})
+	if isMissing(err) {
+		return nil
+	}
+	return wrap(ctx, p.where(upload.Key), err)
+}

@@ -1,0 +1,214 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// place is a place in a bucket; the one implementation of [Bucket].
+type place struct {
+	*Client
+	at Place
+}
+
+// Open returns the objects of a place. It sends no request.
+func (c *Client) Open(at Place) Bucket { return &place{Client: c, at: at} }
+
+// Place returns the place as s3://bucket/prefix.
+func (p *place) Place() string { return p.at.String() }
+
+func (p *place) key(key string) string { return p.at.Prefix + key }
+
+func (p *place) where(key string) string { return scheme + p.at.Bucket + "/" + p.key(key) }
+
+// List lists objects in pages.
+func (p *place) List(ctx context.Context, prefix string, each func(Object) error) error {
+	after, stop := "", error(nil)
+	err := p.retry(ctx, func() error {
+		for o := range p.objects(ctx, prefix, after) {
+			if o.Err != nil {
+				return o.Err
+			}
+			key, ok := strings.CutPrefix(o.Key, p.at.Prefix)
+			if !ok || o.Key <= after {
+				return fmt.Errorf("%w: the store lists %q where it does not belong", errFinal, o.Key)
+			}
+			after = o.Key
+			if stop = each(Object{Key: key, Size: o.Size, ETag: trimETag(o.ETag), LastModified: o.LastModified}); stop != nil {
+				return nil
+			}
+		}
+		return ctx.Err() // the iteration ends without a word then
+	})
+	if stop != nil {
+		return stop
+	}
+	return wrap(ctx, p.where(prefix), err)
+}
+
+// objects iterates over the pages of a list that begins behind a key.
+func (p *place) objects(ctx context.Context, prefix, after string) iter.Seq[minio.ObjectInfo] {
+	owner := false
+	return p.core.ListObjectsIter(ctx, p.at.Bucket, minio.ListObjectsOptions{
+		Prefix: p.key(prefix), Recursive: true, MaxKeys: 1000, StartAfter: after, FetchOwner: &owner,
+	})
+}
+
+// Stat asks for the attributes of an object.
+func (p *place) Stat(ctx context.Context, key string) (Object, error) { return p.stat(ctx, key, "") }
+
+func (p *place) stat(ctx context.Context, key, ifMatch string) (Object, error) {
+	var info minio.ObjectInfo
+	err := p.retry(ctx, func() (err error) {
+		var options minio.StatObjectOptions
+		if ifMatch != "" {
+			options.Set("If-Match", quoteETag(ifMatch))
+		}
+		info, err = p.core.StatObject(ctx, p.at.Bucket, p.key(key), options)
+		return err
+	})
+	if err != nil {
+		return Object{}, wrap(ctx, p.where(key), err)
+	}
+	return Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}, nil
+}
+
+// Get opens a range of an object.
+func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error) {
+	if n == 0 {
+		o, err := p.stat(ctx, key, ifMatch)
+		return io.NopCloser(strings.NewReader("")), o, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var body io.ReadCloser
+	var object Object
+	err := p.retry(ctx, func() (err error) {
+		body, object, err = p.get(ctx, key, off, n, ifMatch)
+		return err
+	})
+	if err != nil {
+		defer cancel(nil)
+		return nil, Object{}, wrap(ctx, p.where(key), err)
+	}
+	want := n
+	if n < 0 {
+		want = object.Size - off
+	}
+	return &bodyReader{ctx: ctx, cancel: cancel, where: p.where(key), body: body, left: want}, object, nil
+}
+
+func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error) {
+	var options minio.GetObjectOptions
+	if ifMatch != "" {
+		options.Set("If-Match", quoteETag(ifMatch))
+	}
+	ranged := off > 0 || n > 0
+	if ranged {
+		end := ""
+		if n > 0 {
+			end = strconv.FormatInt(off+n-1, 10)
+		}
+		options.Set("Range", fmt.Sprintf("bytes=%d-%s", off, end))
+	}
+	body, info, header, err := p.core.GetObject(ctx, p.at.Bucket, p.key(key), options)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	object := Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}
+	if ranged {
+		object.Size, err = checkRange(header, off, n)
+	}
+	if err == nil && ifMatch != "" && object.ETag != "" && object.ETag != trimETag(ifMatch) {
+		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store ignores conditions
+	}
+	if err != nil {
+		_ = body.Close()
+		return nil, Object{}, err
+	}
+	return body, object, nil
+}
+
+// checkRange compares the range of an answer with the one asked for, and returns the size of the object.
+func checkRange(header http.Header, off, n int64) (int64, error) {
+	var from, to, size int64
+	text := header.Get("Content-Range")
+	if _, err := fmt.Sscanf(text, "bytes %d-%d/%d", &from, &to, &size); err != nil {
+		return 0, fmt.Errorf("the store answers a range without saying which: Content-Range %q", text)
+	}
+	if from != off || (n > 0 && to != off+n-1) || (n < 0 && to != size-1) {
+		if n > 0 && from == off && to == size-1 { // it ends before the range does
+			return 0, minio.ErrorResponse{StatusCode: http.StatusRequestedRangeNotSatisfiable, Code: "InvalidRange"}
+		}
+		return 0, fmt.Errorf("the store answers with the range %q instead of %d bytes from %d", text, n, off)
+	}
+	return size, nil
+}
+
+// stall is how long a body may yield nothing.
+const stall = time.Minute
+
+// errStalled is the cause of the end of a body that has yielded nothing for too long.
+var errStalled = fmt.Errorf("no byte for %s", stall)
+
+// bodyReader yields exactly the bytes that are left, or an error.
+type bodyReader struct {
+	ctx    context.Context //nolint:containedctx // of the request that the body belongs to
+	cancel context.CancelCauseFunc
+	where  string
+	body   io.ReadCloser
+	left   int64
+	timer  *time.Timer
+}
+
+// Read reads on.
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > r.left {
+		p = p[:r.left]
+	}
+	if r.timer == nil {
+		r.timer = time.AfterFunc(stall, func() { r.cancel(errStalled) })
+	} else {
+		r.timer.Reset(stall)
+	}
+	n, err := r.body.Read(p)
+	r.timer.Stop()
+	r.left -= int64(n)
+	switch {
+	case err == nil, r.left == 0 && errors.Is(err, io.EOF):
+		return n, nil
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	if cause := context.Cause(r.ctx); cause != nil && !errors.Is(cause, errStalled) {
+		return n, fmt.Errorf("%s: %w", r.where, cause)
+	} else if cause != nil {
+		err = cause
+	}
+	return n, &Error{Where: r.where, Kind: ErrUnreachable, cause: err}
+}
+
+// Close closes the body. A body that is not at its end takes its connection along.
+func (r *bodyReader) Close() error {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	err := r.body.Close()
+	r.cancel(nil)
+	return err
+}
+
+func trimETag(etag string) string { return strings.Trim(etag, `"`) }
+
+func quoteETag(etag string) string { return `"` + trimETag(etag) + `"` }
