@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,7 +21,19 @@ const maxManifest = 8 << 20
 // Manifest is a manifest or index whose bytes match its digest and a descriptor's size.
 type Manifest struct {
 	Descriptor
-	Body []byte // not to be changed
+	Body  []byte        // not to be changed
+	Texts ManifestTexts // not to be changed
+}
+
+// ManifestTexts are the texts that describe a manifest, made once: an answer has a list of one for each.
+type ManifestTexts struct{ MediaType, Digest, QuotedDigest, Size [1]string }
+
+func newManifest(d Descriptor, body []byte) *Manifest {
+	quoted := `"` + string(d.Digest) + `"`
+	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // one text for both
+	return &Manifest{d, body, ManifestTexts{
+		MediaType: [1]string{d.MediaType}, Digest: [1]string{string(d.Digest)}, QuotedDigest: [1]string{quoted}, Size: [1]string{strconv.FormatInt(d.Size, 10)},
+	}}
 }
 
 // Manifest returns the manifest d if it is reachable from an index.json, directly or
@@ -38,6 +51,19 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 		}
 		return m, err
 	}, nil)
+}
+
+// TagManifest returns the manifest that tag leads to. Errors: ErrManifestUnknown for an unknown tag; those of
+// [Repository.Manifest].
+func (r *Repository) TagManifest(ctx context.Context, tag string) (*Manifest, error) {
+	n, err := r.tagNode(tag)
+	if err != nil {
+		return nil, err
+	}
+	if m := n.cached.Load(); m != nil {
+		return m, nil
+	}
+	return r.Manifest(ctx, n.digest())
 }
 
 // cachedManifest returns the manifest d if it is in memory, or nil.
@@ -95,7 +121,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manifest{Descriptor{MediaType: mediaType, Digest: d, Size: size}, body}
+	m := newManifest(Descriptor{MediaType: mediaType, Digest: d, Size: size}, body)
 	r.cache.add(n, m)
 	return m, nil
 }

@@ -48,21 +48,30 @@ func (r *Repository) Path() string { return r.path }
 // Tag returns the descriptor that tag leads to. It reads the manifest if descriptors disagree
 // about its size. Errors: ErrManifestUnknown; the cause of ctx.
 func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
-	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
-	if i == len(r.tags) || r.tags[i].tag != tag {
-		return Descriptor{}, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
+	n, err := r.tagNode(tag)
+	if err != nil {
+		return Descriptor{}, err
 	}
-	return r.describe(ctx, r.tags[i].node)
+	return r.describe(ctx, n)
 }
 
 // TagDigest returns the digest of the manifest that tag leads to. It reads nothing. Errors:
 // ErrManifestUnknown.
 func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
+	n, err := r.tagNode(tag)
+	if err != nil {
+		return "", err
+	}
+	return n.digest(), nil
+}
+
+// tagNode returns the manifest that tag leads to. Errors: ErrManifestUnknown.
+func (r *Repository) tagNode(tag string) (*node, error) {
 	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
 	if i == len(r.tags) || r.tags[i].tag != tag {
-		return "", fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
+		return nil, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
-	return r.tags[i].node.digest(), nil
+	return r.tags[i].node, nil
 }
 
 // describe returns the descriptor of a manifest. The error is the cause of ctx.

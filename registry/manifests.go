@@ -2,9 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,33 +27,15 @@ var (
 
 // manifests answers GET and HEAD of a manifest by tag or digest.
 func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
-	var d digest.Digest
-	byDigest := strings.Contains(reference, ":")
-	repo, err := repository(s, name, func() (err error) {
-		if byDigest {
-			d, err = parseDigest(reference)
-		} else if !names.IsTag(reference) {
-			err = fmt.Errorf("%.200q: %w", reference, errTag)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	cache := r.immutable
-	if !byDigest {
-		cache = noCache
-		if d, err = repo.TagDigest(reference); err != nil {
-			return err
-		}
-	}
-	m, err := repo.Manifest(req.Context(), d)
+	m, cache, err := r.manifest(req.Context(), s, name, reference)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h["Cache-Control"] = cache
-	setContentHeaders(h, m.MediaType, m.Digest)
+	h["Content-Type"] = m.Texts.MediaType[:]
+	h["Docker-Content-Digest"] = m.Texts.Digest[:]
+	h["Etag"] = m.Texts.QuotedDigest[:]
 	if !closure.IsManifest(m.MediaType) {
 		h["Content-Security-Policy"], h["X-Content-Type-Options"] = sandboxed, noSniff
 	}
@@ -61,12 +43,35 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 		return serveContent(w, req, bytes.NewReader(m.Body), m.Size)
 	}
 	h["Accept-Ranges"] = acceptBytes
-	h["Content-Length"] = []string{strconv.FormatInt(m.Size, 10)}
+	h["Content-Length"] = m.Texts.Size[:]
 	if req.Method == http.MethodHead {
 		return nil
 	}
 	_, err = w.Write(m.Body)
 	return asSendError(err)
+}
+
+// manifest finds the manifest of a tag or digest, and how long clients may keep it.
+func (r *registry) manifest(ctx context.Context, s *layoutstore.Snapshot, name, reference string) (m *layoutstore.Manifest, cache []string, err error) {
+	if strings.Contains(reference, ":") {
+		repo, d, err := repositoryAndDigest(s, name, reference)
+		if err != nil {
+			return nil, nil, err
+		}
+		m, err = repo.Manifest(ctx, d)
+		return m, r.immutable, err
+	}
+	repo, err := repository(s, name, func() error {
+		if !names.IsTag(reference) {
+			return fmt.Errorf("%.200q: %w", reference, errTag)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err = repo.TagManifest(ctx, reference)
+	return m, noCache, err
 }
 
 // setContentHeaders sets the headers with the type and the digest of the body. The digest is also

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
@@ -72,7 +73,8 @@ func New(source Source, options Options) (http.Handler, error) {
 		r.immutable = []string{"private, max-age=31536000, immutable"}
 	}
 	router := mux.NewRouter()
-	router.PathPrefix("/v2").Handler(r.handle(r.api))
+	// A matcher of our own: a path prefix of the router is a regular expression.
+	router.MatcherFunc(func(req *http.Request, _ *mux.RouteMatch) bool { return strings.HasPrefix(req.URL.Path, "/v2") }).Handler(r.handle(r.api))
 	// Any prefix, and any path outside of the API.
 	router.NotFoundHandler = r.handle(r.api)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

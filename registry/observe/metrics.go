@@ -2,8 +2,10 @@ package observe
 
 import (
 	"errors"
+	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +17,10 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	kept     sync.Map // series to *counters, which saves the lookup by labels
+
+	// kept saves the lookup by labels. There are few series: one more is added to a copy.
+	kept   atomic.Pointer[map[series]counters]
+	adding sync.Mutex
 }
 
 // series is one combination of labels.
@@ -49,20 +54,30 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .001, .01, .1, 1, 10, 60, 600},
 		}, []string{"route"}),
 	}
+	m.kept.Store(&map[series]counters{})
 	return m, errors.Join(r.Register(m.inFlight), r.Register(m.requests), r.Register(m.bytes), r.Register(m.duration))
 }
 
 func (m *metrics) observe(s series, bytes int64, took time.Duration) {
-	v, ok := m.kept.Load(s)
+	c, ok := (*m.kept.Load())[s]
 	if !ok {
-		v, _ = m.kept.LoadOrStore(s, &counters{
-			requests: m.requests.WithLabelValues(s.route, s.method, strconv.Itoa(s.code)),
-			bytes:    m.bytes.WithLabelValues(s.route),
-			duration: m.duration.WithLabelValues(s.route),
-		})
+		c = m.add(s)
 	}
-	c := v.(*counters)
 	c.requests.Inc()
 	c.bytes.Add(float64(bytes))
 	c.duration.Observe(took.Seconds())
+}
+
+// add keeps the counters of one more series.
+func (m *metrics) add(s series) counters {
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	all := maps.Clone(*m.kept.Load())
+	all[s] = counters{
+		requests: m.requests.WithLabelValues(s.route, s.method, strconv.Itoa(s.code)),
+		bytes:    m.bytes.WithLabelValues(s.route),
+		duration: m.duration.WithLabelValues(s.route),
+	}
+	m.kept.Store(&all)
+	return all[s]
 }

@@ -10,13 +10,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/felixge/httpsnoop"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
@@ -56,12 +54,6 @@ func New(next http.Handler, options Options) (http.Handler, error) {
 	return &observer{next: next, options: options, metrics: m, idPrefix: hex.EncodeToString(prefix[:]) + "-"}, nil
 }
 
-// response is the state of a response so far.
-type response struct {
-	code  int
-	bytes int64
-}
-
 func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
@@ -70,44 +62,15 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}
-	var r response
+	r := &response{ResponseWriter: w}
 	defer func() {
 		// Also if the handler panics to cut the connection.
 		o.metrics.inFlight.Dec()
-		o.done(req, &r, id, time.Since(start))
+		o.done(req, r, id, time.Since(start))
 	}()
-	o.next.ServeHTTP(httpsnoop.Wrap(w, r.hooks()), req)
+	o.next.ServeHTTP(r.writer(), req)
 	if req.Method == http.MethodHead {
 		r.bytes = 0 // the bytes were not sent
-	}
-}
-
-// hooks count what passes through a response. ReadFrom is passed on unchanged, because it
-// lets the kernel send files.
-func (r *response) hooks() httpsnoop.Hooks {
-	return httpsnoop.Hooks{
-		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
-			return func(code int) {
-				if r.code == 0 && code >= 200 {
-					r.code = code
-				}
-				next(code)
-			}
-		},
-		Write: func(next httpsnoop.WriteFunc) httpsnoop.WriteFunc {
-			return func(p []byte) (int, error) {
-				n, err := next(p)
-				r.bytes += int64(n)
-				return n, err
-			}
-		},
-		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
-			return func(src io.Reader) (int64, error) {
-				n, err := next(src)
-				r.bytes += n
-				return n, err
-			}
-		},
 	}
 }
 
