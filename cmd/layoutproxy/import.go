@@ -52,7 +52,7 @@ the import is killed. An interrupted import exits with 130; the next one resumes
 	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform that the bundles bring is ready, together with the store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
 	key.AddFlags(f, "import")
-	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
 	return cmd
 }
 

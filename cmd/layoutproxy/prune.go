@@ -40,23 +40,23 @@ func newPrune(c *console.Output) *cobra.Command {
 	var flags pruneFlags
 	cmd := &cobra.Command{
 		Use:   "prune --store DIR",
-		Short: "Plan what may go from a store, and remove it",
-		Long: `Plan what may go from the store at DIR, and print the plan: which tags go, how much of the
-disk becomes free, and for everything that stays the rule that keeps it. Nothing is removed
+		Short: "Remove images from a store that nothing needs any more",
+		Long: `Plan what to remove from the store at DIR, and print the plan: the tags to remove, how much
+disk space becomes free, and the rule that keeps each other image. Nothing is removed
 without --yes or --execute.
 
-At least one rule says what to keep. What is not provably superseded stays whatever the rules
-say: tags that are not versions, release channels and the versions that they point at, the
-highest version of each repository, and everything that what stays leads to. Versions of the
-platform go only with --deployed or --keep-release.
+At least one rule says what to keep. Whatever the rules say, prune keeps what is not provably
+superseded: tags that are not versions, release channels and the versions that they point at,
+the highest version of each repository, and everything that a kept image needs. Versions of the
+platform are removed only with --deployed or --keep-release.
 
 A prune is one generation of the store: readers see all of it or nothing, and the next prune or
-import completes one that was killed. What goes loses its tags at once, and is removed after
+import completes one that was killed. Images lose their tags at once, and are removed after
 the grace period by the next prune, import or serve --store, so that running pulls complete.
 
 The exit status is 1 if another process writes to the store, and 3 if the store has changed
-since the plan was made, or a release that stays would be less ready.`,
-		Example: `  # What would go if v1.69.3 is deployed? Keep one version to go back to, two of each module.
+since the plan was made, or a kept release would be less ready.`,
+		Example: `  # What can be removed if v1.69.3 is deployed? Keep one version to go back to, two of each module.
   layoutproxy prune --store /srv/store --deployed v1.69.3 --keep-previous 1 --keep-newest 2 \
       --plan plan.json
 
@@ -69,7 +69,7 @@ since the plan was made, or a release that stays would be less ready.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.store, "store", "", "`directory` of the store")
-	f.StringVar(&flags.cacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	f.StringVar(&flags.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
 	p := &flags.request.Policy
 	f.StringArrayVar(&p.KeepReleases, "keep-release", nil, "keep this `version` of the platform and all images that it declares; repeatable")
 	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster has: keep it and all newer ones")
@@ -78,11 +78,11 @@ since the plan was made, or a release that stays would be less ready.`,
 	f.StringArrayVar(&p.KeepBundles, "keep-bundle", nil, "keep everything that an `INVENTORY` (bundle.json) lists; repeatable")
 	f.StringArrayVar(&p.Keep, "keep", nil, "keep tags that match a `GLOB` of REPOSITORY or REPOSITORY:TAG; repeatable")
 	f.DurationVar(&p.OlderThan, "older-than", 0, "keep what came into the store less than this `duration` ago")
-	f.DurationVar(&flags.request.Grace, "grace", pruning.DefaultGrace, "serve what goes by digest for this `duration`; 0 removes it at once")
-	f.BoolVar(&flags.request.Repack, "repack", false, "write archives that stay again, without what goes")
+	f.DurationVar(&flags.request.Grace, "grace", pruning.DefaultGrace, "serve removed images by digest for this `duration`; 0 removes them at once")
+	f.BoolVar(&flags.request.Repack, "repack", false, "rewrite archives from which only a part is removed")
 	f.StringVar(&flags.plan, "plan", "", "write the plan to this `file` as well")
 	f.StringVar(&flags.execute, "execute", "", "carry out the plan in this `file`, if the store is still the same")
-	f.BoolVar(&flags.leftovers, "leftovers", false, "list what killed imports and archives that are gone left behind, and with --drop-dir the bundles in done/ and failed/; with --yes remove it")
+	f.BoolVar(&flags.leftovers, "leftovers", false, "list staged files of killed imports and cached indexes of removed archives, and with --drop-dir the bundles in done/ and failed/; with --yes remove them")
 	f.StringVar(&flags.dropDir, "drop-dir", "", "with --leftovers: the drop `directory` of the store")
 	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, as 50GB")
 	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
@@ -126,7 +126,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	})
 }
 
-// check fails on flags that do not go together.
+// check fails on flags that cannot be combined.
 func (f *pruneFlags) check() error {
 	switch {
 	case f.store == "":
@@ -148,12 +148,12 @@ func (f *pruneFlags) check() error {
 	return nil
 }
 
-// checkLeftovers fails on flags that do not go with --leftovers.
+// checkLeftovers fails on flags that cannot be combined with --leftovers.
 func (f *pruneFlags) checkLeftovers() error {
 	rules := f.request.Policy
 	rules.OlderThan = 0
 	if !rules.IsEmpty() || f.plan != "" || f.execute != "" || f.request.Repack {
-		return exit.UsageError(errors.New("--leftovers goes with --drop-dir, --older-than, --max-size and --yes alone: it removes nothing of the store"))
+		return exit.UsageError(errors.New("--leftovers can only be combined with --drop-dir, --older-than, --max-size and --yes: it removes no content of the store"))
 	}
 	if f.request.Policy.OlderThan < 0 {
 		return exit.UsageError(fmt.Errorf("--older-than %s: not a positive duration", f.request.Policy.OlderThan))
@@ -199,7 +199,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run plans, and carries out the plan if the flags say so.
+// run makes or reads the plan, and carries it out if the flags say so.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":
@@ -229,12 +229,12 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 	return plan, true, err
 }
 
-// printDone says what has become of the plan.
+// printDone says whether the plan was carried out, or how to carry it out.
 func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
 	switch {
 	case plan.IsEmpty():
 	case done:
-		_, err = fmt.Fprintf(w, "done: the store is of generation %d\n", plan.Generation+1)
+		_, err = fmt.Fprintf(w, "done: the store is at generation %d\n", plan.Generation+1)
 	case f.plan != "":
 		_, err = fmt.Fprintf(w, "nothing was removed: carry it out with layoutproxy prune --store %s --execute %s\n", f.store, f.plan)
 	default:
@@ -243,14 +243,14 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 	return err
 }
 
-// sweep removes what an earlier prune left for later, if its time has come. It is no reason to do
-// nothing else: what cannot be removed now is removed by the next one.
+// sweep removes what an earlier prune has untagged, if its grace period is over. A failure is
+// only logged: the next prune or import tries again.
 func sweep(ctx context.Context, c *console.Output, store, cacheDir string) {
 	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir})
 	if err == nil {
 		_, _, err = p.Sweep(ctx)
 	}
 	if err != nil && !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
-		c.Log.Warn("cannot remove what a prune left for later: the next prune or import tries again", zap.String("store", store), zap.Error(err))
+		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import tries again", zap.String("store", store), zap.Error(err))
 	}
 }

@@ -62,7 +62,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	settings.AddEditionFlag(f, &p.Repositories.NoEditionSplit)
 	p.upstream.AddFlags(f)
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
-	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
 	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, for a resume; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")

@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// settleArchives finds the archives that can go, and keeps what only an archive that stays
-// keeps: without being written again, an archive loses nothing.
+// settleArchives decides which archives are removed. Nothing can be removed from an archive that
+// is neither removed nor rewritten, so everything in such an archive is kept.
 func (d *decider) settleArchives() {
 	stays := map[int]bool{}
 	for n := range d.facts.Volumes {
@@ -32,12 +32,12 @@ func (d *decider) settleArchives() {
 	}
 }
 
-// hasGoing reports whether an archive is a candidate: something in it goes. Of those whose tags
-// an earlier prune took, these are the ones whose time has come.
+// hasGoing reports whether something in an archive is to be removed. For an archive that an
+// earlier prune has retired, it reports whether its grace period is over.
 func (d *decider) hasGoing(n int) bool {
 	v := d.facts.Volumes[n]
 	if v.Retired {
-		return v.Due || d.scope.Now0
+		return v.Due || d.scope.EndGrace
 	}
 	for i := range d.facts.Repositories {
 		r := &d.facts.Repositories[i]
@@ -50,8 +50,8 @@ func (d *decider) hasGoing(n int) bool {
 	return false
 }
 
-// isLost reports whether an entry of an index is of no use: its image goes, or another image
-// has its tag.
+// isLost reports whether an index entry is no longer needed: its image is removed, or another
+// image has its tag.
 func (d *decider) isLost(r *Repository, e Entry) bool {
 	at := ref{r.Path, e.Digest}
 	if _, kept := d.kept[at]; !kept {
@@ -60,8 +60,8 @@ func (d *decider) isLost(r *Repository, e Entry) bool {
 	return e.Tag != "" && d.tags[Place{r.Path, e.Tag}].digest != e.Digest
 }
 
-// canDo reports whether everything that stays is the same without the volume n: each tag, each
-// manifest that an index names, and a copy of each manifest and blob.
+// canDo reports whether the store can do without volume n: each kept tag still leads to its
+// image, and each kept manifest and blob has a copy in a volume that stays.
 func (d *decider) canDo(n int, stays map[int]bool) bool {
 	for i := range d.facts.Repositories {
 		r := &d.facts.Repositories[i]
@@ -81,8 +81,8 @@ func (d *decider) canDo(n int, stays map[int]bool) bool {
 	return true
 }
 
-// hasSameTags reports whether the volumes that stay lead each kept tag to its image, name each
-// kept image, and lead no tag that goes to anything.
+// hasSameTags reports whether the indexes of the volumes that stay name each kept image, and
+// each kept tag leads to its image.
 func (d *decider) hasSameTags(r *Repository, stays map[int]bool) bool {
 	tags := map[string]digest.Digest{}
 	named := map[digest.Digest]bool{}
@@ -120,8 +120,8 @@ func (d *decider) hasSameTags(r *Repository, stays map[int]bool) bool {
 	return true
 }
 
-// keepNamedIn keeps what the indexes of an archive name, and the images that have their tags:
-// without those the archive's own would be seen.
+// keepNamedIn keeps what the indexes of an archive name. It also keeps the images that won tags
+// from them: without the winner, such a tag would lead to the archive's image again.
 func (d *decider) keepNamedIn(n int) {
 	why := Reason{InArchive, d.facts.Volumes[n].File}
 	for i := range d.facts.Repositories {
@@ -140,7 +140,7 @@ func (d *decider) keepNamedIn(n int) {
 	}
 }
 
-// findRewritten finds the archives that stay and have something that goes.
+// findRewritten finds the archives that are kept and contain something to remove.
 func (d *decider) findRewritten() (all []int) {
 	for n, v := range d.facts.Volumes {
 		if v.File == "" || v.Retired || d.gone[n] || !d.hasGoing(n) {

@@ -13,15 +13,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// classify says whether an image may go, as far as its own names tell, and why it may or may
-// not.
+// classify decides by an image's own tags and digest whether it may be removed, and why.
 func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
 	m := r.Manifests[i.Digest]
 	switch {
 	case r.Unclear != "":
 		return Reason{Unclear, r.Unclear}, false
 	case len(i.Tags) == 0 && !i.Pruned.IsZero():
-		if d.scope.Now0 || !d.scope.Now.Before(i.Pruned) {
+		if d.scope.EndGrace || !d.scope.Now.Before(i.Pruned) {
 			return Reason{Rule: PrunedBefore}, true
 		}
 		return Reason{Grace, i.Pruned.UTC().Format("2006-01-02 15:04 MST")}, false
@@ -47,7 +46,7 @@ func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
 	return Reason{Rule: ByDigest}, false
 }
 
-// classifyTag says whether an image may go although it has a tag.
+// classifyTag decides whether a tag allows its image to be removed.
 func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool) {
 	at := ref{r.Path, i.Digest}
 	_, isVersion := release.Parse(tag)
@@ -73,34 +72,36 @@ func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool
 	return Reason{NotAVersion, tag}, false
 }
 
-// declaresTag reports whether a release declares an image by this tag, or by its digest, whose
-// digits are then the tag.
+// declaresTag reports whether a release declares an image by this tag, or by its digest if the
+// tag is the hex digits of that digest.
 func (d *decider) declaresTag(n int, repository, tag string, dg digest.Digest) bool {
 	return slices.ContainsFunc(d.facts.Releases[n].Declared, func(at Place) bool {
 		return at.Repository == repository && (at.Reference == tag || at.Reference == dg.String() && tag == dg.Encoded())
 	})
 }
 
-// isExtra reports whether a repository has extra images of a module or package, which go by
-// what its versions declare.
+// isExtra reports whether a repository contains extra images of a module or package. Those are
+// kept as long as a version declares them.
 func isExtra(repository string) bool {
 	s := strings.Split(repository, "/")
 	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
 }
 
-// classifyVersion says whether a version may go, as far as rules are about its repository.
+// classifyVersion decides whether a version may be removed: only if a rule applies to its
+// repository.
 func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bool) {
 	switch {
 	case d.isPlatform(r.Path) && d.policy.Deployed == "" && len(d.policy.KeepReleases) == 0:
 		return Reason{Rule: UnknownDeployed}, false
-	case !d.speaksOf(r):
+	case !d.hasRule(r):
 		return Reason{Rule: NoRule}, false
 	}
 	d.versions[at] = tag
 	return Reason{Rule: Superseded}, true
 }
 
-// follows says that an image stays with one of its subjects and goes with all of them.
+// follows ties an image to its subjects: it is kept if one of them is kept, and removed with the
+// last of them.
 func (d *decider) follows(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
 	known := false
 	for _, s := range subjects {
@@ -117,10 +118,10 @@ func (d *decider) follows(r *Repository, i *Image, by string, subjects []ref) (R
 	return Reason{RefersToGone, by}, true
 }
 
-// subjectsOf finds what a signature or attestation is about, by its tag: sha256-HEX, sha256-HEX.sig
-// and the like (cosign's and the referrers tag schema of distribution-spec 1.1), or TAG.att
-// (Deckhouse's attestations of images by tag). Those of a module's extra images are beside the
-// module itself.
+// subjectsOf finds the images that a signature or attestation refers to, by its tag: sha256-HEX,
+// sha256-HEX.sig and the like (cosign's and the referrers tag schema of distribution-spec 1.1),
+// or TAG.att (Deckhouse's attestations of images by tag). Signatures of a module's extra images
+// are in the repository of the module itself.
 func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by string, ok bool) {
 	base, suffix, hasSuffix := cutSuffix(tag)
 	if hex, isDigest := strings.CutPrefix(base, "sha256-"); isDigest && digest.Digest("sha256:"+hex).Validate() == nil {
@@ -152,7 +153,7 @@ func cutSuffix(tag string) (base, suffix string, ok bool) {
 	return tag[:i], tag[i+1:], true
 }
 
-// family is a repository and those with extra images of it.
+// family returns a repository and the repositories of its extra images.
 func (d *decider) family(at string) []string {
 	all := []string{at}
 	for i := range d.facts.Repositories {
@@ -163,13 +164,13 @@ func (d *decider) family(at string) []string {
 	return all
 }
 
-// isPlatform reports whether the versions of a repository are those of the platform.
+// isPlatform reports whether the tags of a repository are versions of the platform.
 func (d *decider) isPlatform(repository string) bool {
 	return d.facts.Platform && slices.Contains([]string{".", "install", "install-standalone", "release-channel"}, repository)
 }
 
-// speaksOf reports whether a rule is about the versions of a repository.
-func (d *decider) speaksOf(r *Repository) bool {
+// hasRule reports whether a rule applies to the versions of a repository.
+func (d *decider) hasRule(r *Repository) bool {
 	p := d.policy
 	switch {
 	case p.KeepNewest > 0, p.OlderThan > 0:
@@ -184,7 +185,7 @@ func (d *decider) speaksOf(r *Repository) bool {
 	})
 }
 
-// globOf returns the glob of the policy that matches a tag, or the empty string.
+// globOf returns the policy's glob that matches a tag, or "".
 func (d *decider) globOf(repository, tag string) string {
 	for _, glob := range d.policy.Keep {
 		if matchesGlob(glob, repository, tag) {
@@ -243,7 +244,7 @@ func (d *decider) releaseRule(tag string) (Reason, bool) {
 }
 
 // checkReleases fails if the policy names a version of the platform that the store does not
-// have: it may be a slip, and the wanted one would go.
+// have. It may be a typing error, and then the version that was meant would be removed.
 func (d *decider) checkReleases() error {
 	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
 		here := slices.ContainsFunc(d.releases["."], func(n int) bool { return sameVersion(d.facts.Releases[n].Tag, v) })
@@ -273,8 +274,8 @@ func (d *decider) findPrevious() map[string]bool {
 	return kept
 }
 
-// isNewest reports whether a tag is among the newest versions of its repository. Previews do
-// not count: they stay beside.
+// isNewest reports whether a tag is among the newest versions of its repository. Previews do not
+// use up the number of versions to keep.
 func (d *decider) isNewest(r *Repository, tag string) bool {
 	v, ok := release.Parse(tag)
 	if !ok {
@@ -295,7 +296,8 @@ type version struct {
 	at ref
 }
 
-// versionsOf are the versions among the tags of a repository, ascending, in every spelling.
+// versionsOf returns the versions among the tags of a repository, in ascending order. A version
+// that is spelled in two ways is listed twice.
 func versionsOf(r *Repository) (all []version) {
 	for _, i := range r.Images {
 		for _, tag := range i.Tags {
@@ -317,13 +319,12 @@ func sameVersion(a, b string) bool {
 	return a == b || ok && also && x.Version.Equal(y.Version)
 }
 
-// supersedes reports whether a version makes another one superfluous: it is higher, and not a
-// preview, unless the other is one too.
+// supersedes reports whether a version replaces an older one. A preview replaces only previews.
 func supersedes(newer, older *semver.Version) bool {
 	return newer.GreaterThan(older) && (newer.Prerelease() == "" || older.Prerelease() != "")
 }
 
-// superseder returns the tag of a version that stays and is higher, or the empty string.
+// superseder returns the tag of a higher version that is kept, or "".
 func (d *decider) superseder(r *Repository, tag string) string {
 	v, ok := release.Parse(tag)
 	if !ok {
@@ -337,7 +338,7 @@ func (d *decider) superseder(r *Repository, tag string) string {
 	return ""
 }
 
-// keepUnsuperseded keeps each version beside which no higher version stays.
+// keepUnsuperseded keeps each version that no kept version supersedes.
 func (d *decider) keepUnsuperseded() {
 	for i := range d.facts.Repositories {
 		r := &d.facts.Repositories[i]

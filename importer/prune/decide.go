@@ -12,14 +12,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Scope is what a decision depends on beside facts and policy.
+// Scope is what a decision depends on in addition to facts and policy.
 type Scope struct {
-	Now    time.Time
-	Repack bool // archives that stay are written again without what goes
-	Now0   bool // what an earlier prune left for later goes now
+	Now      time.Time
+	Repack   bool // rewrite archives that are kept, without the removed images
+	EndGrace bool // end the grace periods of earlier prunes now
 }
 
-// Decision says whether an image stays, and why.
+// Decision says whether an image is kept, and why.
 type Decision struct {
 	Repository string        `json:"repository"`
 	Digest     digest.Digest `json:"digest"`
@@ -28,19 +28,19 @@ type Decision struct {
 	Reason     Reason        `json:"reason"`
 }
 
-// Outcome is what becomes of a store.
+// Outcome is the result of all decisions about a store.
 type Outcome struct {
 	Decisions []Decision // by repository and digest
-	// Content are the manifests and blobs that stay, by repository: everything that what stays
-	// leads to.
+	// Content lists the manifests and blobs that are kept, by repository: kept images and their
+	// graphs.
 	Content map[string]map[digest.Digest]bool
-	// Dropped are the archives that go, and Rewritten those that are written again, as indexes
-	// of Facts.Volumes.
+	// Dropped and Rewritten are the archives to remove and to rewrite, as indexes of
+	// Facts.Volumes.
 	Dropped, Rewritten []int
 }
 
-// Decide decides what goes. It is a pure function. Errors: those of [Policy.Check], unless the
-// policy is empty: then only what an earlier prune left goes; ErrNoRelease.
+// Decide decides what is removed. It is a pure function. With an empty policy, only images that
+// earlier prunes have untagged are removed. Errors: those of [Policy.Check]; ErrNoRelease.
 func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	if !p.IsEmpty() {
 		if err := p.Check(); err != nil {
@@ -66,26 +66,26 @@ type ref struct {
 	digest     digest.Digest
 }
 
-// decider decides. What it keeps stays kept, so the order of its steps does not matter for what
-// is safe to remove.
+// decider decides. It never takes back that something is kept, so no order of its steps removes
+// too much.
 type decider struct {
 	facts  Facts
 	policy Policy
 	scope  Scope
 
 	repositories map[string]*Repository
-	tags         map[Place]ref // of every tag
+	tags         map[Place]ref
 	own          map[Place][]int
 	declared     map[ref][]int // releases that declare it
 	releases     map[string][]int
 	channels     map[Place]int
 	previous     map[string]bool // versions that KeepPrevious keeps
 
-	going     map[ref]Reason       // unless something keeps it
-	versions  map[ref]string       // those of them that are versions, and the tag
-	ordered   map[string][]version // of each repository, ascending
+	going     map[ref]Reason       // candidates for removal; they are removed unless also in kept
+	versions  map[ref]string       // candidates that are versions: their tags
+	ordered   map[string][]version // by repository, ascending
 	walked    map[ref]bool
-	followers map[ref][]ref // that stay with it
+	followers map[ref][]ref // kept with their subject
 	kept      map[ref]Reason
 	keptGroup map[int]bool
 	content   map[string]map[digest.Digest]bool
@@ -125,7 +125,7 @@ func newDecider(f Facts, p Policy, s Scope) *decider {
 	return d
 }
 
-// find finds what a place leads to.
+// find returns the manifest that a tag or digest leads to.
 func (d *decider) find(at Place) (ref, bool) {
 	if dg := digest.Digest(at.Reference); dg.Validate() == nil {
 		r := d.repositories[at.Repository]
@@ -139,7 +139,7 @@ func (d *decider) find(at Place) (ref, bool) {
 	return to, ok
 }
 
-// classifyAll finds what may go, and keeps everything else with what it leads to.
+// classifyAll finds what may be removed, and keeps everything else.
 func (d *decider) classifyAll() {
 	type fixed struct {
 		ref
@@ -162,12 +162,12 @@ func (d *decider) classifyAll() {
 			}
 		}
 	}
-	for _, x := range stay { // only now: everything is classified, and followers are known
+	for _, x := range stay { // followers are complete only when everything is classified
 		d.keep(x.ref, x.why)
 	}
 }
 
-// keep keeps a manifest, with everything that it leads to.
+// keep keeps a manifest with its graph, and everything that belongs to its tags.
 func (d *decider) keep(at ref, why Reason) {
 	r := d.repositories[at.repository]
 	if r == nil {
@@ -188,7 +188,7 @@ func (d *decider) keep(at ref, why Reason) {
 	}
 }
 
-// keepContent keeps the graph of a manifest: children, blobs, subjects, and what refers to them.
+// keepContent keeps the graph of a manifest, its subjects, and the referrers of all of them.
 func (d *decider) keepContent(r *Repository, top digest.Digest) {
 	by := d.label(ref{r.Path, top})
 	content := d.content[r.Path]
@@ -237,7 +237,7 @@ func (d *decider) keepAll(r *Repository, why Reason) {
 	}
 }
 
-// keepWithTag keeps what belongs to a tag that stays: its release, or that of a channel.
+// keepWithTag keeps the release that a kept tag belongs to or, for a release channel, points at.
 func (d *decider) keepWithTag(at Place) {
 	for _, i := range d.own[at] {
 		d.keepRelease(i, Reason{SameRelease, d.facts.Releases[i].label()})
@@ -257,7 +257,7 @@ func (d *decider) keepWithTag(at Place) {
 	}
 }
 
-// keepRelease keeps all images of a release, and those that it declares.
+// keepRelease keeps the images of a release and those that it declares.
 func (d *decider) keepRelease(n int, why Reason) {
 	if d.keptGroup[n] {
 		return
@@ -309,7 +309,8 @@ func (d *decider) outcome() Outcome {
 	return o
 }
 
-// whyGoing completes the reason for which an image goes.
+// whyGoing returns the reason why an image is removed, with the image that superseded or
+// declared it.
 func (d *decider) whyGoing(r *Repository, at ref) Reason {
 	why := d.going[at]
 	switch why.Rule {
@@ -321,7 +322,7 @@ func (d *decider) whyGoing(r *Repository, at ref) Reason {
 	return why
 }
 
-// label names a manifest for people: by a tag, or else by its digest.
+// label names a manifest in a reason: by a tag, or else by its digest.
 func (d *decider) label(at ref) string {
 	if r := d.repositories[at.repository]; r != nil {
 		if image := r.image(at.digest); image != nil && len(image.Tags) > 0 {
@@ -333,7 +334,7 @@ func (d *decider) label(at ref) string {
 
 func name(repository, tag string) string { return repository + ":" + tag }
 
-// short is a digest for people.
+// short shortens a digest for messages.
 func short(d digest.Digest) string {
 	if len(d) > 19 {
 		return string(d[:19])

@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// facts are built from lines of images: REPOSITORY:TAG[,TAG...] NAME [>NAME...], where NAME is the
-// content of the manifest, and the names behind ">" are its children or, behind "^", its subject.
-// An image without a tag has the tag "-", one whose tag was replaced "-TAG".
+// factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME].
+// NAME is the content of the manifest, >NAME a child, ^NAME the subject. The tag "-" means no
+// tag, and "-TAG" a tag that was replaced.
 func factsOf(t *testing.T, lines ...string) prune.Facts {
 	t.Helper()
 	byPath := map[string]*prune.Repository{}
@@ -68,7 +68,8 @@ func factsOf(t *testing.T, lines ...string) prune.Facts {
 	return f
 }
 
-// decided maps the first tag of each image, or its content, to what becomes of it.
+// decided maps the first tag of each image, or its content, to the reason of its decision. A "+"
+// before the tag means that the image is kept.
 func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reason {
 	t.Helper()
 	o, err := prune.Decide(f, p, prune.Scope{Now: time.Unix(1_000_000, 0)})
@@ -92,8 +93,8 @@ func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reaso
 	return all
 }
 
-// platform are facts of three releases of the platform, each with an image of its own, and one
-// image that all declare.
+// platform returns the facts of three releases of the platform. Each declares an image of its
+// own and one that all share.
 func platform(t *testing.T, more ...string) prune.Facts {
 	t.Helper()
 	lines := []string{".:HEX shared"}
@@ -112,7 +113,7 @@ func platform(t *testing.T, more ...string) prune.Facts {
 	return f
 }
 
-// kept are the versions of the platform that stay.
+// kept lists the versions of the platform that are kept.
 func kept(t *testing.T, f prune.Facts, p prune.Policy) string {
 	t.Helper()
 	var all []string
@@ -166,7 +167,8 @@ func TestReleasesOfThePlatform(t *testing.T) {
 	}
 }
 
-// Images go with the last release that declares them, and signatures with what they are about.
+// Images are removed with the last release that declares them, and signatures with their
+// subject.
 func TestWhatFollowsReleases(t *testing.T) {
 	old, fresh := digestOf("image-v1.68.2"), digestOf("image-v1.70.1")
 	f := platform(t, ".:sha256-"+old.Encoded()+".att old-att", ".:sha256-"+fresh.Encoded()+".sig new-sig", ".:sha256-"+fresh.Encoded()+" fallback",
@@ -198,14 +200,15 @@ func TestWhatFollowsReleases(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, reasons[name], want)
 		}
 	}
-	// What a kept release declares is unknown: nothing that another one declares goes.
+	// The list of a kept release cannot be read, so it may declare any of these images: all are
+	// kept.
 	f.Releases[2].Unreadable = "cannot be read"
 	if got := decided(t, f, prune.Policy{Deployed: "v1.70.1"}); got[".:+HEX"].Rule == "" || got[".:HEX"].Rule != "" {
 		t.Errorf("%v", got)
 	}
 }
 
-// What is not superseded stays, whatever the rules say.
+// What is not superseded is kept, whatever the rules say.
 func TestWhatIsNotSuperseded(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "app:v2.0.0-rc1 rc", "app:stable other", "app:- nameless", "app:-stable replaced", "only:v1.0.0 x",
 		"index:v1.0.0 child", "index:v1.1.0 newer >child", "index:v0.9.0 old", "both:v1.0.0,latest b", "both:v1.1.0 c", "spelled:2.0.0 p", "spelled:v2.0.0 q", "spelled:v1.0.0 r",
@@ -225,7 +228,7 @@ func TestWhatIsNotSuperseded(t *testing.T) {
 	if why := got["app:v1.0.0"]; why.By != "v1.2.0" || why.String() != "superseded by v1.2.0" {
 		t.Errorf("%+v", why)
 	}
-	// Without a rule that keeps the newest, it stays as nothing supersedes it.
+	// No rule keeps the newest, but nothing supersedes it.
 	if got := decided(t, f, prune.Policy{Keep: []string{"app:v1.0.0"}}); got["app:+v1.0.0"].Rule != prune.KeptGlob || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["app:v1.1.0"].Rule != prune.Superseded || got["index:+v0.9.0"].Rule != prune.NoRule {
 		t.Errorf("%v", got)
 	}
@@ -256,8 +259,8 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// Whatever the facts, nothing goes that something that stays leads to; every version that goes has
-// a higher one beside it that stays; and with another rule no less stays.
+// Properties for random facts: a kept image keeps its graph; each removed version has a kept
+// higher one in its repository; one more rule never removes more.
 func TestDecisionsGoOneWay(t *testing.T) {
 	going := 0
 	for seed := range rounds(100, 20000) {

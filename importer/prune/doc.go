@@ -1,16 +1,15 @@
-// Package prune decides what may go from a store, and removes it.
+// Package prune decides which images of a store can be removed, and removes them.
 //
-// The work has three steps. A [Pruner] gathers [Facts]: which manifests the indexes of the
-// store name, what each leads to, and what the releases in it declare. [Decide] makes of them
-// and a [Policy] one [Decision] per manifest that an index names: it stays or it goes, and why.
-// It is a pure function. Package publish then carries out the [Plan] that follows from the
-// decisions, as one generation.
+// The work has three steps. A [Pruner] gathers [Facts]: which manifests the indexes of the store
+// name, what each leads to, and what the releases in it declare. [Decide], a pure function,
+// makes one [Decision] per manifest that an index names from the facts and a [Policy]: keep it
+// or remove it, and why. Package publish carries out the resulting [Plan] as one generation.
 //
-// Decisions go one way: what is not provably superseded stays. A version goes only if a rule
-// is about its repository, no rule keeps it, nothing that stays leads to it, and a higher
-// version stays beside it. An image by digest goes only with the last release that declares it.
+// When in doubt, an image is kept. A version is removed only if a rule applies to its
+// repository, no rule keeps it, nothing that is kept leads to it, and a higher version is kept.
+// An image by digest is removed only with the last release that declares it.
 //
-// Removal has two halves. At first manifests lose their tags, and stay available by digest, so
-// that pulls which run can complete. When the grace period is over, a second generation removes
-// them: see [Pruner.Sweep].
+// Removal has two steps. First the manifests lose their tags and stay available by digest, so
+// that running pulls can complete. After the grace period, a second generation removes them: see
+// [Pruner.Sweep].
 package prune

@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// execute carries out the plan: at once, or at first by taking tags away.
+// execute carries out the plan: it removes images at once or, with a grace period, their tags
+// only.
 func (w *work) execute(ctx context.Context) error {
 	if w.plan.IsEmpty() {
 		return nil
@@ -23,7 +24,7 @@ func (w *work) execute(ctx context.Context) error {
 		return err
 	}
 	if !w.isAtOnce() && len(j.Indexes)+len(w.plan.Remove.Archives) == 0 && len(j.Prune.State.Pruned) == len(w.store.State().Pruned) {
-		return nil // an earlier prune has taken all tags
+		return nil // an earlier prune has removed all tags
 	}
 	if err := w.store.Prune(ctx, j); err != nil {
 		return err
@@ -32,13 +33,13 @@ func (w *work) execute(ctx context.Context) error {
 	return nil
 }
 
-// isAtOnce reports whether what goes is removed now, and does not only lose its tags.
+// isAtOnce reports whether images are removed now, without a grace period.
 func (w *work) isAtOnce() bool { return w.request.Grace == 0 }
 
-// due is when what loses its tags now may be removed.
+// due returns when the grace period of this prune ends.
 func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC() }
 
-// journal makes the journal of the prune, and stages archives that are written again.
+// journal makes the journal of the prune, and stages rewritten archives.
 func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 	j := &journal.Journal{Generation: w.store.State().Generation + 1, Prune: &journal.Prune{}}
 	if err := w.changeIndexes(j); err != nil {
@@ -57,7 +58,7 @@ func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 	return j, nil
 }
 
-// changeIndexes changes the loose indexes.
+// changeIndexes adds the changed index.json files to the journal.
 func (w *work) changeIndexes(j *journal.Journal) error {
 	for i := range w.found.Repositories {
 		r := &w.found.Repositories[i]
@@ -79,7 +80,7 @@ func (w *work) changeIndexes(j *journal.Journal) error {
 	return nil
 }
 
-// action is what becomes of a descriptor in an index.
+// action is what a prune does with a descriptor in an index.
 type action int
 
 const (
@@ -88,8 +89,8 @@ const (
 	removeEntry
 )
 
-// actionOf says what becomes of a descriptor of an index. One whose tag another image has loses
-// it: without that image, the tag would lead to this one.
+// actionOf decides what to do with a descriptor. If another image has its tag, the descriptor
+// loses the tag: otherwise the tag would lead to it once that image is removed.
 func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
 	image := r.image(e.Digest)
 	switch {
@@ -103,13 +104,12 @@ func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) ac
 	return keepEntry
 }
 
-// stays reports whether an image stays.
 func (w *work) stays(r *Repository, d digest.Digest) bool {
 	i, ok := slices.BinarySearchFunc(w.outcome.Decisions, ref{r.Path, d}, compareDecision)
 	return !ok || w.outcome.Decisions[i].Keep
 }
 
-// rewriteIndex changes the descriptors of an index.json. Everything else in it stays.
+// rewriteIndex changes the descriptors of an index.json, and nothing else in it.
 func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) action) (fresh []byte, changed bool, err error) {
 	entries, err := layoutstore.ParseIndex(data, at)
 	if err != nil {
@@ -154,7 +154,7 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 // untagged returns a descriptor without its tag.
 func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	raw := publish.WithoutTag(e.Raw, e.Digest, "")
-	// JSON can spell a name in several ways: read the result to see that the tag is gone.
+	// JSON can spell a name in several ways, so check by parsing that the tag is really gone.
 	again, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), raw, []byte(`]}`)), ".")
 	if err != nil || len(again) != 1 || again[0].Tag != "" {
 		raw, _ = publish.Marshal(e.Descriptor) // strings and a number
@@ -185,7 +185,8 @@ func (w *work) state(j *journal.Journal) journal.State {
 	return next
 }
 
-// pruned lists the manifests that go later. Those that have a tag again, or are gone, do not.
+// pruned lists the manifests whose grace period runs. Those that have a tag again, or are
+// already removed, are not among them.
 func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
 	listed := map[ref]bool{}
 	for _, p := range old {
@@ -220,7 +221,7 @@ func (w *work) repository(at string) *Repository {
 	return nil
 }
 
-// reserve puts space aside for the next prune.
+// reserve sets disk space aside for the next prune.
 func (w *work) reserve() {
 	var indexes int64
 	for i := range w.found.Repositories {
@@ -231,8 +232,8 @@ func (w *work) reserve() {
 	w.store.Reserve(indexes)
 }
 
-// Sweep removes what earlier prunes left for later and whose time has come. next is when there is
-// more to do; it is zero if nothing is left. Errors: ErrLocked; those of Run.
+// Sweep removes what earlier prunes have untagged and whose grace period is over. next is when
+// the next grace period ends, or zero if there is none. Errors: ErrLocked; those of Run.
 func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
 	state, err := journal.ReadState(p.options.Store)
 	if err != nil {
@@ -259,7 +260,7 @@ func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err e
 	return w.plan, time.Time{}, err
 }
 
-// firstDue is when the first of what goes later may go, or zero.
+// firstDue returns when the first grace period ends, or zero.
 func firstDue(s journal.State) time.Time {
 	if all := dues(s); len(all) > 0 {
 		return all[0]
@@ -267,7 +268,7 @@ func firstDue(s journal.State) time.Time {
 	return time.Time{}
 }
 
-// dues are the times at which something goes, ascending.
+// dues returns when the grace periods end, in ascending order.
 func dues(s journal.State) (all []time.Time) {
 	for _, p := range s.Pruned {
 		all = append(all, p.After)

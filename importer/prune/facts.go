@@ -7,21 +7,21 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Facts are what is in a store, as far as decisions need it.
+// Facts describe the content of a store as far as decisions need it.
 type Facts struct {
 	Repositories []Repository // by path
 	Volumes      []Volume     // the tree of loose files first, then archives, oldest first
 	Releases     []Release
 	Channels     []Channel
-	// Platform is set where the store has releases of the platform.
+	// Platform reports whether the store has releases of the platform.
 	Platform bool
 }
 
-// Volume is a place where content of the store is: its loose files, or one archive.
+// Volume is a part of the store: its loose files, or one archive.
 type Volume struct {
 	File    string // name of the archive; empty for loose files
-	Retired bool   // an earlier prune took the tags of the archive
-	Due     bool   // and its time has come
+	Retired bool   // an earlier prune has removed the tags of the archive
+	Due     bool   // its grace period is over
 }
 
 // Repository is a repository of the store.
@@ -29,10 +29,11 @@ type Repository struct {
 	Path      string
 	Images    []Image // by digest
 	Manifests map[digest.Digest]Manifest
-	// Copies are the volumes that have content, manifests and blobs, with the right size.
+	// Copies lists the volumes that have a copy of a manifest or blob with the right size.
 	Copies map[digest.Digest][]int
-	Layers []Layer // the indexes, in the order in which a later one wins a tag
-	// Unclear says why nothing may go from the repository; it is empty otherwise.
+	Layers []Layer // in order: a later one wins a tag
+	// Unclear says why nothing may be removed from the repository. It is empty if there is no
+	// such reason.
 	Unclear string
 }
 
@@ -40,10 +41,11 @@ type Repository struct {
 type Image struct {
 	Digest digest.Digest
 	Tags   []string // sorted
-	// Replaced is the tag that the manifest had until another one got it; empty if unknown.
+	// Replaced is the tag that the manifest had before another one took it; empty if unknown.
 	Replaced string
 	Since    time.Time // since when it is in the store; zero if unknown
-	// Pruned is when it goes, where an earlier prune took its tags; else zero.
+	// Pruned is when its grace period ends, if an earlier prune removed its tags; otherwise
+	// zero.
 	Pruned time.Time
 }
 
@@ -64,17 +66,17 @@ type Manifest struct {
 	Children []digest.Digest
 	Blobs    []digest.Digest
 	Subject  digest.Digest // empty where it has none
-	Gap      string        // why it cannot be read; empty where it can
+	Gap      string        // why it cannot be read; empty if it can
 }
 
-// Place is an image by its repository and a tag or digest.
+// Place names an image: a repository, and a tag or digest.
 type Place struct{ Repository, Reference string }
 
 // Release is a version of the platform, of a module or of a package, and what belongs to it.
 type Release struct {
 	Of  string // path of the module or package; "." is the platform
 	Tag string
-	// Own are the images of the version itself. If one of them stays, all stay.
+	// Own are the images of the version itself. If one of them is kept, all are.
 	Own []Place
 	// Declared are the images that it declares.
 	Declared []Place
@@ -85,7 +87,7 @@ type Release struct {
 // Channel is a release channel.
 type Channel struct {
 	Place
-	Of string // of its releases: see [Release]
+	Of string // as in [Release]
 	// Target is the tag of the release that it points at. Unreadable says why that is unknown.
 	Target     string
 	Unreadable string

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// fill writes to a file until not one byte fits on its disk.
+// fill writes to a file until the disk is full to the last byte.
 func fill(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.Create(name)
@@ -22,9 +22,9 @@ func fill(t *testing.T, name string) {
 	}
 }
 
-// A prune frees space on a disk on which not one byte is free: with the space that the import has
-// put aside, and, in a store without it, by removing what goes a moment earlier. Bytes and inodes
-// alike. LAYOUTPROXY_TEST_ALL=1 tries all of them.
+// A prune frees space on a disk without a free byte or inode. It uses the space that the import
+// has set aside or, in a store without it, removes files before its indexes are in place.
+// LAYOUTPROXY_TEST_ALL=1 tries all cases.
 func TestFullDisk(t *testing.T) {
 	for what, c := range map[string]struct {
 		options   string
@@ -70,12 +70,12 @@ func TestFullDisk(t *testing.T) {
 			if c.grace {
 				w = later
 			}
-			importertest.Must(t, w.take(t.Context(), store, nil))
+			importertest.Must(t, w.prune(t.Context(), store, nil))
 			if freed := before - used(t, store); freed < 100<<10 {
 				t.Errorf("%d bytes are free", freed)
 			}
 			want := importertest.Copied(t, from)
-			importertest.Must(t, w.take(t.Context(), want, nil))
+			importertest.Must(t, w.prune(t.Context(), want, nil))
 			importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, want))
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
 				t.Errorf("leaves %v", left)

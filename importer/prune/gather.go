@@ -23,17 +23,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// contents is what gathering found: facts for decisions, and what carrying them out needs.
+// contents is what gather found: facts for decisions, and what carrying them out needs.
 type contents struct {
 	Facts
 	snapshot *layoutstore.Snapshot
 	archives map[string]int // by file name: index in Facts.Volumes
-	// sizes are those of all manifests and blobs, per repository; bytes.
+	// sizes has the size of each manifest and blob in bytes, by repository.
 	sizes map[string]map[digest.Digest]int64
 }
 
-// gather gathers the facts of a locked store, with what its releases declare if that is asked
-// for.
+// gather gathers the facts of a locked store. What its releases declare is read only if declared
+// is set.
 func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*contents, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Dir()}, CacheDir: p.options.CacheDir, QuarantineDir: p.options.QuarantineDir})
 	if err != nil {
@@ -68,7 +68,7 @@ func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*
 	return in, nil
 }
 
-// findVolumes lists the loose files and the archives, those of early generations first.
+// findVolumes lists the loose files, then the archives by generation.
 func (in *contents) findVolumes(s *publish.Store, now time.Time) error {
 	in.Volumes = []Volume{{}}
 	packed := map[string]journal.Packed{}
@@ -140,7 +140,7 @@ func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *l
 		if _, isManifest := r.Manifests[b.Digest]; !isManifest || len(r.Copies[b.Digest]) < 2 {
 			continue
 		}
-		good, err := bundle.HasDigest(ctx, b.Where, b.Digest) // the one that stays must be intact
+		good, err := bundle.HasDigest(ctx, b.Where, b.Digest) // the copy that is kept must be intact
 		if err != nil {
 			return err
 		}
@@ -173,11 +173,11 @@ func manifest(m *closure.Manifest) Manifest {
 	return x
 }
 
-// naming is what the indexes of a repository say about an image.
+// naming collects what the indexes of a repository say about an image.
 type naming struct {
 	image    Image
-	onlyLost bool // each descriptor without its tag was replaced
-	retired  bool // only archives name it whose tags a prune took
+	onlyLost bool // each descriptor without a tag lost it to another image
+	retired  bool // only retired archives name it
 	due      time.Time
 }
 
@@ -233,7 +233,7 @@ func (in *contents) addImages(ctx context.Context, s *publish.Store, repo *layou
 	return nil
 }
 
-// complete completes what is known about an image.
+// complete fills in the times of an image, and the tag that it lost.
 func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
@@ -258,7 +258,8 @@ func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost st
 	}
 }
 
-// retirement returns when an archive goes, or nil if it stays.
+// retirement returns when the grace period of a retired archive ends, or nil if it is not
+// retired.
 func retirement(s *publish.Store, file string) *time.Time {
 	for _, k := range s.State().Packed {
 		if k.File == file {
@@ -268,7 +269,7 @@ func retirement(s *publish.Store, file string) *time.Time {
 	return nil
 }
 
-// replacedTag returns the tag that an import took from a descriptor.
+// replacedTag returns the tag that a descriptor had before an import replaced it.
 func replacedTag(raw json.RawMessage) string {
 	var d struct {
 		Annotations map[string]json.RawMessage `json:"annotations"`
@@ -280,8 +281,9 @@ func replacedTag(raw json.RawMessage) string {
 	return tag
 }
 
-// compareTags returns where the tags of the indexes differ from those of the
-// repository: then the indexes follow rules that this package does not know.
+// compareTags says where the tags of the indexes differ from those of the repository, or returns
+// "". If they differ, this package does not know how a change of the indexes would change the
+// tags.
 func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest) string {
 	tags, _ := repo.Tags("", -1)
 	seen := 0

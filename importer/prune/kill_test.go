@@ -21,19 +21,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// way is one of the ways in which something goes.
+// way is a way to remove images.
 type way string
 
 const (
 	atOnce  way = "at once"
-	later   way = "later" // tags first, the rest when the grace period is over
+	later   way = "later" // tags first, everything else after the grace period
 	rewrite way = "repack"
 )
 
 func ways() []way { return []way{atOnce, later, rewrite} }
 
-// take prunes a store, and calls before at each step.
-func (w way) take(ctx context.Context, store string, before func(op, path string) error) error {
+// prune prunes a store, and calls before at each step.
+func (w way) prune(ctx context.Context, store string, before func(op, path string) error) error {
 	now := time.Now().Add(24 * time.Hour)
 	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
 	if err != nil {
@@ -51,8 +51,8 @@ func (w way) take(ctx context.Context, store string, before func(op, path string
 	return err
 }
 
-// months is a store with versions in loose files, in an archive of which something stays, and in
-// an archive of which nothing does.
+// months returns a store with versions in loose files, in an archive to rewrite, and in an
+// archive to remove.
 func months(t *testing.T, modules int) string {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -79,10 +79,10 @@ func months(t *testing.T, modules int) string {
 	return store
 }
 
-// scene is a store, and what a prune makes of it.
+// scene is a store, and its content before and after a prune.
 type scene struct {
 	way
-	store    string // not to be changed
+	store    string // never changed: tests prune a copy
 	old, new importertest.Content
 	steps    int // of the prune
 }
@@ -96,7 +96,7 @@ func newScene(t *testing.T, w way) scene {
 	s := scene{way: w, store: months(t, modules)}
 	s.old = importertest.MustContent(t, s.store)
 	pruned := importertest.Copied(t, s.store)
-	importertest.Must(t, s.take(t.Context(), pruned, func(op, path string) error {
+	importertest.Must(t, s.prune(t.Context(), pruned, func(op, path string) error {
 		s.steps++
 		return nil
 	}))
@@ -120,8 +120,8 @@ func (s scene) sample(n int) (steps []int) {
 	return steps
 }
 
-// oldOrNew fails unless a store has the tags from before or from after, and everything that they
-// lead to.
+// oldOrNew fails unless a store has all tags from before the prune or all from after it, with
+// their graphs.
 func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
 	t.Helper()
 	got := importertest.MustContent(t, store)
@@ -132,10 +132,10 @@ func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
 	return isNew
 }
 
-// completes prunes once more, and fails unless only what stays is there then.
+// completes prunes once more, and fails unless the store then has exactly the kept content.
 func (s scene) completes(t *testing.T, what, store string) {
 	t.Helper()
-	if err := s.take(t.Context(), store, nil); err != nil {
+	if err := s.prune(t.Context(), store, nil); err != nil {
 		t.Fatalf("%s: a second prune: %v", what, err)
 	}
 	importertest.Same(t, what+": after a second prune", importertest.MustContent(t, store), s.new)
@@ -143,7 +143,7 @@ func (s scene) completes(t *testing.T, what, store string) {
 		t.Errorf("%s: a second prune leaves %v", what, left)
 	}
 	if want := importertest.Copied(t, s.store); !t.Failed() {
-		importertest.Must(t, s.take(t.Context(), want, nil))
+		importertest.Must(t, s.prune(t.Context(), want, nil))
 		files, all := importertest.Files(t, store), importertest.Files(t, want)
 		for name := range files {
 			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // a new archive is named for its generation
@@ -154,9 +154,9 @@ func (s scene) completes(t *testing.T, what, store string) {
 	}
 }
 
-// A prune that ends at any step leaves the old tags or the new ones with everything that they
-// lead to, and another prune completes it. Here the process ends by failing in that step and in
-// all later ones, which leaves the same files as kill -9.
+// A prune that ends at any step leaves the old tags or the new ones with their graphs, and
+// another prune completes it. Failing in that step and all later ones leaves the same files as
+// kill -9.
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -177,7 +177,7 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	t.Helper()
 	store, step, at := importertest.Copied(t, s.store), 0, ""
 	defer os.RemoveAll(filepath.Dir(store))
-	err := s.take(t.Context(), store, func(op, path string) error {
+	err := s.prune(t.Context(), store, func(op, path string) error {
 		if step++; step < n {
 			return nil
 		} else if step == n {
@@ -199,8 +199,8 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	return now
 }
 
-// At each step of a prune, a reader that comes then and one that was there before see the old
-// tags or the new ones, all of them, and never the old ones again.
+// At each step of a prune, a new reader and one that opened the store before see all old tags or
+// all new ones, and never the old ones again.
 func TestEveryStepShowsOneState(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestEveryStepShowsOneState(t *testing.T) {
 				}
 			}
 			stride := rounds(20, 1)
-			importertest.Must(t, s.take(t.Context(), store, func(op, path string) error {
+			importertest.Must(t, s.prune(t.Context(), store, func(op, path string) error {
 				if step++; step%stride == 0 || op == "rename" {
 					look(op + " " + path)
 				}
@@ -238,8 +238,8 @@ func TestEveryStepShowsOneState(t *testing.T) {
 	}
 }
 
-// A disk that is full at one step, or from it on until something is removed, keeps no prune from
-// ending well.
+// A prune succeeds even if the disk is full at one step, or from that step on until something is
+// removed.
 func TestNoSpaceAtEveryStep(t *testing.T) {
 	for _, w := range []way{atOnce, later} {
 		t.Run(string(w), func(t *testing.T) {
@@ -256,7 +256,7 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 	t.Helper()
 	store, step, at, full := importertest.Copied(t, s.store), 0, "", false
 	defer os.RemoveAll(filepath.Dir(store))
-	err := s.take(t.Context(), store, func(op, path string) error {
+	err := s.prune(t.Context(), store, func(op, path string) error {
 		if step++; step == n {
 			full, at = true, op+" "+path
 		}
@@ -322,7 +322,7 @@ func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[2])
 	importertest.Must(t, err)
 	step := 0
-	err = way(work[0]).take(t.Context(), work[1], func(string, string) error {
+	err = way(work[0]).prune(t.Context(), work[1], func(string, string) error {
 		if step++; step == at {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}

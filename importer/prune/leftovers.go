@@ -22,37 +22,37 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// LeftoversRequest says which leftovers to find.
+// LeftoversRequest says which leftovers to find, and whether to remove them.
 type LeftoversRequest struct {
 	DropDir string // empty for none
-	// OlderThan spares what is there for a shorter time.
+	// OlderThan skips files that are newer than this.
 	OlderThan time.Duration
-	// MaxSize is how many bytes of the drop directory's done and failed bundles stay, the newest
-	// ones; negative if their size does not matter.
+	// MaxSize keeps the newest of the drop directory's done and failed bundles, up to so many
+	// bytes. If it is negative, their size does not matter.
 	MaxSize int64
 	Remove  bool
 }
 
-// Leftover is a file or directory that nobody needs.
+// Leftover is a file or directory that nothing needs.
 type Leftover struct {
 	Path   string `json:"path"`
-	Bytes  int64  `json:"bytes"` // of the disk
+	Bytes  int64  `json:"bytes"` // that its removal frees
 	Reason string `json:"reason"`
 
 	since  time.Time
 	remove func() error
 }
 
-// Leftovers are what was found.
+// Leftovers is the result of [Pruner.Leftovers].
 type Leftovers struct {
 	List    []Leftover `json:"leftovers"`
 	Bytes   int64      `json:"bytes"`
 	Removed bool       `json:"removed"`
 }
 
-// Leftovers finds what imports that were killed, and archives that are gone, left behind, and the
-// done and failed bundles of a drop directory. It removes them if the request says so. Nothing of
-// it is part of the store. Errors: ErrLocked; the context's; the file system's.
+// Leftovers finds staged files of killed imports, cached indexes of removed archives, and the
+// done and failed bundles of a drop directory. It removes them if the request says so. None of
+// them is content of the store. Errors: ErrLocked; the context's; the file system's.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -93,8 +93,8 @@ func (p *Pruner) isYoung(x Leftover, r LeftoversRequest) bool {
 	return p.now().Sub(x.since) < r.OlderThan
 }
 
-// staged finds the staged files of imports that have ended: no other runs, as this process has the
-// lock.
+// staged finds the staged files of imports that were killed. No import is running, as this
+// process has the lock.
 func (p *Pruner) staged(s *publish.Store) ([]Leftover, error) {
 	x, err := measure(s.Root(), path.Join(journal.Dir, "staging"))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && x.since.IsZero() {
@@ -104,7 +104,7 @@ func (p *Pruner) staged(s *publish.Store) ([]Leftover, error) {
 	return []Leftover{x}, err
 }
 
-// indexes finds cached indexes of archives of the store that are gone.
+// indexes finds the cached indexes of archives that the store no longer has.
 func (p *Pruner) indexes() (all []Leftover) {
 	for _, file := range volume.Cache(p.options.CacheDir).Gone([]string{p.options.Store}) {
 		info, err := os.Lstat(file)
@@ -112,7 +112,7 @@ func (p *Pruner) indexes() (all []Leftover) {
 			continue
 		}
 		_, _, bytes := storage(info)
-		all = append(all, Leftover{Path: file, Bytes: bytes, Reason: "index of an archive that is gone", since: changedAt(info),
+		all = append(all, Leftover{Path: file, Bytes: bytes, Reason: "cached index of an archive that the store no longer has", since: changedAt(info),
 			remove: func() error { return ignoreMissing(os.Remove(file)) }})
 	}
 	return all
@@ -125,8 +125,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// dropped finds the bundles in done and failed of a drop directory: those that are old, and the
-// oldest ones above the size that may stay; without a limit, all of them.
+// dropped finds the bundles in done and failed of a drop directory that exceed the request's
+// limits of age and size. Without limits, it finds all of them.
 func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
 	var all []Leftover
 	for _, dir := range []string{"done", "failed"} {
@@ -151,7 +151,7 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	}
 	slices.SortStableFunc(all, func(a, b Leftover) int { return cmp.Or(b.since.Compare(a.since), cmp.Compare(a.Path, b.Path)) })
 	var kept int64
-	full := false // nothing older stays either
+	full := false // then everything older is removed, too
 	hasLimit := r.MaxSize >= 0 || r.OlderThan > 0
 	for _, x := range all {
 		fits := r.MaxSize < 0 || !full && kept+x.Bytes <= r.MaxSize
@@ -166,8 +166,8 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	return found, nil
 }
 
-// measure adds up the files of a directory, or of one file: what they take of the disk, and when
-// the last of them came. Nothing is found of empty directories.
+// measure returns the disk space and the latest change of a file, or of all files in a
+// directory. For an empty directory, both are zero.
 func measure(root *os.Root, name string) (x Leftover, err error) {
 	x.Path = name
 	seen := map[inode]bool{}
@@ -196,7 +196,7 @@ func measure(root *os.Root, name string) (x Leftover, err error) {
 	return x, err
 }
 
-// WriteText writes what was found for people.
+// WriteText writes the leftovers as text.
 func (l Leftovers) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, x := range l.List {
@@ -208,7 +208,7 @@ func (l Leftovers) WriteText(w io.Writer) error {
 	case l.Removed:
 		fmt.Fprintf(&b, "removed: %s\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
 	default:
-		fmt.Fprintf(&b, "%s can go: remove them with --yes\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
+		fmt.Fprintf(&b, "%s in total: remove them with --yes\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

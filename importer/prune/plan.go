@@ -21,17 +21,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// block is the allocation unit of files, as a rule; bytes.
+// block is the usual allocation unit of a file system, in bytes.
 const block = 4 << 10
 
-// planFormat is the version of the plans that this program writes and carries out.
+// planFormat is the only version of plan files that this program knows.
 const planFormat = 1
 
-// Plan says what goes from a store and what stays.
+// Plan says what is removed from a store and what is kept.
 type Plan struct {
 	Format     int        `json:"format"`
 	Store      string     `json:"store"`
-	Generation uint64     `json:"generation"` // of the store, for which alone the plan is
+	Generation uint64     `json:"generation"` // the plan is valid for this generation of the store only
 	Time       time.Time  `json:"time"`
 	Policy     Policy     `json:"policy"`
 	Grace      string     `json:"grace"`
@@ -40,7 +40,7 @@ type Plan struct {
 	Keep       []Decision `json:"keep"`
 }
 
-// Removal is what goes.
+// Removal is what a plan removes.
 type Removal struct {
 	Images    []Decision `json:"images"` // that indexes name
 	Manifests []Content  `json:"manifests"`
@@ -48,8 +48,8 @@ type Removal struct {
 	Archives  []Archive  `json:"archives"`
 	Tags      int        `json:"tags"`
 	Files     int        `json:"files"`
-	// Bytes are what becomes free on the disk: a file with another name that stays frees
-	// nothing.
+	// Bytes is how much disk space becomes free. A file that also has another name, which is
+	// kept, frees nothing.
 	Bytes int64 `json:"bytes"`
 }
 
@@ -60,23 +60,23 @@ type Content struct {
 	Size       int64         `json:"size"` // bytes
 }
 
-// Archive is an archive that goes, or is written again without what goes.
+// Archive is an archive to remove or rewrite.
 type Archive struct {
 	File      string   `json:"file"`
-	Files     []string `json:"files"`               // it, or its chunks, and their checksums
+	Files     []string `json:"files"`               // the archive or its chunks, and their checksum files
 	Rewritten string   `json:"rewritten,omitempty"` // name of the new archive
 }
 
-// IsEmpty reports whether nothing goes.
+// IsEmpty reports whether the plan removes nothing.
 func (p Plan) IsEmpty() bool { return len(p.Remove.Images)+len(p.Remove.Archives) == 0 }
 
-// request is what the plan answers.
+// request returns the request that the plan was made for.
 func (p Plan) request() Request {
 	grace, _ := time.ParseDuration(p.Grace) // checked by ReadPlan
 	return Request{p.Policy, grace, p.Repack}
 }
 
-// isSame reports whether two plans remove and keep the same, whatever the reasons.
+// isSame reports whether two plans remove and keep the same images, for whatever reasons.
 func (p Plan) isSame(other Plan) bool {
 	mark := func(p Plan) string {
 		var b strings.Builder
@@ -98,13 +98,13 @@ func (p Plan) isSame(other Plan) bool {
 	return mark(p) == mark(other)
 }
 
-// Marshal returns the plan as a file.
+// Marshal returns the content of a plan file.
 func (p Plan) Marshal() ([]byte, error) {
 	data, err := json.MarshalIndent(p, "", "  ")
 	return append(data, '\n'), err
 }
 
-// ReadPlan reads a plan. Errors: ErrBadPlan.
+// ReadPlan parses a plan file. Errors: ErrBadPlan.
 func ReadPlan(data []byte) (Plan, error) {
 	var p Plan
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -121,7 +121,7 @@ func ReadPlan(data []byte) (Plan, error) {
 	return p, nil
 }
 
-// work is a plan with what carrying it out needs.
+// work is a plan and everything that is needed to carry it out.
 type work struct {
 	pruner  *Pruner
 	store   *publish.Store
@@ -129,7 +129,7 @@ type work struct {
 	outcome Outcome
 	request Request
 	plan    Plan
-	removed []string // loose files below the store that go
+	removed []string // loose files to remove, relative to the store
 }
 
 // prepare makes the plan for a locked store.
@@ -138,7 +138,7 @@ func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now t
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := Decide(found.Facts, r.Policy, Scope{Now: now, Repack: r.Repack, Now0: r.Grace == 0 && !r.Policy.IsEmpty()})
+	outcome, err := Decide(found.Facts, r.Policy, Scope{Now: now, Repack: r.Repack, EndGrace: r.Grace == 0 && !r.Policy.IsEmpty()})
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now t
 	return w, nil
 }
 
-// listContent lists the manifests and blobs that go.
+// listContent lists the manifests and blobs to remove.
 func (w *work) listContent() {
 	for i := range w.found.Repositories {
 		r := &w.found.Repositories[i]
@@ -195,7 +195,7 @@ func sortedKeys(m map[digest.Digest]int64) []digest.Digest {
 	return keys
 }
 
-// listArchives lists the archives that go, and those that are written again.
+// listArchives lists the archives to remove and to rewrite.
 func (w *work) listArchives() error {
 	entries, err := fs.ReadDir(w.store.Root().FS(), ".")
 	if err != nil {
@@ -216,7 +216,7 @@ func (w *work) listArchives() error {
 	return nil
 }
 
-// filesOf lists the files of an archive: it, or its chunks, and their checksum files.
+// filesOf lists the files of an archive: the archive or its chunks, and their checksum files.
 func filesOf(archive string, entries []fs.DirEntry) (all []string) {
 	for _, e := range entries {
 		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
@@ -227,8 +227,8 @@ func filesOf(archive string, entries []fs.DirEntry) (all []string) {
 	return all
 }
 
-// countBytes finds the files that go, and how much of the disk they free: those whose last name
-// goes. Files that free most come first.
+// countBytes lists the loose files to remove, and counts the disk space that they free. A file
+// frees space only when its last name is removed. Files that free most come first.
 func (w *work) countBytes(ctx context.Context) error {
 	type file struct {
 		name  string

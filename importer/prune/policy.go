@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Policy is the rules of a prune. What one of them keeps stays.
+// Policy is the set of rules of a prune. An image is kept if one rule keeps it.
 type Policy struct {
 	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform
 	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version of the cluster
@@ -22,26 +22,25 @@ type Policy struct {
 	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // versions per repository
 	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
 	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs of REPOSITORY or REPOSITORY:TAG
-	// OlderThan keeps what is in the store for a shorter time.
+	// OlderThan keeps images that have been in the store for less than this.
 	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
 
 	// Bundles is the content of KeepBundles.
 	Bundles []Bundle `json:"-" yaml:"-"`
 }
 
-// Bundle is what an inventory lists.
+// Bundle lists the images in an inventory.
 type Bundle struct {
 	Name string
 	// Images are the digests of each repository, by its path.
 	Images map[string]map[digest.Digest]bool
 }
 
-// Errors of a policy.
 var (
 	ErrNoRule     = errors.New("no rule says what to keep")
 	ErrPolicy     = errors.New("malformed rule")
 	ErrNoRelease  = errors.New("the store does not have this version of the platform")
-	ErrNoDeployed = errors.New("which version is deployed is unknown")
+	ErrNoDeployed = errors.New("the deployed version is unknown")
 )
 
 // IsEmpty reports whether the policy has no rule.
@@ -49,7 +48,8 @@ func (p Policy) IsEmpty() bool {
 	return len(p.KeepReleases)+len(p.KeepBundles)+len(p.Keep) == 0 && p.Deployed == "" && p.KeepNewest == 0 && p.OlderThan == 0 && p.KeepPrevious == 0
 }
 
-// Check fails if the policy cannot be meant. Errors: ErrNoRule, ErrPolicy, ErrNoDeployed.
+// Check returns an error if a rule is missing, malformed or contradictory. Errors: ErrNoRule,
+// ErrPolicy, ErrNoDeployed.
 func (p Policy) Check() error {
 	if p.KeepPrevious != 0 && p.Deployed == "" {
 		return fmt.Errorf("keep-previous: %w", ErrNoDeployed)

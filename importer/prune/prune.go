@@ -20,18 +20,19 @@ type Options struct {
 	Store string // its directory, which must exist
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// QuarantineDir has the records of damaged blobs; if it is empty, no record is read.
+	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, none are
+	// read.
 	QuarantineDir string
-	// Declared reads what the releases in the store declare. Without it no image by digest
-	// goes.
+	// Declared reads what the releases in the store declare. Without it no image by digest is
+	// removed.
 	Declared func(context.Context, *layoutstore.Snapshot) (Declarations, error)
-	// Check is called with each plan before it is carried out. Its error refuses the plan. It
-	// may be nil.
+	// Check is called with each plan before it is carried out. If it returns an error, the plan
+	// is refused. It may be nil.
 	Check func(Effect) error
-	// Now is the clock; nil is that of the system.
+	// Now is the clock; nil means the system clock.
 	Now func() time.Time
-	// Before is called before each change of the store. If it returns an error, the change
-	// fails with it. It may be nil. Tests use it to inject failures and crashes.
+	// Before is called before each change of the store, which fails if it returns an error.
+	// Tests use it to inject failures and crashes. It may be nil.
 	Before func(op, path string) error
 }
 
@@ -42,29 +43,29 @@ type Declarations struct {
 	Platform bool // there are releases of the platform
 }
 
-// Effect is what a plan makes of the content of a store.
+// Effect is the content of a store before and after a plan.
 type Effect struct {
 	Facts Facts
 	Outcome
 }
 
-// Stays reports whether a manifest or blob of a repository is there after the plan.
+// Stays reports whether a manifest or blob of a repository is kept.
 func (e Effect) Stays(repository string, d digest.Digest) bool { return e.Content[repository][d] }
 
-// Errors of a prune.
 var (
 	ErrLocked = publish.ErrLocked
 	ErrMoved  = errors.New("the store has changed since the plan was made")
-	// ErrNotReady is for checks: see Options.
+	// ErrNotReady is returned by Options.Check, never by this package.
 	ErrNotReady = errors.New("a release that stays would be less ready than it is")
 	ErrBadPlan  = errors.New("not a plan of layoutproxy prune")
 )
 
-// HiddenError reports problems that hide content of the store: what that leads to is unknown.
+// HiddenError reports problems that hide content of the store. What that content needs is
+// unknown, so nothing can be removed safely.
 type HiddenError struct{ Problems []problem.Problem }
 
 func (e *HiddenError) Error() string {
-	return fmt.Sprintf("a part of the store cannot be read, so nobody knows what it needs: %s", e.Problems[0])
+	return fmt.Sprintf("a part of the store cannot be read, and what it needs is unknown: %s", e.Problems[0])
 }
 
 // Pruner prunes one store.
@@ -89,10 +90,10 @@ func (p *Pruner) open(ctx context.Context) (*publish.Store, error) {
 	return publish.Open(ctx, publish.Options{Dir: p.options.Store, Waiting: func() error { return ErrLocked }, Before: p.options.Before})
 }
 
-// Request is what to prune and how.
+// Request says what to prune and how.
 type Request struct {
 	Policy Policy
-	Grace  time.Duration // how long manifests stay available by digest; 0 is not at all
+	Grace  time.Duration // how long manifests stay available by digest; 0 removes them at once
 	Repack bool
 }
 
@@ -125,8 +126,8 @@ func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
 	return w.plan, w.execute(ctx)
 }
 
-// Execute carries out a plan. Errors: ErrMoved if the store is not as it was when the plan was
-// made; those of Run.
+// Execute carries out a plan. Errors: ErrMoved if the store has changed since the plan was made;
+// those of Run.
 func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -134,7 +135,7 @@ func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	}
 	defer s.Close()
 	if got := s.State().Generation; got != plan.Generation {
-		return Plan{}, fmt.Errorf("%w: it is of generation %d, the plan of %d", ErrMoved, got, plan.Generation)
+		return Plan{}, fmt.Errorf("%w: it is at generation %d, and the plan is for %d", ErrMoved, got, plan.Generation)
 	}
 	w, err := p.prepare(ctx, s, plan.request(), plan.Time)
 	if err != nil {

@@ -25,13 +25,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// content is what a store holds: all manifests and blobs that indexes lead to, and tags.
+// content is the content of a store: its tags, and all manifests and blobs in the graphs of its
+// indexes.
 type content struct {
 	graph map[string]bool   // REPOSITORY DIGEST
 	tags  map[string]string // REPOSITORY:TAG, digest
 }
 
-// contentOf reads the content of a store, and proves every byte of it.
+// contentOf reads the content of a store and verifies every digest.
 func contentOf(t *testing.T, store string) content {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -68,7 +69,7 @@ func contentOf(t *testing.T, store string) content {
 	return c
 }
 
-// without is the content without what a plan removes.
+// without returns the content without what a plan removes.
 func (c content) without(p prune.Plan) content {
 	after := content{maps.Clone(c.graph), maps.Clone(c.tags)}
 	for _, x := range slices.Concat(p.Remove.Manifests, p.Remove.Blobs) {
@@ -99,8 +100,8 @@ func same(t *testing.T, what string, got, want content) {
 	}
 }
 
-// used is the space on the disk that the files of a store take, each once; its own files in
-// .layoutproxy and the indexes, which are written again, do not count.
+// used returns the disk space that the files of a store take, counting hard links once. The
+// files in .layoutproxy and the indexes, which a prune rewrites, do not count.
 func used(t *testing.T, store string) (bytes int64) {
 	t.Helper()
 	seen := map[uint64]bool{}
@@ -129,13 +130,13 @@ type stores struct {
 	*rand.Rand
 	t     *testing.T
 	store string
-	known []prune.Place // of images that were made
+	known []prune.Place // images made so far
 }
 
-// pick is one of some values.
 func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
 
-// image adds an image to a layout. Images of one number have the same layers everywhere.
+// image adds a random image to a layout. Images with the same number share their layers in all
+// layouts.
 func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.Descriptor {
 	n := s.IntN(12)
 	one := func(n int, subject *specs.Descriptor) specs.Descriptor {
@@ -151,7 +152,6 @@ func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.De
 	return one(n, subject)
 }
 
-// tag is a random tag for an image.
 func (s *stores) tag(d specs.Descriptor, others []specs.Descriptor) string {
 	switch s.IntN(12) {
 	case 0:
@@ -168,7 +168,6 @@ func (s *stores) tag(d specs.Descriptor, others []specs.Descriptor) string {
 	return fmt.Sprintf("v1.%d.%d", s.IntN(4), s.IntN(2))
 }
 
-// bundle writes a random bundle.
 func (s *stores) bundle() string {
 	tree := layouttest.New(s.t, s.t.TempDir())
 	for _, at := range []string{".", "app", "modules/one", "modules/one/extra/tool", "modules/one/release"} {
@@ -202,7 +201,7 @@ func (s *stores) bundle() string {
 	return dir
 }
 
-// fill makes some imports.
+// fill imports some random bundles.
 func (s *stores) fill() {
 	for range 1 + s.IntN(4) {
 		i, err := importertest.NewWith(importer.Options{Store: s.store, KeepPacked: s.IntN(2) == 0, Jobs: 1})
@@ -219,7 +218,7 @@ func (s *stores) fill() {
 	}
 }
 
-// declarations are random releases of images that were made.
+// declarations returns random releases of the images made so far.
 func (s *stores) declarations() (all prune.Declarations) {
 	places := func() (some []prune.Place) {
 		for range s.IntN(4) {
@@ -242,7 +241,6 @@ func (s *stores) declarations() (all prune.Declarations) {
 	return all
 }
 
-// policy is a random policy.
 func (s *stores) policy() (p prune.Policy) {
 	for p.IsEmpty() {
 		p.KeepNewest = s.IntN(3)
@@ -256,7 +254,7 @@ func (s *stores) policy() (p prune.Policy) {
 	return p
 }
 
-// pruner makes a pruner whose clock is far ahead.
+// pruner makes a pruner whose clock is in the far future.
 func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	p, err := prune.New(prune.Options{Store: s.store, Now: func() time.Time { return *now },
 		Declared: func(context.Context, *layoutstore.Snapshot) (prune.Declarations, error) { return d, nil }})
@@ -274,9 +272,8 @@ func rounds(quick, full int) int {
 	return quick
 }
 
-// After a prune, the store holds what it held, without what the plan says, and nothing of that
-// is missing or wrong. As much of the disk is free as the plan says. A second prune by the same
-// rules finds nothing.
+// A prune removes exactly what its plan lists and damages nothing else. It frees the disk space
+// that the plan states. A second prune with the same rules finds nothing.
 func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 	removed, repacked, dropped := 0, 0, 0
 	for seed := range rounds(6, 400) {
@@ -327,8 +324,8 @@ func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 	t.Logf("%d images removed, %d archives rewritten, %d dropped", removed, repacked, dropped)
 }
 
-// checkGrace checks that during the grace period tags are gone and everything else is there, and
-// lets the period pass.
+// checkGrace checks that during the grace period only the tags are gone, and then ends the
+// period.
 func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, now *time.Time) {
 	s.t.Helper()
 	during := contentOf(s.t, s.store)
@@ -343,5 +340,4 @@ func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, no
 	}
 }
 
-// digestOf is a digest of a text, for pure tests.
 func digestOf(text string) digest.Digest { return digest.FromString(text) }

@@ -2,10 +2,10 @@ package prune
 
 import "fmt"
 
-// Rule says why something stays or goes.
+// Rule names the kind of a [Reason].
 type Rule string
 
-// Rules that keep something because the policy says so.
+// Rules of the policy that keep an image.
 const (
 	KeptRelease  Rule = "keep-release"
 	KeptDeployed Rule = "deployed"
@@ -17,7 +17,7 @@ const (
 	KeptYoung    Rule = "older-than"
 )
 
-// Rules that keep something whatever the policy says.
+// Rules that keep an image whatever the policy says.
 const (
 	ReleaseChannel  Rule = "release-channel"
 	NotAVersion     Rule = "not-a-version"
@@ -40,7 +40,7 @@ const (
 	Grace           Rule = "grace"
 )
 
-// Rules by which something goes.
+// Rules that remove an image.
 const (
 	Superseded     Rule = "superseded"
 	Replaced       Rule = "replaced"
@@ -49,14 +49,14 @@ const (
 	PrunedBefore   Rule = "pruned-before"
 )
 
-// Reason is why something stays or goes. By is what the rule is about: a version, a glob, a
-// tag, a digest, an archive.
+// Reason is why an image is kept or removed. By completes the rule: a version, a glob, a tag, a
+// digest or an archive.
 type Reason struct {
 	Rule Rule   `json:"rule"`
 	By   string `json:"by,omitempty"`
 }
 
-// String is the reason for people.
+// String returns the reason as text.
 func (r Reason) String() string {
 	if format, ok := texts()[r.Rule]; ok {
 		if r.By == "" {
@@ -67,7 +67,8 @@ func (r Reason) String() string {
 	return string(r.Rule)
 }
 
-// text is a reason with what it is about, one without, and one of several images.
+// text is the wording of a reason: by with Reason.By, alone without it, many for several images
+// with different Reason.By.
 type text struct{ by, alone, many string }
 
 func texts() map[Rule]text {
@@ -83,26 +84,26 @@ func texts() map[Rule]text {
 		ReleaseChannel:  {alone: "a release channel", many: "release channels"},
 		NotAVersion:     {by: "the tag %s is not a version", many: "each has a tag that is not a version"},
 		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
-		NoRule:          {alone: "no rule is about its repository"},
+		NoRule:          {alone: "no rule applies to its repository"},
 		UnknownDeployed: {alone: "which version of the platform is deployed is unknown: say so with --deployed or --keep-release"},
-		NotSuperseded:   {by: "no higher version than %s stays in its repository", many: "no higher version stays in the repository"},
+		NotSuperseded:   {by: "no higher version than %s is kept in its repository", many: "no higher version is kept in the repository"},
 		NotDeclared:     {alone: "no release in the store declares it"},
 		UnknownSubject:  {by: "it belongs to %s, which the store does not have", many: "they belong to images that the store does not have"},
-		SameRelease:     {by: "part of release %s, which stays"},
-		DeclaredBy:      {by: "declared by %s, which stays", many: "releases that stay declare them"},
+		SameRelease:     {by: "part of release %s, which is kept"},
+		DeclaredBy:      {by: "declared by %s, which is kept", many: "kept releases declare them"},
 		UnreadableList:  {by: "what %s declares cannot be read"},
 		ChannelTarget:   {by: "the channel %s points at it"},
 		UnreadableChan:  {by: "where the channel %s points cannot be read"},
-		PartOf:          {by: "part of %s, which stays"},
-		SubjectOf:       {by: "subject of %s, which stays"},
-		RefersTo:        {by: "refers to %s, which stays", many: "they refer to images that stay"},
-		InArchive:       {by: "in the archive %s, which stays: --repack rewrites it"},
+		PartOf:          {by: "part of %s, which is kept"},
+		SubjectOf:       {by: "subject of %s, which is kept"},
+		RefersTo:        {by: "refers to %s, which is kept", many: "they refer to kept images"},
+		InArchive:       {by: "in the archive %s, which is kept: --repack rewrites it"},
 		Unclear:         {by: "%s"},
-		Grace:           {by: "a prune took its tags; it goes after %s"},
+		Grace:           {by: "a prune removed its tags; the image follows after %s"},
 		Superseded:      {by: "superseded by %s"},
 		Replaced:        {by: "another manifest has its tag %s", many: "other manifests have their tags"},
-		DeclaredByGone:  {by: "only %s declared it", many: "only releases that go declared them"},
-		RefersToGone:    {by: "it belongs to %s, which goes", many: "they belong to images that go"},
-		PrunedBefore:    {alone: "an earlier prune took its tags"},
+		DeclaredByGone:  {by: "only %s declared it", many: "only removed releases declared them"},
+		RefersToGone:    {by: "it belongs to %s, which is removed", many: "they belong to removed images"},
+		PrunedBefore:    {alone: "an earlier prune removed its tags"},
 	}
 }

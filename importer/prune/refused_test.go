@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Whatever refuses a prune, in whichever way it was asked for, the store stays as it is.
+// A refused prune never changes the store, whatever the reason and however it was requested.
 func TestRefusedPrunesChangeNothing(t *testing.T) {
 	store := months(t, 1)
 	request := prune.Request{Policy: prune.Policy{KeepNewest: 1}}
@@ -74,7 +74,7 @@ func TestRefusedPrunesChangeNothing(t *testing.T) {
 			}
 		})
 	}
-	if _, err := free.Execute(t.Context(), plan); err != nil { // nothing else was wrong with it
+	if _, err := free.Execute(t.Context(), plan); err != nil { // the refusal was the only reason
 		t.Error(err)
 	}
 }

@@ -22,14 +22,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// repack writes the archives that stay without what goes, stages them, and adds them to the
-// journal. A new archive has the generation of the old one, and so its place in the order.
+// repack stages the rewritten archives and adds them to the journal. A rewritten archive has the
+// generation of the old one, so that the same tags win.
 func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	for _, a := range w.plan.Remove.Archives {
 		if a.Rewritten == "" {
 			continue
 		}
-		if err := w.writeAgain(ctx, a); err != nil {
+		if err := w.rewrite(ctx, a); err != nil {
 			return fmt.Errorf("rewriting %s: %w", a.File, err)
 		}
 		fresh := journal.Packed{File: a.Rewritten, Name: a.File}
@@ -38,7 +38,7 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 				fresh.Name, fresh.Generation = k.Name, k.Generation
 			}
 		}
-		if fresh.Generation == 0 { // put there by hand: readers hide the new one until it counts
+		if fresh.Generation == 0 { // the archive was copied into the store by hand: readers hide the new one until the state names it
 			fresh.Generation = j.Generation
 		}
 		j.Packed = append(j.Packed, fresh)
@@ -46,7 +46,7 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// entry is an entry of an archive: bytes, or content of the old archive.
+// entry is an entry of a rewritten archive: data, or content of the old archive.
 type entry struct {
 	name   string
 	data   []byte
@@ -61,7 +61,7 @@ func (e entry) size() int64 {
 	return int64(len(e.data))
 }
 
-// entriesOf lists what stays of an archive.
+// entriesOf lists the entries that an archive keeps.
 func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err error) {
 	for i := range w.found.Repositories {
 		r := &w.found.Repositories[i]
@@ -83,7 +83,7 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 	return all, nil
 }
 
-// layoutEntries lists what stays of one layout of an archive.
+// layoutEntries lists the entries that one layout of an archive keeps.
 func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.Layout) (all []entry, err error) {
 	listed, err := l.Index(ctx)
 	if err != nil {
@@ -129,7 +129,7 @@ func join(list [][]byte) (all []byte) {
 	return all
 }
 
-// sizeOfRewritten is the size of an archive without what goes, in bytes.
+// sizeOfRewritten returns the size that an archive will have when it is rewritten, in bytes.
 func (w *work) sizeOfRewritten(ctx context.Context, file string) (int64, error) {
 	all, err := w.entriesOf(ctx, file)
 	if err != nil {
@@ -153,9 +153,9 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// writeAgain writes an archive without what goes into staging, and proves every digest on the
-// way.
-func (w *work) writeAgain(ctx context.Context, a Archive) error {
+// rewrite writes an archive without its removed images into staging, and verifies every digest
+// on the way.
+func (w *work) rewrite(ctx context.Context, a Archive) error {
 	all, err := w.entriesOf(ctx, a.File)
 	if err != nil {
 		return err
@@ -168,15 +168,15 @@ func (w *work) writeAgain(ctx context.Context, a Archive) error {
 	if err != nil {
 		return err
 	}
-	if err := writeTar(ctx, out, all, func(e entry, to io.Writer) error { return copyProven(ctx, e, to) }); err != nil {
+	if err := writeTar(ctx, out, all, func(e entry, to io.Writer) error { return copyVerified(ctx, e, to) }); err != nil {
 		out.Discard()
 		return err
 	}
 	return out.Close()
 }
 
-// copyProven copies content and fails if it is not what its digest says.
-func copyProven(ctx context.Context, e entry, to io.Writer) error {
+// copyVerified copies content and verifies its digest.
+func copyVerified(ctx context.Context, e entry, to io.Writer) error {
 	in, err := e.where.Open(ctx)
 	if err != nil {
 		return err
@@ -192,7 +192,6 @@ func copyProven(ctx context.Context, e entry, to io.Writer) error {
 	return nil
 }
 
-// writeTar writes entries as a tar file.
 func writeTar(ctx context.Context, w io.Writer, all []entry, copyTo func(entry, io.Writer) error) error {
 	t := tar.NewWriter(w)
 	for _, e := range all {

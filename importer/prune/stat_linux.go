@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changedAt is when a file got its name, mode or content: not earlier than the import that
-// brought it. A copy of the store is as old as the copying.
+// changedAt returns when a file last got a name, mode or content, which is not before it was
+// imported. In a copied store, it is the time of the copy.
 func changedAt(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())
@@ -15,7 +15,7 @@ func changedAt(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// inode identifies a file under all its names.
+// inode identifies a file, whichever of its names is used.
 type inode struct{ dev, ino uint64 }
 
 // storage returns the inode of a file, how many names it has, and how many bytes of the disk

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// changedAt is when a file was written last.
+// changedAt returns when a file was last written.
 func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 
-// inode identifies a file under all its names.
+// inode identifies a file, whichever of its names is used.
 type inode struct{ dev, ino uint64 }
 
-// storage returns no inode: links are not known here.
+// storage returns no inode: hard links cannot be detected on this platform.
 func storage(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	return inode{}, 1, info.Size()
 }

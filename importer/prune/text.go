@@ -13,49 +13,47 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// WriteText writes the plan for people.
+// WriteText writes the plan as text.
 func (p Plan) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan for %s, generation %d\n", p.Store, p.Generation)
 	if p.IsEmpty() {
-		b.WriteString("nothing goes\n")
+		b.WriteString("nothing to remove\n")
 	} else {
-		b.WriteString("\ngoes:\n")
+		b.WriteString("\nremove:\n")
 		writeGroups(&b, p.Remove.Images)
 		for _, a := range p.Remove.Archives {
 			if a.Rewritten != "" {
-				fmt.Fprintf(&b, "  archive %s: written again as %s, without what goes\n", a.File, a.Rewritten)
+				fmt.Fprintf(&b, "  archive %s: rewritten as %s, without the removed images\n", a.File, a.Rewritten)
 			} else {
-				fmt.Fprintf(&b, "  archive %s: nothing that stays needs it\n", a.File)
+				fmt.Fprintf(&b, "  archive %s: nothing in it is needed any more\n", a.File)
 			}
 		}
 	}
-	b.WriteString("\nstays:\n")
+	b.WriteString("\nkeep:\n")
 	writeGroups(&b, p.Keep)
 	fmt.Fprintf(&b, "\n%s\n", p.Summary())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Summary is the plan in one line.
+// Summary returns the plan on one line.
 func (p Plan) Summary() string {
 	when := ""
 	if p.Grace != "0s" && !p.IsEmpty() {
 		when = " after " + strings.TrimSuffix(strings.TrimSuffix(p.Grace, "0s"), "0m")
 	}
-	return fmt.Sprintf("%s, %s, %s and %s go; %s free%s", english.Plural(p.Remove.Tags, "tag", ""), english.Plural(len(p.Remove.Manifests), "manifest", ""),
+	return fmt.Sprintf("remove %s, %s, %s and %s; %s free%s", english.Plural(p.Remove.Tags, "tag", ""), english.Plural(len(p.Remove.Manifests), "manifest", ""),
 		english.Plural(len(p.Remove.Blobs), "blob", ""), english.Plural(len(p.Remove.Archives), "archive", ""), humanize.Bytes(uint64(max(p.Remove.Bytes, 0))), when)
 }
 
-// group is images of one repository with one reason, or with reasons of one rule that differ only
-// in what they are about.
+// group stands for images of one repository that one rule keeps or removes.
 type group struct {
 	repository string
 	rule       Rule
-	by         string // empty where it differs
+	by         string // empty if it differs
 }
 
-// groupOf is the group of a decision.
 func groupOf(x Decision) group {
 	g := group{x.Repository, x.Reason.Rule, x.Reason.By}
 	if texts()[g.rule].many != "" {
@@ -64,10 +62,10 @@ func groupOf(x Decision) group {
 	return g
 }
 
-// maxNamed is how many tags of a group are named.
+// maxNamed limits the tags that are listed per group.
 const maxNamed = 8
 
-// writeGroups writes decisions, those of one repository with one reason in one line.
+// writeGroups writes one line per group of decisions.
 func writeGroups(b *strings.Builder, all []Decision) {
 	var order []group
 	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]map[string]bool{}
@@ -100,7 +98,6 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	}
 }
 
-// reasonOf is the reason of a group.
 func reasonOf(g group, reasons map[string]bool) string {
 	if len(reasons) > 1 {
 		return texts()[g.rule].many
@@ -111,10 +108,10 @@ func reasonOf(g group, reasons map[string]bool) string {
 	return ""
 }
 
-// shownDigits is how much is shown of the digest in a tag.
+// shownDigits limits how much of a tag is shown that contains a digest.
 const shownDigits = len("sha256-") + 12
 
-// namesOf are the tags of an image that say more than its digest.
+// namesOf returns the tags of an image, without those that are only its own digest.
 func namesOf(x Decision) (tags []string) {
 	for _, tag := range x.Tags {
 		switch {

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Pages over 2,000 repositories of 20 tags. p99 is reported beside the mean; the aim is at most 30 ms.
+// Pages of a tree with 2,000 repositories of 20 tags each. The goal is a p99 of at most 30 ms.
 func BenchmarkPages(b *testing.B) {
 	dir := b.TempDir()
 	tree := layouttest.New(b, dir)

@@ -4,12 +4,12 @@ package page
 type command struct {
 	Tool string
 	Text string
-	Note string // empty where there is nothing to say
+	Note string // may be empty
 }
 
-// commandsFor are the commands that pull what a page shows. Names, tags and digests are of the
-// grammar of the distribution specification, so that no shell reads anything in them.
-// runnable says whether it is an image that a container engine takes.
+// commandsFor returns the commands that pull the image of a page. Names, tags and digests match
+// the grammar of the distribution specification, so a shell finds nothing to interpret in them.
+// runnable says whether a container engine accepts the image.
 func commandsFor(page *imagePage, runnable bool) (all []command) {
 	reference := ":" + page.Tag
 	if page.Tag == "" {
@@ -20,7 +20,7 @@ func commandsFor(page *imagePage, runnable bool) (all []command) {
 	insecure, skopeo := "", ""
 	if !node.TLS {
 		skopeo = " --src-tls-verify=false"
-		if !node.Loopback { // crane takes plain HTTP from loopback by itself
+		if !node.Loopback { // crane uses plain HTTP for loopback without being asked
 			insecure = " --insecure"
 		}
 	}

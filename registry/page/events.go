@@ -9,21 +9,22 @@ import (
 )
 
 const (
-	// maxStreams is how many pages are followed at once.
+	// maxStreams limits the pages that get events at the same time.
 	maxStreams = 64
-	// eventEvery is the least time between two events of a page.
+	// eventEvery is the minimum time between two events of a page.
 	eventEvery = time.Second
-	// eventPatience is how long a browser may take to accept an event.
+	// eventPatience limits how long writing an event may block.
 	eventPatience = 10 * time.Second
 )
 
-// events follows the server for one open page. The query says which parts it has, and in which
-// state: ?have=pill:HASH,right:HASH. Whatever differs is sent, as an object of HTML by name.
+// events sends updates to one open page. The query lists the sections of the page with the
+// hashes of their HTML: ?have=pill:HASH,right:HASH. An event has the sections that differ, as a
+// JSON object by name.
 func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	if p.streams.Add(1) > maxStreams {
 		p.streams.Add(-1)
 		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many pages are open: reload this one to see the present state", http.StatusServiceUnavailable)
+		http.Error(w, "too many pages are open: reload this one to see the current state", http.StatusServiceUnavailable)
 		return
 	}
 	defer p.streams.Add(-1)
@@ -43,7 +44,7 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	defer ticker.Stop()
 	for event := []byte(": follows the server\n\n"); ; event = p.event(req, have) {
 		if event != nil {
-			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // a test's writer has none
+			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // the writer of a test has no deadlines
 			if _, err := w.Write(event); err != nil || out.Flush() != nil {
 				return
 			}
@@ -58,7 +59,8 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// event is what changed since the page got what it has, or nil. It notes what is sent.
+// event returns the sections that differ from have as an event, or nil if none does, and updates
+// have.
 func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	changed := map[string]section{}
 	for name, s := range p.state(req.Context()).sections {
@@ -73,7 +75,7 @@ func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	b.WriteString("data: ")
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(changed) != nil { // ends with a newline, and has no other
+	if encoder.Encode(changed) != nil { // the JSON ends with a newline, and contains no other
 		return nil
 	}
 	b.WriteString("\n")

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// stream is a writer that notes what it gets, and when.
+// stream is a response writer that records events and their times.
 type stream struct {
 	header http.Header
 	mu     sync.Mutex
@@ -39,7 +39,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// parts are the names of the parts in an event.
+// parts decodes the sections of an event.
 func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	t.Helper()
 	data, ok := strings.CutSuffix(strings.TrimPrefix(event, "data: "), "\n\n")
@@ -51,8 +51,9 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	return all
 }
 
-// An open page gets nothing while nothing changes, what it has when that changes, at most one event
-// a second, and an end when the server stops. The status is asked for at most once a second.
+// An open page gets no event while nothing changes, and only sections that it has when they
+// change, at most once per second. The stream ends when the server stops. The status is read at
+// most once per second.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -92,7 +93,7 @@ func TestEvents(t *testing.T) {
 		if asked > 61 {
 			t.Errorf("asked %d times in a minute", asked)
 		}
-		// An import runs: its numbers change all the time.
+		// A running import changes the status all the time.
 		for i := range 100 {
 			mu.Lock()
 			now.Imports = []page.Job{{Name: "platform.tar", State: "verifying", Bytes: int64(i) * 1e6, Total: 1e8, Rate: 1e7}}
@@ -100,7 +101,7 @@ func TestEvents(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		// Of several streams that ask at one moment, one gets the new state and the others the last one.
+		// One stream renews the state. The others may get the previous one at that moment.
 		if n := len(idle.events); n < 1 || n > 11 {
 			t.Errorf("%d events in 10 seconds", n)
 		}
@@ -131,7 +132,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// Only so many pages are followed at once, and one that has gone makes place.
+// The number of event streams is limited, and a closed one makes room for another.
 func TestEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)

@@ -18,22 +18,23 @@ import (
 )
 
 const (
-	// maxParts is how many children, layers, referrers and annotations a page lists of each.
+	// maxParts limits each list on the page of an image: children, layers, referrers,
+	// annotations.
 	maxParts = 100
-	// imagePatience is how long a page waits for the storage.
+	// imagePatience limits how long a page waits for the storage.
 	imagePatience = 5 * time.Second
 )
 
 // imagePage is the page of one manifest.
 type imagePage struct {
 	Repository repositoryRow
-	Tag        string // by which it was asked for; empty if by digest
+	Tag        string // from the URL; empty if that has a digest
 	Digest     digest.Digest
 	Kind       string
 	MediaType  string
-	Artifact   string // its type; empty for an image
+	Artifact   string // the artifact type; empty for an image
 	Size       int64  // of the manifest
-	Total      int64  // of config and layers, each once
+	Total      int64  // of config and layers, without duplicates
 	Platform   string
 	Created    string
 	Tags       []string // that lead to it
@@ -47,11 +48,11 @@ type imagePage struct {
 	Subject    digest.Digest
 	Texts      []annotation
 	Omitted    omitted
-	Problem    *layoutstore.Problem // why it cannot be served; then the rest is unknown
-	Reason     string               // the same, where there is no problem
+	Problem    *layoutstore.Problem // why it cannot be served; if set, the other fields are unknown
+	Reason     string               // why it cannot be shown, if Problem is nil
 }
 
-// omitted counts what is left out of the lists.
+// omitted counts what the lists do not show.
 type omitted struct{ Children, Parts, Referrers, Texts int }
 
 type child struct {
@@ -114,7 +115,7 @@ func (p *Page) image(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, status, "image", frame{Title: title, Nav: "repositories", Content: page})
 }
 
-// problemOf is the problem in an error, or the reason that the error gives.
+// problemOf returns the problem in an error, or else a reason.
 func problemOf(err error) (*layoutstore.Problem, string) {
 	var refused *layoutstore.ProblemError
 	switch {
@@ -126,7 +127,6 @@ func problemOf(err error) (*layoutstore.Problem, string) {
 	return nil, err.Error()
 }
 
-// tags finds the tags that lead to the manifest.
 func (page *imagePage) tags(repo *layoutstore.Repository) {
 	for tag := range repo.AllTags("") {
 		if d, err := repo.TagDigest(tag); err != nil || d != page.Digest {
@@ -140,11 +140,11 @@ func (page *imagePage) tags(repo *layoutstore.Repository) {
 	}
 }
 
-// read fills in what a manifest says, and where what it names is stored.
+// read fills in the content of a manifest, and where its blobs are stored.
 func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m *layoutstore.Manifest) {
 	page.MediaType, page.Size, page.Kind = m.MediaType, m.Size, kindOf(m.MediaType)
 	refs, err := closure.Parse(m.Body)
-	if err != nil { // a blob that an index names as one
+	if err != nil { // an index lists a blob as a manifest
 		page.Commands = commandsFor(page, false)
 		return
 	}
@@ -170,14 +170,14 @@ func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m
 // dockerConfig is the media type of an image's config (Docker's image manifest version 2, schema 2).
 const dockerConfig = "application/vnd.docker.container.image.v1+json"
 
-// maxConfig is how long a config may be to be read for a page.
+// maxConfig is the largest config that is read for a page, in bytes.
 const maxConfig = 1 << 20
 
-// config reads platform and date of an image.
+// config fills in the platform and the date of an image.
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
 	blob, err := repo.OpenBlob(ctx, d, func(int64) int64 { return 0 })
 	if err != nil {
-		return // among the parts it has its reason
+		return // the list of parts shows the reason
 	}
 	defer blob.Close()
 	if blob.Size > maxConfig {
@@ -204,7 +204,7 @@ func platformOf(p *specs.Platform) string {
 	return text
 }
 
-// children fills in the manifests of an index. Only their descriptors have the platforms.
+// children fills in the manifests of an index. Platforms are only in their descriptors.
 func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs, body []byte) {
 	platforms := map[digest.Digest]string{}
 	var index specs.Index
@@ -243,7 +243,7 @@ func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, 
 		case err == nil:
 			one.Place = findPlace(ctx, repo, d.Digest)
 		case d.Optional:
-			one.Reason = "left out: it may not be distributed"
+			one.Reason = "not in the bundle: this kind of layer may not be distributed"
 		default:
 			_, one.Reason = problemOf(err)
 		}
@@ -264,7 +264,7 @@ func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Reposito
 	page.Omitted.Referrers = len(found) - len(page.Referrers)
 }
 
-// annotations are the first annotations by name, and how many others there are.
+// annotations returns the first annotations by name, and the number of the others.
 func annotations(all map[string]string, n int) (list []annotation, more int) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, key := range keys[:min(n, len(keys))] {

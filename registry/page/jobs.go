@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// job is one line of what came in.
+// job is a line of the list of imports, pushes and scrubs.
 type job struct {
 	Job
 	Kind    string // "import", "push" or "scrub"
-	Level   string // as of a health
+	Level   string // as in health
 	Running bool
-	Left    string // time until it is done; empty where that is not known
+	Left    string // estimated time until it is done; empty if unknown
 	Percent int64
 }
 
-// jobsOf are the imports, pushes and the scrub: running ones first, then those that somebody has to
-// look at, then what is done.
+// jobsOf lists imports, pushes and the scrub: running ones first, then failed ones, then those
+// that are done.
 func jobsOf(s Status) []job {
 	var all []job
 	for _, j := range s.Imports {

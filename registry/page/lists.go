@@ -25,17 +25,16 @@ const (
 	maxQuery     = 200 // bytes of a search
 )
 
-// repositoryRow is a line of a list of repositories.
+// repositoryRow is a row of a list of repositories.
 type repositoryRow struct {
-	Root, Path string // which make up the name
+	Root, Path string // Root + Path is the name
 	Tags       int
-	Hit        string // a tag that a search found; empty where it found the repository
+	Hit        string // the tag that a search found; empty if it found the repository
 }
 
-// Name is the repository's name.
 func (r repositoryRow) Name() string { return r.Root + r.Path }
 
-// newRow is the row of a repository of a snapshot with these roots.
+// newRow makes the row of a repository, and cuts its name behind the longest matching root.
 func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow {
 	row := repositoryRow{Path: name}
 	for _, root := range roots {
@@ -49,7 +48,7 @@ func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow 
 	return row
 }
 
-// firstRows are the first repositories of a snapshot.
+// firstRows returns the first n repositories whose names sort behind after.
 func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
 	found, more := s.Repositories(after, n)
 	roots := s.Roots()
@@ -59,14 +58,14 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 	return rows, more
 }
 
-// search finds repositories and tags that contain every word of a query, in the order of their
-// names, as NAME or NAME:TAG. A repository that is found by its name stands for its tags. A word
-// that begins as a digest finds the tags that lead to it.
+// search finds repositories and tags whose name (NAME or NAME:TAG) contains every word of a
+// query, sorted by name. If the name of a repository matches, its tags are not listed. A word
+// that is the beginning of a digest finds the tags that lead to that digest.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
 	words := wordsOf(query)
 	roots := s.Roots()
 	afterName, afterTag, _ := strings.Cut(after, ":")
-	var full []byte // of a name and a tag
+	var full []byte // NAME:TAG
 	all, _ := s.Repositories("", -1)
 	for _, name := range all {
 		if name < afterName {
@@ -106,10 +105,9 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 	return rows, false
 }
 
-// word is a word of a search.
 type word struct {
 	text []byte
-	hex  string // if it begins a digest
+	hex  string // if it is the beginning of a digest
 }
 
 func wordsOf(query string) (words []word) {
@@ -127,7 +125,7 @@ func containsAll(text string, words []word) bool {
 	return !slices.ContainsFunc(words, func(w word) bool { return !strings.Contains(text, string(w.text)) })
 }
 
-// matches reports whether a tag has every word in its full name, or in the digest that it leads to.
+// matches reports whether each word is in the full name of a tag or begins the digest of the tag.
 func matches(repo *layoutstore.Repository, full []byte, tag string, words []word) bool {
 	for _, w := range words {
 		if bytes.Contains(full, w.text) {
@@ -143,7 +141,7 @@ func matches(repo *layoutstore.Repository, full []byte, tag string, words []word
 	return true
 }
 
-// listing is the page of all repositories, or of a search.
+// listing is the page of all repositories or of the results of a search.
 type listing struct {
 	Query        string
 	Rows         []repositoryRow
@@ -181,7 +179,7 @@ func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repositories", frame{Title: "Repositories", Nav: "repositories", Query: l.Query, Content: l})
 }
 
-// cleanQuery is a search without characters that nobody sees, and that no name has.
+// cleanQuery removes invisible characters from a query. No name contains any.
 func cleanQuery(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isHidden(r) || r == utf8.RuneError {
@@ -197,20 +195,20 @@ type repositoryPage struct {
 	Query    string
 	Rows     []tagRow
 	Untagged []tagRow
-	More     int // untagged ones that are left out
+	More     int // number of untagged manifests that are not listed
 	Next     string
 	First    bool
 	Places   []string // of its layouts
 	Causes   []*problem.Cause
-	Images   bool // it has nodes' content, and not only discovery tags
+	Images   bool // whether there are images from a bundle, and not only discovery tags
 }
 
-// tagRow is a line of a list of tags.
+// tagRow is a row of a list of tags.
 type tagRow struct {
 	Tag    string // empty for a manifest without one
 	Digest digest.Digest
 	Kind   string
-	Broken bool // it cannot be served
+	Broken bool // whether it cannot be served
 }
 
 func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
@@ -230,7 +228,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
 	defer cancel()
 	page.tags(ctx, repo, q.Get("after"))
-	untagged, _ := repo.Untagged(ctx) // what cannot be read is among the problems
+	untagged, _ := repo.Untagged(ctx) // an unreadable index is listed as a problem
 	for _, d := range untagged[:min(pageSize, len(untagged))] {
 		page.Untagged = append(page.Untagged, tagRow{Digest: d.Digest, Kind: kindOf(d.MediaType)})
 	}
@@ -246,7 +244,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repository", frame{Title: name, Nav: "repositories", Content: page})
 }
 
-// tags fills in a part of the repository's tags: those that tags/list of the API has.
+// tags fills in one page of the repository's tags, the same as tags/list of the API.
 func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Repository, after string) {
 	words := wordsOf(page.Query)
 	for tag := range repo.AllTags(after) {
@@ -272,7 +270,7 @@ func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Reposito
 	}
 }
 
-// problems fills in those of the repository, and marks the tags that they affect.
+// problems fills in the problems of the repository, and marks the tags that they affect.
 func (page *repositoryPage) problems(all []layoutstore.Problem) {
 	broken := map[string]bool{}
 	var own []layoutstore.Problem
@@ -291,7 +289,7 @@ func (page *repositoryPage) problems(all []layoutstore.Problem) {
 	}
 }
 
-// kindOf is what a media type is called.
+// kindOf returns a short name for a media type.
 func kindOf(mediaType string) string {
 	switch mediaType {
 	case specs.MediaTypeImageIndex, closure.DockerManifestList:

@@ -10,13 +10,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// node says how to point a node here.
+// node says how to configure a node to pull from this server.
 type node struct {
-	Upstream string // the registry in the names of images
-	Guessed  bool   // no reference in the sources names it
+	Upstream string // the registry in image references
+	Guessed  bool   // Upstream is a placeholder: no reference in the sources names a registry
 	Address  string // HOST:PORT of the registry API
 	URL      string
-	Loopback bool // only this machine reaches it
+	Loopback bool // whether only this machine can reach it
 	TLS      bool
 	Login    bool
 	File     string // path of hosts.toml
@@ -29,7 +29,7 @@ const unknownUpstream = "registry.example"
 func (p *Page) node(req *http.Request, s Status) node {
 	registry := p.options.Registry
 	n := node{Upstream: s.Upstream, TLS: registry.TLS, Login: registry.Login}
-	if !upstreamName.MatchString(n.Upstream) { // it comes from a bundle, and goes into commands
+	if !upstreamName.MatchString(n.Upstream) { // it comes from a bundle, and is copied into commands
 		n.Upstream, n.Guessed = unknownUpstream, true
 	}
 	n.Address, n.Loopback = addressFor(registry.Address, req.Host)
@@ -46,14 +46,14 @@ func (p *Page) node(req *http.Request, s Status) node {
 	return n
 }
 
-// hostName is what may be in a Host header to be repeated in a command.
+// hostName matches the Host headers that are safe to repeat in a command.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
-// upstreamName is a host with or without a port.
+// upstreamName matches a host with or without a port.
 var upstreamName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
-// addressFor is the address at which whoever reached this server as host reaches the registry, and
-// whether only this machine does. A server that listens on all addresses has the registry at the
+// addressFor returns the registry's address for a browser that reached this server as host, and
+// whether only this machine can reach it. If the registry listens on all addresses, that is the
 // same host.
 func addressFor(listen, host string) (address string, loopback bool) {
 	own, port, err := net.SplitHostPort(listen)

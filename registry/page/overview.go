@@ -7,7 +7,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// overviewPage is the first page.
 type overviewPage struct {
 	Right, Incoming, There section
 	Rows                   []repositoryRow
@@ -26,10 +25,10 @@ func (p *Page) overview(w http.ResponseWriter, req *http.Request) {
 // problemsPage lists all problems by cause.
 type problemsPage struct {
 	Causes  []*problem.Cause
-	Total   int // of the causes
-	Count   int // of the problems
+	Total   int // number of causes
+	Count   int // number of problems
 	Checked bool
-	Next    int // where the next page begins; 0 on the last one
+	Next    int // first cause of the next page; 0 on the last page
 }
 
 func (p *Page) problems(w http.ResponseWriter, req *http.Request) {

@@ -1,17 +1,18 @@
-// Package page serves the pages for people at the admin address: is everything all right, what
-// came in, what is there, and how to point a node here.
+// Package page serves the web pages at the admin address: health, imports and pushes,
+// repositories and images, and how to configure a node.
 //
-// Start with [New]. A page shows what the registry API serves: it takes one snapshot of the tree at
-// its start. What else the server knows comes from a function of the caller as a [Status], which is
-// asked at most once a second, however many pages are open.
+// Start with [New]. A page shows what the registry API serves: each request takes one snapshot
+// of the tree. Everything else comes as a [Status] from a function of the caller, which is
+// called at most once per second, however many pages are open.
 //
-// Every page is complete without JavaScript. With it, an open page follows the server by
-// server-sent events (HTML standard, "Server-sent events"): at most one a second, and none while
-// nothing changes. Nothing is loaded from any other host, and the Content-Security-Policy lets
-// nothing in: no inline script or style, no frame, no form to elsewhere.
+// Every page is complete without JavaScript. With it, an open page is updated by server-sent
+// events (HTML standard, "Server-sent events"): at most one per second, and none while nothing
+// changes. Nothing is loaded from another host. The Content-Security-Policy forbids inline
+// scripts and styles, frames, and forms that go elsewhere.
 //
-// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them, and
-// print them only by the function t, which also shows characters that hide or reorder text.
+// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them,
+// and print them only through the function t, which makes characters visible that hide or
+// reorder text.
 package page
 
 import (
@@ -43,24 +44,24 @@ type Source interface {
 // Options configure the pages.
 type Options struct {
 	Source Source
-	// Status returns what the server knows beside the tree. It returns soon, also while the
-	// storage hangs, and when its context ends.
+	// Status returns everything about the server but its tree. It must return promptly even
+	// while the storage hangs, and when its context ends.
 	Status func(context.Context) Status
-	// Registry is where the API of the registry is.
+
 	Registry Registry
 	Version  string // of the program
-	// Now is the clock; time.Now if it is nil.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Registry is the address of the API that the pages are about.
+// Registry says how clients reach the registry API.
 type Registry struct {
 	Address string // HOST:PORT that the server listens on
 	TLS     bool
-	Login   bool // it asks for one
+	Login   bool // clients have to log in
 }
 
-// Page serves the pages. Close it when the server stops: events end then.
+// Page serves the pages. Call Close when the server stops, to end the event streams.
 type Page struct {
 	options   Options
 	router    *mux.Router
@@ -79,7 +80,7 @@ type Page struct {
 //go:embed templates assets
 var files embed.FS
 
-// New makes the pages. Errors: an option is missing.
+// New makes the pages. It fails if an option is missing.
 func New(o Options) (*Page, error) {
 	if o.Source == nil || o.Status == nil {
 		return nil, errors.New("the pages need a source and a status")
@@ -109,12 +110,12 @@ func New(o Options) (*Page, error) {
 	})
 	p.router.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD")
-		p.fail(w, req, http.StatusMethodNotAllowed, "Pages are only read.")
+		p.fail(w, req, http.StatusMethodNotAllowed, "Only GET and HEAD are allowed.")
 	})
 	return p, nil
 }
 
-// Close ends all events. The server can then be shut down without waiting for open pages.
+// Close ends all event streams, so that the server can shut down without waiting for open pages.
 func (p *Page) Close() { p.close() }
 
 // securityPolicy is the Content-Security-Policy of every answer.
@@ -124,7 +125,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", securityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// "no-referrer" would have forms send "Origin: null", which looks like another site.
+	// With "no-referrer", forms would send "Origin: null", which the check against other sites
+	// refuses.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -189,7 +191,7 @@ func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
 	w.Write(a.body)
 }
 
-// frame is what every page has around its content.
+// frame is what every page shows around its content.
 type frame struct {
 	Title   string
 	Nav     string // the part of the site that the page belongs to
@@ -200,7 +202,6 @@ type frame struct {
 	Content any
 }
 
-// render answers with a page.
 func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name string, f frame) {
 	f.Assets, f.Version = p.assetKey, p.options.Version
 	f.Pill = p.state(req.Context()).sections["pill"]
@@ -216,7 +217,7 @@ func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name
 	w.Write(b.Bytes())
 }
 
-// fail answers with a page that says what is wrong.
+// fail responds with a page that says what is wrong.
 func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
 	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
 }

@@ -28,7 +28,7 @@ import (
 
 const sample = "../../examples/bundle"
 
-// open is the tree of a source, checked. But for the sample, names are bare paths.
+// open returns the checked tree of a source. The sample has a root; all other sources have none.
 func open(t testing.TB, source string) *layoutstore.Tree {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{source}}
@@ -41,7 +41,7 @@ func open(t testing.TB, source string) *layoutstore.Tree {
 	return tree
 }
 
-// pages are those over a tree; change may be nil.
+// pages makes the pages of a tree; change may be nil.
 func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *page.Status)) *page.Page {
 	t.Helper()
 	s := tree.Snapshot()
@@ -61,7 +61,7 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 	return p
 }
 
-// get asks for a page and fails the test unless it gets the status.
+// get requests a page, and fails the test if the status is another one.
 func get(t testing.TB, p http.Handler, path string, status int) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -78,7 +78,7 @@ var (
 	linkPattern = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 )
 
-// tagsOf are the tags on the pages of a repository, followed to their end.
+// tagsOf collects the tags from all pages of a repository.
 func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	t.Helper()
 	base, err := url.Parse("/repository/" + name)
@@ -97,7 +97,7 @@ func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	}
 }
 
-// For every repository the page has the tags of the API, whatever their number.
+// The pages of a repository list the same tags as the API.
 func TestTagsAreThoseOfTheAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -126,9 +126,8 @@ func TestTagsAreThoseOfTheAPI(t *testing.T) {
 	}
 }
 
-// From the first page, links lead to every page there is, and each one answers. Nothing is loaded
-// from another host, and nothing is inline, so that the policy can forbid both. What a browser loads
-// first has at most 60 kB.
+// Every page can be reached by links from the overview. Nothing is loaded from another host, and
+// no script or style is inline, as the policy forbids both. The first load has at most 60 kB.
 func TestEveryPageIsReached(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -220,7 +219,7 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 	}
 }
 
-// A search finds names, tags and digests; its pages have every result once.
+// A search finds names, tags and digests, and lists each result once.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	p := pages(t, open(t, sample), nil)
@@ -263,7 +262,7 @@ func TestSearch(t *testing.T) {
 			at = ""
 		}
 	}
-	if len(seen) != 6*60+1 { // and a repository
+	if len(seen) != 6*60+1 { // one is a repository
 		t.Errorf("%d results", len(seen))
 	}
 	for path, n := range seen {
@@ -273,7 +272,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Whatever a bundle or a request says stays text: nothing of it is markup, hides or reorders.
+// Text from a bundle or a request is only shown: it is never markup, and hides or reorders
+// nothing.
 func TestHostileText(t *testing.T) {
 	t.Parallel()
 	const marker = `<img src=x onerror=alert(1)>`
@@ -298,7 +298,7 @@ func TestHostileText(t *testing.T) {
 	for _, path := range []string{"/", "/problems", "/repositories?q=" + url.QueryEscape(hostile[:60]), "/repository/app?q=" + url.QueryEscape(marker), "/repository/app",
 		"/image/app:v1", "/image/app:index", "/image/app:referrer", "/events?have=right:x,pill:x"} {
 		w := httptest.NewRecorder()
-		synctest.Test(t, func(t *testing.T) { // events end with their context only
+		synctest.Test(t, func(t *testing.T) { // event streams end only with their context
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
@@ -321,7 +321,7 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
-// What the API refuses, the page refuses, and both name the archive to copy again.
+// The pages report as problems what the API refuses, and name the archive to copy again.
 func TestProblemsAreThoseOfTheAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -362,7 +362,7 @@ func TestProblemsAreThoseOfTheAPI(t *testing.T) {
 	}
 }
 
-// The archive and the offset on the page are where the bytes are.
+// The page names the archive and the offset at which a blob is really stored.
 func TestPlacesAreWhereTheBytesAre(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

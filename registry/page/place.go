@@ -11,10 +11,10 @@ import (
 
 // place is where content is stored.
 type place struct {
-	Made  bool   // by this server: a discovery image, which no file has
-	Entry string // in the archive; empty for a file of its own
-	Runs  []run  // of its bytes, in their order
-	More  int    // further runs
+	Made  bool   // a discovery image: synthesized, and in no file
+	Entry string // name of the entry in the archive; empty for a loose file
+	Runs  []run  // where the bytes are, in order
+	More  int    // number of further runs
 }
 
 // run is a run of bytes in a file.
@@ -25,11 +25,12 @@ type run struct {
 	WholeFile bool
 }
 
-// maxRuns is how many runs a place lists. Content of a chunk set has one per chunk.
+// maxRuns limits the listed runs of a place. Content that spans several chunks has one run per
+// chunk.
 const maxRuns = 4
 
-// findPlace finds where content of a repository is stored: in the last layout that has it, as that
-// is the one whose copy is served.
+// findPlace finds the copy of some content that the registry serves, which is in the last layout
+// that has it.
 func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) (p place) {
 	if repo.IsDiscovery(d) {
 		return place{Made: true}
@@ -51,5 +52,5 @@ func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Diges
 	return p
 }
 
-// Known reports whether anything is known about the place.
+// Known reports whether the place was found.
 func (p place) Known() bool { return p.Made || len(p.Runs) > 0 }

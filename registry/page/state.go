@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// state is the status of the server as it was at a moment, with the parts of pages that show it.
+// state is the status of the server at one moment, with the sections that show it.
 type state struct {
 	at       time.Time
 	status   Status
@@ -21,18 +21,18 @@ type state struct {
 	sections map[string]section
 }
 
-// section is a part of a page that follows the server.
+// section is a part of a page that events update.
 type section struct {
 	Name string
-	HTML template.HTML // of this package's templates
+	HTML template.HTML // rendered from a template, so it is already escaped
 	Hash string        // of the HTML
 }
 
-// stateEvery is how long a state counts.
+// stateEvery is how long a state is reused.
 const stateEvery = time.Second
 
-// state returns the state of now, or of a second ago. One caller renews it; others get the last one
-// meanwhile.
+// state returns a state that is at most about a second old. One caller renews it; meanwhile all
+// others get the previous one.
 func (p *Page) state(ctx context.Context) *state {
 	last := p.current.Load()
 	if last != nil {
@@ -46,7 +46,7 @@ func (p *Page) state(ctx context.Context) *state {
 	if last = p.current.Load(); last != nil && p.options.Now().Sub(last.at) < stateEvery {
 		return last
 	}
-	// It is for those who come later, too.
+	// Other callers will use this state, so it must not depend on the context of this one.
 	s := &state{status: p.options.Status(context.WithoutCancel(ctx)), sections: map[string]section{}}
 	s.health = healthOf(s.status)
 	for _, name := range []string{"pill", "right", "incoming", "there"} {
@@ -63,18 +63,18 @@ func (p *Page) state(ctx context.Context) *state {
 	return s
 }
 
-// view is what the live parts show.
+// view is the data of the sections that events update.
 type view struct {
 	Status
 	Health health
-	Causes []*problem.Cause // the first ones
-	More   int              // further causes
+	Causes []*problem.Cause // the first maxCauses
+	More   int              // number of further causes
 	Jobs   []job
 
 	Ready, Unready []layoutstore.SourceStatus
 }
 
-// maxCauses is how many causes the overview lists.
+// maxCauses limits the causes on the overview.
 const maxCauses = 8
 
 func (s *state) view() view {
@@ -92,7 +92,7 @@ func (s *state) view() view {
 	return v
 }
 
-// health is the answer to the first question.
+// health is the overall verdict on the overview.
 type health struct {
 	Level  string // "good", "busy", "note" or "bad"
 	Short  string
@@ -100,7 +100,6 @@ type health struct {
 	causes []*problem.Cause
 }
 
-// healthOf judges a status.
 func healthOf(s Status) health {
 	causes := problem.Causes(s.Problems)
 	failures := 0
@@ -116,16 +115,16 @@ func healthOf(s Status) health {
 	case failed > 0:
 		return health{"bad", countOf(failed, "failed transfer", "failed transfers"), "Everything in the sources can be served, but an import or a push failed.", causes}
 	case !s.Checked:
-		return health{"busy", "Being checked", "The check of the sources is still running. What is there is served meanwhile.", causes}
+		return health{"busy", "Being checked", "The check of the sources is still running. Content is served meanwhile.", causes}
 	case s.Repositories == 0:
 		return health{"note", "Nothing to serve", "There is no repository in the sources yet.", causes}
 	case len(s.Problems) > 0:
-		return health{"note", "All served, " + countOf(len(s.Problems), "note", "notes"), "Everything in the sources can be served. Something is worth a look.", causes}
+		return health{"note", "All served, " + countOf(len(s.Problems), "note", "notes"), "Everything in the sources can be served. The notes below say what to check.", causes}
 	}
 	return health{"good", "All right", "Everything in the sources can be served.", causes}
 }
 
-// failedJobs counts those that failed, and of whose name none has succeeded later.
+// failedJobs counts the failed jobs after which none with the same name has succeeded.
 func failedJobs(jobs []Job) (n int) {
 	for _, j := range jobs {
 		if j.State == "failed" && !slices.ContainsFunc(jobs, func(k Job) bool {

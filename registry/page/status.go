@@ -6,31 +6,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Status is what a server knows beside its tree.
+// Status is what the pages show about a server in addition to its tree.
 type Status struct {
 	Generation   uint64
-	Since        time.Time // when the generation was made
+	Since        time.Time // start of this generation
 	Repositories int
 	Tags         int
 	Roots        []string
 	Sources      []layoutstore.SourceStatus
 	Problems     []layoutstore.Problem
-	Checked      bool      // whether the problems are all that a check finds
+	Checked      bool      // whether the check is complete; before that, Problems may grow
 	Versions     []Version // nil until they are known
 	Imports      []Job
 	Pushes       []Job
-	Scrub        *Scrub // nil where none is wanted
+	Scrub        *Scrub // nil if it is disabled
 	Disks        []Disk
-	Refused      int64  // requests for content that is not served
-	Upstream     string // the registry in the references of the sources; empty where it is not known
-	DropDir      string // empty without one
+	Refused      int64  // number of requests for missing or damaged content
+	Upstream     string // the registry in the references of the sources; empty if unknown
+	DropDir      string // empty if there is none
 }
 
 // Version is a version of the platform.
 type Version struct {
 	Name    string
 	Ready   bool
-	Reasons []string // why it is not
+	Reasons []string // why it is not ready
 }
 
 // Job is an import or a push.
@@ -38,16 +38,16 @@ type Job struct {
 	Name   string
 	State  string // "waiting", "verifying", "published", "pushing", "pushed" or "failed"
 	Detail string
-	Since  time.Time // when the state began
-	// Bytes of Total are done, at Rate bytes per second; Total is 0 unless it runs.
+	Since  time.Time // start of the state
+	// Bytes of Total are done, at Rate bytes per second. Total is 0 unless the job is running.
 	Bytes, Total, Rate int64
-	Generation         uint64 // of the store, once published
+	Generation         uint64 // of the store, if the job is published
 }
 
-// Scrub is the state of reading everything in the background.
+// Scrub is the state of the background verification.
 type Scrub struct {
-	Bytes, Total        int64 // of the pass under way
-	Rate                int64 // bytes per second that it may read
+	Bytes, Total        int64 // of the current pass
+	Rate                int64 // limit, in bytes per second
 	Ended               time.Time
 	Damaged, Unreadable int64 // since the server started
 }

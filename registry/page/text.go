@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// functions are those of the templates.
+// functions returns the functions for the templates.
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"t":     visible,
@@ -29,12 +29,12 @@ func functions() template.FuncMap {
 	}
 }
 
-// maxText is how many characters of one text a page shows.
+// maxText limits how many characters of one text a page shows.
 const maxText = 2000
 
-// visible returns text from outside as a person can read it: characters that are invisible, or
-// that change the order or place of others, are written as their code point. A very long text is
-// cut. The result is not escaped for HTML: the template does that.
+// visible makes text from outside readable: characters that are invisible, or that reorder or
+// move others, are replaced by their code point. A very long text is cut. The result is not
+// escaped for HTML: the template does that.
 func visible(v any) string {
 	s := fmt.Sprint(v)
 	if len(s) <= maxText && isPlain(s) {
@@ -70,15 +70,15 @@ func isPlain(s string) bool {
 	return true
 }
 
-// isHidden reports whether a character is not seen where it is: a control character, one of
+// isHidden reports whether a character is invisible or moves others: a control character, one of
 // Unicode's format characters (among them those of the bidirectional algorithm, UAX #9), a
 // separator other than a space, a variation selector, or one of private use.
 func isHidden(r rune) bool {
 	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
 }
 
-// copyAgain names the archive, and the chunk where it is known, that would repair a cause; empty where
-// that would repair nothing.
+// copyAgain names the archive or chunk to copy again to fix a cause, or returns "" if copying
+// would not help.
 func copyAgain(c *problem.Cause) string {
 	archive, p := filepath.Base(c.First.Path), c.First
 	switch {
@@ -90,7 +90,6 @@ func copyAgain(c *problem.Cause) string {
 	return archive
 }
 
-// countOf is a number of things, in words.
 func countOf(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -98,7 +97,7 @@ func countOf(n int, one, many string) string {
 	return humanize.Comma(int64(n)) + " " + many
 }
 
-// shortDigest is a digest with its first twelve digits.
+// shortDigest shortens a digest to its first twelve hex digits.
 func shortDigest(d digest.Digest) string {
 	algorithm, hex, _ := strings.Cut(string(d), ":")
 	return algorithm + ":" + hex[:min(12, len(hex))]

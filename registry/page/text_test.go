@@ -20,7 +20,7 @@ func TestVisible(t *testing.T) {
 		"\ufffd":                "\ufffd",
 		"\ufe0f\U000e0041":      `\u{FE0F}\u{E0041}`, // a variation selector and a tag
 		"\ue000":                `\u{E000}`,
-		"<b>":                   "<b>", // for the template to escape
+		"<b>":                   "<b>", // the template escapes it
 	} {
 		if got := visible(in); got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
@@ -32,8 +32,8 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// The address for nodes is the one that the registry listens on; if that is every address, the one
-// that somebody has just reached.
+// The address for nodes is the one that the registry listens on or, if that is every address,
+// the host in the request.
 func TestAddressFor(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -57,7 +57,8 @@ func TestAddressFor(t *testing.T) {
 	}
 }
 
-// The commands are those that the clients take: https or not, loopback or not, an image or not.
+// The commands are valid for each client: with TLS or without, on loopback or not, for images
+// and other artifacts.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -95,7 +96,7 @@ docker pull 10.0.0.1:5000/app:v1`},
 	}
 }
 
-// What goes into commands is a host, whatever a bundle says.
+// The upstream in commands is always a host name, whatever a bundle contains.
 func TestUpstreamIsAHost(t *testing.T) {
 	t.Parallel()
 	p := &Page{options: Options{Registry: Registry{Address: "127.0.0.1:5000"}}}

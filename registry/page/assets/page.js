@@ -1,12 +1,12 @@
-// Everything on a page is there without this script. It follows the server, searches while somebody
+// Pages are complete without this script. It keeps them up to date, searches while somebody
 // types, and copies commands.
 "use strict";
 
-// The parts of the page that follow the server, by name.
+// The sections of the page that events update, by name.
 const parts = new Map();
 for (const part of document.querySelectorAll("[data-live]")) parts.set(part.dataset.live, part);
 
-// replace puts new HTML, which the server has escaped, into a part. What was open stays open, and
+// replace puts new HTML, which the server has escaped, into a section. Open details stay open, and
 // the focus stays where it was.
 function replace(part, section) {
   const open = [...part.querySelectorAll("details[open]")].map((d) => d.id);
@@ -21,7 +21,7 @@ function replace(part, section) {
   if (focus >= 0) part.querySelectorAll(focusable)[focus]?.focus({ preventScroll: true });
 }
 
-// follow asks for what differs from this page. After a break it asks again, with what the page has by then.
+// follow opens the event stream, with the hashes of what the page shows. After an error it tries again.
 let events;
 let retry;
 function follow() {
@@ -45,7 +45,7 @@ function leave() {
 }
 if (parts.size > 0 && window.EventSource) {
   follow();
-  // A page that nobody sees costs nothing.
+  // A hidden page needs no events.
   document.addEventListener("visibilitychange", () => (document.hidden ? leave() : follow()));
   window.addEventListener("pagehide", leave);
   window.addEventListener("pageshow", follow);

@@ -19,29 +19,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// pruneStatus is what /status says of one prune.
+// pruneStatus is the entry of one prune in /status.
 type pruneStatus struct {
 	Time time.Time `json:"time"`
-	// State is "pruned"; "nothing", where nothing was to go; "removed", for what an earlier
-	// prune left for later; "waiting", while an import runs; or "failed".
+	// State is "pruned"; "nothing", if there was nothing to prune; "removed", if images of an
+	// earlier prune were removed after their grace period; "waiting", while an import runs; or
+	// "failed".
 	State      string `json:"state"`
 	Generation uint64 `json:"generation"` // of the store after it
 	Tags       int    `json:"tags"`
 	Manifests  int    `json:"manifests"`
 	Blobs      int    `json:"blobs"`
-	Bytes      int64  `json:"bytes"` // that become free, when the grace period is over
+	Bytes      int64  `json:"bytes"` // that become free after the grace period
 	Detail     string `json:"detail"`
 }
 
-// maxPrunes is how many prunes /status lists, the last ones.
+// maxPrunes is how many of the last prunes /status lists.
 const maxPrunes = 10
 
-// pruner prunes the store of a server daily, and removes what prunes left for later. It is nil
-// without a store.
+// pruner prunes the store of a server daily, and removes images whose grace period is over. It
+// is nil without a store.
 type pruner struct {
 	log       *zap.Logger
 	options   prune.Options
-	policy    string // file; empty where no daily prune is wanted
+	policy    string // file; empty if the daily prune is off
 	at        settings.Daily
 	published func(context.Context)
 
@@ -51,7 +52,7 @@ type pruner struct {
 	bytes   int64
 }
 
-// newPruner makes what prunes a server's store, or nil without a store.
+// newPruner returns nil if the server has no store.
 func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Context)) (*pruner, error) {
 	if flags.Store.Dir == "" {
 		return nil, nil
@@ -70,7 +71,7 @@ func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Co
 
 // Pauses of a pruner.
 const (
-	// sweepEvery is how often it looks for what another process left for later.
+	// sweepEvery is how often it checks for images that another process has untagged.
 	sweepEvery = time.Minute
 	// pruneAgain is how long it waits while an import runs, or after a failure.
 	pruneAgain = time.Minute
@@ -137,7 +138,8 @@ func (p *pruner) daily(ctx context.Context) (done bool) {
 	return true
 }
 
-// sweep removes what prunes left for later, and returns how long to wait for more.
+// sweep removes images whose grace period is over, and returns how long to wait for the next
+// ones.
 func (p *pruner) sweep(ctx context.Context) time.Duration {
 	by, err := prune.New(p.options)
 	var plan prune.Plan
@@ -148,7 +150,7 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, prune.ErrLocked):
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, journal.ErrNotStore):
-		p.log.Debug("what a prune left for later stays", zap.Error(err)) // only another user may remove it
+		p.log.Debug("cannot remove images after their grace period", zap.Error(err)) // another user owns the store, and prunes it
 	case err != nil:
 		p.failed(err)
 	case !plan.IsEmpty():

@@ -14,10 +14,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// DefaultGrace is how long pulls may run on after a prune.
+// DefaultGrace is how long running pulls have to complete after a prune.
 const DefaultGrace = 15 * time.Minute
 
-// policyFile is a policy as a file has it. Its keys are the names of the flags of prune.
+// policyFile is the content of a policy file. Its keys are the names of the flags of prune.
 type policyFile struct {
 	prune.Policy `yaml:",inline"`
 	Grace        *time.Duration `yaml:"grace"`

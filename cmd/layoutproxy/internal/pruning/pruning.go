@@ -15,15 +15,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// New makes a pruner that reads what releases declare, and refuses plans after which a release
-// that stays is less ready. Errors: as of [prune.New].
+// New makes a pruner that reads what releases declare, and refuses plans after which a kept
+// release is less ready. Errors: those of [prune.New].
 func New(o prune.Options) (*prune.Pruner, error) {
 	v := &verdicts{}
 	o.Declared, o.Check = v.declared, v.check
 	return prune.New(o)
 }
 
-// verdicts keeps the facts between the two halves of one prune.
+// verdicts passes the facts from declared to check.
 type verdicts struct{ facts ready.Facts }
 
 // declared reads what the releases in a snapshot declare.
@@ -51,7 +51,7 @@ func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all p
 	return all, nil
 }
 
-// build returns a version of the platform as a prune sees it.
+// build converts a version of the platform for package prune.
 func build(b ready.Build) prune.Release {
 	x := prune.Release{Of: ".", Tag: b.Tag, Unreadable: unreadable(b.Unreadable)}
 	for _, i := range []ready.Image{b.Platform, b.Installer, b.Standalone, b.Entry} {
@@ -70,7 +70,7 @@ func build(b ready.Build) prune.Release {
 	return x
 }
 
-// versions returns the versions of a module or package.
+// versions converts the versions of a module or package.
 func versions(at, entries string, m ready.Module) (all []prune.Release) {
 	for _, v := range m.Versions {
 		x := prune.Release{Of: at, Tag: v.Tag, Unreadable: unreadable(v.Unreadable),
@@ -108,15 +108,15 @@ func channels(of string, all []ready.Channel) (found []prune.Channel) {
 	return found
 }
 
-// check compares the verdict on each release that stays before and after. It goes by the blobs
-// of each image, and not by the reasons of the decisions.
+// check compares the verdict on each kept release before and after. It compares the blobs of
+// each image, and so does not rely on the decisions being right.
 func (v *verdicts) check(e prune.Effect) error {
 	after := remaining(v.facts, e)
 	before, then := ready.Judge(v.facts, ready.Question{}), ready.Judge(after, ready.Question{})
 	for _, x := range then.Versions {
 		i := slices.IndexFunc(before.Versions, func(o ready.VersionVerdict) bool { return o.Version == x.Version })
 		if i < 0 {
-			return fmt.Errorf("%w: nothing said before that %s is needed", prune.ErrNotReady, x.Version)
+			return fmt.Errorf("%w: %s was not known to be needed", prune.ErrNotReady, x.Version)
 		}
 		old := before.Versions[i]
 		for _, r := range x.Reasons {
@@ -136,7 +136,7 @@ func (v *verdicts) check(e prune.Effect) error {
 	return nil
 }
 
-// remaining returns the facts after a prune. Versions none of whose images stays are gone.
+// remaining returns the facts after a prune, without versions that have lost all images.
 func remaining(f ready.Facts, e prune.Effect) ready.Facts {
 	after := f
 	after.Here, after.Builds, after.Channels, after.Modules = nil, nil, slices.Clone(f.Channels), nil
@@ -198,13 +198,13 @@ func leftOf(all []ready.Image, e prune.Effect) []ready.Image {
 	return after
 }
 
-// stays reports whether the manifest of an image stays.
+// stays reports whether a prune keeps the manifest of an image.
 func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }
 
-// left returns an image after a prune: missing if its manifest goes, damaged if something else of it
-// does.
+// left returns an image after a prune: missing if its manifest is removed, damaged if another
+// part of it is.
 func left(i ready.Image, e prune.Effect) ready.Image {
 	if i.State != ready.Complete {
 		return i

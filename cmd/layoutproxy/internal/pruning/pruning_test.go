@@ -19,7 +19,7 @@ type needed struct {
 	digest     digest.Digest
 }
 
-// partsOf lists what images are made of.
+// partsOf lists the manifests and blobs of images.
 func partsOf(images ...ready.Image) map[needed]bool {
 	all := map[needed]bool{}
 	for _, i := range images {
@@ -34,8 +34,8 @@ func partsOf(images ...ready.Image) map[needed]bool {
 	return all
 }
 
-// A plan is refused if any image that a version of the platform needs would lose any part. The
-// bundle is one that the field's own tools wrote: see testdata.
+// A plan is refused if an image that a version of the platform needs would lose a part. The
+// bundle was written by d8: see testdata.
 func TestPlansThatMakeAVersionLessReadyAreRefused(t *testing.T) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{"../../testdata/d8"}})
 	if err != nil {
