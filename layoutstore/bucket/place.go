@@ -3,10 +3,9 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 const scheme = "s3://"
@@ -27,8 +26,8 @@ func ParsePlace(name string) (Place, error) {
 		return Place{}, fmt.Errorf("%s: not of the form s3://bucket/prefix", name)
 	}
 	b, prefix, _ := strings.Cut(rest, "/")
-	if err := s3utils.CheckValidBucketName(b); err != nil {
-		return Place{}, fmt.Errorf("%s: illegal name of a bucket: %w", name, err)
+	if !isBucketName(b) {
+		return Place{}, fmt.Errorf("%s: illegal name of a bucket", name)
 	}
 	if prefix = strings.TrimRight(prefix, "/"); prefix != "" {
 		if err := checkPrefix(prefix); err != nil {
@@ -37,6 +36,24 @@ func ParsePlace(name string) (Place, error) {
 		prefix += "/"
 	}
 	return Place{Bucket: b, Prefix: prefix}, nil
+}
+
+// Key returns the full name of an object of the place, for messages.
+func (p Place) Key(key string) string { return scheme + p.Bucket + "/" + p.Prefix + key }
+
+// isBucketName reports whether a name is one that buckets may have
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
+func isBucketName(name string) bool {
+	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	ends := string(name[0]) + string(name[len(name)-1])
+	return !strings.ContainsAny(ends, "-.") && net.ParseIP(name) == nil
 }
 
 func checkPrefix(prefix string) error {

@@ -27,6 +27,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
 // Bucket is the bucket of a server.
@@ -103,8 +104,8 @@ func Start(t testing.TB) *Server {
 var hurry = sync.OnceFunc(func() { minio.DefaultRetryUnit = time.Microsecond })
 
 // Options are those of a client that reaches the server, and does not wait between attempts.
-func (s *Server) Options() bucket.Options {
-	return bucket.Options{
+func (s *Server) Options() s3.Options {
+	return s3.Options{
 		Endpoint: s.URL,
 		Getenv:   Getenv,
 		Sleep:    func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
@@ -123,9 +124,9 @@ func (s *Server) Open(t testing.TB, prefix string) bucket.Bucket {
 }
 
 // OpenWith opens a prefix of the bucket with other options.
-func (s *Server) OpenWith(t testing.TB, prefix string, options bucket.Options) bucket.Bucket {
+func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucket.Bucket {
 	t.Helper()
-	client, err := bucket.NewClient(options)
+	client, err := s3.NewClient(options)
 	if err != nil {
 		t.Fatal(err)
 	}

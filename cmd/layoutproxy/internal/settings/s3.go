@@ -8,6 +8,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
 // S3 says how the object store of sources and stores is reached whose names begin with s3://.
@@ -24,32 +25,32 @@ type S3 struct {
 }
 
 // AddFlags adds the flags of every command that takes a source or a store to a set.
-func (s *S3) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
-	f.StringVar(&s.Region, "s3-region", "", "`region` of the bucket; empty means that of AWS_REGION, or us-east-1")
-	f.BoolVar(&s.PathStyle, "s3-path-style", false, "name the bucket in the path of the URL and not in its host, at Amazon and other large clouds too")
-	f.StringVar(&s.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
+func (o *S3) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
+	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means that of AWS_REGION, or us-east-1")
+	f.BoolVar(&o.PathStyle, "s3-path-style", false, "name the bucket in the path of the URL and not in its host, at Amazon and other large clouds too")
+	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
 }
 
 // AddIndexFlag adds the flag of the commands that read archives in a bucket.
-func (s *S3) AddIndexFlag(f *pflag.FlagSet) {
-	f.BoolVar(&s.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that no other reader has to read its headers")
+func (o *S3) AddIndexFlag(f *pflag.FlagSet) {
+	f.BoolVar(&o.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that no other reader has to read its headers")
 }
 
 // AddRedirectFlags adds the flags of a server.
-func (s *S3) AddRedirectFlags(f *pflag.FlagSet) {
-	f.BoolVar(&s.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
-	f.StringVar(&s.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
+func (o *S3) AddRedirectFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
+	f.StringVar(&o.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
 }
 
 // Options of a client. The credentials are in the environment or in the credentials file.
-func (s *S3) Options() bucket.Options {
-	return bucket.Options{Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.PathStyle, CAFile: s.CAFile, PublicEndpoint: s.PublicEndpoint}
+func (o *S3) Options() s3.Options {
+	return s3.Options{Endpoint: o.Endpoint, Region: o.Region, PathStyle: o.PathStyle, CAFile: o.CAFile, PublicEndpoint: o.PublicEndpoint}
 }
 
 // Client makes a client. What cannot be right at any time is an [exit.UsageError].
-func (s *S3) Client() (*bucket.Client, error) {
-	client, err := bucket.NewClient(s.Options())
+func (o *S3) Client() (*s3.Client, error) {
+	client, err := s3.NewClient(o.Options())
 	var file *os.PathError
 	if err != nil && !errors.As(err, &file) {
 		return nil, exit.UsageError(err)

@@ -1,4 +1,4 @@
-package bucket
+package s3
 
 import (
 	"bytes"
@@ -9,35 +9,44 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Put writes an object: one of up to 64 MiB with one request, a larger one in parts of 16 MiB. Parts of an earlier upload that
 // came to no end are not sent again where the store has the same bytes of them.
-func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error) {
+func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	if size > p.threshold {
 		o, err := p.putParts(ctx, key, body, size, options)
-		return o, p.putError(ctx, key, err)
+		return o, p.putError(ctx, key, options, err)
 	}
 	o, err := p.putOnce(ctx, key, body, size, options)
-	return o, p.putError(ctx, key, err)
+	return o, p.putError(ctx, key, options, err)
 }
 
-// putError returns the error of the body as it is.
-func (p *place) putError(ctx context.Context, key string, err error) error {
+// putError returns the error of the body as it is. Where the condition is a certain object, stores answer 404 if there is
+// none (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+func (p *place) putError(ctx context.Context, key string, options bucket.PutOptions, err error) error {
 	var failed *bodyError
 	if errors.As(err, &failed) {
 		return failed.err
 	}
-	return wrap(ctx, p.where(key), err)
+	err = wrap(ctx, p.where(key), err)
+	var answered *bucket.Error
+	if options.IfMatch != "" && errors.As(err, &answered) && errors.Is(answered.Kind, fs.ErrNotExist) {
+		answered.Kind = bucket.ErrChanged
+	}
+	return err
 }
 
-func (o PutOptions) of() minio.PutObjectOptions {
+func putOptions(o bucket.PutOptions) minio.PutObjectOptions {
 	options := minio.PutObjectOptions{ContentType: orText(o.ContentType, "application/octet-stream"), DisableContentSha256: true}
 	if o.IfAbsent {
 		options.SetMatchETagExcept("*")
@@ -49,13 +58,13 @@ func (o PutOptions) of() minio.PutObjectOptions {
 }
 
 // putOnce writes an object with one request. A small one is in memory, so that it can be sent again.
-func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error) {
+func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	reader := &exactReader{body: body, left: size, size: size}
 	sum := options.SHA256
 	if size <= p.partSize {
 		data, err := io.ReadAll(reader)
 		if err != nil {
-			return Object{}, err
+			return bucket.Object{}, err
 		}
 		if sum == "" {
 			digest := sha256.Sum256(data)
@@ -72,14 +81,14 @@ func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size in
 		return reader
 	}, size, sum, options)
 	if failed := reader.failed.Load(); err != nil && failed != nil { // the transport may return what the store says of a body that ends early
-		return Object{}, failed
+		return bucket.Object{}, failed
 	}
 	return o, err
 }
 
 // sendOnce sends the request of putOnce; open returns no body where it cannot be sent again.
-func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader, size int64, sum string, options PutOptions) (Object, error) {
-	put := options.of()
+func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader, size int64, sum string, options bucket.PutOptions) (bucket.Object, error) {
+	put := putOptions(options)
 	if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
 		put.UserMetadata = map[string]string{"x-amz-checksum-sha256": base64.StdEncoding.EncodeToString(raw)}
 	}
@@ -97,7 +106,7 @@ func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader,
 	if err != nil && (options.IfAbsent || options.IfMatch != "") {
 		return p.settle(ctx, key, sum, err)
 	}
-	return Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, err
+	return bucket.Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, err
 }
 
 // exactReader reads size bytes, and fails if there are fewer. Its errors are those of a body.

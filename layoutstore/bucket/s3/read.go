@@ -1,4 +1,4 @@
-package bucket
+package s3
 
 import (
 	"context"
@@ -12,26 +12,28 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // place is a place in a bucket; the one implementation of [Bucket].
 type place struct {
 	*Client
-	at Place
+	at bucket.Place
 }
 
 // Open returns the objects of a place. It sends no request.
-func (c *Client) Open(at Place) Bucket { return &place{Client: c, at: at} }
+func (c *Client) Open(at bucket.Place) bucket.Bucket { return &place{Client: c, at: at} }
 
 // Place returns the place as s3://bucket/prefix.
 func (p *place) Place() string { return p.at.String() }
 
 func (p *place) key(key string) string { return p.at.Prefix + key }
 
-func (p *place) where(key string) string { return scheme + p.at.Bucket + "/" + p.key(key) }
+func (p *place) where(key string) string { return p.at.Key(key) }
 
 // List lists objects in pages.
-func (p *place) List(ctx context.Context, prefix string, each func(Object) error) error {
+func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	after, stop := "", error(nil)
 	err := p.retry(ctx, func() error {
 		for o := range p.objects(ctx, prefix, after) {
@@ -43,7 +45,7 @@ func (p *place) List(ctx context.Context, prefix string, each func(Object) error
 				return fmt.Errorf("%w: the store lists %q where it does not belong", errFinal, o.Key)
 			}
 			after = o.Key
-			if stop = each(Object{Key: key, Size: o.Size, ETag: trimETag(o.ETag), LastModified: o.LastModified}); stop != nil {
+			if stop = each(bucket.Object{Key: key, Size: o.Size, ETag: trimETag(o.ETag), LastModified: o.LastModified}); stop != nil {
 				return nil
 			}
 		}
@@ -64,9 +66,11 @@ func (p *place) objects(ctx context.Context, prefix, after string) iter.Seq[mini
 }
 
 // Stat asks for the attributes of an object.
-func (p *place) Stat(ctx context.Context, key string) (Object, error) { return p.stat(ctx, key, "") }
+func (p *place) Stat(ctx context.Context, key string) (bucket.Object, error) {
+	return p.stat(ctx, key, "")
+}
 
-func (p *place) stat(ctx context.Context, key, ifMatch string) (Object, error) {
+func (p *place) stat(ctx context.Context, key, ifMatch string) (bucket.Object, error) {
 	var info minio.ObjectInfo
 	err := p.retry(ctx, func() (err error) {
 		var options minio.StatObjectOptions
@@ -77,27 +81,27 @@ func (p *place) stat(ctx context.Context, key, ifMatch string) (Object, error) {
 		return err
 	})
 	if err != nil {
-		return Object{}, wrap(ctx, p.where(key), err)
+		return bucket.Object{}, wrap(ctx, p.where(key), err)
 	}
-	return Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}, nil
+	return bucket.Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}, nil
 }
 
 // Get opens a range of an object.
-func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error) {
+func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	if n == 0 {
 		o, err := p.stat(ctx, key, ifMatch)
 		return io.NopCloser(strings.NewReader("")), o, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.ReadCloser
-	var object Object
+	var object bucket.Object
 	err := p.retry(ctx, func() (err error) {
 		body, object, err = p.get(ctx, key, off, n, ifMatch)
 		return err
 	})
 	if err != nil {
 		defer cancel(nil)
-		return nil, Object{}, wrap(ctx, p.where(key), err)
+		return nil, bucket.Object{}, wrap(ctx, p.where(key), err)
 	}
 	want := n
 	if n < 0 {
@@ -106,7 +110,7 @@ func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch strin
 	return &bodyReader{ctx: ctx, cancel: cancel, where: p.where(key), body: body, left: want}, object, nil
 }
 
-func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error) {
+func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	var options minio.GetObjectOptions
 	if ifMatch != "" {
 		options.Set("If-Match", quoteETag(ifMatch))
@@ -121,9 +125,9 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	}
 	body, info, header, err := p.core.GetObject(ctx, p.at.Bucket, p.key(key), options)
 	if err != nil {
-		return nil, Object{}, err
+		return nil, bucket.Object{}, err
 	}
-	object := Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}
+	object := bucket.Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}
 	if ranged {
 		object.Size, err = checkRange(header, off, n)
 	}
@@ -132,7 +136,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	}
 	if err != nil {
 		_ = body.Close()
-		return nil, Object{}, err
+		return nil, bucket.Object{}, err
 	}
 	return body, object, nil
 }
@@ -196,7 +200,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	} else if cause != nil {
 		err = cause
 	}
-	return n, &Error{Where: r.where, Kind: ErrUnreachable, cause: err}
+	return n, &bucket.Error{Where: r.where, Kind: bucket.ErrUnreachable, Cause: err}
 }
 
 // Close closes the body. A body that is not at its end takes its connection along.

@@ -1,4 +1,4 @@
-package bucket
+package s3
 
 import (
 	"bytes"
@@ -13,17 +13,19 @@ import (
 	"strings"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // maxParts is how many parts an object may have; the sizes of parts grow so that it has no more.
 const maxParts = 10000
 
 // putParts uploads an object in parts.
-func (p *place) putParts(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error) {
+func (p *place) putParts(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	partSize := max(p.partSize, (size+maxParts-1)/maxParts)
 	id, there, err := p.resume(ctx, key, options)
 	if err != nil {
-		return Object{}, err
+		return bucket.Object{}, err
 	}
 	reader := &exactReader{body: body, left: size, size: size}
 	buffer := make([]byte, partSize)
@@ -32,20 +34,20 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	for number := 1; reader.left > 0; number++ {
 		data := buffer[:min(partSize, reader.left)]
 		if _, err := io.ReadFull(reader, data); err != nil {
-			return Object{}, err
+			return bucket.Object{}, err
 		}
 		sum := md5.Sum(data) //nolint:gosec // see above
 		etag := hex.EncodeToString(sum[:])
 		if old, ok := there[number]; !ok || old.Size != int64(len(data)) || trimETag(old.ETag) != etag {
 			if etag, err = p.putPart(ctx, key, id, number, data, sum[:]); err != nil {
-				return Object{}, err
+				return bucket.Object{}, err
 			}
 		}
 		sums.Write(sum[:])
 		parts = append(parts, minio.CompletePart{PartNumber: number, ETag: etag})
 	}
 	if err := finish(body); err != nil { // a digest that is checked at the end of the body
-		return Object{}, err
+		return bucket.Object{}, err
 	}
 	expected := fmt.Sprintf("%x-%d", sums.Sum(nil), len(parts))
 	return p.complete(ctx, key, id, parts, size, expected, options)
@@ -65,9 +67,9 @@ func finish(body io.Reader) error {
 }
 
 // resume returns the newest upload of a key that came to no end, and its parts; or a new upload.
-func (p *place) resume(ctx context.Context, key string, options PutOptions) (string, map[int]minio.ObjectPart, error) {
-	var newest Upload
-	err := p.uploads(ctx, key, func(u Upload) error {
+func (p *place) resume(ctx context.Context, key string, options bucket.PutOptions) (string, map[int]minio.ObjectPart, error) {
+	var newest bucket.Upload
+	err := p.uploads(ctx, key, func(u bucket.Upload) error {
 		if u.Key == key && (newest.ID == "" || u.Begun.After(newest.Begun)) {
 			newest = u
 		}
@@ -84,13 +86,13 @@ func (p *place) resume(ctx context.Context, key string, options PutOptions) (str
 	}
 	var id string
 	err = p.retry(ctx, func() (err error) {
-		id, err = p.core.NewMultipartUpload(ctx, p.at.Bucket, p.key(key), PutOptions{ContentType: options.ContentType}.of())
+		id, err = p.core.NewMultipartUpload(ctx, p.at.Bucket, p.key(key), putOptions(bucket.PutOptions{ContentType: options.ContentType}))
 		return err
 	})
 	return id, nil, err
 }
 
-func (p *place) partsOf(ctx context.Context, u Upload) (map[int]minio.ObjectPart, error) {
+func (p *place) partsOf(ctx context.Context, u bucket.Upload) (map[int]minio.ObjectPart, error) {
 	parts := map[int]minio.ObjectPart{}
 	for marker := 0; ; {
 		var page minio.ListObjectPartsResult
@@ -125,43 +127,43 @@ func (p *place) putPart(ctx context.Context, key, id string, number int, data, s
 
 // complete joins the parts. If the answer is lost, or another writer of the same bytes was faster, the object that is there
 // decides.
-func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options PutOptions) (Object, error) {
+func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options bucket.PutOptions) (bucket.Object, error) {
 	var info minio.UploadInfo
 	err := p.retry(ctx, func() (err error) {
-		info, err = p.core.CompleteMultipartUpload(ctx, p.at.Bucket, p.key(key), id, parts, options.of())
+		info, err = p.core.CompleteMultipartUpload(ctx, p.at.Bucket, p.key(key), id, parts, putOptions(options))
 		return err
 	})
 	if err == nil {
-		return Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, nil
+		return bucket.Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, nil
 	}
 	if isMissing(err) {
 		if o, statErr := p.Stat(ctx, key); statErr == nil && o.Size == size && strings.EqualFold(o.ETag, expected) {
 			return o, nil
 		}
 	}
-	return Object{}, err
+	return bucket.Object{}, err
 }
 
 // settle decides what became of a conditional write whose answer is an error: an attempt before it may have been carried out.
-func (p *place) settle(ctx context.Context, key, sum string, failed error) (Object, error) {
+func (p *place) settle(ctx context.Context, key, sum string, failed error) (bucket.Object, error) {
 	body, o, err := p.Get(ctx, key, 0, -1, "")
 	if err != nil {
-		return Object{}, failed
+		return bucket.Object{}, failed
 	}
 	defer body.Close() //nolint:errcheck // it was only read
 	digest := sha256.New()
 	if _, err := io.Copy(digest, body); err != nil || hex.EncodeToString(digest.Sum(nil)) != sum {
-		return Object{}, failed
+		return bucket.Object{}, failed
 	}
 	return o, nil
 }
 
 // Uploads lists uploads that came to no end.
-func (p *place) Uploads(ctx context.Context, prefix string, each func(Upload) error) error {
+func (p *place) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	return wrap(ctx, p.where(prefix), p.uploads(ctx, prefix, each))
 }
 
-func (p *place) uploads(ctx context.Context, prefix string, each func(Upload) error) error {
+func (p *place) uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	keyMarker, idMarker := "", ""
 	for {
 		var page minio.ListMultipartUploadsResult
@@ -176,7 +178,7 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(Upload) er
 			return err
 		}
 		for _, u := range page.Uploads {
-			if err := each(Upload{Key: strings.TrimPrefix(u.Key, p.at.Prefix), ID: u.UploadID, Begun: u.Initiated}); err != nil {
+			if err := each(bucket.Upload{Key: strings.TrimPrefix(u.Key, p.at.Prefix), ID: u.UploadID, Begun: u.Initiated}); err != nil {
 				return err
 			}
 		}
@@ -188,7 +190,7 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(Upload) er
 }
 
 // Abort ends an upload.
-func (p *place) Abort(ctx context.Context, upload Upload) error {
+func (p *place) Abort(ctx context.Context, upload bucket.Upload) error {
 	err := p.retry(ctx, func() error {
 		return p.core.AbortMultipartUpload(ctx, p.at.Bucket, p.key(upload.Key), upload.ID)
 	})

@@ -1,0 +1,72 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// wrap makes the error of a request out of one of minio-go.
+func wrap(ctx context.Context, where string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", where, context.Cause(ctx))
+	}
+	e := &bucket.Error{Where: where, Kind: bucket.ErrUnreachable, Cause: err}
+	var answer minio.ErrorResponse
+	if errors.As(err, &answer) {
+		e.Status, e.Code = answer.StatusCode, answer.Code
+		e.Kind = kindOf(answer)
+	}
+	return e
+}
+
+func kindOf(answer minio.ErrorResponse) error {
+	switch {
+	case answer.Code == "NoSuchBucket":
+		return bucket.ErrUnreachable
+	case answer.StatusCode == http.StatusNotFound:
+		return fs.ErrNotExist
+	case answer.StatusCode == http.StatusPreconditionFailed, answer.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return bucket.ErrChanged
+	case answer.StatusCode == http.StatusConflict && answer.Code == conflict:
+		return bucket.ErrChanged
+	}
+	return bucket.ErrUnreachable
+}
+
+// passing reports whether the same request may succeed a moment later.
+func passing(err error) bool {
+	var answer minio.ErrorResponse
+	if !errors.As(err, &answer) {
+		return !errors.Is(err, errBody)
+	}
+	switch answer.StatusCode {
+	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	case http.StatusConflict: // of two conditional writes at once
+		return answer.Code == conflict
+	}
+	return answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented
+}
+
+// conflict is the code of a conditional write that met another one: it may be sent again
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+const conflict = "ConditionalRequestConflict"
+
+// errBody marks the error of a body that a caller hands to Put.
+var errBody = errors.New("body")
+
+// bodyError is an error of a body, which no retry can change.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string   { return e.err.Error() }
+func (e *bodyError) Unwrap() []error { return []error{errBody, e.err} }
