@@ -1,10 +1,10 @@
-// Package ready judges which versions of Deckhouse can be installed, or upgraded to, from
-// what is here: sources of image layouts, or a registry.
+// Package ready decides which versions of Deckhouse can be installed, or upgraded to, from given
+// sources or a registry.
 //
-// The work has two halves. [Snapshot] and [Registry] gather [Facts]: which images the
-// versions declare, and how much of each is there. [Judge] turns facts and a [Question] into
-// a [Verdict]. It is a pure function, and each of its reasons is a value: a command prints
-// them, a server lists them, an import refuses content for them.
+// The work has two steps. [Snapshot] and [Registry] gather [Facts]: which images the versions
+// declare, and whether each is complete. [Judge] turns facts and a [Question] into a [Verdict].
+// It is a pure function and returns its reasons as values: a command prints them, a server lists
+// them, and an import refuses content because of them.
 //
-// What a version declares is read by the rules that a pull goes by (package release).
+// Declarations are read by the same rules as in a pull (package release).
 package ready

@@ -7,36 +7,36 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Facts are what is declared, and what is there of it.
+// Facts are the declared images, and whether each is complete.
 type Facts struct {
-	// Deckhouse is set where there is a release channel, an installer or a module: content
-	// that declares what it needs.
+	// Deckhouse is set if there is a release channel, an installer or a module: content that
+	// declares which images it needs.
 	Deckhouse bool
-	Here      []string // versions of the platform that are here, judged or not
+	Here      []string // all available versions of the platform, judged or not
 	Builds    []Build  // of the platform, by version
 	Modules   []Module
 	Channels  []Channel // of the platform
 	Databases []Image   // the vulnerability databases
-	// Hidden are problems that may hide tags: nobody can name what is behind them.
+	// Hidden are problems that may hide tags. Which ones is unknown.
 	Hidden []problem.Problem
 }
 
-// State is how much of an image is there.
+// State says whether an image is complete.
 type State string
 
 // The states of an image.
 const (
 	Complete State = "complete"
 	Missing  State = "missing"
-	Damaged  State = "damaged" // it is named, and something that it leads to is missing or wrong
+	Damaged  State = "damaged" // the manifest is named, but a part of its graph is missing or wrong
 )
 
-// Presence says how much of an image is there.
+// Presence says whether an image is complete, and what is wrong if it is not.
 type Presence struct {
 	State    State
-	Digest   digest.Digest     // empty where a tag is missing
-	Content  []Content         // of a complete image: manifests and blobs, each once
-	Problems []problem.Problem // why it is not complete, where that is known
+	Digest   digest.Digest     // empty if the tag is missing
+	Content  []Content         // of a complete image: manifests and blobs, without duplicates
+	Problems []problem.Problem // why it is not complete, as far as known
 }
 
 // Content is a manifest or blob of an image.
@@ -47,8 +47,8 @@ type Content struct {
 
 // Image is an image that something needs.
 type Image struct {
-	Module string // that declares it; empty for what declares nothing
-	Name   string // by which it is declared
+	Module string // the module that declares it; empty if none does
+	Name   string // the declared name
 	// Repository is a path below the root, where "." is the root, and Reference a tag or digest.
 	Repository string
 	Reference  string
@@ -57,27 +57,27 @@ type Image struct {
 
 // Unreadable says that a declaration cannot be read.
 type Unreadable struct {
-	Image  Image // that has the declaration
+	Image  Image // the image with the declaration
 	Detail string
 }
 
 // Build is a version of the platform.
 type Build struct {
 	Tag                                    string
-	Platform, Installer, Standalone, Entry Image // Entry is that of the version in release-channel
+	Platform, Installer, Standalone, Entry Image // Entry is the version's image in release-channel
 	Declared                               []Image
-	Own                                    []Image // that the platform's own list declares; nil without a list
+	Own                                    []Image // declared by the list in the platform image; nil without a list
 	Unreadable                             []Unreadable
-	OwnUnreadable                          string // why the platform's own list cannot be read
+	OwnUnreadable                          string // why the list in the platform image cannot be read
 	Requirements                           release.Requirements
 }
 
-// Module is a module, with those of its versions that are asked for.
+// Module is a module with the versions of it that are judged.
 type Module struct {
 	Name string
-	Want release.Selector // zero where any version will do
-	// Tags are all versions that are here. Undiscoverable is set where a cluster does not
-	// see the module, as the list of modules has no tag of its name.
+	Want release.Selector // zero if any version will do
+	// Tags are all available versions. Undiscoverable is set if clusters do not find the module,
+	// because the list of modules has no tag with its name.
 	Tags           []string
 	Undiscoverable bool
 	Versions       []ModuleVersion
@@ -87,7 +87,7 @@ type Module struct {
 // ModuleVersion is a version of a module.
 type ModuleVersion struct {
 	Tag          string
-	Image, Entry Image   // Entry is that of the version in the module's release
+	Image, Entry Image   // Entry is the version's image in the module's release repository
 	Declared     []Image // internal and extra images
 	Unreadable   []Unreadable
 }
@@ -95,9 +95,9 @@ type ModuleVersion struct {
 // Channel is a release channel.
 type Channel struct {
 	Name       string
-	Target     string // tag of the version that it points at; empty where that cannot be read
+	Target     string // tag of the version that it points at; empty if that cannot be read
 	Image      Image
 	Unreadable string
-	// Here is set where the version that it points at is here.
+	// Here is set if that version is available.
 	Here bool
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// layersOf returns the layers of an image, or of the first one of an index: each platform has the
-// same declarations.
+// layersOf returns the layers of an image. Of an index it takes the first image: each platform
+// has the same declarations.
 func layersOf(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []imagefile.Layer, err error) {
 	found, err := closure.Layers(d, read)
 	for _, l := range found {

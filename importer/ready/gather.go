@@ -25,42 +25,42 @@ const (
 // Scope says which facts are gathered.
 type Scope struct {
 	Question
-	// Modules are those that are judged; all that are here if nil.
+	// Modules are the modules to judge; nil means all available ones.
 	Modules map[string]release.Selector
 	// Deep reads every blob and checks its digest.
 	Deep bool
 }
 
-// content is where facts come from. Its methods may be called from several goroutines, if
-// parallel says so. Errors are those that end the work: what is missing or damaged is a fact.
+// content is where facts come from: sources or a registry. Its methods may be called from
+// traits().parallel goroutines. An error ends the work. Missing or damaged content is a fact,
+// not an error.
 type content interface {
-	// tags of a repository; nil where there is no such repository.
+	// tags returns the tags of a repository, or nil if there is no such repository.
 	tags(ctx context.Context, path string) ([]string, error)
-	// look says how much of an image is there.
-	look(ctx context.Context, path, reference string) (Presence, error)
-	// files reads files out of an image that is there. unreadable says why that fails: an
-	// *imagefile.FormatError where its layers are no archives of files.
+	// check finds out whether an image is complete.
+	check(ctx context.Context, path, reference string) (Presence, error)
+	// files reads files out of a complete image. unreadable says why that fails, such as an
+	// *imagefile.FormatError if its layers are not archives of files.
 	files(ctx context.Context, path, reference string, names ...string) (files map[string][]byte, unreadable, err error)
-	// modules are the names of all modules.
+	// modules returns the names of all modules.
 	modules(ctx context.Context) ([]string, error)
-	// hidden are problems that may hide tags.
+	// hidden returns the problems that may hide tags.
 	hidden() []problem.Problem
-	// traits say what is worth asking.
+
 	traits() traits
 }
 
-// traits are differences between sources and registries.
+// traits are the differences between sources and registries that gather has to know.
 type traits struct {
-	parallel int // how many questions may be asked at once
-	// allVersions is set where every version of a module is judged, and not only those that
-	// the release channels point at: a registry may have hundreds.
+	parallel int // number of concurrent calls
+	// allVersions is set if every version of a module is judged, and not only those that the
+	// release channels point at. A registry may have hundreds.
 	allVersions bool
-	// ownList is set where the platform's own list of images is read, for which its layers
-	// have to be.
+	// ownList is set if the list in the platform image is read, which needs its layers.
 	ownList bool
 }
 
-// gather gathers the facts for a question.
+// gather gathers the facts within a scope.
 func gather(ctx context.Context, from content, s Scope) (Facts, error) {
 	g := &gatherer{content: from, scope: s, limit: max(from.traits().parallel, 1)}
 	var f Facts
@@ -81,7 +81,7 @@ func gather(ctx context.Context, from content, s Scope) (Facts, error) {
 	for _, db := range release.Databases() {
 		f.Databases = append(f.Databases, Image{Name: db.Name, Repository: path.Join(databasesPath, db.Name), Reference: db.Tag})
 	}
-	return f, g.lookAt(ctx, f.Databases)
+	return f, g.checkAll(ctx, f.Databases)
 }
 
 type gatherer struct {
@@ -90,7 +90,7 @@ type gatherer struct {
 	limit int
 }
 
-// each calls do for 0 to n-1, several at once.
+// each calls do for 0 to n-1, several of them concurrently.
 func (g *gatherer) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(g.limit)
@@ -100,22 +100,22 @@ func (g *gatherer) each(ctx context.Context, n int, do func(ctx context.Context,
 	return group.Wait()
 }
 
-// lookAt looks for each of the images.
-func (g *gatherer) lookAt(ctx context.Context, images []Image) error {
+// checkAll checks each of the images, and sets its Presence.
+func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	return g.each(ctx, len(images), func(ctx context.Context, i int) (err error) {
-		images[i].Presence, err = g.look(ctx, images[i].Repository, images[i].Reference)
+		images[i].Presence, err = g.check(ctx, images[i].Repository, images[i].Reference)
 		return err
 	})
 }
 
-// image looks for one image.
+// image checks one image.
 func (g *gatherer) image(ctx context.Context, name, path, reference string) (Image, error) {
 	all := []Image{{Name: name, Repository: path, Reference: reference}}
-	err := g.lookAt(ctx, all)
+	err := g.checkAll(ctx, all)
 	return all[0], err
 }
 
-// channels returns the release channels of a repository that are there, in their order.
+// channels returns the release channels in a repository, in order of stability.
 func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err error) {
 	tags, err := g.tags(ctx, at)
 	if err != nil {

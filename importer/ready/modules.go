@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// findModules finds the modules, and gathers those that are judged: the named ones and those
-// that a version requires, or all.
+// findModules finds the modules, and gathers the facts of those to judge: the named ones and
+// those that a version requires, or all.
 func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	here, err := g.modules(ctx)
 	if err != nil {
@@ -44,7 +44,7 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	}
 	hasChannels := slices.ContainsFunc(f.Modules, func(m Module) bool { return len(m.Channels) > 0 })
 	if !f.Deckhouse && !hasChannels && g.scope.Modules == nil {
-		f.Modules = nil // a tree of something else that has modules
+		f.Modules = nil // a tree that is not Deckhouse, and also has modules
 	}
 	f.Deckhouse = f.Deckhouse || len(f.Modules) > 0
 	return nil
@@ -86,7 +86,8 @@ func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want rel
 	return m, nil
 }
 
-// versionsIn returns the versions of a module among tags, and what its channels point at.
+// versionsIn returns the versions among the tags of a module, and those that its channels point
+// at.
 func versionsIn(tags []string, channels []Channel) []string {
 	var all []string
 	for _, tag := range tags {
@@ -102,8 +103,9 @@ func versionsIn(tags []string, channels []Channel) []string {
 	return release.SortTags(all)
 }
 
-// judgedVersions returns the versions of a module that are judged: those that its constraints
-// choose, else those that its channels point at, and in a source all.
+// judgedVersions returns the versions of a module to judge: those that its constraints select.
+// Without constraints, those are all versions in sources, and in a registry those that its
+// channels point at.
 func (g *gatherer) judgedVersions(m Module) []string {
 	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)
 	return slices.DeleteFunc(slices.Clone(m.Tags), func(tag string) bool {
@@ -134,7 +136,7 @@ func (g *gatherer) moduleVersion(ctx context.Context, at, releases, tag string) 
 		v.Unreadable = append(v.Unreadable, Unreadable{v.Image, unreadable.Error()})
 	}
 	v.declare(at, files)
-	return v, g.lookAt(ctx, v.Declared)
+	return v, g.checkAll(ctx, v.Declared)
 }
 
 // declare adds the images that the files of a module's version declare.

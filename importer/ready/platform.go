@@ -22,7 +22,8 @@ func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
 	if f.entries, err = g.tags(ctx, channelsPath); err != nil {
 		return f, err
 	}
-	// The root alone may be that of anything, unless the others may be hidden.
+	// Tags of the root alone prove no version of the platform, unless problems may hide the
+	// other repositories.
 	var platforms []string
 	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
 		platforms, err = g.tags(ctx, rootPath)
@@ -53,7 +54,7 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 }
 
 // buildTags returns the versions and other builds among the tags of install, release-channel and
-// the root: where one of the three is missing, the others still name it.
+// the root. If one of the three repositories is missing, the others still name the version.
 func buildTags(installs, entries, platforms []string) []string {
 	var all []string
 	for _, tag := range installs {
@@ -69,14 +70,14 @@ func buildTags(installs, entries, platforms []string) []string {
 	return release.SortTags(all)
 }
 
-// isBuild reports whether a tag of install can be that of a build: not that of a channel, an
-// image by digest or an attestation.
+// isBuild reports whether a tag of install can name a build: it is not a channel, an image by
+// digest or an attestation.
 func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
 
-// relevant returns the versions that a question is about: those that are asked for, and for an
-// upgrade the highest patch of each minor version.
+// relevant returns the versions to judge: the requested ones, and for an upgrade the highest
+// patch of each minor version on the way.
 func relevant(here []string, q Question) (tags []string) {
 	if len(q.Releases) == 0 {
 		return here
@@ -95,7 +96,7 @@ func relevant(here []string, q Question) (tags []string) {
 	return tags
 }
 
-// isBetween reports whether a version is above the cluster's and below one that is asked for.
+// isBetween reports whether a version is above the cluster's and below a requested one.
 func isBetween(r release.Release, q Question) bool {
 	from, ok := release.Parse(q.From)
 	if !ok || !r.Version.GreaterThan(from.Version) {
@@ -107,8 +108,8 @@ func isBetween(r release.Release, q Question) bool {
 	})
 }
 
-// dropDeclaredTags drops what is no version, but an image that a version declares by a tag
-// which looks like one: only the root has it.
+// dropDeclaredTags drops tags that look like versions, but are images that a version declares by
+// tag. Only the root has such a tag.
 func dropDeclaredTags(all []Build, installs, entries []string) []Build {
 	declared := map[string]bool{}
 	for _, b := range all {
@@ -125,7 +126,7 @@ func dropDeclaredTags(all []Build, installs, entries []string) []Build {
 func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 	own := []Image{{Name: "platform image", Repository: rootPath, Reference: tag}, {Name: "installer", Repository: installPath, Reference: tag},
 		{Name: "stand-alone installer", Repository: standalonePath, Reference: tag}, {Name: "release-channel entry", Repository: channelsPath, Reference: tag}}
-	if err := g.lookAt(ctx, own); err != nil {
+	if err := g.checkAll(ctx, own); err != nil {
 		return Build{}, err
 	}
 	b := Build{Tag: tag, Platform: own[0], Installer: own[1], Standalone: own[2], Entry: own[3]}
@@ -134,10 +135,10 @@ func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 			return b, err
 		}
 	}
-	if err := g.lookAt(ctx, b.Declared); err != nil {
+	if err := g.checkAll(ctx, b.Declared); err != nil {
 		return b, err
 	}
-	return b, g.lookAt(ctx, b.Own)
+	return b, g.checkAll(ctx, b.Own)
 }
 
 func (b *Build) unreadable(i Image, why error) {
@@ -176,7 +177,7 @@ func platformImages(images []release.Image) (all []Image) {
 	return all
 }
 
-// readOwnList reads the list of images in the image of the platform.
+// readOwnList reads the list of images in the platform image.
 func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 	if b.Platform.State != Complete || !g.traits().ownList {
 		return nil
@@ -186,7 +187,7 @@ func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 	switch {
 	case err != nil:
 		return err
-	case errors.As(unreadable, &format): // the image of something else
+	case errors.As(unreadable, &format): // not an image of Deckhouse
 		b.OwnUnreadable = unreadable.Error()
 		return nil
 	case unreadable != nil:

@@ -22,13 +22,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// image is an image that a bundle declares, and where it is.
+// image is an image that a bundle declares, and its place.
 type image struct {
 	module, name, layout string
 	specs.Descriptor
 }
 
-// bundle is a bundle with declarations.
+// bundle is a bundle whose images declare others.
 type bundle struct {
 	t        *testing.T
 	tree     *layouttest.Tree
@@ -68,7 +68,7 @@ func (b *bundle) image(layout, tag string, files map[string]string) specs.Descri
 	return d
 }
 
-// declare makes an image that something declares.
+// declare makes an image, and declares it.
 func (b *bundle) declare(layout, tag, module, name string) specs.Descriptor {
 	d := b.image(layout, tag, nil)
 	b.declared = append(b.declared, image{module, name, layout, d})
@@ -129,7 +129,7 @@ func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	return ready.Judge(f, scope.Question)
 }
 
-// named returns the images that the reasons of a verdict name, as MODULE/IMAGE, each once.
+// named returns the images in the reasons of a verdict, as MODULE/IMAGE, without duplicates.
 func named(v ready.Verdict) (all []string) {
 	for _, x := range v.Versions {
 		for _, r := range x.Reasons {
@@ -144,8 +144,8 @@ func named(v ready.Verdict) (all []string) {
 	return slices.Compact(all)
 }
 
-// Of a bundle with more than a hundred declared images each is removed in turn, in each of
-// the ways in which it can be missing. Each is named by module and image, and no other is.
+// Each of more than a hundred declared images is removed in turn, in each way in which an image
+// can be missing. The verdict names that image by module and name, and no other.
 // LAYOUTPROXY_TEST_ALL=1 removes all; otherwise every third is removed, in one way.
 func TestEachDeclaredImageRemoved(t *testing.T) {
 	b := newBundle(t, 55, "v1.69.3", "v1.70.1")
@@ -172,7 +172,7 @@ func TestEachDeclaredImageRemoved(t *testing.T) {
 	}
 }
 
-// dropDescriptor takes an image out of its index.
+// dropDescriptor removes an image from its index.
 func (b *bundle) dropDescriptor(i image) (undo func()) {
 	name := filepath.Join(b.tree.Layout(i.layout).Dir(), "index.json")
 	before, err := os.ReadFile(name)
@@ -194,7 +194,8 @@ func (b *bundle) dropManifest(i image) (undo func()) { return b.dropBlob(i.layou
 
 func (b *bundle) dropLayer(i image) (undo func()) { return b.dropBlob(i.layout, b.layer(i)) }
 
-// What a version is made of besides is named too, when the whole repository of it is gone.
+// If a repository of the platform is removed, the verdict names the image that it had for the
+// version.
 func TestEachRepositoryRemoved(t *testing.T) {
 	for layout, want := range map[string][]string{
 		"install":                          {"missing installer: install:v1.69.3"},
@@ -229,7 +230,7 @@ func TestEachChunkLost(t *testing.T) {
 		layouttest.Try(t, os.Rename(chunk+".tmp", chunk))
 		size, err := os.Stat(chunk)
 		layouttest.Try(t, err)
-		if size.Size() == 0 || i == len(chunks)-1 && v.Ready { // behind the end of the tar, perhaps
+		if size.Size() == 0 || i == len(chunks)-1 && v.Ready { // the last chunk may have only padding
 			continue
 		}
 		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, fmt.Sprintf("chunk %04d", i)) {
@@ -255,7 +256,7 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// A declaration whose bytes are wrong is a reason, wherever it is.
+// A damaged declaration is a reason, whichever image contains it.
 func TestDamagedDeclarations(t *testing.T) {
 	for layout, want := range map[string]string{".": "the declarations of v1.69.3", "install": "the declarations of install:v1.69.3", "release-channel": "the declarations of release-channel:v1.69.3",
 		"modules/console": "the declarations of modules/console:v1.0.0"} {
@@ -287,7 +288,7 @@ func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	return m.Layers[0].Digest
 }
 
-// What declares nothing is not a bundle of Deckhouse, whatever its repositories are called.
+// Without declarations it is not a bundle of Deckhouse, whatever its repositories are named.
 func TestSomethingElse(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for _, layout := range []string{".", "modules/x", "library/nginx"} {
@@ -304,7 +305,7 @@ func TestSomethingElse(t *testing.T) {
 	}
 }
 
-// Modules that are named are judged, and those that are not are left alone.
+// Only the named modules are judged.
 func TestNamedModules(t *testing.T) {
 	b := newBundle(t, 2, "v1.69.3")
 	b.dropDescriptor(b.declared[len(b.declared)-1]) // of stronghold
@@ -312,14 +313,14 @@ func TestNamedModules(t *testing.T) {
 		"console":            nil,
 		"console@^1":         nil,
 		"console@^2":         {"module console has no version ^2"},
-		"other":              {"a cluster does not find module other: no tag other in modules", "module other is missing"},
+		"other":              {"clusters do not find module other: the repository modules has no tag other", "module other is missing"},
 		"stronghold":         {"stronghold/scanner"},
 		"console\nconsole@3": {"module console has no version 3"},
 	} {
 		modules, err := ready.ParseModules([]byte(file))
 		layouttest.Try(t, err)
 		v := judge(t, ready.Scope{Modules: modules}, b.tree.Dir())
-		got := slices.DeleteFunc(named(v), func(s string) bool { return strings.HasPrefix(s, "a cluster") && len(want) == 1 })
+		got := slices.DeleteFunc(named(v), func(s string) bool { return strings.HasPrefix(s, "clusters") && len(want) == 1 })
 		if file == "other" {
 			want = want[1:]
 		}
@@ -329,8 +330,8 @@ func TestNamedModules(t *testing.T) {
 	}
 }
 
-// For an upgrade the versions in between are judged too, by their highest patches, and no
-// others.
+// For an upgrade, the highest patch of each minor version on the way is judged too, and no other
+// version.
 func TestWayToARelease(t *testing.T) {
 	b := newBundle(t, 2, "v1.67.0", "v1.68.0", "v1.68.1", "v1.69.0", "v1.70.0")
 	q := ready.Question{Releases: []string{"v1.69.0"}, From: "v1.67.0"}

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Kind says what a reason is about.
+// Kind is the kind of a [Reason].
 type Kind string
 
 // The kinds of reason why a version is not ready.
@@ -24,7 +24,7 @@ const (
 	Undiscoverable   Kind = "missing-discovery" // the tag by which a cluster finds a module
 	UnreadableList   Kind = "unreadable"        // a declaration cannot be read
 	MissingStep      Kind = "missing-step"      // a minor version between two others
-	NoUpgrade        Kind = "no-upgrade"        // Deckhouse does not go from the one version to the other
+	NoUpgrade        Kind = "no-upgrade"        // Deckhouse does not upgrade from one version to the other
 	HiddenTags       Kind = "hidden-tags"       // content that cannot be read may have more tags
 )
 
@@ -32,7 +32,7 @@ const (
 const (
 	MissingStandalone Kind = "missing-standalone-installer"
 	MissingDatabase   Kind = "missing-database"
-	DifferentList     Kind = "different-list" // the platform's own list differs from the installer's
+	DifferentList     Kind = "different-list" // the list in the platform image differs from that in the installer
 	UnreadableOwnList Kind = "unreadable-list"
 	MissingRelease    Kind = "missing-release" // a module's version has no image of its own in release
 	OlderVersion      Kind = "older-version"
@@ -48,7 +48,7 @@ type Reason struct {
 	Reference  string `json:"reference,omitempty"`  // a tag or digest
 	State      State  `json:"state,omitempty"`
 	Detail     string `json:"detail,omitempty"`
-	// Problems say why something is missing and what to copy again, where that is known.
+	// Problems say why something is missing and what to copy again, as far as known.
 	Problems []problem.Problem `json:"problems,omitempty"`
 }
 
@@ -57,7 +57,7 @@ func aboutImage(kind Kind, i Image) Reason {
 	return Reason{Kind: kind, Module: i.Module, Image: i.Name, Repository: i.Repository, Reference: i.Reference, State: i.State, Problems: firstProblems(i.Problems)}
 }
 
-// How much one reason lists: problems, and tags of each.
+// Limits on what one reason lists: problems, and tags of each problem.
 const (
 	maxProblems = 4
 	maxTags     = 16
@@ -70,7 +70,7 @@ func firstProblems(all []problem.Problem) (first []problem.Problem) {
 	return first
 }
 
-// String returns the reason on one line: what, where, and what to do where that is known.
+// String returns the reason on one line: what, where and, if known, what to do.
 func (r Reason) String() string {
 	parts := []string{r.what()}
 	if r.Detail != "" {
@@ -82,7 +82,7 @@ func (r Reason) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// what returns what the reason is about.
+// what returns the first part of the text: what is missing or damaged.
 func (r Reason) what() string {
 	switch r.Kind {
 	case AbsentVersion:
@@ -98,7 +98,7 @@ func (r Reason) what() string {
 			return "module " + r.Module + " has no release channel"
 		}
 	case Undiscoverable:
-		return fmt.Sprintf("a cluster does not find module %s: no tag %s in modules", r.Module, r.Module)
+		return fmt.Sprintf("clusters do not find module %s: the repository modules has no tag %s", r.Module, r.Module)
 	case UnreadableList:
 		return "the declarations of " + r.place() + " cannot be read"
 	case UnreadableOwnList:
@@ -122,7 +122,7 @@ func (r Reason) subject() string {
 	return r.Image
 }
 
-// place returns the repository and the tag or digest; in the root these alone.
+// place returns REPOSITORY:TAG or REPOSITORY@DIGEST. In the root it is the tag or digest alone.
 func (r Reason) place() string {
 	if r.Repository == rootPath {
 		return r.Reference
@@ -134,7 +134,7 @@ func (r Reason) place() string {
 	return r.Repository + sep + r.Reference
 }
 
-// cause returns a problem in as few words as say what to do.
+// cause shortens a problem to what an operator needs to fix it.
 func cause(p problem.Problem) string {
 	text := p.Reason
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(text, chunk) {

@@ -16,11 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ErrNothingThere says that a registry has no repository of a release, nor of a module.
-var ErrNothingThere = errors.New("nothing of Deckhouse at that path")
+// ErrNothingThere says that the path has neither a release nor a module.
+var ErrNothingThere = errors.New("no release or module of Deckhouse at that path")
 
-// Registry gathers the facts of a path in a registry: one HEAD per declared image, and the
-// declarations, which are read. Errors: ErrNothingThere; those of the client; the context's.
+// Registry gathers the facts of a path in a registry. It reads the declarations, and sends one
+// HEAD per declared image. Errors: ErrNothingThere; those of the client; the context's.
 func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs int, scope Scope) (Facts, error) {
 	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string][]string{}, known: map[string]*asked{}}
 	f, err := gather(ctx, r, scope)
@@ -30,7 +30,7 @@ func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs i
 	return f, err
 }
 
-// remote is the content of a registry, each thing asked once.
+// remote is the content of a registry. It caches answers, so that nothing is requested twice.
 type remote struct {
 	client *client.Client
 	at     client.Reference
@@ -42,7 +42,7 @@ type remote struct {
 	known map[string]*asked // by repository and reference
 }
 
-// asked is an answer that several may wait for.
+// asked is an answer for which several goroutines may wait.
 type asked struct {
 	once sync.Once
 	Presence
@@ -73,7 +73,7 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 // modules returns the tags of the repository that lists them.
 func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
 
-func (r *remote) look(ctx context.Context, path, reference string) (Presence, error) {
+func (r *remote) check(ctx context.Context, path, reference string) (Presence, error) {
 	key := path + " " + reference
 	r.mu.Lock()
 	a := r.known[key]
@@ -86,7 +86,7 @@ func (r *remote) look(ctx context.Context, path, reference string) (Presence, er
 	return a.Presence, a.err
 }
 
-// ask asks for an image once, and reads it where that is wanted.
+// ask requests an image, and reads its graph in a deep run.
 func (r *remote) ask(ctx context.Context, repository, reference string) (Presence, error) {
 	d, err := r.client.HeadManifest(ctx, repository, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -102,9 +102,9 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 	return p, err
 }
 
-// follow reads an image to its last blob.
+// follow reads the graph of an image, to the last blob.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
-	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // by its tag a manifest, whatever the answer's header says
+	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // a tag always names a manifest, even if the answer's media type says otherwise
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
 		m, err := r.client.Manifest(ctx, repository, d.String())
 		if isContent(err) {
@@ -150,7 +150,8 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 	return nil
 }
 
-// isContent reports whether an error is about what a registry has, and not about reaching it.
+// isContent reports whether an error is about the content of a registry, and not about reaching
+// it.
 func isContent(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }
@@ -168,7 +169,7 @@ func (r *remote) readBlob(ctx context.Context, repository string, b closure.Desc
 
 func (r *remote) files(ctx context.Context, path, reference string, names ...string) (map[string][]byte, error, error) {
 	repository := r.at.Repository(path)
-	found, err := r.look(ctx, path, reference)
+	found, err := r.check(ctx, path, reference)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,21 +15,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale where a file changed
+// Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale if a file changed
 // meanwhile; those that [layoutstore.IsExhausted] knows; the context's.
 func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts, error) {
 	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
 
-// Versions returns the versions of the platform that are in sources, whole or not, and whether
-// there may be others that cannot be named.
+// Versions returns the versions of the platform in the sources, complete or not. hidden reports
+// whether problems may hide others.
 func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, hidden bool, err error) {
 	g := &gatherer{content: &sources{snapshot: s}}
 	found, err := g.findBuilds(ctx)
 	return found.here, len(g.hidden()) > 0, err
 }
 
-// sources are the content of a snapshot. It is used by one goroutine.
+// sources is the content of a snapshot. Only one goroutine may use it.
 type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
@@ -38,16 +38,16 @@ type sources struct {
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
 
-// audit is the audit of a repository, by digest.
+// audit is the result of checking a repository, by digest.
 type audit struct {
 	*layoutstore.Audit
 	repository *layoutstore.Repository
-	problems   map[digest.Digest][]problem.Problem // those that keep something from being served
+	problems   map[digest.Digest][]problem.Problem // why something cannot be served
 	known      map[digest.Digest]Presence          // of images that were checked
-	proven     map[digest.Digest]*problem.Problem  // what a deep run found; nil is intact
+	proven     map[digest.Digest]*problem.Problem  // results of a deep run; nil means intact
 }
 
-// at audits the repository at a path; nil where there is no repository.
+// at returns the audit of the repository at a path, or nil if there is none.
 func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 	if in, ok := s.audits[path]; ok {
 		return in, nil
@@ -70,7 +70,7 @@ func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 			in.problems[p.Digest] = append(in.problems[p.Digest], p)
 		}
 	}
-	in.Blobs = nil // as many as blobs, and not needed
+	in.Blobs = nil // large, and not needed
 	s.audits[path] = in
 	return in, nil
 }
@@ -87,8 +87,8 @@ func (s *sources) tags(_ context.Context, path string) ([]string, error) {
 	return tags, nil
 }
 
-// Packages gathers the facts of all packages that are in sources. No verdict is about them.
-// Errors: as of [Snapshot].
+// Packages gathers the facts of all packages in the sources. They are not part of a verdict.
+// Errors: those of [Snapshot].
 func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err error) {
 	from := &sources{snapshot: s, audits: map[string]*audit{}}
 	g := &gatherer{content: from, limit: 1}
@@ -126,7 +126,7 @@ func (s *sources) hidden() (all []problem.Problem) {
 	return all
 }
 
-func (s *sources) look(ctx context.Context, path, reference string) (Presence, error) {
+func (s *sources) check(ctx context.Context, path, reference string) (Presence, error) {
 	in, err := s.at(ctx, path)
 	if err != nil {
 		return Presence{}, err
@@ -153,8 +153,8 @@ func (s *sources) look(ctx context.Context, path, reference string) (Presence, e
 	return p, nil
 }
 
-// causes returns the problems that may be why something is missing in a repository: those that may hide
-// tags, of its own archives if some are.
+// causes returns the problems that may explain why something is missing in a repository: those
+// that may hide tags. If some concern the repository's own archives, it returns only those.
 func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()
 	archives := map[string]bool{}
@@ -175,7 +175,7 @@ func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	return all
 }
 
-// follow follows an image to its last blob.
+// follow checks the graph of an image.
 func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
 	p := Presence{State: Complete, Digest: top}
 	for ref, m := range in.Graph.Below(top) {
@@ -185,7 +185,7 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 		switch {
 		case isDiscovery:
 		case !found && ref.Optional && len(in.problems[d]) == 0:
-			continue // its media type allows it
+			continue // a layer of this media type may be missing
 		case !found || m != nil && m.Unavailable != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
 			continue
@@ -206,8 +206,8 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 	return p, nil
 }
 
-// fail notes that something of an image is missing or wrong. The image itself is missing where
-// nothing has its digest and nothing says why.
+// fail records that a part of an image is missing or wrong. The image counts as missing, and not
+// as damaged, if its own manifest is missing without a known reason.
 func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	if isTop && !slices.ContainsFunc(why, func(p problem.Problem) bool { return p.Kind != problem.Incomplete }) {
 		p.State = Missing
@@ -217,7 +217,7 @@ func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	p.Problems = append(p.Problems, why...)
 }
 
-// prove reads a blob and checks its digest. Manifests were read by the audit.
+// prove reads a blob and checks its digest. Manifests were already read by the audit.
 func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
 	if wrong, known := in.proven[d]; known || isManifest {
 		return wrong, nil

@@ -9,16 +9,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// judgeSteps adds to the verdicts what keeps a cluster of the version that it comes from
-// from reaching them. Deckhouse goes from one minor version to the next, by the highest
-// patch that it finds, and from no major version to another but from 0 to 1 (the release
-// controller's task calculator in deckhouse/deckhouse). It never goes back.
+// judgeSteps adds to the verdicts why the cluster cannot be upgraded to a version. Deckhouse
+// upgrades from one minor version to the next, to the highest patch that it finds, and between
+// major versions only from 0 to 1 (the release controller's task calculator in
+// deckhouse/deckhouse). It never downgrades.
 func (j *judge) judgeSteps(all []VersionVerdict) {
 	from, ok := release.Parse(j.question.From)
 	if !ok {
 		return
 	}
-	isComplete := map[string]bool{} // before the way is judged
+	isComplete := map[string]bool{} // without the steps on the way
 	var tags []string
 	for _, v := range all {
 		isComplete[v.Version] = v.Ready
@@ -39,30 +39,30 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	}
 }
 
-// wayTo returns the reasons why a cluster cannot go from a version to the one of a tag.
+// wayTo returns the reasons why a cluster cannot be upgraded to a tag from its version.
 func wayTo(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
 	to, ok := release.Parse(tag)
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
 	switch {
 	case !ok:
-		return noUpgrade(tag + " is no version, so nothing says whether it follows " + from.Tag)
+		return noUpgrade(tag + " is not a version, so whether " + from.Tag + " can be upgraded to it is unknown")
 	case to.Version.LessThan(from.Version):
-		return []Reason{{Kind: OlderVersion, Version: fmt.Sprintf("%s is older than %s, and Deckhouse does not go back", tag, from.Tag)}}
+		return []Reason{{Kind: OlderVersion, Version: fmt.Sprintf("%s is older than %s, and Deckhouse does not downgrade", tag, from.Tag)}}
 	case to.Version.Major() != from.Version.Major():
 		if from.Version.Major() == 0 && to.Version.Major() == 1 {
 			return nil
 		}
-		return noUpgrade(fmt.Sprintf("%s is of another major version than %s, and Deckhouse does not go from the one to the other", tag, from.Tag))
+		return noUpgrade(fmt.Sprintf("%s has another major version than %s, and Deckhouse does not upgrade from one to the other", tag, from.Tag))
 	}
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }
 
-// missingSteps returns the minor versions between two versions of which nothing is here, or not
-// all of it.
+// missingSteps returns a reason for each minor version on the way that is missing or not
+// complete.
 func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
 	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }
 	miss := func(first, last uint64) {
-		if first >= last { // nothing between them
+		if first >= last { // no steps between them
 			return
 		}
 		needed := short(first)

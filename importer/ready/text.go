@@ -11,15 +11,15 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// maxLines is how many reasons of one version are listed for people; JSON has all.
+// maxLines limits the reasons of one version in the text. JSON has all.
 const maxLines = 500
 
-// WriteText writes the verdict for people: each version with its reasons, then the modules,
-// and the sum last.
+// WriteText writes the verdict as text: each version with its reasons, then the modules, then a
+// summary.
 func (v Verdict) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if !v.Deckhouse && len(v.Versions) == 0 {
-		fmt.Fprintln(b, "nothing here declares what it needs: this is not a bundle of Deckhouse")
+		fmt.Fprintln(b, "no image declares which others it needs: this is not a bundle of Deckhouse")
 		writeReasons(b, v.Hidden)
 		return b.Flush()
 	}
@@ -57,7 +57,7 @@ func (v Verdict) WriteText(w io.Writer) error {
 	return b.Flush()
 }
 
-// Summary says which versions that are asked for are ready.
+// Summary says which requested versions are ready.
 func (v Verdict) Summary() string {
 	var good, bad []string
 	for _, x := range v.Versions {
@@ -148,7 +148,6 @@ func (m ModuleVerdict) write(w io.Writer) {
 	}
 }
 
-// count returns a number of things, in words.
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

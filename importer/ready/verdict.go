@@ -12,16 +12,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Question is what a verdict answers. The zero value asks about every available version.
+// Question says what to judge. The zero value asks about every available version.
 type Question struct {
-	Releases []string // versions that are asked for; if empty, those that are here
-	From     string   // the version of the cluster; empty for an installation
+	Releases []string // requested versions; if empty, all available ones
+	From     string   // current version of the cluster; empty for a new installation
 }
 
 // Verdict says which versions are ready, and why others are not.
 type Verdict struct {
-	Ready     bool `json:"ready"`     // every version that is asked for
-	Deckhouse bool `json:"deckhouse"` // there are declarations
+	Ready     bool `json:"ready"`     // every requested version is ready
+	Deckhouse bool `json:"deckhouse"` // see Facts
 	// ExpectedDigests is the number of distinct digests that all judged versions and modules
 	// declare.
 	ExpectedDigests int              `json:"expectedDigests"`
@@ -29,25 +29,26 @@ type Verdict struct {
 	Modules         []ModuleVerdict  `json:"modules"`
 	Channels        []ChannelVerdict `json:"channels"`
 	Notes           []Reason         `json:"notes"`
-	// Hidden are reasons that concern every version, those that cannot be named as well.
+	// Hidden are reasons that apply to every version, including those that problems hide.
 	Hidden []Reason `json:"hidden"`
 }
 
 // VersionVerdict is the verdict on one version of the platform.
 type VersionVerdict struct {
 	Version         string   `json:"version"`
-	Asked           bool     `json:"asked"` // the others are judged as steps on the way
+	Asked           bool     `json:"asked"` // requested; other versions are steps on the way
 	Ready           bool     `json:"ready"`
 	DeclaredImages  int      `json:"declaredImages"`
 	ExpectedDigests int      `json:"expectedDigests"`
-	Bytes           int64    `json:"bytes"` // of all its images that are complete, each blob once
+	Bytes           int64    `json:"bytes"` // of its complete images, counting shared blobs once
 	Reasons         []Reason `json:"reasons"`
 	Notes           []Reason `json:"notes"`
-	// Requirements are those that only the cluster can meet.
+	// Requirements are requirements that only the cluster can meet.
 	Requirements []string `json:"requirements"`
 }
 
-// ModuleVerdict is the verdict on a module. Its reasons are among those of every version.
+// ModuleVerdict is the verdict on a module. Its reasons also count for every version of the
+// platform.
 type ModuleVerdict struct {
 	Name     string            `json:"name"`
 	Ready    bool              `json:"ready"`
@@ -61,7 +62,7 @@ type ModuleVerdict struct {
 type ChannelVerdict struct {
 	Channel string `json:"channel"`
 	Version string `json:"version"`
-	Here    bool   `json:"here"` // the version that it points at is here
+	Here    bool   `json:"here"` // whether that version is available
 	Detail  string `json:"detail,omitempty"`
 }
 
@@ -94,7 +95,7 @@ func Judge(f Facts, q Question) Verdict {
 	return v
 }
 
-// isReady reports whether everything that is asked for is ready. Where no version is, the
+// isReady reports whether everything that was requested is ready. Without any version, the
 // modules alone decide.
 func isReady(v Verdict, shared []Reason) bool {
 	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
@@ -103,15 +104,15 @@ func isReady(v Verdict, shared []Reason) bool {
 	return len(shared) == 0
 }
 
-// judge is what the verdicts on all versions have in common.
+// judge is the state that the verdicts on all versions share.
 type judge struct {
 	facts    Facts
 	question Question
-	modules  map[string]bool // that were judged, and whether any version is here
-	shared   []Reason        // that keep every version from being ready
+	modules  map[string]bool // the judged modules: whether any version is available
+	shared   []Reason        // why no version is ready
 }
 
-// build judges a version without the way to it.
+// build judges a version by itself, without the steps of an upgrade.
 func (j *judge) build(b Build) VersionVerdict {
 	v := VersionVerdict{Version: b.Tag, Asked: j.isAsked(b.Tag), DeclaredImages: len(b.Declared), Reasons: []Reason{}, Notes: []Reason{}, Requirements: append([]string{}, b.Requirements.OfCluster()...)}
 	need := func(kind Kind, i Image) {
@@ -152,8 +153,9 @@ func unreadable(u Unreadable) Reason {
 	return r
 }
 
-// compareLists notes how the platform's own list differs from the installer's. An image that
-// only the own list declares is needed as well: a cluster goes by that list.
+// compareLists adds a note for each difference between the list in the platform image and that
+// in the installer. Clusters use the list in the platform image, so an image that only this list
+// declares is required, too.
 func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	if b.OwnUnreadable != "" {
 		v.Notes = append(v.Notes, Reason{Kind: UnreadableOwnList, Detail: b.OwnUnreadable})
@@ -193,7 +195,7 @@ func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
 	type place struct{ name, repository, reference string }
-	named := map[place]bool{} // versions share images
+	named := map[place]bool{} // versions may share images
 	need := func(kind Kind, i Image) {
 		if at := (place{i.Name, i.Repository, i.Reference}); i.State != Complete && !named[at] {
 			named[at] = true
@@ -237,7 +239,7 @@ func judgeModule(m Module) ModuleVerdict {
 	return v
 }
 
-// unmet returns the constraints on a module that none of its versions fits.
+// unmet returns the constraints that no version of a module satisfies.
 func unmet(m Module) (all []string) {
 	for _, c := range slices.Concat(m.Want.Ranges, m.Want.Pins) {
 		if !slices.ContainsFunc(m.Tags, func(tag string) bool { return fits(c, tag) }) {
@@ -247,7 +249,7 @@ func unmet(m Module) (all []string) {
 	return all
 }
 
-// fits reports whether a constraint chooses a tag.
+// fits reports whether a tag satisfies a constraint.
 func fits(c *release.Constraint, tag string) bool {
 	if len(c.Ranges) == 0 {
 		return sameVersion(c.Tag, tag)
@@ -280,8 +282,8 @@ func judgeChannels(all []Channel) []ChannelVerdict {
 	return verdicts
 }
 
-// isAsked reports whether a version is asked for: it is named, or, where none is, not older
-// than what the cluster has.
+// isAsked reports whether a version was requested. If the question names none, every version
+// that is not older than the cluster's counts.
 func (j *judge) isAsked(tag string) bool {
 	if len(j.question.Releases) > 0 {
 		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return sameVersion(r, tag) })
@@ -296,7 +298,7 @@ func (j *judge) isOlder(tag string) bool {
 	return ok && also && r.Version.LessThan(from.Version)
 }
 
-// absent returns the verdicts on requested versions that are missing.
+// absent returns verdicts for the requested versions that are missing.
 func (j *judge) absent() (all []VersionVerdict) {
 	here := j.facts.Here
 	for _, asked := range j.question.Releases {
@@ -313,7 +315,7 @@ func (j *judge) absent() (all []VersionVerdict) {
 	return all
 }
 
-// countDigests counts the distinct digests that everything declares.
+// countDigests counts the distinct declared digests.
 func countDigests(f Facts) int {
 	seen := map[digest.Digest]bool{}
 	for _, b := range f.Builds {
@@ -327,8 +329,8 @@ func countDigests(f Facts) int {
 	return len(seen)
 }
 
-// declaredDigests adds the digests of images. One that is declared by a tag counts by what
-// the tag leads to.
+// declaredDigests adds the digests of images to seen. For an image that is declared by tag, that
+// is the digest that the tag leads to.
 func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Digest]bool {
 	for _, i := range images {
 		if d := cmp.Or(i.Digest, digest.Digest(i.Reference)); d.Validate() == nil {
@@ -338,7 +340,7 @@ func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Dig
 	return seen
 }
 
-// sizeOf returns the size of images in bytes, with what they share once.
+// sizeOf returns the size of images in bytes, counting shared content once.
 func sizeOf(images []Image) (size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, i := range images {

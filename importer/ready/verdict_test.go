@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// there returns an image that is complete.
+// there returns a complete image.
 func there(name, repository, reference string) Image {
 	d := digest.Digest(reference)
 	if d.Validate() != nil {
@@ -22,7 +22,7 @@ func there(name, repository, reference string) Image {
 	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
 }
 
-// without returns an image in another state.
+// without returns a copy of an image with another state.
 func without(i Image, s State, problems ...problem.Problem) Image {
 	i.Presence = Presence{State: s, Problems: problems}
 	return i
@@ -51,8 +51,8 @@ func complete() Facts {
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: there("release channel stable", "release-channel", "stable")}}, Databases: []Image{there("trivy-db", "security/trivy-db", "2")}}
 }
 
-// said returns a verdict in lines: what is asked for and ready, the reasons of each version, and
-// the notes.
+// said returns a verdict as lines: each version with whether it was requested and is ready, its
+// reasons and its notes.
 func said(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {
 		for _, r := range all {
@@ -91,7 +91,7 @@ func constrained(texts ...string) (s release.Selector) {
 	return s
 }
 
-// Each rule of the verdict, by what changes in facts that are complete.
+// Each case breaks complete facts in one way, and names the reason that must follow.
 func TestJudge(t *testing.T) {
 	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "missing"}
 	missing := func(i *Image) { *i = without(*i, Missing, lost) }
@@ -151,7 +151,7 @@ func TestJudge(t *testing.T) {
 		"the channels of a module":    {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels = nil }, Question{}, []string{"! v1.69.3: module console has no release channel"}},
 		"a channel of a module":       {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Channels[0].Image) }, Question{}, []string{"! v1.69.3: missing release channel stable: modules/console/release:stable" + why}},
 		"a channel that is malformed": {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels[0].Unreadable = "no JSON" }, Question{}, []string{"! v1.69.3: the declarations of modules/console/release:stable cannot be read: no JSON"}},
-		"a discovery tag":             {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: a cluster does not find module console: no tag console in modules"}},
+		"a discovery tag":             {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: clusters do not find module console: the repository modules has no tag console"}},
 		"constraints that fit":        {func(f *Facts) { f.Modules[0].Want = constrained("console@^1.0.0", "console@=1.0.0") }, Question{}, []string{"ready"}},
 		"constraints that do not": {func(f *Facts) {
 			f.Builds = f.Builds[:1]
@@ -189,11 +189,11 @@ func TestSteps(t *testing.T) {
 		"its highest patch":       {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
 		"a lower patch":           {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
 		"no previews":             {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
-		"older, unasked":          {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", false},
-		"older, asked":            {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not go back", true},
-		"another major":           {"v2.0.0", "v1.75.0", "", "v2.0.0 is of another major version than v1.75.0, and Deckhouse does not go from the one to the other", true},
+		"older, unasked":          {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
+		"older, asked":            {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
+		"another major":           {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
 		"from the start":          {"v1.0.0", "v0.9.0", "", "", false},
-		"a tag":                   {"pr42", "v1.75.0", "", "pr42 is no version, so nothing says whether it follows v1.75.0", true},
+		"a tag":                   {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
 		"no from":                 {"v1.77.2", "", "", "", false},
 		"very many skipped":       {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
 	} {
@@ -225,8 +225,7 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Digests are counted once each, over versions and modules; blobs that images share count
-// once in the size.
+// Digests that versions and modules share are counted once, and so are shared blobs in the size.
 func TestCounts(t *testing.T) {
 	f := complete()
 	byTag := there("old", ".", "old-tag")
@@ -238,7 +237,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// What JSON has is the fields and the text; lists are never null.
+// JSON has all fields and the text, and its lists are never null.
 func TestJSON(t *testing.T) {
 	f := complete()
 	f.Builds[0].Declared[0] = without(f.Builds[0].Declared[0], Missing)
@@ -274,7 +273,7 @@ func TestText(t *testing.T) {
 v1.70.1: not ready: 2 declared images, 65 B
   1 reason for every version, below
 module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
-  a cluster does not find module console: no tag console in modules
+  clusters do not find module console: the repository modules has no tag console
 note: missing trivy-db: security/trivy-db:2
 3 distinct declared digests; not ready: v1.70.1
 `},
@@ -285,8 +284,8 @@ module console: complete: v1.0.0, v1.1.0 (stable v1.1.0)
 release channel lts: no JSON
 1 distinct declared digest; not ready
 `},
-		"something else": {Facts{}, Question{}, "nothing here declares what it needs: this is not a bundle of Deckhouse\n"},
-		"hidden":         {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "nothing here declares what it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
+		"something else": {Facts{}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n"},
+		"hidden":         {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
 	} {
 		var b strings.Builder
 		if err := Judge(test.facts, test.q).WriteText(&b); err != nil {

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Release channels that decide more than others.
+// Release channels with rules of their own.
 const (
 	Alpha     = "alpha"
 	RockSolid = "rock-solid"
-	LTS       = "lts" // the channel beside which the others may be missing
+	LTS       = "lts" // a source with this channel may have no other
 )
 
-// DefaultChannels returns the release channels that a source must have, from the newest
-// to the oldest release.
+// DefaultChannels returns the release channels that a source must have, from the least to the
+// most stable.
 func DefaultChannels() []string {
 	return []string{Alpha, "beta", "early-access", "stable", RockSolid}
 }
@@ -23,12 +23,12 @@ func DefaultChannels() []string {
 // Channels returns all release channels, in the same order.
 func Channels() []string { return append(DefaultChannels(), LTS) }
 
-// Channel is a release channel, and what its image says.
+// Channel is a release channel and the content of its image.
 type Channel struct {
 	Name      string
-	Tag       string // of the release that it points at
+	Tag       string // tag of the release that it points at
 	Suspended bool
-	Release   Release // zero where the tag is no version
+	Release   Release // the zero value if Tag is not a version
 }
 
 // The files of the image of a release channel or of a release.
@@ -37,8 +37,8 @@ const (
 	ChangelogFile = "changelog.yaml"
 )
 
-// ParseChannel reads the version file of the image of a release channel. The tag that a
-// channel points at begins with "v", whether the version in the file does or not.
+// ParseChannel reads the version file of the image of a release channel. The resulting tag
+// always begins with "v", even if the version in the file does not.
 func ParseChannel(name string, file []byte) (Channel, error) {
 	var doc struct {
 		Version string `json:"version"`

@@ -7,7 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// What version.json in the image of a release channel says.
+// A channel points at the version in its version.json.
 func TestChannel(t *testing.T) {
 	for file, want := range map[string]Channel{
 		`{"version":"v1.69.3"}`:               {Tag: "v1.69.3"},
@@ -32,7 +32,7 @@ func TestChannel(t *testing.T) {
 	}
 }
 
-// Whatever the file says, a channel has a tag, or there is an error.
+// For any file there is either a channel with a tag, or an error.
 func FuzzChannel(f *testing.F) {
 	f.Add([]byte(`{"version":"v1.0.0","suspend":true}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -9,21 +9,21 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Constraint says which versions of something are wanted: a range, or one tag.
+// Constraint selects versions: by ranges, or one exact tag.
 type Constraint struct {
 	Text   string
-	Ranges []Range // that || separates; none where it is one tag
+	Ranges []Range // alternatives, separated by || in the text; empty for an exact tag
 
-	Tag     string // exactly
-	Channel string // that is to point at the tag; empty is all
+	Tag     string // the exact tag
+	Channel string // the release channel that will point at the tag; empty means all
 
-	named []*semver.Version // by >= or <=: kept beside the highest patches
+	named []*semver.Version // named with >= or <=: selected in addition to the highest patches
 }
 
 // Range is one of the ranges of a constraint.
 type Range struct {
 	Versions *semver.Constraints
-	Lowest   *semver.Version // that the text names; nil if it names none
+	Lowest   *semver.Version // the lowest version in the text that the range can start at; nil if there is none
 }
 
 // Matches reports whether a version is in one of the ranges.
@@ -31,7 +31,8 @@ func (c *Constraint) Matches(v *semver.Version) bool {
 	return slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Versions.Check(v) })
 }
 
-// HasStart reports whether versions can be tried from a lowest one on, in each range.
+// HasStart reports whether each range has a lowest version, from which versions can be tried
+// upwards.
 func (c *Constraint) HasStart() bool {
 	return !slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Lowest == nil })
 }
@@ -39,8 +40,8 @@ func (c *Constraint) HasStart() bool {
 // literal finds the versions in a constraint, each with the operator before it.
 var literal = regexp.MustCompile(`([<>=~^!]*)\s*v?(\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)`)
 
-// ParseConstraint reads a semver range (~, ^, >= and <= and so on), a bare version,
-// which stands for its major line from there on, or =TAG or =TAG+CHANNEL.
+// ParseConstraint parses a semver range (~, ^, >=, <= and so on), a bare version, which means
+// this version or a later one with the same major number, or =TAG or =TAG+CHANNEL.
 func ParseConstraint(text string) (*Constraint, error) {
 	text = strings.TrimSpace(text)
 	c := &Constraint{Text: text}
@@ -69,7 +70,7 @@ func malformedVersion(text string) error {
 	return fmt.Errorf("version %q: want a range such as 1.3.0, ~1.3.0, ^1.3.0 or >=1.3.0 <=1.5.0, or a tag such as =v1.3.0", text)
 }
 
-// parseRange reads one range of a constraint, and notes the versions that it names.
+// parseRange parses one range of a constraint, and adds the versions in it to named.
 func (c *Constraint) parseRange(text string) (r Range, err error) {
 	expression := text
 	if v, err := semver.NewVersion(text); err == nil {
@@ -85,8 +86,8 @@ func (c *Constraint) parseRange(text string) (r Range, err error) {
 	return r, nil
 }
 
-// noteLiterals notes the versions that a range names, and returns the lowest from which on
-// it holds.
+// noteLiterals adds the versions in a range to named, and returns the lowest one that the range
+// can start at.
 func (c *Constraint) noteLiterals(text string) (lowest *semver.Version) {
 	for _, m := range literal.FindAllStringSubmatch(text, -1) {
 		v, err := semver.NewVersion(m[2])
@@ -106,9 +107,8 @@ func (c *Constraint) noteLiterals(text string) (lowest *semver.Version) {
 	return lowest
 }
 
-// Choose returns the tags that are wanted: of each minor version the highest patch, and
-// the versions that the constraint names with >= or <=, where they are there. The
-// constraint is no single tag.
+// Choose selects from tags the highest patch of each minor version that matches, and the
+// versions that the constraint names with >= or <=. The constraint must not be an exact tag.
 func (c *Constraint) Choose(tags []string) (chosen []string) {
 	var fit []Release
 	for _, r := range ParseAll(tags) {

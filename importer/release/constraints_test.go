@@ -15,7 +15,7 @@ func TestConstraints(t *testing.T) {
 	for text, want := range map[string][]string{
 		"1.1.0":            {"v1.1.3", "v1.2.0"},
 		"v1":               {"v1.0.4", "v1.1.3", "v1.2.0"},
-		"0.3.0":            {"v0.3.1", "v0.4.2"}, // the major line, though it is 0
+		"0.3.0":            {"v0.3.1", "v0.4.2"}, // all of 0.x, unlike ^0.3.0
 		"~1.1.0":           {"v1.1.3"},
 		"^1.1.0":           {"v1.1.3", "v1.2.0"},
 		">=1.1.0":          {"v1.1.0", "v1.1.3", "v1.2.0", "v2.0.0"},
@@ -23,7 +23,7 @@ func TestConstraints(t *testing.T) {
 		">=1.0.0, <=1.1.0": {"v1.0.0", "v1.0.4", "v1.1.0"},
 		">=1.0 <=1.1":      {"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3"},
 		">1.0.0 <1.2":      {"v1.0.4", "v1.1.3"},
-		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // no 1.1.1 to be kept
+		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // the list has no 1.1.1
 		">=3":              nil,
 		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
 	} {
@@ -64,8 +64,8 @@ func TestConstraints(t *testing.T) {
 	}
 }
 
-// Whatever a constraint is, what it chooses are tags of the list, each once and rising,
-// and of every minor version that has a choice its highest patch that fits.
+// For any constraint, the chosen tags are from the list, ascending and without duplicates, and
+// include the highest matching patch of each minor version.
 func FuzzConstraint(f *testing.F) {
 	f.Add(">=1.0.0 <=1.1.0", uint8(3), uint8(4))
 	f.Add("~1.1", uint8(0), uint8(0))

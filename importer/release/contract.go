@@ -10,10 +10,11 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// ContractAnnotation is the annotation in which a plugin keeps its contract.
+// ContractAnnotation is the annotation with the contract of a plugin.
 const ContractAnnotation = "contract"
 
-// Contract says what a plugin of the command line needs. The zero value needs nothing.
+// Contract lists the requirements of a plugin of the d8 command line. The zero value requires
+// nothing.
 type Contract struct {
 	Requirements struct {
 		Deckhouse struct {
@@ -32,14 +33,13 @@ type Contract struct {
 	} `json:"requirements"`
 }
 
-// Requirement is a module or plugin, of versions that fit a constraint; of any version
-// where that is empty.
+// Requirement is a required module or plugin. If the constraint is empty, any version will do.
 type Requirement struct {
 	Name       string `json:"name"`
 	Constraint string `json:"constraint"`
 }
 
-// Group is a list of modules. Where it has none, it stands for the module of its name.
+// Group is a list of modules. An empty one stands for the module with its name.
 type Group struct {
 	Name       string        `json:"name"`
 	Constraint string        `json:"constraint"`
@@ -54,7 +54,7 @@ func (g Group) Members() []Requirement {
 	return g.Modules
 }
 
-// ParseContract reads the annotation of a plugin; without one it needs nothing.
+// ParseContract parses the annotation of a plugin. An empty one requires nothing.
 func ParseContract(annotation string) (c Contract, err error) {
 	if annotation == "" {
 		return c, nil
@@ -69,8 +69,8 @@ func ParseContract(annotation string) (c Contract, err error) {
 	return c, nil
 }
 
-// RequirementOf returns what a contract requires of a module: by a mandatory entry, else by
-// one of a group.
+// RequirementOf returns the requirement for a module: a mandatory one, or else the first one in
+// a group.
 func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	all := slices.Clone(c.Requirements.Modules.Mandatory)
 	for _, g := range c.Requirements.Modules.AnyOf {
@@ -83,11 +83,11 @@ func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	return all[i], true
 }
 
-// preview are suffixes of versions that a constraint has to name. Other suffixes are marks
-// of a build.
+// preview matches the suffixes of previews, which only a constraint that names them selects.
+// Other suffixes are build marks, and are ignored.
 var preview = regexp.MustCompile(`^(alpha|beta|rc)`)
 
-// Fits reports whether a version fits a constraint.
+// Fits reports whether a version satisfies the constraint.
 func (r Requirement) Fits(v *semver.Version) (bool, error) {
 	if r.Constraint == "" {
 		return true, nil
@@ -102,7 +102,7 @@ func (r Requirement) Fits(v *semver.Version) (bool, error) {
 	return c.Check(v), nil
 }
 
-// FitsAny reports whether at least one of the versions fits.
+// FitsAny reports whether at least one of the versions satisfies the constraint.
 func (r Requirement) FitsAny(all []Release) (bool, error) {
 	for _, v := range all {
 		if ok, err := r.Fits(v.Version); ok || err != nil {

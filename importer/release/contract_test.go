@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The annotation is base64 of JSON; a plugin without one needs nothing.
+// The annotation is JSON in base64. A plugin without one requires nothing.
 func TestParseContract(t *testing.T) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	c, err := ParseContract(encode(`{"requirements":{"deckhouse":{"constraint":">=1.69"},"modules":{"mandatory":[{"name":"a","constraint":">=1"}]}}}`))
@@ -25,8 +25,8 @@ func TestParseContract(t *testing.T) {
 	}
 }
 
-// A mandatory entry wins over one of a group. A group without members stands for the
-// module of its name.
+// A mandatory requirement wins over one in a group. An empty group stands for the module with
+// its name.
 func TestRequirementOf(t *testing.T) {
 	var c Contract
 	c.Requirements.Modules.Mandatory = []Requirement{{"a", ">=1"}}
@@ -41,7 +41,7 @@ func TestRequirementOf(t *testing.T) {
 	}
 }
 
-// The suffix of a build counts as its release; a preview has to be named.
+// A version with a build suffix counts as its release. A constraint has to name previews.
 func TestRequirementFits(t *testing.T) {
 	for _, c := range []struct {
 		constraint, version string

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// PlatformDigests is the list of images in the image of a platform version: the one that
-// clusters use. It has the same form as [InstallerDigests].
+// PlatformDigests is the list of images in the platform image, which clusters use. It has the
+// same form as [InstallerDigests].
 const PlatformDigests = "deckhouse/modules/images_digests.json"
 
 // ErrNothingDeclared says that an installer has none of the files that declare images.
 var ErrNothingDeclared = errors.New("the installer has neither " + InstallerTags + " nor " + InstallerDigests)
 
-// ParseInstaller reads the images that an installer declares, sorted by name, from those of
-// its files [InstallerTags] and [InstallerDigests] that it has: the tags win over the digests.
-// Errors: ErrNothingDeclared; a file that is malformed.
+// ParseInstaller reads the images that an installer declares, sorted by name, from its file
+// [InstallerTags] or else [InstallerDigests]. Errors: ErrNothingDeclared; a file that is
+// malformed.
 func ParseInstaller(files map[string][]byte) ([]Image, error) {
 	file, parse := InstallerTags, ParseTags
 	if files[file] == nil {
@@ -36,12 +36,13 @@ func ParseInstaller(files map[string][]byte) ([]Image, error) {
 // Database is a vulnerability database of an edition, and its tag.
 type Database struct{ Name, Tag string }
 
-// Databases returns the vulnerability databases. Without the first one an edition has none.
+// Databases returns the vulnerability databases. An edition without the first one has none at
+// all.
 func Databases() []Database {
 	return []Database{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
 }
 
-// Requirements are what a release requires, by name, as `k8s: 1.27`.
+// Requirements are the requirements of a release, by name, as `k8s: 1.27`.
 type Requirements map[string]string
 
 // ParseRequirements reads the requirements in the version file of a release.
@@ -63,7 +64,8 @@ func ParseRequirements(file []byte) (Requirements, error) {
 // (deckhouse/deckhouse, the release controller's check of that name).
 const migratedModules = "migratedModules"
 
-// Modules returns the names of the modules that have to be available, sorted, each once.
+// Modules returns the names of the modules that have to be available, sorted and without
+// duplicates.
 func (r Requirements) Modules() (names []string) {
 	for name := range strings.SplitSeq(r[migratedModules], ",") {
 		if name = strings.TrimSpace(name); name != "" {

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is a DeckhouseRelease, with the fields that the image of a release fills.
+// document is a DeckhouseRelease with the fields that come from the image of a release.
 type document struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string `yaml:"kind"`
@@ -28,9 +28,10 @@ type documentSpec struct {
 	ChangelogLink string            `yaml:"changelogLink"`
 }
 
-// Document returns the DeckhouseRelease of a release as a YAML document, from the version
-// file and the changelog of its image. The same files make the same bytes. Without a readable
-// version file it returns nil; without a readable changelog it omits that. The note says so.
+// Document returns the DeckhouseRelease of a release as a YAML document, from the version file
+// and the changelog of its image. The same files give the same bytes. Without a readable version
+// file it returns nil, and without a readable changelog it omits the changelog. The note says
+// why.
 func Document(r Release, version, changelog []byte) (yamlDocument []byte, note string) {
 	if version == nil {
 		return nil, "skipped: its image has no " + VersionFile

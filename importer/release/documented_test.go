@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The document of a release has its fields in a fixed form: dates stay the text that they
-// are, and the disruptions are those of its own minor version.
+// The form of a document is fixed: dates stay text, and disruptions are those of its own minor
+// version.
 func TestDocumentOfARelease(t *testing.T) {
 	r, _ := Parse("v1.69.3")
 	version := []byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"],"1.70":["y"]}}`)

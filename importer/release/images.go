@@ -13,8 +13,8 @@ import (
 
 // The files of images that name other images.
 const (
-	// InstallerDigests and InstallerTags are in the installer of a release. The tags count
-	// where both are there.
+	// InstallerDigests and InstallerTags are in the installer of a release. If both exist, only
+	// the tags count.
 	InstallerDigests = "deckhouse/candi/images_digests.json"
 	InstallerTags    = "deckhouse/candi/images_tags.json"
 	// ModuleDigests and ModuleExtras are in the image of a module's or package's version.
@@ -22,15 +22,15 @@ const (
 	ModuleExtras  = "extra_images.json"
 )
 
-// Image is an image that a file names.
+// Image is an image that a file declares.
 type Image struct {
-	Name string // where the file names it, as MODULE/IMAGE
-	// Reference is a digest, in the files of digests, or a tag.
+	Name string // the path of JSON fields to it, as MODULE/IMAGE
+	// Reference is a digest or a tag.
 	Reference string
 }
 
-// ParseDigests reads the images of a file of digests, sorted by name: the strings
-// sha256:<64 hex> anywhere in a JSON document.
+// ParseDigests finds the digests in a file, sorted by name: strings of the form sha256:<64 hex>
+// anywhere in a JSON document.
 func ParseDigests(file []byte) (all []Image, err error) {
 	err = eachString(file, func(name, s string) {
 		if d := digest.Digest(s); d.Validate() == nil && d.Algorithm() == digest.SHA256 {
@@ -40,8 +40,7 @@ func ParseDigests(file []byte) (all []Image, err error) {
 	return sortImages(all), err
 }
 
-// ParseTags reads the images of a file of tags, sorted by name: all strings of a JSON
-// document.
+// ParseTags finds the tags in a file, sorted by name: all strings of a JSON document.
 func ParseTags(file []byte) (all []Image, err error) {
 	err = eachString(file, func(name, s string) { all = append(all, Image{name, s}) })
 	return sortImages(all), err
@@ -57,7 +56,7 @@ func sortImages(all []Image) []Image {
 	return all
 }
 
-// References returns the digests or tags of images, sorted, each once.
+// References returns the digests or tags of images, sorted and without duplicates.
 func References(images []Image) (all []string) {
 	for _, i := range images {
 		all = append(all, i.Reference)
@@ -66,8 +65,8 @@ func References(images []Image) (all []string) {
 	return slices.Compact(all)
 }
 
-// eachString calls do for each string that is a value of a JSON document, with the names of
-// the fields that lead to it, joined by slashes.
+// eachString calls do for each string value in a JSON document. name is the path of field names
+// to it, joined by slashes.
 func eachString(data []byte, do func(name, s string)) error {
 	var doc any
 	if err := json.Unmarshal(data, &doc); err != nil {
@@ -107,8 +106,8 @@ func joinName(name, field string) string {
 	return field[:min(len(field), maxName)]
 }
 
-// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag is a
-// string or a number, which is taken as it is written.
+// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag may be a
+// string or a number, whose spelling is kept.
 func ParseExtraImages(file []byte) (all []Image, err error) {
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(file, &doc); err != nil {

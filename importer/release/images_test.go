@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Digests are found wherever they are in the document, with the names that lead to them. The
-// form is that of candi/images_digests.json of deckhouse/deckhouse, and a module's is flatter.
+// Digests are found at any depth of the document, and named by their path. The first case has
+// the form of candi/images_digests.json in deckhouse/deckhouse; the file of a module is flatter.
 func TestImages(t *testing.T) {
 	one, two := "sha256:"+strings.Repeat("0a", 32), "sha256:"+strings.Repeat("0b", 32)
 	images, err := ParseDigests([]byte(`{"common":{"pause":"` + two + `","init":"` + one + `"},"agent":"` + one + `","deep":{"a":[{"b":"` + two + `"}]},"n":[1,null,"sha256:00"]}`))
@@ -42,7 +42,7 @@ func TestExtraImages(t *testing.T) {
 	}
 }
 
-// Images that are found are digests, sorted, and all of them are among the tags.
+// The images of ParseDigests are sorted digests, and ParseTags finds them, too.
 func FuzzImages(f *testing.F) {
 	hex := strings.Repeat("0a", 32)
 	f.Add([]byte(`{"a":{"b":"sha256:` + hex + `"},"c":["sha256:` + hex + `", 1, null, "sha256:00"]}`))
@@ -61,7 +61,7 @@ func FuzzImages(f *testing.F) {
 	})
 }
 
-// The names of extra images never lead out of the place where they are put.
+// The name of an extra image is never a path that leads out of its directory.
 func FuzzExtraImages(f *testing.F) {
 	f.Add([]byte(`{"scanner": 3, "enforcer": "v2"}`))
 	f.Add([]byte(`{"../x": "v1"}`))

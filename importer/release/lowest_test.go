@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The lowest version that a range names is where it starts. An upper bound and a version
-// that it excludes are no start.
+// A range starts at the lowest version that it names, except for upper bounds and excluded
+// versions.
 func TestStartOfARange(t *testing.T) {
 	for text, want := range map[string]string{
 		"1.3.0":                       "1.3.0",
@@ -22,7 +22,7 @@ func TestStartOfARange(t *testing.T) {
 		">=2.0.0 <1.0.0":              "2.0.0",
 		"<1.0.0":                      "",
 		"!=1.0.0":                     "",
-		"1.x.99999999999999999999999": "1.0.0", // what follows the wildcard is no version
+		"1.x.99999999999999999999999": "1.0.0", // text after the wildcard is ignored
 		"  >=1.2.0  ":                 "1.2.0",
 	} {
 		c, err := ParseConstraint(text)
@@ -48,7 +48,7 @@ func TestStartOfARange(t *testing.T) {
 	}
 }
 
-// Images are named by sha256 digests alone, and listed in order.
+// References are sorted and have no duplicates.
 func TestReferencesOfImages(t *testing.T) {
 	long := digest.SHA512.FromString("x").String()
 	images, err := ParseDigests([]byte(`{"a":"` + long + `"}`))

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Selector is something chosen by its name, and versions of it.
+// Selector is a module, package or plugin that was selected by name, and the selected versions.
 type Selector struct {
 	Name   string
 	All    bool          // named without a constraint
@@ -27,10 +27,10 @@ func (s Selector) String() string {
 	return strings.Join(words, ", ")
 }
 
-// IsPinned reports whether tags alone are wanted, without the release channels.
+// IsPinned reports whether only exact tags are selected, so that no release channel is needed.
 func (s Selector) IsPinned() bool { return len(s.Pins) > 0 && len(s.Ranges) == 0 && !s.All }
 
-// ParseSelectors reads a list of NAME or NAME@CONSTRAINT, in which a name may be repeated.
+// ParseSelectors parses a list of NAME or NAME@CONSTRAINT, in which a name may be repeated.
 func ParseSelectors(list []string) (all map[string]Selector, err error) {
 	all = map[string]Selector{}
 	for _, expression := range list {

@@ -13,7 +13,7 @@ type Release struct {
 	Version *semver.Version
 }
 
-// Parse reads a tag as a version, which has all three numbers.
+// Parse parses a tag as a version, which must have all three numbers.
 func Parse(tag string) (Release, bool) {
 	v, err := semver.StrictNewVersion(strings.TrimPrefix(tag, "v"))
 	return Release{tag, v}, err == nil
@@ -52,8 +52,8 @@ func HighestPatches(all []Release) (kept []Release) {
 	return kept
 }
 
-// SortTags sorts tags, each once: those that are no versions first, and then versions by
-// their numbers.
+// SortTags returns the sorted tags without duplicates: other tags first, then versions in
+// ascending order.
 func SortTags(tags []string) []string {
 	versions := ParseAll(tags)
 	others := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { _, ok := Parse(tag); return ok })
@@ -64,7 +64,7 @@ func SortTags(tags []string) []string {
 	return slices.Compact(others)
 }
 
-// Tags lists versions for a person: "none", or their tags.
+// Tags lists versions for messages: "none", or their tags.
 func Tags(all []Release) string {
 	if len(all) == 0 {
 		return "none"

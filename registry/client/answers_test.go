@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// FuzzTagList: whatever a registry answers, a list has at most as many entries as are allowed,
-// and what is accepted is what encoding/json reads of it.
+// FuzzTagList: no answer makes a list longer than the limit, and an accepted list has the
+// entries that encoding/json decodes.
 func FuzzTagList(f *testing.F) {
 	for _, body := range []string{`{"name":"a","tags":["v1","v2"]}`, `{"tags":null}`, `{"tags":[1]}`, `{"tags":"v1"}`, `[]`, `<html>`, `{"tags":["a","b","c","d"]}`} {
 		f.Add([]byte(body))
@@ -32,7 +32,7 @@ func FuzzTagList(f *testing.F) {
 	})
 }
 
-// FuzzErrorBody: what a server says of an error is a few short lines of printable text.
+// FuzzErrorBody: an error body always becomes a few short lines of printable text.
 func FuzzErrorBody(f *testing.F) {
 	for _, body := range []string{
 		`{"errors":[{"code":"DENIED","message":"no\nline","detail":{"reason":"quota"}}]}`, `{"errors":[{},{},{},{},{},{}]}`,
@@ -54,8 +54,8 @@ func FuzzErrorBody(f *testing.F) {
 	})
 }
 
-// FuzzReceived: a registry never acknowledges less than nothing, and the form of the
-// specification is read as it is meant (distribution specification, "Pushing a blob in chunks").
+// FuzzReceived: the acknowledged size is never negative, and is right for the Range of the
+// distribution specification ("Pushing a blob in chunks").
 func FuzzReceived(f *testing.F) {
 	f.Add("0-99", int64(99))
 	f.Add("bytes=0-9223372036854775807", int64(5))
@@ -73,7 +73,7 @@ func FuzzReceived(f *testing.F) {
 	})
 }
 
-// FuzzRetryAfter: no answer asks for a pause of less than nothing.
+// FuzzRetryAfter: a pause is never negative.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("120", "")
 	f.Add("Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:59 GMT")
@@ -86,7 +86,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// FuzzTokenAnswer: a token is used for a while that has an end, whatever its server says.
+// FuzzTokenAnswer: every token expires, whatever its server says.
 func FuzzTokenAnswer(f *testing.F) {
 	for _, body := range []string{`{"token":"a","expires_in":300}`, `{"access_token":"b","expires_in":"60.5"}`, `{"token":"a","expires_in":1e999}`, `{"expires_in":{}}`, `{"token":"a","expires_in":-1}`} {
 		f.Add([]byte(body))

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The forms are those of RFC 8288, sections 3 and 3.5, and of appendix B.2, and what
-// public reports say that registries and the proxies in front of them make of them.
+// The cases are the examples of RFC 8288 (sections 3 and 3.5, appendix B.2), and headers from
+// public reports about registries and proxies.
 func TestNextLink(t *testing.T) {
 	for _, test := range []struct {
 		values []string

@@ -62,7 +62,7 @@ func someNames(n int) []string {
 	return list
 }
 
-// A list is read to its end, however its registry announces more pages.
+// A list is read to its end, in whatever way the registry announces more pages.
 func TestListsToTheirEnd(t *testing.T) {
 	format := func(f string) func(path, query string) string {
 		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
@@ -122,7 +122,7 @@ func TestListsToTheirEnd(t *testing.T) {
 	}
 }
 
-// A malformed list is not an empty one.
+// A malformed list is an error, not an empty list.
 func TestListsThatAreNone(t *testing.T) {
 	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
 		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +138,7 @@ func TestListsThatAreNone(t *testing.T) {
 	}
 }
 
-// crane's registry answers lists without a Link, and cuts them by n.
+// crane's registry cuts lists at n entries and sends no Link.
 func TestListsOfCrane(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}))
 	want := []string{"v1", "v2", "v3"}

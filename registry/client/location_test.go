@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Where an answer leads, and whether that is allowed.
+// Which URL a redirect or Location leads to, and whether it is allowed.
 func TestFollow(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {
@@ -35,7 +35,7 @@ func TestFollow(t *testing.T) {
 		{"http://reg.example/v2/", "http://cdn.example/a", false, false, "http://cdn.example/a"},
 		{"http://reg.example/v2/", "https://reg.example/a", false, false, "https://reg.example/a"},
 		{"http://reg.example:5000/v2/", "https://cdn.example/a", false, false, "https://cdn.example/a"},
-		// Addresses inside are for those who ask for them.
+		// Private addresses have to be allowed explicitly.
 		{public, "https://10.1.2.3/a", false, false, private},
 		{public, "https://10.1.2.3/a", true, false, "https://10.1.2.3/a"},
 		{public, "https://10.1.2.3/a", false, true, private},

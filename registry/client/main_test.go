@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The settings of the machine's user must not take part.
+// The user's own settings must not influence the tests.
 func TestMain(m *testing.M) {
 	home, err := os.MkdirTemp("", "layoutproxy-home")
 	if err != nil {

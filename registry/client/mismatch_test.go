@@ -153,7 +153,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// What a cache has corrupted is right from the registry, however often it is requested.
+// If only a cache corrupts an answer, the request succeeds, however often it is sent.
 func TestWrongAnswersOfACache(t *testing.T) {
 	d := newDoubted(t)
 	for name, q := range questions() {

@@ -21,8 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// world is all the hosts of a network, over plain HTTP and TLS, behind a proxy. It records
-// each request that arrives at any of them.
+// world is a network of hosts behind a proxy, over plain HTTP and TLS. It records each request
+// that arrives at one of them.
 type world struct {
 	answer func(w http.ResponseWriter, r *http.Request, at string)
 	proxy  *url.URL

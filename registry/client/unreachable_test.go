@@ -174,8 +174,8 @@ func TestCraneForgetsUploads(t *testing.T) {
 	}
 }
 
-// A stored session that the registry does not answer for is replaced in the same run,
-// unless the registry may answer later, or refuses the user altogether.
+// A stored upload session that the registry does not know is replaced in the same run, unless
+// the failure is temporary or the user has no access at all.
 func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
 	for _, test := range []struct {
 		status        int

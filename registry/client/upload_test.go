@@ -140,7 +140,7 @@ func TestUploadsOverFaults(t *testing.T) {
 			if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > test.sent {
 				t.Errorf("%.2f times the blob was sent, want at most %.2f", sent, test.sent)
 			}
-			// Bytes in a socket's buffer count as sent; the requests show the truth.
+			// Bytes in a socket's buffer count as sent, so check the requests.
 			requests := r.Requests()
 			last := requests[len(requests)-3] // before the PUT and our check
 			if strings.HasPrefix(test.name, "reset") && (last.Method != http.MethodPatch || last.Length > int64(len(b.data))-mid/4) {
@@ -201,7 +201,7 @@ func TestUploadsThatCannotBe(t *testing.T) {
 	}
 }
 
-// The content may not match its digest: that is not the registry's fault.
+// Content that does not match its digest is a local error, not one of the registry.
 func TestUploadOfWrongBytes(t *testing.T) {
 	for _, n := range []int{1000, streamFrom + 1} {
 		c := dial(t, registrytest.New(t, registrytest.Options{}))

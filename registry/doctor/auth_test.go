@@ -116,7 +116,7 @@ func TestStrangeChallenges(t *testing.T) {
 	}
 }
 
-// Of several challenges, one that can be met is met, wherever it is.
+// Of several challenges, the one that the client supports is used, wherever it is in the list.
 func TestSeveralChallenges(t *testing.T) {
 	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
 		h := bundle(t)
@@ -132,7 +132,7 @@ func TestSeveralChallenges(t *testing.T) {
 	}
 }
 
-// What is known about the registry's login is not sent elsewhere.
+// The login for the registry is not sent elsewhere.
 func TestLoginStaysHome(t *testing.T) {
 	var asked, leaked atomic.Int64
 	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -170,7 +170,7 @@ func TestLoginStaysHome(t *testing.T) {
 	}
 }
 
-// A registry with TLS cannot redirect to a token server without TLS.
+// A registry with TLS cannot name a token server without TLS.
 func TestNoTokensInTheClear(t *testing.T) {
 	a := newAuthority(t)
 	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))

@@ -255,7 +255,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// A short name is that of an official image too, which clients ask for below library/.
+// A short name can be that of an official image, which clients request below library/.
 func TestOfficialImage(t *testing.T) {
 	asked := func(image string) (paths []string, r *doctor.Report) {
 		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

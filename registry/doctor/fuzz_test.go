@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// FuzzServerErrors: what a server says of an error is one line of bounded length, without
-// control characters.
+// FuzzServerErrors: the text of any server error is cut to one short line without control
+// characters.
 func FuzzServerErrors(f *testing.F) {
 	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"a\nb\u001b[31m\u009b","detail":{"a":[1]}}]}`))
 	f.Add([]byte(`{"errors":[{"detail":"` + strings.Repeat("ä", 600) + `"}]}`))

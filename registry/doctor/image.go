@@ -17,8 +17,8 @@ type image struct {
 	digest     digest.Digest
 }
 
-// isOfficial reports whether a name is the short one of an official image, for which clients
-// ask below library/: it is that of Docker Hub, and one segment.
+// isOfficial reports whether an image has the short name of an official image of Docker Hub,
+// which clients request below library/: one segment.
 func (i image) isOfficial() bool {
 	return (i.host == "" || i.host == "docker.io" || i.host == "index.docker.io") && !strings.Contains(i.repository, "/")
 }

@@ -59,7 +59,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
 	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
-		// The short name of an official image: clients ask for it below library/.
+		// This is the short name of an official image: clients request it below library/.
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
 		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
