@@ -26,13 +26,15 @@ type Blob struct {
 // Open opens the blob for reading. The kernel can send a plain file directly: see package
 // extent. ctx bounds the opening, not the reading. Errors: the cause of ctx; ErrStale if
 // the blob changed since it was found; the file system's.
-func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) { return b.openAt(ctx, 0) }
+func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	return b.openRange(ctx, 0, b.Size)
+}
 
-func (b *Blob) openAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
+func (b *Blob) openRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, error) {
 	if b.where == nil {
 		return readSeekNopCloser{bytes.NewReader(b.bytes)}, nil
 	}
-	return b.where.OpenAt(ctx, off)
+	return b.where.OpenRange(ctx, off, n)
 }
 
 type readSeekNopCloser struct{ io.ReadSeeker }
@@ -53,13 +55,14 @@ type Opened struct {
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d and opens it for reading from a byte on: first gets the size of
-// the blob and returns that byte. OpenBlob tries again if the file changed after it was
+// OpenBlob finds the blob d and opens it for a caller that will read a part of it: part gets
+// the size of the blob, and returns where the part begins and its length, which may be 0. Of a
+// blob in a bucket, OpenBlob requests just that. It tries again if the file changed after it was
 // found. It opens at once what the system has in memory, and waits for a disk as long as
 // the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale together
 // with ErrBlobUnknown if the file changed again.
-func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, error) {
-	if opened, ok := r.openCached(ctx, d, first); ok {
+func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, error) {
+	if opened, ok := r.openCached(ctx, d, part); ok {
 		return opened, nil
 	}
 	return await(ctx, r.storage, d, func(ctx context.Context) (Opened, error) {
@@ -68,7 +71,8 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 			if err != nil {
 				return Opened{}, err
 			}
-			content, err := b.openAt(ctx, first(b.Size))
+			off, n := part(b.Size)
+			content, err := b.openRange(ctx, off, n)
 			switch {
 			case err == nil:
 				return Opened{b, content}, nil
@@ -89,7 +93,7 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, first func(s
 // openCached opens the blob d if that needs no disk: all manifests were read, they agree on
 // the size of the blob, and a copy of that size exists that is not in quarantine. OpenBlob
 // handles all other cases.
-func (r *Repository) openCached(ctx context.Context, d digest.Digest, first func(size int64) int64) (Opened, bool) {
+func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, bool) {
 	k, _ := keyOf(d)
 	t := r.table.Load()
 	if t == nil || t.children[k] != nil || r.images.has(k) || r.topManifest(k) != nil {
@@ -109,7 +113,8 @@ func (r *Repository) openCached(ctx context.Context, d digest.Digest, first func
 		if where == nil {
 			continue
 		}
-		if content, err := where.OpenCachedAt(ctx, first(size)); err == nil {
+		off, _ := part(size)
+		if content, err := where.OpenCachedAt(ctx, off); err == nil {
 			return Opened{&Blob{Digest: d, Size: size, where: where}, content}, true
 		}
 	}

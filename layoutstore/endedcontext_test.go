@@ -146,7 +146,7 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 	"Blob, quarantined": func(ctx context.Context, e endingTree) error { _, err := e.repo.Blob(ctx, e.rotten); return err },
 	"Blob, missing":     func(ctx context.Context, e endingTree) error { _, err := e.repo.Blob(ctx, e.missing); return err },
 	"OpenBlob": func(ctx context.Context, e endingTree) error {
-		_, err := e.repo.OpenBlob(ctx, e.good, func(int64) int64 { return 0 })
+		_, err := e.repo.OpenBlob(ctx, e.good, func(size int64) (off, n int64) { return 0, size })
 		return err
 	},
 	"Graph": func(ctx context.Context, e endingTree) error { _, err := e.repo.Graph(ctx); return err },

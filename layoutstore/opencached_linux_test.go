@@ -59,7 +59,7 @@ func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 			}
 			first.Close()
 			for _, off := range []int64{0, 1, int64(len(layer) / 2), int64(len(layer) - 1)} {
-				blob, err := repo.OpenBlob(gone, d, func(int64) int64 { return off })
+				blob, err := repo.OpenBlob(gone, d, func(size int64) (int64, int64) { return off, size - off })
 				if errors.Is(err, context.Canceled) {
 					t.Skip("this kernel, or what confines the test, does not open what is in memory alone")
 				}

@@ -68,7 +68,7 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 // everything waits for a disk that hangs, so a slow machine does not look like one.
 const soon = 20 * time.Millisecond
 
-func fromStart(int64) int64 { return 0 }
+func fromStart(size int64) (off, n int64) { return 0, size }
 
 // While one manifest cannot be read, the other image is served completely, including
 // its blobs, whose sizes only manifests state.

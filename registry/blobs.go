@@ -17,7 +17,7 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	if err != nil {
 		return err
 	}
-	blob, err := repo.OpenBlob(req.Context(), d, firstByte(req))
+	blob, err := repo.OpenBlob(req.Context(), d, neededPart(req))
 	if err != nil {
 		return err
 	}

@@ -52,22 +52,38 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// firstByte returns a function that says with which byte of a content of some size the
-// answer begins, as far as the Range header of the request shows.
-func firstByte(req *http.Request) func(size int64) int64 {
-	return func(size int64) int64 {
-		header, asked := req.Header["Range"]
-		if !asked {
-			return 0
+// neededPart returns a function that says which part of a content of some size the answer
+// needs first, as far as the headers of the request show. The part is empty if the answer may have
+// no content.
+func neededPart(req *http.Request) func(size int64) (off, n int64) {
+	return func(size int64) (off, n int64) {
+		off, n = rangeOf(req, size)
+		if len(req.Header["If-None-Match"])+len(req.Header["If-Match"]) > 0 {
+			n = 0
 		}
-		ranges, result := parseRange(strings.Join(header, ","), size)
-		if result != satisfiable {
-			return 0
-		}
-		first, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), "-")
-		n, _ := parseNumber(first) // parseRange wrote it
-		return n
+		return off, n
 	}
+}
+
+// rangeOf returns the first range that a request asks for of a content of some size.
+func rangeOf(req *http.Request, size int64) (off, n int64) {
+	if req.Method == http.MethodHead {
+		return 0, 0
+	}
+	header, asked := req.Header["Range"]
+	if !asked {
+		return 0, size
+	}
+	ranges, result := parseRange(strings.Join(header, ","), size)
+	switch result {
+	case ignore:
+		return 0, size
+	case unsatisfiable:
+		return 0, 0
+	}
+	one, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), ",")
+	first, last, _ := parseSpec(one, size) // parseRange wrote it
+	return first, last - first + 1
 }
 
 // serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is 416.

@@ -1,6 +1,6 @@
 // Package extent describes where bytes are stored, and reads them.
 //
-// An [Extent] is a run of bytes in a file; a [List] is several runs read one
+// An [Extent] is a run of bytes in a file or in an object of a bucket; a [List] is several runs read one
 // after the other as if they were one file. A blob of an unpacked layout is a
 // list of one extent that covers a whole file, an entry of a tar archive a list
 // of one extent in the middle of it, and an entry of an archive that was cut
@@ -11,7 +11,8 @@
 //
 // What [List.Open] returns for a single extent keeps the kernel's fast path:
 // net/http reaches sendfile(2) through it, also from the middle of a file. It
-// never yields a byte from outside of its extents.
+// never yields a byte from outside of its extents. An object ([Ranged]) is read by requests
+// for ranges of it, one for each run of bytes that is read without a seek.
 package extent
 
 import (
@@ -20,7 +21,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
+	"slices"
 )
 
 // ErrStale says that a file no longer has the bytes that an extent was made for: it was
@@ -55,6 +58,17 @@ type Cached interface {
 	OpenCached() (*os.File, fs.FileInfo, error)
 }
 
+// Ranged is an object of a bucket, which is read by requests for ranges of it. Its Open fails:
+// only files can be opened.
+type Ranged interface {
+	File
+	// OpenRange requests n bytes from byte off on. The caller closes the body. ctx ends the
+	// request and the reading of the body. A body that ends early is an error for the caller.
+	// Errors: the cause of ctx; one that wraps ErrStale if the object has changed since its
+	// extents were made, or is gone; those of the bucket.
+	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
+}
+
 // Sender is implemented by readers of [List.Open], for callers that send the content: plain reading
 // would copy what the kernel can send, and would not notice that the file changes meanwhile.
 type Sender interface {
@@ -71,7 +85,7 @@ type Sender interface {
 	ReadChecks() bool
 }
 
-// Extent is a run of Len bytes of File from byte Off on.
+// Extent is a run of Len bytes of File, which may be a [Ranged], from byte Off on.
 type Extent struct {
 	File     File
 	Off, Len int64
@@ -125,45 +139,83 @@ func (l List) Slice(off, n int64) (List, error) {
 	return part, nil
 }
 
-// Open opens the list for reading from its first byte. ctx bounds the opening, not the
-// reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files,
+// Open opens the list for reading from its first byte to its last. ctx bounds the opening, not
+// the reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files,
 // and [ErrStale] where a file is too short for its extent. Of a list of several extents one
 // file is open at a time, opened when reading reaches it. The reader is a [Sender].
-func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) { return l.OpenAt(ctx, 0) }
-
-// OpenAt is Open for a caller that will read from byte off on: of several files it opens
-// the one with that byte first. The reader still starts at the first byte of the list.
-func (l List) OpenAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
-	return l.openAt(ctx, off, openSection)
+func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+	return l.OpenRange(ctx, 0, math.MaxInt64)
 }
 
-// OpenCachedAt is OpenAt from the system's memory. An error does not predict the result
-// of OpenAt.
-func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
-	return l.openAt(ctx, off, openCachedSection)
-}
-
-func (l List) openAt(ctx context.Context, off int64, open func(context.Context, Extent) (*section, error)) (io.ReadSeekCloser, error) {
+// OpenRange is Open for a caller that will read n bytes from byte off on, or up to the end of
+// the list: it opens the file with that byte first, or requests these bytes of an object, and
+// nothing of it if n is 0. The reader still starts at the first byte of the list, and may read
+// all of it.
+func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if len(l) == 1 {
-		s, err := open(ctx, l[0])
+		if object, ok := l[0].File.(Ranged); ok {
+			return openObjectSection(ctx, object, l[0], off, n)
+		}
+		s, err := openFileSection(ctx, l[0])
 		if err != nil {
 			return nil, err
 		}
 		return checked{s}, nil
 	}
+	return l.openJoined(ctx, off, n, func(i int, in, n int64) (section, error) { return openSection(ctx, l[i], in, n) })
+}
+
+// OpenCachedAt opens the list from the system's memory for a caller that will read from byte off
+// on. An error does not predict the result of OpenRange.
+func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if len(l) == 1 {
+		s, err := openCachedSection(l[0])
+		if err != nil {
+			return nil, err
+		}
+		return checked{s}, nil
+	}
+	return l.openJoined(ctx, off, math.MaxInt64, func(i int, _, _ int64) (section, error) {
+		s, err := openCachedSection(l[i])
+		if err != nil {
+			return nil, err // not a section that is nil
+		}
+		return s, nil
+	})
+}
+
+// openJoined opens several extents, or none. open opens one of them.
+func (l List) openJoined(ctx context.Context, off, n int64, open func(i int, in, n int64) (section, error)) (io.ReadSeekCloser, error) {
 	j := &joined{list: l, size: l.Size(), ctx: context.WithoutCancel(ctx)}
+	j.until = endOf(off, n, j.size)
+	if slices.ContainsFunc(l, func(e Extent) bool { _, ok := e.File.(Ranged); return ok }) {
+		j.ctx, j.stop = context.WithCancel(j.ctx)
+	}
 	if len(l) > 0 {
-		i, _ := l.at(off)
+		i, in := l.at(off)
 		var err error
-		if j.open, err = open(ctx, l[i]); err != nil {
+		if j.open, err = open(i, in, min(j.until-off, l[i].Len-in)); err != nil {
+			j.end()
 			return nil, err
 		}
 		j.next, j.sought = i+1, i > 0
+		j.endOpen()
 	}
 	return j, nil
+}
+
+// endOf returns where a run of n bytes from byte off on ends, or size if that is less.
+func endOf(off, n, size int64) int64 {
+	if off < 0 || off > size || n > size-off {
+		return size
+	}
+	return off + max(n, 0)
 }
 
 // at returns the extent that contains byte off, and the offset in it. If off is outside of

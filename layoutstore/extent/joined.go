@@ -14,16 +14,32 @@ import (
 type joined struct {
 	mu   sync.Mutex
 	list List
-	ctx  context.Context // with the values of the context that opened the list; it does not end
+	ctx  context.Context    // with the values of the context that opened the list; it does not end
+	stop context.CancelFunc // ends ctx when the reader is closed; nil for files
 	size int64
 	pos  int64
 
-	open   *section // an extent, or nil
-	next   int      // number of the extent after the open one
-	sought bool     // the open extent is not at pos
+	until  int64   // where the caller will stop reading, if it starts before
+	open   section // an extent, or nil
+	next   int     // number of the extent after the open one
+	sought bool    // the open extent is not at pos
 }
 
-// enter opens extent i at its byte off, and closes the one that is open.
+// end ends a request that is under way.
+func (j *joined) end() {
+	if j.stop != nil {
+		j.stop()
+	}
+}
+
+// endOpen lets end also end a read of the open extent.
+func (j *joined) endOpen() {
+	if s, ok := j.open.(*objectSection); ok {
+		s.endWith(j.ctx)
+	}
+}
+
+// enter opens extent i at its byte off, which is at pos, and closes the one that is open.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
 		stale := j.open.check()
@@ -33,7 +49,11 @@ func (j *joined) enter(i int, off int64) error {
 			return stale
 		}
 	}
-	s, err := openSection(j.ctx, j.list[i])
+	n := j.list[i].Len - off
+	if j.pos < j.until {
+		n = min(n, j.until-j.pos)
+	}
+	s, err := openSection(j.ctx, j.list[i], off, n)
 	if err != nil {
 		return err
 	}
@@ -42,6 +62,7 @@ func (j *joined) enter(i int, off int64) error {
 		return err
 	}
 	j.open, j.next = s, i+1
+	j.endOpen()
 	return nil
 }
 
@@ -97,7 +118,8 @@ func (j *joined) Section(n int64) (*io.LimitedReader, error) {
 // ReadChecks implements Sender.
 func (j *joined) ReadChecks() bool {
 	for _, e := range j.list {
-		if _, ok := e.File.(Checker); !ok {
+		_, isChecked := e.File.(Checker)
+		if _, isObject := e.File.(Ranged); !isChecked && !isObject {
 			return false
 		}
 	}
@@ -155,6 +177,7 @@ func (j *joined) place() error {
 }
 
 func (j *joined) Close() error {
+	j.end() // a read that waits for a bucket has the lock
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pos = j.size // concurrent reads find the end, and open no more files

@@ -9,23 +9,28 @@ import (
 	"time"
 )
 
-// eachList calls do for lists of up to three extents of 0 to 2 bytes, and their bytes.
+// eachList calls do for lists of up to three extents of 0 to 2 bytes, and their bytes: of a file,
+// of an object, and of both in turn.
 func eachList(t *testing.T, do func(l List, want []byte)) {
 	t.Helper()
 	data := numbered(20)
 	f := write(t, data)
-	var grow func(l List, want []byte)
-	grow = func(l List, want []byte) {
-		do(l, want)
-		if len(l) == 3 {
-			return
+	o := &object{data: data}
+	for _, sources := range [][]File{{f, f, f}, {o, o, o}, {f, o, f}} {
+		var grow func(l List, want []byte)
+		grow = func(l List, want []byte) {
+			do(l, want)
+			if len(l) == 3 {
+				return
+			}
+			off := int64(5 * len(l))
+			for n := range int64(3) {
+				grow(append(l[:len(l):len(l)], Extent{File: sources[len(l)], Off: off, Len: n}), append(want[:len(want):len(want)], data[off:off+n]...))
+			}
 		}
-		off := int64(5 * len(l))
-		for n := range int64(3) {
-			grow(append(l[:len(l):len(l)], Extent{File: f, Off: off, Len: n}), append(want[:len(want):len(want)], data[off:off+n]...))
-		}
+		grow(nil, nil)
 	}
-	grow(nil, nil)
+	o.checkClosed(t)
 }
 
 // A slice has the bytes between its bounds, in no more extents than it needs; a slice
@@ -71,36 +76,45 @@ func TestSliceOfAWholeFile(t *testing.T) {
 	}
 }
 
-// A reader that is opened at an offset, or moved to one, reads the same bytes from
+// A reader that is opened for a part, or moved to one, reads the same bytes from
 // there as a bytes.Reader: by Read and by section.
 func TestReadersStandWhereTheyAreMoved(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
 		for at := range size + 2 {
-			r, err := l.OpenAt(t.Context(), at)
-			if err != nil {
-				t.Fatal(err)
-			}
-			model := bytes.NewReader(want)
-			checkNext(t, l, r, model)
-			for _, whence := range []int{io.SeekStart, io.SeekCurrent, io.SeekEnd} {
-				for offset := -size - 1; offset <= size+1; offset++ {
-					got, err := r.Seek(offset, whence)
-					expected, wrong := model.Seek(offset, whence)
-					if (err == nil) != (wrong == nil) || err == nil && got != expected {
-						t.Fatalf("seek to %d (%d) of %v: %d, %v", offset, whence, l, got, err)
-					}
-					checkNext(t, l, r, model)
-				}
-			}
-			if _, err := r.Seek(0, 7); err == nil {
-				t.Fatalf("seek of an unknown kind in %v", l)
-			}
-			if err := r.Close(); err != nil {
-				t.Fatal(err)
+			for n := range size + 2 {
+				checkSeeks(t, l, want, at, n)
 			}
 		}
 	})
+}
+
+// checkSeeks opens a list for n bytes from byte at on, and seeks everywhere.
+func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
+	t.Helper()
+	size := int64(len(want))
+	r, err := l.OpenRange(t.Context(), at, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := bytes.NewReader(want)
+	checkNext(t, l, r, model)
+	for _, whence := range []int{io.SeekStart, io.SeekCurrent, io.SeekEnd} {
+		for offset := -size - 1; offset <= size+1; offset++ {
+			got, err := r.Seek(offset, whence)
+			expected, wrong := model.Seek(offset, whence)
+			if (err == nil) != (wrong == nil) || err == nil && got != expected {
+				t.Fatalf("seek to %d (%d) of %v: %d, %v", offset, whence, l, got, err)
+			}
+			checkNext(t, l, r, model)
+		}
+	}
+	if _, err := r.Seek(0, 7); err == nil {
+		t.Fatalf("seek of an unknown kind in %v", l)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkNext reads one byte from both.

@@ -27,8 +27,9 @@ func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 type once struct {
 	rest List
 	ctx  context.Context
-	open *section // nil at the end
-	cold []window // of the open extent, in order: to be dropped after they are read
+	open section      // nil at the end
+	file *fileSection // the open section, if it is one of a file
+	cold []window     // of the open file, in order: to be dropped after they are read
 
 	dropped window // the last of them, without a break
 }
@@ -54,11 +55,21 @@ func (r *once) next() error {
 	if len(r.rest) == 0 {
 		return io.EOF
 	}
-	s, err := openSection(r.ctx, r.rest[0])
-	if err != nil {
-		return err
+	e := r.rest[0]
+	if object, ok := e.File.(Ranged); ok {
+		s, err := openObjectSection(r.ctx, object, e, 0, e.Len)
+		if err != nil {
+			return err
+		}
+		s.endWith(r.ctx)
+		r.open = s
+	} else {
+		s, err := openFileSection(r.ctx, e)
+		if err != nil {
+			return err
+		}
+		r.open, r.file, r.cold = s, s, coldWindows(s.f, s.off, s.len)
 	}
-	r.open, r.cold = s, coldWindows(s.f, s.off, s.len)
 	r.rest = r.rest[1:]
 	return nil
 }
@@ -66,12 +77,14 @@ func (r *once) next() error {
 func (r *once) Read(p []byte) (int, error) {
 	for r.open != nil {
 		n, err := r.open.Read(p)
-		r.drop(r.open.pos)
+		if r.file != nil {
+			r.drop(r.file.pos)
+		}
 		if n > 0 || !errors.Is(err, io.EOF) {
 			return n, err
 		}
 		if left, _ := r.open.left(); left > 0 {
-			return 0, fmt.Errorf("%s: %w", r.open.f.Name(), ErrStale)
+			return 0, fmt.Errorf("%s: %w", r.file.f.Name(), ErrStale) // an object ends at its end only
 		}
 		if err := r.next(); err != nil {
 			return 0, err
@@ -99,7 +112,7 @@ func (r *once) dropFirst() {
 	if r.dropped.len > maxPage+w.len {
 		r.dropped = window{w.off - maxPage, maxPage + w.len}
 	}
-	dropCached(r.open.f, r.dropped)
+	dropCached(r.file.f, r.dropped)
 }
 
 // Close closes the file that is open.
@@ -107,11 +120,11 @@ func (r *once) Close() error {
 	if r.open == nil {
 		return nil
 	}
-	if len(r.cold) > 0 && r.open.pos > r.cold[0].off {
+	if len(r.cold) > 0 && r.file.pos > r.cold[0].off {
 		r.dropFirst() // it was read in part
 	}
 	s := r.open
-	r.open, r.cold, r.dropped = nil, nil, window{}
+	r.open, r.file, r.cold, r.dropped = nil, nil, nil, window{}
 	return s.Close()
 }
 

@@ -10,10 +10,28 @@ import (
 	"syscall"
 )
 
-// section reads one extent. The file's own position counts, because the kernel moves it
-// when net/http sends by sendfile. A seek moves the file only when the next byte is
+// section reads one extent.
+type section interface {
+	io.ReadSeekCloser
+	// left returns the number of bytes between the position and the section's end.
+	left() (int64, error)
+	// check returns an error that wraps ErrStale if the file has changed.
+	check() error
+}
+
+// openSection opens e for a caller that will read n bytes from byte off on. The section still
+// starts at its first byte. In a file, off and n do not matter.
+func openSection(ctx context.Context, e Extent, off, n int64) (section, error) {
+	if object, ok := e.File.(Ranged); ok {
+		return openObjectSection(ctx, object, e, off, n)
+	}
+	return openFileSection(ctx, e)
+}
+
+// fileSection reads one extent of a file. The file's own position counts, because the kernel
+// moves it when net/http sends by sendfile. A seek moves the file only when the next byte is
 // read: http.ServeContent seeks to the end and back just to learn the size.
-type section struct {
+type fileSection struct {
 	f        *os.File
 	off, len int64
 	checker  Checker // nil if the file is only compared with its state when it was opened
@@ -32,8 +50,8 @@ const (
 	unknown                 // the kernel may have moved the file
 )
 
-// checked is a section that implements Sender.
-type checked struct{ *section }
+// checked is a section of a file that implements Sender.
+type checked struct{ *fileSection }
 
 // Section implements Sender.
 func (c checked) Section(n int64) (*io.LimitedReader, error) {
@@ -41,7 +59,7 @@ func (c checked) Section(n int64) (*io.LimitedReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &io.LimitedReader{R: c.section, N: min(n, left)}, nil
+	return &io.LimitedReader{R: c.fileSection, N: min(n, left)}, nil
 }
 
 // Check implements Sender.
@@ -52,7 +70,7 @@ func (c checked) ReadChecks() bool { return c.checker != nil }
 
 var errSeek = errors.New("seek before the beginning")
 
-func openSection(ctx context.Context, e Extent) (*section, error) {
+func openFileSection(ctx context.Context, e Extent) (*fileSection, error) {
 	f, err := e.File.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -68,8 +86,8 @@ func openSection(ctx context.Context, e Extent) (*section, error) {
 // errNotCached is the error for a file that is not a Cached.
 var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
-// openCachedSection is openSection, but never waits for a disk.
-func openCachedSection(_ context.Context, e Extent) (*section, error) {
+// openCachedSection opens e, but never waits for a disk.
+func openCachedSection(e Extent) (*fileSection, error) {
 	file, ok := e.File.(Cached)
 	if !ok {
 		return nil, errNotCached
@@ -82,12 +100,12 @@ func openCachedSection(_ context.Context, e Extent) (*section, error) {
 }
 
 // newSection reads e from f. If it fails, it closes f.
-func newSection(e Extent, f *os.File, info fs.FileInfo) (*section, error) {
+func newSection(e Extent, f *os.File, info fs.FileInfo) (*fileSection, error) {
 	if info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len {
 		f.Close()
 		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
 	}
-	s := &section{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
+	s := &fileSection{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
 	s.checker, _ = e.File.(Checker)
 	if e.Off > 0 {
 		s.state = sought
@@ -96,7 +114,7 @@ func newSection(e Extent, f *os.File, info fs.FileInfo) (*section, error) {
 }
 
 // seekFile moves the file to where the last seek wanted it.
-func (s *section) seekFile() error {
+func (s *fileSection) seekFile() error {
 	if s.state != sought {
 		return nil
 	}
@@ -107,9 +125,9 @@ func (s *section) seekFile() error {
 	return err
 }
 
-// check fails if the file has changed since its extents were made, or if those do not
-// tell, since it was opened.
-func (s *section) check() error {
+// check implements section: the file must be unchanged since its extents were made, or if
+// those do not tell, since it was opened.
+func (s *fileSection) check() error {
 	info, err := s.f.Stat()
 	switch {
 	case err != nil:
@@ -122,14 +140,13 @@ func (s *section) check() error {
 	return nil
 }
 
-// left returns the number of bytes between the position and the section's end.
-func (s *section) left() (int64, error) {
+func (s *fileSection) left() (int64, error) {
 	err := s.findPosition()
 	return s.off + s.len - s.pos, err
 }
 
 // findPosition reads the position to which the kernel has moved the file.
-func (s *section) findPosition() error {
+func (s *fileSection) findPosition() error {
 	if s.state != unknown {
 		return nil
 	}
@@ -140,7 +157,7 @@ func (s *section) findPosition() error {
 	return err
 }
 
-func (s *section) Read(p []byte) (int, error) {
+func (s *fileSection) Read(p []byte) (int, error) {
 	left, err := s.left()
 	if err != nil {
 		return 0, err
@@ -161,7 +178,7 @@ func (s *section) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *section) Seek(offset int64, whence int) (int64, error) {
+func (s *fileSection) Seek(offset int64, whence int) (int64, error) {
 	if err := s.findPosition(); err != nil {
 		return 0, err
 	}
@@ -186,7 +203,7 @@ func (s *section) Seek(offset int64, whence int) (int64, error) {
 
 // SyscallConn lets net/http send the section by sendfile: that takes the file
 // descriptor, its position, and a length from the io.LimitedReader around the section.
-func (s *section) SyscallConn() (syscall.RawConn, error) {
+func (s *fileSection) SyscallConn() (syscall.RawConn, error) {
 	if err := s.seekFile(); err != nil {
 		return nil, err
 	}
@@ -196,7 +213,7 @@ func (s *section) SyscallConn() (syscall.RawConn, error) {
 
 // WriteTo limits what a bare io.Copy sends: otherwise the copy would use SyscallConn
 // and continue behind the section, to the end of the file.
-func (s *section) WriteTo(w io.Writer) (int64, error) {
+func (s *fileSection) WriteTo(w io.Writer) (int64, error) {
 	left, err := s.left()
 	if err != nil || left <= 0 {
 		return 0, err
@@ -208,4 +225,4 @@ func (s *section) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, &io.LimitedReader{R: s.f, N: left})
 }
 
-func (s *section) Close() error { return s.f.Close() }
+func (s *fileSection) Close() error { return s.f.Close() }

@@ -175,7 +175,7 @@ const maxConfig = 1 << 20
 
 // config fills in the platform and the date of an image.
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
-	blob, err := repo.OpenBlob(ctx, d, func(int64) int64 { return 0 })
+	blob, err := repo.OpenBlob(ctx, d, func(size int64) (off, n int64) { return 0, size })
 	if err != nil {
 		return // the list of parts shows the reason
 	}

@@ -1,0 +1,165 @@
+package extent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// objectSection reads one extent of an object. A seek moves only the position; a read whose
+// position is not that of the open body requests a range that begins there. So each run of bytes
+// that is read without a seek is one request. It implements Sender: what it reads is of one
+// state of the object, because each request is only answered for that.
+type objectSection struct {
+	object   Ranged
+	off, len int64
+	ctx      context.Context // with the values of the context that opened it; Close ends it
+	stop     context.CancelFunc
+
+	mu    sync.Mutex // as in joined
+	pos   int64      // in the section
+	until int64      // where the caller will stop reading, if it starts before
+	body  io.ReadCloser
+	at    int64 // position of body
+	end   int64 // where body ends
+
+	outer context.Context // ends the reading, too; may be nil
+	leave func() bool     // forgets outer
+}
+
+// openObjectSection requests n bytes of e from byte off on, or nothing if n is 0. ctx bounds the
+// wait for the answer.
+func openObjectSection(ctx context.Context, object Ranged, e Extent, off, n int64) (*objectSection, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s := &objectSection{object: object, off: e.Off, len: e.Len, until: endOf(off, n, e.Len)}
+	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if n <= 0 || off < 0 || off >= e.Len {
+		return s, nil
+	}
+	waited := context.AfterFunc(ctx, s.stop)
+	err := s.request(off)
+	if !waited() {
+		err = errors.Join(context.Cause(ctx), s.Close())
+	}
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// endWith ends the reading when ctx ends.
+func (s *objectSection) endWith(ctx context.Context) {
+	s.outer, s.leave = ctx, context.AfterFunc(ctx, s.stop)
+}
+
+// request replaces the body by one that begins at a byte of the section.
+func (s *objectSection) request(at int64) error {
+	s.closeBody()
+	end := s.len
+	if at < s.until {
+		end = s.until
+	}
+	body, err := s.object.OpenRange(s.ctx, s.off+at, end-at)
+	if err != nil {
+		return err
+	}
+	s.body, s.at, s.end = body, at, end
+	return nil
+}
+
+func (s *objectSection) closeBody() {
+	if s.body != nil {
+		s.body.Close() // nothing of it is wanted any more
+		s.body = nil
+	}
+}
+
+func (s *objectSection) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if s.pos >= s.len {
+		return 0, io.EOF
+	}
+	if s.outer != nil && s.outer.Err() != nil {
+		return 0, context.Cause(s.outer)
+	}
+	if s.body == nil || s.at != s.pos {
+		if err := s.request(s.pos); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.body.Read(p[:min(int64(len(p)), s.end-s.at)])
+	s.pos, s.at = s.pos+int64(n), s.at+int64(n)
+	switch {
+	case s.at == s.end:
+		err = nil // whatever comes after the last byte
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: byte %d of %d to %d: %w", s.object, s.off+s.at, s.off, s.off+s.len, err)
+	}
+	if err != nil || s.at == s.end {
+		s.closeBody()
+	}
+	return n, err
+}
+
+func (s *objectSection) Seek(offset int64, whence int) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += s.pos
+	case io.SeekEnd:
+		offset += s.len
+	default:
+		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	}
+	if offset < 0 {
+		return 0, errSeek
+	}
+	s.pos = offset
+	return offset, nil
+}
+
+func (s *objectSection) left() (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.len - s.pos, nil
+}
+
+// Section implements Sender.
+func (s *objectSection) Section(n int64) (*io.LimitedReader, error) {
+	left, err := s.left()
+	return &io.LimitedReader{R: s, N: max(min(n, left), 0)}, err
+}
+
+func (s *objectSection) check() error { return nil }
+
+// Check implements Sender: what was read is of the state that the extents were made for.
+func (s *objectSection) Check() error { return nil }
+
+// ReadChecks implements Sender.
+func (s *objectSection) ReadChecks() bool { return true }
+
+// Close ends a request and a read that are under way, in another goroutine too.
+func (s *objectSection) Close() error {
+	s.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leave != nil {
+		s.leave()
+	}
+	s.closeBody()
+	return nil
+}

@@ -1,0 +1,297 @@
+package extent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+// object is an object of a bucket in memory, with the ranges that were requested of it.
+type object struct {
+	data []byte
+	// short is how many bytes each body lacks at its end; gone and wait are what a request fails
+	// with and waits for.
+	short int
+	gone  error
+	wait  chan struct{}
+	began chan struct{} // gets a value when a request or a read begins to wait
+
+	mu       sync.Mutex
+	requests []string // "off+n"
+	open     int      // bodies that are not closed
+}
+
+func (o *object) Open(context.Context) (*os.File, error) { return nil, errors.ErrUnsupported }
+func (o *object) String() string                         { return "s3://bucket/object" }
+
+func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if err := o.pause(ctx); err != nil {
+		return nil, err
+	}
+	if o.gone != nil {
+		return nil, o.gone
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.requests = append(o.requests, fmt.Sprintf("%d+%d", off, n))
+	o.open++
+	return &body{Reader: bytes.NewReader(o.data[off : off+n-int64(o.short)]), object: o, ctx: ctx}, nil
+}
+
+func (o *object) pause(ctx context.Context) error {
+	if o.wait == nil {
+		return nil
+	}
+	o.began <- struct{}{}
+	select {
+	case <-o.wait:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type body struct {
+	*bytes.Reader
+	object *object
+	ctx    context.Context
+	closed bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.closed {
+		return 0, errors.New("read of a closed body")
+	}
+	if b.ctx.Err() != nil {
+		return 0, b.ctx.Err()
+	}
+	return b.Reader.Read(p)
+}
+
+func (b *body) Close() error {
+	b.object.mu.Lock()
+	defer b.object.mu.Unlock()
+	if !b.closed {
+		b.closed = true
+		b.object.open--
+	}
+	return nil
+}
+
+// checkClosed checks that no body is open.
+func (o *object) checkClosed(t *testing.T) {
+	t.Helper()
+	if o.open != 0 {
+		t.Errorf("%d bodies were not closed", o.open)
+	}
+}
+
+// checkRequests compares the ranges that were requested, and forgets them.
+func (o *object) checkRequests(t *testing.T, what string, want ...string) {
+	t.Helper()
+	if fmt.Sprint(o.requests) != fmt.Sprint(want) {
+		t.Errorf("%s: requested %v, want %v", what, o.requests, want)
+	}
+	o.requests = nil
+}
+
+// Each run of bytes that is read without a seek is one request, for no byte that the caller has
+// not asked for.
+func TestOneRequestPerRun(t *testing.T) {
+	o := &object{data: numbered(1000)}
+	one := List{{File: o, Off: 100, Len: 500}}
+	two := List{{File: o, Off: 0, Len: 100}, {File: o, Off: 500, Len: 300}}
+	all := func(r io.ReadSeekCloser, n int64) error {
+		got, err := io.ReadAll(struct{ io.Reader }{r})
+		if int64(len(got)) != n {
+			err = fmt.Errorf("%d bytes, want %d: %w", len(got), n, err)
+		}
+		return err
+	}
+	part := func(off, n int64) func(io.ReadSeekCloser) error {
+		return func(r io.ReadSeekCloser) error {
+			if _, err := r.Seek(off, io.SeekStart); err != nil {
+				return err
+			}
+			_, err := io.CopyN(io.Discard, struct{ io.Reader }{r}, n)
+			return err
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		list   List
+		off, n int64
+		read   func(io.ReadSeekCloser) error
+		want   []string
+	}{
+		{"all", one, 0, 500, func(r io.ReadSeekCloser) error { return all(r, 500) }, []string{"100+500"}},
+		{"nothing", one, 0, 0, func(io.ReadSeekCloser) error { return nil }, nil},
+		{"all, unexpectedly", one, 0, 0, func(r io.ReadSeekCloser) error { return all(r, 500) }, []string{"100+500"}},
+		{"a part", one, 50, 20, part(50, 20), []string{"150+20"}},
+		{"more than expected", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
+		{"another part", one, 50, 20, part(10, 20), []string{"150+20", "110+60"}},
+		{"all of two", two, 0, 400, func(r io.ReadSeekCloser) error { return all(r, 400) }, []string{"0+100", "500+300"}},
+		{"a part of two", two, 90, 20, part(90, 20), []string{"90+10", "500+10"}},
+		{"a part of the second", two, 150, 20, part(150, 20), []string{"550+20"}},
+		{"behind the end", one, 600, 1, func(r io.ReadSeekCloser) error { _, err := r.Seek(600, 0); return errors.Join(err, all(r, 0)) }, nil},
+	} {
+		r, err := c.list.OpenRange(t.Context(), c.off, c.n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.read(r), r.Close()); err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		o.checkRequests(t, c.what, c.want...)
+	}
+	o.checkClosed(t)
+}
+
+// http.ServeContent seeks to learn the size, and sends what a client asks for: with one request
+// for each range.
+func TestServeContentOfAnObject(t *testing.T) {
+	o := &object{data: numbered(100_000)}
+	l := List{{File: o, Off: 1000, Len: 50_000}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r, err := l.OpenRange(req.Context(), 0, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		http.ServeContent(w, req, "", time.Time{}, r)
+	}))
+	defer server.Close()
+	for asked, want := range map[string]struct{ off, n int }{"": {0, 50_000}, "bytes=7-9": {7, 3}, "bytes=-10": {49_990, 10}, "bytes=40000-": {40_000, 10_000}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/octet-stream")
+		if asked != "" {
+			req.Header.Set("Range", asked)
+		}
+		answer, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || !bytes.Equal(got, o.data[1000+want.off:][:want.n]) {
+			t.Errorf("range %q: %d bytes, %v; want %d", asked, len(got), err, want.n)
+		}
+	}
+}
+
+// A body that ends early never looks like a complete one, however it is read.
+func TestShortBodies(t *testing.T) {
+	for _, short := range []int{1, 10, 100} {
+		o := &object{data: numbered(1000), short: short}
+		for _, l := range []List{
+			{{File: o, Off: 0, Len: 100}},
+			{{File: o, Off: 0, Len: 1000, Whole: true}},
+			{{File: o, Off: 0, Len: 100}, {File: o, Off: 100, Len: 100}},
+			{{File: write(t, numbered(10)), Off: 0, Len: 10}, {File: o, Off: 0, Len: 100}},
+		} {
+			if data, err := l.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
+				t.Errorf("%v short by %d: read %d bytes of %d, %v", l, short, len(data), l.Size(), err)
+			}
+			for how, open := range map[string]func() (io.ReadCloser, error){
+				"Open":     func() (io.ReadCloser, error) { return l.Open(t.Context()) },
+				"OpenOnce": func() (io.ReadCloser, error) { return l.OpenOnce(t.Context()) },
+			} {
+				r, err := open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
+				if !errors.Is(err, io.ErrUnexpectedEOF) || n >= l.Size() {
+					t.Errorf("%s of %v short by %d: %d bytes of %d, %v", how, l, short, n, l.Size(), err)
+				}
+				r.Close()
+			}
+		}
+		o.checkClosed(t)
+	}
+}
+
+// An object that has changed, or is gone, is reported when it is opened, and in the middle.
+func TestChangedObjects(t *testing.T) {
+	o := &object{data: numbered(100)}
+	l := List{{File: o, Off: 0, Len: 50}, {File: o, Off: 50, Len: 50}}
+	r, err := l.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.gone = fmt.Errorf("%s: %w", o, ErrStale)
+	if n, err := io.Copy(io.Discard, struct{ io.Reader }{r}); n != 50 || !errors.Is(err, ErrStale) {
+		t.Errorf("changed in the middle: %d bytes, %v", n, err)
+	}
+	r.Close()
+	for how, open := range map[string]func() (io.ReadCloser, error){
+		"Open":     func() (io.ReadCloser, error) { return l[:1].Open(t.Context()) },
+		"two":      func() (io.ReadCloser, error) { return l.Open(t.Context()) },
+		"OpenOnce": func() (io.ReadCloser, error) { return l.OpenOnce(t.Context()) },
+	} {
+		if _, err := open(); !errors.Is(err, ErrStale) {
+			t.Errorf("%s of a changed object: %v", how, err)
+		}
+	}
+	o.checkClosed(t)
+}
+
+// The context of an open bounds the wait for the answer, and not the reading; closing ends both,
+// and so does the context of OpenOnce.
+func TestContextsOfObjects(t *testing.T) {
+	o := &object{data: numbered(100)}
+	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := l.Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		once, err := l.OpenOnce(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if n, err := io.Copy(io.Discard, struct{ io.Reader }{r}); n != 100 || err != nil {
+			t.Errorf("a read after the context has ended: %d bytes, %v", n, err)
+		}
+		if n, err := io.Copy(io.Discard, struct{ io.Reader }{once}); n == 100 || !errors.Is(err, context.Canceled) {
+			t.Errorf("a read once after the context has ended: %d bytes, %v", n, err)
+		}
+		r.Close()
+		once.Close()
+	}
+	o.checkClosed(t)
+}
+
+func TestRequestsThatHang(t *testing.T) {
+	o := &object{data: numbered(100), wait: make(chan struct{}), began: make(chan struct{})}
+	cause := errors.New("the caller has left")
+	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() { <-o.began; cancel(cause) }()
+		if _, err := l.Open(ctx); !errors.Is(err, cause) {
+			t.Errorf("open of %v: %v, want that the caller has left", l, err)
+		}
+		r, err := l.OpenRange(t.Context(), 0, 0) // requests nothing yet
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { <-o.began; r.Close() }()
+		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
+			t.Errorf("a read of %v that is closed: %v", l, err)
+		}
+	}
+	o.checkClosed(t)
+}
