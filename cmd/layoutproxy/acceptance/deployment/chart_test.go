@@ -18,6 +18,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	disruption "k8s.io/api/policy/v1"
 	yaml "sigs.k8s.io/yaml"
 )
 
@@ -35,10 +36,24 @@ func load(t *testing.T) *chart.Chart {
 	return c
 }
 
+// kubernetes is the version of the cluster that the chart is rendered for.
+const kubernetes = "v1.34.0"
+
 // render renders the chart as `helm install mirror` does, with values in YAML over
 // those of the chart. The schema of the values is checked on the way.
 func render(t *testing.T, values string) (map[string]string, error) {
 	t.Helper()
+	return renderFor(t, kubernetes, values)
+}
+
+func renderFor(t *testing.T, version, values string) (map[string]string, error) {
+	t.Helper()
+	cluster := chartutil.DefaultCapabilities.Copy()
+	parsed, err := chartutil.ParseKubeVersion(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.KubeVersion = *parsed
 	c := load(t)
 	given, err := chartutil.ReadValues([]byte(values))
 	if err != nil {
@@ -46,7 +61,7 @@ func render(t *testing.T, values string) (map[string]string, error) {
 	}
 	all, err := chartutil.ToRenderValues(c, given, chartutil.ReleaseOptions{
 		Name: "mirror", Namespace: "registry", Revision: 1, IsInstall: true,
-	}, chartutil.DefaultCapabilities)
+	}, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +78,7 @@ func objects(t *testing.T, values string) []runtime.Object {
 	}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		apps.AddToScheme, core.AddToScheme, networking.AddToScheme, monitoring.AddToScheme,
+		apps.AddToScheme, core.AddToScheme, networking.AddToScheme, disruption.AddToScheme, monitoring.AddToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}

@@ -18,6 +18,16 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"image: {repository: ''}":                  "repository",
 		"replicas: two\nmode: Deployment":          "replicas",
 		"networkPolicy: {registryFrom: [a, b, c]}": "registryFrom",
+
+		"s3: {url: 'https://rgw.example/mirror'}":               "url",
+		"s3: {endpoint: 'https://rgw.example'}":                 "s3.url: name the bucket",
+		"s3: {store: true}":                                     "s3.url: name the bucket",
+		"s3: {url: 's3://mirror', endpoint: rgw.example}":       "endpoint",
+		"s3: {url: 's3://mirror', publicEndpoint: 'https://a'}": "only with s3.redirect",
+		"s3: {url: 's3://mirror'}\n" + deploymentValues:         "set one of them",
+		"topologySpread: {whenUnsatisfiable: Never}":            "whenUnsatisfiable",
+		"podDisruptionBudget: {maxUnavailable: 0}":              "maxUnavailable",
+		"podDisruptionBudget: {maxUnavailable: most}":           "maxUnavailable",
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one about %q", values, err, want)
@@ -30,6 +40,7 @@ func TestNotes(t *testing.T) {
 	for values, want := range map[string]string{
 		"":               "--endpoint http://127.0.0.1:5000 ",
 		deploymentValues: "mirror-layoutproxy.registry.svc:5000",
+		bucketValues:     "s3://mirror/releases is served by mirror-layoutproxy.registry.svc:5000",
 		"tls: {secretName: a}\nhostPort: {ip: '', port: 5443}": "--endpoint https://127.0.0.1:5443 ",
 	} {
 		files, err := render(t, values)

@@ -1,4 +1,5 @@
-{{- /* The pod, the same for both modes but for what is served and the port of the node. */}}
+{{- /* The pod, the same for both modes except for what is served, the port of the node, and how it
+shares the work with others. */}}
 {{- define "layoutproxy.pod" -}}
 metadata:
   labels:
@@ -53,13 +54,29 @@ spec:
         {{- if .Values.htpasswd.secretName }}
         - --htpasswd=/htpasswd/{{ .Values.htpasswd.key }}
         {{- end }}
+        {{- include "layoutproxy.s3Flags" . | nindent 8 }}
         {{- range .Values.args }}
         - {{ . | quote }}
         {{- end }}
-        - /bundle
-      {{- with .Values.env }}
+        {{- if .Values.s3.store }}
+        - {{ printf "--store=%s" .Values.s3.url | quote }}
+        {{- else }}
+        - {{ .Values.s3.url | default "/bundle" | quote }}
+        {{- end }}
+      {{- if or .Values.env .Values.s3.credentials.secretName }}
       env:
+        {{- if and .Values.s3.url .Values.s3.credentials.secretName }}
+        {{- range $name, $key := dict "AWS_ACCESS_KEY_ID" .Values.s3.credentials.accessKeyIDKey "AWS_SECRET_ACCESS_KEY" .Values.s3.credentials.secretAccessKeyKey }}
+        - name: {{ $name }}
+          valueFrom:
+            secretKeyRef:
+              name: {{ $.Values.s3.credentials.secretName }}
+              key: {{ $key }}
+        {{- end }}
+        {{- end }}
+        {{- with .Values.env }}
         {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
       ports:
         - name: registry
@@ -85,6 +102,12 @@ spec:
         httpGet: {path: /healthz, port: admin}
         periodSeconds: 20
         timeoutSeconds: 5
+      {{- if and (eq .Values.mode "Deployment") .Values.shutdownDelaySeconds (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ .Values.shutdownDelaySeconds }}
+      {{- end }}
       {{- with .Values.resources }}
       resources:
         {{- toYaml . | nindent 8 }}
@@ -95,6 +118,7 @@ spec:
         capabilities:
           drop: [ALL]
       volumeMounts:
+        {{- if not .Values.s3.url }}
         - name: bundle
           mountPath: /bundle
           readOnly: true
@@ -102,8 +126,14 @@ spec:
           {{- if and (not .Values.bundle.volume) (eq .Values.mode "DaemonSet") }}
           mountPropagation: HostToContainer
           {{- end }}
+        {{- end }}
         - name: cache
           mountPath: /cache
+        {{- if and .Values.s3.url .Values.s3.ca.secretName }}
+        - name: s3-ca
+          mountPath: /s3-ca
+          readOnly: true
+        {{- end }}
         {{- if .Values.tls.secretName }}
         - name: tls
           mountPath: /tls
@@ -115,19 +145,26 @@ spec:
           readOnly: true
         {{- end }}
   volumes:
+    {{- if not .Values.s3.url }}
     - name: bundle
       {{- if .Values.bundle.volume }}
       {{- toYaml .Values.bundle.volume | nindent 6 }}
       {{- else if eq .Values.mode "Deployment" }}
-      {{- fail "bundle.volume: a Deployment needs a volume with the bundle, as {persistentVolumeClaim: {claimName: bundle}}" }}
+      {{- fail "bundle.volume: a Deployment needs a volume with the bundle, as {persistentVolumeClaim: {claimName: bundle}}, or a bucket (s3.url)" }}
       {{- else }}
       hostPath:
         path: {{ required "bundle.hostPath or bundle.volume: say where the bundle is" .Values.bundle.hostPath | quote }}
         type: Directory
       {{- end }}
+    {{- end }}
     - name: cache
       emptyDir:
         sizeLimit: {{ .Values.cache.sizeLimit }}
+    {{- if and .Values.s3.url .Values.s3.ca.secretName }}
+    - name: s3-ca
+      secret:
+        secretName: {{ .Values.s3.ca.secretName }}
+    {{- end }}
     {{- with .Values.tls.secretName }}
     - name: tls
       secret:
@@ -149,5 +186,16 @@ spec:
   {{- with .Values.affinity }}
   affinity:
     {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if and (eq .Values.mode "Deployment") .Values.topologySpread.keys }}
+  topologySpreadConstraints:
+    {{- range .Values.topologySpread.keys }}
+    - topologyKey: {{ . }}
+      maxSkew: 1
+      whenUnsatisfiable: {{ $.Values.topologySpread.whenUnsatisfiable }}
+      labelSelector:
+        matchLabels:
+          {{- include "layoutproxy.selector" $ | nindent 10 }}
+    {{- end }}
   {{- end }}
 {{- end }}

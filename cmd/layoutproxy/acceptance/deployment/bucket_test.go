@@ -1,0 +1,187 @@
+package deployment
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	disruption "k8s.io/api/policy/v1"
+)
+
+// bucketValues are those of docs/object-storage.md.
+const bucketValues = `
+mode: Deployment
+replicas: 3
+s3:
+  url: s3://mirror/releases
+  store: true
+  endpoint: https://rgw.example:8443
+  region: default
+  pathStyle: true
+  credentials: {secretName: mirror-reader}
+  ca: {secretName: mirror-ca}
+`
+
+// No pod of a bucket mounts the bundle: what it mounts is a cache, and secrets.
+func TestReplicasOfABucketKeepNoState(t *testing.T) {
+	d := one[*apps.Deployment](t, objects(t, bucketValues))
+	if *d.Spec.Replicas != 3 {
+		t.Errorf("%d replicas", *d.Spec.Replicas)
+	}
+	pod := d.Spec.Template.Spec
+	for _, v := range pod.Volumes {
+		if v.EmptyDir == nil && v.Secret == nil {
+			t.Errorf("volume %s: %+v", v.Name, v.VolumeSource)
+		}
+	}
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		if mount.Name != "cache" && !mount.ReadOnly {
+			t.Errorf("%s is mounted for writing", mount.Name)
+		}
+		if !slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }) {
+			t.Errorf("%s is mounted and is no volume", mount.Name)
+		}
+	}
+	if got := refusals(t, d.Spec.Template); len(got) > 0 {
+		t.Errorf("refused: %q", got)
+	}
+	probe := pod.Containers[0].ReadinessProbe
+	if probe.HTTPGet.Path != "/readyz" || probe.HTTPGet.Port.StrVal != "admin" {
+		t.Errorf("readiness: %+v", probe.HTTPGet)
+	}
+}
+
+func TestFlagsOfABucket(t *testing.T) {
+	for values, want := range map[string]string{
+		bucketValues: "--s3-endpoint=https://rgw.example:8443 --s3-region=default --s3-path-style --s3-ca-file=/s3-ca/ca.crt --store=s3://mirror/releases",
+		"mode: Deployment\ns3: {url: 's3://mirror', redirect: true, publicEndpoint: 'https://s3.example'}": "--s3-redirect --s3-public-endpoint=https://s3.example s3://mirror",
+		"s3: {url: 's3://mirror/a b', ca: {secretName: ca, key: root.pem}}":                                "--s3-ca-file=/s3-ca/root.pem s3://mirror/a b",
+	} {
+		kind := "DaemonSet"
+		if strings.Contains(values, "Deployment") {
+			kind = "Deployment"
+		}
+		_, template := workload(t, kind, values)
+		args := template.Spec.Containers[0].Args
+		if got := strings.Join(args[4:], " "); got != want {
+			t.Errorf("arguments:\n%s, want\n%s", got, want)
+		}
+	}
+}
+
+// Credentials are in a secret that exists, and nowhere else.
+func TestCredentialsOfABucket(t *testing.T) {
+	_, template := workload(t, "Deployment", bucketValues+"env: [{name: GOMEMLIMIT, value: 200MiB}]\n")
+	keys := map[string]string{}
+	for _, v := range template.Spec.Containers[0].Env {
+		if v.ValueFrom == nil {
+			continue
+		}
+		if ref := v.ValueFrom.SecretKeyRef; ref.Name != "mirror-reader" {
+			t.Errorf("%s is of %s", v.Name, ref.Name)
+		} else {
+			keys[v.Name] = ref.Key
+		}
+	}
+	if len(keys) != 2 || keys["AWS_ACCESS_KEY_ID"] != "AWS_ACCESS_KEY_ID" || keys["AWS_SECRET_ACCESS_KEY"] != "AWS_SECRET_ACCESS_KEY" {
+		t.Errorf("%v", keys)
+	}
+	if n := len(template.Spec.Containers[0].Env); n != 3 {
+		t.Errorf("%d variables, want the two and GOMEMLIMIT", n)
+	}
+	if _, anonymous := workload(t, "DaemonSet", "s3: {url: 's3://mirror'}"); len(anonymous.Spec.Containers[0].Env) != 0 {
+		t.Errorf("environment without credentials: %v", anonymous.Spec.Containers[0].Env)
+	}
+}
+
+// A budget of a single pod would keep its node from being drained.
+func TestDisruptionBudget(t *testing.T) {
+	for name, values := range map[string]string{
+		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
+	} {
+		t.Run(name, func(t *testing.T) { none[*disruption.PodDisruptionBudget](t, objects(t, values)) })
+	}
+	for values, want := range map[string]string{
+		bucketValues:                     "1",
+		deploymentValues + "replicas: 2": "1",
+		bucketValues + "podDisruptionBudget: {maxUnavailable: 34%}": "34%",
+	} {
+		all := objects(t, values)
+		budget := one[*disruption.PodDisruptionBudget](t, all)
+		if got := budget.Spec.MaxUnavailable.String(); got != want {
+			t.Errorf("at most %s unavailable, want %s", got, want)
+		}
+		// Kubernetes' IfHealthyBudget, the default, would keep pods that are not ready on their
+		// nodes (KEP-3017), and without the bucket none is ready.
+		if p := budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != disruption.AlwaysAllow {
+			t.Errorf("policy for pods that are not ready: %v", p)
+		}
+		if d := one[*apps.Deployment](t, all); !matches(t, budget.Spec.Selector, d.Spec.Template.Labels) {
+			t.Errorf("the budget is for other pods: %v", budget.Spec.Selector)
+		}
+	}
+}
+
+func TestReplicasAreSpread(t *testing.T) {
+	_, template := workload(t, "Deployment", bucketValues)
+	var keys []string
+	for _, c := range template.Spec.TopologySpreadConstraints {
+		keys = append(keys, c.TopologyKey)
+		if c.MaxSkew != 1 || c.WhenUnsatisfiable != core.ScheduleAnyway || !matches(t, c.LabelSelector, template.Labels) {
+			t.Errorf("%+v", c)
+		}
+	}
+	if !slices.Equal(keys, []string{core.LabelHostname, core.LabelTopologyZone}) {
+		t.Errorf("spread over %q", keys)
+	}
+	_, hard := workload(t, "Deployment", bucketValues+"topologySpread: {keys: [kubernetes.io/hostname], whenUnsatisfiable: DoNotSchedule}")
+	if c := hard.Spec.TopologySpreadConstraints; len(c) != 1 || c[0].WhenUnsatisfiable != core.DoNotSchedule {
+		t.Errorf("%+v", c)
+	}
+	if _, onEach := workload(t, "DaemonSet", ""); len(onEach.Spec.TopologySpreadConstraints) != 0 {
+		t.Error("a DaemonSet is on each node, and has constraints")
+	}
+}
+
+// Kubernetes ends a pod while services still send it connections. The image has no program
+// that waits, so the pod needs Kubernetes' own action, which KEP-3960 switched on in 1.30.
+func TestPodsWaitBeforeTheyEnd(t *testing.T) {
+	_, template := workload(t, "Deployment", bucketValues)
+	hook := template.Spec.Containers[0].Lifecycle
+	if hook == nil || hook.PreStop.Sleep == nil || hook.PreStop.Sleep.Seconds != 5 {
+		t.Fatalf("%+v", hook)
+	}
+	const shutdownTimeout = 30 // --shutdown-timeout
+	if grace := *template.Spec.TerminationGracePeriodSeconds; grace <= hook.PreStop.Sleep.Seconds+shutdownTimeout {
+		t.Errorf("%d s of grace: running pulls are killed", grace)
+	}
+	if _, off := workload(t, "Deployment", bucketValues+"shutdownDelaySeconds: 0"); off.Spec.Containers[0].Lifecycle != nil {
+		t.Error("it waits without a delay")
+	}
+	for version, want := range map[string]bool{"v1.29.9": false, "v1.30.0": true, "v1.34.1+k3s1": true} {
+		files, err := renderFor(t, version, bucketValues)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
+			t.Errorf("Kubernetes %s: waits %v, want %v", version, got, want)
+		}
+	}
+}
+
+// The object store is outside of the pod, and so is DNS.
+func TestNetworkPolicyLetsPodsReachTheBucket(t *testing.T) {
+	egress := func(values string) []networking.NetworkPolicyEgressRule {
+		return one[*networking.NetworkPolicy](t, objects(t, values)).Spec.Egress
+	}
+	if rules := egress(bucketValues); len(rules) != 1 || len(rules[0].To) != 0 || len(rules[0].Ports) != 0 {
+		t.Errorf("%+v, want everything", rules)
+	}
+	narrow := egress(bucketValues + "networkPolicy: {egress: [{to: [{ipBlock: {cidr: 10.0.0.7/32}}]}]}")
+	if len(narrow) != 1 || len(narrow[0].To) != 1 {
+		t.Errorf("%+v", narrow)
+	}
+}
