@@ -26,11 +26,17 @@ type server struct {
 // serve runs layoutproxy serve on free ports until the test ends.
 func serve(t *testing.T, dir string, flags ...string) server {
 	t.Helper()
+	return serveUnder(t, nil, dir, flags...)
+}
+
+// serveUnder is serve by a command that becomes another one, as strace -D does.
+func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
+	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses")
-	args := append([]string{
+	args := append(append(command, program,
 		"serve", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", addresses,
-	}, flags...)
-	cmd := exec.Command(program, args...)
+	), flags...)
+	cmd := exec.Command(args[0], args[1:]...)
 	var log bytes.Buffer // read only after Wait
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -1,0 +1,108 @@
+package acceptance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// Two servers of one directory, as pods have it from a volume of NFS or CephFS, and an
+// import by a third process: each server shows all of it or nothing at any time, and content
+// that was there before stays. Such a volume reports no changes of other machines, so that
+// of one server fail: its --rescan finds them.
+func TestTwoServersOfOneDirectory(t *testing.T) {
+	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
+	run(t, program, "import", abs(t, bundleDir), "--store", store)
+	repositories := moduleBundle(t, bundle, 12)
+
+	servers := []server{
+		serve(t, "--store="+store),
+		serveUnder(t, []string{packaged(t, "strace"), "-D", "-f", "-qq", "-o", os.DevNull, "--seccomp-bpf",
+			"-e", "trace=inotify_init1", "-e", "inject=inotify_init1:error=EMFILE"}, "--store="+store, "--rescan", "100ms"),
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "changes are seen at the next --rescan only") {
+		t.Errorf("the second server has events: %s", body)
+	}
+	images, once := sample(t), &puller{client: http.DefaultClient}
+	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
+	importing.Env = bareEnv(t.TempDir())
+	if err := importing.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range servers {
+		for {
+			shown, err := shows(ctx, s, repositories)
+			if err != nil {
+				t.Fatalf("server %d: %v", i, err)
+			}
+			if shown == len(repositories) {
+				break
+			}
+			if shown != 0 {
+				t.Fatalf("server %d shows %d of %d new repositories", i, shown, len(repositories))
+			}
+			must(t, once.image(ctx, "http://"+s.registry, installer, pick(t, images, installer).digest))
+		}
+	}
+	if err := importing.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range servers {
+		must(t, once.image(ctx, "http://"+s.registry, plugin, pick(t, images, plugin).digest))
+		for _, name := range repositories {
+			must(t, once.image(ctx, "http://"+s.registry, name+":v1", ""))
+		}
+	}
+}
+
+// statusOf returns what the server says of itself.
+func statusOf(ctx context.Context, t *testing.T, s server) string {
+	t.Helper()
+	_, body, err := (&puller{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")
+	must(t, err)
+	return string(body)
+}
+
+// moduleBundle writes a bundle of n modules, each an archive, and returns their repositories.
+func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
+	t.Helper()
+	for i := range n {
+		name := fmt.Sprintf("shared%02d", i)
+		tree := layouttest.New(t, t.TempDir())
+		l := tree.Layout("modules/" + name)
+		l.Tag(l.Image(layouttest.Image{Name: name, LayerSizes: []int64{64 << 10, 100}}), "v1")
+		l.Write()
+		tree.Archive(filepath.Join(dir, "module-"+name+".tar"), layouttest.Archive{})
+		repositories = append(repositories, sampleRoot+"/modules/"+name)
+	}
+	return repositories
+}
+
+// shows returns how many of the repositories the catalog of the server has.
+func shows(ctx context.Context, s server, repositories []string) (n int, err error) {
+	_, body, err := (&puller{client: http.DefaultClient}).get(ctx, "http://"+s.registry+"/v2/_catalog")
+	if err != nil {
+		return 0, err
+	}
+	var catalog struct{ Repositories []string }
+	if err := json.Unmarshal(body, &catalog); err != nil {
+		return 0, err
+	}
+	for _, name := range repositories {
+		if slices.Contains(catalog.Repositories, name) {
+			n++
+		}
+	}
+	return n, nil
+}
