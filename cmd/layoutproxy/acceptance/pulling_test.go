@@ -16,10 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// puller pulls as clients do: a manifest by its tag, all that it names by digest, a request
+// patient pulls as clients do: a manifest by its tag, all that it names by digest, a request
 // again that failed on the way or was answered with 429 or 5xx, and the rest of a body that
 // was cut off by its range. It checks each digest.
-type puller struct {
+type patient struct {
 	client  *http.Client
 	retries int           // of one request
 	pause   time.Duration // before each of them
@@ -32,7 +32,7 @@ var errWrong = errors.New("wrong content")
 
 // image pulls name, as repository:tag, from a registry at a base URL. Digest is that of its
 // manifest, or empty if any will do.
-func (p *puller) image(ctx context.Context, base, name string, want digest.Digest) error {
+func (p *patient) image(ctx context.Context, base, name string, want digest.Digest) error {
 	repository, tag, _ := strings.Cut(name, ":")
 	at := base + "/v2/" + repository
 	header, body, err := p.get(ctx, at+"/manifests/"+tag)
@@ -51,7 +51,7 @@ func (p *puller) image(ctx context.Context, base, name string, want digest.Diges
 }
 
 // named pulls what a manifest names.
-func (p *puller) named(ctx context.Context, at string, body []byte) error {
+func (p *patient) named(ctx context.Context, at string, body []byte) error {
 	var m manifest
 	if err := json.Unmarshal(body, &m); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (p *puller) named(ctx context.Context, at string, body []byte) error {
 }
 
 // content pulls what a digest names.
-func (p *puller) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
+func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
 	_, body, err := p.get(ctx, below+d.String())
 	if err == nil && d.Algorithm().FromBytes(body) != d {
 		err = fmt.Errorf("%s: %d bytes of another digest: %w", d, len(body), errWrong)
@@ -83,7 +83,7 @@ func (p *puller) content(ctx context.Context, below string, d digest.Digest) ([]
 }
 
 // get gets all of a URL.
-func (p *puller) get(ctx context.Context, url string) (header http.Header, body []byte, err error) {
+func (p *patient) get(ctx context.Context, url string) (header http.Header, body []byte, err error) {
 	var so bytes.Buffer
 	for try := 0; ; try++ {
 		header, err = p.rest(ctx, url, &so)
@@ -99,7 +99,7 @@ func (p *puller) get(ctx context.Context, url string) (header http.Header, body 
 }
 
 // rest gets what of a URL is missing in so.
-func (p *puller) rest(ctx context.Context, url string, so *bytes.Buffer) (http.Header, error) {
+func (p *patient) rest(ctx context.Context, url string, so *bytes.Buffer) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err

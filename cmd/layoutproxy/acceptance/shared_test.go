@@ -34,7 +34,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "changes are seen at the next --rescan only") {
 		t.Errorf("the second server has events: %s", body)
 	}
-	images, once := sample(t), &puller{client: http.DefaultClient}
+	images, once := sample(t), &patient{client: http.DefaultClient}
 	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
 	importing.Env = bareEnv(t.TempDir())
 	if err := importing.Start(); err != nil {
@@ -69,7 +69,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 // statusOf returns what the server says of itself.
 func statusOf(ctx context.Context, t *testing.T, s server) string {
 	t.Helper()
-	_, body, err := (&puller{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")
+	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")
 	must(t, err)
 	return string(body)
 }
@@ -91,7 +91,7 @@ func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 
 // shows returns how many of the repositories the catalog of the server has.
 func shows(ctx context.Context, s server, repositories []string) (n int, err error) {
-	_, body, err := (&puller{client: http.DefaultClient}).get(ctx, "http://"+s.registry+"/v2/_catalog")
+	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.registry+"/v2/_catalog")
 	if err != nil {
 		return 0, err
 	}

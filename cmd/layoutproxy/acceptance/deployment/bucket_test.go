@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	disruption "k8s.io/api/policy/v1"
+	yaml "sigs.k8s.io/yaml"
 )
 
 // bucketValues are those of docs/object-storage.md.
@@ -183,5 +185,35 @@ func TestNetworkPolicyLetsPodsReachTheBucket(t *testing.T) {
 	narrow := egress(bucketValues + "networkPolicy: {egress: [{to: [{ipBlock: {cidr: 10.0.0.7/32}}]}]}")
 	if len(narrow) != 1 || len(narrow[0].To) != 1 {
 		t.Errorf("%+v", narrow)
+	}
+}
+
+// The values of examples/spegel make the port of each node that Spegel is given there.
+func TestExampleWithSpegel(t *testing.T) {
+	const dir = "../../../../examples/spegel/"
+	values, err := os.ReadFile(dir + "layoutproxy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := one[*core.Service](t, objects(t, string(values)))
+	if s.Spec.Type != core.ServiceTypeNodePort || s.Spec.Ports[0].NodePort != 30500 {
+		t.Errorf("%+v", s.Spec)
+	}
+	text, err := os.ReadFile(dir + "spegel.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The keys are those of charts/spegel/values.yaml of spegel-org/spegel.
+	var spegel struct {
+		Spegel struct {
+			MirroredRegistries      []string `json:"mirroredRegistries"`
+			AdditionalMirrorTargets []string `json:"additionalMirrorTargets"`
+		} `json:"spegel"`
+	}
+	if err := yaml.UnmarshalStrict(text, &spegel); err != nil {
+		t.Fatal(err)
+	}
+	if got := spegel.Spegel.AdditionalMirrorTargets; !slices.Equal(got, []string{"http://$(NODE_IP):30500"}) {
+		t.Errorf("%q", got)
 	}
 }

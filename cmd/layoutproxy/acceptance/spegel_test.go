@@ -1,0 +1,38 @@
+package acceptance
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// A node asks Spegel first, and layoutproxy for what no other node has: Spegel answers 404
+// then (handleMirror in pkg/registry/registry.go of spegel-org/spegel). hosts.toml is the one
+// that Spegel writes for `additionalMirrorTargets` (templateHosts in
+// pkg/oci/containerd/mirror.go).
+func TestCtrPullsBehindSpegel(t *testing.T) {
+	var asked atomic.Int64
+	spegel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no peer has it", http.StatusNotFound)
+	}))
+	defer spegel.Close()
+	s := serve(t, bundleDir)
+	c := startContainerd(t, packagedRelease(t), nil)
+	text := fmt.Sprintf("server = 'https://%s'\n", stoodFor)
+	for _, target := range []string{spegel.URL, "http://" + s.registry} {
+		text += fmt.Sprintf("[host.'%s']\ncapabilities = ['pull', 'resolve']\ndial_timeout = '200ms'\n\n", target)
+	}
+	c.mkdir(t, filepath.Join("certs.d", stoodFor))
+	c.write(t, filepath.Join("certs.d", stoodFor, "hosts.toml"), strings.TrimSpace(text))
+	i := pick(t, sample(t), installer)
+	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, stoodFor+"/"+installer)
+	contentOf(t, i.layout(), i.digest).compare(t, installer, c.pulled(t, i.digest))
+	if asked.Load() == 0 {
+		t.Error("Spegel was not asked")
+	}
+}
