@@ -15,9 +15,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -157,15 +155,6 @@ func (p Problem) String() string {
 	add("%s", string(p.Digest))
 	add("%s", p.Reason)
 	return strings.Join(parts, ": ")
-}
-
-// OneLine returns a text of a bundle as one line of a report: with control characters it is
-// quoted, so that it cannot look like lines of its own.
-func OneLine(s string) string {
-	if strings.IndexFunc(s, unicode.IsControl) < 0 {
-		return s
-	}
-	return strconv.Quote(s)
 }
 
 // Summary names the archive, not where it is, with the reason and the chunks to copy again.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // authorizer remembers how the registry authenticates clients, and the tokens it issued.
@@ -97,7 +99,7 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 	}
 	ch, ok := challengeOf(header)
 	if !ok {
-		said := oneLine(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
+		said := problem.Excerpt(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
 		return Login{}, k.fail(SideRegistry, ErrUnauthorized, fmt.Errorf("%w: %q", errNoWay, said))
 	}
 	credential, err := c.credential(ctx, repository)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 func tooLong(limit int64) error {
@@ -130,10 +132,10 @@ func (b *BlobReader) accept(resp *http.Response) error {
 		var first, last, size int64
 		n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
 		if n < 2 || first != b.pos || last >= b.size || n == 3 && size != b.size {
-			return b.mismatch(fmt.Errorf("it answers the range %q", oneLine(resp.Header.Get("Content-Range"), 60)))
+			return b.mismatch(fmt.Errorf("it answers the range %q", problem.Excerpt(resp.Header.Get("Content-Range"), 60)))
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != last-first+1 {
-			return b.mismatch(fmt.Errorf("it answers the range %q with %d bytes", oneLine(resp.Header.Get("Content-Range"), 60), resp.ContentLength))
+			return b.mismatch(fmt.Errorf("it answers the range %q with %d bytes", problem.Excerpt(resp.Header.Get("Content-Range"), 60), resp.ContentLength))
 		}
 		return nil
 	}

@@ -8,7 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // The causes that an [Error] may wrap. Test with errors.Is.
@@ -170,7 +171,7 @@ func codesOf(body []byte) (codes []Code) {
 	// Fields of another type are ignored.
 	_ = json.Unmarshal(body, &doc)
 	for _, e := range doc.Errors[:min(len(doc.Errors), 5)] {
-		code := Code{oneLine(e.Code, 60), oneLine(e.Message, 300), oneLine(detailOf(e.Detail), 300)}
+		code := Code{problem.Excerpt(e.Code, 60), problem.Excerpt(e.Message, 300), problem.Excerpt(detailOf(e.Detail), 300)}
 		if code != (Code{}) {
 			codes = append(codes, code)
 		}
@@ -182,7 +183,7 @@ func codesOf(body []byte) (codes []Code) {
 	var other struct{ Details, Error, Message string }
 	if json.Unmarshal(body, &other) == nil {
 		if text := cmp.Or(other.Details, other.Error, other.Message); text != "" {
-			return []Code{{Message: oneLine(text, 300)}}
+			return []Code{{Message: problem.Excerpt(text, 300)}}
 		}
 	}
 	return nil
@@ -203,18 +204,4 @@ func detailOf(raw json.RawMessage) string {
 		text = string(raw)
 	}
 	return text
-}
-
-// oneLine makes a server's text fit on one line of a message.
-func oneLine(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
 }

@@ -10,7 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // request makes a request of the API; path is relative to /v2/.
@@ -107,19 +108,7 @@ func errorsOf(body []byte) string {
 	if len(e.Detail) > 0 && string(e.Detail) != "null" {
 		text += " " + string(e.Detail)
 	}
-	const most = 500
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return strings.Map(printable, text)
-}
-
-// printable removes line breaks and other control characters from a server's text.
-func printable(r rune) rune {
-	if unicode.IsControl(r) {
-		return ' '
-	}
-	return r
+	return problem.Excerpt(text, 500)
 }
 
 // A larger difference between the clocks is a warning, or a failure: certificates and

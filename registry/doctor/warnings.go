@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // readWarnings reads what the registry warns of at the base of its API (distribution
@@ -39,5 +41,5 @@ func warningText(value string) (text string, ok bool) {
 		return "", false
 	}
 	text = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(m[1])
-	return strings.Map(printable, text), true
+	return problem.Excerpt(text, 1000), true
 }

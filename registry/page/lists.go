@@ -182,7 +182,7 @@ func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
 // cleanQuery removes invisible characters from a query. No name contains any.
 func cleanQuery(s string) string {
 	return strings.Map(func(r rune) rune {
-		if isHidden(r) || r == utf8.RuneError {
+		if problem.IsHidden(r) || r == utf8.RuneError {
 			return -1
 		}
 		return r

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
@@ -51,7 +50,7 @@ func visible(v any) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case isHidden(r):
+		case problem.IsHidden(r):
 			fmt.Fprintf(&b, `\u{%X}`, r)
 		default:
 			b.WriteRune(r)
@@ -68,13 +67,6 @@ func isPlain(s string) bool {
 		}
 	}
 	return true
-}
-
-// isHidden reports whether a character is invisible or moves others: a control character, one of
-// Unicode's format characters (among them those of the bidirectional algorithm, UAX #9), a
-// separator other than a space, a variation selector, or one of private use.
-func isHidden(r rune) bool {
-	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
 }
 
 // copyAgain names the archive or chunk to copy again to fix a cause, or returns "" if copying

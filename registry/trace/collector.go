@@ -11,13 +11,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // collector sends spans to a collector by OTLP over HTTP, as protobuf. It replaces the
@@ -156,7 +157,7 @@ func partialSuccess(answer []byte, isProtobuf bool) error {
 	if rejected == 0 && len(why) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the collector rejected %d spans: %s", rejected, printable(why))
+	return fmt.Errorf("the collector rejected %d spans: %s", rejected, problem.Excerpt(string(why), maxMessage))
 }
 
 // message returns the error message in an answer: field 2 of google.rpc.Status, or text.
@@ -164,7 +165,7 @@ func message(answer []byte, isProtobuf bool) string {
 	if isProtobuf {
 		_, answer = field(answer, 2)
 	}
-	if text := printable(answer); text != "" {
+	if text := problem.Excerpt(string(answer), maxMessage); text != "" && utf8.Valid(answer) {
 		return ": " + text
 	}
 	return ""
@@ -192,13 +193,4 @@ func field(message []byte, number protowire.Number) (value uint64, content []byt
 		message = message[length:]
 	}
 	return value, content
-}
-
-// printable returns the start of a text on one line, or "" if it is not text.
-func printable(text []byte) string {
-	if !utf8.Valid(text) {
-		return ""
-	}
-	line := strings.Join(strings.Fields(string(text)), " ")
-	return strings.ToValidUTF8(line[:min(len(line), maxMessage)], "")
 }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // ClearScreen clears a terminal.
@@ -16,7 +19,7 @@ func sequences() []string {
 	return []string{string(Green), string(Yellow), string(Red), endOfColor, ClearScreen}
 }
 
-// Printable writes text to w, with control characters as \u001b: names and tags of a bundle, and
+// Printable writes text to w, with hidden characters as \u001b: names and tags of a bundle, and
 // what a server answers, must not move the cursor of an operator's terminal, set its title or
 // answer for its user. Line ends, tabs and this program's own colors stay. In JSON the escape
 // means the same character.
@@ -65,18 +68,14 @@ func (p *Printable) one(out *bytes.Buffer, b []byte) int {
 		return 0
 	}
 	r, n := utf8.DecodeRune(b)
-	if isControl(r) {
-		fmt.Fprintf(out, `\u%04x`, r)
-	} else {
+	if r == '\n' || r == '\t' || !problem.IsHidden(r) {
 		out.Write(b[:n])
+		return n
+	}
+	for _, unit := range utf16.AppendRune(nil, r) { // as JSON writes it
+		fmt.Fprintf(out, `\u%04x`, unit)
 	}
 	return n
-}
-
-// isControl reports whether a terminal may act on a character: controls, and those that change
-// the direction of the text after them.
-func isControl(r rune) bool {
-	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // isPrintable reports whether text is printable as it is; it may say no where it is.
