@@ -13,6 +13,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -261,9 +262,9 @@ func (s *session) copyFrom(ctx context.Context, from, to string) error {
 	if clone(out.File(), in) == nil {
 		return out.Close()
 	}
-	if free, _, err := freeSpace(out.File()); err == nil && info.Size() > free {
+	if space, err := durable.SpaceOf(out.File()); err == nil && info.Size() > space.Free {
 		out.Discard()
-		return &NoSpaceError{s.options.Store, "bytes", info.Size(), free}
+		return &NoSpaceError{s.options.Store, "bytes", info.Size(), space.Free}
 	}
 	buf := make([]byte, bufferSize)
 	for {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -47,14 +48,14 @@ func (p *plan) checkFreeSpace() error {
 		return err
 	}
 	defer f.Close()
-	freeBytes, freeFiles, err := freeSpace(f)
+	space, err := durable.SpaceOf(f)
 	switch {
 	case err != nil:
 		return fmt.Errorf("free space in the store: %w", err)
-	case needed > slack && needed > freeBytes:
-		return &NoSpaceError{p.session.options.Store, "bytes", needed, freeBytes}
-	case freeFiles >= 0 && files > freeFiles:
-		return &NoSpaceError{p.session.options.Store, "files", files, freeFiles}
+	case needed > slack && needed > space.Free:
+		return &NoSpaceError{p.session.options.Store, "bytes", needed, space.Free}
+	case space.Files >= 0 && files > space.Files:
+		return &NoSpaceError{p.session.options.Store, "files", files, space.Files}
 	}
 	return nil
 }

@@ -9,20 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace returns the free space of the file system of f, in bytes and in files. files is
-// negative if the file system does not limit them.
-func freeSpace(f *os.File) (bytes, files int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return 0, 0, err
-	}
-	files = -1
-	if st.Files > 0 {
-		files = int64(st.Ffree)
-	}
-	return int64(st.Bavail) * st.Bsize, files, nil
-}
-
 // clone makes out share the blocks of in until either is written, if the file system supports
 // it (reflink).
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }

@@ -12,8 +12,6 @@ import (
 // Only Linux can write a store: it needs syncfs(2) and flock(2).
 var errSystem = fmt.Errorf("importing requires Linux: %w", errors.ErrUnsupported)
 
-func freeSpace(*os.File) (bytes, files int64, err error) { return 0, 0, errSystem }
-
 func clone(_, _ *os.File) error { return errSystem }
 
 func ownership(fs.FileInfo) (links uint64, foreign bool) { return 0, true }

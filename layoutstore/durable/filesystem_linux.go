@@ -11,3 +11,27 @@ import (
 func SyncFileSystem(f *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
 }
+
+// Space is what a file system has for a user who is not root.
+type Space struct {
+	Free, Total int64 // bytes
+	Files       int64 // that may be added; negative if their number has no limit
+	ID          any   // of the file system, comparable; nil if it has none
+}
+
+// SpaceOf returns the space of the file system of f. Errors: errors.ErrUnsupported if the system
+// has no call for it.
+func SpaceOf(f *os.File) (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return Space{}, os.NewSyscallError("fstatfs", err)
+	}
+	s := Space{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize, Files: -1} //nolint:unconvert // other types on other architectures
+	if st.Files > 0 {
+		s.Files = int64(st.Ffree)
+	}
+	if st.Fsid != (unix.Fsid{}) {
+		s.ID = st.Fsid
+	}
+	return s, nil
+}

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
@@ -52,4 +54,23 @@ func (d *disks) status(ctx context.Context) []diskStatus {
 		}
 	}
 	return append([]diskStatus{}, d.last...)
+}
+
+// freeSpace returns the free space of the file systems of directories, each once.
+func freeSpace(dirs []string) (all []diskStatus) {
+	seen := map[any]bool{}
+	for _, dir := range dirs {
+		f, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		space, err := durable.SpaceOf(f)
+		f.Close()
+		if err != nil || space.ID != nil && seen[space.ID] {
+			continue
+		}
+		seen[space.ID] = true
+		all = append(all, diskStatus{dir, space.Free, space.Total})
+	}
+	return all
 }
