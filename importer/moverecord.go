@@ -3,13 +3,12 @@ package importer
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // moveRecord lists the archive names outside of the store that are about to be removed, each
@@ -45,14 +44,11 @@ func (r *moveRecord) write(w io.Writer) error {
 
 // readMoveRecord reads a record. The error wraps fs.ErrNotExist if there is no record.
 func readMoveRecord(name string) (*moveRecord, error) {
-	f, err := os.Open(name)
+	f, err := plainfile.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("not a regular file"))
-	}
 	var r moveRecord
 	in := json.NewDecoder(bufio.NewReader(f))
 	if err := in.Decode(&r); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // record is a quarantined copy of a blob in one state of its file.
@@ -179,14 +180,10 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 	if !e.Type().IsRegular() {
 		return v, errNoRecord
 	}
-	info, err := e.Info()
-	if err != nil {
-		return v, err
+	data, err := plainfile.Read(filepath.Join(r.dir, e.Name()), maxRecord)
+	if errors.Is(err, plainfile.ErrTooLong) || errors.Is(err, plainfile.ErrNotRegular) {
+		err = errRecordDamaged
 	}
-	if info.Size() > maxRecord {
-		return v, errRecordDamaged
-	}
-	data, err := os.ReadFile(filepath.Join(r.dir, e.Name()))
 	if err != nil {
 		return v, err
 	}

@@ -2,8 +2,6 @@ package prune
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,7 +14,7 @@ func (p *Policy) ReadBundles() error {
 	for _, name := range p.KeepBundles {
 		b, err := readBundle(name)
 		if err != nil {
-			return fmt.Errorf("keep-bundle %s: %w: %w", name, ErrPolicy, err)
+			return fmt.Errorf("keep-bundle: %w: %w", ErrPolicy, err)
 		}
 		p.Bundles = append(p.Bundles, b)
 	}
@@ -25,16 +23,7 @@ func (p *Policy) ReadBundles() error {
 
 func readBundle(name string) (Bundle, error) {
 	b := Bundle{Name: name, Images: map[string]map[digest.Digest]bool{}}
-	f, err := os.Open(name)
-	if err != nil {
-		return b, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, inventory.MaxSize+1))
-	if err != nil {
-		return b, err
-	}
-	list, err := inventory.Parse(data)
+	list, err := inventory.ReadFile(name)
 	if err != nil {
 		return b, err
 	}

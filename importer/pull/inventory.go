@@ -9,6 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -50,7 +51,7 @@ func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err e
 		return r.options.SignKey.EncodeSigned(listed)
 	}
 	data, err = listed.Encode()
-	if old, readErr := os.ReadFile(filepath.Join(r.options.Dir, inventory.Name)); err == nil && readErr == nil {
+	if old, readErr := plainfile.Read(filepath.Join(r.options.Dir, inventory.Name), inventory.MaxSize); err == nil && readErr == nil {
 		// An inventory that only names the key of its signature is the same, and stays signed.
 		if have, parseErr := inventory.Parse(old); parseErr == nil {
 			listed.Key = have.Key

@@ -17,6 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // newScrub returns the scrub of the server's tree, or nil if no flag asks for it.
@@ -64,6 +65,9 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
+// maxScrubRecord is how long the file may be: it names one copy of a blob.
+const maxScrubRecord = 64 << 10
+
 // scrubRecord is the content of the file.
 type scrubRecord struct {
 	verify.Position
@@ -74,7 +78,7 @@ func (f scrubFile) read(log *zap.Logger) (at scrubRecord) {
 	if f == "" {
 		return at
 	}
-	data, err := os.ReadFile(string(f))
+	data, err := plainfile.Read(string(f), maxScrubRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return at
 	}
