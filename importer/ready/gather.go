@@ -46,6 +46,8 @@ type content interface {
 	modules(ctx context.Context) ([]string, error)
 	// hidden returns the problems that may hide tags.
 	hidden() []problem.Problem
+	// forget drops what is kept about the repositories that were asked about so far.
+	forget()
 
 	traits() traits
 }
@@ -71,6 +73,7 @@ func gather(ctx context.Context, from content, s Scope) (Facts, error) {
 	if err := g.builds(ctx, &f); err != nil {
 		return f, err
 	}
+	g.forget()
 	if err := g.findModules(ctx, &f); err != nil {
 		return f, err
 	}

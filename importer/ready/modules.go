@@ -58,6 +58,7 @@ func (g *gatherer) module(ctx context.Context, want release.Selector) (Module, e
 // versioned gathers the facts of the module or package at a path, whose release channels are
 // in the repository entries below it.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
+	defer g.forget() // no other module or package has anything in its repositories
 	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)

@@ -70,6 +70,9 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 	return list, nil
 }
 
+// forget keeps what was asked: an answer is small, and asking again costs more.
+func (r *remote) forget() {}
+
 // modules returns the tags of the repository that lists them.
 func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
 

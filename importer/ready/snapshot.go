@@ -34,6 +34,7 @@ type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
 	audits   map[string]*audit // by path
+	hiding   []problem.Problem // see hidden; nil before they were collected
 }
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
@@ -117,14 +118,21 @@ func (s *sources) below(parent string) (names []string) {
 	return slices.Compact(names)
 }
 
-func (s *sources) hidden() (all []problem.Problem) {
+func (s *sources) hidden() []problem.Problem {
+	if s.hiding != nil {
+		return slices.Clone(s.hiding)
+	}
+	s.hiding = []problem.Problem{} // collected once: every missing image asks, and a tree may have thousands of repositories
 	for _, p := range s.snapshot.ScanProblems() {
 		if p.TagsUnknown && p.IsFailure() {
-			all = append(all, p)
+			s.hiding = append(s.hiding, p)
 		}
 	}
-	return all
+	return slices.Clone(s.hiding)
 }
+
+// forget drops all audits: one has everything that its repository leads to.
+func (s *sources) forget() { clear(s.audits) }
 
 func (s *sources) check(ctx context.Context, path, reference string) (Presence, error) {
 	in, err := s.at(ctx, path)

@@ -107,14 +107,28 @@ func (v *verdicts) judge(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, maxJudging)
 	defer cancel()
 	defer debug.FreeOSMemory() // what judging took is not needed to serve
-	facts, err := ready.Snapshot(ctx, s, ready.Scope{})
+	list, err := judgeVersions(ctx, s)
 	if err != nil {
 		return err
 	}
+	v.last.Store(&judged{s.Generation(), problems, list, findUpstream(ctx, s)})
+	return nil
+}
+
+// judgeVersions returns the verdicts on all versions in a snapshot. Where there is none, nothing is
+// read: the modules alone may be thousands.
+func judgeVersions(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
 	list := []versionVerdict{}
+	here, _, err := ready.Versions(ctx, s)
+	if err != nil || len(here) == 0 {
+		return list, err
+	}
+	facts, err := ready.Snapshot(ctx, s, ready.Scope{})
+	if err != nil {
+		return nil, err
+	}
 	for _, x := range ready.Judge(facts, ready.Question{}).Versions {
 		list = append(list, versionVerdict{x.Version, x.Ready, x.Reasons})
 	}
-	v.last.Store(&judged{s.Generation(), problems, list, findUpstream(ctx, s)})
-	return nil
+	return list, nil
 }
