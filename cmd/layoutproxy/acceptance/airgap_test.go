@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// airGap runs examples/air-gap, each time with an empty directory for its files.
+// airGap runs examples/air-gap, each time with an empty directory for temporary files.
 type airGap struct{ registry string }
 
 func newAirGap(t *testing.T) airGap {
@@ -31,11 +31,12 @@ func newAirGap(t *testing.T) airGap {
 	return a
 }
 
-// run runs the script, and interrupts it, as Ctrl-C does, when it prints a text. It returns
-// the output and the exit status, and fails the test if a process or a file is left.
+// run runs the script. If interruptAt is set, run interrupts the script like Ctrl-C when it
+// prints that text. It returns the output and the exit status, and fails the test if the script
+// leaves a process or a file.
 func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...string) (string, int) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lp-") // short, as names of sockets are
+	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,13 +45,13 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	defer cancel()
 	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what a terminal interrupts
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal interrupts a process group
 	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
 	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
 	cmd.Stdout, cmd.Stderr = out, out
-	// A test that runs in the background ignores the signal, and so would the script: what is
-	// caught here is not ignored there.
+	// A background job ignores the signal, and its children inherit that. A signal that is
+	// caught here is not ignored in the script.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
@@ -68,7 +69,7 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	return out.text.String(), cmd.ProcessState.ExitCode()
 }
 
-// interrupter is output that calls a function once, when it contains a text.
+// interrupter is a buffer for output that calls a function once, when it contains a text.
 type interrupter struct {
 	text      bytes.Buffer
 	at        string

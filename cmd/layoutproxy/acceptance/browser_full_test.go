@@ -23,21 +23,21 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser is a tab of Debian's Chromium. It notes what it asks for, and what it complains about.
+// browser is a tab of Debian's Chromium. It records requests and console messages.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
-	at  string // the origin of the server
+	at  string // origin of the server
 
 	mu         sync.Mutex
 	requests   []string
 	complaints []string
-	events     []time.Time // server-sent ones, by the browser's clock
-	bytes      float64     // of the answers
+	events     []time.Time // times of the server-sent events, by the browser's clock
+	bytes      float64     // received
 }
 
-// newBrowser opens a tab. When the test ends, it fails for any request to another host and for
-// anything that the browser's console complains about.
+// newBrowser opens a tab. At its end, the test fails if there was a request to another host or a
+// console message.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -89,7 +89,7 @@ func (b *browser) check() {
 		b.t.Error("no request was seen")
 	}
 	for _, c := range b.complaints {
-		if !strings.Contains(c, "404 (Not Found)") { // the page of an image that is lost
+		if !strings.Contains(c, "404 (Not Found)") { // the page of a missing image
 			b.t.Errorf("the browser complains: %s", c)
 		}
 	}
@@ -107,13 +107,13 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.try(chromedp.Do(b.ctx, actions...))
 }
 
-// open shows a page.
+// open loads a page.
 func (b *browser) open(path string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(b.at + path))
 }
 
-// ask evaluates JavaScript.
+// ask evaluates JavaScript and returns the result.
 func ask[T any](b *browser, script string) T {
 	b.t.Helper()
 	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
@@ -123,7 +123,7 @@ func ask[T any](b *browser, script string) T {
 	return value
 }
 
-// wait waits until JavaScript is true.
+// wait waits until a JavaScript expression is true.
 func (b *browser) wait(what, script string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !ask[bool](b, script); time.Sleep(50 * time.Millisecond) {
@@ -133,7 +133,7 @@ func (b *browser) wait(what, script string) {
 	}
 }
 
-// text is what a person reads in an element.
+// text returns the visible text of an element.
 func (b *browser) text(selector string) string {
 	b.t.Helper()
 	quoted, err := json.Marshal(selector)
@@ -158,7 +158,7 @@ func (b *browser) width(pixels int64) {
 	b.do(chromedp.EmulateViewport(pixels, 900))
 }
 
-// scripts switches JavaScript.
+// scripts switches JavaScript on or off.
 func (b *browser) scripts(on bool) {
 	b.t.Helper()
 	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
@@ -167,10 +167,10 @@ func (b *browser) scripts(on bool) {
 	}))
 }
 
-// screenshots is where pictures go, for somebody to look at them. Git ignores it.
+// screenshots is a directory for screenshots to check by eye. Git ignores it.
 const screenshots = "screenshots"
 
-// shoot takes a picture of the whole page.
+// shoot takes a screenshot of the full page.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
@@ -179,8 +179,8 @@ func (b *browser) shoot(name string) {
 	b.try(os.WriteFile(filepath.Join(screenshots, name+".png"), picture, 0o644))
 }
 
-// publish takes a picture of the upper part of the page for the documentation, if the environment
-// asks for it (make screenshots).
+// publish takes a screenshot of the top of the page for the documentation, but only in make
+// screenshots.
 func (b *browser) publish(name string, width, height int) {
 	b.t.Helper()
 	if os.Getenv("LAYOUTPROXY_SCREENSHOTS") == "" {
@@ -197,7 +197,8 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe is the source of axe-core, which npm gets by its lock file. No script of the package runs.
+// axe is the source of axe-core, which npm installs from its lock file, without running scripts
+// of the package.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {
@@ -229,8 +230,8 @@ type axeError struct {
 
 func (e *axeError) Error() string { return "npm ci: " + e.error.Error() + "\n" + e.output }
 
-// accessible fails the test for each violation of WCAG 2.2 AA, or of axe-core's best practices, on
-// the page that is open.
+// accessible fails the test for each violation of WCAG 2.2 AA or of axe-core's best practices on
+// the current page.
 func (b *browser) accessible(what string) {
 	b.t.Helper()
 	source, err := axe()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// certificates are files of an authority, of a server on loopback and of a client.
+// certificates are the certificate files of an authority, a server on loopback and a client.
 type certificates struct {
 	ca, serverCert, serverKey, clientCert, clientKey string
 }
@@ -35,7 +35,7 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate of an authority, or one that is an authority itself.
+// sign makes a certificate signed by an authority, or the self-signed one of an authority.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

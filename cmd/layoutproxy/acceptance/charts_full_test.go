@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server of layouts with a front that takes writes.
+// writable returns a server of layouts, and a front that accepts writes for it.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -9,13 +9,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestConformance runs the whole suite with everything that it can ask for, what it
-// leaves out by default too.
+// TestConformance runs the complete suite, with all tests that are disabled by default.
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {
-		tree.Layout(name).Write() // empty, so that the suite's first questions find a repository
+		tree.Layout(name).Write() // empty, so that the suite's first requests find a repository
 	}
 	server := serve(t, dir, "--root-repository", "")
 	front := httptest.NewServer(newFront(t, dir, server))
@@ -23,9 +22,8 @@ func TestConformance(t *testing.T) {
 
 	got := conformance(t, front.Listener.Addr().String(), "OCI_VERSION=1.1+dev", "OCI_DATA_SPARSE=true")
 	t.Log(got.counts)
-	// The suite skips what a server does not support, and passes all the same. Nothing
-	// is skipped here: the front accepts all writes. Fewer tests would mean that parts
-	// of the suite were not run.
+	// The suite passes even if it skips what a server does not support. The front accepts all
+	// writes, so nothing may be skipped.
 	if passed := got.counts["Pass"]; got.result != "Pass" || passed != got.counts["Total"] || passed < 1000 {
 		t.Errorf("result %s: %v\n%s", got.result, got.counts, got.output)
 	}

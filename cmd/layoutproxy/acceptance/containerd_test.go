@@ -21,8 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// pull pulls as containerd does, platforms that do not match too, and returns what
-// its content store then holds.
+// pull pulls as containerd does, for all platforms, and returns the content store.
 func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest.Digest) contents {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -47,10 +46,10 @@ func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest
 	if err := images.Dispatch(ctx, handlers, nil, d); err != nil {
 		t.Fatalf("%s: %v", reference, err)
 	}
-	return contentOf(t, layout(dir), d.Digest) // the store's blobs lie as a layout's do
+	return contentOf(t, layout(dir), d.Digest) // the content store has the same paths as a layout
 }
 
-// direct asks the registry by its own address.
+// direct resolves references at the registry itself, without a mirror.
 func direct() remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
@@ -69,8 +68,8 @@ func TestContainerdPulls(t *testing.T) {
 	}
 }
 
-// TestContainerdPullsThroughHosts has the server as a mirror below a path of its
-// own: the registry that it stands for is never asked.
+// TestContainerdPullsThroughHosts configures the server as a mirror with a path. The mirrored
+// registry must never be asked.
 func TestContainerdPullsThroughHosts(t *testing.T) {
 	s := serve(t, bundleDir)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -106,7 +105,7 @@ func writeHosts(t *testing.T, dir, upstream, mirror string) {
 	}
 }
 
-// TestContainerdFetchesReferrers finds what has no tag by its subject.
+// TestContainerdFetchesReferrers finds an untagged manifest by its subject.
 func TestContainerdFetchesReferrers(t *testing.T) {
 	s := serve(t, bundleDir)
 	i := pick(t, sample(t), installer)
@@ -122,8 +121,8 @@ func TestContainerdFetchesReferrers(t *testing.T) {
 	}
 }
 
-// TestContainerdPullsInRanges has layers so large that containerd asks for their
-// parts side by side, and closes each connection after its part.
+// TestContainerdPullsInRanges pulls a layer that is large enough for containerd to request parts
+// of it concurrently. It closes each connection after its part.
 func TestContainerdPullsInRanges(t *testing.T) {
 	dir := t.TempDir()
 	large := layouttest.New(t, dir).Layout("large")

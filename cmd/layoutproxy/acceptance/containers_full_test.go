@@ -16,15 +16,15 @@ import (
 
 const greeting = "hello from running <nil>"
 
-// A container runs from what was pulled, as ctr and as a kubelet run one.
+// A pulled image can be run, by ctr and as a kubelet does.
 func TestNodesRunContainers(t *testing.T) {
 	a := newApp(t, "running")
 	s := serve(t, a.dir, "--root-repository", "")
-	reference := stoodFor + "/app:nested"
+	reference := mirroredHost + "/app:nested"
 	for _, r := range releases(t) {
 		t.Run(r.name, func(t *testing.T) {
 			c := startContainerd(t, r, podSettings(r, reference))
-			c.mirror(t, stoodFor, "http://"+s.registry)
+			c.mirror(t, mirroredHost, "http://"+s.registry)
 			c.ctr(t, "ctr", "images", "pull", "--hosts-dir", c.certs, reference)
 			if out := c.ctr(t, "ctr", "run", "--rm", reference, "greeter", "/hello"); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
 				t.Errorf("ctr run: %q", out)
@@ -36,8 +36,8 @@ func TestNodesRunContainers(t *testing.T) {
 	}
 }
 
-// podSettings have pods made of an image, on a machine that does not let root lower
-// the score that the kernel kills by, too.
+// podSettings configures the sandbox image of pods. It also allows machines on which root cannot
+// lower the OOM score.
 func podSettings(r release, sandbox string) map[string]string {
 	const score = "restrict_oom_score_adj = true"
 	if r.major < 2 {
@@ -49,8 +49,8 @@ func podSettings(r release, sandbox string) map[string]string {
 	}
 }
 
-// run runs /hello of an image in a pod, to its end, and returns its log. The pod's own
-// image is pulled on the way.
+// run runs /hello of an image in a pod, and returns its log. It also pulls the pod's sandbox
+// image.
 func (k kubelet) run(t *testing.T, reference, logs string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)

@@ -13,11 +13,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// contents are blobs by their digests, held against them.
+// contents are blobs by digest. Their digests have been verified.
 type contents map[digest.Digest][]byte
 
-// contentOf reads manifests with all that they name: children, configs and layers.
-// All of it must be there.
+// contentOf reads manifests with their children, configs and layers. It fails the test if one is
+// missing.
 func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
 	t.Helper()
 	found := contents{}
@@ -74,7 +74,7 @@ func (m manifest) parts() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{*m.Config}, m.Layers...)
 }
 
-// blob reads a blob, which must be what its name says.
+// blob reads a blob and verifies its digest.
 func blob(t *testing.T, l layout, d digest.Digest) []byte {
 	t.Helper()
 	data, err := os.ReadFile(l.blobPath(d))
@@ -99,7 +99,7 @@ func indexOf(t *testing.T, l layout) (index ocispec.Index) {
 	return index
 }
 
-// tagged returns the digest that a tag has in a layout that a client wrote.
+// tagged returns the digest of a tag in a layout that a client wrote.
 func tagged(t *testing.T, l layout, tag string) digest.Digest {
 	t.Helper()
 	for _, d := range indexOf(t, l).Manifests {

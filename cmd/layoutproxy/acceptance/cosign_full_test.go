@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// signer is cosign with a pair of keys.
+// signer is cosign with a key pair.
 type signer struct {
 	program, dir string
 }
@@ -40,8 +40,8 @@ func (s signer) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// TestCosignVerifies has images signed where writes are taken, and their signatures
-// verified where they are not: under a tag, and as referrers.
+// TestCosignVerifies signs images through the front, and verifies the signatures at the
+// read-only server: under a tag, and as referrers.
 func TestCosignVerifies(t *testing.T) {
 	s, front := writable(t, "tagged", "referring", "unsigned")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
@@ -67,7 +67,7 @@ func TestCosignVerifies(t *testing.T) {
 	}
 }
 
-// pushed writes an image into a repository that is served, and names it by its digest.
+// pushed writes an image into a served repository, and returns its reference by digest.
 func pushed(t *testing.T, s server, front, repository string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 )
 
-// TestCraneValidates lets crane check every image of the sample down to the files
-// in its layers.
+// TestCraneValidates has crane validate every image of the sample, including the files in its
+// layers.
 func TestCraneValidates(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	validated := 0
@@ -28,8 +28,8 @@ func TestCraneValidates(t *testing.T) {
 	}
 }
 
-// isImage tells images and indexes from artifacts, whose layers crane does not
-// take for layers.
+// isImage reports whether i is an image or an index. crane cannot validate the layers of other
+// artifacts.
 func isImage(t *testing.T, i image) bool {
 	t.Helper()
 	if i.discovery() {
@@ -73,8 +73,8 @@ func TestCraneCatalog(t *testing.T) {
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls tags that no layout contains: only the digest
-// in the list can be compared.
+// TestCranePullsDiscoveryTags pulls discovery tags. No layout has their content, so it is
+// compared with the digest in the list.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)
@@ -88,7 +88,7 @@ func TestCranePullsDiscoveryTags(t *testing.T) {
 	}
 }
 
-// checkDiscovery checks what a client pulled of a discovery tag.
+// checkDiscovery checks the content that a client pulled for a discovery tag.
 func checkDiscovery(t *testing.T, i image, got contents) {
 	t.Helper()
 	if size := int64(len(got[i.digest])); size != i.size {

@@ -11,10 +11,10 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// criNamespace is where the CRI plugin keeps its images.
+// criNamespace is the containerd namespace of the CRI plugin.
 const criNamespace = "k8s.io"
 
-// kubelet asks a containerd what a kubelet asks it.
+// kubelet is a CRI client that sends the requests of a kubelet.
 type kubelet struct {
 	images  cri.ImageServiceClient
 	runtime cri.RuntimeServiceClient

@@ -9,11 +9,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// stoodFor is a registry that no machine finds: what comes by its name has come from
+// mirroredHost is the mirrored registry. Its name cannot be resolved, so all content must come from
 // the mirror.
-const stoodFor = "registry.invalid"
+const mirroredHost = "registry.invalid"
 
-// chunked packs the sample as a bundle travels, cut into chunks.
+// chunked packs the sample into archives and cuts them into chunks.
 func chunked(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,15 +32,15 @@ func chunked(t *testing.T) string {
 	return dir
 }
 
-// TestCtrPullsTheSample has the distribution's containerd pull all of the sample out
-// of chunks, under the names of the registry that it was mirrored from.
+// TestCtrPullsTheSample has Debian's containerd pull the complete sample from chunks, under the
+// names of the mirrored registry.
 func TestCtrPullsTheSample(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)
-	c.mirror(t, stoodFor, "http://"+s.registry)
+	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for n, i := range sample(t) {
-		// Another namespace each, so that nothing is there already.
-		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, stoodFor+"/"+i.name())
+		// Each pull has a new namespace, in which containerd has no content yet.
+		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+i.name())
 		got := c.pulled(t, i.digest)
 		if i.discovery() {
 			checkDiscovery(t, i, got)
@@ -50,13 +50,13 @@ func TestCtrPullsTheSample(t *testing.T) {
 	}
 }
 
-// TestCtrUnpacks pulls as a node does, with the layers made into a file system.
+// TestCtrUnpacks pulls as a node does, and unpacks the layers.
 func TestCtrUnpacks(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)
-	c.mirror(t, stoodFor, "http://"+s.registry)
+	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for _, name := range []string{installer, plugin, sampleRoot + "/install:v1.69.3"} {
-		reference := stoodFor + "/" + name
+		reference := mirroredHost + "/" + name
 		c.ctr(t, "default", "images", "pull", "--hosts-dir", c.certs, reference)
 		c.ctr(t, "default", "images", "check", "name=="+reference)
 	}
@@ -65,18 +65,18 @@ func TestCtrUnpacks(t *testing.T) {
 	}
 }
 
-// TestDoctorOnANode asks about the containerd that runs, as an operator would.
+// TestDoctorOnANode runs doctor beside a running containerd.
 func TestDoctorOnANode(t *testing.T) {
 	s := serve(t, bundleDir)
 	c := startContainerd(t, packagedRelease(t), nil)
-	c.mirror(t, stoodFor, "http://"+s.registry)
-	out := run(t, program, "doctor", "http://"+s.registry, stoodFor+"/"+plugin)
+	c.mirror(t, mirroredHost, "http://"+s.registry)
+	out := run(t, program, "doctor", "http://"+s.registry, mirroredHost+"/"+plugin)
 	for _, step := range []string{"tag", "manifest", "child", "blob", "hosts.toml", "containerd"} {
 		if !strings.Contains(out, "ok       "+step) {
 			t.Errorf("%s is not ok:\n%s", step, out)
 		}
 	}
-	if !strings.Contains(out, filepath.Join(c.certs, stoodFor, "hosts.toml")+" leads here first") {
+	if !strings.Contains(out, filepath.Join(c.certs, mirroredHost, "hosts.toml")+" leads here first") {
 		t.Errorf("%s", out)
 	}
 }

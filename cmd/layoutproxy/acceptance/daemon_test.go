@@ -18,21 +18,20 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// release is a containerd to run: where its programs lie, and how its configuration
-// is written.
+// release is a release of containerd: its programs, and the format of its configuration.
 type release struct {
 	name  string
 	bin   string // the directory of containerd, ctr and the shim
 	major int
 }
 
-// packagedRelease returns the distribution's.
+// packagedRelease returns Debian's containerd.
 func packagedRelease(t *testing.T) release {
 	t.Helper()
 	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
 }
 
-// containerd is a running one, with a root, a state and a certs.d of its own.
+// containerd is a running containerd with its own root, state and certs.d.
 type containerd struct {
 	release
 	dir, socket, certs string
@@ -42,18 +41,18 @@ type containerd struct {
 	log *os.File
 }
 
-// startContainerd runs a containerd until the test ends. settings are lines of its
-// configuration for a plugin, by the plugin's name.
+// startContainerd runs containerd until the test ends. settings has lines for its configuration,
+// by the name of the plugin.
 func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("containerd runs as root only\nhint: run the tests as root")
 	}
-	dir, err := os.MkdirTemp("", "lp-") // short, as names of sockets are
+	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { clearAway(t, dir) })
+	t.Cleanup(func() { removeMounted(t, dir) })
 	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
 	c.mkdir(t, "certs.d", "bin", "home", "plugins")
 	for _, program := range []string{filepath.Join(r.bin, "containerd-shim-runc-v2"), packaged(t, "runc")} {
@@ -83,14 +82,14 @@ func (c *containerd) write(t *testing.T, name, text string) {
 	}
 }
 
-// Plugins that get settings here.
+// Plugins that tests configure.
 const (
 	metadataPlugin = "io.containerd.metadata.v1.bolt"
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the configuration in the format of the release. settings are lines for
-// plugins, or for tables of them (PLUGIN".TABLE); they win over those that all have.
+// config returns the configuration in the format of the release. settings has lines by plugin,
+// or by table of a plugin (PLUGIN".TABLE), and replaces the defaults.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {
@@ -98,7 +97,7 @@ func (c *containerd) config(settings map[string]string) string {
 	}
 	path := fmt.Sprintf("config_path = %q", c.certs)
 	all := map[string]string{
-		metadataPlugin:                  `content_sharing_policy = "isolated"`, // so that each namespace pulls all
+		metadataPlugin:                  `content_sharing_policy = "isolated"`, // so that each namespace pulls everything
 		cri + `".registry`:              path,
 		transferPlugin:                  path,
 		"io.containerd.internal.v1.opt": fmt.Sprintf("path = %q", filepath.Join(c.dir, "opt")),
@@ -118,7 +117,7 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts it, on whatever its root holds.
+// start starts containerd on its existing root.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -146,13 +145,13 @@ func (c *containerd) start(t *testing.T) {
 	}
 }
 
-// stop ends it by a signal. The shims that it started live on.
+// stop stops containerd with a signal. The shims that it started keep running.
 func (c *containerd) stop(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	if c.cmd == nil {
 		return
 	}
-	_ = c.cmd.Process.Signal(signal) // fails only if it has ended
+	_ = c.cmd.Process.Signal(signal) // fails only if it has already ended
 	ended := make(chan error, 1)
 	go func() { ended <- c.cmd.Wait() }()
 	select {
@@ -173,8 +172,8 @@ func (c *containerd) logged() string {
 	return string(log[max(0, len(log)-most):])
 }
 
-// clearAway removes a containerd's files, and what is mounted in them.
-func clearAway(t *testing.T, dir string) {
+// removeMounted unmounts everything below a directory, and removes it.
+func removeMounted(t *testing.T, dir string) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Error(err)
@@ -204,7 +203,7 @@ func (c *containerd) try(t *testing.T, namespace string, args ...string) (string
 	return out.String(), err
 }
 
-// ctr runs ctr to its end, and fails the test where it fails.
+// ctr runs ctr, and fails the test if ctr fails.
 func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string {
 	t.Helper()
 	out, err := c.try(t, namespace, args...)
@@ -214,22 +213,23 @@ func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string 
 	return out
 }
 
-// pulled returns what the content store holds of an image, for one platform or for all.
+// pulled returns the content of an image in the content store, for one platform or for all.
 func (c *containerd) pulled(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	return contentOf(t, c.store(), d)
 }
 
-// store returns the content store. Its blobs lie as a layout's do.
+// store returns the content store, which has the same paths as a layout.
 func (c *containerd) store() layout {
 	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
 }
 
-// mirror has layoutproxy write the hosts.toml of a registry for this containerd.
+// mirror runs layoutproxy mirror-config to write the hosts.toml of a registry for this
+// containerd.
 func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string) {
 	t.Helper()
 	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)
 }
 
-// namespace makes the name of a namespace that no other pull has used.
+// namespace returns the name of the namespace of pull n.
 func namespace(n int) string { return "pull-" + strconv.Itoa(n) }

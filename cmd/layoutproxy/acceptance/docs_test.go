@@ -16,32 +16,32 @@ import (
 	"time"
 )
 
-// A block of commands in the docs is fenced by ```sh and runs as it is. A session, which
-// shows the output of each command too, is fenced by ```console; in its output … stands
-// for anything. A block that cannot run here is fenced by ```sh norun: REASON, and is
-// counted, so that none is skipped silently.
+// notRun counts the blocks per document that do not run, so that none is skipped silently. A
+// block fenced by ```sh runs unchanged. In a ```console block the output of each command is
+// compared too, where … stands for any text. A block that cannot run here is fenced by ```sh
+// norun: REASON.
 var notRun = map[string]int{
 	"README.md":          3,
 	"docs/containerd.md": 3,
 	"examples/README.md": 1,
-	"docs/deckhouse.md":  6, // a cluster, or an address and certificates
+	"docs/deckhouse.md":  6, // needs a cluster, or an address and certificates
 	"docs/install.md":    5,
 	"docs/prune.md":      1, // runs until tomorrow
-	"docs/page.md":       2, // another machine, an own certificate
+	"docs/page.md":       2, // needs another machine, or a certificate
 	"docs/pull.md":       1,
-	"docs/release.md":    5, // a release, its keys, credentials
-	"docs/sizing.md":     1, // a benchmark of minutes
+	"docs/release.md":    5, // needs a release, its keys and credentials
+	"docs/sizing.md":     1, // a benchmark that takes minutes
 	"docs/upgrade.md":    1,
 
-	"docs/object-storage.md":  2, // a cluster
-	"docs/troubleshooting.md": 3, // the reader's own image, server and machine
+	"docs/object-storage.md":  2, // needs a cluster
+	"docs/troubleshooting.md": 3, // needs the reader's image, server and machine
 }
 
 // block is a fenced block of commands.
 type block struct {
 	line    int
-	reason  string // why it is not run; empty if it is
-	session bool   // commands behind "$ ", each followed by its output
+	reason  string // why it does not run; empty if it does
+	session bool   // a console block: commands after "$ ", each followed by its output
 	script  string
 }
 
@@ -63,7 +63,7 @@ func blocks(page string) (all []block) {
 	return all
 }
 
-// pages returns the names and texts of all that a user reads.
+// pages returns the names and texts of all documents for users.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(projectDir + "/docs/*.md")
@@ -103,20 +103,20 @@ func TestCommandsOfTheDocs(t *testing.T) {
 	}
 }
 
-// sandbox is where the commands of a page run, one block after the other. Absolute
-// paths of the text are below root, the ports are free ones, and layoutproxy serve
-// goes on in the background until another one or the end of the page.
+// sandbox runs the commands of a page, one block after the other. It puts absolute paths below
+// root and replaces ports by free ones. layoutproxy serve runs in the background until the next
+// one starts or the page ends.
 type sandbox struct {
 	*testing.T
 	root  string
 	text  *strings.Replacer
-	other string // where otherRegistry is
+	other string // address that replaces otherRegistry
 }
 
 // otherRegistry is the registry that the docs push to.
 const otherRegistry = "registry.example:5000"
 
-// source is the project's copy in a sandbox, where each block begins.
+// source is the copy of the project in a sandbox: the working directory of each block.
 const source = "/src"
 
 func newSandbox(t *testing.T) *sandbox {
@@ -140,7 +140,7 @@ func newSandbox(t *testing.T) *sandbox {
 	return s
 }
 
-// shim is layoutproxy in a sandbox: serve answers as soon as it listens.
+// shim replaces layoutproxy in a sandbox. Its serve returns as soon as the server listens.
 const shim = `#!/bin/sh
 program='%s' root='%s'
 export LAYOUTPROXY_LISTEN='%s' LAYOUTPROXY_ADMIN_LISTEN='%s' LAYOUTPROXY_CACHE_DIR="$root/cache"
@@ -171,7 +171,7 @@ done
 cat "$root/log"
 `
 
-// stopServing ends what the shim began, and fails unless it ended well.
+// stopServing stops the server of the shim, and fails unless its exit status is 0.
 const stopServing = `#!/bin/sh
 root='%s'
 [ -e "$root/pid" ] || exit 0
@@ -181,7 +181,7 @@ rm "$root/pid"
 [ "$(cat "$root/status")" = 0 ] || { cat "$root/log" >&2; exit 1; }
 `
 
-// run runs the blocks of a page.
+// run runs all blocks of a page.
 func (s *sandbox) run(page string, all []block) {
 	s.Helper()
 	s.write("/bin/stop-serving", fmt.Sprintf(stopServing, s.root), 0o755)
@@ -205,8 +205,7 @@ func (s *sandbox) run(page string, all []block) {
 	}
 }
 
-// session runs the commands of a block one after the other, and compares what each
-// prints with what the page shows.
+// session runs the commands of a console block, and compares the output of each with the page.
 func (s *sandbox) session(page string, b block) {
 	s.Helper()
 	for i, step := range strings.Split("\n"+b.script, "\n$ ") {
@@ -236,7 +235,7 @@ func (s *sandbox) serveOther() {
 	if err := cmd.Start(); err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() { _ = cmd.Wait() }) // it is killed with the context
+	s.Cleanup(func() { _ = cmd.Wait() }) // the end of the context kills it
 	for range 500 {
 		if conn, err := net.Dial("tcp", s.other); err == nil {
 			conn.Close()
@@ -247,11 +246,11 @@ func (s *sandbox) serveOther() {
 	s.Fatal("the other registry does not listen")
 }
 
-// sh runs a script to its end. What it leaves in the background holds none of its
-// output open, but for serve.
+// sh runs a script. Background processes of the script must not keep its output open, except for
+// serve.
 func (s *sandbox) sh(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
-	if s.Context().Err() != nil { // the page is over, and serve has to be stopped
+	if s.Context().Err() != nil { // the page has ended, but serve must still be stopped
 		ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	}
 	defer cancel()

@@ -15,16 +15,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// front makes a registry that can be written to out of a server that cannot: what
-// is written becomes plain OCI layouts, and all else is asked of the server, which
-// serves those layouts. So a suite that writes first judges a read-only server.
+// front is a proxy that makes a read-only server writable: it stores writes as plain OCI
+// layouts, which the server serves, and passes all other requests on. So a suite that writes
+// before it reads can test a read-only server.
 type front struct {
-	dir    string // above the layouts
+	dir    string // directory of the layouts
 	server server
 	reads  http.Handler
-	fail   func(format string, args ...any) // for what is no answer to a client
+	fail   func(format string, args ...any) // reports failures of the front itself
 
-	mu      sync.Mutex // one write at a time, and its reload
+	mu      sync.Mutex // serializes writes and the rescans that follow
 	uploads map[string]*upload
 }
 
@@ -38,14 +38,14 @@ func newFront(t *testing.T, dir string, s server) *front {
 	}
 }
 
-// Repository names hold slashes, so paths are matched from the right.
+// Repository names contain slashes, so paths are matched from the right.
 var (
 	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([^/]*)$`)
 	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([^/]+)$`)
 	manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
 )
 
-// statusError is an answer to a client other than success.
+// statusError is an error that is returned to the client.
 type statusError struct {
 	status int
 	reason string
@@ -79,10 +79,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// write answers a request that writes.
+// write handles a request that writes.
 type write func(w http.ResponseWriter, req *http.Request) error
 
-// route returns nil for what the server answers.
+// route returns nil for requests that the server handles.
 func (f *front) route(req *http.Request) write {
 	path := req.URL.Path
 	if m := uploadPath.FindStringSubmatch(path); m != nil {
@@ -117,7 +117,7 @@ func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Re
 	}
 }
 
-// commitBlob writes content and makes the server see it, and answers where it is.
+// commitBlob writes a blob, waits for the server to rescan, and answers with its location.
 func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.ResponseWriter, req *http.Request) error {
 	d, err := checked(dgst, data)
 	if err != nil {
@@ -129,7 +129,7 @@ func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.Resp
 	return f.created(req.Context(), w, fmt.Sprintf("/v2/%s/blobs/%s", name, d), d)
 }
 
-// created answers once the server has seen what was written.
+// created answers 201 after the server has rescanned.
 func (f *front) created(ctx context.Context, w http.ResponseWriter, location string, d digest.Digest) error {
 	if err := f.server.reload(ctx); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (f *front) created(ctx context.Context, w http.ResponseWriter, location str
 	return nil
 }
 
-// deleted answers once the server has seen what is gone.
+// deleted answers 202 after the server has rescanned.
 func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
 	if err := f.server.reload(ctx); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
 	return nil
 }
 
-// checked parses a digest and holds it against the content.
+// checked parses a digest and verifies the content.
 func checked(dgst string, data []byte) (digest.Digest, error) {
 	d, err := digest.Parse(dgst)
 	if err != nil || d.Algorithm().FromBytes(data) != d {

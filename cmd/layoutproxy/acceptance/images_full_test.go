@@ -24,18 +24,18 @@ import (
 type app struct {
 	dir    string
 	layout *layouttest.Layout
-	// image, inner and nested are tagged v1, flat and nested. inner is an index of image
-	// and of one for another platform, and nested an index of inner: not all of podman's
-	// family follow that.
+	// image, inner and nested are tagged v1, flat and nested. inner is an index of image and of
+	// one for another platform. nested is an index of inner, which not all of podman, buildah
+	// and skopeo support.
 	image, inner, nested, other ocispec.Descriptor
 	// large is the first layer of image.
 	large ocispec.Descriptor
 }
 
-// largeLayer is more than one read or one buffer of any client.
+// largeLayer is larger than any client's buffer or single read.
 const largeLayer = 24 << 20
 
-// newApp builds the repository app. Images of another name share no layer but the
+// newApp builds the repository app. Images with different names share only the layer with the
 // program.
 func newApp(t *testing.T, name string) *app {
 	t.Helper()
@@ -57,7 +57,7 @@ func newApp(t *testing.T, name string) *app {
 	return a
 }
 
-// content returns what a pull of a node has to bring, from a manifest down.
+// content returns the blobs that a pull of a manifest by a node must fetch.
 func (a *app) content(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	want := contentOf(t, layout(a.layout.Dir()), a.image.Digest)
@@ -69,8 +69,8 @@ func (a *app) content(t *testing.T, d digest.Digest) contents {
 	return want
 }
 
-// runnable writes an image of tar layers that a pod's sandbox can be, as it says what
-// to run.
+// runnable writes an image of tar layers with an entry point, so that it can also be the sandbox
+// image of a pod.
 func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Descriptor {
 	t.Helper()
 	config := ocispec.Image{
@@ -82,7 +82,7 @@ func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Desc
 	for _, layer := range layers {
 		d := l.Blob(ocispec.MediaTypeImageLayer, layer)
 		manifest.Layers = append(manifest.Layers, d)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest) // it is not compressed
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest) // the layer is not compressed
 	}
 	manifest.Config = l.Blob(ocispec.MediaTypeImageConfig, marshal(t, config))
 	d := l.Blob(manifest.MediaType, marshal(t, manifest))
@@ -147,7 +147,8 @@ func main() {
 }
 `
 
-// helloProgram returns a static program: it greets, or holds still as a pod's sandbox does.
+// helloProgram builds a static program that prints a greeting or, as the sandbox of a pod,
+// waits.
 func helloProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A bundle on a disk that fails in the middle of it is refused by the file's name, and
-// the store is what it was.
+// A bundle on a disk with a read error is refused, the error names the file, and the store does
+// not change.
 func TestImportFromADiskThatFails(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)

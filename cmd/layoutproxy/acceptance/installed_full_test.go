@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// Programs that are not of the distribution, and not of this module: their own
-// modules say what they are built of.
+// Programs that neither Debian nor this module's go.mod provides. Each has its own module with
+// the versions it is built from.
 const (
 	containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
 	helm        = "helm.sh/helm/v3@v3.22.0"
 	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
-// installed returns the directory of programs of a module, by their packages. The first
-// call builds them, which takes minutes; they are kept in the user's cache.
+// installed returns a directory with the programs of a module. The first call builds them, which
+// takes minutes, and keeps them in the user's cache.
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -45,7 +45,7 @@ func installed(t *testing.T, module string, packages ...string) string {
 	return dir
 }
 
-// releases returns the containerds that nodes have: 1.x and 2.x.
+// releases returns the releases of containerd that nodes use: 1.x and 2.x.
 func releases(t *testing.T) []release {
 	t.Helper()
 	dir := installed(t, containerd2, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2")

@@ -13,29 +13,29 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a layer resumes there: the containerd
-// itself, or the ctr of 1.x, which fetches by itself.
-func TestNodesGoOnAfterAKill(t *testing.T) {
+// A client that is killed in the middle of a layer resumes there. The client is containerd or,
+// in 1.x, ctr, which downloads by itself.
+func TestNodesResumeAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, w.url)
+		c.mirror(t, mirroredHost, w.url)
 		before := len(w.requests(string(a.large.Digest)))
 		reached := w.hold(a.large.Digest, a.large.Size/2)
 		if p.name == "cri" || p.name == "ctr" && c.major >= 2 {
-			go p.pull(t, c, stoodFor+"/app:v1") // fails, as it is killed
+			go p.pull(t, c, mirroredHost+"/app:v1") // fails, because containerd is killed
 			c.waitForHalf(t, reached)
 			c.stop(t, syscall.SIGKILL)
 			c.start(t)
 		} else {
-			ctr := c.begin(t, p, stoodFor+"/app:v1")
+			ctr := c.begin(t, p, mirroredHost+"/app:v1")
 			c.waitForHalf(t, reached)
 			if err := ctr.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
 			_ = ctr.Wait() // killed
 		}
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 		asked := w.requests(string(a.large.Digest))[before:]
 		last := asked[len(asked)-1]
 		var from int64
@@ -45,7 +45,7 @@ func TestNodesGoOnAfterAKill(t *testing.T) {
 	})
 }
 
-// begin starts a ctr that pulls.
+// begin starts ctr pulling an image.
 func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
 	t.Helper()
 	args := []string{"-a", c.socket, "-n", "ctr", "images", "pull", "--hosts-dir", c.certs}
@@ -60,7 +60,7 @@ func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
 	return cmd
 }
 
-// waitForHalf waits until a download has stopped, and some of it has been written.
+// waitForHalf waits until the download is held, and a part of it is on disk.
 func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	t.Helper()
 	deadline := time.After(commandTimeout)
@@ -84,22 +84,22 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	}
 }
 
-// 2.x reads a layer in parts, side by side, and drops each connection after its part.
+// containerd 2.x reads parts of a layer concurrently, and closes each connection after its part.
 func TestNodesPullInParts(t *testing.T) {
 	a := newApp(t, "in parts")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
 	for _, r := range releases(t) {
 		if r.major < 2 {
-			continue // it knows no parts
+			continue // 1.x does not read in parts
 		}
-		for _, p := range r.pullers()[:2] { // the transfer service does it
+		for _, p := range r.pullers()[:2] { // only the transfer service reads in parts
 			t.Run(p.name, func(t *testing.T) {
 				c := startContainerd(t, r, map[string]string{
 					transferPlugin: "concurrent_layer_fetch_buffer = 1048576\nmax_concurrent_downloads = 4",
 				})
-				c.mirror(t, stoodFor, w.url)
+				c.mirror(t, mirroredHost, w.url)
 				before := len(w.requests(string(a.large.Digest)))
-				p.bring(t, c, stoodFor+"/app:nested", a.content(t, a.nested.Digest))
+				p.pullAndCompare(t, c, mirroredHost+"/app:nested", a.content(t, a.nested.Digest))
 				parts := map[string]bool{}
 				for _, asked := range w.requests(string(a.large.Digest))[before:] {
 					parts[asked.ranges] = true
@@ -115,7 +115,7 @@ func TestNodesPullInParts(t *testing.T) {
 	}
 }
 
-// What docs/containerd.md says of 2.x and of lists of directories.
+// docs/containerd.md says that the transfer service of 2.x ignores a list of directories.
 func TestTransferServiceReadsNoList(t *testing.T) {
 	a := newApp(t, "list")
 	s := serve(t, a.dir, "--root-repository", "")
@@ -134,11 +134,11 @@ func TestTransferServiceReadsNoList(t *testing.T) {
 				`io.containerd.cri.v1.images".registry`: fmt.Sprintf("config_path = %q", certs+":/etc/docker/certs.d"),
 			})
 			c.certs = certs
-			c.mirror(t, stoodFor, "http://"+s.registry)
-			if out, err := byCRI(t, c, stoodFor+"/app:v1"); (err == nil) != test.reads {
+			c.mirror(t, mirroredHost, "http://"+s.registry)
+			if out, err := byCRI(t, c, mirroredHost+"/app:v1"); (err == nil) != test.reads {
 				t.Errorf("%s", out)
 			}
-			out := run(t, program, "doctor", "--hosts-dir", certs, "http://"+s.registry, stoodFor+"/app:v1")
+			out := run(t, program, "doctor", "--hosts-dir", certs, "http://"+s.registry, mirroredHost+"/app:v1")
 			if warned := strings.Contains(out, "only a single directory"); warned == test.reads {
 				t.Errorf("%s", out)
 			}

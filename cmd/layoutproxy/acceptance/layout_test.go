@@ -11,8 +11,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout is a directory that a front writes a repository to: a plain OCI layout,
-// whose tags are the bare ref.name.
+// layout is the directory of a repository: a plain OCI layout whose tags are the ref.name
+// annotations.
 type layout string
 
 func (l layout) exists() bool {
@@ -24,7 +24,7 @@ func (l layout) blobPath(dgst digest.Digest) string {
 	return filepath.Join(string(l), ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
 
-// writeBlob writes data, which the caller has checked against dgst.
+// writeBlob writes data. The caller has verified its digest.
 func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	path := l.blobPath(dgst)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -33,8 +33,8 @@ func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	return replace(path, data)
 }
 
-// add notes a manifest in index.json: untagged, or under each of the tags, which
-// others lose.
+// add adds a manifest to index.json: untagged, or under each of the tags, which other manifests
+// lose.
 func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		for _, tag := range tags {
@@ -47,7 +47,7 @@ func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	})
 }
 
-// removeTag reports whether there was such a tag. The manifest stays.
+// removeTag removes a tag and keeps the manifest. found reports whether the tag existed.
 func (l layout) removeTag(tag string) (found bool, err error) {
 	err = l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		found = slices.ContainsFunc(manifests, func(d ocispec.Descriptor) bool { return tagOf(d) == tag })
@@ -56,7 +56,7 @@ func (l layout) removeTag(tag string) (found bool, err error) {
 	return found, err
 }
 
-// removeManifest drops a manifest with all its tags.
+// removeManifest removes a manifest with all its tags.
 func (l layout) removeManifest(dgst digest.Digest) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		return slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool { return d.Digest == dgst })
@@ -82,7 +82,7 @@ func (l layout) edit(change func([]ocispec.Descriptor) []ocispec.Descriptor) err
 
 func tagOf(d ocispec.Descriptor) string { return d.Annotations[ocispec.AnnotationRefName] }
 
-// untag takes the tag away from the manifest that has it.
+// untag removes a tag from the manifest that has it.
 func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
 	var lost []ocispec.Descriptor
 	manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
@@ -99,7 +99,7 @@ func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
 	return manifests
 }
 
-// keep adds d untagged unless it is there under any tag or none.
+// keep adds d without a tag, unless the list already has it.
 func keep(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
 	if slices.ContainsFunc(manifests, func(m ocispec.Descriptor) bool { return m.Digest == d.Digest }) {
 		return manifests
@@ -107,7 +107,7 @@ func keep(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descri
 	return append(manifests, d)
 }
 
-// replace puts data in place by a rename, as the server may read at any time.
+// replace writes a file and renames it into place, because the server may read it at any time.
 func replace(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 	if err := os.WriteFile(temp, data, 0o644); err != nil {

@@ -10,9 +10,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// TestListIsWhatLiesThere reads the sample's index.json files by itself: the other
-// tests believe the list.
-func TestListIsWhatLiesThere(t *testing.T) {
+// The other tests rely on layoutproxy list, so this one compares it with the index.json files of
+// the sample.
+func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
 		"deckhouse/ee/modules:csi-ceph", "deckhouse/ee/packages:echo",
@@ -47,7 +47,7 @@ func TestListIsWhatLiesThere(t *testing.T) {
 	compareLines(t, "list", got, want)
 }
 
-// layouts finds the layouts below dir, itself included.
+// layouts finds the layouts in dir and below it.
 func layouts(t *testing.T, dir string) (found []layout) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -62,7 +62,7 @@ func layouts(t *testing.T, dir string) (found []layout) {
 	return found
 }
 
-// compareLines compares without regard to order.
+// compareLines compares lines in any order.
 func compareLines(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))

@@ -17,13 +17,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// Who logs in, and whose hash the file has: of "baggins".
+// The test user. The hash in the htpasswd file is that of "baggins".
 const (
 	user, password = "frodo", "baggins"
 	htpasswdLine   = "frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"
 )
 
-// locked are servers that want credentials, by the way they ask for them.
+// locked returns servers that require a login, by kind of authentication.
 func locked(t *testing.T) map[string]server {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(file, []byte(htpasswdLine), 0o600); err != nil {
@@ -35,8 +35,8 @@ func locked(t *testing.T) map[string]server {
 	}
 }
 
-// serveWithTokens runs a server whose token server answers at the same address, as
-// crane takes no token from another loopback one.
+// serveWithTokens runs a server with its token server at the same address, because crane accepts
+// no token server at another loopback address.
 func serveWithTokens(t *testing.T, may func(user, repository string) bool) server {
 	t.Helper()
 	tokens := tokentest.New(t)
@@ -63,16 +63,16 @@ func TestCraneLogsIn(t *testing.T) {
 	for name, s := range locked(t) {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
-			in(t, home, crane, "auth", "login", s.registry, "-u", user, "-p", password, "--insecure")
+			runIn(t, home, crane, "auth", "login", s.registry, "-u", user, "-p", password, "--insecure")
 			i := pick(t, sample(t), installer)
-			if got := strings.TrimSpace(in(t, home, crane, "digest", i.reference(s))); got != i.digest.String() {
+			if got := strings.TrimSpace(runIn(t, home, crane, "digest", i.reference(s))); got != i.digest.String() {
 				t.Errorf("%s, want %s", got, i.digest)
 			}
-			in(t, home, crane, "validate", "--remote", i.reference(s))
-			if out := in(t, home, crane, "catalog", "--insecure", s.registry); !strings.Contains(out, sampleRoot+"/install\n") {
+			runIn(t, home, crane, "validate", "--remote", i.reference(s))
+			if out := runIn(t, home, crane, "catalog", "--insecure", s.registry); !strings.Contains(out, sampleRoot+"/install\n") {
 				t.Errorf("catalog: %s", out)
 			}
-			fails(t, t.TempDir(), crane, "digest", i.reference(s))
+			runRefused(t, t.TempDir(), crane, "digest", i.reference(s))
 		})
 	}
 }
@@ -84,23 +84,23 @@ func TestSkopeoLogsIn(t *testing.T) {
 			home := t.TempDir()
 			file := filepath.Join(home, "auth.json")
 			login := []string{"login", "--tls-verify=false", "--authfile", file, "-u", user, "-p"}
-			fails(t, home, skopeo, append(login, "wrong", s.registry)...)
-			in(t, home, skopeo, append(login, password, s.registry)...)
+			runRefused(t, home, skopeo, append(login, "wrong", s.registry)...)
+			runIn(t, home, skopeo, append(login, password, s.registry)...)
 			i := pick(t, sample(t), installer)
-			in(t, home, skopeo, "--insecure-policy", "copy", "--authfile", file, "--src-tls-verify=false", "docker://"+i.reference(s), "dir:"+filepath.Join(home, "copy"))
-			fails(t, home, skopeo, "inspect", "--raw", "--tls-verify=false", "docker://"+i.reference(s))
+			runIn(t, home, skopeo, "--insecure-policy", "copy", "--authfile", file, "--src-tls-verify=false", "docker://"+i.reference(s), "dir:"+filepath.Join(home, "copy"))
+			runRefused(t, home, skopeo, "inspect", "--raw", "--tls-verify=false", "docker://"+i.reference(s))
 		})
 	}
 }
 
-// TestDockerLogsIn needs the client only: a login asks no daemon.
+// TestDockerLogsIn needs only the docker client: a login does not use the daemon.
 func TestDockerLogsIn(t *testing.T) {
 	client := packaged(t, "docker")
 	for name, s := range locked(t) {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
-			fails(t, home, client, "login", "-u", user, "-p", "wrong", s.registry)
-			if out := in(t, home, client, "login", "-u", user, "-p", password, s.registry); !strings.Contains(out, "Login Succeeded") {
+			runRefused(t, home, client, "login", "-u", user, "-p", "wrong", s.registry)
+			if out := runIn(t, home, client, "login", "-u", user, "-p", password, s.registry); !strings.Contains(out, "Login Succeeded") {
 				t.Errorf("%s", out)
 			}
 		})
@@ -122,7 +122,7 @@ func TestContainerdLogsIn(t *testing.T) {
 	}
 }
 
-// authorized is containerd's resolver with the credentials of the user.
+// authorized returns containerd's resolver with the credentials of the test user.
 func authorized(password string) remotes.Resolver {
 	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) { return user, password, nil }))
 	return docker.NewResolver(docker.ResolverOptions{
@@ -130,12 +130,12 @@ func authorized(password string) remotes.Resolver {
 	})
 }
 
-// A token is for the repositories that its server lets the user have.
+// A token allows only the repositories that the token server grants.
 func TestTokenIsForSomeRepositories(t *testing.T) {
 	crane := tool(t, "crane")
 	s := serveWithTokens(t, func(_, repository string) bool { return strings.HasSuffix(repository, "/install") })
 	home := t.TempDir()
-	in(t, home, crane, "auth", "login", s.registry, "-u", user, "-p", password, "--insecure")
-	in(t, home, crane, "ls", s.registry+"/"+sampleRoot+"/install")
-	fails(t, home, crane, "ls", s.registry+"/"+sampleRoot+"/modules")
+	runIn(t, home, crane, "auth", "login", s.registry, "-u", user, "-p", password, "--insecure")
+	runIn(t, home, crane, "ls", s.registry+"/"+sampleRoot+"/install")
+	runRefused(t, home, crane, "ls", s.registry+"/"+sampleRoot+"/modules")
 }

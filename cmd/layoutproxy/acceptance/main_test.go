@@ -35,9 +35,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build builds the program in its own module: built in this one it would hold the
-// versions of dependencies that this module's go.mod agrees on. No test reads its
-// commit, and asking for that fails in a clone that is somebody else's.
+// build builds the program in the main module, because this module's go.mod may select other
+// versions of its dependencies. -buildvcs=false: no test reads the commit, and git refuses to
+// report it in a clone of another user.
 func build(output string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

@@ -24,8 +24,7 @@ func (f *front) manifest(l layout, name, reference string, w http.ResponseWriter
 	return errMethod
 }
 
-// putManifest writes a manifest under a tag, or by its digest under the tags of the
-// query, of which there may be none.
+// putManifest writes a manifest under a tag, or by digest under the tags in the query, if any.
 func (f *front) putManifest(l layout, name, reference string, w http.ResponseWriter, req *http.Request) error {
 	data, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -82,7 +81,7 @@ func (f *front) deleteManifest(l layout, reference string, w http.ResponseWriter
 	return f.deleted(req.Context(), w)
 }
 
-// deleteBlob deletes the content of a manifest too: a layout knows no difference.
+// deleteBlob can also delete a manifest: a layout stores both in the same place.
 func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *http.Request) error {
 	d, err := digest.Parse(dgst)
 	if err != nil {
@@ -98,5 +97,5 @@ func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *ht
 	return f.deleted(req.Context(), w)
 }
 
-// isDigest tells digests from tags, which have no colon.
+// isDigest reports whether a reference is a digest. Tags have no colon.
 func isDigest(reference string) bool { return strings.Contains(reference, ":") }

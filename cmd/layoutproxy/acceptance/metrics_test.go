@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The metrics keep to the conventions that promtool knows, and say what happened.
+// promtool finds no fault with the metrics, and they count the requests.
 func TestMetrics(t *testing.T) {
 	s := serve(t, bundleDir)
 	client := &http.Client{Timeout: time.Minute}

@@ -18,7 +18,7 @@ const (
 	dashboard = projectDir + "/deploy/grafana/layoutproxy.json"
 )
 
-// promtool takes the alert rules, and each rings and is silent when it has to.
+// promtool accepts the alert rules, and each rule fires only when it should.
 func TestAlertRules(t *testing.T) {
 	promtool := packaged(t, "promtool")
 	for _, args := range [][]string{
@@ -44,10 +44,10 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// A query that promtool cannot read, or of a metric that there is not, shows an
-// empty panel or never rings.
-func TestQueriesAreOfMetricsThatThereAre(t *testing.T) {
-	// Each of these has metrics of its own.
+// Every query is valid and uses existing metrics. Otherwise its panel would be empty, or its
+// alert would never fire.
+func TestQueriesUseExistingMetrics(t *testing.T) {
+	// Each of these options adds metrics.
 	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
 	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
 		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
@@ -83,7 +83,7 @@ func expressions(rules string) string {
 	return regexp.MustCompile(`(?m)^.*(name|summary|description): .*$`).ReplaceAllString(rules, "")
 }
 
-// documented returns the metrics in the first column of the tables of docs/metrics.md.
+// documented returns the metrics in the first column of the tables in docs/metrics.md.
 func documented(t *testing.T) string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(read(t, projectDir+"/docs/metrics.md"), -1) {
@@ -92,7 +92,7 @@ func documented(t *testing.T) string {
 	return strings.Join(names, "\n")
 }
 
-// queries returns those of the dashboard, each read by promtool.
+// queries returns the queries of the dashboard, each parsed by promtool.
 func queries(t *testing.T) []string {
 	t.Helper()
 	var board struct {
@@ -139,7 +139,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// body returns what a URL has, which must be there.
+// body downloads a URL, and fails the test unless the answer is 200.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	client := &http.Client{Timeout: time.Minute}

@@ -12,10 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// puller is a way to pull with a containerd.
+// puller is a client that pulls with containerd.
 type puller struct {
 	name string
-	// pull returns what the client said.
+	// pull returns the client's output.
 	pull func(t *testing.T, c *containerd, reference string) (string, error)
 }
 
@@ -33,7 +33,7 @@ func byCRI(t *testing.T, c *containerd, reference string) (string, error) {
 	return fmt.Sprint(err), err
 }
 
-// pullers returns the ways of a release.
+// pullers returns the clients that a release of containerd has.
 func (r release) pullers() []puller {
 	all := []puller{{"ctr", byCtr()}, {"cri", byCRI}}
 	if r.major >= 2 {
@@ -42,8 +42,8 @@ func (r release) pullers() []puller {
 	return all
 }
 
-// everyWay runs a test for each release and each way to pull with it, each with a
-// containerd of its own.
+// everyWay runs a test for each release of containerd and each puller. Each run has its own
+// containerd.
 func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	t.Helper()
 	for _, r := range releases(t) {
@@ -53,17 +53,17 @@ func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	}
 }
 
-// bring pulls, and holds what came against what was to come.
-func (p puller) bring(t *testing.T, c *containerd, reference string, want contents) {
+// pullAndCompare pulls an image, and compares the content store with the expected contents.
+func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, want contents) {
 	t.Helper()
 	if out, err := p.pull(t, c, reference); err != nil {
 		t.Fatalf("%s: %v\n%s", reference, err, out)
 	}
-	c.holds(t, reference, want)
+	c.expectContents(t, reference, want)
 }
 
-// holds fails the test unless the content store has all of want.
-func (c *containerd) holds(t *testing.T, what string, want contents) {
+// expectContents fails the test unless the content store has all of want.
+func (c *containerd) expectContents(t *testing.T, what string, want contents) {
 	t.Helper()
 	for d, data := range want {
 		if got := blob(t, c.store(), d); !bytes.Equal(got, data) {
@@ -84,10 +84,10 @@ func TestNodesPull(t *testing.T) {
 	a := newApp(t, "pulled")
 	s := serve(t, a.dir, "--root-repository", "")
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, "http://"+s.registry)
-		p.bring(t, c, stoodFor+"/app:nested", a.content(t, a.nested.Digest))
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
-		if out := run(t, program, "doctor", "http://"+s.registry, stoodFor+"/app:nested"); !strings.Contains(out, "ok       containerd") {
+		c.mirror(t, mirroredHost, "http://"+s.registry)
+		p.pullAndCompare(t, c, mirroredHost+"/app:nested", a.content(t, a.nested.Digest))
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
+		if out := run(t, program, "doctor", "http://"+s.registry, mirroredHost+"/app:nested"); !strings.Contains(out, "ok       containerd") {
 			t.Errorf("%s", out)
 		}
 	})
@@ -97,8 +97,8 @@ func TestNodesPullByDigest(t *testing.T) {
 	a := newApp(t, "by digest")
 	s := serve(t, a.dir, "--root-repository", "")
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, "http://"+s.registry)
-		p.bring(t, c, stoodFor+"/app@"+string(a.nested.Digest), a.content(t, a.nested.Digest))
+		c.mirror(t, mirroredHost, "http://"+s.registry)
+		p.pullAndCompare(t, c, mirroredHost+"/app@"+string(a.nested.Digest), a.content(t, a.nested.Digest))
 	})
 }
 
@@ -106,12 +106,12 @@ func TestNodesPullByTLS(t *testing.T) {
 	a, files := newApp(t, "tls"), newCertificates(t)
 	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, "https://"+s.registry)
-		if out, err := p.pull(t, c, stoodFor+"/app:v1"); err == nil {
+		c.mirror(t, mirroredHost, "https://"+s.registry)
+		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
 			t.Errorf("pulled from a server that nobody vouches for: %s", out)
 		}
-		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca)
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 }
 
@@ -119,23 +119,24 @@ func TestNodesPullByMutualTLS(t *testing.T) {
 	a, files := newApp(t, "mutual tls"), newCertificates(t)
 	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca)
-		if out, err := p.pull(t, c, stoodFor+"/app:v1"); err == nil {
+		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
+		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
 			t.Errorf("pulled without a certificate: %s", out)
 		}
-		c.mirror(t, stoodFor, "https://"+s.registry, "--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 }
 
-// Certificates are for the server too, where the mirror takes its place.
+// With --no-fallback the mirror is also the server in hosts.toml, which then needs the
+// certificates, too.
 func TestNodesPullByMutualTLSAndNoOther(t *testing.T) {
 	a, files := newApp(t, "alone by tls"), newCertificates(t)
 	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, "https://"+s.registry+"/below/here", "--no-fallback", "--override-path",
+		c.mirror(t, mirroredHost, "https://"+s.registry+"/below/here", "--no-fallback", "--override-path",
 			"--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 }
 
@@ -144,16 +145,16 @@ func TestNodesPullBelowAPath(t *testing.T) {
 	s := serve(t, a.dir, "--root-repository", "")
 	w := newWire(t, s)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		c.mirror(t, stoodFor, w.url+"/mirrors/a", "--override-path")
-		p.bring(t, c, stoodFor+"/app:v1", a.content(t, a.image.Digest))
+		c.mirror(t, mirroredHost, w.url+"/mirrors/a", "--override-path")
+		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 	if asked := w.requests("/mirrors/a/v2/app/manifests/v1"); len(asked) == 0 {
 		t.Errorf("nothing was asked below the path: %v", w.seen)
 	}
 }
 
-// What is missing in the mirror comes from the registry itself, or from the server that an
-// operator configured; with --no-fallback the pull fails.
+// Content that the mirror does not have comes from the registry itself or from the server that
+// an operator configured. With --no-fallback the pull fails.
 func TestNodesFallThrough(t *testing.T) {
 	here, there := newApp(t, "here"), newApp(t, "there")
 	there.layout.Tag(there.image, "elsewhere")
@@ -162,7 +163,7 @@ func TestNodesFallThrough(t *testing.T) {
 	upstream := newWire(t, serve(t, there.dir, "--root-repository", ""))
 	want := there.content(t, there.image.Digest)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		// The registry itself is this machine's, which containerd asks by plain http.
+		// The registry itself is on loopback, where containerd uses plain HTTP.
 		reference := upstream.host() + "/app:elsewhere"
 		c.mirror(t, upstream.host(), mirror.url, "--no-fallback")
 		before := len(upstream.requests(""))
@@ -175,13 +176,13 @@ func TestNodesFallThrough(t *testing.T) {
 		c.expectAbsent(t, there.image.Digest)
 
 		c.mirror(t, upstream.host(), mirror.url)
-		p.bring(t, c, upstream.host()+"/app:v1", here.content(t, here.image.Digest))
-		p.bring(t, c, reference, want)
+		p.pullAndCompare(t, c, upstream.host()+"/app:v1", here.content(t, here.image.Digest))
+		p.pullAndCompare(t, c, reference, want)
 
-		c.mkdir(t, "certs.d/"+stoodFor)
-		c.write(t, "certs.d/"+stoodFor+"/hosts.toml", fmt.Sprintf("# by hand\nserver = %q\n", upstream.url))
-		c.mirror(t, stoodFor, mirror.url)
-		p.bring(t, c, stoodFor+"/app:elsewhere", want)
+		c.mkdir(t, "certs.d/"+mirroredHost)
+		c.write(t, "certs.d/"+mirroredHost+"/hosts.toml", fmt.Sprintf("# by hand\nserver = %q\n", upstream.url))
+		c.mirror(t, mirroredHost, mirror.url)
+		p.pullAndCompare(t, c, mirroredHost+"/app:elsewhere", want)
 	})
 	for _, a := range mirror.requests("/app/manifests/elsewhere") {
 		if a.status != 404 {

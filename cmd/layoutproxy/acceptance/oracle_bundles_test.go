@@ -14,10 +14,10 @@ import (
 	"testing"
 )
 
-// field is the bundle that the field's own tools wrote.
+// field is the bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms are what people make of a bundle, each with a tool of its own.
+// forms are forms in which people store a bundle, and functions that convert it.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
@@ -46,7 +46,7 @@ var forms = map[string]func(t *testing.T, b bundleOf){
 	},
 }
 
-// bundleOf is a bundle of archives, and where another form of it is made.
+// bundleOf is a bundle of archives and a directory for a converted copy.
 type bundleOf struct{ from, to string }
 
 func (b bundleOf) archives(t *testing.T) []string {
@@ -58,7 +58,7 @@ func (b bundleOf) archives(t *testing.T) []string {
 	return found
 }
 
-// copy copies the archives, and returns their copies.
+// copy copies the archives, and returns the names of the copies.
 func (b bundleOf) copy(t *testing.T) (copies []string) {
 	t.Helper()
 	for _, archive := range b.archives(t) {
@@ -69,7 +69,7 @@ func (b bundleOf) copy(t *testing.T) (copies []string) {
 	return copies
 }
 
-// repack unpacks each archive and packs it with another tool.
+// repack unpacks each archive and packs it again with another tool.
 func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []string) {
 	t.Helper()
 	for _, archive := range b.archives(t) {
@@ -82,9 +82,8 @@ func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []s
 	return packed
 }
 
-// cut cuts an archive as the field's tool does: a chunk ends with the write that brings it
-// to the limit or past it, and writes are of unequal sizes. So chunks have all sizes, and
-// the last may be empty.
+// cut cuts an archive as d8 does: a chunk ends with the write that reaches the limit, and writes
+// differ in size. So chunks differ in size, too, and the last one may be empty.
 func cut(t *testing.T, archive string, n, limit int) {
 	t.Helper()
 	data := []byte(read(t, archive))
@@ -102,8 +101,8 @@ func cut(t *testing.T, archive string, n, limit int) {
 	must(t, os.Remove(archive))
 }
 
-// Whatever form the field's own bundle has, every answer is what an independent reader of
-// that form expects.
+// For every form of d8's bundle, all answers are what an independent reader of that form
+// expects.
 func TestOracleOfTheFieldsBundle(t *testing.T) {
 	for name, form := range forms {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +121,7 @@ func TestOracleOfTheFieldsBundle(t *testing.T) {
 	}
 }
 
-// What other tools write is served as they wrote it, unpacked and packed.
+// Layouts of other tools are served unchanged, unpacked and as archives.
 func TestOracleOfOtherTools(t *testing.T) {
 	source := serve(t, bundleDir)
 	tree := t.TempDir()
@@ -162,8 +161,8 @@ func TestOracleOfOtherTools(t *testing.T) {
 	}
 }
 
-// Each kind of lie is seen: an oracle that finds no fault in anything is worth nothing.
-func TestOracleSeesLies(t *testing.T) {
+// The oracle detects each kind of wrong answer. Otherwise its tests would prove nothing.
+func TestOracleFindsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
 	o := readBundle(t, dir, sampleRoot)

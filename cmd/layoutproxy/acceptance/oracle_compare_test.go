@@ -20,7 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// examiner asks a registry and collects what is not as an oracle says.
+// examiner sends requests to a registry and collects differences from an oracle.
 type examiner struct {
 	*testing.T
 	base        string
@@ -29,8 +29,8 @@ type examiner struct {
 	differences []string
 }
 
-// examine asks a registry for all that an oracle knows: the catalog, lists and their pages,
-// tags, manifests, blobs, ranges and referrers. It returns what is different.
+// examine requests everything in an oracle from a registry: the catalog, lists and their pages,
+// tags, manifests, blobs, ranges and referrers. It returns the differences.
 func (o oracle) examine(t *testing.T, base string) []string {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true}
@@ -51,7 +51,7 @@ func (e *examiner) differ(format string, args ...any) {
 	e.differences = append(e.differences, fmt.Sprintf(format, args...))
 }
 
-// do sends a request and reads the answer to its end.
+// do sends a request and reads the complete answer.
 func (e *examiner) do(method, path string, header ...string) (*http.Response, []byte) {
 	e.Helper()
 	e.asked++
@@ -79,7 +79,7 @@ func (e *examiner) status(method, path string, want int, header ...string) {
 	}
 }
 
-// list reads a list whole, and page by page as the Links lead.
+// list reads a list in one request, and page by page by following the Link headers.
 func (e *examiner) list(path, field string, want []string) {
 	e.Helper()
 	for _, query := range []string{"", "?n=1", "?n=7"} {
@@ -213,7 +213,7 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	}
 }
 
-// several asks for two ranges at once, which are parts of one answer.
+// several requests two ranges at once. The answer has several parts.
 func (e *examiner) several(path string, data []byte) {
 	e.Helper()
 	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))

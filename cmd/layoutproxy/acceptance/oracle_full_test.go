@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-// What podman saves, as a directory and as an archive, is served as it saved it.
+// Images that podman has saved, as a directory or an archive, are served unchanged.
 func TestSaved(t *testing.T) {
 	a := newApp(t, "saved")
 	source := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "podman", mirrored(source.registry))
-	e.run(t, "pull", e.policy(), stoodFor+"/app:flat")
+	e.run(t, "pull", e.policy(), mirroredHost+"/app:flat")
 	for name, save := range map[string]func(dir string){
 		"a directory": func(dir string) {
 			must(t, os.Mkdir(filepath.Join(dir, "app"), 0o755))
-			e.run(t, "save", "--format", "oci-dir", "-o", filepath.Join(dir, "app"), stoodFor+"/app:flat")
+			e.run(t, "save", "--format", "oci-dir", "-o", filepath.Join(dir, "app"), mirroredHost+"/app:flat")
 		},
 		"an archive": func(dir string) {
-			e.run(t, "save", "--format", "oci-archive", "-o", filepath.Join(dir, "app.tar"), stoodFor+"/app:flat")
+			e.run(t, "save", "--format", "oci-archive", "-o", filepath.Join(dir, "app.tar"), mirroredHost+"/app:flat")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

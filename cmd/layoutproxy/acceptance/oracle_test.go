@@ -21,21 +21,21 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An oracle is what a registry has to answer for a bundle, read by the format's own
-// description with archive/tar and encoding/json. It shares no code with layoutproxy, and
-// holds everything in memory: no code of it could have the faults of what it judges.
+// oracle is the content that a registry must serve for a bundle. It reads the bundle into memory
+// with archive/tar and encoding/json, as the formats are specified. It shares no code with
+// layoutproxy, so it cannot share its faults.
 type oracle map[string]*repository
 
-// repository is what an oracle knows of one.
+// repository is the expected content of one repository.
 type repository struct {
 	tags      map[string]digest.Digest
 	manifests map[digest.Digest]ocispec.Descriptor
-	blobs     map[digest.Digest][]byte // manifests too
+	blobs     map[digest.Digest][]byte // including manifests
 }
 
-// readBundle reads a directory of archives, chunk sets and layouts below a root. Later
-// ones win a tag: the catalog of packages is first, other archives follow by name, loose
-// layouts are last.
+// readBundle reads a directory of archives, chunk sets and layouts, and serves it below a root.
+// If several have a tag, the last one wins: the order is the catalog of packages, other archives
+// by name, loose layouts.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}
@@ -59,8 +59,8 @@ func readBundle(t *testing.T, dir, root string) oracle {
 
 var chunkName = regexp.MustCompile(`^(.+\.tar)\.(\d{4,})\.chunk$`)
 
-// archivesOf returns the bytes of the archives of a directory, by name. A file wins over chunks
-// of its name, and chunks have any sizes.
+// archivesOf returns the content of each archive in a directory, by name. An archive in one file
+// wins over chunks with the same name. Chunks may have any size.
 func archivesOf(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -99,7 +99,7 @@ func archivesOf(t *testing.T, dir string) map[string][]byte {
 	return whole
 }
 
-// untar returns the regular files of an archive, and hard links to them.
+// untar returns the regular files and hard links in an archive.
 func untar(t *testing.T, data []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -120,7 +120,7 @@ func untar(t *testing.T, data []byte) map[string][]byte {
 	}
 }
 
-// loose returns the files below a directory that are in no archive.
+// loose returns the files below a directory that are not archives.
 func loose(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -135,7 +135,7 @@ func loose(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// add adds the layouts among files.
+// add adds the layouts in a set of files.
 func (o oracle) add(t *testing.T, files map[string][]byte, root string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -168,8 +168,8 @@ func (o oracle) repository(name string) *repository {
 	return o[name]
 }
 
-// nameOf returns the repository of a layout. The installer and the d8 program belong to all
-// editions, and so beside the one that a root ends in.
+// nameOf returns the repository of a layout. The installer and the d8 program are shared by all
+// editions, so they are beside the edition at the end of the root, not below it.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
 	if first == "installer" || first == "deckhouse-cli" {
@@ -186,12 +186,12 @@ func beside(root string) string {
 	return root
 }
 
-// oracleTag returns the tag of a descriptor: the short tag, or what follows the last colon of a
-// reference, or all of a reference that is a bare tag.
+// oracleTag returns the tag of a descriptor: the short tag, or the part of a reference after its
+// last colon, or a reference that is only a tag.
 func oracleTag(d ocispec.Descriptor) string {
 	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 		if strings.Contains(tag, ":") {
-			return "" // by its digest only
+			return "" // the reference has only a digest
 		}
 		return tag
 	}
@@ -205,7 +205,7 @@ func oracleTag(d ocispec.Descriptor) string {
 	return name
 }
 
-// reach notes a manifest and its children.
+// reach adds a manifest and its children.
 func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	t.Helper()
 	if r.manifests[d.Digest].Digest != "" {
@@ -221,8 +221,8 @@ func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	}
 }
 
-// discover adds the tags by which modules, packages and plugins are found. Nobody knows
-// their digests but who makes them.
+// discover adds the discovery tags of modules, packages and plugins. The oracle cannot know
+// their digests, as layoutproxy makes the images.
 func (o oracle) discover(root string) {
 	for _, index := range []string{path.Join(root, "modules"), path.Join(root, "packages"), path.Join(beside(root), "deckhouse-cli/plugins")} {
 		for _, name := range slices.Collect(maps.Keys(o)) {
@@ -238,7 +238,7 @@ func (o oracle) discover(root string) {
 	}
 }
 
-// made stands for the digest of a tag that is in no layout.
+// made stands for the unknown digest of a discovery tag.
 const made digest.Digest = "made"
 
 // referrers returns the descriptors of the manifests whose subject is d, sorted by digest.
@@ -270,7 +270,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// size says how much an oracle knows, so that a test can tell that it asks for something.
+// size counts the content of an oracle, so that a test can check that it compares enough.
 func (o oracle) size() (tags, manifests, blobs int) {
 	for _, r := range o {
 		tags, manifests, blobs = tags+len(r.tags), manifests+len(r.manifests), blobs+len(r.blobs)

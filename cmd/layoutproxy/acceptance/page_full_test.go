@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// packedSample is a directory with the sample in its archives.
+// packedSample returns a directory with the sample as archives.
 func packedSample(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
@@ -31,8 +31,9 @@ func packedSample(t *testing.T) string {
 	return dir
 }
 
-// The first visit: a verdict, what is ready, how much of it there is, and what to put on a node. It
-// loads at most 60 kB, from nowhere else. The same is there without JavaScript.
+// The overview shows the verdict, the ready versions, the number of repositories and tags, and
+// the hosts.toml for nodes, with and without JavaScript. It loads at most 60 kB, and nothing
+// from another host.
 func TestPageFirstVisit(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
@@ -72,7 +73,7 @@ func TestPageFirstVisit(t *testing.T) {
 	t.Logf("first load: %.0f bytes", loaded)
 }
 
-// Every kind of page has no violation of WCAG, in both themes, and fits into 360 pixels.
+// No kind of page violates WCAG, in both themes, and each fits a width of 360 pixels.
 func TestPagesAreForEverybody(t *testing.T) {
 	dir := packedSample(t)
 	breakBundle(t, filepath.Join(dir, "platform.tar"))
@@ -112,7 +113,7 @@ func breakBundle(t *testing.T, archive string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	// The name of its entry: the blob is lost.
+	// Overwrite the name of its entry, so that the blob is missing.
 	if _, err := f.WriteAt([]byte("lost"), largest.Header+20); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func breakBundle(t *testing.T, archive string) {
 	}
 }
 
-// For every repository of the sample, the tags that a browser shows are those of tags/list.
+// For every repository of the sample, a browser shows the same tags as tags/list.
 func TestPageHasTheTagsOfTheAPI(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
@@ -170,7 +171,7 @@ func TestPageByKeyboard(t *testing.T) {
 	b.wait("results", `location.pathname === "/repositories" && document.querySelector("#results table") !== null`)
 	b.key("/")
 	b.wait("the search again", `document.activeElement.id === "q"`)
-	b.key("csi-ceph/release") // over what was selected
+	b.key("csi-ceph/release") // replaces the selected text
 	b.wait("results while typing", `location.search.includes("csi-ceph") && document.querySelector("#results a[href*='csi-ceph/release']") !== null`)
 	b.shoot("keyboard-search")
 	for range 40 {
@@ -184,7 +185,7 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 	b.key("\r")
 	b.wait("the repository", `location.pathname.startsWith("/repository/") && location.pathname.includes("csi-ceph/release")`)
-	// Everything that can be used is reached by Tab, and nothing holds the focus.
+	// Tab reaches every control, and the focus is never trapped.
 	b.open("/image/deckhouse/ee/install:v1.70.1")
 	stops := ask[int](b, `document.querySelectorAll("a[href], button, input, summary, [tabindex='0']").length`)
 	seen := map[string]bool{}
@@ -197,8 +198,8 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 }
 
-// An import runs while the page is open, and the page follows it without a reload: waiting, progress,
-// published, and the new repository is there. A second one fails, and the page says why.
+// An open page shows the progress of an import without a reload: waiting, progress, published,
+// and the new repository. A second import fails, and the page says why.
 func TestPageFollowsImports(t *testing.T) {
 	drop, store := t.TempDir(), t.TempDir()
 	s := serve(t, packedSample(t), "--store", store, "--drop-dir", drop, "--settle", "1s")
@@ -242,7 +243,7 @@ func TestPageFollowsImports(t *testing.T) {
 	}
 }
 
-// dropLarge drops a bundle that takes a while: 1.5 GiB of zeros, which take no room in the archive.
+// dropLarge drops a bundle whose import takes a while: 1.5 GiB of zeros, as a sparse file.
 func dropLarge(t *testing.T, drop string) {
 	t.Helper()
 	const size = 3 << 29
@@ -294,7 +295,7 @@ func dropLarge(t *testing.T, drop string) {
 	}
 }
 
-// damagedArchive writes an archive with a layer of which one byte is another.
+// damagedArchive writes an archive with a layer in which one byte is wrong.
 func damagedArchive(t *testing.T, name string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -320,7 +321,7 @@ func damagedArchive(t *testing.T, name string) {
 	}
 }
 
-// Behind a login, the page, its files and its events come with the login of the browser.
+// The page, its files and its events work behind a login.
 func TestPageBehindALogin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(file, []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600); err != nil {

@@ -16,15 +16,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// engine is a tool of the podman family with a configuration and a storage of its own.
+// engine is podman, buildah or skopeo with its own configuration and storage.
 type engine struct {
 	program string
 	dir     string
 	flags   []string
 }
 
-// newEngine has images of a registry pulled through a mirror, as docs/containerd.md
-// says.
+// newEngine configures an engine to pull through a mirror, as docs/containerd.md says.
 func newEngine(t *testing.T, name string, lines string) *engine {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,20 +35,20 @@ func newEngine(t *testing.T, name string, lines string) *engine {
 	}
 	for file, text := range map[string]string{
 		"registries.conf": lines,
-		"config.json":     "{}", // nobody is logged in
+		"config.json":     "{}", // no logins
 		"policy.json":     `{"default":[{"type":"insecureAcceptAnything"}]}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { clearAway(t, dir) })
+	t.Cleanup(func() { removeMounted(t, dir) })
 	return e
 }
 
-// mirrored returns the registries.conf of a mirror by plain http.
+// mirrored returns a registries.conf with a mirror over plain HTTP.
 func mirrored(location string) string {
-	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", stoodFor, stoodFor, location)
+	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mirroredHost, mirroredHost, location)
 }
 
 // try runs a command of the engine.
@@ -82,14 +81,14 @@ func TestPodmanThroughAMirror(t *testing.T) {
 	a := newApp(t, "podman")
 	s := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "podman", mirrored(s.registry))
-	e.run(t, "pull", e.policy(), stoodFor+"/app:flat")
-	if out := e.run(t, "image", "inspect", "--format", "{{.Digest}} {{.RepoDigests}}", stoodFor+"/app:flat"); !strings.Contains(out, string(a.inner.Digest)) {
+	e.run(t, "pull", e.policy(), mirroredHost+"/app:flat")
+	if out := e.run(t, "image", "inspect", "--format", "{{.Digest}} {{.RepoDigests}}", mirroredHost+"/app:flat"); !strings.Contains(out, string(a.inner.Digest)) {
 		t.Errorf("%s, want %s", out, a.inner.Digest)
 	}
-	if out := e.run(t, "run", "--rm", "--network=none", "--ulimit=nofile=64:64", "--ulimit=nproc=64:64", "--log-driver=none", e.policy(), stoodFor+"/app:flat", "/hello"); !strings.Contains(out, "hello from podman") {
+	if out := e.run(t, "run", "--rm", "--network=none", "--ulimit=nofile=64:64", "--ulimit=nproc=64:64", "--log-driver=none", e.policy(), mirroredHost+"/app:flat", "/hello"); !strings.Contains(out, "hello from podman") {
 		t.Errorf("%s", out)
 	}
-	if out, err := e.try(t, "pull", e.policy(), stoodFor+"/app:nothing"); err == nil {
+	if out, err := e.try(t, "pull", e.policy(), mirroredHost+"/app:nothing"); err == nil {
 		t.Errorf("%s", out)
 	}
 }
@@ -98,7 +97,7 @@ func TestBuildahThroughAMirror(t *testing.T) {
 	a := newApp(t, "buildah")
 	s := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "buildah", mirrored(s.registry))
-	container := strings.TrimSpace(e.run(t, "from", e.policy(), stoodFor+"/app:v1"))
+	container := strings.TrimSpace(e.run(t, "from", e.policy(), mirroredHost+"/app:v1"))
 	if container = container[strings.LastIndexByte(container, '\n')+1:]; container == "" {
 		t.Fatal("no container")
 	}
@@ -116,18 +115,18 @@ func TestSkopeoThroughAMirror(t *testing.T) {
 	e := newEngine(t, "skopeo", mirrored(s.registry))
 	e.flags = []string{"--policy", filepath.Join(e.dir, "policy.json"), "--registries-conf", filepath.Join(e.dir, "registries.conf")}
 	to := filepath.Join(e.dir, "copy")
-	e.run(t, "copy", "--all", "--preserve-digests", "docker://"+stoodFor+"/app:flat", "oci:"+to+":copy")
+	e.run(t, "copy", "--all", "--preserve-digests", "docker://"+mirroredHost+"/app:flat", "oci:"+to+":copy")
 	from := layout(a.layout.Dir())
 	contentOf(t, from, a.inner.Digest).compare(t, "flat", contentOf(t, layout(to), a.inner.Digest))
 }
 
-// A place in the mirror's stead is how podman asks nobody else.
-func TestPodmanAsksNobodyElse(t *testing.T) {
+// With the server as location, instead of as mirror, podman asks no other registry.
+func TestPodmanAsksNoOtherRegistry(t *testing.T) {
 	a := newApp(t, "alone")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
-	e := newEngine(t, "podman", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", stoodFor, w.host()))
-	e.run(t, "pull", e.policy(), stoodFor+"/app@"+string(a.image.Digest))
-	if out, err := e.try(t, "pull", e.policy(), stoodFor+"/app:nothing"); err == nil || !strings.Contains(out, "manifest unknown") {
+	e := newEngine(t, "podman", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", mirroredHost, w.host()))
+	e.run(t, "pull", e.policy(), mirroredHost+"/app@"+string(a.image.Digest))
+	if out, err := e.try(t, "pull", e.policy(), mirroredHost+"/app:nothing"); err == nil || !strings.Contains(out, "manifest unknown") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if len(w.requests("/v2/")) == 0 {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// freePorts are addresses on loopback where nobody listens now.
+// freePorts returns loopback addresses on which nothing listens at the moment.
 func freePorts(t *testing.T, n int) (addresses []string) {
 	t.Helper()
 	for range n {

@@ -10,11 +10,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// d8Bundle is what the field's own tool wrote.
+// d8Bundle is a bundle that d8 wrote.
 const d8Bundle = "../testdata/d8"
 
-// TestPullBesideOthers pulls the sample, and holds what comes of it beside what crane
-// and skopeo make of the same repositories.
+// TestPullBesideOthers pulls the sample, and compares the bundle with what crane and skopeo pull
+// from the same repositories.
 func TestPullBesideOthers(t *testing.T) {
 	crane, skopeo := tool(t, "crane"), packaged(t, "skopeo")
 	images, source := sample(t), serve(t, bundleDir)
@@ -39,7 +39,7 @@ func TestPullBesideOthers(t *testing.T) {
 			run(t, crane, "validate", "--remote", i.reference(copied))
 		}
 	}
-	// What refers to an image and has no tag came with it.
+	// The untagged referrer of an image was pulled with it.
 	contentOf(t, layout(filepath.Join(tree, "install")), sbom)
 
 	for _, name := range []string{sampleRoot + "/install", sampleRoot + "/modules/console"} {
@@ -55,8 +55,8 @@ func TestPullBesideOthers(t *testing.T) {
 	}
 }
 
-// TestPulledReachesContainerd pulls as Deckhouse is pulled, from what the field's own
-// tool wrote, and has containerd pull from what came of it.
+// TestPulledReachesContainerd pulls a Deckhouse bundle from a served bundle of d8, serves the
+// result, and has containerd pull from it.
 func TestPulledReachesContainerd(t *testing.T) {
 	source := serve(t, d8Bundle, "--root-repository", "deckhouse/ee")
 	bundle := t.TempDir()
@@ -64,7 +64,7 @@ func TestPulledReachesContainerd(t *testing.T) {
 	run(t, program, "verify", bundle)
 	pulled := serve(t, bundle, "--strict", "--root-repository", "deckhouse/ee")
 	c := startContainerd(t, packagedRelease(t), nil)
-	c.mirror(t, stoodFor, "http://"+pulled.registry)
+	c.mirror(t, mirroredHost, "http://"+pulled.registry)
 
 	lines := strings.Split(strings.TrimSpace(run(t, program, "list", "--root-repository", "deckhouse/ee", bundle)), "\n")
 	if len(lines) < 100 {
@@ -77,7 +77,7 @@ func TestPulledReachesContainerd(t *testing.T) {
 			continue
 		}
 		tried[fields[0]] = true
-		reference := stoodFor + "/" + fields[0] + ":" + fields[1]
+		reference := mirroredHost + "/" + fields[0] + ":" + fields[1]
 		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, reference)
 		contentOf(t, c.store(), digest.Digest(fields[2]))
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestReadOnlyConformance runs the suite's read-only mode on the sample, straight
-// and without a front. It compares no bytes, but covers every repository.
+// TestReadOnlyConformance runs the suite's read-only mode on the sample, directly on the server.
+// It compares no content, but covers every repository.
 func TestReadOnlyConformance(t *testing.T) {
 	s, images := serve(t, bundleDir), sample(t)
 	for _, repository := range repositories(images) {
@@ -25,7 +25,7 @@ func TestReadOnlyConformance(t *testing.T) {
 			if got.result != "Pass" || got.counts["FAIL"] != 0 || got.counts["Error"] != 0 {
 				t.Errorf("result %s\n%s", got.result, got.output)
 			}
-			// Everything that was named is asked for twice, by HEAD and by GET.
+			// The suite requests everything that it was given twice, by HEAD and by GET.
 			if least := 2 * (len(tags) + len(manifests) + len(blobs)); got.counts["Pass"] < least {
 				t.Errorf("%d tests passed, want at least %d", got.counts["Pass"], least)
 			}
@@ -33,7 +33,7 @@ func TestReadOnlyConformance(t *testing.T) {
 	}
 }
 
-// digests returns those of a repository's tagged manifests, and of the blobs of these.
+// digests returns the digests of a repository's tagged manifests and of their blobs.
 func digests(t *testing.T, images []image, repository string) (manifests, blobs []digest.Digest) {
 	t.Helper()
 	tagged, all := map[digest.Digest]bool{}, contents{}

@@ -11,7 +11,7 @@ func TestRegctlCopies(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	for _, test := range []struct {
 		name string
-		also []digest.Digest // referrers and images of digest tags
+		also []digest.Digest // expected referrers and images of digest tags
 	}{
 		{sampleRoot + "/install:v1.69.3", nil}, // Docker's
 		{sampleRoot + "/modules/console:v1.1.0", nil},
@@ -33,7 +33,7 @@ func TestRegctlCopies(t *testing.T) {
 	}
 }
 
-// TestRegctlCopiesDigestTags looks for the tag too: a client finds it by its name.
+// regctl must copy the digest tag as well, because clients find such an image by that name.
 func TestRegctlCopiesDigestTags(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	dir := filepath.Join(t.TempDir(), "copy")

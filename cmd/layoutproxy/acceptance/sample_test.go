@@ -11,10 +11,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// sampleRoot is the repository that the sample's own layout becomes.
+// sampleRoot is the repository of the sample's root layout.
 const sampleRoot = "deckhouse/ee"
 
-// sampleParent is what the sample's plugins are below.
+// sampleParent is the path above the sample's plugins.
 const sampleParent = "deckhouse"
 
 // installer is an image of the sample that sbom, which has no tag, refers to.
@@ -30,11 +30,11 @@ const (
 	attestation = sampleRoot + ":sha256-" + attestedHex + ".att"
 )
 
-// plugin is an index of two platforms.
-// It is the same for all editions, and so beside the sample's.
+// plugin is an index of two platforms. All editions share it, so it is beside the edition of the
+// sample, not below it.
 const plugin = sampleParent + "/deckhouse-cli/plugins/stronghold:v1.0.0"
 
-// image is a tag of the sample.
+// image is a tagged image of the sample.
 type image struct {
 	repository, tag string
 	digest          digest.Digest
@@ -47,7 +47,7 @@ func (i image) reference(s server) string { return s.registry + "/" + i.name() }
 // name returns the reference without the registry.
 func (i image) name() string { return i.repository + ":" + i.tag }
 
-// layout returns where the image lies, if it does.
+// layout returns the layout of the image, which may not exist.
 func (i image) layout() layout {
 	below, ok := strings.CutPrefix(i.repository+"/", sampleRoot+"/")
 	if !ok {
@@ -56,11 +56,10 @@ func (i image) layout() layout {
 	return layout(filepath.Join(bundleDir, below))
 }
 
-// discovery tells a tag that layoutproxy makes up, so that modules can be found:
-// there is no layout of its repository.
+// discovery reports whether the tag is a discovery tag: there is no layout of its repository.
 func (i image) discovery() bool { return !i.layout().exists() }
 
-// sample returns what layoutproxy list says about the sample.
+// sample returns the images of the sample, from layoutproxy list.
 func sample(t *testing.T) []image {
 	t.Helper()
 	dir, err := filepath.Abs(bundleDir)
@@ -74,7 +73,7 @@ func sample(t *testing.T) []image {
 			t.Fatalf("list: %q", line)
 		}
 		if fields[1] == "-" {
-			continue // a manifest that has no tag
+			continue // a manifest without a tag
 		}
 		size, err := strconv.ParseInt(fields[3], 10, 64)
 		if err != nil {
@@ -85,7 +84,7 @@ func sample(t *testing.T) []image {
 	return images
 }
 
-// pick returns the image of the sample that name names.
+// pick returns the image with a name.
 func pick(t *testing.T, images []image, name string) image {
 	t.Helper()
 	i := slices.IndexFunc(images, func(i image) bool { return i.name() == name })
@@ -95,7 +94,7 @@ func pick(t *testing.T, images []image, name string) image {
 	return images[i]
 }
 
-// discoveryTags returns those of the sample.
+// discoveryTags returns the discovery tags of the sample.
 func discoveryTags(t *testing.T) []image {
 	t.Helper()
 	return slices.DeleteFunc(sample(t), func(i image) bool { return !i.discovery() })

@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// server is a running layoutproxy: the addresses of its registry and admin APIs.
+// server is a running layoutproxy, with the addresses of its registry and admin APIs.
 type server struct {
 	registry, admin string
 	pid             int
-	end             func() // stops it before the test ends
+	end             func() // stops the server before the test ends
 }
 
 // serve runs layoutproxy serve on free ports until the test ends.
@@ -51,7 +51,7 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 	return s
 }
 
-// waitFor waits for the address file. It appears complete, by a rename.
+// waitFor waits for the address file, which the server renames into place when it is complete.
 func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -73,7 +73,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 		}
 		select {
 		case err := <-ended:
-			ended <- err // for stop
+			ended <- err // stop reads it
 			t.Fatalf("layoutproxy ended before it listened: %v", err)
 		case <-deadline:
 			t.Fatal("layoutproxy does not listen")
@@ -82,7 +82,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 	}
 }
 
-// stop ends the process as an operator does, and fails the test unless it ends well.
+// stop stops the process with SIGTERM, and fails the test unless its exit status is 0.
 func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buffer) {
 	_ = process.Signal(syscall.SIGTERM) // fails only if it has ended
 	var err error
@@ -100,7 +100,7 @@ func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buff
 	}
 }
 
-// reload makes the server see what was written.
+// reload makes the server rescan its sources.
 func (s server) reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -21,8 +21,7 @@ func TestSkopeoInspectsRaw(t *testing.T) {
 	}
 }
 
-// TestSkopeoCopiesToLayouts copies nothing of Docker's, which a layout of skopeo's
-// holds converted.
+// TestSkopeoCopiesToLayouts skips images with Docker's media types, which skopeo would convert.
 func TestSkopeoCopiesToLayouts(t *testing.T) {
 	skopeo, s, images := packaged(t, "skopeo"), serve(t, bundleDir), sample(t)
 	for _, name := range []string{installer, plugin, sampleRoot + "/modules/console/extra/console-ui:v2"} {
@@ -39,8 +38,8 @@ func TestSkopeoCopiesToLayouts(t *testing.T) {
 	}
 }
 
-// TestSkopeoCopiesToDirectories holds each file against the sample: manifest.json,
-// and the rest by the hex of their digests.
+// TestSkopeoCopiesToDirectories compares each file with the sample: manifest.json, and blobs
+// named by their hex digest.
 func TestSkopeoCopiesToDirectories(t *testing.T) {
 	skopeo, s, images := packaged(t, "skopeo"), serve(t, bundleDir), sample(t)
 	for _, name := range []string{installer, sampleRoot + "/install:v1.69.3", attested} {

@@ -23,14 +23,14 @@ func TestCtrPullsBehindSpegel(t *testing.T) {
 	defer spegel.Close()
 	s := serve(t, bundleDir)
 	c := startContainerd(t, packagedRelease(t), nil)
-	text := fmt.Sprintf("server = 'https://%s'\n", stoodFor)
+	text := fmt.Sprintf("server = 'https://%s'\n", mirroredHost)
 	for _, target := range []string{spegel.URL, "http://" + s.registry} {
 		text += fmt.Sprintf("[host.'%s']\ncapabilities = ['pull', 'resolve']\ndial_timeout = '200ms'\n\n", target)
 	}
-	c.mkdir(t, filepath.Join("certs.d", stoodFor))
-	c.write(t, filepath.Join("certs.d", stoodFor, "hosts.toml"), strings.TrimSpace(text))
+	c.mkdir(t, filepath.Join("certs.d", mirroredHost))
+	c.write(t, filepath.Join("certs.d", mirroredHost, "hosts.toml"), strings.TrimSpace(text))
 	i := pick(t, sample(t), installer)
-	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, stoodFor+"/"+installer)
+	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+installer)
 	contentOf(t, i.layout(), i.digest).compare(t, installer, c.pulled(t, i.digest))
 	if asked.Load() == 0 {
 		t.Error("Spegel was not asked")

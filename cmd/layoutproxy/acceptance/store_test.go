@@ -14,9 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestStoreGrows uses a store as a site would: it imports and serves the sample, drops
-// a second bundle beside it meanwhile, and restarts the server. crane and containerd
-// then pull everything in both bundles.
+// TestStoreGrows imports and serves the sample, drops a second bundle while the server runs, and
+// restarts the server. Then crane and containerd pull everything from both bundles.
 func TestStoreGrows(t *testing.T) {
 	store, in := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)
@@ -38,14 +37,14 @@ func TestStoreGrows(t *testing.T) {
 	pulledByBoth(t, start(), c, "after", append(first, second...))
 }
 
-// wanted is what a client has to get by a name.
+// wanted is the content that a client must get for a name.
 type wanted struct {
 	name    string // with tag, without the registry
 	digest  digest.Digest
 	content contents
 }
 
-// samples are images of the sample by their names.
+// samples returns images of the sample with their content.
 func samples(t *testing.T, names ...string) (all []wanted) {
 	t.Helper()
 	images := sample(t)
@@ -56,8 +55,8 @@ func samples(t *testing.T, names ...string) (all []wanted) {
 	return all
 }
 
-// dropBundle copies a bundle of an image and an index into a drop directory as a hand
-// does: under another name first.
+// dropBundle writes a bundle into a drop directory as people do: under a temporary name, then
+// renamed.
 func dropBundle(t *testing.T, in string) []wanted {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -79,7 +78,7 @@ func dropBundle(t *testing.T, in string) []wanted {
 	}
 }
 
-// waitForImport waits until the server says that a dropped bundle is published.
+// waitForImport waits until /status reports that a dropped bundle is published.
 func waitForImport(t *testing.T, s server, name string) {
 	t.Helper()
 	deadline := time.Now().Add(commandTimeout)
@@ -108,17 +107,17 @@ func waitForImport(t *testing.T, s server, name string) {
 	}
 }
 
-// pulledByBoth fails unless crane and containerd get all of it from the server. The
-// namespace is one that containerd has nothing in.
+// pulledByBoth fails unless crane and containerd get everything from the server. namespace must
+// be empty in containerd.
 func pulledByBoth(t *testing.T, s server, c *containerd, namespace string, all []wanted) {
 	t.Helper()
 	crane := tool(t, "crane")
-	c.mirror(t, stoodFor, "http://"+s.registry)
+	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for _, w := range all {
 		dir := filepath.Join(t.TempDir(), "pulled")
 		run(t, crane, "pull", "--format", "oci", s.registry+"/"+w.name, dir)
 		w.content.compare(t, "crane: "+w.name, contentOf(t, layout(dir), w.digest))
-		c.ctr(t, namespace, "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, stoodFor+"/"+w.name)
+		c.ctr(t, namespace, "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+w.name)
 		w.content.compare(t, "ctr: "+w.name, c.pulled(t, w.digest))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// summary is what the conformance suite says at its end.
+// summary is the summary that the conformance suite prints.
 type summary struct {
 	output string            // all of it
 	result string            // of "OCI Conformance Result"
@@ -22,8 +22,8 @@ type summary struct {
 // entry matches a line such as "  Blob get range................:       Pass".
 var entry = regexp.MustCompile(`^  ([^.:]+)\.*: +(\S+)$`)
 
-// conformance runs the suite. Its exit status means nothing: at this version it is
-// 0 if the configuration is wrong, and the read-only mode panics after the summary.
+// conformance runs the suite. It ignores the exit status: this version of the suite returns 0
+// for a wrong configuration, and in read-only mode it panics after the summary.
 func conformance(t *testing.T, registry string, settings ...string) summary {
 	t.Helper()
 	suite := tool(t, "conformance")

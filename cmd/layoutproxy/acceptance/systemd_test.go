@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// worstExposure is what systemd may find open in the unit's sandbox, of 10. It
-// weighs what a service cannot do without: the network, and the paths it serves.
+// worstExposure is the highest acceptable score of systemd-analyze security, which ranges from 0
+// to 10. The service needs the network and the paths it serves, so 0 is impossible.
 const worstExposure = 1.5
 
-// The unit is one that systemd takes without a word, and its sandbox is shut.
+// systemd accepts the unit without warnings, and rates its sandbox as tight.
 func TestSystemdUnit(t *testing.T) {
 	analyze := packaged(t, "systemd-analyze")
 	root := systemRoot(t)
@@ -38,7 +38,7 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
-// The configuration beside the unit is one that the program takes.
+// The program accepts the configuration file that is delivered with the unit.
 func TestSystemdConfiguration(t *testing.T) {
 	file, err := filepath.Abs(projectDir + "/deploy/systemd/config.yaml")
 	if err != nil {
@@ -47,8 +47,8 @@ func TestSystemdConfiguration(t *testing.T) {
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot returns the root of a system with the unit, what it runs, and the targets
-// that it has to do with.
+// systemRoot makes a root directory with the unit, the program it runs, and the targets it
+// depends on.
 func systemRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

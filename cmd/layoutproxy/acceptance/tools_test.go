@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// commandTimeout is for a single run of a client: the sample is small.
+// commandTimeout limits one run of a client. The sample is small.
 const commandTimeout = time.Minute
 
-// tool returns the path of a program of this module's tool directives. The first call
-// builds it, and go keeps what it built.
+// tool returns the path of a program from this module's tool directives. The first call builds
+// it.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -29,7 +29,7 @@ func tool(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// packaged returns the path of a program of the distribution.
+// packaged returns the path of a program from a Debian package.
 func packaged(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -39,15 +39,15 @@ func packaged(t *testing.T, name string) string {
 	return path
 }
 
-// run runs a client to its end and returns what it printed. The client gets an
-// empty home, so that no configuration and no credentials of the machine count.
+// run runs a client and returns its output. Its home is empty, so that the machine's own
+// configuration and credentials have no effect.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return in(t, t.TempDir(), name, args...)
+	return runIn(t, t.TempDir(), name, args...)
 }
 
-// in is run with a home that is kept, for a client that logs in.
-func in(t *testing.T, home, name string, args ...string) string {
+// runIn runs a client like run, but with a given home, which keeps its login.
+func runIn(t *testing.T, home, name string, args ...string) string {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
 	if err != nil {
@@ -56,8 +56,8 @@ func in(t *testing.T, home, name string, args ...string) string {
 	return stdout
 }
 
-// fails runs a client that has to fail for want of credentials.
-func fails(t *testing.T, home, name string, args ...string) {
+// runRefused runs a client that must fail because it has no credentials.
+func runRefused(t *testing.T, home, name string, args ...string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
 	if err == nil {

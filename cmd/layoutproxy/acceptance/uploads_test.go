@@ -13,13 +13,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// upload is a blob on its way. The suite's are small, so they wait in memory.
+// upload is an upload session. The suite's blobs are small, so they are kept in memory.
 type upload struct {
 	repository string
 	data       []byte
 }
 
-// upload answers all of blobs/uploads/, sessions and those that need none.
+// upload handles all requests to blobs/uploads/, with and without a session.
 func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *http.Request) error {
 	if id == "" {
 		if req.Method != http.MethodPost {
@@ -54,7 +54,7 @@ func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *ht
 	return errMethod
 }
 
-// begin mounts a blob, takes it whole, or opens a session.
+// begin mounts a blob, stores a complete one, or opens a session.
 func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Request) error {
 	query := req.URL.Query()
 	if d, err := digest.Parse(query.Get("mount")); err == nil {
@@ -79,8 +79,8 @@ func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Re
 	return u.answer(w, http.StatusAccepted)
 }
 
-// find reads a blob of the repository from, or of any if from is empty. Without one
-// the error is fs.ErrNotExist.
+// find reads a blob of the repository from, or of any repository if from is empty. The error is
+// fs.ErrNotExist if there is no such blob.
 func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	if from != "" {
 		return os.ReadFile(layout(filepath.Join(f.dir, filepath.FromSlash(from))).blobPath(d))
@@ -118,7 +118,7 @@ func (u *upload) answer(w http.ResponseWriter, status int) error {
 	return nil
 }
 
-// setRange says what has come. The header cannot say "nothing".
+// setRange reports the received bytes. The header has no form for zero bytes.
 func (u *upload) setRange(w http.ResponseWriter) {
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(len(u.data)-1, 0)))
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// wire stands between a client and a server, passes all on as it is, and remembers
-// what was asked. It can stop in the middle of a blob.
+// wire is a proxy between a client and a server that records all requests. It can stop in the
+// middle of a blob.
 type wire struct {
 	url    string
 	server string
 
 	mu      sync.Mutex
 	seen    []asked
-	held    digest.Digest // the blob that is stopped in
-	half    int64         // after how many bytes
-	reached chan struct{} // closed once it is
+	held    digest.Digest // the blob whose download stops
+	half    int64         // after so many bytes
+	reached chan struct{} // closed when the download has stopped
 }
 
-// asked is one request and its answer.
+// asked is a request and its answer.
 type asked struct {
 	method, path, ranges string
 	status               int
@@ -37,18 +37,18 @@ func newWire(t *testing.T, s server) *wire {
 	w := &wire{server: "http://" + s.registry}
 	listening := httptest.NewServer(w)
 	t.Cleanup(func() {
-		listening.CloseClientConnections() // one may be stopped
+		listening.CloseClientConnections() // a download may be held
 		listening.Close()
 	})
 	w.url = listening.URL
 	return w
 }
 
-// host returns the address to ask.
+// host returns the address of the wire.
 func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
 
-// hold stops the next download of a blob after half bytes, and returns what is closed
-// when it has stopped.
+// hold stops the next download of a blob after half bytes. It returns a channel that is closed
+// when that has happened.
 func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +56,7 @@ func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	return w.reached
 }
 
-// requests returns those for a path that ends in a word.
+// requests returns the requests whose path ends in a word.
 func (w *wire) requests(end string) (found []asked) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -77,7 +77,7 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	out.Header = req.Header
 	resp, err := http.DefaultTransport.RoundTrip(out)
 	if err != nil {
-		return // the client has gone
+		return // the client has disconnected
 	}
 	defer resp.Body.Close()
 	w.mu.Lock()

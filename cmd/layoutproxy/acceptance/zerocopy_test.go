@@ -18,9 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A plain blob goes from its file to the socket inside the kernel: through user
-// space pass the request and the answer's header, and no payload. strace sees
-// every byte that does. So it is from the middle of an archive, and from chunk to chunk.
+// The kernel copies a blob from its file to the socket: only the request and the header of the
+// answer pass through user space, as strace shows. This is also true in the middle of an archive
+// and across chunks.
 func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	const size = 16 << 20
 	tree := layouttest.New(t, t.TempDir())
@@ -39,7 +39,7 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswd,
 			"--trace-endpoint", "http://127.0.0.1:1")
 		url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
-		fetch(t, url, "", size) // what a first request reads beside the blob is not meant
+		fetch(t, url, "", size) // the first request also reads other files
 
 		for name, c := range map[string]struct {
 			ranges string
@@ -56,8 +56,8 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 				if copied >= 4<<10 {
 					t.Errorf("%d bytes passed through user space", copied)
 				}
-				// net/http copies the first 512 bytes itself, to have looked at them; of an
-				// archive the last 512 are, where its file is checked.
+				// net/http copies the first 512 bytes itself, to detect the content type. Of an
+				// archive, layoutproxy copies the last 512 while it checks the file.
 				if sent < c.want-2*512 {
 					t.Errorf("the kernel sent %d bytes of %d", sent, c.want)
 				}
@@ -71,7 +71,7 @@ var (
 	sending = []string{"sendfile", "splice", "copy_file_range"}
 )
 
-// fetch gets a URL, or a range of it, and compares how much came.
+// fetch downloads a URL or a range of it, and checks the number of bytes.
 func fetch(t *testing.T, url, ranges string, want int64) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -92,12 +92,12 @@ func fetch(t *testing.T, url, ranges string, want int64) {
 	}
 }
 
-// calls are lines of strace.
+// calls are lines of strace's output.
 type calls []string
 
 var traceLine = regexp.MustCompile(`(?:^|\s)(\w+)(?:\(| resumed>).*\)\s+= (\d+)`)
 
-// bytes adds up what the named system calls returned.
+// bytes adds up the results of the named system calls.
 func (c calls) bytes(names []string) (sum int64) {
 	for _, line := range c {
 		m := traceLine.FindStringSubmatch(line)
@@ -114,8 +114,8 @@ func (c calls) bytes(names []string) (sum int64) {
 	return sum
 }
 
-// traced returns the system calls by which a process moves bytes while do runs.
-// Wake-ups that Go writes to itself (8 bytes each) are among them.
+// traced returns the system calls that move bytes in a process while do runs. They include the
+// wake-ups that Go writes to itself, of 8 bytes each.
 func traced(t *testing.T, pid int, do func()) calls {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace")
@@ -136,7 +136,7 @@ func traced(t *testing.T, pid int, do func()) calls {
 	}
 	go io.Copy(io.Discard, stderr)
 	do()
-	cmd.Process.Signal(os.Interrupt) // strace lets go, and ends by the same signal
+	cmd.Process.Signal(os.Interrupt) // strace detaches and exits
 	cmd.Wait()
 	data, err := os.ReadFile(file)
 	if err != nil {

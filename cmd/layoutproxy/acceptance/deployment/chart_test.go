@@ -39,8 +39,8 @@ func load(t *testing.T) *chart.Chart {
 // kubernetes is the version of the cluster that the chart is rendered for.
 const kubernetes = "v1.34.0"
 
-// render renders the chart as `helm install mirror` does, with values in YAML over
-// those of the chart. The schema of the values is checked on the way.
+// render renders the chart as `helm install mirror` does, with values in YAML that override the
+// defaults. It also checks the schema of the values.
 func render(t *testing.T, values string) (map[string]string, error) {
 	t.Helper()
 	return renderFor(t, kubernetes, values)
@@ -68,8 +68,8 @@ func renderFor(t *testing.T, version, values string) (map[string]string, error) 
 	return engine.Engine{Strict: true}.Render(c, all)
 }
 
-// objects returns what the chart makes of values, each decoded into its type. A field
-// that the type does not have, or has twice, is an error.
+// objects renders the chart and decodes each object into its type. Unknown and duplicate fields
+// are errors.
 func objects(t *testing.T, values string) []runtime.Object {
 	t.Helper()
 	files, err := render(t, values)
@@ -106,7 +106,7 @@ func objects(t *testing.T, values string) []runtime.Object {
 	return all
 }
 
-// one returns the only object of its type.
+// one returns the only object of a type.
 func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	t.Helper()
 	var found []T

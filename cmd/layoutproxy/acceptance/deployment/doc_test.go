@@ -1,8 +1,7 @@
-// Package deployment checks the files in deploy and those that releases are made with, with
-// the libraries of those who read it: the chart is rendered by Helm's own engine and
-// decoded, strictly, into the types of Kubernetes; Kubernetes' own policy judges its
-// pods; goreleaser's own loader reads its file. Nothing of it needs the network or a
-// cluster.
+// Package deployment checks the files in deploy and the configuration of releases, with the
+// libraries of the programs that read them. Helm's engine renders the chart, which is strictly
+// decoded into Kubernetes' types; Kubernetes' pod security policy checks the pods; goreleaser's
+// loader reads its configuration. It needs neither the network nor a cluster.
 //
-// It is a module of its own, as these libraries are large and nobody else needs them.
+// It is a separate module, because these libraries are large and nothing else needs them.
 package deployment

@@ -18,7 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the names of the checks of the restricted level that refuse the pod.
+// refusals returns the names of the checks of the restricted level that a pod fails.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -44,8 +44,8 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
-// A directory and a port of the node are what a DaemonSet is for, and all in it that
-// the restricted level refuses.
+// A DaemonSet exists to use a directory and a port of the node. The restricted level refuses
+// nothing else in it.
 func TestDaemonSetDepartsFromRestrictedByPathAndPortOnly(t *testing.T) {
 	d := one[*apps.DaemonSet](t, objects(t, ""))
 	got := refusals(t, d.Spec.Template)

@@ -14,8 +14,8 @@ import (
 
 const projectDir = "../../../.."
 
-// goreleaser takes the file, which its loader refuses for any key that it does not
-// know, and makes of it what is promised.
+// goreleaser's loader, which refuses unknown keys, accepts the configuration, and the release
+// has everything that the docs promise.
 func TestRelease(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
 	if err != nil {
@@ -50,8 +50,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// checkPackages checks what the deb and rpm packages have, and that nothing in them is of the
-// machine that builds.
+// checkPackages checks the content of the deb and rpm packages, and that nothing in them depends
+// on the build machine.
 func checkPackages(t *testing.T, project config.Project) {
 	t.Helper()
 	if len(project.NFPMs) != 1 {

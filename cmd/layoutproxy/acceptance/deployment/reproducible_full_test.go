@@ -16,11 +16,11 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 )
 
-// maxProgram is how large the program of a release may be, in bytes.
+// maxProgram limits the size of a released program, in bytes.
 const maxProgram = 40 << 20
 
 // Two builds of one commit in two directories give the same bytes, and the release is complete:
-// packages, image, chart, signed checksums. It is the last commit that is built: goreleaser
+// packages, image, chart, signed checksums. The test builds the last commit, because goreleaser
 // takes the version from git.
 func TestReleaseIsReproducible(t *testing.T) {
 	key, public := throwawayKey(t)
@@ -195,8 +195,8 @@ func checkDeb(t *testing.T, name string) {
 	checkUnit(t, root)
 }
 
-// checkUnit has systemd verify the unit in the root of a package, beside the targets and the
-// program that it needs of a system.
+// checkUnit has systemd verify the unit of a package, in a root directory with the targets and
+// programs that it depends on.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
 	copyFile := func(from, to string, mode os.FileMode) {

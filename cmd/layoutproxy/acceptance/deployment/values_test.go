@@ -35,7 +35,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}
 }
 
-// What the notes say is what is installed.
+// The notes of the chart describe what is really installed.
 func TestNotes(t *testing.T) {
 	for values, want := range map[string]string{
 		"":               "--endpoint http://127.0.0.1:5000 ",
