@@ -128,7 +128,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		}
 	}
 	if len(failures) > 0 {
-		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: what is concerned was left out", len(failures)))
+		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: affected content was skipped", len(failures)))
 	}
 	return nil
 }

@@ -223,8 +223,8 @@ func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstor
 			"layoutproxy verify SOURCE... says what is wrong with them"))
 	}
 	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
-		return exit.WithHint(fmt.Errorf("%s does not let everything be compared, in %d places", c.Registry, len(c.Unproven)),
-			"nothing that could be compared differs; log in as one who may read what is named above, and compare again")
+		return exit.WithHint(fmt.Errorf("%s refused to answer in %d places, so not everything was compared", c.Registry, len(c.Unproven)),
+			"nothing that could be compared differs; log in as a user who may read what is listed above, and compare again")
 	}
 	if len(c.Differences) == 0 {
 		return nil

@@ -31,7 +31,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
-	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "changes are seen at the next --rescan only") {
+	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched: changes are found only every --rescan") {
 		t.Errorf("the second server has events: %s", body)
 	}
 	images, once := sample(t), &patient{client: http.DefaultClient}

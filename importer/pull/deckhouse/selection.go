@@ -62,7 +62,7 @@ func (s *Selection) Check(source client.Reference) error {
 	}
 	switch {
 	case platform > 1:
-		return pull.Usage("a lowest version, a tag and a constraint of the platform exclude each other: choose one")
+		return pull.Usage("a lowest version, a tag and a constraint of the platform cannot be combined: choose one")
 	case platform > 0 && s.NoPlatform:
 		return pull.Usage("a version of the platform is chosen, and the platform is excluded: drop one of them")
 	case len(s.IncludePackages) > 0 && s.NoPackages:

@@ -32,11 +32,11 @@ func (c *Output) AddFlags(f *pflag.FlagSet) {
 // Start checks the flags and makes the logger.
 func (c *Output) Start(stderr io.Writer) error {
 	if c.format != "text" && c.format != "json" {
-		return fmt.Errorf("--output %s: text or json", c.format)
+		return fmt.Errorf("--output %s: must be text or json", c.format)
 	}
 	level, err := zapcore.ParseLevel(c.logLevel)
 	if err != nil {
-		return fmt.Errorf("--log-level %s: debug, info, warn or error", c.logLevel)
+		return fmt.Errorf("--log-level %s: must be debug, info, warn or error", c.logLevel)
 	}
 	config := zap.NewProductionEncoderConfig()
 	config.EncodeTime = zapcore.RFC3339TimeEncoder
@@ -49,7 +49,7 @@ func (c *Output) Start(stderr io.Writer) error {
 	case "console":
 		encoder = zapcore.NewConsoleEncoder(config)
 	default:
-		return fmt.Errorf("--log-format %s: console or json", c.logFormat)
+		return fmt.Errorf("--log-format %s: must be console or json", c.logFormat)
 	}
 	c.Console = New(stderr)
 	c.Log = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(c.Console), level))

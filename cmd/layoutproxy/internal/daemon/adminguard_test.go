@@ -199,8 +199,8 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 		want  string
 		usage bool
 	}{
-		"a certificate alone": {[]string{"--admin-tls-cert", missing}, "go together", true},
-		"a key alone":         {[]string{"--admin-tls-key", missing}, "go together", true},
+		"a certificate alone": {[]string{"--admin-tls-cert", missing}, "must be given together", true},
+		"a key alone":         {[]string{"--admin-tls-key", missing}, "must be given together", true},
 		"no address":          {[]string{"--admin-listen", "", "--admin-htpasswd", missing}, "without an admin address", true},
 		"no certificate":      {[]string{"--admin-tls-cert", missing, "--admin-tls-key", missing}, "--admin-tls-cert " + missing, false},
 		"no users":            {[]string{"--admin-htpasswd", missing}, "--admin-htpasswd", false},

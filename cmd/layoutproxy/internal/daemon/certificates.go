@@ -32,7 +32,7 @@ func newCertificates(log *zap.Logger, prefix string, names settings.TLS) (*certi
 		Files: files.names(), Read: files.read,
 		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.Cert)) },
 		Failed: func(err error) {
-			log.Warn("the TLS files cannot be used: the last good ones are", zap.Error(err))
+			log.Warn("the TLS files cannot be used: keeping the last good ones", zap.Error(err))
 		},
 	})
 	if err != nil {

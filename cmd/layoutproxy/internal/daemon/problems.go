@@ -86,7 +86,7 @@ func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	}
 	if err := l.watcher.Failure(); err != nil {
 		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
-			Reason: err.Error() + ": changes are seen at the next --rescan only; raise fs.inotify.max_user_watches or max_user_instances"})
+			Reason: err.Error() + ": the sources cannot be watched: changes are found only every --rescan; raise fs.inotify.max_user_watches or max_user_instances"})
 	}
 	return found
 }

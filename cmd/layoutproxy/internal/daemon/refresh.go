@@ -59,7 +59,7 @@ func (l *liveTree) run(ctx context.Context) error {
 func (l *liveTree) look(ctx context.Context) {
 	change, err := l.refresh(ctx)
 	if err != nil && ctx.Err() == nil {
-		l.log.Warn("looking at the sources", zap.Error(err))
+		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
 	if !change.Changed { // else the check does it
 		debug.FreeOSMemory() // what a scan took is not needed to serve
@@ -120,7 +120,7 @@ func (l *liveTree) watch() bool {
 	defer l.mu.Unlock()
 	failed := err != nil
 	if failed && !l.failing {
-		l.log.Warn("changes are seen at the next --rescan only", zap.Error(err))
+		l.log.Warn("the sources cannot be watched: changes are found only every --rescan", zap.Error(err))
 	}
 	l.failing = failed
 	return begun

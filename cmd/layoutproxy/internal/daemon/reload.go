@@ -52,7 +52,7 @@ func (s *Daemon) reload(ctx context.Context) {
 	next, err := s.reconfigure(ctx)
 	s.reloaded.Set(0)
 	if err != nil {
-		s.log.Error("the configuration cannot be used: all stays as it was", zap.Error(err))
+		s.log.Error("the configuration cannot be used: keeping the previous one", zap.Error(err))
 		s.live.look(ctx)
 		return
 	}
@@ -60,12 +60,12 @@ func (s *Daemon) reload(ctx context.Context) {
 	next.Config.Warn(s.log)
 	s.log.Info("configuration read again", zap.Strings("sources", next.Sources(s.flags.Store.Dir)))
 	if names := next.Config.ChangedSince(&s.flags.Config); len(names) > 0 {
-		s.log.Warn("these settings changed, which is seen at the next start only", zap.Strings("settings", names))
+		s.log.Warn("these settings have changed: restart to apply them", zap.Strings("settings", names))
 	}
 }
 
 // errOpen is returned for a half-written file that would open the registry to everybody.
-var errOpen = errors.New("it asks for no credentials any more: that needs a restart")
+var errOpen = errors.New("it no longer requires a login, and only a restart may change that")
 
 // reconfigure reads the configuration and follows it.
 func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {

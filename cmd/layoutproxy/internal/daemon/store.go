@@ -31,7 +31,7 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return exit.WithHint(err, "the store is a directory that this user may write to")
+		return exit.WithHint(err, "the store must be a directory that this user can write to")
 	}
 	return nil
 }

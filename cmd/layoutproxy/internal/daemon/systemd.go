@@ -26,7 +26,7 @@ func (n notifier) tell(lines ...string) {
 		return
 	}
 	if err := n.send(strings.Join(lines, "\n")); err != nil {
-		n.log.Warn("telling the service manager", zap.Error(err))
+		n.log.Warn("cannot notify the service manager", zap.Error(err))
 	}
 }
 

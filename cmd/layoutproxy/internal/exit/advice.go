@@ -71,9 +71,9 @@ func RegistryError(err error) error {
 		{client.ErrCertificate, "trust its authority with --ca-file, or skip the check with --insecure-skip-tls-verify"},
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "fix or move the file, or give --username and --password-stdin"},
-		{client.ErrOtherHost, "have the registry, or its token server, answer itself or lead where no login is needed; or name the host that it leads to"},
+		{client.ErrOtherHost, "configure the registry or its token server not to redirect to a host that requires a login, or name that host directly"},
 		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
-		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the way is slow"},
+		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the connection is slow"},
 	} {
 		if errors.Is(err, h.cause) && Hint(err) == "" {
 			return WithHint(err, h.hint)
@@ -156,7 +156,7 @@ func ImportError(err error) error {
 	case errors.Is(err, importer.ErrNotPacked):
 		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
 	case errors.As(err, &incomplete) && incomplete.IsTransient():
-		return ContentError(WithHint(err, "the bundle cannot be read: look at its disk and at who may read it, and import again"))
+		return ContentError(WithHint(err, "the bundle cannot be read: check its disk and its permissions, and import again"))
 	case errors.As(err, &incomplete):
 		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish the intact part with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
 	case errors.As(err, &damaged):

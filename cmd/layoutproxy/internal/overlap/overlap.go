@@ -144,10 +144,10 @@ func isLegal(a, b Role, kind string) bool {
 // overlapHint says what to do about an overlap.
 func overlapHint(e *Error) string {
 	roles := []Role{e.a.Role, e.b.Role}
-	hint := "use directories beside one another, best on one file system: /srv/in and /srv/store"
+	hint := "use separate directories, best on one file system: /srv/in and /srv/store"
 	switch {
 	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
-		hint = "leave the source out: the store is served after all sources"
+		hint = "remove that source: the store is served after all sources"
 	case slices.Contains(roles, Bundle):
 		hint = "put the bundle outside of the store: what is in the store is served already"
 	}

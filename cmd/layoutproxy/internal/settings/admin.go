@@ -27,7 +27,7 @@ func (a *Admin) TLS() TLS { return TLS{Cert: a.Cert, Key: a.Key} }
 // check finds flags that do not go together; listen is the admin address.
 func (a *Admin) check(listen string) error {
 	if (a.Cert == "") != (a.Key == "") {
-		return exit.UsageError(errors.New("--admin-tls-cert and --admin-tls-key go together"))
+		return exit.UsageError(errors.New("--admin-tls-cert and --admin-tls-key must be given together"))
 	}
 	if listen == "" && *a != (Admin{}) {
 		return exit.UsageError(exit.WithHint(errors.New("--admin-htpasswd and --admin-tls-… without an admin address"), "remove them, or name the address: --admin-listen 127.0.0.1:5580"))

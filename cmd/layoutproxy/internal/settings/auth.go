@@ -36,7 +36,7 @@ func (a *Auth) check() error {
 		return exit.UsageError(exit.WithHint(err, "the flags are --token-realm, --token-service, --token-issuer and --token-root-certs or --token-jwks"))
 	}
 	if a.Htpasswd != "" {
-		return exit.UsageError(exit.WithHint(errors.New("--htpasswd and --token-… exclude each other"), "a token server can ask for passwords itself"))
+		return exit.UsageError(exit.WithHint(errors.New("--htpasswd and --token-… cannot be combined"), "a token server can ask for passwords itself"))
 	}
 	return nil
 }

@@ -29,11 +29,11 @@ func (c *Clients) AddFlags(f *pflag.FlagSet) {
 func (c *Clients) check() error {
 	switch {
 	case c.Rate < 0 || math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0):
-		return exit.UsageError(fmt.Errorf("--client-rate %v: not a number of requests", c.Rate))
+		return exit.UsageError(fmt.Errorf("--client-rate %v: must be a positive number of requests per second", c.Rate))
 	case c.Burst < 1:
-		return exit.UsageError(fmt.Errorf("--client-burst %d: less than one request", c.Burst))
+		return exit.UsageError(fmt.Errorf("--client-burst %d: must be at least 1", c.Burst))
 	case c.Connections < 0:
-		return exit.UsageError(fmt.Errorf("--client-connections %d: less than none", c.Connections))
+		return exit.UsageError(fmt.Errorf("--client-connections %d: must not be negative", c.Connections))
 	}
 	_, err := c.Trusted()
 	return err

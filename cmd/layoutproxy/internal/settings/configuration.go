@@ -114,7 +114,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
 			if strings.HasSuffix(flag.Name, "password-stdin") { // somebody may take it for the password
-				failed = fmt.Errorf("%s: true or false", name)
+				failed = fmt.Errorf("%s: must be true or false", name)
 			}
 		}
 	})

@@ -95,7 +95,7 @@ func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error)
 		case key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value):
 			return fmt.Errorf("%d: unknown key %.100q: the nearest is %q", key.Line, key.Value, nearest(key.Value, known))
 		case seen[key.Value]:
-			return fmt.Errorf("%d: the key %q is there twice", key.Line, key.Value)
+			return fmt.Errorf("%d: duplicate key %q", key.Line, key.Value)
 		}
 		seen[key.Value] = true
 		if err := do(key.Value, node.Content[i+1]); err != nil {
@@ -138,13 +138,13 @@ func texts(node *yaml.Node, isList bool) ([]string, error) {
 	}
 	switch {
 	case node.Kind == yaml.AliasNode:
-		return nil, errors.New("an alias: write the value")
+		return nil, errors.New("YAML aliases are not supported: write the value")
 	case node.Kind != yaml.ScalarNode && isList:
-		return nil, errors.New("neither a value nor a list of values")
+		return nil, errors.New("expected a value or a list of values")
 	case node.Kind != yaml.ScalarNode:
-		return nil, errors.New("not one value")
+		return nil, errors.New("expected a single value")
 	case node.Tag == "!!null":
-		return nil, errors.New(`no value; the empty one is ""`)
+		return nil, errors.New(`the value is missing: write "" for an empty one`)
 	}
 	return []string{node.Value}, nil
 }
@@ -161,7 +161,7 @@ func (c *Configuration) parseSources(node *yaml.Node) error {
 			return err
 		}
 		if slices.Contains(c.Sources, path) {
-			return fmt.Errorf("%d: sources: %s is there twice", n.Line, path)
+			return fmt.Errorf("%d: sources: duplicate source %s", n.Line, path)
 		}
 		c.Sources = append(c.Sources, path)
 		if len(roots) > 0 {

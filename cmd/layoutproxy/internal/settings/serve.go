@@ -132,7 +132,7 @@ func checkListen(flag, address string) error {
 	if err == nil {
 		return nil
 	}
-	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: no address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
+	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: malformed address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
 }
 
 // Sources returns all sources with the store, which is the last one and so wins a tag.

@@ -41,7 +41,7 @@ func (d *Drop) AddFlags(f *pflag.FlagSet) {
 // check finds what is wrong with the flags; store is the directory of the store.
 func (d *Drop) check(store string) error {
 	if d.After != "keep" && d.After != "remove" {
-		return exit.UsageError(fmt.Errorf("--after-import %s: keep or remove", d.After))
+		return exit.UsageError(fmt.Errorf("--after-import %s: must be keep or remove", d.After))
 	}
 	if d.Dir == "" {
 		return nil

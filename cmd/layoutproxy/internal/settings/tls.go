@@ -26,7 +26,7 @@ func (t TLS) On() bool { return t.Cert != "" }
 // Check finds files that do not go together.
 func (t TLS) Check() error {
 	if (t.Cert == "") != (t.Key == "") {
-		return exit.UsageError(errors.New("--tls-cert and --tls-key go together"))
+		return exit.UsageError(errors.New("--tls-cert and --tls-key must be given together"))
 	}
 	if t.ClientCA != "" && !t.On() {
 		return exit.UsageError(errors.New("--client-ca needs --tls-cert and --tls-key"))

@@ -69,7 +69,7 @@ func ParseUpstream(arg string) (client.Reference, error) {
 	}
 	hint := "name the registry and the path below it: registry.example:5000/deckhouse/ee"
 	if strings.Contains(arg, "://") {
-		hint = "leave the scheme away; --plain-http is for a registry without TLS"
+		hint = "omit the scheme; --plain-http is for a registry without TLS"
 	}
 	return client.Reference{}, exit.UsageError(exit.WithHint(err, hint))
 }
