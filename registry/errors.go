@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 var (
@@ -41,6 +42,9 @@ var codes = []struct {
 	{as(errNumber), errcode.ErrorCodePaginationNumberInvalid},
 	{as(errRange), errcode.ErrorCodeRangeInvalid},
 	{func(err error) bool { var e *digestError; return errors.As(err, &e) }, errcode.ErrorCodeDigestInvalid},
+	// Nothing is known of content that is in a bucket then, so this comes before what says that
+	// there is none.
+	{as(bucket.ErrUnreachable), errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrNameInvalid), errcode.ErrorCodeNameInvalid},
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},

@@ -25,6 +25,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Source provides the current tree.
@@ -49,6 +50,10 @@ type Options struct {
 	// Warnings are what the base of the API says in Warning headers, as clients show them to
 	// people (distribution specification 1.1, "Warnings"). It may be nil.
 	Warnings func() []string
+	// Reachable, if not nil, waits until a bucket that could not be reached may be asked again, or
+	// until the context ends, whose cause it returns. Requests wait with it for content that is
+	// only in the bucket.
+	Reachable func(context.Context) error
 }
 
 type registry struct {
@@ -106,8 +111,30 @@ func (r *registry) handle(h handler) http.Handler {
 				err = h(w, req, s)
 			}
 		}
+		if errors.Is(err, bucket.ErrUnreachable) {
+			s, err = r.whenReachable(w, req, h, s, err)
+		}
 		if err != nil {
 			r.serveError(w, req, withHiding(err, s))
 		}
 	})
+}
+
+// reachableWait is how long a request waits for a bucket that cannot be reached: clients wait
+// longer for an answer, and a store that restarts is back by then.
+const reachableWait = 30 * time.Second
+
+// whenReachable calls h again when the bucket can be reached again. It gives up after
+// reachableWait, with the last error. h has sent nothing.
+func (r *registry) whenReachable(w http.ResponseWriter, req *http.Request, h handler, s *layoutstore.Snapshot, err error) (*layoutstore.Snapshot, error) {
+	if r.options.Reachable == nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), reachableWait)
+	defer cancel()
+	for errors.Is(err, bucket.ErrUnreachable) && r.options.Reachable(ctx) == nil {
+		s = r.source.Snapshot()
+		err = h(w, req, s)
+	}
+	return s, err
 }

@@ -247,7 +247,8 @@ func (s *Server) Now() time.Time { return s.clock.Now() }
 // Write writes an object behind the back of everybody else: no request, no fault.
 func (s *Server) Write(t testing.TB, key string, data []byte) {
 	t.Helper()
-	if _, err := s.backend.PutObject(Bucket, key, map[string]string{}, bytes.NewReader(data), int64(len(data)), nil); err != nil {
+	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // as gofakes3 does for a request
+	if _, err := s.backend.PutObject(Bucket, key, modified, bytes.NewReader(data), int64(len(data)), nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,182 @@
+// Package outage notices that an object store cannot be reached, and that it can again.
+//
+// A [Monitor] wraps the readers of places ([Monitor.Reader]) and learns from their requests. While
+// a store does not answer at all, the requests of others fail at once instead of waiting for it
+// too, and [Monitor.Run] asks it again now and then. [Monitor.Err] says what fails, and
+// [Monitor.Wait] waits for the end of it.
+package outage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// Options of a Monitor. The zero value is usable.
+type Options struct {
+	// Changed, if not nil, is called when a place begins to fail, with the error, and when it can
+	// be read again, with nil.
+	Changed func(place string, err error)
+	// Sleep waits between probes; nil waits on the real clock.
+	Sleep func(context.Context, time.Duration) error
+	// Now is the clock by which an answer is late; nil is time.Now.
+	Now func() time.Time
+}
+
+// Monitor knows which places cannot be read.
+type Monitor struct {
+	options Options
+	failed  chan struct{} // of one: there is something to probe
+
+	mu        sync.Mutex
+	places    map[string]*place
+	recovered chan struct{} // closed when a place can be read again
+}
+
+// place is what is known of a place in a bucket. The zero value is a place that can be read.
+type place struct {
+	reader  bucket.Reader
+	listing error  // of the last list, if it failed
+	reading error  // of the last object, if it failed
+	key     string // of that object
+	silent  bool   // the store does not answer at all
+}
+
+const (
+	// probePause is the time between two probes.
+	probePause = 2 * time.Second
+	// probeWait is how long an answer to a probe may take.
+	probeWait = 10 * time.Second
+	// late is how long a store may take to answer a caller who gives up waiting. Until then
+	// that says nothing of the store.
+	late = 10 * time.Second
+)
+
+// errLate is the cause of a failure without an answer.
+var errLate = fmt.Errorf("no answer for %s", late)
+
+// New returns a monitor of no places.
+func New(o Options) *Monitor {
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Monitor{options: o, failed: make(chan struct{}, 1), places: map[string]*place{}, recovered: make(chan struct{})}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Err returns why a place cannot be read, or nil. It wraps [bucket.ErrUnreachable].
+func (m *Monitor) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(m.places)) {
+		if err := m.places[name].failure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure returns why the place cannot be read, or nil.
+func (p *place) failure() error {
+	if p.listing != nil {
+		return p.listing
+	}
+	return p.reading
+}
+
+// Wait waits until a place can be read again that could not, or a moment if nothing fails: the
+// caller tries again after it. Errors: the cause of ctx.
+func (m *Monitor) Wait(ctx context.Context) error {
+	m.mu.Lock()
+	failing, recovered := false, m.recovered
+	for _, p := range m.places {
+		failing = failing || p.failure() != nil
+	}
+	m.mu.Unlock()
+	if !failing {
+		return m.options.Sleep(ctx, time.Second)
+	}
+	select {
+	case <-recovered:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Run probes the places that fail until ctx ends.
+func (m *Monitor) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-m.failed:
+		case <-ctx.Done():
+			return nil
+		}
+		for m.probe(ctx) && ctx.Err() == nil {
+			if m.options.Sleep(ctx, probePause) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// probe asks the stores of the places that fail, and reports whether any still does.
+func (m *Monitor) probe(ctx context.Context) (failing bool) {
+	m.mu.Lock()
+	names := slices.Sorted(maps.Keys(m.places))
+	m.mu.Unlock()
+	for _, name := range names {
+		m.mu.Lock()
+		p := *m.places[name]
+		m.mu.Unlock()
+		w := &watched{m, name, p.reader}
+		if p.listing != nil || p.silent {
+			w.probe(ctx, func(ctx context.Context) error {
+				return w.list(ctx, "", func(bucket.Object) error { return errEnough })
+			})
+		}
+		if p.reading != nil {
+			// Not HEAD: without a body, 404 does not tell a missing bucket from a missing object.
+			w.probe(ctx, func(ctx context.Context) error {
+				body, _, err := w.get(ctx, p.key, 0, 1, "")
+				if err == nil {
+					err = body.Close()
+				}
+				return err
+			})
+		}
+		m.mu.Lock()
+		failing = failing || m.places[name].failure() != nil
+		m.mu.Unlock()
+	}
+	return failing
+}
+
+// errEnough ends a list of which only the answer counts.
+var errEnough = errors.New("enough")
+
+// probe sends one request, whatever became of those before it.
+func (w *watched) probe(ctx context.Context, request func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, probeWait)
+	defer cancel()
+	_ = request(ctx) // it is noted
+}

@@ -1,0 +1,311 @@
+package outage_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
+)
+
+// watching is a monitored place of a store, whose probes wait for a token.
+type watching struct {
+	store   *buckettest.Server
+	monitor *outage.Monitor
+	reader  bucket.Reader
+	tokens  chan struct{}
+
+	mu      sync.Mutex
+	changes []error
+}
+
+func watch(t *testing.T) *watching {
+	t.Helper()
+	w := &watching{store: buckettest.Start(t), tokens: make(chan struct{})}
+	w.monitor = outage.New(outage.Options{
+		Sleep: func(ctx context.Context, _ time.Duration) error {
+			select {
+			case <-w.tokens:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		},
+		Changed: func(_ string, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.changes = append(w.changes, err)
+		},
+	})
+	w.store.Write(t, "at/a", []byte("content"))
+	w.store.Write(t, "at/b", []byte("other"))
+	w.reader = w.monitor.Reader(w.store.Open(t, "at"))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.monitor.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// get reads an object.
+func (w *watching) get(ctx context.Context, key string) (string, error) {
+	body, _, err := w.reader.Get(ctx, key, 0, -1, "")
+	if err != nil {
+		return "", err
+	}
+	defer body.Close() //nolint:errcheck // it was read
+	data, err := io.ReadAll(body)
+	return string(data), err
+}
+
+func (w *watching) list(ctx context.Context) (n int, err error) {
+	err = w.reader.List(ctx, "", func(bucket.Object) error { n++; return nil })
+	return n, err
+}
+
+// seen returns how often the place began to fail and could be read again.
+func (w *watching) seen() (failed, recovered int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, err := range w.changes {
+		if err != nil {
+			failed++
+		} else {
+			recovered++
+		}
+	}
+	return failed, recovered
+}
+
+// token lets the next probe begin.
+func (w *watching) token(t *testing.T) {
+	t.Helper()
+	select {
+	case w.tokens <- struct{}{}:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing waits for its next probe")
+	}
+}
+
+func TestEachFaultIsNoticedAndPasses(t *testing.T) {
+	for name, fault := range map[string]buckettest.Fault{
+		"no connection": {Drop: true},
+		"503":           buckettest.Unavailable(),
+		"500":           {Status: http.StatusInternalServerError, Code: "InternalError"},
+		"403":           {Status: http.StatusForbidden, Code: "AccessDenied"},
+		"no bucket":     {Status: http.StatusNotFound, Code: "NoSuchBucket"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t)
+			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
+				t.Fatalf("%q, %v", got, err)
+			}
+			if err := w.monitor.Err(); err != nil {
+				t.Fatal(err)
+			}
+			w.store.Fail(func(buckettest.Request) buckettest.Fault { return fault })
+			if _, err := w.get(t.Context(), "a"); !errors.Is(err, bucket.ErrUnreachable) {
+				t.Fatalf("error %v", err)
+			}
+			if err := w.monitor.Err(); !errors.Is(err, bucket.ErrUnreachable) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/at/a") {
+				t.Errorf("state: %v", err)
+			}
+			w.token(t) // it has probed once, in vain
+			waited := make(chan error, 1)
+			go func() { waited <- w.monitor.Wait(t.Context()) }()
+			w.store.Fail(nil)
+			drain(w.tokens)
+			if err := <-waited; err != nil {
+				t.Error(err)
+			}
+			if err := w.monitor.Err(); err != nil {
+				t.Errorf("after the fault: %v", err)
+			}
+			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
+				t.Errorf("%q, %v", got, err)
+			}
+			if failed, recovered := w.seen(); failed != 1 || recovered != 1 {
+				t.Errorf("it began to fail %d times and recovered %d times", failed, recovered)
+			}
+		})
+	}
+}
+
+// drain lets all probes begin that wait until the test ends.
+func drain(tokens chan struct{}) {
+	go func() {
+		for {
+			select {
+			case tokens <- struct{}{}:
+			case <-time.After(10 * time.Second):
+				return
+			}
+		}
+	}()
+}
+
+// A store that does not answer is not asked by each request: only by the probes.
+func TestRequestsFailAtOnceWhileTheStoreIsSilent(t *testing.T) {
+	w := watch(t)
+	w.store.Unreachable()
+	if _, err := w.list(t.Context()); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	w.token(t) // after the first probe
+	w.store.Fail(nil)
+	w.store.ResetCounts()
+	if w.monitor.Err() != nil { // else the second probe was the quicker one
+		for range 100 {
+			if _, err := w.get(t.Context(), "a"); err != nil && !errors.Is(err, bucket.ErrUnreachable) {
+				t.Fatal(err)
+			}
+		}
+	}
+	drain(w.tokens)
+	for w.monitor.Err() != nil {
+		if err := w.monitor.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := w.get(t.Context(), "b"); err != nil || got != "other" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A store that answers, and refuses one object, still serves the others.
+func TestARefusedObjectHidesNoOther(t *testing.T) {
+	w := watch(t)
+	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
+		if r.Key == "at/a" {
+			return buckettest.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
+		}
+		return buckettest.Fault{}
+	})
+	if _, err := w.get(t.Context(), "a"); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Fatalf("error %v", err)
+	}
+	if got, err := w.get(t.Context(), "b"); err != nil || got != "other" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Lists that succeed say nothing of objects that are refused.
+func TestAListDoesNotHideThatObjectsAreRefused(t *testing.T) {
+	w := watch(t)
+	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
+		if r.Operation != buckettest.List {
+			return buckettest.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
+		}
+		return buckettest.Fault{}
+	})
+	if _, err := w.get(t.Context(), "a"); err == nil {
+		t.Fatal("no error")
+	}
+	if n, err := w.list(t.Context()); err != nil || n != 2 {
+		t.Fatalf("%d objects, %v", n, err)
+	}
+	if err := w.monitor.Err(); err == nil || !strings.Contains(err.Error(), "access denied (403 AccessDenied)") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Answers that are no fault of the store are none: a missing object, one that has changed, a
+// caller who has enough.
+func TestAnswersAreNoFaults(t *testing.T) {
+	w := watch(t)
+	if _, err := w.get(t.Context(), "none"); err == nil {
+		t.Error("no error")
+	}
+	if _, _, err := w.reader.Get(t.Context(), "a", 0, 1, "another"); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("%v", err)
+	}
+	enough := errors.New("enough")
+	if err := w.reader.List(t.Context(), "", func(bucket.Object) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("%v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.get(ended, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if err := w.monitor.Err(); err != nil {
+		t.Errorf("state: %v", err)
+	}
+}
+
+// A connection that swallows everything gives no error at all: callers give up. It counts if
+// they have waited for long, by an injected clock.
+func TestABlackHoleIsNoticed(t *testing.T) {
+	for after, want := range map[time.Duration]bool{time.Second: false, 10 * time.Second: true} {
+		now := time.Unix(0, 0)
+		m := outage.New(outage.Options{Now: func() time.Time { return now }})
+		swallowed := errors.New("the caller's patience")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r := m.Reader(&hole{func() {
+			now = now.Add(after)
+			cancel(swallowed)
+		}})
+		if _, _, err := r.Get(ctx, "a", 0, -1, ""); !errors.Is(err, swallowed) {
+			t.Errorf("error %v", err)
+		}
+		if err := m.Err(); (err != nil) != want {
+			t.Errorf("after %s: %v", after, err)
+		} else if want && !strings.Contains(err.Error(), "no answer for 10s") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// hole is a place whose store swallows requests.
+type hole struct{ swallow func() }
+
+func (h *hole) Place() string { return "s3://hole" }
+
+func (h *hole) List(ctx context.Context, _ string, _ func(bucket.Object) error) error {
+	h.swallow()
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (h *hole) Get(ctx context.Context, _ string, _, _ int64, _ string) (io.ReadCloser, bucket.Object, error) {
+	return nil, bucket.Object{}, h.List(ctx, "", nil)
+}
+
+func (h *hole) Stat(ctx context.Context, _ string) (bucket.Object, error) {
+	return bucket.Object{}, h.List(ctx, "", nil)
+}
+
+// URLs are signed without a request, and not while the place cannot be read.
+func TestPresign(t *testing.T) {
+	w := watch(t)
+	signer := w.reader.(interface {
+		PresignGet(context.Context, string, time.Duration) (string, error)
+	})
+	w.store.ResetCounts()
+	url, err := signer.PresignGet(t.Context(), "a", time.Minute)
+	if err != nil || !strings.HasPrefix(url, w.store.URL) || !strings.Contains(url, "X-Amz-Expires=60") {
+		t.Errorf("%s, %v", url, err)
+	}
+	if n := len(w.store.Requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	w.store.Unreachable()
+	if _, err := w.get(t.Context(), "a"); err == nil {
+		t.Fatal("no error")
+	}
+	if url, err := signer.PresignGet(t.Context(), "a", time.Minute); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("%s, %v", url, err)
+	}
+}

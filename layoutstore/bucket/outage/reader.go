@@ -1,0 +1,166 @@
+package outage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// Reader returns a reader of the same place whose requests the monitor learns from. While the
+// store of the place does not answer, its methods fail at once.
+func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
+	name := r.Place()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.places[name]; p != nil {
+		p.reader = r
+	} else {
+		m.places[name] = &place{reader: r}
+	}
+	return &watched{m, name, r}
+}
+
+// watched is a reader whose requests are noted.
+type watched struct {
+	monitor *Monitor
+	name    string
+	reader  bucket.Reader
+}
+
+// Place returns the place.
+func (w *watched) Place() string { return w.name }
+
+// List lists objects.
+func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
+	if err := w.monitor.silence(w.name); err != nil {
+		return err
+	}
+	return w.list(ctx, prefix, each)
+}
+
+func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Object) error) error {
+	begun := w.monitor.options.Now()
+	var own error // of each, which says nothing of the store
+	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
+		own = each(o)
+		return own
+	})
+	noted := err
+	if own != nil {
+		noted = nil
+	}
+	w.monitor.note(ctx, w.name, begun, noted, func(p *place, failure error) { p.listing = failure })
+	return err
+}
+
+// Get opens a range of an object.
+func (w *watched) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
+	if err := w.monitor.silence(w.name); err != nil {
+		return nil, bucket.Object{}, err
+	}
+	return w.get(ctx, key, off, n, ifMatch)
+}
+
+func (w *watched) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
+	begun := w.monitor.options.Now()
+	body, o, err := w.reader.Get(ctx, key, off, n, ifMatch)
+	w.noteObject(ctx, begun, key, err)
+	return body, o, err
+}
+
+// Stat asks for an object's attributes.
+func (w *watched) Stat(ctx context.Context, key string) (bucket.Object, error) {
+	if err := w.monitor.silence(w.name); err != nil {
+		return bucket.Object{}, err
+	}
+	begun := w.monitor.options.Now()
+	o, err := w.reader.Stat(ctx, key)
+	w.noteObject(ctx, begun, key, err)
+	return o, err
+}
+
+func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, err error) {
+	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
+}
+
+// PresignGet returns a URL that reads an object, if the place is of a store that signs URLs, and
+// can be read.
+func (w *watched) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
+	signer, ok := w.reader.(interface {
+		PresignGet(ctx context.Context, key string, expires time.Duration) (string, error)
+	})
+	if !ok {
+		return "", fmt.Errorf("%s: %w", w.name, errors.ErrUnsupported)
+	}
+	w.monitor.mu.Lock()
+	failure := w.monitor.places[w.name].failure()
+	w.monitor.mu.Unlock()
+	if failure != nil {
+		return "", failure
+	}
+	return signer.PresignGet(ctx, key, expires)
+}
+
+// silence returns an error while the store of a place does not answer.
+func (m *Monitor) silence(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.places[name]
+	if !p.silent {
+		return nil
+	}
+	return p.failure()
+}
+
+// note records the end of a request. set stores what it says of the place: a failure or nil.
+func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err error, set func(*place, error)) {
+	answered := !errors.Is(err, bucket.ErrUnreachable)
+	if err != nil && ctx.Err() != nil {
+		if m.options.Now().Sub(begun) < late {
+			return // the caller gave up before that says anything
+		}
+		answered, err = false, &bucket.Error{Where: name, Kind: bucket.ErrUnreachable, Cause: errLate}
+	}
+	m.mu.Lock()
+	p := m.places[name]
+	before := p.failure()
+	switch {
+	case answered:
+		set(p, nil)
+		if p.silent { // what failed without an answer may succeed now
+			p.silent = false
+			p.listing, p.reading = withAnswer(p.listing), withAnswer(p.reading)
+		}
+	default:
+		set(p, err)
+		p.silent = p.silent || withAnswer(err) == nil
+	}
+	after := p.failure()
+	if before != nil && after == nil {
+		close(m.recovered)
+		m.recovered = make(chan struct{})
+	}
+	m.mu.Unlock()
+	if after != nil {
+		select {
+		case m.failed <- struct{}{}:
+		default: // a probe is due already
+		}
+	}
+	if m.options.Changed != nil && (before == nil) != (after == nil) {
+		m.options.Changed(name, after)
+	}
+}
+
+// withAnswer returns err if the store answered, and nil if it did not.
+func withAnswer(err error) error {
+	var e *bucket.Error
+	if errors.As(err, &e) && e.Status == 0 {
+		return nil
+	}
+	return err
+}
