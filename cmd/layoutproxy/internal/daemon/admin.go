@@ -29,6 +29,7 @@ type admin struct {
 	refusals *refusals
 	scrub    *verify.Scrub
 	verdicts *verdicts
+	upstream upstream
 	disks    *disks
 	dropDir  string
 	page     http.Handler // for people

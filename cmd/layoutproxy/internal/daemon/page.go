@@ -28,7 +28,7 @@ func (a *admin) pageStatus(ctx context.Context) page.Status {
 	problems := a.live.problems(ctx)
 	status := page.Status{
 		Generation: s.Generation(), Since: s.Since(), Repositories: s.RepositoryCount(), Tags: s.TagCount(), Roots: s.Roots(), Sources: s.Sources(),
-		Problems: problems, Checked: a.live.checkedUpTo.Load() == s.Generation(), Upstream: a.verdicts.upstream(s),
+		Problems: problems, Checked: a.live.checkedUpTo.Load() == s.Generation(), Upstream: a.upstream.of(ctx, s),
 		Imports: pageJobs(a.dropping.status()), Pushes: pageJobs(a.follows.pushes()), Refused: a.refusals.count.Load(), DropDir: a.dropDir,
 	}
 	if verdicts := a.verdicts.of(s, len(problems)); verdicts != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"sync/atomic"
 
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -12,6 +13,27 @@ import (
 
 // maxIndexesForUpstream is how many indexes are read to learn where a bundle comes from.
 const maxIndexesForUpstream = 16
+
+// upstream is the registry that the references in the current snapshot name.
+type upstream struct{ last atomic.Pointer[foundUpstream] }
+
+type foundUpstream struct {
+	generation uint64
+	host       string
+}
+
+// of returns the registry that the references in a snapshot name, or nothing. The first call for a
+// generation reads indexes, as long as ctx lasts.
+func (u *upstream) of(ctx context.Context, s *layoutstore.Snapshot) string {
+	if last := u.last.Load(); last != nil && last.generation == s.Generation() {
+		return last.host
+	}
+	host := findUpstream(ctx, s)
+	if ctx.Err() == nil {
+		u.last.Store(&foundUpstream{s.Generation(), host})
+	}
+	return host
+}
 
 // findUpstream returns the registry that most references in the first indexes name, or nothing. Nodes
 // ask that registry for the images, so their configuration has to name it.

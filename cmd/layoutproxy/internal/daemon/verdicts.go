@@ -35,7 +35,6 @@ type judged struct {
 	generation uint64
 	problems   int
 	list       []versionVerdict
-	upstream   string // the registry that nodes ask for what is here
 }
 
 func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
@@ -62,14 +61,6 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 		v.wake()
 	}
 	return last.list
-}
-
-// upstream returns the registry that the references in a snapshot name; empty where it is not known.
-func (v *verdicts) upstream(s *layoutstore.Snapshot) string {
-	if last := v.last.Load(); last != nil && last.generation == s.Generation() {
-		return last.upstream
-	}
-	return ""
 }
 
 // maxJudging bounds one judgement.
@@ -111,7 +102,7 @@ func (v *verdicts) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.last.Store(&judged{s.Generation(), problems, list, findUpstream(ctx, s)})
+	v.last.Store(&judged{s.Generation(), problems, list})
 	return nil
 }
 
