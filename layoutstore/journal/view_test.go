@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -143,6 +144,27 @@ func TestViewsOfWhatIsNoStore(t *testing.T) {
 	}
 }
 
+// An archive that a prune has retired is served by digest, and one that it removes is hidden,
+// whatever the others are.
+func TestRetiredAndDroppedArchives(t *testing.T) {
+	dir := newStore(t)
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	writeState(t, dir, journal.State{Format: journal.Format, Generation: 1, Packed: []journal.Packed{
+		{File: "stays.tar"}, {File: "retired.tar", Retired: &at}, {File: "dropped.tar", Retired: &at, Dropped: true}}})
+	v := readView(t, dir)
+	for _, c := range []struct {
+		file            string
+		retired, hidden bool
+	}{{"stays.tar", false, false}, {"retired.tar", true, false}, {"dropped.tar", true, true}, {"other.tar", false, false}} {
+		if v.IsRetired(c.file) != c.retired || v.Hides(c.file) != c.hidden {
+			t.Errorf("%s: retired %v, hidden %v", c.file, v.IsRetired(c.file), v.Hides(c.file))
+		}
+	}
+	if none := (*journal.View)(nil); none.IsRetired("retired.tar") {
+		t.Error("a source that is no store has retired an archive")
+	}
+}
+
 // Two views are the same until the state or the journal is replaced.
 func TestSameViews(t *testing.T) {
 	dir := newStore(t)
@@ -268,6 +290,12 @@ func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkStale(t, got.Indexes[0])
+	stopped := errors.New("stopped")
+	ended, end := context.WithCancelCause(t.Context())
+	end(stopped)
+	if data, err := got.Indexes[0].NewBytes(ended); !errors.Is(err, stopped) || errors.Is(err, extent.ErrStale) {
+		t.Errorf("by a reader that has gone: %q, %v", data, err)
+	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
 	// What has the journal's name and is no file says nothing about the import.

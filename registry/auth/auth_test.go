@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/auth/token"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/sirupsen/logrus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -143,6 +145,10 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 	missing, bad, key := filepath.Join(dir, "missing"), filepath.Join(dir, "bad"), filepath.Join(dir, "key")
 	write(t, bad, "ann:secret")
 	write(t, key, "{}")
+	pipe := filepath.Join(dir, "pipe") // whoever opens it waits for a writer
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	server := tokentest.New(t)
 	certs, jwks := server.WriteKeys(dir)
 	whole := auth.Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", RootCerts: certs, JWKS: jwks}
@@ -161,6 +167,7 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 		"no keys":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
 		"keys missing":     with(func(t *auth.Token) { t.JWKS = missing }),
 		"keys a directory": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
+		"keys a pipe":      with(func(t *auth.Token) { t.JWKS = pipe }),
 		"keys empty":       with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope
@@ -332,6 +339,11 @@ func changeWhileNobodyAsks(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
+	// What the controller writes about a refused token would be the client's to choose.
+	var controllerLog strings.Builder
+	logrus.SetLevel(logrus.InfoLevel)
+	logrus.SetOutput(&controllerLog)
+	defer logrus.SetOutput(os.Stderr)
 	server := tokentest.New(t)
 	certs, jwks := server.WriteKeys(t.TempDir())
 	challenge := func(rest string) string {
@@ -362,6 +374,9 @@ func TestTokens(t *testing.T) {
 			refused(t, "a password", ask(h, "GET", "/v2/", basic("ann", "a")), challenge(""))
 			badTokens(t, h, server, challenge(pull))
 		})
+	}
+	if controllerLog.Len() > 0 {
+		t.Errorf("refused tokens are logged: %s", controllerLog.String())
 	}
 }
 

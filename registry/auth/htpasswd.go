@@ -20,6 +20,14 @@ type users struct {
 	dummy []byte
 }
 
+// hashOf returns the hash that a password is compared with, for unknown users too.
+func (u users) hashOf(name string) (hash []byte, known bool) {
+	if hash, known = u.hashes[name]; known {
+		return hash, true
+	}
+	return u.dummy, false
+}
+
 const (
 	maxHtpasswd = 4 << 20 // bytes
 	// maxCost is the highest accepted cost of a hash. Each step doubles the time of a
@@ -47,7 +55,8 @@ func parseUsers(data []byte) (users, error) {
 	u := users{hashes: map[string][]byte{}}
 	cost := bcrypt.MinCost
 	scanner := bufio.NewScanner(bytes.NewReader(data))
-	for n := 1; scanner.Scan(); n++ {
+	n := 1
+	for ; scanner.Scan(); n++ {
 		line := strings.TrimSpace(scanner.Text())
 		if line == "" || line[0] == '#' {
 			continue
@@ -66,8 +75,11 @@ func parseUsers(data []byte) (users, error) {
 		u.hashes[name] = []byte(hash)
 		cost = max(cost, c)
 	}
+	if scanner.Err() != nil {
+		return users{}, fmt.Errorf("line %d: longer than %d bytes", n, bufio.MaxScanTokenSize)
+	}
 	u.dummy = fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat("A", 53))
-	return u, scanner.Err()
+	return u, nil
 }
 
 // checkHash returns the cost of a bcrypt hash. A truncated one is an error.

@@ -40,6 +40,8 @@ func TestParseUsers(t *testing.T) {
 		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
 		"a clear password": {"ann:secret", "line 1: not a bcrypt hash"},
 		"twice":            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
+		"twice, once bad":  {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
+		"an endless line":  {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
 		"too expensive":    {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
 		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: truncated"},
 	} {

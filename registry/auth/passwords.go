@@ -60,11 +60,7 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 	if !ok {
 		return nil, basicChallenge{auth.ErrInvalidCredential}
 	}
-	u := p.users.Get()
-	hash, known := u.hashes[name]
-	if !known {
-		hash = u.dummy
-	}
+	hash, known := p.users.Get().hashOf(name)
 	key := p.key(name, password, hash)
 	if known && p.remembered.contains(key) {
 		return &auth.Grant{User: auth.UserInfo{Name: name}}, nil

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
@@ -52,6 +54,13 @@ func TestCostOfTheDummy(t *testing.T) {
 	}
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost+1 {
 		t.Errorf("cost %d: %v", cost, err)
+	}
+	// A password of a stranger costs as much to refuse as a wrong one.
+	if stranger, known := u.hashOf("stranger"); known || string(stranger) != string(u.dummy) {
+		t.Errorf("compared with %q, known: %v", stranger, known)
+	}
+	if of, known := u.hashOf("b"); !known || string(of) != string(expensive) {
+		t.Errorf("compared with %q, known: %v", of, known)
 	}
 	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("a cost that is no number: %v", err)
@@ -124,28 +133,54 @@ func TestTokenOptions(t *testing.T) {
 	good := Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", JWKS: "keys"}
 	for name, c := range map[string]struct {
 		change func(*Token)
-		ok     bool
+		want   string // in the error; empty for none
 	}{
-		"complete":     {func(*Token) {}, true},
-		"plain HTTP":   {func(o *Token) { o.Realm = "http://tokens.example" }, true},
-		"certificates": {func(o *Token) { o.JWKS, o.RootCerts = "", "certs" }, true},
-		"no keys":      {func(o *Token) { o.JWKS = "" }, false},
-		"no service":   {func(o *Token) { o.Service = "" }, false},
-		"no issuer":    {func(o *Token) { o.Issuer = "" }, false},
-		"no realm":     {func(o *Token) { o.Realm = "" }, false},
-		"no scheme":    {func(o *Token) { o.Realm = "tokens.example" }, false},
-		"other scheme": {func(o *Token) { o.Realm = "ftp://tokens.example" }, false},
-		"no host":      {func(o *Token) { o.Realm = "https:///token" }, false},
-		"no URL":       {func(o *Token) { o.Realm = "http://[" }, false},
+		"complete":     {func(*Token) {}, ""},
+		"plain HTTP":   {func(o *Token) { o.Realm = "http://tokens.example" }, ""},
+		"certificates": {func(o *Token) { o.JWKS, o.RootCerts = "", "certs" }, ""},
+		"no keys":      {func(o *Token) { o.JWKS = "" }, "root certificates or a JWKS"},
+		"no service":   {func(o *Token) { o.Service = "" }, "needs a realm, a service and an issuer"},
+		"no issuer":    {func(o *Token) { o.Issuer = "" }, "needs a realm, a service and an issuer"},
+		"no realm":     {func(o *Token) { o.Realm = "" }, "needs a realm, a service and an issuer"},
+		"no scheme":    {func(o *Token) { o.Realm = "tokens.example" }, "is not an http or https URL"},
+		"other scheme": {func(o *Token) { o.Realm = "ftp://tokens.example" }, "is not an http or https URL"},
+		"no host":      {func(o *Token) { o.Realm = "https:///token" }, "is not an http or https URL"},
+		"no URL":       {func(o *Token) { o.Realm = "http://[" }, "is not an http or https URL"},
 	} {
 		o := good
 		c.change(&o)
-		if err := o.Check(); (err == nil) != c.ok {
+		if err := o.Check(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := newTokens(o, zap.NewNop()); err == nil {
 			t.Errorf("%s: files that are missing are taken", name)
 		}
+	}
+}
+
+// A client that leaves while others are verified is not answered, and nothing is said of its password.
+func TestClientsThatLeaveWhileTheyWait(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	layouttest.WriteFile(t, file, "ann:"+hash(t, "secret")+"\n")
+	p, err := newPasswords(file, zap.NewNop())
+	layouttest.Try(t, err)
+	for range cap(p.slots) {
+		p.slots <- struct{}{}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	req := httptest.NewRequestWithContext(ctx, "GET", "/v2/", nil)
+	req.SetBasicAuth("ann", "secret")
+	if grant, err := p.Authorized(req); grant != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", grant, err)
+	}
+	for range cap(p.slots) {
+		<-p.slots
+	}
+	req = httptest.NewRequestWithContext(t.Context(), "GET", "/v2/", nil)
+	req.SetBasicAuth("ann", "secret")
+	if grant, err := p.Authorized(req); grant == nil || err != nil {
+		t.Errorf("%v, %v", grant, err)
 	}
 }
 
@@ -192,6 +227,13 @@ func TestAnswersWithoutAChallenge(t *testing.T) {
 		h := w.Header()
 		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
 			t.Errorf("%v: %d %v", c.err, w.Code, h)
+		}
+		// Someone else may answer, after the same headers.
+		w = httptest.NewRecorder()
+		g.refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
+		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
+		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
+			t.Errorf("%v, answered by someone else: %d %v %q", c.err, w.Code, h, w.Body)
 		}
 	}
 }
