@@ -1,0 +1,166 @@
+package closure_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
+)
+
+// The blobs of a graph are sorted by digest, each once, with a claim per size and manifest.
+func TestBlobsAreSorted(t *testing.T) {
+	c := content{}
+	var layers []specs.Descriptor
+	for i := range 20 {
+		layers = append(layers, blob(fmt.Sprint("layer ", i)))
+	}
+	longer := layers[0]
+	longer.Size++
+	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: append(layers, longer, layers[0])})
+	bare := top(layers[1])
+	bare.Tags = nil
+	g := walk(t, c, top(image, "v1"), bare)
+	if !slices.IsSortedFunc(g.Blobs, func(a, b *closure.Blob) int { return slices.Compare([]byte(a.Digest), []byte(b.Digest)) }) || len(g.Blobs) != 21 {
+		t.Errorf("%d blobs, not by digest", len(g.Blobs))
+	}
+	for _, b := range g.Blobs {
+		want := 1
+		switch b.Digest {
+		case longer.Digest: // of two sizes
+			want = 2
+		case bare.Digest: // of two that name it
+			want = 2
+		}
+		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {
+			t.Errorf("%s: %d claims, want %d; tags %q", b.Digest, len(b.Claims), want, b.TagsTo())
+		}
+	}
+}
+
+// A blob that an index names directly has the tags that lead to that index's descriptor.
+func TestTagsOfABareClaim(t *testing.T) {
+	if tags := (closure.Claim{Size: 1, Tags: []string{"a", "b"}}).TagsTo(); !slices.Equal(tags, []string{"a", "b"}) {
+		t.Errorf("%q", tags)
+	}
+}
+
+// Of any number of descriptors only the first sizes and types are kept, each once.
+func TestClaimsAreBounded(t *testing.T) {
+	const most = 8
+	c := content{}
+	image := c.add(t, specs.Manifest{Config: blob("config")})
+	var tops []closure.Top
+	for i := range 3 * most {
+		claimed := image
+		claimed.Size = int64(i / 2)
+		claimed.MediaType = []string{specs.MediaTypeImageManifest, closure.DockerManifest, specs.MediaTypeImageIndex, closure.DockerManifestList, closure.ArtifactManifest}[i%5]
+		index := c.add(t, specs.Index{Manifests: []specs.Descriptor{claimed, image}, Annotations: map[string]string{"n": fmt.Sprint(i)}})
+		tops = append(tops, top(index, "t"))
+	}
+	_, m := find(t, walk(t, c, tops...), image.Digest)
+	if len(m.Claims) != most || len(slices.Compact(slices.Sorted(slices.Values(m.Claims)))) != most {
+		t.Errorf("sizes %d", m.Claims)
+	}
+	if len(m.Types) != 5 || len(slices.Compact(slices.Sorted(slices.Values(m.Types)))) != 5 {
+		t.Errorf("types %q", m.Types)
+	}
+	// Types that an index.json states come first, and all of them: they are bounded where it is read.
+	one := top(image, "t")
+	for i := range most - 1 {
+		one.Others = append(one.Others, fmt.Sprint("application/", i))
+	}
+	image.MediaType = closure.DockerManifest
+	tops = append([]closure.Top{one}, top(c.add(t, specs.Index{Manifests: []specs.Descriptor{image}}), "x"))
+	if _, m = find(t, walk(t, c, tops...), image.Digest); len(m.Types) != most {
+		t.Errorf("types %q", m.Types)
+	}
+}
+
+// What is unavailable has the size and the type that descriptors state; what is refused says why,
+// and not that its size is wrong.
+func TestWhatDescriptorsSayOfTheUnavailable(t *testing.T) {
+	c := content{}
+	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}
+	typed := specs.Descriptor{MediaType: closure.DockerManifest, Digest: lost.Digest, Size: 9}
+	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{typed}})
+	unknown := closure.Top{Digest: digest.FromString("unknown"), Tags: []string{"unknown"}}
+	text := []byte("no manifest")
+	c[digest.FromBytes(text)] = text
+	torn := closure.Top{Digest: digest.FromBytes(text), MediaType: specs.MediaTypeImageManifest, Tags: []string{"torn"}, Sizes: []int64{1}}
+	unsized := top(c.add(t, specs.Manifest{Config: blob("config")}), "unsized")
+	unsized.Sizes = nil
+	g := walk(t, c, lost, top(index, "index"), unknown, torn, unsized)
+	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || m.MediaType != typed.MediaType {
+		t.Errorf("%d bytes of %q: %v", m.Size, m.MediaType, m.Unavailable)
+	}
+	if _, m := find(t, g, unknown.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 0 {
+		t.Errorf("%d bytes: %v", m.Size, m.Unavailable)
+	}
+	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // the same, not one like it
+		t.Errorf("refused: %v, unavailable: %v", m.Refused, m.Unavailable)
+	}
+	if _, m := find(t, g, unsized.Digest); m.Unavailable != nil {
+		t.Errorf("without a size: %v", m.Unavailable)
+	}
+}
+
+// At most eight manifests are waited for at a time, each only so long, and nobody has to listen.
+func TestTraversalOfSlowManifestsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := content{}
+		var tops []closure.Top
+		for i := range 20 {
+			tops = append(tops, top(c.add(t, specs.Manifest{Config: blob(fmt.Sprint(i))}), "t"))
+		}
+		begun, answer := make(chan digest.Digest, len(tops)), make(chan struct{})
+		run := closure.Traversal{Visitor: &visits{}, Patience: time.Second, Read: func(ctx context.Context, d digest.Digest) ([]byte, error, error) {
+			begun <- d
+			<-answer
+			return c.read(ctx, d)
+		}}
+		ended := make(chan error, 1)
+		go func() {
+			found, err := run.Run(t.Context(), tops)
+			if len(found) != len(tops) {
+				err = fmt.Errorf("%d manifests, %w", len(found), err)
+			}
+			ended <- err
+		}()
+		for n := 1; n <= 8; n++ {
+			synctest.Wait()
+			if len(begun) != n {
+				t.Fatalf("after %d seconds %d are read", n-1, len(begun))
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(begun) != 8 {
+			t.Errorf("%d are waited for at a time", len(begun))
+		}
+		close(answer)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Nobody hears of a wait where there is none.
+func TestTraversalThatNeedNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := content{}
+		image := c.add(t, specs.Manifest{Config: blob("config")})
+		run := closure.Traversal{Visitor: &visits{}, Patience: time.Second, Read: c.read, Waiting: func() { t.Error("it waits") }}
+		if found, err := run.Run(t.Context(), []closure.Top{top(image, "a"), top(c.add(t, specs.Index{Manifests: []specs.Descriptor{image}}), "b")}); err != nil || len(found) != 2 {
+			t.Errorf("%d found, %v", len(found), err)
+		}
+	})
+}

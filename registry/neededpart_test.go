@@ -1,0 +1,80 @@
+package registry
+
+import (
+	"bytes"
+	"net/http/httptest"
+	"slices"
+	"testing"
+)
+
+// The part that an answer begins with is known before the content is opened: of an object in a
+// bucket, that part is requested, and of a file, that place is checked first.
+func TestNeededPart(t *testing.T) {
+	const size = 1000
+	for _, c := range []struct {
+		headers []string
+		off, n  int64
+	}{
+		{nil, 0, size},
+		{[]string{"bytes=0-"}, 0, size},
+		{[]string{"bytes=17-20"}, 17, 4},
+		{[]string{"bytes=999-"}, 999, 1},
+		{[]string{"bytes=1000-"}, 0, 0}, // it is refused
+		{[]string{"bytes=-1"}, 999, 1},
+		{[]string{"bytes=-2000"}, 0, size},
+		{[]string{"bytes=990-2000"}, 990, 10},
+		{[]string{"bytes=5000-,30-40,2-3"}, 30, 11},
+		{[]string{"bytes=40-50", "2-3"}, 40, 11},
+		{[]string{"items=5-"}, 0, size},
+		{[]string{"bytes=9-8"}, 0, 0},
+	} {
+		for method, none := range map[string]bool{"GET": false, "HEAD": true} {
+			req := httptest.NewRequest(method, "/", nil)
+			if c.headers != nil {
+				req.Header["Range"] = c.headers
+			}
+			wantOff, wantN := c.off, c.n
+			if none {
+				wantOff, wantN = 0, 0
+			}
+			if off, n := neededPart(req)(size); off != wantOff || n != wantN {
+				t.Errorf("%s, Range %q: %d from %d on, want %d from %d on", method, c.headers, n, off, wantN, wantOff)
+			}
+			for _, condition := range []string{"If-None-Match", "If-Match"} {
+				conditional := req.Clone(t.Context())
+				conditional.Header.Set(condition, `"x"`)
+				if off, n := neededPart(conditional)(size); off != wantOff || n != 0 {
+					t.Errorf("%s, Range %q, %s: %d from %d on, want nothing", method, c.headers, condition, n, off)
+				}
+			}
+		}
+	}
+}
+
+// The request is as before when it has been answered: whoever logs it logs what was asked. Several
+// header lines are one list (RFC 9110, section 5.3).
+func TestRangeHeadersStay(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 100)
+	for _, c := range []struct {
+		headers []string
+		status  int
+		body    string
+	}{
+		{[]string{"bytes=5000-,3-4"}, 206, "34"},
+		{[]string{"bytes=3-4", "5000-6000"}, 206, "34"},
+		{[]string{"bytes=3-4", ""}, 206, "34"},
+		{[]string{"items=1-2"}, 200, string(content)},
+		{[]string{"bytes=5000-"}, 0, ""},
+	} {
+		req := httptest.NewRequest("GET", "/", nil)
+		req.Header["Range"] = slices.Clone(c.headers)
+		w := httptest.NewRecorder()
+		err := serveContent(w, req, bytes.NewReader(content), int64(len(content)))
+		if !slices.Equal(req.Header["Range"], c.headers) {
+			t.Errorf("Range %q became %q", c.headers, req.Header["Range"])
+		}
+		if refused := c.status == 0; (err != nil) != refused || !refused && (w.Code != c.status || w.Body.String() != c.body) {
+			t.Errorf("Range %q: %d %q, %v", c.headers, w.Code, w.Body, err)
+		}
+	}
+}
