@@ -270,3 +270,37 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 		t.Error(diff)
 	}
 }
+
+// exhaustedVolume has no free file handles.
+type exhaustedVolume struct{ volume.Volume }
+
+func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.List, error) {
+	return nil, syscall.EMFILE
+}
+
+// Which sizes manifests claim is unknown to a caller who has gone, and while nothing can be opened:
+// the first is an error, and the second refuses no finding.
+func TestClaimsThatCannotBeRead(t *testing.T) {
+	for kind, source := range endingSources(t) {
+		e := newEndingTree(t, source, false)
+		where, err := e.layout.Locate(t.Context(), e.good)
+		layouttest.Try(t, err)
+		short, err := where.Slice(0, 1)
+		layouttest.Try(t, err)
+		cause := errors.New("the caller has left")
+		ended, end := context.WithCancelCause(t.Context())
+		end(cause)
+		vol := e.layout.indexed.vol
+		e.layout.indexed.vol = exhaustedVolume{vol}
+		if wrong, err := e.repo.unclaimed(ended, e.good, where); wrong || !errors.Is(err, cause) {
+			t.Errorf("%s: %v, %v", kind, wrong, err)
+		}
+		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); wrong || err != nil {
+			t.Errorf("%s: %v, %v", kind, wrong, err)
+		}
+		e.layout.indexed.vol = vol
+		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); !wrong || err != nil {
+			t.Errorf("%s: a size that nobody claims: %v, %v", kind, wrong, err)
+		}
+	}
+}

@@ -75,6 +75,7 @@ func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 					t.Errorf("from %d on: %d bytes, %v", off, len(got), err)
 				}
 			}
+			quarantineInMemory(t, tree, repo, gone, d)
 			damageAll(t, dir, d)
 			if blob, err := repo.OpenBlob(t.Context(), d, fromStart); err == nil {
 				blob.Close()
@@ -82,6 +83,35 @@ func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
 			}
 		})
 	}
+}
+
+// quarantineInMemory checks that a quarantined blob is refused although it is in memory, that others
+// are not, and that it is served again once it has been verified.
+func quarantineInMemory(t *testing.T, tree *layoutstore.Tree, repo *layoutstore.Repository, gone context.Context, d digest.Digest) {
+	t.Helper()
+	layout := repo.Layouts()[0]
+	manifest, err := repo.TagDigest("v1")
+	layouttest.Try(t, err)
+	for _, c := range []struct {
+		quarantined digest.Digest
+		refused     bool
+	}{{manifest, false}, {d, true}} {
+		stamp, err := layout.Stamp(t.Context(), c.quarantined)
+		layouttest.Try(t, err)
+		_, err = repo.Quarantine(t.Context(), layout, c.quarantined, stamp, "rotten")
+		layouttest.Try(t, err)
+		blob, err := repo.OpenBlob(gone, d, fromStart)
+		if err == nil {
+			blob.Close()
+		}
+		if (err != nil) != c.refused {
+			t.Errorf("with %s in quarantine: %v", c.quarantined, err)
+		}
+		repo.Release(layout, c.quarantined, stamp)
+	}
+	blob, err := repo.OpenBlob(gone, d, fromStart)
+	layouttest.Try(t, err)
+	blob.Close()
 }
 
 // damageAll appends a byte to each file that may contain d.

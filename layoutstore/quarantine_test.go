@@ -100,6 +100,16 @@ func TestQuarantineIsBounded(t *testing.T) {
 	if len(all) != 1001 || !slices.ContainsFunc(all, more) {
 		t.Errorf("%d problems", len(all))
 	}
+	var listed []digest.Digest
+	for _, p := range all {
+		if !more(p) {
+			listed = append(listed, p.Digest)
+		}
+	}
+	slices.Sort(layers)
+	if !slices.Equal(listed, layers[:1000]) {
+		t.Error("they are not the first by digest")
+	}
 }
 
 // BenchmarkQuarantine measures findings of a scrub: four times as many take at most 4.4

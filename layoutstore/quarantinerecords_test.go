@@ -1,7 +1,9 @@
 package layoutstore
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,6 +12,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // Every path can be recorded; one that is too long for a record is refused by the record's name.
@@ -177,3 +183,94 @@ func TestLastWordOnARecord(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 }
+
+// What another process does with a record after this one is not undone: neither is a record removed
+// once more, nor written once more.
+func TestRecordsOfOthersStay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "quarantine")
+	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
+	file := filepath.Join(dir, v.name())
+	r, other := newRecords(dir), newRecords(dir)
+	r.queueWrite(v)
+	r.sync()
+	other.queueRemove(v.name())
+	other.sync()
+	r.sync()
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a record that another process has removed is back")
+	}
+	r.queueRemove(v.name())
+	r.sync()
+	other.queueWrite(v)
+	other.sync()
+	r.sync()
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("a record that another process has written is gone: %v", err)
+	}
+}
+
+// A directory that cannot be made is reported, and used once it can be.
+func TestRecordsWithoutADirectory(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "cache")
+	r := newRecords(filepath.Join(parent, "quarantine"))
+	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
+	r.sync()
+	layouttest.WriteFile(t, parent, "")
+	r.queueWrite(v)
+	r.sync()
+	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
+		t.Errorf("%v", all)
+	}
+	layouttest.Try(t, os.Remove(parent))
+	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // in the record's place
+	r.sync()
+	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
+		t.Errorf("%v", all)
+	}
+	layouttest.Try(t, os.RemoveAll(filepath.Join(r.dir, v.name())))
+	r.sync()
+	if found, _ := newRecords(r.dir).sync(); !slices.Equal(found, []record{v}) || len(r.problems()) > 0 {
+		t.Errorf("%v, %v", found, r.problems())
+	}
+}
+
+// missingFile cannot be opened.
+type missingFile struct{}
+
+func (missingFile) Open(context.Context) (*os.File, error) { return nil, fs.ErrPermission }
+func (missingFile) String() string                         { return "missing" }
+
+// A file that cannot be opened says nothing about its content: the quarantine holds, also one of
+// whose record only the name is known. Reasons that have changed meanwhile stay.
+func TestCopyThatCannotBeOpened(t *testing.T) {
+	d := digest.FromString("x")
+	where := extent.List{{File: missingFile{}, Len: 1}}
+	p := &indexedLayout{vol: unreadVolume{}, path: "app"}
+	q := newQuarantine("")
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); refused || err != nil {
+		t.Errorf("of an empty quarantine: %q, %v", reason, err)
+	}
+	q.unread = map[string]error{"x": errRecordDamaged}
+	q.count.Add(1)
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || !strings.Contains(reason, "may be quarantined") || err != nil {
+		t.Errorf("with an unreadable record: %q %v, %v", reason, refused, err)
+	}
+	at := q.absolute(p.where())
+	q.add(record{at, d, "1", "rotten"})
+	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || reason != "rotten" || err != nil {
+		t.Errorf("in quarantine: %q %v, %v", reason, refused, err)
+	}
+	q.removeOutdated(at, d, reasons{"2": "rotten"})
+	if reason, ok := q.reason(at, d); !ok || reason != "rotten" {
+		t.Errorf("removed for a state that was not the one in quarantine: %q", reason)
+	}
+	q.removeOutdated(at, d, reasons{"1": "rotten"})
+	if reason, ok := q.reason(at, d); ok {
+		t.Errorf("not removed: %q", reason)
+	}
+}
+
+// unreadVolume has a path and no more.
+type unreadVolume struct{ volume.Volume }
+
+func (unreadVolume) Where(layout string) (path, entry string) { return "/source/" + layout, "" }

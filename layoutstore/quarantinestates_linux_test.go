@@ -1,0 +1,177 @@
+package layoutstore_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A quarantined blob keeps no other blob from being served, not even while there are records that
+// nobody can read.
+func TestOthersAreServedBesideAQuarantine(t *testing.T) {
+	for _, unreadable := range []bool{false, true} {
+		tree, layers, _ := rotten(t, 3)
+		if unreadable {
+			q := quarantine(t, false)
+			if err := os.Truncate(q.records(t)[0], 0); err != nil {
+				t.Fatal(err)
+			}
+			options := q.options
+			options.Sources = []string{tree.Snapshot().Sources()[0].Path}
+			tree = openWith(t, options)
+		}
+		refuse(t, tree, layers[1])
+		repo, err := tree.Snapshot().At("app")
+		layouttest.Try(t, err)
+		for i, d := range layers {
+			if _, err := repo.Blob(t.Context(), d); (err != nil) != (i == 1) {
+				t.Errorf("unreadable record %v: layer %d: %v", unreadable, i, err)
+			}
+		}
+	}
+}
+
+// One copy has records of two states when two processes found it damaged, with a change between.
+// The next finding takes the place of both.
+func TestFindingAfterTwoStates(t *testing.T) {
+	q := quarantine(t, false)
+	other := q
+	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
+	other.restart(t)
+	if !other.finding(t, "an earlier state", "rotten") {
+		t.Error("of another process: no news")
+	}
+	record := other.records(t)[0]
+	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
+	q.restart(t)
+	if len(q.records(t)) != 2 || !q.refused(t) {
+		t.Fatalf("records %v", q.records(t))
+	}
+	if !q.finding(t, q.stamp(t), "rotten") || len(q.records(t)) != 1 {
+		t.Errorf("it is no news, or beside %v", q.records(t))
+	}
+	q.restart(t)
+	if !q.refused(t) {
+		t.Error("it is served")
+	}
+}
+
+// Records count one by one: one that can be read and one that cannot both hold.
+func TestReadableAndUnreadableRecords(t *testing.T) {
+	tree, layers, _ := rotten(t, 2)
+	options := layoutstore.Options{Sources: []string{tree.Snapshot().Sources()[0].Path}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: t.TempDir()}
+	tree = openWith(t, options)
+	refuse(t, tree, layers[0])
+	records, err := os.ReadDir(options.QuarantineDir)
+	layouttest.Try(t, err)
+	refuse(t, tree, layers[1])
+	layouttest.Try(t, os.Truncate(filepath.Join(options.QuarantineDir, records[0].Name()), 0))
+	tree = openWith(t, options)
+	repo, err := tree.Snapshot().At("app")
+	layouttest.Try(t, err)
+	for _, d := range []digest.Digest{layers[1], layers[0]} {
+		if _, err := repo.Blob(t.Context(), d); err == nil {
+			t.Errorf("%s is served", d)
+		}
+	}
+}
+
+// A record that was cut within its reason is damaged: nobody reads half a sentence. It holds.
+func TestRecordCutInItsReason(t *testing.T) {
+	q := quarantine(t, false)
+	record := q.records(t)[0]
+	content := layouttest.ReadFile(t, record)
+	layouttest.WriteFile(t, record, content[:len(content)-4])
+	q.restart(t)
+	if !quarantineProblem(q.tree, "its content is damaged") {
+		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+	}
+	repo, _ := q.repository(t)
+	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
+		t.Error("it is served")
+	}
+	// A request has shown which blob it is about, and the record is saved with the caches.
+	q.tree.SaveCaches(t.Context())
+	q.restart(t)
+	if quarantineProblem(q.tree, "") {
+		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
+	}
+}
+
+// A blob that no manifest names can be found damaged, too: it is news, and a problem without a tag.
+func TestFindingOfAnUnclaimedBlob(t *testing.T) {
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	l.Tag(l.Image(layouttest.Image{Name: "other"}), "v1")
+	stray := l.Blob("", []byte("stray")).Digest
+	l.Write()
+	tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
+	layouttest.Try(t, tree.Snapshot().Check(t.Context(), 1))
+	if p := refuse(t, tree, stray); p.Digest != stray || len(p.Tags) > 0 || p.Kind != layoutstore.Damaged {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Once its file has changed, a copy is no problem of the quarantine, and no check lists it.
+func TestProblemOfAChangedFile(t *testing.T) {
+	q := quarantine(t, false)
+	_, layout := q.repository(t)
+	layouttest.Try(t, os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)))
+	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+	q = quarantine(t, false)
+	layouttest.Try(t, os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)))
+	if all := problemsOf(q.tree.Snapshot()); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// What a check has found in quarantine is listed once, and the list is in the order of digests.
+func TestQuarantineIsListedOnceInOrder(t *testing.T) {
+	built := layouttest.New(t, t.TempDir())
+	l := built.Layout("app")
+	var layers [][]byte
+	for i := range 12 {
+		layers = append(layers, fmt.Append(nil, "layer ", i))
+	}
+	l.Tag(l.Image(layouttest.Image{Layers: layers}), "v1")
+	l.Write()
+	options := layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: filepath.Join(t.TempDir(), "quarantine")}
+	tree := openWith(t, options)
+	for _, layer := range layers {
+		refuse(t, tree, digest.FromBytes(layer))
+	}
+	inOrder := func(when string) {
+		t.Helper()
+		var listed []digest.Digest
+		for _, p := range problemsOf(tree.Snapshot()) {
+			listed = append(listed, p.Digest)
+		}
+		if len(listed) != len(layers) || !slices.IsSorted(listed) {
+			t.Errorf("%s: %d of %d, in order: %v", when, len(listed), len(layers), slices.IsSorted(listed))
+		}
+	}
+	inOrder("found")
+	tree = openWith(t, options)
+	layouttest.Try(t, tree.Snapshot().Check(t.Context(), 1))
+	inOrder("by a later process, after a check")
+}
+
+// A copy in an archive that is gone has no stamp.
+func TestStampOfAnArchiveThatIsGone(t *testing.T) {
+	q := quarantine(t, true)
+	_, layout := q.repository(t)
+	layouttest.Try(t, os.Remove(q.file))
+	if stamp, err := layout.Stamp(t.Context(), q.digest); stamp != "" || err == nil {
+		t.Errorf("%q, %v", stamp, err)
+	}
+}
