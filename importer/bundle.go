@@ -28,7 +28,7 @@ type bundle struct {
 // openBundle reads the indexes of the bundles and adds the files that it reads to opened.
 // Discovery tags are disabled: the store synthesizes its own from its paths.
 func openBundle(ctx context.Context, sources []string, o Options, opened *fileid.Set) (*bundle, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, VerifyKey: o.VerifyKey, Opened: opened.Add, Unread: opened.Forget})
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, Buckets: o.readers(), VerifyKey: o.VerifyKey, Opened: opened.Add, Unread: opened.Forget})
 	if err != nil {
 		return nil, err
 	}

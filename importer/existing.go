@@ -32,7 +32,7 @@ type existingCopy struct {
 
 // findExisting finds the store's copies of the bundle's contents, and the layouts that have no
 // copy.
-func (p *plan) findExisting(ctx context.Context) error {
+func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
 		byName[names.BlobPath(c.digest)] = c

@@ -10,14 +10,17 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
 // Options configure an importer.
 type Options struct {
-	// Store is the directory of the store. The first import creates it.
+	// Store is the directory of the store, or its place in a bucket, as s3://bucket/prefix. The first import creates it.
 	Store string
+	// Buckets opens stores and bundles in buckets. It may be nil.
+	Buckets func(bucket.Place) bucket.Bucket
 	// AllowIncomplete publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
 	// VerifyKey is the key that vouches for the bundles: one without its signature is refused. If
@@ -54,7 +57,7 @@ func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
 // Importer imports bundles into one store. Several goroutines and processes may call its
-// methods at once: they take turns.
+// methods at once: they take turns, or for a store in a bucket the first one to publish wins.
 type Importer struct {
 	options Options
 }
@@ -66,7 +69,8 @@ var ErrNoStore = errors.New("no store given")
 // kept packed completely or not at all.
 var ErrPackedIncomplete = errors.New("an incomplete bundle cannot be kept packed")
 
-// New returns an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete.
+// New returns an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete,
+// ErrPackedInBucket; that the name of a store in a bucket is illegal.
 func New(o Options) (*Importer, error) {
 	if o.Store == "" {
 		return nil, ErrNoStore
@@ -83,13 +87,17 @@ func New(o Options) (*Importer, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
+	if bucket.IsPlace(o.Store) {
+		return newInBucket(o)
+	}
 	o.Store = filepath.Clean(o.Store)
 	return &Importer{options: o}, nil
 }
 
 // Import publishes bundles as one generation of the store; for the same tag, a later bundle
 // wins. Errors: *GapError if a bundle is incomplete or damaged; *NoSpaceError if the store's
-// file system has too little free space; *inventory.SignatureError or inventory.ErrFormat if the
+// file system has too little free space; publish.ErrLost and publish.ErrNoConditions for a store in a
+// bucket; *inventory.SignatureError or inventory.ErrFormat if the
 // key does not vouch for a bundle; those of layoutstore.Open for a missing bundle; the
 // context's; the file system's. With AllowIncomplete, the report lists what is missing and the
 // error is nil.
@@ -98,6 +106,9 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	b, err := openBundle(ctx, bundles, i.options, opened)
 	if err != nil {
 		return Report{}, err
+	}
+	if bucket.IsPlace(i.options.Store) {
+		return i.importToBucket(ctx, b, opened)
 	}
 	s, err := i.open(ctx, i.logWaiting)
 	if err != nil {
@@ -125,6 +136,9 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 // if it is missing. It does not wait for the lock: a process that holds it has already done
 // this. Errors: the context's; the file system's.
 func (i *Importer) Recover(ctx context.Context) error {
+	if bucket.IsPlace(i.options.Store) {
+		return nil // there is nothing half done
+	}
 	s, err := i.open(ctx, func() error { return publish.ErrLocked })
 	if errors.Is(err, publish.ErrLocked) {
 		return nil
@@ -146,8 +160,10 @@ func (i *Importer) logWaiting() error {
 // session is one import into a locked store.
 type session struct {
 	options Options
-	store   *publish.Store
-	begun   bool // Progress.Begin was called
+	target  target
+	store   *publish.Store  // nil for a store in a bucket
+	bucket  *publish.Bucket // nil for a store in a directory
+	begun   bool            // Progress.Begin was called
 }
 
 // open locks the store, creates it if it is missing, and completes the publication in its
@@ -157,7 +173,7 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*session, er
 	if err != nil {
 		return nil, err
 	}
-	return &session{options: i.options, store: s}, nil
+	return &session{options: i.options, store: s, target: &directory{s, i.options}}, nil
 }
 
 // clearAfter empties staging after a failure. If the context ended the import, proven blobs

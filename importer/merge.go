@@ -3,10 +3,7 @@ package importer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -145,16 +142,12 @@ func (p *plan) merging(ctx context.Context, at string) (*merging, error) {
 			}
 		}
 	}
-	name := path.Join(at, ocispec.ImageIndexFile)
-	data, err := fs.ReadFile(p.session.store.Root().FS(), name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
-	}
-	if err == nil {
+	data, name, err := p.session.target.readIndex(ctx, at)
+	if err == nil && data != nil {
 		err = m.parse(data, at)
 	}
 	if err != nil {
-		return nil, &DamagedError{path.Join(p.session.store.Dir(), name), err}
+		return nil, &DamagedError{name, err}
 	}
 	return m, nil
 }

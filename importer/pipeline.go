@@ -107,7 +107,7 @@ func (u *unpacked) stage(ctx context.Context, p *plan, report *Report) (*journal
 
 // revived returns the manifests of the bundle that a prune was going to remove later.
 func (p *plan) revived() (all []journal.Pruned) {
-	pruned := p.session.store.State().Pruned
+	pruned := p.session.target.pruned()
 	if len(pruned) == 0 {
 		return nil
 	}

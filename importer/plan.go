@@ -75,7 +75,7 @@ type typedDigest struct {
 // store already has. It reads no blobs. The error is a *GapError if the bundle is incomplete
 // and that is not allowed.
 func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.options.Store}, Indexes: []string{}, CacheDir: s.options.CacheDir})
+	target, err := s.target.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{session: s, bundle: b, target: tree.Snapshot(), byDigest: map[digest.Digest]*content{}, problems: problems, contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
+	p := &plan{session: s, bundle: b, target: target, byDigest: map[digest.Digest]*content{}, problems: problems, contradicted: map[typedDigest]bool{}, repaired: map[string]bool{}}
 	for _, at := range b.snapshot.Paths() {
 		if isReserved(at) {
 			continue
@@ -105,7 +105,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err := p.problems.err(); err != nil && !s.options.AllowIncomplete {
 		return nil, err
 	}
-	return p, p.findExisting(ctx)
+	return p, s.target.findExisting(ctx, p)
 }
 
 // addRepository adds one repository of the bundle.

@@ -21,22 +21,11 @@ import (
 // signature is good.
 func (s *session) recordSigned(b *bundle) error {
 	for _, source := range b.names {
-		dir := source
-		if info, err := os.Stat(source); err != nil || !info.IsDir() {
-			dir = filepath.Dir(source)
-		}
-		data, signature, err := layoutstore.ReadInventory(dir)
+		data, signature, err := s.signedInventory(source)
 		if err != nil {
 			return err
 		}
-		if data == nil || signature == nil {
-			continue
-		}
-		if s.options.VerifyKey != nil {
-			if _, err := s.options.VerifyKey.Verified(filepath.Join(dir, inventory.Name), data, signature); err != nil {
-				return err // it was replaced during the import
-			}
-		} else if _, err := inventory.Parse(data); err != nil {
+		if data == nil {
 			continue
 		}
 		if err := s.record(data, signature); err != nil {
@@ -44,6 +33,26 @@ func (s *session) recordSigned(b *bundle) error {
 		}
 	}
 	return nil
+}
+
+// signedInventory returns the inventory of a bundle and its signature, or nil if there are none or they are malformed.
+func (s *session) signedInventory(source string) (data, signature []byte, err error) {
+	dir := source
+	if info, err := os.Stat(source); err != nil || !info.IsDir() {
+		dir = filepath.Dir(source)
+	}
+	data, signature, err = layoutstore.ReadInventory(dir)
+	if err != nil || data == nil || signature == nil {
+		return nil, nil, err
+	}
+	if s.options.VerifyKey != nil {
+		if _, err := s.options.VerifyKey.Verified(filepath.Join(dir, inventory.Name), data, signature); err != nil {
+			return nil, nil, err // it was replaced during the import
+		}
+	} else if _, err := inventory.Parse(data); err != nil {
+		return nil, nil, nil
+	}
+	return data, signature, nil
 }
 
 // record writes an inventory and its signature, the signature first: a reader looks for it when

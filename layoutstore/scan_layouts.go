@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -51,7 +52,7 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 			continue
 		}
 		group.Go(func() error {
-			if parts[i], failed[i] = h.readLayout(ctx, l, prev); IsExhausted(failed[i]) {
+			if parts[i], failed[i] = h.readLayout(ctx, l, prev); IsExhausted(failed[i]) || errors.Is(failed[i], bucket.ErrUnreachable) {
 				return failed[i]
 			}
 			return ctx.Err()

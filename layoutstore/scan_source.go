@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -38,6 +40,7 @@ type source struct {
 	key     *inventory.VerifyKey
 	opened  func(fs.FileInfo) // of Options
 	unread  func(fs.FileInfo) // of Options
+	bucket  bucket.Reader     // nil for a source in the file system
 	scanned bool              // at least once
 	last    sourceState       // that the last scan found
 
@@ -52,8 +55,10 @@ type sourceState struct {
 	dirs     []string // to watch for changes
 	// inventory is nil where nothing of the source could be read.
 	inventory *sourceInventory
-	filtered  map[*indexedLayout]filtered // what is signed of each layout; nil without a key
-	again     time.Duration               // when to scan again without a signal; 0 is never
+	// generation is the key of the generation of a store in a bucket.
+	generation string
+	filtered   map[*indexedLayout]filtered // what is signed of each layout; nil without a key
+	again      time.Duration               // when to scan again without a signal; 0 is never
 }
 
 // volumeState is one volume of a source, as the last scan found it.
@@ -95,6 +100,9 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 
 // openSource opens the source at a path, which must exist.
 func openSource(path string, o Options) (*source, error) {
+	if bucket.IsPlace(path) {
+		return openBucketSource(path, o)
+	}
 	roots := o.SourceRoots[path]
 	path = filepath.Clean(path)
 	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread,
@@ -251,6 +259,9 @@ func (s *source) failingState(err error) sourceState {
 func (h *volumeState) setFailing(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
 
 func (s *source) kind() string {
+	if s.bucket != nil {
+		return "bucket"
+	}
 	if name, ok := volume.IsArchive(filepath.Base(s.path)); ok {
 		if name != filepath.Base(s.path) {
 			return "chunks"
@@ -302,9 +313,17 @@ func (s *source) readsElsewhere(file string) bool {
 func pathsOf(sources []string) map[string]bool {
 	paths := make(map[string]bool, len(sources))
 	for _, path := range sources {
-		paths[filepath.Clean(path)] = true
+		paths[cleanSource(path)] = true
 	}
 	return paths
+}
+
+// cleanSource returns the one form of the name of a source.
+func cleanSource(path string) string {
+	if bucket.IsPlace(path) {
+		return strings.TrimRight(path, "/")
+	}
+	return filepath.Clean(path)
 }
 
 // openDirectory opens the directory, because its path may be a link that was changed. It

@@ -42,6 +42,9 @@ func (s *source) readState() (publicationState, error) {
 // scan scans the source until nothing was published there during the scan. The error is the
 // context's, or one for which [IsExhausted] is true: it says nothing about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
+	if s.bucket != nil {
+		return s.scanBucketStore(ctx)
+	}
 	scanned := *s // with the results of earlier scans, even rejected ones
 	for try := 0; ; try++ {
 		before, err := s.readState()

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
@@ -64,6 +64,8 @@ type Options struct {
 	// because it is after the end of the archive. It may have been read before, as a part
 	// of an earlier archive. It may be nil.
 	Unread func(fs.FileInfo)
+	// Buckets opens what a source named s3://bucket/prefix names. If it is nil, such a source is an error of [Open].
+	Buckets func(bucket.Place) bucket.Reader
 	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0
 	// is as long as its context lasts.
 	Patience time.Duration
@@ -151,7 +153,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
-		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == filepath.Clean(path) }); i >= 0 {
+		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == cleanSource(path) }); i >= 0 {
 			kept := *old[i]
 			kept.roots, kept.others, kept.key = options.SourceRoots[path], pathsOf(options.Sources), options.VerifyKey
 			sources = append(sources, &kept)

@@ -318,3 +318,20 @@ func answerError(w http.ResponseWriter, status int, code string) {
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>made by a test</Message></Error>`, code)
 }
+
+// Buckets returns a function that opens places in the bucket for writing.
+func (s *Server) Buckets(t testing.TB) func(bucket.Place) bucket.Bucket {
+	t.Helper()
+	client, err := s3.NewClient(s.Options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.Open
+}
+
+// Readers returns a function that opens places in the bucket for reading.
+func (s *Server) Readers(t testing.TB) func(bucket.Place) bucket.Reader {
+	t.Helper()
+	open := s.Buckets(t)
+	return func(at bucket.Place) bucket.Reader { return open(at) }
+}

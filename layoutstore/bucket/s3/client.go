@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Options say how a store is reached. The zero value reaches Amazon's.
@@ -48,10 +50,8 @@ type Client struct {
 }
 
 const (
-	defaultEndpoint  = "https://s3.amazonaws.com"
-	defaultRegion    = "us-east-1"
-	defaultPartSize  = 16 << 20
-	defaultThreshold = 64 << 20
+	defaultEndpoint = "https://s3.amazonaws.com"
+	defaultRegion   = "us-east-1"
 )
 
 // NewClient makes a client. It sends no request. An error is one of the options or of the environment: an illegal URL, a file
@@ -76,7 +76,7 @@ func NewClient(o Options) (*Client, error) {
 	if o.PathStyle {
 		options.BucketLookup = minio.BucketLookupPath
 	}
-	c := &Client{sleep: o.Sleep, partSize: or(o.PartSize, defaultPartSize), threshold: or(o.Threshold, defaultThreshold)}
+	c := &Client{sleep: o.Sleep, partSize: or(o.PartSize, bucket.PartSize), threshold: or(o.Threshold, bucket.Threshold)}
 	if c.sleep == nil {
 		c.sleep = sleep
 	}

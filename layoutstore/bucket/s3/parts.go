@@ -17,12 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// maxParts is how many parts an object may have; the sizes of parts grow so that it has no more.
-const maxParts = 10000
-
 // putParts uploads an object in parts.
 func (p *place) putParts(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
-	partSize := max(p.partSize, (size+maxParts-1)/maxParts)
+	partSize := bucket.SizeOfParts(size, p.partSize)
 	id, there, err := p.resume(ctx, key, options)
 	if err != nil {
 		return bucket.Object{}, err

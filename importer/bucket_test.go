@@ -1,0 +1,397 @@
+package importer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// inBucket is the store of these tests.
+const inBucket = "s3://" + buckettest.Bucket + "/store"
+
+// importInto imports into the store in the bucket of a server.
+func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer.Report, error) {
+	t.Helper()
+	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Import(t.Context(), bundles...)
+}
+
+// openStore opens the store in the bucket of a server, as a reader does.
+func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// contentOfStore returns what the store in the bucket contains, all of it proven.
+func contentOfStore(t *testing.T, s *buckettest.Server) importertest.Content {
+	t.Helper()
+	c, err := importertest.ContentOfSnapshot(t.Context(), openStore(t, s).Snapshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// indexesOf returns the bytes of every index in a source.
+func indexesOf(t *testing.T, o layoutstore.Options) map[string]string {
+	t.Helper()
+	o.Indexes = []string{}
+	tree, err := layoutstore.Open(t.Context(), o)
+	layouttest.Try(t, err)
+	all := map[string]string{}
+	for _, at := range tree.Snapshot().Paths() {
+		repo, err := tree.Snapshot().At(at)
+		layouttest.Try(t, err)
+		for _, l := range repo.Layouts() {
+			entries, err := l.Index(t.Context())
+			layouttest.Try(t, err)
+			for _, e := range entries {
+				all[at] += string(e.Raw) + "\n"
+			}
+			blobs, err := l.Blobs(t.Context())
+			layouttest.Try(t, err)
+			all[at] += fmt.Sprint(blobs)
+		}
+	}
+	return all
+}
+
+// compareStores compares a store in a bucket with one in a directory.
+func compareStores(t *testing.T, what, dir string, s *buckettest.Server) {
+	t.Helper()
+	importertest.Same(t, what, contentOfStore(t, s), importertest.MustContent(t, dir))
+	want := indexesOf(t, layoutstore.Options{Sources: []string{dir}})
+	if diff := cmp.Diff(want, indexesOf(t, layoutstore.Options{Sources: []string{inBucket}, Buckets: s.Readers(t)})); diff != "" {
+		t.Errorf("%s: indexes and blobs (-directory +bucket):\n%s", what, diff)
+	}
+}
+
+func TestImportIntoABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	dir := filepath.Join(importertest.Scratch(t), "store")
+	for n, bundle := range []string{importertest.OldBundle(t), importertest.NewBundle(t)} {
+		want := importertest.Imported(t, dir, bundle)
+		got, err := importInto(t, s, bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Generation != uint64(n+1) || !got.Changed || got.Tags != want.Tags || got.Repositories != want.Repositories || got.Blobs.Verified != want.Blobs.Verified {
+			t.Errorf("import %d: %+v; into a directory: %+v", n+1, got, want)
+		}
+		compareStores(t, fmt.Sprint("import ", n+1), dir, s)
+
+		keys := s.Keys(t, "")
+		again, err := importInto(t, s, bundle)
+		if err != nil || again.Changed || again.Generation != uint64(n+1) {
+			t.Errorf("the same again: %+v, %v", again, err)
+		}
+		if diff := cmp.Diff(keys, s.Keys(t, "")); diff != "" {
+			t.Errorf("the same again has written:\n%s", diff)
+		}
+	}
+}
+
+// randomBundle writes an archive of images of a few names, so that tags and blobs meet again and again.
+func randomBundle(t *testing.T, r *rand.Rand) string {
+	t.Helper()
+	paths, tags, images := []string{"app", "app/release", "base", "."}, []string{"stable", "v1", "v2"}, []string{"one", "two", "three", "four"}
+	chosen := map[string]string{}
+	for range 1 + r.IntN(5) {
+		chosen[paths[r.IntN(len(paths))]+":"+tags[r.IntN(len(tags))]] = images[r.IntN(len(images))]
+	}
+	var all []string
+	for _, place := range slices.Sorted(maps.Keys(chosen)) {
+		all = append(all, place+"="+chosen[place])
+	}
+	return importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), all...)
+}
+
+// The same imports make the same registry, in a directory and in a bucket.
+func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
+	seeds, imports := uint64(3), 6
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		seeds, imports = 30, 20
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			s := buckettest.Start(t)
+			dir := filepath.Join(importertest.Scratch(t), "store")
+			live := (*layoutstore.Tree)(nil)
+			for n := range imports {
+				var bundles []string
+				for range 1 + r.IntN(2) {
+					bundles = append(bundles, randomBundle(t, r))
+				}
+				want := importertest.Imported(t, dir, bundles...)
+				got, err := importInto(t, s, bundles...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Tags != want.Tags || got.Changed != want.Changed || got.Generation != want.Generation {
+					t.Errorf("import %d: %+v; into a directory: %+v", n, got, want)
+				}
+				compareStores(t, fmt.Sprint("import ", n), dir, s)
+				if live == nil {
+					live = openStore(t, s)
+				}
+				_, err = live.Refresh(t.Context())
+				layouttest.Try(t, err)
+				seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot())
+				layouttest.Try(t, err)
+				importertest.Same(t, "a replica that was there before", seen, importertest.MustContent(t, dir))
+			}
+		})
+	}
+}
+
+// A replica asks for the pointer and nothing else while nothing changes, and writes nothing.
+func TestReplicasOnlyRead(t *testing.T) {
+	s := buckettest.Start(t)
+	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.ResetCounts()
+	live := openStore(t, s)
+	t.Logf("a start: %v", s.Counts())
+	s.ResetCounts()
+	for range 3 {
+		if c, err := live.Refresh(t.Context()); err != nil || c.Changed {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	}
+	if got := s.Counts(); len(got) != 1 || got[buckettest.Get] != 3 {
+		t.Errorf("three polls: %v", got)
+	}
+	if _, err := importInto(t, s, importertest.NewBundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.ResetCounts()
+	if c, err := live.Refresh(t.Context()); err != nil || !c.Changed {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	for operation, n := range s.Counts() {
+		if operation != buckettest.Get && operation != buckettest.List {
+			t.Errorf("%d %s", n, operation)
+		}
+	}
+	t.Logf("a switch: %v", s.Counts())
+}
+
+// A bundle with a damaged blob changes nothing, and the damaged blob is no object.
+func TestDamagedBundleIsNotUploaded(t *testing.T) {
+	s := buckettest.Start(t)
+	archive, places := importertest.One(t)
+	importertest.Flip(t, archive, importertest.Largest(places).Body+100)
+	var bad *importer.IncompleteError
+	if _, err := importInto(t, s, archive); !errors.As(err, &bad) || !strings.Contains(err.Error(), "checksum mismatch") {
+		t.Fatal(err)
+	}
+	if got := contentOfStore(t, s); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	for _, key := range s.Keys(t, "store/blobs/") {
+		if sum := digest.FromBytes(s.Read(t, key)).Encoded(); !strings.HasSuffix(key, sum) {
+			t.Errorf("%s has the content %s", key, sum)
+		}
+	}
+}
+
+// What an interrupted import has uploaded is not sent again; what is damaged of it is.
+func TestUploadsAreReused(t *testing.T) {
+	s := buckettest.Start(t)
+	bundle := importertest.NewBundle(t)
+	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		f.Drop = r.Operation == buckettest.Put && strings.HasSuffix(r.Key, "generation.json") && !strings.Contains(r.Key, "/00000000-")
+		return f
+	})
+	if _, err := importInto(t, s, bundle); err == nil {
+		t.Fatal("no error")
+	}
+	s.Fail(nil)
+	blobs := s.Keys(t, "store/blobs/")
+	damaged := s.Read(t, blobs[0])
+	damaged[0] ^= 1
+	s.Write(t, blobs[0], damaged)
+	s.ResetCounts()
+	report, err := importInto(t, s, bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for _, r := range s.Requests() {
+		if r.Operation == buckettest.Put && strings.HasPrefix(r.Key, "store/blobs/") {
+			sent++
+		}
+	}
+	if sent != 1 || report.Blobs.Repaired != 1 || report.Blobs.Written != 0 {
+		t.Errorf("%d blobs are sent again, %+v", sent, report.Blobs)
+	}
+	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
+}
+
+// A store that ignores conditions is refused, and gets nothing.
+func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
+	s := buckettest.Start(t)
+	s.IgnoreConditions()
+	if _, err := importInto(t, s, importertest.OldBundle(t)); !errors.Is(err, publish.ErrNoConditions) {
+		t.Fatal(err)
+	}
+	if keys := s.Keys(t, ""); len(keys) != 0 {
+		t.Errorf("%q are left", keys)
+	}
+}
+
+// Of two writers, one loses, says so, and nothing of it is visible.
+func TestSecondWriterLoses(t *testing.T) {
+	s := buckettest.Start(t)
+	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	other := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "other:v1=other")
+	mine := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "mine:v1=mine")
+	raced := false
+	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		if r.Operation == buckettest.Put && strings.HasSuffix(r.Key, "generation.json") && !raced {
+			raced = true
+			f.Then = func() {
+				if _, err := importInto(t, s, other); err != nil {
+					t.Errorf("the other writer: %v", err)
+				}
+			}
+		}
+		return f
+	})
+	if _, err := importInto(t, s, mine); !errors.Is(err, publish.ErrLost) {
+		t.Fatal(err)
+	}
+	s.Fail(nil)
+	got := contentOfStore(t, s)
+	if _, ok := got["other:v1"]; !ok || got["mine:v1"] != "" {
+		t.Errorf("%v", got)
+	}
+	if _, err := importInto(t, s, mine); err != nil {
+		t.Fatal(err)
+	}
+	if got = contentOfStore(t, s); got["mine:v1"] == "" || got["other:v1"] == "" {
+		t.Errorf("%v", got)
+	}
+}
+
+// Two writers at once: a tag is there if and only if its import has succeeded.
+func TestTwoWriters(t *testing.T) {
+	rounds := 10
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		rounds = 200
+	}
+	s := buckettest.Start(t)
+	want, lost := importertest.Content{}, 0
+	for n := range rounds {
+		type result struct {
+			content importertest.Content
+			err     error
+		}
+		results := make(chan result)
+		for w := range 2 {
+			bundle := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), fmt.Sprintf("app:w%d-%d=image%d", w, n, n%5), fmt.Sprintf("own%d:v%d=image%d", w, n, n%3))
+			go func() {
+				content := importertest.MustContent(t, bundle)
+				_, err := importInto(t, s, bundle)
+				results <- result{content, err}
+			}()
+		}
+		for range 2 {
+			r := <-results
+			switch {
+			case r.err == nil:
+				want = want.Over(r.content)
+			case errors.Is(r.err, publish.ErrLost):
+				lost++
+			default:
+				t.Fatal(r.err)
+			}
+		}
+		if n%20 == 0 || n == rounds-1 {
+			importertest.Same(t, fmt.Sprint("round ", n), contentOfStore(t, s), want)
+		}
+	}
+	t.Logf("%d of %d imports lost", lost, 2*rounds)
+}
+
+// However the bucket fails at whichever request, a reader sees the old state or the new one, and the import completes
+// when it is run again.
+func TestFaultAtEveryRequest(t *testing.T) {
+	before, after := importertest.OldBundle(t), importertest.NewBundle(t)
+	old := importertest.MustContent(t, before)
+	fresh := old.Over(importertest.MustContent(t, after))
+	faults := map[string]buckettest.Fault{"killed before": {Drop: true}, "killed after": {DropAnswer: true}}
+	all := os.Getenv("LAYOUTPROXY_TEST_ALL") != ""
+	for name, fault := range faults {
+		for n := 1; ; n++ {
+			s := buckettest.Start(t)
+			if _, err := importInto(t, s, before); err != nil {
+				t.Fatal(err)
+			}
+			s.ResetCounts()
+			ctx, kill := context.WithCancel(t.Context())
+			reached := false
+			s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+				if r.Number == n {
+					reached, f = true, fault
+					f.Then = kill
+				}
+				if r.Number > n {
+					f.Drop = true // of a process that is dead
+				}
+				return f
+			})
+			i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t), Jobs: 1})
+			layouttest.Try(t, err)
+			_, err = i.Import(ctx, after)
+			kill()
+			s.Fail(nil)
+			if !reached {
+				layouttest.Try(t, err)
+				break
+			}
+			got := contentOfStore(t, s)
+			if !maps.Equal(got, old) && !maps.Equal(got, fresh) {
+				importertest.Same(t, fmt.Sprintf("%s request %d: neither old nor new, which is", name, n), got, fresh)
+			}
+			if err == nil && !maps.Equal(got, fresh) {
+				t.Errorf("%s request %d: no error, and it is not published", name, n)
+			}
+			if _, err := importInto(t, s, after); err != nil {
+				t.Errorf("%s request %d: again: %v", name, n, err)
+			}
+			importertest.Same(t, fmt.Sprintf("%s request %d, after another import", name, n), contentOfStore(t, s), fresh)
+			if !all {
+				n += 6 // a sample
+			}
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// target is a store as planning and merging read it: in a directory, or in a bucket.
+type target interface {
+	// snapshot reads the store's tree.
+	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
+	// findExisting finds the store's copies of the plan's contents, and the layouts that have none.
+	findExisting(ctx context.Context, p *plan) error
+	// readIndex reads the store's own index of a layout, which is nil if there is none, and returns its name.
+	readIndex(ctx context.Context, at string) (data []byte, name string, err error)
+	// pruned returns the manifests that a prune is going to remove.
+	pruned() []journal.Pruned
+}
+
+// directory is a store in a directory, which is locked.
+type directory struct {
+	store   *publish.Store
+	options Options
+}
+
+func (d *directory) snapshot(ctx context.Context) (*layoutstore.Snapshot, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.options.Store}, Indexes: []string{}, CacheDir: d.options.CacheDir})
+	if err != nil {
+		return nil, err
+	}
+	return tree.Snapshot(), nil
+}
+
+func (d *directory) readIndex(_ context.Context, at string) (data []byte, name string, err error) {
+	name = path.Join(at, ocispec.ImageIndexFile)
+	data, err = fs.ReadFile(d.store.Root().FS(), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return data, path.Join(d.store.Dir(), name), err
+}
+
+func (d *directory) pruned() []journal.Pruned { return d.store.State().Pruned }

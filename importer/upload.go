@@ -1,0 +1,196 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// minUploads is the number of blobs that are uploaded at a time at least: an upload waits for the network most of the time.
+const minUploads = 4
+
+// upload reads each content once, and uploads those that the bucket does not have.
+func (t *transfer) upload(ctx context.Context) error {
+	t.begin()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(t.session.options.Jobs, minUploads))
+	for _, c := range t.plan.contents {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return t.uploadContent(ctx, c) })
+	}
+	return group.Wait()
+}
+
+// uploadContent proves a content, and uploads it if it is missing or damaged in the bucket.
+func (t *transfer) uploadContent(ctx context.Context, c *content) error {
+	for _, from := range c.copies {
+		err := t.uploadCopy(ctx, c, from)
+		var bad *badError
+		if errors.As(err, &bad) {
+			if err := t.addBad(ctx, c, from, bad); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("uploading %s: %w", c.digest, err)
+		}
+		c.size, c.proven, c.from = from.size, true, from
+		t.count(func(b *Blobs) { b.Verified++ })
+		return nil
+	}
+	return nil
+}
+
+// uploadCopy reads one copy of a content: to compare it with the object that the bucket has, or to upload it.
+func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) error {
+	o, found := t.session.bucket.Find(c.digest)
+	if !found || o.Size != from.size {
+		if err := t.send(ctx, c, from); err != nil {
+			return err
+		}
+		t.count(func(b *Blobs) {
+			b.Written++
+			b.Linked += max(0, len(c.places)-1)
+		})
+		return nil
+	}
+	etag := bucket.NewETag(o.Size)
+	if err := t.readCopy(ctx, c, from, etag); err != nil {
+		return err
+	}
+	if !etag.Is(o.ETag) {
+		intact, err := t.isIntact(ctx, c, o)
+		if err != nil {
+			return err
+		}
+		if !intact {
+			t.count(func(b *Blobs) { b.Repaired++ })
+			return t.send(ctx, c, from)
+		}
+	}
+	t.count(func(b *Blobs) {
+		b.Linked += len(c.places)
+		if len(c.places) == 0 {
+			b.Present++
+		}
+	})
+	return nil
+}
+
+// openCopy opens a copy of a content. What it reads fails with a badError in place of its last bytes if the digest
+// does not match.
+func (t *transfer) openCopy(ctx context.Context, c *content, from bundleCopy) (*provenReader, error) {
+	where, err := from.layout.Locate(ctx, c.digest)
+	if err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	r, err := where.OpenOnce(ctx)
+	if err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	return &provenReader{ctx: ctx, file: r, digest: c.digest, hash: c.digest.Algorithm().Hash(), left: from.size, progress: t.session.options.Progress}, nil
+}
+
+// readCopy reads a copy of a content, and writes it to a hash as well.
+func (t *transfer) readCopy(ctx context.Context, c *content, from bundleCopy, to io.Writer) error {
+	r, err := t.openCopy(ctx, c, from)
+	if err != nil {
+		return err
+	}
+	defer r.file.Close()
+	buf := t.bufs.Get().(*[bufferSize]byte)
+	defer t.bufs.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{r}, buf[:])
+	t.count(func(b *Blobs) { b.Bytes += n })
+	return err
+}
+
+// send uploads a copy of a content.
+func (t *transfer) send(ctx context.Context, c *content, from bundleCopy) error {
+	r, err := t.openCopy(ctx, c, from)
+	if err != nil {
+		return err
+	}
+	defer r.file.Close()
+	if from.size == 0 { // nobody reads an empty body
+		if err := r.end(); !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	if err := t.session.bucket.PutBlob(ctx, c.digest, r, from.size); err != nil {
+		return err
+	}
+	t.count(func(b *Blobs) { b.Bytes += from.size })
+	return nil
+}
+
+// isIntact reads an object whose checksum the store does not tell, or tells otherwise.
+func (t *transfer) isIntact(ctx context.Context, c *content, o bucket.Object) (bool, error) {
+	r, err := t.session.bucket.OpenBlob(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	err = prove(ctx, r, c.digest)
+	if errors.Is(err, errMismatch) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// provenReader reads a copy of a blob, and holds the last bytes back until the digest is proven.
+type provenReader struct {
+	ctx      context.Context // of the reading
+	file     io.ReadCloser
+	digest   digest.Digest
+	hash     hash.Hash
+	left     int64
+	progress Progress
+}
+
+// Read reads on.
+func (r *provenReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if r.left == 0 {
+		return 0, r.end()
+	}
+	if int64(len(p)) > r.left {
+		p = p[:r.left]
+	}
+	n, err := r.file.Read(p)
+	r.hash.Write(p[:n])
+	r.left -= int64(n)
+	r.progress.Read(n)
+	switch {
+	case n > 0 && r.left == 0:
+		if err := r.end(); !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		return n, nil
+	case errors.Is(err, io.EOF):
+		return 0, &badError{fmt.Errorf("the content ends %d bytes too early", r.left)}
+	case err != nil:
+		return 0, unreadable(r.ctx, err)
+	}
+	return n, nil
+}
+
+// end checks the digest and that nothing follows. It returns io.EOF if all is well.
+func (r *provenReader) end() error {
+	if got := digest.NewDigest(r.digest.Algorithm(), r.hash); got != r.digest {
+		return &badError{fmt.Errorf("checksum mismatch: content is %s", got)}
+	}
+	return io.EOF
+}

@@ -1,0 +1,125 @@
+package layoutstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+)
+
+// maxBucketReads bounds the concurrent requests for what a generation consists of.
+const maxBucketReads = 16
+
+// load loads a generation: the list of blobs of each layout that is new, and which blobs there are. The error is the
+// context's, or one of the bucket; the volume is unchanged then.
+func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
+	next := make(map[string]*bucketLayout, len(g.Layouts))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(maxBucketReads)
+	for _, stored := range g.Layouts {
+		l := &bucketLayout{StoredLayout: stored}
+		next[stored.Path] = l
+		if old := v.layout(stored.Path); old != nil && old.Blobs.Key == stored.Blobs.Key {
+			l.blobs = slices.Clone(old.blobs)
+			continue
+		}
+		group.Go(func() (err error) {
+			l.blobs, err = readBlobList(groupCtx, v.bucket, stored.Blobs)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	total := 0
+	for _, l := range next {
+		total += len(l.blobs)
+	}
+	there, err := listBlobs(ctx, v.bucket, total)
+	if err != nil {
+		return err
+	}
+	for _, l := range next {
+		for i, b := range l.blobs {
+			l.blobs[i].place &^= isMissing
+			if _, ok := slices.BinarySearchFunc(there, b, bucketBlob.compare); !ok {
+				l.blobs[i].place |= isMissing
+			}
+		}
+	}
+	v.layouts.Store(&next)
+	return nil
+}
+
+// readBlobList reads the list of blobs of a layout.
+func readBlobList(ctx context.Context, b bucket.Reader, list journal.StoredObject) ([]bucketBlob, error) {
+	data, err := list.Read(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	var blobs []bucketBlob
+	err = journal.ParseBlobs(data, func(stored journal.StoredBlob) error {
+		blob, err := newBucketBlob(stored.Digest, stored.Size, stored.Epoch)
+		blobs = append(blobs, blob)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", b.Place(), list.Key, err)
+	}
+	slices.SortFunc(blobs, bucketBlob.compare)
+	return slices.Clip(blobs), nil
+}
+
+// onePage is how many keys a page of a list has.
+const onePage = 1000
+
+// listBlobs lists the blobs of a bucket, sorted: several lists at a time if there are many.
+func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob, error) {
+	prefixes := []string{"blobs/"}
+	if expected > onePage {
+		prefixes = []string{names.BlobDir("sha384") + "/", names.BlobDir("sha512") + "/"}
+		for _, digit := range "0123456789abcdef" {
+			prefixes = append(prefixes, names.BlobDir("sha256")+"/"+string(digit))
+		}
+	}
+	var mu sync.Mutex
+	var all []bucketBlob
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxBucketReads)
+	for _, prefix := range prefixes {
+		group.Go(func() error {
+			var found []bucketBlob
+			err := b.List(ctx, prefix, func(o bucket.Object) error {
+				if blob, ok := listedBlob(o); ok {
+					found = append(found, blob)
+				}
+				return nil
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, found...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, bucketBlob.compare)
+	return all, nil
+}
+
+// listedBlob returns the blob that an object is, by its key. ok is false for any other object.
+func listedBlob(o bucket.Object) (bucketBlob, bool) {
+	d, epoch, ok := journal.ParseBlobKey(o.Key)
+	if !ok {
+		return bucketBlob{}, false
+	}
+	b, err := newBucketBlob(d, o.Size, epoch)
+	return b, err == nil
+}

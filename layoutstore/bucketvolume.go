@@ -1,0 +1,211 @@
+package layoutstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// bucketVolume is the volume of a store in a bucket. A scan loads another generation into it, so that layouts that are the
+// same in both stay the same.
+type bucketVolume struct {
+	bucket  bucket.Reader
+	layouts atomic.Pointer[map[string]*bucketLayout]
+}
+
+// bucketLayout is a layout of a generation.
+type bucketLayout struct {
+	journal.StoredLayout
+	blobs []bucketBlob // sorted
+}
+
+// bucketBlob is a blob of a layout in 16 bytes: there are many. Half of the digest's first 16 bytes tells blobs apart, as
+// what is read has to have the digest anyway.
+type bucketBlob struct {
+	hash  uint64
+	place uint64 // epoch, size, and whether the object is missing
+}
+
+const (
+	sizeBits  = 47
+	epochBits = 16
+	isMissing = 1 << (sizeBits + epochBits)
+)
+
+func (b bucketBlob) size() int64   { return int64(b.place & (1<<sizeBits - 1)) }
+func (b bucketBlob) epoch() uint32 { return uint32(b.place >> sizeBits & (1<<epochBits - 1)) }
+
+func (b bucketBlob) compare(other bucketBlob) int {
+	return cmp.Or(cmp.Compare(b.hash, other.hash), cmp.Compare(b.place&^isMissing, other.place&^isMissing))
+}
+
+// newBucketBlob fails for a size or epoch beyond what a store may have.
+func newBucketBlob(d digest.Digest, size int64, epoch uint32) (bucketBlob, error) {
+	if size < 0 || size >= 1<<sizeBits || epoch >= 1<<epochBits {
+		return bucketBlob{}, fmt.Errorf("%s: %d bytes, epoch %d: beyond the limits of a store", d, size, epoch)
+	}
+	return bucketBlob{hash: hashOf(d), place: uint64(epoch)<<sizeBits | uint64(size)}, nil
+}
+
+func hashOf(d digest.Digest) uint64 {
+	var sum [8]byte
+	_, _ = hex.Decode(sum[:], []byte(d.Encoded()[:16]))
+	hash := binary.BigEndian.Uint64(sum[:])
+	if d.Algorithm() != digest.SHA256 {
+		hash = ^hash
+	}
+	return hash
+}
+
+// find returns the blob of a layout.
+func (l *bucketLayout) find(d digest.Digest) (bucketBlob, bool) {
+	hash := hashOf(d)
+	i, ok := slices.BinarySearchFunc(l.blobs, hash, func(b bucketBlob, hash uint64) int { return cmp.Compare(b.hash, hash) })
+	if !ok || l.blobs[i].place&isMissing != 0 {
+		return bucketBlob{}, false
+	}
+	return l.blobs[i], true
+}
+
+// layout returns a layout of the generation, or nil.
+func (v *bucketVolume) layout(path string) *bucketLayout {
+	if all := v.layouts.Load(); all != nil {
+		return (*all)[path]
+	}
+	return nil
+}
+
+// String implements [volume.Volume].
+func (v *bucketVolume) String() string { return v.bucket.Place() }
+
+// Where implements [volume.Volume].
+func (v *bucketVolume) Where(layout string) (path, entry string) { return v.bucket.Place(), layout }
+
+// Layouts implements [volume.Volume].
+func (v *bucketVolume) Layouts(ctx context.Context) (volume.Listing, error) {
+	if ctx.Err() != nil {
+		return volume.Listing{}, context.Cause(ctx)
+	}
+	var listing volume.Listing
+	if all := v.layouts.Load(); all != nil {
+		for path, l := range *all {
+			file := &storedFile{v.bucket, l.Index.Key, l.Index.Size, l.Index.Digest}
+			listing.Layouts = append(listing.Layouts, volume.Layout{Path: path, Index: extent.List{{File: file, Len: l.Index.Size}},
+				Stamp: volume.Stamp{ID: string(l.Index.Digest), Settled: true}})
+		}
+	}
+	slices.SortFunc(listing.Layouts, func(a, b volume.Layout) int { return strings.Compare(a.Path, b.Path) })
+	return listing, nil
+}
+
+// Locate implements [volume.Volume].
+func (v *bucketVolume) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if l := v.layout(layout); l != nil && d.Validate() == nil {
+		if b, ok := l.find(d); ok {
+			return extent.List{{File: &storedFile{v.bucket, journal.BlobKey(d, b.epoch()), b.size(), ""}, Len: b.size(), Whole: true}}, nil
+		}
+	}
+	return nil, fmt.Errorf("%s of %s in %s: %w", d, layout, v, fs.ErrNotExist)
+}
+
+// Blobs implements [volume.Volume].
+func (v *bucketVolume) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	l := v.layout(layout)
+	if l == nil {
+		return nil, nil
+	}
+	list, err := l.Blobs.Read(ctx, v.bucket)
+	if err != nil {
+		return nil, err
+	}
+	var all []digest.Digest
+	err = journal.ParseBlobs(list, func(b journal.StoredBlob) error {
+		if _, ok := l.find(b.Digest); ok {
+			all = append(all, b.Digest)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// storedFile is an immutable object of a store.
+type storedFile struct {
+	bucket bucket.Reader
+	key    string
+	size   int64
+	digest digest.Digest // that all of it has to have; empty for a blob, which its reader checks
+}
+
+// String returns the name of the object.
+func (f *storedFile) String() string { return f.bucket.Place() + "/" + f.key }
+
+// Object returns the place and the key of the object.
+func (f *storedFile) Object() (b bucket.Reader, key, etag string) { return f.bucket, f.key, "" }
+
+// errNoFile says that an object cannot be opened as a file.
+var errNoFile = errors.New("an object of a bucket, which is no file")
+
+// Open implements extent.File.
+func (f *storedFile) Open(context.Context) (*os.File, error) {
+	return nil, fmt.Errorf("%s: %w", f, errNoFile)
+}
+
+// OpenRange implements extent.Ranged.
+func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	body, o, err := f.bucket.Get(ctx, f.key, off, n, "")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrChanged) {
+		return nil, fmt.Errorf("%w: %w", ErrStale, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Size != f.size {
+		body.Close()
+		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", f, o.Size, f.size, ErrStale)
+	}
+	if f.digest == "" || off != 0 || n != f.size {
+		return body, nil
+	}
+	return &provenBody{body, f.digest.Verifier(), f.String()}, nil
+}
+
+// provenBody fails at its end if its bytes have another digest.
+type provenBody struct {
+	io.ReadCloser
+	verifier digest.Verifier
+	name     string
+}
+
+// Read reads on.
+func (b *provenBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	_, _ = b.verifier.Write(p[:n])
+	if errors.Is(err, io.EOF) && !b.verifier.Verified() {
+		err = fmt.Errorf("%s: %w", b.name, errChecksum)
+	}
+	return n, err
+}
+
+var errChecksum = errors.New("checksum mismatch")

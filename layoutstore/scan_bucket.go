@@ -1,0 +1,118 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// errNoBuckets says that the options cannot open buckets.
+var errNoBuckets = errors.New("sources in buckets are not possible here")
+
+// openBucketSource opens a source in a bucket. It sends no request.
+func openBucketSource(path string, o Options) (*source, error) {
+	at, err := bucket.ParsePlace(path)
+	if err == nil && o.Buckets == nil {
+		err = fmt.Errorf("%s: %w", path, errNoBuckets)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source %w", err)
+	}
+	return &source{path: at.String(), roots: o.SourceRoots[path], others: pathsOf(o.Sources), settle: o.Settle, key: o.VerifyKey, bucket: o.Buckets(at)}, nil
+}
+
+// scanBucketStore scans a store in a bucket: one request if its pointer has not moved. The error is the context's, or at
+// the first scan the bucket's.
+func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
+	pointer, err := journal.ReadPointer(ctx, s.bucket)
+	if err != nil {
+		return s.withoutBucket(ctx, err)
+	}
+	if last := s.last; last.loose != nil && last.generation == pointer.Object && s.key == last.inventory.key() {
+		last.failed, last.problems = nil, nil
+		return last, nil
+	}
+	next, err := s.readGeneration(ctx, pointer)
+	if err != nil {
+		if now, again := journal.ReadPointer(ctx, s.bucket); again == nil && now.Object != pointer.Object {
+			next, err = s.readGeneration(ctx, now) // the other one may be gone by now
+		}
+	}
+	if err != nil {
+		return s.withoutBucket(ctx, err)
+	}
+	return next, nil
+}
+
+// withoutBucket returns the state of a source whose bucket, or store in it, cannot be read.
+func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, error) {
+	switch {
+	case ctx.Err() != nil:
+		return sourceState{}, context.Cause(ctx)
+	case IsExhausted(err):
+		return sourceState{}, err
+	case !s.scanned:
+		return sourceState{}, fmt.Errorf("source %s: %w", s.path, err)
+	}
+	return s.failingState(err), nil
+}
+
+// readGeneration reads the generation that the pointer names.
+func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (sourceState, error) {
+	g, err := journal.ReadGeneration(ctx, s.bucket, pointer.Object)
+	if err != nil {
+		return sourceState{}, err
+	}
+	h := &volumeState{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
+	var old []*indexedLayout
+	vol := &bucketVolume{bucket: s.bucket}
+	if s.last.loose != nil {
+		vol, old = s.last.loose.vol.(*bucketVolume), s.last.loose.layouts
+	}
+	if err := vol.load(ctx, g); err != nil {
+		return sourceState{}, err
+	}
+	h.vol = vol
+	listing, err := vol.Layouts(ctx)
+	if err != nil {
+		return sourceState{}, err
+	}
+	if err := h.readLayouts(ctx, listing, old); err != nil {
+		return sourceState{}, err
+	}
+	if h.moved {
+		return sourceState{}, fmt.Errorf("generation %d: %w", g.Generation, ErrStale)
+	}
+	next := sourceState{loose: h, generation: pointer.Object}
+	if next.inventory, err = s.readSignedObjects(ctx, g); err != nil {
+		return sourceState{}, err
+	}
+	s.keepSigned(&next)
+	return next, nil
+}
+
+// readSignedObjects reads the signed inventories of a generation, if a key is asked for.
+func (s *source) readSignedObjects(ctx context.Context, g journal.Generation) (*sourceInventory, error) {
+	if s.key == nil {
+		return &sourceInventory{}, nil
+	}
+	var all []*inventory.Inventory
+	for _, signed := range g.Signed {
+		data, err := signed.Inventory.Read(ctx, s.bucket)
+		if err != nil {
+			return nil, err
+		}
+		signature, err := signed.Signature.Read(ctx, s.bucket)
+		if err != nil {
+			return nil, err
+		}
+		if i, err := s.key.Verified(s.path+"/"+signed.Inventory.Key, data, signature); err == nil {
+			all = append(all, i)
+		}
+	}
+	return &sourceInventory{trust: newTrust(s.key, all...)}, nil
+}
