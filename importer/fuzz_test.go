@@ -47,8 +47,8 @@ func FuzzUntag(f *testing.F) {
 	})
 }
 
-// FuzzMoveRecord: a record is read as it was written, whatever the bytes of the names, and any
-// other content is refused or has as many files as it says.
+// FuzzMoveRecord: a written record reads back unchanged, whatever bytes its names contain. Any
+// other content is refused, unless it has as many files as it announces.
 func FuzzMoveRecord(f *testing.F) {
 	f.Add("a.tar.0000.chunk", "\xff\n\x00", uint64(7), []byte(`{"format":1,"generation":1,"files":1}`+"\n"+`{"name":"a"}`))
 	f.Add("", "../x", uint64(0), []byte(`{"format":1,"files":-1}`))

@@ -14,9 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive that has another name besides the one it is imported by, or a mode that
-// the store's files do not have, is copied and stays: nobody can write to the store's
-// copy by its other name, and a server may read it.
+// An archive with a second name, or with another mode than the store's files, is copied instead
+// of moved: its other name could be used to write to the store's file, or a server might not be
+// able to read it.
 func TestKeepPackedSharesNoFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, archive string) (other string)
@@ -112,7 +112,7 @@ func TestKeepPackedMoves(t *testing.T) {
 	}
 }
 
-// A tree is copied, whatever links its files have: no file of the store is one of its files.
+// A tree is always copied, so that no file of the store is a hard link to one of its files.
 func TestImportSharesNoFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -132,7 +132,7 @@ func TestImportSharesNoFile(t *testing.T) {
 	}
 }
 
-// Every fact that makes a file belong to somebody else is a reason to copy it.
+// Every fact by which another user or process could change a file is a reason to copy it.
 func TestWhyCopy(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {

@@ -143,8 +143,8 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	}
 }
 
-// A quarantined blob is not served because an import of another tag links to it: that
-// import repairs it, and then it is served.
+// An import of another tag that links to a quarantined blob does not lift the quarantine by the
+// link alone: the import repairs the blob first.
 func TestImportRepairsTheQuarantined(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))

@@ -94,8 +94,8 @@ func repositoryName(layout string) string {
 	return path.Join(root, layout)
 }
 
-// readBlob reads a blob to its end. It fails the test unless the content matches the
-// digest, whatever is wrong with the archive.
+// readBlob reads a blob to its end. It fails the test unless the content matches the digest:
+// even a damaged archive must never yield wrong content.
 func readBlob(t *testing.T, tree *layoutstore.Tree, name string, d digest.Digest) error {
 	t.Helper()
 	r, err := tree.Snapshot().Repository(name)

@@ -53,7 +53,7 @@ type Findings struct {
 	Blob                      func(Stored)
 }
 
-// need is what a repository says about a digest, and which copies it has.
+// need is what the manifests of a repository state about a digest, and its copies.
 type need struct {
 	manifest   *closure.Manifest
 	blob       *closure.Blob
@@ -63,9 +63,8 @@ type need struct {
 	present    bool     // a file or an entry has its name, of whatever size
 }
 
-// Audit audits the repository at path and keeps all findings. Errors:
-// ErrRepositoryUnknown; ErrStale where a refresh is due; those that [Exhausted]
-// knows; the context's.
+// Audit audits the repository at path and returns all findings. Errors: ErrRepositoryUnknown;
+// ErrStale if a refresh is due; those that [Exhausted] knows; the context's.
 func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	var problems, left []Problem
 	var blobs []Stored

@@ -215,7 +215,7 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 	return nil, worst
 }
 
-// hasSize reports whether one of the claims is of the size.
+// hasSize reports whether one of the claims has the size.
 func hasSize(claims []claim, size int64) bool {
 	return slices.ContainsFunc(claims, func(c claim) bool { return c.size == size })
 }

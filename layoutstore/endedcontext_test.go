@@ -183,7 +183,7 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 	"Layout.Index":  func(ctx context.Context, e endingTree) error { _, err := e.layout.Index(ctx); return err },
 }
 
-// opensNothing are those that only locate what they are asked for.
+// opensNothing lists the calls that only locate content and open no file.
 var opensNothing = map[string]bool{"Quarantine": true, "Layout.Locate": true, "Layout.Chunks": true, "Blob": true, "Blob, missing": true}
 
 // needsQuarantine are the methods that read only because of a quarantine.

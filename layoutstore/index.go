@@ -23,7 +23,7 @@ import (
 // MaxIndex is the longest index.json that is read, in bytes.
 const MaxIndex = journal.MaxIndex
 
-// Descriptor is what a tree says of a piece of content, without its annotations.
+// Descriptor is a descriptor without its annotations.
 type Descriptor = closure.Descriptor
 
 // indexedLayout is one layout in one volume, with its parsed index.

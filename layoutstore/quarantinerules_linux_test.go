@@ -69,8 +69,8 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	}
 }
 
-// Of a copy whose size no manifest claims, a finding is no news and no problem beside the
-// one that the check reports.
+// A copy whose size no manifest states is already refused, so a finding about it adds no problem
+// to that of the check.
 func TestFindingOfAWrongSize(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.file, 3); err != nil {
@@ -98,7 +98,7 @@ func TestFindingOfAWrongSize(t *testing.T) {
 	}
 }
 
-// Nothing is recorded, found or listed for somebody who has gone.
+// Nothing is recorded, found or listed after the caller's context has ended.
 func TestQuarantineWithoutACaller(t *testing.T) {
 	q := quarantine(t, false)
 	repo, layout := q.repository(t)

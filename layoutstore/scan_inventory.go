@@ -70,8 +70,8 @@ func stampOfFile(info fs.FileInfo) string {
 	return fmt.Sprint(state)
 }
 
-// findInventory finds what is signed of a store, or the inventory of another source. While files
-// are being replaced, what was signed before counts.
+// findInventory finds the signed content of a store, or the inventory of another source. While
+// files are being replaced, the previous signature counts.
 func (s *source) findInventory(next *sourceState, dir string, store *journal.View, now time.Time) (*sourceInventory, error) {
 	if store != nil {
 		if s.key == nil {

@@ -210,7 +210,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 		if repository(t, opened, repositoryName("loose")) != kept {
 			t.Error("an unchanged repository was made again")
 		}
-		// A request from before the change gets nothing, or what it asked for.
+		// A request that started before the change gets the old content, or fails.
 		for name := range contentOf(t, one) {
 			if layout, d, ok := blobAt(name); ok && layout == "install" {
 				_ = readFrom(t, before, d)

@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Each file that looks like an archive and is not read is a failure that names it and says what to do.
+// Each file that looks like an archive but is not read causes a problem that names it and says
+// what to do.
 func TestFilesThatAreNotRead(t *testing.T) {
 	file := func(t *testing.T, name string) { layouttest.WriteFile(t, name, []byte("text")) }
 	link := func(to string) func(*testing.T, string) {

@@ -254,8 +254,8 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads a started download to its end, and returns an error unless the content is
-// that of the old archive.
+// rest reads the remainder of a download, and returns an error unless the content is from the
+// old archive.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)

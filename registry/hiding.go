@@ -11,8 +11,8 @@ import (
 // maxHiding is how many archives and indexes a refusal names.
 const maxHiding = 3
 
-// withHiding adds to the refusal of unknown content which archives and indexes of a snapshot
-// cannot be read: it may be there. A refusal that has a place of its own stays as it is.
+// withHiding adds to a refusal of unknown content which archives and indexes cannot be read,
+// because they may contain it. A refusal that already names a place is not changed.
 func withHiding(err error, s *layoutstore.Snapshot) error {
 	var placed *layoutstore.ProblemError
 	if errors.As(err, &placed) && placed.Problem.Path != "" {

@@ -15,13 +15,13 @@ import (
 // header is ignored, as RFC 9110, section 14.2 allows.
 const maxRanges = 100
 
-// serveContent answers with content, which is size bytes long, or with the requested
-// ranges of it. http.ServeContent does the work, except for what it gets wrong:
+// serveContent answers with content, which is size bytes long, or with the requested ranges of
+// it. It uses http.ServeContent, but differs from it in these cases:
 //   - HEAD ignores Range (RFC 9110, section 14.2 defines it for GET alone);
-//   - an unknown unit is ignored, and `Bytes` is a known one;
-//   - on an empty body every range is answered with all of it;
-//   - a number beyond 64 bits is a large number;
-//   - 416 has the error body of the registry API.
+//   - a Range with an unknown unit is ignored, and units are case-insensitive;
+//   - for an empty body the Range is ignored;
+//   - a number that exceeds 64 bits is valid, and counts as a large one;
+//   - an answer 416 has the error body of the registry API.
 func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	header, asked := req.Header["Range"]
 	if !asked {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A Range header without a set of ranges has no unit, whatever it says (RFC 9110, section
-// 14.2: ranges-specifier = range-unit "=" range-set): it is ignored, and not refused.
+// A Range header without a set of ranges has no unit (RFC 9110, section 14.2: ranges-specifier =
+// range-unit "=" range-set), so it is ignored and not refused.
 func TestRangesWithoutASetAreIgnored(t *testing.T) {
 	s := newRanged(t)
 	for _, header := range []string{"bytes", "bytes 0-1", "0-1", ""} {

@@ -47,8 +47,8 @@ type Options struct {
 	// Refused, if not nil, is called with the requested repository and reference when the
 	// tree lists content that cannot be served.
 	Refused func(repository, reference string, err *layoutstore.ProblemError)
-	// Warnings are what the base of the API says in Warning headers, as clients show them to
-	// people (distribution specification 1.1, "Warnings"). It may be nil.
+	// Warnings returns the texts for Warning headers at the base of the API, which clients show
+	// to people (distribution specification 1.1, "Warnings"). It may be nil.
 	Warnings func() []string
 	// Reachable, if not nil, waits until a bucket that could not be reached may be asked again, or
 	// until the context ends, whose cause it returns. Requests wait with it for content that is

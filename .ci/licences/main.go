@@ -20,8 +20,7 @@ import (
 	"strings"
 )
 
-// known are licences by words that stand in each and in no other. The first that
-// fits counts.
+// known identifies each licence by words that no other one contains. The first match counts.
 func known() []licence {
 	return []licence{
 		{"Apache-2.0", []string{"Apache License", "Version 2.0, January 2004"}},

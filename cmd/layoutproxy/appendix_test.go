@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// message is what the program says: an error, the advice that it prints with it, or both.
+// message is a message of the program: an error, the advice that is printed with it, or both.
 type message struct{ text, hint string }
 
 // appendix is the list of messages at the end of the page about troubleshooting. The program
@@ -45,9 +45,8 @@ var row = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) ?\\| ?(.*?) ?\\|$")
 // heading is where the appendix begins.
 const heading = "\n## Appendix: messages\n"
 
-// update writes the appendix of a page again. Rows of what the program does not say go, each
-// message gets the advice that the program has for it, and messages without a row get one in
-// the last section.
+// update rewrites the appendix of a page. It removes rows of messages that the program no longer
+// has, updates the advice in the others, and adds rows for new messages to the last section.
 func (a *appendix) update(page string) string {
 	before, list, found := strings.Cut(page, heading)
 	if !found {

@@ -65,7 +65,7 @@ func TestGoroutinesAreFound(t *testing.T) {
 	}
 }
 
-// Nothing of the program speaks gRPC, which is a tenth of what it would weigh.
+// The program links no gRPC, which would make it a tenth larger.
 func TestProgramLinksNoGRPC(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	layouttest.Try(t, err)

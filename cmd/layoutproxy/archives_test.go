@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// copies copies the archives of testdata/d8 and cuts those that cut says yes to
-// into chunks of 70,000 bytes.
+// copies copies the archives of testdata/d8. Those for which cut returns true are cut into
+// chunks of 70,000 bytes.
 func copies(t *testing.T, cut func(name string) bool) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Names, tags and files of a bundle are printed so that they cannot act on a terminal, and cannot
-// look like lines of their own.
+// Printed names, tags and files of a bundle cannot control a terminal, and cannot imitate other
+// lines.
 func TestHostileTextIsPrintable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -22,7 +22,7 @@ import (
 )
 
 // quickEnd is GORACE for the programs that tests run. By default each of the hundreds of
-// programs sleeps a second before it ends, to let the race detector see what is left.
+// programs sleeps for a second before it exits, so that the race detector sees late accesses.
 const quickEnd = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {

@@ -121,8 +121,8 @@ func (f *mirrorFlags) readElsewhere() string {
 	return why + ", and not " + f.write + ": --write auto writes there"
 }
 
-// printMirror prints the file, and where it belongs: where the containerd of this node looks, if
-// that is known.
+// printMirror prints the file and its path, in the directory that the containerd of this node
+// reads, if known.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {

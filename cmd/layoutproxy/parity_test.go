@@ -116,8 +116,8 @@ func expected(t *testing.T, file string) map[string]string {
 	return want
 }
 
-// pulled asks a registry for every tag of every repository. Where want has no
-// digest for one, it is enough that it exists.
+// pulled requests every tag of every repository from a registry. If want has no digest for a
+// tag, it is enough that the tag exists.
 func pulled(t *testing.T, address string, want map[string]string) map[string]string {
 	t.Helper()
 	registry, err := name.NewRegistry(address, name.Insecure)

@@ -18,7 +18,7 @@ var (
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// Every reason in docs/problems.md is in the code, so that users find what they look up.
+// Every reason in docs/problems.md exists in the code, so that users find the reasons they see.
 func TestReasonsInTheDocument(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	layouttest.Try(t, err)

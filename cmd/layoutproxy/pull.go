@@ -27,7 +27,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// pullFlags say what is pulled, and what is made of it.
+// pullFlags are the flags of pull: what to pull, and the form of the bundle.
 type pullFlags struct {
 	settings.Upstream
 	options      pull.Options
@@ -96,7 +96,7 @@ func (p *pullFlags) flags(f *pflag.FlagSet) {
 	deckhouseFlags(f, &p.selection)
 }
 
-// deckhouseFlags say what is pulled of a source of Deckhouse.
+// deckhouseFlags select content of a Deckhouse source.
 func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if it is newer than the rock-solid channel")
 	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
@@ -121,7 +121,7 @@ func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "the source cannot list tags: probe versions upwards from the lowest that a constraint names; names come from the --include flags")
 }
 
-// complete makes options of what the flags say.
+// complete turns the flags into options.
 func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
 	o := p.options
 	o.Source, o.Dir, o.Jobs, o.Program = source, dir, p.Jobs, madeBy()
@@ -147,8 +147,8 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	return o, err
 }
 
-// planner chooses who plans: repositories are pulled as they are, and else the source is one
-// of Deckhouse.
+// planner chooses the planner: with --repository, repositories are pulled unchanged; otherwise
+// the source is one of Deckhouse.
 func (p *pullFlags) planner() (pull.Planner, error) {
 	switch {
 	case len(p.repositories.Paths) == 0 && p.repositories.Tag != "":
@@ -181,7 +181,7 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
-	// The first signal lets end what is nearly done; the second ends the process.
+	// The first signal lets the current step complete; the second ends the process.
 	ctx, stop := exit.OnFirstSignal(cmd.Context())
 	defer stop()
 	watch := console.NewPhases(c.Log, c.Console)
@@ -231,7 +231,7 @@ func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *r
 	return &verdict
 }
 
-// print prints what was pulled, then the verdict, and last what was left out.
+// print prints what was pulled, then the verdict, then what was left out.
 func (p judgedPull) print(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	printPulled(b, p.Report)
@@ -295,8 +295,8 @@ func countThings(problems []pull.Problem) string {
 	return fmt.Sprintf("%d things are", len(problems))
 }
 
-// printLeftOut lists what the source should have and the bundle does not, with the component
-// that each thing is of.
+// printLeftOut lists content that the source should have and the bundle does not, with its
+// component.
 func printLeftOut(w io.Writer, problems []pull.Problem) {
 	if len(problems) == 0 {
 		return
@@ -312,7 +312,7 @@ func printLeftOut(w io.Writer, problems []pull.Problem) {
 	}
 }
 
-// printComponents prints what people know by name, and what was chosen of it.
+// printComponents prints the pulled components, and the chosen versions of each.
 func printComponents(w io.Writer, components []*pull.Component) {
 	for _, c := range components {
 		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, size(c.Bytes))

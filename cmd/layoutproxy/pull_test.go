@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What was pulled from the field's own bundle is what the field's own push made of it,
-// from archives, from their chunks and from a tree.
+// A pull from d8's bundle gives the same content as d8's push of it, with archives, chunks and a
+// tree.
 func TestPullRoundTrip(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")

@@ -78,7 +78,7 @@ func (r *readyFlags) flags(f *pflag.FlagSet) {
 	r.upstream.D8, r.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 }
 
-// scope returns what the flags ask about.
+// scope returns which facts the flags need.
 func (r *readyFlags) scope() (ready.Scope, error) {
 	s := ready.Scope{Question: ready.Question{Releases: r.releases}, Deep: r.deep}
 	for _, tag := range r.releases {
@@ -187,8 +187,8 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 	return facts, err
 }
 
-// requireReady refuses bundles unless each version of the platform that they bring is ready,
-// with what is beside them: the content of a store.
+// requireReady refuses bundles unless each version of the platform in them is ready. The content
+// of the store beside counts as well.
 func requireReady(ctx context.Context, stderr io.Writer, cacheDir string, bundles []string, beside ...string) error {
 	brought, err := source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(bundles))
 	if err != nil {
@@ -200,7 +200,8 @@ func requireReady(ctx context.Context, stderr io.Writer, cacheDir string, bundle
 	}
 	tree := brought
 	if len(beside) > 0 {
-		// Of two contents for a tag that of the bundle wins, as it does in the import.
+		// If bundle and store have the same tag, the bundle's image counts, as it will after the
+		// import.
 		if tree, err = source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(slices.Concat(beside, bundles))); err != nil {
 			return err
 		}

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// terminal opens a pseudo terminal of so many columns: the side of whoever looks at it, and that
-// of the program.
+// terminal opens a pseudo terminal with so many columns: the side of the viewer, and the side of
+// the program.
 func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -82,8 +82,8 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
 
-// shown returns what a terminal of so many columns shows in the end, line by line, and the column
-// of its cursor. It knows the sequences that the program uses, and fails at others.
+// shown returns the final screen of a terminal with so many columns, line by line, and the
+// column of the cursor. It knows the sequences that the program uses, and fails on others.
 func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
 	t.Helper()
 	rows, row, col := [][]rune{nil}, 0, 0

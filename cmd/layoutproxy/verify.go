@@ -75,8 +75,8 @@ of blobs differ from what a push of the sources writes there.`,
 	return cmd
 }
 
-// flags are those of the tree but for the kept indexes: what is to be verified is
-// read from the archives themselves.
+// flags are the flags of the tree without --cache-dir: verify reads archives themselves, never a
+// cached index.
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.AddNameFlags(f)
 	settings.AddEditionFlag(f, &v.NoEditionSplit)
@@ -215,8 +215,9 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir 
 	return comparison, failures, exit.PushError(err)
 }
 
-// comparisonError returns the error for a registry that differs from the sources, and for
-// failures of the sources, which nobody knows whether the registry has; or nil.
+// comparisonError returns the error for a registry that differs from the sources, or for missing
+// or damaged content in the sources, which cannot be compared. It returns nil if there is
+// neither.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
 	if len(failures) > 0 {
 		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(failures), c.Registry, len(c.Differences)),
@@ -233,9 +234,8 @@ func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstor
 		"layoutproxy push "+a.placeFlags(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
-// placeFlags returns the flags that say where things are in the registry, as a push without them
-// would send everything to other repositories; and the one that has a push look for
-// missing blobs, if some are.
+// placeFlags returns the flags for a push that repairs the registry: those that decide the names
+// of repositories and, if blobs are missing, --check-blobs.
 func (a *againstFlags) placeFlags(check bool) (flags string) {
 	if check {
 		flags = "--check-blobs "

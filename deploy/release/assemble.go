@@ -26,7 +26,7 @@ type options struct {
 	snapshot, unsigned          bool
 }
 
-// release is what goreleaser says of the release in metadata.json. Date is that of the commit.
+// release is the content of goreleaser's metadata.json. Date is the date of the commit.
 type release struct {
 	Version string    `json:"version"`
 	Ref     string    `json:"tag"`

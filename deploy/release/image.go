@@ -38,7 +38,7 @@ type healthcheck struct {
 	Interval, Timeout, StartPeriod time.Duration
 }
 
-// newConfig returns what the Dockerfile says of a container too.
+// newConfig returns the configuration of the image, which must match the Dockerfile.
 func newConfig(r release) containerConfig {
 	return containerConfig{
 		ImageConfig: specs.ImageConfig{
@@ -137,8 +137,8 @@ func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descripto
 }
 
 // certificates returns the certificate authorities of Mozilla's list, which a Go module pins.
-// Those with a constraint, such as no trust in what they sign from a date on, are not among
-// them: a file of certificates cannot say that.
+// Authorities with a constraint, such as distrust after a date, are left out: a file of
+// certificates cannot express it.
 func certificates() ([]byte, error) {
 	var all [][]byte
 	for root := range bundle.Roots() {

@@ -35,8 +35,8 @@ type predicate struct {
 	} `json:"runDetails"`
 }
 
-// provenance says what files were built of and how. sums are those of go.mod and go.sum, which
-// name each module.
+// provenance describes how files were built, and from what. sums are the checksums of go.mod and
+// go.sum, which name each module.
 func provenance(r release, subject, sums []resource, goreleaser, builder string) ([]byte, error) {
 	s := statement{Type: "https://in-toto.io/Statement/v1", Subject: subject, PredicateType: "https://slsa.dev/provenance/v1"}
 	d := &s.Predicate.BuildDefinition

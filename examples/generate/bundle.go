@@ -63,8 +63,8 @@ func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descript
 	l.Write()
 }
 
-// writePlugin writes an index of two platforms. Its children stand in no
-// index.json, yet clients ask for them by digest.
+// writePlugin writes an index of two platforms. Its children are not listed in index.json, but
+// clients request them by digest.
 func writePlugin(l *layouttest.Layout, version string) {
 	var index layouttest.Index
 	for _, arch := range []string{"amd64", "arm64"} {

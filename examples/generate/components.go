@@ -16,8 +16,8 @@ type component struct {
 	extra, extraTag string // a layout below path/extra and its tag; none if empty
 }
 
-// versions are two of everything: stable and rock-solid stand at the older one,
-// alpha at the newer one.
+// versions are two versions of a component: stable and rock-solid point at the older one, alpha
+// at the newer one.
 type versions struct{ older, newer string }
 
 func writeComponent(tree *layouttest.Tree, c component) {
@@ -42,8 +42,8 @@ func writeComponent(tree *layouttest.Tree, c component) {
 	}
 }
 
-// writeChannels writes a layout of releases: images that hold no more than the
-// version, under that version and under the channels that stand at it.
+// writeChannels writes a layout of releases: images that contain only the version, tagged with
+// the version and with the channels that point at it.
 func writeChannels(l *layouttest.Layout, v versions) {
 	older, newer := writeVersions(l, v, func(version string) layouttest.Image {
 		image := sample(l.Path(), version)

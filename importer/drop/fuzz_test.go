@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// FuzzSavedState: a state is read as it is written again, or refused; nothing damaged is taken for
-// an empty one, which would import everything once more.
+// FuzzSavedState: an accepted state is written with the same content again. A damaged one is
+// refused, and never counts as empty, which would import everything again.
 func FuzzSavedState(f *testing.F) {
 	f.Add([]byte(`{"a.tar":{"identity":"1","status":{"name":"a.tar"},"leaving":{"kind":"archive","name":"a.tar","to":"done","moved":[{"name":"a.tar"}]}}}`))
 	f.Add([]byte(`{"a":{"leaving":{"files":[{"name":"a\u0000"}]}}}`))

@@ -42,9 +42,9 @@ func departures() []departing {
 	}
 }
 
-// Whenever a process is killed while files of a bundle leave the drop directory, the
-// next one completes that, and nothing stays that would wait forever. Files that arrive
-// meanwhile stay, and nothing is lost.
+// If a process is killed while it moves the files of a bundle out of the drop directory, the
+// next one completes the move, and no file waits forever. Files that arrive meanwhile are not
+// moved, and nothing is lost.
 func TestKilledWhileFilesLeave(t *testing.T) {
 	for _, c := range departures() {
 		t.Run(c.name, func(t *testing.T) {

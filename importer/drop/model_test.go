@@ -31,7 +31,7 @@ type model struct {
 	*testing.T
 	rand       *rand.Rand
 	dir, store string
-	remove     bool // what was imported
+	remove     bool // whether imported files are removed
 	now        time.Time
 	serial     int
 

@@ -104,7 +104,7 @@ var (
 	errDangling = errors.New("is a dangling link")
 )
 
-// whyStays checks a file again. The error says why it has to stay.
+// whyStays checks a file again. The error says why the file must not be moved.
 func (m *mover) whyStays(name string) error {
 	info, err := m.root.Lstat(name)
 	if err != nil {

@@ -104,8 +104,8 @@ func TestDropUnreadNames(t *testing.T) {
 	}
 }
 
-// Chunks of the next version beside an archive are another bundle: they stay while the
-// archive is imported, and are imported after it.
+// Chunks of the next version, beside an archive, are a bundle of their own: they are imported
+// after the archive.
 func TestDropNextVersion(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
@@ -280,9 +280,9 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 	}
 }
 
-// A process that ends at any step of a scan, moving and removing included, loses nothing of
-// a dropped directory: what is gone from it is in the store, what was not read stays, and
-// the next process completes the import. LAYOUTPROXY_TEST_ALL=1 ends it at every step.
+// A process that ends at any step of a scan, including moves and removals, loses nothing of a
+// dropped directory. Removed files are in the store, unread files are kept, and the next process
+// completes the import. LAYOUTPROXY_TEST_ALL=1 ends it at every step.
 func TestDropEveryStep(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for n, stride := 2, 13; ; n += stride {
@@ -388,8 +388,8 @@ func TestDropStore(t *testing.T) {
 	}
 }
 
-// A link in a bundle is removed with the file that it leads to. Names outside of the
-// bundle stay, also those of the same file.
+// A link in a bundle is removed together with its target in the bundle. Other names of the same
+// file, outside of the bundle, are kept.
 func TestDropLinks(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")

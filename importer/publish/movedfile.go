@@ -7,10 +7,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// MovedFile is a file or link whose name is about to be moved or removed, as it is recorded
-// before. A killed process leaves some names and not others, which look like another or an
-// incomplete bundle. The next process completes the move, of files that are still in the
-// recorded state.
+// MovedFile records a file or link before its name is moved or removed. A killed process leaves
+// some names and not others, which look like another or an incomplete bundle. The next process
+// completes the move, of files that are still in the recorded state.
 type MovedFile struct {
 	Name   FileName `json:"name"`
 	Inside FileName `json:"inside,omitempty"` // its name in the store, if it has one

@@ -16,15 +16,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Prune publishes the journal of a prune: it replaces indexes in place, moves archives that are
-// written again out of staging, writes the state in the journal, and removes files that no
-// reader sees any more. Everything else in staging stays, as an interrupted import resumes from
-// it.
+// Prune publishes the journal of a prune: it replaces indexes in place, moves rewritten archives
+// out of staging, writes the state in the journal, and removes files that no reader sees any
+// more. Everything else in staging stays, as an interrupted import resumes from it.
 //
-// On a full disk it first uses the space that [Store.Reserve] has put aside. If that is not
-// enough, it removes files of the journal earlier, one after the other, the first ones first.
-// Errors: those of [journal.Journal.Check]; the context's, if nothing was changed yet;
-// [UnfinishedError]; the file system's.
+// On a full disk it first uses the space that [Store.Reserve] has set aside. If that is not
+// enough, it removes the files that the journal lists before the indexes are in place, one by
+// one in their order. Errors: those of [journal.Journal.Check]; the context's, if nothing was
+// changed yet; [UnfinishedError]; the file system's.
 func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	if err := s.checkReadable(j); err != nil {
 		return err
@@ -155,9 +154,9 @@ const (
 	maxReserve = 64 << 20
 )
 
-// Reserve puts aside space for the journal of a prune that changes indexes of so many bytes. It
-// does what it can: without the reserve, a prune on a full disk removes files earlier. A reserve
-// that is large enough stays.
+// Reserve sets space aside for the journal of a prune that changes indexes of so many bytes. It
+// reports no failure: without the reserve, a prune on a full disk removes files earlier. A
+// reserve that is large enough is kept.
 func (s *Store) Reserve(indexes int64) {
 	want := min(max(minReserve, 2*indexes+minReserve/2), maxReserve)
 	if info, err := s.root.Lstat(reserveFile); err == nil && info.Size() >= want {

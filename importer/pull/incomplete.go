@@ -64,7 +64,7 @@ func (a *allowance) noteLost(err error) bool {
 	return len(a.lost) > before
 }
 
-// Need says that a unit needs what a layout has under a tag.
+// Need says that a unit needs the image of a tag in a layout.
 func (d *Draft) Need(l *Layout, tag string, u Unit) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

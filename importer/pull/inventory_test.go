@@ -77,8 +77,8 @@ func checkInventory(t *testing.T, dir string) {
 	}
 }
 
-// Whatever the form of a bundle, and whatever was there before, its inventory lists what is there
-// now: also what another pull has left.
+// The inventory of a bundle lists everything in its directory, including content of earlier
+// pulls, for every form of a bundle.
 func TestInventoryListsTheDirectory(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "chunks": {chunk: 4000}, "checksums": {chunk: 5000, gost: true}, "a tree": {tree: true}} {
@@ -126,7 +126,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// The signature is of the inventory that is beside it, or it is gone.
+// The signature always matches the inventory beside it, or is removed.
 func TestSignature(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "a tree": {tree: true}} {

@@ -27,7 +27,8 @@ type Options struct {
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
 	NoResume  bool             // start over, and discard what an interrupted pull has left
 	Jobs      int              // blobs and manifests at once, 4 if 0
-	// Program is what the bundle's inventory says made it: the program and its version.
+	// Program is the program, with its version, that the bundle's inventory names as its
+	// creator.
 	Program string
 	// SignKey signs the inventory. If it is nil, the bundle is not signed.
 	SignKey *inventory.SigningKey

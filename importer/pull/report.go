@@ -1,6 +1,6 @@
 package pull
 
-// Report says what a pull has done.
+// Report is the result of a pull.
 type Report struct {
 	Source     string       `json:"source"`
 	Dir        string       `json:"dir"`

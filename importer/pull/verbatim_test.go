@@ -96,7 +96,7 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	b, err := got.Repository("shop/app")
 	layouttest.Try(t, err)
 	sameReferrers(t, a, b)
-	// The bundle itself says where it comes from.
+	// The images' references name the registry that the bundle comes from.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}

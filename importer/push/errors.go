@@ -18,7 +18,7 @@ const (
 	SideUpstream Side = "upstream"
 )
 
-// Error is what a push failed with.
+// Error is the error of a failed push.
 type Error struct {
 	Op         string // the operation, such as "upload blob"
 	Side       Side

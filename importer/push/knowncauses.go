@@ -92,8 +92,8 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 		"Quay takes two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
 }
 
-// deepFor reports whether a name is deeper than registries like that of the host take,
-// and the answer can mean it. Their errors do not say it.
+// deepFor reports whether a name has more segments than this kind of registry accepts, and the
+// answer may be caused by that. The errors of these registries do not say so.
 func deepFor(e *client.Error, depth int) bool {
 	switch {
 	case says(e, "project"):

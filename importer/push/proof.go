@@ -137,7 +137,8 @@ func insteadOf(found, wanted int64) string {
 }
 
 // settle retries with pauses while something that was written does not appear yet. Once all
-// retries fail for one thing, it asks only once for the others: the registry has lost them.
+// retries have failed for one of them, it asks only once for each of the others, as the registry
+// has probably lost them, too.
 func (p *Pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false
 	err := p.Client.Settle(ctx, func() (bool, error) {

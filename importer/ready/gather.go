@@ -46,7 +46,7 @@ type content interface {
 	modules(ctx context.Context) ([]string, error)
 	// hidden returns the problems that may hide tags.
 	hidden() []problem.Problem
-	// forget drops what is kept about the repositories that were asked about so far.
+	// forget drops cached results about repositories, to save memory.
 	forget()
 
 	traits() traits

@@ -70,7 +70,7 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 	return list, nil
 }
 
-// forget keeps what was asked: an answer is small, and asking again costs more.
+// forget keeps all answers: they are small, and another request costs more.
 func (r *remote) forget() {}
 
 // modules returns the tags of the repository that lists them.

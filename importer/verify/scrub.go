@@ -136,7 +136,7 @@ func (s *Scrub) reportPosition(at Position) {
 	}
 }
 
-// runPass reads every copy of every blob once, from the position on. The error is the
+// runPass reads every copy of every blob once, starting at the saved position. The error is the
 // context's.
 func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	var total, behind int64

@@ -143,7 +143,7 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 	}
 }
 
-// A last chunk of zeros looks like padding: only an inventory knows of it.
+// A missing last chunk of zeros looks like padding: only an inventory can reveal it.
 func TestMissingPaddingIsNamed(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	dir := t.TempDir()

@@ -21,7 +21,7 @@ import (
 	"runtime"
 )
 
-// File is a new file, written beside the one that it will replace.
+// File is a new file, written in the same directory as the one that it will replace.
 type File struct {
 	pending *pendingFile
 	name    string
@@ -102,7 +102,7 @@ func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// MkdirAll creates a directory and its parents, and syncs the name of each.
+// MkdirAll creates a directory and its parents, and syncs each new directory entry.
 func MkdirAll(dir string, perm fs.FileMode) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {

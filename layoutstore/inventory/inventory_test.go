@@ -72,7 +72,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// The id is about the content alone.
+// The id depends only on the content.
 func TestIDIgnoresFiles(t *testing.T) {
 	a := sample(t)
 	b := *a

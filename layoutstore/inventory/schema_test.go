@@ -70,7 +70,7 @@ func (s *schema) check(at string, v any) error {
 	return nil
 }
 
-// What the program writes is as the schema says, and the schema refuses what the parser refuses.
+// The schema accepts what the program writes, and refuses what the parser refuses.
 func TestSchema(t *testing.T) {
 	data, err := os.ReadFile("../../docs/inventory.schema.json")
 	layouttest.Try(t, err)

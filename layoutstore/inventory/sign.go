@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ErrKey says that a key cannot be read, or is of a kind that signs no inventories.
+// ErrKey says that a key cannot be read, or has an unsupported type.
 var ErrKey = errors.New("not a usable key")
 
 // SigningKey signs inventories.

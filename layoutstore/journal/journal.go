@@ -22,11 +22,11 @@ type Journal struct {
 	Indexes    []IndexChange
 	// Revived are pruned manifests that the import brings again.
 	Revived []Pruned
-	// Prune is set where the journal is that of a prune, nil where it is that of an import.
+	// Prune is set in the journal of a prune, and nil in that of an import.
 	Prune *Prune
 }
 
-// Prune is what the journal of a prune holds beside changed indexes.
+// Prune is what the journal of a prune contains in addition to changed indexes.
 type Prune struct {
 	// State is the state of the store after it, all of it.
 	State State `json:"state"`

@@ -139,8 +139,8 @@ func TestStoreBounds(t *testing.T) {
 	}
 }
 
-// A journal is read as it was written, whatever bytes its indexes contain, and every
-// accepted journal is one that could have been written.
+// A written journal reads back unchanged, whatever bytes its indexes contain. Every accepted
+// journal could have been written.
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte("old"), []byte("new"), true, []byte("{\"format\":1}\n"))
 	f.Add([]byte(nil), []byte("\n\x00\xff"), false, []byte(`{"format":1,"indexes":[{"path":"a","old":9223372036854775807,"new":1}]}`+"\n"))

@@ -50,11 +50,11 @@ type Packed struct {
 	File       string `json:"file"` // NAME.tar in the store, for a chunk set too
 	Name       string `json:"name"` // its name before the import
 	Generation uint64 `json:"generation"`
-	// There says, in a journal, that somebody had put the archive into the store by
-	// hand before: readers have always seen it.
+	// There says, in a journal, that the archive had already been copied into the store by hand,
+	// so that readers have always seen it.
 	There bool `json:"there,omitempty"`
-	// Retired is when the archive goes: a prune has taken its tags, and it is served by
-	// digest until then. It is nil for one that stays.
+	// Retired is when the archive may be removed: a prune has removed its tags, and it is served
+	// by digest until then. It is nil for any other archive.
 	Retired *time.Time `json:"retired,omitempty"`
 	// Dropped is set while the files of the archive are being removed. Nobody sees them.
 	Dropped bool `json:"dropped,omitempty"`

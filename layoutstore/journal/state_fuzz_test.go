@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// FuzzState: a state is of the one known format, or it is refused; never taken for no store.
+// FuzzState: a state has the known format or is refused. It never counts as a missing store.
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"packed":[{"file":"a.tar","name":"a.tar","generation":7}]}`))
 	f.Add([]byte(`{"format":2}`))

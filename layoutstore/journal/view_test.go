@@ -298,7 +298,7 @@ func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
-	// What has the journal's name and is no file says nothing about the import.
+	// A directory or link in place of the journal says nothing about the import.
 	if err := errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)); err != nil {
 		t.Fatal(err)
 	}

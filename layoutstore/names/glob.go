@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// MatchGlob reports whether a glob matches the path of a repository: in a segment "*", "?" and
-// "[a-z]" stand for what they do in [path.Match], and "**" is any number of segments, or none.
-// A malformed glob matches nothing.
+// MatchGlob reports whether a glob matches the path of a repository: within a segment "*", "?"
+// and "[a-z]" have the meaning of [path.Match], and "**" matches any number of segments,
+// including none. A malformed glob matches nothing.
 func MatchGlob(glob, repository string) bool {
 	return matchSegments(strings.Split(glob, "/"), strings.Split(repository, "/"))
 }

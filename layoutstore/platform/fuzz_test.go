@@ -8,8 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// FuzzSame: whatever an index says of a platform, being the same is mutual, and what has a name is
-// the same as itself.
+// FuzzSame: for any platforms, equality is symmetric, and every named platform equals itself.
 func FuzzSame(f *testing.F) {
 	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
 	f.Add("linux", "arm", "7", "LINUX", "armhf", "")

@@ -61,7 +61,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A problem equals itself, whatever its error is, and no problem that says less.
+// A problem equals a copy of itself, even with another error, and no problem with less
+// information.
 func TestEqual(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p

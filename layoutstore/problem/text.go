@@ -12,8 +12,8 @@ func IsHidden(r rune) bool {
 	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
 }
 
-// OneLine returns a text of a bundle as one line of a report: with hidden characters it is quoted,
-// so that it cannot look like lines of its own, or like another text.
+// OneLine returns a text of a bundle as one line of a report: if it has hidden characters it is
+// quoted, so that it cannot imitate further lines or another text.
 func OneLine(s string) string {
 	if strings.IndexFunc(s, IsHidden) < 0 {
 		return s

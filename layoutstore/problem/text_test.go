@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// What a bundle or a server says is one line on a terminal, in a log and on a page, and looks like
-// nothing else.
+// Text of a bundle or a server is shown on one line in a terminal, a log and a page, and cannot
+// imitate other text.
 func TestForeignText(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct{ in, quoted, excerpt string }{

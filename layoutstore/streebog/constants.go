@@ -20,8 +20,8 @@ var pi = [256]byte{
 	89, 166, 116, 210, 230, 244, 180, 192, 209, 102, 175, 194, 57, 75, 99, 182,
 }
 
-// matrix is that of the linear transformation, a row a bit, the most significant
-// bit's first (section 6.4).
+// matrix is the matrix of the linear transformation: one row per bit, the most significant bit
+// first (section 6.4).
 var matrix = [64]uint64{
 	0x8e20faa72ba0b470, 0x47107ddd9b505a38, 0xad08b0e0c3282d1c, 0xd8045870ef14980e,
 	0x6c022c38f90a4c07, 0x3601161cf205268d, 0x1b8e0b0e798c13c8, 0x83478b07b2468764,

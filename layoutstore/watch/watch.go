@@ -44,8 +44,8 @@ type Watcher struct {
 	options Options
 	again   chan time.Time // of one: when the sooner of the signals is due that were asked for
 
-	// changing is held while directories are looked at, which may hang with their disk;
-	// mu never is, so that nobody else waits for that disk.
+	// changing is held while directories are added, which may hang with their disk. mu is never
+	// held meanwhile, so that no other call waits for that disk.
 	changing sync.Mutex
 	watched  map[string]fs.FileInfo // the directories, as they were when the watch began
 
@@ -64,7 +64,7 @@ func New(options Options) *Watcher {
 	return w
 }
 
-// open asks the system for a queue of events. The caller holds the lock.
+// open opens the system's queue of events. The caller holds the lock.
 func (w *Watcher) open() {
 	if w.fs, w.failure = fsnotify.NewWatcher(); w.failure != nil {
 		w.fs, w.failure = nil, fmt.Errorf("watching the file system: %w", w.failure)

@@ -74,7 +74,7 @@ func read(t testing.TB, file string) string {
 	return string(data)
 }
 
-// ask asks a handler for a path, with an Authorization header if it is not empty.
+// ask requests a path from a handler, with an Authorization header if it is not empty.
 func ask(h http.Handler, method, path, authorization string) *http.Response {
 	req := httptest.NewRequest(method, path, nil)
 	if authorization != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say what is checked, and how it is reached.
+// Options say what to check, and how to reach it.
 type Options struct {
 	URL   string // of the registry, such as http://127.0.0.1:5000; may have a path, which precedes /v2/
 	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty: skip the steps about the content

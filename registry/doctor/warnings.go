@@ -10,7 +10,7 @@ import (
 )
 
 // readWarnings reads what the registry warns of at the base of its API (distribution
-// specification 1.1, "Warnings"). Layoutproxy names there what it cannot serve.
+// specification 1.1, "Warnings"). layoutproxy lists there the content that it cannot serve.
 func (d *doctor) readWarnings(ctx context.Context) Step {
 	a := d.api
 	if a.code != http.StatusOK { // it asked for a login, which we have by now

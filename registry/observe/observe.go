@@ -90,7 +90,8 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method returns the method as a label: those that the registry knows, and one for all others.
+// method returns the label for a method. All methods that the registry does not support share
+// one label.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:

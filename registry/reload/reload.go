@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Options say what is read.
+// Options say which files to read, and how.
 type Options[T any] struct {
 	// Files are the files to watch. Links are followed.
 	Files []string

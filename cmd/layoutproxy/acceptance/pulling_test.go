@@ -27,7 +27,7 @@ type patient struct {
 	retried, pulled atomic.Int64
 }
 
-// errWrong says that content is not what was asked for. It is never tried again.
+// errWrong says that content does not match the request. It is never retried.
 var errWrong = errors.New("wrong content")
 
 // image pulls name, as repository:tag, from a registry at a base URL. Digest is that of its

@@ -66,7 +66,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	}
 }
 
-// statusOf returns what the server says of itself.
+// statusOf returns /status of a server.
 func statusOf(ctx context.Context, t *testing.T, s server) string {
 	t.Helper()
 	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")

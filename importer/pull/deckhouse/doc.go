@@ -2,8 +2,8 @@
 // and constraints, the installers and the images that they name, vulnerability databases,
 // modules and packages with their internal and extra images, plugins.
 //
-// Start with [Selection], which is a planner of a pull ([pull.Planner]). Its rules are those
-// of the field's own tool, so that a bundle has the same tags and digests. What decides is
-// apart from what asks: [chooseBuilds], [chooseInRange], [choosePlugins] and [part] are
-// functions of facts, and return their reasons.
+// Start with [Selection], which is a planner of a pull ([pull.Planner]). Its rules are those of
+// d8 mirror pull, so that a bundle has the same tags and digests. Decisions are separate from
+// requests: [chooseBuilds], [chooseInRange], [choosePlugins] and [part] are pure functions that
+// return their reasons.
 package deckhouse

@@ -201,7 +201,8 @@ func TestRequiredContent(t *testing.T) {
 	}
 }
 
-// A registry that refuses or fails says nothing about its content, whatever is allowed.
+// An answer that refuses or fails says nothing about the content, so the pull ends even if
+// incomplete bundles are allowed.
 func TestRefusalsAreNotMissingContent(t *testing.T) {
 	s := newIncompleteSource(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {

@@ -30,8 +30,8 @@ func (p *planner) planPackageVersions(ctx context.Context) error {
 	return p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error { return p.planVersionsOf(ctx, f, archive, names[i]) })
 }
 
-// packageNames returns the names of all packages; if they cannot be listed, those that are
-// asked for.
+// packageNames returns the names of all packages or, if they cannot be listed, the requested
+// ones.
 func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
 	if p.selection.ProxyRegistry {
 		names, err := release.ParseSelectors(f.include)

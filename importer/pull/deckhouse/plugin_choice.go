@@ -42,8 +42,8 @@ type chosenPlugin struct {
 	contract release.Contract
 }
 
-// choice says which plugins a bundle gets. It depends only on the catalog, on the content of
-// the bundle and on the names that are asked for.
+// choice says which plugins a bundle gets. It depends only on the catalog, the content of the
+// bundle and the requested names.
 type choice struct {
 	chosen     []chosenPlugin  // in the order of their choice
 	notes      []string        // skipped plugins, and conflicts

@@ -17,8 +17,8 @@ import (
 // are their names.
 const pluginsPath = programPath + "/plugins"
 
-// planPlugins plans plugins of the d8 program with their indexes: those that belong to
-// modules in the bundle, and those that are named.
+// planPlugins plans plugins of the d8 program with their indexes: the requested ones, and those
+// for modules in the bundle.
 func (p *planner) planPlugins(ctx context.Context) error {
 	include, err := release.ParseSelectors(p.selection.IncludePlugins)
 	if err != nil {

@@ -78,7 +78,7 @@ func (p *Printable) one(out *bytes.Buffer, b []byte) int {
 	return n
 }
 
-// isPrintable reports whether text is printable as it is; it may say no where it is.
+// isPrintable reports whether text needs no escapes. False may be wrong, true never is.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {

@@ -51,8 +51,8 @@ func (a *admin) handler() http.Handler {
 		router.NotFoundHandler = a.page
 	}
 	if a.pprof {
-		// What `go tool pprof` asks for. A profile may run for as long as its reader says, and
-		// shows what the program works on.
+		// The paths that `go tool pprof` requests. A profile runs for as long as the client
+		// requests, and reveals what the program works on.
 		serve(router.Path("/debug/pprof/cmdline"), read, pprof.Cmdline)
 		serve(router.Path("/debug/pprof/profile"), read, pprof.Profile)
 		serve(router.Path("/debug/pprof/symbol"), read, pprof.Symbol)

@@ -17,8 +17,8 @@ import (
 //
 // A web page that an operator has open elsewhere may send requests here too. It cannot read the
 // answers, as they are of another origin, and must not change anything: a request that is not a
-// read is refused if a browser says that it is from elsewhere (Sec-Fetch-Site, Origin). A program
-// that is no browser sends neither header.
+// read is refused if a browser says that it comes from another site (Sec-Fetch-Site, Origin).
+// Other programs send neither header.
 func guardAdmin(next http.Handler, flags *settings.Serve, log *zap.Logger) (http.Handler, error) {
 	guarded := http.NewCrossOriginProtection().Handler(next)
 	if flags.Admin.Htpasswd != "" {

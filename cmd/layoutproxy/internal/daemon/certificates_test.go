@@ -129,7 +129,8 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	layouttest.Try(t, os.Rename(link+".new", link))
 	layouttest.Eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
 
-	// In place, the certificate before its key: package reload waits until both are there.
+	// Overwrite the certificate in place, and then its key: package reload waits until both
+	// match.
 	other := t.TempDir()
 	writePair(t, other, "three", ca)
 	cert, err := os.ReadFile(filepath.Join(other, "cert"))

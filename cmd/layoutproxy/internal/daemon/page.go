@@ -20,7 +20,7 @@ func (s *Daemon) newPage(a *admin) (*page.Page, error) {
 // known before.
 const pageWait = 250 * time.Millisecond
 
-// pageStatus returns what /status says, as far as it is known without a check.
+// pageStatus returns the content of /status, as far as it is known without a check.
 func (a *admin) pageStatus(ctx context.Context) page.Status {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, pageWait)

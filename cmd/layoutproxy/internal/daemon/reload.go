@@ -46,8 +46,8 @@ func (s *Daemon) onHangup(ctx context.Context) {
 	}
 }
 
-// reload takes sources, roots and credentials from the configuration as it is now,
-// and looks at the sources. Where that fails, all stays as it was.
+// reload applies sources, roots and credentials from the current configuration, and rescans. If
+// that fails, it keeps the previous configuration.
 func (s *Daemon) reload(ctx context.Context) {
 	next, err := s.reconfigure(ctx)
 	s.reloaded.Set(0)

@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// One manifest is on a disk that hangs: /status answers within its bound, the other image
-// is pulled wholly, a client that goes away is let go, and the program ends.
+// One manifest is on a disk that hangs. /status still answers in time, another image can be
+// pulled, a client that disconnects is released, and the program can be stopped.
 func TestDiskThatHangs(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// docs/status.schema.json knows every key of /status and of what is in it, and no other, and requires
-// those that are always there.
+// docs/status.schema.json has exactly the keys of /status at every level, and requires those
+// that are always present.
 func TestStatusSchema(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../../../docs/status.schema.json")

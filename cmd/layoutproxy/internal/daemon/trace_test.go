@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A collector hears of requests where the flag names it, and of nothing without the
-// flag, whatever the environment says.
+// Spans are sent only with the flag, and to the collector that it names. Without the flag the
+// environment has no effect.
 func TestTracesAreSentWithTheFlagOnly(t *testing.T) {
 	var mu sync.Mutex
 	var got strings.Builder

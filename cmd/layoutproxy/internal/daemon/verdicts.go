@@ -19,10 +19,10 @@ type versionVerdict struct {
 	Reasons []ready.Reason `json:"reasons"`
 }
 
-// verdicts are those on the versions in the current snapshot. They are made in the
-// background once somebody asks for them, and again whenever the number of problems
-// has changed: no request waits for them. A server that nobody asks does not spend the memory,
-// which for a large tree is several times what serving takes.
+// verdicts are those on the versions in the current snapshot. They are made in the background
+// after the first request for them, and again whenever the number of problems has changed. No
+// request waits for them. A server without such requests saves the memory, which for a large
+// tree is several times that of serving.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree

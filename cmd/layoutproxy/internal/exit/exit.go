@@ -56,7 +56,7 @@ func Status(err error) int {
 	return Failed
 }
 
-// hintedError says what to do next as well.
+// hintedError is an error with a hint that says what to do next.
 type hintedError struct {
 	error
 	hint string

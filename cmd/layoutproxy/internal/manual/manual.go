@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// Options say what is in the pages beside the help.
+// Options is the content of the pages in addition to the help.
 type Options struct {
 	Version string    // of the program
 	Date    time.Time // of the release
@@ -172,7 +172,8 @@ func lines(text string) string {
 	return strings.Join(all, "\n")
 }
 
-// escape has a text printed as it is: hyphens that can be copied, and no escapes of its own.
+// escape makes roff print a text unchanged: hyphens stay hyphens, and nothing is read as an
+// escape.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`).Replace(text)
 }

@@ -109,7 +109,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.Role, e.a.Path, e.b.Role, e.b.Path, how, e.reason)
 }
 
-// findOverlap finds two of the places that may not be related as they are, or returns nil.
+// findOverlap finds two places that must not contain one another but do, or returns nil.
 //
 //   - The store, the drop directory and a source or bundle may not be one another nor
 //     contain one another: what is read as a bundle is moved or removed, a store is only

@@ -1,5 +1,5 @@
-// Package pruning connects a prune with the packages beside it: what releases declare, and the
-// verdict on them before and after, come from package ready.
+// Package pruning connects package prune with package ready, which reads the declarations of
+// releases and judges them before and after a prune.
 package pruning
 
 import (

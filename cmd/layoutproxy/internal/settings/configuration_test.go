@@ -94,8 +94,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// Whatever stands in a file is taken or refused with a line, and what is taken is
-// taken again from the words of the flags.
+// Any file is accepted, or refused with a line number. The settings of an accepted file are also
+// valid as flags.
 func FuzzConfiguration(f *testing.F) {
 	example, err := os.ReadFile("../../../../docs/config.example.yaml")
 	if err != nil {

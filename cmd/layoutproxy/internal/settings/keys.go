@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// VerifyKey says which key has to vouch for bundles. The zero value asks for none.
+// VerifyKey is the key that must have signed bundles. The zero value requires no signature.
 type VerifyKey struct{ file string }
 
 // AddFlags adds the flag to a set; what names what happens to a bundle that the key signed.
@@ -36,7 +36,7 @@ func (v *VerifyKey) Read() (*inventory.VerifyKey, error) {
 	return key, nil
 }
 
-// SignKey says which key signs a bundle. The zero value asks for none.
+// SignKey is the key that signs a bundle. The zero value signs nothing.
 type SignKey struct{ file string }
 
 // AddFlags adds the flag to a set.

@@ -35,7 +35,7 @@ const licenseUser = "license-token"
 type login struct {
 	username string
 	source   string // what says so, for people; empty is docker's credential store
-	// Where the password comes from: standard input, or else it is known.
+	// Read the password from standard input if requested.
 	fromStdin bool
 	password  string
 }

@@ -1,4 +1,5 @@
-// Package source opens the sources of a command and plans what it does with them. Errors say what to do.
+// Package source opens the sources of a command and plans pushes of them. Its errors carry
+// hints.
 package source
 
 import (
