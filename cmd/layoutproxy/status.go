@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/daemon"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
@@ -36,8 +37,8 @@ func newStatus(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [URL]",
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
-		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, and its
-imports with their rate and the time that is left. URL is the admin address of the server, by
+		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, its imports
+with their rate and the time that is left, and its prunes. URL is the admin address of the server, by
 default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
 --admin-tls-cert a URL that begins with https://.
 
@@ -93,7 +94,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 			return err
 		}
 		if !flags.watch {
-			return s.failure()
+			return statusError(s)
 		}
 		select {
 		case <-ctx.Done():
@@ -122,7 +123,7 @@ const statusWait = 30 * time.Second
 const maxStatus = 256 << 20
 
 // fetch asks the server for its status; text is the document as it came.
-func (c *statusClient) fetch(ctx context.Context) (s *serverStatus, text json.RawMessage, err error) {
+func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
 	target := c.target
@@ -141,7 +142,7 @@ func (c *statusClient) fetch(ctx context.Context) (s *serverStatus, text json.Ra
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", target, err)
 	}
-	s = &serverStatus{}
+	s = &daemon.Status{}
 	if json.Unmarshal(text, s) != nil || s.Generation == 0 {
 		return nil, nil, errors.New(target.String() + " does not answer as a layoutproxy does")
 	}

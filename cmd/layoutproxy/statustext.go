@@ -10,29 +10,18 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/daemon"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// serverStatus is what is read of the document of /status.
-type serverStatus struct {
-	Generation   uint64                     `json:"generation"`
-	Repositories int                        `json:"repositories"`
-	Tags         int                        `json:"tags"`
-	Roots        []string                   `json:"roots"`
-	Sources      []layoutstore.SourceStatus `json:"sources"`
-	Problems     []layoutstore.Problem      `json:"problems"`
-	Imports      []drop.Status              `json:"imports"`
-	Pushes       []drop.Status              `json:"pushes"`
-	Checked      *bool                      `json:"checked"` // nil where the server does not say
-}
-
-// failure returns the error for problems other than conflicts, or nil.
-func (s *serverStatus) failure() error {
+// statusError returns the error for problems other than conflicts, or nil.
+func statusError(s *daemon.Status) error {
 	n := 0
 	for _, p := range s.Problems {
 		if p.Kind != layoutstore.Conflict {
@@ -46,11 +35,11 @@ func (s *serverStatus) failure() error {
 }
 
 // printStatus prints a status for people.
-func printStatus(w io.Writer, s *serverStatus, host string) error {
+func printStatus(w io.Writer, s *daemon.Status, host string) error {
 	b := bufio.NewWriter(w)
 	paint := func(state string) string { return console.Paint(w, colorOfState(state), state) }
 	fmt.Fprintf(b, "%s: generation %d, %s, %s", host, s.Generation,
-		countOf(s.Repositories, "repository", "repositories"), countOf(s.Tags, "tag", "tags"))
+		english.Plural(s.Repositories, "repository", ""), english.Plural(s.Tags, "tag", ""))
 	if roots := slices.DeleteFunc(slices.Clone(s.Roots), func(r string) bool { return r == "" }); len(roots) > 0 {
 		fmt.Fprintf(b, " below %s", strings.Join(roots, ", "))
 	}
@@ -59,7 +48,8 @@ func printStatus(w io.Writer, s *serverStatus, host string) error {
 	printProblems(b, s.Problems)
 	printJobs(b, "Imports", s.Imports, paint)
 	printJobs(b, "Pushes", s.Pushes, paint)
-	if s.Checked != nil && !*s.Checked {
+	printPrunes(b, s.Prunes, paint)
+	if !s.Checked {
 		fmt.Fprintln(b, "\nThe check of the sources is still running: there may be more problems.")
 	}
 	return b.Flush()
@@ -68,7 +58,7 @@ func printStatus(w io.Writer, s *serverStatus, host string) error {
 // colorOfState returns the color of the state of an import or a push on a terminal.
 func colorOfState(state string) console.Color {
 	switch state {
-	case "published", "pushed":
+	case "published", "pushed", "pruned", "removed":
 		return console.Green
 	case "failed":
 		return console.Red
@@ -76,14 +66,6 @@ func colorOfState(state string) console.Color {
 		return console.Yellow
 	}
 	return ""
-}
-
-// countOf returns a number of things, in words.
-func countOf(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
@@ -94,7 +76,7 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
 			continue // a directory of archives, without a tree beside them
 		}
-		row := []string{"  " + s.State, s.Path, countOf(s.Repositories, "repository", "repositories")}
+		row := []string{"  " + s.State, s.Path, english.Plural(s.Repositories, "repository", "")}
 		if s.Detail != "" { // an empty cell would pad the one before it
 			row = append(row, s.Detail)
 		}
@@ -141,10 +123,28 @@ func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string)
 			fmt.Fprintf(w, ", %s/s, %s left", humanize.Bytes(uint64(i.Rate)), max(0, left).Round(time.Second))
 		}
 		if i.Generation > 0 {
-			fmt.Fprintf(w, "  generation %d", i.Generation)
+			fmt.Fprintf(w, "  generation %d of the store", i.Generation)
 		}
 		if i.Detail != "" {
 			fmt.Fprintf(w, "  %s", i.Detail)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// printPrunes prints the last prunes of the store, the latest one last.
+func printPrunes(w io.Writer, prunes []daemon.PruneStatus, paint func(string) string) {
+	if len(prunes) > 0 {
+		fmt.Fprintln(w, "\nPrunes:")
+	}
+	for _, p := range prunes {
+		fmt.Fprintf(w, "  %s  %s", paint(p.State), p.Time.UTC().Format("2006-01-02 15:04 UTC"))
+		if p.Tags+p.Manifests+p.Blobs > 0 {
+			fmt.Fprintf(w, "  %s, %s, %s, %s  generation %d of the store", english.Plural(p.Tags, "tag", ""), english.Plural(p.Manifests, "manifest", ""),
+				english.Plural(p.Blobs, "blob", ""), humanize.Bytes(uint64(max(0, p.Bytes))), p.Generation)
+		}
+		if p.Detail != "" {
+			fmt.Fprintf(w, "  %s", p.Detail)
 		}
 		fmt.Fprintln(w)
 	}

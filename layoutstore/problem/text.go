@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// IsHidden reports whether a character is invisible or moves others: a control character, one of Unicode's format characters (among them those of the bidirectional algorithm,
-// UAX #9), a separator other than a space, a variation selector, or one of private use.
+// IsHidden reports whether a character is invisible or moves others: a control character, one of
+// Unicode's format characters (among them those of the bidirectional algorithm, UAX #9), a
+// separator other than a space, a variation selector, or one of private use.
 func IsHidden(r rune) bool {
 	return r != ' ' && (unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) || !unicode.IsGraphic(r))
 }

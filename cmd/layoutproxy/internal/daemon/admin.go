@@ -85,8 +85,8 @@ func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte("ready\n"))
 }
 
-// status is the document of /status.
-type status struct {
+// Status is the document of /status.
+type Status struct {
 	Generation   uint64                     `json:"generation"`
 	Repositories int                        `json:"repositories"`
 	Tags         int                        `json:"tags"`
@@ -95,7 +95,7 @@ type status struct {
 	Problems     []layoutstore.Problem      `json:"problems"`
 	Imports      []drop.Status              `json:"imports"`
 	Pushes       []drop.Status              `json:"pushes"`
-	Prunes       []pruneStatus              `json:"prunes"`
+	Prunes       []PruneStatus              `json:"prunes"`
 	Scrub        *scrubStatus               `json:"scrub"`   // null without --scrub
 	Disks        []diskStatus               `json:"disks"`   // that the server writes to
 	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
@@ -110,7 +110,7 @@ func (a *admin) status(w http.ResponseWriter, req *http.Request) {
 	answer(w, a.statusNow(req.Context()))
 }
 
-func (a *admin) statusNow(ctx context.Context) status {
+func (a *admin) statusNow(ctx context.Context) Status {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
@@ -119,7 +119,7 @@ func (a *admin) statusNow(ctx context.Context) status {
 	defer stop()
 	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
 	problems := a.live.problems(ctx)
-	return status{
+	return Status{
 		Generation:   s.Generation(),
 		Repositories: s.RepositoryCount(),
 		Tags:         s.TagCount(),

@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// pruneStatus is the entry of one prune in /status.
-type pruneStatus struct {
+// PruneStatus is the entry of one prune in /status.
+type PruneStatus struct {
 	Time time.Time `json:"time"`
 	// State is "pruned"; "nothing", if there was nothing to prune; "removed", if images of an
 	// earlier prune were removed after their grace period; "waiting", while an import runs; or
@@ -47,7 +47,7 @@ type pruner struct {
 	published func(context.Context)
 
 	mu      sync.Mutex
-	last    []pruneStatus // oldest first
+	last    []PruneStatus // oldest first
 	results map[string]int
 	bytes   int64
 }
@@ -176,7 +176,7 @@ func (p *pruner) failed(err error) {
 
 // note notes what has become of a prune, in place of the last state of one that waits or fails.
 func (p *pruner) note(state string, plan prune.Plan, detail string) {
-	s := pruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
+	s := PruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
 	if now, err := journal.ReadState(p.options.Store); err == nil {
 		s.Generation = now.Generation
 	}
@@ -199,13 +199,13 @@ func (p *pruner) note(state string, plan prune.Plan, detail string) {
 }
 
 // status is what /status says of prunes.
-func (p *pruner) status() []pruneStatus {
+func (p *pruner) status() []PruneStatus {
 	if p == nil {
-		return []pruneStatus{}
+		return []PruneStatus{}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]pruneStatus{}, slices.Clone(p.last)...)
+	return append([]PruneStatus{}, slices.Clone(p.last)...)
 }
 
 var (

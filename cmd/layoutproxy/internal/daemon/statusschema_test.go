@@ -31,16 +31,16 @@ func TestStatusSchema(t *testing.T) {
 	layouttest.Try(t, json.Unmarshal(data, &schema.object))
 	now := time.Now()
 	full := map[string]any{
-		"":        status{},
+		"":        Status{},
 		"source":  layoutstore.SourceStatus{},
 		"problem": layoutstore.Problem{MoreTags: 1},
 		"job":     drop.Status{Kind: "archive"},
-		"prune":   pruneStatus{},
+		"prune":   PruneStatus{},
 		"scrub":   scrubStatus{Ended: &now},
 		"disk":    diskStatus{},
 		"version": versionVerdict{},
 	}
-	always := map[string]any{"": status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": pruneStatus{}, "scrub": scrubStatus{},
+	always := map[string]any{"": Status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": PruneStatus{}, "scrub": scrubStatus{},
 		"disk": diskStatus{}, "version": versionVerdict{}}
 	if len(schema.Defs) != len(full)-1 {
 		t.Errorf("%d definitions", len(schema.Defs))
