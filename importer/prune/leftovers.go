@@ -50,8 +50,8 @@ type Leftovers struct {
 	Removed bool       `json:"removed"`
 }
 
-// Leftovers finds staged files of killed imports, cached indexes of removed archives, and the
-// done and failed bundles of a drop directory. It removes them if the request says so. None of
+// Leftovers finds staged files of killed imports, cached indexes of removed archives, signed
+// inventories of bundles that are gone, and the done and failed bundles of a drop directory. It removes them if the request says so. None of
 // them is content of the store. Errors: ErrLocked; the context's; the file system's.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	s, err := p.open(ctx)
@@ -63,7 +63,11 @@ func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, 
 	if err != nil {
 		return Leftovers{}, err
 	}
-	found := append(staged, p.indexes()...)
+	signed, err := p.signed(ctx, s)
+	if err != nil {
+		return Leftovers{}, err
+	}
+	found := slices.Concat(staged, p.indexes(), signed)
 	found = slices.DeleteFunc(found, func(x Leftover) bool { return p.isYoung(x, r) })
 	if r.DropDir != "" {
 		root, err := plainfile.OpenRoot(r.DropDir)

@@ -44,7 +44,7 @@ type Inventory struct {
 	// Bundle identifies the content: see [Inventory.ID].
 	Bundle digest.Digest `json:"bundle"`
 	// Bases are the ids of bundles that are needed in addition to this one. A complete bundle
-	// has none.
+	// has none, and this program makes no other.
 	Bases []digest.Digest `json:"bases"`
 	// Program is the program that wrote the inventory, with its version.
 	Program string `json:"program"`
