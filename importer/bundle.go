@@ -44,7 +44,7 @@ func (b *bundle) refresh(ctx context.Context) error {
 
 // problems lists the problems that are visible without reading content. It skips conflicts, as
 // the later archive wins, and problems that lose no content. The error is the cause of ctx.
-func (b *bundle) problems(ctx context.Context) (*problemList, error) {
+func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
 	var root [2]string // the place of the root layout
 	if r, err := b.snapshot.At("."); err == nil {
@@ -57,6 +57,12 @@ func (b *bundle) problems(ctx context.Context) (*problemList, error) {
 		return nil, err
 	}
 	for _, p := range found {
+		if moved, err := s.hasMoved(ctx, p); err != nil || moved {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
 		if p.IsFailure() && !nameless { // the server names the root layout
 			g.add(p)

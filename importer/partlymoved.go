@@ -1,9 +1,18 @@
 package importer
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // findPartlyMoved returns the archives that an import had partly moved when it was killed:
@@ -57,6 +66,53 @@ func (s *session) isPart(a *archive) (bool, error) {
 		inside, err := s.store.Root().Lstat(a.storeName(file))
 		if err != nil || !os.SameFile(outside, inside) {
 			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// hasMoved reports whether a problem is about an archive that the bundle's inventory lists, and
+// that an earlier import moved into the store: the store still has it, byte for byte.
+func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
+	if !errors.Is(p.Err, inventory.ErrMissing) {
+		return false, nil
+	}
+	dir, name := filepath.Split(p.Path)
+	data, _, err := layoutstore.ReadInventory(filepath.Clean(dir))
+	if err != nil || data == nil {
+		return false, err
+	}
+	list, err := inventory.Parse(data)
+	if err != nil {
+		return false, nil // a problem of its own
+	}
+	archives, _ := inventory.Archives(list.Files)
+	at := slices.IndexFunc(archives, func(a *inventory.Archive) bool { return a.Name == name })
+	for _, packed := range s.store.State().Packed {
+		if at < 0 || packed.Name != name {
+			continue
+		}
+		if same, err := s.hasListed(ctx, packed.File, archives[at]); same || err != nil {
+			return same, err
+		}
+	}
+	return false, nil
+}
+
+// hasListed reports whether an archive in the store has the listed checksums.
+func (s *session) hasListed(ctx context.Context, file string, a *inventory.Archive) (bool, error) {
+	for _, f := range a.Files {
+		if f.SHA256 == "" {
+			return false, nil
+		}
+		inside, err := plainfile.OpenIn(s.store.Root(), file+strings.TrimPrefix(f.Name, a.Name))
+		if err != nil {
+			return false, nil
+		}
+		err = prove(ctx, inside, digest.NewDigestFromEncoded(digest.SHA256, f.SHA256))
+		inside.Close()
+		if err != nil {
+			return false, ctx.Err()
 		}
 	}
 	return true, nil

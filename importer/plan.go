@@ -79,7 +79,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	problems, err := b.problems(ctx)
+	problems, err := b.problems(ctx, s)
 	if err != nil {
 		return nil, err
 	}
