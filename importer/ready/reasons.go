@@ -103,6 +103,10 @@ func (r Reason) what() string {
 		return "the declarations of " + r.place() + " cannot be read"
 	case UnreadableOwnList:
 		return "the platform's own list of images cannot be compared"
+	case MissingDatabase:
+		if r.Image == "" {
+			return "no vulnerability databases: pull --no-security-db skips them, and not every edition has them"
+		}
 	case HiddenTags:
 		return "versions and modules may be hidden"
 	case MissingStep, NoUpgrade, DifferentList, OlderVersion:

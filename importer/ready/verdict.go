@@ -85,11 +85,7 @@ func Judge(f Facts, q Question) Verdict {
 	}
 	j.judgeSteps(v.Versions)
 	v.Versions = append(v.Versions, j.absent()...)
-	for _, i := range f.Databases {
-		if i.State != Complete {
-			v.Notes = append(v.Notes, aboutImage(MissingDatabase, i))
-		}
-	}
+	v.Notes = append(v.Notes, judgeDatabases(f.Databases)...)
 	v.ExpectedDigests = countDigests(f)
 	v.Ready = isReady(v, j.shared)
 	return v
@@ -151,6 +147,20 @@ func unreadable(u Unreadable) Reason {
 	r := aboutImage(UnreadableList, u.Image)
 	r.Detail = u.Detail
 	return r
+}
+
+// judgeDatabases notes the vulnerability databases that are not complete. If there is none, and
+// nothing says why, it is one note: the pull left them out, or the edition has none.
+func judgeDatabases(all []Image) (notes []Reason) {
+	if len(all) > 1 && !slices.ContainsFunc(all, func(i Image) bool { return i.State != Missing || len(i.Problems) > 0 }) {
+		return []Reason{{Kind: MissingDatabase, Repository: databasesPath, State: Missing}}
+	}
+	for _, i := range all {
+		if i.State != Complete {
+			notes = append(notes, aboutImage(MissingDatabase, i))
+		}
+	}
+	return notes
 }
 
 // compareLists adds a note for each difference between the list in the platform image and that
