@@ -99,8 +99,8 @@ func (s *source) archivePath(found volume.Found, name string) string {
 	return filepath.Join(found.Dir, name)
 }
 
-// scanArchive scans one archive; prev is its state after the last scan, or nil. again is
-// how long to wait before the next scan; 0 is for ever.
+// scanArchive scans one archive; prev is its state after the last scan, or nil. again is how
+// long to wait before the next scan; 0 means that only a change needs one.
 func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeState, now time.Time, settle time.Duration) (h *volumeState, again time.Duration, err error) {
 	h = &volumeState{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {

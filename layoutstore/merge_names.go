@@ -70,7 +70,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 	return n
 }
 
-// add adds layouts to a scope, all but those whose path is no repository name.
+// add adds layouts to a scope, except those whose path is not a legal repository name.
 func (n *naming) add(sc *scope, parts []*indexedLayout) {
 	for _, p := range parts {
 		sc.layouts = append(sc.layouts, p)

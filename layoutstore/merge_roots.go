@@ -69,8 +69,8 @@ func (b *ballot) add(a annotationsDoc, path string) {
 	count.add(root, 1)
 }
 
-// electRoot returns the root with the most votes; of several the longest, then the first in
-// byte order. Without votes it returns "": no root.
+// electRoot returns the root with the most votes; if several have the most, the longest, then
+// the first in byte order. Without votes it returns "", which means no root.
 func electRoot(parts []*indexedLayout) string {
 	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range parts {

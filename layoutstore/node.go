@@ -59,7 +59,7 @@ func (n *node) add(e *entry) {
 		n.first = e
 	}
 	if e.size == n.first.size && e.common.mediaType == n.first.common.mediaType {
-		return // as nearly all do
+		return // all descriptors agree, which is the usual case
 	}
 	sizes, types := n.sizes(), n.types()
 	d := dispute{sizes, types}

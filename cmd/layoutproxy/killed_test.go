@@ -86,7 +86,7 @@ func mustRun(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// replaced are tags of the field's own bundle that an older push gave to other images.
+// replaced are tags of d8's bundle that an older push gave to other images.
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
 // A push that is killed at any request is completed by the same command: no tag leads to

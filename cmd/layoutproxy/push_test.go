@@ -21,8 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What the field's own tools wrote becomes in an empty registry what their own push
-// makes of it.
+// A push of d8's bundle into an empty registry gives the same content as d8's own push makes of
+// it.
 func TestPushParity(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
@@ -117,7 +117,7 @@ func TestPushKilled(t *testing.T) {
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
 
-// metered tells what is read of a body.
+// metered counts the bytes that are read from a body.
 type metered struct {
 	io.ReadCloser
 	read func(int)

@@ -61,7 +61,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// A key of another kind, and what is no key, write nothing and are not printed.
+// With an unsupported or malformed key, nothing is written, and the key is not printed.
 func TestOtherKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	rsa, _ := opensslKey(t, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")

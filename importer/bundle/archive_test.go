@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// d8 holds archives that the field's own tool wrote.
+// d8 is the directory of archives that d8 wrote.
 const d8 = "../../cmd/layoutproxy/testdata/d8"
 
 // readArchive reads an archive into the layouts that it was written from.
@@ -76,8 +76,8 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// An archive that is written from the content of one of the field's own tool is the
-// same, byte for byte, in the order of its entries and in its indexes.
+// An archive that is written from the content of one of d8's archives is the same, byte for
+// byte, in the order of its entries and in its indexes.
 func TestArchivesAreTheFieldsOwn(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {

@@ -428,7 +428,8 @@ func TestDropBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// So is one into a dropped directory: an import takes nothing away from under a running pull.
+// A dropped directory into which a pull is still writing waits, too, and none of its files are
+// moved.
 func TestDropDirectoryBesidePull(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")

@@ -283,8 +283,8 @@ func TestInterrupted(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// keepsSome waits, until ctx ends, until a pull has part of one blob and two complete others
-// on disk: however busy the machine is, an interruption then keeps that much.
+// keepsSome waits until a pull has part of one blob and two complete others on disk, or ctx
+// ends. Then even on a busy machine an interruption leaves something to resume from.
 func keepsSome(ctx context.Context, dir, blob string) {
 	for work := filepath.Join(dir, ".tmp/layoutproxy"); ctx.Err() == nil; time.Sleep(time.Millisecond) {
 		complete, _ := filepath.Glob(filepath.Join(work, "blobs/*"))

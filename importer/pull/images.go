@@ -34,8 +34,8 @@ func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string
 	return d.addNamed(ctx, l, tag, reference, reference)
 }
 
-// Alias plans an image under another tag of the same repository, if that tag exists.
-// The bundle names the image by that tag, as the field's own tool does.
+// Alias plans an image under another tag of the same repository, if that tag exists. The bundle
+// names the image by that tag, as d8 does.
 func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, tag)
 }

@@ -161,7 +161,8 @@ func (l *lister) addBeside(ctx context.Context, name string) error {
 	return nil
 }
 
-// addFileAt adds a file that is staged or in its place, if it will be there.
+// addFileAt adds a file of the published bundle, which may still be staged. It skips a file that
+// the publication removes.
 func (l *lister) addFileAt(ctx context.Context, name string) error {
 	dirs := []string{l.run.options.Dir}
 	if slices.Contains(l.run.changes.Place, name) {

@@ -30,8 +30,8 @@ const (
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
-// suffixes returns the ends of tags that name an image by digest: of attestations,
-// signatures, SBOMs; and none, for the list of its referrers.
+// suffixes returns the suffixes of tags that name an image by digest: those of attestations,
+// signatures and SBOMs, and the empty one of the list of its referrers.
 func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

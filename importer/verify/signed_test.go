@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newKey makes a key that signs.
+// newKey makes a signing key.
 func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)

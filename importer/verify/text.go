@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxLines limits the lines of a list in text; JSON has more of it.
+// maxLines limits the lines of a list in text output. JSON has more.
 const maxLines = 20
 
 // WriteText writes the report for people: the causes with their affected tags first, then what

@@ -1,11 +1,10 @@
 // Package discovery makes the images from which a cluster learns which modules,
 // packages and plugins exist.
 //
-// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories, so
-// each directory below is a tag there ([Names]), and each tag needs an image ([New]).
-// The field's own tool pushes random bytes. Here the same name gives the same bytes on
-// every machine and in every version, so that a server, a list and a push agree, and a
-// second push sends nothing.
+// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories, so each
+// directory below is a tag there ([Names]), and each tag needs an image ([New]). d8 pushes
+// random bytes. Here the same name gives the same bytes on every machine and in every version,
+// so that a server, a list and a push agree, and a second push sends nothing.
 //
 // An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer, created in
 // 1970 and labelled with its name.

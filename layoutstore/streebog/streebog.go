@@ -29,7 +29,7 @@ type block [8]uint64
 type state struct {
 	table *table
 	h     block
-	bits  block // taken in so far
+	bits  block // number of bits processed so far
 	sum   block // of the blocks, as numbers
 	tail  [BlockSize]byte
 	n     int // bytes of tail that wait for more

@@ -41,7 +41,7 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded returns a handler behind o that answers 204, and its log.
+// guarded returns a handler that answers 204 to authorized requests, and its log.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)

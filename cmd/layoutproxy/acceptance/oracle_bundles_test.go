@@ -25,7 +25,7 @@ var forms = map[string]func(t *testing.T, b bundleOf){
 			run(t, packaged(t, "tar"), "-xf", archive, "-C", b.to, "--no-same-owner", "--mode=u+rwX")
 		}
 	},
-	"cut as the field's tool does": func(t *testing.T, b bundleOf) {
+	"cut as d8 does": func(t *testing.T, b bundleOf) {
 		for n, archive := range b.copy(t) {
 			cut(t, archive, n, 100_000)
 		}

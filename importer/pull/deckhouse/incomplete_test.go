@@ -89,8 +89,9 @@ func incompleteCases(s *synthetic) map[string]incompleteCase {
 	}
 }
 
-// Where it is allowed, everything complete is published, and each missing image is listed
-// once, with its component. Otherwise everything missing is listed and nothing is published.
+// If incomplete bundles are allowed, everything complete is published, and each missing image is
+// listed once, with its component. Otherwise everything missing is listed and nothing is
+// published.
 func TestIncompleteSources(t *testing.T) {
 	s := newIncompleteSource(t)
 	good, _ := pulltest.Serve(t, s.tree.Dir())

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// expected returns the table of tags and digests in the bundle of the field's own tool.
+// expected returns the table of tags and digests in d8's bundle.
 func expected(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
@@ -66,7 +66,7 @@ func TestOverATree(t *testing.T) {
 	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
 }
 
-// d8Source returns a registry with everything that the field's own bundle was pulled from.
+// d8Source returns a registry with everything that d8's bundle was pulled from.
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})

@@ -76,7 +76,7 @@ func (p *planner) layout(archive, path, repository string, of kind, change ...fu
 	return p.draft.Layout(archive, path, repository, rules)
 }
 
-// keepEmpty keeps a layout without images in its archive, as the field's own tool does.
+// keepEmpty keeps a layout without images in its archive, as d8 does.
 func keepEmpty(r *pull.Rules) { r.Empty = pull.KeepEmptyBesideOthers }
 
 // chooseTags returns the tags of a repository that a range of versions chooses.

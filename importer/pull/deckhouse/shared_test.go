@@ -34,7 +34,7 @@ func TestMissingContentIsListed(t *testing.T) {
 		edition+"/security/trivy-bdu:1: missing", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
-	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as the field's own tool writes them
+	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as d8 writes them
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
 			t.Errorf("%s: %v", empty, err)
 		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {

@@ -31,11 +31,11 @@ func D8RegistryLogin() loginNames {
 // licenseUser is the user name that a license token is the password of.
 const licenseUser = "license-token"
 
-// login is who to log in as, and why.
+// login is the user to log in as, and where that was configured.
 type login struct {
 	username string
 	source   string // what says so, for people; empty is docker's credential store
-	// Read the password from standard input if requested.
+	// fromStdin says that the password is read from standard input.
 	fromStdin bool
 	password  string
 }
