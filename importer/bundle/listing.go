@@ -45,7 +45,7 @@ func ListFile(ctx context.Context, path, name string, checksum bool) (f File, ok
 	}
 	defer in.Close()
 	h := sha256.New()
-	f.Size, err = io.CopyBuffer(h, struct{ io.Reader }{contextReader{ctx, in}}, make([]byte, maxBuffer))
+	f.Size, err = io.CopyBuffer(h, struct{ io.Reader }{contextReader{ctx, in}}, make([]byte, copySize))
 	f.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return f, err == nil, err
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxBuffer limits the buffer with which an entry is copied, in bytes.
-const maxBuffer = 1 << 20
+// copySize is how many bytes are copied at a time: few enough that they are still in the cache of the processor
+// when they are hashed and written.
+const copySize = 1 << 17
 
 const (
 	tarBlock = 512
@@ -57,8 +58,9 @@ type Open func(d digest.Digest) (io.ReadCloser, error)
 
 // writeTar writes the archive of the entries. The bytes depend only on them.
 func writeTar(w io.Writer, all []entry, open Open) error {
+	buffer := make([]byte, copySize)
 	for _, e := range all {
-		if err := writeEntry(w, e, open); err != nil {
+		if err := writeEntry(w, e, open, buffer); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
@@ -66,7 +68,7 @@ func writeTar(w io.Writer, all []entry, open Open) error {
 	return err
 }
 
-func writeEntry(w io.Writer, e entry, open Open) error {
+func writeEntry(w io.Writer, e entry, open Open, buffer []byte) error {
 	h, err := tarHeader(e.name, e.size)
 	if err != nil {
 		return err
@@ -74,14 +76,14 @@ func writeEntry(w io.Writer, e entry, open Open) error {
 	if _, err := w.Write(h); err != nil {
 		return err
 	}
-	if err := copyEntry(w, e, open); err != nil {
+	if err := copyEntry(w, e, open, buffer); err != nil {
 		return err
 	}
 	_, err = w.Write(make([]byte, padding(e.size)))
 	return err
 }
 
-func copyEntry(w io.Writer, e entry, open Open) error {
+func copyEntry(w io.Writer, e entry, open Open, buffer []byte) error {
 	if e.blob == "" {
 		_, err := w.Write(e.data)
 		return err
@@ -91,7 +93,7 @@ func copyEntry(w io.Writer, e entry, open Open) error {
 		return err
 	}
 	defer r.Close()
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, min(e.size+1, maxBuffer)))
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buffer)
 	if err == nil && n != e.size {
 		err = fmt.Errorf("%d bytes were read, the manifest says %d", n, e.size)
 	}

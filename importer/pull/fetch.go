@@ -66,7 +66,7 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	}
 	defer part.Close()
 	sum := b.Digest.Algorithm().Digester()
-	have, err := io.CopyBuffer(sum.Hash(), struct{ io.Reader }{bundle.WithContext(ctx, part)}, make([]byte, 1<<18))
+	have, err := f.work.copy(sum.Hash(), bundle.WithContext(ctx, part))
 	if err != nil {
 		return false, err
 	}
@@ -106,7 +106,7 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 		return err
 	}
 	defer r.Close()
-	n, err := io.CopyBuffer(io.MultiWriter(part, sum, counter{f.meter}), struct{ io.Reader }{r}, make([]byte, 1<<17))
+	n, err := f.work.copy(io.MultiWriter(part, sum, counter{f.meter}), r)
 	if err == nil && have+n != b.Size {
 		err = fmt.Errorf("%s: received %d bytes, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}
@@ -146,7 +146,7 @@ func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Des
 		return false, err
 	}
 	v := b.Digest.Verifier()
-	_, err = io.CopyBuffer(io.MultiWriter(temp, v), struct{ io.Reader }{bundle.WithContext(ctx, r)}, make([]byte, 1<<18))
+	_, err = f.work.copy(io.MultiWriter(temp, v), bundle.WithContext(ctx, r))
 	if err := temp.Close(); err != nil {
 		return false, err
 	}

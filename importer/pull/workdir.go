@@ -27,6 +27,10 @@ const (
 	stamp    = "state" // its modification time says when the state was last used
 )
 
+// copySize is how many bytes are copied at a time: few enough that they are still in the cache of the processor
+// when they are hashed and written.
+const copySize = 1 << 17
+
 // work is the working directory of a pull: complete blobs, parts of blobs, and archives
 // that are not published yet. It is locked as long as it is open.
 type work struct {
@@ -38,6 +42,7 @@ type work struct {
 	reached func(point string) // of Options
 
 	publisher *bundle.Publisher
+	buffers   sync.Pool // of *[copySize]byte
 
 	mu     sync.Mutex
 	proven map[digest.Digest]bool // blobs that this process has verified
@@ -155,7 +160,11 @@ func (w *work) clear() error {
 
 // touch records that the state was used now.
 func (w *work) touch() error {
-	return os.WriteFile(filepath.Join(w.path, stamp), []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
+	name, now := filepath.Join(w.path, stamp), time.Now()
+	if err := os.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
+		return err // each blob does this
+	}
+	return os.WriteFile(name, []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
 }
 
 // finish removes the working directory after a successful pull.
@@ -175,6 +184,16 @@ func (w *work) file(sub string, d digest.Digest) string {
 
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
+
+// copy copies all of r. Neither r nor w may move bytes in a way of its own, past the hash that is one of them.
+func (w *work) copy(to io.Writer, from io.Reader) (int64, error) {
+	buffer, ok := w.buffers.Get().(*[copySize]byte)
+	if !ok {
+		buffer = new([copySize]byte)
+	}
+	defer w.buffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer[:])
+}
 
 // hasBlob reports whether the complete blob is stored. A size of -1 is unknown.
 func (w *work) hasBlob(d digest.Digest, size int64) bool {
