@@ -62,7 +62,7 @@ func (l *liveTree) look(ctx context.Context) {
 		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
 	if !change.Changed { // else the check does it
-		debug.FreeOSMemory() // what a scan took is not needed to serve
+		giveBack() // what a scan took is not needed to serve
 	}
 }
 
@@ -159,7 +159,7 @@ func (l *liveTree) check(ctx context.Context) {
 			l.checkedUpTo.Store(s.Generation())
 		}
 		l.tellProblems(ctx)
-		debug.FreeOSMemory() // what reading the tree took is not needed to serve it
+		giveBack() // what reading the tree took is not needed to serve it
 		debug.SetGCPercent(percent)
 		select {
 		case <-l.changed:

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -97,7 +96,7 @@ func (v *verdicts) judge(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxJudging)
 	defer cancel()
-	defer debug.FreeOSMemory() // what judging took is not needed to serve
+	defer giveBack() // what judging took is not needed to serve
 	list, err := judgeVersions(ctx, s)
 	if err != nil {
 		return err

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The lines are those of a statically linked Go program on Linux 6.18, but for the last two.
+func TestMappingsOfTheProgram(t *testing.T) {
+	const maps = `00400000-00ee9000 r-xp 00000000 fe:00 9995145                            /opt/layout proxy
+00ee9000-01af3000 r--p 00ae9000 fe:00 9995145                            /opt/layout proxy
+01af3000-01b89000 rw-p 016f3000 fe:00 9995145                            /opt/layout proxy
+01b89000-03df6000 rw-p 00000000 00:00 0 
+3cd7e3400000-3cd7e4000000 rw-p 00000000 00:00 0 
+7ffcd073e000-7ffcd075f000 rw-p 00000000 00:00 0                          [stack]
+7fdddbbde000-7fdddbbe0000 r-xp 00000000 00:00 0                          [vdso]
+7f0000000000-7f0000001000 r--p 00000000 fe:00 17                         /srv/opt/layout proxy
+broken line
+`
+	want := []mapping{{0x400000, 0xee9000}, {0xee9000, 0x1af3000}}
+	if got := programMappings(maps, "/opt/layout proxy"); !slices.Equal(got, want) {
+		t.Errorf("%x, want %x", got, want)
+	}
+}
+
+// What only a start needed is out of memory afterwards, and the program runs on.
+func TestGiveBack(t *testing.T) {
+	before := residentProgram(t)
+	giveBack()
+	if after := residentProgram(t); after >= before {
+		t.Errorf("%d KiB of the program are in memory, %d before", after, before)
+	}
+}
+
+// residentProgram returns how many KiB of the program's code and constants are in memory.
+func residentProgram(t *testing.T) (sum int) {
+	t.Helper()
+	program, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, mappings := false, 0
+	for line := range strings.Lines(string(smaps)) {
+		var n int
+		if _, err := fmt.Sscanf(line, "Rss: %d kB", &n); err == nil {
+			if ours {
+				sum += n
+			}
+		} else if strings.HasSuffix(line, " "+program+"\n") {
+			if ours = len(programMappings(line, program)) == 1; ours {
+				mappings++
+			}
+		} else if name, _, _ := strings.Cut(line, " "); !strings.HasSuffix(name, ":") {
+			ours = false
+		}
+	}
+	if mappings < 2 {
+		t.Fatalf("%d mappings of %s, want one of its code and one of its constants", mappings, program)
+	}
+	return sum
+}
