@@ -82,6 +82,47 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
+// sink is a discard that takes files, as a connection without TLS does.
+type sink struct{ discard }
+
+func (s *sink) Flush() {}
+
+func (s *sink) ReadFrom(src io.Reader) (int64, error) {
+	part := src.(*io.LimitedReader)
+	n := part.N
+	part.N = 0
+	s.n += int(n)
+	return n, nil
+}
+
+// BenchmarkBlobHandler is what the handler itself costs for a blob and for a range of one, without the kernel's part.
+func BenchmarkBlobHandler(b *testing.B) {
+	for _, form := range benchForms {
+		s := newBenched(b, form)
+		for _, c := range []struct {
+			name, ranges string
+			size         int
+		}{{"all", "", benchBlob}, {"range", "bytes=1048576-2097151", 1 << 20}} {
+			b.Run(form+"/"+c.name, func(b *testing.B) {
+				req := httptest.NewRequest(http.MethodGet, s.blob, nil)
+				if c.ranges != "" {
+					req.Header.Set("Range", c.ranges)
+				}
+				w := &sink{discard{header: http.Header{}}}
+				b.ReportAllocs()
+				for b.Loop() {
+					clear(w.header)
+					w.n = 0
+					s.handler.ServeHTTP(w, req)
+					if w.n != c.size {
+						b.Fatalf("%d bytes, want %d", w.n, c.size)
+					}
+				}
+			})
+		}
+	}
+}
+
 // direct calls the handler itself.
 func (s *benched) direct(b *testing.B, path string, size int) {
 	b.Helper()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strconv"
 
 	"github.com/felixge/httpsnoop"
 
@@ -27,9 +28,52 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	h["Cache-Control"] = r.immutable
 	setContentHeaders(h, "application/octet-stream", d)
 	if sender, ok := content.(extent.Sender); ok {
+		if sendPlain(w, req, sender, blob.Size) {
+			return nil
+		}
 		w = sendSections(w, req, sender)
 	}
 	return serveContent(w, req, content, blob.Size)
+}
+
+// sendPlain answers a GET of all of a blob or of one range of it, as nearly every request for a blob is.
+// It does what http.ServeContent would do, with less work. It leaves all other requests to that,
+// and then has not done anything.
+func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, size int64) bool {
+	out, ok := w.(io.ReaderFrom)
+	if !ok || req.Method != http.MethodGet || size == 0 || hasCondition(req.Header) {
+		return false
+	}
+	status, first, n := http.StatusOK, int64(0), size
+	header, asked := req.Header["Range"]
+	if asked {
+		if first, n, ok = parsePlainRange(header, size); !ok {
+			return false
+		}
+		status = http.StatusPartialContent
+	}
+	if _, err := content.Seek(first, io.SeekStart); err != nil {
+		return false
+	}
+	h := w.Header()
+	if asked {
+		h["Content-Range"] = []string{contentRange(first, n, size)}
+	}
+	h["Accept-Ranges"] = acceptBytes
+	h["Content-Length"] = []string{strconv.FormatInt(n, 10)}
+	w.WriteHeader(status)
+	// If this fails, the answer is too short, and net/http closes the connection.
+	_, _ = sendParts(w, req, content, &io.LimitedReader{R: content, N: n}, out.ReadFrom)
+	return true
+}
+
+// contentRange returns the value of Content-Range (RFC 9110, section 14.4).
+func contentRange(first, n, size int64) string {
+	var text [len("bytes -/") + 3*len("9223372036854775807")]byte
+	b := strconv.AppendInt(append(text[:0], "bytes "...), first, 10)
+	b = strconv.AppendInt(append(b, '-'), first+n-1, 10)
+	b = strconv.AppendInt(append(b, '/'), size, 10)
+	return string(b)
 }
 
 // checkedEnd is how many bytes at the end of a file are sent only after the file was
@@ -48,53 +92,64 @@ const corkedSize = 4 << 20
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
-			return func(src io.Reader) (sent int64, err error) {
+			return func(src io.Reader) (int64, error) {
 				part, ok := src.(*io.LimitedReader)
 				if !ok || part.R != io.Reader(content) {
 					return next(src)
 				}
-				corked := false
-				if part.N <= corkedSize {
-					var uncork func()
-					uncork, corked = cork(req)
-					defer uncork()
-				}
-				if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
-					flusher.Flush() // otherwise net/http copies the first bytes into the head's buffer
-				}
-				for part.N > checkedEnd {
-					section, err := content.Section(part.N - checkedEnd)
-					if err != nil {
-						return sent, err
-					}
-					want := section.N
-					n, err := next(section)
-					sent += n
-					part.N -= n
-					if err != nil || n < want {
-						return sent, err
-					}
-				}
-				if !content.ReadChecks() {
-					if err := content.Check(); err != nil {
-						return sent, err
-					}
-					section, err := content.Section(part.N)
-					if err != nil {
-						return sent, err
-					}
-					n, err := next(section)
-					part.N -= n
-					return sent + n, err
-				}
-				var end [checkedEnd]byte
-				n, err := io.ReadFull(part, end[:part.N]) // checks the file as well
-				if err != nil {
-					return sent, err
-				}
-				last, err := next(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // what was corked is not buffered
-				return sent + last, err
+				return sendParts(w, req, content, part, next)
 			}
 		},
 	})
+}
+
+// sendParts sends part, which reads the content, file by file with send: the ReadFrom of w. It
+// holds back packets that are not full, and checks the files before the last bytes.
+func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
+	corked := false
+	if part.N <= corkedSize {
+		var uncork func()
+		uncork, corked = cork(req)
+		defer uncork()
+	}
+	if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
+		flusher.Flush() // otherwise net/http copies the first bytes into the head's buffer
+	}
+	for part.N > checkedEnd {
+		section, err := content.Section(part.N - checkedEnd)
+		if err != nil {
+			return sent, err
+		}
+		want := section.N
+		n, err := send(section)
+		sent += n
+		part.N -= n
+		if err != nil || n < want {
+			return sent, err
+		}
+	}
+	n, err := sendEnd(content, part, send)
+	return sent + n, err
+}
+
+// sendEnd checks the files that the content came from, and sends its last bytes.
+func sendEnd(content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (int64, error) {
+	if content.ReadChecks() {
+		var end [checkedEnd]byte
+		n, err := io.ReadFull(part, end[:part.N]) // checks the file as well
+		if err != nil {
+			return 0, err
+		}
+		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // what was corked is not buffered
+	}
+	if err := content.Check(); err != nil {
+		return 0, err
+	}
+	section, err := content.Section(part.N)
+	if err != nil {
+		return 0, err
+	}
+	n, err := send(section)
+	part.N -= n
+	return n, err
 }

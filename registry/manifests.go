@@ -86,7 +86,13 @@ func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 
 // isConditional reports whether a request asks for anything but the complete content.
 func isConditional(h http.Header) bool {
-	for _, name := range [...]string{"Range", "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
+	_, asked := h["Range"]
+	return asked || hasCondition(h)
+}
+
+// hasCondition reports whether a request depends on what its client has already.
+func hasCondition(h http.Header) bool {
+	for _, name := range [...]string{"If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
 		if _, ok := h[name]; ok {
 			return true
 		}

@@ -86,6 +86,32 @@ func rangeOf(req *http.Request, size int64) (off, n int64) {
 	return first, last - first + 1
 }
 
+// parsePlainRange reads one range `bytes=a-b` or `bytes=a-`, as clients write it, for a content of size
+// bytes: n bytes from the first one on. [parseRange] reads everything else.
+func parsePlainRange(header []string, size int64) (first, n int64, ok bool) {
+	if len(header) != 1 {
+		return 0, 0, false
+	}
+	spec, ok := strings.CutPrefix(header[0], "bytes=")
+	if !ok {
+		return 0, 0, false
+	}
+	a, b, ok := strings.Cut(spec, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	if first, ok = parseNumber(a); !ok || first >= size {
+		return 0, 0, false
+	}
+	last := size - 1
+	if b != "" {
+		if last, ok = parseNumber(b); !ok || last < first {
+			return 0, 0, false
+		}
+	}
+	return first, min(last, size-1) - first + 1, true
+}
+
 // serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is 416.
 func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	refused := false
@@ -177,8 +203,13 @@ func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 
 // parseNumber reads digits; a number above 64 bits becomes the largest int64.
 func parseNumber(s string) (int64, bool) {
-	if s == "" || strings.Trim(s, "0123456789") != "" {
+	if s == "" {
 		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {

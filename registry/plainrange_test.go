@@ -1,0 +1,31 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+)
+
+// What the short way says of a range is what the general one says of it.
+func TestPlainRangesAreRanges(t *testing.T) {
+	numbers := []string{"", "0", "1", "9", "10", "11", "007", "+1", " 1", "x", "99999999999999999999"}
+	for _, form := range []string{"bytes=%s-%s", "bytes=%s-%s,0-1", "Bytes=%s-%s", "bytes= %s-%s", "bytes=%s--%s", "bytes=%s%s"} {
+		for _, a := range numbers {
+			for _, b := range numbers {
+				header := fmt.Sprintf(form, a, b)
+				first, n, ok := parsePlainRange([]string{header}, 10)
+				if !ok {
+					continue
+				}
+				want, result := parseRange(header, 10)
+				if got := fmt.Sprintf("bytes=%d-%d", first, first+n-1); result != satisfiable || got != want {
+					t.Errorf("%s: %s, want %s (%d)", header, got, want, result)
+				}
+			}
+		}
+	}
+	for _, header := range []string{"bytes=0-9", "bytes=3-", "bytes=3-99"} {
+		if _, _, ok := parsePlainRange([]string{header}, 10); !ok {
+			t.Errorf("%s is not plain", header)
+		}
+	}
+}
