@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -46,8 +45,8 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	for i, set := range sets {
 		group.Go(func() (err error) {
 			settle := s.settle
-			if _, generation := store.PackedAs(set.Name); generation > 0 {
-				settle = 0
+			if _, generation := store.PackedAs(set.Name); generation > 0 || s.bucket != nil && !set.Chunked {
+				settle = 0 // an object appears when it is complete
 			}
 			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
 			return err
@@ -96,7 +95,7 @@ func (h *volumeState) withTags() *volumeState {
 }
 
 func (s *source) archivePath(found volume.Found, name string) string {
-	return filepath.Join(found.Dir, name)
+	return volume.JoinPath(found.Dir, name)
 }
 
 // scanArchive scans one archive; prev is its state after the last scan, or nil. again is how

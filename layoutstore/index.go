@@ -128,7 +128,9 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 // readIndexFile reads an index.json. If it is a file of its own, it reads the present one
 // completely, which may be newer than the one that the scan saw.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
-	if len(where) == 1 && where[0].Whole {
+	if _, _, isObject := volume.ObjectOf(where); isObject && where.Size() > MaxIndex {
+		return nil, fmt.Errorf("%s: more than %d bytes: %w", where, MaxIndex, errTooLarge)
+	} else if len(where) == 1 && where[0].Whole && !isObject {
 		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
 		if errors.Is(err, extent.ErrTooLong) {
 			err = errors.Join(err, errTooLarge)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unique"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -158,6 +159,9 @@ func catalogFirst(sources []string) []string {
 
 // directoryOf returns the directory that a file is in, however its path is written.
 func directoryOf(file string) string {
+	if bucket.IsPlace(file) {
+		return file[:strings.LastIndex(file, "/")]
+	}
 	if absolute, err := filepath.Abs(file); err == nil {
 		file = absolute
 	}

@@ -2,11 +2,11 @@ package layoutstore
 
 import (
 	"path"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // place is a place for a message: a file or directory, and the entry if the file is an
@@ -32,7 +32,7 @@ func (p place) blob(d digest.Digest) place {
 	case p.entry != "":
 		p.entry = path.Join(p.entry, names.BlobPath(d))
 	case p.path != "":
-		p.path = filepath.Join(p.path, filepath.FromSlash(names.BlobPath(d)))
+		p.path = volume.JoinPath(p.path, names.BlobPath(d))
 	}
 	return p
 }

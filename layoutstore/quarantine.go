@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -52,7 +53,7 @@ func newQuarantine(dir string) *quarantine {
 
 // absolute returns the place under which records are kept, whatever the working directory.
 func (q *quarantine) absolute(at place) place {
-	if !filepath.IsAbs(at.path) {
+	if !filepath.IsAbs(at.path) && !bucket.IsPlace(at.path) {
 		at.path = filepath.Join(q.base, at.path)
 	}
 	return at

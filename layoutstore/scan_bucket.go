@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // errNoBuckets says that the options cannot open buckets.
@@ -22,7 +24,22 @@ func openBucketSource(path string, o Options) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %w", err)
 	}
-	return &source{path: at.String(), roots: o.SourceRoots[path], others: pathsOf(o.Sources), settle: o.Settle, key: o.VerifyKey, bucket: o.Buckets(at)}, nil
+	s := &source{path: at.String(), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, key: o.VerifyKey,
+		ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
+	s.openObjects(at, o.Buckets)
+	return s, nil
+}
+
+// scanBucket scans a source in a bucket: a store, if there is one, else the objects. Which of the two
+// it was the last time costs no request.
+func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, error) {
+	if s.archive == "" && (!s.scanned || s.last.generation != "") {
+		next, err := s.scanBucketStore(ctx)
+		if s.scanned || !errors.Is(err, journal.ErrNotStore) {
+			return next, err
+		}
+	}
+	return s.scanObjects(ctx, now)
 }
 
 // scanBucketStore scans a store in a bucket: one request if its pointer has not moved. The error is the context's, or at
@@ -71,7 +88,9 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 	var old []*indexedLayout
 	vol := &bucketVolume{bucket: s.bucket}
 	if s.last.loose != nil {
-		vol, old = s.last.loose.vol.(*bucketVolume), s.last.loose.layouts
+		if v, ok := s.last.loose.vol.(*bucketVolume); ok {
+			vol, old = v, s.last.loose.layouts
+		}
 	}
 	if err := vol.load(ctx, g); err != nil {
 		return sourceState{}, err

@@ -80,6 +80,12 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 		return s.readSigned(dir)
 	}
 	found, err := s.readInventory(dir, now)
+	return s.keepInventory(next, found, err, now)
+}
+
+// keepInventory returns the inventory that was read, or the last one while files are being
+// replaced.
+func (s *source) keepInventory(next *sourceState, found *sourceInventory, err error, now time.Time) (*sourceInventory, error) {
 	if last := s.last.inventory; found != nil && isRefusal(err) && s.scanned && s.key == last.key() {
 		if age := now.Sub(found.changed); age < s.settle {
 			next.scanAgain(s.settle - age)
@@ -126,28 +132,43 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 			s.opened(info)
 		}
 	}
-	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
+	if last := s.unchangedInventory(next); last != nil {
 		return last, nil
 	}
-	data, err := readBeside(dir, files, inventory.Name, inventory.MaxSize)
+	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return readBeside(dir, files, name, limit) })
+}
+
+// verifyInventory completes the inventory of a directory or a place in a bucket, which read reads.
+// With a key, the error says why the key does not vouch for the source.
+func (s *source) verifyInventory(next *sourceInventory, dir string, read func(name string, limit int64) ([]byte, error)) (*sourceInventory, error) {
+	data, err := read(inventory.Name, inventory.MaxSize)
 	if err != nil {
 		return nil, err
 	}
+	file := volume.JoinPath(dir, inventory.Name)
 	if s.key != nil {
-		signature, err := readBeside(dir, files, inventory.SignatureName, maxSignature)
+		signature, err := read(inventory.SignatureName, maxSignature)
 		if err != nil {
 			return nil, err
 		}
-		if next.inventory, err = s.key.Verified(filepath.Join(dir, inventory.Name), data, signature); err != nil {
+		if next.inventory, err = s.key.Verified(file, data, signature); err != nil {
 			return next, err
 		}
 		next.trust = newTrust(s.key, next.inventory)
 		return next, nil
 	}
 	if data != nil {
-		next.parse(filepath.Join(dir, inventory.Name), data)
+		next.parse(file, data)
 	}
 	return next, nil
+}
+
+// unchangedInventory returns the last inventory if its files are the same, else nil.
+func (s *source) unchangedInventory(next *sourceInventory) *sourceInventory {
+	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
+		return last
+	}
+	return nil
 }
 
 // parse parses an inventory that nobody vouches for.
@@ -188,9 +209,16 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 	if next.loose != nil {
 		loose = next.loose.layouts
 	}
-	found, err := checkFiles(dir, archive, in.inventory, loose)
-	if err != nil {
+	var present []inventory.File
+	var err error
+	if s.bucket != nil {
+		present = presentObjects(s.objects, loose)
+	} else if present, err = presentFiles(dir, in.inventory, loose); err != nil {
 		return err
+	}
+	found := in.inventory.CheckFiles(dir, present)
+	if archive != "" {
+		found = in.inventory.CheckArchive(dir, archive, present)
 	}
 	intact := true
 	for _, p := range found {

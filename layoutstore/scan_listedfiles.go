@@ -23,13 +23,7 @@ func CheckInventory(dir, archive string) ([]Problem, error) {
 	if err != nil {
 		return nil, nil // a scan reports it
 	}
-	return checkFiles(dir, archive, listed, nil)
-}
-
-// checkFiles compares the files of a directory, of which loose are the layouts, with an
-// inventory.
-func checkFiles(dir, archive string, listed *inventory.Inventory, loose []*indexedLayout) ([]Problem, error) {
-	present, err := presentFiles(dir, listed, loose)
+	present, err := presentFiles(dir, listed, nil)
 	switch {
 	case err != nil:
 		return nil, err
@@ -70,6 +64,21 @@ func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayou
 		all = append(all, inventory.File{Name: name, Size: sizes[name]})
 	}
 	return all, nil
+}
+
+// presentObjects returns the objects of a source that an inventory can list, as presentFiles does.
+func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inventory.File) {
+	for key, o := range objects.Files() {
+		if strings.HasPrefix(key, ".") {
+			continue
+		}
+		all = append(all, inventory.File{Name: key, Size: o.Size})
+	}
+	for _, l := range loose {
+		all = append(all, inventory.File{Name: path.Join(l.path, "index.json"), Size: l.indexFile.Size()})
+	}
+	slices.SortFunc(all, func(a, b inventory.File) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 // missingTags returns the listed tags that a source does not have, or that lead elsewhere.

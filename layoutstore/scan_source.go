@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -41,6 +40,8 @@ type source struct {
 	opened  func(fs.FileInfo) // of Options
 	unread  func(fs.FileInfo) // of Options
 	bucket  bucket.Reader     // nil for a source in the file system
+	objects *volume.Objects   // in the bucket, unless it has a store
+	archive string            // the archive that a source in a bucket is, or empty
 	scanned bool              // at least once
 	last    sourceState       // that the last scan found
 
@@ -104,7 +105,7 @@ func openSource(path string, o Options) (*source, error) {
 		return openBucketSource(path, o)
 	}
 	roots := o.SourceRoots[path]
-	path = filepath.Clean(path)
+	path = volume.CleanPath(path)
 	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread,
 		key: o.VerifyKey, ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
 	dir, archive, err := s.findDirectory()
@@ -259,7 +260,7 @@ func (s *source) failingState(err error) sourceState {
 func (h *volumeState) setFailing(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
 
 func (s *source) kind() string {
-	if s.bucket != nil {
+	if s.bucket != nil && s.archive == "" {
 		return "bucket"
 	}
 	if name, ok := volume.IsArchive(filepath.Base(s.path)); ok {
@@ -313,17 +314,9 @@ func (s *source) readsElsewhere(file string) bool {
 func pathsOf(sources []string) map[string]bool {
 	paths := make(map[string]bool, len(sources))
 	for _, path := range sources {
-		paths[cleanSource(path)] = true
+		paths[volume.CleanPath(path)] = true
 	}
 	return paths
-}
-
-// cleanSource returns the one form of the name of a source.
-func cleanSource(path string) string {
-	if bucket.IsPlace(path) {
-		return strings.TrimRight(path, "/")
-	}
-	return filepath.Clean(path)
 }
 
 // openDirectory opens the directory, because its path may be a link that was changed. It

@@ -43,7 +43,7 @@ func (s *source) readState() (publicationState, error) {
 // context's, or one for which [IsExhausted] is true: it says nothing about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
-		return s.scanBucketStore(ctx)
+		return s.scanBucket(ctx, now)
 	}
 	scanned := *s // with the results of earlier scans, even rejected ones
 	for try := 0; ; try++ {

@@ -24,7 +24,8 @@ const defaultManifestCache = 16 << 20
 // Options are the sources and settings of a Tree.
 type Options struct {
 	// Sources are directories, archives (NAME.tar) and chunk sets, which are named by their
-	// archive or any chunk. If two have a tag, the later one wins.
+	// archive or any chunk; each of them may be in a bucket (s3://BUCKET/PREFIX). If two have a
+	// tag, the later one wins.
 	Sources []string
 	// Roots are the paths below which the tree is served: AutoRoot, "" for the bare paths,
 	// or repository names. The default is AutoRoot.
@@ -153,7 +154,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
-		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == cleanSource(path) }); i >= 0 {
+		if i := slices.IndexFunc(old, func(o *source) bool { return o.path == volume.CleanPath(path) }); i >= 0 {
 			kept := *old[i]
 			kept.roots, kept.others, kept.key = options.SourceRoots[path], pathsOf(options.Sources), options.VerifyKey
 			sources = append(sources, &kept)
@@ -211,7 +212,7 @@ func (t *Tree) SaveCaches(ctx context.Context) {
 				archives = append(archives, a)
 			}
 		}
-		if s.last.loose != nil && s.last.failed == nil {
+		if s.last.loose != nil && s.last.failed == nil && s.bucket == nil {
 			dirs = append(dirs, s.path)
 		}
 	}

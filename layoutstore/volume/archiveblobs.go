@@ -84,7 +84,7 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 // entryExtents locates entry number i of a layout.
 func (a *Archive) entryExtents(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
 	where, err := a.sliceBase(e.off, e.size)
-	if err != nil || !a.cachedIndex || len(where) == 0 {
+	if err != nil || !a.cachedIndex || len(where) == 0 || isObject(where[0].File) {
 		return where, err
 	}
 	if i >= 0 {

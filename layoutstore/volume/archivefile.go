@@ -7,10 +7,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
+
+// member is a file or an object that is an archive or a chunk, in the state in which it was found.
+type member interface {
+	extent.File
+	fileName() string
+	size() int64
+	changed() time.Time
+	stateStamp() string   // changes when it is replaced or written, or its attributes change
+	contentStamp() string // changes when it is replaced or written
+}
 
 // archiveFile is one file of an archive. It opens only if it is unchanged since the
 // archive was indexed.
@@ -79,3 +90,10 @@ func (f *archiveFile) Check(info fs.FileInfo) error {
 }
 
 func (f *archiveFile) String() string { return f.shown }
+
+// Methods of member.
+func (f *archiveFile) fileName() string     { return f.name }
+func (f *archiveFile) size() int64          { return f.info.Size() }
+func (f *archiveFile) changed() time.Time   { return f.info.ModTime() }
+func (f *archiveFile) stateStamp() string   { return f.stamp }
+func (f *archiveFile) contentStamp() string { return writtenOf(f.info) }

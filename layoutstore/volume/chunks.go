@@ -42,7 +42,7 @@ func (s Set) Written() string { return s.written }
 
 // Path returns the path of the archive, or what it would be if the chunks were joined in their
 // directory.
-func (s Set) Path() string { return filepath.Join(s.dir, s.Name) }
+func (s Set) Path() string { return JoinPath(s.dir, s.Name) }
 
 func (s Set) list() extent.List { return extent.List(s.files) }
 
@@ -109,8 +109,7 @@ func IsChunk(file string) (number string, ok bool) {
 // chunk is a file of a set.
 type chunk struct {
 	number int
-	info   fs.FileInfo
-	file   *archiveFile
+	file   member
 }
 
 type finder struct {
@@ -142,13 +141,19 @@ func (f *finder) addFile(name string) {
 		f.report(problem.Damaged, name, err)
 		return
 	}
+	f.addMember(name, &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info), f.local})
+}
+
+// addMember adds the file called name, which is an archive or a chunk.
+func (f *finder) addMember(name string, file member) {
 	archive, _ := IsArchive(name)
-	c := chunk{info: info, file: &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info), f.local}}
+	c := chunk{file: file}
 	if archive == name {
 		f.plain[name] = c
 		return
 	}
 	m := chunkName.FindStringSubmatch(name)
+	var err error
 	if c.number, err = strconv.Atoi(m[2]); err != nil || c.number >= maxChunks {
 		f.report(problem.Damaged, name, fmt.Errorf("not a number of a chunk: %s", m[2]))
 		return
@@ -161,9 +166,9 @@ const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {
 	for name, c := range f.plain {
-		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.info.ModTime(), dir: f.dir,
-			identity: c.file.stamp, written: writtenOf(c.info),
-			files: []extent.Extent{{File: c.file, Len: c.info.Size()}}})
+		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.file.changed(), dir: f.dir,
+			identity: c.file.stateStamp(), written: c.file.contentStamp(),
+			files: []extent.Extent{{File: c.file, Len: c.file.size()}}})
 	}
 	for name, chunks := range f.chunks {
 		if _, ok := f.plain[name]; ok {

@@ -25,11 +25,11 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	var end int64
 	next := 0
 	for _, c := range chunks {
-		if c.info.ModTime().After(s.Changed) {
-			s.Changed = c.info.ModTime()
+		if c.file.changed().After(s.Changed) {
+			s.Changed = c.file.changed()
 		}
-		fmt.Fprintf(id, "%d: %s;", c.number, c.file.stamp)
-		fmt.Fprintf(written, "%d: %s;", c.number, writtenOf(c.info))
+		fmt.Fprintf(id, "%d: %s;", c.number, c.file.stateStamp())
+		fmt.Fprintf(written, "%d: %s;", c.number, c.file.contentStamp())
 		if c.number > next {
 			s.seams.missing = append(s.seams.missing, indexRange{next, c.number - 1})
 		}
@@ -37,8 +37,8 @@ func (f *finder) join(name string, chunks []chunk) Set {
 		if len(s.seams.missing) > 0 {
 			continue
 		}
-		end += c.info.Size()
-		s.files = append(s.files, extent.Extent{File: c.file, Len: c.info.Size()})
+		end += c.file.size()
+		s.files = append(s.files, extent.Extent{File: c.file, Len: c.file.size()})
 		s.seams.ends = append(s.seams.ends, end)
 	}
 	s.seams.last = next - 1
@@ -50,11 +50,11 @@ func (f *finder) join(name string, chunks []chunk) Set {
 // one that the format defines.
 func (f *finder) sortChunks(chunks []chunk) []chunk {
 	slices.SortFunc(chunks, func(a, b chunk) int {
-		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.name), len(b.file.name)))
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.fileName()), len(b.file.fileName())))
 	})
 	return slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
 		if a.number == b.number {
-			f.report(problem.Conflict, b.file.name, fmt.Errorf("%s has the same number, and is read", a.file.name))
+			f.report(problem.Conflict, b.file.fileName(), fmt.Errorf("%s has the same number, and is read", a.file.fileName()))
 		}
 		return a.number == b.number
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -27,9 +28,10 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 }
 
 // IsExhausted reports whether err means that the process or the system has run out of open
-// files or memory for the moment. It says nothing about the content.
+// files or memory for the moment, or that a bucket cannot be reached. It says nothing about the
+// content.
 func IsExhausted(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
+	return errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.EAGAIN) // another program is about to give the file back (a lease)
 }
 

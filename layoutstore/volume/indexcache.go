@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
@@ -30,6 +31,9 @@ func (c Cache) file(s Set) string {
 }
 
 func absolute(name string) string {
+	if bucket.IsPlace(name) {
+		return name
+	}
 	if abs, err := filepath.Abs(name); err == nil {
 		return abs
 	}

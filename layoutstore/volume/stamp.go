@@ -8,13 +8,18 @@ import (
 )
 
 // StampOf identifies the content of the files of a list by their sizes, modification times
-// and inodes. It ignores the change time, which a new link changes, too. Errors: the
-// cause of ctx; those of opening the files.
+// and inodes. It ignores the change time, which a new link changes, too. An object is identified by
+// what the last list of the bucket said, and only ever read in that state. Errors: the cause of
+// ctx; those of opening the files.
 func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
+		}
+		if o, ok := e.File.(*object); ok {
+			all.WriteString(o.contentStamp() + ";")
+			continue
 		}
 		file, err := e.File.Open(ctx)
 		if err != nil {

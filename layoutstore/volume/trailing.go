@@ -54,9 +54,12 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 
 // splitAdvice says how to split two archives that were joined.
 func (s *scan) splitAdvice(at int64) string {
-	file, ok := s.window.list[0].File.(*archiveFile)
-	if !ok || len(s.window.list) > 1 {
+	if len(s.window.list) > 1 {
 		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
+	}
+	file, ok := s.window.list[0].File.(*archiveFile)
+	if !ok {
+		return "Archives cannot be joined with cat: upload them one by one"
 	}
 	name := shellQuote(file.shown)
 	return fmt.Sprintf("Archives cannot be joined with cat: split them with tail -c +%d %s > SECOND.tar && truncate -s %d %s", at+1, name, at, name)
@@ -146,12 +149,12 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 	for _, e := range s.window.list {
 		from := off
 		off += e.Len
-		switch f, ok := e.File.(*archiveFile); {
+		switch f, ok := e.File.(member); {
 		case from < end:
 			partEnd = off
 		case ok && off > max(from, found):
 			begins = begins || from == found
-			chunks, bytes = append(chunks, f.name), bytes+e.Len
+			chunks, bytes = append(chunks, f.fileName()), bytes+e.Len
 		}
 	}
 	return partEnd, begins, chunks, bytes

@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // windowSize is how many bytes of an archive are read at once: the headers of a dozen small
-// entries, or one header and a little of its content.
-const windowSize = 16 << 10
+// entries, or one header and a little of its content. Of an object more is read from run to run,
+// as each is a request.
+const (
+	windowSize       = 16 << 10
+	objectWindowSize = 64 << 10
+	maxObjectWindow  = 1 << 20
+)
 
 // window reads an archive by jumps from header to header.
 type window struct {
@@ -56,6 +62,9 @@ func (w *window) Read(p []byte) (int, error) {
 func (w *window) fill() (err error) {
 	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // the last that begins here is not empty
 	e, skip := w.list[i], w.pos-w.starts[i]
+	if object, ok := e.File.(extent.Ranged); ok {
+		return w.fillFrom(object, e, skip)
+	}
 	w.from, w.buf = w.pos, w.buf[:min(windowSize, e.Len-skip)]
 	if w.file != e.File {
 		w.Close()
@@ -71,6 +80,25 @@ func (w *window) fill() (err error) {
 		return fmt.Errorf("%s: %w", e.File, err)
 	}
 	return nil
+}
+
+// fillFrom reads the window from byte skip of an extent of an object. It reads twice as much as
+// before if it continues where it was, so that an archive of small entries takes few requests and
+// one of large entries few bytes.
+func (w *window) fillFrom(object extent.Ranged, e extent.Extent, skip int64) error {
+	size := int64(objectWindowSize)
+	if w.pos == w.from+int64(len(w.buf)) {
+		size = min(max(2*int64(len(w.buf)), size), maxObjectWindow)
+	}
+	size = min(size, e.Len-skip)
+	w.from, w.buf = w.pos, slices.Grow(w.buf[:0], int(size))[:size]
+	body, err := object.OpenRange(w.ctx, e.Off+skip, size)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.ReadFull(body, w.buf)
+	return err
 }
 
 func (w *window) Seek(offset int64, whence int) (int64, error) {

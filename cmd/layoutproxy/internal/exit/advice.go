@@ -16,6 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -29,6 +30,9 @@ func SourceError(err error) error {
 	}
 	if refused := signatureError(err); refused != nil {
 		return refused
+	}
+	if errors.Is(err, volume.ErrNoObject) {
+		return WithHint(err, "a source in a bucket is s3://BUCKET/PREFIX, where the keys of the objects begin with PREFIX and a slash, or an archive")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return WithHint(err, "is the disk mounted? a source is a directory, a .tar or a chunk of one")

@@ -40,6 +40,7 @@ func flagGroups() []flagGroup {
 		{"Login and TLS of the admin address", []string{"admin-htpasswd", "admin-tls-cert", "admin-tls-key"}},
 		{"Names of repositories", []string{"root-repository", "index-repository", "no-edition-split", "modules-path-suffix"}},
 		{"Sources", []string{"rescan", "settle", "cache-dir", "scrub", "strict", "verify-key"}},
+		{"Object storage", []string{"s3-endpoint", "s3-region", "s3-path-style", "s3-ca-file", "s3-write-index", "s3-redirect", "s3-public-endpoint"}},
 		{"Who may pull", []string{"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks"}},
 		{"Limits per client", []string{"client-rate", "client-burst", "client-connections", "trusted-proxy"}},
 		{"Store and imports", []string{"store", "drop-dir", "after-import", "keep-packed", "prune-policy", "prune-at"}},

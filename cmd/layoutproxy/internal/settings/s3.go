@@ -1,8 +1,11 @@
 package settings
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -57,6 +60,35 @@ func (o *S3) Client() (*s3.Client, error) {
 	}
 	return client, err
 }
+
+// Buckets returns a function that opens places in buckets. It makes the client at its first call. If
+// that fails, every request does, with the same error.
+func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
+	client := sync.OnceValues(o.Client)
+	return func(at bucket.Place) bucket.Reader {
+		c, err := client()
+		if err != nil {
+			return noClient{at, err}
+		}
+		return c.Open(at)
+	}
+}
+
+// noClient reads nothing, because no client could be made.
+type noClient struct {
+	at  bucket.Place
+	err error
+}
+
+func (n noClient) List(context.Context, string, func(bucket.Object) error) error { return n.err }
+
+func (n noClient) Get(context.Context, string, int64, int64, string) (io.ReadCloser, bucket.Object, error) {
+	return nil, bucket.Object{}, n.err
+}
+
+func (n noClient) Stat(context.Context, string) (bucket.Object, error) { return bucket.Object{}, n.err }
+
+func (n noClient) Place() string { return n.at.String() }
 
 // ParsePlace reads s3://bucket/prefix. An error is an [exit.UsageError].
 func ParsePlace(name string) (bucket.Place, error) {

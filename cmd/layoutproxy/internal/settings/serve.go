@@ -19,6 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Serve is the configuration of serve, from flags, the environment and the file.
@@ -153,7 +154,9 @@ func (s *Serve) Places(sources []string) (all []overlap.Place) {
 	add(overlap.Store, s.Store.Dir)
 	add(overlap.Drop, s.Store.Drop.Dir)
 	for _, name := range sources {
-		add(overlap.Source, name)
+		if !bucket.IsPlace(name) {
+			add(overlap.Source, name)
+		}
 	}
 	add(overlap.Cache, s.CacheDir)
 	return all

@@ -19,6 +19,7 @@ type Tree struct {
 	NoEditionSplit bool
 	CacheDir       string
 	Settle         time.Duration
+	S3             S3
 	// VerifyKey vouches for the sources; nil if none is asked for.
 	VerifyKey *inventory.VerifyKey
 }
@@ -27,6 +28,7 @@ type Tree struct {
 func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	t.AddNameFlags(f)
 	AddEditionFlag(f, &t.NoEditionSplit)
+	t.S3.AddFlags(f)
 	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes and, with serve, the quarantine; empty means nowhere")
 }
 
@@ -40,5 +42,5 @@ func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 
 // Options of the tree of some sources.
 func (t *Tree) Options(sources []string) layoutstore.Options {
-	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey}
+	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey, Buckets: t.S3.Buckets()}
 }

@@ -1,0 +1,274 @@
+package layoutstore_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// upload writes the files of a directory to a store, below a prefix.
+func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		s.Write(t, prefix+filepath.ToSlash(rel), data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inBucket is the name of a source in the bucket of a test.
+func inBucket(path string) string { return "s3://" + buckettest.Bucket + "/" + path }
+
+// bucketOptions are those of a tree with sources in a store.
+func bucketOptions(t testing.TB, s *buckettest.Server, sources ...string) layoutstore.Options {
+	return layoutstore.Options{Sources: sources, Roots: []string{""}, Buckets: s.Readers(t)}
+}
+
+// bundle writes a bundle with loose layouts, an archive and a chunk set to a directory.
+func bundle(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	packed := layouttest.New(t, t.TempDir())
+	for _, at := range []string{"modules/a", "modules/b"} {
+		put(t, packed.Dir(), at, at, "v1", "v2")
+	}
+	packed.Archive(filepath.Join(dir, "a.tar"), layouttest.Archive{Layouts: []string{"modules/a"}})
+	packed.Archive(filepath.Join(dir, "b.tar"), layouttest.Archive{Layouts: []string{"modules/b"}})
+	layouttest.Split(t, filepath.Join(dir, "b.tar"), 3000)
+	put(t, dir, "loose", "loose", "v1")
+	put(t, dir, "deep/er", "deeper", "v1")
+	return dir
+}
+
+// everythingIn returns all manifests and blobs of a tree, with their sizes.
+func everythingIn(t *testing.T, tree *layoutstore.Tree) (all []string) {
+	t.Helper()
+	for _, at := range served(t, tree) {
+		name, tag, _ := strings.Cut(at, ":")
+		repo := repository(t, tree, name)
+		desc, err := repo.Tag(t.Context(), tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, at+" "+desc.Digest.String())
+		graph, err := repo.Graph(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range graph.Blobs {
+			all = append(all, name+" "+downloadBlob(t, repo, b.Digest))
+		}
+	}
+	return all
+}
+
+// downloadBlob reads a blob, and returns its digest and size.
+func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) string {
+	t.Helper()
+	blob, err := repo.OpenBlob(t.Context(), d, fromStart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	data, err := io.ReadAll(struct{ io.Reader }{blob})
+	if err != nil || digest.FromBytes(data) != d {
+		t.Errorf("%s: %d bytes, %v", d, len(data), err)
+	}
+	return fmt.Sprint(d, " ", len(data))
+}
+
+// A bundle is the same tree in a directory and in a bucket, as a whole and as single archives.
+func TestBundleInABucket(t *testing.T) {
+	dir := bundle(t)
+	s := buckettest.Start(t)
+	upload(t, s, dir, "some where/")
+	for _, names := range [][]string{{""}, {"a.tar"}, {"b.tar"}, {"b.tar.0001.chunk"}, {"deep/", "a.tar"}} {
+		var onDisk, inStore []string
+		for _, name := range names {
+			onDisk = append(onDisk, filepath.Join(dir, name))
+			inStore = append(inStore, inBucket("some where/"+name))
+		}
+		want := everythingIn(t, openWith(t, layoutstore.Options{Sources: onDisk, Roots: []string{""}}))
+		tree := openWith(t, bucketOptions(t, s, inStore...))
+		if diff := cmp.Diff(want, everythingIn(t, tree)); diff != "" || len(want) == 0 {
+			t.Errorf("%q: %s", names, diff)
+		}
+		if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) > 0 || err != nil {
+			t.Errorf("%q: %v, %v", names, problems, err)
+		}
+	}
+}
+
+// A rescan of an unchanged bucket is one page; a warm manifest costs nothing, and a blob one
+// request.
+func TestRequestsToABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	upload(t, s, bundle(t), "")
+	tree := openWith(t, bucketOptions(t, s, inBucket("")))
+	everythingIn(t, tree)
+	count := func(what string, want map[buckettest.Operation]int, do func()) {
+		t.Helper()
+		s.ResetCounts()
+		do()
+		if diff := cmp.Diff(want, s.Counts()); diff != "" {
+			t.Errorf("%s: %s", what, diff)
+		}
+	}
+	count("a rescan", map[buckettest.Operation]int{buckettest.List: 1}, func() {
+		if change := refresh(t, tree); change.Changed || change.Again != 0 {
+			t.Errorf("nothing changed: %+v", change)
+		}
+	})
+	for _, name := range []string{"loose", "modules/a", "modules/b"} {
+		repo := repository(t, tree, name)
+		manifest := func() {
+			desc, err := repo.Tag(t.Context(), "v1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := repo.Manifest(t.Context(), desc.Digest); err != nil {
+				t.Fatal(err)
+			}
+		}
+		count("a cold manifest", map[buckettest.Operation]int{buckettest.Get: 1}, manifest)
+		count("a warm manifest", map[buckettest.Operation]int{}, manifest)
+		graph, err := repo.Graph(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range graph.Blobs {
+			where, err := repo.Layouts()[0].Locate(t.Context(), b.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			count("a blob", map[buckettest.Operation]int{buckettest.Get: len(where)}, func() { downloadBlob(t, repo, b.Digest) })
+			count("a blob's size", map[buckettest.Operation]int{}, func() {
+				blob, err := repo.OpenBlob(t.Context(), b.Digest, func(int64) (off, n int64) { return 0, 0 })
+				if err != nil {
+					t.Fatal(err)
+				}
+				blob.Close()
+			})
+		}
+	}
+}
+
+// What changes in a bucket is read again, and nothing else.
+func TestChangesInABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	upload(t, s, bundle(t), "p/")
+	tree := openWith(t, bucketOptions(t, s, inBucket("p")))
+	before := served(t, tree)
+	one := t.TempDir()
+	put(t, one, "more", "more", "v1")
+	upload(t, s, one, "p/")
+	s.ResetCounts()
+	if change := refresh(t, tree); !change.Changed {
+		t.Errorf("a new layout: %+v", change)
+	}
+	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 1, buckettest.Get: 1}, s.Counts()); diff != "" {
+		t.Errorf("a new layout: %s", diff)
+	}
+	if got, want := served(t, tree), append(slices.Clone(before), "more:v1"); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	s.Remove(t, "p/a.tar")
+	refresh(t, tree)
+	if got := served(t, tree); slices.ContainsFunc(got, func(at string) bool { return strings.HasPrefix(at, "modules/a:") }) {
+		t.Errorf("an archive was removed: %v", got)
+	}
+	for _, key := range s.Keys(t, "p/") {
+		s.Remove(t, key)
+	}
+	refresh(t, tree)
+	if status := tree.Snapshot().Sources(); len(status) != 1 || status[0].State != "missing" || len(served(t, tree)) > 0 {
+		t.Errorf("everything was removed: %+v, %v", status, served(t, tree))
+	}
+}
+
+// While a bucket cannot be reached its last state stays, and nothing in it is missing.
+func TestUnreachableBucket(t *testing.T) {
+	s := buckettest.Start(t)
+	upload(t, s, bundle(t), "")
+	options := bucketOptions(t, s, inBucket(""))
+	tree := openWith(t, options)
+	before := served(t, tree)
+	repo := repository(t, tree, "loose")
+	graph, err := repo.Graph(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Unreachable()
+	refresh(t, tree)
+	if got := served(t, tree); !slices.Equal(got, before) {
+		t.Errorf("%v, want %v", got, before)
+	}
+	for _, status := range tree.Snapshot().Sources() {
+		if status.State != "failing" || !strings.Contains(status.Detail, inBucket("")[:len(inBucket(""))-1]) {
+			t.Errorf("status %+v", status)
+		}
+	}
+	if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) != 1 || err != nil {
+		t.Errorf("problems %v, %v", problems, err)
+	}
+	_, err = repo.OpenBlob(t.Context(), graph.Blobs[0].Digest, fromStart)
+	if !errors.Is(err, bucket.ErrUnreachable) || !layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrBlobUnknown) {
+		t.Errorf("a blob: %v", err)
+	}
+	_, err = repository(t, tree, "modules/b").Manifest(t.Context(), digest.FromString("unknown"))
+	if !errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, layoutstore.ErrManifestUnknown) {
+		t.Errorf("a manifest that may exist below one that cannot be read: %v", err)
+	}
+	if _, err := layoutstore.Open(t.Context(), options); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("a first scan: %v", err)
+	}
+	s.Fail(nil)
+	refresh(t, tree)
+	if status := tree.Snapshot().Sources(); slices.ContainsFunc(status, func(s layoutstore.SourceStatus) bool { return s.State != "ready" }) {
+		t.Errorf("status %+v", status)
+	}
+	downloadBlob(t, repo, graph.Blobs[0].Digest)
+}
+
+func TestSourcesThatAreNotInABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	s.Write(t, "a/index.json", []byte("{}"))
+	for _, source := range []string{"nothing", "a/b.tar", "b.tar"} {
+		_, err := layoutstore.Open(t.Context(), bucketOptions(t, s, inBucket(source)))
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), inBucket(source)) {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	for _, source := range []string{"s3://", "s3://UPPER/x", "s3://bundles/a/../b", "s3://bundles//a"} {
+		if _, err := layoutstore.Open(t.Context(), bucketOptions(t, s, source)); err == nil || !strings.Contains(err.Error(), source) {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
+		t.Error("a bucket was opened without a way to do it")
+	}
+}

@@ -1,0 +1,134 @@
+package layoutstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+)
+
+// openObjects opens the objects at a place, which may be an archive. It sends no request.
+func (s *source) openObjects(at bucket.Place, open func(bucket.Place) bucket.Reader) {
+	var beside []string
+	if base := path.Base(at.Prefix); at.Prefix != "" {
+		if name, ok := volume.IsArchive(base); ok {
+			s.archive = name
+			at.Prefix = at.Prefix[:len(at.Prefix)-len(base)-1]
+			if beside = []string{"." + name}; !s.ignoreInventory {
+				beside = append(beside, inventory.Name)
+			}
+		}
+	}
+	s.bucket = open(at)
+	s.objects = volume.OpenObjects(s.bucket, s.archive, beside...)
+}
+
+// scanObjects scans a source in a bucket. A bucket that cannot be reached leaves the last state as
+// it is. The error is the context's, or at the first scan any other.
+func (s *source) scanObjects(ctx context.Context, now time.Time) (sourceState, error) {
+	next, err := s.scanObjectsOnce(ctx, now)
+	switch {
+	case err == nil:
+		return next, nil
+	case ctx.Err() != nil:
+		return sourceState{}, ctx.Err()
+	case !s.scanned:
+		return sourceState{}, fmt.Errorf("source %w", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return s.missingState(err), nil
+	}
+	return s.failingState(err), nil
+}
+
+// scanObjectsOnce lists the bucket, and reads what is new in it.
+func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceState, error) {
+	found, _, err := s.objects.List(ctx)
+	if err != nil {
+		return sourceState{}, err
+	}
+	dir := found.Dir
+	if _, ok := s.objects.Files()[journal.StateFile]; ok && s.archive == "" {
+		return s.scanBucketStore(ctx) // somebody has made the place a store
+	}
+	found = selectArchive(volume.Found{Dir: dir, Sets: slices.Clone(found.Sets), Problems: slices.Clone(found.Problems)}, s.archive)
+	if s.archive == "" && s.treesOnly {
+		found = volume.Found{Dir: dir}
+	}
+	if s.archive != "" && len(found.Sets)+len(found.Problems) == 0 {
+		return sourceState{}, fmt.Errorf("%s: %w", s.path, volume.ErrNoObject)
+	}
+	var next sourceState
+	inv, err := s.readObjectInventory(ctx, dir, now)
+	if next.inventory, err = s.keepInventory(&next, inv, err, now); err != nil {
+		if isRefusal(err) && s.scanned {
+			return s.refusedState(dir, err), nil
+		}
+		return sourceState{}, err
+	}
+	if err := s.scanArchives(ctx, &next, found, nil, now); err != nil {
+		return sourceState{}, err
+	}
+	if s.archive == "" {
+		if next.loose, err = s.scanLooseObjects(ctx); err != nil {
+			return sourceState{}, err
+		}
+	}
+	if err := s.compareInventory(&next, dir, s.archive, now); err != nil {
+		return sourceState{}, err
+	}
+	s.keepSigned(&next)
+	return next, nil
+}
+
+// scanLooseObjects reads the layouts whose files are objects.
+func (s *source) scanLooseObjects(ctx context.Context) (*volumeState, error) {
+	h := &volumeState{vol: s.objects, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
+	var old []*indexedLayout
+	if s.last.loose != nil {
+		old = s.last.loose.layouts
+	}
+	listing, err := s.objects.Layouts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listing.Nested = slices.DeleteFunc(slices.Clone(listing.Nested), func(p Problem) bool {
+		file := volume.JoinPath(s.path, p.Path)
+		archive, _ := volume.IsArchive(path.Base(p.Path))
+		dir := volume.JoinPath(s.path, path.Dir(p.Path))
+		return s.others[dir] || s.others[file] || s.others[volume.JoinPath(dir, archive)]
+	})
+	return h, h.readLayouts(ctx, listing, old)
+}
+
+// readObjectInventory reads the inventory of a source in a bucket again, if it has changed.
+func (s *source) readObjectInventory(ctx context.Context, dir string, now time.Time) (*sourceInventory, error) {
+	next := &sourceInventory{}
+	if s.ignoreInventory {
+		return next, nil
+	}
+	files := s.objects.Files()
+	for _, name := range []string{inventory.Name, inventory.SignatureName} {
+		o, ok := files[name]
+		if !ok {
+			continue
+		}
+		next.stamp += fmt.Sprintf("%s %d %s %d;", name, o.Size, o.ETag, o.LastModified.UnixNano())
+		if o.LastModified.After(next.changed) && !o.LastModified.After(now) {
+			next.changed = o.LastModified
+		}
+	}
+	if last := s.unchangedInventory(next); last != nil {
+		return last, nil
+	}
+	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) {
+		return s.objects.ReadObject(ctx, name, limit)
+	})
+}

@@ -1,0 +1,90 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// object is an object of a bucket in the state in which a list of the bucket had it. It is read in
+// that state only.
+type object struct {
+	reader bucket.Reader
+	bucket.Object
+}
+
+// ObjectExtent returns the extent of a complete object, in the state in which a list of the
+// bucket had it. Reading it fails with [extent.ErrStale] in any other state.
+func ObjectExtent(r bucket.Reader, o bucket.Object) extent.List {
+	return extent.List{{File: &object{r, o}, Len: o.Size, Whole: true}}
+}
+
+// ObjectOf returns the object that a list consists of, and where it is; ok is false if it consists
+// of something else, or of a part of an object.
+func ObjectOf(where extent.List) (r bucket.Reader, o bucket.Object, ok bool) {
+	if len(where) != 1 || !where[0].Whole {
+		return nil, o, false
+	}
+	f, ok := where[0].File.(*object)
+	if !ok {
+		return nil, o, false
+	}
+	return f.reader, f.Object, true
+}
+
+func isObject(f extent.File) bool { _, ok := f.(*object); return ok }
+
+// errObject says that an object was to be opened as a file.
+var errObject = fmt.Errorf("an object of a bucket is no file: %w", errors.ErrUnsupported)
+
+// Open implements extent.File.
+func (o *object) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, fmt.Errorf("%s: %w", o, errObject)
+}
+
+// OpenRange implements extent.Ranged. Without an ETag, which some stores do not have, the object
+// must have the size and the modification time that it had.
+func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, bucket.ErrChanged), errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %w", extent.ErrStale, err)
+	case err != nil:
+		return nil, err
+	}
+	if now.Size != o.Size || o.ETag == "" && !now.LastModified.Truncate(time.Second).Equal(o.LastModified.Truncate(time.Second)) {
+		body.Close()
+		return nil, fmt.Errorf("%s: %w", o, extent.ErrStale)
+	}
+	return body, nil
+}
+
+func (o *object) String() string { return JoinPath(o.reader.Place(), o.Key) }
+
+// Methods of member.
+func (o *object) fileName() string     { return path.Base(o.Key) }
+func (o *object) size() int64          { return o.Size }
+func (o *object) changed() time.Time   { return o.LastModified }
+func (o *object) stateStamp() string   { return o.contentStamp() }
+func (o *object) contentStamp() string { return stampOfObject(o.Object) }
+
+// stampOfObject identifies the content of an object.
+func stampOfObject(o bucket.Object) string {
+	if o.ETag == "" {
+		return fmt.Sprintf("%d %d", o.Size, o.LastModified.Unix())
+	}
+	return fmt.Sprintf("%d %s", o.Size, o.ETag)
+}

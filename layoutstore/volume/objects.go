@@ -1,0 +1,154 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// ErrNoObject says that a place in a bucket is empty. It is an fs.ErrNotExist.
+var ErrNoObject = fmt.Errorf("no object has a key that begins so: %w", fs.ErrNotExist)
+
+// Objects is a place in a bucket: layouts whose files are objects, and beside them archives. It
+// knows keys, sizes and ETags from a list of the bucket, so that nothing has to be requested to
+// locate a blob.
+type Objects struct {
+	reader bucket.Reader
+	only   string   // the name of an archive; empty for everything
+	beside []string // prefixes of names beside it
+	table  atomic.Pointer[objectTable]
+}
+
+// OpenObjects returns the objects of a place; or of one archive in it if its name is not empty,
+// with those beside it whose keys begin with the names beside. It sends no request.
+func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
+	return &Objects{reader: r, only: archive, beside: beside}
+}
+
+// List lists the bucket, once for [Objects.Layouts] and for the archives that it returns. changed
+// is false if the last list had the same objects. Errors: the context's; those of the bucket;
+// [ErrNoObject] if no key begins with the place.
+func (o *Objects) List(ctx context.Context) (found Found, changed bool, err error) {
+	old := o.table.Load()
+	next, err := o.readTable(ctx)
+	if err != nil {
+		return Found{}, false, err
+	}
+	if next.keys == 0 {
+		return Found{}, false, fmt.Errorf("%s: %w", o, ErrNoObject)
+	}
+	if old != nil && old.sum == next.sum {
+		return old.found, false, nil
+	}
+	o.table.Store(next)
+	return next.found, true, nil
+}
+
+// listed returns the last list of the bucket, or the first one.
+func (o *Objects) listed(ctx context.Context) (*objectTable, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if t := o.table.Load(); t != nil {
+		return t, nil
+	}
+	next, err := o.readTable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.table.CompareAndSwap(nil, next)
+	return o.table.Load(), nil
+}
+
+// String implements [Volume].
+func (o *Objects) String() string { return JoinPath(o.reader.Place(), o.only) }
+
+// Where implements [Volume].
+func (o *Objects) Where(layout string) (path, entry string) {
+	return JoinPath(o.reader.Place(), layout), ""
+}
+
+// Layouts implements [Volume], as the last list had them.
+func (o *Objects) Layouts(ctx context.Context) (Listing, error) {
+	t, err := o.listed(ctx)
+	if err != nil {
+		return Listing{}, err
+	}
+	listing := Listing{Problems: t.problems, Nested: t.nested}
+	for i := range t.layouts {
+		l := &t.layouts[i]
+		listing.Layouts = append(listing.Layouts, Layout{
+			Path: l.path, Index: ObjectExtent(o.reader, l.index), Stamp: Stamp{ID: stampOfObject(l.index), Settled: true},
+		})
+	}
+	return listing, nil
+}
+
+// Locate implements [Volume]. It requests nothing.
+func (o *Objects) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
+	t, err := o.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if l := t.layout(layout); l != nil && d.Validate() == nil {
+		if blob, ok := l.blob(d); ok {
+			return ObjectExtent(o.reader, blob), nil
+		}
+	}
+	return nil, fmt.Errorf("%s in %s: %w", d, o, fs.ErrNotExist)
+}
+
+// Blobs implements [Volume].
+func (o *Objects) Blobs(ctx context.Context, layout string) ([]digest.Digest, error) {
+	t, err := o.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := t.layout(layout)
+	if l == nil {
+		return nil, nil
+	}
+	all := make([]digest.Digest, 0, len(l.blobs)+len(l.odd))
+	for _, b := range l.blobs {
+		all = append(all, digest.NewDigestFromBytes(digest.SHA256, b.sum[:]))
+	}
+	for d := range l.odd {
+		all = append(all, d)
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// ReadObject reads an object of at most limit bytes that is no part of a layout, such as an
+// inventory; it is nil if it does not exist. Errors: the context's; those of the bucket; one that
+// wraps extent.ErrTooLong.
+func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data []byte, err error) {
+	t, err := o.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, ok := t.files[key]
+	switch {
+	case !ok:
+		return nil, nil
+	case found.Size > limit:
+		return nil, fmt.Errorf("%s: more than %d bytes: %w", JoinPath(o.reader.Place(), key), limit, extent.ErrTooLong)
+	}
+	return ObjectExtent(o.reader, found).ReadAll(ctx)
+}
+
+// Files returns the objects of the last list that are neither indexes nor blobs of layouts, by
+// their keys. They do not change.
+func (o *Objects) Files() map[string]bucket.Object {
+	if t := o.table.Load(); t != nil {
+		return t.files
+	}
+	return nil
+}

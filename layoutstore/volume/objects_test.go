@@ -1,0 +1,303 @@
+package volume_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
+)
+
+// upload writes the files of a directory to a store, below a prefix.
+func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		s.Write(t, prefix+filepath.ToSlash(rel), data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// findObjects lists a place, and returns the archives in it.
+func findObjects(t testing.TB, o *volume.Objects) volume.Found {
+	t.Helper()
+	found, _, err := o.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// openObjectArchive opens the only archive at a place.
+func openObjectArchive(t testing.TB, r bucket.Reader, cache volume.Cache) *volume.Archive {
+	t.Helper()
+	found := findObjects(t, volume.OpenObjects(r, ""))
+	if len(found.Sets) != 1 || len(found.Problems) != 0 {
+		t.Fatalf("found %v, %v", found.Sets, found.Problems)
+	}
+	a, err := volume.OpenArchive(t.Context(), found.Sets[0], cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestObjectsConformance(t *testing.T) {
+	t.Run("tree", func(t *testing.T) {
+		volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
+			s := buckettest.Start(t)
+			upload(t, s, tree.Dir(), "bundles/one/")
+			s.Write(t, "bundles/two/index.json", []byte("another place"))
+			return volume.OpenObjects(s.Open(t, "bundles/one/"), "")
+		})
+	})
+	for name, how := range map[string]struct {
+		cut  func(t *testing.T, file string)
+		kept bool
+	}{
+		"archive":                {},
+		"archive, from an index": {kept: true},
+		"chunks":                 {cut: splitting(3000)},
+		"chunks, from an index":  {cut: splitting(3000), kept: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
+				dir := t.TempDir()
+				file := filepath.Join(dir, "bundle.tar")
+				tree.Archive(file, layouttest.Archive{})
+				if how.cut != nil {
+					how.cut(t, file)
+				}
+				s := buckettest.Start(t)
+				upload(t, s, dir, "a place/")
+				reader := s.Open(t, "a place/")
+				if !how.kept {
+					return whole(t, openObjectArchive(t, reader, ""))
+				}
+				cache := volume.Cache(t.TempDir())
+				openObjectArchive(t, reader, cache).SaveIndex(cache)
+				s.ResetCounts()
+				a := whole(t, openObjectArchive(t, reader, cache))
+				if n := s.Counts(); n[buckettest.Get] != 0 {
+					t.Errorf("opened from a cached index with %v", n)
+				}
+				return a
+			})
+		})
+	}
+}
+
+// An index is read with few requests, whatever lies between the headers, and a blob with one.
+func TestRequestsOfAnArchive(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("big")
+	var layers []digest.Digest
+	for i := range 4 {
+		layers = append(layers, l.Blob("application/octet-stream", bytes.Repeat([]byte{byte(i + 1)}, 3<<20)).Digest)
+	}
+	l.Write()
+	small := tree.Layout("small")
+	for i := range 500 {
+		small.Blob("application/octet-stream", []byte{byte(i), byte(i >> 8)})
+	}
+	small.Write()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bundle.tar")
+	tree.Archive(file, layouttest.Archive{})
+	s := buckettest.Start(t)
+	upload(t, s, dir, "")
+	s.ResetCounts()
+	a := whole(t, openObjectArchive(t, s.Open(t, ""), ""))
+	if n := s.Counts(); n[buckettest.List] != 1 || n[buckettest.Get] > 20 || n[buckettest.Head] != 0 {
+		t.Errorf("the index of 500 small and 4 large entries took %v", n)
+	}
+	s.ResetCounts()
+	where, err := a.Locate(t.Context(), "big", layers[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layers[1] {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	if all := s.Requests(); len(all) != 1 || all[0].Operation != buckettest.Get || all[0].IfMatch == "" {
+		t.Errorf("a blob took %+v, want one conditional GET", all)
+	}
+}
+
+// A list of an unchanged place requests one page for each 1,000 objects and nothing else, and says
+// that nothing has changed.
+func TestUnchangedObjects(t *testing.T) {
+	s := buckettest.Start(t)
+	for i := range 1500 {
+		s.Write(t, "p/l/blobs/sha256/"+digest.FromString(string(rune(i))).Encoded(), []byte{1})
+	}
+	s.Write(t, "p/l/index.json", []byte("{}"))
+	o := volume.OpenObjects(s.Open(t, "p/"), "")
+	if _, changed, err := o.List(t.Context()); !changed || err != nil {
+		t.Fatalf("the first list: %t, %v", changed, err)
+	}
+	s.ResetCounts()
+	if _, changed, err := o.List(t.Context()); changed || err != nil {
+		t.Errorf("nothing changed: %t, %v", changed, err)
+	}
+	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 2}, s.Counts()); diff != "" {
+		t.Error(diff)
+	}
+	s.Write(t, "p/l/blobs/sha256/"+digest.FromString("x").Encoded(), []byte{2})
+	if _, changed, err := o.List(t.Context()); !changed || err != nil {
+		t.Errorf("a new object: %t, %v", changed, err)
+	}
+}
+
+// Keys that a file system could not have are problems, and nobody takes them for another.
+func TestOddKeys(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/x")
+	layer := l.Blob("application/octet-stream", []byte("layer")).Digest
+	l.Write()
+	s := buckettest.Start(t)
+	upload(t, s, tree.Dir(), "p/")
+	index := s.Read(t, "p/modules/x/index.json")
+	for _, key := range []string{
+		"modules//x/index.json", "modules/x//index.json", "/index.json", "modules/../x/index.json", "modules/./x/index.json", "..", "modules/y/index.json/",
+		"modules/%2e%2e/z/index.json", "modules/with space/index.json", "modules/größe/index.json", "dir/",
+	} {
+		data := index
+		if key == "dir/" {
+			data = nil
+		}
+		s.Write(t, "p/"+key, data)
+	}
+	o := volume.OpenObjects(s.Open(t, "p/"), "")
+	findObjects(t, o)
+	listing, err := o.Layouts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range listing.Layouts {
+		got = append(got, l.Path)
+		if data, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.Equal(data, index) {
+			t.Errorf("%s: %d bytes, %v", l.Path, len(data), err)
+		}
+	}
+	if diff := cmp.Diff([]string{"modules/%2e%2e/z", "modules/größe", "modules/with space", "modules/x"}, got); diff != "" {
+		t.Error(diff)
+	}
+	var problems []string
+	for _, p := range listing.Problems {
+		problems = append(problems, p.Reason)
+	}
+	if len(problems) != 7 || slices.ContainsFunc(problems, func(r string) bool { return !strings.Contains(r, "is not read: a key with the element") }) {
+		t.Errorf("problems: %q", problems)
+	}
+	if where, err := o.Locate(t.Context(), "modules/x", layer); err != nil {
+		t.Errorf("%v, %v", where, err)
+	}
+	for _, layout := range []string{"modules//x", "modules/y", "modules/../x", "modules/./x", "/modules/x", "modules/x/"} {
+		if where, err := o.Locate(t.Context(), layout, layer); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v, %v", layout, where, err)
+		}
+	}
+}
+
+// What is not an ordinary ETag is kept as it is.
+func TestETags(t *testing.T) {
+	for _, etag := range []string{
+		"d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-17", "d41d8cd98f00b204e9800998ecf8427e-017", "d41d8cd98f00b204e9800998ecf8427e-0",
+		"D41D8CD98F00B204E9800998ECF8427E", "x", "d41d8cd98f00b204e9800998ecf8427", "d41d8cd98f00b204e9800998ecf8427e-", "d41d8cd98f00b204e9800998ecf8427e-99999999999", "",
+	} {
+		d := digest.FromString("blob")
+		r := listed{{Key: "index.json", ETag: "i"}, {Key: "blobs/sha256/" + d.Encoded(), Size: 5, ETag: etag}}
+		where, err := volume.OpenObjects(r, "").Locate(t.Context(), ".", d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, o, ok := volume.ObjectOf(where); !ok || o.ETag != etag || o.Size != 5 || o.Key != r[1].Key {
+			t.Errorf("%q: %+v, %t", etag, o, ok)
+		}
+	}
+}
+
+// An object that is replaced or removed is never read in its new state, in the middle of a
+// download either.
+func TestChangedObjects(t *testing.T) {
+	d := digest.FromString("blob")
+	key := "blobs/sha256/" + d.Encoded()
+	for name, change := range map[string]func(s *buckettest.Server){
+		"replaced": func(s *buckettest.Server) { s.Write(t, key, bytes.Repeat([]byte("b"), 1000)) },
+		"longer":   func(s *buckettest.Server) { s.Write(t, key, bytes.Repeat([]byte("a"), 1001)) },
+		"removed":  func(s *buckettest.Server) { s.Remove(t, key) },
+	} {
+		s := buckettest.Start(t)
+		s.Write(t, "index.json", []byte("{}"))
+		s.Write(t, key, bytes.Repeat([]byte("a"), 1000))
+		o := volume.OpenObjects(s.Open(t, ""), "")
+		where, err := o.Locate(t.Context(), ".", d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := where.OpenRange(t.Context(), 0, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(s)
+		n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
+		if n != 500 || !errors.Is(err, extent.ErrStale) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/"+key) {
+			t.Errorf("%s in the middle: %d bytes, %v", name, n, err)
+		}
+		r.Close()
+		if _, err := where.Open(t.Context()); !errors.Is(err, extent.ErrStale) {
+			t.Errorf("%s before: %v", name, err)
+		}
+	}
+}
+
+// An outage is never an absence, and is of the kind that callers pass on.
+func TestUnreachableObjects(t *testing.T) {
+	s := buckettest.Start(t)
+	d := digest.FromString("blob")
+	s.Write(t, "index.json", []byte("{}"))
+	s.Write(t, "blobs/sha256/"+d.Encoded(), []byte("blob"))
+	o := volume.OpenObjects(s.Open(t, ""), "")
+	findObjects(t, o)
+	s.Unreachable()
+	where, err := o.Locate(t.Context(), ".", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := where.Open(t.Context()); !volume.IsExhausted(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
+		t.Errorf("open: %v", err)
+	}
+	if _, _, err := o.List(t.Context()); !volume.IsExhausted(err) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("list: %v", err)
+	}
+	s.Fail(nil)
+	if data, err := where.ReadAll(t.Context()); err != nil || string(data) != "blob" {
+		t.Errorf("again: %q, %v", data, err)
+	}
+}

@@ -1,0 +1,323 @@
+package volume
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// objectTable is what a list of a bucket says. It never changes.
+type objectTable struct {
+	sum      [sha256.Size]byte // of all that was listed
+	keys     int
+	layouts  []objectLayout // by path
+	problems []problem.Problem
+	nested   []problem.Problem
+	found    Found
+	files    map[string]bucket.Object // others, by key; bounded
+}
+
+// objectLayout is a layout of objects.
+type objectLayout struct {
+	path  string
+	index bucket.Object
+	blobs []objectBlob
+	odd   map[digest.Digest]bucket.Object // blobs of other algorithms, or with unusual ETags
+}
+
+// objectBlob is a blob with the ETag of nearly all objects: an MD5 sum in hexadecimal digits, and
+// behind a dash the number of parts, if it was uploaded in parts (Amazon S3 API reference, data
+// type Object, "ETag").
+type objectBlob struct {
+	sum   [sha256.Size]byte
+	size  int64
+	etag  [16]byte
+	parts int32 // 0 for an ETag without a dash
+}
+
+// layout returns the layout at a path, or nil.
+func (t *objectTable) layout(p string) *objectLayout {
+	i, ok := slices.BinarySearchFunc(t.layouts, p, func(l objectLayout, p string) int { return strings.Compare(l.path, p) })
+	if !ok {
+		return nil
+	}
+	return &t.layouts[i]
+}
+
+// blob returns the object of a blob.
+func (l *objectLayout) blob(d digest.Digest) (bucket.Object, bool) {
+	if o, ok := l.odd[d]; ok {
+		return o, true
+	}
+	sum, plain := names.SHA256Sum(d)
+	if !plain {
+		return bucket.Object{}, false
+	}
+	i, ok := slices.BinarySearchFunc(l.blobs, sum, func(b objectBlob, sum [sha256.Size]byte) int { return bytes.Compare(b.sum[:], sum[:]) })
+	if !ok {
+		return bucket.Object{}, false
+	}
+	return bucket.Object{Key: l.key(names.BlobPath(d)), Size: l.blobs[i].size, ETag: l.blobs[i].tag()}, true
+}
+
+func (l *objectLayout) key(name string) string {
+	if l.path == "." {
+		return name
+	}
+	return l.path + "/" + name
+}
+
+// tag returns the ETag.
+func (b *objectBlob) tag() string {
+	if b.parts == 0 {
+		return hex.EncodeToString(b.etag[:])
+	}
+	return hex.EncodeToString(b.etag[:]) + "-" + strconv.Itoa(int(b.parts))
+}
+
+// setTag sets the ETag, and reports whether it is one of the usual form.
+func (b *objectBlob) setTag(etag string) bool {
+	sum, parts, dash := strings.Cut(etag, "-")
+	if len(sum) != 2*len(b.etag) {
+		return false
+	}
+	if _, err := hex.Decode(b.etag[:], []byte(sum)); err != nil {
+		return false
+	}
+	if dash {
+		n, err := strconv.ParseInt(parts, 10, 32)
+		if err != nil {
+			return false
+		}
+		b.parts = int32(n)
+	}
+	return b.tag() == etag
+}
+
+// tableReader makes a table of a list.
+type tableReader struct {
+	reader  bucket.Reader
+	only    string
+	hash    hash.Hash
+	table   *objectTable
+	layouts map[string]*objectLayout
+	last    *objectLayout // of the last blob: they are listed one after the other
+	finder  finder
+	nested  map[string]*skippedFiles // by directory
+	illegal int
+}
+
+// maxFiles bounds the objects that are remembered although they are no part of a layout.
+const maxFiles = 100_000
+
+// readTable lists the place.
+func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
+	r := o.reader
+	t := &tableReader{reader: r, only: o.only, hash: sha256.New(), layouts: map[string]*objectLayout{}, nested: map[string]*skippedFiles{},
+		table:  &objectTable{files: map[string]bucket.Object{}},
+		finder: finder{found: Found{Dir: r.Place()}, dir: r.Place(), chunks: map[string][]chunk{}, plain: map[string]chunk{}}}
+	if err := r.List(ctx, o.only, t.add); err != nil {
+		return nil, err
+	}
+	for _, prefix := range o.beside {
+		if err := r.List(ctx, prefix, t.addBeside); err != nil {
+			return nil, err
+		}
+	}
+	return t.finish(), ctx.Err()
+}
+
+// add adds an object.
+func (t *tableReader) add(o bucket.Object) error {
+	if archive, ok := IsArchive(o.Key); t.only != "" && (!ok || archive != t.only) {
+		return nil // another one whose name begins with that of the archive
+	}
+	t.table.keys++
+	fmt.Fprintf(t.hash, "%q %d %q %d\n", o.Key, o.Size, o.ETag, o.LastModified.Unix())
+	if reason := illegalKey(o.Key); reason != "" {
+		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // an empty one stands for a directory in consoles
+			t.reportIllegal(o.Key, reason)
+		}
+		return nil
+	}
+	if isHidden(o.Key) {
+		t.remember(o)
+		return nil
+	}
+	dir, name := path.Split(o.Key)
+	if dir == "" {
+		t.addTop(o)
+	}
+	layout, blob, ok := parseName(o.Key)
+	if !ok {
+		t.remember(o)
+	}
+	switch {
+	case ok && blob == "":
+		t.layout(layout).index = o
+	case ok:
+		t.layout(layout).add(blob, o)
+	case dir != "":
+		t.addNested(strings.TrimSuffix(dir, "/"), name)
+	}
+	return nil
+}
+
+// remember adds an object that is no part of a layout.
+func (t *tableReader) remember(o bucket.Object) {
+	if len(t.table.files) < maxFiles {
+		t.table.files[o.Key] = o
+	}
+}
+
+// addBeside adds an object beside the one archive that is read.
+func (t *tableReader) addBeside(o bucket.Object) error {
+	if !strings.Contains(o.Key, "/") {
+		t.remember(o)
+		fmt.Fprintf(t.hash, "beside %q %d %q %d\n", o.Key, o.Size, o.ETag, o.LastModified.Unix())
+	}
+	return nil
+}
+
+// illegalKey says why an object is not read, or is empty. Of two keys that a file system would
+// take for one, at most one is read.
+func illegalKey(key string) string {
+	switch {
+	case len(key) > maxPath:
+		return fmt.Sprintf("a key longer than %d bytes", maxPath)
+	case !utf8.ValidString(key):
+		return "a key that is not UTF-8"
+	}
+	for element := range strings.SplitSeq(key, "/") {
+		if element == "" || element == "." || element == ".." {
+			return fmt.Sprintf("a key with the element %q", element)
+		}
+	}
+	return ""
+}
+
+func (t *tableReader) reportIllegal(key, reason string) {
+	t.illegal++
+	if t.illegal > maxProblems {
+		return
+	}
+	t.table.problems = append(t.table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%.300q is not read: %s: copy the object to another key", key, reason)})
+}
+
+// addTop adds an object at the top of the place.
+func (t *tableReader) addTop(o bucket.Object) {
+	class := ClassifyName(o.Key)
+	why := class.skipReason(0)
+	switch {
+	case why != nil:
+		t.finder.skipped.add(".", o.Key, class, why)
+	case class.Kind == NameArchive || class.Kind == NameChunk:
+		t.finder.addMember(o.Key, &object{t.reader, o})
+	}
+}
+
+// addNested reports an object below the top that looks like an archive.
+func (t *tableReader) addNested(dir, name string) {
+	class := ClassifyName(name)
+	if class.Kind != NameArchive && class.Kind != NameChunk && !class.Unread {
+		return
+	}
+	files := t.nested[dir]
+	if files == nil {
+		if len(t.nested) >= maxProblems {
+			return
+		}
+		files = &skippedFiles{}
+		t.nested[dir] = files
+	}
+	files.add(dir, name, class, nestedReason(class))
+}
+
+func (t *tableReader) layout(p string) *objectLayout {
+	if t.last == nil || t.last.path != p {
+		l := t.layouts[p]
+		if l == nil {
+			l = &objectLayout{path: p}
+			t.layouts[p] = l
+		}
+		t.last = l
+	}
+	return t.last
+}
+
+// add adds a blob. Keys are listed in their order, so blobs are as well.
+func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
+	b := objectBlob{size: o.Size}
+	sum, plain := names.SHA256Sum(d)
+	if plain && b.setTag(o.ETag) {
+		b.sum = sum
+		l.blobs = append(l.blobs, b)
+		return
+	}
+	if l.odd == nil {
+		l.odd = map[digest.Digest]bucket.Object{}
+	}
+	l.odd[d] = o
+}
+
+// finish makes the table of what was added.
+func (t *tableReader) finish() *objectTable {
+	table := t.table
+	table.sum = [sha256.Size]byte(t.hash.Sum(nil))
+	table.found = t.finder.finish()
+	for p, l := range t.layouts {
+		switch {
+		case t.inBlobs(p):
+		case l.index.Key == "":
+			table.problems = append(table.problems, problem.Problem{Kind: problem.Incomplete, Path: p, Reason: "blobs of an OCI layout without its index.json"})
+		default:
+			l.blobs = slices.Clip(l.blobs)
+			slices.SortFunc(l.blobs, func(a, b objectBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
+			table.layouts = append(table.layouts, *l)
+		}
+	}
+	slices.SortFunc(table.layouts, func(a, b objectLayout) int { return strings.Compare(a.path, b.path) })
+	for _, files := range t.nested {
+		table.nested = append(table.nested, files.list()...)
+	}
+	byPath := func(a, b problem.Problem) int { return strings.Compare(a.Path+a.Reason, b.Path+b.Reason) }
+	slices.SortFunc(table.problems, byPath)
+	slices.SortFunc(table.nested, byPath)
+	if t.illegal > maxProblems {
+		table.problems = append(table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%d more objects are not read because of their keys", t.illegal-maxProblems)})
+	}
+	return table
+}
+
+// inBlobs reports whether a path is below the directory blobs of a layout, where no layout is
+// looked for.
+func (t *tableReader) inBlobs(p string) bool {
+	for at := p; ; {
+		i := strings.LastIndex("/"+at, "/blobs/")
+		if i < 0 {
+			return false
+		}
+		parent := strings.TrimSuffix(at[:i], "/")
+		if parent == "" {
+			parent = "."
+		}
+		if l := t.layouts[parent]; l != nil && l.index.Key != "" {
+			return true
+		}
+		at = at[:i]
+	}
+}
