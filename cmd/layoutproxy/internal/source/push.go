@@ -30,7 +30,24 @@ func PlanPush(ctx context.Context, s *settings.Selection, cacheDir string, sourc
 		}
 	}
 	if errors.Is(err, push.ErrName) {
-		err = exit.UsageError(exit.WithHint(err, "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"))
+		hint := "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"
+		if to.Path == "" {
+			hint = "add the path to the registry: " + to.Registry + "/" + ownRoot(ctx, flags, sources)
+		}
+		err = exit.UsageError(exit.WithHint(err, hint))
 	}
 	return tree, plan, err
+}
+
+// ownRoot returns the root that a bundle names itself, or that of Deckhouse's most frequent edition.
+func ownRoot(ctx context.Context, flags settings.Tree, sources []string) string {
+	flags.Roots = []string{layoutstore.AutoRoot}
+	if tree, err := Open(ctx, flags.Options(sources)); err == nil {
+		for _, root := range tree.Snapshot().Roots() {
+			if root != "" {
+				return root
+			}
+		}
+	}
+	return "deckhouse/ee"
 }
