@@ -181,11 +181,12 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
-	// The first signal lets the current step complete; the second ends the process.
-	ctx, stop := exit.OnFirstSignal(cmd.Context())
-	defer stop()
+	// The first signal lets the current step complete, without bars that a second one, which ends
+	// the process, would leave on the terminal.
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
+	ctx, stop := exit.OnFirstSignal(cmd.Context(), watch.Stop)
+	defer stop()
 	if flags.dryRun {
 		plan, err := pull.Dry(ctx, options, watch)
 		watch.Stop()

@@ -18,6 +18,7 @@ type Phases struct {
 
 	mu      sync.Mutex
 	current *Progress
+	ended   bool
 	loose   int64 // bytes outside of a phase that has a total
 	told    time.Time
 }
@@ -29,16 +30,19 @@ func NewPhases(log *zap.Logger, screen *Console) *Phases {
 
 // Phase implements pull.Watch.
 func (w *Phases) Phase(name string, total int64) {
-	w.Stop()
-	w.log.Info(name)
-	if total == 0 {
-		return
+	w.mu.Lock()
+	last := w.current
+	w.mu.Unlock()
+	if last != nil {
+		last.Stop()
 	}
-	p := NewProgress(w.log, w.screen, name)
-	p.Begin(0, total)
+	w.log.Info(name)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.current = p
+	if w.current = nil; total > 0 && !w.ended {
+		w.current = NewProgress(w.log, w.screen, name)
+		w.current.Begin(0, total)
+	}
 }
 
 // Add implements pull.Watch.
@@ -88,11 +92,12 @@ func (w *Phases) Packed(name string, n int64) {
 	w.log.Info("written", zap.String("archive", name), zap.String("size", humanize.Bytes(uint64(max(0, n)))))
 }
 
-// Stop ends the display.
+// Stop ends the display, also while something is fetched. It may be called again, and returns when
+// the display has ended.
 func (w *Phases) Stop() {
 	w.mu.Lock()
 	p := w.current
-	w.current = nil
+	w.ended = true
 	w.mu.Unlock()
 	if p != nil {
 		p.Stop()

@@ -27,6 +27,9 @@ type Progress struct {
 	ended chan struct{}
 	stop  sync.Once
 	lines sync.WaitGroup
+
+	mu    sync.Mutex
+	blobs map[*mpb.Bar]bool // that have lines of their own; nil after the end
 }
 
 // lineEvery is how often the log has a line of progress.
@@ -34,7 +37,7 @@ const lineEvery = 10 * time.Second
 
 // NewProgress returns a progress, which shows nothing before Begin.
 func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
-	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show()}
+	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show(), blobs: map[*mpb.Bar]bool{}}
 }
 
 // Begin sets the numbers of files and bytes. It is called once.
@@ -71,6 +74,12 @@ func (p *Progress) end() {
 		if p.bar != nil {
 			p.bar.Abort(true)
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for bar := range p.blobs {
+			bar.Abort(true)
+		}
+		p.blobs = nil
 	})
 }
 

@@ -49,15 +49,22 @@ func (t *sent) End(done bool) {
 const lineFrom = 1 << 20
 
 // line is that of a blob under way, named for its repository; nil where none is shown.
-type line struct{ bar *mpb.Bar }
+type line struct {
+	of  *Progress
+	bar *mpb.Bar
+}
 
 // newLine shows the line of a blob of a repository, on a terminal and if it is worth one.
 func (p *Progress) newLine(repository string, size int64) *line {
-	if p.bars == nil || size < lineFrom {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bars == nil || p.blobs == nil || size < lineFrom {
 		return nil
 	}
-	return &line{p.bars.AddBar(size, mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(repository, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)))}
+	bar := p.bars.AddBar(size, mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(repository, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)))
+	p.blobs[bar] = true
+	return &line{p, bar}
 }
 
 func (l *line) at(pos int64) {
@@ -69,5 +76,8 @@ func (l *line) at(pos int64) {
 func (l *line) end() {
 	if l != nil {
 		l.bar.Abort(true)
+		l.of.mu.Lock()
+		defer l.of.mu.Unlock()
+		delete(l.of.blobs, l.bar)
 	}
 }
