@@ -3,6 +3,7 @@ package acceptance
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -56,7 +57,7 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
 	err = cmd.Run()
-	if left := send(0); left != syscall.ESRCH {
+	if left := send(0); !errors.Is(left, syscall.ESRCH) {
 		t.Errorf("processes are left: %v", left)
 		_ = send(syscall.SIGKILL)
 	}

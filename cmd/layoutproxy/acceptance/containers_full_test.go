@@ -66,8 +66,10 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 	if err != nil {
 		t.Fatalf("RunPodSandbox: %v", err)
 	}
-	defer k.runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
-	defer k.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+	defer func() {
+		_, _ = k.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+		_, _ = k.runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+	}()
 	if err := k.pull(ctx, reference); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,6 @@ type containerd struct {
 	pid                int
 
 	cmd *exec.Cmd
-	log *os.File
 }
 
 // startContainerd runs containerd until the test ends. settings has lines for its configuration,

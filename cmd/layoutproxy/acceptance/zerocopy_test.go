@@ -130,14 +130,14 @@ func traced(t *testing.T, pid int, do func()) calls {
 	}
 	said := bufio.NewScanner(stderr)
 	if !said.Scan() || !strings.Contains(said.Text(), "attached") {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		t.Fatalf("strace: %s", said.Text())
 	}
 	go io.Copy(io.Discard, stderr)
 	do()
-	cmd.Process.Signal(os.Interrupt) // strace detaches and exits
-	cmd.Wait()
+	_ = cmd.Process.Signal(os.Interrupt) // strace detaches and exits
+	_ = cmd.Wait()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
