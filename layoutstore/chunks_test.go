@@ -186,10 +186,9 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestChunkCutShort cuts every chunk short, in turn. Everything before the cut is
-// served, and nothing wrong is. If anything is not served, a problem names the chunk
-// among others that may be cut; if the chain of headers continues behind the cut, only
-// missing blobs show it.
+// TestChunkCutShort cuts every chunk short, in turn. Everything before the cut is served, and no
+// wrong content ever is. If anything is not served, a problem names the chunk among those that
+// may be cut. If the chain of headers continues behind the cut, only missing blobs reveal it.
 func TestChunkCutShort(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {

@@ -43,7 +43,7 @@ func (di discoveryImages) find(k key) (name string, ok bool) {
 	return di[i].name, true
 }
 
-// has reports whether a key is that of content of a discovery image.
+// has reports whether a discovery image has the content with this key.
 func (di discoveryImages) has(k key) bool {
 	_, ok := di.find(k)
 	return ok

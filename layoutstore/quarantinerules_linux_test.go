@@ -161,8 +161,8 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 	}
 }
 
-// A record that only its name is left of is written again when a request shows which blob it
-// is about. That request is refused as well, and the next process reads the record.
+// If only the name of a record is left, the record is rewritten at the first request for its
+// blob. That request is refused as well, and the next process reads the record.
 func TestRecordIsWrittenAgain(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {

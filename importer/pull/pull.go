@@ -25,11 +25,11 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
-// Run pulls. What it reports as done is in the directory, complete and on disk. Where it
-// fails, the directory is as before, except for state from which the next run resumes.
-// When the context ends, Run first completes blobs that are nearly done.
+// Run pulls a bundle. When it returns without an error, the bundle is in the directory, complete
+// and synced. If it fails, the directory is unchanged, except for state from which the next run
+// resumes. When the context ends, Run first completes blobs that are nearly done.
 //
-// Errors: ErrUsage; *IncompleteError where content is missing or damaged; the planner's;
+// Errors: ErrUsage; *IncompleteError if content is missing or damaged; the planner's;
 // *client.Error; the file system's and the context's.
 func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err := o.check(); err != nil {

@@ -17,8 +17,8 @@ import (
 // object is an object of a bucket in memory, with the ranges that were requested of it.
 type object struct {
 	data []byte
-	// short is how many bytes each body lacks at its end; gone and wait are what a request fails
-	// with and waits for.
+	// short is how many bytes are missing at the end of each body. A request fails with gone,
+	// and waits for wait.
 	short int
 	gone  error
 	wait  chan struct{}

@@ -206,7 +206,7 @@ func TestOnlyNeededLayersAreOpened(t *testing.T) {
 	}
 }
 
-// lying is a reader that fails in place of io.EOF.
+// lying is a reader that fails instead of returning io.EOF.
 type lying struct {
 	io.Reader
 	err error

@@ -328,7 +328,7 @@ func changeWhileNobodyAsks(t *testing.T) {
 	}
 	time.Sleep(600 * time.Millisecond) // until what was seen before is too old to go by
 	var clients sync.WaitGroup
-	for range 20 { // at the same time: none goes by what another is about to replace
+	for range 20 { // concurrently: no request uses a result that another one is replacing
 		clients.Go(func() {
 			if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a user who is gone: %s", resp.Status)

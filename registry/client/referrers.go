@@ -51,7 +51,7 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	}
 	found.List, err = c.referrersByTag(ctx, repository, d)
 	if found.Unknown != nil && (errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied)) {
-		err = nil // some registries say so that there are no referrers
+		err = nil // some registries answer so if there are no referrers
 	}
 	return found, err
 }

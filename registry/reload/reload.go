@@ -23,7 +23,7 @@ import (
 type Options[T any] struct {
 	// Files are the files to watch. Links are followed.
 	Files []string
-	// Read reads them.
+	// Read makes the value from the files.
 	Read func() (T, error)
 	// Changed is called after a change was read, Failed when a change cannot be read: once
 	// for each state of the files. Both may be nil.

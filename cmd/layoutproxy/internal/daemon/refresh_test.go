@@ -231,7 +231,7 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 	}}
 }
 
-// A system without watches left is reported as a problem, and fails nothing.
+// If the system has no watches left, that is reported as a problem, and everything else works.
 func TestWatchesRunOut(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "install", "v1")

@@ -22,7 +22,8 @@ type S3 struct {
 	CAFile    string
 	// WriteIndex writes archive indexes beside the archives.
 	WriteIndex bool
-	// Redirect answers blobs that are whole objects with a presigned URL, which begins with PublicEndpoint.
+	// Redirect answers requests for blobs that are stored as one object with a presigned URL,
+	// which begins with PublicEndpoint.
 	Redirect       bool
 	PublicEndpoint string
 }
