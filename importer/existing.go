@@ -148,8 +148,8 @@ func (c *content) provenFile() string {
 	return ""
 }
 
-// planRepairs finds the copies in the store to replace, once the content is proven. It returns
-// their number.
+// planRepairs finds the copies in the store that will be replaced when the content has been
+// verified. It returns their number.
 func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {

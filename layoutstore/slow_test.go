@@ -162,8 +162,8 @@ func slowBlob(t *testing.T) {
 	close(disk.release)
 }
 
-// While a manifest is slow, a small blob is sent only if its bytes are proven: it may be a
-// damaged manifest that an index names which was not read yet.
+// While a manifest is slow, a small blob is sent only if its bytes are proven: otherwise it
+// could be a damaged manifest that is named only in the index that has not been read yet.
 func TestUnprovenBlobWaitsForTheWholeRepository(t *testing.T) {
 	synctest.Test(t, unprovenBlobWaitsForTheWholeRepository)
 }

@@ -34,7 +34,7 @@ func writeManual(dir string) error {
 	}
 	root, _ := newRoot()
 	o := manual.Options{Version: version, Date: time.Now()}
-	o.Home, _ = os.UserHomeDir() // without one, no default begins with it
+	o.Home, _ = os.UserHomeDir() // without a home, no default path can contain it
 	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {

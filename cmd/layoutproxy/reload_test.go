@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Sources, roots and credentials are changed back and forth under load: no request
-// fails, and a download that is under way ends whole.
+// Sources, roots and credentials are changed back and forth under load: no request fails, and
+// running downloads complete.
 func TestHangupDropsNoRequest(t *testing.T) {
 	dir, d := bigBlob(t)
 	other, more := t.TempDir(), t.TempDir()

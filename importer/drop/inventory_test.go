@@ -43,8 +43,8 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 	return file
 }
 
-// A dropped bundle waits for all that its inventory lists, and for its signature. All of it is
-// moved away in the end, the inventory too.
+// A dropped bundle waits for its signature and for everything that its inventory lists. After
+// the import, all of its files are moved away, including the inventory.
 func TestDropWaitsForWhatIsListed(t *testing.T) {
 	bundle, key := importertest.NewBundle(t), aKey(t)
 	listed := sign(t, bundle, key)
@@ -73,7 +73,7 @@ func TestDropWaitsForWhatIsListed(t *testing.T) {
 	}
 }
 
-// What another key signed goes to failed/.
+// A bundle that another key has signed is moved to failed/.
 func TestDropRefusesAnotherKey(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	listed := sign(t, bundle, aKey(t))

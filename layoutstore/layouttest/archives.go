@@ -20,8 +20,8 @@ import (
 // Archive says how to pack layouts of a tree. The zero value packs the complete tree as
 // d8 mirror pull does: GNU format, no directories, no "./".
 type Archive struct {
-	// Layouts are the paths of the layouts to pack, without layouts nested in them. Nil
-	// means the complete tree, layouts or not.
+	// Layouts are the paths of the layouts to pack, without layouts nested in them. Nil means
+	// all files of the tree.
 	Layouts []string
 	// Format of the headers; GNU if unknown.
 	Format tar.Format
