@@ -79,8 +79,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 		if err := k.session.stageArchive(ctx, a); err != nil {
 			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// This includes one that was put there by hand: it wins its tags only with a
-		// generation.
+		// This includes an archive that was copied into the store by hand: without a generation
+		// it wins no tags.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
 		report.Copied = append(report.Copied, a.copied...)

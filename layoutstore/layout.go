@@ -96,8 +96,8 @@ type IndexEntry struct {
 	Number int             // position of the descriptor in the file, from 0
 	// ByDigest is set if its short tag is a digest: it has no tag on purpose.
 	ByDigest bool
-	// Repository is the one in its reference, if it has no short tag. It decides about the
-	// tags of an index that names several repositories.
+	// Repository is the repository in the descriptor's reference, if it has no short tag. It
+	// decides which tags count in an index that names several repositories.
 	Repository string
 }
 

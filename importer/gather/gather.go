@@ -1,7 +1,7 @@
-// Package gather makes the inventory of what is there: of sources ([Sources]) or of a path in a
-// registry ([Registry]).
+// Package gather makes the inventory of existing content: of sources ([Sources]), or of a path
+// in a registry ([Registry]).
 //
-// What cannot be listed, because it is missing or damaged, is returned as problems.
+// Missing and damaged content cannot be listed. It is returned as problems.
 package gather
 
 import (
@@ -45,8 +45,8 @@ func Sources(ctx context.Context, sources []string, cacheDir string, checksums b
 	return problems, addFiles(ctx, sources, tree.Snapshot(), checksums, b)
 }
 
-// list adds the content of a snapshot, and returns its failures. A root layout needs no name
-// here.
+// list adds the content of a snapshot, and returns its failures. A root layout without a name is
+// listed, too.
 func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (failures []problem.Problem, err error) {
 	if err := s.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
 		return nil, err
@@ -121,8 +121,8 @@ func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, ch
 	return nil
 }
 
-// wantedArchives returns the archives that are sources of their own; all is set if a source is
-// the directory.
+// wantedArchives returns the archives that are named as sources. all is set if the directory
+// itself is a source.
 func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	archives = map[string]bool{}
 	for _, source := range sources {
@@ -135,7 +135,7 @@ func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	return false, archives
 }
 
-// treePaths are the paths of the unpacked layouts of a directory.
+// treePaths returns the paths of the unpacked layouts in a directory.
 func treePaths(s *layoutstore.Snapshot, dir string) (paths []string) {
 	for _, at := range s.Paths() {
 		repo, err := s.At(at)

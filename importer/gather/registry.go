@@ -19,16 +19,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// RegistryOptions say what to list of a registry.
+// RegistryOptions say which registry to list, and how.
 type RegistryOptions struct {
 	Client *client.Client
 	At     client.Reference
 	Jobs   int // requests at a time
-	// NoEditionSplit looks for the installer and the d8 program below the path, even if it ends
-	// in an edition.
+	// NoEditionSplit expects the installer and the d8 program below the path, even if it ends in
+	// an edition.
 	NoEditionSplit bool
-	// Known is an inventory with repositories and untagged manifests to look for: no registry
-	// lists such manifests, and many list no repositories. It may be nil.
+	// Known is an inventory with repositories and untagged manifests to check as well: no
+	// registry lists untagged manifests, and many do not list repositories. It may be nil.
 	Known *inventory.Inventory
 }
 
@@ -36,9 +36,8 @@ type RegistryOptions struct {
 var ErrNoCatalog = errors.New("the registry does not list its repositories")
 
 // Registry adds the content of a path in a registry to an inventory: every tag, with everything
-// that it leads to. Each blob is asked for by one HEAD request. Discovery tags are left out.
-// What is missing is returned as problems. Errors: ErrNoCatalog; those of the client; the
-// context's.
+// that it leads to. It sends one HEAD request per blob. Discovery tags are left out. Missing
+// content is returned as problems. Errors: ErrNoCatalog; those of the client; the context's.
 func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
 	split := edition.Of(o.At.Path)
 	if o.NoEditionSplit {
@@ -66,18 +65,18 @@ func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]p
 	return r.problems, nil
 }
 
-// remote is a registry that is being listed.
+// remote is the state of listing a registry.
 type remote struct {
 	RegistryOptions
 	split edition.Split
 
 	mu       sync.Mutex // guards the following fields
 	builder  *inventory.Builder
-	blobs    map[digest.Digest]bool // that were asked for
+	blobs    map[digest.Digest]bool // already requested
 	problems []problem.Problem
 }
 
-// paths are the paths of the repositories below the path in the registry.
+// paths returns the paths of the repositories below the path in the registry.
 func (r *remote) paths(ctx context.Context) (paths []string, err error) {
 	names, err := r.Client.Catalog(ctx)
 	if err != nil && (ctx.Err() != nil || r.Known == nil) {
@@ -97,7 +96,8 @@ func (r *remote) paths(ctx context.Context) (paths []string, err error) {
 	return slices.Compact(paths), nil
 }
 
-// pathOf is the path of a repository in a bundle; ok is false for one that is elsewhere.
+// pathOf returns the path in a bundle for a repository of the registry. ok is false if the
+// repository is outside of the listed path.
 func (r *remote) pathOf(name string) (path string, ok bool) {
 	if name == r.split.Root {
 		return ".", true
@@ -114,7 +114,7 @@ func (r *remote) pathOf(name string) (path string, ok bool) {
 	return "", false
 }
 
-// tagLists are the tags of the repositories that exist.
+// tagLists returns the tags of each existing repository.
 func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]string, error) {
 	lists := map[string][]string{}
 	group, ctx := errgroup.WithContext(ctx)
@@ -141,8 +141,8 @@ func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]str
 	return lists, group.Wait()
 }
 
-// withoutDiscovery returns the tags that are not discovery tags: those that name no other
-// repository below an index.
+// withoutDiscovery drops discovery tags: tags that are also the name of a directory of
+// repositories below an index.
 func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
 	if !slices.Contains(discovery.Indexes(), path) {
 		return tags
@@ -166,7 +166,7 @@ func (r *remote) repository(ctx context.Context, path string, tags []string) err
 		m, err := r.Client.Manifest(ctx, name, reference)
 		if errors.Is(err, client.ErrNotFound) {
 			if tag != "" {
-				r.add(problem.Problem{Kind: problem.Incomplete, Repository: name, Tags: []string{tag}, Reason: "the registry lists this tag and does not have its manifest"})
+				r.add(problem.Problem{Kind: problem.Incomplete, Repository: name, Tags: []string{tag}, Reason: "the registry lists this tag, but does not have its manifest"})
 			}
 			return nil
 		}
@@ -219,7 +219,7 @@ func (r *remote) repository(ctx context.Context, path string, tags []string) err
 	return r.addBlobs(ctx, name, graph)
 }
 
-// knownUntagged are the untagged manifests to look for in a repository.
+// knownUntagged returns the untagged manifests to check in a repository.
 func (r *remote) knownUntagged(path string) (all []digest.Digest) {
 	if r.Known == nil {
 		return nil
@@ -259,7 +259,7 @@ func (r *remote) addManifests(path, name string, graph *closure.Graph) {
 	}
 }
 
-// addBlobs asks for each blob once.
+// addBlobs requests each blob once.
 func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)

@@ -129,7 +129,7 @@ func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("%d %s missing or damaged in the source:\n  %s", len(lines), noun, strings.Join(lines, "\n  "))
 }
 
-// sortProblems sorts problems, each once.
+// sortProblems sorts problems and removes duplicates.
 func sortProblems(problems []Problem) []Problem {
 	all := append([]Problem{}, problems...)
 	slices.SortFunc(all, func(a, b Problem) int {

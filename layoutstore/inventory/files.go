@@ -22,12 +22,12 @@ type Archive struct {
 	Files []File // in their order
 }
 
-// isChunked reports whether the archive is cut into chunks.
+// isChunked reports whether the archive is in chunks.
 func (a *Archive) isChunked() bool { return a.Files[0].Name != a.Name }
 
 var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
 
-// archiveOf returns the archive that a file is, or is a chunk of.
+// archiveOf returns the name of the archive to which a file belongs, and for a chunk its number.
 func archiveOf(file string) (archive, number string, ok bool) {
 	if m := chunkName.FindStringSubmatch(file); m != nil {
 		return m[1], m[2], true
@@ -107,8 +107,7 @@ func (i *Inventory) checkFiles(dir string, present []File, wanted func(archive s
 	return c.problems
 }
 
-// ErrMissing is the error behind the problem of an archive that is listed and of which no file is
-// there.
+// ErrMissing is the error in the problem of a listed archive without any file.
 var ErrMissing = errors.New("the archive is missing")
 
 // fileCheck collects the problems of a directory's files.
@@ -182,8 +181,8 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	}
 }
 
-// cutAgain reports an archive whose chunks are not the listed ones, and together are not the
-// archive. None of them is named: each may be intact.
+// cutAgain reports an archive whose chunks differ from the listed ones and do not add up to the
+// archive. It names none of them, because each may be intact.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
 		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)

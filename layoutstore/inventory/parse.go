@@ -84,7 +84,7 @@ func IsInventory(data []byte) bool {
 
 var errVersion = errors.New("format version")
 
-// checkVersion comes first: a later version may have other fields.
+// checkVersion must run before the other checks: a later version may have other fields.
 func checkVersion(data []byte) error {
 	var v struct {
 		FormatVersion *int `json:"formatVersion"`
@@ -101,8 +101,8 @@ func checkVersion(data []byte) error {
 	return nil
 }
 
-// shape is the fields of an object, each with the shape of the objects in its list. Fields of
-// which the names end in "?" may be missing.
+// shape lists the fields of an object, each with the shape of the objects in its list. A field
+// whose name ends in "?" may be missing.
 type shape map[string]shape
 
 func topShape() shape {
@@ -228,7 +228,7 @@ func checkAll[T any](what string, all []T, key func(T) string, check func(T) err
 func inOrder[T any](what string, all []T, key func(T) string) error {
 	for n := 1; n < len(all); n++ {
 		if a, b := key(all[n-1]), key(all[n]); a >= b {
-			return fmt.Errorf("%s: %.300q follows %.300q: not sorted, or there twice", what, b, a)
+			return fmt.Errorf("%s: %.300q follows %.300q: not sorted, or duplicate", what, b, a)
 		}
 	}
 	return nil
@@ -277,8 +277,8 @@ func (f File) check() error {
 // maxFileName limits the name of a file, in bytes.
 const maxFileName = 4096
 
-// checkFileName accepts a file that a bundle can have: below its directory, and without a name
-// that begins with a dot, which no source reads.
+// checkFileName accepts only names of files that a bundle can contain: relative, below its
+// directory, and without a segment that begins with a dot, because sources skip such files.
 func checkFileName(name string) error {
 	hidden := slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool { return strings.HasPrefix(s, ".") })
 	if name == "" || len(name) > maxFileName || hidden || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(name)) ||

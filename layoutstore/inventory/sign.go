@@ -115,7 +115,7 @@ func ParseVerifyKey(data []byte) (*VerifyKey, error) {
 func (k *VerifyKey) ID() digest.Digest {
 	der, err := x509.MarshalPKIXPublicKey(k.public)
 	if err != nil {
-		return "" // no key of the two kinds
+		return "" // neither of the two supported types
 	}
 	return digest.FromBytes(der)
 }
@@ -132,7 +132,7 @@ func (k *VerifyKey) Verify(data, signature []byte) bool {
 	return false
 }
 
-// Refusal is the reason why a key does not vouch for a bundle.
+// Refusal is the reason why the signature of a bundle is not accepted.
 type Refusal string
 
 // The reasons of a refusal.
@@ -170,7 +170,7 @@ func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, e
 		}
 		return i, nil
 	}
-	// The signature does not say whose it is. The inventory may.
+	// The signature does not name its key, but the inventory may.
 	i, err := Parse(data)
 	switch {
 	case err != nil:

@@ -56,9 +56,9 @@ func TestChunksAddUp(t *testing.T) {
 	}
 }
 
-// BenchmarkMany opens archives of many layouts: whole, in chunks, in chunks with one missing
-// behind each, and with one stray chunk far behind. Four times as many layouts take at
-// most 4.4 times as long.
+// BenchmarkMany opens archives of many layouts: in one file, in chunks, in chunks of which every
+// second one is missing, and with one stray chunk after a large gap. Four times as many layouts
+// should take at most 4.4 times as long.
 func BenchmarkMany(b *testing.B) {
 	touch := func(b *testing.B, dir string, number int) {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("x.tar.%04d.chunk", number)), []byte("stray"), 0o600); err != nil {

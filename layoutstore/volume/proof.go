@@ -18,9 +18,8 @@ const (
 // maxIndexProof is the largest index.json that is read to verify it, in bytes.
 const maxIndexProof = 64 << 20
 
-// proveContent reads and verifies the content of an entry: a blob by its digest, an
-// index.json by its syntax, because later bytes of the archive would not end a JSON
-// document.
+// proveContent reads and verifies the content of an entry: a blob by its digest, an index.json
+// by its syntax, because content that is shifted or cut is not valid JSON.
 func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, error) {
 	name, illegal := cleanName(m.name)
 	if illegal != "" || !m.isFile || isHidden(name) {

@@ -44,7 +44,7 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	return c, nil
 }
 
-// anonymous returns credentials without a name, or the error where somebody has asked for others.
+// anonymous returns anonymous credentials, or the error if others were configured.
 func anonymous(named bool, err error) (*credentials.Credentials, error) {
 	if named {
 		return nil, fmt.Errorf("credentials of the object store: %w", err)

@@ -50,10 +50,11 @@ func listensOnLoopback(address string) bool {
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// refuseForeignNames refuses requests for names that somebody else may own. Whoever owns a name can
-// have it mean 127.0.0.1 for a moment (DNS rebinding): their page, in an operator's browser, would
-// be of the same origin as this address, and could read it. Nobody can do that with an IP address
-// or a name without a dot. With a login it would be of no use, as the browser has none for that name.
+// refuseForeignNames refuses requests for names that somebody else may own. Whoever owns a name
+// can have it mean 127.0.0.1 for a moment (DNS rebinding): their page, in an operator's browser,
+// would be of the same origin as this address, and could read it. Nobody can do that with an IP
+// address or a name without a dot. With a login the attack fails, because the browser has no
+// credentials for that name.
 func refuseForeignNames(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isOwnName(req.Host) {

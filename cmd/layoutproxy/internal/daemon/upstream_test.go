@@ -19,7 +19,7 @@ func TestPageKnowsTheUpstreamAtOnce(t *testing.T) {
 	layouttest.Try(t, err)
 	// It waits only so long for a storage: on a busy machine a first call may have nothing.
 	layouttest.Eventually(t, "the registry of the images", func() bool { return s.admin.pageStatus(t.Context()).Upstream == "registry.deckhouse.io" })
-	// It is read once per generation.
+	// The upstream is read once per generation.
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if host := s.admin.upstream.of(ended, s.live.tree.Snapshot()); host != "registry.deckhouse.io" {
