@@ -334,7 +334,7 @@ func (t *counted) End(done bool) {
 }
 
 // A progress counts each expected byte once: sent, mounted, sent twice or already present.
-func TestProgressIsTold(t *testing.T) {
+func TestProgressIsReported(t *testing.T) {
 	const there = "blobs there before"
 	for name, fault := range map[string]registrytest.Fault{
 		"as usual":  nil,

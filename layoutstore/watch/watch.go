@@ -245,7 +245,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			if w.counts(e) {
 				soon()
 			}
-		case <-failures: // events were lost: look
+		case <-failures: // events were lost: scan
 			soon()
 		case due := <-w.again:
 			asked = sooner(asked, due)

@@ -43,8 +43,8 @@ type Step struct {
 	State  State  `json:"state"`
 	Detail string `json:"detail"`           // one line
 	Advice string `json:"advice,omitempty"` // what to do, if anything
-	// Content is true if the failure is in the content of the registry, damaged or
-	// missing, and not in the way to it.
+	// Content is true if content of the registry is damaged or missing. It is false if the
+	// registry cannot be reached or used.
 	Content bool `json:"content,omitempty"`
 }
 

@@ -46,7 +46,7 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 		}
 		return
 	}
-	c.open[addr]++ // also one too many: its end is reported too
+	c.open[addr]++ // a refused connection counts until its close is reported, as well
 	if c.open[addr] > c.max {
 		c.refused.Add(1)
 		conn.Close()

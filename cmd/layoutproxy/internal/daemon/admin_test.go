@@ -25,7 +25,8 @@ func TestProfilesAreThereWithTheFlagOnly(t *testing.T) {
 	}
 }
 
-// What each method and path of the admin address answers. HEAD is asked like GET.
+// Each path of the admin address answers the right status to each method. HEAD is answered like
+// GET.
 func TestRoutesOfTheAdminAddress(t *testing.T) {
 	_, admin := inProcess(t, t.TempDir())
 	read, write := "GET, HEAD", "POST"

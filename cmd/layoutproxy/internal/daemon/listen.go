@@ -107,7 +107,7 @@ func (s *Daemon) announce(ctx context.Context) {
 	default:
 		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", s.sources))
 	}
-	s.live.tellProblems(ctx)
+	s.live.logProblems(ctx)
 }
 
 // serve answers until the server is shut down.

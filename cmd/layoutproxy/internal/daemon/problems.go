@@ -10,14 +10,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// tellProblems logs problems that are new since its last call. It does not wait for a
+// logProblems logs problems that are new since its last call. It does not wait for a
 // storage that hangs.
-func (l *liveTree) tellProblems(ctx context.Context) {
+func (l *liveTree) logProblems(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
 	found, ok := l.ask(ctx)
 	if !ok {
-		return // at the next call
+		return // the next call logs them
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,7 +34,7 @@ func (l *liveTree) tellProblems(ctx context.Context) {
 	logProblems(l.log, fresh)
 }
 
-// tellProblem logs one problem that was just found, as tellProblems would, and reads no
+// tellProblem logs one problem that was just found, as logProblems would, and reads no
 // others: a scrub of a bad disk finds thousands, one by one.
 func (l *liveTree) tellProblem(p layoutstore.Problem) {
 	l.mu.Lock()

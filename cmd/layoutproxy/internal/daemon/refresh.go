@@ -137,7 +137,7 @@ func (l *liveTree) tell(ctx context.Context, change layoutstore.Change) {
 	if change.Roots && before > 0 { // else no repository had another name
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
-	l.tellProblems(ctx)
+	l.logProblems(ctx)
 	select {
 	case l.changed <- struct{}{}:
 	default: // the check has yet to begin
@@ -158,7 +158,7 @@ func (l *liveTree) check(ctx context.Context) {
 		} else if ctx.Err() == nil {
 			l.checkedUpTo.Store(s.Generation())
 		}
-		l.tellProblems(ctx)
+		l.logProblems(ctx)
 		giveBack() // what reading the tree took is not needed to serve it
 		debug.SetGCPercent(percent)
 		select {
