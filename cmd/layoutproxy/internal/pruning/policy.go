@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // DefaultGrace is how long running pulls have to complete after a prune.
@@ -27,32 +27,13 @@ type policyFile struct {
 // maxPolicy is the longest policy file that is read, in bytes.
 const maxPolicy = 1 << 20
 
-// ReadPolicy reads a policy file.
+// ReadPolicy reads a policy file, and the inventories that it names.
 func ReadPolicy(name string) (prune.Request, error) {
-	f, err := os.Open(name)
+	data, err := plainfile.Read(name, maxPolicy)
 	if err != nil {
 		return prune.Request{}, exit.UsageError(fmt.Errorf("--prune-policy: %w", err))
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPolicy))
-	var file policyFile
-	if err == nil {
-		d := yaml.NewDecoder(bytes.NewReader(data))
-		d.KnownFields(true)
-		if err = d.Decode(&file); errors.Is(err, io.EOF) {
-			err = nil // no rule, which Check reports
-		}
-	}
-	r := prune.Request{Policy: file.Policy, Grace: DefaultGrace, Repack: file.Repack}
-	if file.Grace != nil {
-		r.Grace = *file.Grace
-	}
-	if err == nil && r.Grace < 0 {
-		err = fmt.Errorf("grace %s: not a positive duration", r.Grace)
-	}
-	if err == nil {
-		err = r.Policy.Check()
-	}
+	r, err := parsePolicy(data)
 	if err == nil {
 		err = r.Policy.ReadBundles()
 	}
@@ -60,4 +41,26 @@ func ReadPolicy(name string) (prune.Request, error) {
 		return r, exit.UsageError(exit.WithHint(fmt.Errorf("--prune-policy %s: %w", name, err), "its keys are the flags of layoutproxy prune, one per line: keep-newest: 2"))
 	}
 	return r, nil
+}
+
+func parsePolicy(data []byte) (prune.Request, error) {
+	var file policyFile
+	var second yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	// A file of comments alone has no rule, which Check reports.
+	if err := d.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+		return prune.Request{}, err
+	}
+	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
+		return prune.Request{}, errors.New("a second document: there is one policy in a file")
+	}
+	r := prune.Request{Policy: file.Policy, Grace: DefaultGrace, Repack: file.Repack}
+	if file.Grace != nil {
+		r.Grace = *file.Grace
+	}
+	if r.Grace < 0 {
+		return r, fmt.Errorf("grace %s: not a positive duration", r.Grace)
+	}
+	return r, r.Policy.Check()
 }

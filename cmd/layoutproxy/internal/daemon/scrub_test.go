@@ -1,0 +1,45 @@
+package daemon
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// What is read of a scrub's position is read again after it is written. Whatever else is in the
+// file, the scrub starts over.
+func FuzzScrubPosition(f *testing.F) {
+	for _, s := range []string{
+		"", "{}", "null", `{"repository":"app","path":"/media/a.tar","entry":"app","digest":"sha256:00"}`,
+		`{"repository":"app","ended":"2026-11-28T03:30:00Z"}`, `{"ended":"yesterday"}`, `{"repository":7}`, `[{}]`, "{\"entry\":\"\xff\"}", `{"Repository":"a","repository":"b"} x`,
+	} {
+		f.Add([]byte(s))
+	}
+	file := scrubFile(filepath.Join(f.TempDir(), "position.scrub"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		layouttest.WriteFile(t, string(file), data)
+		at := file.read(zap.NewNop())
+		file.write(zap.NewNop(), at)
+		if again := file.read(zap.NewNop()); again.Position != at.Position || !again.Ended.Equal(at.Ended) {
+			t.Fatalf("%q is %+v, and when it is written again %+v", data, at, again)
+		}
+	})
+}
+
+// A file that is longer than a position, or not a file, is no position.
+func TestScrubPositionOfNoUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	long := scrubFile(filepath.Join(dir, "long.scrub"))
+	layouttest.WriteFile(t, string(long), append([]byte(`{"repository":"app"}`), make([]byte, maxScrubRecord)...))
+	for _, file := range []scrubFile{long, scrubFile(dir), scrubFile(filepath.Join(dir, "missing"))} {
+		if at := file.read(zap.NewNop()); at != (scrubRecord{verify.Position{}, time.Time{}}) {
+			t.Errorf("%s is read as %+v", file, at)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package pruning
+
+import (
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+)
+
+// A policy that is accepted has a legal rule, and written down again it is the same one.
+func FuzzPolicy(f *testing.F) {
+	for _, s := range []string{
+		"", "# nothing\n", "keep-newest: 2\n", "keep-newest: 2\nolder-than: 720h\nkeep: [app, \"modules/*:v1.2.*\"]\n", "deployed: v1.69.3\nkeep-previous: 1\ngrace: 0s\n",
+		"keep-newest: -1\n", "keep-newest: 2\ngrace: -1s\n", "keep-previous: 1\n", "keep: ['a[']\n", "keep-newest: 2\n---\nkeep-newest: 9\n", "keep-newest: 2\nkeep-newest: 3\n",
+		"unknown: 1\n", "keep-bundle: [/dev/zero]\n", "repack: true\nkeep-release: [v1.70.1]\n", "older-than: 1\n", "&a [*a]", "\x00",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parsePolicy(data)
+		if err != nil {
+			return
+		}
+		if err := r.Policy.Check(); err != nil || r.Grace < 0 || r.Policy.IsEmpty() {
+			t.Fatalf("%q is accepted as %+v: %v", data, r, err)
+		}
+		again := write(t, r)
+		second, err := parsePolicy(again)
+		if err != nil || string(write(t, second)) != string(again) {
+			t.Fatalf("%q is %+v, and %q is %+v, %v", data, r, again, second, err)
+		}
+	})
+}
+
+func write(t *testing.T, r prune.Request) []byte {
+	t.Helper()
+	data, err := yaml.Marshal(policyFile{r.Policy, &r.Grace, r.Repack})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// One file is one policy: a part of it never counts alone.
+func TestPolicyOfTwoDocuments(t *testing.T) {
+	t.Parallel()
+	if r, err := parsePolicy([]byte("keep-newest: 1\n---\ndeployed: v1.69.3\n")); err == nil {
+		t.Errorf("%+v", r)
+	}
+	if r, err := parsePolicy([]byte("keep-newest: 1\n")); err != nil || r.Grace != 15*time.Minute {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// Whatever a server answers as its status, it is refused or printed: as lines that hide nothing,
+// and with exit status 3 exactly if there is a problem that is no conflict.
+func FuzzStatus(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `null`, `{"generation":1}`, `{"generation":1,"checked":true,"roots":["deckhouse/ee",""],"sources":[{"path":"/media","kind":"directory","state":"ready","repositories":1}]}`,
+		`{"generation":1,"problems":[{"kind":"damaged","path":"/a.tar","chunks":["chunk 0001"],"tags":["v1"],"reason":"x"},{"kind":"conflict"}]}`,
+		`{"generation":1,"imports":[{"name":"a\u001b[2J","state":"verifying","bytes":-5,"total":3,"rate":1}],"pushes":[{"state":"failed","detail":"no"}]}`,
+		`{"generation":1,"prunes":[{"time":"2026-11-28T03:30:00Z","state":"pruned","tags":2,"manifests":-1,"blobs":1,"bytes":-9223372036854775808,"generation":7}],"ready":[{"reasons":[{}]}]}`,
+		`{"generation":-1}`, `{"generation":1,"imports":[{"total":9223372036854775807,"bytes":-9223372036854775808,"rate":1}]}`, `<html>`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := parseStatus(data)
+		if err != nil {
+			return
+		}
+		var b bytes.Buffer
+		if err := printStatus(console.NewPrintable(&b), s, "127.0.0.1:5580"); err != nil {
+			t.Fatal(err)
+		}
+		text := b.String()
+		hidden := func(r rune) bool { return r != '\n' && r != '\t' && problem.IsHidden(r) }
+		if !strings.HasPrefix(text, "127.0.0.1:5580: generation ") || !strings.HasSuffix(text, "\n") || strings.ContainsFunc(text, hidden) {
+			t.Fatalf("%q is printed as %q", data, text)
+		}
+		failures := 0
+		for _, p := range s.Problems {
+			if p.Kind != layoutstore.Conflict {
+				failures++
+			}
+		}
+		if status := exit.Status(statusError(s)); (status == exit.Content) != (failures > 0) || failures == 0 && status != exit.Done {
+			t.Fatalf("%d failures end with %d", failures, status)
+		}
+	})
+}
