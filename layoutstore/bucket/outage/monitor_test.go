@@ -65,7 +65,7 @@ func (w *watching) get(ctx context.Context, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer body.Close() //nolint:errcheck // it was read
+	defer body.Close()
 	data, err := io.ReadAll(body)
 	return string(data), err
 }

@@ -1,0 +1,187 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// versitygw is a store over directories: https://github.com/versity/versitygw.
+const versitygw = "github.com/versity/versitygw@v1.8.0"
+
+// versity is a running versitygw.
+type versity struct {
+	objectStore
+	dir string // of the bucket
+	pid int
+}
+
+// startVersity runs a versitygw until the test ends.
+func startVersity(t *testing.T) versity {
+	t.Helper()
+	path := filepath.Join(installed(t, versitygw, "cmd/versitygw"), "versitygw")
+	root := t.TempDir()
+	v := versity{dir: filepath.Join(root, "mirror")}
+	must(t, os.Mkdir(v.dir, 0o755))
+	const key, secret = "acceptance", "a-secret-of-a-test"
+	// It does not say which port it has, so one that was free is chosen; a second process may
+	// have taken it meanwhile.
+	for try := 0; ; try++ {
+		address := freePorts(t, 1)[0]
+		cmd := exec.Command(path, "--port", address, "--access", key, "--secret", secret, "--quiet", "--keep-alive", "--health", "/healthy", "posix", root)
+		cmd.Env = bareEnv(t.TempDir())
+		log := new(bytes.Buffer) // read only after Wait
+		cmd.Stdout, cmd.Stderr = log, log
+		must(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		err := healthy(t.Context(), "http://"+address+"/healthy", ended)
+		if err == nil {
+			t.Cleanup(func() {
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				if err := <-ended; err != nil && t.Failed() {
+					t.Logf("versitygw: %v\n%s", err, log)
+				}
+			})
+			v.pid = cmd.Process.Pid
+			v.objectStore = newObjectStore(t, "http://"+address, "mirror", key, secret)
+			return v
+		}
+		_ = cmd.Process.Kill()
+		if try == 2 {
+			t.Fatalf("versitygw: %v\n%s", err, log)
+		}
+	}
+}
+
+// healthy waits until a URL is answered, for a program that ended would tell.
+func healthy(ctx context.Context, url string, ended chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			return fmt.Errorf("it has ended: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// What a store of one's own does is what Amazon documents:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404
+// for If-Match where there is no object), …/API/API_GetObject.html (If-Match, ranges),
+// …/API/API_ListObjectsV2.html (pages of at most 1,000 keys, in byte order),
+// …/userguide/using-presigned-url.html (a URL is for one method, until it expires).
+func TestVersitygwDoesWhatAmazonDocuments(t *testing.T) {
+	v := startVersity(t)
+	b, ctx := v.open(t, "facts"), t.Context()
+	put := func(key, text string, options bucket.PutOptions) (bucket.Object, error) {
+		return b.Put(ctx, key, strings.NewReader(text), int64(len(text)), options)
+	}
+	one, err := put("a", "one", bucket.PutOptions{IfAbsent: true})
+	must(t, err)
+	for name, options := range map[string]bucket.PutOptions{
+		"a": {IfAbsent: true}, "a ": {IfMatch: "00000000000000000000000000000000"}, "absent": {IfMatch: one.ETag},
+	} {
+		if _, err := put(strings.TrimSpace(name), "two", options); !errors.Is(err, bucket.ErrChanged) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
+	must(t, err)
+	if _, _, err := b.Get(ctx, "a", 0, -1, one.ETag); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("the old ETag reads: %v", err)
+	}
+	body, o, err := b.Get(ctx, "a", 1, 3, two.ETag)
+	must(t, err)
+	if text, err := io.ReadAll(body); err != nil || string(text) != "eco" || o.Size != 6 {
+		t.Errorf("%q of %d bytes, %v", text, o.Size, err)
+	}
+	if _, _, err := b.Get(ctx, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	v.checkLists(t)
+	v.checkPresigned(t, b)
+}
+
+// checkLists lists three pages of files that were put into the directory of the bucket.
+func (v versity) checkLists(t *testing.T) {
+	t.Helper()
+	must(t, os.Mkdir(filepath.Join(v.dir, "many"), 0o755))
+	const n = 2048
+	for i := range n {
+		must(t, os.WriteFile(filepath.Join(v.dir, "many", fmt.Sprintf("%05d", i)), nil, 0o644))
+	}
+	last, count := "", 0
+	must(t, v.open(t, "many").List(t.Context(), "", func(o bucket.Object) error {
+		if o.Key <= last {
+			t.Errorf("%s after %s", o.Key, last)
+		}
+		if o.ETag != "" {
+			t.Errorf("a file that no client wrote has the ETag %s", o.ETag)
+		}
+		last, count = o.Key, count+1
+		return nil
+	}))
+	if count != n {
+		t.Errorf("%d objects", count)
+	}
+}
+
+func (v versity) checkPresigned(t *testing.T, b bucket.Bucket) {
+	t.Helper()
+	url, err := b.PresignGet(t.Context(), "a", time.Minute)
+	must(t, err)
+	for _, c := range []struct {
+		method, url, ranges string
+		status              int
+		body                string
+	}{
+		{http.MethodGet, url, "", http.StatusOK, "second"},
+		{http.MethodGet, url, "bytes=1-3", http.StatusPartialContent, "eco"},
+		{http.MethodHead, url, "", http.StatusForbidden, ""},
+		{http.MethodGet, strings.Replace(url, "Expires=60", "Expires=61", 1), "", http.StatusForbidden, ""},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, c.url, nil)
+		must(t, err)
+		if c.ranges != "" {
+			req.Header.Set("Range", c.ranges)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		text, err := io.ReadAll(resp.Body)
+		must(t, err)
+		resp.Body.Close()
+		if resp.StatusCode != c.status || c.body != "" && string(text) != c.body {
+			t.Errorf("%s %s %s: %s %q", c.method, c.url, c.ranges, resp.Status, text)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
+)
+
+// objectStore is a store that speaks S3, with an empty bucket.
+type objectStore struct {
+	endpoint, bucket string
+	key, secret      string
+	client           *s3.Client
+}
+
+// fakeStore returns the store of this process, and its switches.
+func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
+	t.Helper()
+	server := buckettest.Start(t)
+	return newObjectStore(t, server.URL, buckettest.Bucket, buckettest.AccessKey, buckettest.SecretKey), server
+}
+
+// newObjectStore also gives the programs that the test runs the credentials.
+func newObjectStore(t *testing.T, endpoint, name, key, secret string) objectStore {
+	t.Helper()
+	o := objectStore{endpoint: endpoint, bucket: name, key: key, secret: secret}
+	for _, v := range o.env() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	var err error
+	o.client, err = s3.NewClient(s3.Options{Endpoint: endpoint, PathStyle: true})
+	must(t, err)
+	return o
+}
+
+func (o objectStore) env() []string {
+	return []string{"AWS_ACCESS_KEY_ID=" + o.key, "AWS_SECRET_ACCESS_KEY=" + o.secret, "AWS_REGION=us-east-1"}
+}
+
+// place names a prefix of the bucket, as commands do.
+func (o objectStore) place(prefix string) string { return "s3://" + o.bucket + "/" + prefix }
+
+func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
+	t.Helper()
+	at, err := bucket.ParsePlace(o.place(prefix))
+	must(t, err)
+	return o.client.Open(at)
+}
+
+// upload puts the files of a directory below a prefix.
+func (o objectStore) upload(t *testing.T, dir, prefix string) {
+	t.Helper()
+	to := o.open(t, prefix)
+	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		_, err = to.Put(t.Context(), filepath.ToSlash(name), file, info.Size(), bucket.PutOptions{})
+		return err
+	}))
+}
+
+// flags are those of a command that reads or writes the store.
+func (o objectStore) flags(more ...string) []string {
+	return append([]string{"--s3-endpoint", o.endpoint, "--s3-path-style"}, more...)
+}
+
+// run runs layoutproxy with the credentials of the store, and returns its exit status.
+func (o objectStore) run(t *testing.T, command string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, append(append([]string{command}, args...), o.flags()...)...)
+	cmd.Env = append(bareEnv(t.TempDir()), o.env()...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v\n%s", command, err, errs.String())
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
