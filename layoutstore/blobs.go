@@ -8,9 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -35,6 +37,22 @@ func (b *Blob) openRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, 
 		return readSeekNopCloser{bytes.NewReader(b.bytes)}, nil
 	}
 	return b.where.OpenRange(ctx, off, n)
+}
+
+// Presign returns a URL from which anyone can read the blob for some time, without asking for
+// it. ok is false if the blob is not an object of its own in a bucket. It sends no request.
+// Errors: those of [bucket.Bucket].
+func (b *Blob) Presign(ctx context.Context, expires time.Duration) (url string, ok bool, err error) {
+	reader, o, ok := volume.ObjectOf(b.where)
+	if !ok {
+		return "", false, nil
+	}
+	signer, ok := reader.(bucket.Bucket)
+	if !ok {
+		return "", false, nil
+	}
+	url, err = signer.PresignGet(ctx, o.Key, expires)
+	return url, err == nil, err
 }
 
 type readSeekNopCloser struct{ io.ReadSeeker }

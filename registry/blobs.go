@@ -18,6 +18,16 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	if err != nil {
 		return err
 	}
+	if r.options.Redirect != nil && req.Method == http.MethodGet {
+		blob, err := repo.Blob(req.Context(), d)
+		if err != nil {
+			return err
+		}
+		if url, ok := r.options.Redirect(req.Context(), blob); ok {
+			redirect(w, url)
+			return nil
+		}
+	}
 	blob, err := repo.OpenBlob(req.Context(), d, neededPart(req))
 	if err != nil {
 		return err
@@ -74,6 +84,16 @@ func contentRange(first, n, size int64) string {
 	b = strconv.AppendInt(append(b, '-'), first+n-1, 10)
 	b = strconv.AppendInt(append(b, '/'), size, 10)
 	return string(b)
+}
+
+// redirect sends the client to a URL of an object store. It keeps the method and the Range
+// header (RFC 9110, section 15.4.8), and asks here again next time, because the URL expires.
+func redirect(w http.ResponseWriter, url string) {
+	h := w.Header()
+	h["Location"] = []string{url}
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Length"] = []string{"0"}
+	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
 // checkedEnd is how many bytes at the end of a file are sent only after the file was

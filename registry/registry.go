@@ -54,6 +54,9 @@ type Options struct {
 	// until the context ends, whose cause it returns. Requests wait with it for content that is
 	// only in the bucket.
 	Reachable func(context.Context) error
+	// Redirect, if not nil, returns a URL from which the client gets the blob itself, or false if
+	// the blob has to be sent from here. It is asked for GET alone, after everything was checked.
+	Redirect func(context.Context, *layoutstore.Blob) (url string, ok bool)
 }
 
 type registry struct {

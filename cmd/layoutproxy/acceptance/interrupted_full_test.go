@@ -23,7 +23,7 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 		before := len(w.requests(string(a.large.Digest)))
 		reached := w.hold(a.large.Digest, a.large.Size/2)
 		if p.name == "cri" || p.name == "ctr" && c.major >= 2 {
-			go func() { _ = p.pull(t, c, mirroredHost+"/app:v1") }() // fails, because containerd is killed
+			go func() { _, _ = p.pull(t, c, mirroredHost+"/app:v1") }() // fails, because containerd is killed
 			c.waitForHalf(t, reached)
 			c.stop(t, syscall.SIGKILL)
 			c.start(t)

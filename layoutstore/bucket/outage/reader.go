@@ -3,7 +3,6 @@ package outage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -11,7 +10,8 @@ import (
 )
 
 // Reader returns a reader of the same place whose requests the monitor learns from. While the
-// store of the place does not answer, its methods fail at once.
+// store of the place does not answer, its methods fail at once. It is a [bucket.Bucket] if r is
+// one; the monitor learns nothing from writes.
 func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
@@ -21,7 +21,48 @@ func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	} else {
 		m.places[name] = &place{reader: r}
 	}
-	return &watched{m, name, r}
+	w := &watched{m, name, r}
+	if b, ok := r.(bucket.Bucket); ok {
+		return &watchedBucket{w, b}
+	}
+	return w
+}
+
+// watchedBucket is a watched reader with the methods that write.
+type watchedBucket struct {
+	*watched
+	bucket bucket.Bucket
+}
+
+// Put writes an object.
+func (w *watchedBucket) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
+	return w.bucket.Put(ctx, key, body, size, options)
+}
+
+// Delete deletes an object.
+func (w *watchedBucket) Delete(ctx context.Context, key string) error {
+	return w.bucket.Delete(ctx, key)
+}
+
+// Uploads lists uploads that are not complete.
+func (w *watchedBucket) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
+	return w.bucket.Uploads(ctx, prefix, each)
+}
+
+// Abort ends an upload.
+func (w *watchedBucket) Abort(ctx context.Context, upload bucket.Upload) error {
+	return w.bucket.Abort(ctx, upload)
+}
+
+// PresignGet returns a URL that reads an object, unless the place cannot be read.
+func (w *watchedBucket) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
+	w.monitor.mu.Lock()
+	failure := w.monitor.places[w.name].failure()
+	w.monitor.mu.Unlock()
+	if failure != nil {
+		return "", failure
+	}
+	return w.bucket.PresignGet(ctx, key, expires)
 }
 
 // watched is a reader whose requests are noted.
@@ -85,24 +126,6 @@ func (w *watched) Stat(ctx context.Context, key string) (bucket.Object, error) {
 
 func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, err error) {
 	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
-}
-
-// PresignGet returns a URL that reads an object, if the place is of a store that signs URLs, and
-// can be read.
-func (w *watched) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
-	signer, ok := w.reader.(interface {
-		PresignGet(ctx context.Context, key string, expires time.Duration) (string, error)
-	})
-	if !ok {
-		return "", fmt.Errorf("%s: %w", w.name, errors.ErrUnsupported)
-	}
-	w.monitor.mu.Lock()
-	failure := w.monitor.places[w.name].failure()
-	w.monitor.mu.Unlock()
-	if failure != nil {
-		return "", failure
-	}
-	return signer.PresignGet(ctx, key, expires)
 }
 
 // silence returns an error while the store of a place does not answer.

@@ -18,11 +18,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 )
 
 // admin answers the operator.
 type admin struct {
 	live     *liveTree
+	reach    *outage.Monitor
 	dropping *dropDirectory
 	prunes   *pruner
 	follows  *follower
@@ -75,11 +77,15 @@ func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	})
 }
 
-// ready reports whether the server accepts requests. The first scan is over before anything
-// listens.
+// ready reports whether the server can answer all requests: it is not stopping, and reaches its
+// buckets. The first scan is over before anything listens.
 func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
 	if a.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	if err := a.reach.Err(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Write([]byte("ready\n"))

@@ -61,7 +61,11 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 
 // guarded returns the registry, for those who may pull.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
-	api, err := registry.New(s.live.tree, registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On()})
+	options := registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On(), Reachable: s.reach.Wait}
+	if s.flags.S3.Redirect {
+		options.Redirect = redirect
+	}
+	api, err := registry.New(s.live.tree, options)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
@@ -45,6 +46,7 @@ type Daemon struct {
 	flags      *settings.Serve // as at the start
 	sources    []string        // as at the start
 	live       *liveTree
+	reach      *outage.Monitor // the buckets
 	verdicts   *verdicts
 	admin      *admin
 	refusals   *refusals
@@ -83,7 +85,8 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	// What an earlier process quarantined is refused from the start.
 	options.QuarantineDir = o.Settings.QuarantineDir()
 	options.Patience, options.Opened = requestPatience, o.opened
-	tree, err := source.Open(ctx, options)
+	reach := newMonitor(o.Log)
+	tree, err := open(ctx, o.Log, reach, monitored(reach, options), o.Settings.Rescan)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
-	s := &Daemon{log: o.Log, version: o.Version, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
+	s := &Daemon{log: o.Log, version: o.Version, reach: reach, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
 		refusals: newRefusals(o.Log), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
 	s.verdicts = newVerdicts(o.Log, tree)
 	if err := s.start(); err != nil {
@@ -162,7 +165,7 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 
 // listenAdmin listens for the operator, if the flags name an address.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
-	s.admin = &admin{live: s.live, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
+	s.admin = &admin{live: s.live, reach: s.reach, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
 		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), dropDir: s.flags.Store.Drop.Dir, metrics: metrics, pprof: s.flags.Pprof}
 	if s.flags.AdminListen == "" {
 		return nil
@@ -218,6 +221,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 	defer s.untrace()
 	s.notify.tell("READY=1")
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the buckets", s.reach.Run) })
 	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
 	group.Go(func() error { return s.drop.run(groupCtx) })
 	group.Go(func() error { return s.follower.run(groupCtx) })

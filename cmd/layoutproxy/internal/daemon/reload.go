@@ -86,7 +86,7 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	}
 	next.VerifyKey = s.flags.VerifyKey  // as at the start: the drop directory has it, too
 	before := s.pulls.now.Swap(guarded) // first: what comes is for those alone who may have it
-	if err := s.live.reconfigure(ctx, next.Options(next.Sources(s.flags.Store.Dir))); err != nil {
+	if err := s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))); err != nil {
 		s.pulls.now.Store(before)
 		return nil, err
 	}

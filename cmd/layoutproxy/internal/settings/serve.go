@@ -4,6 +4,7 @@ package settings
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -48,6 +49,7 @@ type Serve struct {
 // have each of them by itself.
 func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Tree.AddFlags(f)
+	s.S3.AddRedirectFlags(f)
 	s.Config.AddFlags(f)
 	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks a free port")
 	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of the page for people, /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
@@ -115,6 +117,9 @@ func (s *Serve) Check() error {
 		if err := checkListen("admin-listen", s.AdminListen); err != nil {
 			return err
 		}
+	}
+	if s.S3.PublicEndpoint != "" && !s.S3.Redirect {
+		return exit.UsageError(errors.New("--s3-public-endpoint: it has an effect only with --s3-redirect"))
 	}
 	_, err := ParseRate(s.Scrub)
 	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir), s.Store.Prune.check(s.Store.Dir))

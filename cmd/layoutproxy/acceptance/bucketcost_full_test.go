@@ -1,0 +1,145 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// reverseProxyTo is the variable with the URL that a process of this test is a plain reverse
+// proxy for.
+const reverseProxyTo = "ACCEPTANCE_REVERSE_PROXY_TO"
+
+// TestReverseProxy is no test but that proxy. It prints its address, and ends with its input.
+func TestReverseProxy(t *testing.T) {
+	to, ok := os.LookupEnv(reverseProxyTo)
+	if !ok {
+		return // all other runs of the tests
+	}
+	target, err := url.Parse(to)
+	must(t, err)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+	defer proxy.Close()
+	fmt.Println(proxy.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// startReverseProxy runs a plain reverse proxy as a process of its own.
+func startReverseProxy(t *testing.T, to string) (at string, pid int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestReverseProxy$")
+	cmd.Env = append(os.Environ(), reverseProxyTo+"="+to)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewReader(out)
+	for { // TestMain builds first, and prints nothing
+		line, err := lines.ReadString('\n')
+		must(t, err)
+		if strings.HasPrefix(line, "http://") {
+			return strings.TrimSpace(line), cmd.Process.Pid
+		}
+	}
+}
+
+// cpu returns the processor time of a process so far: fields 14 and 15 of proc_pid_stat(5), in
+// hundredths of a second.
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	stat := read(t, fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		must(t, err)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// A blob out of a bucket costs hardly more than the least that a proxy in front of the store
+// can do. Both read the same object, in turns, and each counts by its cheapest turn: other
+// work on the machine makes turns more expensive, and never cheaper.
+func TestABlobOfABucketCostsWhatAProxyCosts(t *testing.T) {
+	const size, reads, rounds = 256 << 20, 4, 5
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("modules/large")
+	layer := l.Blob(ocispec.MediaTypeImageLayer, random(size)).Digest
+	l.Tag(l.Image(layouttest.Image{Name: "large"}), "v1")
+	l.Write()
+
+	v := startVersity(t)
+	v.upload(t, dir, "cost")
+	s := serve(t, v.place("cost"), v.flags("--root-repository", "")...)
+	proxy, proxyPID := startReverseProxy(t, v.endpoint)
+	key := "modules/large/blobs/sha256/" + layer.Encoded()
+	signed, err := v.open(t, "cost").PresignGet(t.Context(), key, time.Hour)
+	must(t, err)
+
+	through := map[string]struct {
+		url string
+		pid int
+	}{
+		"layoutproxy":   {"http://" + s.registry + "/v2/modules/large/blobs/" + layer.String(), s.pid},
+		"reverse proxy": {proxy + strings.TrimPrefix(signed, v.endpoint), proxyPID},
+	}
+	least := map[string]time.Duration{}
+	for round := range rounds + 1 {
+		for name, w := range through {
+			before := cpu(t, w.pid)
+			for range reads {
+				download(t, w.url, size)
+			}
+			spent := cpu(t, w.pid) - before
+			if round > 0 && (least[name] == 0 || spent < least[name]) {
+				least[name] = spent
+			}
+		}
+	}
+	const gigabytes = float64(size) * reads / 1e9
+	ours, plain := least["layoutproxy"].Seconds()/gigabytes, least["reverse proxy"].Seconds()/gigabytes
+	t.Logf("processor seconds per GB: layoutproxy %.3f, plain reverse proxy %.3f, ratio %.2f", ours, plain, ours/plain)
+	if ours > 1.2*plain {
+		t.Errorf("a GB costs %.3f s of a processor, and %.3f s through a plain proxy", ours, plain)
+	}
+}
+
+func random(n int) []byte {
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(data) // never fails
+	return data
+}
+
+func download(t *testing.T, url string, size int64) {
+	t.Helper()
+	resp, err := http.Get(url)
+	must(t, err)
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d bytes, %v", resp.Status, n, err)
+	}
+}

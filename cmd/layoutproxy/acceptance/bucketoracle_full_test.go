@@ -1,0 +1,42 @@
+//go:build full
+
+package acceptance
+
+import (
+	"net/http/httptest"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// The same holds for every form of the bundle in versitygw.
+func TestOracleOfVersitygw(t *testing.T) {
+	v := startVersity(t)
+	n := 0
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			form(t, bundleOf{field, dir})
+			n++
+			v.checkOracle(t, dir, string(rune('a'+n)))
+		})
+	}
+}
+
+// The conformance suite writes files into the directory of the bucket, and reads them as
+// objects. No client of S3 wrote them, so they have no ETag.
+func TestConformanceOfVersitygw(t *testing.T) {
+	v := startVersity(t)
+	tree := layouttest.New(t, v.dir)
+	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {
+		tree.Layout(name).Write()
+	}
+	s := serve(t, v.place(""), v.flags("--root-repository", "")...)
+	front := httptest.NewServer(newFront(t, v.dir, s))
+	defer front.Close()
+	got := conformance(t, front.Listener.Addr().String(), "OCI_VERSION=1.1+dev", "OCI_DATA_SPARSE=true")
+	t.Log(got.counts)
+	if passed := got.counts["Pass"]; got.result != "Pass" || passed != got.counts["Total"] || passed < 1000 {
+		t.Errorf("result %s: %v\n%s", got.result, got.counts, got.output)
+	}
+}

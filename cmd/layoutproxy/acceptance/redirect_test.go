@@ -1,0 +1,148 @@
+package acceptance
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// asks sends one request and follows no redirect.
+func asks(t *testing.T, method, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	must(t, err)
+	if login := req.URL.User; login != nil {
+		password, _ := login.Password()
+		req.SetBasicAuth(login.Username(), password)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	must(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return resp, string(body)
+}
+
+// With --s3-redirect, clients get blobs that are objects of their own from the store, and
+// nothing else: not HEAD, not entries of archives, not manifests, and not without a login.
+func TestRedirect(t *testing.T) {
+	o, server := fakeStore(t)
+	o.upload(t, unpackedWithAnArchive(t), "bundle")
+	passwords := filepath.Join(t.TempDir(), "htpasswd")
+	must(t, os.WriteFile(passwords, []byte(htpasswdLine), 0o600))
+	s := serve(t, o.place("bundle"), o.flags("--s3-redirect", "--s3-public-endpoint", "http://store.invalid:9000", "--htpasswd", passwords)...)
+	i := pick(t, sample(t), installer)
+	d := largest(t, i)
+	base := "http://frodo:baggins@" + s.registry + "/v2/"
+	loose, packed := base+i.repository+"/blobs/"+d.String(), base+sampleRoot+"/modules/packed/blobs/"
+
+	server.ResetCounts()
+	resp, body := asks(t, http.MethodGet, loose, "Range", "bytes=1-2")
+	to, err := url.Parse(resp.Header.Get("Location"))
+	must(t, err)
+	if resp.StatusCode != http.StatusTemporaryRedirect || body != "" || resp.Header.Get("Cache-Control") != "no-store" ||
+		to.Host != "store.invalid:9000" || !strings.HasSuffix(to.Path, "/install/blobs/sha256/"+d.Encoded()) || to.Query().Get("X-Amz-Expires") != "300" {
+		t.Errorf("%s to %s: %q", resp.Status, to, body)
+	}
+	for _, r := range server.Requests() { // others may be those of the check after the start
+		if strings.HasSuffix(r.Key, d.Encoded()) {
+			t.Errorf("a redirect sends a request: %+v", r)
+		}
+	}
+	if strings.Contains(to.String(), o.secret) {
+		t.Errorf("the secret is in %s", to)
+	}
+	for what, c := range map[string]struct {
+		method, url string
+		status      int
+	}{
+		"HEAD":                  {http.MethodHead, loose, http.StatusOK},
+		"a manifest":            {http.MethodGet, base + i.repository + "/manifests/" + i.tag, http.StatusOK},
+		"a manifest as a blob":  {http.MethodGet, base + i.repository + "/blobs/" + i.digest.String(), http.StatusOK},
+		"an unknown blob":       {http.MethodGet, base + i.repository + "/blobs/sha256:" + strings.Repeat("0", 64), http.StatusNotFound},
+		"an entry":              {http.MethodGet, packed + layerOf(t, base+sampleRoot+"/modules/packed/manifests/v1"), http.StatusOK},
+		"nobody":                {http.MethodGet, strings.Replace(loose, "frodo:baggins@", "", 1), http.StatusUnauthorized},
+		"somebody else's blob":  {http.MethodGet, packed + d.String(), http.StatusNotFound},
+		"a wrong password":      {http.MethodGet, strings.Replace(loose, "baggins@", "wrong@", 1), http.StatusUnauthorized},
+		"a blob written by PUT": {http.MethodPut, loose, http.StatusMethodNotAllowed},
+	} {
+		if resp, _ := asks(t, c.method, c.url); resp.StatusCode != c.status || resp.Header.Get("Location") != "" {
+			t.Errorf("%s: %s, Location %q", what, resp.Status, resp.Header.Get("Location"))
+		}
+	}
+}
+
+// Without the flag nothing is redirected.
+func TestNoRedirectByDefault(t *testing.T) {
+	o, _ := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	s := serve(t, o.place("bundle"), o.flags()...)
+	i := pick(t, sample(t), installer)
+	if resp, _ := asks(t, http.MethodGet, "http://"+s.registry+"/v2/"+i.repository+"/blobs/"+largest(t, i).String()); resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+}
+
+// In redirect mode no payload passes through layoutproxy: a client that follows redirects gets
+// all of an image, and of its layers not a byte came from here.
+func TestRedirectsPassNoPayload(t *testing.T) {
+	o, _ := fakeStore(t)
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("large")
+	const size = 4 << 20
+	i := l.Image(layouttest.Image{Name: "large", LayerSizes: []int64{size, size}})
+	l.Tag(i, "v1")
+	l.Write()
+	o.upload(t, dir, "bundle")
+	s := serve(t, o.place("bundle"), o.flags("--s3-redirect", "--root-repository", "")...)
+	line := balance(t, s.registry)
+	client := &patient{client: &http.Client{Transport: &http.Transport{}}}
+	must(t, client.image(t.Context(), "http://"+line.address, "large:v1", i.Digest))
+	if n := line.count(); n > size/8 {
+		t.Errorf("%d bytes came through layoutproxy, of layers with %d", n, 2*size)
+	}
+	plain := balance(t, serve(t, o.place("bundle"), o.flags("--root-repository", "")...).registry)
+	must(t, client.image(t.Context(), "http://"+plain.address, "large:v1", i.Digest))
+	if n := plain.count(); n < 2*size {
+		t.Errorf("%d bytes without redirects: the count is wrong", n)
+	}
+}
+
+// unpackedWithAnArchive is the sample, with one more module in an archive.
+func unpackedWithAnArchive(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bundle")
+	must(t, os.CopyFS(dir, os.DirFS(bundleDir)))
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/packed")
+	l.Tag(l.Image(layouttest.Image{Name: "packed", LayerSizes: []int64{64 << 10}}), "v1")
+	l.Write()
+	tree.Archive(filepath.Join(dir, "module-packed.tar"), layouttest.Archive{})
+	return dir
+}
+
+// layerOf returns the digest of the first layer of the manifest at a URL.
+func layerOf(t *testing.T, url string) string {
+	t.Helper()
+	_, body := asks(t, http.MethodGet, url)
+	var m manifest
+	must(t, json.Unmarshal([]byte(body), &m))
+	if len(m.Layers) == 0 {
+		t.Fatalf("%s: no layers: %s", url, body)
+	}
+	return m.Layers[0].Digest.String()
+}

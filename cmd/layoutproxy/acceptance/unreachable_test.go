@@ -1,0 +1,181 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+)
+
+// outageOf is a way in which a bucket cannot be reached.
+type outageOf struct {
+	begin, end func()
+	reason     string // in /readyz
+}
+
+// outages are those of a store behind a line.
+func outages(server *buckettest.Server, line *balancer) map[string]outageOf {
+	answer := func(f buckettest.Fault) func() {
+		return func() { server.Fail(func(buckettest.Request) buckettest.Fault { return f }) }
+	}
+	well := func() { server.Fail(nil) }
+	return map[string]outageOf{
+		"connections are reset": {func() { line.set(reset) }, func() { line.set(passing) }, "bucket unreachable"},
+		"503":                   {answer(buckettest.Unavailable()), well, "the store answers 503 SlowDown"},
+		"500":                   {answer(buckettest.Fault{Status: 500, Code: "InternalError"}), well, "the store answers 500 InternalError"},
+		"403":                   {answer(buckettest.Fault{Status: 403, Code: "AccessDenied"}), well, "access denied (403 AccessDenied)"},
+	}
+}
+
+// For each outage: what is in memory is served, /readyz says why the rest is not, a blob waits
+// for the bucket and then comes whole, and nothing has to be done for it.
+func TestUnreachableBucket(t *testing.T) {
+	o, server := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	line := balance(t, strings.TrimPrefix(server.URL, "http://"))
+	behind := o
+	behind.endpoint = "http://" + line.address
+	s := serve(t, o.place("bundle"), behind.flags("--rescan", "200ms")...)
+	base := "http://" + s.registry
+	once := &patient{client: http.DefaultClient}
+	i := pick(t, sample(t), installer)
+	must(t, once.image(t.Context(), base, installer, i.digest))
+	blob := largest(t, i)
+
+	for name, outage := range outages(server, line) {
+		t.Run(name, func(t *testing.T) {
+			outage.begin()
+			reason := waitReady(t, s, http.StatusServiceUnavailable)
+			if !strings.Contains(reason, outage.reason) {
+				t.Errorf("/readyz: %q, want %q", reason, outage.reason)
+			}
+			for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/" + i.repository + "/tags/list", "/v2/" + i.repository + "/manifests/" + i.tag, "/v2/" + i.repository + "/manifests/" + i.digest.String()} {
+				if status := statusAt(t, base+path); status != http.StatusOK {
+					t.Errorf("%s: %d during the outage", path, status)
+				}
+			}
+			answered := make(chan error, 3)
+			for range cap(answered) {
+				go func() {
+					_, err := once.content(t.Context(), base+"/v2/"+i.repository+"/blobs/", blob)
+					answered <- err
+				}()
+			}
+			select {
+			case err := <-answered:
+				t.Errorf("a blob was answered during the outage: %v", err)
+			case <-time.After(300 * time.Millisecond): // it waits; an answer at once would be here
+			}
+			outage.end()
+			for range cap(answered) {
+				if err := <-answered; err != nil {
+					t.Error(err)
+				}
+			}
+			waitReady(t, s, http.StatusOK)
+			must(t, once.image(t.Context(), base, installer, i.digest))
+		})
+	}
+}
+
+// largest returns the largest layer of an image.
+func largest(t *testing.T, i image) digest.Digest {
+	t.Helper()
+	m := parse(t, blob(t, i.layout(), i.digest))
+	found := m.Layers[0]
+	for _, l := range m.Layers {
+		if l.Size > found.Size {
+			found = l
+		}
+	}
+	return found.Digest
+}
+
+func statusAt(t *testing.T, url string) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	must(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	must(t, err)
+	return resp.StatusCode
+}
+
+// waitReady waits until /readyz has a status, and returns what it says.
+func waitReady(t *testing.T, s server, want int) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/readyz", nil)
+		must(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		must(t, err)
+		if resp.StatusCode == want {
+			return string(text)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("/readyz is %s: %s", resp.Status, text)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// A body that breaks off in the bucket breaks off at the client too, and the rest comes by a
+// range.
+func TestABodyThatBreaksOffNeverLooksComplete(t *testing.T) {
+	o, server := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	s := serve(t, o.place("bundle"), o.flags()...)
+	i := pick(t, sample(t), installer)
+	d := largest(t, i)
+	url := "http://" + s.registry + "/v2/" + i.repository + "/blobs/" + d.String()
+	whole := blob(t, i.layout(), d)
+	for _, after := range []int64{0, 1, int64(len(whole)) / 2, int64(len(whole)) - 1} {
+		server.Fail(func(r buckettest.Request) buckettest.Fault {
+			return buckettest.Fault{Cut: strings.HasSuffix(r.Key, d.Encoded()), CutAfter: after}
+		})
+		resp, err := http.Get(url)
+		if err != nil {
+			continue // it broke off before the head was complete
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && err == nil {
+			t.Errorf("cut after %d bytes: %d bytes that look complete", after, len(got))
+		}
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("cut after %d bytes: %v", after, err)
+		}
+	}
+	broken := 0
+	server.Fail(func(r buckettest.Request) buckettest.Fault {
+		if !strings.HasSuffix(r.Key, d.Encoded()) || broken == 2 {
+			return buckettest.Fault{}
+		}
+		broken++
+		return buckettest.Fault{Cut: true, CutAfter: int64(len(whole)) / 4}
+	})
+	again := &patient{client: http.DefaultClient, retries: 5, pause: time.Millisecond}
+	if _, err := again.content(t.Context(), "http://"+s.registry+"/v2/"+i.repository+"/blobs/", d); err != nil {
+		t.Error(err)
+	}
+	if again.retried.Load() == 0 {
+		t.Error("nothing broke off")
+	}
+}

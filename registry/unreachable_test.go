@@ -1,0 +1,118 @@
+package registry_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry"
+)
+
+// inBucket serves a layout out of a bucket. wait is what requests wait with.
+func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
+	t.Helper()
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	l := tree.Layout("app")
+	layer = l.Blob("application/vnd.oci.image.layer.v1.tar", []byte("a layer of some bytes")).Digest
+	i := l.Image(layouttest.Image{Name: "app"})
+	l.Tag(i, "v1")
+	l.Write()
+	store = buckettest.Start(t)
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		store.Write(t, filepath.ToSlash(name), data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, layoutstore.Options{Sources: []string{"s3://" + buckettest.Bucket}, Roots: []string{""},
+		Buckets: func(bucket.Place) bucket.Reader { return store.Open(t, "") }})
+	h, err := registry.New(s.tree, registry.Options{Refused: s.refuse, Reachable: wait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.listen(h)
+	return s, store, i.Digest, layer
+}
+
+// The clock that bounds a wait is that of the context, so that no time passes here: 30 seconds,
+// then 429, and never 404 for content whose bucket cannot be reached.
+func TestRequestsWaitForTheBucketAndGetTooManyRequests(t *testing.T) {
+	var waits atomic.Int64
+	s, store, manifest, layer := inBucket(t, func(ctx context.Context) error {
+		waits.Add(1)
+		deadline, ok := ctx.Deadline()
+		if left := time.Until(deadline); !ok || left > 30*time.Second || left < time.Second {
+			t.Errorf("a wait of %s", left)
+		}
+		return context.DeadlineExceeded // the time is over
+	})
+	store.Unreachable()
+	cold := "/v2/app/manifests/" + manifest.String()
+	for _, path := range []string{cold, "/v2/app/blobs/" + layer.String(), "/v2/app/manifests/v1", "/v2/app/referrers/" + layer.String()} {
+		resp := s.get(path)
+		if resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d, Retry-After %q", path, resp.status, resp.header.Get("Retry-After"))
+		}
+	}
+	if waits.Load() != 4 {
+		t.Errorf("%d waits of 4 requests", waits.Load())
+	}
+	for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/app/tags/list"} {
+		if resp := s.get(path); resp.status != http.StatusOK {
+			t.Errorf("%s: %d", path, resp.status)
+		}
+	}
+	store.Fail(nil)
+	if resp := s.get(cold); resp.status != http.StatusOK {
+		t.Fatalf("%d", resp.status)
+	}
+	store.Unreachable()
+	for _, path := range []string{cold, "/v2/app/manifests/v1"} {
+		if resp := s.get(path); resp.status != http.StatusOK {
+			t.Errorf("%s: %d, and it is in memory", path, resp.status)
+		}
+	}
+	if waits.Load() != 4 {
+		t.Errorf("%d waits", waits.Load())
+	}
+}
+
+// A request asks again whenever the bucket may be back, and is answered when it is.
+func TestRequestsAreAnsweredWhenTheBucketIsBack(t *testing.T) {
+	var store *buckettest.Server
+	var waits atomic.Int64
+	var s *server
+	var layer digest.Digest
+	s, store, _, layer = inBucket(t, func(ctx context.Context) error {
+		if waits.Add(1) == 3 {
+			store.Fail(nil)
+		}
+		return nil
+	})
+	store.Unreachable()
+	resp := s.get("/v2/app/blobs/" + layer.String())
+	if resp.status != http.StatusOK || !strings.Contains(string(resp.body), "a layer of some bytes") || waits.Load() != 3 {
+		t.Errorf("%d after %d waits: %q", resp.status, waits.Load(), resp.body)
+	}
+}
