@@ -3,54 +3,51 @@ package pull
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
-	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
 // packed is an archive that must be written.
 type packed struct {
 	archive *bundle.Archive
 	needs   []*need
-	missing atomic.Int64 // blobs that are not available yet
 }
 
-// packer fetches what archives need, and writes each as soon as its blobs are available.
+// packer fetches what archives need, and writes them meanwhile: one after another, each blob as soon as it
+// is available. Blobs are fetched in the order in which they are written.
 type packer struct {
-	run    *run
-	supply *supply
-	ready  chan *packed
-	uses   map[digest.Digest]int // archives still to be written; used by the one goroutine that packs
+	run     *run
+	supply  *supply
+	fetched chan struct{}         // closed when no more blobs become available
+	uses    map[digest.Digest]int // archives still to be written; used by the one goroutine that packs
 }
+
+// errNotFetched says that a blob of an archive is not available, for a reason that is reported elsewhere.
+var errNotFetched = errors.New("a blob of the archive was not fetched")
 
 // fetchAndPack writes archives, and fetches what they need.
 func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	archives, needs := needsOf(todo)
-	p := &packer{run: r, supply: r.newSupply(), ready: make(chan *packed, len(archives)), uses: map[digest.Digest]int{}}
+	p := &packer{run: r, supply: r.newSupply(), fetched: make(chan struct{}), uses: map[digest.Digest]int{}}
 	var total int64
 	for _, n := range needs {
 		total += n.blob.Size
 		p.uses[n.blob.Digest] = len(n.archives)
 	}
 	r.watch.Phase("fetching", total)
-	for _, a := range archives {
-		if a.missing.Load() == 0 { // of empty layouts
-			p.ready <- a
-		}
-	}
 	// Blobs that are nearly done continue for a while after the context has ended.
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()
 	group, hard := errgroup.WithContext(hard)
-	group.Go(func() error { return p.packAll(ctx) })
+	group.Go(func() error { return p.packAll(ctx, archives) })
 	group.Go(func() error { return p.fetchAll(ctx, hard, needs) })
 	if err := group.Wait(); err != nil {
 		return cmp.Or(ctx.Err(), err)
@@ -60,7 +57,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 
 // fetchAll makes blobs available, several at a time.
 func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
-	defer close(p.ready)
+	defer close(p.fetched)
 	fetches, hard := errgroup.WithContext(hard)
 	fetches.SetLimit(p.run.options.Jobs)
 	for _, n := range needs {
@@ -69,44 +66,58 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 		}
 		fetches.Go(func() error {
 			ok, err := p.supply.provide(ctx, hard, n)
-			if err != nil || !ok {
-				return err
+			if ok {
+				close(n.available)
 			}
-			for _, a := range n.archives {
-				if a.missing.Add(-1) == 0 {
-					p.ready <- a
-				}
-			}
-			return nil
+			return err
 		})
 	}
 	return cmp.Or(fetches.Wait(), ctx.Err())
 }
 
-// packAll writes the archives that are ready, one after another.
-func (p *packer) packAll(ctx context.Context) error {
-	for a := range p.ready {
-		if err := p.pack(ctx, a); err != nil {
+// packAll writes the archives, one after another. It leaves out those of which a blob is missing in the
+// source.
+func (p *packer) packAll(ctx context.Context, archives []*packed) error {
+	for _, a := range archives {
+		if err := p.pack(ctx, a); err != nil && !errors.Is(err, errNotFetched) {
 			return fmt.Errorf("%s: %w", a.archive.Name, err)
 		}
 	}
 	return nil
 }
 
-// pack writes an archive whose blobs are available, stages it, and removes blobs that no
-// other archive needs.
+// wait waits until a blob is available. Errors: errNotFetched; the context's.
+func (p *packer) wait(ctx context.Context, n *need) error {
+	select {
+	case <-n.available:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.fetched:
+	}
+	select {
+	case <-n.available:
+		return ctx.Err()
+	default:
+		return errNotFetched
+	}
+}
+
+// pack writes an archive, stages it, and removes blobs that no other archive needs. Errors: those of
+// wait; the file system's.
 func (p *packer) pack(ctx context.Context, a *packed) error {
-	where := make(map[digest.Digest]extent.List, len(a.needs))
+	needs := make(map[digest.Digest]*need, len(a.needs))
 	for _, n := range a.needs {
-		where[n.blob.Digest] = n.where
+		needs[n.blob.Digest] = n
 	}
 	work := p.run.work
 	files, err := a.archive.Write(ctx, work.publisher.Unstaged(), p.run.form, func(d digest.Digest) (io.ReadCloser, error) {
-		if err := ctx.Err(); err != nil {
+		n := needs[d]
+		if err := p.wait(ctx, n); err != nil {
 			return nil, err
 		}
-		if list := where[d]; list != nil {
-			return list.Open(ctx)
+		if n.where != nil {
+			return n.where.Open(ctx)
 		}
 		return work.open(d)
 	})

@@ -34,7 +34,8 @@ type need struct {
 	repositories []string  // repositories of the source
 	archives     []*packed // those that do not have it
 
-	where extent.List // an archive of the bundle's directory that has it; nil if the working directory has it
+	available chan struct{} // closed when where is known and has it
+	where     extent.List   // an archive of the bundle's directory that has it; nil if the working directory has it
 }
 
 // needsOf returns the blobs of archives, each once, those of the first archive first.
@@ -47,7 +48,7 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 			for _, b := range l.Blobs {
 				n := byDigest[b.Digest]
 				if n == nil {
-					n = &need{blob: b, layout: l.Path}
+					n = &need{blob: b, layout: l.Path, available: make(chan struct{})}
 					byDigest[b.Digest] = n
 					needs = append(needs, n)
 				}
@@ -58,7 +59,6 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 				}
 			}
 		}
-		p.missing.Store(int64(len(p.needs)))
 	}
 	return archives, needs
 }

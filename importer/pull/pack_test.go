@@ -1,0 +1,59 @@
+package pull_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/importer/pull"
+	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
+)
+
+// An archive is written while its last blob is still being fetched.
+func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{Name: "app", LayerSizes: []int64{300_000, 300_000, 300_000}}), "v1")
+	l.Write()
+	r, _ := pulltest.Serve(t, tree.Dir())
+	files, err := os.ReadDir(filepath.Join(tree.Dir(), "app/blobs/sha256"))
+	layouttest.Try(t, err)
+	last := ""
+	for _, f := range slices.Backward(files) { // by name, as in the archive
+		if info, err := f.Info(); err == nil && info.Size() >= 300_000 {
+			last = f.Name()
+			break
+		}
+	}
+	stall, release := registrytest.Stall(registrytest.First(1, func(q *http.Request) bool { return q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, last) }))
+	r.Inject(stall)
+	defer release()
+
+	o := pulltest.Options(t, r, "")
+	o.Planner = pull.Repositories{Paths: []string{"app"}}
+	done := make(chan error, 1)
+	go func() { _, err := pull.Run(t.Context(), o, nil); done <- err }()
+	packing := filepath.Join(o.Dir, ".tmp/layoutproxy/packing/app.tar")
+	for deadline := time.Now().Add(time.Minute); ; {
+		if info, err := os.Stat(packing); err == nil && info.Size() > 300_000 {
+			break
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("the pull ended without its last blob: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was written before the last blob came")
+		}
+	}
+	release()
+	layouttest.Try(t, <-done)
+	pulltest.ProveAll(t, pulltest.OpenBare(t, o.Dir))
+}
