@@ -9,6 +9,6 @@ test: ; bash .ci/test
 full: ; bash .ci/full
 lint: ; golangci-lint run ./...
 bench: ; go test -run '^$$' -bench . -benchmem ./...
-performance: ; cd cmd/layoutproxy/acceptance && LAYOUTPROXY_PERFORMANCE=1 go test -tags full -count 1 -timeout 30m -run TestPerformance .
+performance: ; cd cmd/layoutproxy/acceptance && LAYOUTPROXY_PERFORMANCE=1 go test -tags full -count 1 -timeout 30m -v -run TestPerformance .
 sample: ; go run ./examples/generate
 screenshots: ; cd cmd/layoutproxy/acceptance && LAYOUTPROXY_SCREENSHOTS=1 go test -tags full -count 1 -timeout 30m -run TestPage .

@@ -26,10 +26,10 @@ func (w fileWriter) ReadFrom(src io.Reader) (int64, error) { return src.(*io.Lim
 func BenchmarkObserve(b *testing.B) {
 	body := make([]byte, 700)
 	for name, answer := range map[string]http.HandlerFunc{
-		"manifests": func(w http.ResponseWriter, _ *http.Request) { w.Write(body) },
+		"manifests": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) },
 		"blobs": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusPartialContent)
-			w.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: strings.NewReader(""), N: 1 << 20})
+			_, _ = w.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: strings.NewReader(""), N: 1 << 20})
 		},
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -61,7 +61,7 @@ func (a *Answer) serve(w http.ResponseWriter, req *http.Request) {
 	h["Content-Type"], h["Docker-Content-Digest"] = a.mime, a.digest
 	if a.body != nil {
 		h["Content-Length"] = a.length
-		w.Write(a.body)
+		_, _ = w.Write(a.body)
 		return
 	}
 	f, err := os.Open(a.File)
@@ -84,5 +84,5 @@ func (a *Answer) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	h.Set("Content-Length", strconv.FormatInt(n, 10))
 	w.WriteHeader(status)
-	io.CopyN(w, f, n)
+	_, _ = io.CopyN(w, f, n)
 }
