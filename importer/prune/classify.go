@@ -144,7 +144,6 @@ func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by stri
 	return subjects, name(r.Path, base), true
 }
 
-// cutSuffix cuts a tag at its last dot.
 func cutSuffix(tag string) (base, suffix string, ok bool) {
 	i := strings.LastIndexByte(tag, '.')
 	if i < 0 {

@@ -230,7 +230,6 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 	}
 }
 
-// keepAll keeps everything in a repository.
 func (d *decider) keepAll(r *Repository, why Reason) {
 	for _, image := range r.Images {
 		d.keep(ref{r.Path, image.Digest}, why)
@@ -288,7 +287,6 @@ func (d *decider) keepRelease(n int, why Reason) {
 	}
 }
 
-// outcome is the result of all decisions.
 func (d *decider) outcome() Outcome {
 	o := Outcome{Content: d.content}
 	for i := range d.facts.Repositories {
@@ -334,7 +332,6 @@ func (d *decider) label(at ref) string {
 
 func name(repository, tag string) string { return repository + ":" + tag }
 
-// short shortens a digest for messages.
 func short(d digest.Digest) string {
 	if len(d) > 19 {
 		return string(d[:19])

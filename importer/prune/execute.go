@@ -151,7 +151,6 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 	return fresh, true, err
 }
 
-// untagged returns a descriptor without its tag.
 func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	raw := publish.WithoutTag(e.Raw, e.Digest, "")
 	// JSON can spell a name in several ways, so check by parsing that the tag is really gone.

@@ -101,7 +101,6 @@ func (in *contents) findVolumes(s *publish.Store, now time.Time) error {
 	return nil
 }
 
-// volumeOf returns the volume of a layout.
 func (in *contents) volumeOf(l layoutstore.Layout, store string) int {
 	if l.Volume() == store {
 		return 0
@@ -109,7 +108,6 @@ func (in *contents) volumeOf(l layoutstore.Layout, store string) int {
 	return in.archives[filepath.Base(l.Volume())]
 }
 
-// addRepository adds the facts about a repository.
 func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *layoutstore.Repository) error {
 	r := Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}

@@ -168,7 +168,6 @@ func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now t
 	return w, nil
 }
 
-// listContent lists the manifests and blobs to remove.
 func (w *work) listContent() {
 	for i := range w.found.Repositories {
 		r := &w.found.Repositories[i]

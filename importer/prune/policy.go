@@ -36,6 +36,7 @@ type Bundle struct {
 	Images map[string]map[digest.Digest]bool
 }
 
+// Errors of a policy.
 var (
 	ErrNoRule     = errors.New("no rule says what to keep")
 	ErrPolicy     = errors.New("malformed rule")

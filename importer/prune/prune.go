@@ -52,6 +52,7 @@ type Effect struct {
 // Stays reports whether a manifest or blob of a repository is kept.
 func (e Effect) Stays(repository string, d digest.Digest) bool { return e.Content[repository][d] }
 
+// Errors of a prune.
 var (
 	ErrLocked = publish.ErrLocked
 	ErrMoved  = errors.New("the store has changed since the plan was made")

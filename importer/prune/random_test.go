@@ -201,7 +201,6 @@ func (s *stores) bundle() string {
 	return dir
 }
 
-// fill imports some random bundles.
 func (s *stores) fill() {
 	for range 1 + s.IntN(4) {
 		i, err := importertest.NewWith(importer.Options{Store: s.store, KeepPacked: s.IntN(2) == 0, Jobs: 1})

@@ -175,7 +175,6 @@ func (w *work) rewrite(ctx context.Context, a Archive) error {
 	return out.Close()
 }
 
-// copyVerified copies content and verifies its digest.
 func copyVerified(ctx context.Context, e entry, to io.Writer) error {
 	in, err := e.where.Open(ctx)
 	if err != nil {

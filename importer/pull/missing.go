@@ -45,7 +45,6 @@ func newMissing(repository, reference, reason string) Problem {
 	return NewProblem(layoutstore.Incomplete, repository, reference, reason)
 }
 
-// newImageProblem returns the problem of an image.
 func newImageProblem(kind layoutstore.Kind, repository string, i bundle.Image, reason string) Problem {
 	g := NewProblem(kind, repository, i.Tag, reason)
 	g.Digest = i.Digest
@@ -84,7 +83,6 @@ func (g Problem) MarshalJSON() ([]byte, error) {
 	}{g.Kind, g.Component, g.Repository, g.Tag(), g.Digest, g.Reason})
 }
 
-// equal reports whether two problems are the same.
 func (g Problem) equal(other Problem) bool {
 	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }

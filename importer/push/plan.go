@@ -125,7 +125,6 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 	return slices.DeleteFunc(sources, func(s *source) bool { return s == nil }), nil
 }
 
-// add adds a repository of the tree.
 func (p *planning) add(src *source) error {
 	var wanted []*closure.Manifest
 	for _, m := range src.audit.Graph.Manifests {

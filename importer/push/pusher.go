@@ -145,7 +145,6 @@ func (p *Pusher) notify(message string) {
 	p.Notice(message)
 }
 
-// count updates the summary.
 func (p *Pusher) count(change func(*Summary)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

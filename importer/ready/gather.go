@@ -111,7 +111,6 @@ func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	})
 }
 
-// image checks one image.
 func (g *gatherer) image(ctx context.Context, name, path, reference string) (Image, error) {
 	all := []Image{{Name: name, Repository: path, Reference: reference}}
 	err := g.checkAll(ctx, all)

@@ -50,7 +50,6 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// module gathers the facts of a module.
 func (g *gatherer) module(ctx context.Context, want release.Selector) (Module, error) {
 	return g.versioned(ctx, path.Join(modulesPath, want.Name), "release", want)
 }

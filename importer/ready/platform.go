@@ -14,7 +14,6 @@ import (
 // found are the tags that name versions of the platform.
 type found struct{ installs, entries, here []string }
 
-// findBuilds finds the versions of the platform.
 func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
 	if f.installs, err = g.tags(ctx, installPath); err != nil {
 		return f, err

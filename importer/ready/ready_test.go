@@ -68,7 +68,6 @@ func (b *bundle) image(layout, tag string, files map[string]string) specs.Descri
 	return d
 }
 
-// declare makes an image, and declares it.
 func (b *bundle) declare(layout, tag, module, name string) specs.Descriptor {
 	d := b.image(layout, tag, nil)
 	b.declared = append(b.declared, image{module, name, layout, d})
@@ -119,7 +118,6 @@ func (b *bundle) module(name string) {
 	b.channel(at+"/release", "stable", "v1.1.0")
 }
 
-// judge judges sources.
 func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources})
@@ -172,7 +170,6 @@ func TestEachDeclaredImageRemoved(t *testing.T) {
 	}
 }
 
-// dropDescriptor removes an image from its index.
 func (b *bundle) dropDescriptor(i image) (undo func()) {
 	name := filepath.Join(b.tree.Layout(i.layout).Dir(), "index.json")
 	before, err := os.ReadFile(name)
@@ -273,7 +270,6 @@ func TestDamagedDeclarations(t *testing.T) {
 	}
 }
 
-// firstLayer returns a layer of the image of a tag.
 func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	tree, err := layoutstore.Open(b.t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}})
 	layouttest.Try(b.t, err)

@@ -159,7 +159,6 @@ func isContent(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }
 
-// readBlob reads a blob to its end.
 func (r *remote) readBlob(ctx context.Context, repository string, b closure.Descriptor) error {
 	in, err := r.client.Blob(ctx, repository, b.Digest, b.Size, 0)
 	if err != nil {

@@ -200,7 +200,6 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	}
 }
 
-// judgeModule judges a module.
 func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
@@ -325,7 +324,6 @@ func (j *judge) absent() (all []VersionVerdict) {
 	return all
 }
 
-// countDigests counts the distinct declared digests.
 func countDigests(f Facts) int {
 	seen := map[digest.Digest]bool{}
 	for _, b := range f.Builds {

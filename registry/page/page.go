@@ -140,7 +140,6 @@ type asset struct {
 	contentType string
 }
 
-// load reads the templates and the assets.
 func (p *Page) load() error {
 	base := template.New("").Funcs(functions())
 	base, err := base.ParseFS(files, "templates/base.html", "templates/live.html", "templates/parts.html")

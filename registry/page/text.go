@@ -14,7 +14,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// functions returns the functions for the templates.
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"t":     visible,

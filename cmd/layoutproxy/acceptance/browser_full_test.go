@@ -107,7 +107,6 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.try(chromedp.Do(b.ctx, actions...))
 }
 
-// open loads a page.
 func (b *browser) open(path string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(b.at + path))
@@ -158,7 +157,6 @@ func (b *browser) width(pixels int64) {
 	b.do(chromedp.EmulateViewport(pixels, 900))
 }
 
-// scripts switches JavaScript on or off.
 func (b *browser) scripts(on bool) {
 	b.t.Helper()
 	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
@@ -170,7 +168,6 @@ func (b *browser) scripts(on bool) {
 // screenshots is a directory for screenshots to check by eye. Git ignores it.
 const screenshots = "screenshots"
 
-// shoot takes a screenshot of the full page.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))

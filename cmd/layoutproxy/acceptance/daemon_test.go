@@ -25,7 +25,6 @@ type release struct {
 	major int
 }
 
-// packagedRelease returns Debian's containerd.
 func packagedRelease(t *testing.T) release {
 	t.Helper()
 	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
@@ -189,7 +188,6 @@ func removeMounted(t *testing.T, dir string) {
 	}
 }
 
-// try runs ctr in a namespace.
 func (c *containerd) try(t *testing.T, namespace string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)

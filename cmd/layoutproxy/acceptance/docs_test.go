@@ -181,7 +181,6 @@ rm "$root/pid"
 [ "$(cat "$root/status")" = 0 ] || { cat "$root/log" >&2; exit 1; }
 `
 
-// run runs all blocks of a page.
 func (s *sandbox) run(page string, all []block) {
 	s.Helper()
 	s.write("/bin/stop-serving", fmt.Sprintf(stopServing, s.root), 0o755)

@@ -45,7 +45,6 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 	})
 }
 
-// begin starts ctr pulling an image.
 func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
 	t.Helper()
 	args := []string{"-a", c.socket, "-n", "ctr", "images", "pull", "--hosts-dir", c.certs}

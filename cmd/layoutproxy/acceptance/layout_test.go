@@ -56,7 +56,6 @@ func (l layout) removeTag(tag string) (found bool, err error) {
 	return found, err
 }
 
-// removeManifest removes a manifest with all its tags.
 func (l layout) removeManifest(dgst digest.Digest) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		return slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool { return d.Digest == dgst })

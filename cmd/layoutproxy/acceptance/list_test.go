@@ -47,7 +47,6 @@ func TestListMatchesIndexes(t *testing.T) {
 	compareLines(t, "list", got, want)
 }
 
-// layouts finds the layouts in dir and below it.
 func layouts(t *testing.T, dir string) (found []layout) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -62,7 +61,6 @@ func layouts(t *testing.T, dir string) (found []layout) {
 	return found
 }
 
-// compareLines compares lines in any order.
 func compareLines(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))

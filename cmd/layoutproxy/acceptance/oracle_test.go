@@ -206,7 +206,6 @@ func oracleTag(d ocispec.Descriptor) string {
 	return name
 }
 
-// reach adds a manifest and its children.
 func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	t.Helper()
 	if r.manifests[d.Digest].Digest != "" {

@@ -51,7 +51,6 @@ func mirrored(location string) string {
 	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mirroredHost, mirroredHost, location)
 }
 
-// try runs a command of the engine.
 func (e *engine) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)

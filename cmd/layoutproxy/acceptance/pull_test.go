@@ -94,7 +94,6 @@ func below(name string) string {
 	return strings.TrimPrefix(name, sampleParent+"/")
 }
 
-// files returns the files below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -28,7 +28,6 @@ func (p *planner) planModules(ctx context.Context) error {
 	return p.planFamily(ctx, family{"module", "modules", p.draft.Root.Repository(at), "release", p.selection.IncludeModules, p.selection.ExcludeModules})
 }
 
-// planFamily plans the selected modules or packages.
 func (p *planner) planFamily(ctx context.Context, f family) error {
 	all, wanted, err := p.chooseMembers(ctx, f)
 	if err != nil {

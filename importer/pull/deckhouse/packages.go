@@ -48,7 +48,6 @@ func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) 
 	return sortedKeys(tags), checkNames(f, tags)
 }
 
-// planVersionsOf plans all versions of one package.
 func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name string) error {
 	at := path.Join(f.segment, name, f.releases)
 	l := p.layout(archive, at, path.Join(f.source, name, f.releases), member, func(r *pull.Rules) { r.Optional = true })

@@ -25,7 +25,6 @@ type planner struct {
 	bundled bundled // for the choice of plugins
 }
 
-// plan plans all components.
 func (p *planner) plan(ctx context.Context) error {
 	s := p.selection
 	steps := []struct {

@@ -60,7 +60,6 @@ func (p *planner) planPlatform(ctx context.Context) error {
 	return pl.plan(ctx, of)
 }
 
-// plan plans channels and builds.
 func (pl *platform) plan(ctx context.Context, of kind) error {
 	draft, b := pl.planner.draft, &pl.builds
 	for _, ch := range b.channels {
@@ -250,7 +249,6 @@ func (pl *platform) pinChannels(ctx context.Context) error {
 	return nil
 }
 
-// planBuild plans one build of the platform.
 func (pl *platform) planBuild(ctx context.Context, tag string) error {
 	draft, unit := pl.planner.draft, pull.Unit{Component: pl.shown.Name, Version: tag}
 	for _, l := range []*pull.Layout{pl.root, pl.install, pl.channels} {

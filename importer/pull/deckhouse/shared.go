@@ -91,7 +91,6 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	return err
 }
 
-// planDatabases plans the vulnerability databases.
 func (p *planner) planDatabases(ctx context.Context) error {
 	const archive = "security.tar"
 	c := p.draft.Component("security", archive)
