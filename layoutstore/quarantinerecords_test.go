@@ -260,6 +260,9 @@ func TestCopyThatCannotBeOpened(t *testing.T) {
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || reason != "rotten" || err != nil {
 		t.Errorf("in quarantine: %q %v, %v", reason, refused, err)
 	}
+	if !q.mayRefuse(p, d) {
+		t.Error("a copy in quarantine, beside an unreadable record, may be served without a look")
+	}
 	q.removeOutdated(at, d, reasons{"2": "rotten"})
 	if reason, ok := q.reason(at, d); !ok || reason != "rotten" {
 		t.Errorf("removed for a state that was not the one in quarantine: %q", reason)

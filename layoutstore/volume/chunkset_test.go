@@ -1,0 +1,470 @@
+package volume
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// everySet calls do with the chunks of all sets of up to four chunks of these sizes.
+func everySet(sizes []int64, do func(sizes []int64, s *seams)) {
+	var next func(set []int64)
+	next = func(set []int64) {
+		s, end := &seams{last: len(set) - 1}, int64(0)
+		for _, n := range set {
+			end += n
+			s.ends = append(s.ends, end)
+		}
+		do(set, s)
+		if len(set) == 4 {
+			return
+		}
+		for _, n := range sizes {
+			next(append(slices.Clone(set), n))
+		}
+	}
+	next(nil)
+}
+
+// Where chunks meet is found by searching; a look at each chunk finds the same.
+func TestSeamsAreFound(t *testing.T) {
+	everySet([]int64{0, 1, 2, 5}, func(sizes []int64, s *seams) {
+		total := int64(0)
+		for _, n := range sizes {
+			total += n
+		}
+		for from := int64(0); from <= total+2; from++ {
+			if s.isEnd(from) != slices.Contains(s.ends, from) {
+				t.Errorf("%v: a chunk ends at %d: %v", sizes, from, s.isEnd(from))
+			}
+			wantChunk, wantAt := lookAt(sizes, from)
+			if chunk, at := s.at(from); chunk != wantChunk || at != wantAt {
+				t.Errorf("%v: byte %d is byte %d of %d, want %d of %d", sizes, from, at, chunk, wantAt, wantChunk)
+			}
+			for to := from; to <= total+2; to++ {
+				var want []int
+				for i, end := range s.ends {
+					if end >= from && end < to {
+						want = append(want, i)
+					}
+				}
+				if got := s.between(from, to); got.isEmpty() != (want == nil) || want != nil && (got.from != want[0] || got.to != want[len(want)-1]) {
+					t.Errorf("%v: between %d and %d: %+v, want %v", sizes, from, to, got, want)
+				}
+				first, _ := lookAt(sizes, from)
+				last, _ := lookAt(sizes, max(from, to-1))
+				if got := s.holding(tarEntry{off: from, size: to - from}); got != (indexRange{first, last}) {
+					t.Errorf("%v: bytes %d to %d are in %+v, want %d to %d", sizes, from, to, got, first, last)
+				}
+			}
+		}
+	})
+}
+
+// lookAt returns the chunk with a byte, and which of its bytes that is. What is behind the end
+// counts from the beginning of the last chunk.
+func lookAt(sizes []int64, off int64) (chunk int, at int64) {
+	begin := int64(0)
+	for i, n := range sizes {
+		if off < begin+n || i == len(sizes)-1 {
+			return i, off - begin
+		}
+		begin += n
+	}
+	return 0, off
+}
+
+// A chunk stands out if it is smaller than all others by more than they differ, the last one not
+// counted. Two are too few to differ: then it is a third of the other one, or what d8 writes at a time.
+func TestSmallestChunkOfEverySet(t *testing.T) {
+	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
+		for i := range sizes {
+			if s.size(i) != sizes[i] {
+				t.Fatalf("%v: chunk %d has %d bytes", sizes, i, s.size(i))
+			}
+			if want := !slices.ContainsFunc(sizes[:i], func(n int64) bool { return n <= sizes[i] }); s.isSmallest(i) != want {
+				t.Errorf("%v: chunk %d is the smallest so far: %v", sizes, i, s.isSmallest(i))
+			}
+		}
+		want, stands := standsOut(sizes)
+		for from := range sizes {
+			for to := from; to < len(sizes); to++ {
+				got, ok := s.smallest(indexRange{from, to})
+				if wantOK := stands && from <= want && want <= to; ok != wantOK || ok && got != want {
+					t.Errorf("%v, from %d to %d: %d %v, want %d %v", sizes, from, to, got, ok, want, wantOK)
+				}
+			}
+		}
+	})
+}
+
+func standsOut(sizes []int64) (chunk int, ok bool) {
+	if len(sizes) < 3 {
+		return 0, false
+	}
+	sizes = sizes[:len(sizes)-1]
+	least := slices.Min(sizes)
+	chunk = slices.Index(sizes, least)
+	others := slices.Delete(slices.Clone(sizes), chunk, chunk+1)
+	spread := slices.Max(others) - slices.Min(others)
+	if spread > 0 || len(others) == 1 {
+		spread = max(spread, min(512<<10-1, slices.Min(others)/3))
+	}
+	return chunk, slices.Min(others)-least > spread
+}
+
+// Messages name up to 16 chunks one by one, and say which is most likely if there is a choice.
+func TestNamesOfChunks(t *testing.T) {
+	for r, want := range map[indexRange]struct {
+		names    int
+		text     string
+		describe string
+	}{
+		{3, 3}:   {1, "chunk 0003", "chunk 0003 is cut short"},
+		{3, 4}:   {2, "chunks 0003 to 0004", "chunk 0003 or chunk 0004 is cut short"},
+		{3, 5}:   {3, "chunks 0003 to 0005", "chunk 0003, chunk 0004 or chunk 0005 is cut short"},
+		{0, 15}:  {16, "chunks 0000 to 0015", ""},
+		{0, 16}:  {1, "chunks 0000 to 0016", "one of chunks 0000 to 0016 is cut short"},
+		{99, 98}: {0, "", ""},
+	} {
+		if names := r.names(); len(names) != want.names || len(names) == 1 && names[0] != want.text {
+			t.Errorf("%+v: %q", r, names)
+		}
+		if want.text != "" && r.String() != want.text {
+			t.Errorf("%+v: %q", r, r.String())
+		}
+		if want.describe != "" && r.describe("cut short") != want.describe {
+			t.Errorf("%+v: %q", r, r.describe("cut short"))
+		}
+	}
+	s := &seams{ends: []int64{1000, 1100, 2100, 3100}}
+	for r, want := range map[indexRange]string{
+		{0, 1}: "chunk 0000 or chunk 0001 is cut short, most likely chunk 0001, the smallest",
+		{1, 1}: "chunk 0001 is cut short",
+		{2, 3}: "chunk 0002 or chunk 0003 is cut short",
+	} {
+		if got := s.cutShort(r); got != want {
+			t.Errorf("%+v: %q", r, got)
+		}
+	}
+	x := scan{seams: s}
+	if names := x.suspectNames(indexRange{0, 2}); !slices.Equal(names, []string{"chunk 0001", "chunk 0000", "chunk 0002"}) {
+		t.Errorf("the most likely one is not the first: %q", names)
+	}
+	if names := x.suspectNames(indexRange{2, 3}); !slices.Equal(names, []string{"chunk 0002", "chunk 0003"}) {
+		t.Errorf("%q", names)
+	}
+}
+
+func TestMissingChunksAreListed(t *testing.T) {
+	if got := (*seams)(nil).missingText(); got != "" {
+		t.Errorf("of an archive in one file: %q", got)
+	}
+	s := &seams{missing: []indexRange{{1, 1}, {3, 4}}}
+	if got := s.missingText(); got != "chunk 0001 is missing; chunks 0003 to 0004 are missing" {
+		t.Errorf("%q", got)
+	}
+	for more := range 3 {
+		s.missing = nil
+		for i := range 10 + more {
+			s.missing = append(s.missing, indexRange{2 * i, 2 * i})
+		}
+		got := s.missingText()
+		if end := fmt.Sprintf("and %d more ranges are", more); strings.HasSuffix(got, end) != (more > 0) || strings.Count(got, "is missing") != 10 {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+// The identity of a chunk set changes with every chunk, and what was written only if one was.
+func TestStateOfAChunkSet(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Unix(1_790_000_000, 0)
+	name := func(number string) string { return filepath.Join(dir, "a.tar."+number+".chunk") }
+	for i, number := range []string{"0000", "0001", "0002"} {
+		layouttest.WriteFile(t, name(number), "chunk")
+		layouttest.Try(t, os.Chtimes(name(number), at, at.Add(-time.Duration(i)*time.Hour)))
+	}
+	only := func() Set {
+		t.Helper()
+		found, err := FindArchives(dir)
+		layouttest.Try(t, err)
+		if len(found.Sets) != 1 || !found.Sets[0].Chunked || found.Sets[0].Name != "a.tar" {
+			t.Fatalf("%+v", found)
+		}
+		return found.Sets[0]
+	}
+	before := only()
+	if !before.Changed.Equal(at) || before.Identity() != only().Identity() || before.Written() != only().Written() || before.seams.last != 2 {
+		t.Errorf("%+v, changed %v", before, before.Changed)
+	}
+	layouttest.Try(t, os.Chmod(name("0001"), 0o600))
+	if now := only(); now.Identity() == before.Identity() || now.Written() != before.Written() {
+		t.Error("a mode is taken for a write, or not seen")
+	}
+	for _, number := range []string{"0000", "0001", "0002"} {
+		before = only()
+		layouttest.Try(t, os.Chtimes(name(number), at, at.Add(time.Hour)))
+		if now := only(); now.Identity() == before.Identity() || now.Written() == before.Written() || !now.Changed.Equal(at.Add(time.Hour)) {
+			t.Errorf("a write of chunk %s is not seen", number)
+		}
+	}
+	before = only()
+	layouttest.Try(t, os.Rename(name("0002"), name("0003")))
+	if now := only(); now.Identity() == before.Identity() || len(now.files) != 2 || !slices.Equal(now.seams.missing, []indexRange{{2, 2}}) || now.seams.last != 3 {
+		t.Errorf("%+v", now.seams)
+	}
+}
+
+// A chunk has a number below a million. Of two with one number the shorter name counts. Problems are
+// in the order of their paths.
+func TestNamesOfChunkFiles(t *testing.T) {
+	for name, want := range map[string]struct {
+		archive, number string
+		archives, chunk bool
+	}{
+		"a.tar": {"a.tar", "", true, false}, "a.tar.0007.chunk": {"a.tar", "0007", true, true}, "a.txt": {"a.txt", "", false, false},
+		"a.tar.chunk": {"a.tar.chunk", "", false, false},
+	} {
+		archive, ok := IsArchive(name)
+		number, chunk := IsChunk(name)
+		if archive != want.archive || ok != want.archives || number != want.number || chunk != want.chunk {
+			t.Errorf("%s: %q %v, %q %v", name, archive, ok, number, chunk)
+		}
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"c.tar", "c.tar.0000.chunk", "b.tar.0000.chunk", "b.tar.00000.chunk", "a.tar.1000000.chunk", "d.tar.99999999999999999999.chunk",
+		"e.tar.999999.chunk", "f.tar.0000.chunk", "f.tar.00000.chunk", "g.tar", "g.tar.0000.chunk"} {
+		layouttest.WriteFile(t, filepath.Join(dir, name), name)
+	}
+	found, err := FindArchives(dir)
+	layouttest.Try(t, err)
+	var names, problems []string
+	for _, s := range found.Sets {
+		names = append(names, s.Name)
+	}
+	for _, p := range found.Problems {
+		problems = append(problems, fmt.Sprintf("%s %v: %s", p.Path, p.Kind, p.Reason))
+	}
+	if want := []string{"b.tar", "c.tar", "e.tar", "f.tar", "g.tar"}; !slices.Equal(names, want) {
+		t.Errorf("%q", names)
+	}
+	twice := " conflict: %[1]s.tar.0000.chunk has the same number, and is read"
+	both := " conflict: its chunks (1) are in the same directory and are not read: remove the archive or the chunks"
+	if want := []string{"a.tar.1000000.chunk damaged: not a number of a chunk: 1000000", "b.tar.00000.chunk" + fmt.Sprintf(twice, "b"), "c.tar" + both,
+		"d.tar.99999999999999999999.chunk damaged: not a number of a chunk: 99999999999999999999", "f.tar.00000.chunk" + fmt.Sprintf(twice, "f"), "g.tar" + both}; !slices.Equal(problems, want) {
+		t.Errorf("%s", strings.Join(problems, "\n"))
+	}
+	if e := found.Sets[2].seams; !slices.Equal(e.missing, []indexRange{{0, 999_998}}) || len(found.Sets[1].files) != 1 || found.Sets[1].Chunked {
+		t.Errorf("%+v", e)
+	}
+}
+
+// scanned is a scan of a chunk set that is cut at places, and its entries.
+func scanned(t *testing.T, entries []layouttest.Entry, padding []byte, places ...int64) (*scan, []scannedEntry) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.tar")
+	layouttest.Tar(t, file, entries...)
+	layouttest.WriteFile(t, file, append(layouttest.ReadFile(t, file), padding...))
+	var all []scannedEntry
+	for i, p := range layouttest.Places(t, file) {
+		body := p.Body + p.Size
+		all = append(all, scannedEntry{name: entries[i].Header.Name, entry: tarEntry{off: p.Body, size: p.Size}, isFile: true, start: p.Header, body: body, end: (body + 511) / 512 * 512})
+	}
+	layouttest.CutAt(t, file, places...)
+	found, err := FindArchives(dir)
+	layouttest.Try(t, err)
+	set := found.Sets[0]
+	w := newWindow(t.Context(), set.list())
+	t.Cleanup(w.Close)
+	return &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: math.MaxInt64}, all
+}
+
+func wrongBlob(n int) layouttest.Entry {
+	return layouttest.File("x/blobs/sha256/"+digest.FromString("other").Encoded(), bytes.Repeat([]byte("x"), n))
+}
+
+func rightBlob(n int) layouttest.Entry {
+	content := bytes.Repeat([]byte("y"), n)
+	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
+}
+
+// A small entry in which a chunk ends is verified at once, as long as the budget lasts.
+func TestEntriesAcrossChunksAreVerified(t *testing.T) {
+	const size = 3000
+	start := int64(512 + 512) // behind the entry before
+	for _, c := range []struct {
+		place, budget int64
+		refused       bool
+	}{
+		{start, size, false},    // it ends before the entry
+		{start + 1, size, true}, // in its header
+		{start + 512, size, true},
+		{start + 512 + size - 1, size, true},
+		{start + 512 + size, size, false}, // behind its content
+		{start + 600, size - 1, false},    // too much to read
+	} {
+		s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(size)}, nil, c.place)
+		s.spanBudget = c.budget
+		layouttest.Try(t, s.recordEntry(t.Context(), all[1]))
+		p, refused := s.refused[all[1].entry.off]
+		if refused != c.refused || s.last.start != all[1].start {
+			t.Errorf("cut at %d, %d bytes may be read: refused %v", c.place, c.budget, refused)
+		}
+		if refused && (s.spanBudget != 0 || p.Kind != problem.Damaged || p.Entry != all[1].name || !strings.HasPrefix(p.Reason, "checksum mismatch: chunk 0000 is cut short, or chunk 000")) {
+			t.Errorf("%+v; %d bytes are left", p, s.spanBudget)
+		}
+		s.seams = nil
+		s.refused = nil
+		if layouttest.Try(t, s.recordEntry(t.Context(), all[1])); s.refused != nil {
+			t.Error("it is verified in an archive of one file")
+		}
+	}
+	for size, refused := range map[int]bool{maxSpanProof: true, maxSpanProof + 1: false} {
+		s, all := scanned(t, []layouttest.Entry{wrongBlob(size)}, nil, 2000)
+		layouttest.Try(t, s.recordEntry(t.Context(), all[0]))
+		if (s.refused != nil) != refused {
+			t.Errorf("%d bytes: refused %v", size, s.refused != nil)
+		}
+		all[0].end = -1 // it is unknown where it ends
+		s.refused = nil
+		if layouttest.Try(t, s.recordEntry(t.Context(), all[0])); s.refused != nil {
+			t.Error("an entry without an end is verified")
+		}
+	}
+}
+
+// The last entry before a break is served if it is right. Suspects are the chunks that end in it,
+// unless it is, and those that end behind it.
+func TestLastEntryBeforeABreak(t *testing.T) {
+	const size, before = 3000, 1024
+	body := int64(before + 512 + size)
+	for name, c := range map[string]struct {
+		entry   layouttest.Entry
+		places  []int64
+		want    indexRange
+		refused problem.Kind // empty for none
+		reason  string
+	}{
+		"right, cut inside":         {rightBlob(size), []int64{2000}, indexRange{1, 0}, "", ""},
+		"right, cut behind":         {rightBlob(size), []int64{body}, indexRange{0, 0}, "", ""},
+		"right, cut in and behind":  {rightBlob(size), []int64{2000, body}, indexRange{1, 1}, "", ""},
+		"wrong, not cut":            {wrongBlob(size), []int64{500}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
+		"wrong, cut behind":         {wrongBlob(size), []int64{body}, indexRange{0, 0}, problem.Damaged, "checksum mismatch: chunk 0000 is damaged"},
+		"wrong, cut inside":         {wrongBlob(size), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"wrong, cut in its header":  {wrongBlob(size), []int64{before + 1}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"wrong, cut before it":      {wrongBlob(size), []int64{before}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
+		"wrong, cut in and behind":  {wrongBlob(size), []int64{2000, body}, indexRange{0, 1}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"unknown, not cut":          {layouttest.File("x/other", make([]byte, size)), []int64{500}, indexRange{1, 0}, "", ""},
+		"unknown, cut inside":       {layouttest.File("x/other", make([]byte, size)), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"unknown, cut far behind":   {layouttest.File("x/other", make([]byte, size)), []int64{body + 600}, indexRange{0, -1}, "", ""},
+		"unknown, cut in and after": {layouttest.File("x/other", make([]byte, size)), []int64{2000, 2100, body + 10}, indexRange{0, 2}, problem.Incomplete, "not served: chunk 0000 or chunk 0001 is cut short"},
+	} {
+		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, nil, c.places...)
+		s.last = all[1]
+		got, err := s.checkLastEntry(t.Context(), body+100)
+		layouttest.Try(t, err)
+		if got.isEmpty() != c.want.isEmpty() || !got.isEmpty() && got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+		p, refused := s.refused[all[1].entry.off]
+		if refused != (c.reason != "") || refused && (p.Kind != c.refused || !strings.HasPrefix(p.Reason, c.reason) || p.Entry != all[1].name) {
+			t.Errorf("%s: refused %v: %+v", name, refused, p)
+		}
+		// Before the first entry there is none to verify.
+		s.last, s.refused = scannedEntry{}, nil
+		if got, err := s.checkLastEntry(t.Context(), c.places[0]+1); err != nil || got != (indexRange{0, 0}) || s.refused != nil {
+			t.Errorf("%s, at the beginning: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// A set that ends early: which chunk to copy depends on the sizes. The next one is named only if the
+// last one is as large as others.
+func TestTruncatedChunks(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends     []int64
+		missing  []indexRange
+		suspects indexRange
+		again    []string
+		reason   string
+	}{
+		"one is missing": {[]int64{100, 200}, []indexRange{{2, 3}, {5, 5}}, indexRange{0, 1}, []string{"chunk 0002", "chunk 0003"}, ""},
+		"a small last one": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
+			"the set ends early, after chunk 0001: chunk 0001 is cut short, or chunks behind it are missing: how; copy chunk 0001 or the chunks behind it again"},
+		"one as large": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
+			"chunk 0002 is missing, or the one before it is cut short (chunk 0001): how"},
+		"one as large, others suspected": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
+			"chunk 0003 is missing, or chunk 0001 or chunk 0002 is cut short: how"},
+		"an empty last one": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
+			"the set ends early, after chunk 0002: chunk 0001 or chunk 0002 is cut short, or chunks behind it are missing: how; copy chunk 0001 or chunk 0002 or the chunks behind it again"},
+	} {
+		s := &scan{size: c.ends[len(c.ends)-1], seams: &seams{ends: c.ends, missing: c.missing, last: len(c.ends) - 1}}
+		p := s.truncatedChunks(c.suspects, "how")
+		if p.Kind != problem.Incomplete || p.Reason != c.reason || !slices.Equal(p.Chunks, c.again) || !slices.Equal(s.copyAgain, c.again) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	// An entry that the end is in is lost.
+	s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(3000)}, nil, 1024)
+	p := s.truncatedEntry(&tar.Header{Name: all[1].name, Typeflag: tar.TypeReg}, all[1])
+	lost := s.refused[all[1].entry.off]
+	if lost.Kind != problem.Incomplete || !slices.Equal(lost.Chunks, p.Chunks) || !strings.HasPrefix(lost.Reason, problem.Missing) || !strings.Contains(p.Reason, all[1].name) {
+		t.Errorf("%+v of %+v", lost, p)
+	}
+}
+
+// Two empty blocks are the end of an archive if nothing speaks against it: bytes behind them, or a
+// last entry that is wrong, where a chunk ends before them.
+func TestEndOfChunks(t *testing.T) {
+	const size = 3000
+	next := int64(1024 + 512 + 3072)
+	early := bytes.Repeat([]byte{0}, maxTrailingPadding)
+	early[0] = 1
+	for name, c := range map[string]struct {
+		entry   layouttest.Entry
+		padding []byte
+		places  []int64
+		reason  string // of the problem; empty for none
+	}{
+		"little padding":                {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
+		"much padding":                  {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"bytes":                         {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"bytes behind a chunk":          {rightBlob(size), early, []int64{next, next + 1024}, ""}, // left over from a longer set
+		"bytes, cut in a right entry":   {rightBlob(size), early, []int64{2000}, ""},
+		"bytes, cut before the entry":   {wrongBlob(size), early, []int64{1024}, ""},
+		"no bytes, cut in a wrong one":  {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
+		"no bytes, cut in its header":   {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
+		"no bytes, cut in an unknown":   {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
+		"bytes, cut behind the end":     {wrongBlob(size), early, []int64{next + 1}, ""},
+		"bytes, three, one most likely": {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
+	} {
+		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, c.padding, c.places...)
+		s.last = all[1]
+		p, err := s.checkEnd(t.Context(), next)
+		layouttest.Try(t, err)
+		reason := ""
+		if p != nil {
+			reason = p.Reason
+		}
+		if reason != c.reason || s.tarEnd != next+1024 || (p != nil) != (len(s.copyAgain) > 0) {
+			t.Errorf("%s: %q, again %q", name, reason, s.copyAgain)
+		}
+		if name == "bytes, three, one most likely" && (s.copyAgain[0] != "chunk 0001" || len(s.copyAgain) != 3) {
+			t.Errorf("%s: again %q", name, s.copyAgain)
+		}
+	}
+}
