@@ -35,6 +35,9 @@ func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
 			}
 			why = reason
 		}
+		if m.Subject != "" { // whatever its tags allow, it stays with its subject
+			d.follows(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
+		}
 		return why, true
 	case m.Subject != "":
 		return d.follows(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})

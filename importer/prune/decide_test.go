@@ -234,6 +234,26 @@ func TestWhatIsNotSuperseded(t *testing.T) {
 	}
 }
 
+// An image that refers to a kept one stays, although only a release that goes declares it, or a newer
+// version supersedes it. It goes together with what it refers to.
+func TestReferrersStayWhateverTheirTags(t *testing.T) {
+	for _, at := range []string{"app:HEX", "app:v1.3.0"} {
+		for _, needed := range []bool{true, false} {
+			kept := "app:v1.4.0 new"
+			if needed {
+				kept += " >base"
+			}
+			f := factsOf(t, kept, at+" referrer ^base", "app:v1.2.0 old >base")
+			f.Releases = []prune.Release{{Of: "modules/m", Tag: "v1.0.0", Declared: []prune.Place{{Repository: "app", Reference: digestOf("referrer").String()}}}}
+			got := decided(t, f, prune.Policy{KeepNewest: 1})
+			name := strings.TrimPrefix(at, "app:")
+			if _, stays := got["app:+"+name]; stays != needed || got["app:v1.2.0"].Rule != prune.Superseded {
+				t.Errorf("%s, its subject is needed: %v: %v", at, needed, got)
+			}
+		}
+	}
+}
+
 func TestInventoriesKeepWhatTheyList(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "other:v1.0.0 x", "other:v1.1.0 y")
 	p := prune.Policy{KeepBundles: []string{"june.json"}, Bundles: []prune.Bundle{{Name: "june.json", Images: map[string]map[digest.Digest]bool{"app": {digestOf("one"): true}}}}}
