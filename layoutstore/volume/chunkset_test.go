@@ -3,7 +3,9 @@ package volume
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -422,7 +424,7 @@ func TestTruncatedChunks(t *testing.T) {
 	s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(3000)}, nil, 1024)
 	p := s.truncatedEntry(&tar.Header{Name: all[1].name, Typeflag: tar.TypeReg}, all[1])
 	lost := s.refused[all[1].entry.off]
-	if lost.Kind != problem.Incomplete || !slices.Equal(lost.Chunks, p.Chunks) || !strings.HasPrefix(lost.Reason, problem.Missing) || !strings.Contains(p.Reason, all[1].name) {
+	if lost.Kind != problem.Incomplete || !slices.Equal(lost.Chunks, []string{"chunk 0002", "chunk 0001"}) || !slices.Equal(lost.Chunks, p.Chunks) || !strings.HasPrefix(lost.Reason, problem.Missing) || !strings.Contains(p.Reason, all[1].name) {
 		t.Errorf("%+v of %+v", lost, p)
 	}
 }
@@ -440,17 +442,18 @@ func TestEndOfChunks(t *testing.T) {
 		places  []int64
 		reason  string // of the problem; empty for none
 	}{
-		"little padding":                {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
-		"much padding":                  {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
-		"bytes":                         {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
-		"bytes behind a chunk":          {rightBlob(size), early, []int64{next, next + 1024}, ""}, // left over from a longer set
-		"bytes, cut in a right entry":   {rightBlob(size), early, []int64{2000}, ""},
-		"bytes, cut before the entry":   {wrongBlob(size), early, []int64{1024}, ""},
-		"no bytes, cut in a wrong one":  {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
-		"no bytes, cut in its header":   {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
-		"no bytes, cut in an unknown":   {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
-		"bytes, cut behind the end":     {wrongBlob(size), early, []int64{next + 1}, ""},
-		"bytes, three, one most likely": {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
+		"little padding":                     {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
+		"much padding":                       {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"bytes":                              {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"bytes behind a chunk":               {rightBlob(size), early, []int64{next, next + 1024}, ""}, // left over from a longer set
+		"bytes, cut in a right entry":        {rightBlob(size), early, []int64{2000}, ""},
+		"bytes, cut before the entry":        {wrongBlob(size), early, []int64{1024}, ""},
+		"no bytes, cut in a wrong one":       {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
+		"no bytes, cut in its header":        {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
+		"no bytes, cut in an unknown":        {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
+		"bytes, cut behind the end":          {wrongBlob(size), early, []int64{next + 1}, ""},
+		"cut before the entry and behind it": {wrongBlob(size), nil, []int64{1024, next}, ""},
+		"bytes, three, one most likely":      {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
 	} {
 		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, c.padding, c.places...)
 		s.last = all[1]
@@ -463,8 +466,46 @@ func TestEndOfChunks(t *testing.T) {
 		if reason != c.reason || s.tarEnd != next+1024 || (p != nil) != (len(s.copyAgain) > 0) {
 			t.Errorf("%s: %q, again %q", name, reason, s.copyAgain)
 		}
+		if strings.Contains(name, "before the entry") && s.refused != nil || strings.Contains(name, "behind the end") && s.refused != nil {
+			t.Errorf("%s: refused %v", name, s.refused)
+		}
 		if name == "bytes, three, one most likely" && (s.copyAgain[0] != "chunk 0001" || len(s.copyAgain) != 3) {
 			t.Errorf("%s: again %q", name, s.copyAgain)
+		}
+	}
+}
+
+// Chunks that cannot be read say nothing about the archive: each step ends with the error.
+func TestChunksThatCannotBeRead(t *testing.T) {
+	next := int64(1024 + 512 + 3072)
+	for name, do := range map[string]func(s *scan, last scannedEntry) error{
+		"record": func(s *scan, last scannedEntry) error { return s.recordEntry(t.Context(), last) },
+		"no header": func(s *scan, _ scannedEntry) error {
+			_, err := s.missingHeader(t.Context(), next, "")
+			return err
+		},
+		"truncated": func(s *scan, _ scannedEntry) error {
+			_, err := s.truncatedEnd(t.Context(), "how")
+			return err
+		},
+		"the last": func(s *scan, _ scannedEntry) error {
+			_, err := s.checkLastEntry(t.Context(), next)
+			return err
+		},
+		"the end": func(s *scan, _ scannedEntry) error {
+			_, err := s.checkEnd(t.Context(), next)
+			return err
+		},
+	} {
+		for _, padding := range []int{0, 2000} {
+			s, all := scanned(t, []layouttest.Entry{rightBlob(10), rightBlob(3000)}, make([]byte, padding), 2000)
+			s.last = all[1]
+			for _, x := range s.window.list {
+				layouttest.Try(t, os.Remove(x.File.String()))
+			}
+			if err := do(s, all[1]); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, %d bytes of padding: %v", name, padding, err)
+			}
 		}
 	}
 }

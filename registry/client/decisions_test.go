@@ -1,0 +1,289 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// A token is asked for with the scopes of a challenge only as far as the call needs them.
+func TestScopesWithin(t *testing.T) {
+	ours := []string{"repository:a/b:pull,push", "repository:from:pull"}
+	for challenged, want := range map[string][]string{
+		"":                                nil,
+		"repository:a/b:pull":             {"repository:a/b:pull"},
+		"repository:a/b:push,pull":        {"repository:a/b:push,pull"}, // the same in another order
+		"repository:a/b:pull,push":        nil,                          // what is asked for anyway
+		"repository:a/b:pull,push,delete": nil,
+		"repository:a/b:delete":           nil,
+		"repository:a:pull":               nil,
+		"repository:from:pull,push":       nil,
+		"registry:catalog:*":              nil,
+		"repository:x:pull repository:a/b:push repository:a/b:pull nonsense ::": {"repository:a/b:push", "repository:a/b:pull"},
+	} {
+		if got := scopesWithin(challenged, ours); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", challenged, got, want)
+		}
+	}
+	if resource, actions := cutActions("nonsense"); resource != "" || !slices.Equal(actions, []string{"nonsense"}) {
+		t.Errorf("%q, %q", resource, actions)
+	}
+}
+
+// An error about a token names the repository that is written to, and not the one to mount from.
+func TestRepositoryOfScopes(t *testing.T) {
+	for want, scopes := range map[string][]string{
+		"":     {"registry:catalog:*", "nonsense"},
+		"to":   {"repository:from:pull", "repository:to:pull,push"},
+		"also": {"repository:also:pull,push", "repository:from:pull"},
+		"a":    {"repository:a:pull", "repository:b:pull", "registry:catalog:push"},
+	} {
+		if got := repositoryOf(scopes); got != want {
+			t.Errorf("%q: %q, want %q", scopes, got, want)
+		}
+	}
+}
+
+// What a call needs of a token depends on its method, and on whether anything will be pushed.
+func TestScopeOfACall(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		push   bool
+		want   string
+	}{
+		{http.MethodGet, false, "pull"}, {http.MethodHead, false, "pull"}, {http.MethodGet, true, "pull,push"}, {http.MethodHead, true, "pull,push"},
+		{http.MethodPut, false, "pull,push"}, {http.MethodPost, true, "pull,push"}, {http.MethodDelete, false, "pull,push,delete"}, {http.MethodDelete, true, "pull,push,delete"},
+	} {
+		if got := (&Client{options: Options{Push: c.push}}).scope("a/b", c.method); got != "repository:a/b:"+c.want {
+			t.Errorf("%s, push %v: %s", c.method, c.push, got)
+		}
+	}
+}
+
+// The first of the causes that an error wraps counts, or else the last.
+func TestCauseAmong(t *testing.T) {
+	for err, want := range map[error]error{
+		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,
+	} {
+		if got := causeAmong(err, ErrPrivate, ErrRefused); !errors.Is(got, want) {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
+// How long a token is used, whatever its life is written as: nine tenths of it, and twelve days at most.
+func TestLifeOfATokenAsItIsWritten(t *testing.T) {
+	for written, want := range map[string]time.Duration{
+		`300`: 270 * time.Second, `"300"`: 270 * time.Second, `" 300 "`: 270 * time.Second, `0.5`: 450 * time.Millisecond,
+		`1e999`: maxLife * 9 / 10, `"1e999"`: maxLife * 9 / 10, `"-1e999"`: 54 * time.Second, `"NaN"`: 54 * time.Second, `"1h"`: 54 * time.Second,
+		`0`: 54 * time.Second, `-1`: 54 * time.Second, `null`: 54 * time.Second, `{}`: 54 * time.Second, fmt.Sprint(int64(math.MaxInt64)): maxLife * 9 / 10,
+	} {
+		var s seconds
+		if err := s.UnmarshalJSON([]byte(written)); err != nil {
+			t.Errorf("%s: %v", written, err)
+		}
+		now := time.Unix(1_790_000_000, 0)
+		if got := (tokenAnswer{ExpiresIn: s}).expiry(now).Sub(now); got != want {
+			t.Errorf("%s: %v, want %v", written, got, want)
+		}
+	}
+}
+
+// Challenges end at the first syntax error, and a parameter without a scheme belongs to none.
+func TestMalformedChallenges(t *testing.T) {
+	for header, want := range map[string]string{
+		`realm="x", Basic`:           `realm{}`,
+		`Basic realm="a\"b"`:         `basic{realm:a"b}`,
+		`Basic realm="a\\"`:          `basic{realm:a\}`,
+		`Basic realm="a\`:            `basic{} realm{}`,
+		`Basic realm="a`:             `basic{} realm{}`,
+		"Basic realm=a\x7fb, Bearer": "basic{realm:a}",
+		"Basic realm=a\x01b, Bearer": "basic{realm:a}",
+		"Basic realm=aéb, Bearer":    "basic{realm:a}",
+		`Basic realm=, Bearer`:       `basic{realm:} bearer{}`,
+		`Basic realm = "a" , x=y`:    `basic{realm:a,x:y}`,
+	} {
+		var all []string
+		for _, c := range parseChallenges(header) {
+			var params []string
+			for _, key := range slices.Sorted(maps.Keys(c.params)) {
+				params = append(params, key+":"+c.params[key])
+			}
+			all = append(all, c.scheme+"{"+strings.Join(params, ",")+"}")
+		}
+		if got := strings.Join(all, " "); got != want {
+			t.Errorf("%q: %s, want %s", header, got, want)
+		}
+	}
+}
+
+// tokenServer answers requests for tokens, and records them.
+type tokenServer struct {
+	url      string
+	exchange int // the status of exchanges; 200 with a token
+	requests []*http.Request
+	forms    []url.Values
+}
+
+func newTokenServer(t *testing.T, exchange int) *tokenServer {
+	t.Helper()
+	s := &tokenServer{exchange: exchange}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		s.requests, s.forms = append(s.requests, r), append(s.forms, form)
+		if r.Method == http.MethodPost && s.exchange != http.StatusOK {
+			w.WriteHeader(s.exchange)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "of " + r.Method})
+	}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+// fetch asks the server for a token, as a registry at the same address demands.
+func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, error) {
+	t.Helper()
+	from, err := url.Parse(s.url + "/v2/")
+	layouttest.Try(t, err)
+	c, err := New(Options{Registry: from.Host, PlainHTTP: true, Retries: -1})
+	layouttest.Try(t, err)
+	t.Cleanup(c.Close)
+	ch := challenge{"bearer", map[string]string{"realm": s.url + "/token?x=y&scope=everything#part", "service": "the service"}}
+	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
+}
+
+// A password is sent by GET with one parameter per scope; an identity token by POST, in a form (Docker's
+// "Token Authentication Specification" and "OAuth2 Token Authentication"). The scope of the realm is not ours.
+func TestRequestsForTokens(t *testing.T) {
+	s := newTokenServer(t, http.StatusOK)
+	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	r := s.requests[0]
+	want := url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull", "repository:b:push"}}
+	if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" || r.URL.Path != "/token" || r.URL.Query().Encode() != want.Encode() || len(s.requests) != 1 {
+		t.Errorf("%s %s as %s:%s, %d requests", r.Method, r.URL, user, password, len(s.requests))
+	}
+	s = newTokenServer(t, http.StatusOK)
+	if answer, err := s.fetch(t, Credential{IdentityToken: "identity"}); err != nil || answer.value() != "of POST" {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	r = s.requests[0]
+	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
+	if s.forms[0].Encode() != want.Encode() || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" || len(s.requests) != 1 {
+		t.Errorf("%s %s, form %v", r.Method, r.URL, s.forms[0])
+	}
+}
+
+// Not every token server exchanges identity tokens: one that knows no POST there is asked by GET.
+// Any other answer counts.
+func TestExchangesThatATokenServerRefuses(t *testing.T) {
+	for status, again := range map[int]bool{http.StatusNotFound: true, http.StatusMethodNotAllowed: true, http.StatusBadRequest: false, http.StatusUnauthorized: false, http.StatusForbidden: false} {
+		s := newTokenServer(t, status)
+		answer, err := s.fetch(t, Credential{IdentityToken: "identity"})
+		if asked := len(s.requests) == 2 && s.requests[1].Method == http.MethodGet; asked != again || (err == nil) != again || again && answer.value() != "of GET" {
+			t.Errorf("%d: %d requests: %+v, %v", status, len(s.requests), answer, err)
+		}
+	}
+}
+
+// keychainOf is a keychain of one file.
+func keychainOf(t *testing.T, content string) *Keychain {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "auth.json")
+	layouttest.WriteFile(t, file, content)
+	return &Keychain{files: []string{file}, known: map[string]known{}}
+}
+
+// A login is found whether it is stored with the default port or without it. One of the command line
+// is the only one.
+func TestNamesOfALogin(t *testing.T) {
+	for _, c := range []struct {
+		registry, stored string
+		plain, found     bool
+	}{
+		{"reg.example", "reg.example", false, true},
+		{"reg.example:443", "reg.example", false, true},
+		{"reg.example:443", "reg.example:443", false, true},
+		{"reg.example", "reg.example:443", false, true},
+		{"reg.example", "reg.example:80", true, true},
+		{"reg.example", "reg.example:80", false, false},
+		{"reg.example:5000", "reg.example:5000", false, true},
+		{"reg.example:5000", "reg.example", false, false},
+		{"[::1]", "[::1]:443", false, true},
+		{"[::1]:5000", "[::1]", false, false},
+	} {
+		client, err := New(Options{Registry: c.registry, PlainHTTP: c.plain, Keychain: keychainOf(t, fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uOnA="}}}`, c.stored))})
+		layouttest.Try(t, err)
+		if found, err := client.credential(t.Context(), "app"); found.Empty() == c.found || err != nil || c.found && (found.Username != "ann" || found.Password != "p") {
+			t.Errorf("%+v: %v, %v", c, found, err)
+		}
+		client.options.Credential = Credential{Password: "other"}
+		if found, err := client.credential(t.Context(), "app"); found.Password != "other" || err != nil {
+			t.Errorf("%+v: %v, %v", c, found, err)
+		}
+	}
+}
+
+// LogIn meets the registry's challenges, and those of no one else.
+func TestLogIn(t *testing.T) {
+	for _, c := range []struct {
+		from, challenge string
+		credential      Credential
+		want            string // the header
+		scheme          string
+		err             error
+	}{
+		{"https://reg.example/v2/", `Basic realm="x"`, Credential{Username: "ann", Password: "p"}, "Basic YW5uOnA=", "basic", nil},
+		{"https://reg.example/v2/", `Basic realm="x"`, Credential{Username: "ann"}, "Basic YW5uOg==", "basic", nil},
+		{"https://reg.example/v2/", `Basic realm="x"`, Credential{Password: "p"}, "Basic OnA=", "basic", nil},
+		{"https://reg.example/v2/", `Basic realm="x"`, Credential{}, "", "basic", nil},
+		{"https://reg.example/v2/", `Basic realm="x"`, Credential{RegistryToken: "t"}, "Bearer t", "basic", nil},
+		{"https://cdn.example/v2/", `Basic realm="x"`, Credential{Username: "ann"}, "", "", ErrOtherHost},
+		{"https://reg.example/v2/", `Negotiate`, Credential{Username: "ann"}, "", "", errNoWay},
+		{"https://reg.example/v2/", `Bearer realm="http://10.1.2.3/token"`, Credential{Username: "ann"}, "", "bearer", ErrPrivate},
+	} {
+		client, err := New(Options{Registry: "reg.example", Credential: c.credential})
+		layouttest.Try(t, err)
+		from, err := url.Parse(c.from)
+		layouttest.Try(t, err)
+		login, err := client.LogIn(t.Context(), from, http.Header{"Www-Authenticate": {c.challenge}}, "app")
+		if login.Authorization != c.want || login.Scheme != c.scheme || !errors.Is(err, c.err) {
+			t.Errorf("%s, %s, %v: %+v, %v", c.from, c.challenge, c.credential, login, err)
+		}
+	}
+	client, err := New(Options{Registry: "reg.example", Keychain: keychainOf(t, "{")})
+	layouttest.Try(t, err)
+	login, err := client.LogIn(t.Context(), &url.URL{Scheme: "https", Host: "reg.example"}, http.Header{"Www-Authenticate": {"Basic"}}, "")
+	if login.Scheme != "basic" || !errors.Is(err, ErrCredentials) {
+		t.Errorf("%+v, %v", login, err)
+	}
+}
+
+// Keys of auth files name a registry, or a path in one.
+func TestKeysOfAuthFiles(t *testing.T) {
+	for key, path := range map[string]bool{
+		"reg.example": false, "https://reg.example": false, "https://reg.example/": false, "https://index.docker.io/v1/": false, "http://reg.example/v2": false,
+		"reg.example/team": true, "https://reg.example/v1/team": true, "reg.example:5000/v3": true,
+	} {
+		if isPathKey(key) != path {
+			t.Errorf("%s names a path: %v", key, !path)
+		}
+	}
+}
