@@ -323,3 +323,28 @@ func FuzzModulesFile(f *testing.F) {
 		}
 	})
 }
+
+// What a reason is about is named by module and image, and where it is as a reference. A tag that is no
+// version is in no range.
+func TestSubjectsAndPlaces(t *testing.T) {
+	hex := digest.FromString("x").String()
+	for want, r := range map[string]Reason{
+		"missing module console image agent: modules/console:v1": {State: Missing, Module: "console", Image: "agent", Repository: "modules/console", Reference: "v1"},
+		"missing module console: modules/console@" + hex:         {State: Missing, Module: "console", Repository: "modules/console", Reference: hex},
+		"missing installer: install:v1":                          {State: Missing, Image: "installer", Repository: "install", Reference: "v1"},
+		"missing platform image: " + hex:                         {State: Missing, Image: "platform image", Repository: ".", Reference: hex},
+	} {
+		if r.Kind = MissingImage; r.String() != want {
+			t.Errorf("%q, want %q", r.String(), want)
+		}
+	}
+	c, err := release.ParseConstraint(">=1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag, want := range map[string]bool{"v1.0.0": true, "v0.9.0": false, "stable": false, "": false} {
+		if fits(c, tag) != want {
+			t.Errorf("%q is in >=1.0.0: %v", tag, !want)
+		}
+	}
+}
