@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/docker/cli/cli/config/types"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -132,10 +136,13 @@ func TestMalformedChallenges(t *testing.T) {
 
 // tokenServer answers requests for tokens, and records them.
 type tokenServer struct {
-	url      string
-	exchange int // the status of exchanges; 200 with a token
-	requests []*http.Request
-	forms    []url.Values
+	url       string
+	exchange  int    // the status of exchanges; 200 with a token
+	refusal   int    // the status of everything else; 0 with a token
+	empty     int    // how many answers have no token
+	elsewhere string // where it redirects, if anywhere
+	requests  []*http.Request
+	forms     []url.Values
 }
 
 func newTokenServer(t *testing.T, exchange int) *tokenServer {
@@ -149,7 +156,16 @@ func newTokenServer(t *testing.T, exchange int) *tokenServer {
 			w.WriteHeader(s.exchange)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "of " + r.Method})
+		switch s.empty--; {
+		case s.elsewhere != "":
+			http.Redirect(w, r, s.elsewhere, http.StatusTemporaryRedirect)
+		case s.refusal != 0:
+			w.WriteHeader(s.refusal)
+		case s.empty >= 0:
+			_, _ = io.WriteString(w, "{}")
+		default:
+			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "of " + r.Method})
+		}
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -161,10 +177,11 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 	t.Helper()
 	from, err := url.Parse(s.url + "/v2/")
 	layouttest.Try(t, err)
-	c, err := New(Options{Registry: from.Host, PlainHTTP: true, Retries: -1})
+	c, err := New(Options{Registry: from.Host, PlainHTTP: true, Retries: -1, AllowPrivateRedirects: true, FirstPause: 1})
 	layouttest.Try(t, err)
 	t.Cleanup(c.Close)
-	ch := challenge{"bearer", map[string]string{"realm": s.url + "/token?x=y&scope=everything#part", "service": "the service"}}
+	realm := strings.Replace(s.url, "//", "//user:password@", 1) + "/token?x=y&scope=everything#part"
+	ch := challenge{"bearer", map[string]string{"realm": realm, "service": "the service"}}
 	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
 }
 
@@ -181,6 +198,10 @@ func TestRequestsForTokens(t *testing.T) {
 		t.Errorf("%s %s as %s:%s, %d requests", r.Method, r.URL, user, password, len(s.requests))
 	}
 	s = newTokenServer(t, http.StatusOK)
+	if _, err := s.fetch(t, Credential{}); err != nil || s.requests[0].Header.Get("Authorization") != "" {
+		t.Errorf("the login in the realm is sent: %q, %v", s.requests[0].Header.Get("Authorization"), err)
+	}
+	s = newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{IdentityToken: "identity"}); err != nil || answer.value() != "of POST" {
 		t.Fatalf("%+v, %v", answer, err)
 	}
@@ -188,6 +209,54 @@ func TestRequestsForTokens(t *testing.T) {
 	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
 	if s.forms[0].Encode() != want.Encode() || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" || len(s.requests) != 1 {
 		t.Errorf("%s %s, form %v", r.Method, r.URL, s.forms[0])
+	}
+}
+
+// An answer without a token is asked for again, past the caches on the way. A refusal says whose
+// login is refused, and by whom.
+func TestAnswersWithoutAToken(t *testing.T) {
+	s := newTokenServer(t, http.StatusOK)
+	s.empty = 1
+	answer, err := s.fetch(t, Credential{})
+	if err != nil || answer.value() != "of GET" || len(s.requests) != 2 {
+		t.Fatalf("%d requests: %+v, %v", len(s.requests), answer, err)
+	}
+	for i, r := range s.requests {
+		if fresh := r.Header.Get("Cache-Control") != ""; fresh != (i == 1) {
+			t.Errorf("request %d: %v", i, r.Header)
+		}
+	}
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		s = newTokenServer(t, http.StatusOK)
+		s.refusal = status
+		if _, err := s.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || !strings.Contains(err.Error(), `rejects user "ann" from a file`) || errors.Is(err, ErrOtherHost) {
+			t.Errorf("%d: %v", status, err)
+		}
+		first := newTokenServer(t, http.StatusOK)
+		first.elsewhere = s.url
+		if _, err := first.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || strings.Contains(err.Error(), "rejects") || !errors.Is(err, ErrOtherHost) {
+			t.Errorf("%d of another host: %v", status, err)
+		}
+	}
+	s = newTokenServer(t, http.StatusOK)
+	s.refusal = http.StatusTeapot
+	first := newTokenServer(t, http.StatusOK)
+	first.elsewhere = s.url
+	if _, err := first.fetch(t, Credential{Username: "ann"}); err == nil || errors.Is(err, ErrOtherHost) {
+		t.Errorf("no refusal, by another host: %v", err)
+	}
+}
+
+// Who waits for somebody else's request for the same token ends with the own context.
+func TestWaitForAToken(t *testing.T) {
+	c, err := New(Options{Registry: "reg.example"})
+	layouttest.Try(t, err)
+	r := tokenRequest{from: &url.URL{Scheme: "https", Host: "reg.example"}, challenge: challenge{"bearer", map[string]string{"realm": "https://reg.example/token"}}}
+	c.auth.slot(r.key()).fetching <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if token, err := c.token(ctx, r); token != "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("%q, %v", token, err)
 	}
 }
 
@@ -285,5 +354,83 @@ func TestKeysOfAuthFiles(t *testing.T) {
 		if isPathKey(key) != path {
 			t.Errorf("%s names a path: %v", key, !path)
 		}
+	}
+}
+
+// What a file says is remembered for ten minutes, and for all repositories of a host. An error is not.
+func TestKeychainRemembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auths := func(auth string) string { return fmt.Sprintf(`{"auths":{"reg.example":{"auth":%q}}}`, auth) }
+		k := keychainOf(t, "{")
+		find := func(repository, want string) {
+			t.Helper()
+			found, err := k.Credential(t.Context(), "reg.example", repository)
+			if found.Username != want || (err != nil) != (want == "") {
+				t.Errorf("%s: %q, %v, want %q", repository, found.Username, err, want)
+			}
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := k.Credential(gone, "reg.example", "app"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		find("app", "")
+		layouttest.WriteFile(t, k.files[0], auths("YW5uOnA="))
+		find("app", "ann")
+		layouttest.WriteFile(t, k.files[0], auths("Ym9iOnA="))
+		find("app", "ann")
+		find("other", "ann")
+		time.Sleep(keepKnown - 1)
+		find("app", "ann")
+		find("third", "ann")
+		time.Sleep(1)
+		find("fourth", "bob")
+		find("app", "bob")
+	})
+}
+
+// Where logins are looked for depends on the environment; how helpers hand out tokens is docker's.
+func TestPlacesOfLogins(t *testing.T) {
+	t.Setenv("HOME", "/home")
+	for _, c := range []struct{ registry, docker, runtime, config, want string }{
+		{"", "", "", "", "/home/.docker/config.json /home/.config/containers/auth.json"},
+		{"/auth", "/docker", "/run", "/config", "/auth /docker/config.json /run/containers/auth.json /config/containers/auth.json"},
+	} {
+		t.Setenv("REGISTRY_AUTH_FILE", c.registry)
+		t.Setenv("DOCKER_CONFIG", c.docker)
+		t.Setenv("XDG_RUNTIME_DIR", c.runtime)
+		t.Setenv("XDG_CONFIG_HOME", c.config)
+		if got := strings.Join(NewKeychain().files, " "); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	if c := credentialOf(types.AuthConfig{Username: "<token>", Password: "secret"}, "x"); c != (Credential{IdentityToken: "secret", Source: "x"}) {
+		t.Errorf("%+v", c)
+	}
+	t.Setenv("DOCKER_AUTH_CONFIG", `{"auths":{"reg.example":{"auth":"YW5uOnA="}}}`)
+	if c, err := (&Keychain{known: map[string]known{}}).Credential(t.Context(), "reg.example", "app"); c.Username != "ann" || c.Source != "DOCKER_AUTH_CONFIG" || err != nil {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+// An answer may have as many bytes as its limit, and not one more. A server may redirect to itself,
+// whatever its port is written as.
+func TestLimitOfAnAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "12345") }))
+	defer server.Close()
+	at, err := url.Parse(server.URL)
+	layouttest.Try(t, err)
+	c, err := New(Options{Registry: at.Host, PlainHTTP: true})
+	layouttest.Try(t, err)
+	defer c.Close()
+	for limit, ok := range map[int64]bool{4: false, 5: true, 6: true} {
+		got, err := c.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, limit)
+		if (err == nil) != ok || ok && string(got.body) != "12345" || !ok && !errors.Is(err, ErrMismatch) {
+			t.Errorf("at most %d bytes: %q, %v", limit, got.body, err)
+		}
+	}
+	private := &Client{options: Options{Registry: "reg.example"}}
+	if err := private.checkRedirect(&url.URL{Scheme: "https", Host: "10.1.2.3"}, &url.URL{Scheme: "https", Host: "10.1.2.3:443"}); err != nil {
+		t.Error(err)
 	}
 }

@@ -35,6 +35,8 @@ func TestFollow(t *testing.T) {
 		{"http://reg.example/v2/", "http://cdn.example/a", false, false, "http://cdn.example/a"},
 		{"http://reg.example/v2/", "https://reg.example/a", false, false, "https://reg.example/a"},
 		{"http://reg.example:5000/v2/", "https://cdn.example/a", false, false, "https://cdn.example/a"},
+		{"http://reg.example:5000/v2/", "http://reg.example/a", false, false, "http://reg.example/a"}, // another server
+		{"http://reg.example:80/v2/", "https://reg.example/a", false, false, "https://reg.example/a"},
 		// Private addresses have to be allowed explicitly.
 		{public, "https://10.1.2.3/a", false, false, private},
 		{public, "https://10.1.2.3/a", true, false, "https://10.1.2.3/a"},
@@ -42,6 +44,7 @@ func TestFollow(t *testing.T) {
 		{"https://10.1.2.3/v2/", "https://10.1.2.3:443/a", false, false, "https://10.1.2.3/a"},
 		{"https://cdn.example/a", "https://127.0.0.1:5000/a", false, false, "https://127.0.0.1:5000/a"}, // the registry itself
 		{"https://10.1.2.3/v2/", "https://10.1.2.4/a", false, false, private},
+		{"http://10.1.2.3:5000/v2/", "https://10.1.2.3:5000/a", false, false, "https://10.1.2.3:5000/a"},
 		{"http://10.1.2.3:5000/v2/", "http://10.1.2.3:5001/a", false, false, private},
 	} {
 		from, err := url.Parse(c.from)
