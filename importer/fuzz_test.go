@@ -20,6 +20,8 @@ func FuzzUntag(f *testing.F) {
 	} {
 		f.Add([]byte(`{"schemaVersion":2,"manifests":[{` + d + `,"annotations":` + annotations + `},{` + d + `}],"x":[1]}`))
 	}
+	f.Add([]byte(`{"schemaVersion":2,"manifesTs":[{` + d + `}]}`))
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[],"Manifests":[{` + d + `}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := merging{byTag: map[string][]int{}}
 		if m.parse(data, "a") != nil {

@@ -167,15 +167,9 @@ func (m *merging) parse(data []byte, at string) error {
 	if err != nil {
 		return err
 	}
-	var doc map[string]json.RawMessage
-	var raw []json.RawMessage
-	if err := json.Unmarshal(data, &doc); err != nil {
+	doc, raw, err := publish.IndexFields(data)
+	if err != nil {
 		return err
-	}
-	if list, ok := doc["manifests"]; ok {
-		if err := json.Unmarshal(list, &raw); err != nil {
-			return err
-		}
 	}
 	m.old, m.doc = data, doc
 	m.entries = make([]wanted, len(raw))

@@ -115,12 +115,8 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 	if err != nil {
 		return nil, false, err
 	}
-	var doc map[string]json.RawMessage
-	var raw []json.RawMessage
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, false, err
-	}
-	if err := json.Unmarshal(doc["manifests"], &raw); err != nil {
+	doc, raw, err := publish.IndexFields(data)
+	if err != nil {
 		return nil, false, err
 	}
 	removed := map[int]bool{}

@@ -3,6 +3,7 @@ package publish
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"path"
 	"strings"
 
@@ -20,6 +21,26 @@ const (
 	// proves to a prune that the manifest is superseded.
 	ReplacedTag = "io.layoutproxy.replaced-tag"
 )
+
+// IndexFields returns the fields of an index.json, and its descriptors. It fails if a field differs
+// from "manifests" in case only: package encoding/json reads that as the descriptors, and what writes
+// the fields again would not find them.
+func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []json.RawMessage, err error) {
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, nil, err
+	}
+	for name := range fields {
+		if name != manifestsField && strings.EqualFold(name, manifestsField) {
+			return nil, nil, fmt.Errorf("a field %.40q, which some readers read as %q", name, manifestsField)
+		}
+	}
+	if list, ok := fields[manifestsField]; ok {
+		err = json.Unmarshal(list, &manifests)
+	}
+	return fields, manifests, err
+}
+
+const manifestsField = "manifests"
 
 // WithoutTag removes the annotations that lead to a tag from a descriptor, and notes the tag
 // that was replaced, unless it is empty. A full reference becomes one by digest: it still names

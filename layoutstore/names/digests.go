@@ -1,7 +1,6 @@
 package names
 
 import (
-	"cmp"
 	"crypto/sha256"
 	_ "crypto/sha512" // an algorithm of digests
 	"encoding/hex"
@@ -23,8 +22,8 @@ func BlobPath(d digest.Digest) string {
 func BlobDir(algorithm string) string { return ocispec.ImageBlobsDir + "/" + algorithm }
 
 // ParseBlobPath splits the path of a blob, LAYOUT/blobs/ALGORITHM/HEX with slashes,
-// into the path of its layout, "." if empty, and its digest. ok is false for any other
-// path.
+// into the path of its layout, "." if empty, and its digest. The layout of a rooted path is
+// rooted. ok is false for any other path.
 func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
 	dir, encoded := path.Split(name)
 	dir, algorithm := path.Split(strings.TrimSuffix(dir, "/"))
@@ -36,7 +35,13 @@ func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
 	if !isPlain(algorithm, encoded) && d.Validate() != nil {
 		return "", "", false
 	}
-	return cmp.Or(strings.TrimPrefix(layout, "/"), "."), d, true
+	switch layout {
+	case "":
+		return ".", d, true
+	case "/": // name is rooted
+		return "/", d, true
+	}
+	return layout[1:], d, true
 }
 
 // isPlain reports whether a digest is a valid sha256 digest. Nearly all are, and an

@@ -1,0 +1,42 @@
+package publish_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+)
+
+// The descriptors of an index.json are those that layoutstore reads, or the index is refused: whoever
+// writes it again would lose some.
+func TestIndexFields(t *testing.T) {
+	const d = `{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2}`
+	for index, refused := range map[string]bool{
+		`{"schemaVersion":2,"manifests":[` + d + `],"x":1}`:                        false,
+		`{"schemaVersion":2}`:                                                      false,
+		`{"schemaVersion":2,"manifests":null}`:                                     false,
+		`{"schemaVersion":2,"manifests":[` + d + `],"manifests":[]}`:               false,
+		`{"schemaVersion":2,"manifesTs":[` + d + `]}`:                              true,
+		`{"schemaVersion":2,"manifests":[],"Manifests":[` + d + `]}`:               true,
+		`{"schemaVersion":2,"manifests":[` + d + `,` + d + `],"manifeſts":[]}`:     true, // folds to an s
+		`{"schemaVersion":2,"manifests":[` + d + `],"\u004danifests":[` + d + `]}`: true,
+	} {
+		entries, err := layoutstore.ParseIndex([]byte(index), "a")
+		if err != nil {
+			t.Errorf("%s: %v", index, err)
+		}
+		fields, manifests, err := publish.IndexFields([]byte(index))
+		switch {
+		case refused && (err == nil || !strings.Contains(err.Error(), "some readers read")):
+			t.Errorf("%s: %v", index, err)
+		case !refused && (err != nil || len(manifests) != len(entries) || string(fields["schemaVersion"]) != "2"):
+			t.Errorf("%s: %q, %q, %v", index, fields, manifests, err)
+		}
+	}
+	for _, malformed := range []string{"", "[]", `{"manifests":{}}`} {
+		if _, _, err := publish.IndexFields([]byte(malformed)); err == nil {
+			t.Errorf("%s is taken", malformed)
+		}
+	}
+}
