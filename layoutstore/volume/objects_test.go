@@ -111,7 +111,7 @@ func TestObjectsConformance(t *testing.T) {
 	}
 }
 
-// An index is read with few requests, whatever lies between the headers, and a blob with one.
+// An index is read with few requests, whatever is between the headers, and a blob with one.
 func TestRequestsOfAnArchive(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
