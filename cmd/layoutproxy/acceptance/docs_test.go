@@ -21,17 +21,18 @@ import (
 // compared too, where … stands for any text. A block that cannot run here is fenced by ```sh
 // norun: REASON.
 var notRun = map[string]int{
-	"README.md":          3,
-	"docs/containerd.md": 3,
-	"examples/README.md": 1,
-	"docs/deckhouse.md":  6, // needs a cluster, or an address and certificates
-	"docs/install.md":    5,
-	"docs/prune.md":      1, // runs until tomorrow
-	"docs/page.md":       2, // needs another machine, or a certificate
-	"docs/pull.md":       1,
-	"docs/release.md":    5, // needs a release, its keys and credentials
-	"docs/sizing.md":     1, // a benchmark that takes minutes
-	"docs/upgrade.md":    1,
+	"README.md":           3,
+	"docs/containerd.md":  3,
+	"examples/README.md":  1,
+	"docs/deckhouse.md":   6, // needs a cluster, or an address and certificates
+	"docs/install.md":     5,
+	"docs/prune.md":       1, // runs until tomorrow
+	"docs/page.md":        2, // needs another machine, or a certificate
+	"docs/pull.md":        1,
+	"docs/release.md":     5, // needs a release, its keys and credentials
+	"docs/performance.md": 1, // takes minutes
+	"docs/sizing.md":      1, // a benchmark that takes minutes
+	"docs/upgrade.md":     1,
 
 	"docs/object-storage.md":  3, // needs a cluster or an object store
 	"docs/troubleshooting.md": 3, // needs the reader's image, server and machine
