@@ -25,7 +25,7 @@ func openBucketSource(path string, o Options) (*source, error) {
 		return nil, fmt.Errorf("source %w", err)
 	}
 	s := &source{path: at.String(), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, key: o.VerifyKey,
-		ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
+		ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly, store: path == o.Store}
 	s.openObjects(at, o.Buckets)
 	return s, nil
 }
@@ -33,9 +33,9 @@ func openBucketSource(path string, o Options) (*source, error) {
 // scanBucket scans a source in a bucket: a store, if there is one, else the objects. Which of the two
 // it was the last time costs no request.
 func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, error) {
-	if s.archive == "" && (!s.scanned || s.last.generation != "") {
+	if s.store || s.archive == "" && (!s.scanned || s.last.generation != "") {
 		next, err := s.scanBucketStore(ctx)
-		if s.scanned || !errors.Is(err, journal.ErrNotStore) {
+		if s.store || s.scanned || !errors.Is(err, journal.ErrNotStore) {
 			return next, err
 		}
 	}
@@ -46,6 +46,9 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 // the first scan the bucket's.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
+	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
+		return s.emptyStore(), nil
+	}
 	if err != nil {
 		return s.withoutBucket(ctx, err)
 	}
@@ -63,6 +66,23 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 		return s.withoutBucket(ctx, err)
 	}
 	return next, nil
+}
+
+// emptyStore returns the state of a store in a bucket before the first import.
+func (s *source) emptyStore() sourceState {
+	h := &volumeState{vol: &bucketVolume{bucket: s.bucket}, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
+	if s.last.loose != nil {
+		h = s.last.loose
+	}
+	return sourceState{loose: h, inventory: &sourceInventory{trust: newTrustOf(s.key)}}
+}
+
+// newTrustOf trusts nothing yet, if a key is asked for.
+func newTrustOf(key *inventory.VerifyKey) *trust {
+	if key == nil {
+		return nil
+	}
+	return newTrust(key)
 }
 
 // withoutBucket returns the state of a source whose bucket, or store in it, cannot be read.

@@ -46,6 +46,7 @@ type source struct {
 	last    sourceState       // that the last scan found
 
 	ignoreInventory, treesOnly bool
+	store                      bool // may be a store in a bucket that is still empty
 }
 
 type sourceState struct {

@@ -65,6 +65,9 @@ type Options struct {
 	// because it is after the end of the archive. It may have been read before, as a part
 	// of an earlier archive. It may be nil.
 	Unread func(fs.FileInfo)
+	// Store is the source that is a store. If it is in a bucket and nothing was ever imported into it, it is empty; any other
+	// such source is an error of [Open].
+	Store string
 	// Buckets opens what a source named s3://bucket/prefix names. If it is nil, such a source is an error of [Open].
 	Buckets func(bucket.Place) bucket.Reader
 	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0

@@ -18,14 +18,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 func newImport(c *console.Output) *cobra.Command {
 	var o importer.Options
 	var mustBeReady bool
 	var key settings.VerifyKey
+	var s3 settings.S3
 	cmd := &cobra.Command{
-		Use:   "import BUNDLE... --store DIR",
+		Use:   "import BUNDLE... --store DIR|s3://BUCKET/PREFIX",
 		Short: "Verify bundles and publish them into a store",
 		Long: `Import bundles into the store at DIR. An import is atomic: it verifies all bundles and publishes
 them together, or changes nothing. A BUNDLE is whatever serve accepts as a source. Where two
@@ -33,31 +37,38 @@ bundles have the same tag, the later bundle wins. Tags of the bundles replace th
 
 Every blob is verified while it is copied. A damaged or incomplete bundle is refused with exit
 status 3. A running server of DIR serves the old state until the new one is complete, also if
-the import is killed. An interrupted import exits with 130; the next one resumes it.`,
+the import is killed. An interrupted import exits with 130; the next one resumes it.
+
+Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). Of two imports
+into it at once, one fails with exit status 1, and nothing of it is visible: run it again, and it
+uses what it has uploaded.`,
 		Example: `  layoutproxy import /media/bundle --store /srv/store
   layoutproxy import /media/bundle --store /srv/store --verify-key public.pem
-  layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed`,
+  layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed
+  layoutproxy import /media/bundle --store s3://bundles/store --s3-endpoint https://s3.example.com`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.Log = c.Log
 			if o.VerifyKey, err = key.Read(); err != nil {
 				return err
 			}
-			return importBundles(cmd.Context(), c, o, mustBeReady, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			o.Buckets = s3.Writers()
+			return importBundles(cmd.Context(), c, o, s3, mustBeReady, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Store, "store", "", "`directory` of the store; it is created if missing")
+	f.StringVar(&o.Store, "store", "", "`directory` of the store, or s3://BUCKET/PREFIX; it is created if missing")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
 	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform that the bundles bring is ready, together with the store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
 	key.AddFlags(f, "import")
+	s3.AddFlags(f)
 	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
 	return cmd
 }
 
 // importBundles imports the bundles and prints the result.
-func importBundles(ctx context.Context, c *console.Output, o importer.Options, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
+func importBundles(ctx context.Context, c *console.Output, o importer.Options, s3 settings.S3, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	p := console.NewProgress(c.Log, c.Console, "importing")
@@ -75,11 +86,11 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 		return err
 	}
 	if mustBeReady {
-		if err := checkReadyWith(ctx, stderr, o, bundles); err != nil {
+		if err := checkReadyWith(ctx, stderr, o, s3, bundles); err != nil {
 			return err
 		}
 	}
-	sweep(ctx, c, o.Store, o.CacheDir)
+	sweep(ctx, c, prune.Options{Store: o.Store, CacheDir: o.CacheDir, Buckets: o.Buckets})
 	report, err := i.Import(ctx, bundles...)
 	p.Stop()
 	if err != nil {
@@ -105,20 +116,41 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, m
 
 // checkReadyWith refuses bundles whose versions of the platform are not ready, also with what
 // the store has.
-func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, bundles []string) error {
+func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s3 settings.S3, bundles []string) error {
 	var beside []string
-	if _, err := os.Stat(o.Store); err == nil {
+	is, err := isStore(ctx, o)
+	if err != nil {
+		return err
+	}
+	if is {
 		beside = []string{o.Store}
 	}
 	// The signature comes before the first blob.
-	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey}).Options(bundles)); err != nil {
+	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey, S3: s3}).Options(bundles)); err != nil {
 		return err
 	}
-	err := requireReady(ctx, stderr, o.CacheDir, bundles, beside...)
+	err = requireReady(ctx, stderr, settings.Tree{CacheDir: o.CacheDir, S3: s3}, bundles, beside...)
 	if err != nil && ctx.Err() != nil {
 		return exit.InterruptedError(errors.New("interrupted before anything was imported"))
 	}
 	return err
+}
+
+// isStore reports whether the store of an import exists.
+func isStore(ctx context.Context, o importer.Options) (bool, error) {
+	if !bucket.IsPlace(o.Store) {
+		_, err := os.Stat(o.Store)
+		return err == nil, nil
+	}
+	at, err := settings.ParsePlace(o.Store)
+	if err != nil {
+		return false, err
+	}
+	_, err = journal.ReadPointer(ctx, o.Buckets(at))
+	if errors.Is(err, journal.ErrNotStore) {
+		return false, nil
+	}
+	return err == nil, exit.ImportError(err)
 }
 
 func printReport(w io.Writer, r importer.Report) error {

@@ -21,6 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
@@ -34,12 +35,13 @@ type pruneFlags struct {
 	leftovers       bool
 	dropDir         string
 	maxSize         string
+	s3              settings.S3
 }
 
 func newPrune(c *console.Output) *cobra.Command {
 	var flags pruneFlags
 	cmd := &cobra.Command{
-		Use:   "prune --store DIR",
+		Use:   "prune --store DIR|s3://BUCKET/PREFIX",
 		Short: "Remove images from a store that nothing needs any more",
 		Long: `Plan what to remove from the store at DIR, and print the plan: the tags to remove, how much
 disk space becomes free, and the rule that keeps each other image. Nothing is removed
@@ -53,6 +55,10 @@ platform are removed only with --deployed or --keep-release.
 A prune is one generation of the store: readers see all of it or nothing, and the next prune or
 import completes one that was killed. Images lose their tags at once, and are removed after
 the grace period by the next prune, import or serve --store, so that running pulls complete.
+
+Nothing locks a store in a bucket: a prune fails with exit status 1 if an import is faster. It
+deletes no object of a blob, as servers may not have seen the change yet: --leftovers does, after
+an hour. It also deletes what imports have uploaded and not published, after a day. Run it daily.
 
 The exit status is 1 if another process writes to the store, and 3 if the store has changed
 since the plan was made, or a kept release would be less ready.`,
@@ -68,7 +74,7 @@ since the plan was made, or a kept release would be less ready.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.store, "store", "", "`directory` of the store")
+	f.StringVar(&flags.store, "store", "", "`directory` of the store, or s3://BUCKET/PREFIX")
 	f.StringVar(&flags.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
 	p := &flags.request.Policy
 	f.StringArrayVar(&p.KeepReleases, "keep-release", nil, "keep this `version` of the platform and all images that it declares; repeatable")
@@ -86,7 +92,13 @@ since the plan was made, or a kept release would be less ready.`,
 	f.StringVar(&flags.dropDir, "drop-dir", "", "with --leftovers: the drop `directory` of the store")
 	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, as 50GB")
 	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
+	flags.s3.AddFlags(f)
 	return cmd
+}
+
+// options returns those of a pruner.
+func (f *pruneFlags) options() prune.Options {
+	return prune.Options{Store: f.store, CacheDir: f.cacheDir, Buckets: f.s3.Writers()}
 }
 
 func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
@@ -98,7 +110,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	if flags.leftovers {
 		return removeLeftovers(ctx, cmd.OutOrStdout(), c, flags)
 	}
-	p, err := pruning.New(prune.Options{Store: flags.store, CacheDir: flags.cacheDir})
+	p, err := pruning.New(flags.options())
 	if err != nil {
 		return exit.PruneError(err)
 	}
@@ -133,6 +145,8 @@ func (f *pruneFlags) check() error {
 		return exit.UsageError(exit.WithHint(errors.New("no store given"), "name the directory of the store: layoutproxy prune --store /srv/store"))
 	case f.request.Grace < 0:
 		return exit.UsageError(fmt.Errorf("--grace %s: not a positive duration", f.request.Grace))
+	case bucket.IsPlace(f.store) && (f.request.Repack || f.dropDir != ""):
+		return exit.UsageError(errors.New("--repack and --drop-dir are for a store in a directory"))
 	case f.leftovers:
 		return f.checkLeftovers()
 	case f.dropDir != "" || f.maxSize != "":
@@ -184,7 +198,7 @@ func (f *pruneFlags) size() (int64, error) {
 
 // removeLeftovers lists leftovers, and removes them with --yes.
 func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pruneFlags) error {
-	p, err := prune.New(prune.Options{Store: f.store, CacheDir: f.cacheDir})
+	p, err := prune.New(f.options())
 	if err != nil {
 		return exit.PruneError(err)
 	}
@@ -245,12 +259,12 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 
 // sweep removes what an earlier prune has untagged, if its grace period is over. A failure is
 // only logged: the next prune or import tries again.
-func sweep(ctx context.Context, c *console.Output, store, cacheDir string) {
-	p, err := prune.New(prune.Options{Store: store, CacheDir: cacheDir})
+func sweep(ctx context.Context, c *console.Output, o prune.Options) {
+	p, err := prune.New(o)
 	if err == nil {
 		_, _, err = p.Sweep(ctx)
 	}
 	if err != nil && !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
-		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import tries again", zap.String("store", store), zap.Error(err))
+		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import tries again", zap.String("store", o.Store), zap.Error(err))
 	}
 }

@@ -96,7 +96,7 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 
 func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
 	if flags.ready {
-		if err := requireReady(ctx, cmd.ErrOrStderr(), flags.cacheDir, sources); err != nil {
+		if err := requireReady(ctx, cmd.ErrOrStderr(), settings.Tree{CacheDir: flags.cacheDir}, sources); err != nil {
 			return err
 		}
 	}

@@ -189,8 +189,8 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 
 // requireReady refuses bundles unless each version of the platform in them is ready. The content
 // of the store beside counts as well.
-func requireReady(ctx context.Context, stderr io.Writer, cacheDir string, bundles []string, beside ...string) error {
-	brought, err := source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(bundles))
+func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
+	brought, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func requireReady(ctx context.Context, stderr io.Writer, cacheDir string, bundle
 	if len(beside) > 0 {
 		// If bundle and store have the same tag, the bundle's image counts, as it will after the
 		// import.
-		if tree, err = source.Open(ctx, (&settings.Tree{CacheDir: cacheDir}).Options(slices.Concat(beside, bundles))); err != nil {
+		if tree, err = source.Open(ctx, flags.Options(slices.Concat(beside, bundles))); err != nil {
 			return err
 		}
 	}

@@ -23,13 +23,13 @@ func (w *work) execute(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !w.isAtOnce() && len(j.Indexes)+len(w.plan.Remove.Archives) == 0 && len(j.Prune.State.Pruned) == len(w.store.State().Pruned) {
+	if !w.isAtOnce() && len(j.Indexes)+len(w.plan.Remove.Archives) == 0 && len(j.Prune.State.Pruned) == len(w.store.state().Pruned) {
 		return nil // an earlier prune has removed all tags
 	}
-	if err := w.store.Prune(ctx, j); err != nil {
+	if err := w.store.publish(ctx, j); err != nil {
 		return err
 	}
-	w.reserve()
+	w.reserve(ctx)
 	return nil
 }
 
@@ -41,8 +41,8 @@ func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC(
 
 // journal makes the journal of the prune, and stages rewritten archives.
 func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
-	j := &journal.Journal{Generation: w.store.State().Generation + 1, Prune: &journal.Prune{}}
-	if err := w.changeIndexes(j); err != nil {
+	j := &journal.Journal{Generation: w.store.state().Generation + 1, Prune: &journal.Prune{}}
+	if err := w.changeIndexes(ctx, j); err != nil {
 		return nil, err
 	}
 	if w.isAtOnce() {
@@ -59,13 +59,13 @@ func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 }
 
 // changeIndexes adds the changed index.json files to the journal.
-func (w *work) changeIndexes(j *journal.Journal) error {
+func (w *work) changeIndexes(ctx context.Context, j *journal.Journal) error {
 	for i := range w.found.Repositories {
 		r := &w.found.Repositories[i]
 		if !slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == 0 }) {
 			continue
 		}
-		old, err := indexOf(w.store, r.Path)
+		old, err := w.store.index(ctx, r.Path)
 		if err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func untagged(e layoutstore.IndexEntry) json.RawMessage {
 
 // state is the state of the store after the prune.
 func (w *work) state(j *journal.Journal) journal.State {
-	next := w.store.State()
+	next := w.store.state()
 	next.Generation = j.Generation
 	next.Pruned = w.pruned(next.Pruned)
 	next.Packed = slices.Clone(next.Packed)
@@ -217,20 +217,20 @@ func (w *work) repository(at string) *Repository {
 }
 
 // reserve sets disk space aside for the next prune.
-func (w *work) reserve() {
+func (w *work) reserve(ctx context.Context) {
 	var indexes int64
 	for i := range w.found.Repositories {
-		if data, err := indexOf(w.store, w.found.Repositories[i].Path); err == nil {
+		if data, err := w.store.index(ctx, w.found.Repositories[i].Path); err == nil {
 			indexes += int64(len(data))
 		}
 	}
-	w.store.Reserve(indexes)
+	w.store.reserve(indexes)
 }
 
 // Sweep removes what earlier prunes have untagged and whose grace period is over. next is when
 // the next grace period ends, or zero if there is none. Errors: ErrLocked; those of Run.
 func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
-	state, err := journal.ReadState(p.options.Store)
+	state, err := p.readState(ctx)
 	if err != nil {
 		return removed, next, err
 	}
@@ -241,13 +241,13 @@ func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err e
 	if err != nil {
 		return removed, next, err
 	}
-	defer s.Close()
+	defer s.close()
 	w, err := p.prepare(ctx, s, Request{}, p.now())
 	if err != nil {
 		return removed, next, err
 	}
 	err = w.execute(ctx)
-	for _, due := range dues(s.State()) {
+	for _, due := range dues(s.state()) {
 		if due.After(p.now()) {
 			return w.plan, due, err
 		}

@@ -5,15 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/importer/publish"
@@ -34,12 +31,12 @@ type contents struct {
 
 // gather gathers the facts of a locked store. What its releases declare is read only if declared
 // is set.
-func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*contents, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{s.Dir()}, CacheDir: p.options.CacheDir, QuarantineDir: p.options.QuarantineDir})
+func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*contents, error) {
+	snapshot, err := s.snapshot(ctx, p.options)
 	if err != nil {
 		return nil, err
 	}
-	in := &contents{snapshot: tree.Snapshot(), archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
+	in := &contents{snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
 	if hidden := in.snapshot.Hiding(); len(hidden) > 0 {
 		return nil, &HiddenError{hidden}
 	}
@@ -69,10 +66,10 @@ func (p *Pruner) gather(ctx context.Context, s *publish.Store, declared bool) (*
 }
 
 // findVolumes lists the loose files, then the archives by generation.
-func (in *contents) findVolumes(s *publish.Store, now time.Time) error {
+func (in *contents) findVolumes(s storage, now time.Time) error {
 	in.Volumes = []Volume{{}}
 	packed := map[string]journal.Packed{}
-	for _, k := range s.State().Packed {
+	for _, k := range s.state().Packed {
 		packed[k.File] = k
 	}
 	var files []string
@@ -82,7 +79,7 @@ func (in *contents) findVolumes(s *publish.Store, now time.Time) error {
 			return err
 		}
 		for _, l := range repo.Layouts() {
-			if l.Volume() != s.Dir() {
+			if l.Volume() != s.place() {
 				files = append(files, filepath.Base(l.Volume()))
 			}
 		}
@@ -108,7 +105,7 @@ func (in *contents) volumeOf(l layoutstore.Layout, store string) int {
 	return in.archives[filepath.Base(l.Volume())]
 }
 
-func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *layoutstore.Repository) error {
+func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutstore.Repository) error {
 	r := Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
 	var stored []layoutstore.Stored
@@ -132,7 +129,7 @@ func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *l
 		}
 	}
 	for _, b := range stored {
-		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s.Dir()))
+		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s.place()))
 	}
 	for _, b := range stored {
 		if _, isManifest := r.Manifests[b.Digest]; !isManifest || len(r.Copies[b.Digest]) < 2 {
@@ -142,7 +139,7 @@ func (in *contents) addRepository(ctx context.Context, s *publish.Store, repo *l
 		if err != nil {
 			return err
 		}
-		if n := in.volumeOf(b.Layout, s.Dir()); !good {
+		if n := in.volumeOf(b.Layout, s.place()); !good {
 			r.Copies[b.Digest] = slices.DeleteFunc(r.Copies[b.Digest], func(c int) bool { return c == n })
 		}
 	}
@@ -180,12 +177,12 @@ type naming struct {
 }
 
 // addImages adds the images that the indexes of a repository name.
-func (in *contents) addImages(ctx context.Context, s *publish.Store, repo *layoutstore.Repository, r *Repository) error {
+func (in *contents) addImages(ctx context.Context, s storage, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
 	for _, l := range repo.Layouts() {
-		n := in.volumeOf(l, s.Dir())
+		n := in.volumeOf(l, s.place())
 		entries, err := l.Index(ctx)
 		if err != nil {
 			return err
@@ -232,7 +229,7 @@ func (in *contents) addImages(ctx context.Context, s *publish.Store, repo *layou
 }
 
 // complete fills in the times of an image, and the tag that it lost.
-func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost string) {
+func (in *contents) complete(s storage, r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
 	if !x.onlyLost {
@@ -240,16 +237,14 @@ func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost st
 	}
 	for _, n := range r.Copies[x.image.Digest] {
 		file := cmp.Or(in.Volumes[n].File, path.Join(r.Path, names.BlobPath(x.image.Digest)))
-		if info, err := os.Lstat(filepath.Join(s.Dir(), file)); err == nil {
-			if since := changedAt(info); since.After(x.image.Since) {
-				x.image.Since = since
-			}
+		if since := s.since(file); since.After(x.image.Since) {
+			x.image.Since = since
 		}
 	}
 	if x.retired {
 		x.image.Pruned = x.due
 	}
-	for _, p := range s.State().Pruned {
+	for _, p := range s.state().Pruned {
 		if p.Path == r.Path && p.Digest == x.image.Digest && p.After.After(x.image.Pruned) {
 			x.image.Pruned = p.After
 		}
@@ -258,8 +253,8 @@ func (in *contents) complete(s *publish.Store, r *Repository, x *naming, lost st
 
 // retirement returns when the grace period of a retired archive ends, or nil if it is not
 // retired.
-func retirement(s *publish.Store, file string) *time.Time {
-	for _, k := range s.State().Packed {
+func retirement(s storage, file string) *time.Time {
+	for _, k := range s.state().Packed {
 		if k.File == file {
 			return k.Retired
 		}
@@ -298,13 +293,4 @@ func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest)
 		return "its indexes name several repositories"
 	}
 	return ""
-}
-
-// indexOf returns the bytes of the loose index of a repository, or nil.
-func indexOf(s *publish.Store, at string) ([]byte, error) {
-	data, err := fs.ReadFile(s.Root().FS(), path.Join(at, ocispec.ImageIndexFile))
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	return data, err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -54,7 +55,10 @@ type Leftovers struct {
 // inventories of bundles that are gone, and the done and failed bundles of a drop directory. It removes them if the request says so. None of
 // them is content of the store. Errors: ErrLocked; the context's; the file system's.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
-	s, err := p.open(ctx)
+	if bucket.IsPlace(p.options.Store) {
+		return p.garbage(ctx, r)
+	}
+	s, err := p.lock(ctx)
 	if err != nil {
 		return Leftovers{}, err
 	}
@@ -115,7 +119,7 @@ func (p *Pruner) indexes() (all []Leftover) {
 		if err != nil {
 			continue
 		}
-		_, _, bytes := storage(info)
+		_, _, bytes := spaceOf(info)
 		all = append(all, Leftover{Path: file, Bytes: bytes, Reason: "cached index of an archive that the store no longer has", since: changedAt(info),
 			remove: func() error { return ignoreMissing(os.Remove(file)) }})
 	}
@@ -183,7 +187,7 @@ func measure(root *os.Root, name string) (x Leftover, err error) {
 		if err != nil {
 			return err
 		}
-		id, links, bytes := storage(info)
+		id, links, bytes := spaceOf(info)
 		if !info.IsDir() && !seen[id] {
 			seen[id] = id != inode{}
 			if links == 1 {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -124,7 +123,7 @@ func ReadPlan(data []byte) (Plan, error) {
 // work is a plan and everything that is needed to carry it out.
 type work struct {
 	pruner  *Pruner
-	store   *publish.Store
+	store   storage
 	found   *contents
 	outcome Outcome
 	request Request
@@ -133,7 +132,7 @@ type work struct {
 }
 
 // prepare makes the plan for a locked store.
-func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now time.Time) (*work, error) {
+func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Time) (*work, error) {
 	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
 	if err != nil {
 		return nil, err
@@ -143,7 +142,7 @@ func (p *Pruner) prepare(ctx context.Context, s *publish.Store, r Request, now t
 		return nil, err
 	}
 	w := &work{pruner: p, store: s, found: found, outcome: outcome, request: r}
-	w.plan = Plan{Format: planFormat, Store: s.Dir(), Generation: s.State().Generation, Time: now, Policy: r.Policy, Grace: r.Grace.String(), Repack: r.Repack,
+	w.plan = Plan{Format: planFormat, Store: s.place(), Generation: s.state().Generation, Time: now, Policy: r.Policy, Grace: r.Grace.String(), Repack: r.Repack,
 		Remove: Removal{Images: []Decision{}, Manifests: []Content{}, Blobs: []Content{}, Archives: []Archive{}}, Keep: []Decision{}}
 	for _, x := range outcome.Decisions {
 		if x.Keep {
@@ -196,7 +195,7 @@ func sortedKeys(m map[digest.Digest]int64) []digest.Digest {
 
 // listArchives lists the archives to remove and to rewrite.
 func (w *work) listArchives() error {
-	entries, err := fs.ReadDir(w.store.Root().FS(), ".")
+	entries, err := w.store.files()
 	if err != nil {
 		return err
 	}
@@ -208,7 +207,7 @@ func (w *work) listArchives() error {
 		file := w.found.Volumes[n].File
 		name := fmt.Sprintf("%s.%d.tar", strings.TrimSuffix(file, ".tar"), w.plan.Generation+1)
 		if len(filesOf(name, entries)) > 0 {
-			return fmt.Errorf("%s: %w: remove or rename it", filepath.Join(w.store.Dir(), name), fs.ErrExist)
+			return fmt.Errorf("%s: %w: remove or rename it", filepath.Join(w.store.place(), name), fs.ErrExist)
 		}
 		w.plan.Remove.Archives = append(w.plan.Remove.Archives, Archive{file, filesOf(file, entries), name})
 	}
@@ -236,17 +235,13 @@ func (w *work) countBytes(ctx context.Context) error {
 	var files []file
 	seen := map[inode]uint64{}
 	count := func(name string) error {
-		info, err := w.store.Root().Lstat(name)
+		id, links, bytes, err := w.store.measure(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if !info.Mode().IsRegular() {
-			return nil
-		}
-		id, links, bytes := storage(info)
 		w.plan.Remove.Files++
 		if seen[id]++; id == (inode{}) || seen[id] == links {
 			w.plan.Remove.Bytes += bytes

@@ -11,13 +11,17 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Options configure a pruner.
 type Options struct {
-	Store string // its directory, which must exist
+	// Store is the directory of the store, which must exist, or its place in a bucket, as s3://bucket/prefix.
+	Store string
+	// Buckets opens a store in a bucket. It may be nil.
+	Buckets func(bucket.Place) bucket.Bucket
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
 	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, none are
@@ -72,22 +76,42 @@ func (e *HiddenError) Error() string {
 // Pruner prunes one store.
 type Pruner struct{ options Options }
 
-// New returns a pruner. Errors: journal.ErrNotStore; the file system's.
+// New returns a pruner. It sends no request to a bucket. Errors: journal.ErrNotStore; the file system's.
 func New(o Options) (*Pruner, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if bucket.IsPlace(o.Store) {
+		at, err := bucket.ParsePlace(o.Store)
+		if err == nil && o.Buckets == nil {
+			err = journal.ErrNotStore
+		}
+		o.Store = at.String()
+		return &Pruner{o}, err
+	}
 	o.Store = filepath.Clean(o.Store)
 	if _, err := journal.ReadState(o.Store); err != nil {
 		return nil, err
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	return &Pruner{o}, nil
 }
 
 func (p *Pruner) now() time.Time { return p.options.Now() }
 
-// open locks the store, or fails with ErrLocked.
-func (p *Pruner) open(ctx context.Context) (*publish.Store, error) {
+// open opens the store for a prune: it locks it, or fails with ErrLocked. Nothing locks a store in a bucket.
+func (p *Pruner) open(ctx context.Context) (storage, error) {
+	if bucket.IsPlace(p.options.Store) {
+		return p.openBucket(ctx)
+	}
+	s, err := p.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &directory{s}, nil
+}
+
+// lock locks the store in a directory, or fails with ErrLocked.
+func (p *Pruner) lock(ctx context.Context) (*publish.Store, error) {
 	return publish.Open(ctx, publish.Options{Dir: p.options.Store, Waiting: func() error { return ErrLocked }, Before: p.options.Before})
 }
 
@@ -105,7 +129,7 @@ func (p *Pruner) Plan(ctx context.Context, r Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	defer s.Close()
+	defer s.close()
 	w, err := p.prepare(ctx, s, r, p.now())
 	if err != nil {
 		return Plan{}, err
@@ -119,7 +143,7 @@ func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	defer s.Close()
+	defer s.close()
 	w, err := p.prepare(ctx, s, r, p.now())
 	if err != nil {
 		return Plan{}, err
@@ -134,8 +158,8 @@ func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	defer s.Close()
-	if got := s.State().Generation; got != plan.Generation {
+	defer s.close()
+	if got := s.state().Generation; got != plan.Generation {
 		return Plan{}, fmt.Errorf("%w: it is at generation %d, and the plan is for %d", ErrMoved, got, plan.Generation)
 	}
 	w, err := p.prepare(ctx, s, plan.request(), plan.Time)

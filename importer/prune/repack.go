@@ -33,7 +33,7 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 			return fmt.Errorf("rewriting %s: %w", a.File, err)
 		}
 		fresh := journal.Packed{File: a.Rewritten, Name: a.File}
-		for _, k := range w.store.State().Packed {
+		for _, k := range w.store.state().Packed {
 			if k.File == a.File {
 				fresh.Name, fresh.Generation = k.Name, k.Generation
 			}
@@ -70,7 +70,7 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 			return nil, err
 		}
 		for _, l := range repo.Layouts() {
-			if filepath.Base(l.Volume()) != file || l.Volume() == w.store.Dir() {
+			if filepath.Base(l.Volume()) != file || l.Volume() == w.store.place() {
 				continue
 			}
 			found, err := w.layoutEntries(ctx, r, l)
@@ -160,11 +160,16 @@ func (w *work) rewrite(ctx context.Context, a Archive) error {
 	if err != nil {
 		return err
 	}
+	locked, ok := w.store.(*directory) // only that has archives
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	store := locked.store
 	at := publish.StagedPath(a.Rewritten)
-	if err := errors.Join(w.store.MkdirAll(path.Dir(at)), w.store.RemoveAll(at)); err != nil {
+	if err := errors.Join(store.MkdirAll(path.Dir(at)), store.RemoveAll(at)); err != nil {
 		return err
 	}
-	out, err := w.store.Create(at)
+	out, err := store.Create(at)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,9 @@ func changedAt(info fs.FileInfo) time.Time {
 // inode identifies a file, whichever of its names is used.
 type inode struct{ dev, ino uint64 }
 
-// storage returns the inode of a file, how many names it has, and how many bytes of the disk
+// spaceOf returns the inode of a file, how many names it has, and how many bytes of the disk
 // its removal frees.
-func storage(info fs.FileInfo) (id inode, names uint64, bytes int64) {
+func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return inode{}, 1, info.Size()

@@ -14,6 +14,6 @@ func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 type inode struct{ dev, ino uint64 }
 
 // storage returns no inode: hard links cannot be detected on this platform.
-func storage(info fs.FileInfo) (id inode, names uint64, bytes int64) {
+func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	return inode{}, 1, info.Size()
 }

@@ -33,7 +33,7 @@ type Bucket struct {
 }
 
 // ErrLost reports that another writer has published first.
-var ErrLost = errors.New("another writer has published in the meantime, and nothing of this import is visible")
+var ErrLost = errors.New("another writer has published first, and nothing that this one has written is visible")
 
 // ErrNoConditions reports a store that ignores the conditions of writes.
 var ErrNoConditions = errors.New("the object store ignores the conditions of writes (If-Match, If-None-Match): two writers could undo each other's work")
@@ -44,15 +44,37 @@ func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	if err := probe(ctx, b); err != nil {
 		return nil, err
 	}
-	s := &Bucket{bucket: b}
-	var err error
-	if s.pointer, err = journal.ReadPointer(ctx, b); errors.Is(err, journal.ErrNotStore) {
-		s.pointer, err = create(ctx, b)
-	}
-	if err == nil {
-		s.generation, err = journal.ReadGeneration(ctx, b, s.pointer.Object)
+	pointer, err := journal.ReadPointer(ctx, b)
+	if errors.Is(err, journal.ErrNotStore) {
+		pointer, err = create(ctx, b)
 	}
 	if err != nil {
+		return nil, err
+	}
+	return openAt(ctx, b, pointer)
+}
+
+// ReadBucket opens a store in a bucket and changes nothing. Call [Bucket.Probe] before the first change. Errors: journal.ErrNotStore;
+// those of the bucket; that the store is malformed.
+func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
+	pointer, err := journal.ReadPointer(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return openAt(ctx, b, pointer)
+}
+
+// Probe finds out whether the object store refuses a write whose condition does not hold. Errors: ErrNoConditions; those of
+// the bucket.
+func (s *Bucket) Probe(ctx context.Context) error { return probe(ctx, s.bucket) }
+
+// Place returns the place of the store, as s3://bucket/prefix.
+func (s *Bucket) Place() string { return s.bucket.Place() }
+
+func openAt(ctx context.Context, b bucket.Bucket, pointer journal.Pointer) (*Bucket, error) {
+	s := &Bucket{bucket: b, pointer: pointer}
+	var err error
+	if s.generation, err = journal.ReadGeneration(ctx, b, s.pointer.Object); err != nil {
 		return nil, err
 	}
 	s.dir = journal.NewGenerationDir(s.pointer.Generation + 1)
@@ -178,6 +200,26 @@ func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal
 	return all, err
 }
 
+// Users counts the layouts of the generation that have each blob. Errors: those of the bucket.
+func (s *Bucket) Users(ctx context.Context) (map[digest.Digest]uint64, error) {
+	users := map[digest.Digest]uint64{}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxRequests)
+	for _, l := range s.generation.Layouts {
+		group.Go(func() error {
+			blobs, err := s.blobsOf(ctx, l)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, b := range blobs {
+				users[b.Digest]++
+			}
+			return err
+		})
+	}
+	return users, group.Wait()
+}
+
 // Find returns the object of a blob that a layout may rely on.
 func (s *Bucket) Find(d digest.Digest) (bucket.Object, bool) {
 	s.mu.Lock()
@@ -224,6 +266,10 @@ type Changes struct {
 	Indexes []journal.IndexChange
 	// Blobs are blobs that layouts get, by path.
 	Blobs map[string][]digest.Digest
+	// Removed are blobs that layouts lose, by path.
+	Removed map[string][]digest.Digest
+	// Pruned are all manifests that are removed later. Nil means those of the generation before.
+	Pruned []journal.Pruned
 	// Revived are manifests that a prune was going to remove.
 	Revived []journal.Pruned
 	Signed  []Signed
@@ -234,7 +280,7 @@ type Signed struct{ Inventory, Signature []byte }
 
 // IsEmpty reports whether there is nothing to publish.
 func (c Changes) IsEmpty() bool {
-	return len(c.Indexes) == 0 && len(c.Blobs) == 0 && len(c.Revived) == 0 && len(c.Signed) == 0
+	return len(c.Indexes) == 0 && len(c.Blobs)+len(c.Removed) == 0 && c.Pruned == nil && len(c.Revived) == 0 && len(c.Signed) == 0
 }
 
 // Publish publishes changes as the next generation: it writes new indexes and lists of blobs, then the generation, and
@@ -269,6 +315,9 @@ func (s *Bucket) move(ctx context.Context, next journal.Generation, epoch uint32
 func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error) {
 	next := s.generation
 	next.Generation, next.Previous = s.pointer.Generation+1, s.pointer.Object
+	if c.Pruned != nil {
+		next.Pruned = c.Pruned
+	}
 	next.Pruned = slices.DeleteFunc(slices.Clone(next.Pruned), func(p journal.Pruned) bool {
 		return slices.ContainsFunc(c.Revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
 	})
@@ -279,7 +328,7 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 	changed := map[string]*layoutChange{}
 	change := func(at string) *layoutChange {
 		if changed[at] == nil {
-			changed[at] = &layoutChange{layout: layouts[at], blobs: c.Blobs[at]}
+			changed[at] = &layoutChange{layout: layouts[at], blobs: c.Blobs[at], removed: c.Removed[at]}
 		}
 		return changed[at]
 	}
@@ -290,6 +339,9 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 		change(x.Path).index = x.New
 	}
 	for at := range c.Blobs {
+		change(at)
+	}
+	for at := range c.Removed {
 		change(at)
 	}
 	if err := s.writeLayouts(ctx, changed); err != nil {
@@ -307,9 +359,10 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 
 // layoutChange is a layout that is being changed.
 type layoutChange struct {
-	layout journal.StoredLayout
-	index  []byte          // nil if it stays
-	blobs  []digest.Digest // to add
+	layout  journal.StoredLayout
+	index   []byte          // nil if it stays
+	blobs   []digest.Digest // to add
+	removed []digest.Digest
 }
 
 // writeLayouts writes the indexes and lists of blobs of changed layouts.
@@ -329,7 +382,7 @@ func (s *Bucket) writeLayout(ctx context.Context, name string, x *layoutChange) 
 		}
 	}
 	isNew := x.layout.Blobs.Key == ""
-	if len(x.blobs) == 0 && !isNew {
+	if len(x.blobs)+len(x.removed) == 0 && !isNew {
 		return nil
 	}
 	var blobs []journal.StoredBlob
@@ -338,12 +391,18 @@ func (s *Bucket) writeLayout(ctx context.Context, name string, x *layoutChange) 
 			return err
 		}
 	}
-	fresh := map[digest.Digest]bool{}
-	for _, d := range x.blobs {
-		fresh[d] = true
+	stays := map[digest.Digest]bool{}
+	for _, d := range x.removed {
+		stays[d] = false
 	}
-	blobs = slices.DeleteFunc(blobs, func(b journal.StoredBlob) bool { return fresh[b.Digest] })
-	for d := range fresh {
+	for _, d := range x.blobs {
+		stays[d] = true
+	}
+	blobs = slices.DeleteFunc(blobs, func(b journal.StoredBlob) bool { _, changed := stays[b.Digest]; return changed })
+	for d, fresh := range stays {
+		if !fresh {
+			continue
+		}
 		o, ok := s.Find(d)
 		if !ok {
 			return fmt.Errorf("%s is not in %s", d, s.bucket.Place())

@@ -190,7 +190,7 @@ func readObject(ctx context.Context, b bucket.Reader, key string, limit int64) (
 	if err != nil {
 		return nil, o, err
 	}
-	defer body.Close() //nolint:errcheck // it was only read
+	defer body.Close()
 	if o.Size > limit {
 		return nil, o, fmt.Errorf("%s/%s: %d bytes: %w", b.Place(), key, o.Size, ErrTooLong)
 	}

@@ -260,7 +260,7 @@ func (s *Server) Read(t testing.TB, key string) []byte {
 	if err != nil {
 		t.Fatalf("%s: %v", key, err)
 	}
-	defer o.Contents.Close() //nolint:errcheck // it is in memory
+	defer o.Contents.Close()
 	data, err := io.ReadAll(o.Contents)
 	if err != nil {
 		t.Fatal(err)

@@ -165,7 +165,7 @@ var errStalled = fmt.Errorf("no byte for %s", stall)
 
 // bodyReader yields exactly the bytes that are left, or an error.
 type bodyReader struct {
-	ctx    context.Context //nolint:containedctx // of the request that the body belongs to
+	ctx    context.Context // of the request that the body belongs to
 	cancel context.CancelCauseFunc
 	where  string
 	body   io.ReadCloser

@@ -26,7 +26,7 @@ func read(t *testing.T, b bucket.Reader, key string, off, n int64, ifMatch strin
 	if err != nil {
 		return "", err
 	}
-	defer r.Close() //nolint:errcheck // it was only read
+	defer r.Close()
 	data, err := io.ReadAll(r)
 	return string(data), err
 }
@@ -357,11 +357,11 @@ func TestPresignedURLs(t *testing.T) {
 	if err != nil || len(s.Requests()) != 0 {
 		t.Fatalf("%v, %v", err, s.Requests())
 	}
-	response, err := http.Get(u) //nolint:noctx // a test
+	response, err := http.Get(u) // a test
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close()
 	if data, _ := io.ReadAll(response.Body); string(data) != "0123456789" {
 		t.Errorf("%d %q", response.StatusCode, data)
 	}

@@ -85,6 +85,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	// What an earlier process quarantined is refused from the start.
 	options.QuarantineDir = o.Settings.QuarantineDir()
 	options.Patience, options.Opened = requestPatience, o.opened
+	options.Store = o.Settings.Store.Dir
 	reach := newMonitor(o.Log)
 	tree, err := open(ctx, o.Log, reach, monitored(reach, options), o.Settings.Rescan)
 	if err != nil {

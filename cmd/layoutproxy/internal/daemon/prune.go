@@ -16,6 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -52,9 +53,9 @@ type pruner struct {
 	bytes   int64
 }
 
-// newPruner returns nil if the server has no store.
+// newPruner returns nil if the server has no store, or only reads it.
 func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Context)) (*pruner, error) {
-	if flags.Store.Dir == "" {
+	if flags.Store.Dir == "" || bucket.IsPlace(flags.Store.Dir) {
 		return nil, nil
 	}
 	log = log.Named("prune")

@@ -11,12 +11,13 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // prepareStore creates the store, and completes the import of a killed process. A store
 // that this user may only read is served as it is.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
-	if dir == "" {
+	if dir == "" || bucket.IsPlace(dir) { // of a bucket a server only reads
 		return nil
 	}
 	i, err := importer.New(importer.Options{Store: dir, Log: log})

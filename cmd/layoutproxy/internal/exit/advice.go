@@ -10,10 +10,12 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -33,6 +35,9 @@ func SourceError(err error) error {
 	}
 	if errors.Is(err, volume.ErrNoObject) {
 		return WithHint(err, "a source in a bucket is s3://BUCKET/PREFIX, where the keys of the objects begin with PREFIX and a slash, or an archive")
+	}
+	if errors.Is(err, bucket.ErrUnreachable) {
+		return WithHint(err, "check --s3-endpoint and --s3-region, and the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in the credentials file")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return WithHint(err, "is the disk mounted? a source is a directory, a .tar or a chunk of one")
@@ -157,6 +162,12 @@ func ImportError(err error) error {
 		return UsageError(WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))
 	case errors.Is(err, importer.ErrPackedIncomplete):
 		return UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
+	case errors.Is(err, importer.ErrPackedInBucket):
+		return UsageError(WithHint(fmt.Errorf("--keep-packed: %w", err), "import without --keep-packed, or copy the archives into the bucket and serve them from there: layoutproxy serve s3://bucket/prefix"))
+	case errors.Is(err, publish.ErrLost):
+		return WithHint(err, "run the same import again: what it has uploaded is used")
+	case errors.Is(err, publish.ErrNoConditions):
+		return WithHint(err, "nothing was imported: use a store that heeds them, such as Amazon S3, MinIO, Ceph RGW, versitygw")
 	case errors.Is(err, importer.ErrNotPacked):
 		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
 	case errors.As(err, &incomplete) && incomplete.IsTransient():
@@ -193,6 +204,8 @@ func PruneError(err error) error {
 		return ContentError(WithHint(err, "nothing was removed: layoutproxy ready says what the release needs"))
 	case errors.As(err, &hidden):
 		return ContentError(WithHint(err, "nothing was removed: layoutproxy verify lists what is wrong; import the bundle again"))
+	case errors.Is(err, publish.ErrLost):
+		return WithHint(err, "nothing was removed: make a new plan")
 	case errors.Is(err, prune.ErrLocked):
 		return WithHint(err, "an import or another prune is running: try again when it has ended")
 	case errors.Is(err, journal.ErrNotStore):

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -19,6 +20,10 @@ const maxLinks = 40
 // would be created. Errors: those of the file system, except that something is missing.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
+	if bucket.IsPlace(name) {
+		p.resolved = strings.TrimRight(name, "/")
+		return p, nil
+	}
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return p, err

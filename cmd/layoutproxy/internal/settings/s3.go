@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -65,8 +66,14 @@ func (o *S3) Client() (*s3.Client, error) {
 // Buckets returns a function that opens places in buckets. It makes the client at its first call. If
 // that fails, every request does, with the same error.
 func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
+	open := o.Writers()
+	return func(at bucket.Place) bucket.Reader { return open(at) }
+}
+
+// Writers is Buckets for a caller that writes.
+func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	client := sync.OnceValues(o.Client)
-	return func(at bucket.Place) bucket.Reader {
+	return func(at bucket.Place) bucket.Bucket {
 		c, err := client()
 		if err != nil {
 			return noClient{at, err}
@@ -75,7 +82,7 @@ func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
 	}
 }
 
-// noClient reads nothing, because no client could be made.
+// noClient reads and writes nothing, because no client could be made.
 type noClient struct {
 	at  bucket.Place
 	err error
@@ -90,6 +97,20 @@ func (n noClient) Get(context.Context, string, int64, int64, string) (io.ReadClo
 func (n noClient) Stat(context.Context, string) (bucket.Object, error) { return bucket.Object{}, n.err }
 
 func (n noClient) Place() string { return n.at.String() }
+
+func (n noClient) Put(context.Context, string, io.Reader, int64, bucket.PutOptions) (bucket.Object, error) {
+	return bucket.Object{}, n.err
+}
+
+func (n noClient) Delete(context.Context, string) error { return n.err }
+
+func (n noClient) Uploads(context.Context, string, func(bucket.Upload) error) error { return n.err }
+
+func (n noClient) Abort(context.Context, bucket.Upload) error { return n.err }
+
+func (n noClient) PresignGet(context.Context, string, time.Duration) (string, error) {
+	return "", n.err
+}
 
 // ParsePlace reads s3://bucket/prefix. An error is an [exit.UsageError].
 func ParsePlace(name string) (bucket.Place, error) {

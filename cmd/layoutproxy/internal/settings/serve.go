@@ -122,7 +122,7 @@ func (s *Serve) Check() error {
 		return exit.UsageError(errors.New("--s3-public-endpoint: it has an effect only with --s3-redirect"))
 	}
 	_, err := ParseRate(s.Scrub)
-	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.Drop.check(s.Store.Dir), s.Store.Push.check(s.Store.Dir), s.Store.Prune.check(s.Store.Dir))
+	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.check())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Store says where the store of a server is, and what it is filled from and pushed to.
@@ -20,10 +22,24 @@ type Store struct {
 
 // AddFlags adds the flags to a set.
 func (s *Store) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources; it is created if missing")
+	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources, and created if missing; or s3://BUCKET/PREFIX, which other processes import into")
 	s.Drop.AddFlags(f)
 	s.Push.AddFlags(f)
 	s.Prune.AddFlags(f)
+}
+
+// check finds what is wrong with the flags.
+func (s *Store) check() error {
+	if bucket.IsPlace(s.Dir) {
+		if _, err := ParsePlace(s.Dir); err != nil {
+			return err
+		}
+		if s.Drop.Dir != "" || s.Prune.Policy != "" {
+			return exit.UsageError(exit.WithHint(errors.New("--drop-dir and --prune-policy write to the store, and a server only reads one in a bucket"),
+				"import and prune by other processes: layoutproxy import BUNDLE --store "+s.Dir))
+		}
+	}
+	return cmp.Or(s.Drop.check(s.Dir), s.Push.check(s.Dir), s.Prune.check(s.Dir))
 }
 
 // Drop says which directory bundles are dropped into, and what becomes of them.

@@ -1,0 +1,132 @@
+package prune_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/importer/prune"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+const inBucket = "s3://" + buckettest.Bucket + "/store"
+
+// twins are a store in a directory and one in a bucket that get the same imports and prunes.
+type twins struct {
+	dir    string
+	server *buckettest.Server
+	now    time.Time
+}
+
+func newTwins(t *testing.T) *twins {
+	w := &twins{dir: filepath.Join(importertest.Scratch(t), "store"), server: buckettest.Start(t), now: time.Now()}
+	for n := 1; n <= 4; n++ {
+		bundle := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"),
+			fmt.Sprintf("modules/app:v1.%d.0=app%d", n, n), fmt.Sprintf("modules/app:stable=app%d", n), fmt.Sprintf("other:v0.%d.0=app%d", n%2, n%2), "base:v1.0.0=base")
+		importertest.Imported(t, w.dir, bundle)
+		i, err := importer.New(importer.Options{Store: inBucket, Buckets: w.server.Buckets(t)})
+		layouttest.Try(t, err)
+		_, err = i.Import(t.Context(), bundle)
+		layouttest.Try(t, err)
+	}
+	return w
+}
+
+// each calls do with a pruner of either store.
+func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []prune.Plan) {
+	t.Helper()
+	for _, o := range []prune.Options{{Store: w.dir}, {Store: inBucket, Buckets: w.server.Buckets(t)}} {
+		o.Now = func() time.Time { return w.now }
+		p, err := prune.New(o)
+		layouttest.Try(t, err)
+		plans = append(plans, do(p))
+	}
+	return plans
+}
+
+// same fails unless the two stores have the same content, all of it proven.
+func (w *twins) same(t *testing.T, what string) importertest.Content {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: w.server.Readers(t)})
+	layouttest.Try(t, err)
+	got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
+	layouttest.Try(t, err)
+	want := importertest.MustContent(t, w.dir)
+	importertest.Same(t, what, got, want)
+	return want
+}
+
+// samePlans compares what two plans remove and keep.
+func samePlans(t *testing.T, plans []prune.Plan) {
+	t.Helper()
+	for i := range plans {
+		plans[i].Store, plans[i].Time, plans[i].Remove.Bytes = "", time.Time{}, 0
+	}
+	if diff := cmp.Diff(plans[0], plans[1]); diff != "" {
+		t.Errorf("plans (-directory +bucket):\n%s", diff)
+	}
+}
+
+// A prune takes the same from a store in a bucket as from one in a directory. What it takes out is deleted once no
+// replica and no pull may need it any more.
+func TestPruneInABucket(t *testing.T) {
+	w := newTwins(t)
+	full := w.same(t, "before")
+	keys := len(w.server.Keys(t, "store/blobs/"))
+	request := prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: time.Hour}
+	w.server.ResetCounts()
+	samePlans(t, w.each(t, func(p *prune.Pruner) prune.Plan {
+		plan, err := p.Plan(t.Context(), request)
+		layouttest.Try(t, err)
+		return plan
+	}))
+	for operation, n := range w.server.Counts() {
+		if operation == buckettest.Put || operation == buckettest.Delete {
+			t.Errorf("a plan has made %d %s", n, operation)
+		}
+	}
+	plans := w.each(t, func(p *prune.Pruner) prune.Plan {
+		plan, err := p.Run(t.Context(), request)
+		layouttest.Try(t, err)
+		return plan
+	})
+	if plans[1].Remove.Tags == 0 {
+		t.Fatal("nothing is removed: the test tests nothing")
+	}
+	samePlans(t, plans)
+	if got := w.same(t, "after the prune"); len(got) != len(full)-plans[1].Remove.Tags {
+		t.Errorf("%d tags of %d are left", len(got), len(full))
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	samePlans(t, w.each(t, func(p *prune.Pruner) prune.Plan {
+		plan, next, err := p.Sweep(t.Context())
+		layouttest.Try(t, err)
+		if !next.IsZero() || len(plan.Remove.Images) == 0 {
+			t.Errorf("%v, %+v", next, plan.Remove)
+		}
+		return plan
+	}))
+	w.same(t, "after the grace period")
+	leftovers := func() prune.Leftovers {
+		p, err := prune.New(prune.Options{Store: inBucket, Buckets: w.server.Buckets(t)})
+		layouttest.Try(t, err)
+		found, err := p.Leftovers(t.Context(), prune.LeftoversRequest{Remove: true})
+		layouttest.Try(t, err)
+		return found
+	}
+	if found := leftovers(); len(found.List) > 0 {
+		t.Errorf("deleted at once: %+v", found)
+	}
+	w.server.Advance(48 * time.Hour)
+	if found := leftovers(); len(found.List) != 1 || len(w.server.Keys(t, "store/blobs/")) >= keys {
+		t.Errorf("%+v, %d blobs of %d are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
+	}
+	w.same(t, "after the objects are gone")
+}

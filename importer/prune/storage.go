@@ -1,0 +1,88 @@
+package prune
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// storage is a store as a prune reads and changes it: in a directory, or in a bucket. Names are relative to the store.
+type storage interface {
+	// place is the store's name, and that of the volume of its loose files.
+	place() string
+	state() journal.State
+	snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error)
+	// index returns the bytes of the loose index of a repository, or nil.
+	index(ctx context.Context, at string) ([]byte, error)
+	// files lists the files at the top, where archives are.
+	files() ([]fs.DirEntry, error)
+	// since returns since when a file is in the store, or zero.
+	since(name string) time.Time
+	// measure returns what a file is, how many names that has, and the bytes that become free with the last of them. Something
+	// that is no file frees nothing.
+	measure(name string) (id inode, names uint64, bytes int64, err error)
+	// publish publishes the journal of a prune.
+	publish(ctx context.Context, j *journal.Journal) error
+	// reserve sets space aside for the next prune.
+	reserve(bytes int64)
+	close()
+}
+
+// directory is a store in a directory, which is locked.
+type directory struct{ store *publish.Store }
+
+func (d *directory) place() string        { return d.store.Dir() }
+func (d *directory) state() journal.State { return d.store.State() }
+func (d *directory) reserve(bytes int64)  { d.store.Reserve(bytes) }
+func (d *directory) close()               { d.store.Close() }
+
+func (d *directory) snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.store.Dir()}, CacheDir: o.CacheDir, QuarantineDir: o.QuarantineDir})
+	if err != nil {
+		return nil, err
+	}
+	return tree.Snapshot(), nil
+}
+
+func (d *directory) index(_ context.Context, at string) ([]byte, error) {
+	data, err := fs.ReadFile(d.store.Root().FS(), path.Join(at, ocispec.ImageIndexFile))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func (d *directory) files() ([]fs.DirEntry, error) { return fs.ReadDir(d.store.Root().FS(), ".") }
+
+func (d *directory) since(name string) time.Time {
+	info, err := os.Lstat(filepath.Join(d.store.Dir(), name))
+	if err != nil {
+		return time.Time{}
+	}
+	return changedAt(info)
+}
+
+func (d *directory) measure(name string) (id inode, names uint64, bytes int64, err error) {
+	info, err := d.store.Root().Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return inode{}, 0, 0, err
+	}
+	id, names, bytes = spaceOf(info)
+	return id, names, bytes, nil
+}
+
+func (d *directory) publish(ctx context.Context, j *journal.Journal) error {
+	return d.store.Prune(ctx, j)
+}
