@@ -1,0 +1,250 @@
+package acceptance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// replica is a server of a store in a bucket that is killed and started again.
+type replica struct {
+	at   string // host and port
+	args []string
+	env  []string
+
+	cmd *exec.Cmd
+	log *bytes.Buffer // read only after Wait
+}
+
+// start runs the replica, and waits until it listens.
+func (r *replica) start(ctx context.Context) error {
+	r.cmd, r.log = exec.Command(program, r.args...), new(bytes.Buffer)
+	r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = r.log, r.log, r.env
+	if err := r.cmd.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.at+"/v2/", nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			r.kill()
+			return fmt.Errorf("%w: it does not listen\n%s", context.Cause(ctx), r.log)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// kill ends the replica as a machine does that loses its power.
+func (r *replica) kill() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait() // it was killed
+}
+
+// cluster is three replicas behind a balancer, and what clients pull from them.
+type cluster struct {
+	store    objectStore
+	replicas []*replica
+	front    *balancer
+	images   []image  // of the first import
+	late     []string // repositories of the second
+
+	client  *patient
+	waves   atomic.Int64 // imports that have ended
+	partial atomic.Int64 // catalogs with a part of the second import
+	kills   int
+}
+
+const replicaCount = 3
+
+func startCluster(t *testing.T, o objectStore) *cluster {
+	t.Helper()
+	c := &cluster{store: o}
+	if status, out, errs := o.run(t, "import", abs(t, bundleDir), "--store", o.place("releases")); status != 0 {
+		t.Fatalf("import: %d\n%s%s", status, out, errs)
+	}
+	for _, i := range sample(t) {
+		if !i.discovery() {
+			c.images = append(c.images, i)
+		}
+	}
+	addresses := freePorts(t, replicaCount)
+	for _, at := range addresses {
+		r := &replica{at: at, env: append(bareEnv(t.TempDir()), o.env()...)}
+		r.args = append([]string{"serve", "--store", o.place("releases"), "--listen", at, "--admin-listen", "", "--rescan", "200ms", "--cache-dir", ""}, o.flags()...)
+		must(t, r.start(t.Context()))
+		t.Cleanup(r.kill)
+		c.replicas = append(c.replicas, r)
+	}
+	c.front = balance(t, addresses...)
+	// Connections are not kept: each request may come to another replica.
+	c.client = &patient{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: commandTimeout}, retries: 20, pause: 100 * time.Millisecond}
+	return c
+}
+
+// pull has n clients pull images at random until until ends.
+func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for id := range n {
+		group.Go(func() error {
+			random := rand.New(rand.NewPCG(uint64(id), 1))
+			for {
+				select {
+				case <-until:
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				default:
+				}
+				i := c.images[random.IntN(len(c.images))]
+				if err := c.client.image(ctx, "http://"+c.front.address, i.name(), i.digest); err != nil {
+					return fmt.Errorf("client %d: %w", id, err)
+				}
+				if err := c.look(ctx); err != nil {
+					return fmt.Errorf("client %d: %w", id, err)
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// look fails if some replica shows a part of the second import, or does not show the first.
+func (c *cluster) look(ctx context.Context) error {
+	done := c.waves.Load() > 0
+	_, body, err := c.client.get(ctx, "http://"+c.front.address+"/v2/_catalog")
+	if err != nil {
+		return err
+	}
+	shown := 0
+	for _, name := range c.late {
+		if strings.Contains(string(body), `"`+name+`"`) {
+			shown++
+		}
+	}
+	if !strings.Contains(string(body), `"`+sampleRoot+`"`) || shown != 0 && shown != len(c.late) {
+		return fmt.Errorf("a catalog with %d of %d new repositories: %s", shown, len(c.late), body)
+	}
+	if shown == 0 && done {
+		c.partial.Add(1) // a replica that has not looked yet
+	}
+	return nil
+}
+
+// killInTurn kills one replica after the other and starts it again, each time that next yields,
+// until until ends.
+func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
+	for n := 0; next(); n++ {
+		r := c.replicas[n%len(c.replicas)]
+		r.kill()
+		if err := r.start(ctx); err != nil {
+			return err
+		}
+		c.kills++
+	}
+	return nil
+}
+
+// importLate imports the second bundle, and pulls all of it.
+func (c *cluster) importLate(ctx context.Context, bundle string, env []string) error {
+	cmd := exec.CommandContext(ctx, program, append([]string{"import", bundle, "--store", c.store.place("releases")}, c.store.flags()...)...)
+	cmd.Env = append(env, c.store.env()...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("import: %w\n%s", err, out)
+	}
+	c.waves.Add(1)
+	return nil
+}
+
+// pullLate waits until every replica shows the second import, and pulls it from each.
+func (c *cluster) pullLate(ctx context.Context) error {
+	for _, r := range c.replicas {
+		for _, name := range c.late {
+			for {
+				err := c.client.image(ctx, "http://"+r.at, name+":v1", "")
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, errWrong) || ctx.Err() != nil {
+					return err
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// No client fails to pull while replicas are killed in turn and a bundle is imported, none gets
+// a wrong byte, and no catalog shows a part of the import.
+func TestReplicasOfAStoreInABucket(t *testing.T) {
+	o, _ := fakeStore(t)
+	c := startCluster(t, o)
+	const kills, between = 4, 40 // pulls
+	c.run(t, 64, func() bool {
+		want := c.client.pulled.Load() + between
+		for c.client.pulled.Load() < want {
+			select {
+			case <-t.Context().Done():
+				return false
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return c.kills < kills
+	})
+}
+
+// run runs clients, kills and an import at the same time until no more kills are due.
+func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
+	t.Helper()
+	bundle := t.TempDir()
+	c.late = moduleBundle(t, bundle, 12)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	over := make(chan struct{})
+	var pulling, killing, importing error
+	var running sync.WaitGroup
+	running.Go(func() {
+		if pulling = c.pull(ctx, clients, over); pulling != nil {
+			cancel(pulling)
+		}
+	})
+	running.Go(func() { importing = c.importLate(ctx, bundle, bareEnv(os.TempDir())) })
+	killing = c.killInTurn(ctx, func() bool { return ctx.Err() == nil && nextKill() })
+	close(over)
+	running.Wait()
+	for _, err := range []error{pulling, killing, importing} {
+		must(t, err)
+	}
+	late, stop := context.WithTimeout(t.Context(), commandTimeout)
+	defer stop()
+	must(t, c.pullLate(late))
+	t.Logf("%d clients pulled %d images; %d requests were repeated, %d replicas killed; %d catalogs were behind the import",
+		clients, c.client.pulled.Load(), c.client.retried.Load(), c.kills, c.partial.Load())
+	if c.kills == 0 || c.client.retried.Load() == 0 {
+		t.Error("nothing was interrupted: the test tests nothing")
+	}
+}

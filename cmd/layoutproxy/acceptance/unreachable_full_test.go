@@ -1,0 +1,96 @@
+//go:build full
+
+package acceptance
+
+import (
+	"bytes"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+)
+
+// A line that swallows everything, as a firewall does, is noticed by requests that get no
+// answer. They get 429, those that come later wait 30 seconds for it, and nothing has to be done
+// when it is back.
+func TestBucketBehindABlackHole(t *testing.T) {
+	o, server := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	line := balance(t, strings.TrimPrefix(server.URL, "http://"))
+	behind := o
+	behind.endpoint = "http://" + line.address
+	s := serve(t, o.place("bundle"), behind.flags("--rescan", "1h")...)
+	base := "http://" + s.registry
+	once := &patient{client: http.DefaultClient}
+	i := pick(t, sample(t), installer)
+	must(t, once.image(t.Context(), base, installer, i.digest))
+	url := base + "/v2/" + i.repository + "/blobs/" + largest(t, i).String()
+
+	line.set(hole)
+	for _, least := range []time.Duration{0, 29 * time.Second} { // the first one learns it
+		begun := time.Now()
+		resp, body := asks(t, http.MethodGet, url)
+		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || time.Since(begun) < least {
+			t.Errorf("%s after %s: %s", resp.Status, time.Since(begun), body)
+		}
+		if reason := waitReady(t, s, http.StatusServiceUnavailable); !strings.Contains(reason, "unreachable") {
+			t.Errorf("/readyz: %s", reason)
+		}
+	}
+	if status := statusAt(t, base+"/v2/"+i.repository+"/manifests/"+i.tag); status != http.StatusOK {
+		t.Errorf("a manifest in memory: %d", status)
+	}
+	line.set(passing)
+	waitReady(t, s, http.StatusOK)
+	must(t, once.image(t.Context(), base, installer, i.digest))
+}
+
+// At the start a store that does not answer is waited for, and one that refuses is an error.
+func TestStartWithoutTheBucket(t *testing.T) {
+	o, server := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	server.Fail(func(buckettest.Request) buckettest.Fault { return buckettest.Unavailable() })
+	address := freePorts(t, 1)[0]
+	args := append([]string{"serve", o.place("bundle"), "--listen", address, "--admin-listen", ""}, o.flags()...)
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = append(bareEnv(t.TempDir()), o.env()...)
+	var log bytes.Buffer // read only after Wait
+	cmd.Stdout, cmd.Stderr = &log, &log
+	must(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for range 400 { // until it has asked in vain, with all retries of a request
+		if len(server.Requests()) > 8 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if _, err := http.Get("http://" + address + "/v2/"); err == nil {
+		t.Error("it listens before it has scanned the bucket")
+	}
+	server.Fail(nil)
+	must(t, healthy(t.Context(), "http://"+address+"/v2/", ended))
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	must(t, <-ended)
+	if !strings.Contains(log.String(), "waiting for a bucket before anything is served") || !strings.Contains(log.String(), "503 SlowDown") {
+		t.Errorf("log: %s", &log)
+	}
+	for name, c := range map[string]struct {
+		fault buckettest.Fault
+		flags []string
+		want  string
+	}{
+		"403":              {buckettest.Fault{Status: 403, Code: "AccessDenied"}, nil, "access denied (403 AccessDenied)"},
+		"503, not rescans": {buckettest.Unavailable(), []string{"--rescan", "0"}, "503 SlowDown"},
+	} {
+		server.Fail(func(buckettest.Request) buckettest.Fault { return c.fault })
+		status, _, errs := o.run(t, "serve", append([]string{o.place("bundle"), "--listen", "127.0.0.1:0", "--admin-listen", ""}, c.flags...)...)
+		if status != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit %d: %s", name, status, errs)
+		}
+	}
+}
