@@ -115,9 +115,25 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	} else {
 		t.Log("nginx is not installed: it is left out")
 	}
-	for _, form := range []string{"tree", "archive", "chunks"} {
-		s := serve(t, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
-		all = append(all, target{"layoutproxy, " + form, s.registry, []int{s.pid}})
+	for _, p := range compared() {
+		for _, form := range []string{"tree", "archive", "chunks"} {
+			instead := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // of the program
+			s := serveUnder(t, instead, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
+			all = append(all, target{p.name + ", " + form, s.registry, []int{s.pid}})
+		}
+	}
+	return all
+}
+
+// programBuild is a build of layoutproxy.
+type programBuild struct{ name, file string }
+
+// compared returns the builds that are compared: this one, and an earlier one if
+// LAYOUTPROXY_BEFORE names its file.
+func compared() []programBuild {
+	all := []programBuild{{"layoutproxy", program}}
+	if before := os.Getenv("LAYOUTPROXY_BEFORE"); before != "" {
+		all = append(all, programBuild{"before", before})
 	}
 	return all
 }
@@ -365,14 +381,17 @@ func comparePulls(t *testing.T, dir string, rounds int) {
 		for _, tag := range strings.Fields(run(t, crane, "ls", "--insecure", s.registry+"/"+repository)) {
 			images = append(images, s.registry+"/"+repository+":"+tag)
 		}
-		pull := []string{program, "pull", s.registry, "{}", "--plain-http", "--repository", repository}
-		ways := []struct {
+		type way struct {
 			name string
 			args []string
-		}{
+		}
+		ways := []way{
 			{"crane, tarball", slices.Concat([]string{crane, "pull", "--insecure"}, images, []string{"{}/images.tar"})},
 			{"crane, OCI layout", slices.Concat([]string{crane, "pull", "--insecure", "--format", "oci"}, images, []string{"{}"})},
-			{"layoutproxy, archive", pull}, {"layoutproxy, tree", append(slices.Clone(pull), "--tree")},
+		}
+		for _, p := range compared() {
+			pull := []string{p.file, "pull", s.registry, "{}", "--plain-http", "--repository", repository}
+			ways = append(ways, way{p.name + ", archive", pull}, way{p.name + ", tree", append(slices.Clone(pull), "--tree")})
 		}
 		wall, cpu := make([][]float64, len(ways)), make([][]float64, len(ways))
 		for range rounds {
