@@ -175,15 +175,12 @@ func asRegistry(arg string) (client.Reference, bool) {
 	return to, err == nil
 }
 
-// gatherReady gathers the facts of a tree, once more where a file changed meanwhile or a
-// cached index proves wrong.
-func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope) (ready.Facts, error) {
-	facts, err := ready.Snapshot(ctx, tree.Snapshot(), scope)
-	if errors.Is(err, layoutstore.ErrStale) {
-		if _, err = tree.Refresh(ctx); err == nil {
-			facts, err = ready.Snapshot(ctx, tree.Snapshot(), scope)
-		}
-	}
+// gatherReady gathers the facts of a tree.
+func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope) (facts ready.Facts, err error) {
+	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
+		facts, err = ready.Snapshot(ctx, s, scope)
+		return err
+	})
 	return facts, err
 }
 

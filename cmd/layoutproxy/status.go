@@ -142,19 +142,15 @@ func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.R
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", target, err)
 	}
-	if s, err = parseStatus(text); err != nil {
-		return nil, nil, fmt.Errorf("%s %w", target, err)
+	s, ok := parseStatus(text)
+	if !ok {
+		return nil, nil, errors.New(target.String() + " does not answer as a layoutproxy does")
 	}
 	return s, text, nil
 }
 
-var errNoStatus = errors.New("does not answer as a layoutproxy does")
-
-// parseStatus parses the document of /status. Errors: errNoStatus.
-func parseStatus(text []byte) (*daemon.Status, error) {
-	s := &daemon.Status{}
-	if json.Unmarshal(text, s) != nil || s.Generation == 0 {
-		return nil, errNoStatus
-	}
-	return s, nil
+// parseStatus parses the document of /status.
+func parseStatus(text []byte) (s *daemon.Status, ok bool) {
+	s = &daemon.Status{}
+	return s, json.Unmarshal(text, s) == nil && s.Generation > 0
 }

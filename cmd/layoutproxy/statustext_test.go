@@ -24,8 +24,8 @@ func FuzzStatus(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := parseStatus(data)
-		if err != nil {
+		s, ok := parseStatus(data)
+		if !ok {
 			return
 		}
 		var b bytes.Buffer

@@ -128,24 +128,18 @@ func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, s
 	return exit.ContentError(errors.New("the sources are damaged or incomplete"))
 }
 
-// readSources reads the sources, once more from the start where one of them changed
-// before the reading began.
-func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string) (*verify.Report, error) {
+func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string) (report *verify.Report, err error) {
 	tree, err := source.Open(ctx, flags.Options(sources))
 	if err != nil {
 		return nil, err
 	}
-	for again := false; ; again = true {
+	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
 		p := console.NewProgress(c.Log, c.Console, "verifying")
-		report, err := verify.Run(ctx, tree.Snapshot(), verify.Options{Progress: p})
-		p.Stop()
-		if !errors.Is(err, layoutstore.ErrStale) || again {
-			return report, err
-		}
-		if _, err := tree.Refresh(ctx); err != nil {
-			return nil, fmt.Errorf("rescanning the sources: %w", err)
-		}
-	}
+		defer p.Stop()
+		report, err = verify.Run(ctx, s, verify.Options{Progress: p})
+		return err
+	})
+	return report, err
 }
 
 // againstFlags say which registry the sources are compared with, and what of them.

@@ -187,9 +187,7 @@ func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error 
 	defer root.Close()
 	names := []string{it.name}
 	if it.kind == kindArchive {
-		if names, err = archiveFiles(root, it.set); err != nil {
-			return err
-		}
+		names = archiveFiles(root, it.set)
 	}
 	reason := it.name + ".reason.json"
 	dir, err := freeDir(root, "failed", append([]string{reason}, names...))

@@ -51,11 +51,10 @@ func (m *mover) addStaying(name string, why error) {
 // findFiles sorts the files of a bundle into those to move and those that stay.
 func (m *mover) findFiles(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
-		names, err := archiveFiles(m.root, it.set)
-		for _, name := range names {
+		for _, name := range archiveFiles(m.root, it.set) {
 			m.classify(name)
 		}
-		return err
+		return nil
 	}
 	return m.walk(ctx, it.name)
 }
@@ -78,7 +77,7 @@ func (m *mover) walk(ctx context.Context, dir string) error {
 }
 
 // archiveFiles lists the files of an archive, with their checksum files.
-func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
+func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	for _, f := range set.Files() {
 		name := filepath.Base(f.Path)
 		names = append(names, name)
@@ -86,7 +85,7 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string, err error) {
 			names = append(names, name+sumSuffix)
 		}
 	}
-	return names, nil
+	return names
 }
 
 func (m *mover) classify(name string) {

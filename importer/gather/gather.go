@@ -31,14 +31,12 @@ func Sources(ctx context.Context, sources []string, cacheDir string, checksums b
 	if err != nil {
 		return nil, err
 	}
-	problems, err := list(ctx, tree.Snapshot(), b)
-	if errors.Is(err, layoutstore.ErrStale) { // a file changed, or a cached index proved wrong
-		if _, err = tree.Refresh(ctx); err == nil {
-			*b = inventory.Builder{}
-			problems, err = list(ctx, tree.Snapshot(), b)
-		}
-	}
-	if err != nil {
+	var problems []problem.Problem
+	if err := tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
+		*b = inventory.Builder{}
+		problems, err = list(ctx, s, b)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	tree.SaveCaches(ctx)

@@ -11,7 +11,6 @@ package streebog
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"hash"
 )
 
@@ -41,16 +40,6 @@ func New() hash.Hash {
 	s.Reset()
 	return s
 }
-
-// Sum returns the sum of data.
-func Sum(data []byte) [Size]byte {
-	h := New()
-	h.Write(data)
-	return [Size]byte(h.Sum(nil))
-}
-
-// Text returns a sum as a `.gostsum` file holds it.
-func Text(sum []byte) string { return hex.EncodeToString(sum) }
 
 func (s *state) Size() int      { return Size }
 func (s *state) BlockSize() int { return BlockSize }

@@ -23,12 +23,11 @@ func PlanPush(ctx context.Context, s *settings.Selection, cacheDir string, sourc
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := push.NewPlan(ctx, tree.Snapshot(), to, s.Repositories)
-	if errors.Is(err, layoutstore.ErrStale) { // a file changed meanwhile, or a kept index proved wrong
-		if _, err = tree.Refresh(ctx); err == nil {
-			plan, err = push.NewPlan(ctx, tree.Snapshot(), to, s.Repositories)
-		}
-	}
+	var plan *push.Plan
+	err = tree.ReadWith(ctx, func(snapshot *layoutstore.Snapshot) (err error) {
+		plan, err = push.NewPlan(ctx, snapshot, to, s.Repositories)
+		return err
+	})
 	if errors.Is(err, push.ErrName) {
 		hint := "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"
 		if to.Path == "" {

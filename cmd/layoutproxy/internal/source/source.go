@@ -4,7 +4,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"runtime"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
@@ -17,16 +16,11 @@ func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, 
 	return tree, exit.SourceError(err)
 }
 
-// Check checks a tree, and once more if a file changed meanwhile or a cached archive
-// index proves wrong.
-func Check(ctx context.Context, tree *layoutstore.Tree) (*layoutstore.Snapshot, error) {
-	snapshot := tree.Snapshot()
-	err := snapshot.Check(ctx, runtime.GOMAXPROCS(0))
-	if errors.Is(err, layoutstore.ErrStale) {
-		if _, err = tree.Refresh(ctx); err == nil {
-			snapshot = tree.Snapshot()
-			err = snapshot.Check(ctx, runtime.GOMAXPROCS(0))
-		}
-	}
+// Check checks a tree, and returns what it has checked.
+func Check(ctx context.Context, tree *layoutstore.Tree) (snapshot *layoutstore.Snapshot, err error) {
+	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) error {
+		snapshot = s
+		return s.Check(ctx, runtime.GOMAXPROCS(0))
+	})
 	return snapshot, err
 }
