@@ -183,6 +183,7 @@ func (s *server) answer(a asked) answer {
 
 // The form of a bundle makes no difference to any answer.
 func TestEveryFormAnswersTheSame(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	requests := b.requests(t)
 	tree := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -272,6 +273,7 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 }
 
 func TestAnArchiveReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+	t.Parallel()
 	h := newHollow(t, 0)
 	body := h.start(h.path)
 	ranged := h.start(h.path, "Range", "bytes=5-")
@@ -305,6 +307,7 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 // A complete answer that mixes two archives would fail a pull: instead the connection is
 // cut, and the client retries.
 func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
+	t.Parallel()
 	for name, rewrite := range map[string]func(*testing.T, *os.File){
 		"other bytes of the same size": func(t *testing.T, f *os.File) {
 			if _, err := f.WriteAt([]byte("x"), sparseSize/2); err != nil {
@@ -363,6 +366,7 @@ func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
 // A client that gets 429 retries, and finds the new file.
 func TestFilesThatChangeDuringEachScanAreRetried(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	app := tree.Layout("app")
 	d := app.Image(layouttest.Image{Name: "one"})

@@ -44,6 +44,7 @@ func withETag(header []string, etag string) []string {
 }
 
 func TestConditions(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.blob, s.empty, s.manifest, s.tag, s.list, s.list + "?n=1", "/v2/_catalog"} {
 		whole := s.get(path)
@@ -70,6 +71,7 @@ func TestConditions(t *testing.T) {
 }
 
 func TestConditionsAndRanges(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.blob, s.manifest, s.tag} {
 		etag := s.head(path).header.Get("Etag")

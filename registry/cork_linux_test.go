@@ -13,6 +13,7 @@ import (
 
 // Head, body and end of a small blob arrive in one packet, in each form.
 func TestBlobsShareTheirPackets(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int64{100, 4000} {
 		dir := t.TempDir()
 		l := layouttest.New(t, dir).Layout("app")

@@ -59,6 +59,7 @@ func sparse(t *testing.T) (s *server, file, path string) {
 
 // A complete 200 with wrong bytes ends a pull; after a cut connection the client retries.
 func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
+	t.Parallel()
 	s, file, path := sparse(t)
 	for _, header := range [][]string{nil, {"Range", "bytes=5-"}, {"Range", "bytes=0-30000000,30000002-60000000"}} {
 		if err := os.Truncate(file, sparseSize); err != nil {
@@ -75,6 +76,7 @@ func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
 }
 
 func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+	t.Parallel()
 	s, file, path := sparse(t)
 	body := s.start(path)
 	overwrite(t, file+".new", bytes.Repeat([]byte("new"), 100))
@@ -100,6 +102,7 @@ func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
 
 // containerd requests open-ended ranges and closes each after its share.
 func TestAbortedDownloadsAreNormal(t *testing.T) {
+	t.Parallel()
 	s, _, path := sparse(t)
 	var logged bytes.Buffer
 	listening := httptest.NewUnstartedServer(s.handler)
@@ -119,6 +122,7 @@ func TestAbortedDownloadsAreNormal(t *testing.T) {
 
 // Everything at once, from the first request on, during rescans.
 func TestRequestsAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	want := map[string]digest.Digest{}

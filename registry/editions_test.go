@@ -14,6 +14,7 @@ import (
 // The repository names that older tools used for content outside of editions are served
 // like today's names, and are not in a catalog.
 func TestOldNamesAreAnswered(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	const current, old = "deckhouse/deckhouse-cli/plugins", "deckhouse/ee/deckhouse-cli/plugins"

@@ -104,6 +104,7 @@ func (s *server) walk(path string, n int) (all []string) {
 }
 
 func TestListsByPages(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for path, want := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
 		if diff := cmp.Diff(want, s.walk(path, -1)); diff != "" {
@@ -122,6 +123,7 @@ func TestListsByPages(t *testing.T) {
 }
 
 func TestLast(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for path, all := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
 		// Entries, and strings before, between and after them, legal or not.
@@ -145,6 +147,7 @@ func TestLast(t *testing.T) {
 }
 
 func TestNoEntries(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	tags := func(name string) string { return fmt.Sprintf(`{"name":%q,"tags":[]}`, name) }
 	for path, want := range map[string]string{
@@ -166,6 +169,7 @@ func TestNoEntries(t *testing.T) {
 }
 
 func TestIllegalNumbers(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for _, n := range []string{"-1", "-0", "%2B1", "-0x1", "x", "1x", "1.5", "1e3", "0x10", "%20", "1%202", "9223372036854775808", "-9223372036854775809", "99999999999999999999999"} {
 		for _, path := range []string{"/v2/" + listedName + "/tags/list?n=", "/v2/_catalog?last=a&n="} {
@@ -177,6 +181,7 @@ func TestIllegalNumbers(t *testing.T) {
 
 // The Link leads back to this server, whatever the prefix and the Host of the request.
 func TestLinkIsAPathBelowThePrefix(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for _, prefix := range []string{"", "/mirrors/a", "/mirrors/b%20c", "/x%3Ey", "/v1/v2x"} {
 		for path, want := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
@@ -193,6 +198,7 @@ func TestLinkIsAPathBelowThePrefix(t *testing.T) {
 
 // A reference that begins with two slashes names a host (RFC 3986, section 4.2).
 func TestLinkNamesNoHost(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for _, prefix := range []string{"//evil.example", "///evil.example", "//evil.example:5000/x"} {
 		asked, err := url.Parse(s.url + prefix + "/v2/_catalog?n=3")
@@ -211,6 +217,7 @@ func TestLinkNamesNoHost(t *testing.T) {
 }
 
 func TestHeadOfLists(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	for _, path := range []string{"/v2/" + listedName + "/tags/list", "/v2/_catalog", "/v2/_catalog?n=2", "/v2/empty/tags/list"} {
 		get, head := s.get(path), s.head(path)
@@ -225,6 +232,7 @@ func TestHeadOfLists(t *testing.T) {
 
 // A list's ETag changes only with the list.
 func TestETagsOfLists(t *testing.T) {
+	t.Parallel()
 	s := newListed(t)
 	seen := map[string]string{}
 	for _, path := range []string{"/v2/" + listedName + "/tags/list", "/v2/" + listedName + "/tags/list?n=2", "/v2/_catalog", "/v2/_catalog?n=2", "/v2/empty/tags/list"} {
@@ -242,6 +250,7 @@ func TestETagsOfLists(t *testing.T) {
 }
 
 func TestListsFollowARefresh(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
 	image(l, "one", "v1")

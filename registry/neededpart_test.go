@@ -10,6 +10,7 @@ import (
 // The part that an answer begins with is known before the content is opened: of an object in a
 // bucket, that part is requested, and of a file, that place is checked first.
 func TestNeededPart(t *testing.T) {
+	t.Parallel()
 	const size = 1000
 	for _, c := range []struct {
 		headers []string
@@ -54,6 +55,7 @@ func TestNeededPart(t *testing.T) {
 // The request is as before when it has been answered: whoever logs it logs what was asked. Several
 // header lines are one list (RFC 9110, section 5.3).
 func TestRangeHeadersStay(t *testing.T) {
+	t.Parallel()
 	content := bytes.Repeat([]byte("0123456789"), 100)
 	for _, c := range []struct {
 		headers []string

@@ -74,6 +74,7 @@ const neighbour = "/v2/" + bundleRoot + "/app"
 
 // Faults that were found in other programs that serve layouts. Each one broke a client.
 func TestNeighboursFaults(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(*neighbours, *testing.T){
 		"child manifests of a multi-arch layout are 404 (zot)":               (*neighbours).childManifests,
 		"referrers are missing (registry:3), or empty for untagged (olareg)": (*neighbours).missingReferrers,

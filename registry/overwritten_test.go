@@ -18,6 +18,7 @@ import (
 // A file is overwritten in place after it was opened and before its first byte is queued
 // for the client: no size and no form of it yields a complete answer.
 func TestOverwrittenBeforeItsBytesAreQueued(t *testing.T) {
+	t.Parallel()
 	forms := map[string]func(t *testing.T, dir string, layer string, size int64) (source string, files []string){
 		"tree": func(_ *testing.T, dir, layer string, _ int64) (string, []string) { return dir, []string{layer} },
 		"archive": func(t *testing.T, dir, _ string, _ int64) (string, []string) {

@@ -36,12 +36,14 @@ func newSmall(tb testing.TB) *small {
 }
 
 func TestARegistryNeedsASource(t *testing.T) {
+	t.Parallel()
 	if _, err := registry.New(nil, registry.Options{}); err == nil {
 		t.Error("a registry of nothing was made")
 	}
 }
 
 func TestBase(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, path := range []string{"/v2/", "/v2", "/mirrors/a/v2/", "/mirrors/a/v2", "/v2/?ns=registry.example"} {
 		r := s.get(path)
@@ -55,6 +57,7 @@ func TestBase(t *testing.T) {
 }
 
 func TestNothingIsWritten(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, path := range []string{
 		"/v2/", "/v2/_catalog", "/v2/app/tags/list",
@@ -78,6 +81,7 @@ func TestNothingIsWritten(t *testing.T) {
 }
 
 func TestUnknownPaths(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, path := range []string{
 		"/v2/app", "/v2/app/", "/v2/app/tags", "/v2/app/tags/", "/v2/app/tags/list/", "/v2/app/tags/other",
@@ -92,6 +96,7 @@ func TestUnknownPaths(t *testing.T) {
 // The first error in the order method, route, name, digest or tag, repository, manifest or
 // blob is reported.
 func TestOrderOfChecks(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, c := range []struct {
 		path   string
@@ -126,6 +131,7 @@ func TestOrderOfChecks(t *testing.T) {
 }
 
 func TestIllegalNames(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, name := range []string{
 		"App", "app_", "-app", "app..x", "a___b", "a._b", "a/.b", "a//b", "app/", ".", "..", "app/..", "a%20b", "a:b", "a@b", "%D0%B0",
@@ -140,6 +146,7 @@ func TestIllegalNames(t *testing.T) {
 }
 
 func TestIllegalTagsAndDigests(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	for _, tag := range []string{".v1", "-v1", "v1!", "v%201", "v+1", "%D0%B2", strings.Repeat("a", 129)} {
 		s.get("/v2/app/manifests/"+tag).wantError(t, http.StatusBadRequest, "TAG_INVALID")
@@ -161,6 +168,7 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 
 // containerd's requests: any prefix, with override_path, and the name of the original registry.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	manifest := layouttest.ReadFile(t, s.layout.BlobPath(s.manifest))
 	for _, prefix := range []string{"", "/mirrors/a", "/x/y/z", "/v1", "/v2x", "/MIRRORS/b%20c", "/a..b", "//a"} {
@@ -176,6 +184,7 @@ func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 }
 
 func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	names := []string{"tags", "tags/list", "manifests/blobs", "referrers", "v2/v2", "blobs/uploads"}
 	digests := map[string]digest.Digest{}
@@ -196,6 +205,7 @@ func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
 // Accept is ignored; the type is the descriptor's, or else the manifest's own. If the two
 // differ nothing is served: neither as a manifest, by tag or digest, nor as a blob.
 func TestContentTypeOfManifests(t *testing.T) {
+	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	l.Tag(l.Blob(layouttest.MediaTypeDockerManifest, []byte(`{"schemaVersion":2,"layers":[]}`)), "descriptor")
 	own := l.Image(layouttest.Image{Name: "own", Docker: true})
@@ -257,6 +267,7 @@ func TestNoManifestIsAWebPage(t *testing.T) {
 
 // With authentication, shared caches must store nothing.
 func TestPrivateAnswers(t *testing.T) {
+	t.Parallel()
 	s := newSmall(t)
 	h, err := registry.New(s.tree, registry.Options{Private: true})
 	if err != nil {

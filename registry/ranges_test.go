@@ -165,6 +165,7 @@ var rangeCases = []struct {
 }
 
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, c := range rangeCases {
 		r := s.get(s.blob, "Range", c.header)
@@ -180,6 +181,7 @@ func TestRanges(t *testing.T) {
 }
 
 func TestHeadAndAnEmptyBodyIgnoreEveryRange(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, c := range rangeCases {
 		head := s.head(s.blob, "Range", c.header)
@@ -196,6 +198,7 @@ func TestHeadAndAnEmptyBodyIgnoreEveryRange(t *testing.T) {
 }
 
 func TestRangesThatAreIgnored(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	many := "bytes=0-0" + strings.Repeat(",1-1", 100)
 	for _, header := range []string{"items=0-1", "seconds=-0", "bytesx=5-4", "none=", many, many + ",5-4"} {
@@ -207,6 +210,7 @@ func TestRangesThatAreIgnored(t *testing.T) {
 }
 
 func TestHundredRangesAreAnswered(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	var specs []string
 	var want []span
@@ -220,6 +224,7 @@ func TestHundredRangesAreAnswered(t *testing.T) {
 
 // A client that requests everything many times gets it once, or as requested.
 func TestOverlappingRangesAreTrue(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, header := range []string{"bytes=0-,0-", "bytes=0-900,100-999,-900", "bytes=0-" + strings.Repeat(",0-", 99)} {
 		if err := truth(s.get(s.blob, "Range", header), s.content); err != nil {
@@ -231,6 +236,7 @@ func TestOverlappingRangesAreTrue(t *testing.T) {
 // containerd 2 with concurrent_layer_fetch_buffer requests everything, also manifests,
 // with a range from the first byte; 416 would fail its pull.
 func TestManifestsFromTheFirstByteOn(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.tag, s.manifest} {
 		r := s.get(path, "Range", "bytes=0-", "Accept-Encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5")
@@ -247,6 +253,7 @@ func TestManifestsFromTheFirstByteOn(t *testing.T) {
 
 // A disconnected client requests the rest, without If-Range, and joins both parts.
 func TestResume(t *testing.T) {
+	t.Parallel()
 	s := newRanged(t)
 	for cut := range len(s.content) {
 		r := s.get(s.blob, "Range", fmt.Sprintf("bytes=%d-", cut))

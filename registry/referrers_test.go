@@ -101,6 +101,7 @@ func (s *server) referrers(path string) []ocispec.Descriptor {
 }
 
 func TestReferrers(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	if diff := cmp.Diff(s.want, s.referrers(s.path(""))); diff != "" {
 		t.Error(diff)
@@ -114,6 +115,7 @@ func TestReferrers(t *testing.T) {
 }
 
 func TestReferrersOfOneType(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	for _, artifactType := range []string{sbomType, signatureType, ocispec.MediaTypeImageConfig, "application/vnd.cncf.helm.config.v1+json", "no/such", "text/x"} {
 		want := []ocispec.Descriptor{}
@@ -133,6 +135,7 @@ func TestReferrersOfOneType(t *testing.T) {
 }
 
 func TestAnEmptyTypeFiltersNothing(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=", "?other=x"} {
 		if got := s.referrers(s.path(query)); len(got) != len(s.want) {
@@ -145,6 +148,7 @@ func TestAnEmptyTypeFiltersNothing(t *testing.T) {
 }
 
 func TestNoReferrers(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	for _, path := range []string{
 		"/v2/app/referrers/" + unknownDigest,
@@ -165,6 +169,7 @@ func TestNoReferrers(t *testing.T) {
 
 // Referrers to content elsewhere, or with another algorithm, are listed as well.
 func TestReferrersOfWhatIsNotHere(t *testing.T) {
+	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	want := map[digest.Digest]digest.Digest{}
 	for _, subject := range []digest.Digest{digest.Digest(unknownDigest), digest.SHA512.FromString("elsewhere")} {
@@ -183,6 +188,7 @@ func TestReferrersOfWhatIsNotHere(t *testing.T) {
 
 // The fallback tag is still listed as a tag.
 func TestFallbackTagIsServed(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	if !slices.Contains(s.tags("app"), s.fallback()) {
 		t.Errorf("%s is missing in the tags", s.fallback())
@@ -195,6 +201,7 @@ func TestFallbackTagIsServed(t *testing.T) {
 
 // A referrer that cannot be served is not listed.
 func TestDamagedReferrersAreNotListed(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	flip(t, s.layout.BlobPath(s.want[2].Digest))
 	remove(t, s.layout.BlobPath(s.want[4].Digest))
@@ -207,6 +214,7 @@ func TestDamagedReferrersAreNotListed(t *testing.T) {
 
 // A list of referrers changes, so clients must be able to revalidate it (rule 19).
 func TestReferrersHaveAnETag(t *testing.T) {
+	t.Parallel()
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=" + url.QueryEscape(sbomType)} {
 		etag := s.get(s.path(query)).header.Get("Etag")

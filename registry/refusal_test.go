@@ -121,6 +121,7 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 }
 
 func TestDamagedBlobs(t *testing.T) {
+	t.Parallel()
 	for name, harm := range map[string]func(tb testing.TB, path string){
 		"truncated": func(tb testing.TB, path string) { overwrite(tb, path, layouttest.ReadFile(tb, path)[:4999]) },
 		"emptied":   func(tb testing.TB, path string) { overwrite(tb, path, nil) },
@@ -143,6 +144,7 @@ func TestDamagedBlobs(t *testing.T) {
 }
 
 func TestMissingBlobs(t *testing.T) {
+	t.Parallel()
 	for name, which := range map[string]func(*damaged) digest.Digest{
 		"config": func(d *damaged) digest.Digest { return d.config.Digest },
 		"layer":  func(d *damaged) digest.Digest { return d.layer.Digest },
@@ -157,6 +159,7 @@ func TestMissingBlobs(t *testing.T) {
 }
 
 func TestDamagedManifests(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		harm func(tb testing.TB, path string)
 		kind layoutstore.Kind
@@ -182,6 +185,7 @@ func TestDamagedManifests(t *testing.T) {
 }
 
 func TestWrongSizeInTheIndex(t *testing.T) {
+	t.Parallel()
 	for name, off := range map[string]int64{"less": -1, "more": 1} {
 		t.Run(name, func(t *testing.T) {
 			d := newDamaged(t, func(d *damaged) { d.manifest.Size += off })
@@ -196,6 +200,7 @@ func TestWrongSizeInTheIndex(t *testing.T) {
 
 // If another descriptor is right, the manifest is served, and the wrong one reported.
 func TestOneOfTwoSizesInTheIndex(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t, func(d *damaged) {
 		lie := d.manifest
 		lie.Size++
@@ -211,6 +216,7 @@ func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 }
 
 func TestDamagedChildren(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		harm func(d *damaged)
 		kind layoutstore.Kind
@@ -240,6 +246,7 @@ func TestDamagedChildren(t *testing.T) {
 // A manifest that is damaged after it was read is served from memory, or refused; its
 // damaged content is never served, by any name.
 func TestManifestDamagedLater(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
 	file := d.layout.BlobPath(d.manifest.Digest)
 	content := layouttest.ReadFile(t, file)
@@ -254,6 +261,7 @@ func TestManifestDamagedLater(t *testing.T) {
 
 // Two manifests disagree about a blob: the wrong one is the problem.
 func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
+	t.Parallel()
 	var truthful digest.Digest
 	d := newDamaged(t, func(d *damaged) {
 		truthful = d.manifest.Digest
@@ -274,6 +282,7 @@ func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
 
 // An unreferenced blob has no wrong size.
 func TestUnreferencedBlobIsServed(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
 	content := []byte("nothing names it")
 	blob := d.layout.Blob("", content)
@@ -287,6 +296,7 @@ func TestUnreferencedBlobIsServed(t *testing.T) {
 
 // An unknown name that nothing refers to is not a refusal.
 func TestUnknownIsNotRefused(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
 	d.get("/v2/app/blobs/"+unknownDigest).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
 	d.get("/v2/app/manifests/"+unknownDigest).wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
@@ -298,6 +308,7 @@ func TestUnknownIsNotRefused(t *testing.T) {
 
 // Blobs belong to one repository, and are served from no other.
 func TestBlobsOfAnotherRepository(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	a, b := tree.Layout("a"), tree.Layout("b")
 	blob := a.Blob("", []byte("of a"))

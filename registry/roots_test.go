@@ -32,6 +32,7 @@ func (s *server) catalog() []string {
 }
 
 func TestRoots(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		source string
 		roots  []string
@@ -71,6 +72,7 @@ func TestRoots(t *testing.T) {
 
 // The images are the same below every root.
 func TestEveryRootServesTheSame(t *testing.T) {
+	t.Parallel()
 	tree := newRooted(t, layouttest.DefaultSource)
 	s := serve(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"auto", "", "a/b"}})
 	want := s.get("/v2/install/manifests/v1")
@@ -101,6 +103,7 @@ func newModules(tb testing.TB) *layouttest.Tree {
 }
 
 func TestDiscoveryTags(t *testing.T) {
+	t.Parallel()
 	s := serveBare(t, newModules(t).Dir())
 	for repository, want := range map[string][]string{
 		"modules":               {"a-empty", "console", "csi-ceph"},
@@ -128,6 +131,7 @@ func TestDiscoveryTags(t *testing.T) {
 
 // A cluster can pull the complete image of a discovery tag.
 func TestDiscoveryImageIsWhole(t *testing.T) {
+	t.Parallel()
 	s := serve(t, layoutstore.Options{Sources: []string{newModules(t).Dir()}})
 	const repository = bundleRoot + "/modules"
 	r := s.get("/v2/" + repository + "/manifests/console")
@@ -151,6 +155,7 @@ func TestDiscoveryImageIsWhole(t *testing.T) {
 }
 
 func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
+	t.Parallel()
 	tree := newModules(t)
 	l := tree.Layout("modules")
 	own := image(l, "own", "console")
@@ -168,6 +173,7 @@ func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
 
 // Other directories, or no directories, may have discovery tags.
 func TestDiscoveryElsewhere(t *testing.T) {
+	t.Parallel()
 	tree := newModules(t)
 	for name, c := range map[string]struct {
 		indexes []string
@@ -191,6 +197,7 @@ func TestDiscoveryElsewhere(t *testing.T) {
 
 // Any two trees with the same modules give a cluster the same digests.
 func TestDiscoveryDigestsAreTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	one := serveBare(t, newModules(t).Dir())
 	tree := layouttest.New(t, t.TempDir())
 	tree.Source = "registry.example/other"

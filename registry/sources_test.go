@@ -22,6 +22,7 @@ func twoSources(tb testing.TB) (first, second *layouttest.Layout, serveBoth func
 }
 
 func TestSourcesAreUnited(t *testing.T) {
+	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	loser := image(first, "loser", "v1")
 	only := image(first, "only", "first")
@@ -43,6 +44,7 @@ func TestSourcesAreUnited(t *testing.T) {
 
 // The same image in two trees is one image, and each tree completes the other.
 func TestSameDigestInTwoSources(t *testing.T) {
+	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
 	if other := image(second, "same", "v1"); other != same {
@@ -75,6 +77,7 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 // A manifest that is damaged in one tree and intact in the other is served, by tag and by
 // digest, and as a blob too.
 func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
+	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
 	image(second, "same", "v1")
@@ -89,6 +92,7 @@ func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
 
 // A problem names the tree with the damaged content.
 func TestProblemNamesTheDamagedTree(t *testing.T) {
+	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	bad := image(first, "bad", "v1")
 	image(second, "good", "v2")

@@ -67,6 +67,7 @@ func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Di
 }
 
 func TestEveryBlobIsItsFile(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	files := b.files(t)
@@ -86,6 +87,7 @@ func TestEveryBlobIsItsFile(t *testing.T) {
 }
 
 func TestEveryManifestIsItsFile(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	files := b.files(t)
@@ -112,6 +114,7 @@ func TestEveryManifestIsItsFile(t *testing.T) {
 }
 
 func TestNothingIsWrongWithTheBundle(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	if got := s.problems(); len(got) != 0 {
@@ -128,6 +131,7 @@ func TestNothingIsWrongWithTheBundle(t *testing.T) {
 
 // The expected answer comes from the file, not from the code under test.
 func TestRandomRangesAreTheFile(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	large := 0

@@ -58,6 +58,7 @@ func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store 
 // The clock that bounds a wait is that of the context, so that no time passes here: 30 seconds,
 // then 429, and never 404 for content whose bucket cannot be reached.
 func TestRequestsWaitForTheBucketAndGetTooManyRequests(t *testing.T) {
+	t.Parallel()
 	var waits atomic.Int64
 	s, store, manifest, layer := inBucket(t, func(ctx context.Context) error {
 		waits.Add(1)
@@ -100,6 +101,7 @@ func TestRequestsWaitForTheBucketAndGetTooManyRequests(t *testing.T) {
 
 // A request asks again whenever the bucket may be back, and is answered when it is.
 func TestRequestsAreAnsweredWhenTheBucketIsBack(t *testing.T) {
+	t.Parallel()
 	var store *buckettest.Server
 	var waits atomic.Int64
 	var s *server

@@ -44,6 +44,7 @@ func lose(t *testing.T, path string) {
 // A registry that lost blobs still answers for the manifests. Only a push with
 // CheckBlobs sends what a comparison reports.
 func TestLostBlobsAreSentAgain(t *testing.T) {
+	t.Parallel()
 	shared, one := digest.FromString("a layer that several repositories have"), digest.FromString("one")
 	for name, test := range map[string]struct {
 		lose             func(t *testing.T, s storage, c *client.Client)
@@ -117,6 +118,7 @@ func remove(t *testing.T, url string) {
 
 // A blob that a repository has already is not sent again with another image.
 func TestBlobsOfOtherImagesAreNotSentAgain(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	remove(t, s.registry.URL+"/v2/mirror/ee/modules/alpha/manifests/"+digestOf(t, s, "mirror/ee/modules/alpha", "signature"))
@@ -138,6 +140,7 @@ func digestOf(t *testing.T, s *setup, repository, tag string) string {
 // Content that a registry acknowledges and does not keep is reported, whichever request it was; and
 // the next push does not take it for there.
 func TestAcknowledgedAndNotKept(t *testing.T) {
+	t.Parallel()
 	taking := func(m registrytest.Match, status int) registrytest.Fault {
 		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if !m(r) {
@@ -206,6 +209,7 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 
 // A manifest that its tag leads to, but that is missing by its digest, is a difference.
 func TestManifestsThatOnlyTagsHave(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	d := digestOf(t, s, "mirror/ee/modules/alpha", "v1.0.0")

@@ -16,6 +16,7 @@ import (
 
 // Content that contradicts its descriptor or itself is reported, and never sent.
 func TestContradictionsAreGaps(t *testing.T) {
+	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "good")
@@ -43,6 +44,7 @@ func TestContradictionsAreGaps(t *testing.T) {
 // A missing layer is a problem, whatever urls it has; one that is optional by its
 // media type is listed as left out.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
+	t.Parallel()
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                 false,
 		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // what a source may hold

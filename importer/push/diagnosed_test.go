@@ -58,6 +58,7 @@ func at(host, repository string) func(*client.Error) {
 // Each condition of each cause makes a difference in one of these answers: next to an
 // answer with the cause is one without the condition, which has another cause or none.
 func TestConditionsOfCauses(t *testing.T) {
+	t.Parallel()
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
 	digest := func(e *client.Error) { e.Reference = "sha256:00" }
 	for i, c := range []struct {
@@ -155,6 +156,7 @@ func TestConditionsOfCauses(t *testing.T) {
 // An error without an answer, of a login for another host or with a diagnosis stays as it
 // is.
 func TestErrorsWithoutADiagnosis(t *testing.T) {
+	t.Parallel()
 	other := facts("put blob", 403)
 	other.Cause = client.ErrOtherHost
 	known := push.Diagnose(facts("put blob", 403))
@@ -167,6 +169,7 @@ func TestErrorsWithoutADiagnosis(t *testing.T) {
 
 // A cause names who is to blame if the answer does.
 func TestCausesNameTheirPlace(t *testing.T) {
+	t.Parallel()
 	named := facts("put blob", http.StatusRequestEntityTooLarge)
 	named.Server = "nginx"
 	for _, c := range []struct {

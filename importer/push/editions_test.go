@@ -18,6 +18,7 @@ import (
 
 // The facts are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.2.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		to, path  string
 		selection push.Selection
@@ -48,6 +49,7 @@ func TestNames(t *testing.T) {
 // A user who may write below an edition may be refused beside it, and the other way
 // round: a push reports that before it sends anything.
 func TestPreflightTriesBesideTheEdition(t *testing.T) {
+	t.Parallel()
 	for _, refused := range []string{"/v2/mirror/ee/", "/v2/mirror/deckhouse-cli/"} {
 		s := newSetup(t, registrytest.Options{}, push.Selection{})
 		s.registry.Inject(registrytest.AnswerCode(func(r *http.Request) bool {
@@ -68,6 +70,7 @@ func TestPreflightTriesBesideTheEdition(t *testing.T) {
 
 // Content that is only beside the edition is tried there and nowhere else.
 func TestPreflightTriesWhatIsWritten(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{Include: []string{"deckhouse-cli"}})
 	s.mustPush(t)
 	for _, r := range s.registry.Requests() {
@@ -79,6 +82,7 @@ func TestPreflightTriesWhatIsWritten(t *testing.T) {
 
 // A short tag that is a digest is pushed by digest, and creates no tag.
 func TestPushByDigest(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("modules/console")
@@ -106,6 +110,7 @@ func TestPushByDigest(t *testing.T) {
 
 // Modules at the destination itself have their discovery tags there too.
 func TestDiscoveryOfModulesAtTheDestination(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{ModulesPath: "/"})
 	s.mustPush(t)
 	for repository, want := range map[string][]string{"mirror/ee": {"alpha", "beta", "v1"}, "mirror/deckhouse-cli/plugins": {"tool"}} {

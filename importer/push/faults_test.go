@@ -23,6 +23,7 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // A push is complete in the end, whatever fails on the way.
 func TestPushOverFaults(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	on, first := registrytest.On, registrytest.First
@@ -106,6 +107,7 @@ func (c chunked) WriteHeader(status int) {
 // A registry that does not report the sizes of blobs still has them: a second push
 // sends none, and a comparison finds no difference.
 func TestBlobsWithoutASize(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	r := s.plan.Repositories[0]
@@ -130,6 +132,7 @@ func TestBlobsWithoutASize(t *testing.T) {
 
 // What a registry does not allow to compare is named, and is not a difference.
 func TestComparisonsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	s.registry.Inject(registrytest.Answer(registrytest.On("GET referrers"), http.StatusForbidden))
@@ -154,6 +157,7 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 // The preflight reports that mounts are refused, and what to do, before anything is
 // sent. The push is complete nevertheless, and nothing of the probe is left.
 func TestRefusedMountsAreToldBefore(t *testing.T) {
+	t.Parallel()
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -184,6 +188,7 @@ func TestRefusedMountsAreToldBefore(t *testing.T) {
 
 // A registry that accepts everything and stores less is detected.
 func TestForgetfulRegistries(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.registry.Inject(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/stable") {
@@ -206,6 +211,7 @@ func TestForgetfulRegistries(t *testing.T) {
 
 // Content that does not match its digest is the tree's fault, and is not sent.
 func TestDamagedBlobs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("modules/alpha")
@@ -227,6 +233,7 @@ func TestDamagedBlobs(t *testing.T) {
 
 // Problems are reported, and the rest is pushed.
 func TestGaps(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := buildTree(t, dir)
 	if err := os.Remove(tree.Layout("modules/alpha").BlobPath(digest.FromString("alpha"))); err != nil {
@@ -253,6 +260,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestStateFiles(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	s := newSetup(t, registrytest.Options{Dir: t.TempDir()}, push.Selection{})
 	state, err := push.OpenState(dir)

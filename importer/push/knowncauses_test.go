@@ -169,6 +169,7 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 
 // A push that cannot succeed fails with an error that names the cause and what to do.
 func TestAnswersOfRegistries(t *testing.T) {
+	t.Parallel()
 	for i, a := range answers() {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
@@ -249,6 +250,7 @@ func (blanks) Read(p []byte) (int, error) {
 }
 
 func TestAnswersOfRealRegistries(t *testing.T) {
+	t.Parallel()
 	for name, test := range live() {
 		t.Run(test.registry+" "+name, func(t *testing.T) {
 			s := smallSetup(t, test.options)
@@ -261,6 +263,7 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 // Some causes show only in the name of the host: these registries answer to a name that
 // is too deep as to a missing one (docs/push-targets.md).
 func TestHostsThatTellTheCause(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		host, repository, op string
 		status               int
@@ -290,6 +293,7 @@ func TestHostsThatTellTheCause(t *testing.T) {
 // The documentation lists each cause with its answers, and a push above reached each
 // cause, and each registry whose quirks it describes.
 func TestCausesAreDocumented(t *testing.T) {
+	t.Parallel()
 	reached, registries := map[string]bool{}, map[string]bool{}
 	for _, a := range answers() {
 		reached[a.kind], registries[a.registry] = true, true

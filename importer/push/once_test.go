@@ -14,6 +14,7 @@ import (
 // A plan opens each manifest once and no blob. A push opens each manifest that it sends
 // once more, and nothing else.
 func TestManifestsAreReadOnce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)

@@ -22,6 +22,7 @@ import (
 
 // The result is the same in every kind of registry.
 func TestPushIntoRegistries(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	for name, o := range map[string]registrytest.Options{
@@ -48,6 +49,7 @@ func TestPushIntoRegistries(t *testing.T) {
 
 // The result is the same from a tree, from archives and from chunks.
 func TestPushFromAnySource(t *testing.T) {
+	t.Parallel()
 	tree := buildTree(t, t.TempDir())
 	archives, chunks := t.TempDir(), t.TempDir()
 	tree.Bundle(archives)
@@ -68,6 +70,7 @@ func TestPushFromAnySource(t *testing.T) {
 // The requests of a push: no HEAD where nothing can exist, each blob once, one PUT per
 // tag; and one HEAD per manifest when it is run again.
 func TestRequestsOfAPush(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	if _, err := s.push(t.Context()); err != nil {
 		t.Fatal(err)
@@ -112,6 +115,7 @@ func TestRequestsOfAPush(t *testing.T) {
 
 // Content precedes the manifests that name it, tags come last, and discovery tags after all others.
 func TestOrderOfAPush(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	discovery, tagged, content := -1, -1, -1
@@ -139,6 +143,7 @@ func TestOrderOfAPush(t *testing.T) {
 }
 
 func TestTagsAreReplaced(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
 	dir := t.TempDir()
@@ -163,6 +168,7 @@ func TestTagsAreReplaced(t *testing.T) {
 }
 
 func TestSelection(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		selection push.Selection
 		want      string
@@ -212,6 +218,7 @@ func TestSelection(t *testing.T) {
 }
 
 func TestSelectionOfNonsense(t *testing.T) {
+	t.Parallel()
 	for _, s := range []push.Selection{{Include: []string{"[a"}}, {Exclude: []string{""}}} {
 		if s.Check() == nil {
 			t.Errorf("%+v", s)
@@ -221,6 +228,7 @@ func TestSelectionOfNonsense(t *testing.T) {
 
 // Where the root has no name, and where names are too long for a registry.
 func TestNamesThatCannotBe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	for _, path := range []string{"", strings.Repeat("a", 250)} {
@@ -233,6 +241,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 
 // An interrupted push leaves no tag that leads to missing content, and is resumed later.
 func TestPushesThatAreInterrupted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	interrupted, stride := 0, 16
@@ -335,6 +344,7 @@ func (t *counted) End(done bool) {
 
 // A progress counts each expected byte once: sent, mounted, sent twice or already present.
 func TestProgressIsReported(t *testing.T) {
+	t.Parallel()
 	const there = "blobs there before"
 	for name, fault := range map[string]registrytest.Fault{
 		"as usual":  nil,
@@ -375,6 +385,7 @@ func TestProgressIsReported(t *testing.T) {
 // An index that lost its tag to another one still names an image that has a tag: a
 // registry accepts the index only after that image.
 func TestUntaggedIndexOfTaggedImages(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
 	image := l.Image(layouttest.Image{Name: "amd64"})

@@ -12,6 +12,7 @@ import (
 
 // A State removes only its own expired files: the directory belongs to the user.
 func TestStateRemovesItsOwnFilesOnly(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	const sum = "0123456789abcdef0123456789abcdef"
 	keep := []string{"notes.push", "me.txt", sum, sum + "0.push", "0123456789ABCDEF0123456789ABCDEF.push", sum[:31] + "x.push", "new-" + sum + ".push"}

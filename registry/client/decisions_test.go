@@ -383,7 +383,7 @@ func TestKeychainRemembers(t *testing.T) {
 		time.Sleep(keepKnown - 1)
 		find("app", "ann")
 		find("third", "ann")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		find("fourth", "bob")
 		find("app", "bob")
 	})
@@ -432,5 +432,30 @@ func TestLimitOfAnAnswer(t *testing.T) {
 	private := &Client{options: Options{Registry: "reg.example"}}
 	if err := private.checkRedirect(&url.URL{Scheme: "https", Host: "10.1.2.3"}, &url.URL{Scheme: "https", Host: "10.1.2.3:443"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// An answer that breaks off is asked for again, as often as the client may.
+func TestAnswersThatBreakOff(t *testing.T) {
+	for _, c := range []struct{ cut, retries, asked int }{{1, 2, 2}, {2, 2, 3}, {9, 2, 3}, {9, -1, 1}} {
+		asked := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5")
+			if asked++; asked <= c.cut {
+				_, _ = io.WriteString(w, "12")
+				return // the connection is closed
+			}
+			_, _ = io.WriteString(w, "12345")
+		}))
+		at, err := url.Parse(server.URL)
+		layouttest.Try(t, err)
+		client, err := New(Options{Registry: at.Host, PlainHTTP: true, Retries: c.retries, FirstPause: 1})
+		layouttest.Try(t, err)
+		got, err := client.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, 10)
+		if ok := c.cut < c.asked; asked != c.asked || (err == nil) != ok || ok && string(got.body) != "12345" || !ok && !strings.Contains(err.Error(), at.Host) {
+			t.Errorf("%+v: asked %d times: %q, %v", c, asked, got.body, err)
+		}
+		client.Close()
+		server.Close()
 	}
 }
