@@ -3,7 +3,8 @@
 package acceptance
 
 import (
-	"bytes"
+	"bufio"
+	"io"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -58,27 +59,30 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	args := append([]string{"serve", o.place("bundle"), "--listen", address, "--admin-listen", ""}, o.flags()...)
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env = append(bareEnv(t.TempDir()), o.env()...)
-	var log bytes.Buffer // read only after Wait
-	cmd.Stdout, cmd.Stderr = &log, &log
+	log, err := cmd.StderrPipe()
+	must(t, err)
 	must(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for range 400 { // until it has asked in vain, with all retries of a request
-		if len(server.Requests()) > 8 {
-			break
+	lines := bufio.NewReader(log)
+	for line := ""; !strings.Contains(line, "waiting for a bucket before anything is served"); {
+		line, err = lines.ReadString('\n')
+		must(t, err) // it ends before
+		if !strings.Contains(line, "503 SlowDown") {
+			t.Errorf("log: %s", line)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	if _, err := http.Get("http://" + address + "/v2/"); err == nil {
+	if resp, err := http.Get("http://" + address + "/v2/"); err == nil {
+		resp.Body.Close()
 		t.Error("it listens before it has scanned the bucket")
 	}
 	server.Fail(nil)
+	ended := make(chan error, 1)
+	go func() {
+		_, _ = io.Copy(io.Discard, lines) // until it ends
+		ended <- cmd.Wait()
+	}()
 	must(t, healthy(t.Context(), "http://"+address+"/v2/", ended))
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	must(t, <-ended)
-	if !strings.Contains(log.String(), "waiting for a bucket before anything is served") || !strings.Contains(log.String(), "503 SlowDown") {
-		t.Errorf("log: %s", &log)
-	}
 	for name, c := range map[string]struct {
 		fault buckettest.Fault
 		flags []string
