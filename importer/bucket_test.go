@@ -390,7 +390,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 			}
 			importertest.Same(t, fmt.Sprintf("%s request %d, after another import", name, n), contentOfStore(t, s), fresh)
 			if !all {
-				n += 6 // a sample
+				n += 15 // a sample
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func TestSweepDeletesWhatDeadWritersLeave(t *testing.T) {
 func TestSweepDuringAnImport(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	lost := 0
-	for n := 1; ; n += 5 {
+	for n := 1; ; n += 12 {
 		s := buckettest.Start(t)
 		abandon(t, s, bundle) // an import resumes from that
 		s.ResetCounts()

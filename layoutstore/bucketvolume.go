@@ -121,7 +121,7 @@ func (v *bucketVolume) Locate(ctx context.Context, layout string, d digest.Diges
 	}
 	if l := v.layout(layout); l != nil && d.Validate() == nil {
 		if b, ok := l.find(d); ok {
-			return extent.List{{File: &storedFile{v.bucket, journal.BlobKey(d, b.epoch()), b.size(), ""}, Len: b.size(), Whole: true}}, nil
+			return volume.ObjectExtent(v.bucket, bucket.Object{Key: journal.BlobKey(d, b.epoch()), Size: b.size()}), nil
 		}
 	}
 	return nil, fmt.Errorf("%s of %s in %s: %w", d, layout, v, fs.ErrNotExist)
@@ -150,25 +150,25 @@ func (v *bucketVolume) Blobs(ctx context.Context, layout string) ([]digest.Diges
 	return all, err
 }
 
-// storedFile is an immutable object of a store.
+// storedFile is an immutable object of a store that is no blob.
 type storedFile struct {
 	bucket bucket.Reader
 	key    string
 	size   int64
-	digest digest.Digest // that all of it has to have; empty for a blob, which its reader checks
+	digest digest.Digest // that all of it has to have
 }
 
 // String returns the name of the object.
 func (f *storedFile) String() string { return f.bucket.Place() + "/" + f.key }
 
-// Object returns the place and the key of the object.
-func (f *storedFile) Object() (b bucket.Reader, key, etag string) { return f.bucket, f.key, "" }
-
 // errNoFile says that an object cannot be opened as a file.
 var errNoFile = errors.New("an object of a bucket, which is no file")
 
 // Open implements extent.File.
-func (f *storedFile) Open(context.Context) (*os.File, error) {
+func (f *storedFile) Open(ctx context.Context) (*os.File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return nil, fmt.Errorf("%s: %w", f, errNoFile)
 }
 
@@ -185,7 +185,7 @@ func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser
 		body.Close()
 		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", f, o.Size, f.size, ErrStale)
 	}
-	if f.digest == "" || off != 0 || n != f.size {
+	if off != 0 || n != f.size {
 		return body, nil
 	}
 	return &provenBody{body, f.digest.Verifier(), f.String()}, nil

@@ -54,7 +54,7 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 }
 
 // OpenRange implements extent.Ranged. Without an ETag, which some stores do not have, the object
-// must have the size and the modification time that it had.
+// must have the size and the modification time that it had; one without that is never written again.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {
@@ -65,7 +65,7 @@ func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, er
 	case err != nil:
 		return nil, err
 	}
-	if now.Size != o.Size || o.ETag == "" && !now.LastModified.Truncate(time.Second).Equal(o.LastModified.Truncate(time.Second)) {
+	if now.Size != o.Size || o.ETag == "" && !o.LastModified.IsZero() && !now.LastModified.Truncate(time.Second).Equal(o.LastModified.Truncate(time.Second)) {
 		body.Close()
 		return nil, fmt.Errorf("%s: %w", o, extent.ErrStale)
 	}

@@ -1,0 +1,89 @@
+package layoutstore
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
+)
+
+// putTree makes a generation of a tree of layouts, in the epoch of n.
+func putTree(t *testing.T, b bucket.Bucket, tree *layouttest.Tree, epoch uint32) journal.Generation {
+	t.Helper()
+	dir, err := volume.OpenDir(tree.Dir())
+	layouttest.Try(t, err)
+	listing, err := dir.Layouts(t.Context())
+	layouttest.Try(t, err)
+	g := journal.Generation{Format: journal.Format, Generation: 1}
+	at := journal.NewGenerationDir(1)
+	for n, l := range listing.Layouts {
+		index, err := journal.PutStored(t.Context(), b, fmt.Sprintf("%s%d-index", at, n), layouttest.ReadFile(t, filepath.Join(tree.Dir(), l.Path, "index.json")))
+		layouttest.Try(t, err)
+		all, err := dir.Blobs(t.Context(), l.Path)
+		layouttest.Try(t, err)
+		var blobs []journal.StoredBlob
+		for _, d := range all {
+			blobs = append(blobs, putBlob(t, b, filepath.Join(tree.Dir(), l.Path, "blobs", d.Algorithm().String(), d.Encoded()), d, epoch))
+		}
+		list, err := journal.PutStored(t.Context(), b, fmt.Sprintf("%s%d-blobs", at, n), journal.FormatBlobs(blobs))
+		layouttest.Try(t, err)
+		g.Layouts = append(g.Layouts, journal.StoredLayout{Path: l.Path, Index: index, Blobs: list})
+	}
+	return g
+}
+
+func putBlob(t *testing.T, b bucket.Bucket, file string, d digest.Digest, epoch uint32) journal.StoredBlob {
+	t.Helper()
+	f, err := os.Open(file)
+	layouttest.Try(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	layouttest.Try(t, err)
+	_, err = b.Put(t.Context(), journal.BlobKey(d, epoch), f, info.Size(), bucket.PutOptions{})
+	layouttest.Try(t, err)
+	return journal.StoredBlob{Digest: d, Size: info.Size(), Epoch: epoch}
+}
+
+func TestBucketVolumeConforms(t *testing.T) {
+	for _, epoch := range []uint32{0, 3} {
+		t.Run(fmt.Sprint("epoch ", epoch), func(t *testing.T) {
+			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
+				b := buckettest.Start(t).Open(t, "store")
+				v := &bucketVolume{bucket: b}
+				layouttest.Try(t, v.load(t.Context(), putTree(t, b, tree, epoch)))
+				return v
+			})
+		})
+	}
+}
+
+// A blob that is gone from the bucket is not located, so that a check reports it.
+func TestBucketVolumeMissesWhatIsGone(t *testing.T) {
+	s := buckettest.Start(t)
+	b := s.Open(t, "store")
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	d := l.Image(layouttest.Image{Name: "app", LayerSizes: []int64{100}})
+	l.Tag(d, "v1")
+	l.Write()
+	g := putTree(t, b, tree, 0)
+	v := &bucketVolume{bucket: b}
+	layouttest.Try(t, v.load(t.Context(), g))
+	if _, err := v.Locate(t.Context(), "app", d.Digest); err != nil {
+		t.Fatal(err)
+	}
+	s.Remove(t, "store/"+journal.BlobKey(d.Digest, 0))
+	layouttest.Try(t, v.load(t.Context(), g))
+	if where, err := v.Locate(t.Context(), "app", d.Digest); err == nil {
+		t.Errorf("located in %v", where)
+	}
+}
