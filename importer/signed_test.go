@@ -27,7 +27,7 @@ func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 		return dir
 	}
 	var b inventory.Builder
-	if _, err := gather.Sources(t.Context(), []string{dir}, "", true, &b); err != nil {
+	if _, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b); err != nil {
 		t.Fatal(err)
 	}
 	listed, err := b.Build("test")

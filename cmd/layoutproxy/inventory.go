@@ -30,6 +30,7 @@ type inventoryFlags struct {
 	diff, checksums, unsplit bool
 	write, cacheDir          string
 	sign                     settings.SignKey
+	s3                       settings.S3
 	upstream                 settings.Upstream
 }
 
@@ -71,6 +72,7 @@ func (i *inventoryFlags) flags(f *pflag.FlagSet) {
 	i.sign.AddFlags(f)
 	f.StringVar(&i.write, "write", "", "also write bundle.json to this `directory`")
 	f.StringVar(&i.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for the indexes of archives; empty means nowhere")
+	i.s3.AddFlags(f)
 	settings.AddEditionFlag(f, &i.unsplit)
 	i.upstream.AddFlags(f)
 	i.upstream.D8, i.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
@@ -168,7 +170,7 @@ func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cob
 		}
 	default:
 		var err error
-		if problems, err = gather.Sources(ctx, args, i.cacheDir, i.checksums, &b); err != nil {
+		if problems, err = gather.Sources(ctx, args, gather.Options{CacheDir: i.cacheDir, Checksums: i.checksums, Buckets: i.s3.Buckets()}, &b); err != nil {
 			return nil, nil, exit.SourceError(err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
@@ -24,6 +25,7 @@ type pushFlags struct {
 	settings.Selection
 	upstream   settings.Upstream
 	cacheDir   string
+	s3         settings.S3
 	stateDir   string
 	dryRun     bool
 	noProbe    bool
@@ -63,6 +65,7 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	p.upstream.AddFlags(f)
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
+	p.s3.AddFlags(f)
 	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, for a resume; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")
@@ -73,6 +76,9 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 
 func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args []string) error {
 	last := args[len(args)-1]
+	if bucket.IsPlace(last) {
+		return exit.UsageError(exit.WithHint(fmt.Errorf("the last argument, %s, is in a bucket and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"))
+	}
 	if _, err := os.Stat(last); err == nil {
 		return exit.UsageError(exit.WithHint(fmt.Errorf("the last argument, %s, is a file or directory and not a registry", last), "layoutproxy push SOURCE... REGISTRY/PATH"))
 	}
@@ -96,11 +102,11 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 
 func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
 	if flags.ready {
-		if err := requireReady(ctx, cmd.ErrOrStderr(), settings.Tree{CacheDir: flags.cacheDir}, sources); err != nil {
+		if err := requireReady(ctx, cmd.ErrOrStderr(), settings.Tree{CacheDir: flags.cacheDir, S3: flags.s3}, sources); err != nil {
 			return err
 		}
 	}
-	tree, plan, err := source.PlanPush(ctx, &flags.Selection, flags.cacheDir, sources, to)
+	tree, plan, err := source.PlanPush(ctx, &flags.Selection, settings.Tree{CacheDir: flags.cacheDir, S3: flags.s3}, sources, to)
 	if err != nil {
 		return err
 	}

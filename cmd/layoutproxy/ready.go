@@ -22,6 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/importer/ready"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -33,6 +34,7 @@ type readyFlags struct {
 	modules  string // file
 	deep     bool
 	cacheDir string
+	s3       settings.S3
 	upstream settings.Upstream
 }
 
@@ -74,6 +76,7 @@ func (r *readyFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&r.modules, "modules", "", "`file` of the modules to judge, one name[@constraint] per line; every module that is here by default")
 	f.BoolVar(&r.deep, "deep", false, "read every blob and check its digest")
 	f.StringVar(&r.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for the indexes of archives; empty means nowhere")
+	r.s3.AddFlags(f)
 	r.upstream.AddFlags(f)
 	r.upstream.D8, r.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 }
@@ -148,7 +151,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 		}
 		return facts, exit.RegistryError(err)
 	}
-	tree, err := source.Open(ctx, (&settings.Tree{CacheDir: r.cacheDir}).Options(args))
+	tree, err := source.Open(ctx, (&settings.Tree{CacheDir: r.cacheDir, S3: r.s3}).Options(args))
 	if err != nil {
 		return ready.Facts{}, err
 	}
@@ -165,7 +168,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 // asRegistry reads an argument as a REGISTRY/PATH, unless it is an existing path or names a
 // chunk set by its archive.
 func asRegistry(arg string) (client.Reference, bool) {
-	if _, err := os.Lstat(arg); err == nil {
+	if _, err := os.Lstat(arg); err == nil || bucket.IsPlace(arg) {
 		return client.Reference{}, false
 	}
 	if chunks, err := filepath.Glob(strings.NewReplacer("[", `\[`, "*", `\*`, "?", `\?`).Replace(arg) + ".*.chunk"); err != nil || len(chunks) > 0 {

@@ -66,7 +66,7 @@ of blobs differ from what a push of the sources writes there.`,
 			if flags.against.registry != "" {
 				flags.against.VerifyKey = flags.VerifyKey
 				flags.against.Repositories.NoEditionSplit = flags.NoEditionSplit
-				return flags.against.verify(cmd.Context(), c, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+				return flags.against.verify(cmd.Context(), c, flags.S3, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			return verifySources(cmd.Context(), c, &flags, args, cmd.OutOrStdout())
 		},
@@ -80,6 +80,7 @@ of blobs differ from what a push of the sources writes there.`,
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.AddNameFlags(f)
 	settings.AddEditionFlag(f, &v.NoEditionSplit)
+	v.S3.AddFlags(f)
 	v.key.AddFlags(f, "accept")
 	v.against.flags(f)
 }
@@ -169,10 +170,10 @@ func (a *againstFlags) check() (client.Reference, error) {
 }
 
 // verify compares a registry with the sources, and writes what differs.
-func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 settings.S3, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	comparison, failures, err := a.compare(ctx, c, "", sources, stdin)
+	comparison, failures, err := a.compare(ctx, c, settings.Tree{S3: s3}, sources, stdin)
 	if ctx.Err() != nil {
 		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
 	}
@@ -190,12 +191,12 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, sources []
 
 // compare compares a registry with the sources and writes nothing to it. What fails in the
 // sources is reported and not compared.
-func (a *againstFlags) compare(ctx context.Context, c *console.Output, cacheDir string, sources []string, stdin io.Reader) (*push.Comparison, []layoutstore.Problem, error) {
+func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags settings.Tree, sources []string, stdin io.Reader) (*push.Comparison, []layoutstore.Problem, error) {
 	to, err := a.check()
 	if err != nil {
 		return nil, nil, err
 	}
-	_, plan, err := source.PlanPush(ctx, &a.Selection, cacheDir, sources, to)
+	_, plan, err := source.PlanPush(ctx, &a.Selection, flags, sources, to)
 	if err != nil {
 		return nil, nil, err
 	}

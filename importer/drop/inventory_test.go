@@ -31,7 +31,7 @@ func aKey(t *testing.T) *inventory.SigningKey {
 func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 	t.Helper()
 	var b inventory.Builder
-	_, err := gather.Sources(t.Context(), []string{dir}, "", true, &b)
+	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
 	importertest.Must(t, err)
 	listed, err := b.Build("test")
 	importertest.Must(t, err)

@@ -12,22 +12,31 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
+// Options say how sources are read.
+type Options struct {
+	CacheDir  string // of archive indexes; none are cached if it is empty
+	Checksums bool   // read each file to its end
+	// Buckets opens places in buckets, if sources are in some.
+	Buckets func(bucket.Place) bucket.Reader
+}
+
 // Sources adds the content of sources to an inventory, and their files if all are in one
-// directory that is not a store. With checksums, each file is read to its end. It uses the
-// cached archive indexes in cacheDir, if that is not empty. An inventory beside the sources is
+// directory, or at one place in a bucket, that is not a store. An inventory beside the sources is
 // ignored. Errors: those of layoutstore.Open; the file system's; the context's.
-func Sources(ctx context.Context, sources []string, cacheDir string, checksums bool, b *inventory.Builder) ([]problem.Problem, error) {
-	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: cacheDir, IgnoreInventory: true})
+func Sources(ctx context.Context, sources []string, o Options, b *inventory.Builder) ([]problem.Problem, error) {
+	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, IgnoreInventory: true, Buckets: o.Buckets})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +49,10 @@ func Sources(ctx context.Context, sources []string, cacheDir string, checksums b
 		return nil, err
 	}
 	tree.SaveCaches(ctx)
-	return problems, addFiles(ctx, sources, tree.Snapshot(), checksums, b)
+	if slices.ContainsFunc(sources, bucket.IsPlace) {
+		return problems, addObjects(ctx, sources, tree.Snapshot(), o, b)
+	}
+	return problems, addFiles(ctx, sources, tree.Snapshot(), o.Checksums, b)
 }
 
 // list adds the content of a snapshot, and returns its failures. A root layout without a name is
@@ -65,6 +77,9 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 // Directory returns the directory of the sources, if they are all in one and it is not a store.
 func Directory(sources []string) (dir string, ok bool) {
 	for n, source := range sources {
+		if bucket.IsPlace(source) {
+			return "", false
+		}
 		at := filepath.Clean(source)
 		if info, err := os.Stat(source); err != nil || !info.IsDir() {
 			at = filepath.Dir(at)

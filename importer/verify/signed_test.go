@@ -33,7 +33,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	var b inventory.Builder
-	problems, err := gather.Sources(t.Context(), []string{dir}, "", true, &b)
+	problems, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
 	layouttest.Try(t, err)
 	if len(problems) > 0 {
 		t.Fatal(problems)

@@ -124,7 +124,7 @@ func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
 	f.mu.Unlock()
-	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, f.cacheDir, []string{f.store}, f.to)
+	_, plan, err := source.PlanPush(ctx, &settings.Selection{Repositories: selection, VerifyKey: f.key}, settings.Tree{CacheDir: f.cacheDir}, []string{f.store}, f.to)
 	if err != nil {
 		return err
 	}

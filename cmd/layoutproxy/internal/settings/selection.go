@@ -10,6 +10,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/importer/push"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
@@ -57,6 +58,10 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 		for _, source := range sources {
 			if filepath.Base(source) == file {
 				chosen = append(chosen, source)
+			}
+			if bucket.IsPlace(source) && filepath.Base(source) != file {
+				chosen = append(chosen, strings.TrimRight(source, "/")+"/"+file) // opening it shows whether it exists
+				continue
 			}
 			for _, name := range []string{file, file + ".0000.chunk"} {
 				if path := filepath.Join(source, name); isFile(path) {

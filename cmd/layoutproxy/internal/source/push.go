@@ -11,14 +11,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// PlanPush opens the sources and plans a push of them.
-func PlanPush(ctx context.Context, s *settings.Selection, cacheDir string, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
+// PlanPush opens the sources and plans a push of them. flags say where archive indexes are cached
+// and how buckets are reached.
+func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
 	sources, err := s.Sources(sources)
 	if err != nil {
 		return nil, nil, err
 	}
 	// The names of the registry, so that whatever is wrong with one is found.
-	flags := settings.Tree{Roots: []string{to.Path}, NoEditionSplit: s.Repositories.NoEditionSplit, CacheDir: cacheDir, VerifyKey: s.VerifyKey}
+	flags.Roots, flags.NoEditionSplit, flags.VerifyKey = []string{to.Path}, s.Repositories.NoEditionSplit, s.VerifyKey
 	tree, err := Open(ctx, flags.Options(sources))
 	if err != nil {
 		return nil, nil, err
