@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -270,5 +271,49 @@ func TestSourcesThatAreNotInABucket(t *testing.T) {
 	}
 	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
 		t.Error("a bucket was opened without a way to do it")
+	}
+}
+
+// With cached indexes a first scan requests nothing of the archives, and a
+// rescan only pages of the list. LAYOUTPROXY_TEST_ALL makes it 2,000 archives.
+func TestManyArchivesInABucket(t *testing.T) {
+	n := 40
+	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
+		n = 2000
+	}
+	s := buckettest.Start(t)
+	for i := range n {
+		dir, packed := t.TempDir(), t.TempDir()
+		name := fmt.Sprintf("modules/m%04d", i)
+		put(t, dir, name, name, "v1")
+		layouttest.New(t, dir).Archive(filepath.Join(packed, "m.tar"), layouttest.Archive{})
+		data, err := os.ReadFile(filepath.Join(packed, "m.tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Write(t, fmt.Sprintf("m%04d.tar", i), data)
+	}
+	options := bucketOptions(t, s, inBucket(""))
+	options.CacheDir = t.TempDir()
+	cold := openWith(t, options)
+	if err := cold.SaveCaches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := served(t, cold)
+	s.ResetCounts()
+	begun := time.Now()
+	tree := openWith(t, options)
+	t.Logf("%d archives with cached indexes: %v, %v", n, time.Since(begun), s.Counts())
+	pages := (n + 999) / 1000
+	if got := s.Counts(); got[buckettest.List] != pages || got[buckettest.Get] > 1 || got[buckettest.Head] != 0 {
+		t.Errorf("a first scan: %v", got)
+	}
+	if got := served(t, tree); !slices.Equal(got, want) || len(got) != 2*n {
+		t.Errorf("%d tags, want %d", len(got), len(want))
+	}
+	s.ResetCounts()
+	refresh(t, tree)
+	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: pages}, s.Counts()); diff != "" {
+		t.Errorf("a rescan: %s", diff)
 	}
 }

@@ -22,7 +22,7 @@ func (s *source) openObjects(at bucket.Place, open func(bucket.Place) bucket.Rea
 		if name, ok := volume.IsArchive(base); ok {
 			s.archive = name
 			at.Prefix = at.Prefix[:len(at.Prefix)-len(base)-1]
-			if beside = []string{"." + name}; !s.ignoreInventory {
+			if beside = []string{volume.IndexKey(name)}; !s.ignoreInventory {
 				beside = append(beside, inventory.Name)
 			}
 		}

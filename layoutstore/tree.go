@@ -41,6 +41,9 @@ type Options struct {
 	NoEditionSplit bool
 	// CacheDir is the directory of cached archive indexes; none are cached if it is empty.
 	CacheDir string
+	// WriteIndexes writes the indexes of archives in buckets beside the archives, too. Buckets
+	// then has to return a [bucket.Bucket].
+	WriteIndexes bool
 	// QuarantineDir is the directory with the records of [Repository.Quarantine] for later
 	// processes. Several processes may share it. None are kept if it is empty. It cannot
 	// change after [Open].
@@ -201,11 +204,12 @@ func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
 // SaveCaches writes the indexes of archives for the next process, and queued records of the
 // quarantine. Once a day it prunes unused indexes. This process gains nothing from it, so
-// call it when nothing else is to be done.
-func (t *Tree) SaveCaches(ctx context.Context) {
+// call it when nothing else is to be done. With WriteIndexes, the error is that of writing into a
+// bucket.
+func (t *Tree) SaveCaches(ctx context.Context) error {
 	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {
-		return
+		return nil
 	}
 	var archives []*volume.Archive
 	var dirs []string // all archives in them are read
@@ -226,15 +230,22 @@ func (t *Tree) SaveCaches(ctx context.Context) {
 		t.pruned = now
 	}
 	t.endScan()
+	var err error
 	for _, a := range archives {
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
+		a.ReadDocuments(ctx, t.options.WriteIndexes && err == nil)
 		a.SaveIndex(cache)
+		if t.options.WriteIndexes && err == nil { // each request would fail
+			err = a.WriteIndex(ctx)
+		}
+		a.DropDocuments()
 	}
 	if prune {
 		cache.Prune(now, dirs)
 	}
+	return err
 }
 
 // pruneEvery is how often a process prunes the cache.

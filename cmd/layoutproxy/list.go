@@ -77,7 +77,9 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	}); err != nil {
 		return err
 	}
-	tree.SaveCaches(ctx)
+	if err := tree.SaveCaches(ctx); err != nil {
+		return err
+	}
 	problems, err := snapshot.Problems(ctx)
 	if err != nil {
 		return err

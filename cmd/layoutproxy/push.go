@@ -110,7 +110,9 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	if err != nil {
 		return err
 	}
-	tree.SaveCaches(ctx)
+	if err := tree.SaveCaches(ctx); err != nil {
+		return err
+	}
 	failures := plan.Failures(flags.Repositories)
 	for _, p := range failures {
 		console.Say(cmd.ErrOrStderr(), p)

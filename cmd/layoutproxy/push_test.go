@@ -17,6 +17,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
@@ -63,7 +64,7 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	var a againstFlags
 	a.flags(pflag.NewFlagSet("test", pflag.ContinueOnError))
 	a.registry = to
-	c, problems, err := a.compare(t.Context(), &console.Output{Log: zap.NewNop()}, "", sources, strings.NewReader(""))
+	c, problems, err := a.compare(t.Context(), &console.Output{Log: zap.NewNop()}, settings.Tree{}, sources, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}

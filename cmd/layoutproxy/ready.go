@@ -157,7 +157,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 	}
 	facts, err := gatherReady(ctx, tree, scope)
 	if err == nil {
-		tree.SaveCaches(ctx)
+		err = tree.SaveCaches(ctx)
 	}
 	if err == nil && tree.Snapshot().RepositoryCount() == 0 && len(facts.Hidden) == 0 {
 		err = exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))

@@ -48,7 +48,9 @@ func Sources(ctx context.Context, sources []string, o Options, b *inventory.Buil
 	}); err != nil {
 		return nil, err
 	}
-	tree.SaveCaches(ctx)
+	if err := tree.SaveCaches(ctx); err != nil {
+		return nil, err
+	}
 	if slices.ContainsFunc(sources, bucket.IsPlace) {
 		return problems, addObjects(ctx, sources, tree.Snapshot(), o, b)
 	}

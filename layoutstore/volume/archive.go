@@ -29,6 +29,8 @@ type Archive struct {
 	cachedIndex bool
 	checked     bitSet      // of each layout's index.json, then of its blobs
 	saved       atomic.Bool // SaveIndex was called
+	written     atomic.Bool // the index is beside the archive, in a bucket
+	documents   documents   // of an archive in a bucket
 	stale       atomic.Bool // an entry was not where the cached index says
 }
 
@@ -36,17 +38,22 @@ type Archive struct {
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
 // OpenArchive reads the headers of an archive, or takes its index from cache if that has
-// one of exactly these files. Errors: the context's; those of opening and reading the
+// one of exactly these files; or one is beside the archive in its bucket. Errors: the context's; those of opening and reading the
 // files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)
 	if a.index, a.cachedIndex = cache.load(set); !a.cachedIndex {
+		a.index = set.loadBeside(ctx)
+		a.written.Store(a.index != nil)
+	}
+	if a.index == nil {
 		var err error
 		if a.index, err = scanTar(ctx, set); err != nil {
 			return nil, err
 		}
 	}
+	a.documents.texts, a.index.documents = a.index.documents, nil
 	a.prefix = legacyPrefix(cmp.Or(set.As, set.Name), a.index.layouts)
 	a.misplaced = misplaced(cmp.Or(set.As, set.Name), a.index.layouts)
 	if a.cachedIndex {
@@ -71,7 +78,7 @@ func (a *Archive) trackChecks() {
 // call it when nobody waits.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
-		cache.store(a.set, a.index)
+		cache.store(a.set, a.index, a.documents.all())
 	} else if cache != "" {
 		cache.use(a.set, time.Now())
 	}
@@ -125,6 +132,9 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 		where, err := a.entryExtents(l, 0, "index.json", l.index)
 		if err != nil {
 			return Listing{}, err
+		}
+		if a.set.beside != nil {
+			where = a.documentExtent(l.path, where)
 		}
 		found.Layouts = append(found.Layouts, Layout{
 			Path:  a.treePath(l.path),

@@ -28,6 +28,7 @@ type Set struct {
 	dir      string          // as the user gave it
 	files    []extent.Extent // of a chunk set, those before the first missing number
 	seams    *seams          // of a chunk set
+	beside   *indexObject    // of an archive in a bucket
 	identity string          // changes when a file is replaced or written
 	written  string          // the same, but ignores changes of modes, owners and links
 }

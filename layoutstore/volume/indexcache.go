@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
@@ -58,7 +60,29 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 		return nil, false
 	}
 	data, err := plainfile.Read(c.file(s), maxIndexFile)
-	if err != nil || len(data) < sha256.Size {
+	if err != nil {
+		return nil, false
+	}
+	ix, ok := decodeIndex(data, s.beside != nil, s.indexHead()...)
+	if ok {
+		c.use(s, time.Now())
+	}
+	return ix, ok
+}
+
+// indexHead is what an index in the cache begins with: it says what it is an index of.
+func (s Set) indexHead() []string {
+	version := indexVersion
+	if s.beside != nil {
+		version = objectIndexVersion
+	}
+	return []string{version, absolute(s.Path()), s.firstFile(), s.identity}
+}
+
+// decodeIndex decodes an index that encodeIndex has encoded with the same head. The index of an
+// archive in a bucket has documents as well.
+func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) {
+	if len(data) < sha256.Size {
 		return nil, false
 	}
 	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
@@ -66,30 +90,54 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 		return nil, false
 	}
 	d := decoder{rest: body}
-	if d.text() != indexVersion || d.text() != absolute(s.Path()) || d.text() != s.firstFile() || d.text() != s.identity {
-		return nil, false
+	for _, text := range head {
+		if d.text() != text {
+			return nil, false
+		}
 	}
 	ix := d.index()
-	if d.bad || len(d.rest) > 0 {
-		return nil, false
+	if documents {
+		ix.documents = map[string]string{}
+		for range d.count(2) {
+			layout := d.text()
+			ix.documents[layout] = d.text()
+		}
 	}
-	c.use(s, time.Now())
-	return ix, true
+	return ix, !d.bad && len(d.rest) == 0
+}
+
+// encodeIndex encodes an index, with a head that says what it is an index of. documents are nil for
+// an archive that is no object.
+func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []byte {
+	var e encoder
+	for _, text := range head {
+		e.text(text)
+	}
+	e.index(ix)
+	if documents != nil {
+		e.number(int64(len(documents)))
+		for _, layout := range slices.Sorted(maps.Keys(documents)) {
+			e.text(layout)
+			e.text(documents[layout])
+		}
+	}
+	sum := sha256.Sum256(e.out)
+	return append(e.out, sum[:]...)
+}
+
+// isComplete reports whether the index is of a complete archive and can represent it. Another one
+// is not stored: the archive is scanned again.
+func (ix *tarIndex) isComplete(s Set) bool {
+	return !ix.unsure && ix.broken == nil && s.seams.missingText() == ""
 }
 
 // store writes an index, if the directory is writable. It appears by a rename, without a
 // sync: its checksum reveals a torn write.
-func (c Cache) store(s Set, ix *tarIndex) {
-	if c == "" || ix.unsure || ix.broken != nil || s.seams.missingText() != "" {
-		return // an incomplete archive is scanned again
+func (c Cache) store(s Set, ix *tarIndex, documents map[string]string) {
+	if c == "" || !ix.isComplete(s) {
+		return
 	}
-	var e encoder
-	e.text(indexVersion)
-	e.text(absolute(s.Path()))
-	e.text(s.firstFile())
-	e.text(s.identity)
-	e.index(ix)
-	sum := sha256.Sum256(e.out)
+	data := encodeIndex(ix, documents, s.indexHead()...)
 	if os.MkdirAll(string(c), 0o755) != nil {
 		return
 	}
@@ -97,7 +145,7 @@ func (c Cache) store(s Set, ix *tarIndex) {
 	if err != nil {
 		return
 	}
-	_, err = tmp.Write(append(e.out, sum[:]...))
+	_, err = tmp.Write(data)
 	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), c.file(s))
 	}

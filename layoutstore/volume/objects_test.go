@@ -301,3 +301,85 @@ func TestUnreachableObjects(t *testing.T) {
 		t.Errorf("again: %q, %v", data, err)
 	}
 }
+
+// The index beside an archive takes the place of its headers, for exactly these objects. A wrong
+// one is ignored, and replaced.
+func TestIndexBesideAnArchive(t *testing.T) {
+	for name, cut := range map[string]func(t *testing.T, file string){"archive": func(*testing.T, string) {}, "chunks": splitting(3000)} {
+		t.Run(name, func(t *testing.T) {
+			write := func(s *buckettest.Server, content string) digest.Digest {
+				tree, dir := layouttest.New(t, t.TempDir()), t.TempDir()
+				l := tree.Layout("a")
+				layer := l.Blob("application/octet-stream", bytes.Repeat([]byte(content), 5000)).Digest
+				l.Write()
+				tree.Archive(filepath.Join(dir, "a.tar"), layouttest.Archive{})
+				cut(t, filepath.Join(dir, "a.tar"))
+				upload(t, s, dir, "p/")
+				return layer
+			}
+			s := buckettest.Start(t)
+			reader := s.Open(t, "p/")
+			check := func(what string, layer digest.Digest, cold bool) *volume.Archive {
+				t.Helper()
+				s.ResetCounts()
+				a := whole(t, openObjectArchive(t, reader, ""))
+				if got := s.Requests(); !cold && (len(got) != 2 || got[1].Key != "p/"+volume.IndexKey("a.tar")) {
+					t.Errorf("%s: %+v", what, got)
+				}
+				where, err := a.Locate(t.Context(), "a", layer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layer {
+					t.Errorf("%s: %d bytes, %v", what, len(data), err)
+				}
+				s.ResetCounts()
+				if err := a.WriteIndex(t.Context()); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				if n := s.Counts()[buckettest.Put]; (n == 1) != cold || n > 1 {
+					t.Errorf("%s: the index was written %d times", what, n)
+				}
+				return a
+			}
+			one := write(s, "1")
+			check("without an index", one, true)
+			index := s.Read(t, "p/"+volume.IndexKey("a.tar"))
+			check("with an index", one, false)
+			for what, wrong := range map[string][]byte{"cut": index[:len(index)-1], "empty": {}, "other": []byte("other"), "changed": append([]byte("x"), index[1:]...)} {
+				s.Write(t, "p/"+volume.IndexKey("a.tar"), wrong)
+				check(what, one, true)
+				check("after "+what, one, false)
+			}
+			two := write(s, "2")
+			check("of another archive", two, true)
+			check("of the new archive", two, false)
+		})
+	}
+}
+
+// An index is not written for what is incomplete, nor where writing is impossible.
+func TestIndexThatIsNotWritten(t *testing.T) {
+	tree, dir := layouttest.New(t, t.TempDir()), t.TempDir()
+	tree.Layout("a").Write()
+	file := filepath.Join(dir, "a.tar")
+	tree.Archive(file, layouttest.Archive{})
+	s := buckettest.Start(t)
+	upload(t, s, dir, "")
+	if err := openObjectArchive(t, struct{ bucket.Reader }{s.Open(t, "")}, "").WriteIndex(t.Context()); err == nil {
+		t.Error("an index was written by a reader")
+	}
+	a := openObjectArchive(t, s.Open(t, ""), "")
+	s.Unreachable()
+	if err := a.WriteIndex(t.Context()); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("unreachable: %v", err)
+	}
+	s.Fail(nil)
+	s.Write(t, "a.tar", s.Read(t, "a.tar")[:600])
+	if err := openObjectArchive(t, s.Open(t, ""), "").WriteIndex(t.Context()); err != nil {
+		t.Errorf("an incomplete archive: %v", err)
+	}
+	if keys := s.Keys(t, "."); len(keys) > 0 {
+		t.Errorf("written: %v", keys)
+	}
+}

@@ -279,6 +279,10 @@ func (t *tableReader) finish() *objectTable {
 	table := t.table
 	table.sum = [sha256.Size]byte(t.hash.Sum(nil))
 	table.found = t.finder.finish()
+	for i := range table.found.Sets {
+		s := &table.found.Sets[i]
+		s.beside = &indexObject{reader: t.reader, Object: table.files[IndexKey(s.Name)]}
+	}
 	for p, l := range t.layouts {
 		switch {
 		case t.inBlobs(p):

@@ -43,6 +43,9 @@ type tarIndex struct {
 	// copyAgain are the chunks to copy again: without them, the entries after the break in
 	// the chain of headers are unknown.
 	copyAgain []string
+	// documents are the index.json of layouts, by the path of the layout, of a cached index of an
+	// archive in a bucket.
+	documents map[string]string
 }
 
 // tarLayout is a layout of an archive.

@@ -150,7 +150,9 @@ func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time
 		percent := debug.SetGCPercent(checkGCPercent)
-		l.tree.SaveCaches(ctx)
+		if err := l.tree.SaveCaches(ctx); err != nil && ctx.Err() == nil {
+			l.log.Warn("writing the indexes of archives into the bucket (--s3-write-index): it will be tried again", zap.Error(err))
+		}
 		s := l.tree.Snapshot()
 		if err := s.Check(ctx, 1); err != nil && ctx.Err() == nil {
 			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))

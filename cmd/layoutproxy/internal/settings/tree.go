@@ -29,6 +29,7 @@ func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	t.AddNameFlags(f)
 	AddEditionFlag(f, &t.NoEditionSplit)
 	t.S3.AddFlags(f)
+	t.S3.AddIndexFlag(f)
 	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes and, with serve, the quarantine; empty means nowhere")
 }
 
@@ -42,5 +43,5 @@ func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 
 // Options of the tree of some sources.
 func (t *Tree) Options(sources []string) layoutstore.Options {
-	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey, Buckets: t.S3.Buckets()}
+	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey, Buckets: t.S3.Buckets(), WriteIndexes: t.S3.WriteIndex}
 }

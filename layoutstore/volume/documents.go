@@ -1,0 +1,111 @@
+package volume
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+)
+
+// documents are the index.json of the layouts of an archive in a bucket, which the cached index of
+// the archive has as well: so a scan requests nothing of an archive that is known. They are in
+// memory only from the loading of the index until they are read for the first time, and while the
+// index is saved.
+type documents struct {
+	mu    sync.Mutex
+	texts map[string]string // by the path of the layout in the archive
+}
+
+// maxDocuments limits the documents of an archive, in bytes. Others are requested at each start.
+const maxDocuments = 64 << 20
+
+// all returns the documents, never nil.
+func (d *documents) all() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.texts == nil {
+		return map[string]string{}
+	}
+	return d.texts
+}
+
+// take returns a document and forgets it.
+func (d *documents) take(layout string) (string, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text, ok := d.texts[layout]
+	delete(d.texts, layout)
+	return text, ok
+}
+
+func (d *documents) set(texts map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.texts = texts
+}
+
+// ReadDocuments reads the index.json of each layout for [Archive.SaveIndex] and, with write, for
+// [Archive.WriteIndex], if the archive is in a bucket and one of them is going to need it. What
+// cannot be read is left out.
+func (a *Archive) ReadDocuments(ctx context.Context, write bool) {
+	isSaved := a.cachedIndex || a.saved.Load()
+	if a.set.beside == nil || !a.index.isComplete(a.set) || isSaved && !(write && a.needsIndexBeside()) {
+		return
+	}
+	texts := map[string]string{}
+	var size int64
+	for _, l := range a.index.layouts {
+		if size += l.index.size; size > maxDocuments || !l.index.exists() {
+			continue
+		}
+		where, err := a.sliceBase(l.index.off, l.index.size)
+		if err != nil {
+			continue
+		}
+		if data, err := where.ReadAll(ctx); err == nil {
+			texts[l.path] = string(data)
+		}
+	}
+	a.documents.set(texts)
+}
+
+// DropDocuments frees what ReadDocuments has read.
+func (a *Archive) DropDocuments() {
+	if a.set.beside != nil {
+		a.documents.set(nil)
+	}
+}
+
+// documentExtent returns the place of an index.json, which is read from memory the first time.
+func (a *Archive) documentExtent(layout string, where extent.List) extent.List {
+	return extent.List{{File: &document{archive: a, layout: layout, where: where}, Len: where.Size()}}
+}
+
+// document is an index.json of an archive in a bucket.
+type document struct {
+	archive *Archive
+	layout  string
+	where   extent.List
+}
+
+// Open implements extent.File.
+func (d *document) Open(ctx context.Context) (*os.File, error) { return d.where[0].File.Open(ctx) }
+
+func (d *document) String() string { return d.where.String() }
+
+// OpenRange implements extent.Ranged.
+func (d *document) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if off == 0 && n == d.where.Size() {
+		if text, ok := d.archive.documents.take(d.layout); ok && int64(len(text)) == n {
+			return io.NopCloser(strings.NewReader(text)), nil
+		}
+	}
+	part, err := d.where.Slice(off, n)
+	if err != nil {
+		return nil, err
+	}
+	return part.OpenOnce(ctx)
+}
