@@ -29,7 +29,9 @@ func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
 	tree := openWith(t, options)
-	tree.SaveCaches(context.Background())
+	if err := tree.SaveCaches(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	return tree
 }
 

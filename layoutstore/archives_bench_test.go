@@ -118,7 +118,9 @@ func BenchmarkArchives(b *testing.B) {
 			}
 			b.Run("cold", loop(""))
 			cache := b.TempDir()
-			h.open(b, cache).SaveCaches(context.Background())
+			if err := h.open(b, cache).SaveCaches(context.Background()); err != nil {
+				b.Fatal(err)
+			}
 			if kept, err := filepath.Glob(filepath.Join(cache, "*.index")); len(kept) != c.archives {
 				b.Fatal(kept, err)
 			}

@@ -183,7 +183,9 @@ func TestQuarantineIsLifted(t *testing.T) {
 				if q.refused(t) {
 					t.Errorf("archive %v, %s: it is still refused", archive, name)
 				}
-				q.tree.SaveCaches(t.Context())
+				if err := q.tree.SaveCaches(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 				if left := q.records(t); len(left) > 0 {
 					t.Errorf("archive %v, %s: %v are kept", archive, name, left)
 				}

@@ -116,7 +116,9 @@ func TestUnreadableQuarantine(t *testing.T) {
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	q.tree.SaveCaches(t.Context())
+	if err := q.tree.SaveCaches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if !q.refused(t) || quarantineProblem(q.tree, "") {
 		t.Errorf("it is served: %v", problemsOf(q.tree.Snapshot()))
 	}
@@ -150,7 +152,9 @@ func TestQuarantineIsKeptLater(t *testing.T) {
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
 	}
-	q.tree.SaveCaches(t.Context())
+	if err := q.tree.SaveCaches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if quarantineProblem(q.tree, "") {
 		t.Errorf("%v", problemsOf(q.tree.Snapshot()))
 	}
@@ -194,7 +198,9 @@ func TestSharedQuarantine(t *testing.T) {
 	if other.refused(t) {
 		t.Fatal("to the other one the file is a new one")
 	}
-	other.tree.SaveCaches(t.Context())
+	if err := other.tree.SaveCaches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if n := len(q.records(t)); n != 1 {
 		t.Errorf("%d records", n)
 	}

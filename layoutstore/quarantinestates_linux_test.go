@@ -99,7 +99,9 @@ func TestRecordCutInItsReason(t *testing.T) {
 		t.Error("it is served")
 	}
 	// A request has shown which blob it is about, and the record is saved with the caches.
-	q.tree.SaveCaches(t.Context())
+	if err := q.tree.SaveCaches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") {
 		t.Errorf("%v", problemsOf(q.tree.Snapshot()))

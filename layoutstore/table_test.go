@@ -105,7 +105,9 @@ func TestScanIsWaitedForNoLongerThanAContext(t *testing.T) {
 	if _, err := tree.Reconfigure(ctx, options); !errors.Is(err, context.Canceled) {
 		t.Errorf("another configuration: %v", err)
 	}
-	tree.SaveCaches(ctx)
+	if err := tree.SaveCaches(ctx); err != nil {
+		t.Fatal(err)
+	}
 	close(disk.release)
 	<-done
 }

@@ -2,6 +2,7 @@ package extent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -78,7 +79,7 @@ func (j *joined) Read(p []byte) (int, error) {
 		}
 		n, err := j.open.Read(p)
 		j.pos += int64(n)
-		if n > 0 || err != io.EOF {
+		if n > 0 || !errors.Is(err, io.EOF) {
 			return n, err
 		}
 		if left, _ := j.open.left(); left > 0 {

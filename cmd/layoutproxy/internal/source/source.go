@@ -7,11 +7,21 @@ import (
 	"runtime"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
 // Open scans sources.
 func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, error) {
+	for _, name := range options.Sources {
+		if !bucket.IsPlace(name) {
+			continue
+		}
+		if _, err := settings.ParsePlace(name); err != nil {
+			return nil, err
+		}
+	}
 	tree, err := layoutstore.Open(ctx, options)
 	return tree, exit.SourceError(err)
 }
