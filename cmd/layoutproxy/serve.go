@@ -27,7 +27,8 @@ A SOURCE is one of these:
   - a directory with archives (NAME.tar), archives cut into chunks (NAME.tar.0000.chunk and so
     on), unpacked OCI image layouts, or all of them;
   - one archive;
-  - any one chunk of an archive.
+  - any one chunk of an archive;
+  - any of these in a bucket: s3://BUCKET/PREFIX.
 
 The path of a layout in its source is the name of its repository, below the root. All sources
 together are one tree. Where two sources have the same tag, the later source wins.
@@ -36,6 +37,7 @@ The configuration file and the environment may set every flag. Flags override th
 and the environment overrides the file.`,
 		Example: `  layoutproxy serve /media/bundle
   layoutproxy serve /media/bundle --listen 0.0.0.0:5000 --tls-cert cert.pem --tls-key key.pem
+  layoutproxy serve s3://mirror/releases --s3-endpoint https://rgw.example:8443
   layoutproxy serve --store /srv/store --drop-dir /srv/incoming
   layoutproxy serve --config /etc/layoutproxy/config.yaml --check-config
   LAYOUTPROXY_LISTEN=:5000 layoutproxy serve /media/bundle`,
