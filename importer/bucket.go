@@ -14,8 +14,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// ErrPackedInBucket reports KeepPacked for a store in a bucket.
-var ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
+// Errors of imports into a bucket.
+var (
+	// ErrPackedInBucket reports KeepPacked for a store in a bucket.
+	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
+	ErrLost           = publish.ErrLost
+	ErrNoConditions   = publish.ErrNoConditions
+)
 
 // newInBucket returns an importer into a store in a bucket.
 func newInBucket(o Options) (*Importer, error) {
@@ -46,7 +51,7 @@ type inBucket struct {
 	options Options
 }
 
-// snapshot fails with publish.ErrLost if another writer publishes meanwhile.
+// snapshot fails with ErrLost if another writer publishes meanwhile.
 func (d *inBucket) snapshot(ctx context.Context) (*layoutstore.Snapshot, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.options.Store}, Indexes: []string{}, Buckets: d.options.readers()})
 	if err != nil {

@@ -96,7 +96,7 @@ func New(o Options) (*Importer, error) {
 
 // Import publishes bundles as one generation of the store; for the same tag, a later bundle
 // wins. Errors: *GapError if a bundle is incomplete or damaged; *NoSpaceError if the store's
-// file system has too little free space; publish.ErrLost and publish.ErrNoConditions for a store in a
+// file system has too little free space; ErrLost and ErrNoConditions for a store in a
 // bucket; *inventory.SignatureError or inventory.ErrFormat if the
 // key does not vouch for a bundle; those of layoutstore.Open for a missing bundle; the
 // context's; the file system's. With AllowIncomplete, the report lists what is missing and the

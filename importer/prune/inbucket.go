@@ -45,7 +45,7 @@ func (b *inBucket) state() journal.State {
 	return journal.State{Format: journal.Format, Generation: b.store.Pointer().Generation, Pruned: b.store.Generation().Pruned}
 }
 
-// snapshot fails with publish.ErrLost if another writer publishes meanwhile.
+// snapshot fails with ErrLost if another writer publishes meanwhile.
 func (b *inBucket) snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error) {
 	readers := func(at bucket.Place) bucket.Reader { return o.Buckets(at) }
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{b.place()}, CacheDir: o.CacheDir, QuarantineDir: o.QuarantineDir, Buckets: readers})

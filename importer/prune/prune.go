@@ -59,6 +59,7 @@ func (e Effect) Stays(repository string, d digest.Digest) bool { return e.Conten
 // Errors of a prune.
 var (
 	ErrLocked = publish.ErrLocked
+	ErrLost   = publish.ErrLost
 	ErrMoved  = errors.New("the store has changed since the plan was made")
 	// ErrNotReady is returned by Options.Check, never by this package.
 	ErrNotReady = errors.New("a release that stays would be less ready than it is")

@@ -10,7 +10,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
-	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/pull/deckhouse"
 	"github.com/layoutproxy/layoutproxy/importer/push"
@@ -164,9 +163,9 @@ func ImportError(err error) error {
 		return UsageError(fmt.Errorf("--keep-packed and --allow-incomplete: %w", err))
 	case errors.Is(err, importer.ErrPackedInBucket):
 		return UsageError(WithHint(fmt.Errorf("--keep-packed: %w", err), "import without --keep-packed, or copy the archives into the bucket and serve them from there: layoutproxy serve s3://bucket/prefix"))
-	case errors.Is(err, publish.ErrLost):
+	case errors.Is(err, importer.ErrLost):
 		return WithHint(err, "run the same import again: what it has uploaded is used")
-	case errors.Is(err, publish.ErrNoConditions):
+	case errors.Is(err, importer.ErrNoConditions):
 		return WithHint(err, "nothing was imported: use a store that heeds them, such as Amazon S3, MinIO, Ceph RGW, versitygw")
 	case errors.Is(err, importer.ErrNotPacked):
 		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
@@ -204,7 +203,7 @@ func PruneError(err error) error {
 		return ContentError(WithHint(err, "nothing was removed: layoutproxy ready says what the release needs"))
 	case errors.As(err, &hidden):
 		return ContentError(WithHint(err, "nothing was removed: layoutproxy verify lists what is wrong; import the bundle again"))
-	case errors.Is(err, publish.ErrLost):
+	case errors.Is(err, prune.ErrLost):
 		return WithHint(err, "nothing was removed: make a new plan")
 	case errors.Is(err, prune.ErrLocked):
 		return WithHint(err, "an import or another prune is running: try again when it has ended")
