@@ -84,6 +84,9 @@ func openAt(ctx context.Context, b bucket.Bucket, pointer journal.Pointer) (*Buc
 // create creates an empty store, or returns the pointer of a writer that was faster.
 func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 	if _, err := b.Stat(ctx, journal.StateFile); err == nil {
+		if p, err := journal.ReadPointer(ctx, b); !errors.Is(err, journal.ErrNotStore) {
+			return p, err
+		}
 		return journal.Pointer{}, fmt.Errorf("%s is the copy of the store of a directory, or another file of that name: import into another prefix", b.Place())
 	}
 	key, err := journal.Generation{Format: journal.Format}.Write(ctx, b, journal.NewGenerationDir(0))

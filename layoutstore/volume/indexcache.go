@@ -131,11 +131,14 @@ func (ix *tarIndex) isComplete(s Set) bool {
 	return !ix.unsure && ix.broken == nil && s.seams.missingText() == ""
 }
 
-// store writes an index, if the directory is writable. It appears by a rename, without a
-// sync: its checksum reveals a torn write.
+// store writes an index, if the directory is writable, and the documents of an archive in a bucket
+// with it. It appears by a rename, without a sync: its checksum reveals a torn write.
 func (c Cache) store(s Set, ix *tarIndex, documents map[string]string) {
 	if c == "" || !ix.isComplete(s) {
 		return
+	}
+	if s.beside == nil {
+		documents = nil
 	}
 	data := encodeIndex(ix, documents, s.indexHead()...)
 	if os.MkdirAll(string(c), 0o755) != nil {
