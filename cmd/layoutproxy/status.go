@@ -38,8 +38,8 @@ func newStatus(c *console.Output) *cobra.Command {
 		Use:   "status [URL]",
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
 		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, its imports
-with their rate and the time that is left, and its prunes. URL is the admin address of the server, by
-default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
+with their rate and the time that is left, and its prunes. URL is the admin address of the server,
+by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
 --admin-tls-cert a URL that begins with https://.
 
 The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are others, and
