@@ -11,7 +11,10 @@ import (
 // snapshot whose layouts and discovery tags are the same.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
-	for _, st := range states {
+	for i, st := range states {
+		if from := t.sources[i]; from.bucket != nil && st.generation == "" && !from.store {
+			s.objects = append(s.objects, from.sourceObjects())
+		}
 		s.problems = append(s.problems, st.problems...)
 		s.dirs = append(s.dirs, st.dirs...)
 		for _, h := range st.volumes() {

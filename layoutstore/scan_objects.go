@@ -108,6 +108,14 @@ func (s *source) scanLooseObjects(ctx context.Context) (*volumeState, error) {
 	return h, h.readLayouts(ctx, listing, old)
 }
 
+// sourceObjects returns the objects of the source.
+func (s *source) sourceObjects() SourceObjects {
+	if s.archive == "" {
+		return SourceObjects{s.bucket.Place(), "", s.objects}
+	}
+	return SourceObjects{s.bucket.Place(), s.archive, volume.OpenObjects(s.bucket, "")}
+}
+
 // readObjectInventory reads the inventory of a source in a bucket again, if it has changed.
 func (s *source) readObjectInventory(ctx context.Context, dir string, now time.Time) (*sourceInventory, error) {
 	next := &sourceInventory{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // Snapshot is the tree as one scan found it. It does not change.
@@ -26,6 +27,7 @@ type Snapshot struct {
 	problems   []Problem // of the scan
 	hiding     []Problem // those of the scan that may hide repositories and tags
 	sources    []SourceStatus
+	objects    []SourceObjects
 	quarantine *quarantine
 }
 
@@ -45,6 +47,17 @@ func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
 // Sources returns the sources in their order, each archive in a directory before the
 // directory itself.
 func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
+
+// SourceObjects are the objects of a source in a bucket.
+type SourceObjects struct {
+	Dir     string // the place, as messages name it
+	Archive string // the one archive there that is the source, or empty
+	// Objects are those of the scan, or if the source is one archive, all of the place, not listed yet.
+	Objects *volume.Objects
+}
+
+// Objects returns the objects of the sources in buckets that are not stores.
+func (s *Snapshot) Objects() []SourceObjects { return slices.Clone(s.objects) }
 
 // TagCount returns the number of tags over all repositories.
 func (s *Snapshot) TagCount() int { return s.tags }

@@ -5,49 +5,86 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
-	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findChecksums finds checksum files directly in sources that are directories, and beside other
-// sources. It schedules the files that exist for reading. The error is the cause of ctx.
+// findChecksums finds checksum files directly in sources that are directories or places in a
+// bucket, and beside other sources. It schedules the files that exist for reading. Errors: the
+// cause of ctx; those of a bucket; layoutstore.ErrStale.
 func (r *run) findChecksums(ctx context.Context) error {
-	archives := map[string][]string{} // by directory; nil means all archives there
+	for dir, archives := range r.directories() {
+		if err := r.findInDirectory(ctx, dir, archives); err != nil {
+			return err
+		}
+	}
+	if err := r.findInBuckets(ctx); err != nil {
+		return err
+	}
+	slices.SortFunc(r.report.Checksums, func(a, b *Checksum) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Of, b.Of), cmp.Compare(a.Reason, b.Reason))
+	})
+	return nil
+}
+
+// directories returns the names of the archives that are sources, by directory; nil means all
+// archives there.
+func (r *run) directories() map[string][]string {
+	archives := map[string][]string{}
 	for _, s := range r.snapshot.Sources() {
 		if s.Kind == "directory" {
 			archives[filepath.Clean(s.Path)] = nil
 		}
 	}
 	for _, s := range r.snapshot.Sources() {
+		if bucket.IsPlace(s.Path) {
+			continue
+		}
 		dir, name := filepath.Split(s.Path)
 		dir = filepath.Clean(dir)
 		if names, all := archives[dir]; s.Kind != "directory" && (names != nil || !all) {
 			archives[dir] = append(names, name)
 		}
 	}
-	for dir, names := range archives {
-		found, err := findInDir(ctx, dir, names)
-		if err != nil {
-			return err
-		}
-		for _, c := range append(found, findListed(dir, names)...) {
-			r.report.Checksums = append(r.report.Checksums, c.Checksum)
-			if c.State == "" {
-				r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})
-			}
+	return archives
+}
+
+// findInDirectory schedules the checksums in a directory, those of the archives with these names
+// if they are not nil.
+func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
+	files, err := volume.OpenFiles(dir)
+	if err != nil {
+		return nil // the scan has reported it
+	}
+	defer files.Close()
+	data, _, err := layoutstore.ReadInventory(dir)
+	if err != nil {
+		data = nil // the scan has reported it
+	}
+	return r.findIn(ctx, checksumDir{dir, directoryFiles{dir, files}}, archives, data)
+}
+
+// findIn schedules the checksums in b, and those in the inventory there, which may be nil. If
+// archives is not nil, it schedules only those of the archives with these names.
+func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inventory []byte) error {
+	all, err := b.find(ctx, archives)
+	if err != nil {
+		return err
+	}
+	for _, c := range append(all, b.findListed(archives, inventory)...) {
+		r.report.Checksums = append(r.report.Checksums, c.Checksum)
+		if c.State == "" {
+			r.tasks = append(r.tasks, task{where: c.where, size: c.where.Size(), checksum: c.Checksum})
 		}
 	}
-	slices.SortFunc(r.report.Checksums, func(a, b *Checksum) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Of, b.Of), cmp.Compare(a.Reason, b.Reason))
-	})
 	return nil
 }
 
@@ -57,18 +94,16 @@ type found struct {
 	where extent.List
 }
 
-// findInDir finds the checksums in a directory. If archives is not nil, it finds only those of
-// the archives with these names. The error is the cause of ctx.
-func findInDir(ctx context.Context, dir string, archives []string) (all []found, err error) {
-	files, err := volume.OpenFiles(dir)
-	if err != nil {
-		return nil, nil // the scan has reported it
-	}
-	defer files.Close()
-	b := checksumDir{dir: dir, files: files}
-	for _, name := range files.Names() {
+// find finds the checksums in checksum files. If archives is not nil, it finds only those of
+// the archives with these names. Errors are those of read.
+func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
+	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {
-			all = append(all, b.read(ctx, name, f)...)
+			in, err := b.read(ctx, name, f)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, in...)
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -87,28 +122,39 @@ func findInDir(ctx context.Context, dir string, archives []string) (all []found,
 	}), nil
 }
 
-// checksumDir is a directory with checksum files.
+// checksumDir is a directory, or a place in a bucket, with checksum files.
 type checksumDir struct {
 	dir   string
-	files *volume.Files
+	files checksumFiles
+}
+
+// checksumFiles are the files of a checksumDir. Names have slashes.
+type checksumFiles interface {
+	// Names returns the names of the files directly in it, sorted.
+	Names() []string
+	// find returns a file, or nil if there is none of this name.
+	find(name string) extent.List
+	// read reads a file of at most maxSums bytes; it is nil if there is none of this name.
+	read(ctx context.Context, name string) ([]byte, error)
 }
 
 // maxSums limits the size of a checksum file, in bytes.
 const maxSums = 4 << 20
 
-// read reads the checksum file name of the form f.
-func (b checksumDir) read(ctx context.Context, name string, f form) (all []found) {
-	file := filepath.Join(b.dir, name)
-	info, err := b.files.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		return nil
-	}
-	var data []byte
-	if err == nil {
-		data, err = extent.ReadFile(ctx, b.file(name), maxSums)
-	}
-	if err != nil {
-		return []found{{Checksum: &Checksum{File: file, Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}}}
+// read reads the checksum file name of the form f. Errors: the cause of ctx;
+// layoutstore.ErrStale; one that layoutstore.IsExhausted reports.
+func (b checksumDir) read(ctx context.Context, name string, f form) (all []found, err error) {
+	file := volume.JoinPath(b.dir, name)
+	data, err := b.files.read(ctx, name)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrStale):
+		return nil, err
+	case err != nil:
+		return []found{{Checksum: &Checksum{File: file, Algorithm: f.algorithm, State: Illegible, Reason: err.Error()}}}, nil
+	case data == nil:
+		return nil, nil
 	}
 	for _, s := range f.parse(data) {
 		c := &Checksum{File: file, Of: b.path(s.of), Algorithm: f.algorithm, want: s.want}
@@ -123,14 +169,14 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 		}
 		all = append(all, found{c, where})
 	}
-	return all
+	return all, nil
 }
 
 // path resolves a name in a checksum file. A name that leads out of the directory is returned
 // unchanged.
 func (b checksumDir) path(name string) string {
 	if filepath.IsLocal(name) {
-		return filepath.Join(b.dir, name)
+		return volume.JoinPath(b.dir, path.Clean(name))
 	}
 	return name
 }
@@ -142,23 +188,14 @@ func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {
 			continue
 		}
-		if info, err := b.files.Stat(try); err == nil && info.Mode().IsRegular() {
-			return extent.List{b.extent(try, info)}, try
+		if file := b.files.find(try); file != nil {
+			return file, try
 		}
 		if chunks := b.chunks(try); chunks != nil {
 			return chunks, try
 		}
 	}
 	return nil, name
-}
-
-func (b checksumDir) extent(name string, info fs.FileInfo) extent.Extent {
-	return extent.Extent{File: b.file(name), Len: info.Size(), Whole: true}
-}
-
-func (b checksumDir) file(name string) checksumTarget {
-	at, _ := b.files.At(name)
-	return checksumTarget{b.dir, at, name}
 }
 
 // chunks returns the chunks of an archive, joined.
@@ -176,29 +213,7 @@ func (b checksumDir) chunks(archive string) (all extent.List) {
 	}
 	slices.SortFunc(names, func(x, y string) int { return cmp.Or(cmp.Compare(numbers[x], numbers[y]), strings.Compare(x, y)) })
 	for _, name := range names {
-		if info, err := b.files.Stat(name); err == nil && info.Mode().IsRegular() {
-			all = append(all, b.extent(name, info))
-		}
+		all = append(all, b.files.find(name)...)
 	}
 	return all
 }
-
-// checksumTarget is a file in a source's directory.
-type checksumTarget struct {
-	dir, at string
-	name    string // its name in messages
-}
-
-// Open implements extent.File. A staged file may have been moved into place meanwhile.
-func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	file, err := plainfile.OpenInDir(f.dir, f.at)
-	if errors.Is(err, fs.ErrNotExist) && f.at != f.name {
-		file, err = plainfile.OpenInDir(f.dir, f.name)
-	}
-	return file, err
-}
-
-func (f checksumTarget) String() string { return filepath.Join(f.dir, f.name) }

@@ -11,24 +11,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed finds the checksums of the files that an inventory lists. If archives is not nil, it
-// finds only those of the archives with these names. An archive that was cut into other chunks
-// is compared piece by piece. Missing files are left to the scan.
-func findListed(dir string, archives []string) (all []found) {
-	data, _, err := layoutstore.ReadInventory(dir)
-	if err != nil || data == nil {
-		return nil // the scan has reported it
+// findListed finds the checksums of the files that an inventory, which may be nil, lists. If
+// archives is not nil, it finds only those of the archives with these names. An archive that was
+// cut into other chunks is compared piece by piece. Missing files are left to the scan.
+func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
+	if data == nil {
+		return nil
 	}
 	listed, err := inventory.Parse(data)
 	if err != nil {
-		return nil
+		return nil // the scan has reported it
 	}
-	files, err := volume.OpenFiles(dir)
-	if err != nil {
-		return nil
-	}
-	defer files.Close()
-	b := checksumDir{dir: dir, files: files}
 	named := make(map[string]bool, len(archives))
 	for _, name := range archives {
 		named[name] = true
@@ -64,8 +57,8 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 // piece finds a file of an archive: under its name, or if the archive has other files now, in
 // all of them from off on. It returns nil for what is missing.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
-	if info, err := b.files.Stat(f.Name); err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
-		return extent.List{b.extent(f.Name, info)}
+	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
+		return file
 	}
 	if joined.Size() != total {
 		return nil
@@ -80,7 +73,7 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 // listed returns the checksum of a listed file. archive is the archive that it is part of, or empty.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
 	want, _ := hex.DecodeString(f.SHA256) // the inventory was checked
-	c := &Checksum{File: filepath.Join(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}
+	c := &Checksum{File: volume.JoinPath(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}
 	if archive != "" {
 		c.archive = b.path(archive)
 	}

@@ -152,3 +152,35 @@ func (o *Objects) Files() map[string]bucket.Object {
 	}
 	return nil
 }
+
+// File returns the object of a key as the last list had it, also if it is part of a layout; nil if
+// there is none.
+func (o *Objects) File(key string) extent.List {
+	t := o.table.Load()
+	if t == nil {
+		return nil
+	}
+	found, ok := t.files[key]
+	if at, blob, isPart := parseName(key); !ok && isPart {
+		switch l := t.layout(at); {
+		case l == nil:
+		case blob == "":
+			found, ok = l.index, true
+		default:
+			found, ok = l.blob(blob)
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return ObjectExtent(o.reader, found)
+}
+
+// Forgotten returns how many objects of the last list are in neither [Objects.Files] nor
+// [Objects.File], because there are too many that are no part of a layout.
+func (o *Objects) Forgotten() int {
+	if t := o.table.Load(); t != nil {
+		return t.forgotten
+	}
+	return 0
+}

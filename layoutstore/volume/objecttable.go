@@ -29,6 +29,8 @@ type objectTable struct {
 	nested   []problem.Problem
 	found    Found
 	files    map[string]bucket.Object // others, by key; bounded
+
+	forgotten int // others that are not in files
 }
 
 // objectLayout is a layout of objects.
@@ -181,6 +183,8 @@ func (t *tableReader) add(o bucket.Object) error {
 func (t *tableReader) remember(o bucket.Object) {
 	if len(t.table.files) < maxFiles {
 		t.table.files[o.Key] = o
+	} else {
+		t.table.forgotten++
 	}
 }
 

@@ -1,0 +1,191 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/gather"
+	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+const place = "s3://" + buckettest.Bucket + "/p"
+
+// upload writes the files of a directory to a store, at place.
+func upload(t *testing.T, s *buckettest.Server, dir string) {
+	t.Helper()
+	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			s.Write(t, "p"+filepath.ToSlash(strings.TrimPrefix(name, dir)), read(t, name))
+		}
+		return err
+	}))
+}
+
+// runInBucket verifies sources in a store.
+func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.Report {
+	t.Helper()
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Buckets: s.Readers(t)})
+	layouttest.Try(t, err)
+	report, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{Jobs: 2})
+	layouttest.Try(t, err)
+	return report
+}
+
+// flipPadding changes a byte of an archive that is part of no header and of no entry.
+func flipPadding(t *testing.T, file string) {
+	t.Helper()
+	data := read(t, file)
+	for at := int64(0); at < int64(len(data)); {
+		size, err := strconv.ParseInt(strings.Trim(string(data[at+124:at+136]), " \x00"), 8, 64)
+		layouttest.Try(t, err)
+		if at += 512 + size; size%512 != 0 {
+			data[at] ^= 1
+			layouttest.Try(t, os.WriteFile(file, data, 0o644))
+			return
+		}
+	}
+	t.Fatal("no padding")
+}
+
+// bundleWithChecksums is a bundle with an archive, one in chunks and loose layouts, with checksum
+// files of all kinds that are right.
+func bundleWithChecksums(t *testing.T) (dir string) {
+	t.Helper()
+	dir, chunks := bundle(t)
+	loose := newSample(t, filepath.Join(dir, "loose"))
+	layer, err := filepath.Rel(dir, loose.install.BlobPath(loose.digests["one.layer1"]))
+	layouttest.Try(t, err)
+	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
+	layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", gost(read(t, dir+"/module-x.tar")))
+	layouttest.WriteFile(t, chunks[1]+".gostsum", gost(read(t, chunks[1])))
+	layouttest.WriteFile(t, dir+"/platform.tar.sha256", sha2(read(t, chunks...))+"  /elsewhere/platform.tar\n")
+	layouttest.WriteFile(t, dir+"/Sha256Sums", sha2(read(t, dir+"/module-x.tar"))+" *./module-x.tar\n"+
+		sha2([]byte("notes"))+"  docs/notes.txt\n"+
+		sha2(read(t, dir+"/loose/install/index.json"))+"  loose/install/index.json\n"+
+		sha2(read(t, filepath.Join(dir, layer)))+"  "+filepath.ToSlash(layer)+"\n"+
+		sha2(nil)+"  gone.tar\n")
+	return dir
+}
+
+// A bucket is compared with the same checksums as a directory, with the same result. Only the
+// checksum files tell that the archive, the chunk and the document here are others.
+func TestChecksumsInABucket(t *testing.T) {
+	for name, c := range map[string]struct {
+		change    func(t *testing.T, dir string)
+		different int
+	}{
+		"intact":      {func(*testing.T, string) {}, 0},
+		"an archive":  {func(t *testing.T, dir string) { flipPadding(t, dir+"/module-x.tar") }, 2},
+		"a chunk":     {func(t *testing.T, dir string) { flipPadding(t, dir+"/platform.tar.0000.chunk") }, 1},
+		"a document":  {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/docs/notes.txt", "Notes") }, 1},
+		"no checksum": {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/platform.tar.sha256", "none") }, 1},
+		"a long file": {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/a.sha256", strings.Repeat("0", 4<<20+1)) }, 1},
+		"reversed bytes": {func(t *testing.T, dir string) {
+			layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", reversed(t, gost(read(t, dir+"/module-x.tar"))))
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, s := bundleWithChecksums(t), buckettest.Start(t)
+			c.change(t, dir)
+			upload(t, s, dir)
+			for _, source := range []string{"", "/module-x.tar", "/platform.tar.0001.chunk"} {
+				want, got := run(t, dir+source), runInBucket(t, s, place+source)
+				if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" {
+					t.Errorf("%q: %s", source, diff)
+				}
+				if diff := cmp.Diff(lines(want, dir), lines(got, place)); diff != "" || len(got.Checksums) == 0 || got.Whole != want.Whole {
+					t.Errorf("%q: complete: %v: %s", source, got.Whole, diff)
+				}
+				good := func(c *verify.Checksum) bool { return c.State == verify.Same || c.State == verify.Absent }
+				if n := len(slices.DeleteFunc(slices.Clone(got.Checksums), good)); source == "" && (n != c.different || got.Whole != (n == 0)) {
+					t.Errorf("%d checksums differ, want %d; complete: %v", n, c.different, got.Whole)
+				}
+			}
+		})
+	}
+}
+
+// Files that an inventory lists have the right size, and other bytes.
+func TestListedFilesInABucket(t *testing.T) {
+	dir, _ := bundle(t)
+	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
+	var b inventory.Builder
+	_, err := gather.Sources(t.Context(), []string{dir}, gather.Options{Checksums: true}, &b)
+	layouttest.Try(t, err)
+	listed, err := b.Build("test")
+	layouttest.Try(t, err)
+	listed.Files = append(listed.Files, inventory.File{Name: "docs/notes.txt", Size: 5, SHA256: sha2([]byte("notes"))})
+	slices.SortFunc(listed.Files, func(a, b inventory.File) int { return strings.Compare(a.Name, b.Name) })
+	data, _, err := newKey(t).EncodeSigned(listed)
+	layouttest.Try(t, err)
+	layouttest.WriteFile(t, filepath.Join(dir, inventory.Name), string(data))
+	s := buckettest.Start(t)
+	upload(t, s, dir)
+	if r := runInBucket(t, s, place); !r.Whole || len(r.Checksums) < 4 {
+		t.Fatalf("intact: complete: %v, %v", r.Whole, lines(r, place))
+	}
+	flipPadding(t, dir+"/module-x.tar")
+	flipPadding(t, dir+"/platform.tar.0000.chunk")
+	layouttest.WriteFile(t, dir+"/docs/notes.txt", "Notes")
+	upload(t, s, dir)
+	want, got := run(t, dir), runInBucket(t, s, place)
+	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 3 {
+		t.Errorf("complete: %v, %d causes: %s", got.Whole, len(got.Causes), diff)
+	}
+}
+
+// A bucket that cannot be reached while its checksum files are read ends the run: nothing is said
+// of the content.
+func TestUnreachableChecksums(t *testing.T) {
+	s := buckettest.Start(t)
+	upload(t, s, bundleWithChecksums(t))
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{place}, Buckets: s.Readers(t)})
+	layouttest.Try(t, err)
+	s.Fail(func(r buckettest.Request) buckettest.Fault {
+		return buckettest.Fault{Drop: strings.HasSuffix(r.Key, ".gostsum")}
+	})
+	if r, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{}); !errors.Is(err, bucket.ErrUnreachable) {
+		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// crowded is a bucket with more objects beside layouts than are remembered.
+type crowded struct{ bucket.Reader }
+
+func (c crowded) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
+	for i := range 100_001 {
+		if err := each(bucket.Object{Key: fmt.Sprintf("documents/%d", i), ETag: "e"}); err != nil {
+			return err
+		}
+	}
+	return c.Reader.List(ctx, prefix, each)
+}
+
+// Checksum files that are not remembered are not skipped in silence.
+func TestTooManyObjects(t *testing.T) {
+	s := buckettest.Start(t)
+	upload(t, s, bundleWithChecksums(t))
+	readers := s.Readers(t)
+	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{place}, Buckets: func(at bucket.Place) bucket.Reader { return crowded{readers(at)} }})
+	layouttest.Try(t, err)
+	r, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
+	layouttest.Try(t, err)
+	if r.Whole || !strings.Contains(text(t, r, place), "that belong to no layout: their checksums are not compared") {
+		t.Errorf("complete: %v: %s", r.Whole, text(t, r, place))
+	}
+}
