@@ -101,11 +101,11 @@ func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return Pointer{}, fmt.Errorf("state of the store, %s/%s: %w", b.Place(), StateFile, err)
 	}
-	if p.Object == "" {
-		return Pointer{}, fmt.Errorf("%s: the copy of the store of a directory: %w", b.Place(), ErrNotStore)
-	}
 	if err := checkFormat(p.Format); err != nil {
 		return Pointer{}, fmt.Errorf("state of the store, %s/%s: %w", b.Place(), StateFile, err)
+	}
+	if p.Object == "" {
+		return Pointer{}, fmt.Errorf("%s: the copy of the store of a directory: %w", b.Place(), ErrNotStore)
 	}
 	p.ETag = o.ETag
 	return p, nil

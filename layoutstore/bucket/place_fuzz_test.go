@@ -1,0 +1,29 @@
+package bucket_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+)
+
+// FuzzPlace: a place that is read has a prefix that stays in its bucket, and reads as itself.
+func FuzzPlace(f *testing.F) {
+	for _, name := range []string{"s3://bundles", "s3://bundles/ee/", "s3://bundles/a b/%2f", "s3://bundles/../x", "s3:///x", "s3://10.0.0.1/x", "s3://bundles//x"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		p, err := bucket.ParsePlace(name)
+		if err != nil {
+			return
+		}
+		for _, element := range strings.Split(strings.TrimSuffix(p.Prefix, "/"), "/") {
+			if p.Prefix != "" && (element == "" || element == "." || element == "..") {
+				t.Errorf("%q has the prefix %q", name, p.Prefix)
+			}
+		}
+		if again, err := bucket.ParsePlace(p.Key("")); err != nil || again != p {
+			t.Errorf("%q is %+v, whose name reads as %+v, %v", name, p, again, err)
+		}
+	})
+}

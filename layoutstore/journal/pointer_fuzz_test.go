@@ -1,0 +1,53 @@
+package journal_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+)
+
+// object is a bucket whose every object has these bytes.
+type object []byte
+
+func (object) List(context.Context, string, func(bucket.Object) error) error { return nil }
+
+func (o object) Get(context.Context, string, int64, int64, string) (io.ReadCloser, bucket.Object, error) {
+	return io.NopCloser(bytes.NewReader(o)), bucket.Object{Size: int64(len(o)), ETag: "tag"}, nil
+}
+
+func (o object) Stat(context.Context, string) (bucket.Object, error) {
+	return bucket.Object{Size: int64(len(o)), ETag: "tag"}, nil
+}
+
+func (object) Place() string { return "s3://bundles/store" }
+
+// FuzzPointer: a pointer or generation has the known format or is refused. Only a state of that
+// format without a generation, the copy of the store of a directory, counts as no store.
+func FuzzPointer(f *testing.F) {
+	f.Add([]byte(`{"format":1,"generation":7,"object":".layoutproxy/generations/7/generation.json","epoch":2}`))
+	f.Add([]byte(`{"format":1,"generation":7}`))
+	f.Add([]byte(`{"format":2,"object":"x"}`))
+	f.Add([]byte(`null`))
+	f.Add([]byte(`{"format":1,"repositories":{"app":{"index":{"key":"k","size":-1,"digest":"sha256:x"}}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := journal.ReadPointer(t.Context(), object(data))
+		if err == nil && (p.Format != journal.Format || p.Object == "" || p.ETag != "tag") {
+			t.Errorf("%q is read as %+v", data, p)
+		}
+		if errors.Is(err, journal.ErrNotStore) {
+			var s struct{ Format int }
+			if json.Unmarshal(data, &s) != nil || s.Format != journal.Format {
+				t.Errorf("%q is taken for no store: %v", data, err)
+			}
+		}
+		if g, err := journal.ReadGeneration(t.Context(), object(data), "key"); err == nil && g.Format != journal.Format {
+			t.Errorf("%q is read as generation %+v", data, g)
+		}
+	})
+}
