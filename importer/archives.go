@@ -13,6 +13,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -38,6 +39,9 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	var all []*archive
 	known := map[string]bool{}
 	for _, source := range b.names {
+		if bucket.IsPlace(source) {
+			return nil, fmt.Errorf("%s: %w", source, ErrPackedFromBucket)
+		}
 		dir, only := source, ""
 		if info, err := os.Stat(source); err != nil || !info.IsDir() {
 			dir = filepath.Dir(source)

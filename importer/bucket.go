@@ -14,12 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Errors of imports into a bucket.
+// Errors of imports from and into buckets.
 var (
 	// ErrPackedInBucket reports KeepPacked for a store in a bucket.
 	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
-	ErrLost           = publish.ErrLost
-	ErrNoConditions   = publish.ErrNoConditions
+	// ErrPackedFromBucket reports KeepPacked for a bundle in a bucket.
+	ErrPackedFromBucket = errors.New("in a bucket, so it cannot be kept packed")
+	ErrLost             = publish.ErrLost
+	ErrNoConditions     = publish.ErrNoConditions
 )
 
 // newInBucket returns an importer into a store in a bucket.
@@ -159,7 +161,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	report.Problems = append(report.Problems, p.problems.all...)
 	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
 	changes := publish.Changes{Indexes: indexes, Blobs: p.addedBlobs(), Revived: p.revived()}
-	if changes.Signed, err = s.signed(b); err != nil {
+	if changes.Signed, err = s.signed(ctx, b); err != nil {
 		return Report{}, err
 	}
 	if changes.IsEmpty() {
@@ -189,12 +191,9 @@ func (p *plan) addedBlobs() map[string][]digest.Digest {
 }
 
 // signed returns the signed inventories of the bundles that the store does not have.
-func (s *session) signed(b *bundle) (fresh []publish.Signed, err error) {
+func (s *session) signed(ctx context.Context, b *bundle) (fresh []publish.Signed, err error) {
 	for _, source := range b.names {
-		if bucket.IsPlace(source) {
-			continue
-		}
-		data, signature, err := s.signedInventory(source)
+		data, signature, err := s.signedInventory(ctx, source)
 		if err != nil {
 			return nil, err
 		}

@@ -65,7 +65,7 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	}
 	report.Problems = append(report.Problems, p.problems.all...)
 	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
-	if err := s.recordSigned(b); err != nil {
+	if err := s.recordSigned(ctx, b); err != nil {
 		return Report{}, err
 	}
 	if j != nil {

@@ -175,15 +175,17 @@ func (f *storedFile) Open(ctx context.Context) (*os.File, error) {
 // OpenRange implements extent.Ranged.
 func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, o, err := f.bucket.Get(ctx, f.key, off, n, "")
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrChanged) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a sweep has deleted it: there is a later generation
 		return nil, fmt.Errorf("%w: %w", ErrStale, err)
-	}
-	if err != nil {
+	case errors.Is(err, bucket.ErrChanged):
+		return nil, fmt.Errorf("%s: too short: %w", f, errChecksum)
+	case err != nil:
 		return nil, err
 	}
 	if o.Size != f.size {
 		body.Close()
-		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", f, o.Size, f.size, ErrStale)
+		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", f, o.Size, f.size, errChecksum)
 	}
 	if off != 0 || n != f.size {
 		return body, nil

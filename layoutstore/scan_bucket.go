@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
@@ -42,8 +43,8 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 	return s.scanObjects(ctx, now)
 }
 
-// scanBucketStore scans a store in a bucket: one request if its pointer has not moved. The error is the context's, or at
-// the first scan the bucket's.
+// scanBucketStore scans a store in a bucket: one request if its pointer has not moved and nothing was damaged. The error is
+// the context's, or at the first scan the bucket's. A damaged store is a problem, as that of a directory is.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
 	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
@@ -52,7 +53,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	if err != nil {
 		return s.withoutBucket(ctx, err)
 	}
-	if last := s.last; last.loose != nil && last.generation == pointer.Object && s.key == last.inventory.key() {
+	if last := s.last; last.loose != nil && len(last.loose.problems) == 0 && last.generation == pointer.Object && s.key == last.inventory.key() {
 		last.failed, last.problems = nil, nil
 		return last, nil
 	}
@@ -92,7 +93,7 @@ func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, err
 		return sourceState{}, context.Cause(ctx)
 	case IsExhausted(err):
 		return sourceState{}, err
-	case !s.scanned:
+	case !s.scanned && (errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, journal.ErrNotStore)):
 		return sourceState{}, fmt.Errorf("source %s: %w", s.path, err)
 	}
 	return s.failingState(err), nil
@@ -124,7 +125,7 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 		return sourceState{}, err
 	}
 	if h.moved {
-		return sourceState{}, fmt.Errorf("generation %d: %w", g.Generation, ErrStale)
+		return sourceState{}, fmt.Errorf("objects of generation %d: %w", g.Generation, fs.ErrNotExist)
 	}
 	next := sourceState{loose: h, generation: pointer.Object}
 	if next.inventory, err = s.readSignedObjects(ctx, g); err != nil {

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
@@ -40,6 +42,29 @@ func ReadInventory(dir string) (data, signature []byte, err error) {
 	}
 	signature, err = readBeside(dir, files, inventory.SignatureName, maxSignature)
 	return data, signature, err
+}
+
+// ReadInventoryInBucket is [ReadInventory] for a source in a bucket, which may be an archive. dir is the
+// place of the inventory. Errors: the context's; those of the bucket.
+func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Place) bucket.Reader) (dir string, data, signature []byte, err error) {
+	at, err := bucket.ParsePlace(name)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	s := &source{}
+	s.openObjects(at, open)
+	dir = s.bucket.Place()
+	if _, _, err = s.objects.List(ctx); err != nil {
+		return dir, nil, nil, err
+	}
+	if _, isStore := s.objects.Files()[journal.StateFile]; isStore {
+		return dir, nil, nil, nil
+	}
+	if data, err = s.objects.ReadObject(ctx, inventory.Name, inventory.MaxSize); err != nil {
+		return dir, nil, nil, err
+	}
+	signature, err = s.objects.ReadObject(ctx, inventory.SignatureName, maxSignature)
+	return dir, data, signature, err
 }
 
 // maxSignature limits the size of a signature, in bytes. The longest is that of ECDSA, with 72.

@@ -167,6 +167,8 @@ func ImportError(err error) error {
 		return WithHint(err, "run the same import again: what it has uploaded is used")
 	case errors.Is(err, importer.ErrNoConditions):
 		return WithHint(err, "nothing was imported: use a store that heeds them, such as Amazon S3, MinIO, Ceph RGW, versitygw")
+	case errors.Is(err, importer.ErrPackedFromBucket):
+		return UsageError(WithHint(err, "import it without --keep-packed"))
 	case errors.Is(err, importer.ErrNotPacked):
 		return UsageError(WithHint(err, "import it by itself, without --keep-packed"))
 	case errors.As(err, &incomplete) && incomplete.IsTransient():

@@ -1,0 +1,141 @@
+package importer_test
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/importertest"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
+
+// writeInto writes the files of a directory into the bucket of a server, below a prefix.
+func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
+	t.Helper()
+	layouttest.Try(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		s.Write(t, prefix+"/"+name, layouttest.ReadFile(t, filepath.Join(dir, name)))
+		return nil
+	}))
+}
+
+// A signed bundle is imported from a directory or a bucket into either, and the store is served by the key.
+func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	layouttest.Try(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	layouttest.Try(t, err)
+	key, err := inventory.ParseSigningKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	layouttest.Try(t, err)
+
+	s := buckettest.Start(t)
+	tree := signed(t, "app", "image", key)
+	writeInto(t, s, tree, "bundle")
+	unsigned := signed(t, "app", "image", nil)
+	writeInto(t, s, unsigned, "unsigned")
+	bundles := map[string]string{tree: unsigned, "s3://" + buckettest.Bucket + "/bundle": "s3://" + buckettest.Bucket + "/unsigned"}
+	for bundle, unsigned := range bundles {
+		for _, store := range []string{filepath.Join(t.TempDir(), "store"), "s3://" + buckettest.Bucket + "/stores/" + filepath.Base(bundle)} {
+			t.Run(bundle+" into "+store, func(t *testing.T) {
+				i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t), VerifyKey: key.Public()})
+				layouttest.Try(t, err)
+				if _, err := i.Import(t.Context(), unsigned); !errors.As(err, new(*inventory.SignatureError)) {
+					t.Errorf("a bundle without a signature: %v", err)
+				}
+				_, err = i.Import(t.Context(), bundle)
+				layouttest.Try(t, err)
+				served, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}, Buckets: s.Readers(t), VerifyKey: key.Public()})
+				layouttest.Try(t, err)
+				got, err := importertest.ContentOfSnapshot(t.Context(), served.Snapshot())
+				layouttest.Try(t, err)
+				importertest.Same(t, "what is served by the key", got, importertest.MustContent(t, tree))
+			})
+		}
+	}
+}
+
+// A bundle in a bucket cannot be kept packed in a store.
+func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
+	s := buckettest.Start(t)
+	dir := t.TempDir()
+	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app:v1=image")
+	writeInto(t, s, dir, "bundle")
+	store := filepath.Join(t.TempDir(), "store")
+	i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t), KeepPacked: true})
+	layouttest.Try(t, err)
+	for _, bundle := range []string{"s3://" + buckettest.Bucket + "/bundle", "s3://" + buckettest.Bucket + "/bundle/a.tar"} {
+		if _, err := i.Import(t.Context(), bundle); !errors.Is(err, importer.ErrPackedFromBucket) {
+			t.Errorf("%s: %v", bundle, err)
+		}
+	}
+	i, err = importer.New(importer.Options{Store: store, Buckets: s.Buckets(t)})
+	layouttest.Try(t, err)
+	_, err = i.Import(t.Context(), "s3://"+buckettest.Bucket+"/bundle/a.tar")
+	layouttest.Try(t, err)
+	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
+}
+
+// Whatever object of a store in a bucket is damaged, what is known of the store stays served, the damage is a
+// problem and not the end of a server that starts, and it ends when the object is good again.
+func TestDamagedStoreInABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	want := contentOfStore(t, s)
+	kinds := map[string]string{}
+	for _, key := range s.Keys(t, "store/") { // sorted: those of the present generation are last
+		kind := path.Base(key)
+		if i := strings.LastIndexByte(kind, '-'); i >= 0 {
+			kind = kind[i+1:]
+		}
+		if !strings.HasPrefix(key, "store/blobs/") {
+			kinds[kind] = key
+		}
+	}
+	for kind, key := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			good := s.Read(t, key)
+			defer s.Write(t, key, good)
+			before := openStore(t, s)
+			paths := before.Snapshot().Paths()
+			s.Write(t, key, []byte("{"))
+			after := openStore(t, s)
+			for name, tree := range map[string]*layoutstore.Tree{"served before": before, "opened": after} {
+				_, err := tree.Refresh(t.Context())
+				layouttest.Try(t, err)
+				if got := tree.Snapshot().Paths(); name == "served before" && !slices.Equal(got, paths) {
+					t.Errorf("repositories: %q, want %q", got, paths)
+				}
+				problems, err := tree.Snapshot().Problems(t.Context())
+				layouttest.Try(t, err)
+				if name == "opened" && len(problems) == 0 {
+					t.Error("no problem")
+				}
+			}
+			s.Write(t, key, good)
+			_, err := after.Refresh(t.Context())
+			layouttest.Try(t, err)
+			content, err := importertest.ContentOfSnapshot(t.Context(), after.Snapshot())
+			layouttest.Try(t, err)
+			importertest.Same(t, "when it is good again", content, want)
+		})
+	}
+	if len(kinds) != 4 { // the pointer, the generation, an index, a list of blobs
+		t.Errorf("kinds of objects: %v", kinds)
+	}
+}
