@@ -113,6 +113,34 @@ func TestSweepDuringAnImport(t *testing.T) {
 	}
 }
 
+// A sweep right before an import publishes takes nothing from it either where the import brings no blob, so
+// that there is no blob among the garbage.
+func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
+	s := buckettest.Start(t)
+	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
+	if _, err := importInto(t, s, first); err != nil {
+		t.Fatal(err)
+	}
+	swept := false
+	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
+		if r.Operation == buckettest.Put && strings.HasSuffix(r.Key, "/store.json") && r.IfMatch != "" && !swept {
+			swept = true
+			f.Then = func() {
+				if _, err := sweep(t, s, publish.Sweeping{}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		return f
+	})
+	_, err := importInto(t, s, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "b.tar"), "app:v2=image"))
+	s.Fail(nil)
+	if !swept || !errors.Is(err, publish.ErrLost) {
+		t.Errorf("swept %v: %v", swept, err)
+	}
+	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, first))
+}
+
 // A sweep that deletes late, after another writer has published, takes nothing of that.
 func TestLateSweep(t *testing.T) {
 	s := buckettest.Start(t)

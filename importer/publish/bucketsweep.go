@@ -32,7 +32,7 @@ type Garbage struct {
 	Objects []bucket.Object
 	Uploads []bucket.Upload // that came to no end
 
-	blobs bool // some of the objects are blobs
+	pending bool // a writer that has not published may rely on some of the objects
 }
 
 // FindGarbage finds garbage. The clock is that of the object store. Errors: those of the bucket.
@@ -49,8 +49,7 @@ func (s *Bucket) FindGarbage(ctx context.Context, o Sweeping) (Garbage, error) {
 	before := now.Add(-o.Age)
 	find := func(x bucket.Object) error {
 		if !needed[x.Key] && x.LastModified.Before(before) {
-			_, _, isBlob := journal.ParseBlobKey(x.Key)
-			g.blobs = g.blobs || isBlob
+			g.pending = g.pending || s.mayBePending(x.Key)
 			g.Objects = append(g.Objects, x)
 		}
 		return nil
@@ -115,10 +114,20 @@ func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bo
 	}
 }
 
-// Sweep deletes garbage. If there are blobs in it, it begins another epoch first: then every writer that may rely on one
-// of them fails with ErrLost, and no later writer relies on one. Errors: ErrLost; those of the bucket.
+// mayBePending reports whether a writer that started from the present generation may be about to publish an object that
+// nothing names: a blob, or a part of the next generation.
+func (s *Bucket) mayBePending(key string) bool {
+	if _, _, isBlob := journal.ParseBlobKey(key); isBlob {
+		return true
+	}
+	generation, ok := journal.GenerationOfKey(key)
+	return ok && generation > s.pointer.Generation
+}
+
+// Sweep deletes garbage. If a writer may rely on some of it, it begins another epoch first: then every such writer fails
+// with ErrLost, and no later writer relies on any of it. Errors: ErrLost; those of the bucket.
 func (s *Bucket) Sweep(ctx context.Context, g Garbage) error {
-	if g.blobs {
+	if g.pending {
 		p := s.pointer
 		p.Epoch++
 		p, err := p.Write(ctx, s.bucket, &s.pointer)

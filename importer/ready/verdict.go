@@ -149,7 +149,7 @@ func unreadable(u Unreadable) Reason {
 	return r
 }
 
-// judgeDatabases notes the vulnerability databases that are not complete. If there is none, and
+// judgeDatabases notes the vulnerability databases that are not complete. If all are missing, and
 // nothing says why, it is one note: the pull left them out, or the edition has none.
 func judgeDatabases(all []Image) (notes []Reason) {
 	if len(all) > 1 && !slices.ContainsFunc(all, func(i Image) bool { return i.State != Missing || len(i.Problems) > 0 }) {

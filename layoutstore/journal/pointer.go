@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -135,6 +138,20 @@ func NewGenerationDir(generation uint64) string {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return fmt.Sprintf("%s%08d-%s/", GenerationsDir, generation, hex.EncodeToString(id[:]))
+}
+
+// GenerationOfKey returns the generation of whose directory a key is. A number that cannot be read is the highest.
+func GenerationOfKey(key string) (generation uint64, ok bool) {
+	rest, ok := strings.CutPrefix(key, GenerationsDir)
+	if !ok {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(rest, "-")
+	generation, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return math.MaxUint64, true
+	}
+	return generation, true
 }
 
 // generationObject is the name of a Generation in its directory.

@@ -105,8 +105,8 @@ func (v *verdicts) judge(ctx context.Context) error {
 	return nil
 }
 
-// judgeVersions returns the verdicts on all versions in a snapshot. Where there is none, nothing is
-// read: the modules alone may be thousands.
+// judgeVersions returns the verdicts on all versions in a snapshot. In a snapshot without versions it
+// reads nothing: the modules alone may be thousands.
 func judgeVersions(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
 	list := []versionVerdict{}
 	here, _, err := ready.Versions(ctx, s)
